@@ -1,0 +1,1 @@
+"""Modules that published code imports by these paths. Nothing new is put here."""

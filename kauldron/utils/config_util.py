@@ -1,0 +1,169 @@
+"""Root references: fields whose default is "what the root object says".
+
+A component such as a data pipeline says `seed: int = ROOT_CFG_REF.seed`. When it becomes
+part of a root object (the `Trainer`), `update_from_root_cfg(root)` returns a copy in
+which every field that the user left alone holds the root's value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from typing_extensions import Self
+
+from kauldron import errors
+from kauldron.utils import immutabledict
+
+
+class RootCfgRef:
+    """A path into the root object, built by attribute access on `ROOT_CFG_REF`."""
+
+    def __init__(self, names: tuple[str, ...] = ()) -> None:
+        self._names = names
+
+    def __getattr__(self, name: str) -> RootCfgRef:
+        if name.startswith("__"):  # protocols such as `__len__` are not root fields
+            raise AttributeError(name)
+        return RootCfgRef((*self._names, name))
+
+    def __repr__(self) -> str:
+        return ".".join(("ROOT_CFG_REF", *self._names))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RootCfgRef) and self._names == other._names
+
+    def __hash__(self) -> int:
+        return hash(self._names)
+
+    def _resolve(self, root: Any) -> Any:
+        value = root
+        for name in self._names:
+            value = getattr(value, name)
+        return value
+
+
+ROOT_CFG_REF: Any = RootCfgRef()
+
+
+class BaseConfig:
+    """Base that makes every subclass a frozen, keyword-only dataclass."""
+
+    def __init_subclass__(cls, frozen: bool = True, kw_only: bool = True, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=frozen, kw_only=kw_only)(cls)
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateFromRootCfg:
+    """Base of components that take the fields the user left alone from the root.
+
+    A value that the user set is never overwritten. A field that was inherited follows
+    the root again when the component is bound to another root: also after
+    `component.replace(...)` or `dataclasses.replace(component, ...)` of other fields.
+    `dataclasses.replace` cannot tell "set to the very value that was inherited" from
+    "left alone"; `component.replace` can.
+
+    Example:
+
+    ```python
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Shuffler(UpdateFromRootCfg):
+        seed: int = ROOT_CFG_REF.seed
+
+    Shuffler().update_from_root_cfg(trainer).seed  # trainer.seed
+    ```
+    """
+
+    # Names of fields that hold a pytree of components to bind as well.
+    __root_cfg_fields_to_recurse__: ClassVar[tuple[str, ...]] = ()
+
+    # Field name -> (reference, value it had when inherited). It is a field so that
+    # `dataclasses.replace` carries it over.
+    inherited_from_root: Mapping[str, tuple[RootCfgRef, Any]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False, kw_only=True
+    )
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with the given fields set by the user."""
+        kept = {k: v for k, v in self.inherited_from_root.items() if k not in changes}
+        return dataclasses.replace(self, **{"inherited_from_root": kept, **changes})
+
+    def update_from_root_cfg(self, root: Any) -> Self:
+        """Returns a copy whose untouched fields hold the values of `root`.
+
+        Args:
+          root: The object the references point into, usually a `Trainer`.
+
+        Raises:
+          AttributeError: If the root has no such field.
+        """
+        changes: dict[str, Any] = {}
+        inherited: dict[str, tuple[RootCfgRef, Any]] = {}
+        for field in dataclasses.fields(self):
+            if field.name == "inherited_from_root" or not field.init:
+                continue
+            value = getattr(self, field.name)
+            ref = self._reference_behind(field.name, value)
+            if ref is not None:
+                new_value = ref._resolve(root)
+                if isinstance(new_value, RootCfgRef):  # the root itself is not bound
+                    continue
+                inherited[field.name] = (ref, new_value)
+            elif isinstance(value, UpdateFromRootCfg):
+                new_value = value.update_from_root_cfg(root)
+            elif field.name in self.__root_cfg_fields_to_recurse__:
+                new_value = bind_tree(value, root)
+            else:
+                continue
+            if new_value is not value:
+                changes[field.name] = new_value
+        if not changes and inherited == dict(self.inherited_from_root):
+            return self
+        return dataclasses.replace(self, inherited_from_root=inherited, **changes)
+
+    def _reference_behind(self, name: str, value: Any) -> RootCfgRef | None:
+        if isinstance(value, RootCfgRef):
+            return value
+        if name in self.inherited_from_root:
+            ref, inherited_value = self.inherited_from_root[name]
+            if value is inherited_value:
+                return ref
+        return None
+
+    def _assert_root_cfg_resolved(self) -> None:
+        """Raises `ValueError` naming a field that still waits for a root object."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, RootCfgRef):
+                raise UnboundFieldError(
+                    f"`{type(self).__name__}.{field.name}` is not set. It is taken from "
+                    f"the trainer ({value!r}) when the object is part of one; used "
+                    f"alone, pass it: {type(self).__name__}({field.name}=...)."
+                )
+
+
+class UnboundFieldError(errors.UserError, ValueError):
+    """A component was used alone although a field waits for a root object."""
+
+
+def bind_tree(tree: Any, root: Any) -> Any:
+    """Binds every `UpdateFromRootCfg` inside nested dicts, lists and tuples."""
+    if isinstance(tree, UpdateFromRootCfg):
+        return tree.update_from_root_cfg(root)
+    if isinstance(tree, dict):
+        bound = {k: bind_tree(v, root) for k, v in tree.items()}
+        if all(bound[k] is tree[k] for k in tree):
+            return tree
+        frozen = isinstance(tree, immutabledict.ImmutableDict)
+        return immutabledict.ImmutableDict(bound) if frozen else bound
+    if type(tree) in (list, tuple):
+        bound_items = [bind_tree(v, root) for v in tree]
+        if all(a is b for a, b in zip(bound_items, tree, strict=True)):
+            return tree
+        return type(tree)(bound_items)
+    return tree
