@@ -122,7 +122,7 @@ class UpdateFromRootCfg:
                 continue
             if new_value is not value:
                 changes[field.name] = new_value
-        if not changes and inherited == dict(self.inherited_from_root):
+        if not changes and inherited.keys() == self.inherited_from_root.keys():
             return self
         return dataclasses.replace(self, inherited_from_root=inherited, **changes)
 
