@@ -1,0 +1,30 @@
+"""Folding of names into keys."""
+
+from __future__ import annotations
+
+import hashlib
+
+import jax
+import numpy as np
+
+
+def fold_in_str(key: jax.Array, name: str) -> jax.Array:
+    """Derives a key from `key` and a name.
+
+    The data folded in are the first four bytes of the SHA-1 of the UTF-8 name, read as
+    a big-endian `uint32`.
+
+    Args:
+      key: A raw (`uint32[2]`) or typed key.
+      name: Any string.
+
+    Returns:
+      A key of the same kind.
+    """
+    digest = hashlib.sha1(name.encode("utf-8"), usedforsecurity=False).digest()
+    return jax.random.fold_in(key, np.uint32(int.from_bytes(digest[:4], "big")))
+
+
+def random_seed(key: jax.Array) -> int:
+    """Returns an integer in `[0, 2**32)` drawn from `key`, for NumPy and grain."""
+    return int(jax.random.bits(key, dtype=np.uint32))

@@ -1,0 +1,47 @@
+"""Where arrays live: the mesh, the strategy, constraints, host to device.
+
+Every placement decision is made here. The names form the published `kd.sharding`:
+`DEVICES_MESH`, `REPLICATED` and `FIRST_DIM` are built when first read, because building
+them starts the JAX backend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kauldron.sharding import _mesh
+from kauldron.sharding._place import (
+    ShardingTree,
+    device_put,
+    put_batch,
+    with_sharding_constraint,
+)
+from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
+
+__all__ = [
+    "DEVICES_MESH",
+    "FIRST_DIM",
+    "FSDPSharding",
+    "REPLICATED",
+    "ShardingStrategy",
+    "ShardingTree",
+    "device_put",
+    "put_batch",
+    "with_sharding_constraint",
+]
+
+_BUILT_WHEN_READ = {
+    "DEVICES_MESH": _mesh.devices_mesh,
+    "REPLICATED": _mesh.replicated,
+    "FIRST_DIM": _mesh.first_dim,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BUILT_WHEN_READ:
+        return _BUILT_WHEN_READ[name]()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return __all__

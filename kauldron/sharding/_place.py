@@ -1,0 +1,141 @@
+"""Placing pytrees: constraints inside jit, transfers outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, Sharding
+
+from kauldron import errors
+from kauldron.sharding import _mesh
+
+PyTree: TypeAlias = Any
+
+# A prefix tree of: None (leave to the compiler), a sharding (for the whole subtree), or
+# a callable from the subtree to a sharding tree.
+ShardingTree: TypeAlias = Any
+
+
+class BatchSizeError(errors.UserError, ValueError):
+    """A batch does not divide over the devices it is to be split over."""
+
+
+def with_sharding_constraint(tree: PyTree, shardings: ShardingTree) -> PyTree:
+    """Constrains a pytree of traced arrays; sets `.sharding` on abstract ones.
+
+    Args:
+      tree: Arrays, tracers, or `jax.ShapeDtypeStruct`s.
+      shardings: A prefix of `tree`, see `ShardingTree`.
+
+    Returns:
+      A tree of the same structure.
+    """
+    return _apply(_constrain, tree, shardings)
+
+
+def device_put(tree: PyTree, shardings: ShardingTree) -> PyTree:
+    """Places host data on devices.
+
+    With several processes every process passes its own part: the first axis of the
+    global array is the concatenation over processes (replicated leaves are passed whole
+    by every process).
+
+    Args:
+      tree: NumPy arrays or Python scalars; arrays that are placed already may move.
+      shardings: A prefix of `tree`, see `ShardingTree`; `None` leaves are put on the
+        default device.
+
+    Raises:
+      BatchSizeError: If an axis does not divide over the devices.
+    """
+    return _apply(_put, tree, shardings)
+
+
+def put_batch(batch: PyTree, shardings: ShardingTree) -> PyTree:
+    """Places a batch whose first axis need not divide over the devices.
+
+    A batch that does not divide (the last one of an evaluation) is replicated: every
+    device computes all of it, which is exact for every metric.
+    """
+    try:
+        return device_put(batch, shardings)
+    except BatchSizeError:
+        return device_put(batch, _mesh.replicated())
+
+
+def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
+    def place_subtree(sharding: Any, subtree: PyTree) -> PyTree:
+        if sharding is None:
+            sharding_of = None
+        elif isinstance(sharding, Sharding):
+            sharding_of = sharding
+        elif callable(sharding):
+            return _apply(place, subtree, sharding(subtree))
+        else:
+            raise TypeError(
+                "A sharding tree holds shardings, callables and None: got "
+                f"{sharding!r}."
+            )
+        return jax.tree.map(lambda x: place(x, sharding_of), subtree)
+
+    return jax.tree.map(place_subtree, shardings, tree, is_leaf=_is_sharding_leaf)
+
+
+def _is_sharding_leaf(node: Any) -> bool:
+    return node is None or isinstance(node, Sharding) or _is_rule(node)
+
+
+def _is_rule(node: Any) -> bool:
+    # Containers such as `ImmutableDict` are not callable; flax structs may be.
+    return callable(node) and jax.tree_util.all_leaves([node])
+
+
+def _constrain(x: Any, sharding: Sharding | None) -> Any:
+    if sharding is None:
+        return x
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return jax.lax.with_sharding_constraint(x, sharding)
+
+
+def _put(x: Any, sharding: Sharding | None) -> Any:
+    if sharding is None:
+        return jax.device_put(x)
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    if jax.process_count() > 1:
+        return _put_from_processes(np.asarray(x), sharding)
+    if not sharding.is_fully_replicated:
+        _check_divides(np.shape(x), sharding)
+    return jax.device_put(x, sharding)
+
+
+def _put_from_processes(x: np.ndarray, sharding: Sharding) -> jax.Array:
+    if sharding.is_fully_replicated:
+        return jax.make_array_from_process_local_data(sharding, x, x.shape)
+    global_shape = (x.shape[0] * jax.process_count(), *x.shape[1:])
+    _check_divides(global_shape, sharding)
+    return jax.make_array_from_process_local_data(sharding, x, global_shape)
+
+
+def _check_divides(shape: tuple[int, ...], sharding: Sharding) -> None:
+    if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
+        return
+    axes = sharding.spec[0]
+    if axes is None:
+        return
+    names = (axes,) if isinstance(axes, str) else axes
+    num_shards = int(np.prod([sharding.mesh.shape[name] for name in names]))
+    size = shape[0] if shape else 0
+    if not shape or size % num_shards:
+        below, above = size // num_shards * num_shards, -(-size // num_shards)
+        choices = [n for n in (below, above * num_shards) if n] or [num_shards]
+        raise BatchSizeError(
+            f"The first axis of every batch array is split over {num_shards} devices, "
+            f"but has {'no axes' if not shape else f'{size} entries'} (shape {shape}). "
+            f"Use `batch_size={' or '.join(map(str, choices))}`, or "
+            "`cfg.sharding.batch = kd.sharding.REPLICATED`."
+        )

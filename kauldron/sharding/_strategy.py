@@ -1,0 +1,82 @@
+"""Which part of a training run lives where."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from kauldron.sharding import _mesh
+from kauldron.sharding._place import PyTree, ShardingTree
+from kauldron.train import state as state_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardingStrategy:
+    """Placement of batch and state; by default data parallel, state replicated.
+
+    Each attribute is a prefix tree of: `None` (left to the compiler), a
+    `jax.sharding.Sharding` (for the whole subtree), or a callable from the subtree to a
+    sharding tree, such as `FSDPSharding()`.
+
+    Attributes:
+      batch: Of the batch.
+      params: Of the parameters.
+      collections: Of the other variable collections (batch statistics, ...).
+      opt_state: Of the optimizer state.
+      aux: Of loss, metric and summary states.
+    """
+
+    batch: ShardingTree = dataclasses.field(default_factory=_mesh.first_dim)
+    params: ShardingTree = dataclasses.field(default_factory=_mesh.replicated)
+    collections: ShardingTree = None
+    opt_state: ShardingTree = None
+    aux: ShardingTree = dataclasses.field(default_factory=_mesh.replicated)
+
+    @property
+    def state(self) -> state_lib.TrainState:
+        """A `TrainState` of sharding trees, a prefix of the real state."""
+        return state_lib.TrainState(
+            step=_mesh.replicated(),
+            params=self.params,
+            collections=self.collections,
+            opt_state=self.opt_state,
+        )
+
+    def set_global_mesh(self) -> Any:
+        """A context manager that wraps each step; override to set a global mesh."""
+        import contextlib
+
+        return contextlib.nullcontext()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FSDPSharding:
+    """Splits large arrays over all devices, each along its largest divisible axis.
+
+    Attributes:
+      min_size_to_shard_mb: Arrays up to this size (MiB) are replicated.
+
+    Reference: Rajbhandari et al. 2020, ZeRO (stage 3), arXiv:1910.02054.
+    """
+
+    min_size_to_shard_mb: float = 4
+
+    def __call__(self, tree: PyTree) -> PyTree:
+        return jax.tree.map(self._sharding_of, tree)
+
+    def _sharding_of(self, x: Any) -> NamedSharding:
+        num_bytes = int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize
+        if num_bytes <= self.min_size_to_shard_mb * 2**20:
+            return _mesh.replicated()
+        num_devices = jax.device_count()
+        divisible = [i for i, size in enumerate(x.shape) if size % num_devices == 0]
+        if not divisible:
+            return _mesh.replicated()
+        axis = max(divisible, key=lambda i: x.shape[i])
+        spec = [None] * len(x.shape)
+        spec[axis] = _mesh.DEVICES_AXIS
+        return NamedSharding(_mesh.devices_mesh(), PartitionSpec(*spec))
