@@ -1,0 +1,314 @@
+"""Setting and filtering by paths, with wildcards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from kauldron.kontext import _access, _errors, _grammar, _tree
+from kauldron.utils import immutabledict
+
+_STAR = _grammar.Wildcard.STAR
+_DOUBLE_STAR = _grammar.Wildcard.DOUBLE_STAR
+Parts = _grammar.Parts
+
+
+def set_by_path(obj: Any, path: _access.PathLike, value: Any) -> list[str]:
+    """Sets the value at a path, in place.
+
+    Intermediate keys must exist; the last one may be new (in dicts). `*` matches every
+    key of one level, and all of them must accept the rest of the path; `**` matches any
+    number of levels and skips what doesn't fit. Nothing is changed if an error is raised.
+
+    Args:
+      obj: A nesting of dicts (or `ConfigDict`), lists, dataclasses.
+      path: Text, a tuple of parts, a `Path` or a `GlobPath`. In texts and tuples, `*`
+        and `**` are wildcards.
+      value: The same object is set at every match.
+
+    Returns:
+      The paths that were set, for instance `["a[0].b", "a[1].b"]`.
+
+    Raises:
+      KeyPathError: A `KeyError`: an intermediate key does not exist.
+      SetPathError: A `TypeError` and `ValueError`: there is nothing to set it in, or
+        what there is cannot be changed.
+      ValueError: If the path is empty or ends with a wildcard.
+
+    Example:
+
+    ```python
+    from kauldron import kontext
+
+    tree = {"a": [{"b": 1}, {}]}
+    assert kontext.set_by_path(tree, "a.*.b", 2) == ["a[0].b", "a[1].b"]
+    assert tree == {"a": [{"b": 2}, {"b": 2}]}
+    ```
+    """
+    return set_parts(obj, _glob_parts(path), value)
+
+
+def _glob_parts(path: _access.PathLike) -> Parts:
+    from kauldron.kontext import _path
+
+    if isinstance(path, tuple):
+        return _path.GlobPath(*path).parts
+    return _access.to_parts(path)
+
+
+def set_parts(obj: Any, parts: Parts, value: Any) -> list[str]:
+    """`set_by_path` for a parsed path."""
+    text = _grammar.format_parts(parts)
+    if not parts:
+        raise ValueError("The empty path is the object itself, which cannot be set.")
+    if isinstance(parts[-1], _grammar.Wildcard):
+        raise ValueError(f"A path to set cannot end with a wildcard: got {text!r}.")
+    targets: dict[str, tuple[Any, Parts]] = {}
+    for container, at in _Matcher(obj, parts).containers():
+        targets.setdefault(_grammar.format_parts(at), (container, at))
+    found = [at for _, at in targets.values()]
+    for name, (_, at) in list(targets.items()):
+        if any(at[: len(other)] == other for other in found if len(other) < len(at)):
+            del targets[name]  # it goes away with what is replaced above it
+    for container, at in targets.values():
+        _check_settable(container, at)
+    for container, at in targets.values():
+        _set_part(container, at[-1], value)
+    return list(targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matcher:
+    """Finds the containers that hold the last part of a path."""
+
+    root: Any
+    parts: Parts
+
+    def containers(self) -> Iterator[tuple[Any, Parts]]:
+        yield from self._match(self.root, (), self.parts, lenient=False, above=())
+
+    def _match(
+        self,
+        node: Any,
+        at: Parts,
+        rest: Parts,
+        *,
+        lenient: bool,
+        above: tuple[int, ...],
+    ) -> Iterator[tuple[Any, Parts]]:
+        part, *tail = rest
+        if part is _DOUBLE_STAR:
+            yield from self._match_deep(node, at, tuple(tail), above=above)
+        elif part is _STAR:
+            kids = _tree.children(node)
+            if kids is None:
+                if not lenient:
+                    raise _leaf_error(node, at, self.parts)
+                return
+            for key, child in kids:
+                yield from self._match(
+                    child, (*at, key), tuple(tail), lenient=lenient, above=above
+                )
+        elif not tail:
+            if not lenient or _has_part(node, part):
+                yield node, (*at, part)
+        else:
+            try:
+                child = _tree.get_part(node, part)
+            except _tree.MissingPart:
+                if lenient:
+                    return
+                if _tree.children(node) is None:
+                    raise _leaf_error(node, at, self.parts) from None
+                raise _access.missing_error(
+                    self.root, (*at, *rest), len(at), node
+                ) from None
+            yield from self._match(
+                child, (*at, part), tuple(tail), lenient=lenient, above=above
+            )
+
+    def _match_deep(
+        self, node: Any, at: Parts, rest: Parts, *, above: tuple[int, ...]
+    ) -> Iterator[tuple[Any, Parts]]:
+        if id(node) in above:
+            return  # a cycle
+        yield from self._match(node, at, rest, lenient=True, above=())
+        for key, child in _tree.children(node) or ():
+            yield from self._match_deep(
+                child, (*at, key), rest, above=(*above, id(node))
+            )
+
+
+def _has_part(node: Any, part: Any) -> bool:
+    if _tree.children(node) is None:
+        return False
+    try:
+        _tree.get_part(node, part)
+    except _tree.MissingPart:
+        return False
+    return True
+
+
+def _leaf_error(node: Any, at: Parts, parts: Parts) -> _errors.SetPathError:
+    where = repr(_grammar.format_parts(at)) if at else "The object"
+    return _errors.SetPathError(
+        f"Cannot set {_grammar.format_parts(parts)!r}: {where} is a leaf "
+        f"({_short(node)} of type {type(node).__name__}), it has no keys."
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_FROZEN_ADVICE = {
+    "tuple": "Use a list, or replace the whole tuple.",
+    "mapping": "Replace the whole mapping.",
+    "dataclass": "Replace the whole object, with `dataclasses.replace`.",
+}
+
+
+def _check_settable(container: Any, at: Parts) -> None:
+    """Raises if `_set_part` would not work."""
+    part = at[-1]
+    if isinstance(container, MutableMapping):
+        if not isinstance(container, immutabledict.ImmutableDict):
+            return
+        advice = _FROZEN_ADVICE["mapping"]
+    elif isinstance(container, list):
+        if isinstance(part, slice):
+            raise NotImplementedError("Setting a slice of a list is not supported.")
+        if type(part) is int and -len(container) <= part < len(container):
+            return
+        raise _errors.KeyPathError(
+            f"Cannot set {_grammar.format_parts(at)!r}: the list has "
+            f"{len(container)} items, {part!r} is not the index of one."
+        )
+    elif isinstance(container, tuple):
+        advice = _FROZEN_ADVICE["tuple"]
+    elif isinstance(container, Mapping):
+        advice = _FROZEN_ADVICE["mapping"]
+    elif _tree.is_dataclass_instance(container):
+        if not container.__dataclass_params__.frozen and hasattr(container, str(part)):
+            return
+        if not hasattr(container, str(part)):
+            raise _access.missing_error(container, (part,), 0, container)
+        advice = _FROZEN_ADVICE["dataclass"]
+    else:
+        raise _leaf_error(container, at[:-1], at)
+    raise _errors.SetPathError(
+        f"Cannot set {_grammar.format_parts(at)!r}: it is in an immutable "
+        f"{type(container).__name__}. {advice}"
+    )
+
+
+def _set_part(container: Any, part: Any, value: Any) -> None:
+    if isinstance(container, MutableMapping | list):
+        container[part] = value
+    else:
+        setattr(container, part, value)
+
+
+def filter_by_path(obj: Any, path: _access.PathLike) -> Any:
+    """Returns the part of a tree that matches a glob, within its containers.
+
+    A match keeps everything below it. List items that don't match are left out, so that
+    indices shift; NamedTuples and dataclasses become dicts of what matched.
+
+    Args:
+      obj: A nesting of dicts, sequences, dataclasses.
+      path: Such as `"params.**.bias"`; `""` and `"**"` return everything.
+
+    Raises:
+      KeyPathError: A `KeyError`: the parts before the first wildcard don't exist.
+
+    Example:
+
+    ```python
+    from kauldron import kontext
+
+    params = {"a": {"bias": 1, "kernel": 2}, "b": {"bias": 3}}
+    assert kontext.filter_by_path(params, "*.bias") == {
+        "a": {"bias": 1},
+        "b": {"bias": 3},
+    }
+    ```
+    """
+    parts = _glob_parts(path)
+    if any(isinstance(part, slice) for part in parts):
+        raise ValueError(
+            f"A filter cannot slice: got {_grammar.format_parts(parts)!r}."
+        )
+    wildcards = [i for i, p in enumerate(parts) if isinstance(p, _grammar.Wildcard)]
+    plain = parts[: wildcards[0]] if wildcards else parts
+    num_resolved, node = _access.resolve_prefix(obj, plain)
+    if num_resolved < len(plain):
+        raise _access.missing_error(obj, plain, num_resolved, node)
+    return _Filter(()).apply(obj, frozenset([parts]))[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filter:
+    """Follows all the paths that are still possible at once.
+
+    Keeping the *set* of remaining paths, instead of trying one after the other, is
+    what makes repeated names (`**.b.a` on nested `b`) come out right.
+    """
+
+    above: tuple[int, ...]
+
+    def apply(self, node: Any, pending: frozenset[Parts]) -> tuple[bool, Any]:
+        """Returns whether anything matched, and the filtered node."""
+        pending = _skip_double_stars(pending)
+        if () in pending:
+            return True, node
+        kids = _tree.children(node)
+        if kids is None or id(node) in self.above:
+            return False, None
+        below = _Filter((*self.above, id(node)))
+        kept = []
+        for i, (key, child) in enumerate(kids):
+            names = {key, i - len(kids)} if isinstance(node, list | tuple) else {key}
+            following = frozenset(
+                rest
+                for parts in pending
+                for rest in _step(parts, names)  # what remains after `key`
+            )
+            found, value = below.apply(child, following)
+            if found:
+                kept.append((key, value))
+        return bool(kept), _rebuild(node, kept)
+
+
+def _skip_double_stars(pending: frozenset[Parts]) -> frozenset[Parts]:
+    """Adds what remains if every leading `**` matches zero levels."""
+    result = set(pending)
+    for parts in pending:
+        while parts and parts[0] is _DOUBLE_STAR:
+            parts = parts[1:]
+            result.add(parts)
+    return frozenset(result)
+
+
+def _step(parts: Parts, names: set[Any]) -> Iterator[Parts]:
+    if parts and parts[0] is _DOUBLE_STAR:
+        yield parts
+    elif parts and (parts[0] is _STAR or parts[0] in names):
+        yield parts[1:]
+
+
+def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
+    if isinstance(node, list):
+        return [value for _, value in kept]
+    if isinstance(node, tuple) and not _tree.is_namedtuple(node):
+        return tuple(value for _, value in kept)
+    if isinstance(node, Mapping) and type(node) is not dict:
+        return type(node)(dict(kept))
+    return dict(kept)
+
+
+def has_match(obj: Any, parts: Parts) -> bool:
+    """Returns whether anything in a tree matches a glob."""
+    return _Filter(()).apply(obj, frozenset([parts]))[0]
