@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -48,8 +49,6 @@ class ShardingStrategy:
 
     def set_global_mesh(self) -> Any:
         """A context manager that wraps each step; override to set a global mesh."""
-        import contextlib
-
         return contextlib.nullcontext()
 
 

@@ -1,0 +1,38 @@
+"""`kd.train`: the trainer, the step, and what they are made of.
+
+The modules of this package live on several layers (see `docs/structure.md`), so nothing
+is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "Auxiliaries": "kauldron.train.auxiliaries:Auxiliaries",
+        "AuxiliariesOutput": "kauldron.train.auxiliaries:AuxiliariesOutput",
+        "AuxiliariesState": "kauldron.train.auxiliaries:AuxiliariesState",
+        "Context": "kauldron.train.context:Context",
+        "KDMetricWriter": "kauldron.train.metric_writer:KDMetricWriter",
+        "RngStream": "kauldron.train.rngs_lib:RngStream",
+        "RngStreams": "kauldron.train.rngs_lib:RngStreams",
+        "Setup": "kauldron.train.setup_utils:Setup",
+        "TqdmInfo": "kauldron.train.setup_utils:TqdmInfo",
+        "TrainState": "kauldron.train.state:TrainState",
+        "TrainStep": "kauldron.train.train_step:TrainStep",
+        "Trainer": "kauldron.train.trainer_lib:Trainer",
+        "TrainingInterrupted": "kauldron.train.train_loop:TrainingInterrupted",
+        "auxiliaries": "kauldron.train.auxiliaries",
+        "context": "kauldron.train.context",
+        "forward": "kauldron.train.train_step:forward",
+        "forward_with_loss": "kauldron.train.train_step:forward_with_loss",
+        "metric_writer": "kauldron.train.metric_writer",
+        "rngs_lib": "kauldron.train.rngs_lib",
+        "setup_utils": "kauldron.train.setup_utils",
+        "train_loop": "kauldron.train.train_loop",
+        "train_step": "kauldron.train.train_step",
+        "trainer_lib": "kauldron.train.trainer_lib",
+    },
+)

@@ -50,7 +50,9 @@ ROOT_CFG_REF: Any = RootCfgRef()
 class BaseConfig:
     """Base that makes every subclass a frozen, keyword-only dataclass."""
 
-    def __init_subclass__(cls, frozen: bool = True, kw_only: bool = True, **kwargs: Any):
+    def __init_subclass__(
+        cls, frozen: bool = True, kw_only: bool = True, **kwargs: Any
+    ):
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=frozen, kw_only=kw_only)(cls)
 

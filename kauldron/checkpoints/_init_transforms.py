@@ -1,0 +1,61 @@
+"""Changes of the initial state, such as loading weights of another run."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+from kauldron.train import state as state_lib
+
+
+class InitTransform(abc.ABC):
+    """Changes the state of a run that starts; a run that continues skips it.
+
+    Values may change; the structure, shapes and dtypes may not.
+    """
+
+    @abc.abstractmethod
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        """Changes the state before the optimizer state is made from the parameters."""
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        """Changes the state when the optimizer state exists as well."""
+        return state
+
+
+class NoopTransform(InitTransform):
+    """Changes nothing."""
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        return state
+
+
+class MultiTransform(InitTransform):
+    """Applies several transforms in the order given.
+
+    Args:
+      **transforms: Name -> transform; the name appears in errors.
+    """
+
+    def __init__(self, **transforms: InitTransform) -> None:
+        self._transforms: Mapping[str, InitTransform] = transforms
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        return self._apply("transform", state)
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        return self._apply("transform_after_optimizer", state)
+
+    def _apply(self, method: str, state: Any) -> Any:
+        for name, transform in self._transforms.items():
+            try:
+                state = getattr(transform, method)(state)
+            except Exception as e:
+                e.add_note(f"In the init transform {name!r}.")
+                raise
+        return state

@@ -1,0 +1,62 @@
+"""What every command does around its work: flags, messages, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from kauldron import errors
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run it again to continue
+
+DEBUG_VARIABLE = "KAULDRON_DEBUG"
+
+
+def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
+    """Runs a command and returns its exit code.
+
+    A mistake of the user becomes a few lines on stderr and code 2; its traceback is
+    shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
+    no mistake of the user keeps its traceback, and gives code 1.
+    """
+    try:
+        work()
+    except (errors.UserError, flags.Error) as e:
+        if _wants_traceback(argv):
+            traceback.print_exc()
+        else:
+            _print_mistake(e)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt as e:
+        print(str(e) or "Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+def make_cwd_importable() -> None:
+    """Lets configs import modules beside them, as `python -m` does by itself."""
+    cwd = os.getcwd()
+    if cwd not in sys.path and "" not in sys.path:
+        sys.path.insert(0, cwd)
+
+
+def _wants_traceback(argv: Sequence[str]) -> bool:
+    if any(arg in ("--debug", "--debug=true", "-debug") for arg in argv):
+        return True
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _print_mistake(e: Exception) -> None:
+    notes = getattr(e, "__notes__", ())
+    print("\n".join([f"Error: {e}", *notes]), file=sys.stderr)
+    print("(--debug shows where it was raised.)", file=sys.stderr)

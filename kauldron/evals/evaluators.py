@@ -1,0 +1,238 @@
+"""Evaluators: run the model over a whole dataset and merge the measurements."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kauldron import checkpoints, errors, sharding
+from kauldron.evals import run_strategies
+from kauldron.train import auxiliaries, metric_writer, train_step
+from kauldron.train.context import Context
+from kauldron.train.state import TrainState
+from kauldron.utils import config_util
+
+
+class CollectionKeys:
+    """Names that evaluators may not take."""
+
+    TRAIN = "train"
+
+
+class EvaluationError(errors.UserError, ValueError):
+    """An evaluation that cannot give a result."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class EvaluatorBase(config_util.UpdateFromRootCfg, abc.ABC):
+    """Base of evaluators.
+
+    Attributes:
+      name: Name of the collection that is written; the key in `cfg.evals`.
+      run: When it runs.
+      writer: Where results go; the trainer's writer unless given.
+      base_cfg: The trainer.
+      discard_opt: Whether the optimizer state is left out.
+    """
+
+    name: str = "eval"
+    run: run_strategies.RunStrategy
+    writer: metric_writer.WriterBase = config_util.ROOT_CFG_REF.writer
+    base_cfg: Any = dataclasses.field(default=config_util.ROOT_CFG_REF, repr=False)
+    discard_opt: bool = False
+
+    @abc.abstractmethod
+    def evaluate(
+        self, state: TrainState, step: int
+    ) -> auxiliaries.AuxiliariesState | None:
+        """Evaluates a state and writes the results.
+
+        Args:
+          state: State after `step` updates.
+          step: The step the results are written for.
+
+        Returns:
+          The merged states of the whole dataset.
+        """
+
+    def maybe_eval(
+        self, *, step: int, state: TrainState, is_last: bool = False
+    ) -> auxiliaries.AuxiliariesState | None:
+        """Evaluates if the strategy says so; returns `None` otherwise."""
+        if not self.run.should_eval_in_train(step, is_last=is_last):
+            return None
+        try:
+            return self.evaluate(state, step)
+        except Exception as e:
+            e.add_note(f"In the evaluator {self.name!r} at step {step}.")
+            raise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluator(EvaluatorBase):
+    """Measures the trainer's losses, metrics and summaries on another dataset.
+
+    Every example counts exactly once: the last batch may be smaller.
+
+    Attributes:
+      num_batches: How many batches; `None` is the whole dataset.
+      cache: Whether the batches stay on the devices; needs `num_batches`.
+      ds: The dataset; the trainer's `eval_ds` unless given.
+      losses: As in the trainer, unless given; `{}` for none.
+      metrics: As in the trainer, unless given; `{}` for none.
+      summaries: As in the trainer, unless given; `{}` for none.
+      model: The model; the trainer's unless given.
+      model_method: Method to call; `__call__` unless given.
+      init_transform: Changes the state before each evaluation.
+    """
+
+    num_batches: int | None = None
+    cache: bool = False
+    ds: Any = config_util.ROOT_CFG_REF.eval_ds
+    losses: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_summaries
+    model: Any = config_util.ROOT_CFG_REF.model
+    model_method: str | Callable[..., Any] | None = None
+    init_transform: checkpoints.InitTransform = dataclasses.field(
+        default_factory=checkpoints.NoopTransform
+    )
+
+    def __post_init__(self) -> None:
+        if self.num_batches is not None and self.num_batches < 1:
+            raise ValueError(
+                "`num_batches` must be at least 1, or None for the whole dataset: got "
+                f"{self.num_batches}."
+            )
+        if self.cache and self.num_batches is None:
+            raise ValueError("`cache=True` needs `num_batches`.")
+
+    def update_from_root_cfg(self, root: Any) -> Evaluator:
+        bound = super().update_from_root_cfg(root)
+        if bound.ds is None:
+            raise ValueError(
+                f"The evaluator {self.name!r} has no dataset: set `cfg.eval_ds`, or "
+                f"`cfg.evals[{self.name!r}].ds`."
+            )
+        return bound
+
+    def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
+        self._assert_root_cfg_resolved()
+        if self.discard_opt:
+            state = state.replace(opt_state=None)
+        state = self.init_transform.transform(state)
+        merged = None
+        for i, batch in enumerate(self._batches()):
+            merged = merged | self.step(i, state, batch)
+        if merged is None:
+            raise EvaluationError(
+                f"The dataset of the evaluator {self.name!r} gave no batch."
+            )
+        self.writer.write_step_metrics(
+            step=step, aux=merged, schedules={}, log_summaries=True
+        )
+        return merged
+
+    def step(
+        self, step_nr: int, state: TrainState, batch: Any
+    ) -> auxiliaries.AuxiliariesState:
+        """Measures one batch; `step_nr` is its index."""
+        index = sharding.device_put(np.int32(step_nr), sharding.REPLICATED)
+        return self._jitted_step(index, state, batch)
+
+    def _step(
+        self, step_nr: jax.Array, state: TrainState, batch: Any
+    ) -> auxiliaries.AuxiliariesState:
+        """Measures one batch inside jit; to override."""
+        context = train_step.forward(
+            Context.from_state_and_batch(state=state, batch=batch),
+            model=self.model,
+            rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
+            is_training=False,
+            method=self.model_method,
+        )
+        context = self.aux.update_context(context)
+        return context.get_aux_state(
+            return_losses=True, return_metrics=True, return_summaries=True
+        )
+
+    @property
+    def aux(self) -> auxiliaries.Auxiliaries:
+        """Losses, metrics and summaries of this evaluator."""
+        return auxiliaries.Auxiliaries(
+            losses=self.losses, metrics=self.metrics, summaries=self.summaries
+        )
+
+    @functools.cached_property
+    def _jitted_step(self) -> Callable[..., Any]:
+        def step(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:
+            aux = self._step(step_nr, state, batch)
+            return sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
+
+        return jax.jit(step)
+
+    def _batches(self) -> Iterator[Any]:
+        if self.cache:
+            yield from self._cached_batches
+        else:
+            yield from self._load_batches()
+
+    @functools.cached_property
+    def _cached_batches(self) -> list[Any]:
+        return list(self._load_batches())
+
+    def _load_batches(self) -> Iterator[Any]:
+        ds = self.ds.for_evaluation()
+        if self.num_batches is None and ds.is_endless:
+            raise EvaluationError(
+                f"The dataset of the evaluator {self.name!r} never ends: set "
+                "`num_epochs=1` on it, or `num_batches` on the evaluator."
+            )
+        batches = iter(ds)
+        try:
+            for batch in itertools.islice(batches, self.num_batches):
+                yield sharding.put_batch(batch, self.base_cfg.sharding.batch)
+        finally:
+            batches.close()
+
+
+def normalize_evaluators(
+    evals: Mapping[str, EvaluatorBase],
+) -> dict[str, EvaluatorBase]:
+    """Returns the evaluators named by their keys, writing to collections of that name.
+
+    Raises:
+      TypeError: If it is not a mapping of evaluators.
+      ValueError: If a name is taken or is no name.
+    """
+    if not isinstance(evals, Mapping):
+        raise TypeError(
+            "`evals` must map names to evaluators: got "
+            f"{type(evals).__name__}. Write `cfg.evals = {{'eval': ...}}`."
+        )
+    named = {}
+    for key, evaluator in evals.items():
+        if not isinstance(evaluator, EvaluatorBase):
+            raise TypeError(
+                f"`evals[{key!r}]` must be an evaluator, such as `kd.evals.Evaluator`: "
+                f"got {type(evaluator).__name__}."
+            )
+        if key == CollectionKeys.TRAIN:
+            raise ValueError("An evaluator cannot be called 'train'.")
+        if not key.replace(".", "_").replace("-", "_").isidentifier():
+            raise ValueError(
+                f"`evals` has the name {key!r}: use letters, digits, '_', '-' and '.'."
+            )
+        if evaluator.name not in ("eval", key):
+            raise ValueError(
+                f"`evals[{key!r}]` has another name, {evaluator.name!r}: leave it out."
+            )
+        named[key] = evaluator.replace(name=key)
+    return named

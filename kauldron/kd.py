@@ -1,0 +1,32 @@
+"""The one import a user needs: `from kauldron import kd`.
+
+Nothing is imported before it is used: `kd.nn` imports Flax, `kd.data` grain, and so on.
+"""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "ckpts": "kauldron.checkpoints",
+        "cli": "kauldron.cli",
+        "data": "kauldron.data",
+        "errors": "kauldron.errors",
+        "evals": "kauldron.evals",
+        "konfig": "kauldron.konfig",
+        "kontext": "kauldron.kontext",
+        "ktyping": "kauldron.ktyping",
+        "losses": "kauldron.losses",
+        "metrics": "kauldron.metrics",
+        "nn": "kauldron.modules",
+        "optim": "kauldron.optim",
+        "random": "kauldron.random",
+        "sharding": "kauldron.sharding",
+        "summaries": "kauldron.summaries",
+        "train": "kauldron.train",
+        "typing": "kauldron.typing",
+        "utils": "kauldron.utils.api",
+    },
+)

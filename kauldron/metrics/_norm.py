@@ -1,0 +1,110 @@
+"""Vector norms."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from typing_extensions import Self
+
+from kauldron import kontext
+from kauldron.metrics import base, base_state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Norm(base.Metric):
+    """Norm of vectors along an axis, averaged over everything else.
+
+    Attributes:
+      tensor: Key to an array of any shape.
+      mask: Key to weights of the norms; fits the tensor without `axis`.
+      axis: Axis (or pair of axes, for a matrix norm) of the vectors; `None` takes the
+        whole array as one vector.
+      ord: Order, as in `jnp.linalg.norm`; `None` is the Euclidean (Frobenius) norm.
+      aggregation_type: `'average'`: mean of the norms. `'concat'`: norm of all merged
+        vectors laid end to end (needs a finite `ord` and no mask). `None` is
+        `'average'`, with a warning if whole-array norms are merged, where it is
+        ambiguous.
+    """
+
+    tensor: kontext.Key = kontext.REQUIRED
+    mask: kontext.Key | None = None
+    axis: int | tuple[int, int] | None = -1
+    ord: int | float | str | None = None
+    aggregation_type: Literal["average", "concat"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.aggregation_type not in (None, "average", "concat"):
+            raise ValueError(
+                "`aggregation_type` must be 'average', 'concat' or None: got "
+                f"{self.aggregation_type!r}."
+            )
+        if self.aggregation_type == "concat" and (
+            not isinstance(self._order, int | float)
+            or not np.isfinite(self._order)
+            or self._order <= 0
+        ):
+            raise ValueError(
+                "`aggregation_type='concat'` adds up |x|**ord and needs a positive, "
+                f"finite `ord`: got ord={self.ord!r}."
+            )
+
+    @property
+    def _order(self) -> Any:
+        return 2 if self.ord is None else self.ord
+
+    @flax.struct.dataclass
+    class State(base_state.AverageState["Norm"]):
+        def merge(self, other: Self) -> Self:
+            metric = self.parent
+            if (
+                isinstance(metric, Norm)
+                and metric.axis is None
+                and metric.aggregation_type is None
+            ):
+                warnings.warn(
+                    "Norms of whole arrays are averaged on merging. Say which is meant "
+                    "by Norm(aggregation_type='average') or 'concat'.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            return super().merge(other)
+
+    @flax.struct.dataclass
+    class ConcatState(base_state.State["Norm"]):
+        """Sum of `|x|**ord`; the value is its root."""
+
+        sum_of_powers: jax.Array
+
+        @classmethod
+        def empty(cls) -> Self:
+            return cls(sum_of_powers=jnp.zeros((), jnp.float32))
+
+        def merge(self, other: Self) -> Self:
+            return type(self)(sum_of_powers=self.sum_of_powers + other.sum_of_powers)
+
+        def compute(self) -> np.ndarray:
+            return np.asarray(self.sum_of_powers) ** (1 / self.parent._order)
+
+    def empty(self) -> base_state.State:
+        concat = self.aggregation_type == "concat"
+        return (self.ConcatState if concat else self.State).empty()
+
+    def get_state(self, tensor: Any, mask: Any = None) -> base_state.State:
+        tensor = jnp.asarray(tensor)
+        tensor = tensor.astype(jnp.promote_types(tensor.dtype, jnp.float32))
+        if self.aggregation_type == "concat":
+            if mask is not None:
+                raise ValueError("Norm(aggregation_type='concat') takes no mask.")
+            return self.ConcatState(
+                sum_of_powers=(jnp.abs(tensor) ** self._order).sum()
+            )
+        if self.axis is None and self.ord is not None:
+            tensor = tensor.ravel()
+        norms = jnp.linalg.norm(tensor, ord=self.ord, axis=self.axis)
+        return self.State.from_values(norms, mask=mask)

@@ -1,0 +1,20 @@
+"""`kd.nn`: Flax modules that know keys and the train/eval property."""
+
+from __future__ import annotations
+
+from kauldron.modules._autoencoder import FlatAutoencoder
+from kauldron.modules._dropout import Dropout
+from kauldron.modules._einops import Rearrange, Reduce
+from kauldron.modules._sequential import Identity, Sequential
+from kauldron.modules.train_property import set_train_property, train_property
+
+__all__ = [
+    "Dropout",
+    "FlatAutoencoder",
+    "Identity",
+    "Rearrange",
+    "Reduce",
+    "Sequential",
+    "set_train_property",
+    "train_property",
+]

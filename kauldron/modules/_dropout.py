@@ -1,0 +1,31 @@
+"""Dropout that follows the train property."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from kauldron.modules import train_property as train_property_lib
+
+
+class Dropout(nn.Dropout):
+    """`flax.linen.Dropout`, active in training passes only.
+
+    Raises:
+      ValueError: If `deterministic` is passed: the train property decides.
+
+    Reference: Srivastava et al. 2014, Dropout, JMLR 15.
+    """
+
+    is_training = train_property_lib.train_property()
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: Any = None, rng: Any = None):
+        if deterministic is not None or self.deterministic is not None:
+            raise ValueError(
+                "`kd.nn.Dropout` follows the train property; don't pass "
+                "`deterministic`. Use `flax.linen.Dropout` to decide by hand."
+            )
+        return super().__call__(inputs, deterministic=not self.is_training, rng=rng)

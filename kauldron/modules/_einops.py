@@ -1,0 +1,45 @@
+"""Einops as layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax
+from flax.core import FrozenDict
+
+
+class Rearrange(nn.Module):
+    """`einops.rearrange` as a layer.
+
+    Attributes:
+      pattern: Such as `'b h w c -> b (h w c)'`.
+      axes_lengths: Sizes of axes that the pattern alone does not tell.
+    """
+
+    pattern: str
+    axes_lengths: Mapping[str, int] = FrozenDict()
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> Any:
+        return einops.rearrange(inputs, self.pattern, **self.axes_lengths)
+
+
+class Reduce(nn.Module):
+    """`einops.reduce` as a layer.
+
+    Attributes:
+      pattern: Such as `'b h w c -> b c'`.
+      reduction: `'mean'`, `'sum'`, `'max'`, `'min'` or `'prod'`.
+      axes_lengths: Sizes of axes that the pattern alone does not tell.
+    """
+
+    pattern: str
+    reduction: str
+    axes_lengths: Mapping[str, int] = FrozenDict()
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> Any:
+        return einops.reduce(inputs, self.pattern, self.reduction, **self.axes_lengths)

@@ -1,0 +1,60 @@
+"""Batches of the training data, put on devices one step ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kauldron import errors, sharding
+
+
+class OutOfDataError(errors.UserError, ValueError):
+    """The dataset ended before the training did."""
+
+
+class BatchesAhead:
+    """Iterates device batches; the next one travels while the current one is used.
+
+    Its state is that of the batches handed out: the one ahead does not count, so
+    that a restart repeats no batch and skips none.
+    """
+
+    def __init__(self, host_batches: Any, batch_sharding: Any) -> None:
+        self._host_batches = host_batches
+        self._sharding = batch_sharding
+        self._state = host_batches.get_state()
+        self._ahead: Any = None
+
+    def get_state(self) -> Any:
+        """Returns the position after the batches handed out, JSON-able."""
+        return self._state
+
+    def set_state(self, state: Any) -> None:
+        """Continues from a position that `get_state` returned."""
+        self._host_batches.set_state(state)
+        self._state, self._ahead = state, None
+
+    def next(self, *, is_last: bool = False) -> Any:
+        """Returns the next batch; loads one more unless `is_last`.
+
+        Raises:
+          OutOfDataError: If there is none.
+        """
+        batch = self._load() if self._ahead is None else self._ahead
+        self._state = self._host_batches.get_state()
+        self._ahead = None if is_last else self._load(may_end=True)
+        return batch
+
+    def close(self) -> None:
+        """Ends worker processes and threads."""
+        self._host_batches.close()
+
+    def _load(self, *, may_end: bool = False) -> Any:
+        try:
+            return sharding.device_put(next(self._host_batches), self._sharding)
+        except StopIteration:
+            if may_end:
+                return None
+            raise OutOfDataError(
+                "`train_ds` has no more batches. Leave out `num_epochs` to repeat it "
+                "endlessly, or lower `cfg.num_train_steps`."
+            ) from None

@@ -1,0 +1,255 @@
+"""Where results are written: TensorBoard event files and lines of JSON.
+
+A writer is told of each (collection, step) once. After a restart `rewind(step)` takes
+back what the lost part of the run had written, so nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from kauldron.train import auxiliaries
+from kauldron.utils import config_util
+
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
+    """Protocol of writers.
+
+    Attributes:
+      workdir: Directory of the run; the trainer's unless given.
+      collection: `'train'`, or the name of an evaluator; set by the trainer.
+    """
+
+    workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
+    collection: str = "$not_set$"
+
+    @abc.abstractmethod
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes numbers."""
+
+    def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
+        """Writes rates and durations, which differ from run to run."""
+        self.write_scalars(step, timings)
+
+    @abc.abstractmethod
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes images, `f32[n h w c]` in [0, 1] or `u8[n h w c]`."""
+
+    @abc.abstractmethod
+    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+        """Writes strings (Markdown)."""
+
+    def write_config(self, config: Any) -> None:
+        """Writes the config of the run."""
+
+    def rewind(self, step: int) -> None:
+        """Takes back everything written for `step` and later steps."""
+
+    def flush(self) -> None:
+        """Makes everything written so far visible to readers."""
+
+    def close(self) -> None:
+        """Releases files."""
+
+    def write_summaries(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes things to show.
+
+        Raises:
+          TypeError: If a value is nothing that can be shown.
+        """
+        images, texts = {}, {}
+        for name, value in values.items():
+            if isinstance(value, str):
+                texts[name] = value
+            elif _is_images(value):
+                images[name] = value
+            else:
+                shape = getattr(value, "shape", None)
+                raise TypeError(
+                    f"Summary {name!r} cannot be shown: got {type(value).__name__} "
+                    f"(shape {shape}). A summary computes images `[n h w 1|3]` or text."
+                )
+        if images:
+            self.write_images(step, images)
+        if texts:
+            self.write_texts(step, texts)
+
+    def write_step_metrics(
+        self,
+        *,
+        step: int,
+        aux: auxiliaries.AuxiliariesState,
+        schedules: Mapping[str, Any],
+        log_summaries: bool,
+        timer: Any = None,
+        flush: bool = True,
+    ) -> auxiliaries.AuxiliariesOutput:
+        """Computes and writes the measurements of a step.
+
+        Args:
+          step: Number of updates applied before it.
+          aux: States of the step, or merged states of an evaluation.
+          schedules: Name -> function from step to value.
+          log_summaries: Whether the summaries are written too.
+          timer: Object whose `flush_metrics()` gives rates and durations.
+          flush: Whether readers should see the values at once.
+
+        Returns:
+          The computed values.
+        """
+        if not log_summaries:
+            aux = aux.replace(summary_states=None)
+        values = aux.compute()
+        scalars = {**values.loss_values, **values.metric_values}
+        for name, schedule in schedules.items():
+            scalars[f"schedules/{name}"] = schedule(step)
+        scalars = {name: _to_scalar(name, value) for name, value in scalars.items()}
+        self.write_scalars(step, scalars)
+        if timer is not None:
+            self.write_timings(step, timer.flush_metrics())
+        if log_summaries:
+            self.write_summaries(step, values.summary_values)
+        if flush:
+            self.flush()
+        return values
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class NoopWriter(WriterBase):
+    """Writes nothing."""
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        pass
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class KDMetricWriter(WriterBase):
+    """Writes TensorBoard events per collection, and JSON lines for any other tool.
+
+    `workdir/<collection>/` holds the event files. `workdir/metrics.jsonl` has a line per
+    collection and step, a function of config and seed alone; rates and durations are in
+    `workdir/timings.jsonl`. NaN and infinities are the strings `"NaN"`, `"Infinity"`,
+    `"-Infinity"` there, so that every line is strict JSON.
+
+    Attributes:
+      add_artifacts: Accepted for compatibility.
+    """
+
+    add_artifacts: bool = True
+
+    @functools.cached_property
+    def _events(self) -> Any:
+        import tensorboardX
+
+        self._assert_root_cfg_resolved()
+        return tensorboardX.SummaryWriter(
+            os.fspath(epath.Path(self.workdir) / self.collection),
+            purge_step=self.__dict__.get("_purge_step"),
+        )
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._write(METRICS_FILE, step, scalars)
+
+    def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
+        self._write(TIMINGS_FILE, step, timings)
+
+    def _write(self, file_name: str, step: int, scalars: Mapping[str, float]) -> None:
+        record = {"step": step, "collection": self.collection}
+        record |= {name: _to_json(value) for name, value in scalars.items()}
+        with (epath.Path(self.workdir) / file_name).open("a") as f:
+            f.write(json.dumps(record, allow_nan=False) + "\n")
+        for name, value in scalars.items():
+            self._events.add_scalar(name, value, step)
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        for name, batch in images.items():
+            for i, image in enumerate(batch):
+                self._events.add_image(f"{name}/{i}", image, step, dataformats="HWC")
+
+    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+        for name, text in texts.items():
+            self._events.add_text(name, text, step)
+
+    def write_config(self, config: Any) -> None:
+        self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
+
+    def rewind(self, step: int) -> None:
+        # TensorBoard hides events of this step and later that were written before.
+        self.__dict__["_purge_step"] = step
+        for file_name in (METRICS_FILE, TIMINGS_FILE):
+            path = epath.Path(self.workdir) / file_name
+            if path.exists():
+                _drop_records(path, collection=self.collection, from_step=step)
+
+    def flush(self) -> None:
+        if "_events" in self.__dict__:
+            self._events.flush()
+
+    def close(self) -> None:
+        if "_events" in self.__dict__:
+            self._events.close()
+            del self.__dict__["_events"]
+
+
+def _drop_records(path: epath.Path, *, collection: str, from_step: int) -> None:
+    """Removes the records of a collection from a step on, atomically.
+
+    A last line that a killed process left incomplete is removed as well.
+    """
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["collection"] != collection or record["step"] < from_step:
+            kept.append(line + "\n")
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+
+
+def _to_scalar(name: str, value: Any) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name!r} is not a number: got {type(value).__name__}, shape {array.shape}, "
+            f"dtype {array.dtype}. A metric computes a number or a dict of numbers; "
+            "something to look at is a summary."
+        )
+    return float(array.reshape(()))
+
+
+def _to_json(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+
+
+def _is_images(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.ndim == 4
+        and value.shape[-1] in (1, 3)
+        and value.size > 0
+    )

@@ -1,0 +1,104 @@
+"""What happens before a run starts: a workdir that exists, can be written, is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+from kauldron import errors
+from kauldron.utils import status_utils
+
+
+class WorkdirError(errors.UserError, ValueError):
+    """The workdir is missing, cannot be written, or is in use."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TqdmInfo:
+    """Accepted for compatibility."""
+
+    desc: str = "train"
+    log_xm: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Preparation of a run.
+
+    Attributes:
+      tags: Names of the run, a list or `'a,b'`; kept in the config.
+      note_template: A note; kept in the config.
+      tqdm_info: Accepted for compatibility.
+      eval_only: Whether the run only evaluates.
+      preemptable_eval: Whether a standalone evaluation can continue after a restart.
+    """
+
+    tags: Sequence[str] | str = ()
+    note_template: str = ""
+    tqdm_info: TqdmInfo = dataclasses.field(default_factory=TqdmInfo)
+    eval_only: bool = False
+    preemptable_eval: bool = False
+
+    def run(self, trainer: Any) -> None:
+        """Creates the workdir.
+
+        Raises:
+          WorkdirError: If there is none, or it cannot be written.
+        """
+        if trainer.workdir is None:
+            raise WorkdirError(
+                "No workdir: say where checkpoints and results go, with "
+                "`--cfg.workdir=runs/my_run`."
+            )
+        make_writable(trainer.workdir)
+
+    def log_status(self, message: str) -> None:
+        """Prints one line about the state of the run."""
+        status_utils.log_status(message)
+
+
+def make_writable(workdir: epath.Path) -> None:
+    """Creates a directory and makes sure that files can be made in it.
+
+    Raises:
+      WorkdirError: If that is impossible.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe-{uuid.uuid4().hex}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as e:
+        raise WorkdirError(
+            f"The workdir {os.fspath(workdir)!r} cannot be written: "
+            f"{e.strerror or e}. Choose another with `--cfg.workdir=...`."
+        ) from e
+
+
+@contextlib.contextmanager
+def lock(workdir: epath.Path) -> Iterator[None]:
+    """Owns the workdir inside the block; the lock goes away with the process.
+
+    Raises:
+      WorkdirError: If another process owns it.
+    """
+    if "://" in os.fspath(workdir):  # object stores have no locks
+        yield
+        return
+    import fcntl
+
+    with (workdir / ".lock").open("w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WorkdirError(
+                f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
+                "stop it, or choose another `--cfg.workdir=...`."
+            ) from None
+        yield

@@ -1,0 +1,267 @@
+"""`Trainer`: a whole run as one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+from etils import epath
+
+from kauldron import checkpoints, data, errors, evals, sharding
+from kauldron.data import utils as data_utils
+from kauldron.evals import evaluators
+from kauldron.train import (
+    auxiliaries,
+    context,
+    metric_writer,
+    rngs_lib,
+    setup_utils,
+    train_loop,
+    train_step,
+)
+from kauldron.train.state import TrainState
+from kauldron.utils import config_util, immutabledict
+
+_DICT_FIELDS = (
+    "train_losses",
+    "train_metrics",
+    "train_summaries",
+    "schedules",
+    "evals",
+    "aux",
+)
+
+
+class TrainerError(errors.UserError, ValueError):
+    """A run that cannot start as it is described."""
+
+
+def _empty_dict() -> Any:
+    return dataclasses.field(default_factory=immutabledict.ImmutableDict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trainer:
+    """Data, model, losses, optimizer and the rest of a run.
+
+    Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
+    their values from here (`ROOT_CFG_REF`). `None` switches optional parts off.
+
+    Attributes:
+      seed: Root seed of everything random.
+      workdir: Directory of the run.
+      train_ds: Batches to train on.
+      eval_ds: Default dataset of evaluators.
+      model: Flax module.
+      rng_streams: Random streams.
+      sharding: Placement on devices.
+      num_train_steps: Number of updates, >= 0; `None` trains until `train_ds` ends.
+      stop_after_steps: Stops earlier, without changing schedules.
+      log_metrics_every: Interval in steps.
+      log_summaries_every: Interval in steps.
+      train_losses: Tree of losses.
+      train_metrics: Tree of metrics.
+      train_summaries: Tree of summaries.
+      writer: Where results are written.
+      profiler: Accepted for compatibility; nothing is profiled yet.
+      checkify_error_categories: Errors to look for inside the step; each step then waits
+        for the devices.
+      schedules: Name -> function of the step; logged.
+      optimizer: Optax optimizer; `None` if the run only evaluates.
+      checkpointer: Saves and restores.
+      init_transform: Changes the initial state.
+      trainstep: One update.
+      evals: Name -> evaluator.
+      aux: Free-form values for `cfg.ref.aux.x`.
+      setup: Preparation of the run.
+      xm_job: Launch description; never resolved.
+      raw_cfg: The config it was resolved from.
+    """
+
+    # Launch descriptions are for programs that start runs, not for the run.
+    __konfig_resolve_exclude_fields__: ClassVar[tuple[str, ...]] = ("xm_job",)
+
+    seed: int = 0
+    workdir: epath.PathLike | None = None
+    train_ds: data.Pipeline
+    eval_ds: data.Pipeline | None = None
+    model: Any
+    rng_streams: rngs_lib.RngStreams = dataclasses.field(
+        default_factory=rngs_lib.RngStreams
+    )
+    sharding: sharding.ShardingStrategy = dataclasses.field(
+        default_factory=sharding.ShardingStrategy
+    )
+    num_train_steps: int | None = None
+    stop_after_steps: int | None = None
+    log_metrics_every: int = 100
+    log_summaries_every: int = 1000
+    train_losses: Mapping[str, Any] = _empty_dict()
+    train_metrics: Mapping[str, Any] = _empty_dict()
+    train_summaries: Mapping[str, Any] = _empty_dict()
+    writer: metric_writer.WriterBase | None = dataclasses.field(
+        default_factory=metric_writer.KDMetricWriter
+    )
+    profiler: Any = None
+    checkify_error_categories: frozenset[Any] = frozenset()
+    schedules: Mapping[str, Any] = _empty_dict()
+    optimizer: Any
+    checkpointer: checkpoints.BaseCheckpointer | None = None
+    init_transform: checkpoints.InitTransform | None = None
+    trainstep: train_step.TrainStep = dataclasses.field(
+        default_factory=train_step.TrainStep
+    )
+    evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
+    aux: Mapping[str, Any] = _empty_dict()
+    setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
+    xm_job: Any = dataclasses.field(default=None, repr=False)
+    raw_cfg: Any = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        if self.workdir is not None:
+            self._set("workdir", epath.Path(self.workdir))
+        for name, default in _DEFAULT_PARTS.items():
+            if getattr(self, name) is None:
+                self._set(name, default())
+        immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
+        self._set("writer", self.writer.replace(collection="train"))
+        named = evaluators.normalize_evaluators(self.evals)
+        self._set("evals", immutabledict.ImmutableDict(named))
+        # In the order of the fields: later parts see earlier ones bound.
+        for field in dataclasses.fields(self):
+            if field.name not in ("raw_cfg", "xm_job"):
+                value = getattr(self, field.name)
+                self._set(field.name, config_util.bind_tree(value, self))
+        with_collections = {
+            name: evaluator.replace(writer=evaluator.writer.replace(collection=name))
+            for name, evaluator in self.evals.items()
+        }
+        self._set("evals", immutabledict.ImmutableDict(with_collections))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_numbers(self) -> None:
+        for name, smallest in _SMALLEST.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise TrainerError(
+                    f"`{name}` must be at least {smallest}: got {value}."
+                )
+
+    def __post_konfig_resolve__(self, cfg: Any) -> None:
+        self._set("raw_cfg", cfg)
+
+    def replace(self, **changes: Any) -> Trainer:
+        """Returns a copy with some fields changed; parts that inherited them follow."""
+        return dataclasses.replace(self, **changes)
+
+    def train(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
+        """Trains until the last step, or continues a run that was stopped.
+
+        Returns:
+          The final state, and the measurements of the last logging step (`None` if the
+          run was finished already).
+
+        Raises:
+          UserError: If something in the description is wrong; nothing was started.
+          TrainingInterrupted: If a signal ended the training.
+        """
+        return train_loop.train(self)
+
+    def last_step(self) -> int:
+        """Returns how many updates the run makes in all.
+
+        Raises:
+          TrainerError: If neither `num_train_steps` nor the dataset says so.
+        """
+        num_steps = self.num_train_steps
+        try:
+            num_batches = None if self.train_ds.is_endless else len(self.train_ds)
+        except TypeError:  # finite, but of unknown length
+            num_batches = None
+        if num_steps is None:
+            if num_batches is None:
+                raise TrainerError(
+                    "The run has no end: set `cfg.num_train_steps`, or `num_epochs` of "
+                    "`cfg.train_ds`."
+                )
+            num_steps = num_batches
+        elif num_batches is not None and num_batches < num_steps:
+            raise TrainerError(
+                f"`num_train_steps` is {num_steps}, but `train_ds` has only "
+                f"{num_batches} batches. Leave out its `num_epochs` to repeat it "
+                "endlessly."
+            )
+        if self.stop_after_steps is not None:
+            num_steps = min(num_steps, self.stop_after_steps)
+        return num_steps
+
+    def init_state(
+        self,
+        *,
+        skip_transforms: bool = False,
+        skip_optimizer: bool = False,
+        element_spec: Any = None,
+    ) -> TrainState:
+        """Returns the state before the first step, see `TrainStep.init`."""
+        if element_spec is None:
+            element_spec = self.train_ds.element_spec
+        return self.trainstep.init(
+            element_spec, skip_transforms=skip_transforms, skip_optimizer=skip_optimizer
+        )
+
+    def check(self) -> None:
+        """Finds keys and shapes that don't fit, without compiling anything.
+
+        Raises:
+          UserError: Naming the first one found.
+        """
+        if not self.train_losses:
+            raise TrainerError(
+                "There is no loss to train on: set `cfg.train_losses = {'name': "
+                "kd.losses...}`."
+            )
+        _ = self.context_specs
+        state = self.state_specs
+        for name, evaluator in self.evals.items():
+            if isinstance(evaluator, evals.Evaluator):
+                batch = data_utils.batch_specs(evaluator.ds.element_spec)
+                step_nr = jax.ShapeDtypeStruct((), "int32")
+                try:
+                    jax.eval_shape(evaluator._step, step_nr, state, batch)
+                except errors.UserError as e:
+                    e.add_note(f"In cfg.evals[{name!r}].")
+                    raise
+
+    @functools.cached_property
+    def state_specs(self) -> TrainState:
+        """The initial state as `jax.ShapeDtypeStruct`s, with shardings."""
+        state = jax.eval_shape(functools.partial(self.init_state, skip_transforms=True))
+        return sharding.with_sharding_constraint(state, self.sharding.state)
+
+    @functools.cached_property
+    def context_specs(self) -> context.Context:
+        """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
+        batch = data_utils.batch_specs(self.train_ds.element_spec)
+        _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
+        return specs
+
+
+_SMALLEST = {
+    "num_train_steps": 0,
+    "stop_after_steps": 0,
+    "log_metrics_every": 1,
+    "log_summaries_every": 1,
+}
+
+_DEFAULT_PARTS = {
+    "writer": metric_writer.NoopWriter,
+    "checkpointer": checkpoints.NoopCheckpointer,
+    "init_transform": checkpoints.NoopTransform,
+    "evals": dict,
+}

@@ -1,0 +1,15 @@
+"""Settings of all tests: CPU, eight simulated devices, the project importable."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+_FLAG = "--xla_force_host_platform_device_count"
+if _FLAG not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}=8".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+PROJECT_ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
