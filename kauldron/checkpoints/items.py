@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 
@@ -17,7 +18,7 @@ class Stateful(Protocol):
 
 
 class TopLevelCheckpointItem:
-    """Mixin for `NamedTuple`s whose fields are the items of a checkpoint.
+    """Base of frozen dataclasses whose fields are the items of a checkpoint.
 
     Each field is an array pytree or a `Stateful` object, and becomes a folder of the
     checkpoint with the field's name. `DEFAULT_ITEM` names the field that is stored as
@@ -27,22 +28,28 @@ class TopLevelCheckpointItem:
     DEFAULT_ITEM: ClassVar[str]
 
 
-DEFAULT_NAME = "default"
+# Not `default`: Orbax takes that name for a checkpoint of a single item.
+DEFAULT_NAME = "state"
 
 
 def to_items(state: Any) -> dict[str, Any]:
     """Returns `{folder name: item}` of what is to be saved or restored."""
-    default_field = getattr(state, "DEFAULT_ITEM", None)
-    if default_field is None:
+    if not isinstance(state, TopLevelCheckpointItem):
         return {DEFAULT_NAME: state}
-    named = state._asdict()
-    return {DEFAULT_NAME if k == default_field else k: v for k, v in named.items()}
+    return {
+        DEFAULT_NAME if f.name == state.DEFAULT_ITEM else f.name: getattr(state, f.name)
+        for f in dataclasses.fields(state)
+    }
 
 
 def from_items(state: Any, restored: dict[str, Any]) -> Any:
     """Returns `state` with its items replaced by restored ones."""
-    default_field = getattr(state, "DEFAULT_ITEM", None)
-    if default_field is None:
+    if not isinstance(state, TopLevelCheckpointItem):
         return restored[DEFAULT_NAME]
-    fields = {default_field if k == DEFAULT_NAME else k: v for k, v in restored.items()}
-    return state._replace(**fields)
+    return dataclasses.replace(
+        state,
+        **{
+            state.DEFAULT_ITEM if name == DEFAULT_NAME else name: item
+            for name, item in restored.items()
+        },
+    )

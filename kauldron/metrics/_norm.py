@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from typing_extensions import Self
 
 from kauldron import kontext
 from kauldron.metrics import base, base_state

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from typing_extensions import Self
 
 _MetricT = TypeVar("_MetricT")
 

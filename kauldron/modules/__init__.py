@@ -6,7 +6,7 @@ from kauldron.modules._autoencoder import FlatAutoencoder
 from kauldron.modules._dropout import Dropout
 from kauldron.modules._einops import Rearrange, Reduce
 from kauldron.modules._sequential import Identity, Sequential
-from kauldron.modules.train_property import set_train_property, train_property
+from kauldron.modules._train_property import set_train_property, train_property
 
 __all__ = [
     "Dropout",

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from kauldron.modules import train_property as train_property_lib
+from kauldron.modules import _train_property
 
 
 class Dropout(nn.Dropout):
@@ -19,7 +19,7 @@ class Dropout(nn.Dropout):
     Reference: Srivastava et al. 2014, Dropout, JMLR 15.
     """
 
-    is_training = train_property_lib.train_property()
+    is_training = _train_property.train_property()
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: Any = None, rng: Any = None):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import einops
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from typing_extensions import Self
 
 from kauldron import kontext, metrics
 from kauldron.metrics import base_state

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import flax.struct
 import jax
 import numpy as np
-from typing_extensions import Self
 
 from kauldron import losses, metrics
 from kauldron.metrics import base_state

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import flax.struct
-from typing_extensions import Self
 
 from kauldron import kontext
 from kauldron.train import auxiliaries

@@ -7,9 +7,10 @@ evaluate, save, update. The final state is evaluated and saved too.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 
@@ -41,14 +42,15 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.saved = saved
 
 
-class CheckpointState(NamedTuple, checkpoints.items.TopLevelCheckpointItem):
+@dataclasses.dataclass(frozen=True)
+class CheckpointState(checkpoints.items.TopLevelCheckpointItem):
     """What a checkpoint of a run holds."""
 
     train_state: TrainState
     chrono: chrono_lib.Chrono
     ds_iter: _batches.BatchesAhead
 
-    DEFAULT_ITEM = "train_state"
+    DEFAULT_ITEM: ClassVar[str] = "train_state"
 
 
 def train(
@@ -67,6 +69,8 @@ def train(
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
                 return run.train_state, None
+            if latest is not None:
+                status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
             return _Loop(trainer, run, stop, last_step).run()
         finally:
             batches.close()
@@ -83,7 +87,6 @@ def _restore_or_init(
     run = CheckpointState(train_state=state, chrono=chrono, ds_iter=batches)
     if latest is None:
         return run
-    status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
     return trainer.checkpointer.restore(run, step=latest)
 
 

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import checkify
 
-from kauldron import checkpoints, sharding
+from kauldron import checkpoints, modules, sharding
 from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
-from kauldron.modules import train_property
 from kauldron.train import auxiliaries, rngs_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
@@ -177,7 +176,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
             batch = data_utils.mock_batch_from_elem_spec(elem_spec)
             context = Context(step=jnp.zeros((), jnp.int32), batch=batch)
             args, kwargs = data_utils.get_model_inputs(self.model, context)
-            with train_property.set_train_property(True):
+            with modules.set_train_property(True):
                 variables = self.model.init(rngs, *args, method=model_method, **kwargs)
             collections = dict(variables)
             params = collections.pop("params", {})
@@ -221,7 +220,7 @@ def forward(
       The context with `preds`, `interms` and the new `collections`.
     """
     args, kwargs = data_utils.get_model_inputs(model, context)
-    with train_property.set_train_property(is_training):
+    with modules.set_train_property(is_training):
         preds, variables = model.apply(
             {"params": context.params, **(context.collections or {})},
             *args,

@@ -104,7 +104,7 @@ def test_metric_that_defines_compute_is_refused():
 
 
 def test_state_without_struct_decorator_is_refused():
-    with pytest.raises(TypeError, match="flax.struct.dataclass"):
+    with pytest.raises(TypeError, match=r"flax\.struct\.dataclass"):
 
         class Wrong(metrics.Metric):
             class State(metrics.AverageState):

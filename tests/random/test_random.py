@@ -1,0 +1,50 @@
+"""Keys folded by name."""
+
+from __future__ import annotations
+
+import hashlib
+
+import jax
+import numpy as np
+
+from kauldron import random
+
+
+def test_fold_in_str_folds_the_first_four_bytes_of_the_sha1():
+    digest = hashlib.sha1("dropout".encode()).digest()
+    expected = jax.random.fold_in(
+        jax.random.PRNGKey(3), np.uint32(int.from_bytes(digest[:4], "big"))
+    )
+    key = random.fold_in_str(jax.random.PRNGKey(3), "dropout")
+    np.testing.assert_array_equal(key, expected)
+
+
+def test_random_seed_fits_numpy():
+    seed = random.random_seed(jax.random.PRNGKey(0))
+    assert isinstance(seed, int)
+    assert 0 <= seed < 2**32
+
+
+def test_wrapper_methods_are_the_functions_of_jax_random():
+    key = random.PRNGKey(7)
+    np.testing.assert_array_equal(
+        key.uniform((3,)), jax.random.uniform(jax.random.PRNGKey(7), (3,))
+    )
+    a, b = key.split()
+    np.testing.assert_array_equal(
+        np.stack([a.rng, b.rng]), jax.random.split(jax.random.PRNGKey(7))
+    )
+    np.testing.assert_array_equal(
+        key.fold_in("x").rng, random.fold_in_str(jax.random.PRNGKey(7), "x")
+    )
+
+
+def test_wrapper_is_idempotent_and_crosses_jit():
+    key = random.PRNGKey(random.PRNGKey(7))
+    assert jax.jit(lambda k: k.uniform())(key) == key.uniform()
+
+
+def test_wrapper_takes_typed_keys():
+    key = random.PRNGKey(jax.random.key(7))
+    assert key.uniform() == jax.random.uniform(jax.random.key(7))
+    assert 0 <= key.as_seed() < 2**32
