@@ -27,7 +27,12 @@ from kauldron.kontext._keys import (
     get_keypaths,
     is_key_annotated,
 )
-from kauldron.kontext._nearest import Suggestion, format_spec, nearest_paths
+from kauldron.kontext._nearest import (
+    Suggestion,
+    format_dtype,
+    format_spec,
+    nearest_paths,
+)
 from kauldron.kontext._path import GlobPath, Path, Wildcard
 from kauldron.kontext._resolve import (
     check_keys,
@@ -75,6 +80,7 @@ __all__ = [
     "RequiredKeyError",
     "SetPathError",
     "Suggestion",
+    "format_dtype",
     "format_spec",
     "nearest_paths",
 ]

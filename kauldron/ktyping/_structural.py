@@ -1,0 +1,198 @@
+"""Types that are no arrays but come with them: shapes, dtypes, specs, trees."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from typing import Any
+
+import numpy as np
+
+from kauldron.ktyping import _match, _parser, array_type_meta
+
+# `X | Y` would call the methods that need it.
+_Union: Any = typing.Union
+
+
+class StructuralType(type):
+    """A type that checks itself, given what is known of the dims.
+
+    Subclasses define `match`, as `ArrayTypeMeta` does.
+    """
+
+    args: tuple[Any, ...] = ()
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return bool(cls.match(value, [{}]))
+
+    def __or__(cls, other: Any) -> Any:
+        return _Union[cls, other]
+
+    def __ror__(cls, other: Any) -> Any:
+        return _Union[other, cls]
+
+    def __repr__(cls) -> str:
+        if not cls.args:
+            return cls.__name__
+        return f"{cls.__name__}[{', '.join(map(_name, cls.args))}]"
+
+    def __eq__(cls, other: Any) -> bool:
+        if not isinstance(other, StructuralType):
+            return NotImplemented
+        return (cls.__name__, cls.args) == (other.__name__, other.args)
+
+    def __hash__(cls) -> int:
+        return hash((cls.__name__, cls.args))
+
+    def with_args(cls, *args: Any) -> Any:
+        """Returns the type subscripted."""
+        if cls.args:
+            raise TypeError(f"{cls} is subscripted already.")
+        return type(cls)(cls.__name__, (cls,), {"args": args, "__doc__": cls.__doc__})
+
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
+    ) -> list[_match.Candidate]:
+        """Returns the candidates, extended, with which the value fits."""
+        raise NotImplementedError
+
+
+def _name(arg: Any) -> str:
+    plain = isinstance(arg, type) and type(arg) is type
+    return arg.__name__ if plain else repr(arg)
+
+
+class _ShapeMeta(StructuralType):
+    def __getitem__(cls, spec: str) -> Any:
+        _parser.parse(spec)
+        return cls.with_args(spec)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "`Shape` is an annotation: write `Shape['*b n']` for a tuple of sizes. "
+            "The shape made of known dims is `kt.shape('*b n')`."
+        )
+
+    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+        if not isinstance(value, tuple | list) or not all(map(_is_size, value)):
+            return []
+        if not cls.args:
+            return candidates
+        spec = _parser.parse(cls.args[0])
+        if spec.has_fstring and scope is not None:
+            spec = spec.expand(scope.evaluate)
+        return _match.match(spec, tuple(value), candidates)
+
+
+def _is_size(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    # Symbolic sizes of `jax.export` are no integers, but have their operations.
+    return hasattr(value, "__index__") or type(value).__name__ == "_DimExpr"
+
+
+class Shape(metaclass=_ShapeMeta):
+    """A tuple of sizes; `Shape["*b n"]`: one that fits the spec."""
+
+
+class _DTypeMeta(StructuralType):
+    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+        if value is None:
+            return []
+        if isinstance(value, np.dtype) or hasattr(value, "dtype"):
+            return candidates
+        try:
+            np.dtype(value)
+        except TypeError:
+            return candidates if str(value).startswith("key<") else []
+        return candidates
+
+
+class DType(metaclass=_DTypeMeta):
+    """What NumPy or JAX accept as a dtype: `jnp.float32`, `np.dtype("int8")`, `"f4"`."""
+
+
+class _ArraySpecMeta(StructuralType):
+    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+        if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+            return []
+        is_abstract = type(value).__name__ == "ShapeDtypeStruct"
+        return [] if array_type_meta.is_array(value) and not is_abstract else candidates
+
+
+class ArraySpec(metaclass=_ArraySpecMeta):
+    """What has a shape and a dtype, but is no array."""
+
+
+class _WrappedKeyMeta(StructuralType):
+    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+        # The class of `kauldron.random`, which is no room below this one.
+        is_wrapper = type(value).__name__ == "PRNGKey" and hasattr(value, "rng")
+        return candidates if is_wrapper else []
+
+
+class WrappedKey(metaclass=_WrappedKeyMeta):
+    """A key with methods, as of `kauldron.random`."""
+
+
+class _PyTreeMeta(StructuralType):
+    def __getitem__(cls, item: Any) -> Any:
+        args = item if isinstance(item, tuple) else (item,)
+        if len(args) > 2 or (len(args) == 2 and not _is_structure_name(args[1])):
+            raise TypeError(
+                "`PyTree` takes the type of the leaves and the name of the structure: "
+                f"PyTree[Float['n'], '$S']. Got {item!r}."
+            )
+        return cls.with_args(*args)
+
+    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+        if not cls.args:
+            return candidates
+        from kauldron.ktyping import _checkers
+
+        leaves, structure = flatten(value, cls.args[0])
+        if len(cls.args) == 2:
+            candidates = _bind_structure(cls.args[1], structure, candidates)
+        checker = _checkers.checker(cls.args[0])
+        for _, leaf in leaves:
+            if not candidates:
+                break
+            candidates = checker(leaf, candidates, scope)
+        return candidates
+
+
+def _is_structure_name(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("$") and name[1:].isidentifier()
+
+
+def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
+    return [
+        {**candidate, name: structure}
+        for candidate in candidates
+        if candidate.get(name, structure) == structure
+    ]
+
+
+def flatten(tree: Any, leaf_type: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
+    from kauldron.ktyping import _checkers
+    from kauldron.utils import immutabledict
+
+    if "jax" not in sys.modules and isinstance(tree, np.ndarray):
+        return [((), tree)], "*"
+    import jax
+
+    immutabledict.register_pytree()
+    is_leaf = None
+    if not array_type_meta.is_array_type(leaf_type):
+        checker = _checkers.checker(leaf_type, is_shallow=True)
+        is_leaf = lambda node: bool(checker(node, [{}], None))  # noqa: E731
+    return jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+
+
+class PyTree(metaclass=_PyTreeMeta):
+    """A tree as JAX sees it.
+
+    `PyTree[T]`: all leaves are `T`. `PyTree[T, "$S"]`: and all trees with this name in
+    a scope have the same structure.
+    """

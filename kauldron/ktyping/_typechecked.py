@@ -1,0 +1,319 @@
+"""The decorator `@typechecked`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, overload
+
+from kauldron.ktyping import _call, _checkers, _config, _report, _scope
+
+_F = TypeVar("_F")
+
+
+@overload
+def typechecked(func: _F, /, *, new_scope: bool = True) -> _F: ...
+@overload
+def typechecked(*, new_scope: bool = True) -> Any: ...
+def typechecked(func: Any = None, /, *, new_scope: bool = True) -> Any:
+    """Checks arguments and result of every call against the annotations.
+
+    A name in a shape (`b` in `Float["b n"]`) has one size during a call. Under
+    `jax.jit` this happens while tracing and costs nothing afterwards.
+
+    Goes on functions (also generators and coroutines), methods, class methods, static
+    methods, properties, and dataclasses (whose fields are checked after
+    `__post_init__`). `with typechecked():` opens a scope for the block.
+
+    Args:
+      func: What to check.
+      new_scope: Whether a call has dims of its own. If not, it uses those of the
+        `@typechecked` function it is called from.
+
+    Raises:
+      KTypeCheckError: A `TypeError`, from the call: names the argument, what was seen,
+        what was required, and the dims known by then.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from kauldron import ktyping as kt
+
+
+    @kt.typechecked
+    def pool(x: kt.Float["*b n d"]) -> kt.Float["*b d"]:
+        return x.mean(axis=-2)
+
+
+    assert pool(np.ones((2, 3, 4))).shape == (2, 4)
+    ```
+    """
+    if func is None:
+        return _Typechecked(new_scope)
+    return _decorate(func, new_scope, label=None)
+
+
+class _Typechecked:
+    """What `typechecked()` returns: a decorator and a context manager."""
+
+    def __init__(self, new_scope: bool):
+        self._new_scope = new_scope
+        self._tokens: list[Any] = []
+
+    def __call__(self, func: Any) -> Any:
+        return _decorate(func, self._new_scope, label=None)
+
+    def __enter__(self) -> _scope.ShapeScope | None:
+        frame = sys._getframe(1)
+        if not _config.active(frame.f_globals.get("__name__")).typechecking_enabled:
+            self._tokens.append(None)
+            return None
+        scope = _scope.ShapeScope(
+            arguments=frame.f_locals,
+            code=_scope.owner_code(frame),
+            namespace=frame.f_globals,
+        )
+        self._tokens.append(_scope.push(scope))
+        return scope
+
+    def __exit__(self, *exc_info: Any) -> None:
+        token = self._tokens.pop()
+        if token is not None:
+            _scope.pop(token)
+
+
+def _decorate(func: Any, new_scope: bool, label: str | None) -> Any:
+    if isinstance(func, type):
+        return _decorate_class(func)
+    if isinstance(func, classmethod | staticmethod):
+        return type(func)(_decorate(func.__func__, new_scope, label))
+    if isinstance(func, property):
+        name = getattr(func.fget or func.fset or func.fdel, "__name__", "?")
+        label = f"property '{name}'"
+        accessors = [
+            f and _decorate(f, new_scope, label)
+            for f in (func.fget, func.fset, func.fdel)
+        ]
+        return property(*accessors, doc=func.__doc__)
+    if isinstance(func, functools.cached_property):
+        label = f"property '{func.func.__name__}'"
+        return functools.cached_property(_decorate(func.func, new_scope, label))
+    if not callable(func):
+        raise TypeError(
+            "`@typechecked` goes on functions, methods, properties and dataclasses: "
+            f"got {func!r}."
+        )
+    call = _call.Call(func, label=label)
+    if inspect.isgeneratorfunction(func):
+        return _wrap_generator(call, new_scope)
+    if inspect.iscoroutinefunction(func):
+        return _wrap_coroutine(call, new_scope)
+    return _wrap_function(call, new_scope)
+
+
+def _open_scope(
+    call: _call.Call, new_scope: bool, args: Any, kwargs: Any
+) -> tuple[_scope.ShapeScope, _scope.ShapeScope | None]:
+    """Returns the scope of a call, and the one that takes over what it finds out."""
+    scope = call.new_scope(args, kwargs)
+    parent = None if new_scope else _scope._current.get()
+    if parent is not None:
+        scope.candidates = parent.candidates
+    return scope, parent
+
+
+def _wrap_function(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
+    func, module, active = call.func, call.module, _config.active
+
+    @functools.wraps(func)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and "_typecheck" in kwargs and not kwargs.pop("_typecheck"):
+            return func(*args, **kwargs)
+        if not active(module).typechecking_enabled:
+            return func(*args, **kwargs)
+        scope, parent = _open_scope(call, new_scope, args, kwargs)
+        token = _scope.push(scope)
+        try:
+            call.check_arguments(scope)
+            result = func(*args, **kwargs)
+            call.check_result(scope, result)
+        finally:
+            _scope.pop(token)
+        if parent is not None:
+            parent.candidates = scope.candidates
+        return result
+
+    return checked
+
+
+def _wrap_coroutine(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
+    func = call.func
+
+    @functools.wraps(func)
+    async def checked(*args: Any, **kwargs: Any) -> Any:
+        if not _config.active(call.module).typechecking_enabled:
+            return await func(*args, **kwargs)
+        scope, _ = _open_scope(call, new_scope, args, kwargs)
+        token = _scope.push(scope)  # a task has a context of its own
+        try:
+            call.check_arguments(scope)
+            result = await func(*args, **kwargs)
+            call.check_result(scope, result)
+        finally:
+            _scope.pop(token)
+        return result
+
+    return checked
+
+
+def _wrap_generator(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
+    func = call.func
+    hint = call.hints.get("return", Any)
+    args_of_hint = typing.get_args(hint)
+    yield_hint = args_of_hint[0] if args_of_hint else Any
+    return_hint = args_of_hint[2] if len(args_of_hint) == 3 else Any
+
+    @functools.wraps(func)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not _config.active(call.module).typechecking_enabled:
+            return func(*args, **kwargs)
+        scope, _ = _open_scope(call, new_scope, args, kwargs)
+        call.check_arguments(scope)
+        return _drive(func(*args, **kwargs), scope, yield_hint, return_hint)
+
+    return checked
+
+
+def _drive(
+    generator: Generator[Any, Any, Any],
+    scope: _scope.ShapeScope,
+    yield_hint: Any,
+    return_hint: Any,
+) -> Generator[Any, Any, Any]:
+    """Runs a generator with its scope in place only while its own code runs."""
+    resume: Callable[[], Any] = functools.partial(next, generator)
+    try:
+        while True:
+            with _scope.entered(scope):
+                try:
+                    item = resume()
+                except StopIteration as stop:
+                    _call.check("return value", stop.value, return_hint, scope)
+                    return stop.value
+            # Items may differ from each other in dims that the arguments leave open.
+            known = scope.candidates
+            if not _checkers.checker(yield_hint)(item, known, scope):
+                raise _report.failure("yielded value", item, yield_hint, known, scope)
+            try:
+                sent = yield item
+                resume = functools.partial(generator.send, sent)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                resume = functools.partial(generator.throw, error)
+    finally:
+        generator.close()
+
+
+# JAX and Flax rebuild dataclasses with anything as leaves: sentinels, axes, `None`.
+_REBUILDING_MODULES = ("jax.", "jax", "flax.struct", "flax.core", "equinox")
+
+
+def _decorate_class(cls: Any) -> Any:
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(
+            f"`@typechecked` goes on dataclasses, but {cls.__qualname__} is none. "
+            "Decorate its methods, or put `@dataclasses.dataclass` below."
+        )
+    init = cls.__init__
+    fields = _Fields(cls)
+
+    @functools.wraps(init)
+    def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self) is not cls:
+            return  # a subclass may annotate its fields differently
+        if not _config.active(cls.__module__).typechecking_enabled:
+            return
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if not caller.startswith(_REBUILDING_MODULES):
+            fields.check(self)
+
+    cls.__init__ = checked_init
+    cls.__ktyping_fields__ = staticmethod(fields.fit)
+    return cls
+
+
+class _Fields:
+    """The fields of a dataclass, checked together in a scope of their own."""
+
+    def __init__(self, cls: Any):
+        self.cls = cls
+        self.func = cls
+        self.label = f"`{cls.__qualname__.replace('<locals>.', '')}`"
+        self.early = _call._evaluate_early(cls)
+
+    @property
+    def location(self) -> str:
+        from kauldron.ktyping import _format
+
+        return _format.format_location(self.cls)
+
+    @functools.cached_property
+    def hints(self) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(self.cls)]
+        hints: dict[str, Any] = dict(self.early or {})
+        for base in reversed(self.cls.__mro__):
+            if not all(name in hints for name in names):
+                hints.update(_class_hints(base))
+        return {name: hints[name] for name in names if name in hints}
+
+    def argument_checks(self, arguments: Any) -> Any:
+        for name, hint in self.hints.items():
+            if name in arguments:
+                yield name, arguments[name], hint
+
+    def _scope(self, obj: Any) -> _scope.ShapeScope:
+        values = {n: getattr(obj, n) for n in self.hints if hasattr(obj, n)}
+        namespace = vars(sys.modules.get(self.cls.__module__, typing))
+        scope = _scope.ShapeScope([{}], values, None, namespace, self)
+        scope.defaults = {"self": obj}
+        return scope
+
+    def check(self, obj: Any) -> None:
+        scope = self._scope(obj)
+        with _scope.entered(scope):
+            for name, value, hint in self.argument_checks(scope.arguments):
+                _call.check(name, value, hint, scope)
+
+    def fit(self, obj: Any) -> bool:
+        """Whether the fields, as they are now, fit."""
+        scope = self._scope(obj)
+        candidates = scope.candidates
+        for _, value, hint in self.argument_checks(scope.arguments):
+            candidates = _checkers.checker(hint)(value, candidates, scope)
+        return bool(candidates)
+
+
+def _class_hints(cls: type) -> dict[str, Any]:
+    """Evaluates the annotations of one class; what cannot be evaluated is `Any`."""
+    holder = type("_", (), {"__annotations__": inspect.get_annotations(cls)})
+    namespace = vars(sys.modules.get(cls.__module__, typing))
+    try:
+        return typing.get_type_hints(holder, dict(namespace), include_extras=True)
+    except (NameError, AttributeError):
+        hints = {}
+        for name, annotation in inspect.get_annotations(cls).items():
+            one = type("_", (), {"__annotations__": {name: annotation}})
+            try:
+                hints |= typing.get_type_hints(
+                    one, dict(namespace), include_extras=True
+                )
+            except (NameError, AttributeError):
+                hints[name] = Any
+        return hints

@@ -1,0 +1,250 @@
+"""The metaclass of array types: what `Float`, `Float["*b h w c"]` are."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import sys
+import typing
+from typing import Any
+
+import numpy as np
+
+from kauldron.ktyping import _match, _parser, _spec
+from kauldron.ktyping import dtypes as dtypes_lib
+from kauldron.ktyping._errors import NoActiveScopeError
+
+# `X | Y` would call the methods that need it.
+_Union: Any = typing.Union
+
+
+class _AnyArray:
+    """Stands for the arrays of NumPy and JAX, tracers and `ShapeDtypeStruct`."""
+
+    def __repr__(self) -> str:
+        return "numpy or jax array"
+
+
+class _ForeignArray:
+    """Stands for tensors of libraries that are never imported here, by module name."""
+
+    def __init__(self, *module_names: str):
+        self.module_names = module_names
+
+    def __repr__(self) -> str:
+        return " or ".join(f"{name} tensor" for name in self.module_names)
+
+
+ANY_ARRAY = _AnyArray()
+TF_TENSOR = _ForeignArray("tensorflow")
+TORCH_TENSOR = _ForeignArray("torch")
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_array_class(cls: type, jax_is_loaded: bool) -> bool:
+    if issubclass(cls, np.ndarray | np.generic):
+        return True
+    if not jax_is_loaded:
+        return False
+    import jax
+
+    # Tracers are no subclasses of `jax.Array`, but their instances are instances.
+    return issubclass(cls, jax.Array | jax.core.Tracer | jax.ShapeDtypeStruct)
+
+
+def is_array(value: Any) -> bool:
+    """Returns whether `value` is an array of NumPy or JAX, a tracer, or abstract."""
+    return _is_array_class(type(value), "jax" in sys.modules)
+
+
+def _is_instance(value: Any, array_types: tuple[Any, ...]) -> bool:
+    for array_type in array_types:
+        if isinstance(array_type, _AnyArray):
+            if is_array(value):
+                return True
+        elif isinstance(array_type, _ForeignArray):
+            root = type(value).__module__.partition(".")[0]
+            if root in array_type.module_names and hasattr(value, "shape"):
+                return True
+        elif isinstance(value, array_type):
+            return True
+    return False
+
+
+class ArrayTypeMeta(type):
+    """Makes array types: classes that are subscripted with a shape spec.
+
+    Args:
+      name: How the type prints.
+      array_types: Classes of arrays, or one class, that are allowed.
+      dtype: The allowed dtypes; all by default.
+      spec: The shape spec; any shape by default.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from kauldron.ktyping import array_type_meta, dtypes
+
+    Pixels = array_type_meta.ArrayTypeMeta(
+        "Pixels", array_types=np.ndarray, dtype=dtypes.uint8 | dtypes.floating
+    )
+    assert isinstance(np.zeros((4, 4, 3)), Pixels["h w c"])
+    assert not isinstance(np.zeros((4, 4), np.int32), Pixels)
+    ```
+    """
+
+    array_types: tuple[Any, ...]
+    dtype: dtypes_lib.DTypes
+    spec: str | None
+
+    def __new__(
+        mcs,
+        name: str,
+        bases: tuple[type, ...] = (),
+        namespace: dict[str, Any] | None = None,
+        *,
+        array_types: Any = ANY_ARRAY,
+        dtype: dtypes_lib.DTypes = dtypes_lib.any_dtype,
+        spec: str | None = None,
+    ) -> ArrayTypeMeta:
+        del bases, namespace
+        if isinstance(array_types, tuple):
+            types = array_types
+        elif typing.get_args(array_types):
+            types = typing.get_args(array_types)
+        else:
+            types = (array_types,)
+        return _make(mcs, name, types, dtype, spec)
+
+    def __init__(cls, *args: Any, **kwargs: Any) -> None:
+        super().__init__(cls.__name__, (), {})
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"{cls} is an annotation, not a function: write "
+            f"{cls.__name__}[...] in brackets."
+        )
+
+    def __getitem__(cls, item: Any) -> ArrayTypeMeta:
+        if cls.spec is not None:
+            raise TypeError(f"{cls} has a shape already: got {item!r} as well.")
+        if isinstance(item, str):
+            return _make(ArrayTypeMeta, cls.__name__, cls.array_types, cls.dtype, item)
+        if isinstance(item, tuple) and len(item) in (2, 3) and isinstance(item[1], str):
+            array_types, spec, *rest = item
+            return ArrayTypeMeta(
+                cls.__name__,
+                array_types=array_types,
+                dtype=rest[0] if rest else cls.dtype,
+                spec=spec,
+            )
+        raise TypeError(
+            f"{cls.__name__} takes a shape spec such as '*b h w c', or an array class, "
+            f"a spec and dtypes: got {item!r}."
+        )
+
+    def __or__(cls, other: Any) -> Any:
+        if (
+            isinstance(other, ArrayTypeMeta)
+            and cls.array_types == other.array_types
+            and cls.spec is None
+            and other.spec is None
+        ):
+            # One type, so that `(Float | UInt8)["h w"]` can be written.
+            name = cls.__name__
+            if cls is not other:
+                name = f"{cls.__name__} | {other.__name__}"
+            return _make(
+                ArrayTypeMeta, name, cls.array_types, cls.dtype | other.dtype, None
+            )
+        return _Union[cls, other]
+
+    def __ror__(cls, other: Any) -> Any:
+        return _Union[other, cls]
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        """Whether the array fits, on its own: binds nothing and needs no scope."""
+        return bool(cls.match(value, [{}]))
+
+    def __subclasscheck__(cls, other: Any) -> bool:
+        return cls is other
+
+    def __repr__(cls) -> str:
+        name = cls.__name__
+        if cls.spec is None:
+            return name
+        return f"({name})[{cls.spec!r}]" if " | " in name else f"{name}[{cls.spec!r}]"
+
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
+    ) -> list[_match.Candidate]:
+        """Returns the candidates, extended, with which the array fits this type."""
+        if not cls.has_instance(value) or value.dtype not in cls.dtype_cache:
+            return []
+        if cls.spec is None:
+            return candidates
+        return _match.match(cls.parsed(scope), tuple(value.shape), candidates)
+
+    def has_instance(cls, value: Any) -> bool:
+        """Whether the value is an array of the right library."""
+        return _is_instance(value, cls.array_types)
+
+    def parsed(cls, scope: Any = None) -> _spec.Spec:
+        """Returns the spec, `{…}` evaluated with the arguments of the call."""
+        spec = _parser.parse(cls.spec or "")
+        if not spec.has_fstring:
+            return spec
+        if scope is None:
+            raise NoActiveScopeError(
+                f"{cls} needs the arguments of a call: it holds Python in braces."
+            )
+        return spec.expand(scope.evaluate)
+
+
+class _DTypeCache(dict):
+    """Remembers which dtypes are in a set; testing goes by their names."""
+
+    def __init__(self, dtypes: dtypes_lib.DTypes):
+        super().__init__()
+        self.dtypes = dtypes
+
+    def __contains__(self, dtype: Any) -> bool:
+        found = self.get(dtype)
+        if found is None:
+            found = self[dtype] = dtype in self.dtypes
+        return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _make(
+    mcs: type,
+    name: str,
+    array_types: tuple[Any, ...],
+    dtype: dtypes_lib.DTypes,
+    spec: str | None,
+) -> Any:
+    """Makes the class; equal arguments give the same class."""
+    if spec is not None:
+        _parser.parse(spec)  # a mistake in it is told where it was made
+    namespace = {
+        "array_types": array_types,
+        "dtype": dtype,
+        "dtype_cache": _DTypeCache(dtype),
+        "spec": spec,
+        "__doc__": f"An array: {dtype}.",
+        "__module__": "kauldron.ktyping",
+    }
+    return type.__new__(mcs, name, (), namespace)
+
+
+def is_array_type(hint: Any) -> bool:
+    """Returns whether an annotation is an array type such as `Float["h w"]`."""
+    return isinstance(hint, ArrayTypeMeta)
+
+
+def _reduce(cls: ArrayTypeMeta) -> Any:
+    return _make, (type(cls), cls.__name__, cls.array_types, cls.dtype, cls.spec)
+
+
+copyreg.pickle(ArrayTypeMeta, _reduce)  # type: ignore[arg-type]
