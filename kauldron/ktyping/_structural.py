@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
-import typing
 from typing import Any
 
 import numpy as np
 
 from kauldron.ktyping import _match, _parser, array_type_meta
-
-# `X | Y` would call the methods that need it.
-_Union: Any = typing.Union
 
 
 class StructuralType(type):
@@ -24,12 +20,6 @@ class StructuralType(type):
 
     def __instancecheck__(cls, value: Any) -> bool:
         return bool(cls.match(value, [{}]))
-
-    def __or__(cls, other: Any) -> Any:
-        return _Union[cls, other]
-
-    def __ror__(cls, other: Any) -> Any:
-        return _Union[other, cls]
 
     def __repr__(cls) -> str:
         if not cls.args:

@@ -14,15 +14,15 @@ from kauldron.ktyping import _match, _parser, _spec
 from kauldron.ktyping import dtypes as dtypes_lib
 from kauldron.ktyping._errors import NoActiveScopeError
 
-# `X | Y` would call the methods that need it.
-_Union: Any = typing.Union
-
 
 class _AnyArray:
     """Stands for the arrays of NumPy and JAX, tracers and `ShapeDtypeStruct`."""
 
     def __repr__(self) -> str:
         return "numpy or jax array"
+
+    def __reduce__(self) -> str:
+        return "ANY_ARRAY"
 
 
 class _ForeignArray:
@@ -33,6 +33,9 @@ class _ForeignArray:
 
     def __repr__(self) -> str:
         return " or ".join(f"{name} tensor" for name in self.module_names)
+
+    def __reduce__(self) -> str:
+        return "TF_TENSOR" if self.module_names == ("tensorflow",) else "TORCH_TENSOR"
 
 
 ANY_ARRAY = _AnyArray()
@@ -158,10 +161,7 @@ class ArrayTypeMeta(type):
             return _make(
                 ArrayTypeMeta, name, cls.array_types, cls.dtype | other.dtype, None
             )
-        return _Union[cls, other]
-
-    def __ror__(cls, other: Any) -> Any:
-        return _Union[other, cls]
+        return super().__or__(other)
 
     def __instancecheck__(cls, value: Any) -> bool:
         """Whether the array fits, on its own: binds nothing and needs no scope."""
@@ -171,10 +171,7 @@ class ArrayTypeMeta(type):
         return cls is other
 
     def __repr__(cls) -> str:
-        name = cls.__name__
-        if cls.spec is None:
-            return name
-        return f"({name})[{cls.spec!r}]" if " | " in name else f"{name}[{cls.spec!r}]"
+        return cls.__qualname__
 
     def match(
         cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
@@ -227,7 +224,9 @@ def _make(
     """Makes the class; equal arguments give the same class."""
     if spec is not None:
         _parser.parse(spec)  # a mistake in it is told where it was made
+    shown = f"({name})" if " | " in name and spec is not None else name
     namespace = {
+        "__qualname__": shown if spec is None else f"{shown}[{spec!r}]",
         "array_types": array_types,
         "dtype": dtype,
         "dtype_cache": _DTypeCache(dtype),
