@@ -9,8 +9,9 @@ from kauldron import konfig
 
 with konfig.imports():
     import optax
-    from examples import digits_data
     from flax import linen as nn
+
+    from examples import digits_data
     from kauldron import kd
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
 from etils import epath
 
 from kauldron import errors, kontext
-from kauldron.checkpoints import items
+from kauldron.checkpoints import _structure, items
 from kauldron.utils import config_util
 
 _StateT = TypeVar("_StateT")
@@ -184,40 +184,57 @@ class Checkpointer(BaseCheckpointer):
         if found is None:
             if noop_if_missing:
                 return state
-            wanted = "any checkpoint" if step == -1 else f"step {step}"
+            wanted = "checkpoint" if step == -1 else f"step {step}"
             raise FileNotFoundError(
                 f"There is no {wanted} in {str(self._directory)!r}; found steps "
                 f"{list(self.all_steps)}."
             )
-        import orbax.checkpoint as ocp
-
         named = items.to_items(state)
-        args = {}
-        for name, item in named.items():
-            if isinstance(item, items.Stateful):
-                args[name] = ocp.args.JsonRestore()
-            else:
-                abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, item)
-                args[name] = ocp.args.StandardRestore(abstract)
-                if donate:
-                    _delete_arrays(item)
-        try:
-            restored = self._manager.restore(found, args=ocp.args.Composite(**args))
-        except (ValueError, KeyError) as e:
-            raise CheckpointError(
-                f"{str(self._directory / f'{_STEP_PREFIX}_{found}')!r} does not fit this "
-                "run. Continue it with the model and optimizer it was saved with, or "
-                f"choose another `cfg.workdir`.\n{e}"
-            ) from e
+        arrays = {k: v for k, v in named.items() if not isinstance(v, items.Stateful)}
+        self._check_fits(arrays, found)
+        restored = self._read(arrays, [*named], found, donate=donate)
         for name, item in named.items():
             if isinstance(item, items.Stateful):
                 item.set_state(restored[name])
-        return items.from_items(
-            state,
-            {
-                name: item if isinstance(item, items.Stateful) else restored[name]
-                for name, item in named.items()
-            },
+                restored[name] = item
+        return items.from_items(state, restored)
+
+    def _check_fits(self, arrays: Mapping[str, Any], step: int) -> None:
+        step_dir = self._directory / f"{_STEP_PREFIX}_{step}"
+        lines: list[str] = []
+        for name, item in arrays.items():
+            lines += _structure.differences(item, step_dir / name)
+        if lines:
+            shown = [*lines[:8], f"and {len(lines) - 8} more"][: min(len(lines), 9)]
+            raise CheckpointError(
+                f"The checkpoint {str(step_dir)!r} does not fit this run:\n  "
+                + "\n  ".join(shown)
+                + "\nContinue it with the model and optimizer it was saved with, or "
+                "choose another `--cfg.workdir=...`."
+            )
+
+    def _read(
+        self,
+        arrays: Mapping[str, Any],
+        names: Sequence[str],
+        step: int,
+        *,
+        donate: bool,
+    ) -> dict[str, Any]:
+        """Reads the items `names`; those not in `arrays` are JSON."""
+        import orbax.checkpoint as ocp
+
+        args = {}
+        for name in names:
+            if name in arrays:
+                abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, arrays[name])
+                args[name] = ocp.args.StandardRestore(abstract)
+            else:
+                args[name] = ocp.args.JsonRestore()
+        if donate:
+            _delete_arrays(arrays)
+        return dict(
+            self._manager.restore(step, args=ocp.args.Composite(**args)).items()
         )
 
     def should_save(self, step: int) -> bool:

@@ -1,0 +1,82 @@
+"""Rooms import downwards only: the check itself is checked with planted imports."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _lint(folder: pathlib.Path) -> subprocess.CompletedProcess:
+    lint_imports = pathlib.Path(sys.executable).with_name("lint-imports")
+    if not lint_imports.exists():
+        pytest.fail("import-linter is missing: pip install -e '.[dev]'")
+    return subprocess.run(
+        [lint_imports, "--no-cache"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def tree(tmp_path):
+    shutil.copytree(
+        ROOT / "kauldron",
+        tmp_path / "kauldron",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_package_keeps_its_layers(tree):
+    result = _lint(tree)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "planted"),
+    [
+        ("kauldron/metrics/base.py", "from kauldron import evals\n"),
+        ("kauldron/kontext/__init__.py", "from kauldron import konfig\n"),
+        (
+            "kauldron/data/utils.py",
+            "def f():\n    from kauldron.train import trainer_lib\n",
+        ),
+        ("kauldron/losses/base.py", "import kauldron.summaries\n"),
+        ("kauldron/sharding/_mesh.py", "from kauldron import kd\n"),
+    ],
+)
+def test_a_planted_upward_import_is_found(tree, file, planted):
+    path = tree / file
+    path.write_text(f"{path.read_text()}\n{planted}")
+    result = _lint(tree)
+    assert result.returncode == 1
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    assert f"{module} ->" in result.stdout
+
+
+def test_every_module_has_a_layer():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    [contract] = config["tool"]["importlinter"]["contracts"]
+    layered = [
+        name.strip(" ()")
+        for line in contract["layers"]
+        for name in line.replace("|", ":").split(":")
+    ]
+    # Pure re-exports under published paths, and packages whose `__init__` is lazy.
+    exempt = {"kauldron", "kauldron.train", "kauldron.utils", "kauldron.utils.api"}
+    exempt |= {"kauldron.utils.sharding_utils"}
+    for path in (ROOT / "kauldron").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        module = ".".join(parts).removesuffix(".__init__")
+        is_layered = any(f"{module}.".startswith(f"{name}.") for name in layered)
+        assert is_layered or module in exempt, f"{module} is in no layer"

@@ -1,0 +1,323 @@
+"""The loop: N means N updates, step i is the state after i of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tests.train import small_run
+
+from kauldron import kd
+from kauldron.train import setup_utils
+
+
+def _records(workdir, collection, file="metrics.jsonl"):
+    lines = (pathlib.Path(workdir) / file).read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [r for r in records if r["collection"] == collection]
+
+
+def test_n_steps_are_the_n_updates_of_a_hand_written_loop(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, num_train_steps=7)
+    state, _ = trainer.train()
+
+    # The same maths in plain Flax and optax.
+    model, optimizer = trainer.model, optax.adam(1e-2)
+    expected = trainer.init_state()
+    params, opt_state = expected.params, optimizer.init(expected.params)
+    batches = iter(trainer.train_ds)
+    update = jax.jit(optimizer.update)
+    for step in range(7):
+        batch = next(batches)
+
+        @jax.jit
+        def loss_fn(params, batch, step):
+            with kd.nn.set_train_property(True):
+                preds = model.apply(
+                    {"params": params},
+                    batch["x"],
+                    rngs=trainer.rng_streams.train_rngs(step),
+                )
+            return optax.softmax_cross_entropy_with_integer_labels(
+                preds["logits"], batch["label"][:, 0]
+            ).mean()
+
+        grads = jax.grad(loss_fn)(params, batch, step)
+        updates, opt_state = update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    batches.close()
+
+    assert state.step == 7
+    # Another fusion of the same operations: a few units in the last place.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+        state.params,
+        params,
+    )
+
+
+def test_zero_steps_train_nothing_but_save_and_evaluate(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        num_train_steps=0,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=5),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.Final())},
+    )
+    state, aux = trainer.train()
+    assert state.step == 0
+    assert aux is None
+    assert trainer.checkpointer.all_steps == [0]
+    assert [r["step"] for r in _records(tmp_path, "eval")] == [0]
+
+
+def test_steps_that_are_logged_evaluated_and_saved(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        num_train_steps=10,
+        log_metrics_every=3,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=4, max_to_keep=None),
+        evals={
+            "often": kd.evals.Evaluator(run=kd.evals.EveryNSteps(5)),
+            "later": kd.evals.Evaluator(run=kd.evals.EveryNSteps(4, skip_first=True)),
+            "once": kd.evals.Evaluator(run=kd.evals.Once(3)),
+            "final": kd.evals.Evaluator(run=kd.evals.Final()),
+        },
+    )
+    trainer.train()
+    steps = {
+        name: [r["step"] for r in _records(tmp_path, name)]
+        for name in ("train", "often", "later", "once", "final")
+    }
+    assert steps == {
+        "train": [0, 3, 6, 9],
+        "often": [0, 5, 10],
+        "later": [4, 8],
+        "once": [3],
+        "final": [10],
+    }
+    assert list(trainer.checkpointer.all_steps) == [0, 4, 8, 10]
+
+
+def test_evaluation_at_a_step_sees_the_state_after_that_many_updates(tmp_path):
+    seen = {}
+
+    class Spy(kd.evals.Evaluator):
+        def evaluate(self, state, step):
+            seen[step] = int(state.step)
+            return super().evaluate(state, step)
+
+    small_run.make_trainer(
+        tmp_path, evals={"eval": Spy(run=kd.evals.EveryNSteps(5))}
+    ).train()
+    assert seen == {0: 0, 5: 5, 10: 10}
+
+
+def test_logged_loss_is_of_the_parameters_before_the_update(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, num_train_steps=1)
+    trainer.train()
+    state = trainer.init_state()
+    batches = iter(trainer.train_ds)
+    context = kd.train.Context.from_state_and_batch(state=state, batch=next(batches))
+    batches.close()
+    total, _ = kd.train.forward_with_loss(
+        context,
+        model=trainer.model,
+        losses=trainer.train_losses,
+        rngs=trainer.rng_streams.train_rngs(0),
+        is_training=True,
+    )
+    [record] = _records(tmp_path, "train")
+    np.testing.assert_allclose(record["losses/total"], total, rtol=1e-5)
+
+
+def test_results_do_not_depend_on_how_often_is_logged_evaluated_or_saved(tmp_path):
+    quiet = small_run.make_trainer(tmp_path / "a", log_metrics_every=1000)
+    chatty = small_run.make_trainer(
+        tmp_path / "b",
+        log_metrics_every=1,
+        log_summaries_every=1,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=1),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(1))},
+    )
+    hashes = [small_run.state_hash(t.train()[0].params) for t in (quiet, chatty)]
+    assert hashes[0] == hashes[1]
+
+
+def test_one_device_and_eight_agree(tmp_path):
+    replicated = kd.sharding.ShardingStrategy(batch=kd.sharding.REPLICATED)
+    split = small_run.make_trainer(tmp_path / "a").train()[0]
+    whole = small_run.make_trainer(tmp_path / "b", sharding=replicated).train()[0]
+    # Sums over shards are added in another order.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        split.params,
+        whole.params,
+    )
+
+
+def test_second_call_of_each_step_does_not_compile(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, evals={"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(5))}
+    )
+    trainer.train()
+    # With and without measurements; an evaluation of 40 examples has batches of 16 and 8.
+    assert trainer.trainstep._jitted_step._cache_size() == 2
+    assert trainer.evals.eval._jitted_step._cache_size() == 2
+
+
+def test_without_num_train_steps_the_dataset_decides(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, num_train_steps=None, train_ds=small_run.make_ds(num_epochs=3)
+    )
+    # 3 epochs of 40 examples, batches of 16.
+    assert trainer.train()[0].step == 120 // 16
+
+
+def test_a_dataset_that_is_too_short_is_reported_before_the_start(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, train_ds=small_run.make_ds(num_epochs=1), num_train_steps=10
+    )
+    with pytest.raises(ValueError, match="has only 2 batches"):
+        trainer.train()
+
+
+def test_run_without_an_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"set `cfg\.num_train_steps`"):
+        small_run.make_trainer(tmp_path, num_train_steps=None).train()
+
+
+def test_stop_after_steps_stops_early(tmp_path):
+    assert small_run.make_trainer(tmp_path, stop_after_steps=4).train()[0].step == 4
+
+
+def test_continued_run_equals_the_uninterrupted_one(tmp_path):
+    def make(workdir, **changes):
+        return small_run.make_trainer(
+            workdir,
+            num_train_steps=23,
+            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=5),
+            evals={"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(10))},
+            **changes,
+        )
+
+    expected = make(tmp_path / "whole").train()[0]
+    make(tmp_path / "parts", stop_after_steps=7).train()
+    make(tmp_path / "parts", stop_after_steps=11).train()
+    state = make(tmp_path / "parts").train()[0]
+    assert small_run.state_hash(state) == small_run.state_hash(expected)
+    whole, parts = (tmp_path / d / "metrics.jsonl" for d in ("whole", "parts"))
+    assert parts.read_text() == whole.read_text()
+
+
+def test_finished_run_says_so_and_changes_nothing(tmp_path, capfd):
+    def make():
+        return small_run.make_trainer(
+            tmp_path, checkpointer=kd.ckpts.Checkpointer(save_interval_steps=5)
+        )
+
+    first = make().train()[0]
+    before = (tmp_path / "metrics.jsonl").read_text()
+    capfd.readouterr()
+    again, aux = make().train()
+    assert "is at step 10" in capfd.readouterr().err
+    assert aux is None
+    assert small_run.state_hash(again) == small_run.state_hash(first)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+_PROGRAM = """
+import sys
+from tests.train import small_run
+from kauldron import kd
+trainer = small_run.make_trainer(
+    sys.argv[1], num_train_steps=int(sys.argv[2]), log_metrics_every=1,
+    checkpointer=kd.ckpts.Checkpointer(save_interval_steps=7),
+)
+state, _ = trainer.train()
+print(small_run.state_hash(state))
+"""
+
+
+def _start(workdir, num_steps):
+    root = pathlib.Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(workdir), str(num_steps)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+
+
+def _wait_for_step(process, step):
+    for line in process.stderr:
+        if line.split("/")[0].split()[-1:] == [str(step)]:
+            return
+    raise AssertionError(f"the process ended before step {step}")
+
+
+def test_killed_run_continues_bit_for_bit(tmp_path):
+    # 40 examples in batches of 16 are 2 batches an epoch: step 17 is neither a save nor
+    # an epoch boundary.
+    whole = _start(tmp_path / "whole", 60)
+    expected, _ = whole.communicate()
+    killed = _start(tmp_path / "parts", 60)
+    _wait_for_step(killed, 17)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "parts/checkpoints/ckpt_60").exists()
+    again = _start(tmp_path / "parts", 60)
+    out, err = again.communicate()
+    assert "Continuing" in err
+    assert out == expected
+    assert len(expected.strip()) == 64
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_saves_and_says_how_to_continue(tmp_path, name):
+    process = _start(tmp_path, 100_000)
+    _wait_for_step(process, 5)
+    process.send_signal(getattr(signal, name))
+    _, err = process.communicate()
+    assert f"Stopped by {name}" in err
+    assert "start it again with the same workdir" in err
+    [step] = [int(p.name[5:]) for p in (tmp_path / "checkpoints").glob("ckpt_*")][-1:]
+    assert step % 7 or step > 0
+
+
+def test_two_processes_on_one_workdir_are_refused(tmp_path):
+    with (
+        setup_utils.lock(kd.train.trainer_lib.epath.Path(tmp_path)),
+        pytest.raises(ValueError, match="Another process"),
+    ):
+        small_run.make_trainer(tmp_path).train()
+
+
+def test_missing_workdir_is_reported():
+    with pytest.raises(ValueError, match=r"--cfg\.workdir=runs/my_run"):
+        small_run.make_trainer(None).train()
+
+
+def test_workdir_that_cannot_be_written_is_reported(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+        small_run.make_trainer(file / "run").train()
+
+
+def test_a_writer_that_fails_is_reported_once_and_training_goes_on(tmp_path, capfd):
+    class Broken(kd.train.KDMetricWriter):
+        def write_scalars(self, step, scalars):
+            raise OSError("the disk is gone")
+
+    state, _ = small_run.make_trainer(tmp_path, writer=Broken()).train()
+    assert state.step == 10
+    assert capfd.readouterr().err.count("Warning") == 1
