@@ -18,7 +18,7 @@ test-gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m bench -s
+	KAULDRON_TEST_DEVICES=1 $(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,7 @@
-"""Settings of all tests: CPU, eight simulated devices, the project importable."""
+"""Settings of all tests: CPU, eight simulated devices, the project importable.
+
+Benchmarks set `KAULDRON_TEST_DEVICES=1`: simulated devices share the cores.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import sys
 
 _FLAG = "--xla_force_host_platform_device_count"
 if _FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}=8".strip()
+    num_devices = os.environ.get("KAULDRON_TEST_DEVICES", "8")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}={num_devices}"
+    os.environ["XLA_FLAGS"] = flags.strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]

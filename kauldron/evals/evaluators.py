@@ -131,6 +131,7 @@ class Evaluator(EvaluatorBase):
         merged = None
         for i, batch in enumerate(self._batches()):
             merged = merged | self.step(i, state, batch)
+            sharding.settle(merged)
         if merged is None:
             raise EvaluationError(
                 f"The dataset of the evaluator {self.name!r} gave no batch."

@@ -14,6 +14,7 @@ from kauldron.sharding._place import (
     ShardingTree,
     device_put,
     put_batch,
+    settle,
     with_sharding_constraint,
 )
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
@@ -27,6 +28,7 @@ __all__ = [
     "ShardingTree",
     "device_put",
     "put_batch",
+    "settle",
     "with_sharding_constraint",
 ]
 

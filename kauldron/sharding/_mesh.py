@@ -30,3 +30,9 @@ def replicated() -> NamedSharding:
 def first_dim() -> NamedSharding:
     """The first axis split over all devices."""
     return NamedSharding(devices_mesh(), PartitionSpec(DEVICES_AXIS))
+
+
+@functools.cache
+def are_simulated() -> bool:
+    """Whether one process holds several CPU devices."""
+    return jax.default_backend() == "cpu" and jax.local_device_count() > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -66,6 +67,17 @@ def put_batch(batch: PyTree, shardings: ShardingTree) -> PyTree:
         return device_put(batch, _mesh.replicated())
 
 
+def settle(tree: PyTree) -> None:
+    """Waits for a step where running ahead could hang; elsewhere does nothing.
+
+    Several CPU devices in one process share a small thread pool. With many steps in
+    flight, the threads of one step's collective can all wait for those of another
+    (seen with jax 0.10.2: "AwaitAndLogIfStuck").
+    """
+    if _mesh.are_simulated():
+        jax.block_until_ready(tree)
+
+
 def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
     def place_subtree(sharding: Any, subtree: PyTree) -> PyTree:
         if sharding is None:
@@ -79,7 +91,7 @@ def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
                 "A sharding tree holds shardings, callables and None: got "
                 f"{sharding!r}."
             )
-        return jax.tree.map(lambda x: place(x, sharding_of), subtree)
+        return place(subtree, sharding_of)
 
     return jax.tree.map(place_subtree, shardings, tree, is_leaf=_is_sharding_leaf)
 
@@ -93,27 +105,33 @@ def _is_rule(node: Any) -> bool:
     return callable(node) and jax.tree_util.all_leaves([node])
 
 
-def _constrain(x: Any, sharding: Sharding | None) -> Any:
+def _constrain(tree: PyTree, sharding: Sharding | None) -> PyTree:
     if sharding is None:
-        return x
-    if isinstance(x, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return jax.lax.with_sharding_constraint(x, sharding)
+        return tree
+
+    def constrain(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        return jax.lax.with_sharding_constraint(x, sharding)
+
+    return jax.tree.map(constrain, tree)
 
 
-def _put(x: Any, sharding: Sharding | None) -> Any:
+def _put(tree: PyTree, sharding: Sharding | None) -> PyTree:
     if sharding is None:
-        return jax.device_put(x)
+        return jax.device_put(tree)
+    if jax.process_count() > 1:
+        return jax.tree.map(lambda x: _put_from_processes(x, sharding), tree)
+    if not sharding.is_fully_replicated:
+        for x in jax.tree.leaves(tree):
+            _check_divides(np.shape(x), sharding)
+    return jax.device_put(tree, sharding)  # one call: a call per array is slower
+
+
+def _put_from_processes(x: Any, sharding: Sharding) -> jax.Array:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return jax.device_put(x, sharding)
-    if jax.process_count() > 1:
-        return _put_from_processes(np.asarray(x), sharding)
-    if not sharding.is_fully_replicated:
-        _check_divides(np.shape(x), sharding)
-    return jax.device_put(x, sharding)
-
-
-def _put_from_processes(x: np.ndarray, sharding: Sharding) -> jax.Array:
+    x = np.asarray(x)
     if sharding.is_fully_replicated:
         return jax.make_array_from_process_local_data(sharding, x, x.shape)
     global_shape = (x.shape[0] * jax.process_count(), *x.shape[1:])
@@ -128,7 +146,7 @@ def _check_divides(shape: tuple[int, ...], sharding: Sharding) -> None:
     if axes is None:
         return
     names = (axes,) if isinstance(axes, str) else axes
-    num_shards = int(np.prod([sharding.mesh.shape[name] for name in names]))
+    num_shards = math.prod(sharding.mesh.shape[name] for name in names)
     size = shape[0] if shape else 0
     if not shape or size % num_shards:
         below, above = size // num_shards * num_shards, -(-size // num_shards)

@@ -7,14 +7,14 @@ evaluate, save, update. The final state is evaluated and saved too.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 
-from kauldron import checkpoints
+from kauldron import checkpoints, evals, sharding
 from kauldron.train import (
     _batches,
     _interrupts,
@@ -28,6 +28,8 @@ from kauldron.train import (
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 from kauldron.utils import status_utils
+
+_NO_CONTEXT = contextlib.nullcontext()
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -71,7 +73,7 @@ def train(
                 return run.train_state, None
             if latest is not None:
                 status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
-            return _Loop(trainer, run, stop, last_step).run()
+            return _Loop(trainer, run, stop, latest, last_step).run()
         finally:
             batches.close()
             trainer.checkpointer.close()
@@ -98,6 +100,7 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: CheckpointState,
         stop: _interrupts.StopRequest,
+        restored_step: int | None,
         last_step: int,
     ) -> None:
         self._trainer = trainer
@@ -105,11 +108,13 @@ class _Loop:
         self._chrono = run.chrono
         self._batches = run.ds_iter
         self._stop = stop
+        self._restored_step = restored_step
         self._first_step = int(run.train_state.step)
         self._last_step = last_step
         self._progress = _progress.Progress(self._first_step, last_step)
         self._writing = _write_queue.WriteQueue()
         self._aux: auxiliaries.AuxiliariesState | None = None
+        self._has_summaries = bool(trainer.train_summaries)
         self._compiled: set[tuple[bool, bool]] = set()
 
     def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
@@ -121,12 +126,14 @@ class _Loop:
             writer.rewind(self._first_step)
         try:
             self._chrono.start_loop()
-            for step in range(self._first_step, self._last_step):
-                self._evaluate_and_save(step)
-                self._update(step)
-                if self._stop:
-                    self._interrupt(step + 1)
-            self._evaluate_and_save(self._last_step, is_last=True)
+            # Entering the guard costs more than all else that is done in a step.
+            with jax.transfer_guard("disallow"):
+                for step in range(self._first_step, self._last_step):
+                    self._evaluate_and_save(step)
+                    self._update(step)
+                    if self._stop:
+                        self._interrupt(step + 1)
+                self._evaluate_and_save(self._last_step, is_last=True)
             trainer.checkpointer.wait_until_finished()
         finally:
             self._writing.close()
@@ -139,11 +146,15 @@ class _Loop:
         """Applies one update; hands its measurements to the writing thread."""
         trainer = self._trainer
         log_metrics = step % trainer.log_metrics_every == 0
-        log_summaries = step % trainer.log_summaries_every == 0
-        with jax.transfer_guard("disallow"):
-            batch = self._batches.next(is_last=step + 1 == self._last_step)
-            update = functools.partial(
-                trainer.trainstep.step,
+        # Each combination is compiled: one without summaries to show is not another one.
+        log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+        batch = self._batches.next(is_last=step + 1 == self._last_step)
+        kind = (log_metrics, log_summaries)
+        # The first call of a kind compiles, which is no part of the rate.
+        is_new = kind not in self._compiled
+        self._compiled.add(kind)
+        with self._chrono.pause("compile") if is_new else _NO_CONTEXT:
+            self._state, aux = trainer.trainstep.step(
                 self._state,
                 batch,
                 return_losses=log_metrics or log_summaries,
@@ -151,12 +162,7 @@ class _Loop:
                 return_summaries=log_summaries,
                 checkify_error_categories=trainer.checkify_error_categories,
             )
-            if (log_metrics, log_summaries) in self._compiled:
-                self._state, aux = update()
-            else:  # the first call compiles, which is no part of the rate
-                self._compiled.add((log_metrics, log_summaries))
-                with self._chrono.pause("compile"):
-                    self._state, aux = update()
+        sharding.settle(self._state.step)
         self._chrono.finish_step()
         if trainer.checkify_error_categories:
             aux.error.throw()
@@ -183,35 +189,37 @@ class _Loop:
 
     def _evaluate_and_save(self, step: int, *, is_last: bool = False) -> None:
         trainer = self._trainer
-        results = {}
         due = [
-            (name, evaluator)
-            for name, evaluator in trainer.evals.items()
+            evaluator
+            for evaluator in trainer.evals.values()
             if evaluator.run.should_eval_in_train(step, is_last=is_last)
         ]
-        if due:
-            self._writing.join()  # so that lines are written in the order of the steps
-        for name, evaluator in due:
-            with self._chrono.pause("evals_along_train"):
-                aux = evaluator.maybe_eval(
-                    step=step, state=self._state, is_last=is_last
-                )
-                results[name] = self._progress.show_evaluation(name, step, aux)
-        is_first = step == self._first_step
-        wanted = trainer.checkpointer.should_save(step)
-        if wanted or (is_last and not self._saves_nothing):
-            already_saved = is_first and step == trainer.checkpointer.latest_step
-            if not already_saved:
+        saves = trainer.checkpointer.should_save(step) or (
+            is_last and not self._saves_nothing
+        )
+        if not due and not saves:
+            return
+        # Lines are written in the order of the steps; and what the steps before a
+        # checkpoint have measured is on disk before it, as a restart continues after it.
+        self._writing.join()
+        with jax.transfer_guard("allow"):
+            results = {e.name: self._evaluate(e, step, is_last) for e in due}
+            is_saved = step == self._first_step and step == self._restored_step
+            if saves and not is_saved:
                 self._save(step, metrics=results)
+
+    def _evaluate(
+        self, evaluator: evals.EvaluatorBase, step: int, is_last: bool
+    ) -> Mapping[str, Any]:
+        with self._chrono.pause("evals_along_train"):
+            aux = evaluator.maybe_eval(step=step, state=self._state, is_last=is_last)
+            return self._progress.show_evaluation(evaluator.name, step, aux)
 
     @property
     def _saves_nothing(self) -> bool:
         return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
 
     def _save(self, step: int, *, metrics: Mapping[str, Any] | None = None) -> None:
-        # What the checkpoint's steps have measured must be on disk before it: a restart
-        # continues after them.
-        self._writing.join()
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
                 CheckpointState(self._state, self._chrono, self._batches),
@@ -227,7 +235,8 @@ class _Loop:
                 "this run has no checkpointer.",
                 saved=False,
             )
-        if step != self._trainer.checkpointer.latest_step:
+        self._writing.join()
+        with jax.transfer_guard("allow"):
             self._save(step)
         self._trainer.checkpointer.wait_until_finished()
         raise TrainingInterrupted(

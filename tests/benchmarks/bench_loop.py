@@ -1,0 +1,150 @@
+"""What the loop costs over the same maths written by hand, in one process.
+
+    make bench
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tests.train import small_run
+
+from kauldron import kd
+
+pytestmark = pytest.mark.bench
+
+NUM_STEPS = 3000
+BATCH_SIZE = 64
+
+
+class Mlp(nn.Module):
+    inputs: kd.kontext.Key = "batch.x"
+
+    @nn.compact
+    def __call__(self, inputs):
+        return {"logits": nn.Dense(10)(nn.relu(nn.Dense(32)(inputs)))}
+
+
+class Constant(kd.data.Pipeline):
+    """The same batch again and again, so that the loop alone is measured."""
+
+    is_endless = True
+
+    @property
+    def element_spec(self):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch()
+        )
+
+    def __iter__(self):
+        return _Repeat()
+
+
+class _Repeat:
+    def __init__(self):
+        self._batch = _batch()
+
+    def __next__(self):
+        return self._batch
+
+    def get_state(self):
+        return {}
+
+    def close(self):
+        pass
+
+
+def _batch():
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.normal(size=(BATCH_SIZE, 16)).astype(np.float32),
+        "label": rng.integers(10, size=(BATCH_SIZE, 1)).astype(np.int32),
+    }
+
+
+def _raw_loop():
+    """The same maths, placement and logging cadence, in plain JAX."""
+    model, optimizer = Mlp(), optax.adam(1e-3)
+    params = model.init(jax.random.key(0), _batch()["x"])["params"]
+    params, opt_state = jax.device_put(
+        (params, optimizer.init(params)), kd.sharding.REPLICATED
+    )
+    step_nr = jax.device_put(jnp.int32(0), kd.sharding.REPLICATED)
+
+    def step(params, opt_state, step_nr, batch):
+        def loss_fn(params):
+            logits = model.apply({"params": params}, batch["x"])["logits"]
+            return optax.softmax_cross_entropy_with_integer_labels(
+                logits, batch["label"][:, 0]
+            ).mean()
+
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, step_nr + 1, loss
+
+    step = jax.jit(step, donate_argnums=(0, 1, 2))
+    batches = _Repeat()
+
+    def run(num_steps):
+        nonlocal params, opt_state, step_nr
+        start = time.perf_counter()
+        for i in range(num_steps):
+            batch = jax.device_put(next(batches), kd.sharding.FIRST_DIM)
+            params, opt_state, step_nr, loss = step(params, opt_state, step_nr, batch)
+            if i % 500 == 0:
+                float(loss)
+        jax.block_until_ready(params)
+        return time.perf_counter() - start
+
+    return run
+
+
+def _our_loop(tmp_path):
+    times = {}
+
+    class Timed(kd.evals.EvaluatorBase):
+        def evaluate(self, state, step):
+            jax.block_until_ready(state)
+            times[step] = time.perf_counter()
+
+    def run(num_steps):
+        times.clear()
+        # The first steps compile; the time is taken between two quiet points.
+        trainer = small_run.make_trainer(
+            tmp_path,
+            train_ds=Constant(batch_size=BATCH_SIZE),
+            eval_ds=None,
+            model=Mlp(),
+            optimizer=optax.adam(1e-3),
+            train_metrics={},
+            num_train_steps=num_steps + 10,
+            log_metrics_every=500,
+            log_summaries_every=10**6,
+            evals={"a": Timed(run=kd.evals.Once(10)), "b": Timed(run=kd.evals.Final())},
+        )
+        trainer.train()
+        return times[num_steps + 10] - times[10]
+
+    return run
+
+
+def test_loop_overhead(tmp_path):
+    raw, ours = _raw_loop(), _our_loop(tmp_path)
+    raw(200)
+    ratios, raws = [], []
+    for _ in range(5):
+        raws.append(raw(NUM_STEPS))
+        ratios.append(ours(NUM_STEPS) / raws[-1])
+    raw_ms = statistics.median(raws) / NUM_STEPS * 1e3
+    ratio = statistics.median(ratios)
+    print(
+        f"\nloop, tiny MLP on {jax.device_count()} device(s): raw {raw_ms:.3f} ms/step, "
+        f"ours / raw = {ratio:.2f} (budget 1.25; {min(ratios):.2f}..{max(ratios):.2f})"
+    )

@@ -1,0 +1,148 @@
+"""What is written where, and taken back after a restart."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+
+from kauldron import kd, metrics
+from kauldron.train import auxiliaries, metric_writer
+
+
+def _writer(tmp_path, collection="train"):
+    return kd.train.KDMetricWriter(workdir=tmp_path, collection=collection)
+
+
+def _aux(value=2.0, images=None):
+    state = metrics.AverageState.from_values(np.float32([value]))
+    summaries = {}
+    if images is not None:
+        show = kd.summaries.ShowImages(images="x")
+        summaries = {"pic": show.get_state(images=images)}
+    return auxiliaries.AuxiliariesState(
+        loss_states={"a": state, "b": {"c": state}},
+        metric_states={"m": state},
+        summary_states=summaries,
+    )
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _events(folder):
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_values_go_to_json_lines_and_tensorboard(tmp_path):
+    writer = _writer(tmp_path)
+    writer.write_step_metrics(
+        step=3, aux=_aux(), schedules={"lr": lambda step: step / 10}, log_summaries=False
+    )
+    writer.close()
+    expected = {
+        "losses/a": 2.0,
+        "losses/b/c": 2.0,
+        "losses/total": 4.0,
+        "metrics/m": 2.0,
+        "schedules/lr": 0.3,
+    }
+    assert _lines(tmp_path / "metrics.jsonl") == [
+        {"step": 3, "collection": "train", **expected}
+    ]
+    events = _events(tmp_path / "train")
+    assert set(events.Tags()["scalars"]) == set(expected)
+    [scalar] = events.Scalars("losses/total")
+    assert (scalar.step, scalar.value) == (3, 4.0)
+
+
+def test_images_are_pictures_in_tensorboard(tmp_path):
+    import io
+
+    from PIL import Image
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
+    writer = _writer(tmp_path)
+    writer.write_step_metrics(
+        step=1, aux=_aux(images=images), schedules={}, log_summaries=True
+    )
+    writer.close()
+    events = _events(tmp_path / "train")
+    assert events.Tags()["images"] == ["summaries/pic/0", "summaries/pic/1"]
+    [event] = events.Images("summaries/pic/1")
+    picture = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+    # u8 -> f32 -> u8 may round down by one.
+    assert np.abs(picture.astype(int) - images[1]).max() <= 1
+
+
+def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
+    for step in (0, 5, 10):
+        _writer(tmp_path).write_scalars(step, {"x": step})
+    _writer(tmp_path, "eval").write_scalars(10, {"x": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as f:
+        f.write('{"step": 11, "coll')  # the process was killed here
+    _writer(tmp_path).rewind(5)
+    assert _lines(tmp_path / "metrics.jsonl") == [
+        {"step": 0, "collection": "train", "x": 0},
+        {"step": 10, "collection": "eval", "x": 1},
+    ]
+
+
+def test_tensorboard_forgets_what_was_rewound(tmp_path):
+    first = _writer(tmp_path)
+    for step in (0, 5, 10):
+        first.write_scalars(step, {"x": 1.0})
+    first.close()
+    second = _writer(tmp_path)
+    second.rewind(5)
+    second.write_scalars(5, {"x": 2.0})
+    second.close()
+    values = [(s.step, s.value) for s in _events(tmp_path / "train").Scalars("x")]
+    assert values == [(0, 1.0), (5, 2.0)]
+
+
+def test_lines_are_strict_json_even_for_nan(tmp_path):
+    _writer(tmp_path).write_scalars(
+        0, {"a": np.nan, "b": np.inf, "c": -np.inf, "d": 1.5}
+    )
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    line = (tmp_path / "metrics.jsonl").read_text()
+    record = json.loads(line, parse_constant=refuse)
+    assert (record["a"], record["b"], record["c"]) == ("NaN", "Infinity", "-Infinity")
+    assert np.isnan(float(record["a"]))
+
+
+def test_rates_have_a_file_of_their_own(tmp_path):
+    class Timer:
+        def flush_metrics(self):
+            return {"perf_stats/steps_per_sec": 10.0}
+
+    _writer(tmp_path).write_step_metrics(
+        step=0, aux=_aux(), schedules={}, log_summaries=False, timer=Timer()
+    )
+    assert "perf" not in (tmp_path / "metrics.jsonl").read_text()
+    [record] = _lines(tmp_path / "timings.jsonl")
+    assert record["perf_stats/steps_per_sec"] == 10.0
+
+
+def test_metric_that_is_no_number_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"'metrics/x' is not a number: .*\(3,\)"):
+        metric_writer._to_scalar("metrics/x", np.zeros(3))
+
+
+def test_summary_that_cannot_be_shown_is_named(tmp_path):
+    with pytest.raises(TypeError, match=r"'summaries/x' cannot be shown"):
+        _writer(tmp_path).write_summaries(0, {"summaries/x": np.zeros((2, 2))})
+
+
+def test_writer_used_alone_asks_for_a_workdir():
+    with pytest.raises(ValueError, match=r"`KDMetricWriter\.workdir` is not set"):
+        kd.train.KDMetricWriter().write_scalars(0, {"x": 1.0})

@@ -1,0 +1,135 @@
+"""`Trainer`: binding of parts, checks before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import pytest
+from tests.train import small_run
+
+from kauldron import kd
+
+
+def test_parts_take_what_they_need_from_the_trainer(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, evals={"test": kd.evals.Evaluator(run=kd.evals.Final())}
+    )
+    assert trainer.train_ds.seed == 3
+    assert trainer.rng_streams.seed == 3
+    assert trainer.trainstep.model is trainer.model
+    assert trainer.trainstep.aux.losses is trainer.train_losses
+    assert trainer.evals.test.ds is trainer.eval_ds
+    assert trainer.evals.test.base_cfg is trainer
+    assert trainer.evals.test.name == "test"
+    assert trainer.writer.collection == "train"
+    assert trainer.evals.test.writer.collection == "test"
+
+
+def test_replacing_the_seed_changes_inherited_seeds_only(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, eval_ds=small_run.make_ds(training=False, seed=77)
+    )
+    changed = dataclasses.replace(trainer, seed=9)
+    assert changed.train_ds.seed == 9
+    assert changed.rng_streams.seed == 9
+    assert changed.trainstep.rng_streams.seed == 9
+    assert changed.eval_ds.seed == 77
+
+
+def test_replaced_workdir_and_model_reach_every_part(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=1),
+        evals={"test": kd.evals.Evaluator(run=kd.evals.Final())},
+    )
+    model = trainer.model.clone(layers=trainer.model.layers[-1:])
+    changed = trainer.replace(workdir=tmp_path / "other", model=model)
+    for part in (changed.checkpointer, changed.writer, changed.evals.test.writer):
+        assert part.workdir == tmp_path / "other"
+    assert changed.evals.test.model is model
+    assert changed.trainstep.model is model
+
+
+def test_none_switches_parts_off(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path, writer=None, checkpointer=None, init_transform=None, evals=None
+    )
+    state, _ = trainer.train()
+    assert state.step == 10
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_train_steps": -5}, "`num_train_steps` must be at least 0: got -5"),
+        ({"log_metrics_every": 0}, "`log_metrics_every` must be at least 1: got 0"),
+        ({"stop_after_steps": -1}, "`stop_after_steps` must be at least 0"),
+    ],
+)
+def test_impossible_numbers_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        small_run.make_trainer(tmp_path, **changes)
+
+
+def _loss(**keys):
+    return {
+        "recon": kd.losses.L2(**{"preds": "batch.x", "targets": "batch.x", **keys})
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong", "nearest"),
+    [
+        ({"train_losses": _loss(preds="batch.xx")}, "batch.xx", "batch.x"),
+        ({"train_losses": _loss(preds="pred.logits")}, "pred.logits", "preds.logits"),
+        (
+            {"train_metrics": {"n": kd.metrics.Norm(tensor="grads.layers_0.kernal")}},
+            "kernal",
+            "grads.layers_0.kernel",
+        ),
+        (
+            {"train_summaries": {"n": kd.summaries.ShowImages(images="batch.y")}},
+            "batch.y",
+            "batch.x",
+        ),
+    ],
+)
+def test_key_that_does_not_exist_is_found_without_compiling(
+    tmp_path, changes, wrong, nearest
+):
+    trainer = small_run.make_trainer(tmp_path, **changes)
+    with pytest.raises(kd.errors.UserError) as e:
+        trainer.check()
+    assert wrong in str(e.value)
+    assert nearest in str(e.value)
+    assert trainer.trainstep._jitted_step._cache_size() == 0
+
+
+def test_run_without_losses_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no loss to train on"):
+        small_run.make_trainer(tmp_path, train_losses={}).train()
+
+
+def test_key_of_the_training_step_is_missing_in_an_evaluation(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_metrics={"n": kd.metrics.Norm(tensor="grads.layers_0.kernel")},
+        evals={"test": kd.evals.Evaluator(run=kd.evals.Final())},
+    )
+    with pytest.raises(kd.errors.UserError, match="grads") as e:
+        trainer.check()
+    assert "In cfg.evals['test']." in e.value.__notes__
+
+
+def test_specs_match_the_real_state(tmp_path):
+    trainer = small_run.make_trainer(tmp_path)
+    state = trainer.init_state()
+    jax.tree.map(
+        lambda spec, x: (spec.shape, spec.dtype) == (x.shape, x.dtype) or pytest.fail(),
+        trainer.state_specs,
+        state,
+    )
+    assert jax.tree.structure(trainer.state_specs) == jax.tree.structure(state)
