@@ -305,7 +305,8 @@ def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
     if isinstance(node, tuple) and not _tree.is_namedtuple(node):
         return tuple(value for _, value in kept)
     if isinstance(node, Mapping) and type(node) is not dict:
-        return type(node)(dict(kept))
+        make: Any = type(node)
+        return make(dict(kept))
     return dict(kept)
 
 

@@ -246,12 +246,11 @@ def _map_leaves(func: Callable[[Any, str], Any], tree: Any, field: str) -> Any:
     if not _is_branch(tree):
         return func(tree, field)
     values = [_map_leaves(func, child, field + item) for item, child in _items(tree)]
+    make: Any = type(tree)
     if isinstance(tree, Mapping):
         plain = dict(zip(tree, values, strict=True))
-        return plain if type(tree) is dict else type(tree)(plain)
-    if hasattr(tree, "_fields"):
-        return type(tree)(*values)
-    return type(tree)(values)
+        return plain if make is dict else make(plain)
+    return make(*values) if hasattr(tree, "_fields") else make(values)
 
 
 def _check_signature(

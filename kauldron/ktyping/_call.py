@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kauldron.ktyping import _checkers, _format, _match, _report, _scope
+from kauldron.ktyping import _checkers, _format, _hints, _match, _report, _scope
 
 Parameter = inspect.Parameter
 
@@ -45,7 +43,7 @@ class Call:
         kinds = {p.kind: p.name for p in parameters}
         self.var_positional = kinds.get(Parameter.VAR_POSITIONAL)
         self.var_keyword = kinds.get(Parameter.VAR_KEYWORD)
-        self._early_hints = _evaluate_early(target)
+        self._early_hints = _hints.early_hints(target)
 
     @property
     def label(self) -> str:
@@ -59,7 +57,7 @@ class Call:
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
         """Evaluated annotations in the order of the signature, `return` last."""
-        return self._early_hints or _evaluate(inspect.unwrap(self.func))
+        return _hints.late_hints(inspect.unwrap(self.func), self._early_hints)
 
     @functools.cached_property
     def checkers(self) -> list[tuple[str, _checkers.Checker]]:
@@ -152,50 +150,3 @@ def check(name: str, value: Any, hint: Any, scope: _scope.ShapeScope) -> None:
     if not remaining:
         raise _report.failure(name, value, hint, scope.candidates, scope)
     scope.candidates = remaining
-
-
-def _evaluate_early(func: Any) -> dict[str, Any] | None:
-    """Evaluates the annotations of a local function, while its surroundings exist."""
-    if "<locals>" not in getattr(func, "__qualname__", ""):
-        return None
-    if not any(
-        isinstance(h, str) for h in getattr(func, "__annotations__", {}).values()
-    ):
-        return None
-    frame = sys._getframe(1)
-    package = __name__.rpartition(".")[0]
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(package):
-        frame = frame.f_back
-    try:
-        return typing.get_type_hints(
-            func, localns=dict(frame.f_locals), include_extras=True
-        )
-    except (NameError, AttributeError):
-        return None
-
-
-def _evaluate(func: Any) -> dict[str, Any]:
-    """Evaluates the annotations; names that only type checkers know become `Any`."""
-    annotations = dict(getattr(func, "__annotations__", {}))
-    local_names: dict[str, Any] = {}
-    if getattr(func, "__closure__", None):
-        for name, cell in zip(func.__code__.co_freevars, func.__closure__, strict=True):
-            try:
-                local_names[name] = cell.cell_contents
-            except ValueError:  # not filled yet
-                continue
-    hints = {}
-    for name, annotation in annotations.items():
-        holder = type("_", (), {"__annotations__": {name: annotation}})
-        try:
-            hints.update(
-                typing.get_type_hints(
-                    holder,
-                    globalns=getattr(func, "__globals__", {}),
-                    localns=local_names,
-                    include_extras=True,
-                )
-            )
-        except (NameError, AttributeError):
-            hints[name] = Any
-    return hints

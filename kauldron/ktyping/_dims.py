@@ -90,7 +90,7 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
             f"Known: {scope}."
         )
     raise ShapeError(
-        f"The shape {text!r} is ambiguous: {' or '.join(map(str, sorted(shapes)))}. "
+        f"The shape {text!r} is ambiguous: {' or '.join(sorted(map(str, shapes)))}. "
         f"Known: {scope}."
     )
 

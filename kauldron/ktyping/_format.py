@@ -17,8 +17,8 @@ def format_value(value: Any, *, max_length: int = 60) -> str:
     if isinstance(value, dict) and value:
         items = [f"{key}: {format_value(item)}" for key, item in value.items()]
         return _shorten(f"{{{', '.join(items)}}}", max_length)
-    if type(value) in (list, tuple) and value:
-        left, right = "[]" if type(value) is list else "()"
+    if isinstance(value, list | tuple) and value:
+        left, right = "[]" if isinstance(value, list) else "()"
         items = ", ".join(map(format_value, value[:20]))
         return _shorten(f"{left}{items}{right}", max_length)
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):

@@ -347,7 +347,8 @@ class Spec:
     has_fstring: bool = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        min_rest, max_rest = [0], [0]
+        min_rest: list[int] = [0]
+        max_rest: list[int | None] = [0]
         for dim in reversed(self.dims):
             low, high = _num_axes(dim)
             min_rest.append(min_rest[-1] + low)

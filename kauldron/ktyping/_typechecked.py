@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, overload
 
-from kauldron.ktyping import _call, _checkers, _config, _report, _scope
+from kauldron.ktyping import _call, _checkers, _config, _hints, _report, _scope
 
 _F = TypeVar("_F")
 
@@ -224,12 +224,13 @@ def _drive(
 _REBUILDING_MODULES = ("jax.", "jax", "flax.struct", "flax.core", "equinox")
 
 
-def _decorate_class(cls: Any) -> Any:
-    if not dataclasses.is_dataclass(cls):
+def _decorate_class(decorated: type) -> type:
+    if not dataclasses.is_dataclass(decorated):
         raise TypeError(
-            f"`@typechecked` goes on dataclasses, but {cls.__qualname__} is none. "
+            f"`@typechecked` goes on dataclasses, but {decorated.__qualname__} is none. "
             "Decorate its methods, or put `@dataclasses.dataclass` below."
         )
+    cls: Any = decorated
     init = cls.__init__
     fields = _Fields(cls)
 
@@ -256,7 +257,7 @@ class _Fields:
         self.cls = cls
         self.func = cls
         self.label = f"`{cls.__qualname__.replace('<locals>.', '')}`"
-        self.early = _call._evaluate_early(cls)
+        self._early_hints = _hints.early_hints(cls)
 
     @property
     def location(self) -> str:
@@ -266,11 +267,11 @@ class _Fields:
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(self.cls)]
-        hints: dict[str, Any] = dict(self.early or {})
+        hints: dict[str, Any] = {}
         for base in reversed(self.cls.__mro__):
-            if not all(name in hints for name in names):
-                hints.update(_class_hints(base))
+            early = self._early_hints if base is self.cls else {}
+            hints.update(_hints.late_hints(base, early))
+        names = [field.name for field in dataclasses.fields(self.cls)]
         return {name: hints[name] for name in names if name in hints}
 
     def argument_checks(self, arguments: Any) -> Any:
@@ -298,22 +299,3 @@ class _Fields:
         for _, value, hint in self.argument_checks(scope.arguments):
             candidates = _checkers.checker(hint)(value, candidates, scope)
         return bool(candidates)
-
-
-def _class_hints(cls: type) -> dict[str, Any]:
-    """Evaluates the annotations of one class; what cannot be evaluated is `Any`."""
-    holder = type("_", (), {"__annotations__": inspect.get_annotations(cls)})
-    namespace = vars(sys.modules.get(cls.__module__, typing))
-    try:
-        return typing.get_type_hints(holder, dict(namespace), include_extras=True)
-    except (NameError, AttributeError):
-        hints = {}
-        for name, annotation in inspect.get_annotations(cls).items():
-            one = type("_", (), {"__annotations__": {name: annotation}})
-            try:
-                hints |= typing.get_type_hints(
-                    one, dict(namespace), include_extras=True
-                )
-            except (NameError, AttributeError):
-                hints[name] = Any
-        return hints

@@ -50,6 +50,7 @@ def _is_array_class(cls: type, jax_is_loaded: bool) -> bool:
     if not jax_is_loaded:
         return False
     import jax
+    import jax.core
 
     # Tracers are no subclasses of `jax.Array`, but their instances are instances.
     return issubclass(cls, jax.Array | jax.core.Tracer | jax.ShapeDtypeStruct)
@@ -100,6 +101,7 @@ class ArrayTypeMeta(type):
     array_types: tuple[Any, ...]
     dtype: dtypes_lib.DTypes
     spec: str | None
+    dtype_cache: _DTypeCache
 
     def __new__(
         mcs,
