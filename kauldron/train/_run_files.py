@@ -14,9 +14,7 @@ ELEMENT_SPEC_FILE = "element_spec.json"
 
 
 def write(trainer: _run_description.RunDescription) -> None:
-    """Writes the config and the element spec; only the first process does."""
-    if jax.process_index() != 0:
-        return
+    """Writes the config and the element spec."""
     if trainer.raw_cfg is not None:
         write_atomically(
             trainer.workdir / CONFIG_FILE, trainer.raw_cfg.to_json(indent=2)

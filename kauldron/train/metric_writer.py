@@ -19,7 +19,7 @@ import numpy as np
 from etils import epath
 
 from kauldron.train import auxiliaries
-from kauldron.utils import config_util
+from kauldron.utils import config_util, status_utils
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
@@ -113,7 +113,9 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
         """
         if not log_summaries:
             aux = aux.replace(summary_states=None)
-        values = aux.compute()
+        values = aux.compute()  # in every process: merging may need all of them
+        if not status_utils.is_lead_host():
+            return values
         scalars = {**values.loss_values, **values.metric_values}
         for name, schedule in schedules.items():
             scalars[f"schedules/{name}"] = schedule(step)

@@ -121,9 +121,10 @@ class _Loop:
         """Runs all steps; returns the final state and the last measurements."""
         trainer = self._trainer
         writers = [trainer.writer, *(e.writer for e in trainer.evals.values())]
-        _run_files.write(trainer)
-        for writer in writers:
-            writer.rewind(self._first_step)
+        if status_utils.is_lead_host():
+            _run_files.write(trainer)
+            for writer in writers:
+                writer.rewind(self._first_step)
         try:
             self._chrono.start_loop()
             # Entering the guard costs more than all else that is done in a step.

@@ -7,6 +7,13 @@ import sys
 on_xmanager = False
 
 
+def is_lead_host() -> bool:
+    """Whether this is the process that writes files, of all processes of the run."""
+    import jax
+
+    return jax.process_index() == 0
+
+
 def log(message: str) -> None:
     """Prints one line (to stderr, so that stdout stays for results)."""
     print(message, file=sys.stderr, flush=True)
