@@ -1,0 +1,398 @@
+"""`konfig.check`: everything that is wrong with a config, before anything is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from kauldron import errors
+from kauldron.konfig import (
+    _config_dict,
+    _errors,
+    _proxy,
+    _qualname,
+    _reference,
+    _repr,
+    _signature,
+)
+
+Path = tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a config.
+
+    Attributes:
+      field: The field as the user writes it: `cfg.optimizer.learning_rte`.
+      message: What is wrong, and what to do.
+      kind: `unknown_argument`, `missing_argument`, `import`, `type`, `required`,
+        `reference`, `unused`.
+      origin: File and line, or the flag, where it was written; may be empty.
+      is_error: Whether the config cannot be resolved; otherwise it is a warning.
+    """
+
+    field: str
+    message: str
+    kind: str
+    origin: str = ""
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        where = f" ({self.origin})" if self.origin else ""
+        warning = "" if self.is_error else "warning: "
+        return f"{warning}In `{self.field}`{where}: {self.message}"
+
+
+_EXCEPTIONS: dict[str, type[_errors.ConfigError]] = {
+    "unknown_argument": _errors.ConfigTypeError,
+    "missing_argument": _errors.ConfigTypeError,
+    "import": _errors.ConfigImportError,
+    "type": _errors.ConfigTypeError,
+    "required": _errors.RequiredValueError,
+    "reference": _errors.ConfigError,
+}
+
+
+def check(cfg: Any) -> list[Problem]:
+    """Returns everything that is wrong with a config, without building anything.
+
+    Imports what the config names. Finds: unknown and missing arguments, names that
+    cannot be imported, values of a type that the annotation rules out, required values
+    that are not set, references to fields that don't exist; and, as a warning, values in
+    `cfg.aux` that nothing refers to.
+
+    Args:
+      cfg: A config, or nested dicts and lists as read from JSON.
+
+    Returns:
+      The problems, in the order of the config; empty if there are none.
+
+    Example:
+
+    ```python
+    from kauldron import konfig
+
+    with konfig.imports():
+        import datetime
+
+    (problem,) = konfig.check(datetime.timedelta(hour=1))
+    assert "Did you mean 'hours'?" in problem.message
+    ```
+    """
+    cfg = as_config(cfg)
+    return [*_Checker().check(cfg, ()), *find_unused(cfg)]
+
+
+def raise_errors(problems: list[Problem]) -> None:
+    """Raises one exception that tells all the problems that are errors."""
+    found = [p for p in problems if p.is_error]
+    if not found:
+        return
+    lines = [str(p) for p in found[:_MAX_SHOWN]]
+    if len(found) > 1:
+        lines.insert(0, f"The config has {len(found)} mistakes:")
+    if len(found) > _MAX_SHOWN:
+        lines.append(f"... and {len(found) - _MAX_SHOWN} more.")
+    raise _EXCEPTIONS[found[0].kind]("\n".join(lines))
+
+
+_MAX_SHOWN = 10
+
+
+def as_config(value: Any) -> Any:
+    """Returns nested dicts and lists as config nodes."""
+    if isinstance(value, _config_dict.ConfigDict):
+        return value
+    return _config_dict.ConfigDict({"value": value})["value"]
+
+
+def field_name(path: Path) -> str:
+    """Returns a path as the user writes it: `cfg.a[0].b`."""
+    from kauldron import kontext
+
+    text = str(kontext.Path(*path))
+    return f"cfg.{text}" if text and not text.startswith("[") else f"cfg{text}"
+
+
+def check_errors(cfg: Any) -> list[Problem]:
+    """Returns the problems that make a config impossible to resolve."""
+    return [p for p in _Checker().check(cfg, ()) if p.is_error]
+
+
+def check_errors_in(value: Any, path: Path) -> list[Problem]:
+    """`check_errors` of what is at a path of a config."""
+    return [p for p in _Checker().check(value, path) if p.is_error]
+
+
+class _Checker:
+    """Walks a config once; shared nodes are checked where they are met first."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, Any] = {}
+        self.targets: dict[str, Any] = {}
+
+    def check(self, value: Any, path: Path) -> Iterator[Problem]:
+        yield from self.check_value(value, path, None)
+
+    def check_value(self, raw: Any, path: Path, parent: Any) -> Iterator[Problem]:
+        value, problem = _read(raw, path, parent)
+        if problem is not None:
+            yield problem
+            return
+        if isinstance(value, _config_dict.ConfigDict):
+            if id(value) in self.seen:
+                return
+            self.seen[id(value)] = value
+            yield from self.check_node(value, path)
+        elif isinstance(value, list | tuple):
+            for i, item in enumerate(value):
+                yield from self.check_value(item, (*path, i), parent)
+
+    def check_node(self, node: Any, path: Path) -> Iterator[Problem]:
+        fields = node._fields
+        if _proxy.CONST in fields:
+            yield from self.check_import(fields[_proxy.CONST], node, path)
+            return
+        excluded: tuple[str, ...] = ()
+        if _proxy.QUALNAME in fields:
+            problems = list(self.check_import(fields[_proxy.QUALNAME], node, path))
+            if not problems:
+                target = self.targets[fields[_proxy.QUALNAME]]
+                excluded = getattr(target, "__konfig_resolve_exclude_fields__", ())
+                problems = list(check_call(target, node, path))
+            yield from problems
+        for key, value in fields.items():
+            if key != _proxy.QUALNAME and key not in excluded:
+                yield from self.check_value(value, (*path, key), node)
+
+    def check_import(self, qualname: Any, node: Any, path: Path) -> Iterator[Problem]:
+        if qualname in self.targets:
+            return
+        try:
+            self.targets[qualname] = _qualname.import_object(str(qualname))
+        except _errors.ConfigImportError as error:
+            yield Problem(
+                field=field_name(path),
+                message=str(error),
+                kind="import",
+                origin=origin_of(node),
+            )
+
+
+def _read(raw: Any, path: Path, parent: Any) -> tuple[Any, Problem | None]:
+    """Returns the value behind references, or what is wrong with it."""
+    if not isinstance(raw, _reference.FieldReference):
+        return raw, None
+    origin = origin_of(parent, path[-1] if path else None)
+    if _reference.is_required_unset(raw):
+        expected = _reference.describe_type(raw.get_type())
+        return None, Problem(
+            field=field_name(path),
+            message=f"A required value is not set{expected}.",
+            kind="required",
+            origin=origin,
+        )
+    try:
+        return raw.get(), None
+    except _errors.RequiredValueError as error:
+        return None, Problem(field_name(path), str(error), "required", origin)
+    except Exception as error:
+        return None, Problem(field_name(path), str(error), "reference", origin)
+
+
+def origin_of(node: Any, key: Any = None) -> str:
+    """Returns where a node, or a field of it, was written; empty if not known."""
+    if not isinstance(node, _config_dict.ConfigDict):
+        return ""
+    origin = node._origins.get(key) or node._origin
+    return str(origin) if origin else ""
+
+
+def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
+    """Yields what is wrong with the arguments of one call."""
+    if not callable(target):
+        yield Problem(
+            field=field_name(path),
+            message=f"{_name(node)} is not callable, it is {_errors.short(target)}.",
+            kind="type",
+            origin=origin_of(node),
+        )
+        return
+    positional, named = _repr.split_call(node)
+    is_partial = node._fields[_proxy.QUALNAME] == "functools:partial" and positional
+    if is_partial:
+        wrapped = _repr.peek(positional.pop(0))
+        qualname = wrapped.get(_proxy.CONST) if hasattr(wrapped, "get") else None
+        if not qualname:
+            return
+        try:
+            target = _qualname.import_object(qualname)
+        except _errors.ConfigImportError:  # reported where the constant is
+            return
+    signature = _signature.get(target)
+    if signature is None:
+        return
+    name = _qualname.shorten(qualname) if is_partial else _name(node)
+    yield from _check_names(signature, name, positional, named, node, path)
+    if not is_partial:
+        yield from _check_missing(signature, name, positional, named, node, path)
+    yield from _check_types(signature, name, positional, named, node, path)
+
+
+def _name(node: Any) -> str:
+    return _qualname.shorten(str(node._fields[_proxy.QUALNAME]))
+
+
+def _check_names(
+    signature: Any, name: str, positional: Any, named: Any, node: Any, path: Path
+) -> Iterator[Problem]:
+    too_many = len(positional) - len(signature.positional)
+    if too_many > 0 and not signature.takes_any_positional:
+        yield Problem(
+            field=field_name(path),
+            message=f"`{name}` takes {len(signature.positional)} positional "
+            f"arguments, got {len(positional)}."
+            + _list_arguments(signature, prefix="\n  Its arguments: "),
+            kind="unknown_argument",
+            origin=origin_of(node),
+        )
+    given_twice = set(signature.positional[: len(positional)]) & named.keys()
+    for key in named:
+        if key in given_twice and not signature.takes_any_named:
+            index = signature.positional.index(key)
+            message = f"`{name}` gets {key!r} twice: by position ({index}) and by name."
+        elif key in signature.named or signature.takes_any_named:
+            continue
+        else:
+            message = unknown_argument(signature, name, key)
+        yield Problem(
+            field=field_name((*path, key)),
+            message=message,
+            kind="unknown_argument",
+            origin=origin_of(node, key),
+        )
+
+
+def unknown_argument(signature: Any, name: str, key: Any) -> str:
+    """Returns the message for an argument that does not exist."""
+    near = errors.did_you_mean(str(key), signature.named)
+    known = _list_arguments(signature, prefix="\n  Its arguments: ")
+    return f"`{name}` has no argument {str(key)!r}.{near}{known}"
+
+
+def _list_arguments(signature: Any, *, prefix: str) -> str:
+    described = signature.describe()
+    if not described:
+        return " It takes no arguments."
+    return f"{prefix}{_errors.list_names(described, limit=24)}."
+
+
+def _check_missing(
+    signature: Any, name: str, positional: Any, named: Any, node: Any, path: Path
+) -> Iterator[Problem]:
+    given = {*signature.positional[: len(positional)], *named}
+    missing = [n for n in signature.required if n not in given]
+    if not missing:
+        return
+    names = ", ".join(map(repr, missing))
+    are = "arguments are" if len(missing) > 1 else "argument is"
+    yield Problem(
+        field=field_name(path),
+        message=f"`{name}`: the {are} missing: {names}.",
+        kind="missing_argument",
+        origin=origin_of(node),
+    )
+
+
+def _check_types(
+    signature: Any, name: str, positional: Any, named: Any, node: Any, path: Path
+) -> Iterator[Problem]:
+    pairs = [
+        *zip(
+            map(str, range(len(positional))),
+            signature.positional,
+            positional,
+            strict=False,
+        ),
+        *((key, key, value) for key, value in named.items()),
+    ]
+    for key, parameter, raw in pairs:
+        value = _repr.peek(raw)
+        if not isinstance(value, str | int | float | bytes):
+            continue
+        annotation = signature.types.get(parameter)
+        if annotation is None or _signature.accepts(annotation, value, strict=False):
+            continue
+        yield Problem(
+            field=field_name((*path, key)),
+            message=wrong_type(annotation, value, f"`{name}`"),
+            kind="type",
+            origin=origin_of(node, key),
+        )
+
+
+def wrong_type(annotation: Any, value: Any, of: str) -> str:
+    """Returns the message for a value that does not fit an annotation."""
+    return (
+        f"{of} expects {_signature.describe_type(annotation)}, got "
+        f"{_errors.short(value)} ({type(value).__name__})."
+    )
+
+
+def find_unused(cfg: Any) -> Iterator[Problem]:
+    """Yields a warning for each value in `cfg.aux` that nothing refers to."""
+    aux = cfg._fields.get("aux") if isinstance(cfg, _config_dict.ConfigDict) else None
+    if not isinstance(aux, _config_dict.ConfigDict) or not aux._fields:
+        return
+    used = _names_used_of_aux(cfg)
+    if used is None:
+        return
+    for key in aux._fields:
+        if key not in used:
+            yield Problem(
+                field=field_name(("aux", key)),
+                message="nothing refers to it.",
+                kind="unused",
+                origin=origin_of(aux, key),
+                is_error=False,
+            )
+
+
+def _names_used_of_aux(cfg: Any) -> set[Any] | None:
+    """Returns the keys of `aux` that references mention; `None` if all may be used."""
+    used: set[Any] = set()
+    pending: list[Any] = [
+        value
+        for node in _config_dict.iter_nodes(cfg)
+        for value in node._fields.values()
+    ]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list | tuple):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, _reference.Reference):
+            kind, args = _reference.parts_of(value)
+            if kind == _reference.ROOT:
+                continue
+            pending.extend(args)
+            base = args[0]
+            if _is_aux(value, cfg):
+                return None  # `aux` as a whole is used
+            if kind in (_reference.ATTR, _reference.ITEM) and _is_aux(base, cfg):
+                used.add(args[1])
+                pending.remove(base)
+    return used
+
+
+def _is_aux(value: Any, cfg: Any) -> bool:
+    if not isinstance(value, _reference.Reference):
+        return False
+    kind, args = _reference.parts_of(value)
+    if kind not in (_reference.ATTR, _reference.ITEM) or args[1] != "aux":
+        return False
+    base_kind, base_args = _reference.parts_of(args[0])
+    return base_kind == _reference.ROOT and base_args[0] is cfg

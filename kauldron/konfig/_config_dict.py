@@ -1,0 +1,479 @@
+"""`ConfigDict`: the tree that a config is."""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from ml_collections import config_dict
+
+from kauldron import errors
+from kauldron.konfig import _defaults, _errors, _origin, _proxy, _reference, _values
+
+QUALNAME = _proxy.QUALNAME
+CONST = _proxy.CONST
+FieldReference = config_dict.FieldReference
+
+# What `ml_collections.ConfigDict` keeps beside the fields.
+_BASE_STATE = {
+    "_locked": False,
+    "_type_safe": True,
+    "_convert_dict": True,
+    "_allow_dotted_keys": True,
+    "_sort_keys": False,
+}
+
+
+class ConfigDict(config_dict.ConfigDict):
+    """A nested dict with attribute access that stands for Python objects.
+
+    A node with the key `__qualname__` is a call that `konfig.resolve` makes; one with
+    the key `__const__` is a Python object used as it is. Both are made by calling and
+    naming what was imported inside `konfig.imports()`.
+
+    Fields keep their type and order. Assigning the same node twice shares it. A value
+    assigned from `cfg.ref` follows the field it refers to.
+
+    Args:
+      init_dict: Nested dicts, as written or as read from JSON.
+      type_safe: Whether a field refuses values of another type than it has.
+
+    Example:
+
+    ```python
+    from kauldron import konfig
+
+    cfg = konfig.ConfigDict({"width": 64, "layers": [{"size": 1}]})
+    cfg.hidden = cfg.ref.width * 4
+    cfg.width = 32
+    assert cfg.hidden == 128
+    ```
+    """
+
+    def __init__(self, init_dict: Any = None, type_safe: bool = True, **kwargs: Any):
+        if isinstance(init_dict, config_dict.FrozenConfigDict):
+            init_dict = init_dict.as_configdict()
+        state = self.__dict__
+        state.update(_BASE_STATE)
+        state["_type_safe"] = type_safe
+        state["_fields"] = {}
+        state["_origin"] = _origin.current()
+        state["_origins"] = {}
+        if init_dict:
+            from kauldron.konfig import _json
+
+            init_dict = _json.restore_sharing(init_dict)
+            _fill(self, init_dict, {id(init_dict): self})
+
+    # -- Reading.
+
+    def __getitem__(self, key: Any) -> Any:
+        key = to_key(self, key)
+        try:
+            field = self._fields[key]
+        except KeyError:
+            raise _missing(self, key) from None
+        if isinstance(field, FieldReference):
+            if _reference.is_required_unset(field):
+                raise _unset(key, field)
+            return field.get()
+        return field
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("_fields", {})
+        if name not in fields:
+            if name.startswith("__"):  # a protocol is asked for, not a field
+                raise AttributeError(name)
+            raise _errors.ConfigAttributeError(*_missing(self, name).args)
+        return self[name]
+
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return to_key(self, key) in self._fields
+        except IndexError:
+            return False
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Returns the value of a field, or `default` if there is no such field."""
+        if key in self:
+            return self[key]
+        return default
+
+    @property
+    def ref(self) -> Any:
+        """The root of references: `cfg.b = cfg.ref.a * 2` follows changes of `a`."""
+        return _reference.Reference(_reference.ROOT, (self,))
+
+    # -- Writing.
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        key = to_key(self, key, for_writing=True)
+        value = _values.convert(value, _make_node, {})
+        fields = self._fields
+        if key in fields:
+            fields[key] = _assign(self, key, fields[key], value)
+        elif self._locked:
+            raise _errors.ConfigKeyError(
+                f"The config is locked, so that {key!r} cannot be added."
+                + errors.did_you_mean(str(key), map(str, fields))
+            )
+        else:
+            _check_special(fields, key)
+            fields[key] = value
+        self._origins[key] = _origin.current()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _RESERVED:
+            raise _errors.ConfigAttributeError(
+                f"`cfg.{name}` is not a field. For a field of that name, write "
+                f"`cfg[{name!r}] = ...`."
+            )
+        self[name] = value
+
+    def __delitem__(self, key: Any) -> None:
+        key = to_key(self, key)
+        if self._locked:
+            raise _errors.ConfigKeyError(
+                f"The config is locked, so that {key!r} cannot be deleted."
+            )
+        if key not in self._fields:
+            raise _missing(self, key)
+        del self._fields[key]
+        self._origins.pop(key, None)
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self._fields:
+            raise _errors.ConfigAttributeError(*_missing(self, name).args)
+        del self[name]
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Removes a field and returns its value, or the default."""
+        if key not in self and default:
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Returns the value of a field, after setting it if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *other: Any, **kwargs: Any) -> None:
+        """Sets fields from another mapping, inside nested dicts too.
+
+        A call replaces a call of something else; the arguments of equal calls merge.
+        """
+        if len(other) > 1:
+            raise TypeError(f"update() takes one mapping, got {len(other)}.")
+        for mapping in (*other, kwargs):
+            for key, value in _raw_items(mapping):
+                old = self._fields.get(to_key(self, key, for_writing=True))
+                if _can_merge(old, value):
+                    if old is not value:
+                        old.update(value)
+                else:
+                    self[key] = value
+
+    def __or__(self, other: Any) -> Self:
+        if not isinstance(other, Mapping | config_dict.ConfigDict):
+            return NotImplemented
+        merged = copy.deepcopy(self)
+        merged.update(other)
+        return merged
+
+    @contextlib.contextmanager
+    def ignore_type(self) -> Iterator[Self]:
+        """Within the block, fields of this config and below take any type."""
+        nodes = [node for node in iter_nodes(self) if node._type_safe]
+        for node in nodes:
+            node.__dict__["_type_safe"] = False
+        try:
+            yield self
+        finally:
+            for node in nodes:
+                node.__dict__["_type_safe"] = True
+
+    # -- As a whole.
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, config_dict.ConfigDict):
+            return NotImplemented
+        return _equal(self, other, set())
+
+    def __ne__(self, other: Any) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        from kauldron.konfig import _repr
+
+        return f"<ConfigDict[{_repr.to_text(self)}]>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from kauldron.konfig import _repr
+
+        return _repr.to_html(self)
+
+    def __dir__(self) -> list[str]:
+        names = (k for k in self._fields if isinstance(k, str) and k.isidentifier())
+        return sorted({*names, *object.__dir__(self)})
+
+    def to_json(self, json_encoder_cls: Any = None, **kwargs: Any) -> str:
+        """Returns the config as JSON.
+
+        Shared nodes are marked, so that `ConfigDict(json.loads(text))` shares them
+        again. References become their values, tuples and sets become lists.
+
+        Args:
+          json_encoder_cls: Encoder for values that JSON does not know.
+          **kwargs: Given to `json.dumps`.
+
+        Raises:
+          TypeError: For values and keys that JSON cannot hold; names the field.
+        """
+        from kauldron.konfig import _json
+
+        if json_encoder_cls is not None:
+            kwargs["cls"] = json_encoder_cls
+        return _json.dumps(self, **kwargs)
+
+    def __copy__(self) -> Self:
+        new = _blank(self)
+        new.__dict__["_fields"] = dict(self._fields)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        new = _blank(self)
+        memo[id(self)] = new
+        fields = new.__dict__["_fields"]
+        for key, value in self._fields.items():
+            is_atom = value is None or type(value) in _ATOMS
+            fields[key] = value if is_atom else copy.deepcopy(value, memo)
+        return new
+
+    def __reduce__(self) -> Any:
+        names = ("_fields", "_locked", "_type_safe")
+        return type(self), (), {name: self.__dict__[name] for name in names}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__["_origin"] = None
+
+
+collections.abc.MutableMapping.register(ConfigDict)
+
+_ATOMS = frozenset((int, float, bool, str, bytes))
+_RESERVED = frozenset(("ref", "__class__", "__dict__"))
+
+
+def _blank(cfg: ConfigDict) -> Any:
+    """Returns a node like `cfg` without fields."""
+    new = object.__new__(type(cfg))
+    new.__dict__.update(cfg.__dict__)
+    new.__dict__["_fields"] = {}
+    new.__dict__["_origins"] = dict(cfg._origins)
+    return new
+
+
+def _make_node(value: Any, memo: dict[int, Any]) -> ConfigDict:
+    """Returns the `ConfigDict` of a dict; a `ConfigDict` is shared, not copied."""
+    if isinstance(value, ConfigDict):
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    if QUALNAME in value and value[QUALNAME] == REQUIRED_QUALNAME:
+        memo[id(value)] = required = _restore_required(value)
+        return required  # type: ignore[return-value]
+    node = ConfigDict()
+    memo[id(value)] = node
+    _fill(node, value, memo)
+    return node
+
+
+REQUIRED_QUALNAME = "kauldron.konfig:required"
+
+
+def _restore_required(value: Any) -> _reference.Placeholder:
+    import builtins
+
+    const = (value.get("0") or {}).get(CONST, "builtins:object")
+    field_type = getattr(builtins, const.partition(":")[2], object)
+    return _reference.Placeholder(None, field_type=field_type, required=True)
+
+
+def _fill(node: ConfigDict, values: Any, memo: dict[int, Any]) -> None:
+    fields = node._fields
+    for key, value in _raw_items(values):
+        fields[to_key(node, key, for_writing=True)] = _values.convert(
+            value, _make_node, memo
+        )
+    if isinstance(values, ConfigDict):
+        node.__dict__["_type_safe"] = values._type_safe
+        node.__dict__["_locked"] = values._locked
+        node.__dict__["_origin"] = values._origin
+        return
+    qualname = fields.get(QUALNAME)
+    if qualname is not None:
+        if CONST in fields:
+            raise _both_special()
+        _defaults.fill_in(node, qualname)
+    elif CONST in fields and len(fields) > 1:
+        raise _const_with_others([k for k in fields if k != CONST])
+
+
+def _raw_items(values: Any) -> Any:
+    """Returns key and value pairs, references kept."""
+    if isinstance(values, config_dict.ConfigDict):
+        return list(values._fields.items())
+    if isinstance(values, dict):
+        return list(dict.items(values))  # `.items` of a proxy is a name in its module
+    if isinstance(values, Mapping):
+        return list(values.items())
+    return list(values)  # pairs, as `dict.update` takes them
+
+
+def to_key(node: ConfigDict, key: Any, *, for_writing: bool = False) -> Any:
+    """Returns the key as it is stored.
+
+    An int means a positional argument of a call; a tuple, a key that holds dots.
+    """
+    if type(key) is str:
+        return key
+    if type(key) is tuple:
+        return ".".join(map(str, key))
+    if type(key) is not int or QUALNAME not in node._fields:
+        return key
+    num_args = num_positional(node)
+    index = key + num_args if key < 0 else key
+    if 0 <= index < num_args or (for_writing and index == num_args and key >= 0):
+        return str(index)
+    raise _errors.ConfigIndexError(
+        f"`{node[QUALNAME]}` has {num_args} positional arguments, there is no "
+        f"argument {key}."
+    )
+
+
+def num_positional(node: ConfigDict) -> int:
+    """Returns how many of the keys `'0'`, `'1'`, ... a call has."""
+    count = 0
+    while str(count) in node._fields:
+        count += 1
+    return count
+
+
+def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:
+    if isinstance(old, FieldReference):
+        if not node._type_safe and not isinstance(value, FieldReference):
+            return value
+        return _values.set_through(str(key), old, value)
+    return _values.cast(str(key), old, value) if node._type_safe else value
+
+
+def _check_special(fields: dict[Any, Any], key: Any) -> None:
+    if CONST in fields:
+        raise _both_special() if key == QUALNAME else _const_with_others([key])
+    if key == CONST and fields:
+        raise _both_special() if QUALNAME in fields else _const_with_others(fields)
+
+
+def _both_special() -> _errors.ConfigError:
+    return _errors.ConfigError(
+        f"A config node has either {QUALNAME!r} (a call) or {CONST!r} (an object as it "
+        "is), not both."
+    )
+
+
+def _const_with_others(others: Any) -> _errors.ConfigError:
+    return _errors.ConfigError(
+        f"A constant has no other keys beside {CONST!r}: got {list(others)}."
+    )
+
+
+def _missing(node: ConfigDict, key: Any) -> _errors.ConfigKeyError:
+    names = [str(k) for k in node._fields if k not in (QUALNAME, CONST)]
+    near = errors.did_you_mean(str(key), names)
+    what = "The config"
+    if QUALNAME in node._fields:
+        what = f"`{node._fields[QUALNAME]}`"
+    return _errors.ConfigKeyError(
+        f"{what} has no field {key!r}.{near} Its fields: "
+        f"{_errors.list_names(names) or '(none)'}."
+    )
+
+
+def _unset(key: Any, field: _reference.Placeholder) -> _errors.RequiredValueError:
+    expected = _reference.describe_type(field.get_type())
+    return _errors.RequiredValueError(
+        f"The required field {key!r} is not set{expected}. Set it in the config or on "
+        f"the command line: `--cfg.{key}=...`."
+    )
+
+
+def _can_merge(old: Any, new: Any) -> bool:
+    if not isinstance(old, ConfigDict):
+        return False
+    if not isinstance(new, Mapping | config_dict.ConfigDict):
+        return False
+    if CONST in old or CONST in new:
+        return False
+    return QUALNAME not in new or old.get(QUALNAME) == new[QUALNAME]
+
+
+def _equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:
+    """Compares by value: references count as what they refer to."""
+    a, b = _plain(a), _plain(b)
+    if a is b:
+        return True
+    if isinstance(a, config_dict.ConfigDict):
+        if not isinstance(b, config_dict.ConfigDict):
+            return False
+        if (id(a), id(b)) in compared:  # a cycle: equal unless shown otherwise
+            return True
+        compared.add((id(a), id(b)))
+        fields, others = a._fields, b._fields
+        return fields.keys() == others.keys() and all(
+            _equal(value, others[key], compared) for key, value in fields.items()
+        )
+    if isinstance(a, list | tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(
+            _equal(x, y, compared) for x, y in zip(a, b, strict=True)
+        )
+    return bool(a == b)
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, FieldReference):
+        return value
+    if _reference.is_required_unset(value):
+        return ("required", value.get_type())
+    try:
+        return value.get()
+    except _errors.ConfigError:  # no value: equal to itself only
+        return repr(value)
+
+
+def iter_nodes(value: Any) -> Iterator[ConfigDict]:
+    """Yields every `ConfigDict` in a value once, parents first."""
+    seen: set[int] = set()
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, ConfigDict):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            yield value
+            pending.extend(reversed(value._fields.values()))
+        elif isinstance(value, list | tuple):
+            pending.extend(reversed(value))

@@ -1,0 +1,66 @@
+"""Where in the user's code a config node was written, without keeping frames alive."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_SKIPPED_MODULES = ("kauldron.konfig", "ml_collections", "contextlib", "copy", "abc")
+
+
+class Origin(NamedTuple):
+    """A place in a file, or the flag that made a value.
+
+    Attributes:
+      source: File name, or the text of a flag.
+      line: Line number, from 1; 0 for a flag.
+    """
+
+    source: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{show_path(self.source)}:{self.line}" if self.line else self.source
+
+
+_declared: contextvars.ContextVar[Origin | None] = contextvars.ContextVar(
+    "konfig_origin", default=None
+)
+
+
+def current() -> Origin | None:
+    """Returns the place of the innermost frame that is not konfig's own."""
+    if (declared := _declared.get()) is not None:
+        return declared
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(_SKIPPED_MODULES):
+            return Origin(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+@contextlib.contextmanager
+def declare(origin: Origin | None) -> Iterator[None]:
+    """Within the block, everything is said to have been written at `origin`."""
+    token = _declared.set(origin)
+    try:
+        yield
+    finally:
+        _declared.reset(token)
+
+
+def show_path(filename: str) -> str:
+    """Returns the shorter of the absolute name and the one relative to here."""
+    if not os.path.isabs(filename):
+        return filename
+    try:
+        relative = os.path.relpath(filename)
+    except (OSError, ValueError):  # no working directory; another drive
+        return filename
+    return relative if len(relative) < len(filename) else filename

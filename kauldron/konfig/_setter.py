@@ -1,0 +1,299 @@
+"""Setting one path of a config from text: typed, and refused if it cannot be meant."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kauldron import errors
+from kauldron.konfig import (
+    _check,
+    _coerce,
+    _config_dict,
+    _errors,
+    _literals,
+    _overrides,
+    _proxy,
+    _qualname,
+    _reference,
+    _repr,
+    _signature,
+    _values,
+)
+
+
+class Setter:
+    """Sets one path."""
+
+    def __init__(self, override: _overrides.Override, parts: tuple[Any, ...]):
+        self.override = override
+        self.parts = parts
+
+    def set(self, cfg: Any) -> None:
+        self.set_in(cfg, 0)
+
+    def set_in(self, container: Any, depth: int) -> Any:
+        """Sets the rest of the path; returns the container, a new one if a tuple."""
+        part = self.parts[depth]
+        if isinstance(container, _config_dict.ConfigDict):
+            self.set_in_node(container, part, depth)
+            return container
+        if isinstance(container, list | tuple):
+            return self.set_in_sequence(container, part, depth)
+        where = self.where(depth)
+        what = "None" if container is None else _errors.short(container)
+        raise _errors.ConfigTypeError(
+            f"`{where}` is {what}, so it has no {self.text(part)!r}. Set `{where}` itself."
+        )
+
+    def set_in_node(self, node: Any, part: Any, depth: int) -> None:
+        key = find_key(node, part)
+        is_last = depth + 1 == len(self.parts)
+        if is_last:
+            self.assign(node, key, depth)
+        elif key in node:
+            child = node[key]
+            new = self.set_in(child, depth + 1)
+            if new is not child:
+                node[key] = new
+        else:
+            raise self.no_such_field(node, key, depth)
+
+    def set_in_sequence(self, items: Any, part: Any, depth: int) -> Any:
+        where = self.where(depth)
+        if type(part) is not int:
+            raise _errors.ConfigKeyError(
+                f"`{where}` is a {type(items).__name__}: its items are `{where}[0]`, "
+                f"..., it has no {self.text(part)!r}."
+            )
+        if not -len(items) <= part < len(items):
+            raise _errors.ConfigIndexError(
+                f"`{where}` has {len(items)} items, there is no `{where}[{part}]`."
+            )
+        changed = list(items)
+        if depth + 1 < len(self.parts):
+            changed[part] = self.set_in(_repr.peek(items[part]), depth + 1)
+        else:
+            changed[part] = _check.as_config(self.item_value(_repr.peek(items[part])))
+        if isinstance(items, list):
+            items[:] = changed
+            return items
+        return tuple(changed)
+
+    def assign(self, node: Any, key: Any, depth: int) -> None:
+        """Sets the last part of the path."""
+        if key not in node:
+            self.check_new_key(node, key, depth)
+        raw = node._fields.get(key)
+        value = self.convert(raw, node, key)
+        if isinstance(value, dict):
+            value = _check.as_config(value)
+        if isinstance(raw, _reference.Placeholder) or not self.override.is_text:
+            node[key] = value
+        else:  # converted to the right type already, which may be another than before
+            with _any_type(node):
+                node[key] = value
+        self.check_value(node, key)
+
+    def convert(self, raw: Any, node: Any, key: Any) -> Any:
+        """Returns the value in the type of the field."""
+        if not self.override.is_text:
+            return self.override.value
+        try:
+            if isinstance(raw, _reference.Placeholder) and raw.get_type() is not object:
+                return _coerce.to_scalar(raw.get_type(), self.override.value)
+            return self.value_for(raw, node, key)
+        except _coerce.Mismatch as mismatch:
+            raise self.wrong_type(mismatch.expected) from None
+
+    def value_for(self, raw: Any, node: Any, key: Any) -> Any:
+        text = self.override.value
+        current = _repr.peek(raw)
+        if isinstance(current, _reference.FieldReference):
+            current = None
+        if _is_computed_node(raw, current):
+            return self.instead_of_computed_node(text, node, key)
+        if current is None:
+            return self.without_current(text, node, key)
+        try:
+            return _coerce.to_type_of(current, text)
+        except _coerce.Mismatch:
+            # The declaration may allow more than the type of what is there.
+            annotation = annotation_of(node, key)
+            if annotation is None or not _signature.is_certain(annotation):
+                raise
+            return _coerce.to_annotation(annotation, text)
+
+    def without_current(self, text: str, node: Any, key: Any) -> Any:
+        annotation = annotation_of(node, key)
+        if annotation is not None and _signature.is_certain(annotation):
+            return _coerce.to_annotation(annotation, text)
+        if not text or _literals.looks_broken(text):
+            raise _coerce.Mismatch("a value")
+        if annotation is not None:
+            return _coerce.to_annotation(annotation, text)
+        return _literals.parse(text)
+
+    def instead_of_computed_node(self, text: str, node: Any, key: Any) -> Any:
+        """Such as a number instead of a schedule that is referred to."""
+        value = _literals.parse(text)
+        if isinstance(value, int | float | dict | None) or _values.is_call_or_const(
+            value
+        ):
+            return value
+        annotation = annotation_of(node, key)
+        if annotation is not None and _signature.is_certain(annotation):
+            return _coerce.to_annotation(annotation, text)
+        raise _coerce.Mismatch("a number, a call such as `py::module.f(1)`, or `None`")
+
+    def item_value(self, current: Any) -> Any:
+        """Returns the value for an item of a list."""
+        text = self.override.value
+        if not self.override.is_text:
+            return text
+        try:
+            if current is None:
+                return _literals.parse(text)
+            return _coerce.to_type_of(current, text)
+        except _coerce.Mismatch as mismatch:
+            raise self.wrong_type(mismatch.expected) from None
+
+    def check_value(self, node: Any, key: Any) -> None:
+        """Reports unknown arguments and the like in a node that was just set."""
+        value = _repr.peek(node._fields[key])
+        if not isinstance(value, _config_dict.ConfigDict | list | tuple):
+            return
+        problems = _check.check_errors_in(value, self.parts)
+        _check.raise_errors([p for p in problems if p.kind != "required"])
+
+    def check_new_key(self, node: Any, key: Any, depth: int) -> None:
+        """Raises if a field that is not there yet cannot be meant."""
+        if _proxy.CONST in node:
+            raise self.no_such_field(node, key, depth)
+        if _proxy.QUALNAME in node:
+            signature = signature_of(node)
+            if signature is None or key in signature.named:
+                return
+            if signature.takes_any_named and not self.is_typo(key, signature.named):
+                return
+            raise self.no_such_field(node, key, depth)
+        if self.is_quoted(key) or not isinstance(key, str):
+            return
+        if self.is_typo(key, node.keys()):
+            where = self.where(depth)
+            raise _errors.ConfigKeyError(
+                f"`{where}` has no field {key!r}."
+                f"{errors.did_you_mean(key, map(str, node.keys()))} "
+                f"To add {key!r} nevertheless, quote it: "
+                f"`--{where}[{key!r}]=...`."
+            )
+
+    def is_typo(self, key: Any, names: Iterable[Any]) -> bool:
+        return isinstance(key, str) and errors.is_probable_typo(key, map(str, names))
+
+    def is_quoted(self, key: Any) -> bool:
+        text = self.override.path.rstrip()
+        return text.endswith((f"[{key!r}]", f'["{key}"]'))
+
+    def no_such_field(self, node: Any, key: Any, depth: int) -> _errors.ConfigError:
+        where = self.where(depth)
+        keys = [str(k) for k in node if k not in (_proxy.QUALNAME, _proxy.CONST)]
+        if _proxy.QUALNAME in node:
+            signature = signature_of(node)
+            name = _qualname.shorten(str(node[_proxy.QUALNAME]))
+            if signature is not None and key in signature.named:
+                return _errors.ConfigKeyError(
+                    f"`{where}.{key}` is not set, so that nothing in it can be changed. "
+                    f"Set it as a whole: `--{where}.{key}=py::...`."
+                )
+            if signature is not None:
+                return _errors.ConfigTypeError(
+                    f"{_check.unknown_argument(signature, name, key)}{_made_at(node)}"
+                )
+        return _errors.ConfigKeyError(
+            f"`{where}` has no field {str(key)!r}."
+            f"{errors.did_you_mean(str(key), keys)} Its fields: "
+            f"{_errors.list_names(keys) or '(none)'}."
+        )
+
+    def wrong_type(self, expected: str) -> _errors.ConfigTypeError:
+        return _errors.ConfigTypeError(_coerce.explain(self.override.value, expected))
+
+    def where(self, depth: int) -> str:
+        return _check.field_name(self.parts[:depth])
+
+    def text(self, part: Any) -> str:
+        return part if isinstance(part, str) else f"[{part!r}]"
+
+
+@contextlib.contextmanager
+def _any_type(node: Any) -> Iterator[None]:
+    """Within the block, the fields of this node (not of those below) take any type."""
+    was_type_safe = node.__dict__["_type_safe"]
+    node.__dict__["_type_safe"] = False
+    try:
+        yield
+    finally:
+        node.__dict__["_type_safe"] = was_type_safe
+
+
+def _is_computed_node(raw: Any, current: Any) -> bool:
+    return isinstance(raw, _reference.Reference) and isinstance(
+        current, _config_dict.ConfigDict
+    )
+
+
+def find_key(node: Any, part: Any) -> Any:
+    """Returns the key under which a node holds what the user calls `part`.
+
+    An argument that was given by position is found by its name too.
+    """
+    if part in node or not isinstance(part, str) or _proxy.QUALNAME not in node:
+        return _config_dict.to_key(node, part)
+    num_args = _config_dict.num_positional(node)
+    if num_args and (signature := signature_of(node)) is not None:
+        positional = signature.positional[:num_args]
+        if part in positional:
+            return str(positional.index(part))
+    return part
+
+
+def signature_of(node: Any) -> _signature.Signature | None:
+    """Returns what a call node calls accepts; `None` if that cannot be known.
+
+    Raises:
+      ConfigImportError: If what it calls cannot be imported.
+    """
+    if _proxy.QUALNAME not in node:
+        return None
+    target = _qualname.import_object(str(node[_proxy.QUALNAME]))
+    if node[_proxy.QUALNAME] == "functools:partial" and "0" in node:
+        wrapped = _repr.peek(node._fields["0"])
+        if not _values.is_call_or_const(wrapped) or _proxy.CONST not in wrapped:
+            return None
+        target = _qualname.import_object(wrapped[_proxy.CONST])
+        signature = _signature.get(target)
+        return None if signature is None else _signature.shifted(signature)
+    return _signature.get(target)
+
+
+def annotation_of(node: Any, key: Any) -> Any:
+    """Returns the annotation of an argument; `None` if there is none."""
+    try:
+        signature = signature_of(node)
+    except _errors.ConfigImportError:  # `resolve` says so
+        return None
+    if signature is None:
+        return None
+    if isinstance(key, str) and key.isdigit():
+        index = int(key)
+        if index >= len(signature.positional):
+            return None
+        key = signature.positional[index]
+    return signature.types.get(key)
+
+
+def _made_at(node: Any) -> str:
+    origin = _check.origin_of(node)
+    return f"\n  The call was written at {origin}." if origin else ""
