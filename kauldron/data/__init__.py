@@ -1,0 +1,45 @@
+"""`kd.data`: pipelines that yield batches of NumPy arrays; transforms.
+
+Every pipeline here is a function from positions to examples. So iterators resume exactly,
+on any number of workers and processes, and nothing but the seed decides the order.
+"""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+_TRANSFORMS = "kauldron.data.transforms"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        # Pipelines.
+        "IterableDataset": "kauldron.data.datasets:IterableDataset",
+        "Pipeline": "kauldron.data.pipelines:Pipeline",
+        "BatchSize": "kauldron.data.pipelines:BatchSize",
+        "InMemoryPipeline": "kauldron.data._in_memory:InMemoryPipeline",
+        # Namespaces.
+        "iters": "kauldron.data.iters",
+        "py": "kauldron.data.py",
+        "utils": "kauldron.data.utils",
+        # Transforms.
+        "AddConstants": f"{_TRANSFORMS}.elements:AddConstants",
+        "BatchTransform": f"{_TRANSFORMS}.base:BatchTransform",
+        "Cast": f"{_TRANSFORMS}.values:Cast",
+        "ElementWiseTransform": f"{_TRANSFORMS}.base:ElementWiseTransform",
+        "Elements": f"{_TRANSFORMS}.elements:Elements",
+        "FilterTransform": f"{_TRANSFORMS}.base:FilterTransform",
+        "Gather": f"{_TRANSFORMS}.values:Gather",
+        "MapTransform": f"{_TRANSFORMS}.base:MapTransform",
+        "Normalize": f"{_TRANSFORMS}.values:Normalize",
+        "OneHot": f"{_TRANSFORMS}.values:OneHot",
+        "Rearrange": f"{_TRANSFORMS}.values:Rearrange",
+        "TreeFlattenWithPath": f"{_TRANSFORMS}.elements:TreeFlattenWithPath",
+        "ValueRange": f"{_TRANSFORMS}.values:ValueRange",
+        # Errors.
+        "BadRecordError": "kauldron.data._errors:BadRecordError",
+        "DataError": "kauldron.data._errors:DataError",
+        "DataKeyError": "kauldron.data._errors:DataKeyError",
+        "IteratorStateError": "kauldron.data._errors:IteratorStateError",
+    },
+)

@@ -1,0 +1,201 @@
+"""Iterators over pipelines with random access: the state is a position."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from kauldron.data import _errors, _order, _running, _workers, iters
+from kauldron.data._batching import Batching, DropRemainder
+from kauldron.data._stages import Block
+
+_STATE_KEYS = {"next_example", "num_examples", "seed"}
+# Candidates a filtering pipeline looks at in one go.
+_MIN_CANDIDATES = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an iterator needs to know.
+
+    Attributes:
+      make_batching: From the seed to the batches.
+      seed: The seed of the pipeline.
+      has_arbitrary_seed: Whether the seed may be replaced by that of a saved state.
+      workers: Who builds the batches.
+    """
+
+    make_batching: Callable[[int], Batching]
+    seed: int
+    has_arbitrary_seed: bool
+    workers: _workers.WorkerOptions
+
+
+class IndexIterator(iters.Iterator):
+    """Batches of a pipeline with random access.
+
+    The state is a small dict that says which example is next in the global order. It
+    does not depend on the number of workers, processes, or the batch size.
+    """
+
+    def __init__(self, source: Any, plan: Plan, batching: Batching) -> None:
+        super().__init__(source)
+        self._plan = plan
+        self._seed = plan.seed
+        self._batching = batching
+        self._position = 0
+        self._runner: _running.Runner | None = None
+        self._whole = False
+
+    def __next__(self) -> Any:
+        batching = self._batching
+        if self._runner is None:
+            self._runner = self._start(batching)
+        batch = self._runner.next()
+        end, size = batching.num_positions, batching.step
+        self._whole = end is not None and batching.is_whole(end - self._position)
+        self._position += size
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "next_example": self._position,
+            "num_examples": self._batching.node.length,
+            "seed": self._seed,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        iters.check_state(state, _STATE_KEYS, self.source)
+        if state["seed"] != self._seed and not self._plan.has_arbitrary_seed:
+            raise _errors.IteratorStateError(
+                f"The position was saved with seed={state['seed']}, the pipeline has "
+                f"seed={self._seed}: the order of the data is another one. Use the same "
+                "seed, or a new workdir."
+            )
+        if state["num_examples"] != self._batching.node.length:
+            raise _errors.IteratorStateError(
+                f"The position was saved with {state['num_examples']} examples, the "
+                f"dataset has {self._batching.node.length}: the order of the data is "
+                "another one. Use the same data, or a new workdir."
+            )
+        self.close()
+        if state["seed"] != self._seed:
+            self._seed = state["seed"]
+            self._batching = self._plan.make_batching(self._seed)
+        self._position = state["next_example"]
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    @property
+    def has_whole_batch(self) -> bool:
+        return self._whole
+
+    def _start(self, batching: Batching) -> _running.Runner:
+        schedule = _running.Schedule(
+            first=self._position,
+            step=batching.step,
+            count=batching.num_batches_from(self._position),
+        )
+        return _running.start(batching.batch_at, schedule, workers=self._plan.workers)
+
+
+class FilteringIterator(IndexIterator):
+    """Batches of a pipeline of which some positions give no example.
+
+    Every process looks at all candidates, so that all agree on which examples make up a
+    batch: step counts are equal, and the global batch does not depend on the number of
+    processes. Transforms after the last filter run on this process's rows only.
+    """
+
+    def __init__(self, source: Any, plan: Plan, batching: Batching) -> None:
+        super().__init__(source, plan, batching)
+        self._pending: list[Block] = []
+        self._num_pending = 0
+
+    def __next__(self) -> Any:
+        batching = self._batching
+        if self._runner is None:
+            self._runner = self._start(batching)
+        is_last = not self._fill(batching)
+        if is_last and not self._num_pending:
+            raise StopIteration
+        drops = batching.remainder is DropRemainder.DROP or batching.batch_size is None
+        if is_last and drops:
+            raise StopIteration
+        rows = Block.concatenate(self._pending)
+        rest = rows.select(slice(batching.step, None))
+        rows = rows.select(slice(batching.step))
+        self._pending = [rest] if len(rest) else []
+        self._num_pending = len(rest)
+        self._position = int(rows.positions[-1]) + 1
+        self._whole = batching.is_whole(len(rows))
+        return self._finish(rows, batching)
+
+    def close(self) -> None:
+        super().close()
+        self._pending, self._num_pending = [], 0
+
+    def _finish(self, rows: Block, batching: Batching) -> Any:
+        mine = batching.rows_of_process(rows)
+        num_rows = len(mine)
+        if batching.remainder is DropRemainder.PAD and len(rows) < batching.step:
+            index, count = batching.process
+            before = index * (batching.step // count)
+            num_rows = max(min(len(rows) - before, batching.step // count), 0)
+        for stage in batching.late_stages:
+            mine = stage(mine)
+        return batching.finish(mine, num_rows)
+
+    def _fill(self, batching: Batching) -> bool:
+        """Collects the rows of a batch; returns whether there were enough."""
+        num_empty = 0
+        while self._num_pending < batching.step:
+            try:
+                block = self._runner.next()  # type: ignore[union-attr]
+            except StopIteration:
+                return False
+            if len(block):
+                self._pending.append(block)
+                self._num_pending += len(block)
+                num_empty = 0
+                continue
+            num_empty += _candidates(batching)
+            if num_empty > 2 * batching.node.length + _candidates(batching):
+                raise _errors.DataError(
+                    f"The filters keep none of the {batching.node.length} examples of "
+                    f"`{type(self.source).__name__}`."
+                )
+        return True
+
+    def _start(self, batching: Batching) -> _running.Runner:
+        size, end = _candidates(batching), batching.num_positions
+        count = None if end is None else -(-max(end - self._position, 0) // size)
+        schedule = _running.Schedule(first=self._position, step=size, count=count)
+        task = _FetchCandidates(batching, size)
+        return _running.start(task, schedule, workers=self._plan.workers)
+
+
+@dataclasses.dataclass
+class _FetchCandidates:
+    batching: Batching
+    size: int
+
+    def __call__(self, start: int) -> Block:
+        end = self.batching.num_positions
+        size = self.size if end is None else min(self.size, end - start)
+        return self.batching.node.fetch(_order.positions_from(start, size))
+
+
+def _candidates(batching: Batching) -> int:
+    return max(batching.step, _MIN_CANDIDATES)
+
+
+def make_iterator(source: Any, plan: Plan) -> IndexIterator:
+    """Returns the iterator that fits the pipeline."""
+    batching = plan.make_batching(plan.seed)
+    kind = FilteringIterator if batching.node.drops_rows else IndexIterator
+    return kind(source, plan, batching)

@@ -1,0 +1,224 @@
+"""Endless orders of examples with random access: sources, mixtures, transforms.
+
+A node maps positions 0, 1, 2, ... to examples. One epoch is `length` positions; after it
+the order is drawn anew. Because every position can be computed alone, resuming is
+starting at another number, and processes and workers just take other positions.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kauldron.data import _columns, _draws, _errors, _order
+from kauldron.data._stages import Block, Stage
+
+
+class Node(abc.ABC):
+    """An endless, random access order of examples.
+
+    Attributes:
+      length: Number of positions in an epoch, >= 1.
+      drops_rows: Whether some positions give no row.
+    """
+
+    length: int
+    drops_rows: bool = False
+
+    @abc.abstractmethod
+    def fetch(self, positions: np.ndarray) -> Block:
+        """Returns the rows at positions, `i64[n]`, ascending; some may be missing."""
+
+
+class Source(Node):
+    """Records of a random access source, shuffled anew in every epoch."""
+
+    def __init__(
+        self, reader: Reader, *, seed: int, shuffle: bool, indices: range | None = None
+    ) -> None:
+        self._reader = reader
+        self._seed = seed
+        self._indices = range(len(reader)) if indices is None else indices
+        self.length = len(self._indices)
+        self._shuffle = (
+            _order.Shuffle(self.length, _draws.seed_from(seed, "shuffle"))
+            if shuffle and self.length
+            else None
+        )
+
+    def fetch(self, positions: np.ndarray) -> Block:
+        epochs, offsets = split_epochs(positions, self.length)
+        if self._shuffle is not None:
+            offsets = self._shuffle(epochs, offsets)
+        indices = offsets * self._indices.step + self._indices.start
+        ids = _draws.example_ids(self._seed, epochs, indices)
+        return Block(self._reader.read(indices), positions, ids, indices)
+
+
+class Transformed(Node):
+    """The rows of another node, after transforms."""
+
+    def __init__(self, parent: Node, stages: Sequence[Stage]) -> None:
+        self._parent = parent
+        self._stages = stages
+        self.length = parent.length
+        self.drops_rows = parent.drops_rows or any(s.drops_rows for s in stages)
+
+    def fetch(self, positions: np.ndarray) -> Block:
+        return run_stages(self._parent.fetch(positions), self._stages)
+
+
+class Mix(Node):
+    """Examples of several nodes in turn, in proportion to weights.
+
+    An epoch ends when a member would start its next epoch. The others go on from where
+    they were: nothing of them is left out for good.
+    """
+
+    def __init__(
+        self, members: Sequence[Node], weights: list[float], *, seed: int, shuffle: bool
+    ) -> None:
+        self._members = members
+        self._interleave = _order.Interleave(weights)
+        lengths = [member.length for member in members]
+        self.length = self._interleave.longest(lengths)
+        self._per_epoch = np.array(self._interleave.counts(self.length), np.int64)
+        self._seed = seed
+        self._shuffle = (
+            _order.Shuffle(self.length, _draws.seed_from(seed, "mix"))
+            if shuffle and self.length
+            else None
+        )
+        self.drops_rows = any(member.drops_rows for member in members)
+
+    def fetch(self, positions: np.ndarray) -> Block:
+        epochs, offsets = split_epochs(positions, self.length)
+        if self._shuffle is not None:
+            offsets = self._shuffle(epochs, offsets)
+        members, inner = self._interleave(offsets)
+        inner = inner + epochs * self._per_epoch[members]
+        ids = _draws.example_ids(self._seed, epochs, offsets)
+        return gather_members(self._members, members, inner, positions, ids)
+
+
+class Select(Node):
+    """Examples of several nodes in the order of a table."""
+
+    def __init__(
+        self, members: Sequence[Node], table: Any, *, seed: int, shuffle: bool
+    ) -> None:
+        self._members = members
+        self._table = table
+        self.length = len(table)
+        self._seed = seed
+        self._shuffle = (
+            _order.Shuffle(self.length, _draws.seed_from(seed, "select"))
+            if shuffle and self.length
+            else None
+        )
+        self.drops_rows = any(member.drops_rows for member in members)
+
+    def fetch(self, positions: np.ndarray) -> Block:
+        epochs, offsets = split_epochs(positions, self.length)
+        if self._shuffle is not None:
+            offsets = self._shuffle(epochs, offsets)
+        chosen = np.array([self._table[int(i)] for i in offsets], np.int64)
+        members, inner = chosen.reshape(-1, 2).T
+        lengths = np.array([member.length for member in self._members], np.int64)
+        inner = inner + epochs * lengths[members]
+        ids = _draws.example_ids(self._seed, epochs, offsets)
+        return gather_members(self._members, members, inner, positions, ids)
+
+
+class FromFunction(Node):
+    """Rows that a function gives for each position, e.g. a grain `MapDataset`."""
+
+    def __init__(self, get: Callable[[int], Any], length: int, *, seed: int) -> None:
+        self._get = get
+        self._seed = seed
+        self.length = length
+        self.drops_rows = True  # grain gives `None` for what it filtered out
+
+    def fetch(self, positions: np.ndarray) -> Block:
+        rows = [self._get(int(position)) for position in positions]
+        epochs, offsets = split_epochs(positions, self.length)
+        ids = _draws.example_ids(self._seed, epochs, offsets)
+        kept = np.array([i for i, row in enumerate(rows) if row is not None], np.int64)
+        columns = _columns.from_rows([rows[i] for i in kept]) if len(kept) else []
+        return Block(columns, positions[kept], ids[kept], offsets[kept])
+
+
+class Reader(abc.ABC):
+    """Reads records by index."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def read(self, indices: np.ndarray) -> _columns.Column:
+        """Returns the records at indices, `i64[n]`, as columns."""
+
+
+def run_stages(block: Block, stages: Sequence[Stage]) -> Block:
+    """Applies transforms one after the other, until no row is left."""
+    for stage in stages:
+        if not len(block):
+            break
+        block = stage(block)
+    return block
+
+
+def split_epochs(positions: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the epoch of each position, and the place in it."""
+    first = int(positions[0]) // length
+    if int(positions[-1]) // length == first:  # nearly always; division is slow
+        return np.full(len(positions), first), positions - first * length
+    return np.divmod(positions, length)
+
+
+def gather_members(
+    members: Sequence[Node],
+    choice: np.ndarray,
+    inner: np.ndarray,
+    positions: np.ndarray,
+    ids: np.ndarray,
+) -> Block:
+    """Returns rows of several nodes, in the order of `positions`.
+
+    Args:
+      members: The nodes.
+      choice: Index of the node of each row, `i64[n]`.
+      inner: Position in that node, `i64[n]`.
+      positions: Positions of the rows for the caller, `i64[n]`.
+      ids: Ids of the rows for the caller, `u64[n]`.
+    """
+    parts, places = [], []
+    for index, member in enumerate(members):
+        of_member = np.flatnonzero(choice == index)
+        if not len(of_member):
+            continue
+        wanted, row_of = np.unique(inner[of_member], return_inverse=True)
+        block = member.fetch(wanted)
+        if not len(block):
+            continue
+        # A member that filters returns fewer rows than wanted.
+        found = np.searchsorted(block.positions, wanted).clip(max=len(block) - 1)
+        is_there = (block.positions[found] == wanted)[row_of]
+        parts.append(block.select(found[row_of][is_there]))
+        places.append(of_member[is_there])
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Block([], none, ids[:0], none)
+    try:
+        block = Block.concatenate(parts)
+    except _errors.DataError as error:
+        error.add_note("The members of a mixture must give elements with equal keys.")
+        raise
+    place = np.concatenate(places)
+    order = np.argsort(place, kind="stable")
+    block = block.select(order)
+    kept = place[order]
+    return Block(block.columns, positions[kept], ids[kept], block.examples)

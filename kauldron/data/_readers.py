@@ -1,0 +1,143 @@
+"""Reading records by index, many at once where the source can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kauldron.data import _columns, _errors, _nodes
+
+
+def reader_for(data_source: Any) -> _nodes.Reader:
+    """Returns what reads a random access source, an array, or a dict of arrays.
+
+    Raises:
+      DataError: If it is none of them, or empty.
+    """
+    reader = _reader_for(data_source)
+    if len(reader) == 0:
+        raise _errors.DataError(
+            f"The data source is empty: {_describe(data_source)}. Check its path, split "
+            "or filter."
+        )
+    return reader
+
+
+def _reader_for(data_source: Any) -> _nodes.Reader:
+    if isinstance(data_source, _nodes.Reader):
+        return data_source
+    if isinstance(data_source, np.ndarray) or type(data_source) is dict:
+        return ColumnsReader(data_source)
+    if not (hasattr(data_source, "__len__") and hasattr(data_source, "__getitem__")):
+        raise _errors.DataError(
+            "A data source has `__len__()` and `__getitem__(index)`: got "
+            f"{_describe(data_source)}. A list works, and a dict of arrays."
+        )
+    if hasattr(data_source, "__getitems__"):
+        return _BulkReader(data_source)
+    return _ItemReader(data_source)
+
+
+class ColumnsReader(_nodes.Reader):
+    """Rows of arrays held in memory, or mapped from files.
+
+    Args:
+      arrays: An array, or nested dicts of arrays, with one leading axis of rows.
+
+    Raises:
+      DataError: If their lengths differ; names them.
+    """
+
+    def __init__(self, arrays: Any) -> None:
+        self._arrays = _as_arrays(arrays)
+        lengths = dict(_lengths(self._arrays, ""))
+        if len(set(lengths.values())) != 1:
+            raise _errors.DataError(
+                "The arrays must have equally many rows: got "
+                f"{lengths or 'no arrays'}. The first axis counts examples."
+            )
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, indices: np.ndarray) -> _columns.Column:
+        return _take(self._arrays, indices)
+
+
+class _ItemReader(_nodes.Reader):
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, indices: np.ndarray) -> _columns.Column:
+        source = self._source
+        records: list[Any] = []
+        wanted = indices.tolist()
+        try:
+            for index in wanted:
+                records.append(source[index])
+        except Exception as error:
+            index = wanted[len(records)]
+            error.add_note(f"While reading example {index} of {_describe(source)}.")
+            raise
+        return _columns.from_rows(records)
+
+
+class _BulkReader(_nodes.Reader):
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, indices: np.ndarray) -> _columns.Column:
+        try:
+            records = self._source.__getitems__(indices.tolist())
+        except Exception:
+            # One by one: the error then names the record. If none fails, it was the
+            # bulk read itself.
+            _ItemReader(self._source).read(indices)
+            raise
+        return _columns.from_rows(records)
+
+
+def _take(arrays: Any, indices: np.ndarray) -> Any:
+    if type(arrays) is dict:
+        return {key: _take(child, indices) for key, child in arrays.items()}
+    return arrays.take(indices, axis=0)
+
+
+def _as_arrays(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _as_arrays(child) for key, child in tree.items()}
+    if isinstance(tree, tuple | list) and any(hasattr(x, "shape") for x in tree):
+        raise _errors.DataError(
+            "Arrays are named by the keys of a dict: got a "
+            f"{type(tree).__name__} of arrays. Write `{{'image': ..., 'label': ...}}`."
+        )
+    array = np.asanyarray(tree)  # keeps memory maps
+    if array.ndim == 0:
+        raise _errors.DataError(
+            f"Every array needs a first axis that counts examples: got {tree!r}."
+        )
+    return array
+
+
+def _lengths(tree: Any, path: str) -> list[tuple[str, int]]:
+    if type(tree) is dict:
+        return [
+            item
+            for key, child in tree.items()
+            for item in _lengths(child, f"{path}.{key}" if path else str(key))
+        ]
+    return [(path or "the array", len(tree))]
+
+
+def _describe(source: Any) -> str:
+    text = repr(source)
+    return text if len(text) <= 200 else f"a `{type(source).__name__}`"

@@ -1,0 +1,277 @@
+"""Transforms as steps over blocks of rows: on whole columns where a transform can."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from kauldron.data import _columns, _draws, _errors, _foreign
+from kauldron.data.transforms import base
+
+
+@dataclasses.dataclass(slots=True)
+class Block:
+    """Some rows on their way through the transforms.
+
+    Attributes:
+      columns: Their values, see `_columns`.
+      positions: Their places in the endless order of the pipeline, `i64[n]`.
+      ids: Their hashes for random numbers, `u64[n]`, see `_draws.example_ids`.
+      examples: Their indices in the source, `i64[n]`, for messages.
+    """
+
+    columns: _columns.Column
+    positions: np.ndarray
+    ids: np.ndarray
+    examples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def select(self, indices: np.ndarray | slice) -> Block:
+        """Returns some of the rows."""
+        return Block(
+            _columns.select(self.columns, indices),
+            self.positions[indices],
+            self.ids[indices],
+            self.examples[indices],
+        )
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence[Block]) -> Block:
+        """Returns the rows of all blocks."""
+        if len(blocks) == 1:
+            return blocks[0]
+        return cls(
+            _columns.concatenate([block.columns for block in blocks]),
+            np.concatenate([block.positions for block in blocks]),
+            np.concatenate([block.ids for block in blocks]),
+            np.concatenate([block.examples for block in blocks]),
+        )
+
+
+class Stage(Protocol):
+    """One transform, ready to run."""
+
+    drops_rows: bool
+
+    def __call__(self, block: Block) -> Block: ...
+
+
+def split_transforms(transforms: Any) -> tuple[list[Any], list[Any]]:
+    """Returns the transforms of elements, and those of whole batches at the end.
+
+    Raises:
+      DataError: If something follows a batch transform, or is no transform.
+    """
+    if isinstance(transforms, Mapping):
+        transforms = list(transforms.values())
+    if not isinstance(transforms, Sequence) or isinstance(transforms, str):
+        raise _errors.DataError(
+            "`transforms` is a list, or a dict from names to transforms: got "
+            f"{type(transforms).__name__}."
+        )
+    of_elements: list[Any] = []
+    of_batches: list[Any] = []
+    for transform in transforms:
+        if isinstance(transform, base.BatchTransform):
+            of_batches.append(transform)
+        elif of_batches:
+            raise _errors.DataError(
+                f"`{_name(transform)}` changes single elements, but comes after "
+                f"`{_name(of_batches[-1])}`, which changes whole batches. Move it in "
+                "front."
+            )
+        else:
+            of_elements.append(transform)
+    return of_elements, of_batches
+
+
+def build(transforms: Iterable[Any]) -> list[Stage]:
+    """Returns the stages of element transforms.
+
+    Raises:
+      DataError: If one is no transform.
+    """
+    occurrences: collections.Counter[str] = collections.Counter()
+    stages: list[Stage] = []
+    for position, transform in enumerate(transforms):
+        name = _name(transform)
+        # The n-th transform of a name: others can be added without changing its numbers.
+        salt = f"{name}/{occurrences[name]}"
+        occurrences[name] += 1
+        where = f"In transform #{position}, `{name}`"
+        stages.append(_build_one(transform, salt, where))
+    return stages
+
+
+def _build_one(transform: Any, salt: str, where: str) -> Stage:
+    if isinstance(transform, base.FilterTransform):
+        return _Filter(transform.filter, where)
+    if isinstance(transform, base.RandomMapTransform):
+        if hasattr(transform, "random_columns") and base.overrides_together(
+            transform, "random_columns", "random_map_element"
+        ):
+            return _RandomColumns(transform, salt, where)
+        return _RandomMap(transform.random_map, salt, where)
+    if isinstance(transform, base.MapTransform):
+        if base.overrides_together(transform, "map_columns", "map"):
+            return _MapColumns(transform, where)
+        return _Map(transform.map, where)
+    kind, function = _foreign.kind_of(transform)
+    if kind == "map":
+        return _Map(function, where)
+    if kind == "filter":
+        return _Filter(function, where)
+    if kind == "random_map":
+        return _RandomMap(function, salt, where)
+    if kind == "map_with_index":
+        return _MapWithIndex(function, where)
+    raise _errors.DataError(
+        f"{where}: {transform!r} is no transform. Use a `kd.data` transform, a grain "
+        "transform, or a function of one element."
+    )
+
+
+@dataclasses.dataclass
+class _Map:
+    function: Callable[[Any], Any]
+    where: str
+    drops_rows: bool = False
+
+    def __call__(self, block: Block) -> Block:
+        rows = _columns.rows(block.columns)
+        changed = _each_row(self.function, rows, block, self.where)
+        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+
+
+@dataclasses.dataclass
+class _MapColumns:
+    transform: Any
+    where: str
+    drops_rows: bool = False
+
+    def __call__(self, block: Block) -> Block:
+        if type(block.columns) is not dict:  # `map` says what it expects
+            return _Map(self.transform.map, self.where)(block)
+        try:
+            columns = self.transform.map_columns(block.columns, len(block))
+        except Exception as error:
+            # Once more row by row: the message names the example.
+            _each_row(
+                self.transform.map, _columns.rows(block.columns), block, self.where
+            )
+            error.add_note(f"{self.where}.")
+            raise
+        return Block(columns, block.positions, block.ids, block.examples)
+
+
+@dataclasses.dataclass
+class _Filter:
+    function: Callable[[Any], bool]
+    where: str
+    drops_rows: bool = True
+
+    def __call__(self, block: Block) -> Block:
+        rows = _columns.rows(block.columns)
+        keep = _each_row(self.function, rows, block, self.where)
+        kept = np.flatnonzero(np.asarray(keep, dtype=bool))
+        return block if len(kept) == len(block) else block.select(kept)
+
+
+@dataclasses.dataclass
+class _RandomMap:
+    function: Callable[[Any, np.random.Generator], Any]
+    salt: str
+    where: str
+    drops_rows: bool = False
+
+    def __call__(self, block: Block) -> Block:
+        draws = _draws.Draws(block.ids, self.salt)
+        rows = list(enumerate(_columns.rows(block.columns)))
+        changed = _each_row(
+            lambda item: self.function(item[1], draws.generator(item[0])),
+            rows,
+            block,
+            self.where,
+        )
+        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+
+
+@dataclasses.dataclass
+class _RandomColumns:
+    transform: Any
+    salt: str
+    where: str
+    drops_rows: bool = False
+
+    def __call__(self, block: Block) -> Block:
+        draws = _draws.Draws(block.ids, self.salt)
+        try:
+            columns = self.transform.random_columns(block.columns, draws)
+        except Exception as error:
+            error.add_note(f"{self.where}. {_describe_row(block, 0)}")
+            raise
+        return dataclasses.replace(block, columns=columns)
+
+
+@dataclasses.dataclass
+class _MapWithIndex:
+    function: Callable[[int, Any], Any]
+    where: str
+    drops_rows: bool = False
+
+    def __call__(self, block: Block) -> Block:
+        rows = list(
+            zip(block.positions.tolist(), _columns.rows(block.columns), strict=True)
+        )
+        changed = _each_row(lambda item: self.function(*item), rows, block, self.where)
+        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+
+
+def _each_row(
+    function: Callable[[Any], Any], rows: Sequence[Any], block: Block, where: str
+) -> list[Any]:
+    results: list[Any] = []
+    try:
+        for element in rows:
+            results.append(function(element))
+    except Exception as error:
+        error.add_note(f"{where}. {_describe_row(block, len(results))}")
+        raise
+    return results
+
+
+def _from_rows(rows: list[Any], where: str) -> _columns.Column:
+    if not rows:
+        return []
+    try:
+        return _columns.from_rows(rows)
+    except _errors.DataError as error:
+        error.add_note(f"{where}.")
+        raise
+
+
+def _describe_row(block: Block, index: int) -> str:
+    element = _columns.row(block.columns, index)
+    if isinstance(element, Mapping):
+        spec = "{" + ", ".join(f"{k!r}: {_spec(v)}" for k, v in element.items()) + "}"
+    else:
+        spec = _spec(element)
+    return f"The element was example {int(block.examples[index])}: {spec}."
+
+
+def _spec(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    return type(value).__name__
+
+
+def _name(transform: Any) -> str:
+    if isinstance(transform, type) or not callable(transform):
+        return type(transform).__name__
+    return getattr(transform, "__name__", type(transform).__name__)

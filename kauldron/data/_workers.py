@@ -1,0 +1,111 @@
+"""Worker processes: the only module that builds grain datasets."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kauldron.data import _errors
+
+_ENDLESS = sys.maxsize // 2
+
+
+class WorkerError(_errors.DataError):
+    """A worker process ended."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How batches are built in other processes.
+
+    Attributes:
+      num_workers: Number of processes; 0 builds in this one.
+      buffer_size: Batches each worker has ready.
+      num_threads: Threads in each worker.
+      enable_profiling: Whether grain profiles the workers.
+      init_fn: Called in each worker with (worker index, number of workers).
+    """
+
+    num_workers: int = 0
+    buffer_size: int = 1
+    num_threads: int = 1
+    enable_profiling: bool = False
+    init_fn: Callable[[int, int], None] | None = None
+
+
+def start(
+    get: Callable[[int], Any], count: int | None, options: WorkerOptions
+) -> Iterator[Any]:
+    """Starts workers that compute `get(0), get(1), ...`; results come in order.
+
+    Args:
+      get: Pickled to the workers.
+      count: How many results; `None` if endless.
+      options: How many workers, and what they do.
+
+    Returns:
+      An iterator with `close()`.
+    """
+    import grain
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        # grain reads one of its flags, which fails in a program without `app.run`.
+        flags.FLAGS.mark_as_parsed()
+    dataset = grain.MapDataset.source(
+        _Source(get, _ENDLESS if count is None else count)
+    )
+    read = grain.ReadOptions(
+        num_threads=options.num_threads, prefetch_buffer_size=options.num_threads + 1
+    )
+    processes = grain.MultiprocessingOptions(
+        num_workers=options.num_workers,
+        per_worker_buffer_size=options.buffer_size,
+        enable_profiling=options.enable_profiling,
+    )
+    iterator = iter(
+        dataset.to_iter_dataset(read).mp_prefetch(
+            processes, worker_init_fn=options.init_fn
+        )
+    )
+    return _Results(iterator)
+
+
+class _Results:
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> _Results:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._iterator)["result"]
+        except RuntimeError as error:
+            if "exit code" not in str(error):
+                raise
+            raise WorkerError(
+                f"A worker process of the data pipeline died: {error} If memory ran "
+                "out, use fewer `num_workers`. A script that starts workers needs "
+                "`if __name__ == '__main__':` around what it runs. `num_workers=0` uses "
+                "no processes."
+            ) from error
+
+    def close(self) -> None:
+        self._iterator.close()
+
+
+@dataclasses.dataclass
+class _Source:
+    get: Callable[[int], Any]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        # In a dict: grain would drop a bare `None`. It looks into dicts for arrays,
+        # which travel in shared memory.
+        return {"result": self.get(int(index))}

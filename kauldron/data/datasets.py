@@ -1,0 +1,203 @@
+"""`IterableDataset`: datasets that chain, each with its spec, length and state."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from kauldron.data import _errors, _specs, iters
+
+
+class IterableDataset(abc.ABC):
+    """Batches that can be iterated any number of times, from the start.
+
+    Example:
+
+    ```python
+    for batch in ds.take(10).map(augment).prefetch(2):
+        ...
+    ```
+    """
+
+    @property
+    @abc.abstractmethod
+    def element_spec(self) -> Any:
+        """Shapes and dtypes of a batch, a pytree of `enp.ArraySpec`."""
+
+    @abc.abstractmethod
+    def __iter__(self) -> iters.Iterator:
+        """Returns a new iterator, at the start."""
+
+    def __len__(self) -> int:
+        """Returns the number of batches.
+
+        Raises:
+          TypeError: If there is no end.
+        """
+        raise TypeError(f"`{type(self).__name__}` has no known length.")
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the batches never end."""
+        return False
+
+    def for_evaluation(self) -> IterableDataset:
+        """Returns the dataset as evaluators use it: nothing is left out by default."""
+        return self
+
+    def map(self, fn: Callable[[Any], Any]) -> IterableDataset:
+        """Applies a function to each batch."""
+        return MappedDataset(source=self, fn=fn)
+
+    def prefetch(self, buffer_size: int = 1) -> IterableDataset:
+        """Loads up to `buffer_size` batches ahead, in a thread."""
+        return PrefetchDataset(source=self, buffer_size=buffer_size)
+
+    def cache(self) -> IterableDataset:
+        """Keeps all batches in memory once they were loaded.
+
+        Raises:
+          TypeError: If the length is not known.
+        """
+        return CachedDataset(source=self)
+
+    def take(self, n: int) -> IterableDataset:
+        """Ends after `n` batches."""
+        return TakeDataset(source=self, num_batches=n)
+
+    def device_put(self, sharding: Any = None) -> IterableDataset:
+        """Puts batches on devices; split along the first axis by default.
+
+        With several processes each passes its own rows. A batch that every process holds
+        whole, see `iters.Iterator.has_whole_batch`, is replicated.
+        """
+        return DevicePutDataset(source=self, sharding=sharding)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Derived(IterableDataset):
+    source: IterableDataset
+
+    @property
+    def element_spec(self) -> Any:
+        return self.source.element_spec
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def is_endless(self) -> bool:
+        return self.source.is_endless
+
+    def for_evaluation(self) -> IterableDataset:
+        return dataclasses.replace(self, source=self.source.for_evaluation())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MappedDataset(_Derived):
+    """Batches after a function."""
+
+    fn: Callable[[Any], Any]
+
+    @functools.cached_property
+    def element_spec(self) -> Any:
+        try:
+            return _specs.spec_of(self.fn(_specs.zeros(self.source.element_spec)))
+        except Exception:  # a function may not like zeros; then it gets real data
+            with iter(self.source) as batches:
+                return _specs.spec_of(self.fn(next(batches)))
+
+    def __iter__(self) -> iters.Iterator:
+        return iters.MappedIterator(self, iter(self.source), self.fn)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrefetchDataset(_Derived):
+    """Batches loaded ahead in a thread."""
+
+    buffer_size: int
+
+    def __post_init__(self) -> None:
+        if self.buffer_size < 1:
+            raise _errors.DataError(
+                f"`buffer_size` must be at least 1: got {self.buffer_size}."
+            )
+
+    def __iter__(self) -> iters.Iterator:
+        return iters.PrefetchIterator(self, iter(self.source), self.buffer_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CachedDataset(_Derived):
+    """Batches kept in memory."""
+
+    def __post_init__(self) -> None:
+        if self.source.is_endless:
+            raise TypeError(
+                "`.cache()` needs a dataset that ends: set `num_epochs`, or call "
+                "`.take(n)` first."
+            )
+        len(self.source)  # raises if it is not known
+
+    def __iter__(self) -> iters.Iterator:
+        return iters.ListIterator(self, lambda: self._batches)
+
+    @functools.cached_property
+    def _batches(self) -> list[Any]:
+        with iter(self.source) as batches:
+            return list(batches)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TakeDataset(_Derived):
+    """The first batches."""
+
+    num_batches: int
+
+    def __post_init__(self) -> None:
+        if self.num_batches < 0:
+            raise _errors.DataError(f"`.take(n)` needs n >= 0: got {self.num_batches}.")
+
+    def __len__(self) -> int:
+        try:
+            return min(self.num_batches, len(self.source))
+        except TypeError:
+            return self.num_batches
+
+    @property
+    def is_endless(self) -> bool:
+        return False
+
+    def __iter__(self) -> iters.Iterator:
+        return iters.TakeIterator(self, iter(self.source), self.num_batches)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DevicePutDataset(_Derived):
+    """Batches on devices."""
+
+    sharding: Any = None
+
+    @property
+    def element_spec(self) -> Any:
+        from kauldron.data import utils
+
+        return utils.get_global_elem_spec(self.source.element_spec, self.sharding)
+
+    def __iter__(self) -> iters.Iterator:
+        from kauldron import sharding as sharding_lib
+
+        batches = iter(self.source)
+
+        def put(batch: Any) -> Any:
+            if batches.has_whole_batch:
+                return sharding_lib.device_put(batch, sharding_lib.REPLICATED)
+            placement = (
+                sharding_lib.FIRST_DIM if self.sharding is None else self.sharding
+            )
+            return sharding_lib.device_put(batch, placement)
+
+        return iters.MappedIterator(self, batches, put)

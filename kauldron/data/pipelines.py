@@ -1,0 +1,95 @@
+"""`Pipeline`: batches of examples; `BatchSize`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import secrets
+from typing import Any
+
+import numpy as np
+
+from kauldron.data import _draws, _errors, _processes, _specs, datasets
+from kauldron.utils import config_util
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSize:
+    """Size of a batch over all processes.
+
+    Attributes:
+      total: Rows of the global batch.
+    """
+
+    total: int
+
+    @property
+    def per_process(self) -> int:
+        """Rows that one process loads.
+
+        Raises:
+          DataError: If the processes cannot share the rows evenly.
+        """
+        _, count = _processes.index_and_count()
+        if self.total % count:
+            below, above = self.total // count * count, -(-self.total // count) * count
+            choices = [n for n in (below, above) if n]
+            raise _errors.DataError(
+                f"`batch_size` must divide evenly over the processes: got {self.total} "
+                f"for {count} processes. Use {' or '.join(map(str, choices))}."
+            )
+        return self.total // count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
+    """Base of datasets that yield batches.
+
+    Attributes:
+      batch_size: Rows of the global batch, over all processes; `None` yields single
+        elements.
+      seed: Of every random choice; the trainer's unless given. Without either, an
+        arbitrary one is chosen.
+
+    Raises:
+      DataError: If `batch_size` is not positive.
+    """
+
+    batch_size: int | None = None
+    seed: int = config_util.ROOT_CFG_REF.seed
+
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        if size is None:
+            return
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            raise _errors.DataError(
+                "`batch_size` must be at least 1, or None for single elements: got "
+                f"{size!r}."
+            )
+
+    @property
+    def host_batch_size(self) -> int | None:
+        """Rows that this process loads."""
+        if self.batch_size is None:
+            return None
+        return BatchSize(self.batch_size).per_process
+
+    @functools.cached_property
+    def element_spec(self) -> Any:
+        """Shapes and dtypes of what this process loads, as `enp.ArraySpec`."""
+        with iter(self) as batches:
+            return _specs.spec_of(next(batches))
+
+    @functools.cached_property
+    def _int_seed(self) -> int:
+        if self._has_arbitrary_seed:
+            return secrets.randbits(32)
+        if isinstance(self.seed, int | np.integer):
+            return int(self.seed)
+        # A JAX key, an array or a list of integers.
+        return _draws.hash_name(repr(np.asarray(self.seed).tolist()))
+
+    @property
+    def _has_arbitrary_seed(self) -> bool:
+        return self.seed is None or isinstance(self.seed, config_util.RootCfgRef)
