@@ -138,10 +138,10 @@ class Call:
                     scope,
                 )
             scope.candidates = remaining
-        if _match.PENDING in scope.candidates[0] and all(
-            _match.PENDING in c for c in scope.candidates
-        ):
-            raise _report.undetermined(scope)
+        if all(_match.PENDING in c for c in scope.candidates):
+            settled = [k for c in scope.candidates for k in _match.assume_smallest(c)]
+            if all(_match.PENDING in c for c in settled):
+                raise _report.undetermined(scope)
 
 
 def check(name: str, value: Any, hint: Any, scope: _scope.ShapeScope) -> None:

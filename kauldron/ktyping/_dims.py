@@ -81,10 +81,11 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
     spec = _parser.parse(text)
     if spec.has_fstring:
         spec = spec.expand(scope.evaluate)
-    shapes = {_evaluate_spec(spec, text, c) for c in scope.candidates}
+    candidates = [k for c in scope.candidates for k in _match.assume_smallest(c)]
+    shapes = {_evaluate_spec(spec, text, c) for c in candidates}
     if len(shapes) == 1 and None not in shapes:
         return shapes.pop()  # type: ignore[return-value]
-    if None in shapes:
+    if None in shapes or not shapes:
         raise ShapeError(
             f"The shape {text!r} cannot be told: a dim in it is unknown. "
             f"Known: {scope}."

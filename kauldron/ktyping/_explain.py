@@ -9,7 +9,7 @@ import collections.abc
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kauldron.ktyping import (
@@ -49,11 +49,13 @@ class Explainer:
       candidates: The assignments before the check that failed.
       scope: For `{...}` dims.
       origins: Which argument each dim comes from.
+      name: What is explained.
     """
 
     candidates: list[_match.Candidate]
     scope: Any
     origins: Mapping[str, str]
+    name: str = ""
 
     def explain(self, value: Any, hint: Any) -> Reason:
         """Returns why `value` does not fit `hint`."""
@@ -70,8 +72,7 @@ class Explainer:
         if origin is typing.Annotated:
             return self.explain(value, args[0])
         if origin in (typing.Union, types.UnionType):
-            reasons = [self.explain(value, arg) for arg in args]
-            return max(reasons, key=lambda reason: reason.progress)
+            return self._explain_union(value, args)
         if isinstance(origin, type) and isinstance(value, origin):
             inside = self._explain_items(value, origin, args)
             if inside is not None:
@@ -83,31 +84,51 @@ class Explainer:
         seen = _format.format_value(value)
         return Reason(f"{seen} is not {_format.format_hint(hint)}")
 
-    def _fails(self, value: Any, hint: Any) -> bool:
-        return not _checkers.checker(hint)(value, self.candidates, self.scope)
+    def _explain_union(self, value: Any, args: Any) -> Reason:
+        reasons = [(self.explain(value, a), a) for a in args if a is not type(None)]
+        reasons.sort(key=lambda pair: -pair[0].progress)
+        best = reasons[0][0]
+        if len(reasons) == 1 or best.at:
+            return best
+        texts = [f"as {_format.format_hint(a)}, {r.text}" for r, a in reasons[:3]]
+        return dataclasses.replace(best, text="; ".join(texts))
+
+    def _first_failure(self, items: Iterable[tuple[str, Any, Any]]) -> Reason | None:
+        """Explains the first of `(step, value, hint)` that does not fit."""
+        candidates, origins = self.candidates, dict(self.origins)
+        for step, value, hint in items:
+            remaining = _checkers.checker(hint)(value, candidates, self.scope)
+            if not remaining:
+                inner = dataclasses.replace(
+                    self, candidates=candidates, origins=origins, name=self.name + step
+                )
+                return inner.explain(value, hint).below(step)
+            for key in (key for c in remaining for key in c):
+                origins.setdefault(key.removeprefix("#"), self.name + step)
+            candidates = remaining
+        return None
 
     def _explain_items(self, value: Any, origin: type, args: Any) -> Reason | None:
         if issubclass(origin, collections.abc.Mapping):
-            for key, item in value.items():
-                if self._fails(item, args[1]):
-                    return self.explain(item, args[1]).below(f"[{key!r}]")
-            return None
+            return self._first_failure(
+                (f"[{key!r}]", item, args[1]) for key, item in value.items()
+            )
         if origin is tuple and args[-1:] != (...,):
             if len(value) != len(args):
                 text = f"it has {len(value)} items, not {len(args)}"
                 return Reason(text, progress=1)
-            pairs = list(zip(value, args, strict=True))
+            hints = args
         elif isinstance(value, collections.abc.Collection):
-            pairs = [(item, args[0]) for item in value]
+            hints = [args[0]] * len(value)
         else:
             return None
-        for i, (item, hint) in enumerate(pairs):
-            if self._fails(item, hint):
-                return self.explain(item, hint).below(f"[{i}]")
-        return Reason("its items do not fit each other", progress=2)
+        return self._first_failure(
+            (f"[{i}]", item, hint)
+            for i, (item, hint) in enumerate(zip(value, hints, strict=True))
+        )
 
     def _explain_fields(self, value: Any, cls: Any) -> Reason | None:
-        alone = Explainer([{}], None, {})
+        alone = Explainer([{}], None, {}, self.name)
         if typing.is_typeddict(cls):
             if not isinstance(value, dict):
                 return None
@@ -116,10 +137,14 @@ class Explainer:
             hints = typing.get_type_hints(cls, include_extras=True)
             if extra := [key for key in value if key not in hints]:
                 return Reason(f"{cls.__name__} has no key {extra[0]!r}", progress=1)
-            for name, item in value.items():
-                if alone._fails(item, hints[name]):
-                    return alone.explain(item, hints[name]).below(f"[{name!r}]")
-        return None
+            return alone._first_failure(
+                (f"[{name!r}]", item, hints[name]) for name, item in value.items()
+            )
+        fields = getattr(cls, "__ktyping_hints__", dict)()
+        return alone._first_failure(
+            (f".{name}", getattr(value, name, None), hint)
+            for name, hint in fields.items()
+        )
 
     def _explain_tree(self, value: Any, hint: Any) -> Reason:
         leaves, structure = _structural.flatten(value, hint.args[0])
@@ -134,12 +159,10 @@ class Explainer:
                 )
         import jax
 
-        for path, leaf in leaves:
-            if self._fails(leaf, hint.args[0]):
-                return self.explain(leaf, hint.args[0]).below(
-                    jax.tree_util.keystr(path)
-                )
-        return Reason("its leaves do not fit each other", progress=2)
+        failure = self._first_failure(
+            (jax.tree_util.keystr(path), leaf, hint.args[0]) for path, leaf in leaves
+        )
+        return failure or Reason("its leaves do not fit", progress=2)
 
     def _explain_array(self, value: Any, hint: array_type_meta.ArrayTypeMeta) -> Reason:
         if not hint.has_instance(value):
@@ -200,10 +223,9 @@ class Explainer:
         seen = f"axis {axis} is {sizes[0]}" if len(sizes) == 1 else f"{sizes} is there"
         if isinstance(dim, _spec.Variadic):
             known = candidate.get(dim.key, candidate.get(f"#{dim.key}"))
-            relation = "is" if dim.key in candidate else "broadcasts"
-            verb = "cannot be broadcast with" if dim.is_broadcast else relation
             if dim.is_broadcast:
-                return f"{sizes} {verb} {dim.key}={known}{self._origin(dim.key)}"
+                shown = f"{dim.key}={known}{self._origin(dim.key)}"
+                return f"{sizes} cannot be broadcast with {shown}"
             return f"{dim.key} is {known}{self._origin(dim.key)}, here {sizes}"
         if isinstance(dim, _spec.OptionalDim):
             dim = dim.dim

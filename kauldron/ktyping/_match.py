@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron.ktyping import _spec
+from kauldron.ktyping import _solve, _spec
 
 Candidate = dict[str, Any]
 PENDING = "!pending"
@@ -130,11 +130,21 @@ def _bind_expression(dim: Any, size: int, state: Candidate) -> list[Candidate]:
         return []
     except _spec.UnknownDim:
         pass
-    solutions = _spec.solve(dim, size, state)
+    solutions = _solve.solve(dim, size, state)
     if solutions is None:
         waiting = state.get(PENDING, ())
         return [{**state, PENDING: (*waiting, (dim, size))}]
     return [{**state, name: value} for name, value in solutions]
+
+
+def assume_smallest(candidate: Candidate) -> list[Candidate]:
+    """Takes for `*b`, where only `*#b` was seen, the shape that all broadcast to."""
+    known = {
+        name.removeprefix("#"): value
+        for name, value in candidate.items()
+        if not (name.startswith("#") and name[1:] in candidate)
+    }
+    return _settle(known)
 
 
 def _settle(candidate: Candidate) -> list[Candidate]:

@@ -28,7 +28,7 @@ def failure(
       scope: The scope; its `call` tells of the other arguments.
     """
     origins = _origins(scope, until=name)
-    explainer = _explain.Explainer(candidates, scope, origins)
+    explainer = _explain.Explainer(candidates, scope, origins, name)
     reason = explainer.explain(value, hint)
     call = scope.call
     subject = f"`{name}{reason.at}`" if name not in ("", _RETURN) else ""

@@ -247,6 +247,7 @@ def _decorate_class(decorated: type) -> type:
 
     cls.__init__ = checked_init
     cls.__ktyping_fields__ = staticmethod(fields.fit)
+    cls.__ktyping_hints__ = staticmethod(lambda: fields.hints)
     return cls
 
 

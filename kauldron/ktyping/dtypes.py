@@ -64,8 +64,15 @@ class DTypes:
     def __str__(self) -> str:
         if self.is_any:
             return "any dtype"
-        names = [format_dtype(name) for name in sorted(self.names)]
-        return " or ".join([*(_WORDS[kind] for kind in sorted(self.kinds)), *names])
+        kinds = set(self.kinds)
+        words = [format_dtype(name) for name in sorted(self.names)]
+        if kinds >= {"signed", "unsigned", "floating", "complex"}:
+            words.append("a number")
+            kinds -= {"signed", "unsigned", "floating", "complex"}
+        if kinds >= {"signed", "unsigned"}:
+            words.append("an integer")
+            kinds -= {"signed", "unsigned"}
+        return " or ".join([*words, *(_WORDS[kind] for kind in sorted(kinds))])
 
 
 _WORDS = {

@@ -167,3 +167,10 @@ def test_symbolic_sizes_bind_like_numbers():
     found = _run([("batch n", (b, n)), ("batch", (b,)), ("n+1", (n + 1,))])
     assert found == [{"batch": b, "n": n}]
     assert _run([("batch", (b,)), ("batch", (n,))]) == []
+
+
+def test_expressions_wait_for_broadcast_dims_to_be_known():
+    found = _run([("*#s prod(*s)", (1, 6))])
+    assert [_match.PENDING in c for c in found] == [True]
+    assert _match.match(_parser.parse("*s"), (2, 3), found) == [{"*s": (2, 3)}]
+    assert _match.match(_parser.parse("*s"), (2, 2), found) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kauldron.ktyping import _parser, _spec
+from kauldron.ktyping import _parser, _solve, _spec
 
 parse = _parser.parse
 
@@ -149,4 +149,4 @@ def test_mistakes_in_annotations_are_told_where_they_are_made():
     ],
 )
 def test_one_unknown_is_inferred(text, size, bound, solutions):
-    assert _spec.solve(parse(text).dims[0], size, bound) == solutions
+    assert _solve.solve(parse(text).dims[0], size, bound) == solutions

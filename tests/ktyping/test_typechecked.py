@@ -397,7 +397,7 @@ def test_transparent_functions_share_the_dims_of_the_caller():
         return result
 
     assert outer(A, np.ones((7, 3))) == 2
-    with pytest.raises(kt.KTypeCheckError, match="`x` of `.*inner`"):
+    with pytest.raises(kt.KTypeCheckError, match=r"`x` of `.*inner`"):
         outer(A, np.ones((7, 5)))
 
 
