@@ -48,18 +48,11 @@ def get_keypaths(obj: Any) -> dict[str, Any]:
 
     Fields are found by their annotation: `Key`, `Key | None`, containers of `Key`,
     `KeyTree[...]`. A method `__kontext_keys__(self) -> dict[str, path]` overrides this.
-
-    Raises:
-      TypeError: If the class of `obj` declares no keys.
+    An object without keys gives an empty dict.
     """
     if hasattr(obj, "__kontext_keys__"):
         return dict(obj.__kontext_keys__())
     fields = key_fields(type(obj))
-    if not fields:
-        raise TypeError(
-            f"{type(obj).__name__} declares no keys. Annotate the fields that hold "
-            "paths with `kontext.Key`, or define `__kontext_keys__`."
-        )
     return {
         name: _only_entries(getattr(obj, name), entries)
         for name, entries in fields.items()
