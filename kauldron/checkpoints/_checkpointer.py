@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -128,7 +129,10 @@ class Checkpointer(BaseCheckpointer):
     @property
     def _directory(self) -> epath.Path:
         self._assert_root_cfg_resolved()
-        return epath.Path(self.workdir) / "checkpoints"
+        directory = epath.Path(self.workdir) / "checkpoints"
+        if "://" in os.fspath(directory):
+            return directory
+        return epath.Path(os.path.abspath(directory))  # Orbax takes no relative paths
 
     @functools.cached_property
     def _manager(self) -> Any:

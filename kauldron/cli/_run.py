@@ -57,6 +57,7 @@ def _wants_traceback(argv: Sequence[str]) -> bool:
 
 
 def _print_mistake(e: Exception) -> None:
-    notes = getattr(e, "__notes__", ())
+    # JAX adds a note about frames of a traceback that is not shown here.
+    notes = [n for n in getattr(e, "__notes__", ()) if "JAX has removed" not in n]
     print("\n".join([f"Error: {e}", *notes]), file=sys.stderr)
     print("(--debug shows where it was raised.)", file=sys.stderr)

@@ -12,6 +12,7 @@ import functools
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -163,10 +164,11 @@ class KDMetricWriter(WriterBase):
     def _events(self) -> Any:
         import tensorboardX
 
-        self._assert_root_cfg_resolved()
         return tensorboardX.SummaryWriter(
             os.fspath(epath.Path(self.workdir) / self.collection),
             purge_step=self.__dict__.get("_purge_step"),
+            # Names count seconds: a restart within one would overwrite the file.
+            filename_suffix=f".{time.time_ns()}",
         )
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -176,6 +178,7 @@ class KDMetricWriter(WriterBase):
         self._write(TIMINGS_FILE, step, timings)
 
     def _write(self, file_name: str, step: int, scalars: Mapping[str, float]) -> None:
+        self._assert_root_cfg_resolved()
         record = {"step": step, "collection": self.collection}
         record |= {name: _to_json(value) for name, value in scalars.items()}
         with (epath.Path(self.workdir) / file_name).open("a") as f:

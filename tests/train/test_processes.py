@@ -1,0 +1,85 @@
+"""Two real processes on one machine train as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+_PROGRAM = """
+import sys
+import jax
+workdir, num_processes, index, port = sys.argv[1], *map(int, sys.argv[2:])
+if num_processes > 1:
+    jax.distributed.initialize(
+        f"localhost:{port}", num_processes=num_processes, process_id=index
+    )
+import numpy as np
+from tests.train import small_run
+from kauldron import kd
+trainer = small_run.make_trainer(
+    workdir,
+    num_train_steps=9,
+    checkpointer=kd.ckpts.Checkpointer(save_interval_steps=4),
+    evals={"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(4))},
+)
+state, _ = trainer.train()
+if index == 0:
+    np.savez(f"{workdir}/params.npz", *jax.tree.leaves(jax.device_get(state.params)))
+"""
+
+
+def _train(workdir, num_processes):
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    devices = 4 // num_processes
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", _PROGRAM, str(workdir)),
+                *(str(num_processes), str(i), str(port)),
+            ],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(num_processes)
+    ]
+    outputs = [p.communicate(timeout=120)[0] for p in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    params = np.load(workdir / "params.npz")
+    return [json.loads(line) for line in lines], [params[k] for k in params.files]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_as_one_does(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for workdir in (one, two):
+        workdir.mkdir()
+    records, params = _train(one, 1)
+    records_two, params_two = _train(two, 2)
+    assert len(records) == len(records_two)
+    for a, b in zip(records, records_two, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            # Sums over devices may be added in another order.
+            assert a[name] == pytest.approx(b[name], rel=1e-4)
+    for a, b in zip(params, params_two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
