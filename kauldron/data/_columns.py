@@ -115,7 +115,9 @@ def stack(column: Column, path: str = "") -> Any:
       DataError: If shapes or keys differ between rows; names the key and both shapes.
     """
     if isinstance(column, np.ndarray):
-        return column
+        if column.dtype != object:
+            return column
+        column = list(column)
     if type(column) is dict:
         return {key: stack(child, _join(path, key)) for key, child in column.items()}
     first = column[0]

@@ -1,0 +1,102 @@
+"""Folders of image files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from kauldron.data import _errors
+from kauldron.data.py import _files, base
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder(base.DataSourceBase):
+    """Images in folders named by class: `path/cat/1.png`, `path/dog/2.jpg`.
+
+    An element is `{"image": u8[h w c], "label": int}`, labels counting the folders in
+    sorted order (`class_names`). Images right in `path` give `{"image": u8[h w c]}`.
+
+    Attributes:
+      path: The folder.
+      num_channels: 3 (RGB), 1 (grey) or 4 (RGBA); files are converted.
+
+    Raises:
+      BadRecordError: If a file does not decode; names it.
+      DataError: If there are no images.
+    """
+
+    path: Any
+    num_channels: int = dataclasses.field(default=3, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_channels not in (1, 3, 4):
+            raise _errors.DataError(
+                f"ImageFolder: `num_channels` is 1, 3 or 4: got {self.num_channels}."
+            )
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the folders; the label is the index."""
+        return self.data_source.class_names
+
+    @functools.cached_property
+    def data_source(self) -> Any:
+        folder = _files.existing(self.path)
+        names = sorted(p.name for p in folder.iterdir() if p.is_dir())
+        files: list[str] = []
+        labels: list[int] = []
+        for label, name in enumerate(names):
+            of_class = _image_files(folder / name)
+            files += of_class
+            labels += [label] * len(of_class)
+        if not files:
+            files, labels, names = _image_files(folder), [], []
+        if not files:
+            raise _errors.DataError(
+                f"There are no images in {folder} or its folders. Looked for "
+                f"{sorted(_SUFFIXES)}."
+            )
+        return _Images(files, labels, names, self.num_channels)
+
+
+@dataclasses.dataclass
+class _Images:
+    files: list[str]
+    labels: list[int]
+    class_names: list[str]
+    num_channels: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        element: dict[str, Any] = {"image": self._decode(self.files[index])}
+        if self.labels:
+            element["label"] = self.labels[index]
+        return element
+
+    def _decode(self, file: str) -> np.ndarray:
+        from PIL import Image
+
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[self.num_channels]
+        try:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert(mode))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _errors.BadRecordError(
+                f"The image {file} cannot be decoded: {error}."
+            ) from error
+        return pixels.reshape(*pixels.shape[:2], self.num_channels)
+
+    def __repr__(self) -> str:
+        return f"{len(self.files)} images such as {self.files[0]}"
+
+
+def _image_files(folder: Any) -> list[str]:
+    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)

@@ -1,0 +1,118 @@
+"""Pipelines made of other pipelines."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from kauldron.data import _draws, _errors, _nodes, _stages
+from kauldron.data.py import _slices, base
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OfDatasets(base.PyGrainPipeline):
+    __root_cfg_fields_to_recurse__: ClassVar[tuple[str, ...]] = ("datasets",)
+
+    def _members(self, datasets: Sequence[Any], seed: int) -> list[_nodes.Node]:
+        """Returns the elements of each dataset, with its transforms, unbatched."""
+        if not datasets:
+            raise _errors.DataError(f"`{type(self).__name__}` needs a dataset.")
+        members = []
+        for position, dataset in enumerate(datasets):
+            if not isinstance(dataset, base.PyGrainPipeline):
+                raise _errors.DataError(
+                    f"`{type(self).__name__}` is made of `kd.data.py` pipelines: "
+                    f"dataset {position} is a `{type(dataset).__name__}`."
+                )
+            without_slices = _slices.without(dataset.transforms)
+            _, of_batches = _stages.split_transforms(without_slices)
+            if of_batches:
+                raise _errors.DataError(
+                    f"`{type(of_batches[0]).__name__}` changes whole batches: move it "
+                    f"from dataset {position} to the transforms of the "
+                    f"`{type(self).__name__}`."
+                )
+            members.append(dataset._node(_draws.seed_from(seed, f"member{position}")))
+        return members
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix(_OfDatasets):
+    """Examples of several datasets in turn, in proportion to their weights.
+
+    The members' transforms are applied to their examples, then the transforms of the
+    mixture. `batch_size`, `seed` and `num_epochs` are those of the mixture alone. An epoch
+    ends when a member would begin again; other members go on in the next epoch from where
+    they were, so that none of their examples is left out for good.
+
+    Attributes:
+      datasets: The members.
+      weights: How often each is taken, relative to the others; equal by default.
+      shuffle: Whether members follow each other in random order. Otherwise they
+        alternate as regularly as the weights allow.
+
+    Raises:
+      DataError: If weights are not positive, or not as many as datasets.
+
+    Example:
+
+    ```python
+    ds = kd.data.py.Mix([photos, drawings], weights=[0.9, 0.1], batch_size=64)
+    ```
+    """
+
+    datasets: Sequence[base.PyGrainPipeline]
+    weights: Sequence[float] | None = dataclasses.field(default=None, kw_only=True)
+    shuffle: bool = dataclasses.field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.datasets):
+            raise _errors.DataError(
+                f"Mix: `weights` has {len(self.weights)} numbers for "
+                f"{len(self.datasets)} datasets."
+            )
+        if not all(math.isfinite(w) and w > 0 for w in self.weights):
+            raise _errors.DataError(
+                f"Mix: `weights` must be positive: got {list(self.weights)}. Leave out "
+                "datasets that are not to be used."
+            )
+
+    def _source_node(self, seed: int) -> _nodes.Node:
+        weights = self.weights or [1.0] * len(self.datasets)
+        node = _nodes.Mix(
+            self._members(self.datasets, seed),
+            list(weights),
+            seed=seed,
+            shuffle=self.shuffle,
+        )
+        return _slices.apply(node, self.transforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectFromDatasets(_OfDatasets):
+    """Examples of several datasets in the order of a table.
+
+    Attributes:
+      datasets: The members.
+      selection_map: Has `__len__()`, and `[i]` gives (index of the dataset, index of the
+        example in it).
+      shuffle: Whether the order of the table is drawn anew in every epoch.
+    """
+
+    datasets: Sequence[base.PyGrainPipeline]
+    selection_map: Any = dataclasses.field(kw_only=True)
+    shuffle: bool = dataclasses.field(default=True, kw_only=True)
+
+    def _source_node(self, seed: int) -> _nodes.Node:
+        node = _nodes.Select(
+            self._members(self.datasets, seed),
+            self.selection_map,
+            seed=seed,
+            shuffle=self.shuffle,
+        )
+        return _slices.apply(node, self.transforms)

@@ -1,0 +1,190 @@
+"""Resampling of images: weights as in `jax.image.resize`, applied with NumPy or Pillow.
+
+An output pixel is a weighted sum of a few input pixels, its taps. Rows and columns are
+separable, so the taps of each axis are applied one after the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from kauldron.data import _errors
+
+_METHODS = {
+    "nearest": "nearest",
+    "bilinear": "bilinear",
+    "linear": "bilinear",
+    "triangle": "bilinear",
+    "bicubic": "bicubic",
+    "cubic": "bicubic",
+    "lanczos3": "lanczos3",
+    "area": "area",
+}
+_RADIUS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos3": 3.0}
+
+
+def canonical_method(method: str | None, dtype: np.dtype) -> str:
+    """Returns the method's name; without one, nearest for integers, else bilinear.
+
+    Raises:
+      DataError: If there is no such method.
+    """
+    if method is None:
+        return "nearest" if dtype.kind in "iub" else "bilinear"
+    name = getattr(method, "name", method)  # enums such as `jax.image.ResizeMethod`
+    found = _METHODS.get(str(name).lower())
+    if found is None:
+        raise _errors.DataError(
+            f"{method!r} is no resize method. Use one of {sorted(_METHODS)}."
+        )
+    return found
+
+
+def resize(
+    images: np.ndarray,
+    size: tuple[int, int],
+    *,
+    method: str | None = None,
+    antialias: bool = True,
+) -> np.ndarray:
+    """Returns images of another size, of the same dtype.
+
+    Bytes are resampled by Pillow, which may differ from the exact result by 1.
+
+    Args:
+      images: `[*b h w c]`.
+      size: New height and width.
+      method: See `canonical_method`.
+      antialias: Whether to average over all pixels that shrink into one.
+
+    Raises:
+      DataError: If the images have no axes h, w, c, or the size is not positive.
+    """
+    if images.ndim < 3:
+        raise _errors.DataError(
+            f"Images have axes h, w, c (channels last): got shape {images.shape}. Add "
+            "the channel with `kd.data.Rearrange(pattern='h w -> h w 1')`."
+        )
+    if min(size) < 1:
+        raise _errors.DataError(f"An image size is positive: got {tuple(size)}.")
+    if images.shape[-3:-1] == tuple(size):
+        return images
+    method = canonical_method(method, images.dtype)
+    if method == "nearest":
+        rows = _nearest(images.shape[-3], size[0])
+        columns = _nearest(images.shape[-2], size[1])
+        return images.take(rows, axis=-3).take(columns, axis=-2)
+    if images.dtype == np.uint8 and antialias and method in _RADIUS:
+        channels = images.shape[-1]
+        if channels in (1, 3, 4):
+            return _with_pillow(images, size, method)
+    values = images.astype(np.float64 if images.dtype == np.float64 else np.float32)
+    for axis, length in zip((-3, -2), size, strict=True):
+        indices, weights = _taps(values.shape[axis], length, method, antialias)
+        values = _apply_taps(values, indices, weights, axis)
+    if images.dtype.kind in "iub":
+        bounds = np.iinfo(images.dtype)
+        values = np.rint(values).clip(bounds.min, bounds.max)
+    return values.astype(images.dtype, copy=False)
+
+
+def crop_and_resize(
+    image: np.ndarray,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    method: str | None,
+) -> np.ndarray:
+    """Returns a part of one image `[h w c]` at another size.
+
+    Args:
+      image: The image.
+      box: Top, left, height, width.
+      size: New height and width.
+      method: See `canonical_method`.
+    """
+    top, left, height, width = box
+    part = image[..., top : top + height, left : left + width, :]
+    return resize(part, size, method=method)
+
+
+def _nearest(num_in: int, num_out: int) -> np.ndarray:
+    return ((np.arange(num_out) + 0.5) * num_in / num_out).astype(np.int64)
+
+
+def _with_pillow(images: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    from PIL import Image
+
+    resample = {
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos3": Image.Resampling.LANCZOS,
+    }[method]
+    *lead, _, _, channels = images.shape
+    flat = images.reshape(-1, *images.shape[-3:])
+    out = np.empty((len(flat), *size, channels), np.uint8)
+    for i, pixels in enumerate(flat):
+        pixels = np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels)
+        resized = Image.fromarray(pixels).resize(size[::-1], resample)
+        out[i] = np.asarray(resized).reshape(*size, channels)
+    return out.reshape(*lead, *size, channels)
+
+
+def _apply_taps(
+    values: np.ndarray, indices: np.ndarray, weights: np.ndarray, axis: int
+) -> np.ndarray:
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    total = None
+    for index, weight in zip(indices.T, weights.T, strict=True):
+        term = values.take(index, axis=axis)
+        term *= weight.reshape(shape).astype(values.dtype)
+        total = term if total is None else np.add(total, term, out=total)
+    return total
+
+
+@functools.lru_cache(maxsize=512)
+def _taps(
+    num_in: int, num_out: int, method: str, antialias: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the inputs of each output and their weights, both `[num_out, taps]`."""
+    scale = num_in / num_out
+    stretch = max(scale, 1.0) if antialias else 1.0
+    centers = (np.arange(num_out) + 0.5) * scale - 0.5
+    radius = (
+        max(scale, 1.0) / 2 + 0.5 if method == "area" else _RADIUS[method] * stretch
+    )
+    num_taps = math.ceil(2 * radius) + 1
+    first = np.ceil(centers - radius).astype(np.int64)
+    indices = first[:, None] + np.arange(num_taps)
+    distance = indices - centers[:, None]
+    if method == "area":
+        half = scale / 2
+        overlap = np.minimum(distance + 0.5, half) - np.maximum(distance - 0.5, -half)
+        weights = overlap.clip(min=0)
+    else:
+        weights = _KERNELS[method](np.abs(distance) / stretch)
+    weights = np.where((indices < 0) | (indices >= num_in), 0.0, weights)
+    weights /= weights.sum(axis=1, keepdims=True)
+    used = np.any(weights != 0, axis=0)
+    return indices.clip(0, num_in - 1)[:, used], weights[:, used]
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    return (1 - x).clip(min=0)
+
+
+def _keys_cubic(x: np.ndarray) -> np.ndarray:
+    # Keys 1981, a = -0.5.
+    near = ((1.5 * x - 2.5) * x) * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x >= 2, 0.0, np.where(x >= 1, far, near))
+
+
+def _lanczos3(x: np.ndarray) -> np.ndarray:
+    return np.where(x < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
+_KERNELS = {"bilinear": _triangle, "bicubic": _keys_cubic, "lanczos3": _lanczos3}
