@@ -52,7 +52,7 @@ def resize(
 ) -> np.ndarray:
     """Returns images of another size, of the same dtype.
 
-    Bytes are resampled by Pillow, which may differ from the exact result by 1.
+    'bilinear' of bytes is done by Pillow, which may differ from the exact result by 1.
 
     Args:
       images: `[*b h w c]`.
@@ -77,10 +77,9 @@ def resize(
         rows = _nearest(images.shape[-3], size[0])
         columns = _nearest(images.shape[-2], size[1])
         return images.take(rows, axis=-3).take(columns, axis=-2)
-    if images.dtype == np.uint8 and antialias and method in _RADIUS:
-        channels = images.shape[-1]
-        if channels in (1, 3, 4):
-            return _with_pillow(images, size, method)
+    if images.dtype == np.uint8 and antialias and method == "bilinear":
+        if images.shape[-1] in (1, 3, 4):
+            return _with_pillow(images, size)
     values = images.astype(np.float64 if images.dtype == np.float64 else np.float32)
     for axis, length in zip((-3, -2), size, strict=True):
         indices, weights = _taps(values.shape[axis], length, method, antialias)
@@ -114,20 +113,17 @@ def _nearest(num_in: int, num_out: int) -> np.ndarray:
     return ((np.arange(num_out) + 0.5) * num_in / num_out).astype(np.int64)
 
 
-def _with_pillow(images: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+def _with_pillow(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    # Several times as fast. Other methods overshoot, and Pillow would cut that off
+    # between the axes.
     from PIL import Image
 
-    resample = {
-        "bilinear": Image.Resampling.BILINEAR,
-        "bicubic": Image.Resampling.BICUBIC,
-        "lanczos3": Image.Resampling.LANCZOS,
-    }[method]
     *lead, _, _, channels = images.shape
     flat = images.reshape(-1, *images.shape[-3:])
     out = np.empty((len(flat), *size, channels), np.uint8)
     for i, pixels in enumerate(flat):
         pixels = np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels)
-        resized = Image.fromarray(pixels).resize(size[::-1], resample)
+        resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
         out[i] = np.asarray(resized).reshape(*size, channels)
     return out.reshape(*lead, *size, channels)
 

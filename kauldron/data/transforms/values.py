@@ -133,7 +133,7 @@ class Rearrange(base.ElementWiseTransform):
         source, arrow, target = self.pattern.partition("->")
         row = "row"
         while row in self.pattern:
-            row += "_"
+            row += "s"
         return f"{row} {source}{arrow} {row} {target}"
 
 

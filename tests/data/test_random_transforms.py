@@ -1,0 +1,276 @@
+"""Random transforms: what they draw depends on (seed, epoch, example) alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kauldron import kd
+from kauldron.data import _draws
+
+_NUM = 12
+_IMAGES = np.random.default_rng(0).integers(0, 256, (_NUM, 12, 10, 3), dtype=np.uint8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _AddNoise(kd.data.py.ElementWiseRandomTransform):
+    def random_map_element(self, element, rng):
+        return element + rng.normal(size=np.shape(element))
+
+
+# One line for each random transform of elements.
+_MEMBERS = [
+    kd.data.RandomCrop(key="image", shape=(5, 4, None)),
+    kd.data.RandomFlipLeftRight(key="image"),
+    kd.data.RandomFlipUpDown(key="image"),
+    kd.data.RandomResizedCrop(key="image", size=6),
+    kd.data.InceptionCrop(key="image", resize_size=6),
+    kd.data.ColorJitter(
+        key="image", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
+    ),
+    kd.data.RandAugment(key="image", magnitude=15),
+    _AddNoise(key="image"),
+]
+
+
+def _pipeline(transforms, images=_IMAGES, **kwargs):
+    columns = {"image": images, "id": np.arange(len(images))}
+    defaults = {"shuffle": True, "batch_size": 4, "seed": 3, "num_epochs": 2}
+    return kd.data.py.DataSource(
+        kwargs.pop("source", columns), transforms=transforms, **{**defaults, **kwargs}
+    )
+
+
+def _by_example(ds):
+    """Returns {(epoch, example): image}."""
+    seen: dict[tuple[int, int], np.ndarray] = {}
+    for batch in ds:
+        for example, image in zip(batch["id"].tolist(), batch["image"], strict=True):
+            seen[sum(k[1] == example for k in seen), example] = image
+    return seen
+
+
+@pytest.mark.parametrize("transform", _MEMBERS, ids=lambda t: type(t).__name__)
+def test_result_depends_on_seed_epoch_and_example_only(transform):
+    ds = _pipeline([transform])
+    expected = _by_example(ds)
+    records = [{"image": image, "id": i} for i, image in enumerate(_IMAGES)]
+    others = [
+        dataclasses.replace(ds, batch_size=3),
+        dataclasses.replace(ds, shuffle=False),
+        dataclasses.replace(ds, data_source=records),
+        dataclasses.replace(
+            ds, transforms=[kd.data.AddConstants(values={"c": 1}), transform]
+        ),
+    ]
+    for other in others:
+        actual = _by_example(other)
+        assert actual.keys() == expected.keys()
+        for key, image in expected.items():
+            np.testing.assert_array_equal(actual[key], image, strict=True)
+
+
+@pytest.mark.parametrize("transform", _MEMBERS, ids=lambda t: type(t).__name__)
+def test_seed_and_epoch_change_the_result(transform):
+    ds = _pipeline([transform])
+    seen = _by_example(ds)
+    other_seed = _by_example(dataclasses.replace(ds, seed=4))
+
+    def num_equal(pairs):
+        return sum(np.array_equal(a, b) for a, b in pairs)
+
+    # Flips agree half of the time.
+    assert num_equal((seen[0, i], seen[1, i]) for i in range(_NUM)) < _NUM
+    assert num_equal((seen[k], other_seed[k]) for k in seen) < 2 * _NUM
+
+
+def test_two_transforms_of_one_kind_draw_different_numbers():
+    twice = [_AddNoise(key={"image": "a"}), _AddNoise(key={"image": "b"})]
+    batch = next(iter(_pipeline(twice)))
+    assert not np.array_equal(batch["a"], batch["b"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: kd.data.RandomCrop(key=key, shape=(5, 4, None)),
+        lambda key: kd.data.RandomFlipLeftRight(key=key),
+        lambda key: kd.data.RandomResizedCrop(key=key, size=6, method="nearest"),
+        lambda key: _AddNoise(key=key),
+    ],
+)
+def test_image_and_mask_change_alike(make):
+    transforms = [kd.data.Elements(copy={"image": "mask"}), make(["image", "mask"])]
+    batch = next(iter(_pipeline(transforms)))
+    np.testing.assert_array_equal(batch["image"], batch["mask"])
+
+
+def test_crops_are_windows_of_the_image():
+    positions = np.stack(np.meshgrid(np.arange(9), np.arange(7), indexing="ij"), -1)
+    images = np.broadcast_to(positions, (200, 9, 7, 2)).copy()
+    ds = _pipeline(
+        [kd.data.RandomCrop(key="image", shape=(4, 3, None))], images, batch_size=200
+    )
+    crops = next(iter(ds))["image"]
+    corners = crops[:, 0, 0]
+    np.testing.assert_array_equal(crops - corners[:, None, None], images[:, :4, :3])
+    # Every corner can be drawn, the last ones included.
+    assert set(corners[:, 0].tolist()) == set(range(6))
+    assert set(corners[:, 1].tolist()) == set(range(5))
+
+
+def test_random_crop_of_ragged_images():
+    records = [{"image": _IMAGES[i, : 6 + i % 3], "id": i} for i in range(_NUM)]
+    ds = _pipeline(
+        [kd.data.RandomCrop(key="image", shape=(5, 4, None))], source=records
+    )
+    assert next(iter(ds))["image"].shape == (4, 5, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((5, 4), "2 axes, the array has 3"), ((20, 4, None), "smaller than the crop")],
+)
+def test_impossible_crop_is_reported(shape, message):
+    ds = _pipeline([kd.data.RandomCrop(key="image", shape=shape)])
+    with pytest.raises(ValueError, match=message):
+        next(iter(ds))
+
+
+def test_crop_of_keys_with_different_sizes_is_reported():
+    source = {"image": _IMAGES, "mask": _IMAGES[:, :6]}
+    ds = _pipeline(
+        [kd.data.RandomCrop(key=["image", "mask"], shape=(5, 4, None))], source=source
+    )
+    with pytest.raises(ValueError, match="different sizes in one example"):
+        next(iter(ds))
+
+
+def test_flip_mirrors_the_width_of_about_half_the_images():
+    images = np.arange(24, dtype=np.uint8).reshape(1, 4, 3, 2).repeat(400, 0)
+    ds = _pipeline([kd.data.RandomFlipLeftRight(key="image")], images, batch_size=400)
+    flipped = next(iter(ds))["image"]
+    is_flipped = (flipped == images[0, :, ::-1]).all((1, 2, 3))
+    assert ((flipped == images[0]).all((1, 2, 3)) ^ is_flipped).all()
+    # Binomial(400, 1/2): outside of 140..260 once in 10^9 seeds.
+    assert 140 <= is_flipped.sum() <= 260
+
+
+def test_area_of_random_parts_is_in_range():
+    transform = kd.data.RandomResizedCrop(key="image", size=4, area_range=(0.3, 0.6))
+    sizes = np.tile([[200, 300]], (500, 1))
+    ids = _draws.example_ids(0, 0, np.arange(500))
+    top, left, height, width = transform._boxes(sizes, _draws.Draws(ids)).T
+    share = height * width / (200 * 300)
+    # Sides are rounded to pixels.
+    assert share.min() > 0.29
+    assert share.max() < 0.61
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 200).all()
+    assert (left + width <= 300).all()
+
+
+def test_color_jitter_without_effect_is_identity():
+    unchanged = kd.data.ColorJitter(key="image")
+    batch = next(iter(_pipeline([unchanged], shuffle=False)))
+    np.testing.assert_array_equal(batch["image"], _IMAGES[:4])
+
+
+def test_hue_keeps_gray_and_brightness():
+    gray = np.full((_NUM, 4, 4, 3), 0.5, np.float32)
+    batch = next(iter(_pipeline([kd.data.ColorJitter(key="image", hue=0.5)], gray)))
+    # The published YIQ matrix has three decimals.
+    np.testing.assert_allclose(batch["image"], 0.5, atol=2e-3)
+
+
+def test_rand_augment_operations_keep_shape_and_type():
+    from kauldron.data.transforms import _rand_augment_ops
+
+    for pixels in (_IMAGES[0], _IMAGES[0][..., :1]):
+        for index in range(len(_rand_augment_ops.OPERATIONS)):
+            actual = _rand_augment_ops.apply(
+                pixels, [(index, True)], strength=1.0, fill=0
+            )
+            assert actual.shape == pixels.shape
+            assert actual.dtype == np.uint8
+
+
+def _labelled(num_rows):
+    return {
+        "image": np.random.default_rng(0).uniform(size=(num_rows, 8, 8, 3)),
+        "label": np.eye(num_rows),
+    }
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 5])
+def test_mixup_mixes_images_as_labels_say(num_rows):
+    data = _labelled(num_rows)
+    ds = kd.data.py.DataSource(
+        data,
+        shuffle=False,
+        batch_size=num_rows,
+        seed=0,
+        transforms=[kd.data.MixUp(alpha=1.0)],
+    )
+    batch = next(iter(ds))
+    # The labels are one-hot by row, so they are the mixing matrix.
+    expected = np.einsum("ij,jhwc->ihwc", batch["label"], data["image"])
+    np.testing.assert_allclose(batch["image"], expected, rtol=1e-12)
+    np.testing.assert_allclose(batch["label"].sum(-1), 1)
+    if num_rows > 1:
+        assert (batch["label"].max(-1) < 1).any()
+
+
+def test_cutmix_labels_are_shares_of_area():
+    data = _labelled(6)
+    ds = kd.data.py.DataSource(
+        data, shuffle=False, batch_size=6, seed=1, transforms=[kd.data.CutMix()]
+    )
+    batch = next(iter(ds))
+    for i in range(6):
+        is_own = (batch["image"][i] == data["image"][i]).all(-1)
+        is_partner = (batch["image"][i] == data["image"][i ^ 1]).all(-1)
+        assert (is_own ^ is_partner).all()
+        np.testing.assert_allclose(batch["label"][i, i], is_own.mean())
+
+
+def test_mixing_class_ids_says_to_use_one_hot():
+    data = {"image": np.zeros((4, 2, 2, 1)), "label": np.arange(4)}
+    ds = kd.data.py.DataSource(
+        data, shuffle=False, batch_size=4, transforms=[kd.data.MixUp()]
+    )
+    with pytest.raises(ValueError, match=r"OneHot\(key='label'"):
+        next(iter(ds))
+
+
+def test_element_transform_after_a_batch_transform_is_refused():
+    with pytest.raises(ValueError, match=r"`Cast` changes single elements"):
+        kd.data.py.DataSource(
+            [1],
+            shuffle=False,
+            transforms=[kd.data.MixUp(), kd.data.Cast(key="x", dtype="int32")],
+        )
+
+
+def test_draws_are_uniform_and_independent():
+    ids = _draws.example_ids(0, 0, np.arange(20_000))
+    draws = _draws.Draws(ids, "a")
+    first, second = draws.uniform(), draws.uniform()
+    other = _draws.Draws(ids, "b").uniform()
+    # p-values of a fixed seed; a broken generator gives about 0.
+    assert stats.kstest(first, "uniform").pvalue > 1e-3
+    assert stats.kstest(draws.normal(), "norm").pvalue > 1e-3
+    for a, b in ((first, second), (first, other), (first[1:], first[:-1])):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.03
+
+
+def test_draws_of_an_example_do_not_depend_on_the_others():
+    ids = _draws.example_ids(7, 2, np.arange(10))
+    alone = _draws.Draws(ids[4:5], "a")
+    together = _draws.Draws(ids, "a")
+    assert alone.integers(0, 1000)[0] == together.integers(0, 1000)[4]
+    assert alone.generator(0).normal() == together.generator(4).normal()
