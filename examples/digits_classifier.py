@@ -1,7 +1,7 @@
 """A small convolutional network that reads handwritten digits.
 
-Reaches about 0.985 held-out accuracy (logistic regression: 0.96) in half a minute on two
-CPU cores:
+Reaches a held-out accuracy of about 0.98 (logistic regression: 0.967) in a few seconds of
+training on two CPU cores:
 
     kauldron train --cfg=examples/digits_classifier.py --cfg.workdir=runs/digits
 """
