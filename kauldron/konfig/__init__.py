@@ -13,11 +13,11 @@ cfg.learning_rate = 3e-4
 `konfig.resolve(cfg)` then makes the object. Stands alone: imports no array library.
 """
 
+from kauldron import _lazy
 from kauldron.konfig import _builtin_defaults
 from kauldron.konfig._capture import imports, set_lazy_imported_modules
 from kauldron.konfig._check import Problem, check
 from kauldron.konfig._config_dict import ConfigDict
-from kauldron.konfig._config_file import get_config_from_module, load_config_file
 from kauldron.konfig._defaults import register_default_values
 from kauldron.konfig._errors import (
     ConfigAttributeError,
@@ -27,16 +27,10 @@ from kauldron.konfig._errors import (
     ConfigIndexError,
     ConfigKeyError,
     ConfigTypeError,
+    MissingFileError,
     RequiredValueError,
     UntrustedError,
 )
-from kauldron.konfig._flags import (
-    DEFINE_config_file,
-    parse_overrides,
-    split_overrides,
-)
-from kauldron.konfig._overrides import Override
-from kauldron.konfig._overrides import apply as apply_overrides
 from kauldron.konfig._qualname import register_aliases
 from kauldron.konfig._refs import (
     ConfigDictLike,
@@ -48,9 +42,37 @@ from kauldron.konfig._refs import (
 )
 from kauldron.konfig._resolve import resolve
 
+# Imported when first used, so that writing configs stays light.
+_LATER = {
+    "DEFINE_config_file": "_flags",
+    "parse_overrides": "_flags",
+    "split_overrides": "_flags",
+    "load_config_file": "_config_file",
+    "get_config_from_module": "_config_file",
+    "Override": "_overrides",
+    "apply_overrides": "_overrides",
+    "mock_modules": "_mock",
+    "export": "_export",
+    "export_qualname": "_export",
+    "diff": "_diff",
+    "Diff": "_diff",
+    "Change": "_diff",
+    "to_python": "_to_python",
+    "Sweep": "_sweeps",
+    "find_sweeps": "_sweeps",
+    "expand_sweeps": "_sweeps",
+    "to_flags": "_sweeps",
+    "load": "_trust",
+}
+__getattr__, __dir__, _ = _lazy.attach(
+    __name__,
+    {name: f"{__name__}.{module}:{name}" for name, module in _LATER.items()},
+)
+
 __all__ = [
     # Writing configs.
     "imports",
+    "mock_modules",
     "set_lazy_imported_modules",
     "ConfigDict",
     "ConfigDictLike",
@@ -64,6 +86,14 @@ __all__ = [
     "resolve",
     "check",
     "Problem",
+    # From objects to configs, and between forms.
+    "export",
+    "export_qualname",
+    "load",
+    "to_python",
+    "diff",
+    "Diff",
+    "Change",
     # Files, flags, overrides.
     "DEFINE_config_file",
     "load_config_file",
@@ -72,6 +102,11 @@ __all__ = [
     "apply_overrides",
     "parse_overrides",
     "split_overrides",
+    # Sweeps.
+    "Sweep",
+    "find_sweeps",
+    "expand_sweeps",
+    "to_flags",
     # Names and defaults.
     "register_aliases",
     "register_default_values",
@@ -83,6 +118,7 @@ __all__ = [
     "ConfigIndexError",
     "ConfigKeyError",
     "ConfigTypeError",
+    "MissingFileError",
     "RequiredValueError",
     "UntrustedError",
 ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kauldron import errors
 from kauldron.konfig import (
     _config_dict,
     _errors,
+    _nodes,
     _proxy,
     _qualname,
     _reference,
     _repr,
     _signature,
+    _trust,
 )
 
 Path = tuple[Any, ...]
@@ -28,7 +30,7 @@ class Problem:
       field: The field as the user writes it: `cfg.optimizer.learning_rte`.
       message: What is wrong, and what to do.
       kind: `unknown_argument`, `missing_argument`, `import`, `type`, `required`,
-        `reference`, `unused`.
+        `reference`, `untrusted`, `unused`.
       origin: File and line, or the flag, where it was written; may be empty.
       is_error: Whether the config cannot be resolved; otherwise it is a warning.
     """
@@ -52,10 +54,11 @@ _EXCEPTIONS: dict[str, type[_errors.ConfigError]] = {
     "type": _errors.ConfigTypeError,
     "required": _errors.RequiredValueError,
     "reference": _errors.ConfigError,
+    "untrusted": _errors.UntrustedError,
 }
 
 
-def check(cfg: Any) -> list[Problem]:
+def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[Problem]:
     """Returns everything that is wrong with a config, without building anything.
 
     Imports what the config names. Finds: unknown and missing arguments, names that
@@ -65,6 +68,8 @@ def check(cfg: Any) -> list[Problem]:
 
     Args:
       cfg: A config, or nested dicts and lists as read from JSON.
+      trusted: For a config from elsewhere (see `konfig.load`), packages whose names it
+        may use as well.
 
     Returns:
       The problems, in the order of the config; empty if there are none.
@@ -82,6 +87,8 @@ def check(cfg: Any) -> list[Problem]:
     ```
     """
     cfg = as_config(cfg)
+    if trusted:
+        cfg = _trust.extend(cfg, trusted)
     return [*_Checker().check(cfg, ()), *find_unused(cfg)]
 
 
@@ -131,7 +138,7 @@ class _Checker:
 
     def __init__(self) -> None:
         self.seen: dict[int, Any] = {}
-        self.targets: dict[str, Any] = {}
+        self.targets: dict[Any, Any] = {}
 
     def check(self, value: Any, path: Path) -> Iterator[Problem]:
         yield from self.check_value(value, path, None)
@@ -159,7 +166,7 @@ class _Checker:
         if _proxy.QUALNAME in fields:
             problems = list(self.check_import(fields[_proxy.QUALNAME], node, path))
             if not problems:
-                target = self.targets[fields[_proxy.QUALNAME]]
+                target = self.targets[fields[_proxy.QUALNAME], node._trust]
                 excluded = getattr(target, "__konfig_resolve_exclude_fields__", ())
                 problems = list(check_call(target, node, path))
             yield from problems
@@ -168,10 +175,12 @@ class _Checker:
                 yield from self.check_value(value, (*path, key), node)
 
     def check_import(self, qualname: Any, node: Any, path: Path) -> Iterator[Problem]:
-        if qualname in self.targets:
+        if (qualname, node._trust) in self.targets:
             return
         try:
-            self.targets[qualname] = _qualname.import_object(str(qualname))
+            self.targets[qualname, node._trust] = _trust.import_object(qualname, node)
+        except _errors.UntrustedError as error:
+            yield Problem(field_name(path), str(error), "untrusted", origin_of(node))
         except _errors.ConfigImportError as error:
             yield Problem(
                 field=field_name(path),
@@ -185,28 +194,24 @@ def _read(raw: Any, path: Path, parent: Any) -> tuple[Any, Problem | None]:
     """Returns the value behind references, or what is wrong with it."""
     if not isinstance(raw, _reference.FieldReference):
         return raw, None
-    origin = origin_of(parent, path[-1] if path else None)
-    if _reference.is_required_unset(raw):
-        expected = _reference.describe_type(raw.get_type())
-        return None, Problem(
-            field=field_name(path),
-            message=f"A required value is not set{expected}.",
-            kind="required",
-            origin=origin,
-        )
     try:
-        return raw.get(), None
+        if not _reference.is_required_unset(raw):
+            return raw.get(), None
+        expected = _reference.describe_type(raw.get_type())
+        message, kind = f"A required value is not set{expected}.", "required"
     except _errors.RequiredValueError as error:
-        return None, Problem(field_name(path), str(error), "required", origin)
+        message, kind = str(error), "required"
     except Exception as error:
-        return None, Problem(field_name(path), str(error), "reference", origin)
+        message, kind = str(error), "reference"
+    origin = origin_of(parent, path[-1] if path else None)
+    return None, Problem(field_name(path), message, kind, origin)
 
 
 def origin_of(node: Any, key: Any = None) -> str:
     """Returns where a node, or a field of it, was written; empty if not known."""
     if not isinstance(node, _config_dict.ConfigDict):
         return ""
-    origin = node._origins.get(key) or node._origin
+    origin = (node._origins or {}).get(key) or node._origin
     return str(origin) if origin else ""
 
 
@@ -228,8 +233,11 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
         if not qualname:
             return
         try:
-            target = _qualname.import_object(qualname)
-        except _errors.ConfigImportError:  # reported where the constant is
+            target = _trust.import_object(qualname, wrapped)
+        except (
+            _errors.ConfigImportError,
+            _errors.UntrustedError,
+        ):  # reported where the constant is
             return
     signature = _signature.get(target)
     if signature is None:
@@ -309,28 +317,23 @@ def _check_missing(
 def _check_types(
     signature: Any, name: str, positional: Any, named: Any, node: Any, path: Path
 ) -> Iterator[Problem]:
-    pairs = [
-        *zip(
-            map(str, range(len(positional))),
-            signature.positional,
-            positional,
-            strict=False,
-        ),
-        *((key, key, value) for key, value in named.items()),
-    ]
-    for key, parameter, raw in pairs:
-        value = _repr.peek(raw)
-        if not isinstance(value, str | int | float | bytes):
+    arguments = dict(zip(signature.positional, enumerate(positional), strict=False))
+    arguments.update((key, (key, value)) for key, value in named.items())
+    for parameter, (key, raw) in arguments.items():
+        value = raw if type(raw) in _CHECKED_TYPES else _repr.peek(raw)
+        if not isinstance(value, _CHECKED_TYPES):
             continue
-        annotation = signature.types.get(parameter)
-        if annotation is None or _signature.accepts(annotation, value, strict=False):
-            continue
-        yield Problem(
-            field=field_name((*path, key)),
-            message=wrong_type(annotation, value, f"`{name}`"),
-            kind="type",
-            origin=origin_of(node, key),
-        )
+        if signature.rules_out(parameter, value):
+            key = str(key) if isinstance(key, int) else key
+            yield Problem(
+                field=field_name((*path, key)),
+                message=wrong_type(signature.types[parameter], value, f"`{name}`"),
+                kind="type",
+                origin=origin_of(node, key),
+            )
+
+
+_CHECKED_TYPES = (str, int, float, bytes)
 
 
 def wrong_type(annotation: Any, value: Any, of: str) -> str:
@@ -364,9 +367,7 @@ def _names_used_of_aux(cfg: Any) -> set[Any] | None:
     """Returns the keys of `aux` that references mention; `None` if all may be used."""
     used: set[Any] = set()
     pending: list[Any] = [
-        value
-        for node in _config_dict.iter_nodes(cfg)
-        for value in node._fields.values()
+        value for node in _nodes.iter_nodes(cfg) for value in node._fields.values()
     ]
     while pending:
         value = pending.pop()

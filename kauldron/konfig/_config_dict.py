@@ -11,7 +11,15 @@ from typing import Any, Self
 from ml_collections import config_dict
 
 from kauldron import errors
-from kauldron.konfig import _defaults, _errors, _origin, _proxy, _reference, _values
+from kauldron.konfig import (
+    _defaults,
+    _errors,
+    _nodes,
+    _origin,
+    _proxy,
+    _reference,
+    _values,
+)
 
 QUALNAME = _proxy.QUALNAME
 CONST = _proxy.CONST
@@ -24,6 +32,7 @@ _BASE_STATE = {
     "_convert_dict": True,
     "_allow_dotted_keys": True,
     "_sort_keys": False,
+    "_trust": None,  # of a config from elsewhere, what it may name
 }
 
 
@@ -61,7 +70,7 @@ class ConfigDict(config_dict.ConfigDict):
         state["_type_safe"] = type_safe
         state["_fields"] = {}
         state["_origin"] = _origin.current()
-        state["_origins"] = {}
+        state["_origins"] = None  # made when a field is set later
         if init_dict:
             from kauldron.konfig import _json
 
@@ -71,14 +80,14 @@ class ConfigDict(config_dict.ConfigDict):
     # -- Reading.
 
     def __getitem__(self, key: Any) -> Any:
-        key = to_key(self, key)
+        key = _nodes.to_key(self, key)
         try:
             field = self._fields[key]
         except KeyError:
-            raise _missing(self, key) from None
+            raise _nodes.missing_key(self, key) from None
         if isinstance(field, FieldReference):
             if _reference.is_required_unset(field):
-                raise _unset(key, field)
+                raise _nodes.unset_key(key, field)
             return field.get()
         return field
 
@@ -87,12 +96,12 @@ class ConfigDict(config_dict.ConfigDict):
         if name not in fields:
             if name.startswith("__"):  # a protocol is asked for, not a field
                 raise AttributeError(name)
-            raise _errors.ConfigAttributeError(*_missing(self, name).args)
+            raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
         return self[name]
 
     def __contains__(self, key: Any) -> bool:
         try:
-            return to_key(self, key) in self._fields
+            return _nodes.to_key(self, key) in self._fields
         except IndexError:
             return False
 
@@ -110,7 +119,7 @@ class ConfigDict(config_dict.ConfigDict):
     # -- Writing.
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = to_key(self, key, for_writing=True)
+        key = _nodes.to_key(self, key, for_writing=True)
         value = _values.convert(value, _make_node, {})
         fields = self._fields
         if key in fields:
@@ -121,9 +130,12 @@ class ConfigDict(config_dict.ConfigDict):
                 + errors.did_you_mean(str(key), map(str, fields))
             )
         else:
-            _check_special(fields, key)
+            _nodes.check_special(fields, key)
             fields[key] = value
-        self._origins[key] = _origin.current()
+        origins = self.__dict__["_origins"]
+        if origins is None:
+            origins = self.__dict__["_origins"] = {}
+        origins[key] = _origin.current()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _RESERVED:
@@ -134,19 +146,20 @@ class ConfigDict(config_dict.ConfigDict):
         self[name] = value
 
     def __delitem__(self, key: Any) -> None:
-        key = to_key(self, key)
+        key = _nodes.to_key(self, key)
         if self._locked:
             raise _errors.ConfigKeyError(
                 f"The config is locked, so that {key!r} cannot be deleted."
             )
         if key not in self._fields:
-            raise _missing(self, key)
+            raise _nodes.missing_key(self, key)
         del self._fields[key]
-        self._origins.pop(key, None)
+        if self._origins:
+            self._origins.pop(key, None)
 
     def __delattr__(self, name: str) -> None:
         if name not in self._fields:
-            raise _errors.ConfigAttributeError(*_missing(self, name).args)
+            raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
         del self[name]
 
     def pop(self, key: Any, *default: Any) -> Any:
@@ -171,9 +184,9 @@ class ConfigDict(config_dict.ConfigDict):
         if len(other) > 1:
             raise TypeError(f"update() takes one mapping, got {len(other)}.")
         for mapping in (*other, kwargs):
-            for key, value in _raw_items(mapping):
-                old = self._fields.get(to_key(self, key, for_writing=True))
-                if _can_merge(old, value):
+            for key, value in _nodes.raw_items(mapping):
+                old = self._fields.get(_nodes.to_key(self, key, for_writing=True))
+                if _nodes.can_merge(old, value):
                     if old is not value:
                         old.update(value)
                 else:
@@ -189,7 +202,7 @@ class ConfigDict(config_dict.ConfigDict):
     @contextlib.contextmanager
     def ignore_type(self) -> Iterator[Self]:
         """Within the block, fields of this config and below take any type."""
-        nodes = [node for node in iter_nodes(self) if node._type_safe]
+        nodes = [node for node in _nodes.iter_nodes(self) if node._type_safe]
         for node in nodes:
             node.__dict__["_type_safe"] = False
         try:
@@ -203,7 +216,7 @@ class ConfigDict(config_dict.ConfigDict):
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, config_dict.ConfigDict):
             return NotImplemented
-        return _equal(self, other, set())
+        return _nodes.equal(self, other, set())
 
     def __ne__(self, other: Any) -> bool:
         return not self == other
@@ -260,15 +273,16 @@ class ConfigDict(config_dict.ConfigDict):
         return new
 
     def __reduce__(self) -> Any:
-        names = ("_fields", "_locked", "_type_safe")
+        names = ("_fields", "_locked", "_type_safe", "_trust")
         return type(self), (), {name: self.__dict__[name] for name in names}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__reduce__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(_BASE_STATE)
         self.__dict__.update(state)
-        self.__dict__["_origin"] = None
+        self.__dict__["_origin"] = self.__dict__["_origins"] = None
 
 
 collections.abc.MutableMapping.register(ConfigDict)
@@ -282,7 +296,7 @@ def _blank(cfg: ConfigDict) -> Any:
     new = object.__new__(type(cfg))
     new.__dict__.update(cfg.__dict__)
     new.__dict__["_fields"] = {}
-    new.__dict__["_origins"] = dict(cfg._origins)
+    new.__dict__["_origins"] = dict(cfg._origins) if cfg._origins else None
     return new
 
 
@@ -297,6 +311,7 @@ def _make_node(value: Any, memo: dict[int, Any]) -> ConfigDict:
         return required  # type: ignore[return-value]
     node = ConfigDict()
     memo[id(value)] = node
+    memo.setdefault(0, []).append(value)  # alive, so that its id stays its own
     _fill(node, value, memo)
     return node
 
@@ -314,62 +329,23 @@ def _restore_required(value: Any) -> _reference.Placeholder:
 
 def _fill(node: ConfigDict, values: Any, memo: dict[int, Any]) -> None:
     fields = node._fields
-    for key, value in _raw_items(values):
-        fields[to_key(node, key, for_writing=True)] = _values.convert(
+    for key, value in _nodes.raw_items(values):
+        fields[_nodes.to_key(node, key, for_writing=True)] = _values.convert(
             value, _make_node, memo
         )
     if isinstance(values, ConfigDict):
         node.__dict__["_type_safe"] = values._type_safe
         node.__dict__["_locked"] = values._locked
         node.__dict__["_origin"] = values._origin
+        node.__dict__["_trust"] = values._trust
         return
     qualname = fields.get(QUALNAME)
     if qualname is not None:
         if CONST in fields:
-            raise _both_special()
+            raise _nodes.both_special()
         _defaults.fill_in(node, qualname)
     elif CONST in fields and len(fields) > 1:
-        raise _const_with_others([k for k in fields if k != CONST])
-
-
-def _raw_items(values: Any) -> Any:
-    """Returns key and value pairs, references kept."""
-    if isinstance(values, config_dict.ConfigDict):
-        return list(values._fields.items())
-    if isinstance(values, dict):
-        return list(dict.items(values))  # `.items` of a proxy is a name in its module
-    if isinstance(values, Mapping):
-        return list(values.items())
-    return list(values)  # pairs, as `dict.update` takes them
-
-
-def to_key(node: ConfigDict, key: Any, *, for_writing: bool = False) -> Any:
-    """Returns the key as it is stored.
-
-    An int means a positional argument of a call; a tuple, a key that holds dots.
-    """
-    if type(key) is str:
-        return key
-    if type(key) is tuple:
-        return ".".join(map(str, key))
-    if type(key) is not int or QUALNAME not in node._fields:
-        return key
-    num_args = num_positional(node)
-    index = key + num_args if key < 0 else key
-    if 0 <= index < num_args or (for_writing and index == num_args and key >= 0):
-        return str(index)
-    raise _errors.ConfigIndexError(
-        f"`{node[QUALNAME]}` has {num_args} positional arguments, there is no "
-        f"argument {key}."
-    )
-
-
-def num_positional(node: ConfigDict) -> int:
-    """Returns how many of the keys `'0'`, `'1'`, ... a call has."""
-    count = 0
-    while str(count) in node._fields:
-        count += 1
-    return count
+        raise _nodes.const_with_others([k for k in fields if k != CONST])
 
 
 def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:
@@ -378,102 +354,3 @@ def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:
             return value
         return _values.set_through(str(key), old, value)
     return _values.cast(str(key), old, value) if node._type_safe else value
-
-
-def _check_special(fields: dict[Any, Any], key: Any) -> None:
-    if CONST in fields:
-        raise _both_special() if key == QUALNAME else _const_with_others([key])
-    if key == CONST and fields:
-        raise _both_special() if QUALNAME in fields else _const_with_others(fields)
-
-
-def _both_special() -> _errors.ConfigError:
-    return _errors.ConfigError(
-        f"A config node has either {QUALNAME!r} (a call) or {CONST!r} (an object as it "
-        "is), not both."
-    )
-
-
-def _const_with_others(others: Any) -> _errors.ConfigError:
-    return _errors.ConfigError(
-        f"A constant has no other keys beside {CONST!r}: got {list(others)}."
-    )
-
-
-def _missing(node: ConfigDict, key: Any) -> _errors.ConfigKeyError:
-    names = [str(k) for k in node._fields if k not in (QUALNAME, CONST)]
-    near = errors.did_you_mean(str(key), names)
-    what = "The config"
-    if QUALNAME in node._fields:
-        what = f"`{node._fields[QUALNAME]}`"
-    return _errors.ConfigKeyError(
-        f"{what} has no field {key!r}.{near} Its fields: "
-        f"{_errors.list_names(names) or '(none)'}."
-    )
-
-
-def _unset(key: Any, field: _reference.Placeholder) -> _errors.RequiredValueError:
-    expected = _reference.describe_type(field.get_type())
-    return _errors.RequiredValueError(
-        f"The required field {key!r} is not set{expected}. Set it in the config or on "
-        f"the command line: `--cfg.{key}=...`."
-    )
-
-
-def _can_merge(old: Any, new: Any) -> bool:
-    if not isinstance(old, ConfigDict):
-        return False
-    if not isinstance(new, Mapping | config_dict.ConfigDict):
-        return False
-    if CONST in old or CONST in new:
-        return False
-    return QUALNAME not in new or old.get(QUALNAME) == new[QUALNAME]
-
-
-def _equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:
-    """Compares by value: references count as what they refer to."""
-    a, b = _plain(a), _plain(b)
-    if a is b:
-        return True
-    if isinstance(a, config_dict.ConfigDict):
-        if not isinstance(b, config_dict.ConfigDict):
-            return False
-        if (id(a), id(b)) in compared:  # a cycle: equal unless shown otherwise
-            return True
-        compared.add((id(a), id(b)))
-        fields, others = a._fields, b._fields
-        return fields.keys() == others.keys() and all(
-            _equal(value, others[key], compared) for key, value in fields.items()
-        )
-    if isinstance(a, list | tuple) and type(a) is type(b):
-        return len(a) == len(b) and all(
-            _equal(x, y, compared) for x, y in zip(a, b, strict=True)
-        )
-    return bool(a == b)
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, FieldReference):
-        return value
-    if _reference.is_required_unset(value):
-        return ("required", value.get_type())
-    try:
-        return value.get()
-    except _errors.ConfigError:  # no value: equal to itself only
-        return repr(value)
-
-
-def iter_nodes(value: Any) -> Iterator[ConfigDict]:
-    """Yields every `ConfigDict` in a value once, parents first."""
-    seen: set[int] = set()
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, ConfigDict):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            yield value
-            pending.extend(reversed(value._fields.values()))
-        elif isinstance(value, list | tuple):
-            pending.extend(reversed(value))

@@ -78,7 +78,7 @@ def import_file(filename: str) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses in the file look for it
     try:
-        with _explain(absolute, f"executing {filename}"):
+        with explain(absolute, f"executing {filename}"):
             spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
@@ -123,11 +123,7 @@ def _no_such_file(filename: str) -> _errors.ConfigError:
                 f" Python files in {shown!r}: {_errors.list_names(names) or '(none)'}."
             )
         )
-    return MissingFileError(f"There is no config file {filename!r}.{hint}")
-
-
-class MissingFileError(_errors.ConfigError, FileNotFoundError):
-    """There is no such config file."""
+    return _errors.MissingFileError(f"There is no config file {filename!r}.{hint}")
 
 
 def get_config_from_module(
@@ -159,7 +155,7 @@ def get_config_from_module(
     of_args = [o for o in overrides if o.parts[0] == ARGS]
     of_cfg = [o for o in overrides if o.parts[0] != ARGS]
     cfg = _call_get_config(module, cli_str_arg, of_args, tell)
-    _overrides.apply(cfg, of_cfg, tell=tell)
+    _overrides.apply_overrides(cfg, of_cfg, tell=tell)
     return cfg
 
 
@@ -192,7 +188,7 @@ def _call_get_config(
     what = f"get_config({', '.join(map(repr, args))}) of {shown}"
     if cli_str_arg and not args_class:
         _check_takes_argument(get_config, shown, cli_str_arg)
-    with _explain(filename, what):
+    with explain(filename, what):
         cfg = get_config(*args)
     if isinstance(cfg, _config_dict.ConfigDict):
         return cfg
@@ -235,7 +231,7 @@ def _make_args(
     for field in dataclasses.fields(args_class):
         if field.default is not dataclasses.MISSING:
             node[field.name] = field.default
-    _overrides.apply(node, listed, tell=tell)
+    _overrides.apply_overrides(node, listed, tell=tell)
     values = {k: v for k, v in node.items() if k != "__qualname__"}
     for name, value in values.items():
         if isinstance(value, _config_dict.ConfigDict):
@@ -274,7 +270,7 @@ def _starts_argument(piece: str) -> bool:
 
 
 @contextlib.contextmanager
-def _explain(filename: str, what: str) -> Iterator[None]:
+def explain(filename: str, what: str) -> Iterator[None]:
     """Turns an exception of the user's file into one that names the line."""
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from kauldron.konfig import _errors, _origin, _proxy
+from kauldron.konfig import _errors, _nodes, _origin, _proxy
 
 _registered: dict[str, Any] = {}
 
@@ -36,6 +36,14 @@ def register_default_values(cfg_node: Any) -> None:
     _registered[qualname] = copy.deepcopy(cfg_node)
 
 
+def get(qualname: Any) -> dict[str, Any]:
+    """Returns the registered fields of a call, references kept; empty if there are none."""
+    registered = _registered.get(qualname)
+    if registered is None:
+        return {}
+    return {k: v for k, v in registered._fields.items() if k != _proxy.QUALNAME}
+
+
 def fill_in(node: Any, qualname: str) -> None:
     """Adds the registered values that a new node does not have."""
     defaults = _registered.get(qualname)
@@ -49,11 +57,5 @@ def fill_in(node: Any, qualname: str) -> None:
     for key, value in copied._fields.items():
         if key not in fields:
             fields[key] = value
-            for below in _nodes_of(value):
+            for below in _nodes.iter_nodes(value):
                 below.__dict__["_origin"] = here
-
-
-def _nodes_of(value: Any) -> Any:
-    from kauldron.konfig import _config_dict
-
-    return _config_dict.iter_nodes(value)

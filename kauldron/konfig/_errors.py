@@ -42,6 +42,10 @@ class ConfigFileError(ConfigError, AssertionError):
     """A config file that is missing, or that is no config file."""
 
 
+class MissingFileError(ConfigError, FileNotFoundError):
+    """There is no such config file."""
+
+
 class RequiredValueError(ConfigError, config_dict.RequiredValueError):
     """A required value was never set."""
 

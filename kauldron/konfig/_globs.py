@@ -10,6 +10,7 @@ from kauldron.konfig import (
     _check,
     _config_dict,
     _errors,
+    _nodes,
     _overrides,
     _proxy,
     _repr,
@@ -64,7 +65,7 @@ def apply(
 def _hint(cfg: Any, override: _overrides.Override) -> str:
     """Returns which field may have been meant."""
     wanted = override.parts[-1]
-    names = {str(key) for node in _config_dict.iter_nodes(cfg) for key in node}
+    names = {str(key) for node in _nodes.iter_nodes(cfg) for key in node}
     if str(wanted) not in names:
         near = errors.did_you_mean(str(wanted), sorted(names))
         return f" No node of the config sets {str(wanted)!r}.{near}"

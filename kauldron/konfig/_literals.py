@@ -40,6 +40,14 @@ def parse(text: str) -> Any:
     return text
 
 
+def is_plain_text(text: str) -> bool:
+    """Returns whether a text stands for itself."""
+    try:
+        return not looks_broken(text) and parse(text) is text
+    except _errors.ConfigError:
+        return False
+
+
 def looks_broken(text: str) -> bool:
     """Returns whether a text starts like a dict or list but is none."""
     return text.strip()[:1] in ("{", "[") and isinstance(parse(text), str)

@@ -65,7 +65,7 @@ def from_mapping(values: Any) -> list[Override]:
     return [Override(path, value, is_text=False) for path, value in values.items()]
 
 
-def apply(
+def apply_overrides(
     cfg: Any,
     overrides: Iterable[Override],
     *,

@@ -61,7 +61,7 @@ class Proxy(dict):
             "names only. Change the real module elsewhere, without konfig."
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         from kauldron.konfig import _config_dict
 
         node = {str(i): value for i, value in enumerate(args)}

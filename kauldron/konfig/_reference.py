@@ -6,7 +6,7 @@ import copy
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from ml_collections import config_dict
 
@@ -41,6 +41,7 @@ PREFIXES: dict[Callable[..., Any], str] = {
     operator.pos: "+",
     operator.invert: "~",
 }
+_ATOMS = (str, int, float, type(operator.add))
 _KEEP_NONE = (operator.eq, operator.ne)
 
 # Kinds of expressions, and their arguments.
@@ -59,8 +60,13 @@ class Reference(FieldReference):
     reached as items: `cfg.ref["get"]`.
     """
 
+    # What the base class keeps; not used by expressions.
+    _value = None
+    _field_type = object
+    _required = False
+    _ops: ClassVar[list[Any]] = []
+
     def __init__(self, kind: str, args: tuple[Any, ...]):
-        super().__init__(None, field_type=object)
         self.__dict__["_kind"] = kind
         self.__dict__["_args"] = args
 
@@ -79,14 +85,10 @@ class Reference(FieldReference):
             ) from None
 
     def set(self, value: Any, type_safe: bool = True) -> None:
-        del type_safe
-        if value is not None:  # the base constructor sets `None`
-            raise _errors.ConfigTypeError(
-                f"`{self!r}` is an expression and cannot be set. Set the field that it "
-                "refers to, or replace the field that holds it."
-            )
-        self.__dict__["_value"] = None
-        self.__dict__["_ops"] = []
+        raise _errors.ConfigTypeError(
+            f"`{self!r}` is an expression and cannot be set. Set the field that it "
+            "refers to, or replace the field that holds it."
+        )
 
     def empty(self) -> bool:
         return self.get() is None
@@ -109,9 +111,6 @@ class Reference(FieldReference):
         return Reference(ATTR, (self, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("_field_type", "_required", "_ops", "_value"):
-            self.__dict__[name] = value
-            return
         raise _errors.ConfigAttributeError(
             f"`{self!r}.{name}` cannot be set: references are read-only. "
             "Set the field itself, without `.ref`."
@@ -149,7 +148,8 @@ class Reference(FieldReference):
         kind, args = self.__dict__["_kind"], self.__dict__["_args"]
         if kind == ROOT:  # follows the config if it is being copied
             return Reference(ROOT, (memo.get(id(args[0]), args[0]),))
-        return Reference(kind, copy.deepcopy(args, memo))
+        copied = (a if type(a) in _ATOMS else copy.deepcopy(a, memo) for a in args)
+        return Reference(kind, tuple(copied))
 
     def __reduce__(self) -> Any:
         return Reference, (self.__dict__["_kind"], self.__dict__["_args"])

@@ -70,10 +70,11 @@ def find_shared(value: Any) -> dict[int, int]:
 
 def split_call(node: Any) -> tuple[list[Any], dict[Any, Any]]:
     """Returns positional and keyword arguments of a call node, references kept."""
-    num_args = _config_dict.num_positional(node)
-    positional = [node._fields[str(i)] for i in range(num_args)]
-    skipped = {str(i) for i in range(num_args)} | {_proxy.QUALNAME}
-    named = {k: v for k, v in node._fields.items() if k not in skipped}
+    named = dict(node._fields)
+    del named[_proxy.QUALNAME]
+    positional: list[Any] = []
+    while (key := str(len(positional))) in named:
+        positional.append(named.pop(key))
     return positional, named
 
 

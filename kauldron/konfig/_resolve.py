@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kauldron.konfig import (
@@ -11,9 +11,9 @@ from kauldron.konfig import (
     _config_dict,
     _errors,
     _proxy,
-    _qualname,
     _reference,
     _repr,
+    _trust,
 )
 from kauldron.utils import immutabledict
 
@@ -21,7 +21,7 @@ _NO_FREEZE = "_konfig_experimental_nofreeze"
 _MAX_REPR = 300
 
 
-def resolve(cfg: Any, *, freeze: bool = True) -> Any:
+def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> Any:
     """Returns the objects that a config stands for.
 
     The config is checked first (see `konfig.check`), so that most mistakes are
@@ -36,6 +36,8 @@ def resolve(cfg: Any, *, freeze: bool = True) -> Any:
     Args:
       cfg: A config, or nested dicts and lists as read from JSON.
       freeze: Whether lists become tuples, and dicts `ImmutableDict`s.
+      trusted: For a config from elsewhere (see `konfig.load`), packages whose names it
+        may use as well.
 
     Returns:
       The object; for a plain dict, the dict of objects.
@@ -59,6 +61,8 @@ def resolve(cfg: Any, *, freeze: bool = True) -> Any:
     ```
     """
     cfg = _check.as_config(cfg)
+    if trusted:
+        cfg = _trust.extend(cfg, trusted)
     if isinstance(cfg, _config_dict.ConfigDict) and _NO_FREEZE in cfg:
         cfg = cfg.__copy__()
         freeze = not cfg.pop(_NO_FREEZE)
@@ -85,7 +89,7 @@ class _Resolver:
         self.made: dict[int, Any] = {}
         self.kept_alive: list[Any] = []  # so that the ids in `made` stay unique
         self.active: set[int] = set()
-        self.targets: dict[str, Any] = {}
+        self.targets: dict[Any, Any] = {}
 
     def resolve(self, value: Any) -> Any:
         try:
@@ -166,12 +170,13 @@ class _Resolver:
         self.active.add(id(node))
 
     def get_target(self, qualname: str, node: Any) -> Any:
-        if qualname not in self.targets:
+        key = (qualname, node._trust)
+        if key not in self.targets:
             try:
-                self.targets[qualname] = _qualname.import_object(qualname)
+                self.targets[key] = _trust.import_object(qualname, node)
             except Exception as error:
                 raise _Failure(error, node) from error
-        return self.targets[qualname]
+        return self.targets[key]
 
     def call(self, node: Any) -> Any:
         constructor = self.get_target(node._fields[_proxy.QUALNAME], node)

@@ -13,12 +13,14 @@ from kauldron.konfig import (
     _config_dict,
     _errors,
     _literals,
+    _nodes,
     _overrides,
     _proxy,
     _qualname,
     _reference,
     _repr,
     _signature,
+    _trust,
     _values,
 )
 
@@ -250,8 +252,8 @@ def find_key(node: Any, part: Any) -> Any:
     An argument that was given by position is found by its name too.
     """
     if part in node or not isinstance(part, str) or _proxy.QUALNAME not in node:
-        return _config_dict.to_key(node, part)
-    num_args = _config_dict.num_positional(node)
+        return _nodes.to_key(node, part)
+    num_args = _nodes.num_positional(node)
     if num_args and (signature := signature_of(node)) is not None:
         positional = signature.positional[:num_args]
         if part in positional:
@@ -264,15 +266,16 @@ def signature_of(node: Any) -> _signature.Signature | None:
 
     Raises:
       ConfigImportError: If what it calls cannot be imported.
+      UntrustedError: If the config may not name it.
     """
     if _proxy.QUALNAME not in node:
         return None
-    target = _qualname.import_object(str(node[_proxy.QUALNAME]))
+    target = _trust.import_object(node[_proxy.QUALNAME], node)
     if node[_proxy.QUALNAME] == "functools:partial" and "0" in node:
         wrapped = _repr.peek(node._fields["0"])
         if not _values.is_call_or_const(wrapped) or _proxy.CONST not in wrapped:
             return None
-        target = _qualname.import_object(wrapped[_proxy.CONST])
+        target = _trust.import_object(wrapped[_proxy.CONST], wrapped)
         signature = _signature.get(target)
         return None if signature is None else _signature.shifted(signature)
     return _signature.get(target)

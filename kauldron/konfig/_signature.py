@@ -56,6 +56,24 @@ class Signature:
         """Parameter name -> type, for the annotations that can be evaluated."""
         return _type_hints(self.target)
 
+    @functools.cached_property
+    def _accepted(self) -> dict[str, frozenset[type] | None]:
+        """Parameter name -> exact types that fit; `None` if any may."""
+        return {
+            name: frozenset(t for t in _SCALARS if accepts(hint, t(), strict=False))
+            if _is_made_of_types(hint)
+            else None
+            for name, hint in self.types.items()
+        }
+
+    def rules_out(self, name: str, value: Any) -> bool:
+        """Returns whether the annotation of a parameter certainly rules a value out."""
+        accepted = self._accepted.get(name)
+        if accepted is not None and type(value) in accepted:
+            return False
+        hint = self.types.get(name)
+        return hint is not None and not accepts(hint, value, strict=False)
+
     def default_of(self, name: str) -> Any:
         """Returns the default of a parameter; `inspect.Parameter.empty` if none."""
         parameter = self.named.get(name)
@@ -215,6 +233,11 @@ def _is_certain_member(member: Any) -> bool:
     if not isinstance(member, type):
         return False
     return dataclasses.is_dataclass(member) or hasattr(member, "_make")
+
+
+def _is_made_of_types(annotation: Any) -> bool:
+    members = alternatives(annotation)
+    return bool(members) and all(isinstance(m, type) for m in members)
 
 
 def is_scalar_type(annotation: Any) -> bool:
