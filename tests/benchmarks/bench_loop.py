@@ -1,6 +1,6 @@
 """What the loop costs over the same maths written by hand, in one process.
 
-    make bench
+make bench
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ class Constant(kd.data.Pipeline):
 
     @property
     def element_spec(self):
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch()
-        )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch())
 
     def __iter__(self):
         return _Repeat()

@@ -66,7 +66,9 @@ def test_constraint_applies_rules_to_subtrees():
 
     @jax.jit
     def init():
-        state = TrainState(step=jax.numpy.zeros((), int), params={"w": jax.numpy.ones((3, 16))})
+        state = TrainState(
+            step=jax.numpy.zeros((), int), params={"w": jax.numpy.ones((3, 16))}
+        )
         return sharding.with_sharding_constraint(state, strategy.state)
 
     assert init().params["w"].sharding.spec == P(None, "devices")

@@ -42,7 +42,10 @@ def _events(folder):
 def test_values_go_to_json_lines_and_tensorboard(tmp_path):
     writer = _writer(tmp_path)
     writer.write_step_metrics(
-        step=3, aux=_aux(), schedules={"lr": lambda step: step / 10}, log_summaries=False
+        step=3,
+        aux=_aux(),
+        schedules={"lr": lambda step: step / 10},
+        log_summaries=False,
     )
     writer.close()
     expected = {

@@ -75,9 +75,7 @@ def test_impossible_numbers_are_refused(tmp_path, changes, message):
 
 
 def _loss(**keys):
-    return {
-        "recon": kd.losses.L2(**{"preds": "batch.x", "targets": "batch.x", **keys})
-    }
+    return {"recon": kd.losses.L2(**{"preds": "batch.x", "targets": "batch.x", **keys})}
 
 
 @pytest.mark.parametrize(
