@@ -54,10 +54,15 @@ def failure(
 def undetermined(scope: _scope.ShapeScope) -> KTypeCheckError:
     """Returns the error for expressions whose names never got a size."""
     dim, size = scope.candidates[0][_match.PENDING][0]
-    unknown = ", ".join(map(repr, dim.unknown(scope.candidates[0]))) or "it"
+    names = dim.unknown(scope.candidates[0])
+    unknown = ", ".join(map(repr, names)) or "it"
+    arguments = [name for name in names if name in scope.arguments]
+    hint = "Is the name misspelt?"
+    if arguments:
+        hint = f"To use the argument `{arguments[0]}`, write {{{arguments[0]}}}."
     message = (
         f"The dim '{dim}', of size {size}, could not be checked: no array tells what "
-        f"{unknown} is. Is the name misspelt?"
+        f"{unknown} is. {hint}"
     )
     lines = [message]
     if scope.call is not None:

@@ -160,7 +160,8 @@ def _guard_zero(op: Callable[[int, int], int]) -> Callable[[int, int], int]:
 
 
 def _power(a: int, b: int) -> int:
-    if b < 0:
+    # No axis is longer than 2**64; `99**99**99` would not end.
+    if b < 0 or (isinstance(a, int) and b * a.bit_length() > 128):
         raise NoValue
     return a**b
 

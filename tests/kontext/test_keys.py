@@ -67,12 +67,13 @@ def test_keys_are_found_in_every_kind_of_annotation():
 
 
 def test_unresolvable_annotations_of_other_fields_do_no_harm():
-    @dataclasses.dataclass
-    class Forward:
-        x: "kontext.Key"
-        y: "OnlyForTypeCheckers"  # noqa: F821
-        z: "missing_module.Key | None" = None  # noqa: F821
-
+    annotations = {
+        "x": "kontext.Key",
+        "y": "OnlyForTypeCheckers",
+        "z": "missing_module.Key | None",
+    }
+    body = {"__annotations__": annotations, "__module__": __name__, "z": None}
+    Forward = dataclasses.dataclass(type("Forward", (), body))
     assert kontext.get_keypaths(Forward(x="a", y=1)) == {"x": "a", "z": None}
 
 

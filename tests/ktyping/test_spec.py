@@ -71,9 +71,7 @@ def test_expressions_mean_what_they_mean_in_python(expression, a, b):
     bound = {"a": a, "b": b, "width": 2, "größe": 3}
     try:
         value = expression.evaluate(bound)
-    except (_spec.NoValue, OverflowError, MemoryError):
-        return
-    if abs(value) > 10**6:
+    except _spec.NoValue:
         return
     functions = {"min": lambda *x: min(x), "max": lambda *x: max(x)}
     functions |= {
@@ -148,5 +146,10 @@ def test_mistakes_in_annotations_are_told_where_they_are_made():
         ("a*0", 0, {}, None),
     ],
 )
+def test_powers_beyond_any_axis_have_no_value():
+    with pytest.raises(_spec.NoValue):
+        parse("99**99**99").dims[0].evaluate({})
+
+
 def test_one_unknown_is_inferred(text, size, bound, solutions):
     assert _solve.solve(parse(text).dims[0], size, bound) == solutions

@@ -446,6 +446,12 @@ def test_expressions_that_nothing_determines_are_reported():
         f(np.ones(6))
 
     @kt.typechecked
+    def unbraced(x: kt.Float["heads*d"], heads: int) -> None: ...
+
+    with pytest.raises(kt.KTypeCheckError, match=r"argument `heads`, write \{heads\}"):
+        unbraced(np.ones(6), 2)
+
+    @kt.typechecked
     def later(x: kt.Float["a*b"]) -> kt.Float["a b"]:
         return x.reshape(2, 3)
 
