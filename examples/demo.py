@@ -44,8 +44,9 @@ def held_out_accuracy(workdir: pathlib.Path) -> float:
 
 def logistic_regression() -> float:
     """Returns the accuracy of scikit-learn's logistic regression on the same split."""
-    from examples import digits_data
     from sklearn import linear_model
+
+    from examples import digits_data
 
     def flatten(split: str):
         digits = digits_data.Digits(split=split)

@@ -9,6 +9,8 @@ import os
 import pathlib
 import sys
 
+import hypothesis
+
 _FLAG = "--xla_force_host_platform_device_count"
 if _FLAG not in os.environ.get("XLA_FLAGS", ""):
     num_devices = os.environ.get("KAULDRON_TEST_DEVICES", "8")
@@ -18,3 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
+
+# The first example of a property compiles: a deadline would measure that.
+hypothesis.settings.register_profile("kauldron", deadline=None)
+hypothesis.settings.load_profile("kauldron")

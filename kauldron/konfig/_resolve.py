@@ -214,12 +214,34 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     where = f" ({origin})" if origin else ""
     lines.append(f"  In `{_check.field_name(tuple(reversed(failure.parts)))}`{where}")
     if isinstance(node, _config_dict.ConfigDict):
-        text = _repr.to_text(node)
-        if len(text) > _MAX_REPR:
-            text = f"{text[:_MAX_REPR]}…"
-        lines.append("    " + text.replace("\n", "\n    "))
+        lines.append(f"    {_one_line(node)}")
     if isinstance(cause, _errors.ConfigError):
         lines.append(str(cause))
     else:
         lines.append(f"{type(cause).__name__}: {cause}")
+    lines += _origins_of_values(node)
     return _errors.like(type(cause))("\n".join(lines))
+
+
+def _one_line(node: Any) -> str:
+    """Returns the call on one line; arguments that need several are left out."""
+    first, *rest = _repr.to_text(node).splitlines()
+    if rest:
+        arguments = [
+            line.strip()
+            for line in rest
+            if line.startswith("    ") and line[4:5].isidentifier() and line[-1] == ","
+        ]
+        first += " ".join([*arguments, "…"]) + rest[-1].strip()
+    return first if len(first) <= _MAX_REPR else f"{first[:_MAX_REPR]}…"
+
+
+def _origins_of_values(node: Any) -> list[str]:
+    """Returns a line per argument that is a reference: there the value was set."""
+    if not isinstance(node, _config_dict.ConfigDict):
+        return []
+    return [
+        f"`{name}` is `{value!r}`."
+        for name, value in node._fields.items()
+        if isinstance(value, _reference.Reference)
+    ]

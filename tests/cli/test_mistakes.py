@@ -52,7 +52,7 @@ _MISTAKES = {
     "batch size zero": (["--cfg.train_ds.batch_size=0"], ["batch_size", "0"]),
     "negative number of steps": (
         ["--cfg.num_train_steps=-5"],
-        ["num_train_steps", "-5", "at least 0"],
+        ["positive decay_steps", "-5", "`decay_steps` is `cfg.ref.num_train_steps`"],
     ),
     "misspelt key in a transform": (
         ["--cfg.train_ds.transforms[1].key=imag"],
@@ -74,6 +74,16 @@ def test_mistake_is_explained_in_a_few_lines(run, tmp_path, name):
     assert len(err.splitlines()) <= 12, err
     # Nothing was started.
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_negative_number_of_steps_without_a_schedule(run, tmp_path):
+    code, err = run(
+        "--cfg=examples/digits_autoencoder.py",
+        f"--cfg.workdir={tmp_path}",
+        "--cfg.num_train_steps=-5",
+    )
+    assert code == 2
+    assert "`num_train_steps` must be at least 0: got -5" in err
 
 
 def test_missing_config_flag(run):

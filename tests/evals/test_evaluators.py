@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from tests.train import small_run
 
 from kauldron import kd
+from tests.train import small_run
 
 
 def _evaluate(tmp_path, batch_size, **changes):

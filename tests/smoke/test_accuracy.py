@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from examples import demo, digits_classifier, digits_data
 
+from examples import demo, digits_classifier, digits_data
 from kauldron import kd, konfig
 
 pytestmark = pytest.mark.slow

@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from tests.train import small_run
 
 from kauldron import kd, metrics, random
 from kauldron.train import auxiliaries
+from tests.train import small_run
 
 
 def test_stream_folds_name_then_step_then_phase():

@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from tests.train import small_run
 
 from kauldron import kd
 from kauldron.train import setup_utils
+from tests.train import small_run
 
 
 def _records(workdir, collection, file="metrics.jsonl"):

@@ -6,9 +6,9 @@ import dataclasses
 
 import jax
 import pytest
-from tests.train import small_run
 
 from kauldron import kd
+from tests.train import small_run
 
 
 def test_parts_take_what_they_need_from_the_trainer(tmp_path):
