@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         # Namespaces.
         "iters": "kauldron.data.iters",
         "py": "kauldron.data.py",
+        "tf": "kauldron.data.tf",
         "utils": "kauldron.data.utils",
         # Transforms.
         "AddConstants": f"{_TRANSFORMS}.elements:AddConstants",

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 from kauldron.data import _errors, _order, _running, _workers, iters
 from kauldron.data._batching import Batching, DropRemainder
 from kauldron.data._stages import Block
@@ -23,12 +25,14 @@ class Plan:
       make_batching: From the seed to the batches.
       seed: The seed of the pipeline.
       has_arbitrary_seed: Whether the seed may be replaced by that of a saved state.
+      max_bad_records: How many records may be skipped.
       workers: Who builds the batches.
     """
 
     make_batching: Callable[[int], Batching]
     seed: int
     has_arbitrary_seed: bool
+    max_bad_records: int
     workers: _workers.WorkerOptions
 
 
@@ -100,7 +104,11 @@ class IndexIterator(iters.Iterator):
             step=batching.step,
             count=batching.num_batches_from(self._position),
         )
-        return _running.start(batching.batch_at, schedule, workers=self._plan.workers)
+        return self._run(batching.batch_at, schedule)
+
+    def _run(self, task: Any, schedule: _running.Schedule) -> _running.Runner:
+        num_bytes = self._batching.node.num_bytes
+        return _running.start(task, schedule, self._plan.workers, num_bytes=num_bytes)
 
 
 class FilteringIterator(IndexIterator):
@@ -115,6 +123,12 @@ class FilteringIterator(IndexIterator):
         super().__init__(source, plan, batching)
         self._pending: list[Block] = []
         self._num_pending = 0
+        self._num_bad_records = 0
+
+    @property
+    def num_bad_records(self) -> int:
+        """How many records this iterator has skipped because they cannot be read."""
+        return self._num_bad_records
 
     def __next__(self) -> Any:
         batching = self._batching
@@ -158,6 +172,7 @@ class FilteringIterator(IndexIterator):
                 block = self._runner.next()  # type: ignore[union-attr]
             except StopIteration:
                 return False
+            self._count(block.bad_records)
             if len(block):
                 self._pending.append(block)
                 self._num_pending += len(block)
@@ -171,12 +186,24 @@ class FilteringIterator(IndexIterator):
                 )
         return True
 
+    def _count(self, bad_records: tuple[str, ...]) -> None:
+        limit = self._plan.max_bad_records
+        for what in bad_records:
+            self._num_bad_records += 1
+            if self._num_bad_records > limit:
+                raise _errors.BadRecordError(
+                    f"{self._num_bad_records} records of `{type(self.source).__name__}` "
+                    f"cannot be read, more than `max_bad_records={limit}`. The last is "
+                    f"{what}"
+                )
+            logging.warning("Skipped a record that cannot be read: %s", what)
+
     def _start(self, batching: Batching) -> _running.Runner:
         size, end = _candidates(batching), batching.num_positions
         count = None if end is None else -(-max(end - self._position, 0) // size)
         schedule = _running.Schedule(first=self._position, step=size, count=count)
         task = _FetchCandidates(batching, size)
-        return _running.start(task, schedule, workers=self._plan.workers)
+        return self._run(task, schedule)
 
 
 @dataclasses.dataclass

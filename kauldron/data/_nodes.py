@@ -28,6 +28,11 @@ class Node(abc.ABC):
     length: int
     drops_rows: bool = False
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that a copy of the data would take, roughly."""
+        return 0
+
     @abc.abstractmethod
     def fetch(self, positions: np.ndarray) -> Block:
         """Returns the rows at positions, `i64[n]`, ascending; some may be missing."""
@@ -37,17 +42,28 @@ class Source(Node):
     """Records of a random access source, shuffled anew in every epoch."""
 
     def __init__(
-        self, reader: Reader, *, seed: int, shuffle: bool, indices: range | None = None
+        self,
+        reader: Reader,
+        *,
+        seed: int,
+        shuffle: bool,
+        indices: range | None = None,
+        skips_bad_records: bool = False,
     ) -> None:
         self._reader = reader
         self._seed = seed
         self._indices = range(len(reader)) if indices is None else indices
         self.length = len(self._indices)
+        self.drops_rows = skips_bad_records
         self._shuffle = (
             _order.Shuffle(self.length, _draws.seed_from(seed, "shuffle"))
             if shuffle and self.length
             else None
         )
+
+    @property
+    def num_bytes(self) -> int:
+        return self._reader.num_bytes
 
     def fetch(self, positions: np.ndarray) -> Block:
         epochs, offsets = split_epochs(positions, self.length)
@@ -55,7 +71,26 @@ class Source(Node):
             offsets = self._shuffle(epochs, offsets)
         indices = offsets * self._indices.step + self._indices.start
         ids = _draws.example_ids(self._seed, epochs, indices)
+        if self.drops_rows:
+            return self._fetch_good(positions, ids, indices)
         return Block(self._reader.read(indices), positions, ids, indices)
+
+    def _fetch_good(
+        self, positions: np.ndarray, ids: np.ndarray, indices: np.ndarray
+    ) -> Block:
+        try:
+            return Block(self._reader.read(indices), positions, ids, indices)
+        except Exception:
+            pass  # one by one: it is said below which record it was
+        parts, good, bad = [], [], []
+        for row in range(len(indices)):
+            try:
+                parts.append(self._reader.read(indices[row : row + 1]))
+                good.append(row)
+            except Exception as error:
+                bad.append(f"example {indices[row]}: {type(error).__name__}: {error}")
+        columns = _columns.concatenate(parts) if parts else []
+        return Block(columns, positions[good], ids[good], indices[good], tuple(bad))
 
 
 class Transformed(Node):
@@ -66,6 +101,10 @@ class Transformed(Node):
         self._stages = stages
         self.length = parent.length
         self.drops_rows = parent.drops_rows or any(s.drops_rows for s in stages)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._parent.num_bytes
 
     def fetch(self, positions: np.ndarray) -> Block:
         return run_stages(self._parent.fetch(positions), self._stages)
@@ -94,6 +133,10 @@ class Mix(Node):
         )
         self.drops_rows = any(member.drops_rows for member in members)
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(member.num_bytes for member in self._members)
+
     def fetch(self, positions: np.ndarray) -> Block:
         epochs, offsets = split_epochs(positions, self.length)
         if self._shuffle is not None:
@@ -120,6 +163,10 @@ class Select(Node):
             else None
         )
         self.drops_rows = any(member.drops_rows for member in members)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(member.num_bytes for member in self._members)
 
     def fetch(self, positions: np.ndarray) -> Block:
         epochs, offsets = split_epochs(positions, self.length)
@@ -156,6 +203,11 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that a copy of the data would take, roughly."""
+        return 0
 
     @abc.abstractmethod
     def read(self, indices: np.ndarray) -> _columns.Column:
@@ -195,13 +247,14 @@ def gather_members(
       positions: Positions of the rows for the caller, `i64[n]`.
       ids: Ids of the rows for the caller, `u64[n]`.
     """
-    parts, places = [], []
+    parts, places, bad = [], [], ()
     for index, member in enumerate(members):
         of_member = np.flatnonzero(choice == index)
         if not len(of_member):
             continue
         wanted, row_of = np.unique(inner[of_member], return_inverse=True)
         block = member.fetch(wanted)
+        bad += block.bad_records
         if not len(block):
             continue
         # A member that filters returns fewer rows than wanted.
@@ -211,7 +264,7 @@ def gather_members(
         places.append(of_member[is_there])
     if not parts:
         none = np.zeros(0, np.int64)
-        return Block([], none, ids[:0], none)
+        return Block([], none, ids[:0], none, bad)
     try:
         block = Block.concatenate(parts)
     except _errors.DataError as error:
@@ -221,4 +274,4 @@ def gather_members(
     order = np.argsort(place, kind="stable")
     block = block.select(order)
     kept = place[order]
-    return Block(block.columns, positions[kept], ids[kept], block.examples)
+    return Block(block.columns, positions[kept], ids[kept], block.examples, bad)

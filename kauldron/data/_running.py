@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 from kauldron.data import _workers
 
 Task = Callable[[int], Any]
@@ -24,6 +26,12 @@ Task = Callable[[int], Any]
 _MIN_SECS_FOR_THREAD = 0.5e-3
 _NUM_BUILT_BEFORE_DECIDING = 4
 _NUM_AHEAD = 2
+
+# Processes are asked for if the consumer waits for the thread more than this.
+_MIN_SHARE_OF_WAITING = 0.25
+_NUM_BEFORE_PROCESSES = 20
+_START_SECS = 3.0
+_MAX_COPIED_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,12 @@ class Schedule:
     first: int
     step: int
     count: int | None
+
+    def after(self, number: int) -> Schedule:
+        """Returns what is left after some tasks."""
+        count = None if self.count is None else max(self.count - number, 0)
+        first = self.first + number * self.step
+        return Schedule(first=first, step=self.step, count=count)
 
 
 class Runner(abc.ABC):
@@ -56,51 +70,131 @@ class Runner(abc.ABC):
         """Ends threads and processes."""
 
 
-def start(task: Task, schedule: Schedule, *, workers: _workers.WorkerOptions) -> Runner:
-    """Returns a runner; `num_workers=0` uses no processes."""
+def start(
+    task: Task, schedule: Schedule, workers: _workers.WorkerOptions, *, num_bytes: int
+) -> Runner:
+    """Returns a runner.
+
+    Args:
+      task: Pickled if it goes to workers.
+      schedule: What to run.
+      workers: `num_workers=0` uses no processes, `None` chooses.
+      num_bytes: Memory that each worker needs for its copy of the data.
+    """
     if workers.num_workers:
         return _Processes(task, schedule, workers)
-    return _OnDemand(task, schedule)
+    may_use_processes = workers.num_workers is None and num_bytes <= _MAX_COPIED_BYTES
+    return _Adaptive(task, schedule, workers if may_use_processes else None)
 
 
-class _OnDemand(Runner):
-    """Builds in the caller's thread, and turns to a thread if that takes long."""
+class _Adaptive(Runner):
+    """Builds in the caller's thread, then ahead in a thread, then in processes.
 
-    def __init__(self, task: Task, schedule: Schedule) -> None:
+    Each step is taken if batches take long, the last one if the consumer still waits.
+    """
+
+    def __init__(
+        self, task: Task, schedule: Schedule, workers: _workers.WorkerOptions | None
+    ) -> None:
         self._task = task
-        self._schedule = schedule
-        self._num_done = 0
+        self._workers = workers
+        self._todo = schedule
         self._secs: list[float] = []
-        self._ahead: _Thread | None = None
+        self._thread: _Thread | None = None
+        self._processes: Runner | None = None
+        self._waits = _Waits()
 
     def next(self) -> Any:
-        if self._ahead is not None:
-            return self._ahead.next()
-        schedule = self._schedule
-        if schedule.count is not None and self._num_done >= schedule.count:
+        if self._thread is not None:
+            return self._next_ahead()
+        if self._todo.count == 0:
             raise StopIteration
         begin = time.perf_counter()
-        result = self._task(schedule.first + self._num_done * schedule.step)
-        self._num_done += 1
+        result = self._task(self._todo.first)
+        self._todo = self._todo.after(1)
         if len(self._secs) < _NUM_BUILT_BEFORE_DECIDING:
             self._secs.append(time.perf_counter() - begin)
             if len(self._secs) == _NUM_BUILT_BEFORE_DECIDING:
-                self._decide()
+                self._decide_on_thread()
         return result
 
     def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
+        for runner in (self._thread, self._processes):
+            if runner is not None:
+                runner.close()
 
-    def _decide(self) -> None:
-        if min(self._secs) < _MIN_SECS_FOR_THREAD:
+    def _decide_on_thread(self) -> None:
+        if min(self._secs) >= _MIN_SECS_FOR_THREAD:
+            self._thread = _Thread(self._task, self._todo)
+
+    def _next_ahead(self) -> Any:
+        if self._processes is None and self._workers is not None:
+            self._waits.begin()
+        try:
+            result = self._thread.next()  # type: ignore[union-attr]
+        except StopIteration:
+            if self._processes is None:
+                raise
+            return self._processes.next()
+        if self._processes is None and self._workers is not None:
+            self._waits.end()
+            if self._waits.num_batches == _NUM_BEFORE_PROCESSES:
+                self._decide_on_processes(self._workers)
+        return result
+
+    def _decide_on_processes(self, workers: _workers.WorkerOptions) -> None:
+        self._workers = None  # decided once
+        if self._waits.share < _MIN_SHARE_OF_WAITING:
             return
-        rest = self._schedule
-        count = None if rest.count is None else rest.count - self._num_done
-        first = rest.first + self._num_done * rest.step
-        self._ahead = _Thread(
-            self._task, Schedule(first=first, step=rest.step, count=count)
-        )
+        secs = min(self._secs)
+        number = _workers.choose_num_workers(secs, self._waits.secs_between)
+        if not number:
+            return
+        # The thread goes on until the workers are up.
+        num_meanwhile = _NUM_BEFORE_PROCESSES + round(_START_SECS / secs)
+        border = self._thread.stop_after(num_meanwhile)  # type: ignore[union-attr]
+        if border is None or border.count == 0:
+            return
+        options = dataclasses.replace(workers, num_workers=number)
+        try:
+            self._processes = _Processes(self._task, border, options)
+        except Exception as error:  # most often something cannot be pickled
+            logging.info(
+                "Batches are built in a thread: no worker processes: %s", error
+            )
+            self._processes = _Thread(self._task, border)
+
+
+class _Waits:
+    """How long a consumer waits, and what it does between."""
+
+    def __init__(self) -> None:
+        self.num_batches = 0
+        self._waiting = 0.0
+        self._begin = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+
+    def begin(self) -> None:
+        self._begin = time.perf_counter()
+        if self._first is None:
+            self._first = self._begin
+
+    def end(self) -> None:
+        self._last = time.perf_counter()
+        self._waiting += self._last - self._begin
+        self.num_batches += 1
+
+    @property
+    def share(self) -> float:
+        """Share of the time spent waiting."""
+        return self._waiting / max(self._last - (self._first or 0.0), 1e-9)
+
+    @property
+    def secs_between(self) -> float:
+        """Mean time between the end of one wait and the next."""
+        elapsed = self._last - (self._first or 0.0)
+        return (elapsed - self._waiting) / max(self.num_batches, 1)
 
 
 class _Thread(Runner):
@@ -108,13 +202,10 @@ class _Thread(Runner):
 
     def __init__(self, task: Task, schedule: Schedule) -> None:
         self._results: queue.Queue = queue.Queue(maxsize=_NUM_AHEAD)
-        self._stop = threading.Event()
+        self._builder = _Builder(task, schedule, self._results)
         # The thread must not refer to this object, or it would never be collected.
         self._thread = threading.Thread(
-            target=_build_ahead,
-            args=(task, schedule, self._results, self._stop),
-            name="kauldron-data",
-            daemon=True,
+            target=self._builder.run, name="kauldron-data", daemon=True
         )
         self._thread.start()
         self._error: BaseException | None = None
@@ -128,9 +219,13 @@ class _Thread(Runner):
             raise error
         return result
 
+    def stop_after(self, number: int) -> Schedule | None:
+        """Makes this thread end after some more batches; returns what it leaves."""
+        return self._builder.stop_after(number)
+
     def close(self) -> None:
         self._error = self._error or StopIteration()
-        self._stop.set()
+        self._builder.stopping.set()
         while not self._results.empty():  # wakes a thread that waits to hand over
             self._results.get_nowait()
 
@@ -138,21 +233,36 @@ class _Thread(Runner):
         self.close()
 
 
-def _build_ahead(
-    task: Task, schedule: Schedule, results: queue.Queue, stop: threading.Event
-) -> None:
-    num_done = 0
-    while not stop.is_set():
-        if schedule.count is not None and num_done >= schedule.count:
-            results.put((None, StopIteration()))
-            return
-        try:
-            result = task(schedule.first + num_done * schedule.step)
-        except BaseException as error:
-            results.put((None, error))
-            return
-        results.put((result, None))
-        num_done += 1
+class _Builder:
+    def __init__(self, task: Task, schedule: Schedule, results: queue.Queue) -> None:
+        self.stopping = threading.Event()
+        self._task = task
+        self._todo = schedule
+        self._results = results
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            with self._lock:
+                todo = self._todo
+                self._todo = todo.after(1)
+            if todo.count == 0:
+                self._results.put((None, StopIteration()))
+                return
+            try:
+                result = self._task(todo.first)
+            except BaseException as error:
+                self._results.put((None, error))
+                return
+            self._results.put((result, None))
+
+    def stop_after(self, number: int) -> Schedule | None:
+        with self._lock:
+            todo = self._todo
+            if todo.count is not None and todo.count <= number:
+                return None
+            self._todo = dataclasses.replace(todo, count=number)
+        return todo.after(number)
 
 
 class _Processes(Runner):

@@ -22,12 +22,14 @@ class Block:
       positions: Their places in the endless order of the pipeline, `i64[n]`.
       ids: Their hashes for random numbers, `u64[n]`, see `_draws.example_ids`.
       examples: Their indices in the source, `i64[n]`, for messages.
+      bad_records: What was wrong with records that were skipped.
     """
 
     columns: _columns.Column
     positions: np.ndarray
     ids: np.ndarray
     examples: np.ndarray
+    bad_records: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -39,6 +41,7 @@ class Block:
             self.positions[indices],
             self.ids[indices],
             self.examples[indices],
+            self.bad_records,
         )
 
     @classmethod
@@ -51,6 +54,7 @@ class Block:
             np.concatenate([block.positions for block in blocks]),
             np.concatenate([block.ids for block in blocks]),
             np.concatenate([block.examples for block in blocks]),
+            tuple(text for block in blocks for text in block.bad_records),
         )
 
 
@@ -167,7 +171,7 @@ class _MapColumns:
             )
             error.add_note(f"{self.where}.")
             raise
-        return Block(columns, block.positions, block.ids, block.examples)
+        return dataclasses.replace(block, columns=columns)
 
 
 @dataclasses.dataclass

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +13,12 @@ from typing import Any
 from kauldron.data import _errors
 
 _ENDLESS = sys.maxsize // 2
+
+# Unasked, processes are started only where they pay: with cores to spare, and batches
+# that cost far more than their way between processes.
+_MIN_CORES = 4
+_MIN_SECS_FOR_PROCESSES = 5e-3
+_MAX_WORKERS = 16
 
 
 class WorkerError(_errors.DataError):
@@ -21,18 +30,56 @@ class WorkerOptions:
     """How batches are built in other processes.
 
     Attributes:
-      num_workers: Number of processes; 0 builds in this one.
+      num_workers: Number of processes; 0 builds in this one, `None` chooses.
       buffer_size: Batches each worker has ready.
       num_threads: Threads in each worker.
       enable_profiling: Whether grain profiles the workers.
       init_fn: Called in each worker with (worker index, number of workers).
     """
 
-    num_workers: int = 0
+    num_workers: int | None = 0
     buffer_size: int = 1
     num_threads: int = 1
     enable_profiling: bool = False
     init_fn: Callable[[int, int], None] | None = None
+
+
+def choose_num_workers(secs_per_batch: float, secs_between: float) -> int:
+    """Returns how many processes keep up with the consumer; 0 if they should not be used.
+
+    Args:
+      secs_per_batch: What building a batch takes in one thread.
+      secs_between: How much time passes between the consumer's demands.
+    """
+    num_cores = _num_cores()
+    if num_cores < _MIN_CORES or secs_per_batch < _MIN_SECS_FOR_PROCESSES:
+        return 0
+    if not _may_spawn():
+        return 0
+    needed = math.ceil(secs_per_batch / max(secs_between, 1e-4)) + 1
+    return max(min(needed, num_cores - 2, _MAX_WORKERS), 0)
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _may_spawn() -> bool:
+    """Whether a worker can import the main module without running the program."""
+    if "ipykernel" in sys.modules or "PYTEST_CURRENT_TEST" in os.environ:
+        return False
+    if multiprocessing.current_process().daemon:
+        return False
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path is None:
+        return False
+    try:
+        with open(path, encoding="utf-8") as file:
+            return "__main__" in file.read()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def start(
@@ -70,6 +117,7 @@ def start(
             processes, worker_init_fn=options.init_fn
         )
     )
+    iterator.start_prefetch()
     return _Results(iterator)
 
 

@@ -185,7 +185,8 @@ class DevicePutDataset(_Derived):
     def element_spec(self) -> Any:
         from kauldron.data import utils
 
-        return utils.get_global_elem_spec(self.source.element_spec, self.sharding)
+        spec = utils.batch_specs(self.source.element_spec)
+        return utils.get_global_elem_spec(_specs.spec_of(spec), self.sharding)
 
     def __iter__(self) -> iters.Iterator:
         from kauldron import sharding as sharding_lib

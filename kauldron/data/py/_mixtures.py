@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from kauldron.data import _draws, _errors, _nodes, _stages
+from kauldron.data import _draws, _errors, _nodes, _stages, iters
 from kauldron.data.py import _slices, base
 
 
@@ -36,6 +36,30 @@ class _OfDatasets(base.PyGrainPipeline):
                 )
             members.append(dataset._node(_draws.seed_from(seed, f"member{position}")))
         return members
+
+    def __iter__(self) -> iters.Iterator:
+        self._check_keys()
+        return super().__iter__()
+
+    def _check_keys(self) -> None:
+        """Raises if the first elements of the members have different keys."""
+        keys = {}
+        members = self._members(self.datasets, self._int_seed)  # type: ignore[attr-defined]
+        for position, member in enumerate(members):
+            columns = base.first_row(member, f"dataset {position}").columns
+            keys[position] = sorted(columns) if isinstance(columns, dict) else None
+        for position, of_member in keys.items():
+            if of_member != keys[0]:
+                raise _errors.DataError(
+                    f"The members of `{type(self).__name__}` must give elements with the "
+                    f"same keys: dataset 0 has {keys[0]}, dataset {position} "
+                    f"{of_member}. Rename or drop keys with `kd.data.Elements`."
+                )
+
+    @property
+    def _max_bad_records(self) -> int:
+        of_members = (ds._max_bad_records for ds in self.datasets)  # type: ignore[attr-defined]
+        return self.max_bad_records + sum(of_members)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +93,7 @@ class Mix(_OfDatasets):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.weights is None:
-            return
-        if len(self.weights) != len(self.datasets):
-            raise _errors.DataError(
-                f"Mix: `weights` has {len(self.weights)} numbers for "
-                f"{len(self.datasets)} datasets."
-            )
-        if not all(math.isfinite(w) and w > 0 for w in self.weights):
-            raise _errors.DataError(
-                f"Mix: `weights` must be positive: got {list(self.weights)}. Leave out "
-                "datasets that are not to be used."
-            )
+        check_weights("Mix", self.weights, self.datasets)
 
     def _source_node(self, seed: int) -> _nodes.Node:
         weights = self.weights or [1.0] * len(self.datasets)
@@ -116,3 +129,20 @@ class SelectFromDatasets(_OfDatasets):
             shuffle=self.shuffle,
         )
         return _slices.apply(node, self.transforms)
+
+
+def check_weights(
+    owner: str, weights: Sequence[float] | None, datasets: Sequence[Any]
+) -> None:
+    """Raises `DataError` unless there is a positive number for each dataset."""
+    if weights is None:
+        return
+    if len(weights) != len(datasets):
+        raise _errors.DataError(
+            f"{owner}: `weights` has {len(weights)} numbers for {len(datasets)} datasets."
+        )
+    if not all(math.isfinite(w) and w > 0 for w in weights):
+        raise _errors.DataError(
+            f"{owner}: `weights` must be positive: got {list(weights)}. Leave out "
+            "datasets that are not to be used."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,10 +88,14 @@ class _Sliced(_nodes.Node):
         self.length = len(left)
         self.drops_rows = parent.drops_rows
 
+    @property
+    def num_bytes(self) -> int:
+        return self._parent.num_bytes
+
     def fetch(self, positions: np.ndarray) -> _stages.Block:
         epochs, offsets = _nodes.split_epochs(positions, self.length)
         inner = offsets * self._left.step + self._left.start
         inner = inner + epochs * self._parent.length
         block = self._parent.fetch(inner)
-        block.positions = positions[np.searchsorted(inner, block.positions)]
-        return block
+        kept = np.searchsorted(inner, block.positions)
+        return dataclasses.replace(block, positions=positions[kept])

@@ -57,6 +57,8 @@ class PyGrainPipeline(pipelines.Pipeline):
       shard_by_process: Whether processes share the examples; otherwise each goes through
         all of them.
       worker_init_fn: Called in each worker with (worker index, number of workers).
+      max_bad_records: How many records that cannot be read are skipped, with a warning;
+        one more is an error.
 
     Raises:
       DataError: If a value cannot work.
@@ -71,12 +73,17 @@ class PyGrainPipeline(pipelines.Pipeline):
     per_worker_buffer_size: int = 1
     shard_by_process: bool = True
     worker_init_fn: Callable[[int, int], None] | None = None
+    max_bad_records: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_drop_remainder is not None:
             DropRemainder.from_field(self.batch_drop_remainder)
-        for name, at_least in (("num_epochs", 1), ("num_workers", 0)):
+        for name, at_least in (
+            ("num_epochs", 1),
+            ("num_workers", 0),
+            ("max_bad_records", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < at_least:
                 raise _errors.DataError(
@@ -126,6 +133,7 @@ class PyGrainPipeline(pipelines.Pipeline):
             make_batching=self._batching,
             seed=self._int_seed,
             has_arbitrary_seed=self._has_arbitrary_seed,
+            max_bad_records=self._max_bad_records,
             workers=self._worker_options(),
         )
         return _index_iterators.make_iterator(self, plan)
@@ -166,7 +174,7 @@ class PyGrainPipeline(pipelines.Pipeline):
     def element_spec(self) -> Any:
         """Shapes and dtypes of what this process loads; reads one element."""
         batching = self._batching(self._int_seed)
-        block = _first_row(batching.node, type(self).__name__)
+        block = first_row(batching.node, type(self).__name__)
         for stage in batching.late_stages:
             block = stage(block)
         single = dataclasses.replace(
@@ -255,10 +263,14 @@ class PyGrainPipeline(pipelines.Pipeline):
             "or `batch_drop_remainder=False` for a smaller batch."
         )
 
+    @property
+    def _max_bad_records(self) -> int:
+        return self.max_bad_records
+
     def _worker_options(self) -> _workers.WorkerOptions:
         threads = getattr(self.read_options, "num_threads", 1)
         return _workers.WorkerOptions(
-            num_workers=self.num_workers or 0,
+            num_workers=self.num_workers,
             buffer_size=self.per_worker_buffer_size,
             num_threads=max(threads, 1),
             enable_profiling=self.enable_profiling,
@@ -301,6 +313,7 @@ class DataSourceBase(PyGrainPipeline):
             seed=seed,
             shuffle=self.shuffle,
             indices=_slices.indices(len(self._reader), self.transforms),
+            skips_bad_records=self.max_bad_records > 0,
         )
 
 
@@ -316,7 +329,12 @@ class _NodeSource:
         return _columns.row(block.columns, 0) if len(block) else None
 
 
-def _first_row(node: _nodes.Node, name: str) -> _stages.Block:
+def first_row(node: _nodes.Node, name: str) -> _stages.Block:
+    """Returns the first element that is not dropped; reads no more.
+
+    Raises:
+      DataError: If there is none.
+    """
     for position in range(node.length):
         block = node.fetch(_order.positions_from(position, 1))
         if len(block):

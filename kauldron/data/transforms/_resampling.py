@@ -77,9 +77,9 @@ def resize(
         rows = _nearest(images.shape[-3], size[0])
         columns = _nearest(images.shape[-2], size[1])
         return images.take(rows, axis=-3).take(columns, axis=-2)
-    if images.dtype == np.uint8 and antialias and method == "bilinear":
-        if images.shape[-1] in (1, 3, 4):
-            return _with_pillow(images, size)
+    is_picture = images.dtype == np.uint8 and images.shape[-1] in (1, 3, 4)
+    if is_picture and antialias and method == "bilinear":
+        return _with_pillow(images, size)
     values = images.astype(np.float64 if images.dtype == np.float64 else np.float32)
     for axis, length in zip((-3, -2), size, strict=True):
         indices, weights = _taps(values.shape[axis], length, method, antialias)
