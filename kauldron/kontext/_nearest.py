@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,8 +96,16 @@ def _similarity(words: Sequence[str], candidate: Sequence[str], resolved: int) -
             ".".join(words[resolved:]), ".".join(candidate[resolved:])
         )
         score = max(score, rest)
+    score = max(score, 0.8 * _token_overlap(words, candidate))
     # The same name elsewhere (`batch.label` for `preds.label`) beats another name here.
     return score + 0.15 * (words[-1:] == candidate[-1:])
+
+
+def _token_overlap(words: Sequence[str], candidate: Sequence[str]) -> float:
+    """The share of equal words: finds `loss_total` for `total_loss` and `loss`."""
+    a = set(re.split(r"[_\W]+", ".".join(words).casefold()))
+    b = set(re.split(r"[_\W]+", ".".join(candidate).casefold()))
+    return 2 * len(a & b) / (len(a) + len(b))
 
 
 def _text_similarity(a: str, b: str) -> float:
