@@ -18,7 +18,8 @@ class KeyProblem:
       field: The field as the user wrote it: `cfg.train_losses['recon'].preds`.
       path: The bad key.
       kind: `missing` (no such value), `required` (never set), `none` (the value is
-        `None` here), `syntax` (not a path), `wildcard` (`*` where one value is needed).
+        `None` here), `syntax` (not a path), `wildcard` (`*` where one value is needed),
+        `failure` (the keys exist, but what they name does not fit; `path` is empty).
       resolved: How far the path could be followed; `""` if not at all.
       missing: The part after `resolved` that does not exist.
       found: What is at `resolved`, in words.
@@ -36,8 +37,10 @@ class KeyProblem:
     detail: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.field} = " if self.field else ""
-        lines = [f"{where}{self.path!r}: {self.detail}"]
+        where = [self.field] if self.field else []
+        if self.path or not where:
+            where.append(repr(self.path))
+        lines = [f"{' = '.join(where)}: {self.detail}"]
         if self.nearest:
             best, *others = self.nearest
             lines.append(f"  Did you mean {best}?")

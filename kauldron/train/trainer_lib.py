@@ -14,6 +14,7 @@ from kauldron import checkpoints, data, errors, evals, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
+    _key_report,
     auxiliaries,
     context,
     metric_writer,
@@ -219,24 +220,17 @@ class Trainer:
         """Finds keys and shapes that don't fit, without compiling anything.
 
         Raises:
-          UserError: Naming the first one found.
+          CheckError: A `KeyError` and `ValueError` that tells all of them: the field as
+            written in the config, the bad key, and the nearest ones that exist.
         """
         if not self.train_losses:
             raise TrainerError(
                 "There is no loss to train on: set `cfg.train_losses = {'name': "
                 "kd.losses...}`."
             )
-        _ = self.context_specs
-        state = self.state_specs
-        for name, evaluator in self.evals.items():
-            if isinstance(evaluator, evals.Evaluator):
-                batch = data_utils.batch_specs(evaluator.ds.element_spec)
-                step_nr = jax.ShapeDtypeStruct((), "int32")
-                try:
-                    jax.eval_shape(evaluator._step, step_nr, state, batch)
-                except errors.UserError as e:
-                    e.add_note(f"In cfg.evals[{name!r}].")
-                    raise
+        problems = _key_report.check(self)
+        if problems:
+            raise _key_report.CheckError(problems)
 
     @functools.cached_property
     def state_specs(self) -> TrainState:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.train import small_run
 
 from kauldron import kd
+from tests.train import small_run
 
 pytestmark = pytest.mark.bench
 

@@ -11,7 +11,7 @@ from kauldron import random
 
 
 def test_fold_in_str_folds_the_first_four_bytes_of_the_sha1():
-    digest = hashlib.sha1("dropout".encode()).digest()
+    digest = hashlib.sha1(b"dropout").digest()
     expected = jax.random.fold_in(
         jax.random.PRNGKey(3), np.uint32(int.from_bytes(digest[:4], "big"))
     )

@@ -111,17 +111,6 @@ def test_run_without_losses_is_refused(tmp_path):
         small_run.make_trainer(tmp_path, train_losses={}).train()
 
 
-def test_key_of_the_training_step_is_missing_in_an_evaluation(tmp_path):
-    trainer = small_run.make_trainer(
-        tmp_path,
-        train_metrics={"n": kd.metrics.Norm(tensor="grads.layers_0.kernel")},
-        evals={"test": kd.evals.Evaluator(run=kd.evals.Final())},
-    )
-    with pytest.raises(kd.errors.UserError, match="grads") as e:
-        trainer.check()
-    assert "In cfg.evals['test']." in e.value.__notes__
-
-
 def test_specs_match_the_real_state(tmp_path):
     trainer = small_run.make_trainer(tmp_path)
     state = trainer.init_state()

@@ -1,0 +1,258 @@
+"""Finds every key and shape of a run that does not fit, without compiling anything.
+
+The steps of a run are followed on abstract arrays (`jax.eval_shape`): what the model
+returns, then what losses, metrics and summaries ask for. A part that fails is noted, and
+what does not depend on it is still checked, so that one report tells everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from kauldron import errors, evals, kontext, losses, metrics
+from kauldron.data import utils as data_utils
+from kauldron.train import auxiliaries, train_step
+from kauldron.train.context import Context
+from kauldron.train.state import TrainState
+
+_MODEL = "cfg.model"
+
+
+class CheckError(kontext.KeyPathError, ValueError):
+    """Keys or shapes of a run don't fit; `problems` has each of them."""
+
+    def __init__(self, problems: list[kontext.KeyProblem]) -> None:
+        listed = "\n".join(f"- {p}".replace("\n", "\n  ") for p in problems)
+        count = "This does not fit" if len(problems) == 1 else "These do not fit"
+        super().__init__(f"{count} together:\n{listed}", problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (list(self.problems),)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What one pass over the data runs: training, or one evaluator."""
+
+    model: Any
+    model_name: str
+    model_method: Any
+    groups: Mapping[str, Any]  # as the user wrote it -> tree of metrics
+    rngs: Mapping[str, Any]
+    is_training: bool
+
+
+def check(trainer: Any) -> list[kontext.KeyProblem]:
+    """Returns all problems of a trainer, each once."""
+    problems: list[kontext.KeyProblem] = []
+    state = _initial_state(trainer, problems)
+    training = _Parts(
+        model=trainer.model,
+        model_name=_MODEL,
+        model_method=None,
+        groups={
+            "cfg.train_losses": trainer.train_losses,
+            "cfg.train_metrics": trainer.train_metrics,
+            "cfg.train_summaries": trainer.train_summaries,
+        },
+        rngs=trainer.rng_streams.train_rngs(0),
+        is_training=True,
+    )
+    context = _initial_context(state, trainer.train_ds)
+    context = _run_model(training, context, problems) or context
+    _check_groups(training.groups, _after_update(trainer, context), problems)
+    for name, evaluator in trainer.evals.items():
+        if isinstance(evaluator, evals.Evaluator) and state is not None:
+            found = _check_evaluator(trainer, name, evaluator, state)
+            problems += _say_where(found, name, known=problems)
+    return problems + _check_selection(trainer)
+
+
+def _say_where(
+    found: list[kontext.KeyProblem], name: str, *, known: list[kontext.KeyProblem]
+) -> list[kontext.KeyProblem]:
+    """Adds the evaluator to fields that it inherits; drops what is known already."""
+    where = f"cfg.evals[{name!r}]"
+    told = {(p.field.partition(" (in ")[0], p.path) for p in known}
+    return [
+        p
+        if p.field.startswith(where)
+        else dataclasses.replace(p, field=f"{p.field} (in {where})")
+        for p in found
+        if (p.field, p.path) not in told
+    ]
+
+
+def _initial_state(trainer: Any, problems: list[kontext.KeyProblem]) -> Any:
+    """Returns the abstract state; `None` if the model cannot be initialised."""
+    before = _initial_context(None, trainer.train_ds)
+    found = kontext.check_keys(before, trainer.model, prefix=_MODEL)
+    if found:
+        problems += found
+        return None
+    try:
+        return trainer.state_specs
+    except Exception as e:
+        problems.append(_failure(_MODEL, e))
+        return None
+
+
+def _initial_context(state: TrainState | None, ds: Any) -> Context:
+    if state is None:
+        state = TrainState(step=jax.ShapeDtypeStruct((), "int32"))
+    batch = data_utils.batch_specs(ds.element_spec)
+    return Context.from_state_and_batch(state=state, batch=batch)
+
+
+def _run_model(
+    parts: _Parts, context: Context, problems: list[kontext.KeyProblem]
+) -> Context | None:
+    """Returns the context after the forward pass; `None` if there is none."""
+    found = kontext.check_keys(context, parts.model, prefix=parts.model_name)
+    if found or context.params is None:
+        problems += found
+        return None
+    try:
+        return jax.eval_shape(
+            lambda c: train_step.forward(
+                c,
+                model=parts.model,
+                rngs=parts.rngs,
+                is_training=parts.is_training,
+                method=parts.model_method,
+            ),
+            context,
+        )
+    except Exception as e:
+        problems.append(_failure(parts.model_name, e))
+        return None
+
+
+def _after_update(trainer: Any, context: Context) -> Context:
+    """Returns the context at the end of a step, as the user's own step leaves it."""
+    without_measurements = trainer.trainstep.replace(
+        aux=auxiliaries.Auxiliaries(
+            losses=trainer.train_losses, metrics={}, summaries={}
+        )
+    )
+    if context.preds is not None:
+        try:
+            _, filled = jax.eval_shape(
+                without_measurements._step, trainer.state_specs, context.batch
+            )
+            return filled
+        except Exception:  # a loss fails, which is reported where it is checked
+            pass
+    return context.replace(
+        loss_total=jax.ShapeDtypeStruct((), "float32"),
+        grads=context.params,
+        updates=context.params,
+    )
+
+
+def _check_groups(
+    groups: Mapping[str, Any], context: Context, problems: list[kontext.KeyProblem]
+) -> None:
+    for group, tree in groups.items():
+        for field, metric in _flatten(group, tree):
+            problems += _check_metric(field, metric, context)
+
+
+def _check_metric(
+    field: str, metric: metrics.Metric, context: Context
+) -> list[kontext.KeyProblem]:
+    is_wired_by_keys = type(metric)._resolve_kwargs in _KEY_WIRING
+    if is_wired_by_keys:
+        found = kontext.check_keys(context, metric, prefix=field)
+        if found:
+            # Without predictions, the reason stands elsewhere in the report.
+            return [p for p in found if not _waits_for_model(p, context)]
+    try:
+        jax.eval_shape(metric.get_state_from_context, context)
+    except kontext.KeyPathError as e:
+        return [dataclasses.replace(p, field=f"{field}: {p.field}") for p in e.problems]
+    except Exception as e:
+        return [_failure(field, e)]
+    return []
+
+
+def _waits_for_model(problem: kontext.KeyProblem, context: Context) -> bool:
+    first = problem.path.split(".")[0].split("[")[0]
+    return context.preds is None and first in ("preds", "interms", "collections")
+
+
+def _check_evaluator(
+    trainer: Any, name: str, evaluator: evals.Evaluator, state: TrainState
+) -> list[kontext.KeyProblem]:
+    problems: list[kontext.KeyProblem] = []
+    where = f"cfg.evals[{name!r}]"
+    context = _initial_context(state, evaluator.ds)
+    if type(evaluator)._step is not evals.Evaluator._step:
+        try:
+            step_nr = jax.ShapeDtypeStruct((), "int32")
+            jax.eval_shape(evaluator._step, step_nr, state, context.batch)
+        except Exception as e:
+            problems.append(_failure(where, e))
+        return problems
+    inherits_model = evaluator.model is trainer.model
+    parts = _Parts(
+        model=evaluator.model,
+        model_name=_MODEL if inherits_model else f"{where}.model",
+        model_method=evaluator.model_method,
+        groups={
+            _name_of_group(trainer, where, evaluator, group): getattr(evaluator, group)
+            for group in ("losses", "metrics", "summaries")
+        },
+        rngs=trainer.rng_streams.eval_rngs(0),
+        is_training=False,
+    )
+    after = _run_model(parts, context, problems)
+    if after is not None:
+        _check_groups(parts.groups, after, problems)
+    return problems
+
+
+def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
+    inherited = getattr(evaluator, group) is getattr(trainer, f"train_{group}")
+    return f"cfg.train_{group}" if inherited else f"{where}.{group}"
+
+
+def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
+    """Checks the evaluator and the metric that the best checkpoint is chosen by."""
+    path = getattr(trainer.checkpointer, "best_metric_path", None)
+    if path is None:
+        return []
+    known = {
+        name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
+        for name, e in trainer.evals.items()
+        if isinstance(e, evals.Evaluator)
+    }
+    field = {"best_metric_path": ".".join(path.split(".")[:2])}
+    return kontext.check_keys(known, field, prefix="cfg.checkpointer")
+
+
+def _failure(field: str, error: Exception) -> kontext.KeyProblem:
+    kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
+    return kontext.KeyProblem(
+        field=field, path="", kind="failure", detail=f"{kind}{error}"
+    )
+
+
+def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, metrics.Metric]]:
+    """Yields each metric of a tree under the name the user wrote."""
+    if isinstance(tree, metrics.Metric):
+        yield prefix, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _flatten(f"{prefix}[{key!r}]", value)
+    elif isinstance(tree, list | tuple):
+        for i, value in enumerate(tree):
+            yield from _flatten(f"{prefix}[{i}]", value)
+
+
+# Where keys become arguments. A metric that overrides it is run instead.
+_KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)
