@@ -2,7 +2,8 @@
 
 A class that derives from `Any` can be used as any array; a protocol accepts any array;
 and with a `__class_getitem__` of its own, what is in the brackets is left alone. So
-`Float["*b h w c"]` needs no rule switched off, and `f(3)` is still an error.
+`Float["*b h w c"]` needs no rule switched off, and `f(3)` is still an error. (Fields of
+dataclasses are `Any` to pyright: it takes them for descriptors.)
 """
 
 from collections.abc import Sequence

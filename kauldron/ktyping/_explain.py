@@ -147,7 +147,7 @@ class Explainer:
         )
 
     def _explain_tree(self, value: Any, hint: Any) -> Reason:
-        leaves, structure = _structural.flatten(value, hint.args[0])
+        leaves, structure = _structural.flatten(value, hint.args[0], self.scope)
         if len(hint.args) == 2:
             name = hint.args[1]
             known = [c[name] for c in self.candidates if name in c]

@@ -29,7 +29,11 @@ def failure(
     """
     origins = _origins(scope, until=name)
     explainer = _explain.Explainer(candidates, scope, origins, name)
-    reason = explainer.explain(value, hint)
+    try:
+        reason = explainer.explain(value, hint)
+    except Exception as error:
+        # Whatever goes wrong here must not hide the mistake that is reported.
+        reason = _explain.Reason(f"it could not be told why ({error!r})")
     call = scope.call
     subject = f"`{name}{reason.at}`" if name not in ("", _RETURN) else ""
     if name == _RETURN:

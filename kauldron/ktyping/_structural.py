@@ -140,7 +140,7 @@ class _PyTreeMeta(StructuralType):
             return candidates
         from kauldron.ktyping import _checkers
 
-        leaves, structure = flatten(value, cls.args[0])
+        leaves, structure = flatten(value, cls.args[0], scope)
         if len(cls.args) == 2:
             candidates = _bind_structure(cls.args[1], structure, candidates)
         checker = _checkers.checker(cls.args[0])
@@ -163,7 +163,9 @@ def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
     ]
 
 
-def flatten(tree: Any, leaf_type: Any) -> tuple[list[tuple[Any, Any]], Any]:
+def flatten(
+    tree: Any, leaf_type: Any, scope: Any = None
+) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
     from kauldron.ktyping import _checkers
     from kauldron.utils import immutabledict
@@ -173,11 +175,12 @@ def flatten(tree: Any, leaf_type: Any) -> tuple[list[tuple[Any, Any]], Any]:
     import jax
 
     immutabledict.register_pytree()
-    is_leaf = None
-    if not array_type_meta.is_array_type(leaf_type):
-        checker = _checkers.checker(leaf_type, is_shallow=True)
-        is_leaf = lambda node: bool(checker(node, [{}], None))  # noqa: E731
-    return jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    if array_type_meta.is_array_type(leaf_type):
+        return jax.tree_util.tree_flatten_with_path(tree)
+    checker = _checkers.checker(leaf_type, is_shallow=True)
+    return jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda node: bool(checker(node, [{}], scope))
+    )
 
 
 class PyTree(metaclass=_PyTreeMeta):
