@@ -30,7 +30,8 @@ def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
     """Returns up to `n` candidates that look like `name`, the most similar first.
 
     Few edits count most (insertions, deletions, replacements, swaps of neighbours;
-    upper and lower case are the same), then how much the names have in common.
+    upper and lower case are the same), then whether the letters are the same in another
+    order, then how much the names have in common.
     """
     folded = name.casefold()
     scored = []
@@ -41,7 +42,8 @@ def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
         edits = edit_distance(folded, other)
         ratio = difflib.SequenceMatcher(None, folded, other).ratio()
         if edits <= _max_edits(folded, other) or ratio >= 0.6:
-            scored.append((edits, -ratio, i, candidate))
+            is_swap = sorted(folded) == sorted(other)
+            scored.append((edits, not is_swap, -ratio, i, candidate))
     return [candidate for *_, candidate in sorted(scored)[:n]]
 
 

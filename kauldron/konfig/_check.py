@@ -10,13 +10,13 @@ from kauldron import errors
 from kauldron.konfig import (
     _config_dict,
     _errors,
-    _nodes,
     _proxy,
     _qualname,
     _reference,
     _repr,
     _signature,
     _trust,
+    _unused,
 )
 
 Path = tuple[Any, ...]
@@ -89,7 +89,17 @@ def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[Problem]:
     cfg = as_config(cfg)
     if trusted:
         cfg = _trust.extend(cfg, trusted)
-    return [*_Checker().check(cfg, ()), *find_unused(cfg)]
+    unused = [
+        Problem(
+            field=field_name(path),
+            message="nothing refers to it.",
+            kind="unused",
+            origin=origin_of(cfg._fields["aux"], path[-1]),
+            is_error=False,
+        )
+        for path in _unused.find(cfg)
+    ]
+    return [*_Checker().check(cfg, ()), *unused]
 
 
 def raise_errors(problems: list[Problem]) -> None:
@@ -226,7 +236,7 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
         )
         return
     positional, named = _repr.split_call(node)
-    is_partial = node._fields[_proxy.QUALNAME] == "functools:partial" and positional
+    is_partial = is_partial_of_something(node)
     if is_partial:
         wrapped = _repr.peek(positional.pop(0))
         qualname = wrapped.get(_proxy.CONST) if hasattr(wrapped, "get") else None
@@ -247,6 +257,12 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
     if not is_partial:
         yield from _check_missing(signature, name, positional, named, node, path)
     yield from _check_types(signature, name, positional, named, node, path)
+
+
+def is_partial_of_something(node: Any) -> bool:
+    """Returns whether a node is `functools.partial` with a function."""
+    fields = node._fields
+    return "0" in fields and fields[_proxy.QUALNAME] == "functools:partial"
 
 
 def _name(node: Any) -> str:
@@ -342,58 +358,3 @@ def wrong_type(annotation: Any, value: Any, of: str) -> str:
         f"{of} expects {_signature.describe_type(annotation)}, got "
         f"{_errors.short(value)} ({type(value).__name__})."
     )
-
-
-def find_unused(cfg: Any) -> Iterator[Problem]:
-    """Yields a warning for each value in `cfg.aux` that nothing refers to."""
-    aux = cfg._fields.get("aux") if isinstance(cfg, _config_dict.ConfigDict) else None
-    if not isinstance(aux, _config_dict.ConfigDict) or not aux._fields:
-        return
-    used = _names_used_of_aux(cfg)
-    if used is None:
-        return
-    for key in aux._fields:
-        if key not in used:
-            yield Problem(
-                field=field_name(("aux", key)),
-                message="nothing refers to it.",
-                kind="unused",
-                origin=origin_of(aux, key),
-                is_error=False,
-            )
-
-
-def _names_used_of_aux(cfg: Any) -> set[Any] | None:
-    """Returns the keys of `aux` that references mention; `None` if all may be used."""
-    used: set[Any] = set()
-    pending: list[Any] = [
-        value for node in _nodes.iter_nodes(cfg) for value in node._fields.values()
-    ]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, list | tuple):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, _reference.Reference):
-            kind, args = _reference.parts_of(value)
-            if kind == _reference.ROOT:
-                continue
-            pending.extend(args)
-            base = args[0]
-            if _is_aux(value, cfg):
-                return None  # `aux` as a whole is used
-            if kind in (_reference.ATTR, _reference.ITEM) and _is_aux(base, cfg):
-                used.add(args[1])
-                pending.remove(base)
-    return used
-
-
-def _is_aux(value: Any, cfg: Any) -> bool:
-    if not isinstance(value, _reference.Reference):
-        return False
-    kind, args = _reference.parts_of(value)
-    if kind not in (_reference.ATTR, _reference.ITEM) or args[1] != "aux":
-        return False
-    base_kind, base_args = _reference.parts_of(args[0])
-    return base_kind == _reference.ROOT and base_args[0] is cfg

@@ -83,8 +83,11 @@ def like(builtin: type[BaseException]) -> type[ConfigError]:
     """Returns a `ConfigError` that `except <builtin>` catches as well.
 
     Args:
-      builtin: Any exception type; the nearest builtin base of it counts.
+      builtin: Any exception type; the nearest builtin base of it counts. One of ours is
+        returned as it is.
     """
+    if issubclass(builtin, ConfigError):
+        return builtin
     for kept in _KEPT_TYPES:
         if issubclass(builtin, kept):
             return _combine(kept)

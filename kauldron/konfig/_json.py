@@ -55,10 +55,8 @@ class _Encoder:
             return sorted(value, key=lambda v: (type(v).__name__, v))
         if isinstance(value, os.PathLike):
             return os.fspath(value)
-        if _reference.is_required_unset(value):
-            return _encode_required(value)
         if isinstance(value, _reference.FieldReference):
-            value.get()  # raises and says what is wrong
+            return _encode_without_value(value)
         if hasattr(type(value), "__as_konfig__"):
             return self.encode(_config_dict.ConfigDict({"v": value})["v"], path)
         if self.keep_unknown:
@@ -94,7 +92,16 @@ def _encode_key(key: Any, path: tuple[Any, ...]) -> str:
     )
 
 
-def _encode_required(value: _reference.Placeholder) -> Any:
+def _encode_without_value(value: _reference.FieldReference) -> Any:
+    """Encodes a required value that is not set, or an expression of one.
+
+    Raises:
+      ConfigError: If it is a reference that is broken for another reason.
+    """
+    try:
+        value.get()
+    except _errors.RequiredValueError:
+        pass
     node: dict[str, Any] = {_proxy.QUALNAME: _config_dict.REQUIRED_QUALNAME}
     field_type = value.get_type()
     if field_type is not object:

@@ -149,6 +149,8 @@ def _to_qualname(tree: ast.expr) -> str:
     if not isinstance(tree, ast.Name):
         raise _errors.ConfigError(f"{_describe(tree)} is not a dotted name")
     dotted = ".".join((tree.id, *reversed(names)))
+    if dotted.count(_COLON) > 1:
+        raise _errors.ConfigError("a name has one colon at most")
     if _COLON in dotted:
         return dotted.replace(f".{_COLON}.", ":")
     if not names:

@@ -123,10 +123,7 @@ def _set(cfg: Any, override: Override, parts: Parts) -> None:
     except errors.UserError as error:
         if str(error).startswith(override.label):
             raise
-        error_type = _errors.like(type(error))
-        if isinstance(error, _errors.RequiredValueError):
-            error_type = _errors.RequiredValueError
-        raise error_type(f"{override.label}: {error}") from error
+        raise _errors.like(type(error))(f"{override.label}: {error}") from error
 
 
 set_one = _set

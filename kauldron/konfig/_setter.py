@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -167,7 +168,14 @@ class Setter:
         if not isinstance(value, _config_dict.ConfigDict | list | tuple):
             return
         problems = _check.check_errors_in(value, self.parts)
-        _check.raise_errors([p for p in problems if p.kind != "required"])
+        label = self.override.label  # stands at the beginning of the message anyway
+        _check.raise_errors(
+            [
+                dataclasses.replace(p, origin="") if p.origin == label else p
+                for p in problems
+                if p.kind != "required"
+            ]
+        )
 
     def check_new_key(self, node: Any, key: Any, depth: int) -> None:
         """Raises if a field that is not there yet cannot be meant."""

@@ -112,8 +112,9 @@ class _Writer:
         positional = {str(i) for i in range(num_args)}
         at_once, later = {}, {}
         for key, value in fields.items():
-            is_early = key in positional or _is_scalar(value)
-            (at_once if is_early and not self.needs_cfg(value) else later)[key] = value
+            # Only the first scalars: the order of the fields is kept.
+            is_early = not later and _is_scalar(value) and not self.needs_cfg(value)
+            (at_once if is_early or key in positional else later)[key] = value
         if _proxy.CONST in cfg._fields:
             at_once, later = fields, {}
         self.lines.append(f"cfg = {self.constructor(cfg, at_once)}")
