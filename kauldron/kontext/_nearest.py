@@ -171,9 +171,11 @@ def describe(value: Any) -> str:
 
 
 def list_parts(value: Any, *, limit: int = 12) -> str:
-    """Returns the names below a value, comma separated, cut after `limit`."""
+    """Returns the names below a value that is set, comma separated, cut after `limit`."""
     kids = _tree.children(value) or []
-    names = [_grammar.format_parts((part,)) for part, child in kids]
+    names = [
+        _grammar.format_parts((part,)) for part, child in kids if child is not None
+    ]
     more = f", … ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 

@@ -141,10 +141,7 @@ def _check_path(
         return _errors.missing_problem(context, plain, num_resolved, value, field=field)
     if glob.has_wildcard:
         return _check_glob(context, glob, field=field, allow_globs=allow_globs)
-    if value is None:
-        detail = "the value is None here: it exists later, or not in this step."
-        return KeyProblem(field, str(glob), "none", resolved=str(glob), detail=detail)
-    return None
+    return _unset_problem(parts, value, field)
 
 
 def _check_glob(
@@ -182,6 +179,8 @@ def _resolve(
             return None
         num_resolved, value = _access.resolve_prefix(context, parts)
         if num_resolved == len(parts):
+            problem = _unset_problem(parts, value, field)
+            problems.extend([problem] if problem else [])
             return value
         _access.refuse_wildcards(parts)
         problems.append(
@@ -196,6 +195,18 @@ def _resolve(
     if problems:
         raise keys_error(problems, name=name)
     return values
+
+
+def _unset_problem(parts: _grammar.Parts, value: Any, field: str) -> KeyProblem | None:
+    """Says so if the key names a part of the context that is not filled.
+
+    Deeper down, `None` is a value like any other: a batch may hold it.
+    """
+    if value is not None or len(parts) != 1:
+        return None
+    path = _grammar.format_parts(parts)
+    detail = "it is None here: it comes into being later, or not in this kind of step."
+    return KeyProblem(field, path, "none", resolved=path, detail=detail)
 
 
 def keys_error(problems: list[KeyProblem], *, name: str = "") -> _errors.KeyPathError:

@@ -230,7 +230,7 @@ def test_check_keys_is_content_with_good_keys(abstract_context):
 @pytest.mark.parametrize(
     "path, kind, words",
     [
-        ("grads", "none", "None here"),
+        ("grads", "none", "it is None here"),
         ("params.**.kernel", "wildcard", "TreeMap"),
         ("batch/image", "syntax", "Did you mean 'batch.image'"),
         (3, "syntax", "got 3 of type int"),
@@ -281,6 +281,16 @@ def test_globs_that_match_nothing_are_problems(abstract_context):
 def test_the_nearest_key_is_the_one_that_was_meant(abstract_context, typo, meant):
     (problem,) = kontext.check_keys(abstract_context, {"x": typo})
     assert problem.nearest[0].path == meant
+
+
+def test_parts_of_the_context_that_are_not_filled_are_missing():
+    context = {"batch": {"mask": None}, "grads": None}
+    with pytest.raises(KeyError, match="it is None here"):
+        kontext.resolve_from_keypaths(context, {"x": "grads"})
+    assert kontext.resolve_from_keypaths(context, {"x": "batch.mask"}) == {"x": None}
+    assert kontext.check_keys(context, {"x": "batch.mask"}) == []
+    (problem,) = kontext.check_keys(context, {"x": "gradz"})
+    assert "grads" not in problem.found
 
 
 def test_suggestions_search_dataclasses_and_frozen_dicts():
