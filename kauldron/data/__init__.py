@@ -18,6 +18,11 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "Pipeline": "kauldron.data.pipelines:Pipeline",
         "BatchSize": "kauldron.data.pipelines:BatchSize",
         "InMemoryPipeline": "kauldron.data._in_memory:InMemoryPipeline",
+        # Looking.
+        "batch_picture": "kauldron.data._looking:batch_picture",
+        "bench": "kauldron.data._looking:bench",
+        "describe_batch": "kauldron.data._looking:describe_batch",
+        "describe_spec": "kauldron.data._looking:describe_spec",
         # Namespaces.
         "iters": "kauldron.data.iters",
         "py": "kauldron.data.py",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.data import _columns, _errors, _nodes
+from kauldron.data import _columns, _errors, _giving_way, _nodes
 
 
 def reader_for(data_source: Any) -> _nodes.Reader:
@@ -92,6 +92,7 @@ class _ItemReader(_nodes.Reader):
         try:
             for index in wanted:
                 records.append(source[index])
+                _giving_way.give_way()
         except Exception as error:
             index = wanted[len(records)]
             error.add_note(f"While reading example {index} of {_describe(source)}.")

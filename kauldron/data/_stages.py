@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kauldron.data import _columns, _draws, _errors, _foreign
+from kauldron.data import _columns, _draws, _errors, _foreign, _giving_way
 from kauldron.data.transforms import base
 
 
@@ -244,6 +244,7 @@ def _each_row(
     try:
         for element in rows:
             results.append(function(element))
+            _giving_way.give_way()
     except Exception as error:
         error.add_note(f"{where}. {_describe_row(block, len(results))}")
         raise

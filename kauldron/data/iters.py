@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
-from kauldron.data import _errors
+from kauldron.data import _errors, _giving_way
 
 
 class Iterator(abc.ABC):
@@ -237,6 +237,7 @@ def _load(
     loaded: queue.SimpleQueue,
     stopping: threading.Event,
 ) -> None:
+    _giving_way.in_this_thread()
     while True:
         slots.acquire()
         if stopping.is_set():

@@ -186,7 +186,7 @@ def _with_workers():
         yield pytest.param(kind, num_workers, marks=marks)
 
 
-@pytest.mark.parametrize(("kind", "num_workers"), _with_workers())
+@pytest.mark.parametrize(("kind", "num_workers"), list(_with_workers()))
 def test_workers_change_nothing_and_may_change_on_resume(kind, num_workers):
     _assert_resumes(kind, 2, num_workers=num_workers)
 

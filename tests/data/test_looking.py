@@ -1,0 +1,73 @@
+"""Tables, pictures, and the time of each stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kauldron import kd
+
+
+def _pipeline(**kwargs):
+    return kd.data.py.DataSource(
+        {
+            "image": np.full((8, 5, 4, 3), 255, np.uint8),
+            "nested": {"id": np.arange(8)},
+        },
+        shuffle=False,
+        batch_size=4,
+        seed=0,
+        num_epochs=1,
+        **kwargs,
+    )
+
+
+def test_batch_is_described_key_by_key():
+    lines = kd.data.describe_batch(next(iter(_pipeline()))).splitlines()
+    assert lines[1].split() == [
+        "image",
+        "uint8",
+        "(4,",
+        "5,",
+        "4,",
+        "3)",
+        "min",
+        "255",
+        "mean",
+        "255",
+        "max",
+        "255",
+    ]
+    assert lines[2].split() == ["nested.id", "int64", "(4,)", "0,", "1,", "2,", "3"]
+
+
+def test_spec_is_described_without_reading_a_batch():
+    lines = kd.data.describe_spec(_pipeline().element_spec).splitlines()
+    assert lines[1].split() == ["image", "uint8", "(4,", "5,", "4,", "3)"]
+
+
+def test_picture_shows_each_image():
+    picture = np.asarray(kd.data.batch_picture(next(iter(_pipeline())), min_side=10))
+    # Magnified by 3; 4 pixels of black after each image and row.
+    assert picture.shape == (5 * 3 + 4, 4 * (4 * 3 + 4), 3)
+    assert (picture[:15, :12] == 255).all()
+    assert (picture[:15, 12:16] == 0).all()
+
+
+def test_batch_without_images_says_what_it_has():
+    with pytest.raises(ValueError, match=r"no images.*\n.*\nlabel"):
+        kd.data.batch_picture({"label": np.arange(3)})
+
+
+def test_bench_times_every_stage():
+    ds = _pipeline(
+        transforms=[
+            kd.data.ValueRange(key="image", vrange=(0, 1)),
+            kd.data.Elements(copy={"image": "other"}),
+        ]
+    )
+    report = kd.data.bench(ds, secs=0.05)
+    assert list(report.stages) == ["read", "#0 ValueRange", "#1 Elements", "batch"]
+    assert all(secs > 0 for secs in report.stages.values())
+    assert report.examples_per_sec > 0
+    assert "#0 ValueRange" in str(report)
