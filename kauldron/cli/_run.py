@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -26,6 +27,7 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
     no mistake of the user keeps its traceback, and gives code 1.
     """
+    make_cwd_importable()
     try:
         work()
     except (errors.UserError, flags.Error) as e:
@@ -41,6 +43,24 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         traceback.print_exc()
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def to_trainer(resolved: Any) -> Any:
+    """Returns what a config was resolved to, if it is something that trains.
+
+    Raises:
+      NotATrainerError: If it is not.
+    """
+    if not hasattr(resolved, "train"):
+        raise NotATrainerError(
+            f"The config builds a {type(resolved).__name__}; a run needs "
+            "`cfg = kd.train.Trainer(...)`."
+        )
+    return resolved
+
+
+class NotATrainerError(errors.UserError, TypeError):
+    """A config that describes no run."""
 
 
 def make_cwd_importable() -> None:

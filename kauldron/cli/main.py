@@ -1,43 +1,59 @@
-"""The `kauldron` command."""
+"""The `kauldron` command: `kauldron train ...`, otherwise `kauldron <noun> <verb> ...`."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kauldron import errors
 from kauldron.cli import _run
 
-# Command -> (module with `main(argv) -> exit code`, what it does).
-_COMMANDS = {
-    "train": ("kauldron.cli.train", "train, or continue, the run of a config"),
+# Command -> (module:function, what it does). Nothing is imported before it is called.
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "train": ("train:main", "train, or continue, the run of a config"),
+    "config show": ("config:show", "print the config, overrides applied"),
+    "config check": ("config:check", "find mistakes, without building anything"),
+    "config resolve": ("config:resolve", "build the objects"),
+    "config diff": ("config:diff", "what differs between two configs or runs"),
+    "config to_python": ("config:to_python", "a config file that makes the config"),
+    "config sweeps": ("config:sweeps", "list the sweeps of a config file"),
+    "run check": ("run:check", "find keys and shapes that don't fit; compile nothing"),
+    "run eval_shape": ("run:eval_shape", "every key of a step, with dtype and shape"),
+    "data element_spec": ("data:element_spec", "dtypes and shapes of a batch"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `kauldron <command> ...`; returns the exit code."""
+    """Runs a command; returns the exit code."""
     argv = sys.argv if argv is None else argv
-    command = argv[1] if len(argv) > 1 else None
-    if command in (None, "-h", "--help", "help"):
+    words = argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
-        return _run.EXIT_DONE if command else _run.EXIT_MISTAKE
-    if command not in _COMMANDS:
-        hint = errors.did_you_mean(command, _COMMANDS)
-        print(f"Error: no command {command!r}.{hint}\n\n{_usage()}", file=sys.stderr)
-        return _run.EXIT_MISTAKE
-    module = importlib.import_module(_COMMANDS[command][0])
-    return module.main([f"{argv[0]} {command}", *argv[2:]])
+        return _run.EXIT_DONE if words else _run.EXIT_MISTAKE
+    for num_words in (1, 2):
+        name = " ".join(words[:num_words])
+        if name in _COMMANDS:
+            module, _, function = _COMMANDS[name][0].partition(":")
+            command = getattr(
+                importlib.import_module(f"kauldron.cli.{module}"), function
+            )
+            return command([f"{argv[0]} {name}", *words[num_words:]])
+    return _complain(words)
+
+
+def _complain(words: Sequence[str]) -> int:
+    given = " ".join(word for word in words[:2] if not word.startswith("-"))
+    nouns = {name.split()[0] for name in _COMMANDS}
+    hint = errors.did_you_mean(given, _COMMANDS) or errors.did_you_mean(given, nouns)
+    print(f"Error: no command {given!r}.{hint}\n\n{_usage()}", file=sys.stderr)
+    return _run.EXIT_MISTAKE
 
 
 def _usage() -> str:
-    lines = [f"  kauldron {name:<10} {what}" for name, (_, what) in _COMMANDS.items()]
+    lines = [f"  kauldron {name:<18} {what}" for name, (_, what) in _COMMANDS.items()]
     return "\n".join(
-        [
-            "Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]",
-            "",
-            *lines,
-        ]
+        ["Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]", "", *lines]
     )
 
 

@@ -7,23 +7,42 @@ import json
 import jax
 from etils import epath
 
+from kauldron import konfig
 from kauldron.train import _run_description
+from kauldron.utils import status_utils
 
 CONFIG_FILE = "config.json"
+PYTHON_FILE = "config.py"
 ELEMENT_SPEC_FILE = "element_spec.json"
 
 
 def write(trainer: _run_description.RunDescription) -> None:
     """Writes the config and the element spec."""
     if trainer.raw_cfg is not None:
-        write_atomically(
-            trainer.workdir / CONFIG_FILE, trainer.raw_cfg.to_json(indent=2)
-        )
+        _tell_changes(trainer)
+        json_text = trainer.raw_cfg.to_json(indent=2)
+        write_atomically(trainer.workdir / CONFIG_FILE, json_text)
+        python_text = konfig.to_python(trainer.raw_cfg)
+        write_atomically(trainer.workdir / PYTHON_FILE, python_text)
     spec = jax.tree.map(
         lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)},
         trainer.train_ds.element_spec,
     )
     write_atomically(trainer.workdir / ELEMENT_SPEC_FILE, json.dumps(spec, indent=2))
+
+
+def _tell_changes(trainer: _run_description.RunDescription) -> None:
+    """Prints what a run that continues changes in its config."""
+    path = trainer.workdir / CONFIG_FILE
+    if not path.exists():
+        return
+    difference = konfig.diff(path, trainer.raw_cfg)
+    if difference:
+        status_utils.log(
+            f"The config of {trainer.workdir} has changed:\n{difference}\n"
+            "Lengths, intervals, evaluators and schedules may change. Data, model and "
+            "optimizer should not: the checkpoint has the state of the old ones."
+        )
 
 
 def write_atomically(path: epath.Path, text: str) -> None:

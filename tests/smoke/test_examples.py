@@ -22,6 +22,7 @@ EXAMPLES = sorted(
 
 def _run(command, **kwargs):
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    env["PYTHONPATH"] = str(ROOT)
     env["PATH"] = f"{pathlib.Path(sys.executable).parent}:{env['PATH']}"
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, **kwargs
@@ -45,19 +46,43 @@ def test_example_trains_is_evaluated_and_saved(example, tmp_path):
     assert (tmp_path / "checkpoints" / "ckpt_4").is_dir()
 
 
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    """The workdir of a short run."""
+    workdir = tmp_path_factory.mktemp("run")
+    command = [sys.executable, "-m", "kauldron.main", f"--cfg.workdir={workdir}"]
+    config = "--cfg=examples/digits_classifier.py"
+    assert _run([*command, config, "--cfg.num_train_steps=2"]).returncode == 0
+    return workdir
+
+
 def _readme_commands():
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    return [line for line in lines if "kauldron" in line]
+    return [line for line in lines if line.startswith(("kauldron", "python"))]
 
 
 @pytest.mark.parametrize("command", _readme_commands())
-def test_command_of_the_readme_works(command, tmp_path):
+def test_command_of_the_readme_works(command, tmp_path, a_run):
     args = [
         f"--cfg.workdir={tmp_path}" if arg.startswith("--cfg.workdir=") else arg
         for arg in shlex.split(command, comments=True)
     ]
+    if "runs/digits" in args:  # a command that looks at the run made above it
+        args[args.index("runs/digits")] = str(a_run)
     result = _run(args)
     assert result.returncode == 0, result.stderr
-    assert "Finished" in result.stderr
+    trains = "train" in args or "kauldron.main" in args
+    assert ("Finished" in result.stderr) == trains
+    assert trains or result.stdout
+
+
+def test_python_blocks_of_the_readme_run_one_after_the_other(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "readme.py"
+    file.write_text("\n".join(blocks))
+    result = _run([sys.executable, str(file)])
+    assert result.returncode == 0, result.stderr
+    assert "losses/recon" in result.stdout

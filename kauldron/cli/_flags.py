@@ -1,0 +1,100 @@
+"""`--cfg` and its overrides, as every command reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from kauldron import errors, konfig
+
+EXAMPLE = "--cfg=examples/digits_classifier.py"
+
+
+class UsageError(errors.UserError):
+    """A command was called in a way that cannot be understood."""
+
+
+class CommandLine:
+    """The parsed arguments of a command.
+
+    Args:
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+      define: Defines the command's own flags on a `FlagValues`.
+      max_positional: How many arguments without a name the command takes.
+
+    Attributes:
+      positional: Arguments without a name.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        flag_values: flags.FlagValues | None = None,
+        *,
+        define: Callable[[flags.FlagValues], None] = lambda flag_values: None,
+        max_positional: int = 0,
+    ) -> None:
+        self._values = flags.FLAGS if flag_values is None else flag_values
+        self._cfg = _define_flags(self._values)
+        define(self._values)
+        if any(arg.lstrip("-").startswith("jax_") for arg in argv[1:]):
+            import jax
+
+            jax.config.config_with_absl()
+        self.positional = self._values(list(argv))[1:]
+        if len(self.positional) > max_positional:
+            raise UsageError(
+                f"Unexpected argument {self.positional[max_positional]!r}. Values are "
+                "given as `--cfg.name=value`, without spaces around '='."
+            )
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's flags
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns the value of one of the command's own flags."""
+        return self._values[name].value
+
+    @property
+    def cfg(self) -> konfig.ConfigDict:
+        """The config, overrides applied.
+
+        Raises:
+          UserError: If there is none, or something in it is wrong.
+        """
+        cfg = self._cfg.value
+        if cfg is None:
+            raise UsageError(
+                f"No config: say which one, for instance `{EXAMPLE} "
+                "--cfg.workdir=runs/digits`."
+            )
+        return cfg
+
+    @property
+    def cfg_file(self) -> str:
+        """Path of the config file, as given."""
+        flag = self._values["cfg"]
+        if flag.config_filename is None:
+            raise UsageError(f"No config: say which one, for instance `{EXAMPLE}`.")
+        return flag.config_filename
+
+    @property
+    def origin(self) -> str:
+        """A line per thing that the config was made of: the file, each override."""
+        overrides = (f"# {o.label}" for o in self._values["cfg"].overrides)
+        return "\n".join([f"# {self.cfg_file}", *overrides])
+
+
+def _define_flags(flag_values: flags.FlagValues) -> flags.FlagHolder:
+    flags.DEFINE_bool(
+        "debug",
+        False,
+        "Show the traceback of mistakes, too.",
+        flag_values=flag_values,
+        allow_override=True,
+    )
+    return konfig.DEFINE_config_file(
+        "cfg", help_string="Config file; --cfg.x=y changes it.", flag_values=flag_values
+    )

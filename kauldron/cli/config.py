@@ -1,0 +1,97 @@
+"""`kauldron config <verb>`: looks at a config without starting anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from kauldron import konfig
+from kauldron.cli import _flags, _run
+
+
+def _command(work: Callable[[_flags.CommandLine], None], max_positional: int = 0):
+    """Makes a command of a function of the parsed arguments."""
+
+    def main(
+        argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
+    ) -> int:
+        def run() -> None:
+            work(_flags.CommandLine(argv, flag_values, max_positional=max_positional))
+
+        return _run.run(run, argv=argv)
+
+    main.__doc__ = work.__doc__
+    return main
+
+
+def _show(command: _flags.CommandLine) -> None:
+    """`kauldron config show`: prints the config, overrides applied."""
+    print(f"{command.origin}\n{command.cfg}")
+
+
+def _resolve(command: _flags.CommandLine) -> None:
+    """`kauldron config resolve`: builds the objects, and prints the outermost."""
+    from rich import pretty
+
+    resolved = konfig.resolve(command.cfg)
+    print(f"{command.origin}\n{pretty.pretty_repr(resolved, max_width=88)}")
+
+
+def _check(command: _flags.CommandLine) -> None:
+    """`kauldron config check`: reports every mistake that needs no building."""
+    problems = konfig.check(command.cfg)
+    for problem in problems:
+        print(problem)
+    if any(problem.is_error for problem in problems):
+        raise _flags.UsageError("The config cannot be resolved; see above.")
+    print("The config can be resolved, as far as can be told without building it.")
+
+
+def _diff(command: _flags.CommandLine) -> None:
+    """`kauldron config diff A B`, or `diff A --cfg=B`: from A to B.
+
+    A and B are config files, `config.json` files or workdirs.
+    """
+    if not command.positional:
+        raise _flags.UsageError(
+            "`kauldron config diff` compares two configs: give two paths (config files, "
+            "config.json files or workdirs), or one and --cfg=..."
+        )
+    sources = [_read(path) for path in command.positional]
+    if len(sources) == 1:
+        sources.append(command.cfg)
+    difference = konfig.diff(*sources)
+    is_terminal = sys.stdout.isatty()
+    print(difference.to_text(color=is_terminal) if difference else "No difference.")
+
+
+def _read(path: str):
+    return konfig.load_config_file(path) if path.endswith(".py") else path
+
+
+def _to_python(command: _flags.CommandLine) -> None:
+    """`kauldron config to_python`: prints a config file that makes the same config."""
+    print(konfig.to_python(command.cfg), end="")
+
+
+def _sweeps(command: _flags.CommandLine) -> None:
+    """`kauldron config sweeps`: lists the sweeps, and the overrides of each run."""
+    sweeps = konfig.find_sweeps(command.cfg_file)
+    if not sweeps:
+        print(f"{command.cfg_file} defines no `sweep()` or `sweep_<name>()`.")
+    for name, sweep in sweeps.items():
+        items = sweep.items()
+        about = f": {sweep.description}" if sweep.description else ""
+        print(f"{name} ({len(items)} runs){about}")
+        for item in items:
+            print("  " + " ".join(konfig.to_flags(item)))
+
+
+show = _command(_show)
+resolve = _command(_resolve)
+check = _command(_check)
+diff = _command(_diff, max_positional=2)
+to_python = _command(_to_python)
+sweeps = _command(_sweeps)
