@@ -173,10 +173,6 @@ def _wrap_coroutine(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
 
 def _wrap_generator(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
     func = call.func
-    hint = call.hints.get("return", Any)
-    args_of_hint = typing.get_args(hint)
-    yield_hint = args_of_hint[0] if args_of_hint else Any
-    return_hint = args_of_hint[2] if len(args_of_hint) == 3 else Any
 
     @functools.wraps(func)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -184,6 +180,9 @@ def _wrap_generator(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
             return func(*args, **kwargs)
         scope, _ = _open_scope(call, new_scope, args, kwargs)
         call.check_arguments(scope)
+        args_of_hint = typing.get_args(call.hints.get("return", Any))
+        yield_hint = args_of_hint[0] if args_of_hint else Any
+        return_hint = args_of_hint[2] if len(args_of_hint) == 3 else Any
         return _drive(func(*args, **kwargs), scope, yield_hint, return_hint)
 
     return checked

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kauldron.ktyping import _match, _parser, _spec
@@ -85,7 +85,8 @@ def _represents(candidate, assignment):
     if candidate.get("*s", star) != star:
         return False
     at_least = candidate.get("#*s")
-    if at_least is not None and not _match.broadcasts_to(at_least, star):
+    broadcast = _parser.parse("*#s").dims[0]
+    if at_least is not None and not _fits_dim(broadcast, at_least, a, b, star):
         return False
     return all(
         _fits_dim(dim, (size,), a, b, star)
@@ -99,12 +100,29 @@ _DIMS = [
     *("a+1", "b-1", "2*a", "a+b", "a//2", "a*b", "-a+3", "prod(*s)", "sum(*s,a)"),
 ]
 _specs = st.lists(st.sampled_from(_DIMS), max_size=4).map(" ".join)
-_shapes = st.lists(st.integers(0, 2), max_size=3).map(tuple)
-_checks = st.lists(st.tuples(_specs, _shapes), min_size=1, max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
-@given(_checks)
+@st.composite
+def _checks(draw):
+    """Specs with shapes, most of which fit one assignment, so that many checks pass."""
+    hidden = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
+    star = draw(st.sampled_from(TUPLES))
+    checks = []
+    for _ in range(draw(st.integers(1, 3))):
+        text = draw(_specs)
+        spec = _parser.parse(text)
+        fitting = [t for t in TUPLES if _fits_spec(spec, t, *hidden, star)]
+        is_fitting = fitting and draw(st.integers(0, 4)) > 0
+        checks.append((text, draw(st.sampled_from(fitting if is_fitting else TUPLES))))
+    return checks
+
+
+@settings(max_examples=300, deadline=None)
+@given(_checks())
+@example([("+s a?", (2,))])
+@example([("*s", (2,)), ("*#s", (1, 2))])
+@example([("*#s", (1, 2)), ("*s", (2,))])
+@example([("*#s prod(*s)", (1, 2)), ("*s", (2,))])
 def test_candidates_stand_for_exactly_the_assignments_that_fit(checks):
     candidates = _run(checks)
     expected = set(_oracle(checks))

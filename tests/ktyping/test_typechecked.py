@@ -281,6 +281,47 @@ def test_coroutines():
         asyncio.run(f(A))
 
 
+def test_annotations_may_name_what_is_defined_later():
+    namespace: dict = {"kt": kt, "Iterator": Iterator}
+    exec(
+        "from __future__ import annotations\n"
+        "@kt.typechecked\n"
+        "def f(x: Later) -> Later: return x\n"
+        "@kt.typechecked\n"
+        "def g(x: Later) -> Iterator[Later]: yield 3\n"
+        "class Later: pass\n",
+        namespace,
+    )
+    namespace["f"](namespace["Later"]())
+    with pytest.raises(kt.KTypeCheckError):
+        namespace["f"](3)
+    with pytest.raises(kt.KTypeCheckError, match="yielded value"):
+        next(namespace["g"](namespace["Later"]()))
+
+
+def test_jitted_functions_can_be_decorated():
+    @kt.typechecked
+    @jax.jit
+    def f(x: kt.Float["n"]) -> kt.Float["n"]:
+        return x + 1
+
+    assert f(jnp.ones(3)).shape == (3,)
+    with pytest.raises(kt.KTypeCheckError):
+        f(A)
+
+
+def test_threads_do_not_share_scopes():
+    from concurrent import futures
+
+    @kt.typechecked
+    def f(x: kt.Float["n"]) -> int:
+        return sum(kt.dim["n"] for _ in range(200)) // 200
+
+    sizes = list(range(1, 40))
+    with futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: f(np.ones(n)), sizes)) == sizes
+
+
 # Dataclasses.
 
 
