@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kauldron.data import _errors, _nodes, _readers
@@ -44,7 +44,7 @@ class InMemoryPipeline(base.DataSourceBase):
     @functools.cached_property
     def _reader(self) -> _nodes.Reader:
         arrays = self.data_source
-        if not isinstance(arrays, dict) and not hasattr(arrays, "shape"):
+        if not isinstance(arrays, Mapping) and not hasattr(arrays, "shape"):
             raise _errors.DataError(
                 "`loader()` must return an array, or a dict of arrays: got "
                 f"{type(arrays).__name__}."

@@ -29,7 +29,7 @@ def reader_for(data_source: Any) -> _nodes.Reader:
 def _reader_for(data_source: Any) -> _nodes.Reader:
     if isinstance(data_source, _nodes.Reader):
         return data_source
-    if isinstance(data_source, np.ndarray) or type(data_source) is dict:
+    if isinstance(data_source, np.ndarray | Mapping):
         return ColumnsReader(data_source)
     if not (hasattr(data_source, "__len__") and hasattr(data_source, "__getitem__")):
         raise _errors.DataError(

@@ -173,6 +173,19 @@ class _ArrayRecords:
                 f"Record {index - first} of {self._files[file]} cannot be read: {error}"
             ) from error
 
+    def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
+        by_file: dict[int, list[int]] = {}  # file -> places in the result
+        for place, index in enumerate(indices):
+            by_file.setdefault(bisect.bisect_right(self._ends, index), []).append(place)
+        records: list[Any] = [None] * len(indices)
+        for file, places in by_file.items():
+            first = self._ends[file - 1] if file else 0
+            wanted = [indices[place] - first for place in places]
+            found = self._sources[file].__getitems__(wanted)
+            for place, record in zip(places, found, strict=True):
+                records[place] = record
+        return records
+
     @functools.cached_property
     def _sources(self) -> list[Any]:
         import grain
