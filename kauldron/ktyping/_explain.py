@@ -140,6 +140,8 @@ class Explainer:
             return alone._first_failure(
                 (f"[{name!r}]", item, hints[name]) for name, item in value.items()
             )
+        if not isinstance(value, cls):
+            return None
         fields = getattr(cls, "__ktyping_hints__", dict)()
         return alone._first_failure(
             (f".{name}", getattr(value, name, None), hint)

@@ -370,8 +370,10 @@ def test_dataclass_arguments_are_checked_in_a_scope_of_their_own():
 
     batch = Batch(np.ones((2, 3, 3)), np.ones(2, int))
     f(batch, np.ones(7))
+    with pytest.raises(kt.KTypeCheckError, match="3 is not Batch"):
+        f(3, np.ones(7))
     batch.label = np.ones(3, int)
-    with pytest.raises(kt.KTypeCheckError, match="`batch"):
+    with pytest.raises(kt.KTypeCheckError, match=r"`batch\.label`"):
         f(batch, np.ones(7))
 
 
