@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kauldron.konfig import (
@@ -160,24 +161,26 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def _first_paths(cfg: Any) -> dict[int, Path]:
-    """Returns id -> where a node occurs first, for shared nodes."""
+    """Returns id -> path, for shared nodes.
+
+    Of the paths of a node, a shortest one counts; the order of fields does not.
+    """
     numbers = _repr.find_shared(cfg)
     first: dict[int, Path] = {}
-    pending: list[tuple[Any, Path]] = [(cfg, ())]
+    pending: collections.deque[tuple[Any, Path]] = collections.deque([(cfg, ())])
     while pending:
-        value, path = pending.pop()
+        value, path = pending.popleft()
         value = _repr.peek(value)
+        children: Iterable[tuple[Any, Any]] = ()
         if isinstance(value, _config_dict.ConfigDict):
             if id(value) in numbers:
                 if id(value) in first:
                     continue
                 first[id(value)] = path
-            children = [(v, (*path, k)) for k, v in value._fields.items()]
+            children = sorted(value._fields.items(), key=lambda item: repr(item[0]))
         elif isinstance(value, list | tuple):
-            children = [(v, (*path, i)) for i, v in enumerate(value)]
-        else:
-            continue
-        pending.extend(reversed(children))
+            children = enumerate(value)
+        pending.extend((child, (*path, key)) for key, child in children)
     return first
 
 

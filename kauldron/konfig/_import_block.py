@@ -23,6 +23,7 @@ class Names:
         self._modules: dict[str, str] = {}  # module -> variable
         self._attributes: dict[str, set[str]] = {}
         self._literal: set[str] = set()
+        self._used: set[str] = set()
         for qualname in qualnames:
             self._add(qualname)
 
@@ -59,14 +60,15 @@ class Names:
         if qualname in self._literal or (is_call and ":" not in qualname):
             return None
         module, _, attribute = qualname.partition(":")
+        self._used.add(module)
         variable = self._modules[module]
         return f"{variable}.{attribute}" if attribute else variable
 
     def to_text(self) -> str:
-        """Returns the blocks; empty if nothing is imported."""
+        """Returns the blocks for the names asked for so far; may be empty."""
         eager: list[list[str]] = []
         lazy: list[list[str]] = []
-        for module in sorted(self._modules):
+        for module in sorted(self._used):
             blocks = eager if _find.find(module) is None else lazy
             for block in blocks:
                 if not any(self._interferes(module, other) for other in block):

@@ -8,6 +8,7 @@ Files in which every occurrence holds all the fields are read too.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -98,10 +99,8 @@ def _encode_without_value(value: _reference.FieldReference) -> Any:
     Raises:
       ConfigError: If it is a reference that is broken for another reason.
     """
-    try:
+    with contextlib.suppress(_errors.RequiredValueError):
         value.get()
-    except _errors.RequiredValueError:
-        pass
     node: dict[str, Any] = {_proxy.QUALNAME: _config_dict.REQUIRED_QUALNAME}
     field_type = value.get_type()
     if field_type is not object:

@@ -139,7 +139,7 @@ def as_callable(qualname: str) -> str:
     if ":" in qualname:
         return qualname
     module, attribute = _qualname.split(qualname)
-    if not module:
+    if not attribute:
         raise TypeError(f"The module `{qualname}` cannot be called.")
     return f"{module}:{attribute}"
 

@@ -51,13 +51,13 @@ def get_aliases() -> dict[str, str]:
 def split(qualname: str) -> tuple[str, str]:
     """Returns module name and attribute path.
 
-    Without a colon, the last component is the attribute.
+    Without a colon, the last component is the attribute; a single name is a module.
     """
     if ":" in qualname:
         module, _, attribute = qualname.partition(":")
         return module, attribute
     module, _, attribute = qualname.rpartition(".")
-    return module, attribute
+    return (module, attribute) if module else (attribute, "")
 
 
 def shorten(qualname: str) -> str:

@@ -271,42 +271,49 @@ def parts_of(ref: Reference) -> tuple[str, tuple[Any, ...]]:
     return ref.__dict__["_kind"], ref.__dict__["_args"]
 
 
-def to_text(value: Any, *, root: str = "cfg.ref") -> str:
+def to_text(value: Any, *, literal: Callable[[Any], str] = repr) -> str:
     """Returns an expression as Python.
 
     Args:
       value: A reference, or an operand of one.
-      root: How the root reference is written.
+      literal: How other operands are written.
     """
     if not isinstance(value, Reference):
-        return repr(value)
+        return literal(value)
     kind, args = parts_of(value)
     if kind == ROOT:
-        return root
-    if kind == ATTR:
-        return f"{to_text(args[0], root=root)}.{args[1]}"
-    if kind == ITEM:
-        return f"{to_text(args[0], root=root)}[{to_text(args[1], root=root)}]"
+        return "cfg.ref"
     if kind == CALL:
-        fn, fn_args, fn_kwargs = args
-        if isinstance(fn, Reference):
-            name = to_text(fn, root=root)
-        else:
-            name = getattr(fn, "__qualname__", repr(fn))
-        inner = [to_text(a, root=root) for a in fn_args]
-        inner += [f"{k}={to_text(v, root=root)}" for k, v in fn_kwargs.items()]
-        return f"{name}({', '.join(inner)})"
+        return _call_text(*args, literal)
+    if kind == OP:
+        return _operation_text(args, literal)
+    base = to_text(args[0], literal=literal)
+    if kind == ATTR:
+        return f"{base}.{args[1]}"
+    return f"{base}[{to_text(args[1], literal=literal)}]"
+
+
+def _call_text(fn: Any, args: Any, kwargs: Any, literal: Callable[[Any], str]) -> str:
+    if isinstance(fn, Reference):
+        name = to_text(fn, literal=literal)
+    else:
+        name = getattr(fn, "__qualname__", repr(fn))
+    inner = [to_text(a, literal=literal) for a in args]
+    inner += [f"{k}={to_text(v, literal=literal)}" for k, v in kwargs.items()]
+    return f"{name}({', '.join(inner)})"
+
+
+def _operation_text(args: tuple[Any, ...], literal: Callable[[Any], str]) -> str:
     fn, *operands = args
-    texts = [_operand(o, root) for o in operands]
+    texts = []
+    for operand in operands:
+        text = to_text(operand, literal=literal)
+        is_op = isinstance(operand, Reference) and parts_of(operand)[0] == OP
+        is_negative = isinstance(operand, int | float) and operand < 0
+        texts.append(f"({text})" if is_op or is_negative else text)
     if fn in SYMBOLS:
         return f"{texts[0]} {SYMBOLS[fn]} {texts[1]}"
     return f"{PREFIXES[fn]}{texts[0]}" if fn in PREFIXES else f"abs({texts[0]})"
-
-
-def _operand(value: Any, root: str) -> str:
-    text = to_text(value, root=root)
-    is_op = isinstance(value, Reference) and parts_of(value)[0] == OP
-    return f"({text})" if is_op else text
 
 
 class Placeholder(FieldReference):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import keyword
 from typing import Any
 
-from kauldron.konfig import _config_dict, _errors, _proxy, _qualname, _reference
-
-_WIDTH = 80
-_INDENT = "    "
+from kauldron.konfig import (
+    _config_dict,
+    _errors,
+    _layout,
+    _proxy,
+    _qualname,
+    _reference,
+)
 
 
 def to_text(value: Any) -> str:
@@ -18,7 +22,7 @@ def to_text(value: Any) -> str:
     occur more than once are marked as in YAML: `&id001` at the first place, `*id001`
     where they occur again.
     """
-    return _Printer(value).print(value)
+    return _layout.render(_Printer(value).print(value))
 
 
 def to_html(value: Any) -> str:
@@ -83,33 +87,22 @@ def is_argument_name(key: Any) -> bool:
     return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
 
 
-def join(opening: str, items: list[str], closing: str) -> str:
-    """Returns the items on one line, or one per line if they are long."""
-    line = f"{opening}{', '.join(items)}{closing}"
-    if len(line) <= _WIDTH and "\n" not in line:
-        return line
-    indented = (item.replace("\n", f"\n{_INDENT}") for item in items)
-    body = "".join(f"{_INDENT}{item},\n" for item in indented)
-    return f"{opening}\n{body}{closing}"
-
-
 class _Printer:
-    """Prints one config."""
+    """Makes the document of one config."""
 
     def __init__(self, value: Any):
         self.numbers = find_shared(value)
         self.printed: set[int] = set()
 
-    def print(self, value: Any) -> str:
+    def print(self, value: Any) -> _layout.Doc:
         value = peek(value)
         if isinstance(value, _config_dict.ConfigDict):
             return self.print_node(value)
         if type(value) is list:
-            return join("[", [self.print(v) for v in value], "]")
+            return _layout.Group("[", [self.print(v) for v in value], "]")
         if type(value) is tuple:
-            if len(value) == 1 and "\n" not in (item := self.print(value[0])):
-                return f"({item},)"
-            return join("(", [self.print(v) for v in value], ")")
+            items = [self.print(v) for v in value]
+            return _layout.Group("(", items, ")", is_one_tuple=len(value) == 1)
         if isinstance(value, _proxy.Proxy):
             return _qualname.shorten(value[_proxy.CONST])
         if isinstance(value, dict):
@@ -119,16 +112,16 @@ class _Printer:
         except Exception as error:  # somebody else's `__repr__`
             return f"<{type(value).__name__}: {_errors.short(error)}>"
 
-    def print_node(self, node: Any) -> str:
+    def print_node(self, node: Any) -> _layout.Doc:
         number = self.numbers.get(id(node))
         if number is None:
             return self.print_content(node)
         if id(node) in self.printed:
             return f"*id{number + 1:03}"
         self.printed.add(id(node))
-        return f"&id{number + 1:03} {self.print_content(node)}"
+        return _layout.prefixed(f"&id{number + 1:03} ", self.print_content(node))
 
-    def print_content(self, node: Any) -> str:
+    def print_content(self, node: Any) -> _layout.Doc:
         fields = node._fields
         if _proxy.CONST in fields:
             return _qualname.shorten(str(fields[_proxy.CONST]))
@@ -139,14 +132,17 @@ class _Printer:
         unnamed = {}
         for key, value in named.items():
             if is_argument_name(key):
-                items.append(f"{key}={self.print(value)}")
+                items.append(_layout.prefixed(f"{key}=", self.print(value)))
             else:
                 unnamed[key] = value
         if unnamed:
-            items.append(f"**{self.print_dict(unnamed)}")
+            items.append(_layout.prefixed("**", self.print_dict(unnamed)))
         name = _qualname.shorten(str(fields[_proxy.QUALNAME]))
-        return join(f"{name}(", items, ")")
+        return _layout.Group(f"{name}(", items, ")")
 
-    def print_dict(self, fields: dict[Any, Any]) -> str:
-        items = [f"{key!r}: {self.print(value)}" for key, value in fields.items()]
-        return join("{", items, "}")
+    def print_dict(self, fields: dict[Any, Any]) -> _layout.Doc:
+        items = [
+            _layout.prefixed(f"{key!r}: ", self.print(value))
+            for key, value in fields.items()
+        ]
+        return _layout.Group("{", items, "}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -12,6 +13,7 @@ from kauldron.konfig import (
     _config_dict,
     _defaults,
     _import_block,
+    _layout,
     _nodes,
     _proxy,
     _reference,
@@ -39,7 +41,7 @@ def to_python(cfg: Any) -> str:
     from kauldron import konfig
 
     text = konfig.to_python(konfig.ConfigDict({"seed": 1}))
-    assert "cfg = konfig.ConfigDict({'seed': 1})" in text
+    assert 'cfg = konfig.ConfigDict({"seed": 1})' in text
     ```
     """
     cfg = _check.as_config(cfg)
@@ -89,22 +91,25 @@ class _Writer:
         self.taken = {"cfg", "konfig", "pathlib", *names.variables}
         self.active: set[int] = set()
         self.lines: list[str] = []
-        self.fixups: list[tuple[str, str]] = []  # assignments that close cycles
+        self.fixups: list[tuple[str, _layout.Doc]] = []  # assignments that close cycles
 
     def write(self) -> str:
         self.write_root()
-        for target, value in self.fixups:
-            self.lines.append(f"{target} = {value}")
+        for target, doc in self.fixups:
+            self.assign(target, doc)
         self.lines.append("return cfg")
-        indented = (line.replace("\n", f"\n{_INDENT}") for line in self.lines)
-        return "".join(f"{_INDENT}{line}\n" for line in indented)
+        return "".join(f"{_INDENT}{line}\n" for line in self.lines)
+
+    def assign(self, target: str, doc: _layout.Doc) -> None:
+        line = _layout.prefixed(f"{target} = ", doc)
+        self.lines.append(_layout.render(line, indent=len(_INDENT)))
 
     def write_root(self) -> None:
         """Writes `cfg = Trainer(seed=1)`, then one assignment per nested field."""
         cfg = self.cfg
         self.active.add(id(cfg))
         if not isinstance(cfg, _config_dict.ConfigDict):
-            self.lines.append(f"cfg = {self.text(cfg)}")
+            self.assign("cfg", self.doc(cfg))
             return
         fields = self.fields_to_write(cfg)
         is_call = _proxy.QUALNAME in cfg._fields
@@ -117,14 +122,14 @@ class _Writer:
             (at_once if is_early or key in positional else later)[key] = value
         if _proxy.CONST in cfg._fields:
             at_once, later = fields, {}
-        self.lines.append(f"cfg = {self.constructor(cfg, at_once)}")
+        self.assign("cfg", self.constructor(cfg, at_once))
         self.delete_defaults(cfg, "cfg")
         for key, value in later.items():
             target = _target("cfg", key)
             if self.is_unwritten_shared(value):
                 self.write_shared(value, target)
             else:
-                self.lines.append(f"{target} = {self.text(value)}")
+                self.assign(target, self.doc(value))
 
     def is_unwritten_shared(self, value: Any) -> bool:
         is_node = isinstance(value, _config_dict.ConfigDict)
@@ -141,25 +146,24 @@ class _Writer:
             return False
         return _is_expression_of(value, self.cfg)
 
-    def text(self, value: Any) -> str:
+    def doc(self, value: Any) -> _layout.Doc:
         """Returns the expression that makes a value."""
         if isinstance(value, _reference.FieldReference):
+            if isinstance(value, _reference.Reference) and self.is_kept(value):
+                return _reference.to_text(value, literal=_scalar_text)
             if self.is_kept(value):
                 return repr(value)
             value = _repr.peek(value)
         if isinstance(value, _config_dict.ConfigDict):
-            return self.node_text(value)
+            return self.node_doc(value)
         if type(value) is list:
-            return _repr.join("[", [self.text(v) for v in value], "]")
+            return _layout.Group("[", [self.doc(v) for v in value], "]")
         if type(value) is tuple:
-            items = [self.text(v) for v in value]
-            if len(items) == 1:
-                items = [f"{items[0]},"] if "\n" not in items[0] else items
-                return f"({items[0]})" if items[0].endswith(",") else f"({items[0]},)"
-            return _repr.join("(", items, ")")
+            items = [self.doc(v) for v in value]
+            return _layout.Group("(", items, ")", is_one_tuple=len(value) == 1)
         return _scalar_text(value)
 
-    def node_text(self, node: Any) -> str:
+    def node_doc(self, node: Any) -> _layout.Doc:
         if id(node) in self.variables:
             return self.variables[id(node)]
         has_name = id(node) in self.shared or self.missing_defaults(node)
@@ -178,11 +182,10 @@ class _Writer:
         later: dict[Any, Any] = {}
         for key, value in fields.items():
             (later if self.reaches_active(value) else at_once)[key] = value
-        text = self.constructor(node, at_once)
-        self.lines.append(f"{name} = {text}")
+        self.assign(name, self.constructor(node, at_once))
         self.delete_defaults(node, name)
         for key, value in later.items():
-            self.fixups.append((_target(name, key), self.text(value)))
+            self.fixups.append((_target(name, key), self.doc(value)))
         self.active.discard(id(node))
 
     def reaches_active(self, value: Any) -> bool:
@@ -219,38 +222,49 @@ class _Writer:
         self.taken.add(name)
         return name
 
-    def constructor(self, node: Any, fields: dict[Any, Any]) -> str:
+    def constructor(self, node: Any, fields: dict[Any, Any]) -> _layout.Doc:
         """Returns the expression that makes a node with the given fields."""
         if _proxy.CONST in node._fields:
             return self.constant(node._fields[_proxy.CONST])
         if _proxy.QUALNAME not in node._fields:
-            is_variable = self.variables.get(id(node), ".").isidentifier()
-            text = self.dict_text(fields)
-            return f"konfig.ConfigDict({text})" if is_variable else text
+            if self.variables.get(id(node), ".").isidentifier():
+                return self.explicit_node(fields)
+            return self.dict_doc(fields)
         qualname = str(node._fields[_proxy.QUALNAME])
         name = self.names.expression(qualname, is_call=True)
         if name is None:
-            text = self.dict_text({_proxy.QUALNAME: qualname, **fields})
-            return f"konfig.ConfigDict({text})"
-        items = []
+            return self.explicit_node({_proxy.QUALNAME: qualname, **fields})
+        items: list[_layout.Doc] = []
         while (key := str(len(items))) in fields:
-            items.append(self.text(fields[key]))
+            items.append(self.doc(fields[key]))
         named = {k: v for k, v in fields.items() if not _is_below(k, len(items))}
         unnamed = {k: v for k, v in named.items() if not _repr.is_argument_name(k)}
-        items += [f"{k}={self.text(v)}" for k, v in named.items() if k not in unnamed]
+        items += [
+            _layout.prefixed(f"{k}=", self.doc(v))
+            for k, v in named.items()
+            if k not in unnamed
+        ]
         if unnamed:
-            items.append(f"**{self.dict_text(unnamed)}")
-        return _repr.join(f"{name}(", items, ")")
+            items.append(_layout.prefixed("**", self.dict_doc(unnamed)))
+        return _layout.Group(f"{name}(", items, ")")
 
-    def constant(self, qualname: Any) -> str:
+    def constant(self, qualname: Any) -> _layout.Doc:
         name = self.names.expression(str(qualname), is_call=False)
-        if name is None:
-            return f"konfig.ConfigDict({{{_proxy.CONST!r}: {qualname!r}}})"
-        return name
+        return self.explicit_node({_proxy.CONST: qualname}) if name is None else name
 
-    def dict_text(self, fields: dict[Any, Any]) -> str:
-        items = [f"{_scalar_text(k)}: {self.text(v)}" for k, v in fields.items()]
-        return _repr.join("{", items, "}")
+    def explicit_node(self, fields: dict[Any, Any]) -> _layout.Doc:
+        """For what has no expression of its own: `konfig.ConfigDict({...})`."""
+        doc = self.dict_doc(fields)
+        return dataclasses.replace(
+            doc, opening=f"konfig.ConfigDict({doc.opening}", closing=f"{doc.closing})"
+        )
+
+    def dict_doc(self, fields: dict[Any, Any]) -> _layout.Group:
+        items = [
+            _layout.prefixed(f"{_scalar_text(k)}: ", self.doc(v))
+            for k, v in fields.items()
+        ]
+        return _layout.Group("{", items, "}")
 
     def fields_to_write(self, node: Any) -> dict[Any, Any]:
         """Returns the fields that a new node does not have by default."""
@@ -330,12 +344,14 @@ def _target(variable: str, key: Any) -> str:
 
 
 def _scalar_text(value: Any) -> str:
+    if type(value) is str:
+        return _string_text(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return f"float({str(value)!r})"
+        return f"float({_string_text(str(value))})"
     if isinstance(value, pathlib.PurePath):
-        return f"pathlib.Path({os.fspath(value)!r})"
+        return f"pathlib.Path({_string_text(os.fspath(value))})"
     if isinstance(value, os.PathLike):
-        return repr(os.fspath(value))
+        return _string_text(os.fspath(value))
     if value is ...:
         return "..."
     if isinstance(value, set | frozenset) and value:
@@ -344,3 +360,10 @@ def _scalar_text(value: Any) -> str:
     if isinstance(value, _reference.FieldReference):  # refers to nothing
         return repr(value)
     return repr(value)
+
+
+def _string_text(value: str) -> str:
+    """Returns a string literal, in double quotes where that needs no escapes."""
+    text = repr(value)
+    is_single = text.startswith("'") and '"' not in text
+    return f'"{text[1:-1]}"' if is_single else text

@@ -223,7 +223,7 @@ def import_object(qualname: Any, node: Any) -> Any:
 def _check_name(qualname: str, policy: Policy) -> None:
     """Refuses what need not even be imported."""
     module, attribute = _qualname.split(qualname)
-    names = [*module.split("."), *attribute.split(".")]
+    names = [*module.split("."), *(attribute.split(".") if attribute else [])]
     if any(not name.isidentifier() for name in names):
         raise _refusal(qualname, "it is not a dotted name", policy)
     if any(name.startswith("__") for name in names):

@@ -311,11 +311,11 @@ def test_nodes_remember_where_they_were_written():
 
 def test_repr_reads_like_python():
     cfg = ConfigDict(
-        {"a": targets.adam(1e-3, b1=0.5), "t": (1,), "constant": targets.Net}
+        {"optimizer": targets.adam(1e-3, b1=0.5), "t": (1,), "constant": targets.Net}
     )
     assert repr(cfg) == (
         "<ConfigDict[{\n"
-        "    'a': konfig_targets.adam(0.001, b1=0.5),\n"
+        "    'optimizer': konfig_targets.adam(0.001, b1=0.5),\n"
         "    't': (1,),\n"
         "    'constant': konfig_targets.Net,\n"
         "}]>"

@@ -109,14 +109,15 @@ def test_python_reads_as_a_user_would_write_it(example):
         "def get_config():\n"
         "    cfg = konfig_targets.Trainer(num_train_steps=1000)\n"
         "    cfg.workdir = konfig.placeholder(str)\n"
-        "    cfg.aux = {'width': 64, 'name': 'big'}\n"
-        "    cfg.model = konfig_targets.Net(inputs='batch.image', features=[64, 32])\n"
-        "    cfg.schedules = {'lr': konfig_targets.cosine(0.001, cfg.ref.num_train_steps)}\n"
-        "    cfg.optimizer = konfig_targets.adam(learning_rate=cfg.ref.schedules['lr'],"
-        " b1=0.8)\n"
+        '    cfg.aux = {"width": 64, "name": "big"}\n'
+        '    cfg.model = konfig_targets.Net(inputs="batch.image", features=[64, 32])\n'
+        '    cfg.schedules = {"lr": konfig_targets.cosine(0.001, '
+        "cfg.ref.num_train_steps)}\n"
+        "    cfg.optimizer = konfig_targets.adam("
+        'learning_rate=cfg.ref.schedules["lr"], b1=0.8)\n'
         "    cfg.evals = {\n"
-        "        'short': konfig_targets.Evaluator(num_batches=1),\n"
-        "        'long': konfig_targets.Evaluator(),\n"
+        '        "short": konfig_targets.Evaluator(num_batches=1),\n'
+        '        "long": konfig_targets.Evaluator(),\n'
         "    }\n"
         "    return cfg\n"
     )
@@ -203,7 +204,7 @@ def test_python_of_a_reference_that_is_no_expression_writes_the_value(tmp_path):
     cfg = ConfigDict({"a": 4})
     cfg.b = konfig.ref_fn(lambda x: x + 1, cfg.ref.a)
     cfg.c = (cfg.ref.a * 2 + 1).to_str()
-    assert "cfg = konfig.ConfigDict({'a': 4, 'b': 5, 'c': '9'})" in konfig.to_python(
+    assert 'cfg = konfig.ConfigDict({"a": 4, "b": 5, "c": "9"})' in konfig.to_python(
         cfg
     )
     assert round_trip(cfg, tmp_path) == cfg
@@ -271,7 +272,9 @@ def test_export_by_method():
 
 
 def test_export_names_what_it_does_not_know():
-    with pytest.raises(NotImplementedError, match=r"`obj\['a'\]\[1\]` is <list_iterator"):
+    with pytest.raises(
+        NotImplementedError, match=r"`obj\['a'\]\[1\]` is <list_iterator"
+    ):
         konfig.export({"a": [1, iter([])]})
     with pytest.raises(NotImplementedError):
         konfig.export(lambda: 1)
