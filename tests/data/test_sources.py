@@ -359,3 +359,19 @@ def test_slices_are_fixed_and_disjoint_in_every_epoch():
     assert set(_xs(part(1, None, 5))) == {1, 6, 11, 16}
     with pytest.raises(ValueError, match="leaves none of the 20 examples"):
         iter(part(20, None))
+
+
+def test_huggingface_reads_local_pictures(tmp_path, monkeypatch):
+    pytest.importorskip("datasets", reason="an extra")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pixels = _write_images(tmp_path / "pictures", 2)
+    ds = _one_pass(
+        kd.data.py.HuggingFace,
+        "imagefolder",
+        split="train",
+        data_dir=str(tmp_path / "pictures"),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    actual = _all(ds)
+    assert actual["label"].tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(actual["image"][3], pixels["dog", 1], strict=True)
