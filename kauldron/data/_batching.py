@@ -153,7 +153,9 @@ class Batching:
         for position, transform in enumerate(self.batch_stages):
             name = f"{type(transform).__name__}/batch{position}"
             try:
-                batch = transform.map_batch(batch, _draws.Draws(block.ids, name))
+                batch = transform.map_batch(
+                    batch, _draws.Draws(block.ids.hashed(), name)
+                )
             except Exception as error:
                 error.add_note(f"In the batch transform `{type(transform).__name__}`.")
                 raise

@@ -26,9 +26,12 @@ def from_rows(rows: Sequence[Any]) -> Column:
     first = rows[0]
     if not isinstance(first, Mapping):
         return list(rows)
-    if any(not isinstance(r, Mapping) or r.keys() != first.keys() for r in rows):
-        raise _different_keys(rows, "element")
-    return {key: [row[key] for row in rows] for key in first}
+    try:
+        if set(map(len, rows)) == {len(first)}:
+            return {key: [row[key] for row in rows] for key in first}
+    except (KeyError, TypeError, IndexError):
+        pass
+    raise _different_keys(rows, "element")
 
 
 def row(column: Column, index: int) -> Any:
@@ -99,10 +102,10 @@ def is_stackable(column: Column) -> bool:
     first = column[0]
     if isinstance(first, np.ndarray):
         shape, dtype = first.shape, first.dtype
-        return all(
-            isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype
-            for x in column
-        )
+        for x in column:
+            if type(x) is not np.ndarray or x.shape != shape or x.dtype != dtype:
+                return False
+        return dtype.kind != "O"
     return isinstance(first, bool | int | float | np.generic)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,44 @@ def example_ids(seed: int, epochs: np.ndarray | int, indices: np.ndarray) -> np.
     of_seed = np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)
     of_epoch = mix(mix(of_seed) ^ np.atleast_1d(np.asarray(epochs)).astype(np.uint64))
     return mix(of_epoch ^ indices.astype(np.uint64))
+
+
+class ExampleIds:
+    """The ids of some examples, hashed when they are first needed: most never are."""
+
+    __slots__ = ("_epochs", "_hashed", "_indices", "_seed")
+
+    def __init__(self, seed: int, epochs: np.ndarray, indices: np.ndarray) -> None:
+        """See `example_ids`."""
+        self._seed = seed
+        self._epochs = epochs
+        self._indices = indices
+        self._hashed: np.ndarray | None = None
+
+    def hashed(self) -> np.ndarray:
+        """Returns `u64[n]`."""
+        if self._hashed is None:
+            self._hashed = example_ids(self._seed, self._epochs, self._indices)
+        return self._hashed
+
+    def __getitem__(self, rows: Any) -> ExampleIds:
+        selected = ExampleIds(self._seed, self._epochs[rows], self._indices[rows])
+        if self._hashed is not None:
+            selected._hashed = self._hashed[rows]
+        return selected
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[ExampleIds]) -> ExampleIds:
+        """Returns the ids of all parts."""
+        seeds = {part._seed for part in parts}
+        joined = cls(
+            parts[0]._seed,
+            np.concatenate([part._epochs for part in parts]),
+            np.concatenate([part._indices for part in parts]),
+        )
+        if len(seeds) > 1:
+            joined._hashed = np.concatenate([part.hashed() for part in parts])
+        return joined
 
 
 class Draws:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 _INTERVAL_SECS = 1e-3
 _PAUSE_SECS = 1e-6  # the system makes it about 0.06 ms
@@ -16,13 +17,16 @@ _state = threading.local()
 
 
 def in_this_thread() -> None:
-    """Makes `give_way` take effect in the calling thread."""
+    """Makes the calling thread one that gives way."""
     _state.due = time.perf_counter() + _INTERVAL_SECS
 
 
-def give_way() -> None:
-    """Pauses for a moment, if this thread gives way and has not for a while."""
-    due = getattr(_state, "due", None)
-    if due is not None and time.perf_counter() > due:
+def of_this_thread() -> Callable[[], None] | None:
+    """Returns what to call between two records; `None` in threads that don't give way."""
+    return _give_way if getattr(_state, "due", None) is not None else None
+
+
+def _give_way() -> None:
+    if time.perf_counter() > _state.due:
         time.sleep(_PAUSE_SECS)
         _state.due = time.perf_counter() + _INTERVAL_SECS

@@ -70,13 +70,13 @@ class Source(Node):
         if self._shuffle is not None:
             offsets = self._shuffle(epochs, offsets)
         indices = offsets * self._indices.step + self._indices.start
-        ids = _draws.example_ids(self._seed, epochs, indices)
+        ids = _draws.ExampleIds(self._seed, epochs, indices)
         if self.drops_rows:
             return self._fetch_good(positions, ids, indices)
         return Block(self._reader.read(indices), positions, ids, indices)
 
     def _fetch_good(
-        self, positions: np.ndarray, ids: np.ndarray, indices: np.ndarray
+        self, positions: np.ndarray, ids: _draws.ExampleIds, indices: np.ndarray
     ) -> Block:
         try:
             return Block(self._reader.read(indices), positions, ids, indices)
@@ -143,7 +143,7 @@ class Mix(Node):
             offsets = self._shuffle(epochs, offsets)
         members, inner = self._interleave(offsets)
         inner = inner + epochs * self._per_epoch[members]
-        ids = _draws.example_ids(self._seed, epochs, offsets)
+        ids = _draws.ExampleIds(self._seed, epochs, offsets)
         return gather_members(self._members, members, inner, positions, ids)
 
 
@@ -176,7 +176,7 @@ class Select(Node):
         members, inner = chosen.reshape(-1, 2).T
         lengths = np.array([member.length for member in self._members], np.int64)
         inner = inner + epochs * lengths[members]
-        ids = _draws.example_ids(self._seed, epochs, offsets)
+        ids = _draws.ExampleIds(self._seed, epochs, offsets)
         return gather_members(self._members, members, inner, positions, ids)
 
 
@@ -192,7 +192,7 @@ class FromFunction(Node):
     def fetch(self, positions: np.ndarray) -> Block:
         rows = [self._get(int(position)) for position in positions]
         epochs, offsets = split_epochs(positions, self.length)
-        ids = _draws.example_ids(self._seed, epochs, offsets)
+        ids = _draws.ExampleIds(self._seed, epochs, offsets)
         kept = np.array([i for i, row in enumerate(rows) if row is not None], np.int64)
         columns = _columns.from_rows([rows[i] for i in kept]) if len(kept) else []
         return Block(columns, positions[kept], ids[kept], offsets[kept])
@@ -236,7 +236,7 @@ def gather_members(
     choice: np.ndarray,
     inner: np.ndarray,
     positions: np.ndarray,
-    ids: np.ndarray,
+    ids: _draws.ExampleIds,
 ) -> Block:
     """Returns rows of several nodes, in the order of `positions`.
 
@@ -245,7 +245,7 @@ def gather_members(
       choice: Index of the node of each row, `i64[n]`.
       inner: Position in that node, `i64[n]`.
       positions: Positions of the rows for the caller, `i64[n]`.
-      ids: Ids of the rows for the caller, `u64[n]`.
+      ids: Ids of the rows for the caller.
     """
     parts, places, bad = [], [], ()
     for index, member in enumerate(members):

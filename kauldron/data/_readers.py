@@ -89,10 +89,12 @@ class _ItemReader(_nodes.Reader):
         source = self._source
         records: list[Any] = []
         wanted = indices.tolist()
+        give_way = _giving_way.of_this_thread()
         try:
             for index in wanted:
                 records.append(source[index])
-                _giving_way.give_way()
+                if give_way is not None:
+                    give_way()
         except Exception as error:
             index = wanted[len(records)]
             error.add_note(f"While reading example {index} of {_describe(source)}.")

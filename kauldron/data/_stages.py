@@ -20,19 +20,23 @@ class Block:
     Attributes:
       columns: Their values, see `_columns`.
       positions: Their places in the endless order of the pipeline, `i64[n]`.
-      ids: Their hashes for random numbers, `u64[n]`, see `_draws.example_ids`.
+      ids: What their random numbers depend on.
       examples: Their indices in the source, `i64[n]`, for messages.
       bad_records: What was wrong with records that were skipped.
     """
 
     columns: _columns.Column
     positions: np.ndarray
-    ids: np.ndarray
+    ids: _draws.ExampleIds
     examples: np.ndarray
     bad_records: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def with_columns(self, columns: _columns.Column) -> Block:
+        """Returns the same rows with other values."""
+        return Block(columns, self.positions, self.ids, self.examples, self.bad_records)
 
     def select(self, indices: np.ndarray | slice) -> Block:
         """Returns some of the rows."""
@@ -52,7 +56,7 @@ class Block:
         return cls(
             _columns.concatenate([block.columns for block in blocks]),
             np.concatenate([block.positions for block in blocks]),
-            np.concatenate([block.ids for block in blocks]),
+            _draws.ExampleIds.concatenate([block.ids for block in blocks]),
             np.concatenate([block.examples for block in blocks]),
             tuple(text for block in blocks for text in block.bad_records),
         )
@@ -150,7 +154,7 @@ class _Map:
     def __call__(self, block: Block) -> Block:
         rows = _columns.rows(block.columns)
         changed = _each_row(self.function, rows, block, self.where)
-        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, self.where))
 
 
 @dataclasses.dataclass
@@ -171,7 +175,7 @@ class _MapColumns:
             )
             error.add_note(f"{self.where}.")
             raise
-        return dataclasses.replace(block, columns=columns)
+        return block.with_columns(columns)
 
 
 @dataclasses.dataclass
@@ -195,7 +199,7 @@ class _RandomMap:
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
-        draws = _draws.Draws(block.ids, self.salt)
+        draws = _draws.Draws(block.ids.hashed(), self.salt)
         rows = list(enumerate(_columns.rows(block.columns)))
         changed = _each_row(
             lambda item: self.function(item[1], draws.generator(item[0])),
@@ -203,7 +207,7 @@ class _RandomMap:
             block,
             self.where,
         )
-        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, self.where))
 
 
 @dataclasses.dataclass
@@ -214,13 +218,13 @@ class _RandomColumns:
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
-        draws = _draws.Draws(block.ids, self.salt)
+        draws = _draws.Draws(block.ids.hashed(), self.salt)
         try:
             columns = self.transform.random_columns(block.columns, draws)
         except Exception as error:
             error.add_note(f"{self.where}. {_describe_row(block, 0)}")
             raise
-        return dataclasses.replace(block, columns=columns)
+        return block.with_columns(columns)
 
 
 @dataclasses.dataclass
@@ -234,17 +238,19 @@ class _MapWithIndex:
             zip(block.positions.tolist(), _columns.rows(block.columns), strict=True)
         )
         changed = _each_row(lambda item: self.function(*item), rows, block, self.where)
-        return dataclasses.replace(block, columns=_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, self.where))
 
 
 def _each_row(
     function: Callable[[Any], Any], rows: Sequence[Any], block: Block, where: str
 ) -> list[Any]:
     results: list[Any] = []
+    give_way = _giving_way.of_this_thread()
     try:
         for element in rows:
             results.append(function(element))
-            _giving_way.give_way()
+            if give_way is not None:
+                give_way()
     except Exception as error:
         error.add_note(f"{where}. {_describe_row(block, len(results))}")
         raise

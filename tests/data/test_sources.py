@@ -375,3 +375,33 @@ def test_huggingface_reads_local_pictures(tmp_path, monkeypatch):
     actual = _all(ds)
     assert actual["label"].tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(actual["image"][3], pixels["dog", 1], strict=True)
+
+
+@pytest.mark.slow
+def test_workers_open_the_files_again(tmp_path, tfds_folder):
+    from array_record.python import array_record_module
+
+    writer = array_record_module.ArrayRecordWriter(
+        str(tmp_path / "d.array_record"), "group_size:1"
+    )
+    for i in range(8):
+        writer.write(np.int64([i]).tobytes())
+    writer.close()
+    np.savez(tmp_path / "data.npz", x=np.arange(8))
+    _write_images(tmp_path / "pictures", 4)
+    pipelines = [
+        _one_pass(
+            kd.data.py.ArrayRecord,
+            tmp_path / "d.array_record",
+            transforms=[lambda record: {"x": np.frombuffer(record, np.int64)}],
+        ),
+        _one_pass(kd.data.py.NumpyArrays, tmp_path / "data.npz"),
+        _one_pass(kd.data.py.ImageFolder, tmp_path / "pictures"),
+        _one_pass(kd.data.py.Tfds, tfds_folder[0], split="train"),
+    ]
+    for ds in pipelines:
+        expected = list(ds)
+        with iter(ds.replace(num_workers=1)) as batches:
+            for actual, batch in zip(batches, expected, strict=True):
+                for key in batch:
+                    np.testing.assert_array_equal(actual[key], batch[key])

@@ -207,6 +207,6 @@ class _Zip(_nodes.Node):
             for name, block in blocks.items()
         }
         epochs, offsets = np.divmod(kept, self.length)
-        ids = _draws.example_ids(self._seed, epochs, offsets)
+        ids = _draws.ExampleIds(self._seed, epochs, offsets)
         bad = tuple(text for block in blocks.values() for text in block.bad_records)
         return _stages.Block(columns, kept, ids, offsets, bad)
