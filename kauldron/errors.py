@@ -57,16 +57,14 @@ def is_probable_typo(name: str, candidates: Iterable[str]) -> bool:
     """Returns whether `name` is a slip of the pen for one of the candidates.
 
     Names that differ in digits alone (`layer1`, `layer2`) are different names, and so
-    are very short ones.
+    are those that are like a name of less than four letters.
     """
     folded = name.casefold()
     for candidate in map(str, candidates):
         other = candidate.casefold()
-        if min(len(folded), len(other)) < 4:
+        if len(other) < 4 or _without_digits(folded) == _without_digits(other):
             continue
-        if _without_digits(folded) == _without_digits(other):
-            continue
-        if edit_distance(folded, other) <= 2:
+        if edit_distance(folded, other) <= (1 if len(other) == 4 else 2):
             return True
     return False
 

@@ -89,7 +89,7 @@ def apply_overrides(
     plain = sorted((o for o in unique if not o.is_glob), key=lambda o: len(o.parts))
     globs = [o for o in unique if o.is_glob]
     for override in plain:
-        _set(cfg, override, override.parts)
+        set_one(cfg, override, override.parts, tell)
     if not globs:
         return
     from kauldron.konfig import _globs
@@ -98,7 +98,7 @@ def apply_overrides(
     for override in plain:  # a glob may have replaced what they are in
         parts = override.parts
         if any(parts[: len(above)] == above for above in changed):
-            _set(cfg, override, parts)
+            set_one(cfg, override, parts, tell)
 
 
 def _keep_last(
@@ -114,16 +114,16 @@ def _keep_last(
     return list(last.values())
 
 
-def _set(cfg: Any, override: Override, parts: Parts) -> None:
+def set_one(
+    cfg: Any, override: Override, parts: Parts, tell: Callable[[str], None]
+) -> None:
+    """Sets one path, which a glob may have matched."""
     from kauldron.konfig import _setter
 
     try:
         with _origin.declare(_origin.Origin(override.label)):
-            _setter.Setter(override, parts).set(cfg)
+            _setter.Setter(override, parts, tell).set(cfg)
     except errors.UserError as error:
         if str(error).startswith(override.label):
             raise
         raise _errors.like(type(error))(f"{override.label}: {error}") from error
-
-
-set_one = _set

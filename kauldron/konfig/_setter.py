@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kauldron import errors
@@ -29,9 +29,15 @@ from kauldron.konfig import (
 class Setter:
     """Sets one path."""
 
-    def __init__(self, override: _overrides.Override, parts: tuple[Any, ...]):
+    def __init__(
+        self,
+        override: _overrides.Override,
+        parts: tuple[Any, ...],
+        tell: Callable[[str], None],
+    ):
         self.override = override
         self.parts = parts
+        self.tell = tell
 
     def set(self, cfg: Any) -> None:
         self.set_in(cfg, 0)
@@ -78,7 +84,9 @@ class Setter:
         if depth + 1 < len(self.parts):
             changed[part] = self.set_in(_repr.peek(items[part]), depth + 1)
         else:
-            changed[part] = _check.as_config(self.item_value(_repr.peek(items[part])))
+            value = self.item_value(_repr.peek(items[part]))
+            changed[part] = _check.as_config(value)
+            self.check_value(changed[part])
         if isinstance(items, list):
             items[:] = changed
             return items
@@ -97,7 +105,7 @@ class Setter:
         else:  # converted to the right type already, which may be another than before
             with _any_type(node):
                 node[key] = value
-        self.check_value(node, key)
+        self.check_value(_repr.peek(node._fields[key]))
 
     def convert(self, raw: Any, node: Any, key: Any) -> Any:
         """Returns the value in the type of the field."""
@@ -141,9 +149,10 @@ class Setter:
     def instead_of_computed_node(self, text: str, node: Any, key: Any) -> Any:
         """Such as a number instead of a schedule that is referred to."""
         value = _literals.parse(text)
-        if isinstance(value, int | float | dict | None) or _values.is_call_or_const(
-            value
-        ):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or is_number or _values.is_call_or_const(value):
+            return value
+        if isinstance(value, dict) and _proxy.QUALNAME in value:
             return value
         annotation = annotation_of(node, key)
         if annotation is not None and _signature.is_certain(annotation):
@@ -162,9 +171,8 @@ class Setter:
         except _coerce.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None
 
-    def check_value(self, node: Any, key: Any) -> None:
+    def check_value(self, value: Any) -> None:
         """Reports unknown arguments and the like in a node that was just set."""
-        value = _repr.peek(node._fields[key])
         if not isinstance(value, _config_dict.ConfigDict | list | tuple):
             return
         problems = _check.check_errors_in(value, self.parts)
@@ -185,18 +193,41 @@ class Setter:
             signature = signature_of(node)
             if signature is None or key in signature.named:
                 return
-            if signature.takes_any_named and not self.is_typo(key, signature.named):
-                return
-            raise self.no_such_field(node, key, depth)
-        if self.is_quoted(key) or not isinstance(key, str):
+            if not signature.takes_any_named:
+                raise self.no_such_field(node, key, depth)
+            self.check_free_name({*signature.named, *node}, key, depth)
             return
-        if self.is_typo(key, node.keys()):
+        self.check_entry_is_a_call(node, depth)
+        self.check_free_name(node, key, depth)
+
+    def check_free_name(self, names: Iterable[Any], key: Any, depth: int) -> None:
+        """Raises if a new name, where any is possible, looks like a slip of the pen."""
+        if not self.is_quoted(key) and self.is_typo(key, names):
             where = self.where(depth)
             raise _errors.ConfigKeyError(
                 f"`{where}` has no field {key!r}."
-                f"{errors.did_you_mean(key, map(str, node.keys()))} "
+                f"{errors.did_you_mean(key, map(str, names))} "
                 f"To add {key!r} nevertheless, quote it: "
                 f"`--{where}[{key!r}]=...`."
+            )
+        if self.override.is_text:
+            self.tell(f"{self.override.label} adds a new field.")
+
+    def check_entry_is_a_call(self, node: Any, depth: int) -> None:
+        """Raises for `train_losses.new=3`: every other entry there is a call."""
+        value = self.override.value
+        others = [_repr.peek(other) for other in node._fields.values()]
+        if not others or not all(map(_values.is_call_or_const, others)):
+            return
+        if self.override.is_text:
+            value = _literals.parse(value)
+        if value is not None and not isinstance(value, dict | _config_dict.ConfigDict):
+            raise _errors.ConfigTypeError(
+                f"the entries of `{self.where(depth)}` are calls, got "
+                f"{_errors.short(value)} ({type(value).__name__}). Give "
+                "`py::module.Class(argument=1)`, or the name of an entry: "
+                f"{_errors.list_names([str(k) for k in node])}."
+                f"{errors.did_you_mean(str(self.parts[depth]), map(str, node))}"
             )
 
     def is_typo(self, key: Any, names: Iterable[Any]) -> bool:

@@ -255,12 +255,12 @@ def accepts(annotation: Any, value: Any, *, strict: bool) -> bool:
 
     Args:
       annotation: Of a parameter.
-      value: A plain value (no config node).
+      value: A plain value (no call node).
       strict: Whether a whole `float` is refused where an `int` is expected, and `None`
         where it is not mentioned.
     """
     if value is not None and not isinstance(value, _SCALARS):
-        return True
+        return not (strict and is_certain(annotation))
     members = alternatives(annotation)
     if strict:
         if not is_certain(annotation):
