@@ -199,7 +199,9 @@ class Evaluator(EvaluatorBase):
         batches = iter(ds)
         try:
             for batch in itertools.islice(batches, self.num_batches):
-                yield sharding.put_batch(batch, self.base_cfg.sharding.batch)
+                is_whole = getattr(batches, "has_whole_batch", False)
+                batch_sharding = self.base_cfg.sharding.batch
+                yield sharding.put_batch(batch, batch_sharding, is_whole=is_whole)
         finally:
             batches.close()
 

@@ -55,15 +55,24 @@ def device_put(tree: PyTree, shardings: ShardingTree) -> PyTree:
     return _apply(_put, tree, shardings)
 
 
-def put_batch(batch: PyTree, shardings: ShardingTree) -> PyTree:
-    """Places a batch whose first axis need not divide over the devices.
+def put_batch(batch: PyTree, shardings: ShardingTree, *, is_whole: bool) -> PyTree:
+    """Places a batch of an evaluation, whose first axis need not divide over devices.
 
-    A batch that does not divide (the last one of an evaluation) is replicated: every
-    device computes all of it, which is exact for every metric.
+    A batch that does not divide (the last one) is replicated: every device computes all
+    of it, which is exact for every metric.
+
+    Args:
+      batch: Host batch.
+      shardings: A prefix of it, see `ShardingTree`.
+      is_whole: Whether every process passes the whole batch, and not its part.
     """
+    if is_whole:
+        return device_put(batch, _mesh.replicated())
     try:
         return device_put(batch, shardings)
     except BatchSizeError:
+        if jax.process_count() > 1:  # the parts that other processes have are missing
+            raise
         return device_put(batch, _mesh.replicated())
 
 
@@ -121,7 +130,9 @@ def _put(tree: PyTree, sharding: Sharding | None) -> PyTree:
     if sharding is None:
         return jax.device_put(tree)
     if jax.process_count() > 1:
-        return jax.tree.map(lambda x: _put_from_processes(x, sharding), tree)
+        # JAX takes these transfers for implicit ones.
+        with jax.transfer_guard_host_to_device("allow"):
+            return jax.tree.map(lambda x: _put_from_processes(x, sharding), tree)
     if not sharding.is_fully_replicated:
         for x in jax.tree.leaves(tree):
             _check_divides(np.shape(x), sharding)

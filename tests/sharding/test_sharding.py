@@ -34,7 +34,9 @@ def test_batch_that_does_not_divide_is_refused_with_numbers_that_would():
 
 
 def test_last_batch_that_does_not_divide_is_replicated():
-    placed = sharding.put_batch({"x": np.arange(13)}, sharding.FIRST_DIM)
+    placed = sharding.put_batch(
+        {"x": np.arange(13)}, sharding.FIRST_DIM, is_whole=False
+    )
     assert placed["x"].sharding.is_fully_replicated
     np.testing.assert_array_equal(placed["x"], np.arange(13))
 
