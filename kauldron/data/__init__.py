@@ -23,6 +23,10 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "bench": "kauldron.data._looking:bench",
         "describe_batch": "kauldron.data._looking:describe_batch",
         "describe_spec": "kauldron.data._looking:describe_spec",
+        # Real data.
+        "FetchError": "kauldron.data._fetching:FetchError",
+        "fetch": "kauldron.data._fetching:fetch",
+        "fetchable": "kauldron.data._fetching:fetchable",
         # Namespaces.
         "iters": "kauldron.data.iters",
         "py": "kauldron.data.py",

