@@ -80,10 +80,10 @@ def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[Problem]:
     from kauldron import konfig
 
     with konfig.imports():
-        import datetime
+        import fractions
 
-    (problem,) = konfig.check(datetime.timedelta(hour=1))
-    assert "Did you mean 'hours'?" in problem.message
+    (problem,) = konfig.check(fractions.Fraction(1, denominatr=2))
+    assert "Did you mean 'denominator'?" in problem.message
     ```
     """
     cfg = as_config(cfg)

@@ -52,7 +52,7 @@ def apply(
             other = set_by.get(parts)
             if other is not None and _contradict(other, override):
                 raise _conflict(other, override, parts)
-            _overrides.set_one(cfg, override, parts, tell)
+            _overrides.set_one(cfg, override, parts)
             set_by[parts] = override
             changed.append(parts)
         names = ", ".join(_check.field_name(m) for m in chosen) or "nothing"

@@ -115,7 +115,10 @@ def _keep_last(
 
 
 def set_one(
-    cfg: Any, override: Override, parts: Parts, tell: Callable[[str], None]
+    cfg: Any,
+    override: Override,
+    parts: Parts,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> None:
     """Sets one path, which a glob may have matched."""
     from kauldron.konfig import _setter

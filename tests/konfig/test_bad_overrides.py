@@ -23,7 +23,7 @@ _EXAMPLES = sorted(
     for path in (_ROOT / "examples").glob("*.py")
     if "def get_config(" in path.read_text(encoding="utf-8")
 )
-_NUM_CASES = 500
+_NUM_CASES = int(os.environ.get("KONFIG_NUM_CASES", 500))
 
 
 def _parse(path, flag):
