@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kauldron.data import _errors, _specs, iters
+from kauldron.utils import config_util
 
 
 class IterableDataset(abc.ABC):
@@ -71,14 +72,14 @@ class IterableDataset(abc.ABC):
     def device_put(self, sharding: Any = None) -> IterableDataset:
         """Puts batches on devices; split along the first axis by default.
 
-        With several processes each passes its own rows. A batch that every process holds
-        whole, see `iters.Iterator.has_whole_batch`, is replicated.
+        Texts are left out. With several processes each passes its own rows. A smaller
+        last batch is replicated if it does not divide over the devices.
         """
         return DevicePutDataset(source=self, sharding=sharding)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Derived(IterableDataset):
+class _Derived(IterableDataset, config_util.UpdateFromRootCfg):
     source: IterableDataset
 
     @property
@@ -93,7 +94,15 @@ class _Derived(IterableDataset):
         return self.source.is_endless
 
     def for_evaluation(self) -> IterableDataset:
-        return dataclasses.replace(self, source=self.source.for_evaluation())
+        return self._for_evaluation
+
+    @functools.cached_property
+    def _for_evaluation(self) -> IterableDataset:
+        source = self.source.for_evaluation()
+        # The same object where nothing changes: it may hold a cache.
+        return (
+            self if source is self.source else dataclasses.replace(self, source=source)
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,16 +198,29 @@ class DevicePutDataset(_Derived):
         return utils.get_global_elem_spec(_specs.spec_of(spec), self.sharding)
 
     def __iter__(self) -> iters.Iterator:
-        from kauldron import sharding as sharding_lib
-
         batches = iter(self.source)
+        return iters.MappedIterator(self, batches, _Putter(batches, self.sharding))
 
-        def put(batch: Any) -> Any:
-            if batches.has_whole_batch:
-                return sharding_lib.device_put(batch, sharding_lib.REPLICATED)
-            placement = (
-                sharding_lib.FIRST_DIM if self.sharding is None else self.sharding
-            )
-            return sharding_lib.device_put(batch, placement)
 
-        return iters.MappedIterator(self, batches, put)
+class _Putter:
+    def __init__(self, batches: iters.Iterator, sharding: Any) -> None:
+        self._batches = batches
+        self._sharding = sharding
+        self._num_rows = 0
+
+    def __call__(self, batch: Any) -> Any:
+        import jax
+
+        from kauldron import sharding as sharding_lib
+        from kauldron.data import utils
+
+        batch = utils.numeric(batch)
+        if self._batches.has_whole_batch:
+            return sharding_lib.device_put(batch, sharding_lib.REPLICATED)
+        placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding
+        num_rows = max((len(x) for x in jax.tree.leaves(batch) if x.ndim), default=0)
+        self._num_rows = max(self._num_rows, num_rows)
+        # A smaller last batch need not divide; others must, or devices would idle.
+        is_smaller = num_rows < self._num_rows
+        put = sharding_lib.put_batch if is_smaller else sharding_lib.device_put
+        return put(batch, placement)

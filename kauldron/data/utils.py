@@ -37,7 +37,7 @@ def batch_specs(element_spec: Any) -> Any:
         dtype = _specs.np_dtype(spec.dtype)
         return jax.ShapeDtypeStruct(spec.shape, jax.dtypes.canonicalize_dtype(dtype))
 
-    return jax.tree.map(convert, _numeric(element_spec))
+    return jax.tree.map(convert, numeric(element_spec))
 
 
 def get_global_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
@@ -89,15 +89,16 @@ def get_model_inputs_from_batch(
     return get_model_inputs(model, types.SimpleNamespace(batch=batch))
 
 
-def _numeric(spec: Any) -> Any:
-    if isinstance(spec, dict):
-        kept = {key: _numeric(child) for key, child in spec.items()}
-        return {
-            key: child
-            for key, child in kept.items()
-            if not (hasattr(child, "dtype") and _is_text(child.dtype))
-        }
-    return spec
+def numeric(batch: Any) -> Any:
+    """Returns a batch, or its specs, without the keys that hold texts."""
+    if not isinstance(batch, dict):
+        return batch
+    kept = {key: numeric(child) for key, child in batch.items()}
+    return {
+        key: child
+        for key, child in kept.items()
+        if not (hasattr(child, "dtype") and _is_text(child.dtype))
+    }
 
 
 def _is_text(dtype: Any) -> bool:
