@@ -14,7 +14,7 @@ import numpy as np
 
 from kauldron import checkpoints, errors, sharding
 from kauldron.evals import run_strategies
-from kauldron.train import auxiliaries, metric_writer, train_step
+from kauldron.train import _interms, auxiliaries, metric_writer, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 from kauldron.utils import config_util
@@ -158,6 +158,7 @@ class Evaluator(EvaluatorBase):
             rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
             is_training=False,
             method=self.model_method,
+            capture=_interms.captured_by(self.losses, self.metrics, self.summaries),
         )
         context = self.aux.update_context(context)
         return context.get_aux_state(

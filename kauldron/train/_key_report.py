@@ -13,9 +13,9 @@ from typing import Any
 
 import jax
 
-from kauldron import errors, evals, kontext, losses, metrics
+from kauldron import errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
-from kauldron.train import auxiliaries, train_step
+from kauldron.train import _interms, auxiliaries, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -141,9 +141,10 @@ def _after_update(trainer: Any, context: Context) -> Context:
     )
     if context.preds is not None:
         try:
-            _, filled = jax.eval_shape(
-                without_measurements._step, trainer.state_specs, context.batch
-            )
+            with _interms.capture_all():
+                _, filled = jax.eval_shape(
+                    without_measurements._step, trainer.state_specs, context.batch
+                )
             return filled
         except Exception:  # a loss fails, which is reported where it is checked
             pass
@@ -165,7 +166,7 @@ def _check_groups(
 def _check_metric(
     field: str, metric: metrics.Metric, context: Context
 ) -> list[kontext.KeyProblem]:
-    is_wired_by_keys = type(metric)._resolve_kwargs in _KEY_WIRING
+    is_wired_by_keys = type(metric)._resolve_kwargs in _interms.KEY_WIRING
     if is_wired_by_keys:
         found = kontext.check_keys(context, metric, prefix=field)
         if found:
@@ -252,7 +253,3 @@ def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, metrics.Metric]]:
     elif isinstance(tree, list | tuple):
         for i, value in enumerate(tree):
             yield from _flatten(f"{prefix}[{i}]", value)
-
-
-# Where keys become arguments. A metric that overrides it is run instead.
-_KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)

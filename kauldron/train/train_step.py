@@ -15,7 +15,7 @@ from jax.experimental import checkify
 from kauldron import checkpoints, modules, sharding
 from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
-from kauldron.train import auxiliaries, rngs_lib
+from kauldron.train import _interms, auxiliaries, rngs_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 from kauldron.utils import config_util
@@ -111,14 +111,16 @@ class TrainStep(config_util.UpdateFromRootCfg):
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         """One update, to override: returns the next state and the filled context."""
         context = Context.from_state_and_batch(state=state, batch=batch)
+        aux = self.aux
 
         def loss_fn(params: Any) -> tuple[jax.Array, Context]:
             return forward_with_loss(
                 context.replace(params=params),
                 model=self.model,
-                losses=self.aux.losses,
+                losses=aux.losses,
                 rngs=self.rng_streams.train_rngs(state.step),
                 is_training=True,
+                capture=_interms.captured_by(aux.losses, aux.metrics, aux.summaries),
             )
 
         grads, context = jax.grad(loss_fn, has_aux=True, allow_int=True)(state.params)
@@ -206,6 +208,7 @@ def forward(
     rngs: Mapping[str, jax.Array],
     is_training: bool,
     method: str | Callable[..., Any] | None = None,
+    capture: _interms.Capture = True,
 ) -> Context:
     """Runs the model on the values its keys point to.
 
@@ -215,6 +218,8 @@ def forward(
       rngs: Keys by stream name.
       is_training: Value of the train property.
       method: Method of the model to call; `__call__` unless given.
+      capture: Which outputs of modules become `interms`, see `nn.Module.apply`; all
+        unless given.
 
     Returns:
       The context with `preds`, `interms` and the new `collections`.
@@ -227,7 +232,7 @@ def forward(
             rngs=rngs,
             method=method,
             mutable=True,
-            capture_intermediates=True,
+            capture_intermediates=capture,
             **kwargs,
         )
     collections = dict(variables)
@@ -243,13 +248,16 @@ def forward_with_loss(
     losses: Mapping[str, losses_lib.Loss],
     rngs: Mapping[str, jax.Array],
     is_training: bool,
+    capture: _interms.Capture = True,
 ) -> tuple[jax.Array, Context]:
-    """Runs the model and the losses.
+    """Runs the model and the losses; for the arguments, see `forward`.
 
     Returns:
       The sum of the weighted losses (`f32[]`), and the context with `loss_states` and
       `loss_total` as well.
     """
-    context = forward(context, model=model, rngs=rngs, is_training=is_training)
+    context = forward(
+        context, model=model, rngs=rngs, is_training=is_training, capture=capture
+    )
     total, states = losses_lib.compute_losses(losses, context)
     return total, context.replace(loss_states=states, loss_total=total)

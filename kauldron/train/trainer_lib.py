@@ -14,6 +14,7 @@ from kauldron import checkpoints, data, errors, evals, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
+    _interms,
     _key_report,
     auxiliaries,
     context,
@@ -242,7 +243,8 @@ class Trainer:
     def context_specs(self) -> context.Context:
         """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
+        with _interms.capture_all():
+            _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 
 

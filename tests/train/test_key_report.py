@@ -285,6 +285,26 @@ def test_unused_intermediates_cost_nothing_after_compilation(tmp_path):
     assert unread < read / 3
 
 
+def test_intermediates_are_recorded_for_the_modules_that_keys_read(tmp_path):
+    def recorded(**metrics):
+        trainer = _trainer(tmp_path, metrics=metrics)
+        batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+            trainer.train_ds.element_spec,
+        )
+        _, context = jax.eval_shape(trainer.trainstep._step, trainer.state_specs, batch)
+        return set(kontext.flatten_with_path(context.interms))
+
+    norm = kd.metrics.Norm
+    assert recorded() == set()
+    assert recorded(a=norm(tensor="interms.encoder.__call__[0]")) == {
+        "encoder.__call__[0]"
+    }
+    assert recorded(a=norm(tensor="interms.encoder.proj.__call__[0]")) == {
+        "encoder.proj.__call__[0]"
+    }
+
+
 def _typo(rng: random.Random, text: str) -> str:
     """Changes one letter of a name inside a key."""
     while True:

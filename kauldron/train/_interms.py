@@ -1,0 +1,90 @@
+"""Which intermediate values a step keeps: those that some key reads.
+
+Flax can record the output of every method of every module. Recording all costs tracing
+time, and memory where the compiler cannot see that a value is unused (inside scans).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kauldron import kontext, losses, metrics
+
+# What `flax.linen.Module.apply` takes as `capture_intermediates`.
+Capture = bool | Callable[[Any, str], bool]
+
+# Where keys become values. What overrides it may read anything.
+KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)
+
+_capture_all: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "kauldron_capture_all", default=False
+)
+
+
+@contextlib.contextmanager
+def capture_all() -> Iterator[None]:
+    """Makes steps inside the block record everything, whatever keys read."""
+    token = _capture_all.set(True)
+    try:
+        yield
+    finally:
+        _capture_all.reset(token)
+
+
+def captured_by(*trees: Any) -> Capture:
+    """Returns what must be recorded for the keys of trees of metrics.
+
+    Args:
+      *trees: Nested dicts, lists and tuples of metrics (losses and summaries are).
+    """
+    if _capture_all.get():
+        return True
+    paths: list[tuple[Any, ...]] = []
+    for metric in iter_metrics(trees):
+        if type(metric)._resolve_kwargs not in KEY_WIRING:
+            return True
+        for key in _leaves(kontext.get_keypaths(metric)):
+            parts = kontext.GlobPath.from_str(key).parts
+            if any(isinstance(part, kontext.Wildcard) for part in parts):
+                return True
+            if parts and parts[0] == "interms":
+                paths.append(tuple(parts[1:]))
+    if not paths:
+        return False
+
+    def is_read(module: Any, method_name: str) -> bool:
+        recorded = (*module.path, method_name)
+        return any(_overlap(recorded, path) for path in paths)
+
+    return is_read
+
+
+def iter_metrics(tree: Any) -> Iterator[metrics.Metric]:
+    """Yields the metrics of nested dicts, lists and tuples."""
+    if isinstance(tree, metrics.Metric):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from iter_metrics(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from iter_metrics(value)
+
+
+def _leaves(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _leaves(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _leaves(value)
+    elif tree is not None:
+        yield str(tree)
+
+
+def _overlap(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether one is the beginning of the other: a key may name a whole module."""
+    return all(x == y for x, y in zip(a, b, strict=False))
