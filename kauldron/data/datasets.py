@@ -215,12 +215,11 @@ class _Putter:
         from kauldron.data import utils
 
         batch = utils.numeric(batch)
-        if self._batches.has_whole_batch:
-            return sharding_lib.device_put(batch, sharding_lib.REPLICATED)
         placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding
+        is_whole = self._batches.has_whole_batch
         num_rows = max((len(x) for x in jax.tree.leaves(batch) if x.ndim), default=0)
         self._num_rows = max(self._num_rows, num_rows)
         # A smaller last batch need not divide; others must, or devices would idle.
-        is_smaller = num_rows < self._num_rows
-        put = sharding_lib.put_batch if is_smaller else sharding_lib.device_put
-        return put(batch, placement)
+        if is_whole or num_rows < self._num_rows:
+            return sharding_lib.put_batch(batch, placement, is_whole=is_whole)
+        return sharding_lib.device_put(batch, placement)
