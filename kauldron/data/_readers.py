@@ -158,5 +158,7 @@ def _lengths(tree: Any, path: str) -> list[tuple[str, int]]:
 
 
 def _describe(source: Any) -> str:
+    if isinstance(source, list | tuple | Mapping | np.ndarray):
+        return f"a {type(source).__name__} of {len(source)}"
     text = repr(source)
     return text if len(text) <= 200 else f"a `{type(source).__name__}`"

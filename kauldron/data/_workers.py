@@ -114,7 +114,7 @@ def start(
     )
     iterator = iter(
         dataset.to_iter_dataset(read).mp_prefetch(
-            processes, worker_init_fn=options.init_fn
+            processes, worker_init_fn=_InitWorker(options.init_fn)
         )
     )
     iterator.start_prefetch()
@@ -157,3 +157,16 @@ class _Source:
         # In a dict: grain would drop a bare `None`. It looks into dicts for arrays,
         # which travel in shared memory.
         return {"result": self.get(int(index))}
+
+
+@dataclasses.dataclass
+class _InitWorker:
+    init_fn: Callable[[int, int], None] | None
+
+    def __call__(self, index: int, count: int) -> None:
+        # A transform that uses JAX must not take the accelerator from the training.
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_platforms", "cpu")
+        if self.init_fn is not None:
+            self.init_fn(index, count)

@@ -251,6 +251,35 @@ def test_worker_that_dies_is_reported():
         list(batches)
 
 
+def _mark_worker(index, count):
+    os.environ["TEST_WORKER"] = f"{index} of {count}"
+
+
+def _add_environment(element):
+    import jax
+
+    return {
+        **element,
+        "worker": os.environ.get("TEST_WORKER", ""),
+        "platform": jax.default_backend(),
+    }
+
+
+@pytest.mark.slow
+def test_workers_are_initialised_and_keep_off_the_accelerator():
+    ds = _data_source(
+        _records(),
+        transforms=[_add_environment],
+        num_workers=2,
+        worker_init_fn=_mark_worker,
+    )
+    with iter(ds) as batches:
+        first, second = next(batches), next(batches)
+    assert set(first["worker"]) == {"0 of 2"}
+    assert set(second["worker"]) == {"1 of 2"}
+    assert set(first["platform"]) == {"cpu"}
+
+
 @pytest.mark.slow
 def test_error_in_a_worker_keeps_type_and_place():
     ds = _data_source(_records(), transforms=[_Raises()], num_workers=1)

@@ -1,0 +1,90 @@
+"""Laws of the order of examples: permutations, proportions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kauldron.data import _order
+
+
+def _whole_epoch(shuffle, length, epoch):
+    return shuffle(np.full(length, epoch), np.arange(length))
+
+
+@pytest.mark.parametrize("max_held", [2**22, 0])
+@given(length=st.integers(1, 300), seed=st.integers(0, 2**64 - 1))
+def test_every_epoch_is_a_permutation(max_held, length, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_order, "_MAX_HELD", max_held)
+        shuffle = _order.Shuffle(length, seed)
+        for epoch in (0, 1, 10**9):
+            indices = _whole_epoch(shuffle, length, epoch)
+            assert sorted(indices.tolist()) == list(range(length))
+
+
+@pytest.mark.parametrize("max_held", [2**22, 0])
+def test_position_alone_decides_the_example(monkeypatch, max_held):
+    monkeypatch.setattr(_order, "_MAX_HELD", max_held)
+    shuffle = _order.Shuffle(100, seed=1)
+    epochs, offsets = np.divmod(np.arange(300), 100)
+    together = shuffle(epochs, offsets)
+    for position in (0, 99, 100, 250):
+        alone = _order.Shuffle(100, seed=1)(epochs[[position]], offsets[[position]])
+        assert alone[0] == together[position]
+
+
+@pytest.mark.parametrize("max_held", [2**22, 0])
+def test_orders_are_spread_evenly(monkeypatch, max_held):
+    monkeypatch.setattr(_order, "_MAX_HELD", max_held)
+    shuffle = _order.Shuffle(10, seed=0)
+    counts = np.zeros((10, 10))
+    for epoch in range(2000):
+        counts[np.arange(10), _whole_epoch(shuffle, 10, epoch)] += 1
+    # Each of 100 counts is Binomial(2000, 0.1): 200 +- 13; five sigma.
+    assert np.abs(counts - 200).max() < 5 * 13.5
+
+
+def test_huge_datasets_need_no_memory():
+    shuffle = _order.Shuffle(10**12, seed=0)
+    indices = shuffle(np.zeros(1000, np.int64), np.arange(1000))
+    assert len(set(indices.tolist())) == 1000
+    assert indices.min() >= 0
+    assert indices.max() < 10**12
+    # The mean of 1000 uniform numbers; five sigma.
+    assert abs(indices.mean() / 10**12 - 0.5) < 5 * 0.289 / 1000**0.5
+
+
+_WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=5)
+
+
+@given(weights=_WEIGHTS, start=st.integers(0, 10**6))
+def test_members_alternate_in_proportion(weights, start):
+    interleave = _order.Interleave(weights)
+    positions = np.arange(start, start + 50)
+    members, inner = interleave(positions)
+    for member, weight in enumerate(weights):
+        # What a member has given before a position is what the next one is numbered.
+        before = interleave.counts(start)[member]
+        numbers = inner[members == member]
+        np.testing.assert_array_equal(numbers, np.arange(before, before + len(numbers)))
+        expected = weight / sum(weights) * (start + 50)
+        # One per level of splitting, and the rounding of the weights to 10^-6.
+        slack = len(weights) + 1e-5 * (start + 50)
+        assert abs(interleave.counts(start + 50)[member] - expected) <= slack
+
+
+@given(
+    weights=_WEIGHTS.filter(lambda w: len(w) > 1),
+    length=st.integers(1, 50),
+)
+def test_mixture_is_as_long_as_its_members_allow(weights, length):
+    interleave = _order.Interleave(weights)
+    lengths = [length + i for i in range(len(weights))]
+    longest = interleave.longest(lengths)
+    fits = [c <= n for c, n in zip(interleave.counts(longest), lengths, strict=True)]
+    assert all(fits)
+    one_more = interleave.counts(longest + 1)
+    assert any(c > n for c, n in zip(one_more, lengths, strict=True))
