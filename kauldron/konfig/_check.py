@@ -15,7 +15,6 @@ from kauldron.konfig import (
     _reference,
     _repr,
     _signature,
-    _trust,
     _unused,
 )
 
@@ -88,6 +87,8 @@ def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[Problem]:
     """
     cfg = as_config(cfg)
     if trusted:
+        from kauldron.konfig import _trust
+
         cfg = _trust.extend(cfg, trusted)
     unused = [
         Problem(
@@ -188,7 +189,9 @@ class _Checker:
         if (qualname, node._trust) in self.targets:
             return
         try:
-            self.targets[qualname, node._trust] = _trust.import_object(qualname, node)
+            self.targets[qualname, node._trust] = _qualname.import_named_in(
+                node, qualname
+            )
         except _errors.UntrustedError as error:
             yield Problem(field_name(path), str(error), "untrusted", origin_of(node))
         except _errors.ConfigImportError as error:
@@ -243,7 +246,7 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
         if not qualname:
             return
         try:
-            target = _trust.import_object(qualname, wrapped)
+            target = _qualname.import_named_in(wrapped, qualname)
         except (
             _errors.ConfigImportError,
             _errors.UntrustedError,

@@ -122,6 +122,19 @@ def import_object(qualname: str) -> Any:
     return obj
 
 
+def import_named_in(node: Any, qualname: Any) -> Any:
+    """`import_object` for a name that a config node holds.
+
+    Raises:
+      UntrustedError: If the config is from elsewhere, and may not name it.
+    """
+    if getattr(node, "_trust", None) is None:
+        return import_object(str(qualname))
+    from kauldron.konfig import _trust
+
+    return _trust.import_object(str(qualname), node._trust)
+
+
 def _import_longest(
     module_name: str, names: list[str], qualname: str
 ) -> tuple[str, list[str]]:

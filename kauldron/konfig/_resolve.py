@@ -11,9 +11,9 @@ from kauldron.konfig import (
     _config_dict,
     _errors,
     _proxy,
+    _qualname,
     _reference,
     _repr,
-    _trust,
 )
 from kauldron.utils import immutabledict
 
@@ -62,6 +62,8 @@ def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> An
     """
     cfg = _check.as_config(cfg)
     if trusted:
+        from kauldron.konfig import _trust
+
         cfg = _trust.extend(cfg, trusted)
     if isinstance(cfg, _config_dict.ConfigDict) and _NO_FREEZE in cfg:
         cfg = cfg.__copy__()
@@ -173,7 +175,7 @@ class _Resolver:
         key = (qualname, node._trust)
         if key not in self.targets:
             try:
-                self.targets[key] = _trust.import_object(qualname, node)
+                self.targets[key] = _qualname.import_named_in(node, qualname)
             except Exception as error:
                 raise _Failure(error, node) from error
         return self.targets[key]

@@ -21,7 +21,6 @@ from kauldron.konfig import (
     _reference,
     _repr,
     _signature,
-    _trust,
     _values,
 )
 
@@ -309,12 +308,12 @@ def signature_of(node: Any) -> _signature.Signature | None:
     """
     if _proxy.QUALNAME not in node:
         return None
-    target = _trust.import_object(node[_proxy.QUALNAME], node)
+    target = _qualname.import_named_in(node, node[_proxy.QUALNAME])
     if node[_proxy.QUALNAME] == "functools:partial" and "0" in node:
         wrapped = _repr.peek(node._fields["0"])
         if not _values.is_call_or_const(wrapped) or _proxy.CONST not in wrapped:
             return None
-        target = _trust.import_object(wrapped[_proxy.CONST], wrapped)
+        target = _qualname.import_named_in(wrapped, wrapped[_proxy.CONST])
         signature = _signature.get(target)
         return None if signature is None else _signature.shifted(signature)
     return _signature.get(target)

@@ -202,15 +202,13 @@ def extend(cfg: Any, trusted: Iterable[str]) -> Any:
     return cfg
 
 
-def import_object(qualname: Any, node: Any) -> Any:
-    """`_qualname.import_object` for a name in a node, which may not be trusted.
+def import_object(qualname: str, policy: Policy) -> Any:
+    """`_qualname.import_object` for a name in a config that is not trusted.
 
     Raises:
-      UntrustedError: If the node is not trusted, and the name is not on the list.
+      UntrustedError: If the name, or the object, is not on the list.
     """
-    policy = getattr(node, "_trust", None)
-    qualname = str(qualname)
-    if policy is None or policy.trusts_everything:
+    if policy.trusts_everything:
         return _qualname.import_object(qualname)
     _check_name(qualname, policy)
     obj = _qualname.import_object(qualname)
@@ -232,7 +230,6 @@ def _check_name(qualname: str, policy: Policy) -> None:
         return
     if qualname in _EXACT or module in _LOOK_UP_ONLY:
         return
-    # The part before the colon may be too long: `jax:numpy.sin` is `jax.numpy:sin`.
     if not _is_within(module, _MODULES):
         raise _refusal(qualname, f"{module!r} is not on the list", policy)
 
@@ -278,8 +275,6 @@ def _definitions(obj: Any) -> list[Any]:
     wrapped = inspect.unwrap(obj) if hasattr(obj, "__wrapped__") else obj
     if wrapped is not obj:
         found.append(wrapped)
-    if not isinstance(obj, type) and not inspect.isroutine(obj):
-        pass  # a function that JAX wrapped: judged by its module, as a function is
     return found
 
 
