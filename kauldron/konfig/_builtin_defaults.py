@@ -12,6 +12,9 @@ def register() -> None:
 
     _defaults.register_default_values(kxm.Job(args={}, env_vars={}, files={}))
     _defaults.register_default_values(
+        kxm.Experiment(args={}, env_vars={}, files={}, sweep=_refs.placeholder())
+    )
+    _defaults.register_default_values(
         kd.train.Trainer(
             workdir=_refs.placeholder(str),
             evals={},

@@ -27,27 +27,45 @@ def load_config_file(
     *,
     overrides: Mapping[str, Any] | Iterable[_overrides.Override] = (),
     tell: Callable[[str], None] = lambda message: None,
+    trusted: Iterable[str] = (),
 ) -> Any:
-    """Returns the config of a Python file, overrides applied.
+    """Returns the config of a file, overrides applied.
 
-    The directory of the file and the working directory become importable, so that a
-    config can import its neighbours; also when it is resolved later.
+    The directory of a Python file and the working directory become importable, so that a
+    config can import its neighbours; also when it is resolved later. A JSON file, or a
+    workdir, is read with `konfig.load`: it is not trusted.
 
     Args:
       path: A Python file that defines `get_config()`; `file.py:ARG` gives `ARG` to it.
+        Or a JSON file, or a directory with a `config.json`.
       cli_str_arg: What is given to `get_config`, see `get_config_from_module`.
       overrides: `{path: value}`, or `Override`s with text of the command line.
       tell: Gets a line for what is worth telling, such as which fields a glob matched.
+      trusted: Packages whose names a JSON config may use, see `konfig.load`.
 
     Raises:
       ConfigError: A `UserError`: no such file, no `get_config`, an exception in it, or
         an override that does not fit.
     """
     filename, _, arg = split_argument(os.fspath(path))
+    if isinstance(overrides, Mapping):
+        overrides = _overrides.from_mapping(overrides)
+    if _is_json(filename):
+        from kauldron.konfig import _trust
+
+        make_importable(os.getcwd())
+        cfg = _trust.load(filename, trusted=trusted)
+        _overrides.apply_overrides(cfg, overrides, tell=tell)
+        return cfg
     module = import_file(filename)
     return get_config_from_module(
         module, cli_str_arg or arg, overrides=overrides, tell=tell
     )
+
+
+def _is_json(filename: str) -> bool:
+    in_directory = os.path.exists(os.path.join(filename, "config.json"))
+    return filename.endswith(".json") or in_directory
 
 
 def split_argument(text: str) -> tuple[str, str, str]:
@@ -104,7 +122,7 @@ def _check_file(filename: str) -> None:
         raise _no_such_file(filename)
     if not filename.endswith(".py"):
         raise _errors.ConfigFileError(
-            f"{filename!r} is not a Python file: the name of a config ends in `.py`."
+            f"{filename!r} is not a Python file: the name of a config ends in `.py` or `.json`."
         )
 
 

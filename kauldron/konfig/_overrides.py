@@ -126,6 +126,10 @@ def set_one(
     try:
         with _origin.declare(_origin.Origin(override.label)):
             _setter.Setter(override, parts, tell).set(cfg)
+    except RecursionError:
+        raise _errors.ConfigError(
+            f"{override.label}: the value is nested too deeply."
+        ) from None
     except errors.UserError as error:
         if str(error).startswith(override.label):
             raise

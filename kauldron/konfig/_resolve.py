@@ -60,6 +60,7 @@ def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> An
     assert konfig.resolve(cfg) * 4 == 1
     ```
     """
+    __tracebackhide__ = True  # for pytest: the user's own frames matter
     cfg = _check.as_config(cfg)
     if trusted:
         from kauldron.konfig import _trust
@@ -94,6 +95,7 @@ class _Resolver:
         self.targets: dict[Any, Any] = {}
 
     def resolve(self, value: Any) -> Any:
+        __tracebackhide__ = True
         try:
             return self.build(value)
         except _Failure as failure:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from kauldron.konfig import _errors, _qualname
+from kauldron.konfig import _errors, _origin, _qualname
 
 # Module prefixes in which a name may be looked up, and in which what is found may be
 # defined. JAX and Flax define things in private modules; those are listed that hold
@@ -45,8 +45,6 @@ _MODULES = (
             "sharding",
             "summaries",
             "train",
-            "typing",
-            "ktyping",
             "utils.immutabledict",
             "utils.sharding_utils",
         )
@@ -58,7 +56,11 @@ _MODULES = (
     "flax.nnx",
     "flax.struct",
     "grain",
-    "tensorflow_datasets",
+    "tensorflow_datasets.core.decode",
+    "tensorflow_datasets.core.features",
+    "tensorflow_datasets.core.utils.read_config",
+    "tensorflow_datasets.decode",
+    "tensorflow_datasets.features",
     "jax.image",
     "jax.lax",
     "jax.nn",
@@ -86,7 +88,15 @@ _MODULES = (
     "jax._src.tree_util",
 )
 # Looked up only: what is found is defined in one of the above, or is a NumPy scalar.
-_LOOK_UP_ONLY = ("jax", "flax", "numpy", "functools", "operator", "builtins")
+_LOOK_UP_ONLY = (
+    "builtins",
+    "flax",
+    "functools",
+    "jax",
+    "numpy",
+    "operator",
+    "tensorflow_datasets",
+)
 # Scalar types and the like: harmless, and configs hold them.
 _EXACT = frozenset(
     (
@@ -119,17 +129,17 @@ _CONSTANTS = frozenset(
 _REFUSED_NAMES = re.compile(
     r"(?i)load|save|pickle|fromfile|genfromtxt|tofile|frompyfunc|callback|import"
     r"|restore_from|deserial|read_file|write_file|open|exec|eval_code|huggingface"
-    r"|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
+    r"|folder|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
 )
 # Names that match, and are fine.
 _HARMLESS = re.compile(r"(?i)dataloader$|^(Partial)?\w*Loader$|^NoopCheckpointer$")
 _REFUSED_MODULES = (
     "flax.linen.summary",
-    "grain._src.core.gfile",
+    "grain._src.core",
+    "grain._src.python.testing",
+    "grain.proto",
     "jax._src.numpy.util",
     "optax.contrib._testing",
-    "tensorflow_datasets.scripts",
-    "tensorflow_datasets.testing",
 )
 
 
@@ -172,7 +182,9 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Any:
     """
     from kauldron.konfig import _check, _diff
 
-    cfg = _check.as_config(_diff.read_json(path))
+    data = _diff.read_json(path)
+    with _origin.declare(_origin.Origin(os.fspath(path))):
+        cfg = _check.as_config(data)
     mark(cfg, Policy(os.fspath(path), _to_tuple(trusted)))
     return cfg
 

@@ -8,6 +8,8 @@ import os
 import pathlib
 import random
 import re
+import subprocess
+import sys
 
 import bad_overrides
 import pytest
@@ -72,6 +74,20 @@ def test_bad_overrides_are_refused_and_name_what_was_meant(path, capsys):
     share = 1 - len(wrong_names) / num_typos
     print(f"{path.stem}: {share:.1%} of {num_typos} typos; {dict(kinds)}")
     assert share >= 0.95, "\n".join(wrong_names)
+
+
+def test_command_exits_with_2_and_shows_no_traceback():
+    command = [sys.executable, "-m", "kauldron.main", f"--cfg={_EXAMPLES[0]}"]
+    done = subprocess.run(
+        [*command, "--cfg.num_trian_steps=5"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=_ROOT,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Did you mean 'num_train_steps'?" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_examples_were_found():

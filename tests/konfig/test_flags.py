@@ -161,11 +161,20 @@ def test_missing_file_names_the_nearest(write):
 
 
 def test_directory_and_other_files_are_refused(write):
-    path = write("{}", "config.json")
-    with pytest.raises(konfig.ConfigFileError, match=r"ends in `.py`"):
+    path = write("a: 1", "config.yaml")
+    with pytest.raises(konfig.ConfigFileError, match=r"ends in `.py` or `.json`"):
         konfig.load_config_file(path)
     with pytest.raises(konfig.ConfigFileError, match=r"is a directory"):
-        konfig.load_config_file(path.removesuffix("/config.json"))
+        konfig.load_config_file(path.removesuffix("/config.yaml"))
+
+
+def test_json_files_and_workdirs_are_read_and_not_trusted(write):
+    path = write('{"a": 1, "b": {"__const__": "os:system"}}', "run/config.json")
+    for source in (path, path.removesuffix("/config.json")):
+        cfg = konfig.load_config_file(source, overrides={"a": 2})
+        assert cfg.a == 2
+        with pytest.raises(konfig.UntrustedError, match=r"run/config.json|run\)"):
+            konfig.resolve(cfg)
 
 
 def test_file_without_get_config(write):

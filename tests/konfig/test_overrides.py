@@ -111,6 +111,18 @@ def test_huge_values_give_short_errors():
         assert len(str(info.value)) < 400
 
 
+@pytest.mark.parametrize("depth", [300, 900, 5000])
+def test_deeply_nested_values_are_no_traceback(depth):
+    text = "[" * depth + "]" * depth
+    cfg = ConfigDict({"x": None})
+    try:
+        set_one(cfg, f"x={text}")
+    except konfig.ConfigError as error:
+        assert len(str(error)) < 400
+    else:
+        assert cfg.x is not None
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -264,6 +264,13 @@ def test_export_of_arrays_and_dtypes():
     assert konfig.resolve(konfig.export(np.dtype("float32"))) == np.dtype("float32")
 
 
+def test_export_of_an_array_spec():
+    enp = pytest.importorskip("etils.enp")
+    spec = enp.ArraySpec(shape=(2, 3), dtype="float32")
+    again = konfig.resolve(json.loads(json.dumps(konfig.export(spec))), freeze=False)
+    assert again == spec
+
+
 def test_export_by_method():
     data = {"__qualname__": "konfig_targets:Box", "0": 1}
     assert konfig.export(Exported(data)) == data
