@@ -48,6 +48,13 @@ class EvaluatorBase(config_util.UpdateFromRootCfg, abc.ABC):
     base_cfg: Any = dataclasses.field(default=config_util.ROOT_CFG_REF, repr=False)
     discard_opt: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.run, run_strategies.RunStrategy):
+            raise TypeError(
+                "`run` must say when to evaluate, such as `kd.evals.EveryNSteps(100)`: "
+                f"got {self.run!r}."
+            )
+
     @abc.abstractmethod
     def evaluate(
         self, state: TrainState, step: int
@@ -106,6 +113,7 @@ class Evaluator(EvaluatorBase):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.num_batches is not None and self.num_batches < 1:
             raise ValueError(
                 "`num_batches` must be at least 1, or None for the whole dataset: got "

@@ -191,7 +191,7 @@ def _check_evaluator(
 ) -> list[kontext.KeyProblem]:
     problems: list[kontext.KeyProblem] = []
     where = f"cfg.evals[{name!r}]"
-    context = _initial_context(state, evaluator.ds)
+    context = _initial_context(state, evaluator.ds.for_evaluation())
     if type(evaluator)._step is not evals.Evaluator._step:
         try:
             step_nr = jax.ShapeDtypeStruct((), "int32")

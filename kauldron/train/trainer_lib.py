@@ -123,7 +123,7 @@ class Trainer:
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._check_numbers()
+        self._check_values()
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():
@@ -147,7 +147,14 @@ class Trainer:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _check_numbers(self) -> None:
+    def _check_values(self) -> None:
+        if not hasattr(self.train_ds, "element_spec"):
+            raise TrainerError(
+                "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
+                f": got {type(self.train_ds).__name__}."
+            )
+        if not -(2**63) <= self.seed < 2**63:
+            raise TrainerError(f"`seed` must fit in 64 bits: got {self.seed}.")
         for name, smallest in _SMALLEST.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -228,6 +235,11 @@ class Trainer:
             raise TrainerError(
                 "There is no loss to train on: set `cfg.train_losses = {'name': "
                 "kd.losses...}`."
+            )
+        if self.optimizer is None and self.num_train_steps != 0:
+            raise TrainerError(
+                "There is no optimizer: set `cfg.optimizer`, for instance "
+                "`optax.adam(learning_rate=1e-3)`."
             )
         problems = _key_report.check(self)
         if problems:

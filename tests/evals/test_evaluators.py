@@ -118,6 +118,11 @@ def test_evaluator_without_a_dataset_is_refused(tmp_path):
         )
 
 
+def test_evaluator_needs_a_strategy():
+    with pytest.raises(TypeError, match="`run` must say when to evaluate"):
+        kd.evals.Evaluator(run=None)
+
+
 def test_interval_must_be_positive():
     with pytest.raises(ValueError, match="at least 1: got 0"):
         kd.evals.EveryNSteps(0)

@@ -67,6 +67,8 @@ def test_none_switches_parts_off(tmp_path):
         ({"num_train_steps": -5}, "`num_train_steps` must be at least 0: got -5"),
         ({"log_metrics_every": 0}, "`log_metrics_every` must be at least 1: got 0"),
         ({"stop_after_steps": -1}, "`stop_after_steps` must be at least 0"),
+        ({"seed": 10**20}, "`seed` must fit in 64 bits"),
+        ({"train_ds": None}, "`train_ds` must be a data pipeline, .*: got NoneType"),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path, changes, message):
@@ -104,6 +106,19 @@ def test_key_that_does_not_exist_is_found_without_compiling(
     assert wrong in str(e.value)
     assert nearest in str(e.value)
     assert trainer.trainstep._jitted_step._cache_size() == 0
+
+
+def test_run_without_an_optimizer_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"set `cfg\.optimizer`"):
+        small_run.make_trainer(tmp_path, optimizer=None).train()
+
+
+def test_evaluation_may_have_batches_larger_than_its_dataset(tmp_path):
+    small_run.make_trainer(
+        tmp_path,
+        eval_ds=small_run.make_ds(training=False, batch_size=1000),
+        evals={"test": kd.evals.Evaluator(run=kd.evals.Final())},
+    ).train()
 
 
 def test_run_without_losses_is_refused(tmp_path):
