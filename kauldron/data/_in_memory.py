@@ -41,8 +41,7 @@ class InMemoryPipeline(base.DataSourceBase):
     def data_source(self) -> Any:
         return self.loader()
 
-    @functools.cached_property
-    def _reader(self) -> _nodes.Reader:
+    def _open_reader(self) -> _nodes.Reader:
         arrays = self.data_source
         if not isinstance(arrays, Mapping) and not hasattr(arrays, "shape"):
             raise _errors.DataError(

@@ -72,6 +72,20 @@ def test_evaluation_keeps_every_example_unless_the_config_says_otherwise(kind):
     assert _labels(dropping.for_evaluation()) == _labels(dropping)
 
 
+def test_data_are_loaded_once_for_training_and_evaluation():
+    calls = []
+
+    def load():
+        calls.append(1)
+        return _arrays()
+
+    ds = kd.data.InMemoryPipeline(loader=load, batch_size=3, num_epochs=1, seed=0)
+    for view in (ds, ds.for_evaluation(), ds.for_evaluation()):
+        assert view.element_spec
+        list(view)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_epoch_is_another_permutation(kind):
     ds = _pipeline(kind, shuffle=True, num_epochs=3, batch_size=10)

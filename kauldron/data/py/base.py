@@ -134,7 +134,7 @@ class PyGrainPipeline(pipelines.Pipeline):
             seed=self._int_seed,
             has_arbitrary_seed=self._has_arbitrary_seed,
             max_bad_records=self._max_bad_records,
-            workers=self._worker_options(),
+            workers=_worker_options(self),
         )
         return _index_iterators.make_iterator(self, plan)
 
@@ -242,7 +242,7 @@ class PyGrainPipeline(pipelines.Pipeline):
             batch_stages=batch_stages,
             late_stages=stages[early:],
         )
-        self._check_not_empty(batching)
+        _check_not_empty(batching, type(self).__name__)
         return batching
 
     @property
@@ -252,30 +252,9 @@ class PyGrainPipeline(pipelines.Pipeline):
         is_hooked = hook is not PyGrainPipeline.ds_for_current_process
         return self.shard_by_process and not is_hooked
 
-    def _check_not_empty(self, batching: _batching.Batching) -> None:
-        if batching.num_batches != 0:
-            return
-        num_examples = batching.num_positions
-        raise _errors.DataError(
-            f"`batch_size={batching.step}` is more than the {num_examples} examples of "
-            f"`{type(self).__name__}`, so that no batch would be full. Use "
-            f"`batch_size={num_examples}` or less, `num_epochs=None` to repeat the data, "
-            "or `batch_drop_remainder=False` for a smaller batch."
-        )
-
     @property
     def _max_bad_records(self) -> int:
         return self.max_bad_records
-
-    def _worker_options(self) -> _workers.WorkerOptions:
-        threads = getattr(self.read_options, "num_threads", 1)
-        return _workers.WorkerOptions(
-            num_workers=self.num_workers,
-            buffer_size=self.per_worker_buffer_size,
-            num_threads=max(threads, 1),
-            enable_profiling=self.enable_profiling,
-            init_fn=self.worker_init_fn,
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -292,7 +271,20 @@ class DataSourceBase(PyGrainPipeline):
     shuffle: bool
 
     @functools.cached_property
+    def _for_evaluation(self) -> PyGrainPipeline:
+        if self.batch_drop_remainder is not None:
+            return self
+        copy = dataclasses.replace(self, batch_drop_remainder=False)
+        # The data are opened once: they may be large.
+        copy.__dict__["_shares_data_with"] = self
+        return copy
+
+    @functools.cached_property
     def _reader(self) -> _nodes.Reader:
+        owner = self.__dict__.get("_shares_data_with")
+        return self._open_reader() if owner is None else owner._reader
+
+    def _open_reader(self) -> _nodes.Reader:
         try:
             data_source = self.data_source  # type: ignore[attr-defined]
         except AttributeError as error:
@@ -341,4 +333,27 @@ def first_row(node: _nodes.Node, name: str) -> _stages.Block:
             return block
     raise _errors.DataError(
         f"The filters keep none of the {node.length} examples of `{name}`."
+    )
+
+
+def _check_not_empty(batching: _batching.Batching, name: str) -> None:
+    if batching.num_batches != 0:
+        return
+    num_examples = batching.num_positions
+    raise _errors.DataError(
+        f"`batch_size={batching.step}` is more than the {num_examples} examples of "
+        f"`{name}`, so that no batch would be full. Use `batch_size={num_examples}` or "
+        "less, `num_epochs=None` to repeat the data, or `batch_drop_remainder=False` "
+        "for a smaller batch."
+    )
+
+
+def _worker_options(pipeline: PyGrainPipeline) -> _workers.WorkerOptions:
+    threads = getattr(pipeline.read_options, "num_threads", 1)
+    return _workers.WorkerOptions(
+        num_workers=pipeline.num_workers,
+        buffer_size=pipeline.per_worker_buffer_size,
+        num_threads=max(threads, 1),
+        enable_profiling=pipeline.enable_profiling,
+        init_fn=pipeline.worker_init_fn,
     )
