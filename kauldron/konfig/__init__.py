@@ -51,6 +51,7 @@ _LATER = {
     "get_config_from_module": "_config_file",
     "Override": "_overrides",
     "apply_overrides": "_overrides",
+    "AutoNestedConfigDict": "_auto_nested",
     "mock_modules": "_mock",
     "export": "_export",
     "export_qualname": "_export",
@@ -75,6 +76,7 @@ __all__ = [
     "mock_modules",
     "set_lazy_imported_modules",
     "ConfigDict",
+    "AutoNestedConfigDict",
     "ConfigDictLike",
     "WithRef",
     # References.

@@ -13,14 +13,14 @@ from kauldron.konfig import (
     _coerce,
     _config_dict,
     _errors,
+    _field_text,
     _literals,
-    _nodes,
     _overrides,
     _proxy,
     _qualname,
     _reference,
     _repr,
-    _signature,
+    _targets,
     _values,
 )
 
@@ -56,7 +56,7 @@ class Setter:
         )
 
     def set_in_node(self, node: Any, part: Any, depth: int) -> None:
-        key = find_key(node, part)
+        key = _targets.find_key(node, part)
         is_last = depth + 1 == len(self.parts)
         if is_last:
             self.assign(node, key, depth)
@@ -111,52 +111,9 @@ class Setter:
         if not self.override.is_text:
             return self.override.value
         try:
-            if isinstance(raw, _reference.Placeholder) and raw.get_type() is not object:
-                return _coerce.to_scalar(raw.get_type(), self.override.value)
-            return self.value_for(raw, node, key)
+            return _field_text.read(self.override.value, raw, node, key)
         except _coerce.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None
-
-    def value_for(self, raw: Any, node: Any, key: Any) -> Any:
-        text = self.override.value
-        current = _repr.peek(raw)
-        if isinstance(current, _reference.FieldReference):
-            current = None
-        if _is_computed_node(raw, current):
-            return self.instead_of_computed_node(text, node, key)
-        if current is None:
-            return self.without_current(text, node, key)
-        try:
-            return _coerce.to_type_of(current, text)
-        except _coerce.Mismatch:
-            # The declaration may allow more than the type of what is there.
-            annotation = annotation_of(node, key)
-            if annotation is None or not _signature.is_certain(annotation):
-                raise
-            return _coerce.to_annotation(annotation, text)
-
-    def without_current(self, text: str, node: Any, key: Any) -> Any:
-        annotation = annotation_of(node, key)
-        if annotation is not None and _signature.is_certain(annotation):
-            return _coerce.to_annotation(annotation, text)
-        if not text or _literals.looks_broken(text):
-            raise _coerce.Mismatch("a value")
-        if annotation is not None:
-            return _coerce.to_annotation(annotation, text)
-        return _literals.parse(text)
-
-    def instead_of_computed_node(self, text: str, node: Any, key: Any) -> Any:
-        """Such as a number instead of a schedule that is referred to."""
-        value = _literals.parse(text)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is None or is_number or _values.is_call_or_const(value):
-            return value
-        if isinstance(value, dict) and _proxy.QUALNAME in value:
-            return value
-        annotation = annotation_of(node, key)
-        if annotation is not None and _signature.is_certain(annotation):
-            return _coerce.to_annotation(annotation, text)
-        raise _coerce.Mismatch("a number, a call such as `py::module.f(1)`, or `None`")
 
     def item_value(self, current: Any) -> Any:
         """Returns the value for an item of a list."""
@@ -189,7 +146,7 @@ class Setter:
         if _proxy.CONST in node:
             raise self.no_such_field(node, key, depth)
         if _proxy.QUALNAME in node:
-            signature = signature_of(node)
+            signature = _targets.signature_of(node)
             if signature is None or key in signature.named:
                 return
             if not signature.takes_any_named:
@@ -240,7 +197,7 @@ class Setter:
         where = self.where(depth)
         keys = [str(k) for k in node if k not in (_proxy.QUALNAME, _proxy.CONST)]
         if _proxy.QUALNAME in node:
-            signature = signature_of(node)
+            signature = _targets.signature_of(node)
             name = _qualname.shorten(str(node[_proxy.QUALNAME]))
             if signature is not None and key in signature.named:
                 return _errors.ConfigKeyError(
@@ -249,7 +206,7 @@ class Setter:
                 )
             if signature is not None:
                 return _errors.ConfigTypeError(
-                    f"{_check.unknown_argument(signature, name, key)}{_made_at(node)}"
+                    f"{_check.unknown_argument(signature, name, key)}{_targets.written_at(node)}"
                 )
         return _errors.ConfigKeyError(
             f"`{where}` has no field {str(key)!r}."
@@ -276,65 +233,3 @@ def _any_type(node: Any) -> Iterator[None]:
         yield
     finally:
         node.__dict__["_type_safe"] = was_type_safe
-
-
-def _is_computed_node(raw: Any, current: Any) -> bool:
-    return isinstance(raw, _reference.Reference) and isinstance(
-        current, _config_dict.ConfigDict
-    )
-
-
-def find_key(node: Any, part: Any) -> Any:
-    """Returns the key under which a node holds what the user calls `part`.
-
-    An argument that was given by position is found by its name too.
-    """
-    if part in node or not isinstance(part, str) or _proxy.QUALNAME not in node:
-        return _nodes.to_key(node, part)
-    num_args = _nodes.num_positional(node)
-    if num_args and (signature := signature_of(node)) is not None:
-        positional = signature.positional[:num_args]
-        if part in positional:
-            return str(positional.index(part))
-    return part
-
-
-def signature_of(node: Any) -> _signature.Signature | None:
-    """Returns what a call node calls accepts; `None` if that cannot be known.
-
-    Raises:
-      ConfigImportError: If what it calls cannot be imported.
-      UntrustedError: If the config may not name it.
-    """
-    if _proxy.QUALNAME not in node:
-        return None
-    target = _qualname.import_named_in(node, node[_proxy.QUALNAME])
-    if node[_proxy.QUALNAME] == "functools:partial" and "0" in node:
-        wrapped = _repr.peek(node._fields["0"])
-        if not _values.is_call_or_const(wrapped) or _proxy.CONST not in wrapped:
-            return None
-        target = _qualname.import_named_in(wrapped, wrapped[_proxy.CONST])
-        signature = _signature.get(target)
-        return None if signature is None else _signature.shifted(signature)
-    return _signature.get(target)
-
-
-def annotation_of(node: Any, key: Any) -> Any:
-    """Returns the annotation of an argument; `None` if there is none."""
-    try:
-        signature = signature_of(node)
-    except _errors.ConfigImportError:  # `resolve` says so
-        return None
-    if signature is None:
-        return None
-    if isinstance(key, str) and key.isdigit():
-        index = int(key)
-        if index >= len(signature.positional):
-            return None
-        key = signature.positional[index]
-    return signature.types.get(key)
-
-
-def _made_at(node: Any) -> str:
-    origin = _check.origin_of(node)
-    return f"\n  The call was written at {origin}." if origin else ""

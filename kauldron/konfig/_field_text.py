@@ -1,0 +1,80 @@
+"""Text of an override as the value of a certain field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kauldron.konfig import (
+    _coerce,
+    _config_dict,
+    _literals,
+    _proxy,
+    _reference,
+    _repr,
+    _signature,
+    _targets,
+    _values,
+)
+
+
+def read(text: str, raw: Any, node: Any, key: Any) -> Any:
+    """Returns the value that a text stands for in a field.
+
+    Args:
+      text: Of the command line.
+      raw: What the field holds, references kept; `None` if it is not there.
+      node: The node of the field.
+      key: Its key.
+
+    Raises:
+      Mismatch: If the text does not fit the field.
+    """
+    if isinstance(raw, _reference.Placeholder) and raw.get_type() is not object:
+        return _coerce.to_scalar(raw.get_type(), text)
+    current = _repr.peek(raw)
+    if isinstance(current, _reference.FieldReference):
+        current = None
+    if _is_computed_node(raw, current):
+        return _instead_of_computed_node(text, node, key)
+    if current is None:
+        return _without_current(text, node, key)
+    try:
+        return _coerce.to_type_of(current, text)
+    except _coerce.Mismatch:
+        # The declaration may allow more than the type of what is there.
+        annotation = _targets.annotation_of(node, key)
+        if annotation is None or not _signature.is_certain(annotation):
+            raise
+        return _coerce.to_annotation(annotation, text)
+
+
+def _without_current(text: str, node: Any, key: Any) -> Any:
+    """For a field that is not there, or is `None`: its declaration decides."""
+    annotation = _targets.annotation_of(node, key)
+    if annotation is not None and _signature.is_certain(annotation):
+        return _coerce.to_annotation(annotation, text)
+    if not text or _literals.looks_broken(text):
+        raise _coerce.Mismatch("a value")
+    if annotation is not None:
+        return _coerce.to_annotation(annotation, text)
+    return _literals.parse(text)
+
+
+def _instead_of_computed_node(text: str, node: Any, key: Any) -> Any:
+    """Such as a number instead of a schedule that is referred to."""
+    value = _literals.parse(text)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or is_number or _values.is_call_or_const(value):
+        return value
+    if isinstance(value, dict) and _proxy.QUALNAME in value:
+        return value
+    annotation = _targets.annotation_of(node, key)
+    if annotation is not None and _signature.is_certain(annotation):
+        return _coerce.to_annotation(annotation, text)
+    raise _coerce.Mismatch("a number, a call such as `py::module.f(1)`, or `None`")
+
+
+def _is_computed_node(raw: Any, current: Any) -> bool:
+    return isinstance(raw, _reference.Reference) and isinstance(
+        current, _config_dict.ConfigDict
+    )
