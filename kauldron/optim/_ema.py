@@ -1,0 +1,141 @@
+"""Exponential moving average of the parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kauldron import checkpoints, errors
+from kauldron.train import state as state_lib
+
+
+class EmaParamsState(NamedTuple):
+    """State of `ema_params`.
+
+    Attributes:
+      count: Number of updates, `i32[]`.
+      ema: Average, of the structure of the parameters.
+    """
+
+    count: jax.Array
+    ema: Any
+
+
+class EmaError(errors.UserError, ValueError):
+    """There is not exactly one average to use."""
+
+
+class EmaKeyError(errors.UserError, KeyError):
+    """The average lacks some parameters."""
+
+
+def ema_params(
+    *, decay: float, debias: bool = True, accumulator_dtype: Any = None
+) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the parameters; updates pass unchanged.
+
+    It must be the last of a chain: it averages the parameters that the updates lead to.
+
+    Args:
+      decay: Weight of the old average, in `[0, 1)`.
+      debias: Whether early averages forget the initial parameters faster: the weight is
+        at most `(1 + t) / (10 + t)` at update `t`.
+      accumulator_dtype: Of the average; that of the parameters unless given.
+
+    Raises:
+      ValueError: If `decay` is outside of `[0, 1)`.
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"`decay` must be in [0, 1): got {decay}.")
+
+    def cast(x: jax.Array) -> jax.Array:
+        return x if accumulator_dtype is None else x.astype(accumulator_dtype)
+
+    def init(params: Any) -> EmaParamsState:
+        # A copy: the parameters and the average are donated separately.
+        ema = jax.tree.map(lambda x: cast(jnp.array(x, copy=True)), params)
+        return EmaParamsState(count=jnp.zeros((), jnp.int32), ema=ema)
+
+    def update(
+        updates: Any, state: EmaParamsState, params: Any = None
+    ) -> tuple[Any, EmaParamsState]:
+        if params is None:
+            raise ValueError(
+                "`ema_params` needs the parameters: `update(g, s, params)`."
+            )
+        weight = jnp.float32(decay)
+        if debias:
+            t = state.count.astype(jnp.float32)
+            weight = jnp.minimum(weight, (1 + t) / (10 + t))
+        new_params = optax.apply_updates(params, updates)
+        ema = jax.tree.map(
+            lambda old, new: (weight * old + (1 - weight) * cast(new)).astype(
+                old.dtype
+            ),
+            state.ema,
+            new_params,
+        )
+        return updates, EmaParamsState(count=state.count + 1, ema=ema)
+
+    return optax.GradientTransformation(init, update)
+
+
+@dataclasses.dataclass(frozen=True)
+class UseEmaParams(checkpoints.InitTransform):
+    """Replaces the parameters by their average, for instance in an evaluator.
+
+    Attributes:
+      ema_params_transform: Accepted for compatibility; the average is found in the
+        optimizer state.
+      partial_ok: Whether parameters without an average (masked ones) stay as they are.
+
+    Raises (when applied):
+      EmaError: If the optimizer state holds no average, or several.
+      EmaKeyError: If parameters have no average and `partial_ok` is false.
+    """
+
+    ema_params_transform: Any = None
+    partial_ok: bool = False
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        def is_ema(x: Any) -> bool:
+            return isinstance(x, EmaParamsState)
+
+        found = [
+            x for x in jax.tree.leaves(state.opt_state, is_leaf=is_ema) if is_ema(x)
+        ]
+        if len(found) != 1:
+            raise EmaError(
+                f"The optimizer state holds {len(found)} averages of the parameters, "
+                "one is needed: put `kd.optim.ema_params(decay=...)` last in the chain, "
+                "once, and keep the optimizer state (`discard_opt=False`)."
+            )
+        return dataclasses.replace(
+            state, params=self._merge(state.params, found[0].ema)
+        )
+
+    def _merge(self, params: Any, ema: Any) -> Any:
+        averages = {
+            jax.tree_util.keystr(path): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(ema)
+        }
+        missing = []
+
+        def pick(path: Any, value: jax.Array) -> jax.Array:
+            name = jax.tree_util.keystr(path)
+            if name not in averages:
+                missing.append(jax.tree_util.keystr(path, simple=True, separator="."))
+                return value
+            return averages[name].astype(value.dtype)
+
+        merged = jax.tree_util.tree_map_with_path(pick, params)
+        if missing and not self.partial_ok:
+            raise EmaKeyError(
+                f"There is no average of {missing[:5]}. Use "
+                "`UseEmaParams(partial_ok=True)` to keep these parameters as they are."
+            )
+        return merged

@@ -1,0 +1,102 @@
+"""Which parameters an optimizer changes, told by their path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from kauldron import errors
+
+_REGEX_CHARACTERS = frozenset("()[]?+*^$|\\")
+
+
+class NoMatchError(errors.UserError, ValueError):
+    """A pattern that matches no parameter."""
+
+
+def partial_updates(
+    optimizer: optax.GradientTransformation, mask: Any
+) -> optax.GradientTransformation:
+    """Lets an optimizer change some parameters, and freezes the others.
+
+    Frozen parameters stay bit-identical, and the optimizer keeps no state for them.
+
+    Args:
+      optimizer: Optimizer of the selected parameters.
+      mask: Tree of bools of the structure of the parameters, or a function from
+        parameters to such a tree, such as `kd.optim.select('head')`.
+    """
+
+    def labels(params: Any) -> Any:
+        selected = mask(params) if callable(mask) else mask
+        return jax.tree.map(lambda on: "train" if on else "freeze", selected)
+
+    return optax.multi_transform(
+        {"train": optimizer, "freeze": optax.set_to_zero()}, labels
+    )
+
+
+def select(pattern: str | Sequence[str]) -> Callable[[Any], Any]:
+    """Returns a function from parameters to a tree of bools: whose path matches.
+
+    A pattern matches whole components anywhere in the dotted path: `'lora'` matches
+    `a.lora.kernel`, and not `a.notlora.kernel`. A string with any of `()[]?+*^$|\\` is a
+    regular expression.
+
+    Args:
+      pattern: One pattern, or several of which one must match.
+
+    Raises (when the function is called):
+      NoMatchError: If a pattern matches no parameter.
+    """
+    patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
+    return _Select(patterns, matches=True)
+
+
+def exclude(pattern: str | Sequence[str]) -> Callable[[Any], Any]:
+    """As `select`, with the opposite answer."""
+    patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
+    return _Select(patterns, matches=False)
+
+
+class _Select:
+    def __init__(self, patterns: tuple[str, ...], *, matches: bool) -> None:
+        self._patterns = patterns
+        self._matches = matches
+
+    def __call__(self, params: Any) -> Any:
+        leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+        paths = [
+            jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves
+        ]
+        is_matched = [False] * len(paths)
+        for pattern in self._patterns:
+            found = [_to_regex(pattern).search(path) is not None for path in paths]
+            if not any(found):
+                raise NoMatchError(_no_match(pattern, paths))
+            is_matched = [a or b for a, b in zip(is_matched, found, strict=True)]
+        return structure.unflatten([m == self._matches for m in is_matched])
+
+    def __repr__(self) -> str:
+        name = "select" if self._matches else "exclude"
+        return f"kd.optim.{name}({list(self._patterns)!r})"
+
+
+def _to_regex(pattern: str) -> re.Pattern[str]:
+    if not _REGEX_CHARACTERS & set(pattern):
+        pattern = re.escape(pattern)
+    return re.compile(rf"(?:^|(?<=\.))(?:{pattern})(?:$|(?=\.))")
+
+
+def _no_match(pattern: str, paths: list[str]) -> str:
+    names = dict.fromkeys([*paths, *(part for p in paths for part in p.split("."))])
+    near = errors.nearest(pattern, names)
+    hint = f" Near: {near}." if near else ""
+    return (
+        f"The pattern {pattern!r} matches no parameter.{hint} The parameters are "
+        f"{paths[:8]}{' ...' if len(paths) > 8 else ''}."
+    )
