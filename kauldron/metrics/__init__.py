@@ -4,15 +4,56 @@ from __future__ import annotations
 
 from kauldron.metrics._classification import Accuracy
 from kauldron.metrics._norm import Norm
-from kauldron.metrics.base import Metric, NoopMetric
-from kauldron.metrics.base_state import AverageState, EmptyState, State
+from kauldron.metrics.auto_state import (
+    AutoState,
+    concat_field,
+    max_field,
+    min_field,
+    state_field,
+    static_field,
+    sum_field,
+    truncate_field,
+)
+from kauldron.metrics.base import (
+    Metric,
+    NoopMetric,
+    SkipIfMissing,
+    TreeMap,
+    TreeReduce,
+    TreeState,
+)
+from kauldron.metrics.base_state import (
+    AverageState,
+    CollectFirstState,
+    CollectingState,
+    EmptyState,
+    State,
+)
 
 __all__ = [
-    "Accuracy",
-    "AverageState",
-    "EmptyState",
+    # The protocol.
     "Metric",
-    "NoopMetric",
-    "Norm",
     "State",
+    # States.
+    "AutoState",
+    "AverageState",
+    "CollectFirstState",
+    "CollectingState",
+    "EmptyState",
+    "TreeState",
+    "concat_field",
+    "max_field",
+    "min_field",
+    "state_field",
+    "static_field",
+    "sum_field",
+    "truncate_field",
+    # Wrappers.
+    "NoopMetric",
+    "SkipIfMissing",
+    "TreeMap",
+    "TreeReduce",
+    # Members.
+    "Accuracy",
+    "Norm",
 ]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import base, base_state
+from kauldron.metrics import _accumulate, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,11 @@ class Norm(base.Metric):
 
         @classmethod
         def empty(cls) -> Self:
-            return cls(sum_of_powers=jnp.zeros((), jnp.float32))
+            return cls(sum_of_powers=np.zeros((), np.float32))
 
         def merge(self, other: Self) -> Self:
-            return type(self)(sum_of_powers=self.sum_of_powers + other.sum_of_powers)
+            total = _accumulate.add(self.sum_of_powers, other.sum_of_powers)
+            return type(self)(sum_of_powers=total)
 
         def compute(self) -> np.ndarray:
             return np.asarray(self.sum_of_powers) ** (1 / self.parent._order)

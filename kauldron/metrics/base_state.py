@@ -2,11 +2,17 @@
 
 For every state class: `merge` is associative and commutative up to rounding, `empty()`
 is its identity, `finalize` is idempotent, and `compute` runs on the host.
+
+Inside jit, states merge on the devices in their own dtypes. Outside, `merge` fetches them
+and adds up in f64 and int64, so that no count stands still at 2^24. Whoever merges many
+batches keeps a few of them waiting, and no merge has to wait for a device.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import types
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
@@ -14,6 +20,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from kauldron.metrics import _accumulate
 
 _MetricT = TypeVar("_MetricT")
 
@@ -121,7 +129,7 @@ class AverageState(State[_MetricT]):
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(total=jnp.zeros((), jnp.float32), count=jnp.zeros((), jnp.float32))
+        return cls(total=np.zeros((), np.float32), count=np.zeros((), np.float32))
 
     @classmethod
     def from_values(cls, values: Any, *, mask: Any = None) -> Self:
@@ -145,17 +153,102 @@ class AverageState(State[_MetricT]):
         return cls(total=weighted.sum(), count=mask.sum())
 
     def merge(self, other: Self) -> Self:
-        return type(self)(
-            total=self.total + other.total, count=self.count + other.count
+        shapes = {np.shape(self.total), np.shape(other.total)} - {()}
+        if len(shapes) > 1:
+            raise ValueError(
+                "Averages of different shapes cannot be merged: got totals "
+                f"{np.shape(self.total)} and {np.shape(other.total)}."
+            )
+        total, count = _accumulate.add(
+            (self.total, self.count), (other.total, other.count)
         )
+        return self.replace(total=total, count=count)
 
     def mean(self) -> jax.Array:
         """Returns the mean, 0 if nothing was counted; usable inside jit."""
         return self.total / jnp.where(self.count == 0, 1, self.count)
 
     def compute(self) -> np.ndarray:
-        total, count = np.asarray(self.total), np.asarray(self.count)
+        total, count = np.broadcast_arrays(*jax.device_get((self.total, self.count)))
         return np.divide(total, count, out=np.zeros_like(total), where=count != 0)
+
+
+@flax.struct.dataclass
+class CollectingState(State[_MetricT]):
+    """Lays all fields of a subclass end to end, on the host.
+
+    Kept for existing code: `AutoState` with `concat_field()` says the same per field.
+    """
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(**dict.fromkeys(cls._data_fields()))
+
+    def merge(self, other: Self) -> Self:
+        if self._is_empty or other._is_empty:
+            return other if self._is_empty else self
+        mine, others = _accumulate.to_host((self._data(), other._data()))
+        return self.replace(**_accumulate.concatenate([mine, others], axis=0))
+
+    def compute(self) -> types.SimpleNamespace:
+        """Returns a namespace of the fields; they are `None` if there was nothing."""
+        data = self.finalize()._data()
+        return types.SimpleNamespace(**_accumulate.to_host(data))
+
+    @classmethod
+    def _data_fields(cls) -> list[str]:
+        return [
+            f.name
+            for f in dataclasses.fields(cls)
+            if f.metadata.get("pytree_node", True)
+        ]
+
+    def _data(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._data_fields()}
+
+    @property
+    def _is_empty(self) -> bool:
+        return all(value is None for value in self._data().values())
+
+
+@flax.struct.dataclass
+class CollectFirstState(CollectingState[_MetricT]):
+    """Keeps the first examples of all fields of a subclass.
+
+    Attributes:
+      keep_first: How many; `None` keeps all.
+    """
+
+    keep_first: int | None = flax.struct.field(
+        pytree_node=False, default=None, kw_only=True
+    )
+
+    @classmethod
+    def empty(cls, *, keep_first: int | None = None) -> Self:
+        return cls(**dict.fromkeys(cls._data_fields()), keep_first=keep_first)
+
+    def merge(self, other: Self) -> Self:
+        if self._is_empty or other._is_empty:
+            return other if self._is_empty else self
+        if self.keep_first != other.keep_first:
+            raise ValueError(
+                "Cannot merge states that keep different numbers of examples: "
+                f"`keep_first` is {self.keep_first} and {other.keep_first}."
+            )
+        missing = self.keep_first
+        if missing is not None:
+            missing -= _accumulate.size(self._data(), axis=0)
+            if missing <= 0:  # decided by shapes alone: nothing is fetched
+                return self
+        rest = _accumulate.take_first(other._data(), missing, axis=0)
+        mine, rest = _accumulate.to_host((self._data(), rest))
+        return self.replace(**_accumulate.concatenate([mine, rest], axis=0))
+
+    def finalize(self) -> Self:
+        if self._is_empty:
+            return self
+        first = _accumulate.take_first(self._data(), self.keep_first, axis=0)
+        return self.replace(**first)
 
 
 def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -1,0 +1,94 @@
+"""Arithmetic of merging: on the host in f64 and int64, inside jit in the given dtypes.
+
+f32 stops counting at 2^24, a number of pixels that an evaluation easily has. So whatever
+is concrete is fetched and added up by NumPy in double precision; only tracers stay what
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(*trees: Any) -> bool:
+    """Whether any leaf is a tracer, that is, whether this runs inside jit."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
+
+
+def to_host(tree: Any) -> Any:
+    """Returns the tree with NumPy leaves; tracers are kept."""
+    if is_traced(tree):
+        return tree
+    return jax.tree.map(np.asarray, jax.device_get(tree))
+
+
+def add(a: Any, b: Any) -> Any:
+    """Returns `a + b` of two trees; booleans are counted."""
+    return _map(_add_traced, _add_on_host, a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """Returns the elementwise minimum of two trees."""
+    return _map(jnp.minimum, np.minimum, a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """Returns the elementwise maximum of two trees."""
+    return _map(jnp.maximum, np.maximum, a, b)
+
+
+def concatenate(trees: Sequence[Any], *, axis: int) -> Any:
+    """Lays trees of arrays end to end."""
+    if len(trees) == 1:
+        return trees[0]
+    func = jnp.concatenate if is_traced(*trees) else np.concatenate
+    return jax.tree.map(lambda *chunks: func(chunks, axis=axis), *trees)
+
+
+def take_first(tree: Any, num: int | None, *, axis: int) -> Any:
+    """Returns the first `num` entries of every array; all of them if `num` is `None`."""
+    if num is None:
+        return tree
+    index = (slice(None),) * axis + (slice(num),)
+    return jax.tree.map(lambda x: x[index] if x.shape[axis] > num else x, tree)
+
+
+def size(tree: Any, *, axis: int) -> int:
+    """Returns the number of entries of the arrays of a tree, which are all as long."""
+    return max((x.shape[axis] for x in jax.tree.leaves(tree)), default=0)
+
+
+def accumulator_dtype(dtype: Any) -> np.dtype:
+    """Returns the dtype that sums are kept in on the host."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return np.dtype(np.complex128)
+    if jnp.issubdtype(dtype, jnp.floating):  # bf16 too, which NumPy does not know
+        return np.dtype(np.float64)
+    if jnp.issubdtype(dtype, jnp.unsignedinteger):
+        return np.dtype(np.uint64)
+    return np.dtype(np.int64)
+
+
+def _map(traced: Callable, on_host: Callable, a: Any, b: Any) -> Any:
+    if is_traced(a, b):
+        return jax.tree.map(traced, a, b)
+    a, b = jax.device_get((a, b))  # one transfer
+    return jax.tree.map(on_host, a, b)
+
+
+def _add_traced(a: Any, b: Any) -> Any:
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    if a.dtype == bool and b.dtype == bool:
+        return a.astype(jnp.int32) + b.astype(jnp.int32)
+    return a + b
+
+
+def _add_on_host(a: Any, b: Any) -> np.ndarray:
+    a, b = np.asarray(a), np.asarray(b)
+    dtype = np.promote_types(accumulator_dtype(a.dtype), accumulator_dtype(b.dtype))
+    return np.asarray(a.astype(dtype) + b.astype(dtype))
