@@ -57,10 +57,8 @@ _MODULES = (
     "flax.struct",
     "grain",
     "tensorflow_datasets.core.decode",
-    "tensorflow_datasets.core.features",
     "tensorflow_datasets.core.utils.read_config",
     "tensorflow_datasets.decode",
-    "tensorflow_datasets.features",
     "jax.image",
     "jax.lax",
     "jax.nn",
@@ -125,11 +123,21 @@ _EXACT = frozenset(
 _CONSTANTS = frozenset(
     f"kauldron.kd:sharding.{name}" for name in ("FIRST_DIM", "REPLICATED")
 )
+# Ours: constructors do no work, so all public classes are accepted; functions of these.
+_OUR_FUNCTIONS = (
+    "kauldron.contrib",
+    "kauldron.losses",
+    "kauldron.metrics",
+    "kauldron.modules",
+    "kauldron.optim",
+    "kauldron.random",
+    "kauldron.sharding",
+)
 # Reads files, loads pickles, imports, calls back into Python, or registers things.
 _REFUSED_NAMES = re.compile(
     r"(?i)load|save|pickle|fromfile|genfromtxt|tofile|frompyfunc|callback|import"
     r"|restore_from|deserial|read_file|write_file|open|exec|eval_code|huggingface"
-    r"|folder|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
+    r"|folder|from_json|from_config|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
 )
 # Names that match, and are fine.
 _HARMLESS = re.compile(r"(?i)dataloader$|^(Partial)?\w*Loader$|^NoopCheckpointer$")
@@ -240,6 +248,8 @@ def _check_name(qualname: str, policy: Policy) -> None:
         raise _refusal(qualname, "it reaches into the inside of Python objects", policy)
     if _is_within(module, policy.trusted):
         return
+    if any(name.startswith("_") for name in names):
+        raise _refusal(qualname, "it is private", policy)
     if qualname in _EXACT or module in _LOOK_UP_ONLY:
         return
     if not _is_within(module, _MODULES):
@@ -262,6 +272,9 @@ def _why_not(qualname: str, obj: Any, policy: Policy) -> str:
             continue
         if not _is_within(defined_in, _MODULES):
             return f"it is defined in {defined_in!r}, which is not on the list"
+        is_our_function = inspect.isfunction(obj) and defined_in.startswith("kauldron.")
+        if is_our_function and not _is_within(defined_in, _OUR_FUNCTIONS):
+            return "it is a function that may do more than compute"
         name = getattr(part, "__qualname__", "") or getattr(part, "__name__", "")
         if _is_within(defined_in, _REFUSED_MODULES) or _is_refused(name):
             return "it may read files, load pickles, import, or call back into Python"
