@@ -55,9 +55,25 @@ def _without_current(text: str, node: Any, key: Any) -> Any:
         return _coerce.to_annotation(annotation, text)
     if not text or _literals.looks_broken(text):
         raise _coerce.Mismatch("a value")
-    if annotation is not None:
-        return _coerce.to_annotation(annotation, text)
-    return _literals.parse(text)
+    if annotation is None:
+        return _literals.parse(text)
+    value = _coerce.to_annotation(annotation, text)
+    if isinstance(value, str) and _is_number_by_default(annotation, node, key):
+        raise _coerce.Mismatch("a number")
+    return value
+
+
+def _is_number_by_default(annotation: Any, node: Any, key: Any) -> bool:
+    """Returns whether an argument's default is a number, and text is not mentioned.
+
+    Such as `alpha: ArrayLike = 0.0`, a union of number and array types.
+    """
+    signature = _targets.signature_of(node)
+    if signature is None:
+        return False
+    default = signature.default_of(key)
+    members = _signature.alternatives(annotation)
+    return type(default) in (int, float) and bool(members) and str not in members
 
 
 def _instead_of_computed_node(text: str, node: Any, key: Any) -> Any:

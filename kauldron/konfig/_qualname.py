@@ -118,7 +118,8 @@ def import_object(qualname: str) -> Any:
             if _is_module(obj) and _find.find(submodule) is None:
                 obj = importlib.import_module(submodule)
                 continue
-            raise _missing_attribute(qualname, obj, name) from error
+            where = ":".join((module_name, ".".join(names[:i]))).rstrip(":")
+            raise _missing_attribute(qualname, shorten(where), obj, name) from error
     return obj
 
 
@@ -162,12 +163,12 @@ def _import_longest(
             module_name, names = parent, [last, *names]
 
 
-def _missing_attribute(qualname: str, obj: Any, name: str) -> _errors.MissingNameError:
-    module_name, _ = split(qualname)
-    what = module_name if _is_module(obj) else getattr(obj, "__qualname__", repr(obj))
+def _missing_attribute(
+    qualname: str, where: str, obj: Any, name: str
+) -> _errors.MissingNameError:
     public = [n for n in dir(obj) if not n.startswith("_")]
     return _errors.MissingNameError(
-        f"`{shorten(qualname)}` does not exist: {what!r} has no {name!r}."
+        f"`{shorten(qualname)}` does not exist: {where!r} has no {name!r}."
         + errors.did_you_mean(name, public)
     )
 

@@ -55,6 +55,10 @@ def adam(learning_rate, b1: float = 0.9, b2: float = 0.999):
     return ("adam", learning_rate, b1, b2)
 
 
+def decay(rate: "int | float | list[float]" = 0.5, name: "str | float" = 1.0):
+    return ("decay", rate, name)
+
+
 def cosine(init_value: float, decay_steps: int):
     return ("cosine", init_value, decay_steps)
 

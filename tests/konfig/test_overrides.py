@@ -246,6 +246,14 @@ def test_declared_type_is_used_where_there_is_no_value(example):
         load(example, "setup=abc")
 
 
+def test_text_is_refused_where_numbers_are_the_default():
+    cfg = ConfigDict({"d": targets.decay()})
+    with pytest.raises(TypeError, match=r"expected a number, got 'fast' \(str\)"):
+        set_one(cfg, "d.rate=fast")
+    set_one(cfg, "d.rate=[0.5]", "d.name=fast")
+    assert cfg.d == targets.decay(rate=[0.5], name="fast")
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [

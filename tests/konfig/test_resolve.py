@@ -160,7 +160,7 @@ def test_bad_argument_of_a_plain_dict():
     [
         ("konfig_targts:Box", "there is no module 'konfig_targts'. Did you mean 'konfig_targets'"),
         ("konfig_targets:Bxo", "'konfig_targets' has no 'Bxo'. Did you mean 'Box'"),
-        ("konfig_targets:Box.mad", "'Box' has no 'mad'. Did you mean 'made'"),
+        ("konfig_targets:Box.mad", "'konfig_targets.Box' has no 'mad'. Did you mean 'made'"),
     ],
 )  # fmt: skip
 def test_names_that_cannot_be_imported(qualname, words):
