@@ -66,6 +66,8 @@ def to_annotation(annotation: Any, text: str) -> Any:
     scalars = [m for m in members if m in (bool, int, float, str)]
     if isinstance(value, str) and text.strip()[:1] in "'\"" and str in scalars:
         return value
+    if isinstance(value, list | tuple | dict) and not _signature.is_certain(annotation):
+        return value
     if not isinstance(value, str) and not _is_wanted(value, members):
         for member in scalars:  # `1e3` for an int, `123` for a str
             try:

@@ -126,5 +126,6 @@ def short(value: object, *, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-for _error in (*_OWN_TYPES.values(), ConfigError, ConfigFileError, RequiredValueError):
-    _error.__module__ = "kauldron.konfig"  # as tracebacks should name them
+for _error in list(globals().values()):
+    if isinstance(_error, type) and issubclass(_error, ConfigError):
+        _error.__module__ = "kauldron.konfig"  # as tracebacks should name them

@@ -38,6 +38,8 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
         return _instead_of_computed_node(text, node, key)
     if current is None:
         return _without_current(text, node, key)
+    if isinstance(current, str) and _is_rather_a_container(text, node, key):
+        return _literals.parse(text)
     try:
         return _coerce.to_type_of(current, text)
     except _coerce.Mismatch:
@@ -46,6 +48,14 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
         if annotation is None or not _signature.is_certain(annotation):
             raise
         return _coerce.to_annotation(annotation, text)
+
+
+def _is_rather_a_container(text: str, node: Any, key: Any) -> bool:
+    """Returns whether `[(1, 1)]` is a list, for an argument such as `padding="SAME"`."""
+    if not isinstance(_literals.parse(text), list | tuple | dict):
+        return False
+    annotation = _targets.annotation_of(node, key)
+    return annotation is not None and not _signature.is_certain(annotation)
 
 
 def _without_current(text: str, node: Any, key: Any) -> Any:

@@ -281,7 +281,10 @@ def _accepts_scalar(member: Any, value: Any, *, strict: bool) -> bool:
         return not (strict and isinstance(value, bool) and member is int)
     if member is float:
         return isinstance(value, int) and not isinstance(value, bool)
-    return not strict and member is int and isinstance(value, float)
+    if strict:
+        return False
+    is_number = isinstance(value, int | float)
+    return (member is int and is_number) or (member is bool and isinstance(value, int))
 
 
 def describe_type(annotation: Any) -> str:

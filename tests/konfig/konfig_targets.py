@@ -59,6 +59,10 @@ def decay(rate: "int | float | list[float]" = 0.5, name: "str | float" = 1.0):
     return ("decay", rate, name)
 
 
+def pad(padding: "str | list[int]" = "SAME", name: str = "x"):
+    return ("pad", padding, name)
+
+
 def cosine(init_value: float, decay_steps: int):
     return ("cosine", init_value, decay_steps)
 

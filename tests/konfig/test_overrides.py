@@ -254,6 +254,15 @@ def test_text_is_refused_where_numbers_are_the_default():
     assert cfg.d == targets.decay(rate=[0.5], name="fast")
 
 
+def test_list_for_an_argument_that_takes_text_or_lists():
+    for cfg in (
+        ConfigDict({"p": targets.pad()}),
+        ConfigDict({"p": targets.pad("VALID")}),
+    ):
+        set_one(cfg, "p.padding=[1, 2]", "p.name=[1, 2]")
+        assert konfig.resolve(cfg).p == ("pad", (1, 2), "[1, 2]")
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
