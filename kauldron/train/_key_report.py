@@ -8,7 +8,7 @@ what does not depend on it is still checked, so that one report tells everything
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -42,7 +42,7 @@ class _Parts:
     model_name: str
     model_method: Any
     groups: Mapping[str, Any]  # as the user wrote it -> tree of metrics
-    rngs: Mapping[str, Any]
+    make_rngs: Callable[[Any], Any]
     is_training: bool
 
 
@@ -59,7 +59,7 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
             "cfg.train_metrics": trainer.train_metrics,
             "cfg.train_summaries": trainer.train_summaries,
         },
-        rngs=trainer.rng_streams.train_rngs(0),
+        make_rngs=trainer.rng_streams.train_rngs,
         is_training=True,
     )
     context = _initial_context(state, trainer.train_ds)
@@ -121,7 +121,7 @@ def _run_model(
             lambda c: train_step.forward(
                 c,
                 model=parts.model,
-                rngs=parts.rngs,
+                rngs=parts.make_rngs(c.step),
                 is_training=parts.is_training,
                 method=parts.model_method,
             ),
@@ -208,7 +208,7 @@ def _check_evaluator(
             _name_of_group(trainer, where, evaluator, group): getattr(evaluator, group)
             for group in ("losses", "metrics", "summaries")
         },
-        rngs=trainer.rng_streams.eval_rngs(0),
+        make_rngs=trainer.rng_streams.eval_rngs,
         is_training=False,
     )
     after = _run_model(parts, context, problems)

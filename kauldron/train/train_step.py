@@ -174,7 +174,8 @@ class TrainStep(config_util.UpdateFromRootCfg):
 
     def _init_model(self, elem_spec: Any, model_method: Any) -> TrainState:
         @jax.jit
-        def init(rngs: dict[str, jax.Array]) -> TrainState:
+        def init() -> TrainState:
+            rngs = self.rng_streams.init_rngs()
             batch = data_utils.mock_batch_from_elem_spec(elem_spec)
             context = Context(step=jnp.zeros((), jnp.int32), batch=batch)
             args, kwargs = data_utils.get_model_inputs(self.model, context)
@@ -187,7 +188,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
                 TrainState(step=context.step, params=params, collections=collections)
             )
 
-        return init(self.rng_streams.init_rngs())
+        return init()
 
     def _init_optimizer(self, state: TrainState) -> TrainState:
         @jax.jit
