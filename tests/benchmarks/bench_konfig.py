@@ -47,7 +47,7 @@ def build(num_nodes: int) -> konfig.ConfigDict:
     return cfg
 
 
-def _seconds(function, repeat: int = 3) -> float:
+def _seconds(function, repeat: int = 5) -> float:
     """The best of a few runs, without the garbage collector, which is not linear."""
     gc.collect()
     return min(timeit.repeat(function, number=1, repeat=repeat))
@@ -73,7 +73,8 @@ def test_all_operations_are_linear():
     for name in times[_SIZES[0]]:
         row = [times[size][name] for size in _SIZES]
         print(f"{name:10}", *(f"{seconds * 1e3:9.1f} ms" for seconds in row))
-        assert row[2] <= 20 * row[1], f"{name} grows faster than the config"
+        # Ten times the nodes; 100 would be quadratic. They no longer fit the caches.
+        assert row[2] <= 30 * row[1], f"{name} grows faster than the config"
 
 
 def test_resolving_2000_nodes():
