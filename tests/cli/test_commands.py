@@ -140,6 +140,30 @@ def test_element_spec_lists_the_batch(call):
     assert out.splitlines()[1:] == ["image: f32[64 8 8 1]", "label: i32[64 1]"]
 
 
+def test_data_show_prints_a_table_and_writes_a_picture(call, tmp_path):
+    from PIL import Image
+
+    picture = tmp_path / "batch.png"
+    code, out, _ = call(data.show, CLASSIFIER, f"--out={picture}")
+    assert code == 0
+    assert "image  float32  (64, 8, 8, 1)  min 0" in out
+    assert Image.open(picture).width > 64
+
+
+def test_data_bench_names_the_stages(call):
+    code, out, _ = call(data.bench, CLASSIFIER)
+    assert code == 0
+    assert "examples/s" in out
+    assert "#1 ValueRange" in out
+
+
+def test_data_fetch_without_a_name_lists_the_datasets(call):
+    code, _, err = call(data.fetch)
+    assert code == 2
+    assert "mnist_5k" in err
+    assert "Did you mean 'digits'?" in call(data.fetch, "digts")[2]
+
+
 def test_misspelt_dataset_names_the_nearest(call):
     code, _, err = call(data.element_spec, CLASSIFIER, "--ds_path=train_d")
     assert code == 2

@@ -195,6 +195,20 @@ def test_run_without_an_end_is_refused(tmp_path):
         small_run.make_trainer(tmp_path, num_train_steps=None).train()
 
 
+def test_texts_in_the_batch_stay_on_the_host(tmp_path):
+    class WithNames(small_run.Points):
+        def __getitem__(self, index):
+            return {**super().__getitem__(index), "name": f"example {index}"}
+
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_ds=small_run.make_ds(data_source=WithNames()),
+        eval_ds=small_run.make_ds(training=False, data_source=WithNames()),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.Final())},
+    )
+    assert trainer.train()[0].step == 10
+
+
 def test_stop_after_steps_stops_early(tmp_path):
     assert small_run.make_trainer(tmp_path, stop_after_steps=4).train()[0].step == 4
 
