@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
-from kauldron.losses._classification import SoftmaxCrossEntropyWithIntLabels
-from kauldron.losses._regression import L2
-from kauldron.losses.base import Loss, compute_losses
+from kauldron.losses._classification import (
+    FocalLoss,
+    GaussianKL,
+    Hinge,
+    KLDivergence,
+    MulticlassHinge,
+    SigmoidBinaryCrossEntropy,
+    SigmoidFocalLoss,
+    SoftmaxCrossEntropy,
+    SoftmaxCrossEntropyWithIntLabels,
+)
+from kauldron.losses._embeddings import (
+    InfoNCE,
+    NTXent,
+    PairwiseRanking,
+    TripletMargin,
+)
+from kauldron.losses._overlap import (
+    DiceLoss,
+    NormalizedCrossCorrelation,
+    TotalVariation,
+    TverskyLoss,
+)
+from kauldron.losses._regression import (
+    L1,
+    L2,
+    AbsoluteValue,
+    CosineDistance,
+    Huber,
+    NegativeCosineSimilarity,
+    Value,
+)
+from kauldron.losses.base import Loss, Window, compute_losses
 
-__all__ = ["L2", "Loss", "SoftmaxCrossEntropyWithIntLabels", "compute_losses"]
+__all__ = [
+    "Loss",
+    "Window",
+    "compute_losses",
+    # Values and differences.
+    "AbsoluteValue",
+    "CosineDistance",
+    "Huber",
+    "L1",
+    "L2",
+    "NegativeCosineSimilarity",
+    "Value",
+    # Classes.
+    "FocalLoss",
+    "GaussianKL",
+    "Hinge",
+    "KLDivergence",
+    "MulticlassHinge",
+    "SigmoidBinaryCrossEntropy",
+    "SigmoidFocalLoss",
+    "SoftmaxCrossEntropy",
+    "SoftmaxCrossEntropyWithIntLabels",
+    # Embeddings and rankings.
+    "InfoNCE",
+    "NTXent",
+    "PairwiseRanking",
+    "TripletMargin",
+    # Regions and images.
+    "DiceLoss",
+    "NormalizedCrossCorrelation",
+    "TotalVariation",
+    "TverskyLoss",
+]

@@ -1,4 +1,4 @@
-"""Cross-entropies."""
+"""Cross-entropies, focal losses, hinges, divergences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,37 @@ import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
-from kauldron.losses import base
+from kauldron.losses import _checks, base
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoftmaxCrossEntropy(base.Loss):
+    """Cross-entropy of the softmax of scores with a distribution, in nats.
+
+    Attributes:
+      logits: Key to unnormalised scores, `f[*a n]`.
+      labels: Key to probabilities (one-hot, for instance), `[*a n]`.
+      label_smoothing: Share of the labels that is spread evenly over all classes.
+
+    Raises:
+      ValueError: If the shapes differ, or `label_smoothing` is not in [0, 1].
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "label_smoothing", low=0, high=1)
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        labels = optax.losses.smooth_labels(
+            _checks.to_float(labels), self.label_smoothing
+        )
+        logits = _checks.to_float(logits)
+        return optax.losses.softmax_cross_entropy(logits, labels)[..., None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,27 +51,247 @@ class SoftmaxCrossEntropyWithIntLabels(base.Loss):
       logits: Key to unnormalised scores, `f[*a classes]`.
       labels: Key to class ids in `[0, classes)`, `i[*a 1]`. Out of range is undefined
         under jit.
+      label_smoothing: Share of the label that is spread evenly over all classes.
 
     Raises:
-      ValueError: If the shapes don't fit, or the labels are not integers.
+      ValueError: If the shapes don't fit, the labels are not integers, or
+        `label_smoothing` is not in [0, 1].
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "label_smoothing", low=0, high=1)
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_int_labels(self, logits=logits, labels=labels)
+        logits = _checks.to_float(logits)
+        values = optax.losses.softmax_cross_entropy_with_integer_labels(
+            logits, labels[..., 0]
+        )
+        if self.label_smoothing:
+            evenly = -jax.nn.log_softmax(logits).mean(axis=-1)
+            values = values + self.label_smoothing * (evenly - values)
+        return values[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmoidBinaryCrossEntropy(base.Loss):
+    """Binary cross-entropy of every element, in nats.
+
+    Attributes:
+      logits: Key to log-odds, `f[*a]`.
+      labels: Key to probabilities (0 or 1, for instance) of the same shape.
+      label_smoothing: Share of the labels that is replaced by 1/2.
+
+    Raises:
+      ValueError: If the shapes differ, or `label_smoothing` is not in [0, 1].
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "label_smoothing", low=0, high=1)
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        labels = _checks.to_float(labels)
+        labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return optax.losses.sigmoid_binary_cross_entropy(
+            _checks.to_float(logits), labels
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FocalLoss(base.Loss):
+    """Cross-entropy that down-weights examples the model already gets right.
+
+    `(1 - p)**gamma * -log(p)`, `p` the probability of the labelled class.
+
+    Attributes:
+      logits: Key to unnormalised scores, `f[*a classes]`.
+      labels: Key to class ids in `[0, classes)`, `i[*a 1]`.
+      gamma: Focusing strength, dimensionless, >= 0; 0 is plain cross-entropy.
+
+    Raises:
+      ValueError: If the shapes don't fit, or `gamma < 0`.
+
+    Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 4,
+    arXiv:1708.02002.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "gamma", low=0)
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_int_labels(self, logits=logits, labels=labels)
+        logprobs = jax.nn.log_softmax(_checks.to_float(logits))
+        logprob = jnp.take_along_axis(logprobs, labels, axis=-1)
+        if not self.gamma:
+            return -logprob
+        # `1 - p` is kept off 0: the gradient of `0**gamma` is not finite for gamma < 1.
+        other = jnp.maximum(-jnp.expm1(logprob), jnp.finfo(logprob.dtype).tiny)
+        return -(other**self.gamma) * logprob
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SigmoidFocalLoss(base.Loss):
+    """Binary cross-entropy of every element that down-weights the easy ones.
+
+    Attributes:
+      logits: Key to log-odds, `f[*a]`.
+      labels: Key to 0 or 1, of the same shape.
+      alpha: Weight of the positive elements in [0, 1], `1 - alpha` that of the others;
+        `None` weighs all alike.
+      gamma: Focusing strength, dimensionless, >= 0.
+
+    Raises:
+      ValueError: If the shapes differ, or a parameter is out of range.
+
+    Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5,
+    arXiv:1708.02002.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    alpha: float | None = None
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "gamma", low=0)
+        if self.alpha is not None:
+            _checks.check_range(self, "alpha", low=0, high=1)
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        return optax.losses.sigmoid_focal_loss(
+            _checks.to_float(logits),
+            _checks.to_float(labels),
+            alpha=self.alpha,
+            gamma=self.gamma,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hinge(base.Loss):
+    """Hinge loss of every element, `max(0, 1 - s)`, `s` the score of the right side.
+
+    Attributes:
+      logits: Key to scores, `f[*a]`; positive means class 1.
+      labels: Key to 0 or 1, of the same shape.
+
+    Raises:
+      ValueError: If the shapes differ.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        if labels.shape != (*logits.shape[:-1], 1):
-            raise ValueError(
-                f"{type(self).__name__} needs logits `f[*a classes]` and labels "
-                f"`i[*a 1]`: got logits {logits.shape} (key {self.logits!r}) and labels "
-                f"{labels.shape} (key {self.labels!r}). Add the last axis with "
-                "`kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
-            )
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                f"{type(self).__name__} needs integer labels: key {self.labels!r} is "
-                f"{labels.dtype}."
-            )
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        values = optax.softmax_cross_entropy_with_integer_labels(logits, labels[..., 0])
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        signs = 2 * _checks.to_float(labels) - 1
+        return optax.losses.hinge_loss(_checks.to_float(logits), signs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MulticlassHinge(base.Loss):
+    """By how much the best wrong class comes within a margin of 1 of the labelled one.
+
+    Attributes:
+      logits: Key to scores, `f[*a classes]`.
+      labels: Key to class ids in `[0, classes)`, `i[*a 1]`.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+
+    Reference: Crammer and Singer 2001, On the Algorithmic Implementation of Multiclass
+    Kernel-based Vector Machines.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_int_labels(self, logits=logits, labels=labels)
+        values = optax.losses.multiclass_hinge_loss(
+            _checks.to_float(logits), labels[..., 0]
+        )
         return values[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KLDivergence(base.Loss):
+    """`KL(targets || preds)` of two distributions over classes, in nats.
+
+    With `targets_are_logits` and a `temperature` this is distillation. Hinton et al.
+    multiply by `temperature**2`, so that gradients keep their size: put it in `weight`.
+
+    Attributes:
+      logits: Key to unnormalised scores of the prediction, `f[*a n]`.
+      targets: Key to probabilities, or to scores, of the same shape.
+      targets_are_logits: Whether `targets` are unnormalised scores.
+      temperature: Divides all scores, > 0.
+
+    Raises:
+      ValueError: If the shapes differ, or `temperature <= 0`.
+
+    Reference: Hinton et al. 2015, Distilling the Knowledge in a Neural Network,
+    arXiv:1503.02531.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    targets: kontext.Key = kontext.REQUIRED
+    targets_are_logits: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "temperature", low=0, is_open=True)
+
+    def get_values(self, logits: Any, targets: Any) -> jax.Array:
+        _checks.check_same_shape(self, logits=logits, targets=targets)
+        logprobs = jax.nn.log_softmax(_checks.to_float(logits) / self.temperature)
+        targets = _checks.to_float(targets)
+        if self.targets_are_logits:
+            targets = jax.nn.log_softmax(targets / self.temperature)
+            values = optax.losses.kl_divergence_with_log_targets(logprobs, targets)
+        else:
+            values = optax.losses.kl_divergence(logprobs, targets)
+        return values[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussianKL(base.Loss):
+    """`KL(N(mean, exp(logvar)) || N(0, 1))` summed over the last axis, in nats.
+
+    Attributes:
+      mean: Key to means, `f[*a n]`.
+      logvar: Key to logarithms of the variances, of the same shape.
+
+    Raises:
+      ValueError: If the shapes differ.
+
+    Reference: Kingma and Welling 2013, Auto-Encoding Variational Bayes, appendix B,
+    arXiv:1312.6114.
+    """
+
+    mean: kontext.Key = kontext.REQUIRED
+    logvar: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, mean: Any, logvar: Any) -> jax.Array:
+        _checks.check_same_shape(self, mean=mean, logvar=logvar)
+        mean, logvar = _checks.to_float(mean), _checks.to_float(logvar)
+        values = jnp.expm1(logvar) + mean**2 - logvar
+        return values.sum(axis=-1, keepdims=True) / 2

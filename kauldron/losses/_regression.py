@@ -1,4 +1,4 @@
-"""Losses between predictions and targets of the same shape."""
+"""Losses between predictions and targets of the same shape, and of values alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,71 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from kauldron import kontext
-from kauldron.losses import base
+from kauldron.losses import _checks, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class L2(base.Loss):
+class Value(base.Loss):
+    """The values themselves, for a loss that the model computes.
+
+    Attributes:
+      values: Key to values of any shape.
+    """
+
+    values: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, values: Any) -> jax.Array:
+        return _checks.to_float(values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbsoluteValue(base.Loss):
+    """The absolute values, such as an L1 penalty on activations.
+
+    Attributes:
+      values: Key to values of any shape.
+    """
+
+    values: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, values: Any) -> jax.Array:
+        return jnp.abs(_checks.to_float(values))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Comparison(base.Loss):
+    preds: kontext.Key = kontext.REQUIRED
+    targets: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, preds: Any, targets: Any) -> jax.Array:
+        _checks.check_same_shape(self, preds=preds, targets=targets)
+        return self._compare(_checks.to_float(preds), _checks.to_float(targets))
+
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class L1(_Comparison):
+    """Absolute difference of every element, `|preds - targets|`.
+
+    Attributes:
+      preds: Key to predictions, `f[*a]`.
+      targets: Key to targets of exactly the same shape (nothing is broadcast).
+
+    Raises:
+      ValueError: If the shapes differ.
+    """
+
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
+        return jnp.abs(preds - targets)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class L2(_Comparison):
     """Squared difference of every element, `(preds - targets)**2`.
 
     Attributes:
@@ -24,14 +82,70 @@ class L2(base.Loss):
       ValueError: If the shapes differ.
     """
 
-    preds: kontext.Key = kontext.REQUIRED
-    targets: kontext.Key = kontext.REQUIRED
-
-    def get_values(self, preds: Any, targets: Any) -> jax.Array:
-        if preds.shape != targets.shape:
-            raise ValueError(
-                "L2 needs `preds` and `targets` of the same shape: got "
-                f"{preds.shape} (key {self.preds!r}) and {targets.shape} (key "
-                f"{self.targets!r})."
-            )
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
         return jnp.square(preds - targets)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Huber(_Comparison):
+    """Squared for small differences, linear for large ones, of every element.
+
+    `d**2 / 2` where `|d| <= delta`, else `delta * (|d| - delta / 2)`.
+
+    Attributes:
+      preds: Key to predictions, `f[*a]`.
+      targets: Key to targets of exactly the same shape (nothing is broadcast).
+      delta: Where it becomes linear, in the unit of the values, > 0.
+
+    Raises:
+      ValueError: If the shapes differ, or `delta <= 0`.
+
+    Reference: Huber 1964, Robust Estimation of a Location Parameter.
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "delta", low=0, is_open=True)
+
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
+        return optax.losses.huber_loss(preds, targets, delta=self.delta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NegativeCosineSimilarity(_Comparison):
+    """Minus the cosine of the angle between vectors, in [-1, 1].
+
+    Attributes:
+      preds: Key to vectors, `f[*a n]`.
+      targets: Key to vectors of exactly the same shape.
+      eps: Added to each norm, so that the zero vector has cosine 0.
+
+    Raises:
+      ValueError: If the shapes differ.
+    """
+
+    eps: float = 1e-8
+
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
+        dot = jnp.sum(preds * targets, axis=-1, keepdims=True)
+        norms = (_checks.safe_norm(x) + self.eps for x in (preds, targets))
+        return -dot / next(norms) / next(norms)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CosineDistance(NegativeCosineSimilarity):
+    """One minus the cosine of the angle between vectors, in [0, 2].
+
+    Attributes:
+      preds: Key to vectors, `f[*a n]`.
+      targets: Key to vectors of exactly the same shape.
+      eps: Added to each norm, so that the zero vector has distance 1.
+
+    Raises:
+      ValueError: If the shapes differ.
+    """
+
+    def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
+        return 1 + super()._compare(preds, targets)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.metrics import base_state
+from kauldron.metrics import _accumulate, base_state
 from kauldron.utils import immutabledict
 
 # Registered before the first tree of losses is traced.
@@ -27,7 +29,7 @@ class Loss(metrics.Metric):
     Attributes:
       step: Key to the step, for a `weight` that is a schedule.
       mask: Key to weights of the values; an axis may be 1 or missing at the end.
-      weight: A factor, or a schedule from step to factor.
+      weight: A factor, or a schedule from step to factor, such as `kd.losses.Window`.
       normalize_by: `'mask'` divides by the sum of the mask, `'values'` by the number of
         values, masked or not.
     """
@@ -39,7 +41,31 @@ class Loss(metrics.Metric):
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
-        pass
+        """A weighted mean of values; `total` has the weight of the loss in it.
+
+        Attributes:
+          raw_total: Sum of the unmasked values before the weight, `f32[]`.
+        """
+
+        raw_total: Any = None
+
+        def merge(self, other: Self) -> Self:
+            merged = super().merge(other)
+            # States that a subclass makes without it have no raw total.
+            raws = (self.raw_total, other.raw_total)
+            is_known = all(x is not None for x in raws)
+            raw_total = _accumulate.add(*raws) if is_known else None
+            return merged.replace(raw_total=raw_total)
+
+        @classmethod
+        def empty(cls) -> Self:
+            return super().empty().replace(raw_total=np.zeros((), np.float32))
+
+        def compute_raw(self) -> np.ndarray:
+            """Returns the mean without the weight of the loss. Runs on the host."""
+            if self.raw_total is None:
+                return self.compute()
+            return self.replace(total=self.raw_total).compute()
 
     def __post_init__(self) -> None:
         if self.normalize_by not in ("mask", "values"):
@@ -55,10 +81,15 @@ class Loss(metrics.Metric):
         self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
     ) -> State:
         values = self.get_values(*args, **kwargs)
+        return self._to_state(values, mask=mask, step=step)
+
+    def _to_state(self, values: jax.Array, *, mask: Any, step: Any) -> State:
+        """Returns the state of values `[*a]`, before mask and weight."""
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
             state = state.replace(count=jnp.float32(jnp.size(values)))
-        return state.replace(total=state.total * self.get_weight(step))
+        total = state.total * self.get_weight(step)
+        return state.replace(total=total, raw_total=state.total)
 
     def get_weight(self, step: Any = None) -> Any:
         """Returns the weight at a step.
@@ -79,6 +110,50 @@ class Loss(metrics.Metric):
         if not callable(self.weight):
             kwargs.pop("step", None)
         return kwargs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Window:
+    """A weight that is there from one step to another, and 0 outside.
+
+    Attributes:
+      weight: The factor inside, or a schedule of the steps since `start_step`.
+      start_step: First step of the window.
+      stop_step: First step after the window; `None` for no end.
+
+    Raises:
+      ValueError: If the window is empty.
+
+    Example:
+
+    ```python
+    warmup = optax.linear_schedule(0.0, 1.0, transition_steps=100)
+    kd.losses.L1(
+        preds="preds.image",
+        targets="batch.image",
+        weight=kd.losses.Window(weight=warmup, start_step=500),
+    )
+    ```
+    """
+
+    weight: float | Callable[[Any], Any] = 1.0
+    start_step: int = 0
+    stop_step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.stop_step is not None and self.stop_step <= self.start_step:
+            raise ValueError(
+                "`stop_step` must come after `start_step`: got "
+                f"start_step={self.start_step}, stop_step={self.stop_step}."
+            )
+
+    def __call__(self, step: Any) -> jax.Array:
+        since = jnp.maximum(jnp.asarray(step) - self.start_step, 0)
+        weight = self.weight(since) if callable(self.weight) else self.weight
+        is_inside = step >= jnp.asarray(self.start_step)
+        if self.stop_step is not None:
+            is_inside &= step < jnp.asarray(self.stop_step)
+        return jnp.where(is_inside, weight, 0.0)
 
 
 def compute_losses(losses: Any, context: Any) -> tuple[jax.Array, Any]:

@@ -155,7 +155,7 @@ def test_none_merges_with_none():
 
 
 def test_field_that_does_not_say_how_it_merges_is_refused():
-    with pytest.raises(TypeError, match="'x' of .*Bad does not say how it merges"):
+    with pytest.raises(TypeError, match=r"'x' of .*Bad does not say how it merges"):
 
         class Bad(metrics.AutoState):
             x: Any = flax.struct.field(pytree_node=True)

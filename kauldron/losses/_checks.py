@@ -1,0 +1,82 @@
+"""Checks and casts that losses share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def to_float(x: Any) -> jax.Array:
+    """Returns the array in f32, or f64 if it is; losses compute in no less."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def check_same_shape(loss: Any, **arrays: Any) -> None:
+    """Raises if arrays differ in shape, naming their keys; nothing is broadcast.
+
+    Raises:
+      ValueError: If they do.
+    """
+    if len({x.shape for x in arrays.values()}) <= 1:
+        return
+    names = " and ".join(f"`{name}`" for name in arrays)
+    seen = " and ".join(
+        f"{x.shape} (key {getattr(loss, name)!r})" for name, x in arrays.items()
+    )
+    raise ValueError(
+        f"{type(loss).__name__} needs {names} of the same shape: got {seen}."
+    )
+
+
+def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
+    """Raises unless logits are `f[*a classes]` and labels `i[*a 1]`.
+
+    Raises:
+      ValueError: If they are not.
+    """
+    name = type(loss).__name__
+    if labels.shape != (*logits.shape[:-1], 1):
+        raise ValueError(
+            f"{name} needs logits `f[*a classes]` and labels `i[*a 1]`: got logits "
+            f"{logits.shape} (key {loss.logits!r}) and labels {labels.shape} (key "
+            f"{loss.labels!r}). Add the last axis with "
+            "`kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
+        )
+
+
+def check_range(
+    loss: Any,
+    field: str,
+    *,
+    low: float,
+    high: float = float("inf"),
+    is_open: bool = False,
+) -> None:
+    """Raises unless a field lies in `[low, high]`; `is_open` leaves out `low`.
+
+    Raises:
+      ValueError: If it does not.
+    """
+    value = getattr(loss, field)
+    if (low < value if is_open else low <= value) and value <= high:
+        return
+    bounds = f"{'>' if is_open else '>='} {low}"
+    if high != float("inf"):
+        bounds += f" and <= {high}"
+    raise ValueError(
+        f"`{field}` of {type(loss).__name__} must be {bounds}: got {value!r}."
+    )
+
+
+def safe_norm(x: jax.Array) -> jax.Array:
+    """Returns the Euclidean norm along the last axis, `[*a 1]`; its gradient at 0 is 0."""
+    squares = jnp.sum(x * x, axis=-1, keepdims=True)
+    is_zero = squares == 0
+    return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))

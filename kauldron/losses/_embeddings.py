@@ -1,0 +1,212 @@
+"""Losses on distances: triplets, contrastive pairs, rankings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kauldron import kontext
+from kauldron.losses import _checks, base
+from kauldron.metrics import base_state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TripletMargin(base.Loss):
+    """By how much a negative is not farther from the anchor than a positive.
+
+    `max(0, |anchor - positive| - |anchor - negative| + margin)`.
+
+    Attributes:
+      anchors: Key to vectors, `f[*a n]`.
+      positives: Key to vectors of the same shape that should be near.
+      negatives: Key to vectors of the same shape that should be far.
+      margin: Wanted difference of the distances, > 0.
+
+    Raises:
+      ValueError: If the shapes differ, or `margin <= 0`.
+
+    Reference: Schroff et al. 2015, FaceNet, arXiv:1503.03832 (there with squared
+    distances).
+    """
+
+    anchors: kontext.Key = kontext.REQUIRED
+    positives: kontext.Key = kontext.REQUIRED
+    negatives: kontext.Key = kontext.REQUIRED
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "margin", low=0, is_open=True)
+
+    def get_values(self, anchors: Any, positives: Any, negatives: Any) -> jax.Array:
+        vectors = {"anchors": anchors, "positives": positives, "negatives": negatives}
+        _checks.check_same_shape(self, **vectors)
+        values = optax.losses.triplet_margin_loss(
+            *map(_checks.to_float, vectors.values()), margin=self.margin
+        )
+        return values[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Contrastive(base.Loss):
+    """Compares all pairs of a batch; masked examples are no negatives either."""
+
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "temperature", low=0, is_open=True)
+
+    def get_state(
+        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+    ) -> base.Loss.State:
+        values = self.get_values(*args, mask=mask, **kwargs)
+        return self._to_state(values, mask=mask, step=step)
+
+    def _similarities(self, a: Any, b: Any) -> jax.Array:
+        a, b = (_unit(x) for x in (a, b))
+        # Half-precision products would be too coarse after division by temperature.
+        products = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+        return products / self.temperature
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfoNCE(_Contrastive):
+    """Which of the positives of the batch belongs to a query? Cross-entropy, in nats.
+
+    Similarity is the cosine. The batch is the global one, over all devices. A masked
+    example takes no part at all. The value depends on the batch size: batches merge to
+    the mean, not to the value of one larger batch.
+
+    Attributes:
+      queries: Key to vectors, `f[b n]`.
+      positives: Key to vectors of the same shape: row i belongs to query i, the other
+        rows are its negatives.
+      temperature: Divides the cosines, > 0.
+      is_symmetric: Whether positives also look for their query, as in CLIP; the value is
+        the mean of both.
+
+    Raises:
+      ValueError: If the shapes differ or are not `[b n]`, or `temperature <= 0`.
+
+    Reference: van den Oord et al. 2018, Representation Learning with Contrastive
+    Predictive Coding, eq. 4, arXiv:1807.03748.
+    """
+
+    queries: kontext.Key = kontext.REQUIRED
+    positives: kontext.Key = kontext.REQUIRED
+    is_symmetric: bool = False
+
+    def get_values(self, queries: Any, positives: Any, mask: Any = None) -> jax.Array:
+        _checks.check_same_shape(self, queries=queries, positives=positives)
+        _check_pairs(self, queries)
+        logits = self._similarities(queries, positives)
+        is_valid = _is_valid(mask, len(logits))
+        values = _pick_diagonal(logits, is_valid)
+        if self.is_symmetric:
+            values = (values + _pick_diagonal(logits.T, is_valid)) / 2
+        return values[:, None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NTXent(_Contrastive):
+    """Two views of each example look for each other among all views of the batch.
+
+    Cross-entropy in nats, of cosines, mean of both directions. As in `InfoNCE`, masked
+    examples take no part, and the value depends on the batch size.
+
+    Attributes:
+      view1: Key to vectors, `f[b n]`.
+      view2: Key to vectors of the same examples, of the same shape.
+      temperature: Divides the cosines, > 0.
+
+    Raises:
+      ValueError: If the shapes differ or are not `[b n]`, or `temperature <= 0`.
+
+    Reference: Chen et al. 2020, A Simple Framework for Contrastive Learning, eq. 1,
+    arXiv:2002.05709.
+    """
+
+    view1: kontext.Key = kontext.REQUIRED
+    view2: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, view1: Any, view2: Any, mask: Any = None) -> jax.Array:
+        _checks.check_same_shape(self, view1=view1, view2=view2)
+        _check_pairs(self, view1)
+        size = len(view1)
+        views = jnp.concatenate([view1, view2])
+        logits = self._similarities(views, views)
+        is_self = jnp.eye(2 * size, dtype=bool)
+        logits = jnp.where(is_self, -jnp.inf, logits)
+        # Row i looks for column i: roll the partner of each view there.
+        logits = jnp.roll(logits, size, axis=1)
+        is_valid = jnp.tile(_is_valid(mask, size), 2)
+        values = _pick_diagonal(logits, is_valid)
+        return values.reshape(2, size).mean(axis=0)[:, None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairwiseRanking(base.Loss):
+    """Items of higher relevance should get higher scores: logistic loss of each pair.
+
+    Mean of `log(1 + exp(s_j - s_i))` over the pairs of a list with
+    `labels_i > labels_j`; 0 for a list without such pairs.
+
+    Attributes:
+      logits: Key to scores, `f[*a n]`, n items a list.
+      labels: Key to relevances of the same shape, integer or float.
+      item_mask: Key to which items exist, of the same shape.
+
+    Raises:
+      ValueError: If the shapes differ.
+
+    Reference: Burges et al. 2005, Learning to Rank using Gradient Descent, eq. 3.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    item_mask: kontext.Key | None = None
+
+    def get_values(self, logits: Any, labels: Any, item_mask: Any = None) -> jax.Array:
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        logits, labels = _checks.to_float(logits), jnp.asarray(labels)
+        is_pair = labels[..., :, None] > labels[..., None, :]
+        if item_mask is not None:
+            _checks.check_same_shape(self, logits=logits, item_mask=item_mask)
+            exists = jnp.asarray(item_mask) != 0
+            is_pair &= exists[..., :, None] & exists[..., None, :]
+        margins = logits[..., :, None] - logits[..., None, :]
+        values = jnp.where(is_pair, jax.nn.softplus(-margins), 0)
+        num_pairs = is_pair.sum(axis=(-2, -1), dtype=values.dtype)
+        return (values.sum(axis=(-2, -1)) / jnp.maximum(num_pairs, 1))[..., None]
+
+
+def _unit(x: Any) -> jax.Array:
+    x = _checks.to_float(x)
+    return x / jnp.maximum(_checks.safe_norm(x), 1e-12)
+
+
+def _check_pairs(loss: base.Loss, vectors: Any) -> None:
+    if vectors.ndim != 2:
+        raise ValueError(
+            f"{type(loss).__name__} compares the vectors `f[b n]` of a batch: got shape "
+            f"{vectors.shape}."
+        )
+
+
+def _is_valid(mask: Any, size: int) -> jax.Array:
+    if mask is None:
+        return jnp.ones(size, bool)
+    return base_state.broadcast_mask(mask, (size, 1))[:, 0] != 0
+
+
+def _pick_diagonal(logits: jax.Array, is_valid: jax.Array) -> jax.Array:
+    """Returns the cross-entropy of row i with column i among the valid columns."""
+    is_own = jnp.eye(len(logits), dtype=bool)
+    # A masked row keeps its own column, so that its (unused) value is finite.
+    logits = jnp.where(is_valid[None, :] | is_own, logits, -jnp.inf)
+    return jax.nn.logsumexp(logits, axis=-1) - jnp.diagonal(logits)

@@ -1,0 +1,227 @@
+"""Losses on regions and images: overlap, smoothness, correlation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kauldron import kontext
+from kauldron.losses import _checks, base
+from kauldron.metrics import base_state
+
+_Activation = Literal["softmax", "sigmoid"] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Overlap(base.Loss):
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    region_mask: kontext.Key | None = None
+    activation: _Activation = "softmax"
+    smooth: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "smooth", low=0)
+        if self.activation not in ("softmax", "sigmoid", None):
+            raise ValueError(
+                "`activation` must be 'softmax', 'sigmoid' or None: got "
+                f"{self.activation!r}."
+            )
+
+    def _tversky(
+        self, logits: Any, labels: Any, region_mask: Any, alpha: float, beta: float
+    ) -> jax.Array:
+        """Returns one minus the index of each example and class, `f[b c]`."""
+        probs = _checks.to_float(logits)
+        if self.activation == "softmax":
+            probs = jax.nn.softmax(probs)
+        elif self.activation == "sigmoid":
+            probs = jax.nn.sigmoid(probs)
+        labels = self._to_one_hot(probs, labels)
+        if probs.ndim < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs logits `f[b *space c]`: got {probs.shape}."
+            )
+        if region_mask is not None:
+            mask = base_state.broadcast_mask(region_mask, probs.shape) != 0
+            probs, labels = jnp.where(mask, probs, 0), jnp.where(mask, labels, 0)
+        space = tuple(range(1, probs.ndim - 1))
+        both = (probs * labels).sum(axis=space)
+        false_positives = probs.sum(axis=space) - both
+        false_negatives = labels.sum(axis=space) - both
+        whole = both + alpha * false_positives + beta * false_negatives + self.smooth
+        is_empty = whole == 0  # only without smoothing: nothing there, nothing found
+        index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
+        return jnp.where(is_empty, 0, 1 - index)
+
+    def _to_one_hot(self, probs: jax.Array, labels: Any) -> jax.Array:
+        labels = jnp.asarray(labels)
+        is_id = jnp.issubdtype(labels.dtype, jnp.integer)
+        if is_id and labels.shape == (*probs.shape[:-1], 1) != probs.shape:
+            return jax.nn.one_hot(labels[..., 0], probs.shape[-1], dtype=probs.dtype)
+        _checks.check_same_shape(self, logits=probs, labels=labels)
+        return labels.astype(probs.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TverskyLoss(_Overlap):
+    """One minus the Tversky index of regions, of every example and class.
+
+    `1 - (TP + smooth) / (TP + alpha * FP + beta * FN + smooth)`, with sums over space.
+    `alpha = beta = 1/2` is Dice, `alpha = beta = 1` is intersection over union.
+
+    Attributes:
+      logits: Key to scores, `f[b *space c]`.
+      labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
+        ids `i[b *space 1]`.
+      region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
+        `mask` weighs the values `[b c]`.)
+      activation: What makes the scores probabilities; `None` if they are.
+      smooth: Added above and below, in places; 0 makes an absent class a value of 0.
+      alpha: Weight of false positives, >= 0.
+      beta: Weight of false negatives, >= 0.
+
+    Raises:
+      ValueError: If the shapes don't fit, or a parameter is out of range.
+
+    Reference: Salehi et al. 2017, Tversky loss function for image segmentation,
+    arXiv:1706.05721.
+    """
+
+    alpha: float = 0.5
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "alpha", low=0)
+        _checks.check_range(self, "beta", low=0)
+
+    def get_values(
+        self, logits: Any, labels: Any, region_mask: Any = None
+    ) -> jax.Array:
+        return self._tversky(logits, labels, region_mask, self.alpha, self.beta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiceLoss(_Overlap):
+    """One minus the Dice coefficient of regions, of every example and class.
+
+    `1 - (2 TP + 2 smooth) / (2 TP + FP + FN + 2 smooth)`, with sums over space.
+
+    Attributes:
+      logits: Key to scores, `f[b *space c]`.
+      labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
+        ids `i[b *space 1]`.
+      region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
+        `mask` weighs the values `[b c]`.)
+      activation: What makes the scores probabilities; `None` if they are.
+      smooth: See the formula; 0 makes an absent class a value of 0.
+
+    Raises:
+      ValueError: If the shapes don't fit, or `smooth < 0`.
+
+    Reference: Milletari et al. 2016, V-Net, arXiv:1606.04797 (there with squares below).
+    """
+
+    def get_values(
+        self, logits: Any, labels: Any, region_mask: Any = None
+    ) -> jax.Array:
+        return self._tversky(logits, labels, region_mask, 0.5, 0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TotalVariation(base.Loss):
+    """Mean absolute difference of neighbouring pixels, down plus across, per image.
+
+    Attributes:
+      images: Key to images, `f[*b h w c]` with h, w >= 2.
+
+    Raises:
+      ValueError: If these are no such images.
+
+    Reference: Rudin et al. 1992, Nonlinear total variation based noise removal
+    algorithms (there the Euclidean norm of both differences).
+    """
+
+    images: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, images: Any) -> jax.Array:
+        if images.ndim < 3 or min(images.shape[-3:-1]) < 2:
+            raise ValueError(
+                "TotalVariation needs images `f[*b h w c]` of at least 2 x 2 pixels: key "
+                f"{self.images!r} has shape {images.shape}."
+            )
+        images = _checks.to_float(images)
+        values = [
+            jnp.abs(jnp.diff(images, axis=axis)).mean(axis=(-3, -2, -1))
+            for axis in (-3, -2)
+        ]
+        return (values[0] + values[1])[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormalizedCrossCorrelation(base.Loss):
+    """One minus the correlation of images, per example and channel, in [0, 2].
+
+    Blind to brightness and contrast: for registration, and for reconstruction where
+    intensities mean nothing.
+
+    Attributes:
+      preds: Key to images of any number of spatial axes, `f[b *space c]`.
+      targets: Key to images of exactly the same shape.
+      window: Size in pixels of the windows whose correlations are averaged (those that
+        lie inside); `None` correlates whole images.
+      eps: Added to the product of the variances, which keeps flat windows finite.
+
+    Raises:
+      ValueError: If the shapes differ or have no space, or the window does not fit.
+
+    Reference: Balakrishnan et al. 2018, VoxelMorph, eq. 6, arXiv:1809.05231 (there the
+    square of the correlation).
+    """
+
+    preds: kontext.Key = kontext.REQUIRED
+    targets: kontext.Key = kontext.REQUIRED
+    window: int | None = None
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None:
+            _checks.check_range(self, "window", low=2)
+
+    def get_values(self, preds: Any, targets: Any) -> jax.Array:
+        _checks.check_same_shape(self, preds=preds, targets=targets)
+        space = preds.shape[1:-1]
+        if not space or min(space) < (self.window or 1):
+            raise ValueError(
+                "NormalizedCrossCorrelation needs images `f[b *space c]`, at least as "
+                f"large as `window={self.window}`: got {preds.shape}."
+            )
+        axes = tuple(range(1, preds.ndim - 1))
+        # Centred first: f32 differences of large means would be noise.
+        a, b = (
+            x - x.mean(axis=axes, keepdims=True)
+            for x in (_checks.to_float(preds), _checks.to_float(targets))
+        )
+        mean_a, mean_b = self._mean(a), self._mean(b)
+        covariance = self._mean(a * b) - mean_a * mean_b
+        var_a = jnp.maximum(self._mean(a * a) - mean_a**2, 0)
+        var_b = jnp.maximum(self._mean(b * b) - mean_b**2, 0)
+        correlation = covariance / jnp.sqrt(var_a * var_b + self.eps)
+        return 1 - correlation.mean(axis=axes)
+
+    def _mean(self, x: jax.Array) -> jax.Array:
+        """Returns means over windows (one, if there is no `window`), `f[b *space c]`."""
+        size = x.shape[1:-1] if self.window is None else (self.window,) * (x.ndim - 2)
+        window = (1, *size, 1)
+        strides = (1,) * x.ndim
+        # A NumPy zero: a traced one would hide that this is a sum, and has a gradient.
+        zero = np.zeros((), x.dtype)
+        total = jax.lax.reduce_window(x, zero, jax.lax.add, window, strides, "VALID")
+        return total / np.prod(size).astype(x.dtype)
