@@ -16,7 +16,6 @@ cfg.learning_rate = 3e-4
 from kauldron import _lazy
 from kauldron.konfig import _builtin_defaults
 from kauldron.konfig._capture import imports, set_lazy_imported_modules
-from kauldron.konfig._check import Problem, check
 from kauldron.konfig._config_dict import ConfigDict
 from kauldron.konfig._defaults import register_default_values
 from kauldron.konfig._errors import (
@@ -40,10 +39,12 @@ from kauldron.konfig._refs import (
     ref_fn,
     required,
 )
-from kauldron.konfig._resolve import resolve
 
 # Imported when first used, so that writing configs stays light.
 _LATER = {
+    "resolve": "_resolve",
+    "check": "_check",
+    "Problem": "_check",
     "DEFINE_config_file": "_flags",
     "parse_overrides": "_flags",
     "split_overrides": "_flags",
