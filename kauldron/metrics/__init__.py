@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
-from kauldron.metrics._classification import Accuracy
+from kauldron.metrics import image
+from kauldron.metrics._bootstrap import Bootstrap
+from kauldron.metrics._classification import (
+    Accuracy,
+    BinaryAccuracy,
+    CalibrationError,
+    Precision1,
+    TopKAccuracy,
+)
+from kauldron.metrics._clustering import Ari
+from kauldron.metrics._confusion import (
+    F1,
+    ConfusionMatrix,
+    Dice,
+    MeanIou,
+    Precision,
+    Recall,
+)
+from kauldron.metrics._images import Psnr, Ssim
+from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import Norm
+from kauldron.metrics._ranking import PrAuc, RocAuc
+from kauldron.metrics._regression import (
+    ExplainedVariance,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    MomentsState,
+    R2Score,
+    RootMeanSquaredError,
+    SingleDimension,
+    Std,
+)
+from kauldron.metrics._slicing import SliceBy
 from kauldron.metrics.auto_state import (
     AutoState,
     concat_field,
@@ -40,6 +71,7 @@ __all__ = [
     "CollectFirstState",
     "CollectingState",
     "EmptyState",
+    "MomentsState",
     "TreeState",
     "concat_field",
     "max_field",
@@ -49,11 +81,42 @@ __all__ = [
     "sum_field",
     "truncate_field",
     # Wrappers.
+    "Bootstrap",
     "NoopMetric",
     "SkipIfMissing",
+    "SliceBy",
     "TreeMap",
     "TreeReduce",
-    # Members.
+    # Classes.
     "Accuracy",
+    "BinaryAccuracy",
+    "CalibrationError",
+    "ConfusionMatrix",
+    "F1",
+    "PrAuc",
+    "Precision",
+    "Precision1",
+    "Recall",
+    "RocAuc",
+    "TopKAccuracy",
+    # Regions.
+    "Ari",
+    "Dice",
+    "MeanIou",
+    # Values.
+    "ExplainedVariance",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
     "Norm",
+    "R2Score",
+    "RootMeanSquaredError",
+    "SingleDimension",
+    "Std",
+    # Images.
+    "Psnr",
+    "Ssim",
+    "image",
+    # Language.
+    "BitsPerByte",
+    "Perplexity",
 ]

@@ -162,6 +162,12 @@ class AutoState(base_state.State[_MetricT]):
         return bool(values) and all(value is EMPTY for value in values)
 
 
+def data_kinds(state: AutoState) -> list[tuple[str, str]]:
+    """Returns the fields that hold data, each with what merging does: `'sum'`, ..."""
+    kinds = _kinds(type(state)).items()
+    return [(name, kind.verb) for name, kind in kinds if not isinstance(kind, _Static)]
+
+
 def _as_field(cls: type, name: str, value: Any) -> Any:
     """Returns the field that a class attribute stands for; plain ones are static."""
     if not isinstance(value, dataclasses.Field):

@@ -1,0 +1,96 @@
+"""Metrics of next-token predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kauldron import kontext
+from kauldron.metrics import _classification, _regression, auto_state, base, base_state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(base.Metric):
+    """Exponential of the mean negative log-probability of all tokens.
+
+    Attributes:
+      logits: Key to unnormalised scores, `f[*b vocab]`.
+      labels: Key to tokens, `i[*b 1]`.
+      mask: Key to weights of the tokens, `[*b 1]`.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    mask: kontext.Key | None = None
+
+    @flax.struct.dataclass
+    class State(base_state.AverageState):
+        def compute(self) -> np.ndarray:
+            return np.exp(super().compute())
+
+    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+        values = _negative_logprobs(self, logits, labels)
+        return self.State.from_values(values, mask=mask)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BitsPerByte(base.Metric):
+    """Negative log-probability in bits per byte of text: fair between tokenizers.
+
+    Attributes:
+      logits: Key to unnormalised scores, `f[*b vocab]`.
+      labels: Key to tokens, `i[*b 1]`.
+      num_bytes: Key to the bytes that each token stands for, `[*b 1]`.
+      mask: Key to weights of the tokens (and of their bytes), `[*b 1]`.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+    """
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    num_bytes: kontext.Key = kontext.REQUIRED
+    mask: kontext.Key | None = None
+
+    @flax.struct.dataclass
+    class State(auto_state.AutoState):
+        """Sums over tokens."""
+
+        nats: Any = auto_state.sum_field()
+        num_bytes: Any = auto_state.sum_field()
+
+        def compute(self) -> np.ndarray:
+            sums = super().compute()
+            if not sums.num_bytes:
+                return np.zeros(())
+            return np.asarray(sums.nats / sums.num_bytes / np.log(2.0))
+
+    def get_state(
+        self, logits: Any, labels: Any, num_bytes: Any, mask: Any = None
+    ) -> State:
+        values = _negative_logprobs(self, logits, labels)
+        if num_bytes.shape != labels.shape:
+            raise ValueError(
+                "BitsPerByte needs `num_bytes` of the shape of the labels: got "
+                f"{num_bytes.shape} and {labels.shape}."
+            )
+        average = base_state.AverageState.from_values
+        return self.State(
+            nats=average(values, mask=mask).total,
+            num_bytes=average(num_bytes, mask=mask).total,
+        )
+
+
+def _negative_logprobs(metric: Any, logits: Any, labels: Any) -> jax.Array:
+    """Returns the negative log-probability of each token in nats, `f[*b 1]`."""
+    _classification.check_int_labels(metric, logits=logits, labels=labels)
+    logprobs = jax.nn.log_softmax(_regression.to_float(logits))
+    return -jnp.take_along_axis(logprobs, jnp.asarray(labels), axis=-1)

@@ -1,0 +1,128 @@
+"""A metric per value of a key."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
+
+import flax.struct
+import jax.numpy as jnp
+
+from kauldron import kontext
+from kauldron.metrics import base, base_state
+from kauldron.utils import immutabledict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SliceBy(base.Metric):
+    """A metric for each value of a key: per class, per domain, per source.
+
+    Each slice is measured by masking out the others. The value is a dict, name of the
+    slice to value; slices without examples are left out.
+
+    Attributes:
+      metric: The metric; its `get_state` takes a `mask`.
+      by: Key to what is sliced by, integers `i[*b]` or `i[*b 1]`; its axes are the
+        leading axes of what the metric weighs.
+      slices: Name to value, or how many: `3` is `{'0': 0, '1': 1, '2': 2}`.
+
+    Raises:
+      TypeError: If the metric takes no mask.
+
+    Example:
+
+    ```python
+    kd.metrics.SliceBy(
+        metric=kd.metrics.Accuracy(logits="preds.logits", labels="batch.label"),
+        by="batch.domain",
+        slices={"photo": 0, "sketch": 1},
+    )
+    ```
+    """
+
+    metric: base.Metric
+    by: kontext.Key = kontext.REQUIRED
+    slices: int | Mapping[str, int]
+
+    @flax.struct.dataclass
+    class State(base_state.State["SliceBy"]):
+        """Name of the slice -> state of the metric, and number of examples."""
+
+        states: Any = None
+        counts: Any = None
+
+        @classmethod
+        def empty(cls) -> Self:
+            return cls()
+
+        def merge(self, other: Self) -> Self:
+            if self.states is None or other.states is None:
+                return self if other.states is None else other
+            states = {k: s.merge(other.states[k]) for k, s in self.states.items()}
+            counts = {k: c.merge(other.counts[k]) for k, c in self.counts.items()}
+            return self.replace(states=states, counts=counts)
+
+        def finalize(self) -> Self:
+            if self.states is None:
+                return self
+            states = {k: s.finalize() for k, s in self.states.items()}
+            return self.replace(states=states)
+
+        def compute(self) -> dict[str, Any]:
+            states = self.states or {}
+            return {
+                name: state.compute()
+                for name, state in states.items()
+                if self.counts[name].total > 0
+            }
+
+    def __post_init__(self) -> None:
+        if isinstance(self.slices, Mapping):
+            slices = immutabledict.ImmutableDict(self.slices)
+            object.__setattr__(self, "slices", slices)
+        if "mask" not in inspect.signature(self.metric.get_state).parameters:
+            raise TypeError(
+                "SliceBy masks out the other slices, but the `get_state` of "
+                f"{type(self.metric).__name__} takes no `mask`."
+            )
+
+    def __kontext_keys__(self) -> dict[str, Any]:
+        keys = kontext.get_keypaths(self.metric)
+        return {**keys, "by": self.by}
+
+    def __metric_names__(self) -> list[str] | None:
+        return list(self._named_slices())
+
+    def get_state(self, by: Any, mask: Any = None, **kwargs: Any) -> State:
+        states, counts = {}, {}
+        for name, value in self._named_slices().items():
+            is_inside = jnp.asarray(by) == value
+            weights = is_inside if mask is None else _multiply(is_inside, mask)
+            states[name] = self.metric.get_state(mask=weights, **kwargs)
+            weights = weights.astype(jnp.float32)
+            counts[name] = base_state.AverageState.from_values(weights)
+        return self.State(states=states, counts=counts)
+
+    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+        kwargs = self.metric._resolve_kwargs(context)
+        by = kontext.resolve_from_keypaths(
+            context, {"by": self.by}, prefix=type(self).__name__
+        )
+        return {**kwargs, **by}
+
+    def _named_slices(self) -> Mapping[str, int]:
+        if isinstance(self.slices, int):
+            return {str(i): i for i in range(self.slices)}
+        return self.slices
+
+
+def _multiply(is_inside: Any, mask: Any) -> Any:
+    """Returns the mask where `is_inside`; both may lack trailing axes."""
+    mask = jnp.asarray(mask)
+    num_axes = max(is_inside.ndim, mask.ndim)
+    is_inside, mask = (
+        x.reshape(*x.shape, *(1,) * (num_axes - x.ndim)) for x in (is_inside, mask)
+    )
+    return jnp.where(is_inside, mask, 0)
