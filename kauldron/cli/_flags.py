@@ -45,6 +45,7 @@ class CommandLine:
 
             jax.config.config_with_absl()
         self.positional = self._values(list(argv))[1:]
+        self._values["cfg"].trusted = tuple(self["trust"])
         if len(self.positional) > max_positional:
             raise UsageError(
                 f"Unexpected argument {self.positional[max_positional]!r}. Values are "
@@ -92,6 +93,13 @@ def _define_flags(flag_values: flags.FlagValues) -> flags.FlagHolder:
         "debug",
         False,
         "Show the traceback of mistakes, too.",
+        flag_values=flag_values,
+        allow_override=True,
+    )
+    flags.DEFINE_list(
+        "trust",
+        [],
+        "Packages that a config.json from elsewhere may name.",
         flag_values=flag_values,
         allow_override=True,
     )

@@ -66,6 +66,8 @@ class ConfigFlag(flags.Flag):
         self._overrides: list[_overrides.Override] = []
         self._built: Any = None
         self._path: Any = None
+        # Packages that a JSON config may name, see `konfig.load`; set by commands.
+        self.trusted: tuple[str, ...] = ()
         super().__init__(
             flags.ArgumentParser(),
             flags.ArgumentSerializer(),
@@ -119,7 +121,7 @@ class ConfigFlag(flags.Flag):
 
     def _build(self) -> Any:
         return _config_file.load_config_file(
-            self._path, overrides=self._overrides, tell=tell
+            self._path, overrides=self._overrides, tell=tell, trusted=self.trusted
         )
 
     def unparse(self) -> None:

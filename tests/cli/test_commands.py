@@ -140,6 +140,19 @@ def test_element_spec_lists_the_batch(call):
     assert out.splitlines()[1:] == ["image: f32[64 8 8 1]", "label: i32[64 1]"]
 
 
+def test_config_of_a_run_names_only_trusted_packages(call, tmp_path):
+    from examples import digits_classifier
+    from kauldron import konfig
+
+    path = tmp_path / "config.json"
+    path.write_text(digits_classifier.get_config().to_json())
+    code, out, _ = call(config.check, f"--cfg={path}")
+    assert code == 2
+    assert "--trust=examples" in out
+    assert call(config.check, f"--cfg={path}", "--trust=examples")[0] == 0
+    assert not konfig.diff(path, digits_classifier.get_config())
+
+
 def test_data_show_prints_a_table_and_writes_a_picture(call, tmp_path):
     from PIL import Image
 
