@@ -147,7 +147,7 @@ class AutoState(base_state.State[_MetricT]):
             value = getattr(state, name)
             if isinstance(kind, _Static):
                 continue
-            if isinstance(value, base_state.State):
+            if isinstance(kind, _Nested) and isinstance(value, base_state.State):
                 value = value.compute()
             values[name] = None if value is EMPTY else value
         return types.SimpleNamespace(**values)
