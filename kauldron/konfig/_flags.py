@@ -204,15 +204,19 @@ def split_overrides(
         if path is None:
             rest.append(arg)
             continue
+        is_bare = False
         is_negated = arg.lstrip("-").startswith(f"no{name}")
         path, separator, value = path.partition("=") if "=" in path else (path, "", "")
         if is_negated:
             value = "false"
         elif not separator:
-            has_value = pending and not pending[0].startswith("--")
-            value = pending.pop(0) if has_value else "true"
-        flag = arg if separator or is_negated else f"{arg}={value}"
-        overrides.append(_overrides.Override(path, value, flag=flag))
+            is_bare = not pending or pending[0].startswith("--")
+            value = "true" if is_bare else pending.pop(0)
+        has_own_text = separator or is_negated or is_bare
+        flag = arg if has_own_text else f"{arg}={value}"
+        overrides.append(
+            _overrides.Override(path, value, flag=flag, is_bare=is_bare)
+        )
     return rest, overrides
 
 

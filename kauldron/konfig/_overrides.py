@@ -22,12 +22,14 @@ class Override:
       value: Text, to be parsed as the field's type; or any value if not `is_text`.
       flag: How the user wrote it, for messages.
       is_text: Whether `value` is text of the command line.
+      is_bare: Whether the flag has no value, which means true.
     """
 
     path: str
     value: Any
     flag: str = ""
     is_text: bool = True
+    is_bare: bool = False
 
     @property
     def label(self) -> str:

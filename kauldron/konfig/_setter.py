@@ -111,9 +111,13 @@ class Setter:
         if not self.override.is_text:
             return self.override.value
         try:
-            return _field_text.read(self.override.value, raw, node, key)
+            value = _field_text.read(self.override.value, raw, node, key)
         except _coerce.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None
+        if self.override.is_bare and not isinstance(value, bool):
+            name = self.override.name
+            raise _errors.ConfigTypeError(f"a value is missing: write `{name}=...`.")
+        return value
 
     def item_value(self, current: Any) -> Any:
         """Returns the value for an item of a list."""

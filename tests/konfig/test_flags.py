@@ -67,6 +67,17 @@ def test_forms_of_flags(example):
     assert rest == ["program", "--cfg.seed=8"]
 
 
+def test_flag_without_a_value_is_true_and_never_a_text(write):
+    path = write(
+        "from kauldron import konfig\n"
+        "def get_config():\n"
+        "    return konfig.ConfigDict({'name': 'a', 'on': False})\n"
+    )
+    assert parse(f"--cfg={path}", "--cfg.on")[0].on is True
+    with pytest.raises(errors.UserError, match=r"a value is missing: .*--cfg\.name="):
+        parse(f"--cfg={path}", "--cfg.name")
+
+
 def test_flagfile(example, write):
     path = write("--cfg.seed=3\n# comment\n--cfg.aux.name=from file\n", "flags.txt")
     cfg, _ = parse(f"--cfg={example}", f"--flagfile={path}")
