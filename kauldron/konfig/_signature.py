@@ -80,10 +80,11 @@ class Signature:
         return inspect.Parameter.empty if parameter is None else parameter.default
 
     def describe(self) -> list[str]:
-        """Returns `name` or `name=default` for each parameter that has a name."""
+        """Returns `name` or `name=default` for each public parameter with a name."""
         return [
             name if p.default is p.empty else f"{name}={_short_default(p.default)}"
             for name, p in self.named.items()
+            if not name.startswith("_")
         ]
 
 

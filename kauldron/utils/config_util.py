@@ -84,14 +84,14 @@ class UpdateFromRootCfg:
 
     # Field name -> (reference, value it had when inherited). It is a field so that
     # `dataclasses.replace` carries it over.
-    inherited_from_root: Mapping[str, tuple[RootCfgRef, Any]] = dataclasses.field(
+    _inherited_from_root: Mapping[str, tuple[RootCfgRef, Any]] = dataclasses.field(
         default_factory=dict, repr=False, compare=False, kw_only=True
     )
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with the given fields set by the user."""
-        kept = {k: v for k, v in self.inherited_from_root.items() if k not in changes}
-        return dataclasses.replace(self, **{"inherited_from_root": kept, **changes})
+        kept = {k: v for k, v in self._inherited_from_root.items() if k not in changes}
+        return dataclasses.replace(self, **{"_inherited_from_root": kept, **changes})
 
     def update_from_root_cfg(self, root: Any) -> Self:
         """Returns a copy whose untouched fields hold the values of `root`.
@@ -105,7 +105,7 @@ class UpdateFromRootCfg:
         changes: dict[str, Any] = {}
         inherited: dict[str, tuple[RootCfgRef, Any]] = {}
         for field in dataclasses.fields(self):
-            if field.name == "inherited_from_root" or not field.init:
+            if field.name == "_inherited_from_root" or not field.init:
                 continue
             value = getattr(self, field.name)
             ref = self._reference_behind(field.name, value)
@@ -122,15 +122,15 @@ class UpdateFromRootCfg:
                 continue
             if new_value is not value:
                 changes[field.name] = new_value
-        if not changes and inherited.keys() == self.inherited_from_root.keys():
+        if not changes and inherited.keys() == self._inherited_from_root.keys():
             return self
-        return dataclasses.replace(self, inherited_from_root=inherited, **changes)
+        return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
 
     def _reference_behind(self, name: str, value: Any) -> RootCfgRef | None:
         if isinstance(value, RootCfgRef):
             return value
-        if name in self.inherited_from_root:
-            ref, inherited_value = self.inherited_from_root[name]
+        if name in self._inherited_from_root:
+            ref, inherited_value = self._inherited_from_root[name]
             if value is inherited_value:
                 return ref
         return None
