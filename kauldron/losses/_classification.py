@@ -268,7 +268,9 @@ class KLDivergence(base.Loss):
             targets = jax.nn.log_softmax(targets / self.temperature)
             values = optax.losses.kl_divergence_with_log_targets(logprobs, targets)
         else:
-            values = optax.losses.kl_divergence(logprobs, targets)
+            # Not optax.losses.kl_divergence: its gradient is NaN where a target is 0.
+            log_targets = jnp.log(jnp.where(targets == 0, 1, targets))
+            values = jnp.sum(targets * (log_targets - logprobs), axis=-1)
         return values[..., None]
 
 
