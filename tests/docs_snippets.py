@@ -57,7 +57,7 @@ def _run_block(
     if file := _FILE.match(code):
         pathlib.Path(file[1]).write_text(code[file.end() :], "utf-8")
         return
-    compiled = compile("\n" * line + code, filename, "exec")
+    compiled = compile("\n" * line + code, filename, "exec", dont_inherit=True)
     printed = io.StringIO()
     raises = _RAISES.search(code)
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from kauldron.sharding import _mesh
 from kauldron.sharding._place import (
     ShardingTree,
+    check_batch,
     device_put,
     put_batch,
     settle,
@@ -26,6 +27,7 @@ __all__ = [
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",
+    "check_batch",
     "device_put",
     "put_batch",
     "settle",

@@ -55,6 +55,26 @@ def device_put(tree: PyTree, shardings: ShardingTree) -> PyTree:
     return _apply(_put, tree, shardings)
 
 
+def check_batch(specs: PyTree, shardings: ShardingTree) -> None:
+    """Raises if a batch could not be placed; no data are needed.
+
+    Args:
+      specs: Anything with `shape`, of the global batch.
+      shardings: A prefix of it, see `ShardingTree`.
+
+    Raises:
+      BatchSizeError: If an axis does not divide over the devices.
+    """
+
+    def check(tree: PyTree, sharding: Sharding | None) -> PyTree:
+        if sharding is not None and not sharding.is_fully_replicated:
+            for x in jax.tree.leaves(tree):
+                _check_divides(x.shape, sharding)
+        return tree
+
+    _apply(check, specs, shardings)
+
+
 def put_batch(batch: PyTree, shardings: ShardingTree, *, is_whole: bool) -> PyTree:
     """Places a batch of an evaluation, whose first axis need not divide over devices.
 

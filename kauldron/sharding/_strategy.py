@@ -76,6 +76,6 @@ class FSDPSharding:
         if not divisible:
             return _mesh.replicated()
         axis = max(divisible, key=lambda i: x.shape[i])
-        spec = [None] * len(x.shape)
+        spec: list[str | None] = [None] * len(x.shape)
         spec[axis] = _mesh.DEVICES_AXIS
         return NamedSharding(_mesh.devices_mesh(), PartitionSpec(*spec))

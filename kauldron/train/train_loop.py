@@ -63,8 +63,7 @@ def train(
     with setup_utils.lock(trainer.workdir), _interrupts.catch() as stop:
         latest = trainer.checkpointer.latest_step
         last_step = trainer.last_step()
-        if latest is None:
-            trainer.check()
+        trainer.check()
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
             run = _restore_or_init(trainer, batches, latest)

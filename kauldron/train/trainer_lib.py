@@ -241,6 +241,11 @@ class Trainer:
                 "There is no optimizer: set `cfg.optimizer`, for instance "
                 "`optax.adam(learning_rate=1e-3)`."
             )
+        batch = data_utils.batch_specs(self.train_ds.element_spec)
+        sharding.check_batch(
+            data_utils.get_global_elem_spec(batch, self.sharding.batch),
+            self.sharding.batch,
+        )
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)

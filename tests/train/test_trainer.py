@@ -121,6 +121,17 @@ def test_evaluation_may_have_batches_larger_than_its_dataset(tmp_path):
     ).train()
 
 
+def test_batch_that_does_not_divide_over_devices_is_refused_at_once(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_ds=small_run.make_ds(batch_size=13),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(5))},
+    )
+    with pytest.raises(ValueError, match="batch_size=8 or 16"):
+        trainer.train()
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_run_without_losses_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no loss to train on"):
         small_run.make_trainer(tmp_path, train_losses={}).train()
