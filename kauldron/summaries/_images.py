@@ -1,19 +1,16 @@
-"""Images."""
+"""Images, differences of images, videos."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-import einops
-import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.metrics import base_state
+from kauldron.summaries import _pictures, _values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,68 +39,141 @@ class ShowImages(metrics.Metric):
     rearrange: str | None = None
     rearrange_kwargs: Mapping[str, int] | None = None
 
-    @flax.struct.dataclass
-    class State(base_state.State["ShowImages"]):
-        """The images collected so far, `f32|u8[n h w c]`; `None` for none."""
+    State = _pictures.FirstState
 
-        images: Any
+    @property
+    def num_shown(self) -> int:
+        return self.num_images
 
-        @classmethod
-        def empty(cls) -> Self:
-            return cls(images=None)
-
-        def merge(self, other: Self) -> Self:
-            if self.images is None or other.images is None:
-                return other if self.images is None else self
-            missing = self.parent.num_images - len(self.images)
-            if missing <= 0:  # decided by shapes alone: nothing is moved
-                return self
-            images = [np.asarray(self.images), np.asarray(other.images[:missing])]
-            return type(self)(images=np.concatenate(images))
-
-        def compute(self) -> np.ndarray | dict[str, Any]:
-            if self.images is None:
-                return {}
-            return self.parent._to_displayed(np.asarray(self.images))
-
-    def get_state(self, images: jax.Array) -> State:
-        images = jnp.asarray(images)
-        if self.rearrange is None and images.ndim == 3:
-            images = images[None]
-        pattern = self.rearrange or "... h w c -> (...) h w c"
-        kwargs = self.rearrange_kwargs or {}
-        images = einops.rearrange(images, pattern, **kwargs)
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise ValueError(
-                f"ShowImages needs images `[*b h w c]` with 1 or 3 channels: key "
-                f"{self.images!r} has shape {images.shape} after {pattern!r}."
-            )
+    def get_state(self, images: Any) -> _pictures.FirstState:
+        name = f"ShowImages(images={self.images!r})"
+        images = _pictures.rearrange(
+            jnp.asarray(images), self.rearrange, self.rearrange_kwargs, name=name
+        )
         if self.cmap is not None and images.shape[-1] != 1:
             raise ValueError(
                 f"`cmap={self.cmap!r}` needs images of one channel: got "
                 f"{images.shape[-1]}."
             )
-        return self.State(images=images[: self.num_images])
+        return self.State(data=images[: self.num_images])
 
-    def _to_displayed(self, images: np.ndarray) -> np.ndarray:
-        """Returns `f32[n h w c]` in [0, 1]."""
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
-        images = images.astype(np.float32)
-        if self.in_vrange is not None:
-            low, high = self.in_vrange
-            images = (images - low) / (high - low)
-        images = np.clip(images, 0, 1)
+    def show(self, images: np.ndarray) -> np.ndarray:
+        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        images = _pictures.to_unit_range(images, self.in_vrange)
         if self.cmap is not None:
-            images = _colormap(self.cmap)(images[..., 0])[..., :3].astype(np.float32)
+            cmap = _pictures.colormap(self.cmap, summary="ShowImages")
+            images = cmap(images[..., 0])[..., :3].astype(np.float32)
         return images
 
 
-def _colormap(name: str) -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError(
-            "ShowImages(cmap=...) needs matplotlib: `pip install matplotlib`."
-        ) from None
-    return matplotlib.colormaps[name]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowDifferenceImages(metrics.Metric):
+    """Where two images differ: `images1 - images2`, mean of the channels, as a colour.
+
+    Attributes:
+      images1: Key to images, `f|u8[*b h w c]`; `uint8` is divided by 255.
+      images2: Key to images of the same shape.
+      num_images: How many to show.
+      vrange: Differences that get the first and the last colour; `None` takes the
+        greatest absolute difference shown, both ways, so that 0 is in the middle.
+      cmap: Name of a matplotlib colour map; `'gray'` needs no matplotlib.
+      rearrange: Einops pattern to the shape `n h w c`; all leading axes are flattened
+        unless given.
+      rearrange_kwargs: Sizes of the axes in `rearrange`.
+
+    Raises:
+      ValueError: If the shapes differ or are not those of images.
+    """
+
+    images1: kontext.Key = kontext.REQUIRED
+    images2: kontext.Key = kontext.REQUIRED
+    num_images: int
+    vrange: tuple[float, float] | None = None
+    cmap: str = "gray"
+    rearrange: str | None = None
+    rearrange_kwargs: Mapping[str, int] | None = None
+
+    State = _pictures.FirstState
+
+    @property
+    def num_shown(self) -> int:
+        return self.num_images
+
+    def get_state(self, images1: Any, images2: Any) -> _pictures.FirstState:
+        if images1.shape != images2.shape:
+            raise ValueError(
+                "ShowDifferenceImages needs images of the same shape: got "
+                f"{images1.shape} (key {self.images1!r}) and {images2.shape} (key "
+                f"{self.images2!r})."
+            )
+        name = f"ShowDifferenceImages(images1={self.images1!r})"
+        both = [
+            _pictures.rearrange(
+                jnp.asarray(x), self.rearrange, self.rearrange_kwargs, name=name
+            )[: self.num_images]
+            for x in (images1, images2)
+        ]
+        return self.State(data=tuple(both))
+
+    def show(self, both: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        first, second = (_as_float(x) for x in both)
+        difference = (first - second).mean(axis=-1, keepdims=True)
+        vrange = self.vrange
+        if vrange is None:
+            largest = float(np.abs(difference).max(initial=0)) or 1.0
+            vrange = (-largest, largest)
+        images = _pictures.to_unit_range(difference, vrange)
+        if self.cmap == "gray":
+            return images
+        cmap = _pictures.colormap(self.cmap, summary="ShowDifferenceImages")
+        return cmap(images[..., 0])[..., :3].astype(np.float32)
+
+
+def _as_float(images: np.ndarray) -> np.ndarray:
+    scale = 255 if images.dtype == np.uint8 else 1
+    return images.astype(np.float32) / scale
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowVideos(metrics.Metric):
+    """The first videos.
+
+    Attributes:
+      videos: Key to videos, `f|u8[*b t h w c]` with 1 or 3 channels. `uint8` is divided
+        by 255.
+      num_videos: How many to show.
+      fps: Frames per second.
+      in_vrange: Range of the values; it is mapped to [0, 1].
+
+    Returns of `compute`: a `Video`.
+
+    Raises:
+      ValueError: If the shape is not that of videos.
+    """
+
+    videos: kontext.Key = kontext.REQUIRED
+    num_videos: int = 1
+    fps: float = 10.0
+    in_vrange: tuple[float, float] | None = None
+
+    State = _pictures.FirstState
+
+    @property
+    def num_shown(self) -> int:
+        return self.num_videos
+
+    def get_state(self, videos: Any) -> _pictures.FirstState:
+        videos = jnp.asarray(videos)
+        if videos.ndim < 4 or videos.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"ShowVideos needs videos `[*b t h w 1|3]`: key {self.videos!r} has "
+                f"shape {videos.shape}."
+            )
+        videos = videos.reshape(-1, *videos.shape[-4:])
+        return self.State(data=videos[: self.num_videos])
+
+    def show(self, videos: np.ndarray) -> _values.Video:
+        """Returns the videos with values in [0, 1]."""
+        frames = _pictures.to_unit_range(videos, self.in_vrange)
+        return _values.Video(frames=frames, fps=self.fps)

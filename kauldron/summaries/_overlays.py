@@ -1,0 +1,224 @@
+"""Boxes and segmentations, drawn into images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import einops
+import jax.numpy as jnp
+import numpy as np
+
+from kauldron import kontext, metrics
+from kauldron.summaries import _pictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowBoxes(metrics.Metric):
+    """Images with frames around boxes.
+
+    Attributes:
+      images: Key to images, `f|u8[*b h w c]` with 1 or 3 channels.
+      boxes: Key to `[ymin, xmin, ymax, xmax]` in [0, 1], relative to the image,
+        `f[*b n 4]`. Box i has colour i in all images.
+      boxes_mask: Key to which boxes exist, `[*b n]` or `[*b n 1]`.
+      num_images: How many to show.
+      num_colors: After how many boxes the colours begin again.
+      in_vrange: Range of the pixel values; it is mapped to [0, 1].
+      rearrange: Einops pattern to the shape `n h w c`, applied after drawing; all leading
+        axes are flattened unless given.
+      rearrange_kwargs: Sizes of the axes in `rearrange`.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+    """
+
+    images: kontext.Key = kontext.REQUIRED
+    boxes: kontext.Key = kontext.REQUIRED
+    boxes_mask: kontext.Key | None = None
+    num_images: int = 5
+    num_colors: int = 16
+    in_vrange: tuple[float, float] | None = None
+    rearrange: str | None = None
+    rearrange_kwargs: Mapping[str, int] | None = None
+
+    State = _pictures.FirstState
+
+    @property
+    def num_shown(self) -> int:
+        return self.num_images
+
+    def get_state(
+        self, images: Any, boxes: Any, boxes_mask: Any = None
+    ) -> _pictures.FirstState:
+        images, boxes = jnp.asarray(images), jnp.asarray(boxes)
+        batch = images.shape[:-3]
+        if images.ndim < 4 or boxes.shape != (*batch, *boxes.shape[-2:-1], 4):
+            raise ValueError(
+                "ShowBoxes needs images `[*b h w c]` and boxes `[*b n 4]`: got images "
+                f"{images.shape} (key {self.images!r}) and boxes {boxes.shape} (key "
+                f"{self.boxes!r})."
+            )
+        if boxes_mask is None:
+            boxes_mask = jnp.ones(boxes.shape[:-1], bool)
+        elif boxes_mask.shape not in (boxes.shape[:-1], (*boxes.shape[:-1], 1)):
+            raise ValueError(
+                f"`boxes_mask` must be {boxes.shape[:-1]}, as the boxes (key "
+                f"{self.boxes_mask!r}): got {boxes_mask.shape}."
+            )
+        mask = jnp.reshape(boxes_mask, boxes.shape[:-1]) != 0
+        # Without a pattern, axes are flattened now, so that no more than needed is kept.
+        if self.rearrange is None:
+            images, boxes, mask = (
+                x.reshape(-1, *x.shape[len(batch) :]) for x in (images, boxes, mask)
+            )
+        data = {"images": images, "boxes": boxes, "mask": mask}
+        return self.State(data={k: v[: self.num_images] for k, v in data.items()})
+
+    def show(self, data: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns `f32[n h w 3]` in [0, 1]."""
+        images = _pictures.to_unit_range(data["images"], self.in_vrange)
+        images = _pictures.to_rgb(images)
+        colors = _pictures.palette(self.num_colors)
+        for at in np.ndindex(*images.shape[:-3]):
+            boxes = zip(data["boxes"][at], data["mask"][at], strict=True)
+            for i, (box, exists) in enumerate(boxes):
+                if exists:
+                    _draw_frame(images[at], box, colors[i % self.num_colors])
+        images = _pictures.rearrange(
+            images, self.rearrange, self.rearrange_kwargs, name="ShowBoxes"
+        )
+        return images[: self.num_images]
+
+
+def _draw_frame(image: np.ndarray, box: np.ndarray, color: np.ndarray) -> None:
+    """Draws the outline of a box, one pixel wide, in place; outside is cut off."""
+    height, width = image.shape[:2]
+    if not np.isfinite(box).all():
+        return
+    size = np.array([height, width, height, width])
+    last = size - 1
+    y0, x0, y1, x1 = np.clip(np.floor(box * size - [0, 0, 1e-4, 1e-4]), 0, last).astype(
+        int
+    )
+    if y0 > y1 or x0 > x1:
+        return
+    image[[y0, y1], x0 : x1 + 1] = color
+    image[y0 : y1 + 1, [x0, x1]] = color
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowSegmentations(metrics.Metric):
+    """Segmentations in colours, over the image if there is one.
+
+    Attributes:
+      segmentations: Key to class ids, `i[*b h w 1]`, or probabilities of classes,
+        `f[*b h w k]`, whose colours are mixed.
+      images: Key to images to lie below, `f|u8[*b h w c]` in [0, 1] (`uint8`: 255).
+      num_images: How many to show.
+      entropy: Whether uncertain pixels are darker, for probabilities.
+      hard: Whether only the most probable class is shown, for probabilities.
+      palette: Colour of each class, `[k 3]` in [0, 1], or the name of a matplotlib colour
+        map with as many colours. Beyond the last, colours begin again.
+      rearrange: Einops pattern to the shape `n h w c`; all leading axes are flattened
+        unless given.
+      rearrange_kwargs: Sizes of the axes in `rearrange`.
+      edges: Whether borders between classes are drawn.
+      edge_lightness: Grey of the borders, 0 black to 1 white.
+      image_contrast: How much of the image's light and dark is seen, 0 to 1.
+
+    Raises:
+      ValueError: If the shapes or the palette don't fit.
+    """
+
+    segmentations: kontext.Key = kontext.REQUIRED
+    images: kontext.Key | None = None
+    num_images: int = 5
+    entropy: bool = False
+    hard: bool = False
+    palette: str | Sequence[Sequence[float]] | None = None
+    rearrange: str | None = None
+    rearrange_kwargs: Mapping[str, int] | None = None
+    edges: bool = False
+    edge_lightness: float = 1.0
+    image_contrast: float = 0.6
+
+    State = _pictures.FirstState
+
+    @property
+    def num_shown(self) -> int:
+        return self.num_images
+
+    def get_state(self, segmentations: Any, images: Any = None) -> _pictures.FirstState:
+        segmentations = self._flatten(jnp.asarray(segmentations))
+        is_id = not jnp.issubdtype(segmentations.dtype, jnp.floating)
+        if is_id and segmentations.shape[-1] != 1:
+            raise ValueError(
+                "ShowSegmentations needs class ids `i[*b h w 1]` or probabilities "
+                f"`f[*b h w k]`: key {self.segmentations!r} is {segmentations.dtype} "
+                f"{segmentations.shape}."
+            )
+        data = {"segmentations": segmentations[: self.num_images]}
+        if images is not None:
+            images = self._flatten(jnp.asarray(images))
+            if images.shape[:-1] != segmentations.shape[:-1]:
+                raise ValueError(
+                    "ShowSegmentations needs an image for each segmentation: got images "
+                    f"{images.shape} and segmentations {segmentations.shape}."
+                )
+            data["images"] = images[: self.num_images]
+        return self.State(data=data)
+
+    def show(self, data: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns `f32[n h w 3]` in [0, 1]."""
+        segmentations = data["segmentations"]
+        is_soft = segmentations.shape[-1] > 1
+        if is_soft:
+            labels = segmentations.argmax(axis=-1)
+            colors = self._mix(segmentations.astype(np.float32), labels)
+        else:
+            labels = segmentations[..., 0].astype(np.int64)
+            palette = self._palette(int(labels.max(initial=0)) + 1)
+            colors = palette[labels % len(palette)]
+        if "images" in data:
+            light = _pictures.to_unit_range(data["images"]).mean(-1, keepdims=True)
+            colors = colors * (1 - self.image_contrast + self.image_contrast * light)
+        if self.edges:
+            colors[_is_edge(labels)] = self.edge_lightness
+        return np.clip(colors, 0, 1).astype(np.float32)
+
+    def _mix(self, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        num_classes = probs.shape[-1]
+        palette = self._palette(num_classes)
+        palette = palette[np.arange(num_classes) % len(palette)]
+        colors = palette[labels] if self.hard else probs @ palette
+        if self.entropy:
+            nats = -np.sum(probs * np.log(np.maximum(probs, 1e-30)), axis=-1)
+            colors = colors * (1 - nats / np.log(num_classes))[..., None]
+        return colors
+
+    def _palette(self, num_classes: int) -> np.ndarray:
+        if self.palette is None:
+            return _pictures.palette(num_classes)
+        if isinstance(self.palette, str):
+            cmap = _pictures.colormap(self.palette, summary="ShowSegmentations")
+            return np.asarray(cmap(np.linspace(0, 1, num_classes)))[:, :3]
+        palette = np.asarray(self.palette, np.float32)
+        if palette.ndim != 2 or palette.shape[-1] != 3:
+            raise ValueError(f"`palette` must be `[k 3]`: got shape {palette.shape}.")
+        return palette
+
+    def _flatten(self, images: Any) -> Any:
+        if self.rearrange is None and images.ndim == 3:
+            images = images[None]
+        pattern = self.rearrange or _pictures.FLATTEN
+        return einops.rearrange(images, pattern, **(self.rearrange_kwargs or {}))
+
+
+def _is_edge(labels: np.ndarray) -> np.ndarray:
+    """Returns where the pixel below or to the right has another label."""
+    is_edge = np.zeros(labels.shape, bool)
+    is_edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    is_edge[:, :, :-1] |= labels[:, :, :-1] != labels[:, :, 1:]
+    return is_edge

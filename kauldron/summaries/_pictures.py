@@ -1,0 +1,102 @@
+"""What summaries of pictures share: collecting the first ones, values to show, colours."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from typing import Any
+
+import einops
+import flax.struct
+import numpy as np
+
+from kauldron import metrics
+
+FLATTEN = "... h w c -> (...) h w c"
+
+
+@flax.struct.dataclass
+class FirstState(metrics.AutoState):
+    """The first examples, as far as `parent.num_shown` goes.
+
+    Attributes:
+      data: Tree of arrays with the examples as first axis.
+    """
+
+    data: Any = metrics.truncate_field(num_field="parent.num_shown")
+
+    def compute(self) -> Any:
+        """Returns what the summary makes of them; `{}` if there are none."""
+        data = super().compute().data
+        return {} if data is None else self.parent.show(data)
+
+
+def rearrange(
+    images: Any, pattern: str | None, kwargs: Mapping[str, int] | None, *, name: str
+) -> Any:
+    """Returns images as `[n h w c]`, or says why that is impossible.
+
+    Raises:
+      ValueError: If the result has another shape or other than 1 or 3 channels.
+    """
+    if pattern is None and images.ndim == 3:
+        images = images[None]
+    pattern = pattern or FLATTEN
+    shape = images.shape
+    try:
+        images = einops.rearrange(images, pattern, **(kwargs or {}))
+    except einops.EinopsError as e:
+        raise ValueError(
+            f"{name} needs images `[*b h w c]`: shape {shape} does not fit {pattern!r} "
+            f"({str(e).splitlines()[-1].strip()})."
+        ) from None
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"{name} needs images `[*b h w c]` with 1 or 3 channels: the shape is "
+            f"{images.shape} after {pattern!r}."
+        )
+    return images
+
+
+def to_unit_range(
+    images: np.ndarray, vrange: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Returns `f32` in [0, 1]; `uint8` is divided by 255, `vrange` mapped linearly."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    images = images.astype(np.float32)
+    if vrange is not None:
+        low, high = vrange
+        images = (images - low) / (high - low)
+    return np.clip(images, 0, 1)
+
+
+def to_rgb(images: np.ndarray) -> np.ndarray:
+    """Returns images `[... 1|3]` with three channels, a copy."""
+    return np.array(np.broadcast_to(images, (*images.shape[:-1], 3)), np.float32)
+
+
+def palette(num_colors: int) -> np.ndarray:
+    """Returns colours that are easily told apart, `f32[num_colors 3]` in [0, 1]."""
+    hues = (0.6 + np.arange(num_colors) * 0.618034) % 1  # golden ratio: never close
+    values = np.array([1.0, 0.75, 0.9])[np.arange(num_colors) % 3]
+    colors = [
+        colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, values, strict=True)
+    ]
+    return np.asarray(colors, np.float32).reshape(num_colors, 3)
+
+
+def colormap(name: str, *, summary: str) -> Any:
+    """Returns a matplotlib colour map.
+
+    Raises:
+      ImportError: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError(
+            f"{summary}(cmap={name!r}) needs matplotlib: `pip install matplotlib`."
+        ) from None
+    return matplotlib.colormaps[name]

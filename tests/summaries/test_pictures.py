@@ -1,0 +1,218 @@
+"""Images, boxes, segmentations, differences, videos: what is seen, pixel by pixel."""
+
+from __future__ import annotations
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from kauldron import summaries
+
+_rng = np.random.default_rng(0)
+_images = _rng.random((4, 6, 5, 3)).astype(np.float32)
+
+
+def _run(summary, *batches):
+    """Measures batches under jit, merges, computes."""
+    get_state = jax.jit(lambda kwargs: summary.get_state(**kwargs))
+    merged = summary.empty()
+    for batch in batches:
+        merged = merged.merge(get_state(batch))
+    return merged.finalize().compute()
+
+
+def test_first_images_of_the_first_batches_are_shown():
+    summary = summaries.ShowImages(images="x", num_images=5)
+    shown = _run(summary, {"images": _images}, {"images": _images})
+    np.testing.assert_array_equal(shown, np.concatenate([_images, _images[:1]]))
+
+
+def test_no_image_shows_nothing():
+    assert _run(summaries.ShowImages(images="x")) == {}
+
+
+def test_bytes_and_ranges_become_the_unit_range():
+    u8 = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3, 1)
+    shown = _run(summaries.ShowImages(images="x"), {"images": u8})
+    np.testing.assert_allclose(shown.ravel(), [0, 0.2, 1], rtol=1e-6)
+    f32 = np.array([-2, 0, 3], np.float32).reshape(1, 1, 3, 1)
+    summary = summaries.ShowImages(images="x", in_vrange=(-1, 1))
+    np.testing.assert_array_equal(_run(summary, {"images": f32}).ravel(), [0, 0.5, 1])
+
+
+def test_pattern_arranges_images():
+    video = _rng.random((2, 3, 4, 5, 1)).astype(np.float32)
+    summary = summaries.ShowImages(
+        images="x",
+        rearrange="b (s t) h w c -> b h (s t w) c",
+        rearrange_kwargs={"s": 1},
+    )
+    shown = _run(summary, {"images": video})
+    np.testing.assert_array_equal(shown[1, :, 5:10], video[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "message"),
+    [
+        ({}, (2, 4, 4, 2), r"1 or 3 channels: the shape is \(2, 4, 4, 2\)"),
+        ({}, (4,), r"shape \(4,\) does not fit"),
+        ({"rearrange": "b h w -> b h w 1"}, (2, 4, 4, 3), "does not fit"),
+        ({"cmap": "viridis"}, (2, 4, 4, 3), "needs images of one channel: got 3"),
+    ],
+)
+def test_what_is_no_image_is_refused(options, shape, message):
+    summary = summaries.ShowImages(images="batch.x", **options)
+    with pytest.raises(ValueError, match=message):
+        summary.get_state(images=np.zeros(shape, np.float32))
+
+
+def test_colour_map_colours_one_channel():
+    matplotlib = pytest.importorskip("matplotlib")
+    summary = summaries.ShowImages(images="x", cmap="viridis")
+    gray = _images[..., :1]
+    expected = matplotlib.colormaps["viridis"](gray[..., 0])[..., :3]
+    np.testing.assert_allclose(_run(summary, {"images": gray}), expected, atol=1e-6)
+
+
+def test_difference_is_grey_where_images_agree():
+    a, b = np.zeros((2, 1, 1, 3, 1), np.float32)
+    a[..., 0, 0], b[..., 2, 0] = 0.5, 0.25
+    summary = summaries.ShowDifferenceImages(images1="a", images2="b", num_images=3)
+    shown = _run(summary, {"images1": a, "images2": b})
+    np.testing.assert_allclose(shown.ravel(), [1, 0.5, 0.25], rtol=1e-6)
+    summary = summaries.ShowDifferenceImages(
+        images1="a", images2="b", num_images=3, vrange=(0, 1)
+    )
+    shown = _run(summary, {"images1": a, "images2": b})
+    np.testing.assert_allclose(shown.ravel(), [0.5, 0, 0], rtol=1e-6)
+
+
+def test_difference_of_other_shapes_is_refused():
+    summary = summaries.ShowDifferenceImages(images1="a", images2="b", num_images=3)
+    with pytest.raises(ValueError, match="same shape"):
+        summary.get_state(images1=_images, images2=_images[:1])
+
+
+def test_boxes_are_framed_where_they_exist():
+    images = np.zeros((2, 8, 10, 1), np.float32)
+    boxes = np.array([[[0.25, 0.2, 0.75, 0.6], [0, 0, 1, 1]]] * 2, np.float32)
+    mask = np.array([[1, 0], [1, 1]])
+    summary = summaries.ShowBoxes(images="i", boxes="b", boxes_mask="m")
+    shown = _run(summary, {"images": images, "boxes": boxes, "boxes_mask": mask})
+    expected = np.zeros((8, 10), bool)
+    expected[[2, 5], 2:6] = True
+    expected[2:6, [2, 5]] = True
+    np.testing.assert_array_equal(shown[0].any(-1), expected)
+    color = shown[0, 2, 2]
+    assert (shown[0][expected] == color).all()
+    other = shown[1, 0, 0]
+    assert np.abs(color - other).max() > 0.2
+    assert (shown[1, [0, -1]] == other).all()
+
+
+def test_boxes_are_drawn_before_images_are_arranged():
+    images = np.zeros((2, 3, 4, 4, 3), np.float32)
+    boxes = np.broadcast_to(np.array([0, 0, 1, 1], np.float32), (2, 3, 1, 4))
+    summary = summaries.ShowBoxes(
+        images="i", boxes="b", rearrange="b t h w c -> b h (t w) c"
+    )
+    shown = _run(summary, {"images": images, "boxes": boxes})
+    assert shown.shape == (2, 4, 12, 3)
+    assert (shown[:, 1].any(-1) == np.tile([True, False, False, True], 3)).all()
+
+
+@pytest.mark.parametrize("box", [[-1, -1, 2, 2], [0.9, 0.9, 0.1, 0.1], [np.nan] * 4])
+def test_boxes_outside_do_no_harm(box):
+    summary = summaries.ShowBoxes(images="i", boxes="b")
+    shown = _run(summary, {"images": _images, "boxes": np.full((4, 1, 4), box)})
+    assert shown.shape == _images.shape
+
+
+def test_boxes_of_another_batch_are_refused():
+    summary = summaries.ShowBoxes(images="i", boxes="b")
+    with pytest.raises(ValueError, match=r"boxes `\[\*b n 4\]`"):
+        summary.get_state(images=_images, boxes=np.zeros((3, 1, 4)))
+
+
+_PALETTE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+def test_classes_have_the_colours_of_the_palette():
+    labels = np.array([[0, 1], [2, 3]]).reshape(1, 2, 2, 1)
+    summary = summaries.ShowSegmentations(segmentations="s", palette=_PALETTE)
+    shown = _run(summary, {"segmentations": labels})
+    np.testing.assert_array_equal(shown[0, 0], _PALETTE[:2])
+    np.testing.assert_array_equal(shown[0, 1], [_PALETTE[2], _PALETTE[0]])
+
+
+def test_probabilities_mix_colours_unless_hard():
+    probs = np.array([0.5, 0.3, 0.2], np.float32).reshape(1, 1, 1, 3)
+    shown = {
+        options: _run(
+            summaries.ShowSegmentations(
+                segmentations="s", palette=_PALETTE, **dict.fromkeys(options, True)
+            ),
+            {"segmentations": probs},
+        ).ravel()
+        for options in [(), ("hard",), ("entropy",)]
+    }
+    np.testing.assert_allclose(shown[()], [0.5, 0.3, 0.2], rtol=1e-6)
+    np.testing.assert_array_equal(shown[("hard",)], [1, 0, 0])
+    entropy = -(probs * np.log(probs)).sum() / np.log(3)
+    np.testing.assert_allclose(
+        shown[("entropy",)], probs.ravel() * (1 - entropy), rtol=1e-5
+    )
+
+
+def test_edges_are_drawn_between_classes():
+    labels = np.zeros((1, 4, 4, 1), int)
+    labels[:, :, 2:] = 1
+    summary = summaries.ShowSegmentations(
+        segmentations="s", palette=_PALETTE, edges=True, edge_lightness=0.5
+    )
+    shown = _run(summary, {"segmentations": labels})
+    is_edge = (shown[0] == 0.5).all(-1)
+    np.testing.assert_array_equal(is_edge, np.arange(4)[None] == np.ones((4, 1)))
+
+
+def test_segmentation_lies_over_the_image():
+    labels = np.zeros((1, 1, 2, 1), int)
+    images = np.array([0, 1], np.float32).reshape(1, 1, 2, 1)
+    summary = summaries.ShowSegmentations(
+        segmentations="s", images="i", palette=_PALETTE, image_contrast=0.6
+    )
+    shown = _run(summary, {"segmentations": labels, "images": images})
+    np.testing.assert_allclose(shown[0, 0, :, 0], [0.4, 1], rtol=1e-6)
+
+
+def test_neighbouring_classes_are_told_apart_without_a_palette():
+    labels = np.arange(12).reshape(1, 3, 4, 1)
+    summary = summaries.ShowSegmentations(segmentations="s")
+    colors = _run(summary, {"segmentations": labels}).reshape(12, 3)
+    distances = np.abs(colors[:, None] - colors).max(-1) + np.eye(12)
+    assert distances.min() > 0.1
+
+
+def test_several_channels_of_ids_are_refused():
+    summary = summaries.ShowSegmentations(segmentations="s")
+    with pytest.raises(ValueError, match="class ids"):
+        summary.get_state(segmentations=np.zeros((1, 2, 2, 3), int))
+
+
+def test_video_can_be_a_gif_or_frames_side_by_side():
+    frames = _rng.random((2, 3, 4, 5, 3)).astype(np.float32)
+    summary = summaries.ShowVideos(videos="v", fps=20)
+    video = _run(summary, {"videos": frames})
+    np.testing.assert_array_equal(video.frames, frames[:1])
+    np.testing.assert_array_equal(video.as_images()[0, :, 5:10], frames[0, 1])
+    [gif] = video.to_gifs()
+    with Image.open(io.BytesIO(gif)) as image:
+        assert (image.n_frames, image.size, image.info["duration"]) == (3, (5, 4), 50)
+
+
+def test_what_is_no_video_is_refused():
+    with pytest.raises(ValueError, match=r"`\[\*b t h w 1\|3\]`"):
+        summaries.ShowVideos(videos="v").get_state(videos=np.zeros((4, 4, 3)))

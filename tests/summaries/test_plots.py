@@ -1,0 +1,123 @@
+"""Histograms, point clouds, texts, confusion matrices, figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kauldron import summaries
+from tests.summaries.test_pictures import _run
+
+_rng = np.random.default_rng(0)
+
+
+def test_histogram_has_all_values_of_all_batches():
+    a, b = _rng.normal(size=(2, 3, 4)).astype(np.float32)
+    summary = summaries.HistogramSummary(tensor="x", num_buckets=7)
+    histogram = _run(summary, {"tensor": a}, {"tensor": b})
+    counts, edges = histogram.bins()
+    expected = np.histogram(np.concatenate([a, b]), bins=7)
+    np.testing.assert_array_equal(counts, expected[0])
+    np.testing.assert_allclose(edges, expected[1], rtol=1e-6)
+
+
+def test_histogram_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"key 'x' has shape \(0, 3\)"):
+        summaries.HistogramSummary(tensor="x").get_state(tensor=np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="needs values"):
+        summaries.Histogram(np.zeros(0))
+    assert summaries.Histogram(np.array([1, np.nan, np.inf])).bins()[0].sum() == 1
+
+
+def test_point_clouds_are_thinned_evenly():
+    points = _rng.normal(size=(2, 3, 9, 3)).astype(np.float32)
+    summary = summaries.ShowPointCloud(
+        point_clouds="p", point_colors="c", num_points=3, configs={"size": 2}
+    )
+    cloud = _run(
+        summary, {"point_clouds": points, "point_colors": np.ones(points.shape)}
+    )
+    flat = points.reshape(6, 9, 3)
+    np.testing.assert_array_equal(cloud.point_clouds, flat[:5, [0, 4, 8]])
+    assert (cloud.point_colors == 255).all()
+    assert cloud.point_colors.dtype == np.uint8
+    assert cloud.configs == {"size": 2}
+
+
+def test_points_without_three_coordinates_are_refused():
+    with pytest.raises(ValueError, match=r"`\[\*b n 3\]`"):
+        summaries.ShowPointCloud(point_clouds="p").get_state(
+            point_clouds=np.zeros((4, 2))
+        )
+    with pytest.raises(ValueError, match="needs a colour"):
+        summaries.PointCloud(np.zeros((1, 4, 3)), np.zeros((1, 3, 3)))
+
+
+def test_texts_of_batches_of_any_length_are_shown():
+    summary = summaries.ShowTexts(texts="t", num_texts=3)
+    state = summary.get_state(texts=np.array(["a", "long ü"]))
+    state = state.merge(summary.get_state(texts=["b", "c"]))
+    assert list(state.finalize().compute()) == ["a", "long ü", "b"]
+
+
+def test_texts_as_bytes_pass_through_jit():
+    texts = ["näh", "b", ""]
+    rows = [np.frombuffer(t.encode().ljust(6, b"\0"), np.uint8) for t in texts]
+    summary = summaries.ShowTexts(texts="t")
+    assert list(_run(summary, {"texts": np.stack(rows)})) == texts
+
+
+def test_numbers_are_no_texts():
+    with pytest.raises(ValueError, match="needs strings"):
+        summaries.ShowTexts(texts="t").get_state(texts=np.zeros(3))
+
+
+def test_confusion_matrix_is_darker_where_there_is_more():
+    labels = np.array([0, 0, 0, 1])[:, None]
+    summary = summaries.ConfusionMatrix(
+        pred_labels="p", labels="t", class_names=("cat", "dog"), num_classes=2
+    )
+    batch = {"pred_labels": labels, "labels": labels}
+    [picture] = _run(summary, batch, batch)
+    assert picture.min() >= 0 and picture.max() == 1
+    size = picture.shape[0]
+    cells = picture.mean(-1)[size - 80 :, size - 80 :][[2, 42]][:, [2, 42]]
+    assert cells[0, 0] < cells[1, 1] < cells[0, 1] == cells[1, 0] == 1
+
+
+def test_class_names_must_be_as_many_as_classes():
+    summary = summaries.ConfusionMatrix(logits="l", labels="t", class_names=("a",))
+    batch = {"logits": np.eye(2, dtype=np.float32), "labels": np.zeros((2, 1), int)}
+    with pytest.raises(ValueError, match="2 classes: got 1"):
+        _run(summary, batch)
+
+
+def test_figure_of_a_function_is_an_image():
+    figure = pytest.importorskip("matplotlib.figure")
+
+    def draw(x):
+        assert x.shape == (4, 2)
+        fig = figure.Figure(figsize=(2, 1))
+        fig.patch.set_facecolor((1, 0, 0))
+        return fig
+
+    summary = summaries.ShowFigure(
+        function=draw, inputs={"x": "batch.x"}, num_examples=4, dpi=50
+    )
+    state = summary.get_state_from_context({"batch": {"x": np.zeros((3, 2))}})
+    shown = state.merge(state).finalize().compute()
+    assert shown.shape == (1, 50, 100, 3)
+    np.testing.assert_array_equal(shown[0, 0, 0], [1, 0, 0])
+
+
+def test_function_that_returns_no_figure_is_refused():
+    pytest.importorskip("matplotlib")
+    summary = summaries.ShowFigure(function=lambda x: 3, inputs={"x": "x"})
+    with pytest.raises(TypeError, match="must return a matplotlib Figure: got int"):
+        summary(context={"x": np.zeros(3)})
+
+
+@pytest.mark.parametrize("name", ["Summary", "ImageSummary"])
+def test_older_bases_say_what_to_use(name):
+    with pytest.raises(RuntimeError, match="ShowImages"):
+        getattr(summaries.deprecated, name)()
