@@ -20,6 +20,7 @@ from kauldron.metrics._confusion import (
     Precision,
     Recall,
 )
+from kauldron.metrics._features import FrechetDistance
 from kauldron.metrics._images import Psnr, Ssim
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import Norm
@@ -112,7 +113,8 @@ __all__ = [
     "RootMeanSquaredError",
     "SingleDimension",
     "Std",
-    # Images.
+    # Features and images.
+    "FrechetDistance",
     "Psnr",
     "Ssim",
     "image",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import flax.struct
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.metrics import base, base_state
-from kauldron.utils import immutabledict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,8 @@ class SliceBy(base.Metric):
       metric: The metric; its `get_state` takes a `mask`.
       by: Key to what is sliced by, integers `i[*b]` or `i[*b 1]`; its axes are the
         leading axes of what the metric weighs.
-      slices: Name to value, or how many: `3` is `{'0': 0, '1': 1, '2': 2}`.
+      slices: Name to value; or names of 0, 1, ...; or how many: `3` is
+        `{'0': 0, '1': 1, '2': 2}`.
 
     Raises:
       TypeError: If the metric takes no mask.
@@ -44,7 +44,7 @@ class SliceBy(base.Metric):
 
     metric: base.Metric
     by: kontext.Key = kontext.REQUIRED
-    slices: int | Mapping[str, int]
+    slices: int | Sequence[str] | Mapping[str, int]
 
     @flax.struct.dataclass
     class State(base_state.State["SliceBy"]):
@@ -79,9 +79,6 @@ class SliceBy(base.Metric):
             }
 
     def __post_init__(self) -> None:
-        if isinstance(self.slices, Mapping):
-            slices = immutabledict.ImmutableDict(self.slices)
-            object.__setattr__(self, "slices", slices)
         if "mask" not in inspect.signature(self.metric.get_state).parameters:
             raise TypeError(
                 "SliceBy masks out the other slices, but the `get_state` of "
@@ -113,9 +110,11 @@ class SliceBy(base.Metric):
         return {**kwargs, **by}
 
     def _named_slices(self) -> Mapping[str, int]:
-        if isinstance(self.slices, int):
-            return {str(i): i for i in range(self.slices)}
-        return self.slices
+        if isinstance(self.slices, Mapping):
+            return self.slices
+        names = self.slices
+        names = map(str, range(names)) if isinstance(names, int) else names
+        return {name: i for i, name in enumerate(names)}
 
 
 def _multiply(is_inside: Any, mask: Any) -> Any:

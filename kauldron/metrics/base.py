@@ -29,6 +29,22 @@ def _sets_parent(method: Callable[..., Any]) -> Callable[..., Any]:
     return with_parent
 
 
+def _freezes_fields(post_init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(post_init)
+    def with_frozen_fields(self: Metric, *args: Any) -> None:
+        post_init(self, *args)
+        _freeze_fields(self)
+
+    return with_frozen_fields
+
+
+def _freeze_fields(metric: Metric) -> None:
+    """Makes dicts and lists in the fields immutable: jit hashes the parent of a state."""
+    for name, value in list(vars(metric).items()):
+        if isinstance(value, dict | list):
+            object.__setattr__(metric, name, immutabledict.freeze(value))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
     """Base of metrics, losses and summaries.
@@ -55,6 +71,9 @@ class Metric:
 
     State = base_state.State
 
+    def __post_init__(self) -> None:
+        _freeze_fields(self)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "compute" in vars(cls):
@@ -73,6 +92,8 @@ class Metric:
         for name in ("get_state", "empty"):
             if name in vars(cls):
                 setattr(cls, name, _sets_parent(vars(cls)[name]))
+        if "__post_init__" in vars(cls):
+            cls.__post_init__ = _freezes_fields(vars(cls)["__post_init__"])
 
     def get_state(self, **kwargs: Any) -> base_state.State:
         """Returns the state of one batch. Runs inside jit."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import sklearn.metrics as sk
-from scipy import special
+from scipy import linalg, special
 from skimage import metrics as skimage_metrics
 
 from kauldron import metrics
@@ -204,6 +204,14 @@ def _bits_per_byte(m, logits, labels, num_bytes):
     return nats / np.log(2) / (num_bytes * weights).sum()
 
 
+def _frechet(m, preds, targets):
+    keep = np.ones(len(preds), bool) if m is None else m[:, 0]
+    p, t = preds[keep], targets[keep]
+    c1, c2 = np.cov(p, rowvar=False), np.cov(t, rowvar=False)
+    root = linalg.sqrtm(c1 @ c2).real
+    return np.sum((p.mean(0) - t.mean(0)) ** 2) + np.trace(c1 + c2 - 2 * root)
+
+
 def _sliced(m, logits, labels, by):
     m = np.ones(by.shape, bool) if m is None else m
     return {
@@ -326,6 +334,7 @@ CASES = [
         lambda m, tensor: np.linalg.norm(tensor),
         mask_shape=None,
     ),
+    Case(metrics.FrechetDistance(**_pair), _values, _frechet, f32_rtol=1e-4),
     # f32: -10 log10 of a mean of squares of small differences
     Case(metrics.Psnr(pred="p", target="t"), _images, _psnr, f32_rtol=1e-4),
     # f32: variances are differences of blurred squares

@@ -131,3 +131,17 @@ def test_misspelt_key_of_a_metric_suggests_the_nearest_key():
     metric = metrics.Norm(tensor="batch.imgae")
     with pytest.raises(KeyError, match=r"batch\.image"):
         metric(context={"batch": {"image": np.zeros((2, 3)), "label": np.zeros(2)}})
+
+
+def test_metric_with_dicts_and_lists_is_hashable():
+    # jit hashes the metric of a state that is passed in.
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class WithOptions(metrics.NoopMetric):
+        options: Any = None
+
+        def __post_init__(self):
+            pass
+
+    metric = WithOptions(options={"a": [1, {"b": 2}]})
+    assert jax.jit(lambda s: s)(metric.get_state()).parent == metric
+    assert metric.options["a"][1]["b"] == 2
