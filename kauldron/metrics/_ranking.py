@@ -51,7 +51,8 @@ class RocAuc(base.Metric):
         class 1 of two.
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`.
-      unique_labels: The classes to look at; `None` takes those that occur.
+      unique_labels: The classes to look at: examples of others don't count. `None`
+        takes those that occur.
       multi_class_mode: `'ovr'`: each class against the rest. `'ovo'`: each pair of
         classes, both ways.
 
@@ -82,7 +83,12 @@ class RocAuc(base.Metric):
     def _from_scores(
         self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:
-        logits, classes = _select_classes(logits, labels, self.unique_labels)
+        if self.unique_labels is not None:
+            keep = np.isin(labels, self.unique_labels)
+            logits, labels, weights = logits[keep], labels[keep], weights[keep]
+        classes = np.unique(labels)
+        if logits.shape[-1] > 1:
+            logits = logits[:, classes]
         if len(classes) < 2:
             return np.zeros(())
         if logits.shape[-1] == 1:
@@ -149,18 +155,6 @@ def _collect(metric: Any, logits: Any, labels: Any, mask: Any) -> ScoreState:
         labels=jnp.asarray(labels).ravel(),
         weights=weights.ravel(),
     )
-
-
-def _select_classes(
-    logits: np.ndarray, labels: np.ndarray, classes: tuple[int, ...] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the scores of the classes that occur, and these classes."""
-    present = np.unique(labels)
-    if classes is not None:
-        present = np.intersect1d(present, classes)
-    if logits.shape[-1] == 1:
-        return logits, present
-    return logits[:, present], present
 
 
 def _mean_over_classes(

@@ -1,0 +1,265 @@
+"""Corners of single metrics: ties, absent classes, parameters, refused inputs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from kauldron import metrics
+
+_rng = np.random.default_rng(0)
+
+
+def test_equal_scores_count_as_in_argmax():
+    logits, labels = np.ones((3, 3)), np.array([[0], [1], [2]])
+    for k, expected in [(1, 1 / 3), (2, 2 / 3), (3, 1)]:
+        value = metrics.TopKAccuracy(logits="l", labels="t", k=k)(
+            logits=logits, labels=labels
+        )
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_ranking_metrics_are_exact_with_ties_in_any_batches(num_classes):
+    labels = _rng.integers(num_classes, size=(60, 1))
+    # Few different examples: many ties.
+    rows = _rng.normal(size=(6, num_classes)).astype(np.float32)
+    logits = rows[_rng.integers(6, size=60)]
+    probs = np.exp(logits.astype(np.float64))
+    probs /= probs.sum(-1, keepdims=True)
+    one_hot = np.eye(num_classes)[labels[:, 0]]
+    expected_roc = sk.roc_auc_score(one_hot, probs, average="macro")
+    expected_pr = sk.average_precision_score(one_hot, probs, average="macro")
+    if num_classes == 2:
+        expected_pr = sk.average_precision_score(labels, probs[:, 1])
+    for metric, expected in [
+        (metrics.RocAuc(logits="l", labels="t"), expected_roc),
+        (metrics.PrAuc(logits="l", labels="t"), expected_pr),
+    ]:
+        batches = [slice(0, 7), slice(7, 8), slice(8, 60)]
+        states = [metric.get_state(logits=logits[b], labels=labels[b]) for b in batches]
+        merged = functools.reduce(lambda a, b: a.merge(b), states)
+        np.testing.assert_allclose(merged.finalize().compute(), expected, rtol=1e-12)
+
+
+def test_roc_auc_leaves_out_absent_classes():
+    logits = _rng.normal(size=(40, 5))
+    labels = _rng.choice([0, 3, 4], size=(40, 1))
+    present = np.exp(logits[:, [0, 3, 4]])
+    present /= present.sum(-1, keepdims=True)
+    expected = sk.roc_auc_score(labels[:, 0], present, multi_class="ovr")
+    metric = metrics.RocAuc(logits="l", labels="t")
+    value = metric(logits=logits, labels=labels)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_roc_auc_of_chosen_classes_ignores_the_others():
+    logits, labels = _rng.normal(size=(40, 3)), _rng.integers(3, size=(40, 1))
+    metric = metrics.RocAuc(logits="l", labels="t", unique_labels=(0, 2))
+    keep = labels[:, 0] != 1
+    difference = (logits[:, 2] - logits[:, 0])[keep]
+    expected = sk.roc_auc_score(labels[keep, 0] == 2, difference)
+    np.testing.assert_allclose(
+        metric(logits=logits, labels=labels), expected, rtol=1e-6
+    )
+
+
+def test_roc_auc_of_one_class_is_zero():
+    metric = metrics.RocAuc(logits="l", labels="t")
+    assert metric(logits=np.ones((3, 2)), labels=np.zeros((3, 1), int)) == 0
+
+
+def test_one_score_is_that_of_class_one():
+    scores, labels = _rng.normal(size=(30, 1)), _rng.integers(2, size=(30, 1))
+    for metric, oracle in [
+        (metrics.RocAuc, sk.roc_auc_score),
+        (metrics.PrAuc, sk.average_precision_score),
+    ]:
+        value = metric(logits="l", labels="t")(logits=scores, labels=labels)
+        np.testing.assert_allclose(value, oracle(labels, scores), rtol=1e-6)
+
+
+def test_ignored_and_impossible_labels_are_not_counted():
+    metric = metrics.ConfusionMatrix(
+        pred_labels="p", labels="t", num_classes=2, ignored_label=1
+    )
+    labels = np.array([0, 1, 255, -1, 0])[:, None]
+    value = metric(pred_labels=np.array([0, 0, 0, 0, 7])[:, None], labels=labels)
+    np.testing.assert_array_equal(value, [[1, 0], [0, 0]])
+
+
+def test_classes_that_do_not_occur_are_no_part_of_the_mean():
+    labels = np.array([0, 0, 3])[:, None]
+    metric = metrics.MeanIou(pred_labels="p", labels="t", num_classes=10)
+    assert metric(pred_labels=labels, labels=labels) == 1
+
+
+@pytest.mark.parametrize("mask", [None, np.ones((1, 1, 1), bool)])
+def test_pixels_are_counted_past_single_precision(mask):
+    metric = metrics.Dice(pred_labels="p", labels="t", mask="m", num_classes=2)
+    labels = np.zeros((1, 3, 1), int)
+    state = metric.get_state(pred_labels=labels, labels=labels, mask=mask)
+    assert state.counts.dtype == jnp.int32
+    big = state.replace(counts=jnp.asarray([[2**31 - 1, 0], [0, 0]], jnp.int32))
+    assert big.merge(state).counts[0, 0] == 2**31 + 2
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("l1", 0.3), ("max", 0.5)])
+def test_calibration_error_of_known_gaps(norm, expected):
+    # Two bins: confidence 0.5 with accuracy 1 (gap 0.5), 0.9 with accuracy 0.8 (0.1).
+    probs = np.array([[0.5, 0.4999]] * 5 + [[0.9, 0.1]] * 5)
+    labels = np.array([0] * 9 + [1])[:, None]
+    metric = metrics.CalibrationError(logits="l", labels="t", norm=norm)
+    value = metric(logits=np.log(probs), labels=labels)
+    np.testing.assert_allclose(value, expected, atol=1e-4)
+
+
+def test_spread_survives_a_large_mean():
+    # f32: the mean of squares minus the square of the mean would be noise here.
+    x = (_rng.normal(size=(1000, 1)) + 10_000).astype(np.float32)
+    metric = metrics.Std(values="x")
+    state = metric.get_state(values=x[:300]).merge(metric.get_state(values=x[300:]))
+    np.testing.assert_allclose(state.compute(), x.astype(np.float64).std(), rtol=1e-3)
+
+
+def test_constant_targets_follow_the_convention():
+    ones = np.ones((3, 1), np.float32)
+    for metric in (metrics.R2Score, metrics.ExplainedVariance):
+        metric = metric(preds="p", targets="t")
+        assert metric(preds=ones, targets=ones) == 1
+    assert metrics.R2Score(preds="p", targets="t")(preds=ones + 1, targets=ones) == 0
+
+
+def test_equal_images_have_100_decibel():
+    images = np.zeros((2, 4, 4, 1))
+    metric = metrics.Psnr(pred="p", target="t")
+    np.testing.assert_allclose(metric(pred=images, target=images), 100, rtol=1e-6)
+
+
+def test_value_range_and_clipping_of_images():
+    pred, target = np.full((1, 2, 2, 1), 300.0), np.zeros((1, 2, 2, 1))
+    metric = metrics.Psnr(pred="p", target="t", in_vrange=(0, 255), clip=True)
+    np.testing.assert_allclose(metric(pred=pred, target=target), 0, atol=1e-5)
+    rescaled = metrics.image.rescale_image(
+        np.array([-1, 3]), (-1, 1), (0, 10), clip=True
+    )
+    np.testing.assert_allclose(rescaled, [0, 10])
+
+
+def test_agreement_does_not_depend_on_group_numbers():
+    labels = _rng.integers(3, size=(2, 50, 1))
+    metric = metrics.Ari(
+        predictions="p", labels="t", num_instances_true=3, num_instances_pred=9
+    )
+    assert metric(predictions=8 - labels, labels=labels) == 1
+
+
+def test_slices_without_examples_are_left_out():
+    metric = metrics.SliceBy(
+        metric=metrics.Norm(tensor="x", mask="m"), by="d", slices=["a", "b", "c"]
+    )
+    context = {"x": np.array([[3.0], [4.0], [5.0]]), "d": np.array([0, 2, 2])}
+    context["m"] = np.array([1.0, 1.0, 0.0])
+    assert metric(context=context) == {"a": 3, "c": 4}
+    assert metric.__metric_names__() == ["a", "b", "c"]
+
+
+def test_metric_without_mask_cannot_be_sliced():
+    with pytest.raises(TypeError, match="NoopMetric takes no `mask`"):
+        metrics.SliceBy(metric=metrics.NoopMetric(), by="d", slices=2)
+
+
+def test_interval_is_as_wide_as_theory_says():
+    x = _rng.normal(2, 1, size=(400, 1)).astype(np.float32)
+    metric = metrics.Bootstrap(metric=metrics.SingleDimension(tensor="x"), seed=1)
+    value = metric(tensor=x)
+    # Normal approximation: +- 1.96 sigma / sqrt(n); 1000 draws leave some 5 % noise.
+    np.testing.assert_allclose(value["value"], x.mean(), rtol=1e-5)
+    half_width = 1.96 * x.std() / 20
+    np.testing.assert_allclose(x.mean() - value["low"], half_width, rtol=0.15)
+    np.testing.assert_allclose(value["high"] - x.mean(), half_width, rtol=0.15)
+
+
+def test_collected_scores_can_be_resampled():
+    logits = _rng.normal(size=(50, 2))
+    labels = (logits[:, 1:] + _rng.normal(size=(50, 1)) > 0).astype(int)
+    auc = metrics.RocAuc(logits="l", labels="t")
+    value = metrics.Bootstrap(metric=auc, num_resamples=50)(
+        logits=logits, labels=labels
+    )
+    np.testing.assert_allclose(value["value"], auc(logits=logits, labels=labels))
+    assert value["low"] < value["value"] < value["high"]
+
+
+def test_states_that_do_not_add_up_cannot_be_resampled():
+    metric = metrics.Bootstrap(metric=metrics.Std(values="x"))
+    with pytest.raises(TypeError, match="got Std with MomentsState"):
+        metric.get_state(values=np.ones((3, 1)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "message"),
+    [
+        (metrics.Precision(labels="t"), {"labels": np.zeros((2, 1), int)}, "neither"),
+        (
+            metrics.Recall(pred_labels="p", labels="t"),
+            {"labels": np.zeros((2, 1), int), "pred_labels": np.zeros((2, 1), int)},
+            "needs `num_classes`",
+        ),
+        (
+            metrics.F1(logits="l", labels="t"),
+            {"logits": np.zeros((2, 3)), "labels": np.zeros(2, int)},
+            "Rearrange",
+        ),
+        (
+            metrics.Perplexity(logits="l", labels="t"),
+            {"logits": np.zeros((2, 3)), "labels": np.zeros((2, 1))},
+            "integer labels",
+        ),
+        (
+            metrics.Ssim(pred="p", target="t"),
+            {"pred": np.zeros((1, 8, 20, 1)), "target": np.zeros((1, 8, 20, 1))},
+            "at least 11 x 11",
+        ),
+        (
+            metrics.SingleDimension(tensor="x", index=None),
+            {"tensor": np.zeros((2, 3))},
+            r"SingleDimension\(index=None\) does not fit",
+        ),
+        (metrics.Std(values="x"), {"values": np.float32(1)}, "at least one axis"),
+        (
+            metrics.MeanSquaredError(preds="a.b", targets="t"),
+            {"preds": np.zeros((2, 1)), "targets": np.zeros(2)},
+            r"\(2, 1\) \(key 'a.b'\)",
+        ),
+        (
+            metrics.Ari(predictions="p", labels="t"),
+            {"predictions": np.zeros((1, 2), int), "labels": np.zeros((1, 2), int)},
+            "needs `num_instances_true`",
+        ),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(metric, values, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda v: metric.get_state(**v), values)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: metrics.TopKAccuracy(k=0),
+        lambda: metrics.F1(average="weighted"),
+        lambda: metrics.RocAuc(multi_class_mode="all"),
+        lambda: metrics.CalibrationError(num_bins=0),
+        lambda: metrics.ConfusionMatrix(normalize="rows"),
+        lambda: metrics.Bootstrap(metric=metrics.NoopMetric(), confidence=95),
+    ],
+)
+def test_parameters_out_of_range_are_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
