@@ -135,16 +135,22 @@ class Evaluator(EvaluatorBase):
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         self._assert_root_cfg_resolved()
         if self.discard_opt:
-            state = state.replace(opt_state=None)
+            state = dataclasses.replace(state, opt_state=None)
         state = self.init_transform.transform(state)
-        merged = None
+        merged = previous = None
         for i, batch in enumerate(self._batches()):
-            merged = merged | self.step(i, state, batch)
-            sharding.settle(merged)
-        if merged is None:
+            aux = self.step(i, state, batch)
+            sharding.settle(aux)
+            # Merging waits for its states: those of the batch before, while the devices
+            # work on this one.
+            if previous is not None:
+                merged = merged | previous
+            previous = aux
+        if previous is None:
             raise EvaluationError(
                 f"The dataset of the evaluator {self.name!r} gave no batch."
             )
+        merged = merged | previous
         self.writer.write_step_metrics(
             step=step, aux=merged, schedules={}, log_summaries=True
         )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from kauldron import summaries
 from kauldron.train import auxiliaries
 from kauldron.utils import config_util, status_utils
 
@@ -66,28 +67,53 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
     def close(self) -> None:
         """Releases files."""
 
+    def write_histograms(
+        self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
+    ) -> None:
+        """Writes distributions of values."""
+        raise TypeError(
+            f"{type(self).__name__} cannot show histograms: {list(arrays)}."
+        )
+
+    def write_pointcloud(
+        self,
+        step: int,
+        point_clouds: Mapping[str, np.ndarray],
+        *,
+        point_colors: Mapping[str, Any],
+    ) -> None:
+        """Writes points, `f32[n points 3]`, and their colours, `u8[n points 3]`."""
+        names = list(point_clouds)
+        raise TypeError(f"{type(self).__name__} cannot show point clouds: {names}.")
+
     def write_summaries(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes things to show.
 
         Raises:
           TypeError: If a value is nothing that can be shown.
         """
-        images, texts = {}, {}
         for name, value in values.items():
-            if isinstance(value, str):
-                texts[name] = value
+            if isinstance(value, str) or _is_texts(value):
+                self.write_texts(step, {name: value})
+            elif isinstance(value, summaries.Histogram):
+                tensor, num_buckets = value.tensor, value.num_buckets
+                self.write_histograms(step, {name: tensor}, num_buckets=num_buckets)
+            elif isinstance(value, summaries.PointCloud):
+                colors = {name: value.point_colors}
+                self.write_pointcloud(
+                    step, {name: value.point_clouds}, point_colors=colors
+                )
+            elif isinstance(value, summaries.Video):
+                self.write_images(step, {name: value.as_images()})
             elif _is_images(value):
-                images[name] = value
+                self.write_images(step, {name: value})
             else:
                 shape = getattr(value, "shape", None)
                 raise TypeError(
                     f"Summary {name!r} cannot be shown: got {type(value).__name__} "
-                    f"(shape {shape}). A summary computes images `[n h w 1|3]` or text."
+                    f"(shape {shape}). A summary computes images `[n h w 1|3]`, text, a "
+                    "`Histogram`, a `PointCloud` or a `Video`."
                 )
-        if images:
-            self.write_images(step, images)
-        if texts:
-            self.write_texts(step, texts)
 
     def write_step_metrics(
         self,
@@ -113,7 +139,7 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
           The computed values.
         """
         if not log_summaries:
-            aux = aux.replace(summary_states=None)
+            aux = dataclasses.replace(aux, summary_states=None)
         values = aux.compute()  # in every process: merging may need all of them
         if not status_utils.is_lead_host():
             return values
@@ -142,6 +168,20 @@ class NoopWriter(WriterBase):
         pass
 
     def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+        pass
+
+    def write_histograms(
+        self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
+    ) -> None:
+        pass
+
+    def write_pointcloud(
+        self,
+        step: int,
+        point_clouds: Mapping[str, np.ndarray],
+        *,
+        point_colors: Mapping[str, Any],
+    ) -> None:
         pass
 
 
@@ -193,14 +233,35 @@ class KDMetricWriter(WriterBase):
 
     def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
         for name, text in texts.items():
-            self._events.add_text(name, text, step)
+            several = [text] if isinstance(text, str) else np.ravel(text).tolist()
+            shown = "\n\n".join(map(str, several))  # paragraphs of Markdown
+            self._events.add_text(name, shown, step)
+
+    def write_histograms(
+        self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
+    ) -> None:
+        for name, array in arrays.items():
+            values = np.asarray(array, np.float64).ravel()
+            finite = values[np.isfinite(values)]
+            self._events.add_histogram(name, finite, step, bins=num_buckets)
+
+    def write_pointcloud(
+        self,
+        step: int,
+        point_clouds: Mapping[str, np.ndarray],
+        *,
+        point_colors: Mapping[str, Any],
+    ) -> None:
+        for name, points in point_clouds.items():
+            colors = point_colors.get(name)
+            self._events.add_mesh(name, points, colors=colors, global_step=step)
 
     def write_config(self, config: Any) -> None:
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
 
     def rewind(self, step: int) -> None:
         # TensorBoard hides events of this step and later that were written before.
-        self.__dict__["_purge_step"] = step
+        object.__setattr__(self, "_purge_step", step)
         for file_name in (METRICS_FILE, TIMINGS_FILE):
             path = epath.Path(self.workdir) / file_name
             if path.exists():
@@ -213,7 +274,7 @@ class KDMetricWriter(WriterBase):
     def close(self) -> None:
         if "_events" in self.__dict__:
             self._events.close()
-            del self.__dict__["_events"]
+            vars(self).pop("_events")
 
 
 def _drop_records(path: epath.Path, *, collection: str, from_step: int) -> None:
@@ -249,6 +310,10 @@ def _to_json(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "UO"
 
 
 def _is_images(value: Any) -> bool:

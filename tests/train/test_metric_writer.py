@@ -83,6 +83,30 @@ def test_images_are_pictures_in_tensorboard(tmp_path):
     assert np.abs(picture.astype(int) - images[1]).max() <= 1
 
 
+def test_histograms_points_videos_and_texts_are_shown(tmp_path):
+    writer = _writer(tmp_path)
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1, 10, 3)).astype(np.float32)
+    values = {
+        "hist": kd.summaries.Histogram(
+            np.array([0.0, 0.2, 1.0, np.nan]), num_buckets=2
+        ),
+        "points": kd.summaries.PointCloud(points),
+        "video": kd.summaries.Video(rng.random((1, 3, 4, 5, 1)).astype(np.float32)),
+        "text": "a *word*",
+        "texts": np.array(["one", "two"]),
+    }
+    writer.write_summaries(2, values)
+    writer.close()
+    tags = _events(tmp_path / "train").Tags()
+    assert "hist" in tags["histograms"]
+    assert tags["images"] == ["video/0"]
+    assert {"text/text_summary", "texts/text_summary"} <= {*tags["tensors"]}
+    assert any(tag.startswith("points") for tag in tags["tensors"])
+    [event] = _events(tmp_path / "train").Histograms("hist")
+    assert event.histogram_value.num == 3
+
+
 def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
     for step in (0, 5, 10):
         _writer(tmp_path).write_scalars(step, {"x": step})
