@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from kauldron import errors
 from kauldron.kontext import _grammar, _tree
 
 _MAX_COMPARED = 60
@@ -111,26 +112,7 @@ def _token_overlap(words: Sequence[str], candidate: Sequence[str]) -> float:
 def _text_similarity(a: str, b: str) -> float:
     a, b = a.casefold(), b.casefold()
     longest = max(len(a), len(b))
-    return 1 - edit_distance(a, b) / longest if longest else 1.0
-
-
-def edit_distance(a: str, b: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours from `a` to `b`.
-
-    Reference: Boytsov 2011, Indexing methods for approximate dictionary searching,
-    "optimal string alignment" distance.
-    """
-    before: list[int] = []
-    previous = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        current = [i]
-        for j, y in enumerate(b, 1):
-            cost = min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, before[j - 2] + 1)
-            current.append(cost)
-        before, previous = previous, current
-    return previous[-1]
+    return 1 - errors.edit_distance(a, b) / longest if longest else 1.0
 
 
 _DTYPE_PREFIXES = (
