@@ -42,20 +42,20 @@ class Digits:
                 "The digits come with scikit-learn, which is not installed: "
                 "`pip install -e '.[demo]'`."
             ) from None
-        digits = datasets.load_digits()
-        images = digits.images.astype(np.uint8)[..., None]
+        pixels, labels = datasets.load_digits(return_X_y=True)
+        images = np.asarray(pixels, np.uint8).reshape(-1, 8, 8, 1)
         train_images, test_images, train_labels, test_labels = (
             model_selection.train_test_split(
                 images,
-                digits.target,
+                labels,
                 test_size=0.2,
-                stratify=digits.target,
+                stratify=labels,
                 random_state=self.split_seed,
             )
         )
         if self.split == "train":
-            return train_images, train_labels
-        return test_images, test_labels
+            return np.asarray(train_images), np.asarray(train_labels)
+        return np.asarray(test_images), np.asarray(test_labels)
 
     def __len__(self) -> int:
         return len(self._arrays[0])

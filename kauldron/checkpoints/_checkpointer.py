@@ -305,7 +305,7 @@ class Checkpointer(BaseCheckpointer):
     def close(self) -> None:
         if "_manager" in self.__dict__:
             self._manager.close()
-            del self.__dict__["_manager"]
+            vars(self).pop("_manager")
 
     def __enter__(self) -> Checkpointer:
         return self

@@ -26,6 +26,7 @@ class TopLevelCheckpointItem:
     """
 
     DEFAULT_ITEM: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # subclasses are dataclasses
 
 
 # Not `default`: Orbax takes that name for a checkpoint of a single item.

@@ -45,7 +45,7 @@ class CommandLine:
 
             jax.config.config_with_absl()
         self.positional = self._values(list(argv))[1:]
-        self._values["cfg"].trusted = tuple(self["trust"])
+        self._cfg_flag.trusted = tuple(self["trust"])
         if len(self.positional) > max_positional:
             raise UsageError(
                 f"Unexpected argument {self.positional[max_positional]!r}. Values are "
@@ -76,15 +76,20 @@ class CommandLine:
     @property
     def cfg_file(self) -> str:
         """Path of the config file, as given."""
-        flag = self._values["cfg"]
+        flag = self._cfg_flag
         if flag.config_filename is None:
             raise UsageError(f"No config: say which one, for instance `{EXAMPLE}`.")
         return flag.config_filename
 
     @property
+    def _cfg_flag(self) -> Any:
+        """The `--cfg` of `konfig.DEFINE_config_file`, which knows more than its value."""
+        return self._values["cfg"]
+
+    @property
     def origin(self) -> str:
         """A line per thing that the config was made of: the file, each override."""
-        overrides = (f"# {o.label}" for o in self._values["cfg"].overrides)
+        overrides = (f"# {o.label}" for o in self._cfg_flag.overrides)
         return "\n".join([f"# {self.cfg_file}", *overrides])
 
 

@@ -154,9 +154,9 @@ def _unpack_deb(content: bytes) -> dict[str, bytes]:
         if name.startswith("data.tar"):
             with tarfile.open(fileobj=io.BytesIO(body)) as archive:
                 return {
-                    member.name: archive.extractfile(member).read()  # type: ignore
+                    member.name: file.read()
                     for member in archive
-                    if member.isfile()
+                    if member.isfile() and (file := archive.extractfile(member))
                 }
         start += 60 + size + size % 2  # members begin at even places
     raise ValueError("no data in the Debian package")

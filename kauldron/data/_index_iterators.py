@@ -134,7 +134,7 @@ class FilteringIterator(IndexIterator):
         batching = self._batching
         if self._runner is None:
             self._runner = self._start(batching)
-        is_last = not self._fill(batching)
+        is_last = not self._fill(self._runner, batching)
         if is_last and not self._num_pending:
             raise StopIteration
         drops = batching.remainder is DropRemainder.DROP or batching.batch_size is None
@@ -164,12 +164,12 @@ class FilteringIterator(IndexIterator):
             mine = stage(mine)
         return batching.finish(mine, num_rows)
 
-    def _fill(self, batching: Batching) -> bool:
+    def _fill(self, runner: _running.Runner, batching: Batching) -> bool:
         """Collects the rows of a batch; returns whether there were enough."""
         num_empty = 0
         while self._num_pending < batching.step:
             try:
-                block = self._runner.next()  # type: ignore[union-attr]
+                block = runner.next()
             except StopIteration:
                 return False
             self._count(block.bad_records)

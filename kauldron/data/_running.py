@@ -106,7 +106,7 @@ class _Adaptive(Runner):
 
     def next(self) -> Any:
         if self._thread is not None:
-            return self._next_ahead()
+            return self._next_ahead(self._thread)
         if self._todo.count == 0:
             raise StopIteration
         begin = time.perf_counter()
@@ -127,11 +127,11 @@ class _Adaptive(Runner):
         if min(self._secs) >= _MIN_SECS_FOR_THREAD:
             self._thread = _Thread(self._task, self._todo)
 
-    def _next_ahead(self) -> Any:
+    def _next_ahead(self, thread: _Thread) -> Any:
         if self._processes is None and self._workers is not None:
             self._waits.begin()
         try:
-            result = self._thread.next()  # type: ignore[union-attr]
+            result = thread.next()
         except StopIteration:
             if self._processes is None:
                 raise
@@ -139,10 +139,12 @@ class _Adaptive(Runner):
         if self._processes is None and self._workers is not None:
             self._waits.end()
             if self._waits.num_batches == _NUM_BEFORE_PROCESSES:
-                self._decide_on_processes(self._workers)
+                self._decide_on_processes(thread, self._workers)
         return result
 
-    def _decide_on_processes(self, workers: _workers.WorkerOptions) -> None:
+    def _decide_on_processes(
+        self, thread: _Thread, workers: _workers.WorkerOptions
+    ) -> None:
         self._workers = None  # decided once
         if self._waits.share < _MIN_SHARE_OF_WAITING:
             return
@@ -152,7 +154,7 @@ class _Adaptive(Runner):
             return
         # The thread goes on until the workers are up.
         num_meanwhile = _NUM_BEFORE_PROCESSES + round(_START_SECS / secs)
-        border = self._thread.stop_after(num_meanwhile)  # type: ignore[union-attr]
+        border = thread.stop_after(num_meanwhile)
         if border is None or border.count == 0:
             return
         options = dataclasses.replace(workers, num_workers=number)

@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from kauldron.data import _errors
@@ -84,7 +84,7 @@ def _may_spawn() -> bool:
 
 def start(
     get: Callable[[int], Any], count: int | None, options: WorkerOptions
-) -> Iterator[Any]:
+) -> Results:
     """Starts workers that compute `get(0), get(1), ...`; results come in order.
 
     Args:
@@ -108,7 +108,7 @@ def start(
         num_threads=options.num_threads, prefetch_buffer_size=options.num_threads + 1
     )
     processes = grain.MultiprocessingOptions(
-        num_workers=options.num_workers,
+        num_workers=options.num_workers or 0,
         per_worker_buffer_size=options.buffer_size,
         enable_profiling=options.enable_profiling,
     )
@@ -118,14 +118,16 @@ def start(
         )
     )
     iterator.start_prefetch()
-    return _Results(iterator)
+    return Results(iterator)
 
 
-class _Results:
+class Results:
+    """Results of workers, in order."""
+
     def __init__(self, iterator: Any) -> None:
         self._iterator = iterator
 
-    def __iter__(self) -> _Results:
+    def __iter__(self) -> Results:
         return self
 
     def __next__(self) -> Any:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import abc
-import collections
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from kauldron.data import _errors, _giving_way
@@ -273,8 +272,8 @@ class NonCheckpointableIterator(Iterator):
 
 def check_state(state: Any, keys: set[str], source: Any) -> None:
     """Raises `IteratorStateError` unless the state has exactly these keys."""
-    if not isinstance(state, collections.abc.Mapping) or set(state) != keys:
-        seen = sorted(state) if isinstance(state, collections.abc.Mapping) else state
+    if not isinstance(state, Mapping) or set(state) != keys:
+        seen = sorted(state) if isinstance(state, Mapping) else state
         raise _errors.IteratorStateError(
             f"The saved position {seen!r} does not belong to a "
             f"`{type(source).__name__}`, whose positions have {sorted(keys)}. Was the "

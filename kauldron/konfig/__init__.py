@@ -13,6 +13,8 @@ cfg.learning_rate = 3e-4
 `konfig.resolve(cfg)` then makes the object. Stands alone: imports no array library.
 """
 
+from typing import TYPE_CHECKING
+
 from kauldron import _lazy
 from kauldron.konfig import _builtin_defaults
 from kauldron.konfig._capture import imports, set_lazy_imported_modules
@@ -39,6 +41,25 @@ from kauldron.konfig._refs import (
     ref_fn,
     required,
 )
+
+# For editors and type checkers; see `_LATER`.
+if TYPE_CHECKING:
+    from kauldron.konfig._auto_nested import AutoNestedConfigDict
+    from kauldron.konfig._check import Problem, check
+    from kauldron.konfig._config_file import get_config_from_module, load_config_file
+    from kauldron.konfig._diff import Change, Diff, diff
+    from kauldron.konfig._export import export, export_qualname
+    from kauldron.konfig._flags import (
+        DEFINE_config_file,
+        parse_overrides,
+        split_overrides,
+    )
+    from kauldron.konfig._mock import mock_modules
+    from kauldron.konfig._overrides import Override, apply_overrides
+    from kauldron.konfig._resolve import resolve
+    from kauldron.konfig._sweeps import Sweep, expand_sweeps, find_sweeps, to_flags
+    from kauldron.konfig._to_python import to_python
+    from kauldron.konfig._trust import load
 
 # Imported when first used, so that writing configs stays light.
 _LATER = {

@@ -252,10 +252,12 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
             _errors.UntrustedError,
         ):  # reported where the constant is
             return
+        name = _qualname.shorten(qualname)
+    else:
+        name = _name(node)
     signature = _signature.get(target)
     if signature is None:
         return
-    name = _qualname.shorten(qualname) if is_partial else _name(node)
     yield from _check_names(signature, name, positional, named, node, path)
     if not is_partial:
         yield from _check_missing(signature, name, positional, named, node, path)

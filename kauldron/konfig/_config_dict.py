@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import collections.abc
+import abc
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, Self, cast
 
 from ml_collections import config_dict
 
@@ -221,8 +221,6 @@ class ConfigDict(config_dict.ConfigDict):
     def __ne__(self, other: Any) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         from kauldron.konfig import _repr
 
@@ -285,7 +283,8 @@ class ConfigDict(config_dict.ConfigDict):
         self.__dict__["_origin"] = self.__dict__["_origins"] = None
 
 
-collections.abc.MutableMapping.register(ConfigDict)
+# Stubs hide that it is an `ABCMeta`.
+cast(abc.ABCMeta, MutableMapping).register(ConfigDict)
 
 _ATOMS = frozenset((int, float, bool, str, bytes))
 _RESERVED = frozenset(("ref", "__class__", "__dict__"))
@@ -300,7 +299,7 @@ def _blank(cfg: ConfigDict) -> Any:
     return new
 
 
-def _make_node(value: Any, memo: dict[int, Any]) -> ConfigDict:
+def _make_node(value: Any, memo: dict[int, Any]) -> Any:
     """Returns the `ConfigDict` of a dict; a `ConfigDict` is shared, not copied."""
     if isinstance(value, ConfigDict):
         return value
@@ -308,7 +307,7 @@ def _make_node(value: Any, memo: dict[int, Any]) -> ConfigDict:
         return memo[id(value)]
     if QUALNAME in value and value[QUALNAME] == REQUIRED_QUALNAME:
         memo[id(value)] = required = _restore_required(value)
-        return required  # type: ignore[return-value]
+        return required
     node = ConfigDict()
     memo[id(value)] = node
     memo.setdefault(0, []).append(value)  # alive, so that its id stays its own

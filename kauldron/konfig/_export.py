@@ -160,7 +160,7 @@ def _is_jax_array(obj: Any) -> bool:
     return jax is not None and isinstance(obj, jax.Array)
 
 
-def _not_known(obj: Any, where: str) -> NotImplementedError:
+def _not_known(obj: Any, where: str) -> Exception:
     at = f"`obj{where}` is " if where else ""
     return _errors.like(NotImplementedError)(
         f"{at}{_errors.short(obj)} ({type(obj).__name__}), which `konfig.export` cannot "

@@ -214,9 +214,7 @@ def split_overrides(
             value = "true" if is_bare else pending.pop(0)
         has_own_text = separator or is_negated or is_bare
         flag = arg if has_own_text else f"{arg}={value}"
-        overrides.append(
-            _overrides.Override(path, value, flag=flag, is_bare=is_bare)
-        )
+        overrides.append(_overrides.Override(path, value, flag=flag, is_bare=is_bare))
     return rest, overrides
 
 

@@ -15,6 +15,11 @@ CONST = _proxy.CONST
 FieldReference = config_dict.FieldReference
 
 
+def fields_of(node: Any) -> dict[Any, Any]:
+    """Returns what a node holds, references kept."""
+    return node._fields
+
+
 def to_key(node: Any, key: Any, *, for_writing: bool = False) -> Any:
     """Returns the key as it is stored.
 
@@ -47,7 +52,7 @@ def num_positional(node: Any) -> int:
 def raw_items(values: Any) -> Any:
     """Returns key and value pairs, references kept."""
     if isinstance(values, config_dict.ConfigDict):
-        return list(values._fields.items())
+        return list(fields_of(values).items())
     if isinstance(values, dict):
         return list(dict.items(values))  # `.items` of a proxy is a name in its module
     if isinstance(values, Mapping):
@@ -87,7 +92,9 @@ def missing_key(node: Any, key: Any) -> _errors.ConfigKeyError:
     )
 
 
-def unset_key(key: Any, field: _reference.Placeholder) -> _errors.RequiredValueError:
+def unset_key(
+    key: Any, field: config_dict.FieldReference
+) -> _errors.RequiredValueError:
     expected = _reference.describe_type(field.get_type())
     return _errors.RequiredValueError(
         f"The required field {key!r} is not set{expected}. Set it in the config or on "
@@ -116,7 +123,7 @@ def equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:
         if (id(a), id(b)) in compared:  # a cycle: equal unless shown otherwise
             return True
         compared.add((id(a), id(b)))
-        fields, others = a._fields, b._fields
+        fields, others = fields_of(a), fields_of(b)
         return fields.keys() == others.keys() and all(
             equal(value, others[key], compared) for key, value in fields.items()
         )
@@ -149,6 +156,6 @@ def iter_nodes(value: Any) -> Iterator[Any]:
                 continue
             seen.add(id(value))
             yield value
-            pending.extend(reversed(value._fields.values()))
+            pending.extend(reversed(fields_of(value).values()))
         elif isinstance(value, list | tuple):
             pending.extend(reversed(value))

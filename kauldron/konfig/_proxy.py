@@ -6,7 +6,7 @@ makes a constant.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from kauldron.konfig import _errors, _qualname
 
@@ -96,8 +96,8 @@ class Proxy(dict):
     def __ne__(self, other: Any) -> bool:
         return not self == other
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(qualname_of(self))
+    # `dict` declares it as `None`, which a method could not override.
+    __hash__: ClassVar[Any] = lambda self: hash(qualname_of(self))
 
     def __bool__(self) -> bool:
         return True

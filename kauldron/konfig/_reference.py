@@ -157,8 +157,6 @@ class Reference(FieldReference):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__reduce__()
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 def like_not_implemented(message: str) -> _errors.ConfigError:
     return _errors.like(NotImplementedError)(message)
@@ -284,7 +282,7 @@ def to_text(value: Any, *, literal: Callable[[Any], str] = repr) -> str:
     if kind == ROOT:
         return "cfg.ref"
     if kind == CALL:
-        return _call_text(*args, literal)
+        return _call_text(*args, literal=literal)
     if kind == OP:
         return _operation_text(args, literal)
     base = to_text(args[0], literal=literal)

@@ -50,7 +50,7 @@ def convert(value: Any, make_node: MakeNode, memo: dict[int, Any]) -> Any:
         return _convert_subclass(value, make_node, memo)
     if isinstance(value, _SCALAR_BASES):
         return value
-    if cls.__name__ == "ConfigArgs" and dataclasses.is_dataclass(value):
+    if cls.__name__ == "ConfigArgs" and dataclasses.is_dataclass(cls):
         return make_node(dataclasses.asdict(value), memo)
     raise _not_a_value(value)
 

@@ -203,7 +203,8 @@ class _Parser:
         return value
 
     def _skip_space(self) -> None:
-        self.pos = _SPACE.match(self.text, self.pos).end()  # type: ignore[union-attr]
+        if space := _SPACE.match(self.text, self.pos):
+            self.pos = space.end()
 
     def _match(self, pattern: re.Pattern[str]) -> str | None:
         self._skip_space()

@@ -83,8 +83,9 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
         spec = spec.expand(scope.evaluate)
     candidates = [k for c in scope.candidates for k in _match.assume_smallest(c)]
     shapes = {_evaluate_spec(spec, text, c) for c in candidates}
-    if len(shapes) == 1 and None not in shapes:
-        return shapes.pop()  # type: ignore[return-value]
+    only = next(iter(shapes)) if len(shapes) == 1 else None
+    if only is not None:
+        return only
     if None in shapes or not shapes:
         raise ShapeError(
             f"The shape {text!r} cannot be told: a dim in it is unknown. "

@@ -248,4 +248,4 @@ def _reduce(cls: ArrayTypeMeta) -> Any:
     return _make, (type(cls), cls.__name__, cls.array_types, cls.dtype, cls.spec)
 
 
-copyreg.pickle(ArrayTypeMeta, _reduce)  # type: ignore[arg-type]
+copyreg.pickle(ArrayTypeMeta, _reduce)

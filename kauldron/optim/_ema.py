@@ -61,7 +61,7 @@ def ema_params(
         return EmaParamsState(count=jnp.zeros((), jnp.int32), ema=ema)
 
     def update(
-        updates: Any, state: EmaParamsState, params: Any = None
+        updates: Any, state: Any, params: Any = None
     ) -> tuple[Any, EmaParamsState]:
         if params is None:
             raise ValueError(

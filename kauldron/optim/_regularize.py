@@ -36,7 +36,7 @@ def decay_to_init(
         return DecayToInitState(jax.tree.map(lambda x: jnp.array(x, copy=True), params))
 
     def update(
-        updates: Any, state: DecayToInitState, params: Any = None
+        updates: Any, state: Any, params: Any = None
     ) -> tuple[Any, DecayToInitState]:
         if params is None:
             raise ValueError("`decay_to_init` needs the parameters.")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron.random import _keys
@@ -82,5 +83,5 @@ class PRNGKey:
 def _is_key(value: Any) -> bool:
     if not isinstance(value, jax.Array | np.ndarray):
         return False
-    is_typed = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    is_typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     return is_typed or (value.dtype == np.uint32 and value.ndim >= 1)

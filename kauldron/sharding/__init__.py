@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from kauldron.sharding import _mesh
 from kauldron.sharding._place import (
     ShardingTree,
@@ -33,6 +35,10 @@ __all__ = [
     "settle",
     "with_sharding_constraint",
 ]
+
+DEVICES_MESH: jax.sharding.Mesh
+FIRST_DIM: jax.sharding.NamedSharding
+REPLICATED: jax.sharding.NamedSharding
 
 _BUILT_WHEN_READ = {
     "DEVICES_MESH": _mesh.devices_mesh,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ class ShardingStrategy:
     def state(self) -> state_lib.TrainState:
         """A `TrainState` of sharding trees, a prefix of the real state."""
         return state_lib.TrainState(
-            step=_mesh.replicated(),
+            step=cast(Any, _mesh.replicated()),
             params=self.params,
             collections=self.collections,
             opt_state=self.opt_state,

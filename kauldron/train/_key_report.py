@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -103,7 +103,7 @@ def _initial_state(trainer: Any, problems: list[kontext.KeyProblem]) -> Any:
 
 def _initial_context(state: TrainState | None, ds: Any) -> Context:
     if state is None:
-        state = TrainState(step=jax.ShapeDtypeStruct((), "int32"))
+        state = TrainState(step=cast(Any, jax.ShapeDtypeStruct((), "int32")))
     batch = data_utils.batch_specs(ds.element_spec)
     return Context.from_state_and_batch(state=state, batch=batch)
 
@@ -148,7 +148,8 @@ def _after_update(trainer: Any, context: Context) -> Context:
             return filled
         except Exception:  # a loss fails, which is reported where it is checked
             pass
-    return context.replace(
+    return dataclasses.replace(
+        context,
         loss_total=jax.ShapeDtypeStruct((), "float32"),
         grads=context.params,
         updates=context.params,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 from collections.abc import Mapping
@@ -54,12 +55,14 @@ class Progress:
         """Prints the results of an evaluation; returns them as `{metric: value}`."""
         if aux is None:
             return {}
-        values = aux.replace(summary_states=None).compute()
+        values = dataclasses.replace(aux, summary_states=None).compute()
         parts = [f"  [{name}] step {step}"]
         parts += _headline(values.loss_values, only="losses/total")
         parts += _headline(values.metric_values)
         status_utils.log("  ".join(parts))
-        unflattened = aux.replace(summary_states=None).compute(flatten=False)
+        unflattened = dataclasses.replace(aux, summary_states=None).compute(
+            flatten=False
+        )
         return {**unflattened.loss_values, **unflattened.metric_values}
 
 

@@ -5,29 +5,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from etils import epath
-
-from kauldron import checkpoints, data, evals, sharding
-from kauldron.train import metric_writer, setup_utils, train_step
+from kauldron import data
+from kauldron import sharding as sharding_lib
+from kauldron.train import setup_utils, train_step
 from kauldron.train.state import TrainState
 
 
 class RunDescription(Protocol):
-    """Attributes and methods the loop reads, see `Trainer`."""
+    """Attributes and methods the loop reads, see `Trainer`.
 
-    workdir: epath.Path
-    train_ds: data.Pipeline
-    sharding: sharding.ShardingStrategy
-    trainstep: train_step.TrainStep
-    checkpointer: checkpoints.BaseCheckpointer
-    evals: Mapping[str, evals.EvaluatorBase]
-    writer: metric_writer.WriterBase
-    schedules: Mapping[str, Any]
-    setup: setup_utils.Setup
-    log_metrics_every: int
-    log_summaries_every: int
-    checkify_error_categories: frozenset[Any]
-    raw_cfg: Any
+    Where `Trainer` accepts more than it keeps (a path as text, `None` for "nothing"), the
+    type is `Any`, and the docstring says what the loop meets.
+    """
+
+    @property
+    def workdir(self) -> Any:
+        """`epath.Path` of the run."""
+
+    @property
+    def train_ds(self) -> data.Pipeline: ...
+
+    @property
+    def sharding(self) -> sharding_lib.ShardingStrategy: ...
+
+    @property
+    def trainstep(self) -> train_step.TrainStep: ...
+
+    @property
+    def train_summaries(self) -> Mapping[str, Any]: ...
+
+    @property
+    def checkpointer(self) -> Any:
+        """The `BaseCheckpointer`."""
+
+    @property
+    def evals(self) -> Any:
+        """Name -> `EvaluatorBase`."""
+
+    @property
+    def writer(self) -> Any:
+        """The `WriterBase`."""
+
+    @property
+    def schedules(self) -> Mapping[str, Any]: ...
+
+    @property
+    def setup(self) -> setup_utils.Setup: ...
+
+    @property
+    def log_metrics_every(self) -> int: ...
+
+    @property
+    def log_summaries_every(self) -> int: ...
+
+    @property
+    def checkify_error_categories(self) -> frozenset[Any]: ...
+
+    @property
+    def raw_cfg(self) -> Any: ...
 
     def check(self) -> None: ...
 

@@ -137,7 +137,7 @@ class AuxiliariesOutput:
 def flatten_names(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     """Flattens nested dicts, lists and dataclasses to `{'prefix/a/b': leaf}`."""
     flat: dict[str, Any] = {}
-    for name, value in _children(tree):
+    for name, value in _children(tree) or ():
         path = f"{prefix}/{name}" if prefix else str(name)
         if _children(value) is None:
             flat[path] = value

@@ -115,7 +115,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
 
         def loss_fn(params: Any) -> tuple[jax.Array, Context]:
             return forward_with_loss(
-                context.replace(params=params),
+                dataclasses.replace(context, params=params),
                 model=self.model,
                 losses=aux.losses,
                 rngs=self.rng_streams.train_rngs(state.step),
@@ -125,13 +125,16 @@ class TrainStep(config_util.UpdateFromRootCfg):
 
         grads, context = jax.grad(loss_fn, has_aux=True, allow_int=True)(state.params)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-        next_state = state.replace(
+        next_state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             collections=context.collections,
             opt_state=opt_state,
         )
-        context = context.replace(params=state.params, grads=grads, updates=updates)
+        context = dataclasses.replace(
+            context, params=state.params, grads=grads, updates=updates
+        )
         return next_state, self.aux.update_context(context)
 
     def _traced_step(
@@ -156,7 +159,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
             return_summaries=return_summaries,
         )
         aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
-        return self._place(state), aux.replace(error=error)
+        return self._place(state), dataclasses.replace(aux, error=error)
 
     # One compilation cache an object: it goes away with the object.
     @functools.cached_property
@@ -194,7 +197,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         @jax.jit
         def init(state: TrainState) -> TrainState:
             opt_state = self.optimizer.init(state.params)
-            return self._place(state.replace(opt_state=opt_state))
+            return self._place(dataclasses.replace(state, opt_state=opt_state))
 
         return init(state)
 
@@ -239,7 +242,9 @@ def forward(
     collections = dict(variables)
     interms = collections.pop("intermediates", {})
     collections.pop("params", None)  # a forward pass does not change parameters
-    return context.replace(preds=preds, interms=interms, collections=collections)
+    return dataclasses.replace(
+        context, preds=preds, interms=interms, collections=collections
+    )
 
 
 def forward_with_loss(
@@ -261,4 +266,4 @@ def forward_with_loss(
         context, model=model, rngs=rngs, is_training=is_training, capture=capture
     )
     total, states = losses_lib.compute_losses(losses, context)
-    return total, context.replace(loss_states=states, loss_total=total)
+    return total, dataclasses.replace(context, loss_states=states, loss_total=total)

@@ -130,8 +130,9 @@ class Trainer:
             if getattr(self, name) is None:
                 self._set(name, default())
         immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
-        self._set("writer", self.writer.replace(collection="train"))
-        named = evaluators.normalize_evaluators(self.evals)
+        fields = vars(self)  # where no part is `None` any more
+        self._set("writer", fields["writer"].replace(collection="train"))
+        named = evaluators.normalize_evaluators(fields["evals"])
         self._set("evals", immutabledict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
         for field in dataclasses.fields(self):
@@ -140,7 +141,7 @@ class Trainer:
                 self._set(field.name, config_util.bind_tree(value, self))
         with_collections = {
             name: evaluator.replace(writer=evaluator.writer.replace(collection=name))
-            for name, evaluator in self.evals.items()
+            for name, evaluator in fields["evals"].items()
         }
         self._set("evals", immutabledict.ImmutableDict(with_collections))
 

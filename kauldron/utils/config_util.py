@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from kauldron import errors
 from kauldron.utils import immutabledict
@@ -45,8 +45,13 @@ class RootCfgRef:
 ROOT_CFG_REF: Any = RootCfgRef()
 
 
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
+)
 class BaseConfig:
     """Base that makes every subclass a frozen, keyword-only dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(
         cls, frozen: bool = True, kw_only: bool = True, **kwargs: Any
@@ -55,7 +60,7 @@ class BaseConfig:
         dataclasses.dataclass(frozen=frozen, kw_only=kw_only)(cls)
 
     def replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kauldron import errors
 
@@ -31,7 +31,7 @@ class ImmutableDict(dict[_KT, _VT]):
         if not _registered and "jax" in sys.modules:
             register_pytree()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: Any) -> Any:
         try:
             return self[name]
         except KeyError:
@@ -46,8 +46,8 @@ class ImmutableDict(dict[_KT, _VT]):
         keys = (k for k in self if isinstance(k, str) and k.isidentifier())
         return sorted({*super().__dir__(), *keys})
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
+    # `dict` declares it as `None`, which a method could not override.
+    __hash__: ClassVar[Any] = lambda self: hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({super().__repr__()})"
@@ -68,15 +68,15 @@ class ImmutableDict(dict[_KT, _VT]):
         """Returns a plain `dict`; nested `ImmutableDict`s become plain too."""
         return unfreeze(self)
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             "ImmutableDict cannot be changed. "
             "Make a changed copy: `ImmutableDict({**old, 'key': value})`."
         )
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    __setattr__ = __delattr__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    __setattr__ = __delattr__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
 
 def unfreeze(obj: Any) -> Any:

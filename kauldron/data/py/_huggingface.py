@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class HuggingFace(base.DataSourceBase):
     @functools.cached_property
     def data_source(self) -> Any:
         try:
-            import datasets
+            datasets = importlib.import_module("datasets")
         except ImportError:
             raise MissingExtraError(
                 "`kd.data.py.HuggingFace` needs the package `datasets`: "

@@ -15,6 +15,8 @@ from kauldron.data.py import _slices, base
 class _OfDatasets(base.PyGrainPipeline):
     __root_cfg_fields_to_recurse__: ClassVar[tuple[str, ...]] = ("datasets",)
 
+    datasets: Sequence[base.PyGrainPipeline] = dataclasses.field(kw_only=False)
+
     def _members(self, datasets: Sequence[Any], seed: int) -> list[_nodes.Node]:
         """Returns the elements of each dataset, with its transforms, unbatched."""
         if not datasets:
@@ -44,7 +46,7 @@ class _OfDatasets(base.PyGrainPipeline):
     def _check_keys(self) -> None:
         """Raises if the first elements of the members have different keys."""
         keys = {}
-        members = self._members(self.datasets, self._int_seed)  # type: ignore[attr-defined]
+        members = self._members(self.datasets, self._int_seed)
         for position, member in enumerate(members):
             columns = base.first_row(member, f"dataset {position}").columns
             keys[position] = sorted(columns) if isinstance(columns, dict) else None
@@ -58,7 +60,7 @@ class _OfDatasets(base.PyGrainPipeline):
 
     @property
     def _max_bad_records(self) -> int:
-        of_members = (ds._max_bad_records for ds in self.datasets)  # type: ignore[attr-defined]
+        of_members = (ds._max_bad_records for ds in self.datasets)
         return self.max_bad_records + sum(of_members)
 
 
@@ -87,7 +89,6 @@ class Mix(_OfDatasets):
     ```
     """
 
-    datasets: Sequence[base.PyGrainPipeline]
     weights: Sequence[float] | None = dataclasses.field(default=None, kw_only=True)
     shuffle: bool = dataclasses.field(default=True, kw_only=True)
 
@@ -117,7 +118,6 @@ class SelectFromDatasets(_OfDatasets):
       shuffle: Whether the order of the table is drawn anew in every epoch.
     """
 
-    datasets: Sequence[base.PyGrainPipeline]
     selection_map: Any = dataclasses.field(kw_only=True)
     shuffle: bool = dataclasses.field(default=True, kw_only=True)
 

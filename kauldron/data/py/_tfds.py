@@ -60,7 +60,7 @@ class Tfds(base.DataSourceBase):
                 f"The dataset {self.name!r} in {self._where} has no random access: "
                 "prepare it again with `--file_format=array_record`."
             ) from error
-        except tfds.core.registered.DatasetNotFoundError as error:
+        except tfds.core.DatasetNotFoundError as error:
             raise _errors.DataError(
                 f"There is no TFDS dataset {self.name!r}: {error}"
             ) from error

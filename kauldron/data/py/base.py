@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kauldron.data import (
     _batching,
@@ -276,7 +276,7 @@ class DataSourceBase(PyGrainPipeline):
             return self
         copy = dataclasses.replace(self, batch_drop_remainder=False)
         # The data are opened once: they may be large.
-        copy.__dict__["_shares_data_with"] = self
+        object.__setattr__(copy, "_shares_data_with", self)
         return copy
 
     @functools.cached_property
@@ -286,7 +286,7 @@ class DataSourceBase(PyGrainPipeline):
 
     def _open_reader(self) -> _nodes.Reader:
         try:
-            data_source = self.data_source  # type: ignore[attr-defined]
+            data_source = cast(Any, self).data_source  # of the subclass
         except AttributeError as error:
             if hasattr(type(self), "data_source"):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -164,7 +165,7 @@ class ElementSpecDataset(pipelines.Pipeline):
                 "`batch_size`."
             )
 
-    @property
+    @functools.cached_property
     def element_spec(self) -> Any:
         return _specs.spec_of(self.spec)
 

@@ -119,11 +119,14 @@ def _with_pillow(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
     *lead, _, _, channels = images.shape
+    height, width = size
     flat = images.reshape(-1, *images.shape[-3:])
     out = np.empty((len(flat), *size, channels), np.uint8)
     for i, pixels in enumerate(flat):
         pixels = np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels)
-        resized = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
+        resized = Image.fromarray(pixels).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
         out[i] = np.asarray(resized).reshape(*size, channels)
     return out.reshape(*lead, *size, channels)
 
@@ -138,6 +141,7 @@ def _apply_taps(
         term = values.take(index, axis=axis)
         term *= weight.reshape(shape).astype(values.dtype)
         total = term if total is None else np.add(total, term, out=total)
+    assert total is not None  # there is at least one tap
     return total
 
 

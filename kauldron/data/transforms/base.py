@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kauldron.data import _columns, _errors
 
@@ -153,7 +153,7 @@ class ElementWiseTransform(_KeyedTransform, MapTransform):
         if overrides_together(self, "map_batch", "map_element") and (
             _columns.is_stackable(column)
         ):
-            return self.map_batch(_columns.stack(column))  # type: ignore[attr-defined]
+            return cast(Any, self).map_batch(_columns.stack(column))
         return [self.map_element(value) for value in _columns.rows(column)]
 
 

@@ -68,7 +68,8 @@ class Resize(base.ElementWiseTransform):
         if self.min_size is not None:
             scale = self.min_size / min(old)
         else:
-            scale = self.max_size / max(old)  # type: ignore[operator]
+            assert self.max_size is not None  # one of the three is given
+            scale = self.max_size / max(old)
         height, width = (max(1, round(length * scale)) for length in old)
         return height, width
 

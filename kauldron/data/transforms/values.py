@@ -190,7 +190,8 @@ class Normalize(base.ElementWiseTransform):
 
     @functools.cached_property
     def _constants(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.float32(self.mean), np.float32(1.0 / np.asarray(self.std))
+        mean = np.asarray(self.mean, np.float32)
+        return mean, np.asarray(1.0 / np.asarray(self.std), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
