@@ -54,7 +54,7 @@ class Loss(metrics.Metric):
             # States that a subclass makes without it have no raw total.
             raws = (self.raw_total, other.raw_total)
             is_known = all(x is not None for x in raws)
-            raw_total = _accumulate.add(*raws) if is_known else None
+            raw_total = _accumulate.add_arrays(*raws) if is_known else None
             return merged.replace(raw_total=raw_total)
 
         @classmethod

@@ -159,9 +159,8 @@ class AverageState(State[_MetricT]):
                 "Averages of different shapes cannot be merged: got totals "
                 f"{np.shape(self.total)} and {np.shape(other.total)}."
             )
-        total, count = _accumulate.add(
-            (self.total, self.count), (other.total, other.count)
-        )
+        total = _accumulate.add_arrays(self.total, other.total)
+        count = _accumulate.add_arrays(self.count, other.count)
         return self.replace(total=total, count=count)
 
     def mean(self) -> jax.Array:
