@@ -23,6 +23,14 @@ def test_raw_value_is_without_the_weight_and_merges():
     np.testing.assert_allclose(merged.compute_raw(), 3.5, rtol=1e-6)
 
 
+def test_states_merge_inside_jit():
+    loss = losses.Value(values="x", weight=0.5)
+    states = loss.get_state(values=_x), loss.get_state(values=_x + 4)
+    merged = jax.jit(lambda a, b: a.merge(b))(*states)
+    np.testing.assert_allclose(merged.compute(), 1.75, rtol=1e-6)
+    np.testing.assert_allclose(merged.compute_raw(), 3.5, rtol=1e-6)
+
+
 def test_raw_value_is_known_where_the_weight_is_zero():
     state = losses.Value(values="x", weight=0.0).get_state(values=_x)
     assert state.compute() == 0

@@ -9,7 +9,7 @@ import flax.struct
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,6 +19,7 @@ _floats = st.floats(-100, 100, width=32)
 _values = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3), elements=_floats)
 
 
+@settings(max_examples=20)  # each shape compiles
 @given(_values, _values)
 def test_merged_average_is_the_average_of_all_values(a, b):
     merged = metrics.AverageState.from_values(a).merge(
@@ -29,6 +30,7 @@ def test_merged_average_is_the_average_of_all_values(a, b):
     np.testing.assert_allclose(merged.compute(), together.mean(), rtol=1e-4, atol=1e-3)
 
 
+@settings(max_examples=20)
 @given(_values)
 def test_empty_is_the_identity_of_merge(a):
     state = metrics.AverageState.from_values(a)
