@@ -43,6 +43,10 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes numbers."""
 
+    def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes metrics that are tables of numbers, such as a confusion matrix."""
+        raise TypeError(f"{type(self).__name__} cannot write arrays: {list(arrays)}.")
+
     def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
         """Writes rates and durations, which differ from run to run."""
         self.write_scalars(step, timings)
@@ -143,11 +147,16 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
         values = aux.compute()  # in every process: merging may need all of them
         if not status_utils.is_lead_host():
             return values
+        arrays = {k: v for k, v in values.metric_values.items() if np.size(v) != 1}
         scalars = {**values.loss_values, **values.metric_values}
+        scalars = {k: v for k, v in scalars.items() if k not in arrays}
         for name, schedule in schedules.items():
             scalars[f"schedules/{name}"] = schedule(step)
         scalars = {name: _to_scalar(name, value) for name, value in scalars.items()}
-        self.write_scalars(step, scalars)
+        if scalars:
+            self.write_scalars(step, scalars)
+        if arrays:
+            self.write_arrays(step, {k: _to_numbers(k, v) for k, v in arrays.items()})
         if timer is not None:
             self.write_timings(step, timer.flush_metrics())
         if log_summaries:
@@ -162,6 +171,9 @@ class NoopWriter(WriterBase):
     """Writes nothing."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        pass
+
+    def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         pass
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
@@ -217,12 +229,19 @@ class KDMetricWriter(WriterBase):
     def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
         self._write(TIMINGS_FILE, step, timings)
 
-    def _write(self, file_name: str, step: int, scalars: Mapping[str, float]) -> None:
+    def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        # TensorBoard has no tables: they stand in the JSON lines alone.
+        self._append(METRICS_FILE, step, {k: v.tolist() for k, v in arrays.items()})
+
+    def _append(self, file_name: str, step: int, values: Mapping[str, Any]) -> None:
         self._assert_root_cfg_resolved()
         record = {"step": step, "collection": self.collection}
-        record |= {name: _to_json(value) for name, value in scalars.items()}
+        record |= {name: _to_json(value) for name, value in values.items()}
         with (epath.Path(self.workdir) / file_name).open("a") as f:
             f.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def _write(self, file_name: str, step: int, scalars: Mapping[str, float]) -> None:
+        self._append(file_name, step, scalars)
         for name, value in scalars.items():
             self._events.add_scalar(name, value, step)
 
@@ -296,17 +315,23 @@ def _drop_records(path: epath.Path, *, collection: str, from_step: int) -> None:
 
 
 def _to_scalar(name: str, value: Any) -> float:
+    return float(_to_numbers(name, value).reshape(()))
+
+
+def _to_numbers(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name!r} is not a number: got {type(value).__name__}, shape {array.shape}, "
-            f"dtype {array.dtype}. A metric computes a number or a dict of numbers; "
-            "something to look at is a summary."
+            f"{name!r} is no number: got {type(value).__name__}, shape {array.shape}, "
+            f"dtype {array.dtype}. A metric computes numbers or a dict of them; something "
+            "to look at is a summary."
         )
-    return float(array.reshape(()))
+    return array
 
 
-def _to_json(value: float) -> float | str:
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(v) for v in value]
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"

@@ -161,8 +161,23 @@ def test_rates_have_a_file_of_their_own(tmp_path):
 
 
 def test_metric_that_is_no_number_is_named(tmp_path):
-    with pytest.raises(TypeError, match=r"'metrics/x' is not a number: .*\(3,\)"):
-        metric_writer._to_scalar("metrics/x", np.zeros(3))
+    with pytest.raises(TypeError, match=r"'metrics/x' is no number: got str"):
+        metric_writer._to_scalar("metrics/x", "text")
+
+
+def test_table_of_numbers_is_a_line_of_its_own(tmp_path):
+    metric = kd.metrics.ConfusionMatrix(logits="l", labels="t", num_classes=2)
+    state = metric.get_state(logits=np.eye(2), labels=np.array([[0], [0]]))
+    writer = _writer(tmp_path)
+    aux = auxiliaries.AuxiliariesState(metric_states={"confusion": state})
+    writer.write_step_metrics(step=4, aux=aux, schedules={}, log_summaries=False)
+    writer.close()
+    [record] = _lines(tmp_path / "metrics.jsonl")
+    assert record == {
+        "step": 4,
+        "collection": "train",
+        "metrics/confusion": [[1, 1], [0, 0]],
+    }
 
 
 def test_summary_that_cannot_be_shown_is_named(tmp_path):
