@@ -45,8 +45,9 @@ class TripletMargin(base.Loss):
     def get_values(self, anchors: Any, positives: Any, negatives: Any) -> jax.Array:
         vectors = {"anchors": anchors, "positives": positives, "negatives": negatives}
         _checks.check_same_shape(self, **vectors)
+        anchors, positives, negatives = map(_checks.to_float, vectors.values())
         values = optax.losses.triplet_margin_loss(
-            *map(_checks.to_float, vectors.values()), margin=self.margin
+            anchors, positives, negatives, margin=self.margin
         )
         return values[..., None]
 

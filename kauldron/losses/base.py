@@ -55,17 +55,19 @@ class Loss(metrics.Metric):
             raws = (self.raw_total, other.raw_total)
             is_known = all(x is not None for x in raws)
             raw_total = _accumulate.add_arrays(*raws) if is_known else None
-            return merged.replace(raw_total=raw_total)
+            return dataclasses.replace(merged, raw_total=raw_total)
 
         @classmethod
         def empty(cls) -> Self:
-            return super().empty().replace(raw_total=np.zeros((), np.float32))
+            return dataclasses.replace(
+                super().empty(), raw_total=np.zeros((), np.float32)
+            )
 
         def compute_raw(self) -> np.ndarray:
             """Returns the mean without the weight of the loss. Runs on the host."""
             if self.raw_total is None:
                 return self.compute()
-            return self.replace(total=self.raw_total).compute()
+            return dataclasses.replace(self, total=self.raw_total).compute()
 
     def __post_init__(self) -> None:
         if self.normalize_by not in ("mask", "values"):
@@ -87,9 +89,9 @@ class Loss(metrics.Metric):
         """Returns the state of values `[*a]`, before mask and weight."""
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
-            state = state.replace(count=jnp.float32(jnp.size(values)))
+            state = dataclasses.replace(state, count=jnp.float32(jnp.size(values)))
         total = state.total * self.get_weight(step)
-        return state.replace(total=total, raw_total=state.total)
+        return dataclasses.replace(state, total=total, raw_total=state.total)
 
     def get_weight(self, step: Any = None) -> Any:
         """Returns the weight at a step.

@@ -116,7 +116,7 @@ def _draw(states: base_state.State, index: np.ndarray) -> base_state.State:
             fields[name] = jax.tree.map(
                 lambda x: x[index].reshape(-1, *x.shape[2:]), value
             )
-    return states.replace(**fields)
+    return dataclasses.replace(states, **fields)
 
 
 def _sum(x: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ class Ari(base.Metric):
 
         tables: Any = auto_state.concat_field()
 
-        def compute(self) -> np.ndarray:
+        def compute(self) -> np.ndarray | np.floating:
             tables = super().compute().tables
             if tables is None:
                 return np.zeros(())
@@ -86,11 +86,11 @@ class Ari(base.Metric):
         return self.State(tables=tables.reshape(size, num_true, num_pred))
 
 
-def _ari(table: np.ndarray) -> np.ndarray:
+def _ari(table: np.ndarray) -> np.ndarray | np.floating:
     """Returns the index of one contingency table, in f64."""
     table = table.astype(np.float64)
 
-    def num_pairs(counts: np.ndarray) -> np.ndarray:
+    def num_pairs(counts: np.ndarray) -> np.floating:
         return np.sum(counts * (counts - 1) / 2)
 
     together = num_pairs(table)

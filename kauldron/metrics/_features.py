@@ -59,7 +59,8 @@ class CovarianceState(base_state.State):
         share = n_b / (count + (count == 0))
         step = mean_b - mean_a
         outer = step[..., :, None] * step[..., None, :] if step.ndim else 0.0
-        return self.replace(
+        return dataclasses.replace(
+            self,
             count=count,
             mean=mean_a + step * share,
             scatter=s_a + s_b + outer * (n_a * share),

@@ -78,7 +78,7 @@ class Norm(base.Metric):
     class ConcatState(base_state.State["Norm"]):
         """Sum of `|x|**ord`; the value is its root."""
 
-        sum_of_powers: jax.Array
+        sum_of_powers: jax.Array | np.ndarray
 
         @classmethod
         def empty(cls) -> Self:

@@ -29,7 +29,7 @@ class ScoreState(auto_state.AutoState):
     labels: Any = auto_state.concat_field()
     weights: Any = auto_state.concat_field()
 
-    def compute(self) -> np.ndarray:
+    def compute(self) -> np.ndarray | np.floating:
         data = super().compute()
         if data.logits is None:
             return np.zeros(())
@@ -82,7 +82,7 @@ class RocAuc(base.Metric):
 
     def _from_scores(
         self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:
+    ) -> np.ndarray | np.floating:
         if self.unique_labels is not None:
             keep = np.isin(labels, self.unique_labels)
             logits, labels, weights = logits[keep], labels[keep], weights[keep]
@@ -131,7 +131,7 @@ class PrAuc(base.Metric):
 
     def _from_scores(
         self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:
+    ) -> np.ndarray | np.floating:
         if logits.shape[-1] == 1:
             return _average_precision(logits[:, 0], labels == 1, weights)
         probs = _softmax(logits)
@@ -163,7 +163,7 @@ def _mean_over_classes(
     labels: np.ndarray,
     weights: np.ndarray,
     classes: np.ndarray,
-) -> np.ndarray:
+) -> np.floating:
     probs = _softmax(logits)
     areas = [area(probs[:, i], labels == c, weights) for i, c in enumerate(classes)]
     return np.mean(areas)

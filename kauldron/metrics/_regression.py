@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import flax.struct
 import jax
@@ -50,7 +50,8 @@ class MomentsState(base_state.State):
         count = n_a + n_b
         share = n_b / (count + (count == 0))
         step = mean_b - mean_a
-        return self.replace(
+        return dataclasses.replace(
+            self,
             count=count,
             mean=mean_a + step * share,
             sum_of_squares=s_a + s_b + step**2 * n_a * share,
@@ -67,7 +68,7 @@ class MomentsState(base_state.State):
         if _accumulate.is_traced(both):
             return both
         both = jax.device_get(both)
-        return [tuple(np.asarray(x, np.float64) for x in s) for s in both]
+        return jax.tree.map(lambda x: np.asarray(x, np.float64), both)
 
 
 def to_float(x: Any) -> jax.Array:
@@ -82,9 +83,7 @@ class _Error(base.Metric):
     targets: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
 
-    @flax.struct.dataclass
-    class State(base_state.AverageState):
-        pass
+    State: ClassVar[Any] = base_state.AverageState
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
         _check_same_shape(self, preds, targets)

@@ -62,13 +62,13 @@ class SliceBy(base.Metric):
                 return self if other.states is None else other
             states = {k: s.merge(other.states[k]) for k, s in self.states.items()}
             counts = {k: c.merge(other.counts[k]) for k, c in self.counts.items()}
-            return self.replace(states=states, counts=counts)
+            return dataclasses.replace(self, states=states, counts=counts)
 
         def finalize(self) -> Self:
             if self.states is None:
                 return self
             states = {k: s.finalize() for k, s in self.states.items()}
-            return self.replace(states=states)
+            return dataclasses.replace(self, states=states)
 
         def compute(self) -> dict[str, Any]:
             states = self.states or {}

@@ -110,7 +110,8 @@ class AutoState(base_state.State[_MetricT]):
         static = {n for n, kind in kinds.items() if isinstance(kind, _Static)}
         fields = {f.name: f for f in dataclasses.fields(cls)}
         kept = {n for n in static if _has_default(fields[n])}
-        return cls(**dict.fromkeys(kinds.keys() - kept, EMPTY))
+        nothing: dict[str, Any] = dict.fromkeys(kinds.keys() - kept, EMPTY)
+        return cls(**nothing)
 
     def merge(self, other: Self) -> Self:
         if self._is_empty or other._is_empty:
@@ -125,7 +126,7 @@ class AutoState(base_state.State[_MetricT]):
             except ValueError as e:
                 e.add_note(f"In the field {name!r} of {type(self).__qualname__}.")
                 raise
-        return self.replace(**merged)
+        return dataclasses.replace(self, **merged)
 
     def finalize(self) -> Self:
         final = {}
@@ -134,7 +135,7 @@ class AutoState(base_state.State[_MetricT]):
             if value is not EMPTY and value is not None:
                 value = kind.finalize(value, self)
             final[name] = value
-        return self.replace(**final)
+        return dataclasses.replace(self, **final)
 
     def compute(self) -> Any:
         """Returns a namespace of the final fields; `None` for those never filled.
@@ -162,7 +163,7 @@ class AutoState(base_state.State[_MetricT]):
         return bool(values) and all(value is EMPTY for value in values)
 
 
-def data_kinds(state: AutoState) -> list[tuple[str, str]]:
+def data_kinds(state: base_state.State) -> list[tuple[str, str]]:
     """Returns the fields that hold data, each with what merging does: `'sum'`, ..."""
     kinds = _kinds(type(state)).items()
     return [(name, kind.verb) for name, kind in kinds if not isinstance(kind, _Static)]

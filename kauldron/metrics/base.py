@@ -130,7 +130,7 @@ class Metric:
         is_orphan = (
             isinstance(state, base_state.State) and state.parent is base_state.EMPTY
         )
-        return state.replace(parent=self) if is_orphan else state
+        return dataclasses.replace(state, parent=self) if is_orphan else state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,10 +160,14 @@ class TreeState(base_state.State):
     def merge(self, other: Self) -> Self:
         if not self._has_states() or not other._has_states():
             return self if self._has_states() else other
-        return self.replace(tree=_map_states(_merge, self.tree, other.tree))
+        return dataclasses.replace(
+            self, tree=_map_states(_merge, self.tree, other.tree)
+        )
 
     def finalize(self) -> Self:
-        return self.replace(tree=_map_states(lambda s: s.finalize(), self.tree))
+        return dataclasses.replace(
+            self, tree=_map_states(lambda s: s.finalize(), self.tree)
+        )
 
     def compute(self) -> Any:
         if not self._has_states():
@@ -280,11 +284,12 @@ class SkipIfMissing(Metric):
         def merge(self, other: Self) -> Self:
             if self.state is None or other.state is None:
                 return self if other.state is None else other
-            return self.replace(state=self.state.merge(other.state))
+            return dataclasses.replace(self, state=self.state.merge(other.state))
 
         def finalize(self) -> Self:
-            is_empty = self.state is None
-            return self if is_empty else self.replace(state=self.state.finalize())
+            if self.state is None:
+                return self
+            return dataclasses.replace(self, state=self.state.finalize())
 
         def compute(self) -> Any:
             return {} if self.state is None else self.state.compute()
@@ -347,8 +352,8 @@ def _filter(context: Any, path: Any) -> Any:
         return parts.get_from(context)
     parent = parts.first_non_glob_parent
     tree = kontext.get_by_path(context, parent)
-    rest = kontext.GlobPath(*parts.parts[len(parent) :])
-    return kontext.filter_by_path(tree, rest) if len(rest) else tree
+    rest = tuple(parts.parts[len(parent) :])
+    return kontext.filter_by_path(tree, rest) if rest else tree
 
 
 def _get_leaf_states(metric: Metric, trees: dict[str, Any]) -> Any:

@@ -93,7 +93,7 @@ def _with_parent_check(merge: Callable[..., Any]) -> Callable[..., Any]:
             )
         merged = merge(self, other)
         if parents and merged.parent is EMPTY:
-            merged = merged.replace(parent=parents[0])
+            merged = dataclasses.replace(merged, parent=parents[0])
         return merged
 
     return checked
@@ -124,8 +124,8 @@ class AverageState(State[_MetricT]):
       count: Number of unmasked values (sum of the mask), `f32[]`.
     """
 
-    total: jax.Array
-    count: jax.Array
+    total: jax.Array | np.ndarray
+    count: jax.Array | np.ndarray
 
     @classmethod
     def empty(cls) -> Self:
@@ -161,9 +161,9 @@ class AverageState(State[_MetricT]):
             )
         total = _accumulate.add_arrays(self.total, other.total)
         count = _accumulate.add_arrays(self.count, other.count)
-        return self.replace(total=total, count=count)
+        return dataclasses.replace(self, total=total, count=count)
 
-    def mean(self) -> jax.Array:
+    def mean(self) -> jax.Array | np.ndarray:
         """Returns the mean, 0 if nothing was counted; usable inside jit."""
         return self.total / jnp.where(self.count == 0, 1, self.count)
 
@@ -181,13 +181,15 @@ class CollectingState(State[_MetricT]):
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(**dict.fromkeys(cls._data_fields()))
+        return cls(**cls._no_data())
 
     def merge(self, other: Self) -> Self:
         if self._is_empty or other._is_empty:
             return other if self._is_empty else self
         mine, others = _accumulate.to_host((self._data(), other._data()))
-        return self.replace(**_accumulate.concatenate([mine, others], axis=0))
+        return dataclasses.replace(
+            self, **_accumulate.concatenate([mine, others], axis=0)
+        )
 
     def compute(self) -> types.SimpleNamespace:
         """Returns a namespace of the fields; they are `None` if there was nothing."""
@@ -201,6 +203,10 @@ class CollectingState(State[_MetricT]):
             for f in dataclasses.fields(cls)
             if f.metadata.get("pytree_node", True)
         ]
+
+    @classmethod
+    def _no_data(cls) -> dict[str, Any]:
+        return dict.fromkeys(cls._data_fields())
 
     def _data(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._data_fields()}
@@ -224,7 +230,7 @@ class CollectFirstState(CollectingState[_MetricT]):
 
     @classmethod
     def empty(cls, *, keep_first: int | None = None) -> Self:
-        return cls(**dict.fromkeys(cls._data_fields()), keep_first=keep_first)
+        return cls(**cls._no_data(), keep_first=keep_first)
 
     def merge(self, other: Self) -> Self:
         if self._is_empty or other._is_empty:
@@ -241,13 +247,15 @@ class CollectFirstState(CollectingState[_MetricT]):
                 return self
         rest = _accumulate.take_first(other._data(), missing, axis=0)
         mine, rest = _accumulate.to_host((self._data(), rest))
-        return self.replace(**_accumulate.concatenate([mine, rest], axis=0))
+        return dataclasses.replace(
+            self, **_accumulate.concatenate([mine, rest], axis=0)
+        )
 
     def finalize(self) -> Self:
         if self._is_empty:
             return self
         first = _accumulate.take_first(self._data(), self.keep_first, axis=0)
-        return self.replace(**first)
+        return dataclasses.replace(self, **first)
 
 
 def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:
