@@ -55,15 +55,15 @@ class Progress:
         """Prints the results of an evaluation; returns them as `{metric: value}`."""
         if aux is None:
             return {}
-        values = dataclasses.replace(aux, summary_states=None).compute()
+        # Once: some metrics take long to compute.
+        values = dataclasses.replace(aux, summary_states=None).compute(flatten=False)
+        losses = auxiliaries.flatten_names("losses", values.loss_values)
+        metrics = auxiliaries.flatten_names("metrics", values.metric_values)
         parts = [f"  [{name}] step {step}"]
-        parts += _headline(values.loss_values, only="losses/total")
-        parts += _headline(values.metric_values)
+        parts += _headline(losses, only="losses/total")
+        parts += _headline(metrics)
         status_utils.log("  ".join(parts))
-        unflattened = dataclasses.replace(aux, summary_states=None).compute(
-            flatten=False
-        )
-        return {**unflattened.loss_values, **unflattened.metric_values}
+        return {**values.loss_values, **values.metric_values}
 
 
 def finished_message(workdir: Any, step: int) -> str:
