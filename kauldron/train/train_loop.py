@@ -18,6 +18,7 @@ from kauldron import checkpoints, evals, sharding
 from kauldron.train import (
     _batches,
     _interrupts,
+    _launches,
     _progress,
     _run_description,
     _run_files,
@@ -124,6 +125,8 @@ class _Loop:
             _run_files.write(trainer)
             for writer in writers:
                 writer.rewind(self._first_step)
+            # In the background: asking git and all packages takes a while.
+            self._writing.submit(self._record_launch)
         try:
             self._chrono.start_loop()
             # Entering the guard costs more than all else that is done in a step.
@@ -141,6 +144,10 @@ class _Loop:
                 writer.close()
         status_utils.log(_progress.finished_message(trainer.workdir, self._last_step))
         return self._state, self._aux
+
+    def _record_launch(self) -> None:
+        trainer = self._trainer
+        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
 
     def _update(self, step: int) -> None:
         """Applies one update; hands its measurements to the writing thread."""
