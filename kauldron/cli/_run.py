@@ -30,6 +30,7 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     make_cwd_importable()
     try:
         work()
+        sys.stdout.flush()
     except (errors.UserError, flags.Error) as e:
         if _wants_traceback(argv):
             traceback.print_exc()
@@ -39,6 +40,11 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     except KeyboardInterrupt as e:
         print(str(e) or "Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough. Python would complain
+        # once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
