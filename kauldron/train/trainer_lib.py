@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, errors, evals, sharding
+from kauldron import checkpoints, data, errors, evals, optim, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
@@ -71,8 +71,10 @@ class Trainer:
       profiler: Accepted for compatibility; nothing is profiled yet.
       checkify_error_categories: Errors to look for inside the step; each step then waits
         for the devices.
-      schedules: Name -> function of the step; logged.
-      optimizer: Optax optimizer; `None` if the run only evaluates.
+      schedules: Name -> function of the step; logged. The learning rates of the optimizer
+        are logged without being named here.
+      optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
+        own.
       checkpointer: Saves and restores.
       init_transform: Changes the initial state.
       trainstep: One update.
@@ -237,7 +239,7 @@ class Trainer:
                 "There is no loss to train on: set `cfg.train_losses = {'name': "
                 "kd.losses...}`."
             )
-        if self.optimizer is None and self.num_train_steps != 0:
+        if self.trainstep.optimizer is None and self.num_train_steps != 0:
             raise TrainerError(
                 "There is no optimizer: set `cfg.optimizer`, for instance "
                 "`optax.adam(learning_rate=1e-3)`."
@@ -250,6 +252,19 @@ class Trainer:
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
+
+    @functools.cached_property
+    def logged_schedules(self) -> Mapping[str, Any]:
+        """`schedules`, and the learning rates of the optimizer that are not in there."""
+        found = {
+            "/".join(filter(None, ("learning_rate", part))): rate
+            for part, rate in optim.learning_rates(self.trainstep.optimizer).items()
+        }
+        known = list(self.schedules.values())
+        return {
+            **{n: r for n, r in found.items() if not any(r is s for s in known)},
+            **self.schedules,
+        }
 
     @functools.cached_property
     def state_specs(self) -> TrainState:
