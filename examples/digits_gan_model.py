@@ -40,7 +40,6 @@ class Critic(nn.Module):
     """
 
     num_features: int = 256
-    use_conv: bool = False
     is_training = kd.nn.train_property()
 
     @nn.compact
@@ -48,11 +47,7 @@ class Critic(nn.Module):
         def bounded(layer, x):
             return nn.SpectralNorm(layer)(x, update_stats=self.is_training)
 
-        x = 2 * image - 1
-        if self.use_conv:
-            x = nn.leaky_relu(bounded(nn.Conv(32, (4, 4), 2), x), 0.2)
-            x = nn.leaky_relu(bounded(nn.Conv(64, (3, 3), 2), x), 0.2)
-        x = x.reshape(x.shape[0], -1)
+        x = 2 * image.reshape(image.shape[0], -1) - 1
         for _ in range(2):
             x = nn.leaky_relu(bounded(nn.Dense(self.num_features), x), 0.2)
         of_label = bounded(nn.Dense(x.shape[-1], use_bias=False), nn.one_hot(label, 10))
@@ -60,33 +55,48 @@ class Critic(nn.Module):
 
 
 class ConditionalGan(nn.Module):
-    """Generator and critic in one pass.
+    """Generator and critic in one pass: real digits, and as many made ones.
+
+    The made digits are 0, 1, ..., 9, 0, 1, ...
 
     Attributes:
       image: Key to real images, `f[b 8 8 1]` in [0, 1].
       label: Key to what they show, `i[b]`.
-      noise_size: Number of random values of an image.
+      noise_size: Number of random values behind an image.
     """
 
     image: Key = REQUIRED
     label: Key = REQUIRED
     noise_size: int = 32
-    use_conv: bool = False
 
     def setup(self):
         self.generator = Generator()
-        self.critic = Critic(use_conv=self.use_conv)
+        self.critic = Critic()
 
     def __call__(self, image, label):
-        noise = jax.random.normal(
-            self.make_rng("default"), (len(image), self.noise_size)
-        )
-        fake = self.generator(noise, label)
+        num_images = len(image)
+        fake = self.make(jnp.arange(num_images) % 10)
         logits = self.critic(
-            jnp.concatenate([image, fake]), jnp.concatenate([label, label])
+            jnp.concatenate([image, fake]),
+            jnp.concatenate([label, jnp.arange(num_images) % 10]),
         )
-        real_logits, fake_logits = jnp.split(logits, 2)
-        return {"image": fake, "real_logits": real_logits, "fake_logits": fake_logits}
+        return {
+            "image": fake,
+            "real_logits": logits[:num_images],
+            "fake_logits": logits[num_images:],
+            "enlarged": _enlarge(fake),
+        }
+
+    def make(self, label):
+        """Makes images `f[b 8 8 1]` of the digits `i[b]`."""
+        shape = (len(label), self.noise_size)
+        return self.generator(jax.random.normal(self.make_rng("default"), shape), label)
+
+
+def _enlarge(image):
+    """Smooth, four times as large, and framed: for people to look at."""
+    large = jax.image.resize(image, (len(image), 32, 32, 1), "cubic")
+    return jnp.pad(large, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=0.4)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

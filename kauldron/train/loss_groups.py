@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +107,14 @@ class LossGroupsStep(train_step_lib.TrainStep):
         groups = immutabledict.ImmutableDict(self.groups)
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "optimizer", _optimizer_of(groups, self.frozen))
+
+    def update_from_root_cfg(self, root: Any) -> Self:
+        if root.optimizer is not None:
+            raise LossGroupError(
+                "`cfg.optimizer` would be ignored: each group of `cfg.trainstep.groups` "
+                "has an optimizer of its own. Set `cfg.optimizer = None`."
+            )
+        return super().update_from_root_cfg(root)
 
     def _init_optimizer(self, state: TrainState) -> TrainState:
         self._check_losses()

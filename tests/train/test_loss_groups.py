@@ -1,0 +1,421 @@
+"""Several losses, each for its own part of the model, with its own optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kauldron import kd, konfig
+from tests.train import small_run
+
+
+class Gan(nn.Module):
+    """Both networks in one pass; the noise is random."""
+
+    x: kd.kontext.Key = "batch.x"
+    width: int = 4
+
+    def setup(self):
+        self.generator = nn.Sequential([nn.Dense(self.width), nn.tanh, nn.Dense(3)])
+        self.critic = nn.Sequential([nn.Dense(5), nn.tanh, nn.Dense(1)])
+
+    def __call__(self, x):
+        noise = jax.random.normal(self.make_rng("default"), (len(x), 2))
+        fake = self.generator(noise)
+        return {"real_logits": self.critic(x), "fake_logits": self.critic(fake)}
+
+
+LOSSES = {
+    "real": kd.losses.Value(values="preds.real_logits", weight=-1.0),
+    "fake": kd.losses.Value(values="preds.fake_logits"),
+    "fooled": kd.losses.Value(values="preds.fake_logits", weight=-1.0),
+}
+
+
+def make_step(*, order="simultaneous", frozen=(), generator=(), critic=()):
+    critic = {
+        "losses": ["real", "fake"],
+        "params": "critic",
+        "optimizer": optax.adam(1e-2),
+        **dict(critic),
+    }
+    generator = {
+        "losses": "fooled",
+        "params": "generator",
+        "optimizer": optax.sgd(1e-1),
+        **dict(generator),
+    }
+    groups = {
+        "critic": kd.train.LossGroup(**critic),
+        "generator": kd.train.LossGroup(**generator),
+    }
+    return kd.train.LossGroupsStep(groups=groups, order=order, frozen=frozen)
+
+
+def make_trainer(workdir, trainstep=None, **changes):
+    return small_run.make_trainer(
+        workdir,
+        **{
+            "model": Gan(),
+            "train_losses": LOSSES,
+            "train_metrics": {},
+            "optimizer": None,
+            "trainstep": trainstep or make_step(),
+            **changes,
+        },
+    )
+
+
+def run(trainer, num_steps):
+    """Yields the state after each step, on the host."""
+    state = trainer.init_state()
+    for batch in trainer.train_ds.take(num_steps).device_put(trainer.sharding.batch):
+        state, _ = trainer.trainstep.step(state, batch)
+        yield jax.device_get(state)
+
+
+def assert_same_bits(a, b):
+    assert small_run.state_hash(a) == small_run.state_hash(b)
+
+
+def _losses_by_hand(trainer, params, batch, step):
+    with kd.nn.set_train_property(True):
+        preds = trainer.model.apply(
+            {"params": params},
+            batch["x"],
+            rngs=trainer.rng_streams.train_rngs(step),
+        )
+    real, fake = preds["real_logits"].mean(), preds["fake_logits"].mean()
+    return fake - real, -fake
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+def test_steps_equal_those_written_by_hand(order, tmp_path):
+    trainer = make_trainer(tmp_path, make_step(order=order))
+    adam, sgd = optax.adam(1e-2), optax.sgd(1e-1)
+    params = jax.device_get(trainer.init_state().params)
+    adam_state = adam.init(params["critic"])
+    sgd_state = sgd.init(params["generator"])
+
+    @jax.jit
+    def grads_of(params, batch, step):
+        """Of the critic with the generator stopped, and the other way round."""
+        critic = jax.grad(
+            lambda p: _losses_by_hand(trainer, {**params, "critic": p}, batch, step)[0]
+        )(params["critic"])
+        generator = jax.grad(
+            lambda p: _losses_by_hand(trainer, {**params, "generator": p}, batch, step)[
+                1
+            ]
+        )(params["generator"])
+        return critic, generator
+
+    for step, batch in enumerate(trainer.train_ds.take(3)):
+        critic_grads, generator_grads = grads_of(params, batch, step)
+        updates, adam_state = adam.update(critic_grads, adam_state, params["critic"])
+        new = {**params, "critic": optax.apply_updates(params["critic"], updates)}
+        if order == "alternating":
+            generator_grads = grads_of(new, batch, step)[1]
+        updates, sgd_state = sgd.update(generator_grads, sgd_state, params["generator"])
+        new["generator"] = optax.apply_updates(params["generator"], updates)
+        params = new
+    *_, state = run(trainer, 3)
+    # Sums over eight devices are taken in another order.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6),
+        state.params,
+        params,
+    )
+
+
+NEVER = 1000
+
+
+@pytest.mark.parametrize(
+    ("trained", "still"), [("critic", "generator"), ("generator", "critic")]
+)
+def test_losses_of_a_group_leave_the_others_bit_identical(trained, still, tmp_path):
+    trainer = make_trainer(tmp_path, make_step(**{still: {"every": NEVER}}))
+    before = jax.device_get(trainer.init_state())
+    *_, after = run(trainer, 2)
+    assert_same_bits(after.params[still], before.params[still])
+    assert_same_bits(after.opt_state[still], before.opt_state[still])
+    assert np.all(
+        after.params[trained]["layers_0"]["kernel"]
+        != before.params[trained]["layers_0"]["kernel"]
+    )
+
+
+def test_no_gradient_reaches_another_group(tmp_path):
+    """However large the generator's loss: the critic's update has the same bits."""
+    loud = dataclasses.replace(LOSSES["fooled"], weight=-1e6)
+    plain, changed = (
+        next(run(make_trainer(tmp_path, train_losses={**LOSSES, "fooled": loss}), 1))
+        for loss in (LOSSES["fooled"], loud)
+    )
+    assert_same_bits(plain.params["critic"], changed.params["critic"])
+    assert_same_bits(plain.opt_state["critic"], changed.opt_state["critic"])
+
+
+def test_group_is_due_behind_every_so_many_steps(tmp_path):
+    trainer = make_trainer(tmp_path, make_step(generator={"every": 3}))
+    previous = jax.device_get(trainer.init_state())
+    moved = []
+    for state in run(trainer, 6):
+        kernels = [
+            s.params["generator"]["layers_0"]["kernel"] for s in (previous, state)
+        ]
+        moved.append(bool(np.any(kernels[0] != kernels[1])))
+        previous = state
+    assert moved == [False, False, True, False, False, True]
+
+
+def test_accumulated_update_is_that_of_the_mean_gradient(tmp_path):
+    step = make_step(generator={"accum_steps": 2}, critic={"every": NEVER})
+    trainer = make_trainer(tmp_path, step)
+    start = jax.device_get(trainer.init_state().params)
+    states = list(run(trainer, 2))
+    assert_same_bits(states[0].params["generator"], start["generator"])
+
+    def mean_loss(params):
+        batches = list(trainer.train_ds.take(2))
+        losses = [
+            _losses_by_hand(trainer, params, b, i)[1] for i, b in enumerate(batches)
+        ]
+        return sum(losses) / 2
+
+    grads = jax.grad(mean_loss)(start)["generator"]
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, start["generator"], grads)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        states[1].params["generator"],
+        expected,
+    )
+
+
+def _flops(fn, *args):
+    return jax.jit(fn).lower(*args).compile().cost_analysis()["flops"]
+
+
+def test_forward_pass_is_shared(tmp_path):
+    """The generator dominates here: the naive way runs it twice."""
+    flops = {}
+    for order in ("simultaneous", "alternating"):
+        step = make_step(order=order, critic={"optimizer": optax.sgd(0.1)})
+        trainer = make_trainer(tmp_path, step, model=Gan(width=2000))
+        state = trainer.init_state()
+        batch = next(iter(trainer.train_ds))
+
+        def params_only(state, batch, trainer=trainer):
+            return trainer.trainstep._step(state, batch)[0].params
+
+        flops[order] = _flops(params_only, state, batch)
+    params = state.params
+    forward = _flops(
+        lambda p: _losses_by_hand(trainer, p, batch, 0)[1], jax.device_get(params)
+    )
+    naive = sum(
+        _flops(
+            lambda own, name=name, i=i: jax.grad(
+                lambda own: _losses_by_hand(trainer, {**params, name: own}, batch, 0)[i]
+            )(own),
+            params[name],
+        )
+        for i, name in enumerate(("critic", "generator"))
+    )
+    assert naive - flops["simultaneous"] > 0.8 * forward
+    # Another pass of the critic only, which is 1/400 of the generator.
+    assert flops["alternating"] - flops["simultaneous"] < 0.05 * forward
+
+
+def test_context_shows_gradients_of_the_whole_tree(tmp_path):
+    norm = kd.metrics.TreeReduce(
+        metric=kd.metrics.Norm(
+            tensor="grads.generator", axis=None, aggregation_type="concat"
+        )
+    )
+    trainer = make_trainer(
+        tmp_path,
+        make_step(generator={"every": 2}),
+        train_metrics={"generator_grad": norm},
+        num_train_steps=2,
+        log_metrics_every=1,
+    )
+    paths = trainer.context_specs.flatten()
+    assert {p for p in paths if p.startswith(("grads.", "updates."))} == {
+        f"{root}{p.removeprefix('params')}"
+        for root in ("grads", "updates")
+        for p in paths
+        if p.startswith("params.")
+    }
+    trainer.train()
+    first, second = _records(tmp_path)
+    assert first["metrics/generator_grad"] == 0  # not due
+    assert second["metrics/generator_grad"] > 0
+
+
+def _records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_learning_rate_of_each_group_is_logged(tmp_path):
+    step = make_step(
+        critic={"optimizer": optax.adam(3e-4)},
+        generator={
+            "optimizer": optax.sgd(optax.linear_schedule(1.0, 0.0, 4)),
+            "every": 2,
+        },
+    )
+    trainer = make_trainer(tmp_path, step, num_train_steps=6, log_metrics_every=1)
+    trainer.train()
+    records = _records(tmp_path)
+    np.testing.assert_allclose(
+        [r["schedules/learning_rate/critic"] for r in records], 3e-4
+    )
+    # The schedule counts the updates of the group.
+    np.testing.assert_allclose(
+        [r["schedules/learning_rate/generator"] for r in records],
+        [1, 1, 0.75, 0.75, 0.5, 0.5],
+    )
+
+
+def test_interrupted_run_ends_with_the_same_bits(tmp_path):
+    def train(workdir, **changes):
+        step = make_step(
+            order="alternating",
+            critic={"accum_steps": 2},
+            generator={"every": 3, "optimizer": optax.adam(1e-2)},
+        )
+        trainer = make_trainer(
+            workdir,
+            step,
+            num_train_steps=7,
+            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=100),
+            **changes,
+        )
+        return jax.device_get(trainer.train()[0])
+
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "parts", stop_after_steps=4)
+    assert_same_bits(train(tmp_path / "parts"), whole)
+
+
+def test_second_step_does_not_compile_again(tmp_path):
+    trainer = make_trainer(tmp_path, make_step(generator={"every": 2}))
+    assert len(list(run(trainer, 3))) == 3
+    assert trainer.trainstep._jitted_step._cache_size() == 1
+
+
+def test_frozen_parameters_and_shared_losses(tmp_path):
+    """A loss may train several groups; what is frozen stays as it is."""
+    step = make_step(
+        frozen="critic.layers_2",
+        critic={"params": "critic.layers_0"},
+        generator={"losses": ["fooled", "real"]},
+    )
+    trainer = make_trainer(tmp_path, step)
+    trainer.check()
+    before = jax.device_get(trainer.init_state())
+    *_, after = run(trainer, 2)
+    frozen = ("critic", "layers_2")
+    assert_same_bits(*(s.params[frozen[0]][frozen[1]] for s in (before, after)))
+    # Two moments and a count, of the kernel and bias that are trained.
+    moments = [x for x in jax.tree.leaves(after.opt_state["critic"]) if np.ndim(x)]
+    assert sum(x.size for x in moments) == 2 * (3 * 5 + 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"critic": {"losses": "real"}}, r"losses \['fake'\] are in no group"),
+        (
+            {"critic": {"losses": ["real", "fkae"]}},
+            r"group 'critic' names the loss 'fkae'.*Did you mean 'fake'\?",
+        ),
+        (
+            {"critic": {"params": "critc"}},
+            r"glob of group 'critic' 'critc' matches no parameter. Near: \['critic'",
+        ),
+        (
+            {"critic": {"params": "critic.layers_0"}},
+            r"'critic.layers_2.bias', .* are in no group",
+        ),
+        (
+            {"critic": {"params": "**"}},
+            r"'generator.layers_0.bias' is in group 'critic' and group 'generator'",
+        ),
+        ({"frozen": "nothing"}, r"glob of `frozen` 'nothing' matches no parameter"),
+        ({"frozen": "critic.layers_0"}, "is in group 'critic' and `frozen`"),
+    ],
+)
+def test_groups_that_do_not_fit_are_told_before_anything_runs(
+    changes, message, tmp_path
+):
+    trainer = make_trainer(tmp_path, make_step(**changes))
+    with pytest.raises(ValueError, match=message) as e:
+        trainer.check()
+    assert "cfg.trainstep" in str(e.value)
+    with pytest.raises(ValueError, match=message):
+        trainer.init_state()
+
+
+def test_values_that_make_no_sense_are_told():
+    with pytest.raises(ValueError, match="`every` must be at least 1: got 0"):
+        make_step(critic={"every": 0})
+    with pytest.raises(ValueError, match="'simultaneous' or 'alternating': got 'x'"):
+        make_step(order="x")
+    with pytest.raises(ValueError, match="`losses` names no loss"):
+        make_step(critic={"losses": []})
+    with pytest.raises(ValueError, match="`groups` is empty"):
+        kd.train.LossGroupsStep(groups={})
+
+
+def test_optimizer_of_the_trainer_would_be_ignored(tmp_path):
+    with pytest.raises(ValueError, match=r"Set `cfg.optimizer = None`"):
+        make_trainer(tmp_path, optimizer=optax.sgd(1.0))
+
+
+def test_groups_can_be_changed_from_a_config(tmp_path):
+    with konfig.imports(lazy=True):
+        from kauldron import kd as lazy_kd
+    cfg: Any = lazy_kd.train.LossGroupsStep(
+        groups={
+            "critic": lazy_kd.train.LossGroup(
+                losses=["real"], params="critic", optimizer=None
+            )
+        }
+    )
+    cfg.groups.critic.every = 4
+    cfg.order = "alternating"
+    step = konfig.resolve(cfg)
+    assert step.groups["critic"].every == 4
+    assert step.order == "alternating"
+
+
+def test_other_variables_change_once_a_step(tmp_path):
+    class WithStats(nn.Module):
+        x: kd.kontext.Key = "batch.x"
+
+        def setup(self):
+            self.generator = nn.Dense(3)
+            self.critic = nn.Dense(1)
+            self.count = self.variable("stats", "count", lambda: jnp.zeros(()))
+
+        def __call__(self, x):
+            if not self.is_initializing():
+                self.count.value += 1
+            fake = self.generator(jnp.ones_like(x))
+            return {"real_logits": self.critic(x), "fake_logits": self.critic(fake)}
+
+    trainer = make_trainer(tmp_path, make_step(order="alternating"), model=WithStats())
+    *_, state = run(trainer, 3)
+    assert state.collections["stats"]["count"] == 3
