@@ -8,8 +8,9 @@ the parameters that these may change, and an optimizer. One forward pass serves 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,9 @@ from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 from kauldron.utils import immutabledict
+
+# Of one group: its parameters and optimizer state afterwards, its gradients and updates.
+_Update: TypeAlias = tuple[Any, Any, Any, Any]
 
 
 class LossGroupError(errors.UserError, ValueError):
@@ -57,6 +61,11 @@ class LossGroup:
                 raise ValueError(f"`{name}` must be at least 1: got {value}.")
         if not self.loss_names:
             raise ValueError("`losses` names no loss.")
+        if not hasattr(self.optimizer, "update"):
+            raise ValueError(
+                "`optimizer` must be one of optax, such as `optax.adam(1e-3)`: got "
+                f"{self.optimizer!r}. Parameters that stay as they are go to `frozen`."
+            )
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -142,29 +151,20 @@ class LossGroupsStep(train_step_lib.TrainStep):
         before = Context.from_state_and_batch(state=state, batch=batch)
         split = _Split.of(self.groups, self.frozen, state.params)
         pull_back, context = self._linearize(before, state.params)
-        params = grads = updates = state.params
+        params, opt_state = state.params, {}
         grads = updates = jax.tree.map(jnp.zeros_like, state.params)
-        opt_state = dict(state.opt_state)
-        is_first = True
-        for name, group in self.groups.items():
-            is_stale = self.order == "alternating" and not is_first
-            is_first = False
-
-            def update(
-                params: Any,
-                opt_state: Any,
-                name: str = name,
-                group: LossGroup = group,
-                is_stale: bool = is_stale,
-            ) -> tuple[Any, Any, Any, Any]:
-                back = self._linearize(before, params)[0] if is_stale else pull_back
-                own = split.take(name, params)
-                grads = split.take(name, back(name))
-                updates, opt_state = group.transformation.update(grads, opt_state, own)
-                return optax.apply_updates(own, updates), opt_state, grads, updates
-
-            own, opt_state[name], own_grads, own_updates = _if_due(
-                update, state.step, group.every, (params, opt_state[name]), split, name
+        for i, (name, group) in enumerate(self.groups.items()):
+            is_stale = self.order == "alternating" and i > 0
+            update = self._updater(name, split, before, None if is_stale else pull_back)
+            if group.every > 1:
+                update = functools.partial(
+                    _if_due,
+                    (state.step + 1) % group.every == 0,
+                    update,
+                    functools.partial(split.take, name),
+                )
+            own, opt_state[name], own_grads, own_updates = update(
+                params, state.opt_state[name]
             )
             params = split.put(name, params, own)
             grads = split.put(name, grads, own_grads)
@@ -180,6 +180,25 @@ class LossGroupsStep(train_step_lib.TrainStep):
             context, params=state.params, grads=grads, updates=updates
         )
         return next_state, self.aux.update_context(context)
+
+    def _updater(
+        self,
+        name: str,
+        split: _Split,
+        before: Context,
+        pull_back: Callable[[str], Any] | None,
+    ) -> Callable[[Any, Any], _Update]:
+        """Returns the update of one group; without `pull_back`, by another pass."""
+        optimizer = self.groups[name].transformation
+
+        def update(params: Any, opt_state: Any) -> _Update:
+            back = pull_back or self._linearize(before, params)[0]
+            own = split.take(name, params)
+            grads = split.take(name, back(name))
+            updates, opt_state = optimizer.update(grads, opt_state, own)
+            return optax.apply_updates(own, updates), opt_state, grads, updates
+
+        return update
 
     def _linearize(self, before: Context, params: Any) -> tuple[Any, Context]:
         """Runs the forward pass; returns `group name -> gradients` and the context."""
@@ -274,18 +293,21 @@ class _Split:
 
 
 def _if_due(
-    update: Any, step: Any, every: int, args: Any, split: _Split, name: str
-) -> Any:
-    """Runs `update(params, opt_state)`, or leaves both as they are."""
-    if every == 1:
-        return update(*args)
-    _, _, grads, updates = jax.eval_shape(update, *args)
+    is_due: jax.Array,
+    update: Callable[[Any, Any], _Update],
+    take: Callable[[Any], Any],
+    params: Any,
+    opt_state: Any,
+) -> _Update:
+    """Runs the update of a group, or leaves everything as it is."""
+    _, _, grads, updates = jax.eval_shape(update, params, opt_state)
 
-    def skip(params: Any, opt_state: Any) -> Any:
+    def skip(params: Any, opt_state: Any) -> _Update:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, updates))
-        return split.take(name, params), opt_state, *zeros
+        return take(params), opt_state, *zeros
 
-    return jax.lax.cond((step + 1) % every == 0, update, skip, *args)
+    # A branch, and no choice between two results: what is not due costs no time.
+    return jax.lax.cond(is_due, update, skip, params, opt_state)
 
 
 def _optimizer_of(

@@ -375,6 +375,8 @@ def test_values_that_make_no_sense_are_told():
         make_step(order="x")
     with pytest.raises(ValueError, match="`losses` names no loss"):
         make_step(critic={"losses": []})
+    with pytest.raises(ValueError, match=r"got None.*go to `frozen`"):
+        make_step(critic={"optimizer": None})
     with pytest.raises(ValueError, match="`groups` is empty"):
         kd.train.LossGroupsStep(groups={})
 
@@ -384,20 +386,28 @@ def test_optimizer_of_the_trainer_would_be_ignored(tmp_path):
         make_trainer(tmp_path, optimizer=optax.sgd(1.0))
 
 
-def test_groups_can_be_changed_from_a_config(tmp_path):
+def test_groups_can_be_changed_from_a_config():
     with konfig.imports(lazy=True):
+        import optax as lazy_optax
+
         from kauldron import kd as lazy_kd
+
     cfg: Any = lazy_kd.train.LossGroupsStep(
         groups={
             "critic": lazy_kd.train.LossGroup(
-                losses=["real"], params="critic", optimizer=None
+                losses=["real"],
+                params="critic",
+                optimizer=lazy_optax.adam(learning_rate=0.1),
             )
         }
     )
     cfg.groups.critic.every = 4
+    cfg.groups.critic.optimizer.learning_rate = 0.2
     cfg.order = "alternating"
     step = konfig.resolve(cfg)
     assert step.groups["critic"].every == 4
+    rates = kd.optim.learning_rates(step.optimizer)
+    assert {name: rate(0) for name, rate in rates.items()} == {"critic": 0.2}
     assert step.order == "alternating"
 
 

@@ -1,0 +1,86 @@
+"""One suite over every optimizer, from optax and our own."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kauldron import kd, konfig
+from kauldron.train.state import TrainState
+from tests.optim import contract
+
+NAMES = sorted(contract.all_nodes())
+
+
+@functools.cache
+def optimizer_of(name):
+    node = contract.all_nodes()[name]
+    return konfig.resolve(konfig.ConfigDict.from_json(node.to_json()))
+
+
+@functools.cache
+def two_updates(name):
+    """Params before, params and state after two updates, and number of compilations."""
+    optimizer = optimizer_of(name)
+    before = contract.make_params()
+    update = jax.jit(contract.make_update(optimizer))
+    params, state = update(before, jax.jit(optimizer.init)(before))
+    params, state = update(params, state)
+    return before, params, state, update._cache_size()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_update_is_finite_and_compiled_once(name):
+    before, after, _, num_compilations = two_updates(name)
+    assert num_compilations == 1
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, after)
+    assert moved["head"]["kernel"]
+    for leaf in jax.tree.leaves(after):
+        assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_dtypes_and_shapes_stay(name, dtype):
+    optimizer = optimizer_of(name)
+    params = contract.make_params(dtype)
+    state = jax.eval_shape(optimizer.init, params)
+    after = jax.eval_shape(contract.make_update(optimizer), params, state)
+    described = jax.tree.map(lambda x: (x.shape, str(x.dtype)), (params, state))
+    assert jax.tree.map(lambda x: (x.shape, str(x.dtype)), after) == described
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_shards_as_the_parameters_do(name):
+    sharding = kd.sharding.FSDPSharding(min_size_to_shard_mb=0)
+    optimizer = optimizer_of(name)
+
+    def shardings(params):
+        params = kd.sharding.with_sharding_constraint(params, sharding)
+        state = jax.eval_shape(optimizer.init, params)
+        return params, kd.sharding.with_sharding_constraint(state, sharding)
+
+    params, state = jax.tree.map(
+        lambda x: x, shardings(jax.eval_shape(contract.make_params))
+    )
+    expected = {(p.shape): p.sharding for p in jax.tree.leaves(params)}
+    assert not expected[(4, 8)].is_fully_replicated
+    for leaf in jax.tree.leaves(state):
+        if leaf.shape in expected:
+            assert leaf.sharding == expected[leaf.shape]
+
+
+def test_states_come_back_from_a_checkpoint_with_the_same_bits(tmp_path):
+    states = {name: two_updates(name)[2] for name in NAMES}
+    state = TrainState(step=jnp.int32(2), params={}, collections={}, opt_state=states)
+    checkpointer = kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1)
+    checkpointer.save(state, step=2, force=True)
+    checkpointer.wait_until_finished()
+    restored = checkpointer.restore(jax.tree.map(jnp.zeros_like, state))
+    checkpointer.close()
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
