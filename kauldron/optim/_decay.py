@@ -48,7 +48,7 @@ def layerwise_decay(
     decay: float,
     *,
     embeddings: str | Sequence[str],
-    layers: str = r"(?:.*[^a-zA-Z])?(?:layers?|blocks?|encoderblock)_(\d+)",
+    layers: str = r"(?i:.*(?:layers?|blocks?))_(\d+)",
 ) -> optax.GradientTransformation:
     """Makes layers learn the more slowly, the nearer they are to the input.
 

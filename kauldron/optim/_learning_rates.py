@@ -44,7 +44,7 @@ def learning_rates(optimizer: Any) -> dict[str, Schedule]:
     if optimizer is None:
         return {}
     found = _of_transformation(optimizer)
-    return {name: factor.as_rate() for name, factor in found.items() if factor.descends}
+    return {name: factor.as_rate() for name, factor in found.items() if factor.is_rate}
 
 
 def declare_learning_rates(
@@ -68,30 +68,41 @@ class _Factor:
       schedules: The other factors.
       descends: Whether there is a minus sign in it, or may be.
       is_masked: Whether it is for some of the parameters only.
+      is_known: Whether there is no step size in it that we cannot see.
     """
 
     scale: float = 1.0
     schedules: tuple[Schedule, ...] = ()
     descends: bool = False
     is_masked: bool = False
+    is_known: bool = True
 
     def __mul__(self, other: _Factor) -> _Factor:
         return _Factor(
             self.scale * other.scale,
             self.schedules + other.schedules,
             self.descends or other.descends,
+            is_known=self.is_known and other.is_known,
         )
+
+    @property
+    def is_rate(self) -> bool:
+        return self.descends and self.is_known
 
     def as_rate(self) -> Schedule:
         if self.scale == 1 and len(self.schedules) == 1:
             return self.schedules[0]
         if not self.schedules:
             return functools.partial(_constant, self.scale)
-        return lambda step: self.scale * math.prod(abs(s(step)) for s in self.schedules)
+        return lambda step: self.scale * math.prod(s(step) for s in self.schedules)
 
 
 def _constant(value: float, step: Any) -> float:
     return value
+
+
+def _magnitude(schedule: Schedule, step: Any) -> Any:
+    return abs(schedule(step))
 
 
 _Found = dict[str, _Factor]
@@ -179,7 +190,7 @@ def _in_a_row(parts: Sequence[tuple[str, _Found]]) -> _Found:
         for name, factor in list(found.items()):
             if factor.is_masked:
                 del found[name]
-                if factor.descends:
+                if factor.is_rate:
                     branches[_join(part, name)] = factor
         if found and common:
             common = {
@@ -206,7 +217,8 @@ def _of_schedule(held: Mapping[str, Any]) -> _Found:
         inner = _held_by(schedule)
         if inner.keys() == {"m", "learning_rate"}:  # of `scale_by_learning_rate`
             return _of_value(inner["learning_rate"], descends=inner["m"] < 0)
-    return _of_value(schedule, descends=True)  # its sign is not known
+    # Its sign is not known.
+    return _of_value(functools.partial(_magnitude, schedule), descends=True)
 
 
 def _of_scale(held: Mapping[str, Any]) -> _Found:
@@ -229,7 +241,7 @@ def _of_partition(held: Mapping[str, Any]) -> _Found:
         _join(str(label), name): factor
         for label, transformation in held["transforms"].items()
         for name, factor in _of_transformation(transformation).items()
-        if factor.descends
+        if factor.is_rate
     }
     return _unnamed_if_alone(found)
 
@@ -242,9 +254,13 @@ def _of_masked(held: Mapping[str, Any]) -> _Found:
 
 
 def _of_injected(held: Mapping[str, Any]) -> _Found:
-    values = {**held["sched_hps"], **held.get("numeric_hps", {})}
-    rate = values.get("learning_rate")
+    # A constant is kept in the state, where it may be changed.
+    rate = held["sched_hps"].get("learning_rate")
     return _of_value(getattr(rate, "schedule_fn", rate), descends=True)
+
+
+def _of_own_steps(held: Mapping[str, Any]) -> _Found:
+    return {"": _Factor(is_known=False)}  # each number has a step size
 
 
 # By the function of optax that makes the update function.
@@ -255,5 +271,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], _Found]] = {
     "named_chain": _of_named_chain,
     "partition": _of_partition,
     "scale": _of_scale,
+    "scale_by_rprop": _of_own_steps,
     "scale_by_schedule": _of_schedule,
 }

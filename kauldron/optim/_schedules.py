@@ -49,9 +49,11 @@ def wsd_schedule(
     def schedule(step: Any) -> Any:
         step = jnp.asarray(step, jnp.float32)
         warmed_up = jnp.clip(step / warmup_steps, 0, 1) if warmup_steps else 1.0
-        rising = init_value + (peak_value - init_value) * warmed_up
+        rising = jnp.asarray(init_value + (peak_value - init_value) * warmed_up)
+        if not decay_steps:
+            return rising
         decay_start = num_steps - decay_steps
-        t = jnp.clip((step - decay_start) / max(decay_steps, 1), 0, 1)
+        t = jnp.clip((step - decay_start) / decay_steps, 0, 1)
         falling = end_value + (peak_value - end_value) * _SHAPES[decay](t)
         return jnp.where(step < decay_start, rising, falling)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ NAMES = sorted(contract.all_nodes())
 @functools.cache
 def optimizer_of(name):
     node = contract.all_nodes()[name]
-    return konfig.resolve(konfig.ConfigDict.from_json(node.to_json()))
+    return konfig.resolve(konfig.ConfigDict(json.loads(node.to_json())))
 
 
 @functools.cache
