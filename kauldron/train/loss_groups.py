@@ -18,7 +18,7 @@ import optax
 
 from kauldron import errors, optim
 from kauldron.metrics import base_state
-from kauldron.train import _interms
+from kauldron.train import _interms, _owners
 from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
@@ -26,10 +26,6 @@ from kauldron.utils import immutabledict
 
 # Of one group: its parameters and optimizer state afterwards, its gradients and updates.
 _Update: TypeAlias = tuple[Any, Any, Any, Any]
-
-
-class LossGroupError(errors.UserError, ValueError):
-    """Groups that don't fit the losses or the parameters of a run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +115,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     def update_from_root_cfg(self, root: Any) -> Self:
         if root.optimizer is not None:
-            raise LossGroupError(
+            raise _owners.LossGroupError(
                 "`cfg.optimizer` would be ignored: each group of `cfg.trainstep.groups` "
                 "has an optimizer of its own. Set `cfg.optimizer = None`."
             )
@@ -134,14 +130,14 @@ class LossGroupsStep(train_step_lib.TrainStep):
         named = {n: g for g, group in self.groups.items() for n in group.loss_names}
         for name, group in named.items():
             if name not in known:
-                raise LossGroupError(
+                raise _owners.LossGroupError(
                     f"The group {group!r} names the loss {name!r}, which is not in "
                     f"`cfg.train_losses`.{errors.did_you_mean(name, known)} There are "
                     f"{known}."
                 )
         left = [name for name in known if name not in named]
         if left:
-            raise LossGroupError(
+            raise _owners.LossGroupError(
                 f"The losses {left} are in no group of `cfg.trainstep.groups`, so they "
                 "would train nothing. Name them in the `losses` of a group; what is only "
                 "to be watched is a metric."
@@ -149,7 +145,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         before = Context.from_state_and_batch(state=state, batch=batch)
-        split = _Split.of(self.groups, self.frozen, state.params)
+        split = _split(self.groups, self.frozen, state.params)
         pull_back, context = self._linearize(before, state.params)
         params, opt_state = state.params, {}
         grads = updates = jax.tree.map(jnp.zeros_like, state.params)
@@ -184,7 +180,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
     def _updater(
         self,
         name: str,
-        split: _Split,
+        split: _owners.Owners,
         before: Context,
         pull_back: Callable[[str], Any] | None,
     ) -> Callable[[Any, Any], _Update]:
@@ -233,63 +229,11 @@ def _total(states: Any) -> jax.Array:
     return sum((s.mean() for s in leaves), start=jnp.zeros(()))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """Which leaf of the parameters belongs to which group."""
-
-    owners: Sequence[str | None]  # by leaf; `None` is frozen
-
-    @classmethod
-    def of(
-        cls, groups: Mapping[str, LossGroup], frozen: str | Sequence[str], params: Any
-    ) -> _Split:
-        """Splits the parameters.
-
-        Raises:
-          NoMatchError: If a glob matches nothing.
-          LossGroupError: If a parameter is in no group, or in several.
-        """
-        paths = optim.parameter_paths(params)
-        takers: list[list[str]] = [[] for _ in paths]
-        parts = {f"group {name!r}": group.params for name, group in groups.items()}
-        if frozen:
-            parts["`frozen`"] = frozen
-        for part, selection in parts.items():
-            chosen = optim.selected(selection, params, what=f"glob of {part}")
-            for taken, on in zip(takers, chosen, strict=True):
-                taken += [part] if on else []
-        for path, taken in zip(paths, takers, strict=True):
-            if len(taken) > 1:
-                raise LossGroupError(
-                    f"The parameter {path!r} is in {' and '.join(taken)}. Each belongs "
-                    "to exactly one: make their `params` disjoint."
-                )
-        left = [p for p, taken in zip(paths, takers, strict=True) if not taken]
-        if left:
-            raise LossGroupError(
-                f"The parameters {left[:8]} are in no group of "
-                "`cfg.trainstep.groups`. Add them to the `params` of one, or to "
-                "`cfg.trainstep.frozen`."
-            )
-        names = {f"group {name!r}": name for name in groups}
-        return cls([names.get(taken[0]) for taken in takers])
-
-    def take(self, name: str, tree: Any) -> Any:
-        """Returns the leaves of one group in the tree; `MaskedNode`s elsewhere."""
-        leaves, structure = jax.tree.flatten(tree)
-        return structure.unflatten(
-            leaf if owner == name else optax.MaskedNode()
-            for leaf, owner in zip(leaves, self.owners, strict=True)
-        )
-
-    def put(self, name: str, tree: Any, part: Any) -> Any:
-        """Returns the tree with the leaves of one group replaced."""
-        leaves, structure = jax.tree.flatten(tree)
-        own = iter(jax.tree.leaves(part))
-        return structure.unflatten(
-            next(own) if owner == name else leaf
-            for leaf, owner in zip(leaves, self.owners, strict=True)
-        )
+def _split(
+    groups: Mapping[str, LossGroup], frozen: str | Sequence[str], params: Any
+) -> _owners.Owners:
+    selections: dict[str, optim.Selection] = {n: g.params for n, g in groups.items()}
+    return _owners.Owners.of(selections, frozen, params)
 
 
 def _if_due(
@@ -316,7 +260,7 @@ def _optimizer_of(
     """All optimizers as one: its state is a dict by group."""
 
     def init(params: Any) -> Any:
-        split = _Split.of(groups, frozen, params)
+        split = _split(groups, frozen, params)
         return {
             name: group.transformation.init(split.take(name, params))
             for name, group in groups.items()
