@@ -65,10 +65,8 @@ def test_state_shards_as_the_parameters_do(name):
         state = jax.eval_shape(optimizer.init, params)
         return params, kd.sharding.with_sharding_constraint(state, sharding)
 
-    params, state = jax.tree.map(
-        lambda x: x, shardings(jax.eval_shape(contract.make_params))
-    )
-    expected = {(p.shape): p.sharding for p in jax.tree.leaves(params)}
+    params, state = shardings(jax.eval_shape(contract.make_params))
+    expected = {p.shape: p.sharding for p in jax.tree.leaves(params)}
     assert not expected[(4, 8)].is_fully_replicated
     for leaf in jax.tree.leaves(state):
         if leaf.shape in expected:
