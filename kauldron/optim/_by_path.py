@@ -52,7 +52,7 @@ def by_path(
     tags = _tags(optimizers)
 
     def labels(params: Any) -> Any:
-        owners = _paths.route({p: p for p in optimizers}, params, what="glob")
+        owners = _paths.route(optimizers, params)
         return jax.tree.structure(params).unflatten(tags[p] for p in owners)
 
     transforms = {

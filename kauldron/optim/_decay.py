@@ -84,7 +84,7 @@ def layerwise_decay(
                 "`layers` to a regular expression such as 'block_(\\\\d+)'. The parameters "
                 f"are {_paths.listed(paths)}."
             )
-        first = _paths.selected(embeddings, params, what="glob of `embeddings`")
+        first = _paths.selected(embeddings, params, of="`embeddings`")
         powers = [
             num_layers + 1 if is_first else 0 if depth is None else num_layers - depth
             for is_first, depth in zip(first, depths, strict=True)

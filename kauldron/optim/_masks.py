@@ -71,7 +71,9 @@ class _Select:
         for pattern in self._patterns:
             found = _matches(pattern, paths)
             if not any(found):
-                raise _paths.NoMatchError(_paths.no_match(pattern, paths))
+                raise _paths.NoMatchError(
+                    _paths.no_match(f"pattern {pattern!r}", pattern, paths)
+                )
             is_matched = [a or b for a, b in zip(is_matched, found, strict=True)]
         structure = jax.tree.structure(params)
         return structure.unflatten([m == self._matches for m in is_matched])

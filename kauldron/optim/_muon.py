@@ -104,9 +104,9 @@ class _Routing:
 
     def check(self, params: Any) -> None:
         """Raises if a glob is for nothing."""
-        _paths.selected(self.exclude, params, what="glob of `exclude`")
+        _paths.selected(self.exclude, params, of="`exclude`")
         for pattern in self.matrices:
-            _paths.selected(pattern, params, what="glob of `matrices`")
+            _paths.selected(pattern, params, of="`matrices`")
         if not any(label == "muon" for label in jax.tree.leaves(self.labels(params))):
             paths = _paths.listed(_paths.parameter_paths(params))
             raise _paths.NoMatchError(

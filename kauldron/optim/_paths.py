@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -53,14 +53,14 @@ def _is_match(parts: tuple[Any, ...], names: Sequence[str]) -> bool:
     return is_named and _is_match(parts[1:], names[1:])
 
 
-def selected(selection: Selection, params: Any, *, what: str = "pattern") -> list[bool]:
+def selected(selection: Selection, params: Any, *, of: str = "") -> list[bool]:
     """Returns, for each leaf of the parameters, whether it is selected.
 
     Args:
       selection: One glob, several of which one must match, or a function from the
         parameters to a tree of bools.
       params: The parameters.
-      what: What the globs are, for messages.
+      of: What the globs belong to, for messages, such as `'`exclude`'`.
 
     Raises:
       NoMatchError: If a glob matches no parameter.
@@ -73,46 +73,47 @@ def selected(selection: Selection, params: Any, *, what: str = "pattern") -> lis
     for pattern in patterns:
         found = matches(pattern, paths)
         if not any(found):
-            raise NoMatchError(no_match(pattern, paths, what=what))
+            name = f"glob {pattern!r} of {of}" if of else f"glob {pattern!r}"
+            raise NoMatchError(no_match(name, pattern, paths))
         chosen = [a or b for a, b in zip(chosen, found, strict=True)]
     return chosen
 
 
-def route(choices: Mapping[str, Selection], params: Any, *, what: str) -> list[str]:
-    """Returns, for each leaf, the name of the first choice that selects it.
+def route(patterns: Iterable[str], params: Any) -> list[str]:
+    """Returns, for each leaf of the parameters, the first glob that matches it.
 
     Raises:
-      NoMatchError: If a choice selects no parameter, or only ones already taken.
-      RoutingError: If a parameter is selected by none.
+      NoMatchError: If a glob matches no parameter, or only ones already taken.
+      RoutingError: If a parameter is matched by none.
     """
     paths = parameter_paths(params)
     owners: list[str | None] = [None] * len(paths)
-    for name, selection in choices.items():
-        found = selected(selection, params, what=what)
+    for pattern in patterns:
+        found = selected(pattern, params)
         if all(
             owner is not None for owner, on in zip(owners, found, strict=True) if on
         ):
             takers = dict.fromkeys(o for o, on in zip(owners, found, strict=True) if on)
             raise NoMatchError(
-                f"The {what} {name!r} comes too late: all it matches is taken by "
+                f"The glob {pattern!r} comes too late: all it matches is taken by "
                 f"{', '.join(map(repr, takers))} before it. The first match counts: "
                 "write it further up."
             )
         owners = [
-            name if on and owner is None else owner
+            pattern if on and owner is None else owner
             for owner, on in zip(owners, found, strict=True)
         ]
     left = [p for p, owner in zip(paths, owners, strict=True) if owner is None]
     if left:
         raise RoutingError(
-            f"No {what} matches the parameters {listed(left)}. Add one, such as '**' for "
+            f"No glob matches the parameters {listed(left)}. Add one, such as '**' for "
             "all the rest."
         )
     return [owner for owner in owners if owner is not None]
 
 
-def no_match(pattern: str, paths: Sequence[str], *, what: str = "pattern") -> str:
-    """Returns the message about a pattern that matches nothing."""
+def no_match(name: str, pattern: str, paths: Sequence[str]) -> str:
+    """Returns the message about a pattern, told by `name`, that matches nothing."""
     names = [".".join(p.split(".")[:n]) for p in paths for n in _depths(p)]
     candidates = dict.fromkeys(
         [*names, *(part for p in paths for part in p.split("."))]
@@ -121,10 +122,7 @@ def no_match(pattern: str, paths: Sequence[str], *, what: str = "pattern") -> st
         pattern.replace("*", "").strip("."), candidates
     )
     hint = f" Near: {near}." if near else ""
-    return (
-        f"The {what} {pattern!r} matches no parameter.{hint} The parameters are "
-        f"{listed(paths)}."
-    )
+    return f"The {name} matches no parameter.{hint} The parameters are {listed(paths)}."
 
 
 def _depths(path: str) -> range:

@@ -49,8 +49,7 @@ class Owners:
         paths = optim.parameter_paths(params)
         takers: list[list[str | None]] = [[] for _ in paths]
         for name, selection in {**selections, None: frozen}.items():
-            what = f"glob of {_describe(name)}"
-            chosen = optim.selected(selection, params, what=what)
+            chosen = optim.selected(selection, params, of=_describe(name))
             for taken, on in zip(takers, chosen, strict=True):
                 taken += [name] if on else []
         for path, taken in zip(paths, takers, strict=True):

@@ -343,7 +343,7 @@ def test_frozen_parameters_and_shared_losses(tmp_path):
         ),
         (
             {"critic": {"params": "critc"}},
-            r"glob of group 'critic' 'critc' matches no parameter. Near: \['critic'",
+            r"The glob 'critc' of group 'critic' matches no parameter. Near: \['critic'",
         ),
         (
             {"critic": {"params": "critic.layers_0"}},
@@ -353,7 +353,7 @@ def test_frozen_parameters_and_shared_losses(tmp_path):
             {"critic": {"params": "**"}},
             r"'generator.layers_0.bias' is in group 'critic' and group 'generator'",
         ),
-        ({"frozen": "nothing"}, r"glob of `frozen` 'nothing' matches no parameter"),
+        ({"frozen": "nothing"}, r"The glob 'nothing' of `frozen` matches no parameter"),
         ({"frozen": "critic.layers_0"}, "is in group 'critic' and `frozen`"),
     ],
 )
