@@ -9,6 +9,7 @@ from kauldron.optim._ema import UseEmaParams, ema_params
 from kauldron.optim._learning_rates import (
     declare_learning_rates,
     learning_rates,
+    schedules_to_log,
     slowed_down,
 )
 from kauldron.optim._masks import exclude, partial_updates, select
@@ -45,6 +46,7 @@ __all__ = [
     "declare_learning_rates",
     "learning_rates",
     "parameter_paths",
+    "schedules_to_log",
     "selected",
     "slowed_down",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -55,7 +55,7 @@ def by_path(
         owners = _paths.route(optimizers, params)
         return jax.tree.structure(params).unflatten(tags[p] for p in owners)
 
-    transforms = {
+    transforms: dict[Hashable, optax.GradientTransformation] = {
         tags[pattern]: optax.set_to_zero() if optimizer is None else optimizer
         for pattern, optimizer in optimizers.items()
     }

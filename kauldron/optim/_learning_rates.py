@@ -16,9 +16,10 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import optax
 
 # From the number of updates applied so far to the learning rate of the next one.
@@ -47,6 +48,27 @@ def learning_rates(optimizer: Any) -> dict[str, Schedule]:
     return {name: factor.as_rate() for name, factor in found.items() if factor.is_rate}
 
 
+def schedules_to_log(optimizer: Any, known: Iterable[Schedule]) -> dict[str, Schedule]:
+    """Returns `learning_rate` or `learning_rate/<part>` -> function of the step.
+
+    Args:
+      optimizer: As for `learning_rates`.
+      known: Schedules that are logged anyway, and left out.
+    """
+    known = list(known)
+    return {
+        "/".join(filter(None, ("learning_rate", part))): _compiled(rate)
+        for part, rate in learning_rates(optimizer).items()
+        if not any(rate is other for other in known)
+    }
+
+
+def _compiled(rate: Schedule) -> Schedule:
+    # An optimizer runs its schedules inside jit; outside, each operation of a schedule is
+    # compiled by itself.
+    return rate if _is_constant(rate) else jax.jit(rate)
+
+
 def declare_learning_rates(
     update: Callable[..., Any], rates: Mapping[str, float | Schedule]
 ) -> None:
@@ -56,7 +78,9 @@ def declare_learning_rates(
 
 def slowed_down(rate: Schedule, every: int) -> Schedule:
     """Returns the schedule of an optimizer that is run at each `every`-th step only."""
-    return rate if every == 1 else lambda step: rate(step // every)
+    if every == 1 or _is_constant(rate):
+        return rate
+    return lambda step: rate(step // every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +123,10 @@ class _Factor:
 
 def _constant(value: float, step: Any) -> float:
     return value
+
+
+def _is_constant(rate: Schedule) -> bool:
+    return isinstance(rate, functools.partial) and rate.func is _constant
 
 
 def _magnitude(schedule: Schedule, step: Any) -> Any:

@@ -65,8 +65,7 @@ class LossGroup:
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        one = isinstance(self.losses, str)
-        return (self.losses,) if one else tuple(self.losses)
+        return (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
 
     @property
     def transformation(self) -> optax.GradientTransformation:
@@ -237,7 +236,7 @@ def _split(
 
 
 def _if_due(
-    is_due: jax.Array,
+    is_due: jax.Array | bool,
     update: Callable[[Any, Any], _Update],
     take: Callable[[Any], Any],
     params: Any,

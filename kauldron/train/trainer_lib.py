@@ -253,18 +253,15 @@ class Trainer:
         if problems:
             raise _key_report.CheckError(problems)
 
-    @functools.cached_property
+    @property
     def logged_schedules(self) -> Mapping[str, Any]:
         """`schedules`, and the learning rates of the optimizer that are not in there."""
-        found = {
-            "/".join(filter(None, ("learning_rate", part))): rate
-            for part, rate in optim.learning_rates(self.trainstep.optimizer).items()
-        }
-        known = list(self.schedules.values())
-        return {
-            **{n: r for n, r in found.items() if not any(r is s for s in known)},
-            **self.schedules,
-        }
+        return {**self._learning_rates, **self.schedules}
+
+    @functools.cached_property
+    def _learning_rates(self) -> Mapping[str, Any]:
+        known = self.schedules.values()
+        return optim.schedules_to_log(self.trainstep.optimizer, known)
 
     @functools.cached_property
     def state_specs(self) -> TrainState:

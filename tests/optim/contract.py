@@ -50,7 +50,7 @@ OPTAX: Mapping[str, dict[str, Any]] = {
     "contrib.adopt": {},
     "contrib.cocob": {},
     "contrib.dadapt_adamw": {},
-    "contrib.dog": {"reps_rel": 1e-2},
+    "contrib.dog": {"init_step": ("heuristic", 1e-2)},
     "contrib.madgrad": {},
     "contrib.muon": {},
     "contrib.prodigy": {},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 from typing import Any
 
@@ -139,66 +141,86 @@ def test_steps_equal_those_written_by_hand(order, tmp_path):
 NEVER = 1000
 
 
-@pytest.mark.parametrize(
-    ("trained", "still"), [("critic", "generator"), ("generator", "critic")]
-)
-def test_losses_of_a_group_leave_the_others_bit_identical(trained, still, tmp_path):
-    trainer = make_trainer(tmp_path, make_step(**{still: {"every": NEVER}}))
-    before = jax.device_get(trainer.init_state())
-    *_, after = run(trainer, 2)
-    assert_same_bits(after.params[still], before.params[still])
-    assert_same_bits(after.opt_state[still], before.opt_state[still])
-    assert np.all(
-        after.params[trained]["layers_0"]["kernel"]
-        != before.params[trained]["layers_0"]["kernel"]
-    )
+@functools.cache
+def history(*, every=(("generator", 3),), accum_steps=(), num_steps=6):
+    """Returns the trainer, its initial state and that after each step."""
+    changes: dict[str, Any] = {name: {"every": n} for name, n in every}
+    for name, n in accum_steps:
+        changes.setdefault(name, {})["accum_steps"] = n
+    trainer = make_trainer("unused", make_step(**changes))
+    start = jax.device_get(trainer.init_state())
+    return trainer, [start, *run(trainer, num_steps)]
 
 
-def test_no_gradient_reaches_another_group(tmp_path):
-    """However large the generator's loss: the critic's update has the same bits."""
-    loud = dataclasses.replace(LOSSES["fooled"], weight=-1e6)
-    plain, changed = (
-        next(run(make_trainer(tmp_path, train_losses={**LOSSES, "fooled": loss}), 1))
-        for loss in (LOSSES["fooled"], loud)
-    )
-    assert_same_bits(plain.params["critic"], changed.params["critic"])
-    assert_same_bits(plain.opt_state["critic"], changed.opt_state["critic"])
+def has_moved(before, after, name):
+    kernels = [s.params[name]["layers_0"]["kernel"] for s in (before, after)]
+    return bool(np.any(kernels[0] != kernels[1]))
 
 
-def test_group_is_due_behind_every_so_many_steps(tmp_path):
-    trainer = make_trainer(tmp_path, make_step(generator={"every": 3}))
-    previous = jax.device_get(trainer.init_state())
-    moved = []
-    for state in run(trainer, 6):
-        kernels = [
-            s.params["generator"]["layers_0"]["kernel"] for s in (previous, state)
-        ]
-        moved.append(bool(np.any(kernels[0] != kernels[1])))
-        previous = state
+def test_losses_of_the_critic_leave_the_generator_bit_identical():
+    _, (start, _, after, *_) = history()
+    assert_same_bits(after.params["generator"], start.params["generator"])
+    assert_same_bits(after.opt_state["generator"], start.opt_state["generator"])
+    assert has_moved(start, after, "critic")
+
+
+def test_losses_of_the_generator_leave_the_critic_bit_identical():
+    _, (start, _, after) = accumulating()
+    assert_same_bits(after.params["critic"], start.params["critic"])
+    assert_same_bits(after.opt_state["critic"], start.opt_state["critic"])
+    assert has_moved(start, after, "generator")
+
+
+def test_group_is_due_behind_every_so_many_steps():
+    _, states = history()
+    moved = [has_moved(*pair, "generator") for pair in itertools.pairwise(states)]
     assert moved == [False, False, True, False, False, True]
 
 
-def test_accumulated_update_is_that_of_the_mean_gradient(tmp_path):
-    step = make_step(generator={"accum_steps": 2}, critic={"every": NEVER})
-    trainer = make_trainer(tmp_path, step)
-    start = jax.device_get(trainer.init_state().params)
-    states = list(run(trainer, 2))
-    assert_same_bits(states[0].params["generator"], start["generator"])
+def test_step_is_compiled_once():
+    trainer, _ = history()
+    assert trainer.trainstep._jitted_step._cache_size() == 1
+
+
+def accumulating():
+    return history(
+        every=(("critic", NEVER),), accum_steps=(("generator", 2),), num_steps=2
+    )
+
+
+def test_accumulated_update_is_that_of_the_mean_gradient():
+    trainer, (start, first, second) = accumulating()
+    assert_same_bits(first.params["generator"], start.params["generator"])
 
     def mean_loss(params):
-        batches = list(trainer.train_ds.take(2))
         losses = [
-            _losses_by_hand(trainer, params, b, i)[1] for i, b in enumerate(batches)
+            _losses_by_hand(trainer, params, batch, i)[1]
+            for i, batch in enumerate(trainer.train_ds.take(2))
         ]
         return sum(losses) / 2
 
-    grads = jax.grad(mean_loss)(start)["generator"]
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, start["generator"], grads)
+    grads = jax.jit(jax.grad(mean_loss))(start.params)["generator"]
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, start.params["generator"], grads)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-        states[1].params["generator"],
+        second.params["generator"],
         expected,
     )
+
+
+def test_no_gradient_reaches_another_group():
+    """However large the generator's loss: the critic's update has the same bits."""
+    loud = dataclasses.replace(LOSSES["fooled"], weight=-1e6)
+    trainer = make_trainer(
+        "unused",
+        make_step(generator={"every": 3}),
+        train_losses={**LOSSES, "fooled": loud},
+    )
+    _, (_, _, _, plain, *_) = history()
+    *_, changed = run(trainer, 3)
+    assert has_moved(plain, changed, "generator")
+    assert_same_bits(plain.params["critic"], changed.params["critic"])
+    assert_same_bits(plain.opt_state["critic"], changed.opt_state["critic"])
 
 
 def _flops(fn, *args):
@@ -219,9 +241,8 @@ def test_forward_pass_is_shared(tmp_path):
 
         flops[order] = _flops(params_only, state, batch)
     params = state.params
-    forward = _flops(
-        lambda p: _losses_by_hand(trainer, p, batch, 0)[1], jax.device_get(params)
-    )
+    # Of 16 examples: two numbers to 2000, and these to three, a product and a sum each.
+    forward = 2 * 16 * (2 * 2000 + 2000 * 3)
     naive = sum(
         _flops(
             lambda own, name=name, i=i: jax.grad(
@@ -236,38 +257,12 @@ def test_forward_pass_is_shared(tmp_path):
     assert flops["alternating"] - flops["simultaneous"] < 0.05 * forward
 
 
-def test_context_shows_gradients_of_the_whole_tree(tmp_path):
+def test_gradients_and_learning_rates_of_each_group_can_be_seen(tmp_path):
     norm = kd.metrics.TreeReduce(
         metric=kd.metrics.Norm(
             tensor="grads.generator", axis=None, aggregation_type="concat"
         )
     )
-    trainer = make_trainer(
-        tmp_path,
-        make_step(generator={"every": 2}),
-        train_metrics={"generator_grad": norm},
-        num_train_steps=2,
-        log_metrics_every=1,
-    )
-    paths = trainer.context_specs.flatten()
-    assert {p for p in paths if p.startswith(("grads.", "updates."))} == {
-        f"{root}{p.removeprefix('params')}"
-        for root in ("grads", "updates")
-        for p in paths
-        if p.startswith("params.")
-    }
-    trainer.train()
-    first, second = _records(tmp_path)
-    assert first["metrics/generator_grad"] == 0  # not due
-    assert second["metrics/generator_grad"] > 0
-
-
-def _records(workdir):
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def test_learning_rate_of_each_group_is_logged(tmp_path):
     step = make_step(
         critic={"optimizer": optax.adam(3e-4)},
         generator={
@@ -275,9 +270,18 @@ def test_learning_rate_of_each_group_is_logged(tmp_path):
             "every": 2,
         },
     )
-    trainer = make_trainer(tmp_path, step, num_train_steps=6, log_metrics_every=1)
+    trainer = make_trainer(
+        tmp_path,
+        step,
+        train_metrics={"norm": norm},
+        num_train_steps=6,
+        log_metrics_every=1,
+    )
     trainer.train()
-    records = _records(tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    # Zeros on steps on which the group is not due.
+    assert [r["metrics/norm"] > 0 for r in records] == [False, True] * 3
     np.testing.assert_allclose(
         [r["schedules/learning_rate/critic"] for r in records], 3e-4
     )
@@ -286,33 +290,34 @@ def test_learning_rate_of_each_group_is_logged(tmp_path):
         [r["schedules/learning_rate/generator"] for r in records],
         [1, 1, 0.75, 0.75, 0.5, 0.5],
     )
+    paths = trainer.context_specs.flatten()
+    params = {p.removeprefix("params.") for p in paths if p.startswith("params.")}
+    for root in ("grads", "updates"):
+        assert params == {
+            p.removeprefix(f"{root}.") for p in paths if p.startswith(f"{root}.")
+        }
 
 
-def test_interrupted_run_ends_with_the_same_bits(tmp_path):
-    def train(workdir, **changes):
-        step = make_step(
-            order="alternating",
-            critic={"accum_steps": 2},
-            generator={"every": 3, "optimizer": optax.adam(1e-2)},
-        )
-        trainer = make_trainer(
-            workdir,
-            step,
-            num_train_steps=7,
-            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=100),
-            **changes,
-        )
-        return jax.device_get(trainer.train()[0])
-
-    whole = train(tmp_path / "whole")
-    train(tmp_path / "parts", stop_after_steps=4)
-    assert_same_bits(train(tmp_path / "parts"), whole)
-
-
-def test_second_step_does_not_compile_again(tmp_path):
-    trainer = make_trainer(tmp_path, make_step(generator={"every": 2}))
-    assert len(list(run(trainer, 3))) == 3
-    assert trainer.trainstep._jitted_step._cache_size() == 1
+def test_restored_run_ends_with_the_same_bits(tmp_path):
+    step = make_step(
+        order="alternating",
+        critic={"accum_steps": 2},
+        generator={"every": 3, "optimizer": optax.adam(1e-2)},
+    )
+    trainer = make_trainer(tmp_path, step)
+    checkpointer = kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1)
+    batches = list(trainer.train_ds.take(7).device_put(trainer.sharding.batch))
+    state = trainer.init_state()
+    for i, batch in enumerate(batches):
+        if i == 5:  # half of an update of the critic is accumulated
+            checkpointer.save(state, step=5, force=True)
+            checkpointer.wait_until_finished()
+        state, _ = trainer.trainstep.step(state, batch)
+    restored = checkpointer.restore(trainer.init_state(), step=5)
+    checkpointer.close()
+    for batch in batches[5:]:
+        restored, _ = trainer.trainstep.step(restored, batch)
+    assert_same_bits(restored, state)
 
 
 def test_frozen_parameters_and_shared_losses(tmp_path):
