@@ -81,7 +81,7 @@ def layerwise_decay(
         if not num_layers:
             raise _paths.NoMatchError(
                 f"No parameter is in a layer: no part of a path matches {layers!r}. Set "
-                "`layers` to a regular expression such as 'block_(\\\\d+)'. The parameters "
+                "`layers` to a regular expression such as 'block_(\\d+)'. The parameters "
                 f"are {_paths.listed(paths)}."
             )
         first = _paths.selected(embeddings, params, of="`embeddings`")
