@@ -108,6 +108,12 @@ class LossGroupsStep(train_step_lib.TrainStep):
             )
         if not self.groups:
             raise ValueError("`groups` is empty: a step without groups trains nothing.")
+        values = self.groups.values() if isinstance(self.groups, Mapping) else [None]
+        if not all(isinstance(group, LossGroup) for group in values):
+            raise ValueError(
+                "`groups` maps names to `kd.train.LossGroup`s: got "
+                f"{type(self.groups).__name__} {self.groups!r}."
+            )
         groups = immutabledict.ImmutableDict(self.groups)
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "optimizer", _optimizer_of(groups, self.frozen))

@@ -381,6 +381,8 @@ def test_values_that_make_no_sense_are_told():
         make_step(critic={"losses": []})
     with pytest.raises(ValueError, match=r"got None.*go to `frozen`"):
         make_step(critic={"optimizer": None})
+    with pytest.raises(ValueError, match=r"maps names to .*LossGroup.*: got list"):
+        kd.train.LossGroupsStep(groups=["critic"])
     with pytest.raises(ValueError, match="`groups` is empty"):
         kd.train.LossGroupsStep(groups={})
 
