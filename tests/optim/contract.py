@@ -58,6 +58,19 @@ OPTAX: Mapping[str, dict[str, Any]] = {
     "contrib.schedule_free_sgd": {},
 }
 
+# Compiled by the quick tests, with all of our own; the others are by the slow ones.
+COMMON = (
+    "adafactor",
+    "adam",
+    "adamw",
+    "lamb",
+    "lion",
+    "rmsprop",
+    "sgd",
+    "contrib.prodigy",
+    "contrib.schedule_free_adamw",
+)
+
 # These find their step size themselves.
 WITHOUT_RATE = ("contrib.cocob",)
 

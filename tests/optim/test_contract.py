@@ -15,6 +15,17 @@ from kauldron.train.state import TrainState
 from tests.optim import contract
 
 NAMES = sorted(contract.all_nodes())
+QUICK = sorted({*contract.COMMON, *contract.own_nodes()})
+SLOW = sorted({*NAMES} - {*QUICK})
+
+parametrize_compiled = pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        *((tuple(QUICK), name) for name in QUICK),
+        *(pytest.param(tuple(SLOW), name, marks=pytest.mark.slow) for name in SLOW),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 
 
 @functools.cache
@@ -24,7 +35,7 @@ def optimizer_of(name):
 
 
 @functools.cache
-def two_updates():
+def two_updates(names):
     """Returns params before, params and states after, by name; and the jitted update.
 
     One compilation for all members, which is quicker than one for each.
@@ -33,31 +44,31 @@ def two_updates():
 
     @jax.jit
     def init(params):
-        return {name: optimizer_of(name).init(params) for name in NAMES}
+        return {name: optimizer_of(name).init(params) for name in names}
 
     @jax.jit
     def update(params, states):
         both = {
             name: contract.make_update(optimizer_of(name))(params[name], states[name])
-            for name in NAMES
+            for name in names
         }
         return {k: v[0] for k, v in both.items()}, {k: v[1] for k, v in both.items()}
 
-    params, states = update(dict.fromkeys(NAMES, before), init(before))
+    params, states = update(dict.fromkeys(names, before), init(before))
     params, states = update(params, states)
     return before, params, states, update
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_update_is_finite_and_moves_the_parameters(name):
-    before, after, _, _ = two_updates()
+@parametrize_compiled
+def test_update_is_finite_and_moves_the_parameters(names, name):
+    before, after, _, _ = two_updates(names)
     assert np.any(before["head"]["kernel"] != after[name]["head"]["kernel"])
     for leaf in jax.tree.leaves(after[name]):
         assert np.isfinite(leaf).all()
 
 
 def test_second_update_does_not_compile_again():
-    *_, update = two_updates()
+    *_, update = two_updates(tuple(QUICK))
     assert update._cache_size() == 1
 
 
@@ -91,7 +102,7 @@ def test_state_shards_as_the_parameters_do(name):
 
 
 def test_states_come_back_from_a_checkpoint_with_the_same_bits(tmp_path):
-    _, _, states, _ = two_updates()
+    _, _, states, _ = two_updates(tuple(QUICK))
     state = TrainState(step=jnp.int32(2), params={}, collections={}, opt_state=states)
     checkpointer = kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1)
     checkpointer.save(state, step=2, force=True)
