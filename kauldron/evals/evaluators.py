@@ -174,6 +174,7 @@ class Evaluator(EvaluatorBase):
             is_training=False,
             method=self.model_method,
             capture=_interms.captured_by(self.losses, self.metrics, self.summaries),
+            precision=self.base_cfg.precision,
         )
         context = self.aux.update_context(context)
         return context.get_aux_state(

@@ -34,12 +34,13 @@ from kauldron.losses._regression import (
     NegativeCosineSimilarity,
     Value,
 )
-from kauldron.losses.base import Loss, Window, compute_losses
+from kauldron.losses.base import Loss, Window, compute_losses, total_of
 
 __all__ = [
     "Loss",
     "Window",
     "compute_losses",
+    "total_of",
     # Values and differences.
     "AbsoluteValue",
     "CosineDistance",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,8 @@ class _Contrastive(base.Loss):
     """Compares all pairs of a batch; masked examples are no negatives either."""
 
     temperature: float = 0.1
+
+    compares_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import flax.struct
 import jax
@@ -38,6 +38,9 @@ class Loss(metrics.Metric):
     mask: kontext.Key | None = None
     weight: Any = 1.0  # float | optax.Schedule
     normalize_by: Literal["mask", "values"] = "mask"
+
+    # Whether the value of an example depends on the others of its batch.
+    compares_examples: ClassVar[bool] = False
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -173,5 +176,10 @@ def compute_losses(losses: Any, context: Any) -> tuple[jax.Array, Any]:
         losses,
         is_leaf=lambda x: isinstance(x, Loss),
     )
+    return total_of(states), states
+
+
+def total_of(states: Any) -> jax.Array:
+    """Returns the sum of the means of a tree of loss states (`f32[]`, 0 without any)."""
     leaves = jax.tree.leaves(states, is_leaf=base_state.State.isinstance)
-    return sum((s.mean() for s in leaves), start=jnp.zeros(())), states
+    return sum((s.mean() for s in leaves), start=jnp.zeros(()))

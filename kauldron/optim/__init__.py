@@ -5,7 +5,7 @@ from __future__ import annotations
 from kauldron.optim._by_path import by_path
 from kauldron.optim._chains import named_chain
 from kauldron.optim._decay import layerwise_decay, no_bias_or_norm
-from kauldron.optim._ema import UseEmaParams, ema_params
+from kauldron.optim._ema import EmaParamsState, UseEmaParams, ema_params
 from kauldron.optim._learning_rates import (
     declare_learning_rates,
     learning_rates,
@@ -38,6 +38,7 @@ __all__ = [
     "layerwise_decay",
     "muon",
     "wsd_schedule",
+    "EmaParamsState",
     "UseEmaParams",
     # For training steps of your own.
     "NoMatchError",

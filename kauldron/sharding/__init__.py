@@ -13,6 +13,7 @@ import jax
 
 from kauldron.sharding import _mesh
 from kauldron.sharding._place import (
+    BatchSizeError,
     ShardingTree,
     check_batch,
     device_put,
@@ -23,6 +24,7 @@ from kauldron.sharding._place import (
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
 
 __all__ = [
+    "BatchSizeError",
     "DEVICES_MESH",
     "FIRST_DIM",
     "FSDPSharding",

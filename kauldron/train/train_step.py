@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +15,17 @@ from jax.experimental import checkify
 from kauldron import checkpoints, modules, sharding
 from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
-from kauldron.train import _interms, auxiliaries, rngs_lib
+from kauldron.train import (
+    _accumulate,
+    _interms,
+    _loss_scale,
+    _module_globs,
+    _precision,
+    _remat,
+    auxiliaries,
+    rngs_lib,
+)
+from kauldron.train._forward import forward, forward_with_loss
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 from kauldron.utils import config_util
@@ -27,8 +37,10 @@ __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
 class TrainStep(config_util.UpdateFromRootCfg):
     """Initialises the state and applies one update.
 
-    Override `_step` for custom training; everything around it (jit, donation, sharding,
-    checkify, which states leave the step) stays.
+    For custom training, override the piece that differs; everything around it (jit,
+    donation, sharding, checkify, which states leave the step) stays. From the inside out:
+    `_forward` runs the model on a (micro-)batch, `_compute_grads` takes the gradient of
+    the losses, `_apply_grads` updates the state, and `_step` is the two after each other.
 
     Attributes:
       model: The Flax model.
@@ -37,6 +49,9 @@ class TrainStep(config_util.UpdateFromRootCfg):
       sharding: Placement of state, batch and measurements.
       init_transform: Changes the initial state, such as by loading a checkpoint.
       aux: Losses, metrics and summaries.
+      precision: Dtypes of the model; `None` leaves them to the model.
+      remat: What is computed again for gradients; `None` for nothing.
+      grad_accum_steps: In how many micro-batches a batch is split.
     """
 
     model: Any = config_util.ROOT_CFG_REF.model
@@ -47,6 +62,9 @@ class TrainStep(config_util.UpdateFromRootCfg):
     aux: auxiliaries.Auxiliaries = dataclasses.field(
         default_factory=auxiliaries.Auxiliaries
     )
+    precision: _precision.Precision | None = config_util.ROOT_CFG_REF.precision
+    remat: _remat.Remat | None = config_util.ROOT_CFG_REF.remat
+    grad_accum_steps: int = config_util.ROOT_CFG_REF.grad_accum_steps
 
     def init(
         self,
@@ -109,22 +127,71 @@ class TrainStep(config_util.UpdateFromRootCfg):
             )
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
-        """One update, to override: returns the next state and the filled context."""
+        """One update: returns the next state and the filled context."""
         context = Context.from_state_and_batch(state=state, batch=batch)
+        grads, context = self._compute_grads(context)
+        return self._apply_grads(state, context, grads)
+
+    def _forward(self, context: Context, rngs: Any) -> Context:
+        """Runs the model on a (micro-)batch; returns a context with what losses read.
+
+        It is differentiated with respect to `context.params`. What an override adds to
+        `preds` or `batch`, losses, metrics and summaries find by key.
+        """
         aux = self.aux
+        return forward(
+            context,
+            model=self.model,
+            rngs=rngs,
+            is_training=True,
+            capture=_interms.captured_by(aux.losses, aux.metrics, aux.summaries),
+            precision=self._option("precision"),
+            remat=self._option("remat"),
+        )
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Context]:
-            return forward_with_loss(
-                dataclasses.replace(context, params=params),
-                model=self.model,
-                losses=aux.losses,
-                rngs=self.rng_streams.train_rngs(state.step),
-                is_training=True,
-                capture=_interms.captured_by(aux.losses, aux.metrics, aux.summaries),
-            )
+    def _compute_grads(self, context: Context) -> tuple[Any, Context]:
+        """Returns the gradient of the losses on the batch, and the context with losses."""
+        rngs = self.rng_streams.train_rngs(context.step)
+        scale = _loss_scale.scale_of(context.opt_state)
+        if self._option("grad_accum_steps") > 1:
+            grads, after = self._accumulate_grads(context, rngs, scale)
+        else:
 
-        grads, context = jax.grad(loss_fn, has_aux=True, allow_int=True)(state.params)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+            def loss_fn(params: Any) -> tuple[jax.Array, Context]:
+                after = self._forward(dataclasses.replace(context, params=params), rngs)
+                total, states = losses_lib.compute_losses(self.aux.losses, after)
+                after = dataclasses.replace(after, loss_states=states, loss_total=total)
+                return total if scale is None else total * scale, after
+
+            gradient = jax.grad(loss_fn, has_aux=True, allow_int=True)
+            grads, after = gradient(context.params)
+        if scale is not None:
+            grads = _loss_scale.unscale(grads, scale)
+        return grads, dataclasses.replace(after, params=context.params)
+
+    def _accumulate_grads(
+        self, context: Context, rngs: Any, scale: jax.Array | None
+    ) -> tuple[Any, Context]:
+        def run(part: Context, index: Any) -> Context:
+            part_rngs = {k: jax.random.fold_in(rng, index) for k, rng in rngs.items()}
+            after = self._forward(part, part_rngs)
+            _, states = losses_lib.compute_losses(self.aux.losses, after)
+            return dataclasses.replace(after, loss_states=states)
+
+        return _accumulate.compute_grads(
+            context,
+            run,
+            num_microbatches=self._option("grad_accum_steps"),
+            batch_sharding=self.sharding.batch,
+            loss_scale=scale,
+        )
+
+    def _apply_grads(
+        self, state: TrainState, context: Context, grads: Any
+    ) -> tuple[TrainState, Context]:
+        """Returns the updated state, and the context with everything measured."""
+        optimizer = self._full_optimizer
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
@@ -132,10 +199,11 @@ class TrainStep(config_util.UpdateFromRootCfg):
             collections=context.collections,
             opt_state=opt_state,
         )
-        context = dataclasses.replace(
-            context, params=state.params, grads=grads, updates=updates
-        )
-        return next_state, self.aux.update_context(context)
+        context = dataclasses.replace(context, grads=grads, updates=updates)
+        context = self.aux.update_context(context)
+        if _loss_scale.scale_of(opt_state) is None:
+            return next_state, context
+        return _loss_scale.after_update(state, next_state, context)
 
     def _traced_step(
         self,
@@ -182,11 +250,17 @@ class TrainStep(config_util.UpdateFromRootCfg):
             batch = data_utils.mock_batch_from_elem_spec(elem_spec)
             context = Context(step=jnp.zeros((), jnp.int32), batch=batch)
             args, kwargs = data_utils.get_model_inputs(self.model, context)
-            with modules.set_train_property(True):
+            with modules.set_train_property(True), _module_globs.record() as paths:
                 variables = self.model.init(rngs, *args, method=model_method, **kwargs)
             collections = dict(variables)
             params = collections.pop("params", {})
             collections.pop("intermediates", None)
+            precision, remat = self._option("precision"), self._option("remat")
+            if remat is not None:
+                remat.check_modules(paths)
+            if precision is not None:
+                precision.check_modules(paths)
+                params = precision.cast_params(params, use="params")
             return self._place(
                 TrainState(step=context.step, params=params, collections=collections)
             )
@@ -196,74 +270,24 @@ class TrainStep(config_util.UpdateFromRootCfg):
     def _init_optimizer(self, state: TrainState) -> TrainState:
         @jax.jit
         def init(state: TrainState) -> TrainState:
-            opt_state = self.optimizer.init(state.params)
+            opt_state = self._full_optimizer.init(state.params)
             return self._place(dataclasses.replace(state, opt_state=opt_state))
 
         return init(state)
+
+    @property
+    def _full_optimizer(self) -> Any:
+        """The optimizer with what the precision adds to it."""
+        precision = self._option("precision")
+        return precision.wrap_optimizer(self.optimizer) if precision else self.optimizer
+
+    def _option(self, name: str) -> Any:
+        """Returns a field that a step used alone, without a trainer, need not set."""
+        value = getattr(self, name)
+        return _ALONE[name] if isinstance(value, config_util.RootCfgRef) else value
 
     def _place(self, state: TrainState) -> TrainState:
         return sharding.with_sharding_constraint(state, self.sharding.state)
 
 
-def forward(
-    context: Context,
-    *,
-    model: Any,
-    rngs: Mapping[str, jax.Array],
-    is_training: bool,
-    method: str | Callable[..., Any] | None = None,
-    capture: _interms.Capture = True,
-) -> Context:
-    """Runs the model on the values its keys point to.
-
-    Args:
-      context: With `batch`, `params` and `collections`.
-      model: Flax module.
-      rngs: Keys by stream name.
-      is_training: Value of the train property.
-      method: Method of the model to call; `__call__` unless given.
-      capture: Which outputs of modules become `interms`, see `nn.Module.apply`; all
-        unless given.
-
-    Returns:
-      The context with `preds`, `interms` and the new `collections`.
-    """
-    args, kwargs = data_utils.get_model_inputs(model, context)
-    with modules.set_train_property(is_training):
-        preds, variables = model.apply(
-            {"params": context.params, **(context.collections or {})},
-            *args,
-            rngs=rngs,
-            method=method,
-            mutable=True,
-            capture_intermediates=capture,
-            **kwargs,
-        )
-    collections = dict(variables)
-    interms = collections.pop("intermediates", {})
-    collections.pop("params", None)  # a forward pass does not change parameters
-    return dataclasses.replace(
-        context, preds=preds, interms=interms, collections=collections
-    )
-
-
-def forward_with_loss(
-    context: Context,
-    *,
-    model: Any,
-    losses: Mapping[str, losses_lib.Loss],
-    rngs: Mapping[str, jax.Array],
-    is_training: bool,
-    capture: _interms.Capture = True,
-) -> tuple[jax.Array, Context]:
-    """Runs the model and the losses; for the arguments, see `forward`.
-
-    Returns:
-      The sum of the weighted losses (`f32[]`), and the context with `loss_states` and
-      `loss_total` as well.
-    """
-    context = forward(
-        context, model=model, rngs=rngs, is_training=is_training, capture=capture
-    )
-    total, states = losses_lib.compute_losses(losses, context)
-    return total, dataclasses.replace(context, loss_states=states, loss_total=total)
+_ALONE = {"precision": None, "remat": None, "grad_accum_steps": 1}

@@ -14,8 +14,11 @@ from kauldron import checkpoints, data, errors, evals, optim, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
+    _accumulate,
     _interms,
     _key_report,
+    _precision,
+    _remat,
     auxiliaries,
     context,
     metric_writer,
@@ -25,7 +28,7 @@ from kauldron.train import (
     train_step,
 )
 from kauldron.train.state import TrainState
-from kauldron.utils import config_util, immutabledict
+from kauldron.utils import config_util, immutabledict, status_utils
 
 _DICT_FIELDS = (
     "train_losses",
@@ -78,6 +81,12 @@ class Trainer:
       checkpointer: Saves and restores.
       init_transform: Changes the initial state.
       trainstep: One update.
+      precision: Dtypes of the model, such as `kd.train.Precision(compute='bfloat16')`, in
+        training and evaluation; `None` leaves them to the model.
+      remat: Modules that compute their activations again for gradients, such as
+        `kd.train.Remat(modules=['**.block_*'])`; `None` for none.
+      grad_accum_steps: In how many micro-batches a batch is split, one after the other,
+        >= 1. `batch_size` stays the size of the whole.
       evals: Name -> evaluator.
       aux: Free-form values for `cfg.ref.aux.x`.
       setup: Preparation of the run.
@@ -118,6 +127,9 @@ class Trainer:
     trainstep: train_step.TrainStep = dataclasses.field(
         default_factory=train_step.TrainStep
     )
+    precision: _precision.Precision | None = None
+    remat: _remat.Remat | None = None
+    grad_accum_steps: int = 1
     evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
@@ -158,6 +170,14 @@ class Trainer:
             )
         if not -(2**63) <= self.seed < 2**63:
             raise TrainerError(f"`seed` must fit in 64 bits: got {self.seed}.")
+        kinds = {"precision": _precision.Precision, "remat": _remat.Remat}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TrainerError(
+                    f"`{name}` must be a `kd.train.{kind.__name__}(...)` or None: got "
+                    f"{value!r}."
+                )
         for name, smallest in _SMALLEST.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -245,13 +265,24 @@ class Trainer:
                 "`optax.adam(learning_rate=1e-3)`."
             )
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        sharding.check_batch(
-            data_utils.get_global_elem_spec(batch, self.sharding.batch),
-            self.sharding.batch,
-        )
+        whole_batch = data_utils.get_global_elem_spec(batch, self.sharding.batch)
+        sharding.check_batch(whole_batch, self.sharding.batch)
+        if self.grad_accum_steps > 1:
+            _accumulate.check_divides(
+                whole_batch, self.grad_accum_steps, self.sharding.batch
+            )
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
+        if self.grad_accum_steps > 1:
+            mixing = _accumulate.mixing_parts(
+                self.train_losses, self.state_specs.collections
+            )
+            if mixing:
+                status_utils.warn(
+                    f"`grad_accum_steps` is {self.grad_accum_steps}, and the result "
+                    f"depends on it: {'; '.join(mixing)}."
+                )
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:
@@ -281,6 +312,7 @@ class Trainer:
 _SMALLEST = {
     "num_train_steps": 0,
     "stop_after_steps": 0,
+    "grad_accum_steps": 1,
     "log_metrics_every": 1,
     "log_summaries_every": 1,
 }

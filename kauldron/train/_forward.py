@@ -1,0 +1,91 @@
+"""The forward pass: a model and losses on the values that their keys point to."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from kauldron import losses as losses_lib
+from kauldron import modules
+from kauldron.data import utils as data_utils
+from kauldron.train import _interms, _precision, _remat
+from kauldron.train.context import Context
+
+
+def forward(
+    context: Context,
+    *,
+    model: Any,
+    rngs: Mapping[str, jax.Array],
+    is_training: bool,
+    method: str | Callable[..., Any] | None = None,
+    capture: _interms.Capture = True,
+    precision: _precision.Precision | None = None,
+    remat: _remat.Remat | None = None,
+) -> Context:
+    """Runs the model on the values its keys point to.
+
+    Args:
+      context: With `batch`, `params` and `collections`.
+      model: Flax module.
+      rngs: Keys by stream name.
+      is_training: Value of the train property.
+      method: Method of the model to call; `__call__` unless given.
+      capture: Which outputs of modules become `interms`, see `nn.Module.apply`; all
+        unless given.
+      precision: Dtypes of the model; `None` leaves them to the model.
+      remat: What is computed again for gradients; only in training.
+
+    Returns:
+      The context with `preds`, `interms` and the new `collections`.
+    """
+    args, kwargs = data_utils.get_model_inputs(model, context)
+    params = context.params
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(modules.set_train_property(is_training))
+        if precision is not None:
+            params = precision.cast_params(params, use="compute")
+            stack.enter_context(precision.applied())
+        if remat is not None and is_training:
+            capture = stack.enter_context(remat.applied(capture))
+        preds, variables = model.apply(
+            {"params": params, **(context.collections or {})},
+            *args,
+            rngs=rngs,
+            method=method,
+            mutable=True,
+            capture_intermediates=capture,
+            **kwargs,
+        )
+    collections = dict(variables)
+    interms = collections.pop("intermediates", {})
+    collections.pop("params", None)  # a forward pass does not change parameters
+    return dataclasses.replace(
+        context, preds=preds, interms=interms, collections=collections
+    )
+
+
+def forward_with_loss(
+    context: Context,
+    *,
+    model: Any,
+    losses: Mapping[str, losses_lib.Loss],
+    rngs: Mapping[str, jax.Array],
+    is_training: bool,
+    capture: _interms.Capture = True,
+) -> tuple[jax.Array, Context]:
+    """Runs the model and the losses; for the arguments, see `forward`.
+
+    Returns:
+      The sum of the weighted losses (`f32[]`), and the context with `loss_states` and
+      `loss_total` as well.
+    """
+    context = forward(
+        context, model=model, rngs=rngs, is_training=is_training, capture=capture
+    )
+    total, states = losses_lib.compute_losses(losses, context)
+    return total, dataclasses.replace(context, loss_states=states, loss_total=total)
