@@ -75,14 +75,20 @@ def compute_grads(
 
     _check_collections(context.collections, specs.collections)
     states = _scan_states(run_part, context, xs)
-    weights, merged, total = _differentiate(states, num_microbatches, loss_scale)
+    weights = _differentiate(states, num_microbatches, loss_scale)
     grads, collections, parts = _scan_grads(run_part, context, xs, weights)
+    # Not those of the first pass: then the compiler could not remove the model from it.
+    merged = _merge(parts.pop("loss_states"), num_microbatches)
     whole = {
         name: join(parts[name], getattr(specs, name), prefix=name)
         for name in _PER_EXAMPLE
     }
     return grads, dataclasses.replace(
-        context, collections=collections, loss_states=merged, loss_total=total, **whole
+        context,
+        collections=collections,
+        loss_states=merged,
+        loss_total=losses.total_of(merged),
+        **whole,
     )
 
 
@@ -99,22 +105,27 @@ def _scan_states(run_part: Any, context: Context, xs: Any) -> Any:
 
 def _differentiate(
     states: Any, num_microbatches: int, loss_scale: jax.Array | None
-) -> tuple[list[jax.Array], Any, jax.Array]:
-    """Returns the derivative of the total by the states, the merged states, the total."""
+) -> list[jax.Array]:
+    """Returns the derivative of the total by the floating leaves of the states."""
     floats, rebuild = _split_floats(states)
 
-    def total_of(floats: list[jax.Array]) -> tuple[jax.Array, Any]:
-        states = rebuild(floats)
-        parts = [
-            jax.tree.map(lambda x, i=i: x[i], states) for i in range(num_microbatches)
-        ]
-        merged = functools.reduce(_merge, parts)
-        total = losses.total_of(merged)
-        scaled = total if loss_scale is None else total * loss_scale
-        return scaled, (merged, total)
+    def total_of(floats: list[jax.Array]) -> jax.Array:
+        total = losses.total_of(_merge(rebuild(floats), num_microbatches))
+        return total if loss_scale is None else total * loss_scale
 
-    weights, (merged, total) = jax.grad(total_of, has_aux=True)(floats)
-    return weights, merged, total
+    return jax.grad(total_of)(floats)
+
+
+def _merge(states: Any, num_microbatches: int) -> Any:
+    """Returns one tree of states from those of all micro-batches."""
+    parts = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(num_microbatches)]
+
+    def merge(a: Any, b: Any) -> Any:
+        return jax.tree.map(
+            lambda x, y: x.merge(y), a, b, is_leaf=metrics.State.isinstance
+        )
+
+    return functools.reduce(merge, parts)
 
 
 def _scan_grads(
@@ -136,7 +147,9 @@ def _scan_grads(
         grads = [
             total + g.astype(total.dtype) for total, g in zip(grads, new, strict=True)
         ]
-        return (grads, part.collections), {n: getattr(part, n) for n in _PER_EXAMPLE}
+        return (grads, part.collections), {
+            name: getattr(part, name) for name in (*_PER_EXAMPLE, "loss_states")
+        }
 
     zeros = [
         jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in floats
@@ -170,10 +183,6 @@ def _split_floats(tree: Any, others: Any = None) -> tuple[list[jax.Array], Any]:
         )
 
     return [x for x, yes in zip(leaves, is_float, strict=True) if yes], rebuild
-
-
-def _merge(a: Any, b: Any) -> Any:
-    return jax.tree.map(lambda x, y: x.merge(y), a, b, is_leaf=metrics.State.isinstance)
 
 
 def _check_collections(before: Any, after: Any) -> None:
