@@ -23,7 +23,7 @@ from kauldron.metrics._confusion import (
 from kauldron.metrics._features import FrechetDistance
 from kauldron.metrics._images import Psnr, Ssim
 from kauldron.metrics._language import BitsPerByte, Perplexity
-from kauldron.metrics._norm import Norm
+from kauldron.metrics._norm import GlobalNorm, Norm
 from kauldron.metrics._ranking import PrAuc, RocAuc
 from kauldron.metrics._regression import (
     ExplainedVariance,
@@ -108,6 +108,7 @@ __all__ = [
     "ExplainedVariance",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "GlobalNorm",
     "Norm",
     "R2Score",
     "RootMeanSquaredError",

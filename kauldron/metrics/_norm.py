@@ -108,3 +108,35 @@ class Norm(base.Metric):
             tensor = tensor.ravel()
         norms = jnp.linalg.norm(tensor, ord=self.ord, axis=self.axis)
         return self.State.from_values(norms, mask=mask)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GlobalNorm(base.Metric):
+    """Euclidean norm of all arrays of a tree as one vector; of the gradients by default.
+
+    The mean of the norms of the batches that are merged.
+
+    Attributes:
+      tree: Key to an array, or to a tree of arrays, of any shapes.
+
+    Example:
+
+    ```python
+    train_metrics = {
+        "grad_norm": kd.metrics.GlobalNorm(),
+        "update_norm": kd.metrics.GlobalNorm(tree="updates"),
+    }
+    ```
+    """
+
+    tree: kontext.Key = "grads"
+
+    @flax.struct.dataclass
+    class State(base_state.AverageState["GlobalNorm"]):
+        pass
+
+    def get_state(self, tree: Any) -> base_state.State:
+        leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
+        wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in leaves]
+        squares = [jnp.sum(jnp.abs(x) ** 2) for x in wide]
+        return self.State.from_values(jnp.sqrt(sum(squares)))

@@ -62,11 +62,10 @@ def compute_grads(
     """
     check_divides(context.batch, num_microbatches, batch_sharding)
     specs = jax.eval_shape(functools.partial(run, index=0), context)
-    microbatches = split(context.batch, num_microbatches)
-    xs = (jnp.arange(num_microbatches), microbatches)
+    indices = jnp.arange(num_microbatches)
 
-    def run_part(params: Any, collections: Any, x: Any) -> Context:
-        index, batch = x
+    def run_part(params: Any, collections: Any, index: Any) -> Context:
+        batch = take_part(context.batch, index, num_microbatches)
         batch = sharding.with_sharding_constraint(batch, batch_sharding)
         part = dataclasses.replace(
             context, params=params, collections=collections, batch=batch
@@ -74,9 +73,9 @@ def compute_grads(
         return run(part, index=index)
 
     _check_collections(context.collections, specs.collections)
-    states = _scan_states(run_part, context, xs)
+    states = _scan_states(run_part, context, indices)
     weights = _differentiate(states, num_microbatches, loss_scale)
-    grads, collections, parts = _scan_grads(run_part, context, xs, weights)
+    grads, collections, parts = _scan_grads(run_part, context, indices, weights)
     # Not those of the first pass: then the compiler could not remove the model from it.
     merged = _merge(parts.pop("loss_states"), num_microbatches)
     whole = {
@@ -92,14 +91,14 @@ def compute_grads(
     )
 
 
-def _scan_states(run_part: Any, context: Context, xs: Any) -> Any:
+def _scan_states(run_part: Any, context: Context, indices: Any) -> Any:
     """Returns the loss states of all micro-batches, along a new first axis."""
 
-    def step(collections: Any, x: Any) -> tuple[Any, Any]:
-        part = run_part(context.params, collections, x)
+    def step(collections: Any, index: Any) -> tuple[Any, Any]:
+        part = run_part(context.params, collections, index)
         return part.collections, part.loss_states
 
-    _, states = jax.lax.scan(step, context.collections, xs)
+    _, states = jax.lax.scan(step, context.collections, indices)
     return states
 
 
@@ -129,17 +128,17 @@ def _merge(states: Any, num_microbatches: int) -> Any:
 
 
 def _scan_grads(
-    run_part: Any, context: Context, xs: Any, weights: list[jax.Array]
+    run_part: Any, context: Context, indices: Any, weights: list[jax.Array]
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients, the last collections, and stacked values of examples."""
     floats, rebuild = _split_floats(context.params)
 
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
         grads, collections = carry
-        x, weights = x
+        index, weights = x
 
         def states_of(floats: list[jax.Array]) -> tuple[list[jax.Array], Context]:
-            part = run_part(rebuild(floats), collections, x)
+            part = run_part(rebuild(floats), collections, index)
             return _split_floats(part.loss_states)[0], part
 
         _, pull_back, part = jax.vjp(states_of, floats, has_aux=True)
@@ -154,7 +153,7 @@ def _scan_grads(
     zeros = [
         jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in floats
     ]
-    carry, parts = jax.lax.scan(step, (zeros, context.collections), (xs, weights))
+    carry, parts = jax.lax.scan(step, (zeros, context.collections), (indices, weights))
     grads, collections = carry
     grads = [g.astype(x.dtype) for g, x in zip(grads, floats, strict=True)]
     # Integer parameters have gradients of a dtype without values, as in `jax.grad`.
@@ -204,20 +203,20 @@ def _check_collections(before: Any, after: Any) -> None:
         )
 
 
-def split(batch: Any, num_microbatches: int) -> Any:
-    """Returns a batch in parts, along a new first axis; scalars are repeated.
+def take_part(batch: Any, index: Any, num_microbatches: int) -> Any:
+    """Returns one micro-batch: every `num_microbatches`-th example, from `index` on.
 
-    Each part takes every `num_microbatches`-th example: an array that is sharded along its
-    first axis is so after the split, and no device sends anything.
+    Of an array that is sharded along its first axis every device holds examples of each
+    part: none has to send anything. Scalars belong to every part.
     """
 
-    def split_array(x: jax.Array) -> jax.Array:
+    def take(x: jax.Array) -> jax.Array:
         if not x.ndim:
-            return jnp.broadcast_to(x, (num_microbatches,))
-        size = x.shape[0] // num_microbatches
-        return x.reshape(size, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
+            return x
+        x = x.reshape(x.shape[0] // num_microbatches, num_microbatches, *x.shape[1:])
+        return jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False)
 
-    return jax.tree.map(split_array, batch)
+    return jax.tree.map(take, batch)
 
 
 def join(parts: Any, specs: Any, *, prefix: str) -> Any:

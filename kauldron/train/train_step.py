@@ -22,6 +22,7 @@ from kauldron.train import (
     _module_globs,
     _precision,
     _remat,
+    _step_options,
     auxiliaries,
     rngs_lib,
 )
@@ -138,6 +139,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         It is differentiated with respect to `context.params`. What an override adds to
         `preds` or `batch`, losses, metrics and summaries find by key.
         """
+        _step_options.note_use("precision", "remat")
         aux = self.aux
         return forward(
             context,
@@ -145,15 +147,16 @@ class TrainStep(config_util.UpdateFromRootCfg):
             rngs=rngs,
             is_training=True,
             capture=_interms.captured_by(aux.losses, aux.metrics, aux.summaries),
-            precision=self._option("precision"),
-            remat=self._option("remat"),
+            precision=_step_options.get(self, "precision"),
+            remat=_step_options.get(self, "remat"),
         )
 
     def _compute_grads(self, context: Context) -> tuple[Any, Context]:
         """Returns the gradient of the losses on the batch, and the context with losses."""
+        _step_options.note_use("grad_accum_steps")
         rngs = self.rng_streams.train_rngs(context.step)
         scale = _loss_scale.scale_of(context.opt_state)
-        if self._option("grad_accum_steps") > 1:
+        if _step_options.get(self, "grad_accum_steps") > 1:
             grads, after = self._accumulate_grads(context, rngs, scale)
         else:
 
@@ -181,7 +184,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         return _accumulate.compute_grads(
             context,
             run,
-            num_microbatches=self._option("grad_accum_steps"),
+            num_microbatches=_step_options.get(self, "grad_accum_steps"),
             batch_sharding=self.sharding.batch,
             loss_scale=scale,
         )
@@ -205,6 +208,15 @@ class TrainStep(config_util.UpdateFromRootCfg):
             return next_state, context
         return _loss_scale.after_update(state, next_state, context)
 
+    def _whole_step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
+        """One update as it is inside jit: `_step`, whatever class it is of.
+
+        Raises:
+          TrainStepError: If an option of the trainer is set that `_step` leaves out.
+        """
+        with _step_options.all_used(self):
+            return self._step(state, batch)
+
     def _traced_step(
         self,
         state: TrainState,
@@ -217,10 +229,10 @@ class TrainStep(config_util.UpdateFromRootCfg):
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
         error = None
         if checkify_error_categories:
-            step = checkify.checkify(self._step, errors=checkify_error_categories)
+            step = checkify.checkify(self._whole_step, errors=checkify_error_categories)
             error, (state, context) = step(state, batch)
         else:
-            state, context = self._step(state, batch)
+            state, context = self._whole_step(state, batch)
         aux = context.get_aux_state(
             return_losses=return_losses,
             return_metrics=return_metrics,
@@ -255,7 +267,10 @@ class TrainStep(config_util.UpdateFromRootCfg):
             collections = dict(variables)
             params = collections.pop("params", {})
             collections.pop("intermediates", None)
-            precision, remat = self._option("precision"), self._option("remat")
+            precision, remat = (
+                _step_options.get(self, "precision"),
+                _step_options.get(self, "remat"),
+            )
             if remat is not None:
                 remat.check_modules(paths)
             if precision is not None:
@@ -278,16 +293,8 @@ class TrainStep(config_util.UpdateFromRootCfg):
     @property
     def _full_optimizer(self) -> Any:
         """The optimizer with what the precision adds to it."""
-        precision = self._option("precision")
+        precision = _step_options.get(self, "precision")
         return precision.wrap_optimizer(self.optimizer) if precision else self.optimizer
-
-    def _option(self, name: str) -> Any:
-        """Returns a field that a step used alone, without a trainer, need not set."""
-        value = getattr(self, name)
-        return _ALONE[name] if isinstance(value, config_util.RootCfgRef) else value
 
     def _place(self, state: TrainState) -> TrainState:
         return sharding.with_sharding_constraint(state, self.sharding.state)
-
-
-_ALONE = {"precision": None, "remat": None, "grad_accum_steps": 1}

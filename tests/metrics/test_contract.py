@@ -334,6 +334,13 @@ CASES = [
         lambda m, tensor: np.linalg.norm(tensor),
         mask_shape=None,
     ),
+    Case(
+        metrics.GlobalNorm(tree="x"),
+        _array("tree", (3, 4)),
+        lambda m, tree: np.linalg.norm(tree),
+        mask_shape=None,
+        is_mean_of_examples=False,
+    ),
     Case(metrics.FrechetDistance(**_pair), _values, _frechet, f32_rtol=1e-4),
     # f32: -10 log10 of a mean of squares of small differences
     Case(metrics.Psnr(pred="p", target="t"), _images, _psnr, f32_rtol=1e-4),

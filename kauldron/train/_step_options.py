@@ -1,0 +1,57 @@
+"""Options of the trainer that a training step must not leave out unsaid."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+from kauldron import errors
+from kauldron.utils import config_util
+
+# As a step has them that is used without a trainer.
+_DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
+
+_used: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
+    "kauldron_used_options", default=None
+)
+
+
+class TrainStepError(errors.UserError, ValueError):
+    """A step that does not do what the trainer says."""
+
+
+def get(step: Any, name: str) -> Any:
+    """Returns an option of a step, which may not be bound to a trainer."""
+    value = getattr(step, name)
+    return _DEFAULTS[name] if isinstance(value, config_util.RootCfgRef) else value
+
+
+def note_use(*names: str) -> None:
+    """Tells that the step that is traced follows these options."""
+    used = _used.get()
+    if used is not None:
+        used.update(names)
+
+
+@contextlib.contextmanager
+def all_used(step: Any) -> Iterator[None]:
+    """Raises at the end of the block if it has left out an option that is set.
+
+    Raises:
+      TrainStepError: If it has.
+    """
+    used: set[str] = set()
+    token = _used.set(used)
+    try:
+        yield
+    finally:
+        _used.reset(token)
+    for name, default in _DEFAULTS.items():
+        if name not in used and get(step, name) != default:
+            raise TrainStepError(
+                f"`cfg.{name}` has no effect: {type(step).__name__}._step leaves it out. "
+                "Leave it out too, or build the step from `self._forward`, "
+                "`self._compute_grads` and `self._apply_grads`."
+            )
