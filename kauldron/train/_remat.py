@@ -94,6 +94,7 @@ class Remat:
             if (
                 context.method_name != "__call__"
                 or path in open_paths
+                or _is_scan(context.module)
                 or not any(_module_globs.matches(p, path) for p in self.modules)
             ):
                 return next_fun(*args, **kwargs)
@@ -137,3 +138,9 @@ class Remat:
         return nn.remat(rematerialized, policy=policy, prevent_cse=self.prevent_cse)(
             module, *arrays
         )
+
+
+def _is_scan(module: nn.Module) -> bool:
+    """Whether it runs a module in a loop, under the same path: that one is meant."""
+    cls = type(module)
+    return cls.__name__ == f"Scan{cls.__bases__[0].__name__}"  # as `nn.scan` names it
