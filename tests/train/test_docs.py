@@ -1,4 +1,4 @@
-"""Every Python block of the page on training runs."""
+"""Every Python block of the pages on training."""
 
 from __future__ import annotations
 
@@ -7,3 +7,11 @@ from tests import docs_snippets
 
 def test_training_page(tmp_path):
     assert docs_snippets.run_page("training.md", tmp_path) >= 6
+
+
+def test_page_on_own_steps(tmp_path):
+    assert docs_snippets.run_page("custom_steps.md", tmp_path) >= 5
+
+
+def test_page_on_precision_and_memory(tmp_path):
+    assert docs_snippets.run_page("precision.md", tmp_path) >= 7
