@@ -53,17 +53,15 @@ def dtypes(tree):
     return {str(x.dtype) for x in jax.tree.leaves(tree)}
 
 
-def test_bf16_run_equals_a_hand_written_loop_bit_for_bit(tmp_path):
-    trainer = make_trainer(tmp_path)
-    state, _ = trainer.train()
+def test_bf16_steps_equal_hand_written_ones_bit_for_bit():
+    trainer = make_trainer()
+    state = trainer.init_state()
 
     # Flax modules that compute in bf16 by their own `dtype`, and optax.
     model, optimizer = Net(dtype="bfloat16"), optax.adam(1e-2)
-    params = trainer.init_state().params
-    opt_state = optimizer.init(params)
+    params, opt_state = state.params, state.opt_state
     batches = iter(trainer.train_ds)
 
-    @jax.jit
     def update(params, opt_state, batch):
         def loss_fn(params):
             logits = model.apply({"params": params}, batch["x"])["logits"]
@@ -75,9 +73,13 @@ def test_bf16_run_equals_a_hand_written_loop_bit_for_bit(tmp_path):
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    for _ in range(5):
-        batch = jax.device_put(next(batches), kd.sharding.FIRST_DIM)
-        params, opt_state = update(params, opt_state, batch)
+    # Operation by operation: a compiler may leave out roundings to bf16 that it meets on
+    # the way, and does so differently in two programs.
+    with jax.disable_jit():
+        for _ in range(3):
+            batch = jax.device_put(next(batches), kd.sharding.REPLICATED)
+            state, _ = trainer.trainstep._step(state, batch)
+            params, opt_state = update(params, opt_state, batch)
     batches.close()
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
 
@@ -116,7 +118,10 @@ def test_evaluators_measure_in_the_precision_of_the_training(tmp_path):
             return {"logits": nn.Dense(2)(x)}
 
     trainer = make_trainer(
-        tmp_path, model=Seen(), evals={"e": kd.evals.Evaluator(run=kd.evals.Final())}
+        tmp_path,
+        model=Seen(),
+        precision=kd.train.Precision(compute="bfloat16"),
+        evals={"e": kd.evals.Evaluator(run=kd.evals.Final())},
     )
     state = trainer.init_state()
     seen.clear()
