@@ -24,8 +24,8 @@ import numpy as np
 from kauldron import errors, kontext, losses, metrics, sharding
 from kauldron.train.context import Context
 
-# Runs model and losses on a micro-batch, given its context and its index.
-Run = Callable[[Context, Any], Context]
+# Runs model and losses on a micro-batch: `run(context, index=...)`.
+Run = Callable[..., Context]
 
 # What a forward pass has for each example, and what is put together again.
 _PER_EXAMPLE = ("batch", "preds", "interms")

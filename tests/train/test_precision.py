@@ -33,6 +33,8 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = nn.Dense(8, name="first", dtype=self.dtype)(x)
+        if self.dtype:
+            x = x.astype("float32")
         x = nn.LayerNorm(name="norm", dtype=self.dtype and "float32")(x)
         return {"logits": nn.Dense(2, name="head", dtype=self.dtype)(nn.relu(x))}
 
