@@ -247,6 +247,7 @@ def test_scale_grows_with_finite_gradients_and_shrinks_with_others():
     assert trainer.trainstep._jitted_step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_gradient_in_fp16_does_not_depend_on_the_scale():
     grads = []
     for initial in (2.0**4, 2.0**10):
@@ -310,6 +311,7 @@ def test_optimizer_state_has_its_own_dtype_but_averages_keep_theirs():
             assert dtypes(average.ema) == {"float32"}
 
 
+@pytest.mark.slow
 def test_average_of_a_bf16_run_with_accumulation_is_that_of_its_parameters(tmp_path):
     history = []
 
