@@ -36,6 +36,15 @@ from kauldron.metrics._regression import (
     Std,
 )
 from kauldron.metrics._slicing import SliceBy
+from kauldron.metrics._text_scores import (
+    Bleu,
+    CharErrorRate,
+    EditDistance,
+    Rouge,
+    WordErrorRate,
+)
+from kauldron.metrics._texts import TextMetric, TextState
+from kauldron.metrics._throughput import PerStep, Throughput
 from kauldron.metrics.auto_state import (
     AutoState,
     concat_field,
@@ -120,5 +129,15 @@ __all__ = [
     "image",
     # Language.
     "BitsPerByte",
+    "Bleu",
+    "CharErrorRate",
+    "EditDistance",
     "Perplexity",
+    "Rouge",
+    "TextMetric",
+    "TextState",
+    "WordErrorRate",
+    # Speed.
+    "PerStep",
+    "Throughput",
 ]
