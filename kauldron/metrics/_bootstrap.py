@@ -19,7 +19,8 @@ class Bootstrap(base.Metric):
 
     The state of every example is kept, in host memory. Examples are drawn with
     replacement, as many as there are, and the metric is computed of each draw. The value
-    is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws).
+    is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws). If
+    the metric computes a dict, so are they.
 
     Attributes:
       metric: A metric whose inputs all have the examples as first axis, and whose states
@@ -46,7 +47,7 @@ class Bootstrap(base.Metric):
 
         states: Any = auto_state.concat_field()
 
-        def compute(self) -> dict[str, np.ndarray]:
+        def compute(self) -> dict[str, Any]:
             states = super().compute().states
             if states is None:
                 return {}
@@ -77,7 +78,7 @@ class Bootstrap(base.Metric):
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
-    def _intervals(self, states: base_state.State) -> dict[str, np.ndarray]:
+    def _intervals(self, states: base_state.State) -> dict[str, Any]:
         size = len(jax.tree.leaves(states)[0])
         rng = np.random.default_rng(self.seed)
         everything = _draw(states, np.arange(size))
@@ -86,8 +87,15 @@ class Bootstrap(base.Metric):
             for _ in range(self.num_resamples)
         ]
         outside = (1 - self.confidence) / 2
-        low, high = np.quantile(np.asarray(draws), [outside, 1 - outside], axis=0)
-        return {"value": everything.compute(), "low": low, "high": high}
+
+        def quantile(share: float) -> Any:
+            return jax.tree.map(lambda *x: np.quantile(x, share, axis=0), *draws)
+
+        return {
+            "value": everything.compute(),
+            "low": quantile(outside),
+            "high": quantile(1 - outside),
+        }
 
 
 def _check_adds_up(metric: base.Metric, state: base_state.State) -> None:
