@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
@@ -30,7 +31,7 @@ class Bootstrap(base.Metric):
       seed: Seed of the draws: equal seeds, equal intervals.
 
     Raises:
-      ValueError: If a parameter is out of range.
+      ValueError: If a parameter is out of range, or an input has other examples.
       TypeError: If the states of the metric don't add up.
 
     Reference: Efron 1979, Bootstrap Methods: Another Look at the Jackknife.
@@ -67,11 +68,23 @@ class Bootstrap(base.Metric):
         return ["value", "low", "high"]
 
     def get_state(self, **kwargs: Any) -> State:
+        # What has no axis, such as the step, belongs to all examples.
+        axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, kwargs)
+        sizes = {len(x) for x in jax.tree.leaves(kwargs) if jnp.ndim(x)}
+        if len(sizes) != 1:
+            shapes = jax.tree.map(jnp.shape, kwargs)
+            raise ValueError(
+                "Bootstrap needs the examples as first axis of all inputs of "
+                f"{type(self.metric).__name__}: got shapes {shapes}."
+            )
+
         def of_one_example(values: dict[str, Any]) -> base_state.State:
-            one = jax.tree.map(lambda x: x[None], values)
+            one = jax.tree.map(
+                lambda x, whole: x[None] if jnp.ndim(whole) else x, values, kwargs
+            )
             return self.metric.get_state(**one)
 
-        states = jax.vmap(of_one_example)(kwargs)
+        states = jax.vmap(of_one_example, in_axes=(axes,))(kwargs)
         _check_adds_up(self.metric, states)
         return self.State(states=states)
 

@@ -78,8 +78,6 @@ class Throughput(base.Metric):
                 f"shape {shape}."
             )
         counted = shape[: self.num_axes]
-        mask = jnp.ones((1,) * self.num_axes) if mask is None else jnp.asarray(mask)
-        if mask.ndim > self.num_axes and set(mask.shape[self.num_axes :]) == {1}:
-            mask = mask.reshape(mask.shape[: self.num_axes])  # `[b n 1]` is usual
+        mask = jnp.ones(()) if mask is None else mask
         amount = base_state.broadcast_mask(mask, counted).sum(dtype=jnp.float32)
         return self.State(amount=amount, num_batches=jnp.ones((), jnp.int32))

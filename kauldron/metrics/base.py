@@ -89,6 +89,13 @@ class Metric:
                 f"`{cls.__qualname__}.State` must be decorated with "
                 "`@flax.struct.dataclass` itself; inheriting from one is not enough."
             )
+        if isinstance(state_class, type) and not issubclass(
+            state_class, base_state.State
+        ):
+            raise TypeError(
+                f"`{cls.__qualname__}.State` must derive from `kd.metrics.State`, such as "
+                f"`kd.metrics.AutoState`: got {state_class.__mro__[1].__name__}."
+            )
         for name in ("get_state", "empty"):
             if name in vars(cls):
                 setattr(cls, name, _sets_parent(vars(cls)[name]))
