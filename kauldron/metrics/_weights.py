@@ -83,8 +83,9 @@ def check(weights: Weights, *, names: Iterable[str], source: str) -> None:
 
 def save(path: epath.PathLike, weights: Mapping[str, Any]) -> None:
     """Writes arrays by name to an `.npz` file."""
+    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in weights.items()}
     with epath.Path(path).expanduser().open("wb") as f:
-        np.savez(f, **{k: np.asarray(v) for k, v in weights.items()})
+        np.savez(f, **arrays)
 
 
 def conv(
@@ -93,7 +94,7 @@ def conv(
     """Returns the ReLU of a convolution of `[b h w c]`, in the dtype of `x`."""
     y = jax.lax.conv_general_dilated(
         x,
-        weights[f"{name}.kernel"].astype(x.dtype),
+        jnp.asarray(weights[f"{name}.kernel"], x.dtype),
         window_strides=(stride, stride),
         padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),

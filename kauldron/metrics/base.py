@@ -129,7 +129,7 @@ class Metric:
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return kontext.resolve_from_keyed_obj(context, self, func=self.get_state)
 
-    def _get_state_of(self, context: Any, values: dict[str, Any]) -> base_state.State:
+    def _get_state_of(self, context: Any, values: dict[str, Any]) -> Any:
         if context is None:
             return self.get_state(**values)
         if values:
