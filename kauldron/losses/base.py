@@ -32,12 +32,15 @@ class Loss(metrics.Metric):
       weight: A factor, or a schedule from step to factor, such as `kd.losses.Window`.
       normalize_by: `'mask'` divides by the sum of the mask, `'values'` by the number of
         values, masked or not.
+      log_raw: Whether the value without the weight is reported too. `losses/<name>` is
+        the weighted value, `losses_raw/<name>` the raw one.
     """
 
     step: kontext.Key = "step"
     mask: kontext.Key | None = None
     weight: Any = 1.0  # float | optax.Schedule
     normalize_by: Literal["mask", "values"] = "mask"
+    log_raw: bool = False
 
     # Whether the value of an example depends on the others of its batch.
     compares_examples: ClassVar[bool] = False
@@ -67,9 +70,17 @@ class Loss(metrics.Metric):
             )
 
         def compute_raw(self) -> np.ndarray:
-            """Returns the mean without the weight of the loss. Runs on the host."""
+            """Returns the mean without the weight of the loss. Runs on the host.
+
+            Raises:
+              ValueError: If the state was made without `raw_total`.
+            """
             if self.raw_total is None:
-                return self.compute()
+                raise ValueError(
+                    f"The raw value of {type(self.parent).__name__} is not known: its "
+                    "states have no `raw_total`. Define `get_values` rather than "
+                    "`get_state`, or set `log_raw=False`."
+                )
             return dataclasses.replace(self, total=self.raw_total).compute()
 
     def __post_init__(self) -> None:
@@ -87,6 +98,11 @@ class Loss(metrics.Metric):
     ) -> State:
         values = self.get_values(*args, **kwargs)
         return self._to_state(values, mask=mask, step=step)
+
+    def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
+        """Returns the weighted mean, a scalar; also inside jit and `jax.grad`."""
+        state = self._get_state_of(context, kwargs)
+        return state.mean() if _accumulate.is_traced(state) else state.compute()
 
     def _to_state(self, values: jax.Array, *, mask: Any, step: Any) -> State:
         """Returns the state of values `[*a]`, before mask and weight."""

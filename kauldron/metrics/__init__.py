@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kauldron.metrics import image
+from kauldron.metrics import image, networks
 from kauldron.metrics._bootstrap import Bootstrap
 from kauldron.metrics._classification import (
     Accuracy,
@@ -24,6 +24,7 @@ from kauldron.metrics._features import FrechetDistance
 from kauldron.metrics._images import Psnr, Ssim
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import GlobalNorm, Norm
+from kauldron.metrics._perceptual import Fid, LpipsVgg
 from kauldron.metrics._ranking import PrAuc, RocAuc
 from kauldron.metrics._regression import (
     ExplainedVariance,
@@ -36,6 +37,15 @@ from kauldron.metrics._regression import (
     Std,
 )
 from kauldron.metrics._slicing import SliceBy
+from kauldron.metrics._text_scores import (
+    Bleu,
+    CharErrorRate,
+    EditDistance,
+    Rouge,
+    WordErrorRate,
+)
+from kauldron.metrics._texts import TextMetric, TextState
+from kauldron.metrics._throughput import PerStep, Throughput
 from kauldron.metrics.auto_state import (
     AutoState,
     concat_field,
@@ -115,11 +125,24 @@ __all__ = [
     "SingleDimension",
     "Std",
     # Features and images.
+    "Fid",
     "FrechetDistance",
+    "LpipsVgg",
     "Psnr",
     "Ssim",
     "image",
+    "networks",
     # Language.
     "BitsPerByte",
+    "Bleu",
+    "CharErrorRate",
+    "EditDistance",
     "Perplexity",
+    "Rouge",
+    "TextMetric",
+    "TextState",
+    "WordErrorRate",
+    # Speed.
+    "PerStep",
+    "Throughput",
 ]

@@ -16,6 +16,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+_PART = 2**16
+
 
 def is_traced(*trees: Any) -> bool:
     """Whether any leaf is a tracer, that is, whether this runs inside jit."""
@@ -71,6 +73,27 @@ def take_first(tree: Any, num: int | None, *, axis: int) -> Any:
 def size(tree: Any, *, axis: int) -> int:
     """Returns the number of entries of the arrays of a tree, which are all as long."""
     return max((x.shape[axis] for x in jax.tree.leaves(tree)), default=0)
+
+
+def sum_by_index(values: jax.Array, index: jax.Array, size: int) -> jax.Array:
+    """Returns the sum of the values at each index, `[size]`, inside jit.
+
+    Scattered values are added one after another, and in f32 a single batch of images can
+    have more pixels than can be counted so. Hence parts are summed first.
+
+    Args:
+      values: `[n]`.
+      index: Where each is added, `i[n]` in `[0, size)`.
+      size: Number of sums.
+    """
+    num_parts = -(-len(values) // _PART)
+    missing = num_parts * _PART - len(values) if num_parts > 1 else 0
+    values, index = (
+        jnp.pad(x, (0, missing)).reshape(max(num_parts, 1), -1) for x in (values, index)
+    )
+    zeros = jnp.zeros(size, values.dtype)
+    sums = jax.vmap(lambda value, at: zeros.at[at].add(value))(values, index)
+    return sums.sum(axis=0)
 
 
 @functools.lru_cache(maxsize=64)

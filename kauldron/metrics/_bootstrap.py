@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
@@ -19,7 +20,8 @@ class Bootstrap(base.Metric):
 
     The state of every example is kept, in host memory. Examples are drawn with
     replacement, as many as there are, and the metric is computed of each draw. The value
-    is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws).
+    is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws). If
+    the metric computes a dict, so are they.
 
     Attributes:
       metric: A metric whose inputs all have the examples as first axis, and whose states
@@ -29,7 +31,7 @@ class Bootstrap(base.Metric):
       seed: Seed of the draws: equal seeds, equal intervals.
 
     Raises:
-      ValueError: If a parameter is out of range.
+      ValueError: If a parameter is out of range, or an input has other examples.
       TypeError: If the states of the metric don't add up.
 
     Reference: Efron 1979, Bootstrap Methods: Another Look at the Jackknife.
@@ -46,7 +48,7 @@ class Bootstrap(base.Metric):
 
         states: Any = auto_state.concat_field()
 
-        def compute(self) -> dict[str, np.ndarray]:
+        def compute(self) -> dict[str, Any]:
             states = super().compute().states
             if states is None:
                 return {}
@@ -66,18 +68,30 @@ class Bootstrap(base.Metric):
         return ["value", "low", "high"]
 
     def get_state(self, **kwargs: Any) -> State:
+        # What has no axis, such as the step, belongs to all examples.
+        axes = jax.tree.map(lambda x: 0 if jnp.ndim(x) else None, kwargs)
+        sizes = {len(x) for x in jax.tree.leaves(kwargs) if jnp.ndim(x)}
+        if len(sizes) != 1:
+            shapes = jax.tree.map(jnp.shape, kwargs)
+            raise ValueError(
+                "Bootstrap needs the examples as first axis of all inputs of "
+                f"{type(self.metric).__name__}: got shapes {shapes}."
+            )
+
         def of_one_example(values: dict[str, Any]) -> base_state.State:
-            one = jax.tree.map(lambda x: x[None], values)
+            one = jax.tree.map(
+                lambda x, whole: x[None] if jnp.ndim(whole) else x, values, kwargs
+            )
             return self.metric.get_state(**one)
 
-        states = jax.vmap(of_one_example)(kwargs)
+        states = jax.vmap(of_one_example, in_axes=(axes,))(kwargs)
         _check_adds_up(self.metric, states)
         return self.State(states=states)
 
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
-    def _intervals(self, states: base_state.State) -> dict[str, np.ndarray]:
+    def _intervals(self, states: base_state.State) -> dict[str, Any]:
         size = len(jax.tree.leaves(states)[0])
         rng = np.random.default_rng(self.seed)
         everything = _draw(states, np.arange(size))
@@ -86,8 +100,15 @@ class Bootstrap(base.Metric):
             for _ in range(self.num_resamples)
         ]
         outside = (1 - self.confidence) / 2
-        low, high = np.quantile(np.asarray(draws), [outside, 1 - outside], axis=0)
-        return {"value": everything.compute(), "low": low, "high": high}
+
+        def quantile(share: float) -> Any:
+            return jax.tree.map(lambda *x: np.quantile(x, share, axis=0), *draws)
+
+        return {
+            "value": everything.compute(),
+            "low": quantile(outside),
+            "high": quantile(1 - outside),
+        }
 
 
 def _check_adds_up(metric: base.Metric, state: base_state.State) -> None:

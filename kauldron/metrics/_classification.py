@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import auto_state, base, base_state
+from kauldron.metrics import _accumulate, auto_state, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,7 +249,7 @@ class CalibrationError(base.Metric):
 
         def sum_bins(values: Any) -> jax.Array:
             values = jnp.where(weight == 0, 0, weight * values)
-            return jnp.zeros(self.num_bins, probs.dtype).at[index].add(values)
+            return _accumulate.sum_by_index(values, index, self.num_bins)
 
         return self.State(
             count=sum_bins(1.0),

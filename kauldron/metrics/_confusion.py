@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import auto_state, base, base_state
+from kauldron.metrics import _accumulate, auto_state, base, base_state
 
 _Average = Literal["micro", "macro", "per_class"]
 
@@ -250,8 +250,7 @@ def count_classes(
         is_counted &= labels != metric.ignored_label
     weights = jnp.where(is_counted, weights, 0)
     index = jnp.where(is_counted, labels * num_classes + pred_labels, 0)
-    counts = jnp.zeros(num_classes**2, weights.dtype)
-    counts = counts.at[index.ravel()].add(weights.ravel())
+    counts = _accumulate.sum_by_index(weights.ravel(), index.ravel(), num_classes**2)
     return counts.reshape(num_classes, num_classes)
 
 

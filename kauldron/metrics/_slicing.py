@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 
 from kauldron import kontext
 from kauldron.metrics import base, base_state
@@ -30,6 +31,7 @@ class SliceBy(base.Metric):
 
     Raises:
       TypeError: If the metric takes no mask.
+      ValueError: If the slices are none of these.
 
     Example:
 
@@ -83,6 +85,15 @@ class SliceBy(base.Metric):
             raise TypeError(
                 "SliceBy masks out the other slices, but the `get_state` of "
                 f"{type(self.metric).__name__} takes no `mask`."
+            )
+
+        names = self.slices if isinstance(self.slices, Sequence) else ()
+        slices = self._named_slices()
+        is_wrong = any(not isinstance(x, int | np.integer) for x in slices.values())
+        if not slices or len(names) > len(slices) or is_wrong:
+            raise ValueError(
+                "`slices` of SliceBy is a number >= 1, different names, or a dict from "
+                f"name to integer: got {self.slices!r}."
             )
 
     def __kontext_keys__(self) -> dict[str, Any]:

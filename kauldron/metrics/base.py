@@ -89,6 +89,13 @@ class Metric:
                 f"`{cls.__qualname__}.State` must be decorated with "
                 "`@flax.struct.dataclass` itself; inheriting from one is not enough."
             )
+        if isinstance(state_class, type) and not issubclass(
+            state_class, base_state.State
+        ):
+            raise TypeError(
+                f"`{cls.__qualname__}.State` must derive from `kd.metrics.State`, such as "
+                f"`kd.metrics.AutoState`: got {state_class.__mro__[1].__name__}."
+            )
         for name in ("get_state", "empty"):
             if name in vars(cls):
                 setattr(cls, name, _sets_parent(vars(cls)[name]))
@@ -113,11 +120,7 @@ class Metric:
 
     def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
         """Returns the value for one batch, given a context or the values themselves."""
-        if context is not None:
-            if kwargs:
-                raise TypeError("Pass either `context=` or the values, not both.")
-            kwargs = self._resolve_kwargs(context)
-        return self.get_state(**kwargs).finalize().compute()
+        return self._get_state_of(context, kwargs).finalize().compute()
 
     def __metric_names__(self) -> list[str] | None:
         """Names of the values that `compute` gives; `None` for a single one."""
@@ -125,6 +128,13 @@ class Metric:
 
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return kontext.resolve_from_keyed_obj(context, self, func=self.get_state)
+
+    def _get_state_of(self, context: Any, values: dict[str, Any]) -> Any:
+        if context is None:
+            return self.get_state(**values)
+        if values:
+            raise TypeError("Pass either `context=` or the values, not both.")
+        return self.get_state_from_context(context)
 
     def _attach(self, state: Any) -> Any:
         is_orphan = (
@@ -311,11 +321,6 @@ class SkipIfMissing(Metric):
             return self.empty()
         state = self.metric.get_state_from_context(context)
         return self._attach(self.State(state=state))
-
-    def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
-        if context is None or kwargs:
-            return super().__call__(context=context, **kwargs)
-        return self.get_state_from_context(context).finalize().compute()
 
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)

@@ -261,10 +261,15 @@ class CollectFirstState(CollectingState[_MetricT]):
 def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
 
+    Trailing axes of 1 that are too many are dropped: `[b 1]`, the shape of labels, fits
+    values `[b]`.
+
     Raises:
       ValueError: If that is impossible.
     """
     mask = jnp.asarray(mask)
+    if mask.ndim > len(shape) and set(mask.shape[len(shape) :]) == {1}:
+        mask = mask.reshape(mask.shape[: len(shape)])
     padded = mask.reshape(*mask.shape, *(1,) * (len(shape) - mask.ndim))
     try:
         return jnp.broadcast_to(padded, shape)

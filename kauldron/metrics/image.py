@@ -58,7 +58,7 @@ def psnr(
     Raises:
       ValueError: If these are no such images.
     """
-    _check_images("PSNR", pred, target, min_size=1)
+    check_images("PSNR", pred, target, min_size=1)
     pred, target = (rescale_image(x, in_vrange, clip=clip) for x in (pred, target))
     mse = jnp.mean(jnp.square(pred - target), axis=(-3, -2, -1))
     return -10 * jnp.log10(jnp.maximum(mse, _MIN_MSE))[..., None]
@@ -93,7 +93,7 @@ def ssim(
     Reference: Wang et al. 2004, Image Quality Assessment: From Error Visibility to
     Structural Similarity, eq. 13.
     """
-    _check_images("SSIM", pred, target, min_size=filter_size)
+    check_images("SSIM", pred, target, min_size=filter_size)
     x, y = (rescale_image(image, in_vrange) for image in (pred, target))
     offsets = np.arange(filter_size) - (filter_size - 1) / 2
     weights = np.exp(-0.5 * (offsets / filter_sigma) ** 2)
@@ -125,7 +125,8 @@ def _blur(image: jax.Array, weights: np.ndarray, *, axis: int) -> jax.Array:
     return jnp.moveaxis(blurred.reshape(*moved.shape[:-1], -1), -1, axis)
 
 
-def _check_images(name: str, pred: Any, target: Any, *, min_size: int) -> None:
+def check_images(name: str, pred: Any, target: Any, *, min_size: int) -> None:
+    """Raises `ValueError` unless both are images of one shape, not too small."""
     if pred.shape != target.shape:
         raise ValueError(
             f"{name} compares images of the same shape: got {pred.shape} and "

@@ -10,7 +10,11 @@ import numpy as np
 
 from kauldron import metrics
 
-_CELL = 40  # pixels; a number of four digits fits
+# In pixels.
+_CELL = 40
+_SMALL_CELL = 14  # a line of text fits
+_MAX_WITH_NUMBERS = 40  # classes
+_CORNER = "true \\ pred"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,26 +63,43 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
 
 def draw_matrix(values: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Returns a picture of a matrix, each number in its cell, `f32[h w 3]` in [0, 1]."""
+    """Returns a picture of a matrix, `f32[h w 3]` in [0, 1].
+
+    Each number stands in its cell; of many classes there are only the shades.
+    """
     from PIL import Image, ImageDraw
 
-    margin = max(_CELL, 8 + 7 * max(map(len, names)))
-    size = margin + _CELL * len(values)
+    is_counts = np.all(values == np.round(values))
+    texts = [[f"{v:.0f}" if is_counts else f"{v:.2f}" for v in row] for row in values]
+    has_texts = len(values) <= _MAX_WITH_NUMBERS
+    longest = max(len(text) for row in texts for text in row)
+    cell = max(_CELL, _text_width(longest)) if has_texts else _SMALL_CELL
+    margin = max(_CELL, _text_width(max(map(len, [*names, _CORNER]))))
+    size = margin + cell * len(values)
     picture = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(picture)
+    draw.text((4, 4), _CORNER, fill="gray", anchor="la")
     shades = values / (values.max() or 1)
-    is_counts = np.all(values == np.round(values))
     for i, name in enumerate(names):
-        center = margin + _CELL * (i + 0.5)
-        draw.text((margin - 4, center), name, fill="black", anchor="rm")
-        draw.text((center, margin - 4), name, fill="black", anchor="mb")
-        for j, value in enumerate(values[i]):
-            left, top = margin + _CELL * j, margin + _CELL * i
-            shade = shades[i, j]
+        start = margin + cell * i
+        draw.text((margin - 4, start + cell / 2), name, fill="black", anchor="rm")
+        # Upright if there is room, else from bottom to top.
+        if _text_width(len(name)) > cell:
+            label = Image.new("RGB", (margin - 4, cell), "white")
+            ImageDraw.Draw(label).text((0, cell / 2), name, fill="black", anchor="lm")
+            picture.paste(label.transpose(Image.Transpose.ROTATE_90), (start, 0))
+        else:
+            draw.text((start + cell / 2, margin - 4), name, fill="black", anchor="mb")
+        for j, shade in enumerate(shades[i]):
+            left, top = margin + cell * j, start
             color = tuple(round(255 - shade * (255 - c)) for c in (8, 48, 107))
-            draw.rectangle((left, top, left + _CELL - 2, top + _CELL - 2), fill=color)
-            text = f"{value:.0f}" if is_counts else f"{value:.2f}"
-            middle = (left + _CELL / 2, top + _CELL / 2)
-            ink = "white" if shade > 0.5 else "black"
-            draw.text(middle, text, fill=ink, anchor="mm")
+            draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=color)
+            if has_texts:
+                middle = (left + cell / 2, top + cell / 2)
+                ink = "white" if shade > 0.5 else "black"
+                draw.text(middle, texts[i][j], fill=ink, anchor="mm")
     return np.asarray(picture, np.float32) / 255
+
+
+def _text_width(num_letters: int) -> int:
+    return 8 + 7 * num_letters

@@ -93,7 +93,7 @@ class ShowBoxes(metrics.Metric):
 
 
 def _draw_frame(image: np.ndarray, box: np.ndarray, color: np.ndarray) -> None:
-    """Draws the outline of a box, one pixel wide, in place; outside is cut off."""
+    """Draws the outline of a box in place, inwards; what lies outside is cut off."""
     height, width = image.shape[:2]
     if not np.isfinite(box).all():
         return
@@ -104,8 +104,12 @@ def _draw_frame(image: np.ndarray, box: np.ndarray, color: np.ndarray) -> None:
     )
     if y0 > y1 or x0 > x1:
         return
-    image[[y0, y1], x0 : x1 + 1] = color
-    image[y0 : y1 + 1, [x0, x1]] = color
+    for i in range(max(1, round(min(height, width) / 150))):  # to be seen when shrunk
+        top, left, bottom, right = y0 + i, x0 + i, y1 - i, x1 - i
+        if top > bottom or left > right:
+            return
+        image[[top, bottom], left : right + 1] = color
+        image[top : bottom + 1, [left, right]] = color
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -97,23 +97,29 @@ class AuxiliariesState:
             in flat dicts; otherwise the trees keep their structure.
 
         Returns:
-          The values. If there is at least one loss, `losses/total` is their sum.
+          The values. If there is at least one loss, `losses/total` is their sum, weights
+          included.
         """
         with jax.transfer_guard("allow"):
             state = jax.device_get(self.finalize())
             loss_values = _compute_tree("losses", state.loss_states)
-            metric_values = _compute_tree("metrics", state.metric_states)
+            raw_loss_values = _compute_raw_losses(state.loss_states)
+            measured = _compute_tree("metrics", state.metric_states)
             summary_values = _compute_tree("summaries", state.summary_states)
+        metric_values, rates = _split_rates(measured)
         if loss_values:
             flat_losses = flatten_names("", loss_values)
             total = np.sum(list(flat_losses.values()), axis=0)
             loss_values = {**loss_values, "total": total}
         if flatten:
             loss_values = flatten_names("losses", loss_values)
+            raw_loss_values = flatten_names("losses_raw", raw_loss_values)
             metric_values = flatten_names("metrics", metric_values)
             summary_values = flatten_names("summaries", summary_values)
         return AuxiliariesOutput(
             loss_values=loss_values,
+            raw_loss_values=raw_loss_values,
+            amounts_per_step=flatten_names("", rates),
             metric_values=metric_values,
             summary_values=summary_values,
         )
@@ -125,13 +131,25 @@ class AuxiliariesOutput:
 
     Attributes:
       loss_values: Weighted losses, and their `total`.
+      raw_loss_values: Values without the weight, of the losses with `log_raw`.
       metric_values: Numbers.
+      amounts_per_step: Name -> how much was processed in a step (`kd.metrics.Throughput`).
       summary_values: Things to show: images `f32[n h w c]` in [0, 1], texts, ...
     """
 
     loss_values: Mapping[str, Any]
     metric_values: Mapping[str, Any]
     summary_values: Mapping[str, Any]
+    raw_loss_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    amounts_per_step: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def throughputs(self, timings: Mapping[str, float]) -> dict[str, float]:
+        """Returns the amounts a second, by the rate of steps among `timings`."""
+        rate = timings.get("perf_stats/steps_per_sec")
+        if rate is None:
+            return {}
+        amounts = self.amounts_per_step.items()
+        return {f"perf_stats/{name}_per_sec": x * rate for name, x in amounts}
 
 
 def flatten_names(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,9 +185,39 @@ def _compute_tree(group: str, states: Any) -> Any:
     return {} if states is None else _map_states(_compute, states, group)
 
 
-def _compute(state: base_state.State, path: str) -> Any:
+def _split_rates(tree: Any) -> tuple[Any, Any]:
+    """Returns a tree of values without the amounts per step, and one of these alone."""
+    if not isinstance(tree, Mapping):
+        is_rate = isinstance(tree, metrics.PerStep)
+        return ({}, float(tree)) if is_rate else (tree, {})
+    split = {name: _split_rates(value) for name, value in tree.items()}
+    values = {k: v for k, (v, r) in split.items() if not isinstance(r, float)}
+    return values, {k: r for k, (_, r) in split.items()}
+
+
+def _compute_raw_losses(states: Any) -> Any:
+    """Returns the raw values of the losses that ask for it; a tree without the others."""
+    if states is None:
+        return {}
+
+    def compute_raw(state: base_state.State, path: str) -> Any:
+        loss = state.parent
+        if not isinstance(loss, losses.Loss) or not loss.log_raw:
+            return {}
+        if not isinstance(state, losses.Loss.State):
+            raise TypeError(
+                f"The raw value of {path!r} is not known: the states of "
+                f"{type(loss).__name__} are {type(state).__name__}, not "
+                "`kd.losses.Loss.State`. Set `log_raw=False`."
+            )
+        return _compute(state, path, "compute_raw")
+
+    return _map_states(compute_raw, states, "losses_raw")
+
+
+def _compute(state: base_state.State, path: str, method: str = "compute") -> Any:
     try:
-        return state.compute()
+        return getattr(state, method)()
     except Exception as e:
         e.add_note(f"While computing {path!r}.")
         raise

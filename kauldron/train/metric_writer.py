@@ -148,7 +148,8 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
         if not status_utils.is_lead_host():
             return values
         arrays = {k: v for k, v in values.metric_values.items() if np.size(v) != 1}
-        scalars = {**values.loss_values, **values.metric_values}
+        losses = {**values.loss_values, **values.raw_loss_values}
+        scalars = {**losses, **values.metric_values}
         scalars = {k: v for k, v in scalars.items() if k not in arrays}
         for name, schedule in schedules.items():
             scalars[f"schedules/{name}"] = schedule(step)
@@ -158,7 +159,8 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
         if arrays:
             self.write_arrays(step, {k: _to_numbers(k, v) for k, v in arrays.items()})
         if timer is not None:
-            self.write_timings(step, timer.flush_metrics())
+            timings = timer.flush_metrics()
+            self.write_timings(step, {**timings, **values.throughputs(timings)})
         if log_summaries:
             self.write_summaries(step, values.summary_values)
         if flush:

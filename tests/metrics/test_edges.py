@@ -109,7 +109,21 @@ def test_pixels_are_counted_past_single_precision(mask):
     assert big.merge(state).counts[0, 0] == 2**31 + 2
 
 
-@pytest.mark.parametrize(("norm", "expected"), [("l1", 0.3), ("max", 0.5)])
+def test_weights_of_one_batch_are_counted_past_single_precision():
+    size = 2**24 + 2**18
+    metric = metrics.Dice(pred_labels="p", labels="t", mask="m", num_classes=2)
+
+    @jax.jit
+    def count():
+        labels, mask = jnp.ones((size, 1), jnp.int32), jnp.ones((size, 1), jnp.float32)
+        return metric.get_state(pred_labels=labels, labels=labels, mask=mask).counts
+
+    assert count().max() == size
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"), [("l1", 0.3), ("l2", np.sqrt(0.13)), ("max", 0.5)]
+)
 def test_calibration_error_of_known_gaps(norm, expected):
     # Two bins: confidence 0.5 with accuracy 1 (gap 0.5), 0.9 with accuracy 0.8 (0.1).
     probs = np.array([[0.5, 0.4999]] * 5 + [[0.9, 0.1]] * 5)
@@ -157,49 +171,6 @@ def test_agreement_does_not_depend_on_group_numbers():
         predictions="p", labels="t", num_instances_true=3, num_instances_pred=9
     )
     assert metric(predictions=8 - labels, labels=labels) == 1
-
-
-def test_slices_without_examples_are_left_out():
-    metric = metrics.SliceBy(
-        metric=metrics.Norm(tensor="x", mask="m"), by="d", slices=["a", "b", "c"]
-    )
-    context = {"x": np.array([[3.0], [4.0], [5.0]]), "d": np.array([0, 2, 2])}
-    context["m"] = np.array([1.0, 1.0, 0.0])
-    assert metric(context=context) == {"a": 3, "c": 4}
-    assert metric.__metric_names__() == ["a", "b", "c"]
-
-
-def test_metric_without_mask_cannot_be_sliced():
-    with pytest.raises(TypeError, match="NoopMetric takes no `mask`"):
-        metrics.SliceBy(metric=metrics.NoopMetric(), by="d", slices=2)
-
-
-def test_interval_is_as_wide_as_theory_says():
-    x = _rng.normal(2, 1, size=(400, 1)).astype(np.float32)
-    metric = metrics.Bootstrap(metric=metrics.SingleDimension(tensor="x"), seed=1)
-    value = metric(tensor=x)
-    # Normal approximation: +- 1.96 sigma / sqrt(n); 1000 draws leave some 5 % noise.
-    np.testing.assert_allclose(value["value"], x.mean(), rtol=1e-5)
-    half_width = 1.96 * x.std() / 20
-    np.testing.assert_allclose(x.mean() - value["low"], half_width, rtol=0.15)
-    np.testing.assert_allclose(value["high"] - x.mean(), half_width, rtol=0.15)
-
-
-def test_collected_scores_can_be_resampled():
-    logits = _rng.normal(size=(50, 2))
-    labels = (logits[:, 1:] + _rng.normal(size=(50, 1)) > 0).astype(int)
-    auc = metrics.RocAuc(logits="l", labels="t")
-    value = metrics.Bootstrap(metric=auc, num_resamples=50)(
-        logits=logits, labels=labels
-    )
-    np.testing.assert_allclose(value["value"], auc(logits=logits, labels=labels))
-    assert value["low"] < value["value"] < value["high"]
-
-
-def test_states_that_do_not_add_up_cannot_be_resampled():
-    metric = metrics.Bootstrap(metric=metrics.Std(values="x"))
-    with pytest.raises(TypeError, match="got Std with MomentsState"):
-        metric.get_state(values=np.ones((3, 1)))
 
 
 @pytest.mark.parametrize(
@@ -263,3 +234,47 @@ def test_inputs_that_do_not_fit_are_refused(metric, values, message):
 def test_parameters_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize(
+    ("metric", "score"),
+    [
+        (metrics.Precision, sk.precision_score),
+        (metrics.Recall, sk.recall_score),
+        (metrics.F1, sk.f1_score),
+        (metrics.Dice, sk.f1_score),
+        (metrics.MeanIou, sk.jaccard_score),
+    ],
+)
+def test_class_scores_are_averaged_as_told(metric, score, is_weighted):
+    labels, preds = _rng.integers(4, size=(2, 50, 1))
+    weights = _rng.random((50, 1)) if is_weighted else np.ones((50, 1))
+    keys = {"pred_labels": "p", "labels": "t", "mask": "m", "num_classes": 4}
+    for average in ("micro", "macro", "per_class"):
+        value = metric(average=average, **keys)(
+            pred_labels=preds, labels=labels, mask=weights
+        )
+        expected = score(
+            labels[:, 0],
+            preds[:, 0],
+            sample_weight=weights[:, 0],
+            average=None if average == "per_class" else average,
+        )
+        value = list(value.values()) if average == "per_class" else value
+        np.testing.assert_allclose(value, expected, rtol=1e-5)  # sums of f32 weights
+
+
+def test_areas_under_curves_weigh_examples():
+    logits, labels = _rng.normal(size=(60, 2)), _rng.integers(2, size=(60, 1))
+    weights = _rng.random((60, 1))
+    difference = logits[:, 1] - logits[:, 0]
+    for metric, score in [
+        (metrics.RocAuc, sk.roc_auc_score),
+        (metrics.PrAuc, sk.average_precision_score),
+    ]:
+        value = metric(logits="l", labels="t", mask="m")(
+            logits=logits, labels=labels, mask=weights
+        )
+        expected = score(labels[:, 0], difference, sample_weight=weights[:, 0])
+        np.testing.assert_allclose(value, expected, rtol=1e-5)  # f32 weights

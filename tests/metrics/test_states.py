@@ -49,6 +49,13 @@ def test_mask_selects_values_and_ignores_masked_nan():
     assert state.compute() == (1 + 2 + 5 + 7) / 4
 
 
+def test_mask_may_have_the_last_axis_of_labels():
+    state = metrics.AverageState.from_values(
+        np.array([1.0, 2.0, 6.0]), mask=np.array([[1], [0], [1]])
+    )
+    assert state.compute() == 3.5
+
+
 def test_fractional_mask_weighs_values():
     state = metrics.AverageState.from_values(
         np.array([1.0, 3.0]), mask=np.array([0.5, 1.0])
@@ -111,6 +118,15 @@ def test_state_without_struct_decorator_is_refused():
         class Wrong(metrics.Metric):
             class State(metrics.AverageState):
                 pass
+
+
+def test_state_that_is_no_state_is_refused():
+    with pytest.raises(TypeError, match=r"State` must derive from `kd.metrics.State`"):
+
+        class Wrong(metrics.Metric):
+            @flax.struct.dataclass
+            class State:
+                total: Any = 0
 
 
 def test_metric_reads_its_keys_from_the_context():

@@ -113,6 +113,18 @@ def test_boxes_are_framed_where_they_exist():
     assert (shown[1, [0, -1]] == other).all()
 
 
+def test_frames_in_large_images_are_thick_enough_to_be_seen():
+    images = np.zeros((1, 300, 400, 3), np.float32)
+    box = np.array([[[0.25, 0.25, 0.75, 0.75]]], np.float32)
+    shown = _run(
+        summaries.ShowBoxes(images="i", boxes="b"), {"images": images, "boxes": box}
+    )
+    is_frame = shown[0].any(-1)
+    assert is_frame[75:225, 100:300].all(axis=1).sum() == 2 * 2
+    assert is_frame[100].nonzero()[0].tolist() == [100, 101, 298, 299]
+    assert is_frame.sum() == 2 * 2 * 200 + 2 * 2 * (150 - 4)
+
+
 def test_boxes_are_drawn_before_images_are_arranged():
     images = np.zeros((2, 3, 4, 4, 3), np.float32)
     boxes = np.broadcast_to(np.array([0, 0, 1, 1], np.float32), (2, 3, 1, 4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,25 @@ def test_confusion_matrix_is_darker_where_there_is_more():
     size = picture.shape[0]
     cells = picture.mean(-1)[size - 80 :, size - 80 :][[2, 42]][:, [2, 42]]
     assert cells[0, 0] < cells[1, 1] < cells[0, 1] == cells[1, 0] == 1
+
+
+def test_numbers_and_names_of_a_confusion_matrix_have_room():
+    def draw(counts, names):
+        summary = summaries.ConfusionMatrix(pred_labels="p", labels="t")
+        summary = dataclasses.replace(
+            summary, num_classes=len(counts), class_names=names
+        )
+        return summary.State(counts=counts, parent=summary).compute()[0]
+
+    counts = np.array([[3, 12345678], [0, 5]])
+    assert len(draw(counts, ("a", "b"))) >= len(draw(counts % 9, ("a", "b"))) + 2 * 16
+    # Long names stand on end: no ink of the first one above the second column.
+    picture = draw(counts % 9, ("a" * 30, "b"))
+    above = picture[:-80, -80:].min(axis=(0, 2))
+    assert above[5:35].min() < 0.5
+    assert (above[40:55] == 1).all()
+    # Many classes: shades alone, in a picture that can still be shown.
+    assert len(draw(np.eye(100), tuple(map(str, range(100))))) < 2000
 
 
 def test_class_names_must_be_as_many_as_classes():
