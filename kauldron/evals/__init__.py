@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from kauldron.evals._batches import EvaluationError
+from kauldron.evals._output_files import OutputsError, read_outputs
+from kauldron.evals._outputs import WriteOutputs
 from kauldron.evals.evaluators import CollectionKeys, Evaluator, EvaluatorBase
 from kauldron.evals.run_strategies import (
     AlongTrain,
@@ -14,10 +17,14 @@ from kauldron.evals.run_strategies import (
 __all__ = [
     "AlongTrain",
     "CollectionKeys",
+    "EvaluationError",
     "Evaluator",
     "EvaluatorBase",
     "EveryNSteps",
     "Final",
     "Once",
+    "OutputsError",
     "RunStrategy",
+    "WriteOutputs",
+    "read_outputs",
 ]
