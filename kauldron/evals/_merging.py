@@ -9,9 +9,11 @@ import jax
 
 from kauldron.train import auxiliaries
 
-# The states of so many batches stay on the devices. With one, the host waits for the
-# batch before the one that runs, and needs the states only when they are there.
-_NUM_WAITING = 1
+# The states of so many batches stay on the devices, so that the host finds them ready.
+_NUM_WAITING = 2
+
+# Larger arrays are fetched by the states themselves, which may not need them: pictures.
+_MAX_SMALL_BYTES = 2**16
 
 
 class Merging:
@@ -30,7 +32,8 @@ class Merging:
     def add(self, aux: auxiliaries.AuxiliariesState) -> None:
         """Adds the states of a batch; waits for those of an earlier one at most."""
         for leaf in jax.tree.leaves(aux):
-            leaf.copy_to_host_async()
+            if _is_small(leaf):
+                leaf.copy_to_host_async()
         self._waiting.append(aux)
         if len(self._waiting) > _NUM_WAITING:
             self._merge_first()
@@ -42,5 +45,19 @@ class Merging:
         return self._merged
 
     def _merge_first(self) -> None:
-        # Added to nothing, a state is fetched as well.
-        self._merged = self._merged | self._waiting.popleft()
+        aux = _fetch_small(self._waiting.popleft())
+        self._merged = self._merged | aux
+
+
+def _fetch_small(tree: Any) -> Any:
+    """Returns the tree with its small arrays on the host, in one go: each go costs."""
+    leaves, structure = jax.tree.flatten(tree)
+    small = [i for i, leaf in enumerate(leaves) if _is_small(leaf)]
+    fetched = jax.device_get([leaves[i] for i in small])
+    for i, leaf in zip(small, fetched, strict=True):
+        leaves[i] = leaf
+    return structure.unflatten(leaves)
+
+
+def _is_small(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and leaf.nbytes <= _MAX_SMALL_BYTES

@@ -183,8 +183,8 @@ class NoFiles:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def add(self, rows: _rows.Rows) -> None:
-        """Drops the rows."""
+    def add(self, rows: None) -> None:
+        """There are no rows."""
 
 
 def read_outputs(path: epath.PathLike) -> dict[str, np.ndarray]:

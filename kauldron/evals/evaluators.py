@@ -154,7 +154,7 @@ class Evaluator(EvaluatorBase):
 
     def iter_batches(
         self, state: TrainState, *, ds: Any = None
-    ) -> Iterator[tuple[auxiliaries.AuxiliariesState, _rows.Rows]]:
+    ) -> Iterator[tuple[auxiliaries.AuxiliariesState, Any]]:
         """Measures the dataset batch by batch; nothing waits for the devices.
 
         Args:
@@ -162,24 +162,28 @@ class Evaluator(EvaluatorBase):
           ds: Another dataset than that of the evaluator.
 
         Yields:
-          The states of a batch, and the values that `outputs` names.
+          The states of a batch, and the `Rows` that `outputs` names (or `None`).
         """
         self._assert_root_cfg_resolved()
         if self.discard_opt:
             state = dataclasses.replace(state, opt_state=None)
         state = self.init_transform.transform(state)
         loaded_batches = self._batches() if ds is None else self._load_batches(ds)
-        for i, loaded in enumerate(loaded_batches):
-            aux, arrays = self._jitted_step(_index(i), state, loaded.batch)
+        index = _index(0)
+        for loaded in loaded_batches:
+            index, aux, arrays = self._jitted_step(index, state, loaded.batch)
             sharding.settle(aux)
-            num_rows = _rows.num_rows_of(loaded.batch)
-            yield aux, _rows.Rows(arrays, loaded.outputs, num_rows, loaded.is_whole)
+            rows = None
+            if self.outputs is not None:
+                num_rows = _rows.num_rows_of(loaded.batch)
+                rows = _rows.Rows(arrays, loaded.outputs, num_rows, loaded.is_whole)
+            yield aux, rows
 
     def step(
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        aux, _ = self._jitted_step(_index(step_nr), state, batch)
+        _, aux, _ = self._jitted_step(_index(step_nr), state, batch)
         return aux
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
@@ -230,7 +234,8 @@ class Evaluator(EvaluatorBase):
                 rows = _rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
             aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
-            return aux, rows
+            # The index of the next batch: sending it from here would cost more.
+            return step_nr + 1, aux, rows
 
         return jax.jit(step)
 
