@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from kauldron.evals._batches import EvaluationError
+from kauldron.evals._fewshot import FewShotError, FewShotEvaluator
 from kauldron.evals._output_files import OutputsError, read_outputs
 from kauldron.evals._outputs import WriteOutputs
+from kauldron.evals._predictor import (
+    PredictError,
+    Predictor,
+    check_run,
+    check_suffix,
+    default_keys,
+)
 from kauldron.evals.evaluators import CollectionKeys, Evaluator, EvaluatorBase
 from kauldron.evals.run_strategies import (
     AlongTrain,
@@ -21,10 +29,17 @@ __all__ = [
     "Evaluator",
     "EvaluatorBase",
     "EveryNSteps",
+    "FewShotError",
+    "FewShotEvaluator",
     "Final",
     "Once",
     "OutputsError",
+    "PredictError",
+    "Predictor",
     "RunStrategy",
     "WriteOutputs",
+    "check_run",
+    "check_suffix",
+    "default_keys",
     "read_outputs",
 ]

@@ -133,12 +133,12 @@ def check(context: Context, fields: Mapping[str, str]) -> list[kontext.KeyProble
             problems += found
         elif _root(key) not in _PER_EXAMPLE:
             detail = "it has no row per example. 'batch', 'preds' and 'interms' have."
-            problems.append(_failure(field, key, detail))
+            problems.append(failure(field, key, detail))
         else:
             value = kontext.get_by_path(context, key)
             for name, leaf in _flatten(value, key).items():
                 if detail := _misfit(leaf, num_rows):
-                    problems.append(_failure(field, name, f"it {detail}"))
+                    problems.append(failure(field, name, f"it {detail}"))
     return problems
 
 
@@ -158,7 +158,8 @@ def _misfit(value: Any, num_rows: int) -> str:
     )
 
 
-def _failure(field: str, key: str, detail: str) -> kontext.KeyProblem:
+def failure(field: str, key: str, detail: str) -> kontext.KeyProblem:
+    """Returns the problem of a key that exists, but names nothing that fits."""
     return kontext.KeyProblem(field=field, path=key, kind="failure", detail=detail)
 
 

@@ -70,6 +70,8 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
         if isinstance(evaluator, evals.Evaluator) and state is not None:
             found = _check_evaluator(trainer, name, evaluator, state)
             problems += _say_where(found, name, known=problems)
+        elif isinstance(evaluator, evals.FewShotEvaluator) and state is not None:
+            problems += _check_few_shot(name, evaluator, state)
     return problems + _check_selection(trainer)
 
 
@@ -258,6 +260,21 @@ def _check_outputs(
     batch = evaluator.ds.for_evaluation().element_spec
     context = dataclasses.replace(context, batch=batch)
     return evaluator.outputs.check(context, prefix=f"{where}.outputs")
+
+
+def _check_few_shot(
+    name: str, evaluator: evals.FewShotEvaluator, state: TrainState
+) -> list[kontext.KeyProblem]:
+    problems: list[kontext.KeyProblem] = []
+    where = f"cfg.evals[{name!r}]"
+    for field, ds in evaluator.datasets().items():
+        context = _initial_context(state, ds.for_evaluation())
+        after = _run_own_forward(
+            evaluator.forward, f"{where}.{field}", state, context, problems
+        )
+        if after is not None and not problems:
+            problems += evaluator.check(after, prefix=where)
+    return problems
 
 
 def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
