@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from examples import digits_data
 from kauldron import kd
@@ -33,10 +36,15 @@ def _trainer(workdir, evaluator, **changes):
     return small_run.make_trainer(workdir, evals={"test": evaluator}, **changes)
 
 
+@functools.cache
+def _initial_state():
+    return small_run.make_trainer(None).init_state()
+
+
 def _evaluate(workdir, evaluator, **changes):
     trainer = _trainer(workdir, evaluator, **changes)
     trainer.setup.run(trainer)
-    state = trainer.init_state()
+    state = trainer.init_state() if "model" in changes else _initial_state()
     return trainer, state, trainer.evals["test"].evaluate(state, step=3)
 
 
@@ -77,8 +85,6 @@ def test_accuracy_of_scikit_learn_equals_the_reported_one(tmp_path, batch_size):
         ],
     )
     keys = {"scores": "preds.logits", "label": "batch.label"}
-    from flax import linen as nn
-
     model = kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=[nn.Dense(10)])
     train_ds = ds.replace(batch_size=64, num_epochs=None)
     _, _, aux = _evaluate(
@@ -113,7 +119,6 @@ def test_step_that_is_evaluated_again_is_written_anew(tmp_path):
     leftover = folder / ".step_3.npz.process_0.part_0.tmp"  # of a killed process
     leftover.write_bytes(b"")
     evaluator = trainer.evals["test"]
-    evaluator.replace(outputs=evaluator.outputs.replace(max_bytes_per_file=10**6))
     small = evaluator.replace(
         outputs=evaluator.outputs.replace(max_bytes_per_file=10**6)
     )
@@ -258,7 +263,7 @@ def test_rows_of_several_shapes_are_explained(tmp_path):
 
 def test_outputs_that_do_not_exist_name_the_nearest(tmp_path):
     _write(tmp_path / "preds.npz", a=np.zeros(2))
-    with pytest.raises(ValueError, match="Did you mean 'preds.npz'"):
+    with pytest.raises(ValueError, match=r"Did you mean 'preds\.npz'"):
         kd.evals.read_outputs(tmp_path / "pred.npz")
     with pytest.raises(ValueError, match="There are no outputs"):
         kd.evals.read_outputs(tmp_path / "nowhere" / "step_1")
