@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,24 +63,37 @@ def _source(paths: list[str], element_spec: Any) -> Any:
     return kind(paths[0], shuffle=False)
 
 
-def _num_channels(element_spec: Any) -> int:
-    """Returns how many channels the images of the training have; 3 if unknown."""
+def _num_channels(element_spec: Any) -> int | None:
+    """Returns how many channels the images of the training have, if that is known."""
     image = element_spec.get("image") if isinstance(element_spec, Mapping) else None
-    channels = image.shape[-1] if image is not None and image.shape else 3
-    return channels if channels in (1, 3, 4) else 3
+    return image.shape[-1] if image is not None and image.shape else None
 
 
 class _ImageFiles:
-    """Elements `{"image": u8[h w c], "file": str}` of image files."""
+    """Elements `{"image": u8[h w c], "file": str}` of image files.
 
-    def __init__(self, paths: Sequence[str], num_channels: int) -> None:
+    Without `num_channels`, all have as many as the first file.
+    """
+
+    def __init__(self, paths: Sequence[str], num_channels: int | None) -> None:
         self._files: list[str] = []
         for path in map(epath.Path, paths):
             found = sorted(path.parent.glob(path.name)) if path.parent.exists() else []
             if not found:
                 raise data.DataError(f"No image matches {os.fspath(path)!r}.")
             self._files += map(os.fspath, found)
-        self._mode = {1: "L", 3: "RGB", 4: "RGBA"}[num_channels]
+        self._num_channels = num_channels
+
+    @functools.cached_property
+    def _mode(self) -> str:
+        """How pixels are read, in the words of Pillow."""
+        modes = {1: "L", 3: "RGB", 4: "RGBA"}
+        if self._num_channels in modes:
+            return modes[self._num_channels]
+        from PIL import Image
+
+        with Image.open(self._files[0]) as image:
+            return image.mode if image.mode in modes.values() else "RGB"
 
     def __len__(self) -> int:
         return len(self._files)
@@ -89,8 +103,9 @@ class _ImageFiles:
 
         file = self._files[index]
         try:
+            mode = self._mode
             with Image.open(file) as image:
-                pixels = np.asarray(image.convert(self._mode))
+                pixels = np.asarray(image.convert(mode))
         except (OSError, SyntaxError, ValueError) as error:
             raise data.BadRecordError(
                 f"The image {file} cannot be decoded: {error}."

@@ -183,10 +183,14 @@ class Predictor:
         specs = self._dataset(ds).for_evaluation().element_spec
         context = self._initial_context(data_utils.batch_specs(specs))
         self._check_model_inputs(context)
-        evaluator = self._evaluator(keys)
-        context = jax.eval_shape(
-            evaluator._forward, _int32(), self._state_specs, context.batch
-        )
+        forward, state = self._evaluator(keys)._forward, self._state_specs
+        try:
+            context = jax.eval_shape(forward, _int32(), state, context.batch)
+        except Exception as e:
+            raise PredictError(
+                f"The model cannot take these inputs: {type(e).__name__}: {e}\n"
+                f"They are {_describe(specs)}."
+            ) from e
         context = dataclasses.replace(context, batch=specs)
         _raise_problems(_rows.check(context, _rows.fields_of(keys, "keys")))
 
@@ -359,6 +363,11 @@ def _specs_of(batch: Any) -> Any:
     return jax.tree.map(
         lambda x: enp.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype), batch
     )
+
+
+def _describe(specs: Any) -> str:
+    flat = kontext.flatten_with_path(specs, prefix="batch")
+    return ", ".join(f"{k}: {kontext.format_spec(v)}" for k, v in flat.items())
 
 
 def _int32() -> jax.ShapeDtypeStruct:

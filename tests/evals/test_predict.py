@@ -12,6 +12,7 @@ from PIL import Image
 
 from kauldron import kd, konfig
 from kauldron.cli import predict as predict_command
+from kauldron.evals import _output_files
 from tests.evals import predict_config
 
 NUM_EXAMPLES = 39  # 2 * 16 + 7
@@ -98,17 +99,12 @@ def _save_inputs(folder, suffix):
     elif suffix == "npy":
         np.save(folder / "pixels.npy", pixels)
         return folder / "pixels.npy"
-    elif suffix == "jsonl":
-        import json
-
-        lines = [json.dumps({"pixels": p.tolist()}) for p in pixels]
-        (folder / "x.jsonl").write_text("\n".join(lines))
-    else:
-        raise AssertionError(suffix)
+    elif suffix == "parquet":
+        _output_files._write_parquet(folder / "x.parquet", {"pixels": pixels})
     return folder / f"x.{suffix}"
 
 
-@pytest.mark.parametrize("suffix", ["npz", "npy"])
+@pytest.mark.parametrize("suffix", ["npz", "npy", "parquet"])
 def test_files_without_labels_go_through_the_same_transforms(
     predictor, tmp_path, suffix
 ):
@@ -117,24 +113,39 @@ def test_files_without_labels_go_through_the_same_transforms(
     np.testing.assert_array_equal(predictor.predict(ds)["preds.logits"], expected)
 
 
-def test_images_are_predicted_by_file(workdir, run, tmp_path):
-    pixels = _points()["pixels"][:3]
-    for i, image in enumerate(pixels):
+def test_images_are_predicted_and_written_with_their_names(
+    workdir, predictor, run, tmp_path
+):
+    for i, image in enumerate(_points()["pixels"][:3]):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
     # The config's key is `pixels`; that of images is `image`.
-    overrides = [
-        "--cfg.eval_ds.transforms[0]=py::kd.data.Elements(rename={'image': 'x'})",
-        "--cfg.eval_ds.transforms[2].pattern=h w c -> (h w c)",
-    ]
-    code, out, err = run(
+    rename = "py::kd.data.Elements(keep=['label'], rename={'image': 'x'})"
+    out = tmp_path / "preds.parquet"
+    code, _, err = run(
         f"--workdir={workdir}",
-        f"--out={tmp_path / 'preds.parquet'}",
+        f"--out={out}",
         f"--inputs={tmp_path}/*.png",
-        "--keys=preds.logits",
-        *overrides,
+        f"--cfg.eval_ds.transforms[0]={rename}",
     )
-    assert code == 2, out  # three channels unless the training says otherwise
-    assert "'x'" in err or "shape" in err
+    assert code == 0, err
+    assert "Left out, as the inputs lack their keys: Cast(" in err
+    written = kd.evals.read_outputs(out)
+    assert written["batch.file"].tolist() == [f"{tmp_path}/{i}.png" for i in range(3)]
+    expected = predictor.predict()["preds.logits"][:3]
+    # A batch of another size may add up in another order.
+    np.testing.assert_allclose(written["preds.logits"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_inputs_of_another_shape_are_explained(workdir, run, tmp_path):
+    np.savez(tmp_path / "x.npz", pixels=np.zeros((4, 3, 3, 1), np.uint8))
+    code, _, err = run(
+        f"--workdir={workdir}",
+        f"--out={tmp_path / 'preds.npz'}",
+        f"--inputs={tmp_path}/x.npz",
+    )
+    assert code == 2
+    assert "The model cannot take these inputs" in err
+    assert "batch.x: f32[4 9]" in err
 
 
 def test_command_writes_what_python_predicts(workdir, predictor, run, tmp_path):
