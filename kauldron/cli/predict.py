@@ -25,10 +25,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     def predict() -> None:
         from kauldron import evals
-        from kauldron.evals import check_run
 
         workdir = _workdir_of(argv)
-        check_run(workdir)
+        evals.check_run(workdir)
         command = _flags.CommandLine(
             [argv[0], f"--cfg={workdir}", *argv[1:]], flag_values, define=_define
         )
@@ -47,8 +46,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         )
         ds = _dataset(predictor, command)
         keys = command["keys"] or evals.default_keys(command["inputs"])
-        predictor.write(out, ds, keys=keys)
-        written = evals.read_outputs(out)
+        written = predictor.write(out, ds, keys=keys)
         print(f"{out}: step {predictor.step}")
         for name, values in written.items():
             print(f"  {name}: {kontext.format_spec(values)}")

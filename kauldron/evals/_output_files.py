@@ -19,7 +19,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
+from etils import enp, epath
 
 from kauldron import errors
 from kauldron.evals import _rows
@@ -27,7 +27,7 @@ from kauldron.evals import _rows
 FORMATS = ("npz", "parquet")
 
 # The place of each row in the dataset, where several processes write rows.
-_PLACE = "__row__"
+PLACE = "__row__"
 
 _PIECE = re.compile(
     r"(?P<name>.+?)(\.process_(?P<process>\d+)_of_(?P<processes>\d+))?"
@@ -40,7 +40,7 @@ class OutputsError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
+class Piece:
     """A file of a set, told from its name."""
 
     path: epath.Path
@@ -53,6 +53,7 @@ class _Piece:
 
     @classmethod
     def parse(cls, path: epath.Path) -> Self | None:
+        """Returns what a name says; `None` if it is not that of such a file."""
         match = _PIECE.fullmatch(path.name)
         if match is None:
             return None
@@ -84,6 +85,7 @@ class OutputFiles:
         self._waiting: list[dict[str, np.ndarray]] = []
         self._num_bytes = 0
         self._first_row = 0
+        self._row_specs: dict[str, enp.ArraySpec] = {}
         self._written: list[epath.Path] = []
 
     def __enter__(self) -> Self:
@@ -100,6 +102,15 @@ class OutputFiles:
             finally:
                 self._remove_temporary()
 
+    @property
+    def specs(self) -> dict[str, enp.ArraySpec]:
+        """Column -> shape and dtype of all rows, those of other processes included."""
+        return {
+            name: enp.ArraySpec(shape=(self._first_row, *row.shape), dtype=row.dtype)
+            for name, row in self._row_specs.items()
+            if name != PLACE
+        }
+
     def add(self, rows: _rows.Rows) -> None:
         """Adds the rows of a batch; waits for those of the batch before at most."""
         rows.start_copy()
@@ -111,10 +122,13 @@ class OutputFiles:
         own, columns = rows.fetch()
         chunk = {name: _storable(values) for name, values in columns.items()}
         if jax.process_count() > 1:
-            chunk[_PLACE] = self._first_row + np.arange(own.start, own.stop)
+            chunk[PLACE] = self._first_row + np.arange(own.start, own.stop)
         self._first_row += rows.num_rows
         self._num_bytes += sum(values.nbytes for values in chunk.values())
         self._waiting.append(chunk)
+        self._row_specs = {
+            k: enp.ArraySpec(shape=v.shape[1:], dtype=v.dtype) for k, v in chunk.items()
+        }
         if self._num_bytes >= self._max_bytes:
             self._write_waiting()
 
@@ -156,7 +170,7 @@ class OutputFiles:
         index, count = jax.process_index(), jax.process_count()
         return [
             piece.path
-            for piece in _pieces_in(self._folder)
+            for piece in pieces_in(self._folder)
             if (piece.name, piece.format) == (self._name, self._format)
             and (
                 (piece.process, piece.num_processes) == (index, count)
@@ -187,100 +201,10 @@ class NoFiles:
         """There are no rows."""
 
 
-def read_outputs(path: epath.PathLike) -> dict[str, np.ndarray]:
-    """Returns written outputs: column -> values, `[n ...]`, in the order of the dataset.
-
-    Args:
-      path: The file that was asked for, with or without its suffix, also if it was
-        written in pieces; or the folder of an evaluator, `workdir/outputs/<name>`, for
-        its newest step.
-
-    Raises:
-      OutputsError: If there is nothing, or a piece is missing.
-    """
-    pieces = _find_set(epath.Path(path))
-    tables = [_read(piece) for piece in pieces]
-    columns = {
-        name: np.concatenate([table[name] for table in tables]) for name in tables[0]
-    }
-    places = columns.pop(_PLACE, None)
-    if places is None:
-        return columns
-    order = np.argsort(places)
-    return {name: values[order] for name, values in columns.items()}
-
-
-def _find_set(path: epath.Path) -> list[_Piece]:
-    name, format = path.name, None
-    if path.is_dir():
-        found = _pieces_in(path)
-        steps = [s for p in found if (s := _step_of(p.name)) is not None]
-        folder, name = path, f"step_{max(steps, default=0)}"
-    else:
-        folder = path.parent
-        found = _pieces_in(folder) if folder.exists() else []
-        if (asked := _Piece.parse(path)) is not None:
-            name, format = asked.name, asked.format
-    pieces = [p for p in found if p.name == name and p.format == (format or p.format)]
-    if not pieces:
-        names = {p.name if format is None else f"{p.name}.{p.format}" for p in found}
-        wanted = os.fspath(path)
-        raise OutputsError(
-            f"There are no outputs {wanted!r}."
-            + (f" There are {sorted(names)}." if names else "")
-            + errors.did_you_mean(path.name, names)
-        )
-    _check_complete(pieces, path)
-    return sorted(pieces, key=lambda p: (p.process, p.part))
-
-
-def _check_complete(pieces: list[_Piece], path: epath.Path) -> None:
-    if len({piece.format for piece in pieces}) > 1:
-        raise OutputsError(
-            f"There is more than one {os.fspath(path)!r}: "
-            f"{sorted(p.path.name for p in pieces)}. Say which, with its suffix."
-        )
-    there = {(p.process, p.num_processes, p.part, p.num_parts) for p in pieces}
-    num_processes = pieces[0].num_processes
-    num_parts = {p.process: p.num_parts for p in pieces}
-    wanted = {
-        (process, num_processes, part, num_parts.get(process, 1))
-        for process in range(num_processes)
-        for part in range(num_parts.get(process, 1))
-    }
-    if there != wanted:
-        raise OutputsError(
-            f"The outputs {os.fspath(path)!r} are not complete: found "
-            f"{sorted(p.path.name for p in pieces)}. Write them again."
-        )
-
-
-def _pieces_in(folder: epath.Path) -> list[_Piece]:
-    pieces = (_Piece.parse(path) for path in folder.iterdir())
+def pieces_in(folder: epath.Path) -> list[Piece]:
+    """Returns the files of outputs in a folder."""
+    pieces = (Piece.parse(path) for path in folder.iterdir())
     return [piece for piece in pieces if piece is not None]
-
-
-def _step_of(name: str) -> int | None:
-    match = re.fullmatch(r"step_(\d+)", name)
-    return int(match[1]) if match else None
-
-
-def _read(piece: _Piece) -> dict[str, np.ndarray]:
-    if piece.format == "npz":
-        with piece.path.open("rb") as file, np.load(file) as arrays:
-            return dict(arrays)
-    from kauldron import data
-
-    columns = data.py.Parquet(os.fspath(piece.path), shuffle=False).data_source
-    # Parquet's texts have no fixed width.
-    return {k: _as_fixed_width(v) for k, v in columns.items()}
-
-
-def _as_fixed_width(values: np.ndarray) -> np.ndarray:
-    if values.dtype != object:
-        return values
-    is_bytes = any(isinstance(value, bytes) for value in values.ravel()[:1])
-    return values.astype(bytes if is_bytes else str)
 
 
 def _storable(values: np.ndarray) -> np.ndarray:

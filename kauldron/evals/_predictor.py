@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from etils import enp, epath
 
-from kauldron import checkpoints, errors, konfig, kontext, sharding
+from kauldron import errors, konfig, kontext, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
     _collect,
@@ -21,6 +20,7 @@ from kauldron.evals import (
     _output_files,
     _outputs,
     _rows,
+    _runs,
     evaluators,
     run_strategies,
 )
@@ -28,10 +28,6 @@ from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
 _MAX_BYTES_PER_FILE = 2**29
-
-
-class PredictError(errors.UserError, ValueError):
-    """A run that cannot be used to predict, or inputs that do not fit it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +78,7 @@ class Predictor:
         Raises:
           PredictError: If there is no such run, checkpoint or evaluator.
         """
-        check_run(workdir)
+        _runs.check_run(workdir)
         cfg = konfig.load_config_file(
             os.fspath(workdir), overrides=overrides or {}, trusted=trusted
         )
@@ -99,7 +95,11 @@ class Predictor:
           PredictError: If there is no such checkpoint or evaluator.
         """
         evaluator = _as_evaluator(trainer, eval_name)
-        return cls(trainer=trainer, state=_restore(trainer, step), evaluator=evaluator)
+        return cls(
+            trainer=trainer,
+            state=_runs.restore_state(trainer, step),
+            evaluator=evaluator,
+        )
 
     @property
     def step(self) -> int:
@@ -142,7 +142,7 @@ class Predictor:
 
     def write(
         self, path: epath.PathLike, ds: Any = None, *, keys: _rows.Keys = "preds"
-    ) -> None:
+    ) -> dict[str, enp.ArraySpec]:
         """Writes values of every example to a file; for the arguments, see `predict`.
 
         Args:
@@ -150,10 +150,14 @@ class Predictor:
             processes, become several files, which `kd.evals.read_outputs(path)` reads.
           ds: A pipeline; that of the evaluator unless given.
           keys: As in `kd.evals.WriteOutputs`.
+
+        Returns:
+          Column -> shape and dtype of what was written.
         """
         check_suffix(path)
         files = _output_files.OutputFiles(path, max_bytes_per_file=_MAX_BYTES_PER_FILE)
         self._run(ds, keys, files)
+        return files.specs
 
     def open(self, paths: Any, *, like: Any = None) -> Any:
         """Returns a pipeline over files that goes through the transforms of another.
@@ -171,7 +175,7 @@ class Predictor:
         """
         like = self._dataset(like)
         return _input_files.open_inputs(
-            paths, like=like, element_spec=_element_spec(self.trainer)
+            paths, like=like, element_spec=_runs.element_spec(self.trainer)
         )
 
     def check(self, ds: Any = None, *, keys: _rows.Keys = "preds") -> None:
@@ -187,7 +191,7 @@ class Predictor:
         try:
             context = jax.eval_shape(forward, _int32(), state, context.batch)
         except Exception as e:
-            raise PredictError(
+            raise _runs.PredictError(
                 f"The model cannot take these inputs: {type(e).__name__}: {e}\n"
                 f"They are {_describe(specs)}."
             ) from e
@@ -204,12 +208,12 @@ class Predictor:
     def _dataset(self, ds: Any) -> Any:
         ds = self.evaluator.ds if ds is None else ds
         if isinstance(ds, _NoDataset):
-            raise PredictError(
+            raise _runs.PredictError(
                 "There is no dataset to predict: the run has no `cfg.eval_ds`. Say which "
                 "one, such as `train_ds`, or give files."
             )
         if not hasattr(ds, "for_evaluation"):
-            raise PredictError(
+            raise _runs.PredictError(
                 f"Predictions are made for a pipeline: got a {type(ds).__name__}."
             )
         return ds
@@ -272,26 +276,10 @@ def check_suffix(path: epath.PathLike) -> None:
     """Raises `PredictError` unless the suffix names a format that can be written."""
     suffix = epath.Path(path).suffix.removeprefix(".")
     if suffix not in _output_files.FORMATS:
-        raise PredictError(
+        raise _runs.PredictError(
             f"Predictions are written to a '.npz' or '.parquet' file: got "
             f"{os.fspath(path)!r}."
         )
-
-
-def check_run(workdir: epath.PathLike) -> None:
-    """Raises `PredictError` unless a directory is that of a run."""
-    workdir = epath.Path(workdir)
-    if (workdir / "config.json").exists():
-        return
-    shown = os.fspath(workdir)
-    if not workdir.is_dir():
-        siblings = workdir.parent.iterdir() if workdir.parent.is_dir() else ()
-        names = [os.fspath(p) for p in siblings if p.is_dir()]
-        hint = errors.did_you_mean(shown, names)
-        raise PredictError(f"There is no run {shown!r}: no such directory.{hint}")
-    inside = sorted(p.name for p in workdir.iterdir() if (p / "config.json").exists())
-    hint = f" The runs in it are {inside}." if inside else ""
-    raise PredictError(f"{shown!r} is no workdir of a run: no config.json in it.{hint}")
 
 
 def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
@@ -304,59 +292,16 @@ def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
     evaluator = trainer.evals.get(eval_name)
     if evaluator is None:
         hint = errors.did_you_mean(eval_name, trainer.evals)
-        raise PredictError(
+        raise _runs.PredictError(
             f"The run has no evaluator {eval_name!r}.{hint} There are "
             f"{list(trainer.evals)}."
         )
     if not isinstance(evaluator, evaluators.Evaluator):
-        raise PredictError(
+        raise _runs.PredictError(
             f"The evaluator {eval_name!r} is a {type(evaluator).__name__}, which does "
             "not predict: name a `kd.evals.Evaluator`."
         )
     return evaluator
-
-
-def _restore(trainer: Any, step: int) -> TrainState:
-    checkpointer = trainer.checkpointer
-    if isinstance(checkpointer, checkpoints.NoopCheckpointer):
-        checkpointer = checkpoints.Checkpointer(
-            workdir=trainer.workdir, save_interval_steps=1
-        )
-    if isinstance(checkpointer, checkpoints.Checkpointer):
-        checkpointer = checkpointer.replace(create=False)  # reading creates nothing
-    steps = list(checkpointer.all_steps)
-    if not steps or (step != -1 and step not in steps):
-        wanted = "checkpoint" if step == -1 else f"checkpoint of step {step}"
-        there = f" There are steps {steps}." if steps else " It has not saved any yet."
-        raise PredictError(
-            f"The run {os.fspath(trainer.workdir)!r} has no {wanted}.{there}"
-        )
-    init = functools.partial(
-        trainer.init_state, skip_transforms=True, element_spec=_element_spec(trainer)
-    )
-    specs = sharding.with_sharding_constraint(jax.eval_shape(init), sharding.REPLICATED)
-    specs = sharding.with_sharding_constraint(specs, trainer.sharding.state)
-    try:
-        return checkpointer.restore(specs, step=step)
-    finally:
-        checkpointer.close()
-
-
-def _element_spec(trainer: Any) -> Any:
-    """Returns the specs of a training batch; no training data are needed."""
-    path = epath.Path(trainer.workdir) / "element_spec.json"
-    if not path.exists():
-        return trainer.train_ds.element_spec
-
-    def parse(node: Any) -> Any:
-        if isinstance(node, list):
-            return [parse(child) for child in node]
-        if set(node) == {"shape", "dtype"} and isinstance(node["shape"], list):
-            dtype = object if "str" in node["dtype"] else np.dtype(node["dtype"])
-            return enp.ArraySpec(shape=tuple(node["shape"]), dtype=dtype)
-        return {key: parse(child) for key, child in node.items()}
-
-    return parse(json.loads(path.read_text()))
 
 
 def _specs_of(batch: Any) -> Any:

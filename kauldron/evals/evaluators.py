@@ -159,7 +159,7 @@ class Evaluator(EvaluatorBase):
 
         Args:
           state: State to evaluate, before `init_transform`.
-          ds: Another dataset than that of the evaluator.
+          ds: Another dataset than that of the evaluator; all of it is measured.
 
         Yields:
           The states of a batch, and the `Rows` that `outputs` names (or `None`).
@@ -168,15 +168,15 @@ class Evaluator(EvaluatorBase):
         if self.discard_opt:
             state = dataclasses.replace(state, opt_state=None)
         state = self.init_transform.transform(state)
-        loaded_batches = self._batches() if ds is None else self._load_batches(ds)
+        loaded = self._batches() if ds is None else self._load_batches(ds)
         index = _index(0)
-        for loaded in loaded_batches:
-            index, aux, arrays = self._jitted_step(index, state, loaded.batch)
+        for batch in loaded:
+            index, aux, arrays = self._jitted_step(index, state, batch.batch)
             sharding.settle(aux)
             rows = None
             if self.outputs is not None:
-                num_rows = _rows.num_rows_of(loaded.batch)
-                rows = _rows.Rows(arrays, loaded.outputs, num_rows, loaded.is_whole)
+                num_rows = _rows.num_rows_of(batch.batch)
+                rows = _rows.Rows(arrays, batch.outputs, num_rows, batch.is_whole)
             yield aux, rows
 
     def step(
@@ -243,17 +243,19 @@ class Evaluator(EvaluatorBase):
         if self.cache:
             yield from self._cached_batches
         else:
-            yield from self._load_batches(self.ds)
+            yield from self._load_batches(self.ds, self.num_batches)
 
     @functools.cached_property
     def _cached_batches(self) -> list[_batches.LoadedBatch]:
-        return list(self._load_batches(self.ds))
+        return list(self._load_batches(self.ds, self.num_batches))
 
-    def _load_batches(self, ds: Any) -> Iterator[_batches.LoadedBatch]:
+    def _load_batches(
+        self, ds: Any, num_batches: int | None = None
+    ) -> Iterator[_batches.LoadedBatch]:
         return _batches.load(
             ds,
             batch_sharding=self.base_cfg.sharding.batch,
-            num_batches=self.num_batches,
+            num_batches=num_batches,
             output_keys=self._output_keys,
             name=self.name,
         )
