@@ -117,7 +117,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             self.writer.write_scalars(step, scalars)
             self.writer.flush()
         states = {
-            name: metrics.AverageState(total=np.float64(value), count=np.float64(1))
+            name: metrics.AverageState(total=np.asarray(value), count=np.asarray(1.0))
             for name, value in selected.items()
         }
         return auxiliaries.AuxiliariesState(metric_states=states)

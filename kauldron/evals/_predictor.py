@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import enp, epath
 
@@ -240,7 +241,7 @@ class Predictor:
         evaluator = self._evaluator("preds")
 
         def preds(state: TrainState, batch: Any) -> Any:
-            return evaluator._forward(np.int32(0), state, batch).preds
+            return evaluator._forward(jnp.int32(0), state, batch).preds
 
         return jax.jit(preds)
 
