@@ -155,7 +155,8 @@ class Checkpointer(BaseCheckpointer):
                 best_mode=self.best_mode,
                 preservation_policy=self.preservation_policy,
                 lightweight_initialize=self.lightweight_initialize,
-                cleanup_tmp_directories=True,
+                # Who only reads leaves what a running training is about to save.
+                cleanup_tmp_directories=self.create,
                 create=self.create,
                 **options,
             ),

@@ -5,16 +5,21 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from kauldron import checkpoints, errors, sharding
-from kauldron.data import utils as data_utils
-from kauldron.evals import run_strategies
+from kauldron import checkpoints, sharding
+from kauldron.evals import (
+    _batches,
+    _merging,
+    _output_files,
+    _outputs,
+    _rows,
+    run_strategies,
+)
 from kauldron.train import _interms, auxiliaries, metric_writer, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
@@ -25,10 +30,6 @@ class CollectionKeys:
     """Names that evaluators may not take."""
 
     TRAIN = "train"
-
-
-class EvaluationError(errors.UserError, ValueError):
-    """An evaluation that cannot give a result."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,6 +100,7 @@ class Evaluator(EvaluatorBase):
       model: The model; the trainer's unless given.
       model_method: Method to call; `__call__` unless given.
       init_transform: Changes the state before each evaluation.
+      outputs: Values of every example that are written to disk; `None` writes none.
     """
 
     num_batches: int | None = None
@@ -112,6 +114,7 @@ class Evaluator(EvaluatorBase):
     init_transform: checkpoints.InitTransform = dataclasses.field(
         default_factory=checkpoints.NoopTransform
     )
+    outputs: _outputs.WriteOutputs | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,6 +125,11 @@ class Evaluator(EvaluatorBase):
             )
         if self.cache and self.num_batches is None:
             raise ValueError("`cache=True` needs `num_batches`.")
+        if self.outputs is not None and type(self)._step is not Evaluator._step:
+            raise TypeError(
+                f"`{type(self).__name__}` overrides `_step`, which returns no context "
+                "that `outputs` could point into. Override `_forward` instead."
+            )
 
     def update_from_root_cfg(self, root: Any) -> Evaluator:
         bound = super().update_from_root_cfg(root)
@@ -133,51 +141,77 @@ class Evaluator(EvaluatorBase):
         return bound
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
-        self._assert_root_cfg_resolved()
-        if self.discard_opt:
-            state = dataclasses.replace(state, opt_state=None)
-        state = self.init_transform.transform(state)
-        merged = previous = None
-        for i, batch in enumerate(self._batches()):
-            aux = self.step(i, state, batch)
-            sharding.settle(aux)
-            # Merging waits for its states: those of the batch before, while the devices
-            # work on this one.
-            if previous is not None:
-                merged = merged | previous
-            previous = aux
-        if previous is None:
-            raise EvaluationError(
-                f"The dataset of the evaluator {self.name!r} gave no batch."
-            )
-        merged = merged | previous
+        merging = _merging.Merging()
+        with self._open_outputs(step) as files:
+            for aux, rows in self.iter_batches(state):
+                merging.add(aux)
+                files.add(rows)
+        merged = merging.result()
         self.writer.write_step_metrics(
             step=step, aux=merged, schedules={}, log_summaries=True
         )
         return merged
 
+    def iter_batches(
+        self, state: TrainState, *, ds: Any = None
+    ) -> Iterator[tuple[auxiliaries.AuxiliariesState, Any]]:
+        """Measures the dataset batch by batch; nothing waits for the devices.
+
+        Args:
+          state: State to evaluate, before `init_transform`.
+          ds: Another dataset than that of the evaluator; all of it is measured.
+
+        Yields:
+          The states of a batch, and the `Rows` that `outputs` names (or `None`).
+        """
+        self._assert_root_cfg_resolved()
+        if self.discard_opt:
+            state = dataclasses.replace(state, opt_state=None)
+        state = self.init_transform.transform(state)
+        loaded = self._batches() if ds is None else self._load_batches(ds)
+        index = _index(0)
+        for batch in loaded:
+            index, aux, arrays = self._jitted_step(index, state, batch.batch)
+            sharding.settle(aux)
+            rows = None
+            if self.outputs is not None:
+                num_rows = _rows.num_rows_of(batch.batch)
+                rows = _rows.Rows(arrays, batch.outputs, num_rows, batch.is_whole)
+            yield aux, rows
+
     def step(
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        index = sharding.device_put(np.int32(step_nr), sharding.REPLICATED)
-        return self._jitted_step(index, state, batch)
+        _, aux, _ = self._jitted_step(_index(step_nr), state, batch)
+        return aux
 
-    def _step(
-        self, step_nr: jax.Array, state: TrainState, batch: Any
-    ) -> auxiliaries.AuxiliariesState:
-        """Measures one batch inside jit; to override."""
-        context = train_step.forward(
+    def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
+        """Runs the model on one batch inside jit; to override, such as to sample.
+
+        Returns:
+          A context with `preds`, into which losses, metrics, summaries and outputs point.
+        """
+        return train_step.forward(
             Context.from_state_and_batch(state=state, batch=batch),
             model=self.model,
             rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
             is_training=False,
             method=self.model_method,
-            capture=_interms.captured_by(self.losses, self.metrics, self.summaries),
+            capture=_interms.captured_by(
+                self.losses, self.metrics, self.summaries, keys=self._output_keys
+            ),
             precision=self.base_cfg.precision,
         )
-        context = self.aux.update_context(context)
-        return context.get_aux_state(
+
+    def _step(
+        self, step_nr: jax.Array, state: TrainState, batch: Any
+    ) -> auxiliaries.AuxiliariesState:
+        """Measures one batch inside jit; to override."""
+        return self._measure(self._forward(step_nr, state, batch))
+
+    def _measure(self, context: Context) -> auxiliaries.AuxiliariesState:
+        return self.aux.update_context(context).get_aux_state(
             return_losses=True, return_metrics=True, return_summaries=True
         )
 
@@ -191,38 +225,68 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
         def step(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:
-            aux = self._step(step_nr, state, batch)
-            return sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
+            rows = {}
+            if self.outputs is None:
+                aux = self._step(step_nr, state, batch)
+            else:
+                # What is measured besides must not change how predictions are computed:
+                # they are the same bits wherever they are written.
+                context = _isolated(self._forward(step_nr, state, batch))
+                rows = _rows.take(context, self.outputs.keys)
+                aux = self._measure(context)
+            aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
+            # The index of the next batch: sending it from here would cost more.
+            return step_nr + 1, aux, rows
 
         return jax.jit(step)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Iterator[_batches.LoadedBatch]:
         if self.cache:
             yield from self._cached_batches
         else:
-            yield from self._load_batches()
+            yield from self._load_batches(self.ds, self.num_batches)
 
     @functools.cached_property
-    def _cached_batches(self) -> list[Any]:
-        return list(self._load_batches())
+    def _cached_batches(self) -> list[_batches.LoadedBatch]:
+        return list(self._load_batches(self.ds, self.num_batches))
 
-    def _load_batches(self) -> Iterator[Any]:
-        ds = self.ds.for_evaluation()
-        if self.num_batches is None and ds.is_endless:
-            raise EvaluationError(
-                f"The dataset of the evaluator {self.name!r} never ends: set "
-                "`num_epochs=1` on it, or `num_batches` on the evaluator."
-            )
-        batches = iter(ds)
-        try:
-            for batch in itertools.islice(batches, self.num_batches):
-                is_whole = getattr(batches, "has_whole_batch", False)
-                batch_sharding = self.base_cfg.sharding.batch
-                yield sharding.put_batch(
-                    data_utils.numeric(batch), batch_sharding, is_whole=is_whole
-                )
-        finally:
-            batches.close()
+    def _load_batches(
+        self, ds: Any, num_batches: int | None = None
+    ) -> Iterator[_batches.LoadedBatch]:
+        return _batches.load(
+            ds,
+            batch_sharding=self.base_cfg.sharding.batch,
+            num_batches=num_batches,
+            output_keys=self._output_keys,
+            name=self.name,
+        )
+
+    @property
+    def _output_keys(self) -> _rows.Keys:
+        return () if self.outputs is None else self.outputs.keys
+
+    def _open_outputs(self, step: int) -> Any:
+        if self.outputs is None:
+            return _output_files.NoFiles()
+        return self.outputs.open(self.name, step)
+
+
+def _index(step_nr: int) -> jax.Array:
+    return sharding.device_put(np.int32(step_nr), sharding.REPLICATED)
+
+
+def _isolated(context: Context) -> Context:
+    """Keeps XLA from fusing the forward pass with what follows it."""
+    outputs = (context.preds, context.interms)
+    leaves, structure = jax.tree.flatten(outputs)
+    is_array = [isinstance(leaf, jax.Array) for leaf in leaves]
+    arrays = [leaf for leaf, yes in zip(leaves, is_array, strict=True) if yes]
+    isolated = iter(jax.lax.optimization_barrier(arrays))
+    preds, interms = structure.unflatten(
+        next(isolated) if yes else leaf
+        for leaf, yes in zip(leaves, is_array, strict=True)
+    )
+    return dataclasses.replace(context, preds=preds, interms=interms)
 
 
 def normalize_evaluators(

@@ -17,8 +17,11 @@ from kauldron.sharding._place import (
     ShardingTree,
     check_batch,
     device_put,
+    fetch_rows,
+    own_rows,
     put_batch,
     settle,
+    spread_rows,
     with_sharding_constraint,
 )
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
@@ -33,8 +36,11 @@ __all__ = [
     "ShardingTree",
     "check_batch",
     "device_put",
+    "fetch_rows",
+    "own_rows",
     "put_batch",
     "settle",
+    "spread_rows",
     "with_sharding_constraint",
 ]
 

@@ -96,6 +96,45 @@ def put_batch(batch: PyTree, shardings: ShardingTree, *, is_whole: bool) -> PyTr
         return device_put(batch, _mesh.replicated())
 
 
+def spread_rows(tree: PyTree) -> PyTree:
+    """Places arrays inside jit so that processes can share their rows out.
+
+    The first axis is split over all devices if it divides; otherwise every device has
+    all rows. `own_rows` says which ones a process answers for.
+    """
+
+    def place(x: Any) -> Any:
+        is_split = x.shape[0] % jax.device_count() == 0
+        sharding = _mesh.first_dim() if is_split else _mesh.replicated()
+        return _constrain(x, sharding)
+
+    return jax.tree.map(place, tree)
+
+
+def own_rows(num_rows: int) -> slice:
+    """Returns which rows of a global batch this process answers for.
+
+    Its part, if the rows are split over the devices; if they are not, all are the first
+    process's.
+    """
+    index, count = jax.process_index(), jax.process_count()
+    if count == 1 or num_rows % jax.device_count():
+        return slice(0, num_rows if index == 0 else 0)
+    per_process = num_rows // count
+    return slice(index * per_process, (index + 1) * per_process)
+
+
+def fetch_rows(x: jax.Array) -> np.ndarray:
+    """Returns the rows that this process answers for, of an array of `spread_rows`."""
+    if x.is_fully_addressable:
+        return np.asarray(x)
+    own = own_rows(x.shape[0])
+    if x.is_fully_replicated:
+        return np.asarray(x.addressable_data(0))[own]
+    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
 def settle(tree: PyTree) -> None:
     """Waits for a step where running ahead could hang; elsewhere does nothing.
 

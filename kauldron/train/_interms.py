@@ -34,24 +34,27 @@ def capture_all() -> Iterator[None]:
         _capture_all.reset(token)
 
 
-def captured_by(*trees: Any) -> Capture:
+def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     """Returns what must be recorded for the keys of trees of metrics.
 
     Args:
       *trees: Nested dicts, lists and tuples of metrics (losses and summaries are).
+      keys: Further keys, a tree.
     """
     if _capture_all.get():
         return True
-    paths: list[tuple[Any, ...]] = []
+    read = [*_leaves(keys)]
     for metric in iter_metrics(trees):
         if type(metric)._resolve_kwargs not in KEY_WIRING:
             return True
-        for key in _leaves(kontext.get_keypaths(metric)):
-            parts = kontext.GlobPath.from_str(key).parts
-            if any(isinstance(part, kontext.Wildcard) for part in parts):
-                return True
-            if parts and parts[0] == "interms":
-                paths.append(tuple(parts[1:]))
+        read += _leaves(kontext.get_keypaths(metric))
+    paths: list[tuple[Any, ...]] = []
+    for key in read:
+        parts = kontext.GlobPath.from_str(key).parts
+        if any(isinstance(part, kontext.Wildcard) for part in parts):
+            return True
+        if parts and parts[0] == "interms":
+            paths.append(tuple(parts[1:]))
     if not paths:
         return False
 

@@ -70,6 +70,8 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
         if isinstance(evaluator, evals.Evaluator) and state is not None:
             found = _check_evaluator(trainer, name, evaluator, state)
             problems += _say_where(found, name, known=problems)
+        elif isinstance(evaluator, evals.FewShotEvaluator) and state is not None:
+            problems += _check_few_shot(name, evaluator, state)
     return problems + _check_selection(trainer)
 
 
@@ -224,9 +226,54 @@ def _check_evaluator(
         make_rngs=trainer.rng_streams.eval_rngs,
         is_training=False,
     )
-    after = _run_model(parts, context, problems)
+    if type(evaluator)._forward is evals.Evaluator._forward:
+        after = _run_model(parts, context, problems)
+    else:
+        after = _run_own_forward(evaluator, where, state, context, problems)
     if after is not None:
         _check_groups(parts.groups, after, problems)
+        if evaluator.outputs is not None:
+            problems += _check_outputs(evaluator, where, after)
+    return problems
+
+
+def _run_own_forward(
+    evaluator: evals.Evaluator,
+    where: str,
+    state: TrainState,
+    context: Context,
+    problems: list[kontext.KeyProblem],
+) -> Context | None:
+    step_nr = jax.ShapeDtypeStruct((), "int32")
+    try:
+        with _interms.capture_all():
+            return jax.eval_shape(evaluator._forward, step_nr, state, context.batch)
+    except Exception as e:
+        problems.append(_failure(where, e))
+        return None
+
+
+def _check_outputs(
+    evaluator: Any, where: str, context: Context
+) -> list[kontext.KeyProblem]:
+    # With the texts, which never come to a device but can be written.
+    batch = evaluator.ds.for_evaluation().element_spec
+    context = dataclasses.replace(context, batch=batch)
+    return evaluator.outputs.check(context, prefix=f"{where}.outputs")
+
+
+def _check_few_shot(
+    name: str, evaluator: evals.FewShotEvaluator, state: TrainState
+) -> list[kontext.KeyProblem]:
+    problems: list[kontext.KeyProblem] = []
+    where = f"cfg.evals[{name!r}]"
+    for field, ds in evaluator.datasets().items():
+        context = _initial_context(state, ds.for_evaluation())
+        after = _run_own_forward(
+            evaluator.forward, f"{where}.{field}", state, context, problems
+        )
+        if after is not None and not problems:
+            problems += evaluator.check(after, prefix=where)
     return problems
 
 

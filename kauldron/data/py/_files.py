@@ -253,8 +253,8 @@ def _column_to_numpy(column: Any) -> np.ndarray:
     import pyarrow
 
     array = column.combine_chunks()
-    if pyarrow.types.is_fixed_size_list(array.type):
-        width = array.type.list_size
-        values = array.flatten().to_numpy(zero_copy_only=False)
-        return values.reshape(len(array), width)
-    return array.to_numpy(zero_copy_only=False)
+    shape = [len(array)]
+    while pyarrow.types.is_fixed_size_list(array.type):
+        shape.append(array.type.list_size)
+        array = array.flatten()
+    return array.to_numpy(zero_copy_only=False).reshape(shape)

@@ -1,0 +1,89 @@
+"""`kauldron predict --workdir=run --out=preds.npz`: applies a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from kauldron import konfig, kontext
+from kauldron.cli import _flags, _run
+
+
+def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """Runs the command.
+
+    Args:
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+
+    Returns:
+      The exit code: 0 done, 1 failed, 2 a mistake in the command line, such as a workdir
+      that is none or a key that does not exist (nothing was written).
+    """
+
+    def predict() -> None:
+        from kauldron import evals
+
+        workdir = _workdir_of(argv)
+        evals.check_run(workdir)
+        command = _flags.CommandLine(
+            [argv[0], f"--cfg={workdir}", *argv[1:]], flag_values, define=_define
+        )
+        out = command["out"]
+        if out is None:
+            raise _flags.UsageError(
+                "Say where predictions go, for instance `--out=preds.npz`."
+            )
+        evals.check_suffix(out)
+        cfg = command.cfg
+        cfg.workdir = workdir  # it may have been moved
+        predictor = evals.Predictor.from_trainer(
+            _run.to_trainer(konfig.resolve(cfg)),
+            step=command["step"],
+            eval_name=command["eval_name"],
+        )
+        ds = _dataset(predictor, command)
+        keys = command["keys"] or evals.default_keys(command["inputs"])
+        written = predictor.write(out, ds, keys=keys)
+        print(f"{out}: step {predictor.step}")
+        for name, values in written.items():
+            print(f"  {name}: {kontext.format_spec(values)}")
+
+    return _run.run(predict, argv=argv)
+
+
+def _workdir_of(argv: Sequence[str]) -> str:
+    for arg in argv[1:]:
+        name, _, value = arg.lstrip("-").partition("=")
+        if name == "workdir" and value:
+            return value
+    raise _flags.UsageError("Say which run predicts, for instance `--workdir=runs/x`.")
+
+
+def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
+    ds_path = command["ds_path"]
+    ds = kontext.get_by_path(predictor.trainer, ds_path) if ds_path else None
+    if not command["inputs"]:
+        return ds
+    return predictor.open(command["inputs"], like=ds)
+
+
+def _define(flag_values: flags.FlagValues) -> None:
+    options: dict[str, Any] = {"flag_values": flag_values, "allow_override": True}
+    flags.DEFINE_string("workdir", None, "Directory of the run.", **options)
+    flags.DEFINE_string("out", None, "A .npz or .parquet file to write.", **options)
+    flags.DEFINE_list(
+        "keys", [], "What is written of each example, such as preds.logits.", **options
+    )
+    flags.DEFINE_integer("step", -1, "Which checkpoint; -1: the newest.", **options)
+    flags.DEFINE_string(
+        "eval_name", None, "Predict as this evaluator of the config does.", **options
+    )
+    flags.DEFINE_string(
+        "ds_path", None, "Where in the config the dataset stands: eval_ds.", **options
+    )
+    flags.DEFINE_list(
+        "inputs", [], "Files to predict instead, such as x.npz or a/*.png.", **options
+    )

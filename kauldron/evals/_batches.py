@@ -1,0 +1,77 @@
+"""Batches of an evaluation: all of a dataset, on the devices, the last one included."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kauldron import errors, sharding
+from kauldron.data import utils as data_utils
+from kauldron.evals import _rows
+
+
+class EvaluationError(errors.UserError, ValueError):
+    """An evaluation that cannot give a result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedBatch:
+    """A batch on the devices.
+
+    Attributes:
+      batch: Global arrays.
+      outputs: Column -> values of this process's rows that are to be given back.
+      is_whole: Whether every process holds the whole batch, and not its part.
+    """
+
+    batch: Any
+    outputs: Mapping[str, np.ndarray]
+    is_whole: bool
+
+
+def load(
+    ds: Any,
+    *,
+    batch_sharding: Any,
+    num_batches: int | None = None,
+    output_keys: _rows.Keys = (),
+    name: str,
+) -> Iterator[LoadedBatch]:
+    """Yields the batches of a dataset.
+
+    Args:
+      ds: The dataset.
+      batch_sharding: Where batches are put.
+      num_batches: How many; `None` is all.
+      output_keys: Keys of what is given back of each example.
+      name: Of the evaluator, for messages.
+
+    Raises:
+      EvaluationError: If the dataset has no end and `num_batches` says none, or if it
+        has no batch.
+    """
+    ds = ds.for_evaluation()
+    if num_batches is None and ds.is_endless:
+        raise EvaluationError(
+            f"The dataset of the evaluator {name!r} never ends: set `num_epochs=1` on "
+            "it, or `num_batches` on the evaluator."
+        )
+    batches = iter(ds)
+    is_empty = True
+    try:
+        for batch in itertools.islice(batches, num_batches):
+            is_empty = False
+            is_whole = getattr(batches, "has_whole_batch", False)
+            on_devices = sharding.put_batch(
+                data_utils.numeric(batch), batch_sharding, is_whole=is_whole
+            )
+            outputs = _rows.take_from_batch(batch, output_keys)
+            yield LoadedBatch(on_devices, outputs, is_whole)
+    finally:
+        batches.close()
+    if is_empty:
+        raise EvaluationError(f"The dataset of the evaluator {name!r} gave no batch.")

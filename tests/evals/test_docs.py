@@ -1,0 +1,9 @@
+"""Every Python block of the page on outputs and predictions."""
+
+from __future__ import annotations
+
+from tests import docs_snippets
+
+
+def test_predict_page(tmp_path):
+    assert docs_snippets.run_page("predict.md", tmp_path) >= 8

@@ -1,0 +1,116 @@
+"""Two real processes write, and predict, what one does."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kauldron import kd
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+_PROGRAM = """
+import sys
+import jax
+workdir, num_processes, index, port = sys.argv[1], *map(int, sys.argv[2:])
+if num_processes > 1:
+    jax.distributed.initialize(
+        f"localhost:{port}", num_processes=num_processes, process_id=index
+    )
+from kauldron import kd
+from tests.evals import test_fewshot, test_outputs
+from tests.train import small_run
+# 43 = 2 * 16 + 11: the rest divides neither over devices nor over processes.
+# 40 = 2 * 16 + 8: the rest does.
+evals = {
+    name: kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        ds=small_run.make_ds(training=False, data_source=test_outputs.Named(num)),
+        outputs=kd.evals.WriteOutputs(
+            keys=["preds.logits", "batch.id", "batch.name"], format=format,
+            max_bytes_per_file=500,
+        ),
+    )
+    for name, num, format in (("odd", 43, "npz"), ("even", 40, "parquet"))
+}
+evals["few"] = test_fewshot._evaluator(
+    ds_val=test_fewshot._ds(1, num_examples=31), num_shots=[5]
+)
+trainer = small_run.make_trainer(
+    workdir,
+    num_train_steps=3,
+    checkpointer=kd.ckpts.Checkpointer(save_interval_steps=3),
+    evals=evals,
+)
+trainer.train()
+predictor = kd.evals.Predictor.from_trainer(trainer, eval_name="odd")
+predictor.write(f"{workdir}/preds.npz", keys=["preds.logits", "batch.name"])
+"""
+
+
+def _train(workdir, num_processes):
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    workdir.mkdir()
+    devices = 4 // num_processes
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", _PROGRAM, str(workdir)),
+                *(str(num_processes), str(i), str(port)),
+            ],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(num_processes)
+    ]
+    outputs = [p.communicate(timeout=200)[0] for p in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return workdir
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_rows_that_one_writes(tmp_path):
+    one, two = _train(tmp_path / "one", 1), _train(tmp_path / "two", 2)
+    paths = {"outputs/odd": 43, "outputs/even": 40, "preds.npz": 43}
+    for path, num_rows in paths.items():
+        expected = kd.evals.read_outputs(one / path)
+        found = kd.evals.read_outputs(two / path)
+        assert set(found) == set(expected)
+        assert found["preds.logits"].shape == (num_rows, 2)
+        names = [f"point {i}" for i in range(num_rows)]
+        assert found["batch.name"].tolist() == names
+        # Sums over devices may be added in another order while training.
+        np.testing.assert_allclose(
+            found["preds.logits"], expected["preds.logits"], rtol=1e-4, atol=1e-5
+        )
+    files = {p.name for p in (two / "outputs" / "odd").iterdir()}
+    assert "step_3.process_0_of_2.part_0_of_2.npz" in files
+    assert {"preds.process_0_of_2.npz", "preds.process_1_of_2.npz"} <= {
+        p.name for p in two.iterdir()
+    }
+    few = [
+        [
+            line
+            for line in (d / "metrics.jsonl").read_text().splitlines()
+            if "few" in line
+        ]
+        for d in (one, two)
+    ]
+    assert len(few[0]) == 1
+    assert few[0] == few[1]
