@@ -9,8 +9,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -20,11 +18,11 @@ import numpy as np
 from etils import epath
 
 from kauldron import summaries
-from kauldron.train import auxiliaries
+from kauldron.train import _records, auxiliaries
 from kauldron.utils import config_util, status_utils
 
-METRICS_FILE = "metrics.jsonl"
-TIMINGS_FILE = "timings.jsonl"
+METRICS_FILE = _records.METRICS_FILE
+TIMINGS_FILE = _records.TIMINGS_FILE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -234,11 +232,15 @@ class KDMetricWriter(WriterBase):
         self._append(METRICS_FILE, step, {k: v.tolist() for k, v in arrays.items()})
 
     def _append(self, file_name: str, step: int, values: Mapping[str, Any]) -> None:
+        self._records[file_name].append(step, self.collection, values)
+
+    @functools.cached_property
+    def _records(self) -> Mapping[str, _records.RecordFile]:
         self._assert_root_cfg_resolved()
-        record = {"step": step, "collection": self.collection}
-        record |= {name: _to_json(value) for name, value in values.items()}
-        with (epath.Path(self.workdir) / file_name).open("a") as f:
-            f.write(json.dumps(record, allow_nan=False) + "\n")
+        return {
+            name: _records.RecordFile(epath.Path(self.workdir) / name)
+            for name in (METRICS_FILE, TIMINGS_FILE)
+        }
 
     def _write(self, file_name: str, step: int, scalars: Mapping[str, float]) -> None:
         self._append(file_name, step, scalars)
@@ -281,10 +283,8 @@ class KDMetricWriter(WriterBase):
     def rewind(self, step: int) -> None:
         # TensorBoard hides events of this step and later that were written before.
         object.__setattr__(self, "_purge_step", step)
-        for file_name in (METRICS_FILE, TIMINGS_FILE):
-            path = epath.Path(self.workdir) / file_name
-            if path.exists():
-                _drop_records(path, collection=self.collection, from_step=step)
+        for records in self._records.values():
+            records.rewind(step, self.collection)
 
     def flush(self) -> None:
         if "_events" in self.__dict__:
@@ -294,24 +294,6 @@ class KDMetricWriter(WriterBase):
         if "_events" in self.__dict__:
             self._events.close()
             vars(self).pop("_events")
-
-
-def _drop_records(path: epath.Path, *, collection: str, from_step: int) -> None:
-    """Removes the records of a collection from a step on, atomically.
-
-    A last line that a killed process left incomplete is removed as well.
-    """
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["collection"] != collection or record["step"] < from_step:
-            kept.append(line + "\n")
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
 
 
 def _to_scalar(name: str, value: Any) -> float:
@@ -327,14 +309,6 @@ def _to_numbers(name: str, value: Any) -> np.ndarray:
             "to look at is a summary."
         )
     return array
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_to_json(v) for v in value]
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
 
 
 def _is_texts(value: Any) -> bool:
