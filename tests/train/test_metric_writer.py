@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from kauldron import kd, metrics
-from kauldron.train import auxiliaries, metric_writer
+from kauldron.train import _shown_values, auxiliaries
 
 
 def _writer(tmp_path, collection="train"):
@@ -162,7 +162,7 @@ def test_rates_have_a_file_of_their_own(tmp_path):
 
 def test_metric_that_is_no_number_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"'metrics/x' is no number: got str"):
-        metric_writer._to_scalar("metrics/x", "text")
+        _shown_values.to_numbers("metrics/x", "text")
 
 
 def test_table_of_numbers_is_a_line_of_its_own(tmp_path):
