@@ -52,13 +52,13 @@ class Recorder:
         self._writers = list(writers)
         self._is_lead = status_utils.is_lead_host()
         self._computing = _write_queue.WriteQueue(
-            "computing what was measured", max_waiting=_MAX_COMPUTING, may_drop=False
+            "work beside the training", max_waiting=_MAX_COMPUTING, may_drop=False
         )
         # By name: writers of one name share their files, whose lines stay in order.
         names = dict.fromkeys(k for w in self._writers for k in w.parts())
         self._lanes = {name: _make_lane(name) for name in names}
         self._too_slow: set[str] = set()
-        self._last: tuple[Any, _LaterValues] | None = None
+        self._last: tuple[Any, LaterValues] | None = None
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -94,7 +94,7 @@ class Recorder:
         log_summaries: bool,
         timer: Any = None,
         flush: bool = True,
-    ) -> auxiliaries.AuxiliariesOutput:
+    ) -> LaterValues:
         """Computes and writes in the background; see `WriterBase.write_step_metrics`.
 
         Returns:
@@ -102,7 +102,7 @@ class Recorder:
         """
         # The timer is taken now: later it would hold the steps that follow.
         timings = timer.flush_metrics() if timer is not None else None
-        later = _LaterValues()
+        later = LaterValues()
         self._last = aux, later
 
         def compute() -> None:
@@ -121,15 +121,16 @@ class Recorder:
         self._computing.submit(compute)
         return later
 
-    def values_of(self, aux: Any) -> auxiliaries.AuxiliariesOutput:
-        """Returns the values of measurements, nested as the config has them.
+    def values_of(self, aux: auxiliaries.AuxiliariesState) -> LaterValues:
+        """Returns the values of measurements, without those of summaries.
 
-        They are computed once if they are the ones written last.
+        What was just given to `write_step_metrics` is not computed a second time.
         """
         if self._last is not None and self._last[0] is aux:
-            return self._last[1].nested
-        aux = dataclasses.replace(aux, summary_states=None)
-        return aux.compute(flatten=False)
+            return self._last[1]
+        later = LaterValues()
+        self._computing.submit(lambda: _compute(aux, later, with_summaries=False))
+        return later
 
     def run_after(self, job: Callable[[], Any]) -> None:
         """Runs a function when everything given so far is computed."""
@@ -211,7 +212,7 @@ def _share(
 
 
 def _compute(
-    aux: auxiliaries.AuxiliariesState, later: _LaterValues, *, with_summaries: bool
+    aux: auxiliaries.AuxiliariesState, later: LaterValues, *, with_summaries: bool
 ) -> auxiliaries.AuxiliariesOutput:
     """Computes the numbers first: nobody who waits for them waits for pictures."""
     try:
@@ -225,7 +226,7 @@ def _compute(
         raise
 
 
-class _LaterValues(auxiliaries.AuxiliariesOutput):
+class LaterValues(auxiliaries.AuxiliariesOutput):
     """Values that another thread computes: looking at them waits."""
 
     def __init__(self) -> None:

@@ -65,10 +65,10 @@ class WriteQueue:
                 f"{self._name} has not finished within {timeout_secs:g} s: "
                 f"{self._queue.unfinished_tasks} writes are lost."
             )
-        if self._num_failed + self._num_dropped:
-            status_utils.warn(
-                f"{self._name}: {self._num_failed} writes failed and "
-                f"{self._num_dropped} were left out in all."
+        if self._num_failed + self._num_dropped > 1:
+            status_utils.log(
+                f"In all: {self._name} failed {self._num_failed} times; "
+                f"{self._num_dropped} writes were left out."
             )
 
     def _run(self) -> None:
