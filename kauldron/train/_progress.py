@@ -27,7 +27,9 @@ _SHARE_LABELS = {
     "data_wait": "data",
     "evals_along_train": "eval",
     "checkpoint": "checkpoint",
+    "metrics_writing": "writing",
 }
+_RECURRING = ("evals_along_train", "checkpoint", "metrics_writing")
 
 
 class Progress:
@@ -61,6 +63,7 @@ class Progress:
         self._losses: list[str] = []
         self._evaluations: dict[str, str] = {}
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
+        self._paused_at_start: float | None = None
         self._display: _progress_display.Display | None = None
 
     def __enter__(self) -> Self:
@@ -113,11 +116,7 @@ class Progress:
             fields.append(f"{_PAUSE_LABELS.get(name, name)}…")
         if rate:
             fields.append(f"{_number(rate)} steps/s")
-            # Evaluations and checkpoints to come take as much time as those before did.
-            shares = chrono.shares()
-            working = shares["step"] + shares["data_wait"]
-            busy = working / max(1 - shares.get("compile", 0.0), 1e-9)
-            left = (self._last_step - step) / rate / max(busy, 1e-3)
+            left = (self._last_step - step) / rate * self._pause_factor()
             fields.append(f"ETA {_time(left)}")
             if chrono.batch_size:
                 fields.append(f"{_number(rate * chrono.batch_size)} examples/s")
@@ -132,6 +131,19 @@ class Progress:
     def _done_fraction(self, step: int) -> float:
         return min(step / self._last_step, 1.0) if self._last_step else 1.0
 
+    def _pause_factor(self) -> float:
+        """How much longer everything takes than the steps do.
+
+        Evaluations and checkpoints to come take as much of the time as those before did,
+        the ones before the first step left out.
+        """
+        chrono = self._chrono
+        paused = sum(chrono.pause_total_secs(x) for x in _RECURRING)
+        if self._paused_at_start is None:
+            self._paused_at_start = paused
+        working = max(chrono.active_secs(), 1e-9)
+        return (working + paused - self._paused_at_start) / working
+
     def _times(self) -> list[str]:
         shares = self._chrono.shares()
         parts = [
@@ -140,7 +152,9 @@ class Progress:
             if name in shares
         ]
         compile_secs = self._chrono.pause_total_secs("compile")
-        return [*parts, f"compile {compile_secs:.1f} s"] if compile_secs else parts
+        if compile_secs:
+            parts.append(f"compile {shares['compile']:.0%} ({compile_secs:.1f} s)")
+        return parts
 
     def _rate(self) -> float | None:
         """Steps per second without pauses, over about the last seconds."""
