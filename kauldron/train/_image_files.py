@@ -25,9 +25,10 @@ def write_videos(folder: epath.Path, name: str, step: int, gifs: list[bytes]) ->
 
 def rewind(folder: epath.Path, step: int) -> None:
     """Removes the files of a step and later ones."""
-    for path in folder.glob("**/step_*"):
-        match = _FILE_NAME.fullmatch(path.name)
-        if match and int(match[1]) >= step:
+    for path in folder.iterdir():
+        if path.is_dir():
+            rewind(path, step)
+        elif (match := _FILE_NAME.fullmatch(path.name)) and int(match[1]) >= step:
             path.unlink()
 
 

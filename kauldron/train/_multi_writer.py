@@ -30,6 +30,7 @@ def _to_each(name: str) -> Any:
                 base_method(self, *args, **kwargs)  # says that there is no place for it
         _call_all(parts, lambda part: getattr(part, name)(*args, **kwargs))
 
+    method.__isabstractmethod__ = False  # `wraps` has copied it
     return method
 
 
@@ -59,7 +60,7 @@ class MultiWriter(_writer_base.WriterBase):
                 "`writers` must be a dict `{name: writer}` with at least one: got "
                 f"{self.writers!r}."
             )
-        members = {name: as_writer(w, name) for name, w in self.writers.items()}
+        members = {k: as_writer(w, f"writer[{k!r}]") for k, w in self.writers.items()}
         if self.collection != "$not_set$":
             members = {
                 name: w.replace(collection=self.collection)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ _SHARE_LABELS = {
     "checkpoint": "checkpoint",
     "metrics_writing": "writing",
 }
+_MAX_EVALUATIONS = 8
 _RECURRING = ("evals_along_train", "checkpoint", "metrics_writing")
 
 
@@ -61,20 +63,22 @@ class Progress:
         self._chrono = chrono
         self._label = label
         self._losses: list[str] = []
-        self._evaluations: dict[str, str] = {}
+        self._evaluations: dict[str, list[str]] = {}
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
         self._paused_at_start: float | None = None
         self._display: _progress_display.Display | None = None
 
     def __enter__(self) -> Self:
         if status_utils.is_lead_host():
-            self._display = _progress_display.start(self.snapshot)
+            with _reported():
+                self._display = _progress_display.start(self.snapshot)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._display is not None:
-            self._display.stop()
-            self._display = None
+        display, self._display = self._display, None
+        if display is not None:
+            with _reported():
+                display.stop()
 
     def show(
         self,
@@ -101,10 +105,10 @@ class Progress:
         self, name: str, step: int, values: auxiliaries.AuxiliariesOutput
     ) -> None:
         """Prints the results of an evaluation; they also stay in the live display."""
-        parts = headline(values)
-        self._evaluations[name] = "  ".join([f"[{name}] step {step}", *parts])
+        parts = [f"[{name}] step {step}", *headline(values)]
+        self._evaluations = {**self._evaluations, name: parts}  # others may be reading
         if self._display is None or self._display.shows_lines:
-            status_utils.log(f"  {self._evaluations[name]}")
+            status_utils.log("  ".join(["", *parts]))
 
     def snapshot(self) -> _progress_display.Snapshot:
         """Returns what there is to show now."""
@@ -120,7 +124,7 @@ class Progress:
             fields.append(f"ETA {_time(left)}")
             if chrono.batch_size:
                 fields.append(f"{_number(rate * chrono.batch_size)} examples/s")
-        lines = [list(self._losses), *([x] for x in self._evaluations.values())]
+        lines = [self._losses, *list(self._evaluations.values())[:_MAX_EVALUATIONS]]
         return _progress_display.Snapshot(
             label=self._label,
             done=self._done_fraction(step),
@@ -165,6 +169,15 @@ class Progress:
             samples.popleft()
         (start, first), (end, last) = samples[0], samples[-1]
         return (last - first) / (end - start) if end > start and last > first else None
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """A screen that cannot be drawn on is no reason to stop a run."""
+    try:
+        yield
+    except Exception as e:
+        status_utils.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
 
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:

@@ -52,9 +52,10 @@ def start(snapshot: Callable[[], Snapshot]) -> Display | None:
     """Starts the display that fits: `None` if plain lines do."""
     if _in_notebook():
         return NotebookDisplay(snapshot)
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return TerminalDisplay(snapshot)
-    return None
+    # The run may be part of another one that has a display.
+    is_taken = hasattr(sys.stderr, "rich_proxied_file")
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return TerminalDisplay(snapshot) if is_terminal and not is_taken else None
 
 
 class TerminalDisplay:

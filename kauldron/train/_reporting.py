@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jax
+import numpy as np
 
 from kauldron.train import (
     _progress,
@@ -120,7 +121,9 @@ class Reporting:
         self._recorder.run_after(
             lambda: self.progress.show_evaluation(name, step, values)
         )
-        return lambda: {**values.nested.loss_values, **values.nested.metric_values}
+        return lambda: _plain(
+            {**values.nested.loss_values, **values.nested.metric_values}
+        )
 
     def run_beside(self, job: Callable[[], Any]) -> None:
         """Runs a function beside the training; what it raises is reported."""
@@ -129,3 +132,8 @@ class Reporting:
     def wait(self) -> None:
         """Waits until what was measured so far is on disk."""
         self._recorder.join()
+
+
+def _plain(values: Any) -> Any:
+    """Returns arrays as numbers and lists: a checkpoint keeps them as JSON."""
+    return jax.tree.map(lambda x: np.asarray(x).tolist(), values)

@@ -7,7 +7,7 @@ back what the lost part of the run had written, so nothing is there twice.
 from __future__ import annotations
 
 from kauldron.train._kd_writer import KDMetricWriter
-from kauldron.train._multi_writer import MultiWriter
+from kauldron.train._multi_writer import MultiWriter, WriterError, as_writer
 from kauldron.train._records import METRICS_FILE, TIMINGS_FILE
 from kauldron.train._shown_values import CannotShowError
 from kauldron.train._writer_base import NoopMetadataWriter, NoopWriter, WriterBase
@@ -21,4 +21,6 @@ __all__ = [
     "NoopMetadataWriter",
     "NoopWriter",
     "WriterBase",
+    "WriterError",
+    "as_writer",
 ]
