@@ -65,7 +65,7 @@ class Progress:
         self._losses: list[str] = []
         self._evaluations: dict[str, list[str]] = {}
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
-        self._paused_at_start: float | None = None
+        self._paused_at_start = 0.0
         self._display: _progress_display.Display | None = None
 
     def __enter__(self) -> Self:
@@ -113,6 +113,8 @@ class Progress:
     def snapshot(self) -> _progress_display.Snapshot:
         """Returns what there is to show now."""
         step, rate = self.step, self._rate()
+        if step == self._first_step:
+            self._paused_at_start = self._paused_secs()
         fields = [f"{step}/{self._last_step}"]
         chrono = self._chrono
         if chrono.running_pause is not None:
@@ -141,12 +143,11 @@ class Progress:
         Evaluations and checkpoints to come take as much of the time as those before did,
         the ones before the first step left out.
         """
-        chrono = self._chrono
-        paused = sum(chrono.pause_total_secs(x) for x in _RECURRING)
-        if self._paused_at_start is None:
-            self._paused_at_start = paused
-        working = max(chrono.active_secs(), 1e-9)
-        return (working + paused - self._paused_at_start) / working
+        working = max(self._chrono.active_secs(), 1e-9)
+        return 1 + (self._paused_secs() - self._paused_at_start) / working
+
+    def _paused_secs(self) -> float:
+        return sum(self._chrono.pause_total_secs(x) for x in _RECURRING)
 
     def _times(self) -> list[str]:
         shares = self._chrono.shares()

@@ -140,7 +140,7 @@ def layout(snapshot: Snapshot, width: int) -> list[list[tuple[str, str]]]:
 
     Words that don't fit are left out, from the last one on; the bar takes what is left.
     """
-    label = snapshot.label[: max(width - 5, 0)]
+    label = snapshot.label[: max(width - 8, 0)]
     start = [label, f" {snapshot.done:4.0%}"]
     fields = _fit(snapshot.fields, width - len("  ".join(start)) - 2 - _BAR_WIDTHS[0])
     left = width - len("  ".join([*start, *fields])) - 2
