@@ -10,6 +10,7 @@ each event framed as a TFRecord: length, checksum of it, bytes, checksum of them
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import socket
@@ -89,9 +90,7 @@ class EventFile:
 
 def scalar(name: str, value: float) -> Any:
     """Returns a number as a message."""
-    from tensorboardX.proto import summary_pb2
-
-    return summary_pb2.Summary.Value(tag=name, simple_value=value)
+    return _value(tag=name, simple_value=value)
 
 
 def image(name: str, pixels: np.ndarray) -> Any:
@@ -101,10 +100,8 @@ def image(name: str, pixels: np.ndarray) -> Any:
 
 def encoded_image(name: str, content: bytes, shape: tuple[int, ...]) -> Any:
     """Returns the content of a PNG or GIF file as a message; `shape` is `(h, w, c)`."""
-    from tensorboardX.proto import summary_pb2
-
     height, width, channels = shape
-    return summary_pb2.Summary.Value(
+    return _value(
         tag=name,
         image={
             "height": height,
@@ -119,8 +116,6 @@ def audio(name: str, samples: np.ndarray, sample_rate: int) -> Any:
     """Returns sound, `f32[t channels]` in [-1, 1], as a message."""
     import wave
 
-    from tensorboardX.proto import summary_pb2
-
     num_samples, num_channels = samples.shape
     file = io.BytesIO()
     with wave.open(file, "wb") as wav:
@@ -130,7 +125,7 @@ def audio(name: str, samples: np.ndarray, sample_rate: int) -> Any:
         wav.writeframes(
             np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
         )
-    return summary_pb2.Summary.Value(
+    return _value(
         tag=name,
         audio={
             "sample_rate": sample_rate,
@@ -142,11 +137,17 @@ def audio(name: str, samples: np.ndarray, sample_rate: int) -> Any:
     )
 
 
+def _value(**fields: Any) -> Any:
+    # Protocol buffers make their classes when they are imported.
+    messages: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
+    return messages.Summary.Value(**fields)
+
+
 def _event(**fields: Any) -> bytes:
     from tensorboardX import record_writer
-    from tensorboardX.proto import event_pb2
 
-    data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
+    messages: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+    data = messages.Event(wall_time=time.time(), **fields).SerializeToString()
     header = struct.pack("<Q", len(data))
     checksums = [
         struct.pack("<I", record_writer.masked_crc32c(x)) for x in (header, data)

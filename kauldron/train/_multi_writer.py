@@ -30,7 +30,7 @@ def _to_each(name: str) -> Any:
                 base_method(self, *args, **kwargs)  # says that there is no place for it
         _call_all(parts, lambda part: getattr(part, name)(*args, **kwargs))
 
-    method.__isabstractmethod__ = False  # `wraps` has copied it
+    vars(method)["__isabstractmethod__"] = False  # `wraps` has copied it
     return method
 
 

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import dataclasses
 import html
+import importlib
 import logging
 import os
 import sys
@@ -101,8 +102,7 @@ class NotebookDisplay:
     shows_lines = False
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        from IPython import display
-
+        display: Any = importlib.import_module("IPython.display")
         self._snapshot = snapshot
         self._handle = display.display(self._bundle(), raw=True, display_id=True)
         self._stopping = threading.Event()

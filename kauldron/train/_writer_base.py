@@ -24,7 +24,17 @@ from kauldron.utils import config_util, status_utils
 class Background(Protocol):
     """Computes and writes later; see `_recorder.Recorder`."""
 
-    def write_step_metrics(self, writer: WriterBase, **kwargs: Any) -> Any: ...
+    def write_step_metrics(
+        self,
+        writer: WriterBase,
+        *,
+        step: int,
+        aux: auxiliaries.AuxiliariesState,
+        schedules: Mapping[str, Any],
+        log_summaries: bool,
+        timer: Any = None,
+        flush: bool = True,
+    ) -> auxiliaries.AuxiliariesOutput: ...
 
 
 # Set while a training loop runs, in its thread only: evaluators write through it too.

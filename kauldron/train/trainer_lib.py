@@ -140,15 +140,21 @@ class Trainer:
             if field.name not in ("raw_cfg", "xm_job"):
                 value = getattr(self, field.name)
                 self._set(field.name, config_util.bind_tree(value, self))
-        with_collections = {
-            name: evaluator.replace(writer=self._writer_of(evaluator))
-            for name, evaluator in fields["evals"].items()
+        evals_with_writers = {
+            k: self._with_writer(e) for k, e in fields["evals"].items()
         }
-        self._set("evals", immutabledict.ImmutableDict(with_collections))
+        self._set("evals", immutabledict.ImmutableDict(evals_with_writers))
 
-    def _writer_of(self, evaluator: evals.EvaluatorBase) -> metric_writer.WriterBase:
+    def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
+        """Gives an evaluator a writer for its own collection."""
         writer = metric_writer.as_writer(evaluator.writer)
-        return writer.replace(collection=evaluator.name).update_from_root_cfg(self)
+        writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
+        inherited = dict(evaluator._inherited_from_root)
+        if "writer" in inherited:  # it goes on to follow the trainer's
+            inherited["writer"] = (inherited["writer"][0], writer)
+        return dataclasses.replace(
+            evaluator, writer=writer, _inherited_from_root=inherited
+        )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -192,6 +192,23 @@ def test_a_config_has_several_writers_by_name(tmp_path):
     assert {w.workdir for w in of_eval.values()} == {tmp_path}
 
 
+def test_evaluators_follow_the_writer_of_the_trainer_unless_they_have_their_own(
+    tmp_path,
+):
+    run = kd.evals.Final()
+    trainer = small_run.make_trainer(
+        tmp_path,
+        evals={
+            "a": kd.evals.Evaluator(run=run),
+            "b": kd.evals.Evaluator(run=run, writer={"own": Numbers(name="own")}),
+        },
+    ).replace(writer=Numbers(name="new"), workdir=tmp_path / "other")
+    a, b = (trainer.evals[name].writer for name in "ab")
+    assert (a.name, a.collection, a.workdir) == ("new", "a", tmp_path / "other")
+    [own] = b.parts().values()
+    assert (own.name, own.collection, own.workdir) == ("own", "b", tmp_path / "other")
+
+
 def test_broken_and_hanging_writers_leave_the_run_and_the_others_alone(
     tmp_path, capfd, monkeypatch
 ):
