@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -20,9 +20,9 @@ from kauldron.train import (
     _interrupts,
     _launches,
     _progress,
+    _reporting,
     _run_description,
     _run_files,
-    _write_queue,
     auxiliaries,
     setup_utils,
 )
@@ -111,8 +111,12 @@ class _Loop:
         self._restored_step = restored_step
         self._first_step = int(run.train_state.step)
         self._last_step = last_step
-        self._progress = _progress.Progress(self._first_step, last_step)
-        self._writing = _write_queue.WriteQueue()
+        self._reporting = _reporting.Reporting(
+            trainer,
+            chrono=run.chrono,
+            first_step=self._first_step,
+            last_step=last_step,
+        )
         self._aux: auxiliaries.AuxiliariesState | None = None
         self._has_summaries = bool(trainer.train_summaries)
         self._compiled: set[tuple[bool, bool]] = set()
@@ -120,28 +124,21 @@ class _Loop:
     def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Runs all steps; returns the final state and the last measurements."""
         trainer = self._trainer
-        writers = [trainer.writer, *(e.writer for e in trainer.evals.values())]
         if status_utils.is_lead_host():
             _run_files.write(trainer)
-            for writer in writers:
-                writer.rewind(self._first_step)
-            # In the background: asking git and all packages takes a while.
-            self._writing.submit(self._record_launch)
-        try:
-            self._chrono.start_loop()
-            # Entering the guard costs more than all else that is done in a step.
-            with jax.transfer_guard("disallow"):
-                for step in range(self._first_step, self._last_step):
-                    self._evaluate_and_save(step)
-                    self._update(step)
-                    if self._stop:
-                        self._interrupt(step + 1)
-                self._evaluate_and_save(self._last_step, is_last=True)
+        self._chrono.start_loop()
+        # Entering the guard costs more than all else that is done in a step.
+        with self._reporting, jax.transfer_guard("disallow"):
+            if status_utils.is_lead_host():
+                # In the background: asking git and all packages takes a while.
+                self._reporting.run_beside(self._record_launch)
+            for step in range(self._first_step, self._last_step):
+                self._evaluate_and_save(step)
+                self._update(step)
+                if self._stop:
+                    self._interrupt(step + 1)
+            self._evaluate_and_save(self._last_step, is_last=True)
             trainer.checkpointer.wait_until_finished()
-        finally:
-            self._writing.close()
-            for writer in writers:
-                writer.close()
         status_utils.log(_progress.finished_message(trainer.workdir, self._last_step))
         return self._state, self._aux
 
@@ -155,7 +152,9 @@ class _Loop:
         log_metrics = step % trainer.log_metrics_every == 0
         # Each combination is compiled: one without summaries to show is not another one.
         log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+        since = self._chrono.now()
         batch = self._batches.next(is_last=step + 1 == self._last_step)
+        self._chrono.add_data_wait(since)
         kind = (log_metrics, log_summaries)
         # The first call of a kind compiles, which is no part of the rate.
         is_new = kind not in self._compiled
@@ -171,28 +170,14 @@ class _Loop:
             )
         sharding.settle(self._state.step)
         self._chrono.finish_step()
+        self._reporting.progress.step = step + 1
         if trainer.checkify_error_categories:
             aux.error.throw()
         if log_metrics or log_summaries:
-            self._log(step, aux, log_summaries=log_summaries)
-
-    def _log(
-        self, step: int, aux: auxiliaries.AuxiliariesState, *, log_summaries: bool
-    ) -> None:
-        self._aux = aux
-        timings = _progress.Timings(self._chrono.flush_metrics())
-
-        def write() -> None:
-            values = self._trainer.writer.write_step_metrics(
-                step=step,
-                aux=aux,
-                schedules=self._trainer.logged_schedules,
-                log_summaries=log_summaries,
-                timer=timings,
-            )
-            self._progress.show(step, values, timings)
-
-        self._writing.submit(write)
+            self._aux = aux
+            self._reporting.log(step, aux, log_summaries=log_summaries)
+        if step == self._first_step and self._restored_step is None:
+            self._reporting.describe(self._state)  # beside the steps that follow
 
     def _evaluate_and_save(self, step: int, *, is_last: bool = False) -> None:
         trainer = self._trainer
@@ -206,27 +191,31 @@ class _Loop:
         )
         if not due and not saves:
             return
-        # Lines are written in the order of the steps; and what the steps before a
-        # checkpoint have measured is on disk before it, as a restart continues after it.
-        self._writing.join()
         with jax.transfer_guard("allow"):
             results = {e.name: self._evaluate(e, step, is_last) for e in due}
             is_saved = step == self._first_step and step == self._restored_step
             if saves and not is_saved:
-                self._save(step, metrics=results)
+                self._save(step, results)
 
     def _evaluate(
         self, evaluator: evals.EvaluatorBase, step: int, is_last: bool
-    ) -> Mapping[str, Any]:
+    ) -> Callable[[], Mapping[str, Any]]:
         with self._chrono.pause("evals_along_train"):
             aux = evaluator.maybe_eval(step=step, state=self._state, is_last=is_last)
-            return self._progress.show_evaluation(evaluator.name, step, aux)
+        return self._reporting.log_evaluation(evaluator.name, step, aux)
 
     @property
     def _saves_nothing(self) -> bool:
         return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
 
-    def _save(self, step: int, *, metrics: Mapping[str, Any] | None = None) -> None:
+    def _save(
+        self, step: int, results: Mapping[str, Callable[[], Any]] | None = None
+    ) -> None:
+        with self._chrono.pause("metrics_writing"):
+            metrics = results and {name: values() for name, values in results.items()}
+            # What was measured before a checkpoint is on disk before it: a restart goes
+            # on from there.
+            self._reporting.wait()
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
                 CheckpointState(self._state, self._chrono, self._batches),
@@ -242,7 +231,6 @@ class _Loop:
                 "this run has no checkpointer.",
                 saved=False,
             )
-        self._writing.join()
         with jax.transfer_guard("allow"):
             self._save(step)
         self._trainer.checkpointer.wait_until_finished()

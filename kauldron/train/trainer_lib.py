@@ -70,7 +70,7 @@ class Trainer:
       train_losses: Tree of losses.
       train_metrics: Tree of metrics.
       train_summaries: Tree of summaries.
-      writer: Where results are written.
+      writer: Where results are written; `{name: writer}` for several.
       profiler: Accepted for compatibility; nothing is profiled yet.
       checkify_error_categories: Errors to look for inside the step; each step then waits
         for the devices.
@@ -115,7 +115,7 @@ class Trainer:
     train_losses: Mapping[str, Any] = _empty_dict()
     train_metrics: Mapping[str, Any] = _empty_dict()
     train_summaries: Mapping[str, Any] = _empty_dict()
-    writer: metric_writer.WriterBase | None = dataclasses.field(
+    writer: metric_writer.WriterBase | Mapping[str, Any] | None = dataclasses.field(
         default_factory=metric_writer.KDMetricWriter
     )
     profiler: Any = None
@@ -145,7 +145,8 @@ class Trainer:
                 self._set(name, default())
         immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
         fields = vars(self)  # where no part is `None` any more
-        self._set("writer", fields["writer"].replace(collection="train"))
+        writer = metric_writer.as_writer(fields["writer"])
+        self._set("writer", writer.replace(collection="train"))
         named = evaluators.normalize_evaluators(fields["evals"])
         self._set("evals", immutabledict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
@@ -153,11 +154,21 @@ class Trainer:
             if field.name not in ("raw_cfg", "xm_job"):
                 value = getattr(self, field.name)
                 self._set(field.name, config_util.bind_tree(value, self))
-        with_collections = {
-            name: evaluator.replace(writer=evaluator.writer.replace(collection=name))
-            for name, evaluator in fields["evals"].items()
+        evals_with_writers = {
+            k: self._with_writer(e) for k, e in fields["evals"].items()
         }
-        self._set("evals", immutabledict.ImmutableDict(with_collections))
+        self._set("evals", immutabledict.ImmutableDict(evals_with_writers))
+
+    def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
+        """Gives an evaluator a writer for its own collection."""
+        writer = metric_writer.as_writer(evaluator.writer)
+        writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
+        inherited = dict(evaluator._inherited_from_root)
+        if "writer" in inherited:  # it goes on to follow the trainer's
+            inherited["writer"] = (inherited["writer"][0], writer)
+        return dataclasses.replace(
+            evaluator, writer=writer, _inherited_from_root=inherited
+        )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -5,7 +5,9 @@ make bench
 
 from __future__ import annotations
 
+import io
 import statistics
+import sys
 import time
 
 import flax.linen as nn
@@ -104,30 +106,32 @@ def _raw_loop():
     return run
 
 
-def _our_loop(tmp_path):
+def _our_loop(tmp_path, clock=time.perf_counter, **changes):
     times = {}
 
     class Timed(kd.evals.EvaluatorBase):
         def evaluate(self, state, step):
             jax.block_until_ready(state)
-            times[step] = time.perf_counter()
+            times[step] = clock()
 
     def run(num_steps):
         times.clear()
         # The first steps compile; the time is taken between two quiet points.
-        trainer = small_run.make_trainer(
-            tmp_path,
-            train_ds=Constant(batch_size=BATCH_SIZE),
-            eval_ds=None,
-            model=Mlp(),
-            optimizer=optax.adam(1e-3),
-            train_metrics={},
-            num_train_steps=num_steps + 10,
-            log_metrics_every=500,
-            log_summaries_every=10**6,
-            evals={"a": Timed(run=kd.evals.Once(10)), "b": Timed(run=kd.evals.Final())},
-        )
-        trainer.train()
+        kwargs = {
+            "train_ds": Constant(batch_size=BATCH_SIZE),
+            "eval_ds": None,
+            "model": Mlp(),
+            "optimizer": optax.adam(1e-3),
+            "train_metrics": {},
+            "num_train_steps": num_steps + 10,
+            "log_metrics_every": 500,
+            "log_summaries_every": 10**6,
+            "evals": {
+                "a": Timed(run=kd.evals.Once(10)),
+                "b": Timed(run=kd.evals.Final()),
+            },
+        }
+        small_run.make_trainer(tmp_path, **{**kwargs, **changes}).train()
         return times[num_steps + 10] - times[10]
 
     return run
@@ -145,4 +149,48 @@ def test_loop_overhead(tmp_path):
     print(
         f"\nloop, tiny MLP on {jax.device_count()} device(s): raw {raw_ms:.3f} ms/step, "
         f"ours / raw = {ratio:.2f} (budget 1.25; {min(ratios):.2f}..{max(ratios):.2f})"
+    )
+
+
+def test_what_a_logging_step_adds(tmp_path):
+    accuracy = kd.metrics.Accuracy(logits="preds.logits", labels="batch.label")
+    metrics = {f"accuracy_{i}": accuracy for i in range(18)}  # and two losses
+    runs = {
+        every: _our_loop(
+            tmp_path / str(every),
+            # What is done beside the steps costs processor time all the same.
+            clock=lambda: np.array([time.perf_counter(), time.process_time()]),
+            train_metrics=metrics,
+            log_metrics_every=every,
+        )
+        for every in (10**6, 10)
+    }
+    added = []
+    for _ in range(5):
+        quiet, logged = (run(NUM_STEPS) for run in runs.values())
+        added.append((logged - quiet) / (NUM_STEPS / 10) * 1e3)
+    wall, cpu = np.median(added, axis=0)
+    print(
+        f"\na logging step with 20 scalars adds {wall:.2f} ms (budget 1), and "
+        f"{cpu:.2f} ms of processor time in all threads"
+    )
+
+
+def test_what_the_live_display_costs(tmp_path, monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    run = _our_loop(tmp_path)
+    run(200)
+    ratios = []
+    for _ in range(5):
+        without = run(NUM_STEPS)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", Screen())
+            ratios.append(run(NUM_STEPS) / without)
+            assert "steps/s" in sys.stderr.getvalue()
+    print(
+        f"\nloop with a live display / without = {statistics.median(ratios):.3f} "
+        f"({min(ratios):.3f}..{max(ratios):.3f})"
     )

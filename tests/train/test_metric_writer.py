@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import wave
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboardX.proto import plugin_hparams_pb2
 
-from kauldron import kd, metrics
-from kauldron.train import auxiliaries, metric_writer
+from kauldron import kd, konfig, metrics
+from kauldron.train import _run_tables, _shown_values, auxiliaries
+
+RNG = np.random.default_rng(0)
 
 
 def _writer(tmp_path, collection="train"):
@@ -65,10 +72,6 @@ def test_values_go_to_json_lines_and_tensorboard(tmp_path):
 
 
 def test_images_are_pictures_in_tensorboard(tmp_path):
-    import io
-
-    from PIL import Image
-
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
     writer = _writer(tmp_path)
     writer.write_step_metrics(
@@ -79,8 +82,7 @@ def test_images_are_pictures_in_tensorboard(tmp_path):
     assert events.Tags()["images"] == ["summaries/pic/0", "summaries/pic/1"]
     [event] = events.Images("summaries/pic/1")
     picture = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
-    # u8 -> f32 -> u8 may round down by one.
-    assert np.abs(picture.astype(int) - images[1]).max() <= 1
+    np.testing.assert_array_equal(picture, images[1])
 
 
 def test_histograms_points_videos_and_texts_are_shown(tmp_path):
@@ -101,23 +103,13 @@ def test_histograms_points_videos_and_texts_are_shown(tmp_path):
     tags = _events(tmp_path / "train").Tags()
     assert "hist" in tags["histograms"]
     assert tags["images"] == ["video/0"]
+    [video] = _events(tmp_path / "train").Images("video/0")
+    gif = Image.open(io.BytesIO(video.encoded_image_string))
+    assert (gif.format, gif.n_frames, gif.size) == ("GIF", 3, (5, 4))
     assert {"text/text_summary", "texts/text_summary"} <= {*tags["tensors"]}
     assert any(tag.startswith("points") for tag in tags["tensors"])
     [event] = _events(tmp_path / "train").Histograms("hist")
     assert event.histogram_value.num == 3
-
-
-def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
-    for step in (0, 5, 10):
-        _writer(tmp_path).write_scalars(step, {"x": step})
-    _writer(tmp_path, "eval").write_scalars(10, {"x": 1})
-    with (tmp_path / "metrics.jsonl").open("a") as f:
-        f.write('{"step": 11, "coll')  # the process was killed here
-    _writer(tmp_path).rewind(5)
-    assert _lines(tmp_path / "metrics.jsonl") == [
-        {"step": 0, "collection": "train", "x": 0},
-        {"step": 10, "collection": "eval", "x": 1},
-    ]
 
 
 def test_tensorboard_forgets_what_was_rewound(tmp_path):
@@ -162,7 +154,7 @@ def test_rates_have_a_file_of_their_own(tmp_path):
 
 def test_metric_that_is_no_number_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"'metrics/x' is no number: got str"):
-        metric_writer._to_scalar("metrics/x", "text")
+        _shown_values.to_numbers("metrics/x", "text")
 
 
 def test_table_of_numbers_is_a_line_of_its_own(tmp_path):
@@ -188,3 +180,93 @@ def test_summary_that_cannot_be_shown_is_named(tmp_path):
 def test_writer_used_alone_asks_for_a_workdir():
     with pytest.raises(ValueError, match=r"`KDMetricWriter\.workdir` is not set"):
         kd.train.KDMetricWriter().write_scalars(0, {"x": 1.0})
+
+
+def test_sound_is_a_wave_file_in_tensorboard(tmp_path):
+    writer = _writer(tmp_path)
+    samples = np.sin(np.linspace(0, 100, 800)).reshape(1, 400, 2)
+    writer.write_audios(0, {"sound": samples}, sample_rate=8000)
+    writer.close()
+    [event] = _events(tmp_path / "train").Audio("sound/0")
+    assert (event.sample_rate, event.length_frames) == (8000, 400)
+    with wave.open(io.BytesIO(event.encoded_audio_string)) as sound:
+        written = np.frombuffer(sound.readframes(400), "<i2").reshape(400, 2)
+    np.testing.assert_allclose(written / 32767, samples[0], atol=1 / 32767)
+
+
+def test_description_of_a_run_is_text_in_tensorboard(tmp_path):
+    writer = _writer(tmp_path)
+    spec = jax.ShapeDtypeStruct((3, 8), np.float32)
+    writer.write_param_overview(0, {"dense": {"kernel": spec, "bias": spec}})
+    writer.write_element_spec(0, {"image": spec})
+    with konfig.imports():
+        import optax
+    config = konfig.ConfigDict(
+        {"optimizer": optax.adam(0.1), "names": ["a"], "n": None}
+    )
+    writer.write_config(config)
+    writer.write_hparams(_run_tables.hparams(config))
+    writer.close()
+    events = _events(tmp_path / "train")
+
+    def text(tag):
+        [event] = events.Tensors(f"{tag}/text_summary")
+        return event.tensor_proto.string_val[0].decode()
+
+    assert "| `dense.kernel` | 3 x 8 | float32 | 24 |" in text("parameters")
+    assert "| **total** |  |  | **48** |" in text("parameters")
+    assert events.Scalars("num_params")[0].value == 48
+    assert "| `image` | 3 x 8 | float32 |" in text("element_spec")
+    assert "optax.adam" in text("config")
+    content = events.summary_metadata[
+        "_hparams_/session_start_info"
+    ].plugin_data.content
+    plugin = plugin_hparams_pb2.HParamsPluginData.FromString(content)
+    hparams = plugin.session_start_info.hparams
+    assert hparams["optimizer"].string_value == "adam"
+    assert hparams["optimizer.0"].number_value == 0.1
+    assert hparams["names[0]"].string_value == "a"
+    assert len(hparams) == 3
+
+
+def test_pictures_are_files_when_asked_and_rewound_with_the_run(tmp_path):
+    writer = kd.train.KDMetricWriter(
+        workdir=tmp_path, collection="train", save_images=True
+    )
+    images = RNG.integers(0, 256, (2, 4, 5, 1), np.uint8)
+    video = RNG.random((1, 3, 4, 5, 3), np.float32)
+    for step in (5, 10):
+        writer.write_images(step, {"summaries/a b/../x": images})
+        writer.write_videos(step, {"moving": video}, fps=5)
+    folder = tmp_path / "train" / "images"
+    pictures = folder / "a_b" / "_" / "x"
+    assert {p.name for p in pictures.iterdir()} == {
+        f"step_{step}_{i}.png" for step in (5, 10) for i in (0, 1)
+    }
+    written = np.asarray(Image.open(pictures / "step_10_1.png"))
+    np.testing.assert_array_equal(written, images[1, ..., 0])
+    gif = Image.open(folder / "moving" / "step_5_0.gif")
+    assert (gif.n_frames, gif.info["duration"]) == (3, 200)
+    (folder / "step_99_notes.txt").write_text("of the user")
+    writer.rewind(10)
+    assert sorted(p.name for p in folder.rglob("step_*")) == [
+        "step_5_0.gif",
+        "step_5_0.png",
+        "step_5_1.png",
+        "step_99_notes.txt",
+    ]
+
+
+def test_what_could_not_be_written_is_written_later_and_in_order(tmp_path):
+    writer = _writer(tmp_path / "run")
+    (tmp_path / "run").write_text("in the way")
+    for step in (0, 1):
+        with pytest.raises(OSError, match=r"Not a directory|File exists"):
+            writer.write_scalars(step, {"x": step})
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    writer.write_scalars(2, {"x": 2.0})
+    writer.close()
+    assert [r["step"] for r in _lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
+    scalars = _events(tmp_path / "run" / "train").Scalars("x")
+    assert [s.step for s in scalars] == [0, 1, 2]

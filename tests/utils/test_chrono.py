@@ -53,3 +53,48 @@ def test_total_time_survives_a_restart():
     second.start_loop()
     clock.now += 5
     assert second.total_secs == pytest.approx(15)
+
+
+def test_shares_tell_where_the_time_went():
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    chrono.start_loop()
+    with chrono.pause("checkpoint"):
+        clock.now += 2
+    since = chrono.now()
+    clock.now += 3
+    chrono.add_data_wait(since)
+    chrono.flush_metrics()  # shares are of the whole run
+    clock.now += 4
+    with chrono.pause("compile"):
+        clock.now += 1  # still running
+        assert chrono.running_pause == "compile"
+        shares = chrono.shares()
+    assert shares == pytest.approx(
+        {"step": 0.4, "data_wait": 0.3, "checkpoint": 0.2, "compile": 0.1}
+    )
+    assert chrono.active_secs() == pytest.approx(7)
+
+
+def test_waiting_for_data_is_reported_as_part_of_the_steps():
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    chrono.start_loop()
+    for _ in range(2):
+        since = chrono.now()
+        clock.now += 0.5
+        chrono.add_data_wait(since)
+        clock.now += 1.5
+        chrono.finish_step()
+    metrics = chrono.flush_metrics()
+    assert metrics["perf_stats/steps_per_sec"] == pytest.approx(0.5)
+    assert metrics["perf_stats/data_wait_fraction"] == pytest.approx(0.25)
+
+
+def test_pauses_that_are_named_beforehand_are_always_reported():
+    chrono = chrono_lib.Chrono("train", pause_names=[chrono_lib.Pause.CHECKPOINT])
+    with chrono.pause():
+        pass
+    metrics = chrono.flush_metrics()
+    assert metrics["checkpoint/avg_time_sec"] == 0
+    assert "pause/avg_time_sec" not in metrics

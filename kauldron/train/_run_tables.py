@@ -1,0 +1,61 @@
+"""What is known of a run before its first step, as Markdown tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kauldron import kontext
+
+
+def parameters(params: Any) -> tuple[str, int]:
+    """Returns a table of the parameters, and how many numbers they are in all."""
+    flat = kontext.flatten_with_path(params)
+    sizes = {path: math.prod(x.shape) for path, x in flat.items()}
+    total = sum(sizes.values())
+    rows = [(f"`{k}`", _shape(x), x.dtype, f"{sizes[k]:,}") for k, x in flat.items()]
+    rows.append(("**total**", "", "", f"**{total:,}**"))
+    return _table(("name", "shape", "dtype", "size"), rows), total
+
+
+def shapes(tree: Any) -> str:
+    """Returns a table of the paths of a tree with their shapes and dtypes."""
+    flat = kontext.flatten_with_path(tree)
+    rows = [
+        (f"`{path}`", _shape(x), getattr(x, "dtype", type(x).__name__))
+        for path, x in flat.items()
+    ]
+    return _table(("key", "shape", "dtype"), rows)
+
+
+def hparams(config: Any) -> dict[str, Any]:
+    """Returns the numbers, strings and flags of a config, by path.
+
+    What is called or taken from a module stands at the path of its node, by name.
+    """
+    return dict(_leaves(json.loads(config.to_json()), ""))
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("__qualname__", "__const__"):
+                yield path or "cfg", str(value).rpartition(":")[2]
+            elif key != "xm_job" and not key.startswith("__"):
+                yield from _leaves(value, f"{path}.{key}" if path else key)
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _leaves(value, f"{path}[{i}]")
+    elif isinstance(node, bool | int | float | str):
+        yield path, node
+
+
+def _shape(x: Any) -> str:
+    return " x ".join(map(str, getattr(x, "shape", ()))) or "scalar"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -1,0 +1,120 @@
+"""Files of JSON lines: shared by processes, whole lines only, rewound by collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from kauldron.train import _records
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    records = _records.RecordFile(path)
+    for step in (0, 5, 10):
+        records.append(step, "train", {"x": step})
+    records.append(10, "eval", {"x": 1})
+    records.rewind(5, "train")
+    assert _lines(path) == [
+        {"step": 0, "collection": "train", "x": 0},
+        {"step": 10, "collection": "eval", "x": 1},
+    ]
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off_before_the_next(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "collection": "train"}\n{"step": 2, "coll')
+    assert [r["step"] for r in _records.read(path)] == [1]
+    _records.RecordFile(path).append(3, "eval", {})
+    assert [r["step"] for r in _lines(path)] == [1, 3]
+
+
+def test_a_first_line_that_is_cut_off_leaves_an_empty_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": ' + "1" * 10_000)
+    _records.RecordFile(path).append(3, "eval", {})
+    assert [r["step"] for r in _lines(path)] == [3]
+
+
+def test_records_that_did_not_fit_the_disk_are_written_when_they_fit(tmp_path):
+    records = _records.RecordFile(tmp_path / "run" / "metrics.jsonl")
+    for step in (1, 2):
+        with pytest.raises(OSError, match="No such file"):
+            records.append(step, "train", {})
+    (tmp_path / "run").mkdir()
+    records.append(3, "train", {})
+    path = tmp_path / "run" / "metrics.jsonl"
+    assert [r["step"] for r in _lines(path)] == [1, 2, 3]
+
+
+_FULL = """
+import resource, signal, sys
+from kauldron.train import _records
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+records = _records.RecordFile(sys.argv[1])
+records.append(1, "train", {"x": 1.5})
+try:
+    records.append(2, "train", {str(i): i for i in range(100)})
+except OSError as e:
+    print(type(e).__name__, open(sys.argv[1]).read().count("\\n"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+records.append(3, "train", {})
+"""
+
+
+def test_a_write_that_stops_in_the_middle_leaves_whole_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    out = _run(_FULL, path)
+    assert out == "OSError 1\n"
+    assert [r["step"] for r in _lines(path)] == [1, 2, 3]
+
+
+_APPEND = """
+import sys
+from kauldron.train import _records
+records = _records.RecordFile(sys.argv[1])
+for step in range(1000):
+    records.append(step, sys.argv[2], {"x": 0.5})
+    if sys.argv[2] == "train" and step % 100 == 99:
+        records.rewind(step, "train")
+"""
+
+
+def test_two_processes_append_and_rewind_without_losing_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    processes = [_start(_APPEND, path, name) for name in ("train", "eval")]
+    for process in processes:
+        assert process.communicate()[1] == ""
+    records = _lines(path)
+    evals = [r["step"] for r in records if r["collection"] == "eval"]
+    trains = [r["step"] for r in records if r["collection"] == "train"]
+    assert evals == list(range(1000))
+    assert trains == [step for step in range(1000) if step % 100 != 99]
+
+
+def _start(program, *args):
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _run(program, *args):
+    out, err = _start(program, *args).communicate()
+    assert err == ""
+    return out
