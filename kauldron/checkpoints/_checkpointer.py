@@ -16,17 +16,13 @@ from typing import Any, Literal, TypeVar
 import jax
 from etils import epath
 
-from kauldron import errors, kontext
-from kauldron.checkpoints import _structure, items
+from kauldron import kontext
+from kauldron.checkpoints import _errors, _structure, items
 from kauldron.utils import config_util
 
 _StateT = TypeVar("_StateT")
 
 _STEP_PREFIX = "ckpt"
-
-
-class CheckpointError(errors.UserError, ValueError):
-    """A checkpoint cannot be used for what was asked."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -211,7 +207,7 @@ class Checkpointer(BaseCheckpointer):
             lines += _structure.differences(item, step_dir / name)
         if lines:
             shown = [*lines[:8], f"and {len(lines) - 8} more"][: min(len(lines), 9)]
-            raise CheckpointError(
+            raise _errors.CheckpointError(
                 f"The checkpoint {str(step_dir)!r} does not fit this run:\n  "
                 + "\n  ".join(shown)
                 + "\nContinue it with the model and optimizer it was saved with, or "

@@ -1,0 +1,119 @@
+"""Where things lie: `workdir/checkpoints/ckpt_<step>/<item>/`. Looking creates nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from etils import epath
+
+from kauldron import errors
+from kauldron.checkpoints import _errors
+
+FOLDER = "checkpoints"
+_STEP_PREFIX = "ckpt_"
+_STEP_NAME = re.compile(rf"{_STEP_PREFIX}(\d+)")
+
+# Name of an item -> the names under which the published package stores it.
+_PUBLISHED_NAMES = {"state": "default", "chrono": "timer"}
+
+
+def checkpoints_dir(workdir: epath.PathLike) -> epath.Path:
+    """Returns the folder of a run's checkpoints, absolute as Orbax wants it."""
+    directory = epath.Path(workdir) / FOLDER
+    if "://" in os.fspath(directory):
+        return directory
+    return epath.Path(os.path.abspath(directory.expanduser()))
+
+
+def step_dir(directory: epath.Path, step: int) -> epath.Path:
+    """Returns the folder of a step."""
+    return directory / f"{_STEP_PREFIX}{step}"
+
+
+def step_dirs(directory: epath.Path) -> dict[int, epath.Path]:
+    """Returns the folders of the complete steps, in ascending order."""
+    if not directory.exists():
+        return {}
+    found = {}
+    for path in directory.iterdir():
+        match = _STEP_NAME.fullmatch(path.name)
+        if match and _is_committed(path):
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def _is_committed(path: epath.Path) -> bool:
+    # A folder gets its name by renaming when it is complete; object stores can't
+    # rename: there, Orbax writes this file last.
+    is_remote = "://" in os.fspath(path)
+    return not is_remote or (path / "commit_success.txt").exists()
+
+
+def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]:
+    """Returns a step of a run, and its folder.
+
+    Args:
+      workdir: Directory of the run.
+      step: Which step; -1 is the newest.
+
+    Raises:
+      NoCheckpointError: If the run or the step does not exist. It says what does.
+    """
+    directory = checkpoints_dir(workdir)
+    found = step_dirs(directory)
+    if not found:
+        raise _errors.NoCheckpointError(_nothing_message(epath.Path(workdir)))
+    if step == -1:
+        step = max(found)
+    if step not in found:
+        raise _errors.NoCheckpointError(
+            f"There is no step {step} in {os.fspath(directory)!r}; found steps "
+            f"{list(found)}."
+        )
+    return step, found[step]
+
+
+def find_item(folder: epath.Path, name: str) -> epath.Path | None:
+    """Returns the folder of an item, also if it has the published name."""
+    for candidate in (name, _PUBLISHED_NAMES.get(name)):
+        if candidate and (folder / candidate).is_dir():
+            return folder / candidate
+    return None
+
+
+def is_published(folder: epath.Path) -> bool:
+    """Whether a step was written by the published package."""
+    return not (folder / "state").is_dir() and (folder / "default").is_dir()
+
+
+def _nothing_message(workdir: epath.Path) -> str:
+    quoted = repr(os.fspath(workdir))
+    if workdir.name == FOLDER or _STEP_NAME.fullmatch(workdir.name):
+        levels = 1 if workdir.name == FOLDER else 2
+        run = os.fspath(workdir.parents[levels - 1])
+        return (
+            f"There is no checkpoint in {quoted}: a workdir is the folder that holds "
+            f"{FOLDER!r}. Did you mean {run!r}?"
+        )
+    if workdir.exists():
+        names = sorted(path.name for path in workdir.iterdir())
+        holds = f"it holds {_some(names)}" if names else "it is empty"
+        runs = [n for n in names if (workdir / n / FOLDER).is_dir()]
+        hint = f" Did you mean {os.fspath(workdir / runs[0])!r}?" if runs else ""
+        return f"There is no checkpoint in {quoted}: {holds}.{hint}"
+    parent = workdir.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    names = sorted(path.name for path in parent.iterdir() if path.is_dir())
+    missing = workdir.relative_to(parent).parts[0]
+    hint = errors.did_you_mean(missing, names)
+    holds = f"holds {_some(names)}" if names else "holds no folder"
+    return (
+        f"There is no workdir {quoted}: {os.fspath(parent)!r} exists and {holds}.{hint}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return f"{shown}, and {len(names) - 8} more" if len(names) > 8 else shown
