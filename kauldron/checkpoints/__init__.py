@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from kauldron.checkpoints import items
-from kauldron.checkpoints._checkpointer import (
-    BaseCheckpointer,
-    Checkpointer,
-    NoopCheckpointer,
+from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
+from kauldron.checkpoints._checkpointer import Checkpointer
+from kauldron.checkpoints._errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    NoCheckpointError,
+    SaveError,
 )
-from kauldron.checkpoints._errors import CheckpointError, NoCheckpointError
 from kauldron.checkpoints._init_transforms import (
     InitTransform,
     MultiTransform,
@@ -27,6 +29,7 @@ __all__ = [
     "CheckpointError",
     "Checkpointer",
     "CopyOverlap",
+    "DamagedCheckpointError",
     "InitTransform",
     "InterpolatePositions",
     "KeepInit",
@@ -36,6 +39,7 @@ __all__ = [
     "NoopTransform",
     "PartialKauldronLoader",
     "Resizer",
+    "SaveError",
     "SimpleCheckpointLoader",
     "items",
 ]

@@ -70,3 +70,12 @@ def read(
     )
     found = flatten(restored)
     return {name: found[name] for name in wanted}
+
+
+def read_tree(item_dir: epath.Path) -> Any:
+    """Reads a whole item, as nested dicts and lists of NumPy arrays."""
+    tree = metadata(item_dir)
+    values = read(item_dir, dict.fromkeys(flatten(tree)))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: values[path_str(path)], tree
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+from etils import epath
 
 from kauldron import errors
 
@@ -15,6 +18,50 @@ class CheckpointError(errors.UserError, ValueError):
 
 class NoCheckpointError(errors.UserError, FileNotFoundError):
     """There is no such run, or it has no such step."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """Files of a checkpoint are not what was written.
+
+    Attributes:
+      step: Which step.
+      problems: `"<file>: <what is wrong>"` for each bad file.
+    """
+
+    def __init__(self, step: int, folder: epath.Path, problems: Sequence[str]) -> None:
+        super().__init__(
+            f"The checkpoint of step {step} is damaged, in {os.fspath(folder)!r}:"
+            f"{listing(problems)}"
+        )
+        self.step = step
+        self.problems = problems
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written.
+
+    Attributes:
+      step: Which step.
+      cause: What Orbax or the system said.
+      is_no_space: Whether the disk is full.
+    """
+
+    def __init__(
+        self, step: int, directory: epath.Path, cause: Exception, is_no_space: bool
+    ) -> None:
+        why = "no space is left on the disk" if is_no_space else _first_line(cause)
+        super().__init__(
+            f"The checkpoint of step {step} could not be written to "
+            f"{os.fspath(directory)!r}: {why}. The ones before it are intact."
+        )
+        self.step = step
+        self.cause = cause
+        self.is_no_space = is_no_space
+
+
+def _first_line(e: Exception) -> str:
+    lines = str(e).splitlines() or [""]
+    return f"{type(e).__name__}: {lines[0]}".rstrip(". ")
 
 
 def listing(lines: Sequence[str], *, max_lines: int = _MAX_LINES) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import itertools
+import json
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from etils import epath
 
@@ -11,8 +17,15 @@ from kauldron import errors
 from kauldron.checkpoints import _errors
 
 FOLDER = "checkpoints"
+METRICS_ITEM = "metrics"
 _STEP_PREFIX = "ckpt_"
 _STEP_NAME = re.compile(rf"{_STEP_PREFIX}(\d+)")
+
+# What a process that was killed may leave behind: never complete, never read.
+_DELETING_SUFFIX = ".deleting"
+_LEFTOVER = re.compile(
+    rf"{_STEP_PREFIX}\d+(\.orbax-checkpoint-tmp.*|{re.escape(_DELETING_SUFFIX)})"
+)
 
 # Name of an item -> the names under which the published package stores it.
 _PUBLISHED_NAMES = {"state": "default", "chrono": "timer"}
@@ -21,7 +34,7 @@ _PUBLISHED_NAMES = {"state": "default", "chrono": "timer"}
 def checkpoints_dir(workdir: epath.PathLike) -> epath.Path:
     """Returns the folder of a run's checkpoints, absolute as Orbax wants it."""
     directory = epath.Path(workdir) / FOLDER
-    if "://" in os.fspath(directory):
+    if is_remote(directory):
         return directory
     return epath.Path(os.path.abspath(directory.expanduser()))
 
@@ -46,8 +59,57 @@ def step_dirs(directory: epath.Path) -> dict[int, epath.Path]:
 def _is_committed(path: epath.Path) -> bool:
     # A folder gets its name by renaming when it is complete; object stores can't
     # rename: there, Orbax writes this file last.
-    is_remote = "://" in os.fspath(path)
-    return not is_remote or (path / "commit_success.txt").exists()
+    return not is_remote(path) or (path / "commit_success.txt").exists()
+
+
+def is_remote(path: epath.Path) -> bool:
+    """Whether a path is in an object store."""
+    return "://" in os.fspath(path)
+
+
+def remove_step(directory: epath.Path, step: int) -> None:
+    """Deletes a step; it stops counting at once, also if the process is killed."""
+    path = step_dir(directory, step)
+    if not is_remote(path):  # an object store copies to rename
+        path = path.rename(path.with_name(path.name + _DELETING_SUFFIX))
+    path.rmtree()
+
+
+def remove_leftovers(directory: epath.Path) -> None:
+    """Deletes what killed processes or failed saves have left; needs the run's lock."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(directory.iterdir()):
+            if _LEFTOVER.fullmatch(path.name):
+                path.rmtree(missing_ok=True)
+
+
+def move_aside(directory: epath.Path, step: int) -> epath.Path:
+    """Renames a damaged step, so that it can be looked at; returns its new place."""
+    path = step_dir(directory, step)
+    for suffix in itertools.chain([""], (f".{i}" for i in itertools.count(1))):
+        target = path.with_name(f"{path.name}.damaged{suffix}")
+        if not target.exists():
+            return path.rename(target)
+    raise AssertionError("there are endless numbers")
+
+
+def saved_at(folder: epath.Path) -> datetime.datetime:
+    """Returns when a step was saved."""
+    try:
+        content = json.loads((folder / "_CHECKPOINT_METADATA").read_text())
+        secs = content["commit_timestamp_nsecs"] / 1e9
+    except (OSError, ValueError, KeyError, TypeError):
+        secs = folder.stat().mtime
+    return datetime.datetime.fromtimestamp(secs, tz=datetime.UTC)
+
+
+def read_metrics(folder: epath.Path) -> Mapping[str, Any] | None:
+    """Returns what was measured at a step, `None` if nothing was or it is damaged."""
+    try:
+        metrics = json.loads((folder / METRICS_ITEM / "metrics").read_text())
+    except (OSError, ValueError):
+        return None
+    return metrics if isinstance(metrics, Mapping) else None
 
 
 def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]:
@@ -63,7 +125,8 @@ def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]
     directory = checkpoints_dir(workdir)
     found = step_dirs(directory)
     if not found:
-        raise _errors.NoCheckpointError(_nothing_message(epath.Path(workdir)))
+        wanted = "checkpoint" if step == -1 else f"checkpoint of step {step}"
+        raise _errors.NoCheckpointError(_nothing(epath.Path(workdir), wanted))
     if step == -1:
         step = max(found)
     if step not in found:
@@ -87,13 +150,13 @@ def is_published(folder: epath.Path) -> bool:
     return not (folder / "state").is_dir() and (folder / "default").is_dir()
 
 
-def _nothing_message(workdir: epath.Path) -> str:
+def _nothing(workdir: epath.Path, wanted: str) -> str:
     quoted = repr(os.fspath(workdir))
     if workdir.name == FOLDER or _STEP_NAME.fullmatch(workdir.name):
         levels = 1 if workdir.name == FOLDER else 2
         run = os.fspath(workdir.parents[levels - 1])
         return (
-            f"There is no checkpoint in {quoted}: a workdir is the folder that holds "
+            f"There is no {wanted} in {quoted}: a workdir is the folder that holds "
             f"{FOLDER!r}. Did you mean {run!r}?"
         )
     if workdir.exists():
@@ -101,7 +164,7 @@ def _nothing_message(workdir: epath.Path) -> str:
         holds = f"it holds {_some(names)}" if names else "it is empty"
         runs = [n for n in names if (workdir / n / FOLDER).is_dir()]
         hint = f" Did you mean {os.fspath(workdir / runs[0])!r}?" if runs else ""
-        return f"There is no checkpoint in {quoted}: {holds}.{hint}"
+        return f"There is no {wanted} in {quoted}: {holds}.{hint}"
     parent = workdir.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent

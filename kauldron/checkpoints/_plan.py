@@ -67,15 +67,10 @@ def make(
         elif old not in saved:
             hint = "" if problems else errors.did_you_mean(old, saved)
             problems.append(f"{new}: {old!r} is not in the checkpoint.{hint}")
-        elif problem := kind_problem(leaf, saved[old]):
-            problems.append(f"{new}: {problem}")
-        elif tuple(leaf.shape) == tuple(saved[old].shape):
+        elif (problem := mismatch(leaf, saved[old])) is None:
             loads[new] = old
-        elif (resizer := _resizer(resize, new)) is None:
-            problems.append(
-                f"{new}: {describe(saved[old])} in the checkpoint, expected "
-                f"{describe(leaf)}"
-            )
+        elif not _same_kind(leaf, saved[old]) or not (resizer := _resizer(resize, new)):
+            problems.append(f"{new}: {problem}")
         elif resizer.needs_saved:
             resizes[new] = (old, resizer)
         else:
@@ -96,18 +91,26 @@ def describe(leaf: Any) -> str:
     """Returns dtype and shape, as `float32[4, 3]`."""
     dtype = getattr(leaf, "dtype", None)
     name = getattr(dtype, "name", None) or str(dtype)
-    return f"{name}[{', '.join(map(str, leaf.shape or ()))}]"
+    return f"{name}[{', '.join(map(str, _shape(leaf)))}]"
 
 
-def kind_problem(expected: Any, found: Any) -> str | None:
-    """Returns what is wrong if one dtype cannot stand for the other.
+def mismatch(expected: Any, found: Any) -> str | None:
+    """Returns how a saved array differs from the one expected, `None` if it fits.
 
     A float may be saved with another precision, an integer with another size.
     """
-    kinds = [_kind(getattr(leaf, "dtype", None)) for leaf in (found, expected)]
-    if kinds[0] == kinds[1] or None in kinds:
+    if _same_kind(expected, found) and _shape(expected) == _shape(found):
         return None
     return f"{describe(found)} in the checkpoint, expected {describe(expected)}"
+
+
+def _same_kind(expected: Any, found: Any) -> bool:
+    kinds = {_kind(getattr(leaf, "dtype", None)) for leaf in (expected, found)}
+    return len(kinds) == 1 or None in kinds
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    return tuple(getattr(leaf, "shape", None) or ())
 
 
 def _kind(dtype: Any) -> str | None:

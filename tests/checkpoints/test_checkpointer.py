@@ -154,8 +154,8 @@ def test_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path):
         pytest.raises(kd.ckpts.CheckpointError, match=r"does not fit this run") as e,
     ):
         checkpointer.restore(other)
-    assert "(4, 4)" in str(e.value)
-    assert "(2, 3)" in str(e.value)
+    assert "float32[4, 4]" in str(e.value)
+    assert "float32[2, 3]" in str(e.value)
 
 
 @pytest.mark.parametrize(
