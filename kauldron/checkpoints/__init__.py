@@ -16,13 +16,20 @@ from kauldron.checkpoints._init_transforms import (
     MultiTransform,
     NoopTransform,
 )
-from kauldron.checkpoints._loaders import PartialKauldronLoader, SimpleCheckpointLoader
+from kauldron.checkpoints._load_arrays import load_arrays
+from kauldron.checkpoints._loaders import (
+    PartialKauldronLoader,
+    SafetensorsLoader,
+    SimpleCheckpointLoader,
+)
 from kauldron.checkpoints._resizing import (
     CopyOverlap,
     InterpolatePositions,
     KeepInit,
     Resizer,
 )
+from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
+from kauldron.checkpoints._xid import workdir_from_xid
 
 __all__ = [
     "BaseCheckpointer",
@@ -39,7 +46,12 @@ __all__ = [
     "NoopTransform",
     "PartialKauldronLoader",
     "Resizer",
+    "SafetensorsFiles",
+    "SafetensorsLoader",
     "SaveError",
     "SimpleCheckpointLoader",
     "items",
+    "load_arrays",
+    "save_safetensors",
+    "workdir_from_xid",
 ]

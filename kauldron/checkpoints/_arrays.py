@@ -7,7 +7,7 @@ something is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -79,3 +79,12 @@ def read_tree(item_dir: epath.Path) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: values[path_str(path)], tree
     )
+
+
+def prefixes(names: Iterable[str]) -> list[str]:
+    """Returns the names of all leaves and of the subtrees they are in."""
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        found |= dict.fromkeys(".".join(parts[:i]) for i in range(1, len(parts) + 1))
+    return list(found)

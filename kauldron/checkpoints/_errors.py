@@ -47,16 +47,21 @@ class SaveError(RuntimeError):
     """
 
     def __init__(
-        self, step: int, directory: epath.Path, cause: Exception, is_no_space: bool
+        self,
+        step: int,
+        directory: epath.Path,
+        cause: Exception,
+        *,
+        no_space_reason: str | None,
     ) -> None:
-        why = "no space is left on the disk" if is_no_space else _first_line(cause)
         super().__init__(
             f"The checkpoint of step {step} could not be written to "
-            f"{os.fspath(directory)!r}: {why}. The ones before it are intact."
+            f"{os.fspath(directory)!r}: {no_space_reason or _first_line(cause)}. The "
+            "ones before it are intact."
         )
         self.step = step
         self.cause = cause
-        self.is_no_space = is_no_space
+        self.is_no_space = no_space_reason is not None
 
 
 def _first_line(e: Exception) -> str:

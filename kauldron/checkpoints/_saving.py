@@ -5,7 +5,9 @@ Imported when the first checkpoint is written, because Orbax takes a second to i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -19,8 +21,8 @@ from kauldron.utils import status_utils
 
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_SPACE_WORDS = tuple(os.strerror(code) for code in _NO_SPACE)
+_NOISY_LOGGERS = ("absl", "asyncio")
+_NO_SPACE_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Handler(ocp.CompositeCheckpointHandler):
@@ -62,6 +64,9 @@ class Saver:
         self._checkpointer: ocp.AsyncCheckpointer | None = None
         self._thread: threading.Thread | None = None
         self._failure: _errors.SaveError | None = None
+        self._log_filter = _WithoutTracebacks()
+        for name in _NOISY_LOGGERS:
+            logging.getLogger(name).addFilter(self._log_filter)
         if status_utils.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)
             _layout.remove_leftovers(directory)
@@ -122,6 +127,8 @@ class Saver:
             self.wait()
         finally:
             self._drop_orbax()
+            for name in _NOISY_LOGGERS:
+                logging.getLogger(name).removeFilter(self._log_filter)
 
     def _orbax(self) -> ocp.AsyncCheckpointer:
         if self._checkpointer is None:
@@ -157,12 +164,15 @@ class Saver:
 
     def _fail(self, step: int, cause: Exception) -> None:
         """Notes a failure, and frees what the step has taken on disk."""
-        is_no_space = _is_no_space(cause)
-        self._failure = _errors.SaveError(step, self._directory, cause, is_no_space)
-        self._drop_orbax()  # its state after a failure is anybody's guess
+        self._failure = _errors.SaveError(
+            step, self._directory, cause, no_space_reason=_no_space_reason(cause)
+        )
+        # Orbax's state is anybody's guess now; when it closes, it tells the same again.
+        with contextlib.suppress(Exception):
+            self._drop_orbax()
         if status_utils.is_lead_host():
             _layout.remove_leftovers(self._directory)
-        if is_no_space:
+        if self._failure.is_no_space:
             status_utils.warn(
                 f"{self._failure} Training continues; the next save tries again."
             )
@@ -192,10 +202,10 @@ def _json_values(metrics: Any) -> Any:
         return None
 
 
-def _is_no_space(e: BaseException | None) -> bool:
-    """Whether an error, or one behind it, says that the disk is full.
+def _no_space_reason(e: BaseException) -> str | None:
+    """Returns the system's words if an error, or one behind it, is for lack of space.
 
-    TensorStore has no error type for it: it tells the system's message.
+    TensorStore has no error type for it: it tells the system's words.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [e]
@@ -204,13 +214,27 @@ def _is_no_space(e: BaseException | None) -> bool:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return True
-        if any(words in str(error) for words in _NO_SPACE_WORDS):
-            return True
+        for code in _NO_SPACE_CODES:
+            words = os.strerror(code)
+            if getattr(error, "errno", None) == code or words in str(error):
+                return words
         waiting += [
             error.__cause__,
             error.__context__,
             *getattr(error, "exceptions", ()),
         ]
-    return False
+    return None
+
+
+class _WithoutTracebacks(logging.Filter):
+    """Drops the tracebacks that Orbax logs in each thread of a save that fails.
+
+    The error itself is raised, or told in one line.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        orbax = f"orbax{os.sep}checkpoint{os.sep}"
+        is_orbax = orbax in record.pathname or (
+            record.name == "asyncio" and "was never retrieved" in record.getMessage()
+        )
+        return not (is_orbax and record.levelno >= logging.ERROR and record.exc_info)
