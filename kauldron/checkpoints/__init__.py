@@ -22,6 +22,15 @@ from kauldron.checkpoints._loaders import (
     SafetensorsLoader,
     SimpleCheckpointLoader,
 )
+from kauldron.checkpoints._looking import (
+    describe_arrays,
+    describe_steps,
+    diff_arrays,
+    export_arrays,
+    find_damage,
+    list_steps,
+    split_step,
+)
 from kauldron.checkpoints._resizing import (
     CopyOverlap,
     InterpolatePositions,
@@ -50,8 +59,15 @@ __all__ = [
     "SafetensorsLoader",
     "SaveError",
     "SimpleCheckpointLoader",
+    "describe_arrays",
+    "describe_steps",
+    "diff_arrays",
+    "export_arrays",
+    "find_damage",
     "items",
+    "list_steps",
     "load_arrays",
     "save_safetensors",
+    "split_step",
     "workdir_from_xid",
 ]

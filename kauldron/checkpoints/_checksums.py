@@ -15,6 +15,8 @@ from typing import Any
 
 from etils import epath
 
+from kauldron.checkpoints import _layout
+
 FILE = "checksums.json"
 _ALGORITHM = "sha256"
 # Orbax writes them after the checksums, or not at all; nothing is read from them.
@@ -33,8 +35,12 @@ def write(folder: epath.Path) -> None:
     (folder / FILE).write_text(json.dumps(content, indent=1))
 
 
-def find_damage(folder: epath.Path) -> list[str] | None:
+def find_damage(folder: epath.Path, *, sizes_only: bool = False) -> list[str] | None:
     """Compares all files with their checksums.
+
+    Args:
+      folder: Folder of the step.
+      sizes_only: Whether only the sizes are compared, which reads nothing.
 
     Returns:
       `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
@@ -48,22 +54,31 @@ def find_damage(folder: epath.Path) -> list[str] | None:
             return [f"{FILE}: its content has changed"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         return [f"{FILE}: cannot be read ({_why(e)})"]
-    problems = _map(_Comparison(expected), {name: folder / name for name in expected})
+    problems = _map(
+        _Comparison(expected, sizes_only=sizes_only),
+        {name: folder / name for name in expected},
+    )
     return [f"{name}: {problem}" for name, problem in problems.items() if problem]
 
 
 class _Comparison:
     """Says what is wrong with a file, `None` if nothing is."""
 
-    def __init__(self, expected: Mapping[str, Mapping[str, str | int]]) -> None:
+    def __init__(
+        self, expected: Mapping[str, Mapping[str, Any]], *, sizes_only: bool
+    ) -> None:
         self._expected = expected
+        self._sizes_only = sizes_only
 
     def __call__(self, name: str, path: epath.Path) -> str | None:
         expected = self._expected[name]
         try:
             if not path.exists():
                 return "is missing"
-            num_bytes, digest = _hash(name, path)
+            if self._sizes_only:
+                num_bytes, digest = path.stat().length, expected[_ALGORITHM]
+            else:
+                num_bytes, digest = _hash(name, path)
         except OSError as e:
             return f"cannot be read ({_why(e)})"
         if num_bytes != expected["bytes"]:
@@ -72,15 +87,11 @@ class _Comparison:
 
 
 def _files(folder: epath.Path) -> dict[str, epath.Path]:
-    found = {}
-    waiting = [folder]
-    while waiting:
-        for path in waiting.pop().iterdir():
-            if path.is_dir():
-                waiting.append(path)
-            elif path.name not in _NOT_COVERED:
-                found[path.relative_to(folder).as_posix()] = path
-    return dict(sorted(found.items()))
+    return {
+        name: path
+        for name, path in _layout.all_files(folder).items()
+        if path.name not in _NOT_COVERED
+    }
 
 
 def _map(

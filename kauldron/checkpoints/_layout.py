@@ -44,15 +44,21 @@ def step_dir(directory: epath.Path, step: int) -> epath.Path:
     return directory / f"{_STEP_PREFIX}{step}"
 
 
+def step_of(path: epath.Path) -> int | None:
+    """Returns which step a folder is, by its name; `None` if it is none."""
+    match = _STEP_NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
 def step_dirs(directory: epath.Path) -> dict[int, epath.Path]:
     """Returns the folders of the complete steps, in ascending order."""
     if not directory.exists():
         return {}
     found = {}
     for path in directory.iterdir():
-        match = _STEP_NAME.fullmatch(path.name)
-        if match and _is_committed(path):
-            found[int(match[1])] = path
+        step = step_of(path)
+        if step is not None and _is_committed(path):
+            found[step] = path
     return dict(sorted(found.items()))
 
 
@@ -91,6 +97,19 @@ def move_aside(directory: epath.Path, step: int) -> epath.Path:
         if not target.exists():
             return path.rename(target)
     raise AssertionError("there are endless numbers")
+
+
+def all_files(folder: epath.Path) -> dict[str, epath.Path]:
+    """Returns all files below a folder by their path in it, sorted."""
+    found = {}
+    waiting = [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
+            if path.is_dir():
+                waiting.append(path)
+            else:
+                found[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(found.items()))
 
 
 def saved_at(folder: epath.Path) -> datetime.datetime:
@@ -152,7 +171,7 @@ def is_published(folder: epath.Path) -> bool:
 
 def _nothing(workdir: epath.Path, wanted: str) -> str:
     quoted = repr(os.fspath(workdir))
-    if workdir.name == FOLDER or _STEP_NAME.fullmatch(workdir.name):
+    if workdir.name == FOLDER or step_of(workdir) is not None:
         levels = 1 if workdir.name == FOLDER else 2
         run = os.fspath(workdir.parents[levels - 1])
         return (

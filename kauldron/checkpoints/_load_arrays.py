@@ -46,23 +46,37 @@ def load_arrays(
       DamagedCheckpointError: If files have changed since they were written.
       CheckpointError: If a path matches nothing.
     """
-    if isinstance(paths, str):
-        raise _errors.CheckpointError(f"`paths` is a list of globs: got {paths!r}.")
     step, folder = _layout.open_step(workdir, step)
     if verify and (problems := _checksums.find_damage(folder)):
         raise _errors.DamagedCheckpointError(step, folder, problems)
     source = _surgery.StepSource.open(workdir, step)
-    names = list(source.specs())
-    for glob in paths:
-        if not any(_renaming.matches([glob], name) for name in names):
-            raise _errors.CheckpointError(
-                f"Nothing in {source.name!r} is called {glob!r}."
-                f"{errors.did_you_mean(glob, _arrays.prefixes(names))}"
-            )
-    wanted = [n for n in names if not paths or _renaming.matches(paths, n)]
-    values = source.read(dict.fromkeys(wanted))
+    wanted = list(select(source, paths))
+    values = source.read(dict.fromkeys(wanted)) if wanted else {}
     arrays = {name: np.asarray(values[name]) for name in wanted}
     return _nest(arrays) if nested else arrays
+
+
+def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
+    """Returns name and spec of the arrays that globs match; of all without globs.
+
+    Raises:
+      CheckpointError: If a glob matches nothing.
+    """
+    if isinstance(paths, str):
+        raise _errors.CheckpointError(f"`paths` is a list of globs: got {paths!r}.")
+    specs = source.specs()
+    for glob in paths:
+        if not any(_renaming.matches([glob], name) for name in specs):
+            parts = [part for name in specs for part in name.split(".")]
+            hint = errors.did_you_mean(glob, [*_arrays.prefixes(specs), *parts])
+            raise _errors.CheckpointError(
+                f"Nothing in {source.name!r} is called {glob!r}.{hint}"
+            )
+    return {
+        name: spec
+        for name, spec in specs.items()
+        if not paths or _renaming.matches(paths, name)
+    }
 
 
 def _nest(arrays: dict[str, Any]) -> dict[str, Any]:
