@@ -120,6 +120,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
           DamagedCheckpointError: If files of the step, or of all steps, have changed.
           CheckpointError: If the checkpoint holds another structure.
         """
+        self._join_save()
         found = _layout.step_dirs(self._directory)
         if not (found if step == -1 else step in found):
             if noop_if_missing:
@@ -188,7 +189,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         Raises:
           NoCheckpointError: If there is no such step.
         """
-        self.wait_until_finished()
+        self._join_save()
         _layout.open_step(self.workdir, step)
         if status_utils.is_lead_host():
             _layout.remove_step(self._directory, step)
@@ -207,6 +208,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         Raises:
           NoCheckpointError: If there is no such step.
         """
+        self._join_save()
         _, folder = _layout.open_step(self.workdir, step)
         return {
             path.name: _arrays.metadata(path)
@@ -291,6 +293,11 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             multiprocessing_options=self.multiprocessing_options,
             after_commit=self._delete_old,
         )
+
+    def _join_save(self) -> None:
+        """Lets a save of this process become complete, so that it can be read."""
+        if "_saver" in vars(self):
+            self._saver.join()
 
     def _move_aside(self, step: int) -> None:
         self._damaged.discard(step)

@@ -178,6 +178,8 @@ def _nothing(workdir: epath.Path, wanted: str) -> str:
             f"There is no {wanted} in {quoted}: a workdir is the folder that holds "
             f"{FOLDER!r}. Did you mean {run!r}?"
         )
+    if (workdir / FOLDER).is_dir():
+        return f"There is no {wanted} in {quoted}: no save was completed."
     if workdir.exists():
         names = sorted(path.name for path in workdir.iterdir())
         holds = f"it holds {_some(names)}" if names else "it is empty"

@@ -87,7 +87,7 @@ class Saver:
         Raises:
           SaveError: If this save, or the one before, failed for another reason.
         """
-        self._join()
+        self.join()
         failure, self._failure = self._failure, None
         if failure is not None and not failure.is_no_space:
             raise failure
@@ -110,13 +110,19 @@ class Saver:
         self._thread.start()
         return True
 
+    def join(self) -> None:
+        """Waits for the save in the background, whether it fails or not."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
     def wait(self) -> None:
         """Waits for the save in the background.
 
         Raises:
           SaveError: If it failed, or could not be started.
         """
-        self._join()
+        self.join()
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure from failure.cause
@@ -149,11 +155,6 @@ class Saver:
                 file_options=ocp.options.FileOptions(path_permission_mode=_FOLDER_MODE),
             )
         return self._checkpointer
-
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
 
     def _finish(self, step: int) -> None:
         try:

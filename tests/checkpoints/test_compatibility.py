@@ -120,7 +120,10 @@ def test_checkpoint_of_an_earlier_release_continues(release, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(_FIXTURES / release, workdir)
     trainer = small_run.make_trainer(
-        workdir, num_train_steps=3, writer=None, checkpointer=_checkpointer(None)
+        workdir,
+        num_train_steps=3,
+        writer=None,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=1),
     )
     assert kd.ckpts.find_damage(workdir) == []
     assert trainer.checkpointer.latest_step == 2

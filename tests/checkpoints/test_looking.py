@@ -80,8 +80,10 @@ def test_some_arrays_nested_of_a_step(workdir):
 def test_damage_is_noticed_unless_unwanted(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     bad = tmp_path / "run/checkpoints/ckpt_3/state/_sharding"
-    bad.write_bytes(bad.read_bytes()[:-1] + b" ")
-    with pytest.raises(kd.ckpts.DamagedCheckpointError, match="_sharding: its content"):
+    bad.write_bytes(bad.read_bytes() + b" ")
+    with pytest.raises(
+        kd.ckpts.DamagedCheckpointError, match=r"_sharding: has .* bytes"
+    ):
         kd.ckpts.load_arrays(tmp_path / "run")
     assert kd.ckpts.load_arrays(tmp_path / "run", verify=False)["step"] == 3
 
