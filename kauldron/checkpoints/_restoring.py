@@ -96,6 +96,8 @@ def _read(
         elif isinstance(item, items.Stateful):
             _set_state(item, item_dir, name, is_published=_layout.is_published(folder))
             restored[name] = item
+        elif item_dir is None:
+            raise AssertionError(f"{name!r} is missing, and that went unnoticed")
         elif items.StandardCheckpointItem.is_untyped(item):
             restored[name] = _arrays.read_tree(item_dir)
         else:
@@ -103,7 +105,7 @@ def _read(
     return restored
 
 
-def _read_arrays(item: Any, item_dir: Any, *, donate: bool) -> Any:
+def _read_arrays(item: Any, item_dir: epath.Path, *, donate: bool) -> Any:
     import orbax.checkpoint as ocp
 
     abstract = jax.tree.map(_target, item)

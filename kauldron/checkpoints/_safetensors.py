@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import json
@@ -39,7 +38,7 @@ _DTYPES = {
 }
 
 
-class SafetensorsFiles(collections.abc.Mapping[str, np.ndarray]):
+class SafetensorsFiles(Mapping[str, np.ndarray]):
     """The arrays of safetensors files, by name; each is read when it is asked for.
 
     Needs the extra `kauldron[safetensors]`.
@@ -218,7 +217,7 @@ def _open(path: epath.Path) -> Iterator[Any]:
 
 
 def _place(f: Any, name: str, spec: jax.ShapeDtypeStruct) -> jax.Array:
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:
         value = f.get_slice(name)[index] if spec.shape else f.get_tensor(name)
         return np.asarray(value).astype(spec.dtype)
 

@@ -37,14 +37,17 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """Where they are."""
+        ...
 
     def specs(self) -> Mapping[str, Any]:
         """Returns name -> anything with `shape` and `dtype`."""
+        ...
 
     def read(
         self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
     ) -> Mapping[str, Any]:
         """Reads some arrays, see `_arrays.read`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

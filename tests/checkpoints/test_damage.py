@@ -13,6 +13,7 @@ import pytest
 
 from kauldron import kd
 from tests.checkpoints.test_checkpointer import Counter, Run
+from tests.train import small_run
 
 
 def _truncate(path: pathlib.Path, num_bytes: int) -> None:
@@ -219,3 +220,24 @@ def test_kill_before_the_commit_leaves_nothing_that_counts(template, tmp_path):
         "ckpt_11",
         "notes.txt",
     }
+
+
+def test_run_continues_from_the_step_before_a_damaged_one(tmp_path, capsys):
+    def trainer():
+        return small_run.make_trainer(
+            tmp_path / "run",
+            writer=None,
+            num_train_steps=6,
+            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=2),
+        )
+
+    state, _ = trainer().train()
+    expected = small_run.state_hash(state)
+    checkpoints = tmp_path / "run/checkpoints"
+    _flip_a_byte(checkpoints / "ckpt_6/ds_iter/metadata")
+    state, _ = trainer().train()
+    assert small_run.state_hash(state) == expected
+    assert "checkpoint of step 6 is damaged" in capsys.readouterr().err
+    names = {path.name for path in checkpoints.iterdir()}
+    assert names == {"ckpt_2", "ckpt_4", "ckpt_6", "ckpt_6.damaged"}
+    assert kd.ckpts.find_damage(tmp_path / "run", 6) == []
