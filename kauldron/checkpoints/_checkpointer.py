@@ -285,6 +285,11 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         return set()
 
     @functools.cached_property
+    def _told(self) -> set[str]:
+        """Warnings that are not repeated."""
+        return set()
+
+    @functools.cached_property
     def _saver(self) -> _saving.Saver:
         from kauldron.checkpoints import _saving
 
@@ -321,11 +326,17 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         retention = self._retention
         if retention.keeps_all or not status_utils.is_lead_host():
             return
-        infos = self.step_infos()
+        infos = self._step_infos()
+        problem = retention.problem(infos)
+        if problem and problem not in self._told:
+            self._told.add(problem)
+            status_utils.warn(
+                f"`best_metric_path`: {problem} The newest steps are kept instead."
+            )
         for step in {info.step for info in infos} - retention.kept(infos):
             _layout.remove_step(self._directory, step)
 
-    def step_infos(self) -> list[_retention.StepInfo]:
+    def _step_infos(self) -> list[_retention.StepInfo]:
         """Returns time and metrics of all complete steps, ascending."""
         found = _layout.step_dirs(self._directory)
         return [

@@ -56,6 +56,20 @@ class Retention:
             kept |= _spaced(infos, self.keep_time_interval)
         return kept
 
+    def problem(self, infos: Sequence[StepInfo]) -> str | None:
+        """Returns what is wrong if no step has the metric that says what is best."""
+        path = self.best_metric_path
+        measured = [info.metrics for info in infos if info.metrics]
+        if path is None or not measured:
+            return None
+        if any(metric_at(metrics, path) is not None for metrics in measured):
+            return None
+        try:
+            value = kontext.get_by_path(measured[-1], path)
+        except (KeyError, ValueError) as e:
+            return str(e)
+        return f"{path!r} is no number: {value!r}."
+
     def _best(self, infos: Sequence[StepInfo]) -> list[int]:
         """Returns the best steps, or the newest if nothing says what is best."""
         path = self.best_metric_path

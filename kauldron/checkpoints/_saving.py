@@ -90,7 +90,7 @@ class Saver:
         self.join()
         failure, self._failure = self._failure, None
         if failure is not None and not failure.is_no_space:
-            raise failure
+            raise failure from failure.cause
         args = {name: _save_args(item) for name, item in named.items()}
         if metrics:
             args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_json_values(metrics))
@@ -159,9 +159,13 @@ class Saver:
     def _finish(self, step: int) -> None:
         try:
             self._orbax().wait_until_finished()
-            self._after_commit()
         except Exception as e:
             self._fail(step, e)
+            return
+        try:
+            self._after_commit()
+        except OSError as e:
+            status_utils.warn(f"Old checkpoints could not be deleted: {e}.")
 
     def _fail(self, step: int, cause: Exception) -> None:
         """Notes a failure, and frees what the step has taken on disk."""

@@ -108,6 +108,37 @@ def test_best_steps_stay_across_restarts(tmp_path):
     }
 
 
+def test_metric_that_no_step_has_is_told_once(tmp_path, capsys):
+    with kd.ckpts.Checkpointer(
+        workdir=tmp_path,
+        save_interval_steps=1,
+        max_to_keep=1,
+        best_metric_path="test.los",
+    ) as checkpointer:
+        for step in range(3):
+            metrics = {"test": {"loss": 1.0}}
+            checkpointer.save(_state(step), step=step, metrics=metrics)
+    said = capsys.readouterr().err
+    assert said.count("`best_metric_path`") == 1
+    assert "test.loss" in said
+    assert "newest steps are kept" in said
+    assert list(checkpointer.all_steps) == [2]
+
+
+def test_old_steps_that_cannot_be_deleted_are_a_warning(tmp_path, capsys, monkeypatch):
+    def fail(directory, step):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(_layout, "remove_step", fail)
+    with kd.ckpts.Checkpointer(
+        workdir=tmp_path, save_interval_steps=1, max_to_keep=1
+    ) as checkpointer:
+        for step in range(2):
+            checkpointer.save(_state(step), step=step)
+    assert "could not be deleted: [Errno 5]" in capsys.readouterr().err
+    assert list(checkpointer.all_steps) == [0, 1]
+
+
 def test_metrics_are_where_orbax_looks_for_them(tmp_path):
     import orbax.checkpoint as ocp
 
