@@ -139,6 +139,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
                     status_utils.warn(f"{e}\nThe step before it is used.")
         if len(errors) == 1:
             raise errors[0]
+        self._damaged.clear()  # else the next call would find nothing, and start over
         raise _errors.CheckpointError(
             f"All checkpoints in {os.fspath(self._directory)!r} are damaged: steps "
             f"{[e.step for e in errors]}. Choose another `--cfg.workdir=...` to start "
@@ -311,7 +312,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             status_utils.log(f"The damaged checkpoint of step {step} is now {target}.")
 
     @property
-    def _retention(self) -> _retention.Retention:
+    def _policy(self) -> _retention.Retention:
         return _retention.Retention(
             max_to_keep=self.max_to_keep,
             keep_period=self.keep_period,
@@ -323,17 +324,17 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
     def _delete_old(self) -> None:
         """Deletes the steps that need not stay; called when a step is complete."""
-        retention = self._retention
-        if retention.keeps_all or not status_utils.is_lead_host():
+        policy = self._policy
+        if policy.keeps_all or not status_utils.is_lead_host():
             return
         infos = self._step_infos()
-        problem = retention.problem(infos)
+        problem = policy.problem(infos)
         if problem and problem not in self._told:
             self._told.add(problem)
             status_utils.warn(
                 f"`best_metric_path`: {problem} The newest steps are kept instead."
             )
-        for step in {info.step for info in infos} - retention.kept(infos):
+        for step in {info.step for info in infos} - policy.kept(infos):
             _layout.remove_step(self._directory, step)
 
     def _step_infos(self) -> list[_retention.StepInfo]:

@@ -16,7 +16,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from etils import epath
 
-from kauldron.checkpoints import _checksums, _errors, _layout, items
+from kauldron.checkpoints import _arrays, _checksums, _errors, _layout, items
 from kauldron.utils import status_utils
 
 _TIMEOUT_SECS = 30 * 60
@@ -193,6 +193,13 @@ def _save_args(item: Any) -> Any:
         return item.__kd_ocp_save_args__()
     if isinstance(item, items.Stateful):
         return ocp.args.JsonSave(item.get_state())
+    # Orbax refuses them only when its threads run, which then wait for minutes.
+    for name, leaf in _arrays.flatten(item).items():
+        if 0 in getattr(leaf, "shape", ()):
+            raise _errors.CheckpointError(
+                f"Orbax cannot save arrays without elements: {name} has shape "
+                f"{tuple(leaf.shape)}."
+            )
     return ocp.args.StandardSave(item)
 
 
