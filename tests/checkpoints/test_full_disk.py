@@ -129,6 +129,7 @@ def _trainer(disk, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_run_goes_on_while_the_disk_is_full(disk, capsys):
     state, _ = _trainer(disk, full_at=1, free_at=3).train()
     said = capsys.readouterr().err
