@@ -3,25 +3,71 @@
 from __future__ import annotations
 
 from kauldron.checkpoints import items
-from kauldron.checkpoints._checkpointer import (
-    BaseCheckpointer,
-    Checkpointer,
+from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
+from kauldron.checkpoints._checkpointer import Checkpointer
+from kauldron.checkpoints._errors import (
     CheckpointError,
-    NoopCheckpointer,
+    DamagedCheckpointError,
+    NoCheckpointError,
+    SaveError,
 )
 from kauldron.checkpoints._init_transforms import (
     InitTransform,
     MultiTransform,
     NoopTransform,
 )
+from kauldron.checkpoints._load_arrays import load_arrays
+from kauldron.checkpoints._loaders import (
+    PartialKauldronLoader,
+    SafetensorsLoader,
+    SimpleCheckpointLoader,
+)
+from kauldron.checkpoints._looking import (
+    describe_arrays,
+    describe_steps,
+    diff_arrays,
+    export_arrays,
+    find_damage,
+    list_steps,
+    split_step,
+)
+from kauldron.checkpoints._resizing import (
+    CopyOverlap,
+    InterpolatePositions,
+    KeepInit,
+    Resizer,
+)
+from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
+from kauldron.checkpoints._xid import workdir_from_xid
 
 __all__ = [
     "BaseCheckpointer",
     "CheckpointError",
     "Checkpointer",
+    "CopyOverlap",
+    "DamagedCheckpointError",
     "InitTransform",
+    "InterpolatePositions",
+    "KeepInit",
     "MultiTransform",
+    "NoCheckpointError",
     "NoopCheckpointer",
     "NoopTransform",
+    "PartialKauldronLoader",
+    "Resizer",
+    "SafetensorsFiles",
+    "SafetensorsLoader",
+    "SaveError",
+    "SimpleCheckpointLoader",
+    "describe_arrays",
+    "describe_steps",
+    "diff_arrays",
+    "export_arrays",
+    "find_damage",
     "items",
+    "list_steps",
+    "load_arrays",
+    "save_safetensors",
+    "split_step",
+    "workdir_from_xid",
 ]

@@ -1,110 +1,78 @@
 """`Checkpointer`: when and where; Orbax does the work.
 
-Orbax takes a second to import, so it is imported when the first checkpoint is written
-or read.
+Steps are written by `_saving` and read by `_restoring`; what is on disk is asked from the
+disk (`_layout`), so that there is nothing to get out of date.
 """
 
 from __future__ import annotations
 
-import abc
 import dataclasses
+import datetime
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import jax
 from etils import epath
 
-from kauldron import errors, kontext
-from kauldron.checkpoints import _structure, items
-from kauldron.utils import config_util
+from kauldron.checkpoints import (
+    _arrays,
+    _base_checkpointer,
+    _errors,
+    _layout,
+    _restoring,
+    _retention,
+    items,
+)
+from kauldron.utils import config_util, status_utils
+
+if TYPE_CHECKING:
+    from kauldron.checkpoints import _saving
 
 _StateT = TypeVar("_StateT")
 
-_STEP_PREFIX = "ckpt"
-
-
-class CheckpointError(errors.UserError, ValueError):
-    """A checkpoint cannot be used for what was asked."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class BaseCheckpointer(config_util.UpdateFromRootCfg, abc.ABC):
-    """Protocol of checkpointers."""
-
-    @abc.abstractmethod
-    def restore(
-        self,
-        state: _StateT,
-        *,
-        step: int = -1,
-        noop_if_missing: bool = False,
-        donate: bool = True,
-    ) -> _StateT:
-        """Returns what was saved at a step, see `Checkpointer.restore`."""
-
-    @abc.abstractmethod
-    def should_save(self, step: int) -> bool:
-        """Whether the state after `step` updates is to be saved."""
-
-    @abc.abstractmethod
-    def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
-    ) -> bool:
-        """Saves a state; returns whether it did."""
-
-    def maybe_save(self, state: Any, *, step: int, metrics: Any = None) -> bool:
-        """Saves the state if the step is one to save at."""
-        return self.should_save(step) and self.save(state, step=step, metrics=metrics)
-
-    @property
-    @abc.abstractmethod
-    def latest_step(self) -> int | None:
-        """The newest complete step, `None` if there is none."""
-
-    @property
-    @abc.abstractmethod
-    def all_steps(self) -> Sequence[int]:
-        """All complete steps, ascending."""
-
-    def wait_until_finished(self) -> None:
-        """Waits for a save in the background; raises what went wrong in it."""
-
-    def close(self) -> None:
-        """Waits and releases threads."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Checkpointer(BaseCheckpointer):
+class Checkpointer(_base_checkpointer.BaseCheckpointer):
     """Saves to `workdir/checkpoints/ckpt_<step>/`, in the background, with Orbax.
 
     The folders are ordinary Orbax checkpoints. One appears under its name only when it
-    is complete, so a killed process leaves the previous one as the newest.
+    is complete, with the checksums of its files (`checksums.json`), so a killed process
+    leaves the previous one as the newest.
+
+    A step whose files have changed since is damaged: it is named, and an older one is
+    used. It stays on disk; when the run comes to the step again, it is moved to
+    `ckpt_<step>.damaged` before the new one is written.
+
+    A disk without space is a warning when a step is saved, and an error of
+    `wait_until_finished` if the last step could not be written.
 
     Attributes:
       workdir: Directory of the run; the trainer's unless given.
       save_interval_steps: Interval in steps, >= 1.
-      max_to_keep: How many of the newest steps are kept; `None` keeps all.
+      max_to_keep: How many of the newest steps are kept, >= 1; `None` keeps all.
       keep_time_interval: Keeps in addition one step each such interval.
-      keep_period: Keeps in addition every step divisible by it.
+      keep_period: Keeps in addition every step divisible by it, >= 1.
       save_on_steps: Saves in addition at these steps.
       best_metric_path: Key into `{evaluator name: {metric: value}}`; the `max_to_keep`
-        best steps are kept, instead of the newest.
+        best steps are kept, and the newest. What was not measured, or is not a number,
+        is worse than any value.
       best_mode: Whether the largest or the smallest value is best.
-      preservation_policy: An Orbax policy, instead of `max_to_keep`.
+      preservation_policy: An Orbax policy, instead of all of the above; the newest step
+        is kept in addition.
       multiprocessing_options: Passed to Orbax.
       never_save_step_zero: Whether the state before the first update is not saved.
-      lightweight_initialize: Passed to Orbax.
+      lightweight_initialize: Accepted for compatibility.
       cleanup_orphaned_snapshots: Accepted for compatibility.
       fast: Accepted for compatibility.
-      create: Whether the directory is created when missing.
+      create: Whether saving creates the directory when it is missing; reading never does.
     """
 
     workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
     save_interval_steps: int
     max_to_keep: int | None = 3
-    keep_time_interval: Any = None  # datetime.timedelta
+    keep_time_interval: datetime.timedelta | None = None
     keep_period: int | None = None
     save_on_steps: Sequence[int] | None = None
     best_metric_path: str | None = None
@@ -118,49 +86,14 @@ class Checkpointer(BaseCheckpointer):
     create: bool = True
 
     def __post_init__(self) -> None:
-        if self.save_interval_steps < 1:
-            raise ValueError(
-                "`save_interval_steps` must be at least 1: got "
-                f"{self.save_interval_steps}."
-            )
+        for name in ("save_interval_steps", "max_to_keep", "keep_period"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1: got {value}.")
         if self.best_mode not in ("max", "min"):
             raise ValueError(f"`best_mode` is 'max' or 'min': got {self.best_mode!r}.")
-
-    @property
-    def _directory(self) -> epath.Path:
-        self._assert_root_cfg_resolved()
-        directory = epath.Path(self.workdir) / "checkpoints"
-        if "://" in os.fspath(directory):
-            return directory
-        return epath.Path(os.path.abspath(directory))  # Orbax takes no relative paths
-
-    @functools.cached_property
-    def _manager(self) -> Any:
-        import orbax.checkpoint as ocp
-
-        options: dict[str, Any] = {}
-        if self.multiprocessing_options is not None:
-            options["multiprocessing_options"] = self.multiprocessing_options
-        best_fn: Callable[[Any], float] | None = None
-        if self.best_metric_path is not None:
-            best_fn = functools.partial(_metric_at, path=self.best_metric_path)
-        return ocp.CheckpointManager(
-            self._directory,
-            options=ocp.CheckpointManagerOptions(
-                step_prefix=_STEP_PREFIX,
-                max_to_keep=None if self.preservation_policy else self.max_to_keep,
-                keep_time_interval=self.keep_time_interval,
-                keep_period=self.keep_period,
-                best_fn=best_fn,
-                best_mode=self.best_mode,
-                preservation_policy=self.preservation_policy,
-                lightweight_initialize=self.lightweight_initialize,
-                # Who only reads leaves what a running training is about to save.
-                cleanup_tmp_directories=self.create,
-                create=self.create,
-                **options,
-            ),
-        )
+        if self.save_interval_steps is None:
+            raise ValueError("`save_interval_steps` must be given.")
 
     def restore(
         self,
@@ -173,74 +106,45 @@ class Checkpointer(BaseCheckpointer):
         """Returns what was saved at a step.
 
         Args:
-          state: What to restore: a pytree of arrays (values are ignored, but for
-            structure, shape, dtype and sharding), or a `TopLevelCheckpointItem`, whose
-            `Stateful` fields are restored in place.
-          step: Which step; -1 is the newest.
+          state: What to restore: a pytree of arrays or `jax.ShapeDtypeStruct`s (values
+            are ignored, but for structure, shape, dtype and sharding), a
+            `StandardCheckpointItem()` for whatever arrays there are, or a
+            `TopLevelCheckpointItem`, whose `Stateful` fields are restored in place.
+          step: Which step; -1 is the newest that is not damaged.
           noop_if_missing: Whether to return `state` when there is no checkpoint.
-          donate: Whether the arrays of `state` are deleted first, so that memory for
-            one state is enough.
+          donate: Whether the arrays of `state` are deleted before they are read, so that
+            memory for one state is enough.
 
         Raises:
-          FileNotFoundError: If there is no such step.
+          NoCheckpointError: A `FileNotFoundError`: there is no such step.
+          DamagedCheckpointError: If files of the step, or of all steps, have changed.
           CheckpointError: If the checkpoint holds another structure.
         """
-        found = self._find(step)
-        if found is None:
+        self._join_save()
+        found = _layout.step_dirs(self._directory)
+        if not (found if step == -1 else step in found):
             if noop_if_missing:
                 return state
-            wanted = "checkpoint" if step == -1 else f"step {step}"
-            raise FileNotFoundError(
-                f"There is no {wanted} in {str(self._directory)!r}; found steps "
-                f"{list(self.all_steps)}."
-            )
-        named = items.to_items(state)
-        arrays = {k: v for k, v in named.items() if not isinstance(v, items.Stateful)}
-        self._check_fits(arrays, found)
-        restored = self._read(arrays, [*named], found, donate=donate)
-        for name, item in named.items():
-            if isinstance(item, items.Stateful):
-                item.set_state(restored[name])
-                restored[name] = item
-        return items.from_items(state, restored)
-
-    def _check_fits(self, arrays: Mapping[str, Any], step: int) -> None:
-        step_dir = self._directory / f"{_STEP_PREFIX}_{step}"
-        lines: list[str] = []
-        for name, item in arrays.items():
-            lines += _structure.differences(item, step_dir / name)
-        if lines:
-            shown = [*lines[:8], f"and {len(lines) - 8} more"][: min(len(lines), 9)]
-            raise CheckpointError(
-                f"The checkpoint {str(step_dir)!r} does not fit this run:\n  "
-                + "\n  ".join(shown)
-                + "\nContinue it with the model and optimizer it was saved with, or "
-                "choose another `--cfg.workdir=...`."
-            )
-
-    def _read(
-        self,
-        arrays: Mapping[str, Any],
-        names: Sequence[str],
-        step: int,
-        *,
-        donate: bool,
-    ) -> dict[str, Any]:
-        """Reads the items `names`; those not in `arrays` are JSON."""
-        import orbax.checkpoint as ocp
-
-        args = {}
-        for name in names:
-            if name in arrays:
-                abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, arrays[name])
-                args[name] = ocp.args.StandardRestore(abstract)
-            else:
-                args[name] = ocp.args.JsonRestore()
-        if donate:
-            _delete_arrays(arrays)
-        return dict(
-            self._manager.restore(step, args=ocp.args.Composite(**args)).items()
-        )
+            _layout.open_step(self.workdir, step)  # raises
+        errors: list[_errors.DamagedCheckpointError] = []
+        for candidate in sorted(found, reverse=True) if step == -1 else [step]:
+            try:
+                return _restoring.restore_step(
+                    candidate, found[candidate], state, donate=donate
+                )
+            except _errors.DamagedCheckpointError as e:
+                self._damaged.add(candidate)
+                errors.append(e)
+                if step == -1 and status_utils.is_lead_host():
+                    status_utils.warn(f"{e}\nThe step before it is used.")
+        if len(errors) == 1:
+            raise errors[0]
+        self._damaged.clear()  # else the next call would find nothing, and start over
+        raise _errors.CheckpointError(
+            f"All checkpoints in {os.fspath(self._directory)!r} are damaged: steps "
+            f"{[e.step for e in errors]}. Choose another `--cfg.workdir=...` to start "
+            "over, or bring the files back from a copy."
+        ) from errors[0]
 
     def should_save(self, step: int) -> bool:
         if step == 0 and self.never_save_step_zero:
@@ -258,31 +162,38 @@ class Checkpointer(BaseCheckpointer):
           state: A pytree of arrays, or a `TopLevelCheckpointItem`.
           step: Number of updates applied.
           force: Whether to save at a step that is not one to save at.
-          metrics: `{evaluator name: {metric: value}}`, for `best_metric_path`.
+          metrics: `{evaluator name: {metric: value}}`, stored with the step.
 
         Returns:
-          Whether a save was started; a step that exists is not written again.
-        """
-        if not (force or self.should_save(step)) or self._find(step) is not None:
-            return False
-        import orbax.checkpoint as ocp
+          Whether a save was started. A step that exists is not written again, unless it
+          is known to be damaged; without space on the disk a warning is printed.
 
-        args = {
-            name: ocp.args.JsonSave(item.get_state())
-            if isinstance(item, items.Stateful)
-            else ocp.args.StandardSave(item)
-            for name, item in items.to_items(state).items()
-        }
-        if self.best_metric_path is None:
-            metrics = None
-        self._manager.save(
-            step, args=ocp.args.Composite(**args), metrics=metrics, force=True
-        )
-        return True
+        Raises:
+          SaveError: If this save, or the one before, failed for another reason.
+        """
+        if not (force or self.should_save(step)):
+            return False
+        directory = self._directory
+        if _layout.step_dir(directory, step).exists():
+            if step not in self._damaged:
+                return False
+            self._move_aside(step)
+        if not self.create and not directory.exists():
+            raise _errors.NoCheckpointError(
+                f"{os.fspath(directory)!r} does not exist, and `create` is False."
+            )
+        return self._saver.start(step, items.to_items(state), metrics=metrics)
 
     def delete(self, step: int) -> None:
-        """Deletes a step."""
-        self._manager.delete(step)
+        """Deletes a step.
+
+        Raises:
+          NoCheckpointError: If there is no such step.
+        """
+        self._join_save()
+        _layout.open_step(self.workdir, step)
+        if status_utils.is_lead_host():
+            _layout.remove_step(self._directory, step)
 
     @property
     def latest_step(self) -> int | None:
@@ -290,23 +201,73 @@ class Checkpointer(BaseCheckpointer):
 
     @property
     def all_steps(self) -> Sequence[int]:
-        if "_manager" not in self.__dict__ and not self._directory.exists():
-            return []
-        return sorted(self._manager.all_steps())
+        return [s for s in _layout.step_dirs(self._directory) if s not in self._damaged]
+
+    def item_metadata(self, step: int = -1) -> dict[str, Any]:
+        """Returns `{item: tree}` of the arrays of a step; leaves have shape and dtype.
+
+        Raises:
+          NoCheckpointError: If there is no such step.
+        """
+        self._join_save()
+        _, folder = _layout.open_step(self.workdir, step)
+        return {
+            path.name: _arrays.metadata(path)
+            for path in sorted(folder.iterdir())
+            if (path / "_METADATA").exists()
+        }
+
+    def iter_new_checkpoints(
+        self,
+        min_interval_secs: float = 0,
+        seconds_to_sleep: float = 1,
+        timeout: float | None = None,
+        timeout_fn: Callable[[], bool] | None = None,
+    ) -> Iterator[int]:
+        """Yields the newest step, then each newer one as another process writes it.
+
+        Steps that were written while the caller was busy are skipped, but for the newest.
+
+        Args:
+          min_interval_secs: Shortest time between two steps yielded.
+          seconds_to_sleep: Time between two looks.
+          timeout: Seconds without a new step after which to end; `None` waits forever.
+          timeout_fn: Called after each timeout; the iteration ends if it returns True.
+        """
+        last: int | None = None
+        while True:
+            step = self._wait_for_newer(last, seconds_to_sleep, timeout)
+            if step is not None:
+                started = time.monotonic()
+                yield step
+                last = step
+                time.sleep(max(0, started + min_interval_secs - time.monotonic()))
+            elif timeout_fn is None or timeout_fn():
+                return
+
+    def _wait_for_newer(
+        self, last: int | None, seconds_to_sleep: float, timeout: float | None
+    ) -> int | None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            newest = self.latest_step
+            if newest is not None and (last is None or newest > last):
+                return newest
+            if deadline is not None and time.monotonic() + seconds_to_sleep > deadline:
+                return None
+            time.sleep(seconds_to_sleep)
 
     def reload(self) -> None:
-        """Looks at the directory again, for steps that another process wrote."""
-        if "_manager" in self.__dict__:
-            self._manager.reload()
+        """Looks at the directory again: forgets which steps were found damaged."""
+        self._damaged.clear()
 
     def wait_until_finished(self) -> None:
-        if "_manager" in self.__dict__:
-            self._manager.wait_until_finished()
+        if "_saver" in vars(self):
+            self._saver.wait()
 
     def close(self) -> None:
-        if "_manager" in self.__dict__:
-            self._manager.close()
-            vars(self).pop("_manager")
+        if "_saver" in vars(self):
+            vars(self).pop("_saver").close()
 
     def __enter__(self) -> Checkpointer:
         return self
@@ -314,55 +275,77 @@ class Checkpointer(BaseCheckpointer):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _find(self, step: int) -> int | None:
-        if step == -1:
-            return self.latest_step
-        return step if step in self.all_steps else None
+    @property
+    def _directory(self) -> epath.Path:
+        self._assert_root_cfg_resolved()
+        return _layout.checkpoints_dir(self.workdir)
 
+    @functools.cached_property
+    def _damaged(self) -> set[int]:
+        """Steps that this process has found damaged."""
+        return set()
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class NoopCheckpointer(BaseCheckpointer):
-    """Never saves; what it "restores" is what it was given."""
+    @functools.cached_property
+    def _told(self) -> set[str]:
+        """Warnings that are not repeated."""
+        return set()
 
-    def restore(
-        self,
-        state: _StateT,
-        *,
-        step: int = -1,
-        noop_if_missing: bool = False,
-        donate: bool = True,
-    ) -> _StateT:
-        if state is None:
-            raise ValueError("NoopCheckpointer has nothing to restore: pass a state.")
-        return state
+    @functools.cached_property
+    def _saver(self) -> _saving.Saver:
+        from kauldron.checkpoints import _saving
 
-    def should_save(self, step: int) -> bool:
-        return False
+        return _saving.Saver(
+            self._directory,
+            multiprocessing_options=self.multiprocessing_options,
+            after_commit=self._delete_old,
+        )
 
-    def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
-    ) -> bool:
-        if force:
-            raise ValueError(
-                "This run saves nothing (NoopCheckpointer): set `cfg.checkpointer = "
-                "kd.ckpts.Checkpointer(save_interval_steps=...)`."
+    def _join_save(self) -> None:
+        """Lets a save of this process become complete, so that it can be read."""
+        if "_saver" in vars(self):
+            self._saver.join()
+
+    def _move_aside(self, step: int) -> None:
+        self._damaged.discard(step)
+        if status_utils.is_lead_host():
+            target = _layout.move_aside(self._directory, step)
+            status_utils.log(f"The damaged checkpoint of step {step} is now {target}.")
+
+    @property
+    def _policy(self) -> _retention.Retention:
+        return _retention.Retention(
+            max_to_keep=self.max_to_keep,
+            keep_period=self.keep_period,
+            keep_time_interval=self.keep_time_interval,
+            best_metric_path=self.best_metric_path,
+            best_mode=self.best_mode,
+            policy=self.preservation_policy,
+        )
+
+    def _delete_old(self) -> None:
+        """Deletes the steps that need not stay; called when a step is complete."""
+        policy = self._policy
+        if policy.keeps_all or not status_utils.is_lead_host():
+            return
+        infos = self._step_infos()
+        problem = policy.problem(infos)
+        if problem and problem not in self._told:
+            self._told.add(problem)
+            status_utils.warn(
+                f"`best_metric_path`: {problem} The newest steps are kept instead."
             )
-        return False
+        for step in {info.step for info in infos} - policy.kept(infos):
+            _layout.remove_step(self._directory, step)
 
-    @property
-    def latest_step(self) -> int | None:
-        return None
-
-    @property
-    def all_steps(self) -> Sequence[int]:
-        return []
-
-
-def _metric_at(metrics: Any, *, path: str) -> float:
-    return float(kontext.get_by_path(metrics, path))
-
-
-def _delete_arrays(tree: Any) -> None:
-    for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not leaf.is_deleted():
-            leaf.delete()
+    def _step_infos(self) -> list[_retention.StepInfo]:
+        """Returns time and metrics of all complete steps, ascending."""
+        found = _layout.step_dirs(self._directory)
+        return [
+            _retention.StepInfo(
+                step=step,
+                time=_layout.saved_at(found[step]),
+                metrics=_layout.read_metrics(found[step]),
+            )
+            for step in self.all_steps
+            if step in found
+        ]

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from etils import epath
+
+from kauldron.checkpoints import _arrays, _plan
 
 
 def differences(expected: Any, item_dir: epath.Path) -> list[str]:
-    """Returns a line per leaf that is missing, superfluous, or of another shape.
+    """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
     Args:
-      expected: Pytree of anything with `shape`. Another dtype is no difference: values
-        are cast.
+      expected: Pytree of anything with `shape` and `dtype`. Another precision is no
+        difference: values are cast.
       item_dir: Folder of the item in the checkpoint.
     """
-    import orbax.checkpoint as ocp
-
-    wanted = _shapes(expected)
-    found = _shapes(ocp.StandardCheckpointHandler().metadata(item_dir).tree)
+    wanted = _arrays.flatten(expected)
+    found = _arrays.flatten(_arrays.metadata(item_dir))
     lines = []
     for path in sorted({*wanted, *found}):
         if path not in found:
-            lines.append(f"{path}: not in the checkpoint, expected {wanted[path]}")
+            expectation = _plan.describe(wanted[path])
+            lines.append(f"{path}: not in the checkpoint, expected {expectation}")
         elif path not in wanted:
-            lines.append(f"{path}: {found[path]} in the checkpoint, not expected")
-        elif wanted[path] != found[path]:
-            lines.append(
-                f"{path}: {found[path]} in the checkpoint, expected {wanted[path]}"
-            )
+            there = _plan.describe(found[path])
+            lines.append(f"{path}: {there} in the checkpoint, not expected")
+        elif problem := _plan.mismatch(wanted[path], found[path]):
+            lines.append(f"{path}: {problem}")
     return lines
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): tuple(
-            getattr(leaf, "shape", ()) or ()
-        )
-        for path, leaf in leaves
-    }

@@ -17,12 +17,44 @@ class Stateful(Protocol):
         """Takes a state that `get_state` returned."""
 
 
+@runtime_checkable
+class CheckpointItem(Protocol):
+    """An object that says how Orbax stores it.
+
+    The arguments choose Orbax's handler. If the object has `__kd_ocp_restore_post__`,
+    it makes the result from what Orbax has read.
+    """
+
+    def __kd_ocp_save_args__(self) -> Any:
+        """Returns `ocp.args.CheckpointArgs` to save with."""
+
+    def __kd_ocp_restore_args__(self) -> Any:
+        """Returns `ocp.args.CheckpointArgs` to restore with."""
+
+
+class StandardCheckpointItem:
+    """Restores whatever arrays a checkpoint holds, as nested dicts and lists of NumPy.
+
+    ```python
+    tree = checkpointer.restore(kd.ckpts.items.StandardCheckpointItem())
+    ```
+
+    Array pytrees need no base class to be saved; deriving from this one changes nothing.
+    """
+
+    @staticmethod
+    def is_untyped(item: Any) -> bool:
+        """Whether an item asks for whatever there is."""
+        return type(item) is StandardCheckpointItem
+
+
 class TopLevelCheckpointItem:
     """Base of frozen dataclasses whose fields are the items of a checkpoint.
 
-    Each field is an array pytree or a `Stateful` object, and becomes a folder of the
-    checkpoint with the field's name. `DEFAULT_ITEM` names the field that is stored as
-    `default`, under which a plain pytree is stored too.
+    Each field is an array pytree, a `Stateful` object or a `CheckpointItem`, and becomes
+    a folder of the checkpoint with the field's name. `DEFAULT_ITEM` names the field that
+    is stored as `state`, as a plain pytree is. The published package stores it as
+    `default`, which is read, too. A field that is `None` is left out.
     """
 
     DEFAULT_ITEM: ClassVar[str]
@@ -37,9 +69,11 @@ def to_items(state: Any) -> dict[str, Any]:
     """Returns `{folder name: item}` of what is to be saved or restored."""
     if not isinstance(state, TopLevelCheckpointItem):
         return {DEFAULT_NAME: state}
+    fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
     return {
-        DEFAULT_NAME if f.name == state.DEFAULT_ITEM else f.name: getattr(state, f.name)
-        for f in dataclasses.fields(state)
+        DEFAULT_NAME if name == state.DEFAULT_ITEM else name: item
+        for name, item in fields.items()
+        if item is not None
     }
 
 

@@ -68,6 +68,8 @@ def train(
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
             run = _restore_or_init(trainer, batches, latest)
+            if latest is not None:
+                latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
                 return run.train_state, None
@@ -84,12 +86,13 @@ def _restore_or_init(
     batches: _batches.BatchesAhead,
     latest: int | None,
 ) -> CheckpointState:
-    state = trainer.init_state(skip_transforms=latest is not None)
+    # Nothing is on the devices before it is known that the checkpoint fits.
+    state = trainer.init_state() if latest is None else trainer.state_specs
     chrono = chrono_lib.Chrono(batch_size=getattr(trainer.train_ds, "batch_size", None))
     run = CheckpointState(train_state=state, chrono=chrono, ds_iter=batches)
     if latest is None:
         return run
-    return trainer.checkpointer.restore(run, step=latest)
+    return trainer.checkpointer.restore(run)
 
 
 class _Loop:

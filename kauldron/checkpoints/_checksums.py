@@ -1,0 +1,119 @@
+"""Checksums of a checkpoint: written before it counts as complete, compared when read.
+
+`checksums.json` lies in the folder of a step. It is written into the temporary folder,
+before Orbax gives the folder its name: a checkpoint of ours always has one. Checkpoints
+of others have none; they can be read, but nobody can say whether they are whole.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from etils import epath
+
+from kauldron.checkpoints import _layout
+
+FILE = "checksums.json"
+_ALGORITHM = "sha256"
+# Orbax writes them after the checksums, or not at all; nothing is read from them.
+_NOT_COVERED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}
+_CHUNK_BYTES = 1 << 20
+_MAX_THREADS = 8
+
+
+def write(folder: epath.Path) -> None:
+    """Writes the checksums of all files of a step."""
+    files = {
+        name: {"bytes": num_bytes, _ALGORITHM: digest}
+        for name, (num_bytes, digest) in _map(_hash, _files(folder)).items()
+    }
+    content = {"files": files, _ALGORITHM: _hash_json(files)}
+    (folder / FILE).write_text(json.dumps(content, indent=1))
+
+
+def find_damage(folder: epath.Path, *, sizes_only: bool = False) -> list[str] | None:
+    """Compares all files with their checksums.
+
+    Args:
+      folder: Folder of the step.
+      sizes_only: Whether only the sizes are compared, which reads nothing.
+
+    Returns:
+      `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
+    """
+    if not (folder / FILE).exists():
+        return None
+    try:
+        content = json.loads((folder / FILE).read_text())
+        expected = content["files"]
+        if content[_ALGORITHM] != _hash_json(expected):
+            return [f"{FILE}: its content has changed"]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return [f"{FILE}: cannot be read ({_why(e)})"]
+    problems = _map(
+        _Comparison(expected, sizes_only=sizes_only),
+        {name: folder / name for name in expected},
+    )
+    return [f"{name}: {problem}" for name, problem in problems.items() if problem]
+
+
+class _Comparison:
+    """Says what is wrong with a file, `None` if nothing is."""
+
+    def __init__(
+        self, expected: Mapping[str, Mapping[str, Any]], *, sizes_only: bool
+    ) -> None:
+        self._expected = expected
+        self._sizes_only = sizes_only
+
+    def __call__(self, name: str, path: epath.Path) -> str | None:
+        expected = self._expected[name]
+        try:
+            if not path.exists():
+                return "is missing"
+            if self._sizes_only:
+                num_bytes, digest = path.stat().length, expected[_ALGORITHM]
+            else:
+                num_bytes, digest = _hash(name, path)
+        except OSError as e:
+            return f"cannot be read ({_why(e)})"
+        if num_bytes != expected["bytes"]:
+            return f"has {num_bytes} bytes, {expected['bytes']} were written"
+        return None if digest == expected[_ALGORITHM] else "its content has changed"
+
+
+def _files(folder: epath.Path) -> dict[str, epath.Path]:
+    return {
+        name: path
+        for name, path in _layout.all_files(folder).items()
+        if path.name not in _NOT_COVERED
+    }
+
+
+def _map(
+    function: Callable[[str, epath.Path], Any], files: Mapping[str, epath.Path]
+) -> dict[str, Any]:
+    with concurrent.futures.ThreadPoolExecutor(_MAX_THREADS) as pool:
+        return dict(zip(files, pool.map(function, files, files.values()), strict=True))
+
+
+def _hash(name: str, path: epath.Path) -> tuple[int, str]:
+    del name
+    digest, num_bytes = hashlib.sha256(), 0
+    with path.open("rb") as f:
+        while chunk := f.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    return num_bytes, digest.hexdigest()
+
+
+def _hash_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _why(e: Exception) -> str:
+    return getattr(e, "strerror", None) or str(e) or type(e).__name__

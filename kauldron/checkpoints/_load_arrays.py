@@ -1,0 +1,90 @@
+"""Arrays of a run for programs that know nothing of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from kauldron import errors
+from kauldron.checkpoints import (
+    _arrays,
+    _checksums,
+    _errors,
+    _layout,
+    _renaming,
+    _surgery,
+)
+
+
+def load_arrays(
+    workdir: epath.PathLike,
+    step: int = -1,
+    *,
+    paths: Sequence[str] = (),
+    nested: bool = False,
+    verify: bool = True,
+) -> dict[str, Any]:
+    """Returns arrays of a run, without its model or config.
+
+    Args:
+      workdir: Directory of the run.
+      step: Which step; -1 is the newest.
+      paths: Globs of leaves or subtrees, such as `["params"]`; everything unless given.
+      nested: Whether the result is nested as it was saved, without what `paths` leaves
+        out; by default the keys are whole paths.
+      verify: Whether the files are compared with their checksums first.
+
+    Returns:
+      `{"params.dense.kernel": array}`, or nested dicts. Lists and tuples become dicts
+      with the keys "0", "1", ...
+
+    Raises:
+      NoCheckpointError: If there is no such run or step.
+      DamagedCheckpointError: If files have changed since they were written.
+      CheckpointError: If a path matches nothing.
+    """
+    step, folder = _layout.open_step(workdir, step)
+    if verify and (problems := _checksums.find_damage(folder)):
+        raise _errors.DamagedCheckpointError(step, folder, problems)
+    source = _surgery.StepSource.open(workdir, step)
+    wanted = list(select(source, paths))
+    values = source.read(dict.fromkeys(wanted)) if wanted else {}
+    arrays = {name: np.asarray(values[name]) for name in wanted}
+    return _nest(arrays) if nested else arrays
+
+
+def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
+    """Returns name and spec of the arrays that globs match; of all without globs.
+
+    Raises:
+      CheckpointError: If a glob matches nothing.
+    """
+    if isinstance(paths, str):
+        raise _errors.CheckpointError(f"`paths` is a list of globs: got {paths!r}.")
+    specs = source.specs()
+    for glob in paths:
+        if not any(_renaming.matches([glob], name) for name in specs):
+            parts = [part for name in specs for part in name.split(".")]
+            hint = errors.did_you_mean(glob, [*_arrays.prefixes(specs), *parts])
+            raise _errors.CheckpointError(
+                f"Nothing in {source.name!r} is called {glob!r}.{hint}"
+            )
+    return {
+        name: spec
+        for name, spec in specs.items()
+        if not paths or _renaming.matches(paths, name)
+    }
+
+
+def _nest(arrays: dict[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split(".")
+        node = nested
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = array
+    return nested

@@ -1,0 +1,185 @@
+"""Loading parts of another run into the initial state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from etils import epath
+
+from kauldron.checkpoints import (
+    _init_transforms,
+    _resizing,
+    _safetensors,
+    _surgery,
+)
+from kauldron.train import state as state_lib
+
+
+def _default_mapping() -> dict[str, str]:
+    return {"params": "params", "collections": "collections"}
+
+
+@dataclasses.dataclass(frozen=True)
+class PartialKauldronLoader(_init_transforms.InitTransform):
+    """Copies parts of another run's checkpoint into the initial state.
+
+    Only what is named is read. Values take the dtype and the sharding that they have in
+    this run. A table on the screen says what was loaded, kept and ignored. What is
+    under `opt_state` is loaded when the optimizer has made its own.
+
+    Paths are written with dots and name a leaf or a subtree. `*` is any text inside one
+    part, `**` any number of parts; on the right they stand for what they stood for on
+    the left. A left side `re:...` is a regular expression for whole paths, with groups
+    that the right side takes as `\\1`. If several sides on the left know a leaf, the
+    last one decides.
+
+    Attributes:
+      workdir: Directory of the other run.
+      new_to_old: Path in this run -> path in the other one.
+      ignore_model_keys: Globs, matched at any depth, of leaves of this run that keep
+        their initial value.
+      ignore_restored_keys: Globs, matched at any depth, of leaves of the other run that
+        are loaded into nothing.
+      step: Which step of the other run; -1 is the newest.
+      lightweight_initialize: Accepted for compatibility.
+      resize: Glob of leaves of this run -> what to do if their shape has changed, such as
+        `kd.ckpts.InterpolatePositions()`.
+
+    Raises:
+      NoCheckpointError: If there is no such run or step.
+      CheckpointError: If a leaf has no counterpart or another shape.
+
+    Example: the relaunch of a run, and an encoder under another name.
+
+    ```python
+    kd.ckpts.PartialKauldronLoader(
+        workdir="runs/a",
+        new_to_old={k: k for k in ("step", "params", "collections", "opt_state")},
+    )
+    kd.ckpts.PartialKauldronLoader(
+        workdir="runs/a",
+        new_to_old={"params.encoder.layer_*": "params.trunk.block*"},
+        resize={"pos_embedding": kd.ckpts.InterpolatePositions()},
+    )
+    ```
+    """
+
+    workdir: epath.PathLike
+    new_to_old: Mapping[str, str] = dataclasses.field(default_factory=_default_mapping)
+    ignore_model_keys: Sequence[str] = ()
+    ignore_restored_keys: Sequence[str] = ()
+    step: int = -1
+    lightweight_initialize: bool = False
+    resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _ = self._surgery  # raises if something is wrong
+
+    @property
+    def _surgery(self) -> _surgery.Surgery:
+        return _surgery.Surgery(
+            new_to_old=self.new_to_old,
+            ignore_model_keys=self.ignore_model_keys,
+            ignore_restored_keys=self.ignore_restored_keys,
+            resize=self.resize,
+        )
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        source = _surgery.StepSource.open(self.workdir, self.step)
+        return self._surgery.before_optimizer(state, source)
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        source = _surgery.StepSource.open(self.workdir, self.step)
+        return self._surgery.after_optimizer(state, source)
+
+
+@dataclasses.dataclass(frozen=True)
+class SafetensorsLoader(_init_transforms.InitTransform):
+    """Copies arrays of safetensors files into the initial state.
+
+    Only what is named is read. Rules, globs and resizing are those of
+    `PartialKauldronLoader`; the right sides name the arrays in the files. Needs the extra
+    `kauldron[safetensors]`.
+
+    Attributes:
+      path: A file, an index (`*.safetensors.index.json`), or a folder with either.
+      new_to_old: Path in this run -> name in the files.
+      ignore_model_keys: Globs of leaves of this run that keep their initial value.
+      ignore_restored_keys: Globs of names that are loaded into nothing.
+      resize: Glob of leaves of this run -> what to do if their shape has changed.
+
+    Raises:
+      NoCheckpointError: If there is no such file.
+      CheckpointError: If a leaf has no counterpart or another shape.
+    """
+
+    path: epath.PathLike
+    new_to_old: Mapping[str, str] = dataclasses.field(default_factory=_default_mapping)
+    ignore_model_keys: Sequence[str] = ()
+    ignore_restored_keys: Sequence[str] = ()
+    resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _ = self._surgery  # raises if something is wrong
+
+    @property
+    def _surgery(self) -> _surgery.Surgery:
+        return _surgery.Surgery(
+            new_to_old=self.new_to_old,
+            ignore_model_keys=self.ignore_model_keys,
+            ignore_restored_keys=self.ignore_restored_keys,
+            resize=self.resize,
+        )
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        source = _safetensors.SafetensorsFiles(self.path)
+        return self._surgery.before_optimizer(state, source)
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        source = _safetensors.SafetensorsFiles(self.path)
+        return self._surgery.after_optimizer(state, source)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimpleCheckpointLoader(_init_transforms.InitTransform):
+    """Loads the parameters and collections of another run as they are, not its step.
+
+    Attributes:
+      workdir: Directory of the other run.
+      step: Which step of the other run; -1 is the newest.
+      load_opt_state: Whether the state of the optimizer is loaded, too.
+
+    Raises:
+      NoCheckpointError: If there is no such run or step.
+      CheckpointError: If the other run has other parameters.
+    """
+
+    workdir: epath.PathLike
+    step: int = -1
+    load_opt_state: bool = False
+
+    @property
+    def _loader(self) -> PartialKauldronLoader:
+        names = [
+            "params",
+            "collections",
+            *([_surgery.OPT_STATE] if self.load_opt_state else []),
+        ]
+        return PartialKauldronLoader(
+            workdir=self.workdir,
+            new_to_old={name: name for name in names},
+            step=self.step,
+        )
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        return self._loader.transform(state)
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        return self._loader.transform_after_optimizer(state)

@@ -1,0 +1,238 @@
+"""What a run has on disk, for people: steps, arrays, differences, damage."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from kauldron.checkpoints import (
+    _checksums,
+    _errors,
+    _layout,
+    _load_arrays,
+    _plan,
+    _retention,
+    _safetensors,
+    _surgery,
+)
+
+_NPZ, _SAFETENSORS = ".npz", ".safetensors"
+
+
+def describe_steps(workdir: epath.PathLike) -> str:
+    """Returns a table of the steps of a run: when, how large, what was measured.
+
+    Sizes of files are compared with those written; `find_damage` compares the contents.
+
+    Raises:
+      NoCheckpointError: If there is no checkpoint.
+    """
+    _layout.open_step(workdir)  # raises
+    directory = _layout.checkpoints_dir(workdir)
+    folders = _layout.step_dirs(directory)
+    infos = [
+        _retention.StepInfo(
+            step=step,
+            time=_layout.saved_at(folder),
+            metrics=_layout.read_metrics(folder),
+        )
+        for step, folder in folders.items()
+    ]
+    best = _best_step(workdir, infos)
+    rows = [("step", "saved", "size", "state", "metrics")]
+    for info in infos:
+        folder = folders[info.step]
+        damage = _checksums.find_damage(folder, sizes_only=True)
+        state = "unverified" if damage is None else "DAMAGED" if damage else "ok"
+        rows.append(
+            (
+                str(info.step),
+                f"{info.time.astimezone():%Y-%m-%d %H:%M:%S}",
+                format_bytes(_num_bytes(folder)),
+                f"{state}, best" if info.step == best else state,
+                _format_metrics(info.metrics),
+            )
+        )
+    aside = sorted(p.name for p in directory.glob("ckpt_*.damaged*"))
+    lines = [_table(rows), *(f"{name}: damaged, moved aside" for name in aside)]
+    return "\n".join(lines)
+
+
+def describe_arrays(
+    workdir: epath.PathLike, step: int = -1, *, paths: Sequence[str] = ()
+) -> str:
+    """Returns a table of the arrays of a step: dtype, shape, size.
+
+    Args:
+      workdir: Directory of the run.
+      step: Which step; -1 is the newest.
+      paths: Globs of leaves or subtrees; everything unless given.
+    """
+    source = _surgery.StepSource.open(workdir, step)
+    specs = _load_arrays.select(source, paths)
+    rows = [
+        (name, _plan.describe(spec), format_bytes(_spec_bytes(spec)))
+        for name, spec in specs.items()
+    ]
+    total = sum(_spec_bytes(spec) for spec in specs.values())
+    count = sum(math.prod(spec.shape or ()) for spec in specs.values())
+    end = f"{len(rows)} arrays, {count:,} numbers, {format_bytes(total)}"
+    return "\n".join([source.name, *([_table(rows)] if rows else []), end])
+
+
+def diff_arrays(
+    a: tuple[epath.PathLike, int],
+    b: tuple[epath.PathLike, int],
+    *,
+    paths: Sequence[str] = (),
+) -> list[str]:
+    """Returns a line for each array that differs between two steps.
+
+    Args:
+      a: Workdir and step; -1 is the newest.
+      b: The other one.
+      paths: Globs of leaves or subtrees; everything unless given.
+    """
+    first, second = (_load_arrays.load_arrays(*x, paths=paths) for x in (a, b))
+    lines = []
+    for name in sorted({*first, *second}):
+        if name not in first or name not in second:
+            which = "first" if name in first else "second"
+            spec = _plan.describe(first.get(name, second.get(name)))
+            lines.append(f"{name}: {spec} in the {which} only")
+            continue
+        x, y = first[name], second[name]
+        if x.shape != y.shape or x.dtype != y.dtype:
+            lines.append(f"{name}: {_plan.describe(x)} | {_plan.describe(y)}")
+        if x.shape == y.shape and not np.array_equal(x, y, equal_nan=_is_float(x, y)):
+            x, y = x.astype(np.float64), y.astype(np.float64)
+            norms = [np.linalg.norm(v.ravel()) for v in (x, y, x - y)]
+            lines.append(
+                f"{name}: norm {norms[0]:.6g} | {norms[1]:.6g}, of the difference "
+                f"{norms[2]:.3g}"
+            )
+    return lines
+
+
+def find_damage(workdir: epath.PathLike, step: int = -1) -> list[str] | None:
+    """Compares the files of a step with their checksums.
+
+    Returns:
+      `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
+    """
+    _, folder = _layout.open_step(workdir, step)
+    return _checksums.find_damage(folder)
+
+
+def list_steps(workdir: epath.PathLike) -> list[int]:
+    """Returns the complete steps of a run, ascending.
+
+    Raises:
+      NoCheckpointError: If there is none.
+    """
+    _layout.open_step(workdir)  # raises
+    return list(_layout.step_dirs(_layout.checkpoints_dir(workdir)))
+
+
+def export_arrays(
+    workdir: epath.PathLike,
+    path: epath.PathLike,
+    step: int = -1,
+    *,
+    paths: Sequence[str] = (),
+) -> list[epath.Path]:
+    """Writes arrays of a run to `*.npz` or `*.safetensors`; returns the files.
+
+    NumPy files know no bfloat16 and float8: they are written as float32, which holds
+    each of their values.
+    """
+    path = epath.Path(path)
+    if path.suffix not in (_NPZ, _SAFETENSORS):
+        raise _errors.CheckpointError(
+            f"Arrays are exported to *{_NPZ} or *{_SAFETENSORS}: got "
+            f"{os.fspath(path)!r}."
+        )
+    if not path.parent.is_dir():
+        raise _errors.CheckpointError(f"There is no folder {os.fspath(path.parent)!r}.")
+    arrays = _load_arrays.load_arrays(workdir, step, paths=paths)
+    if path.suffix == _SAFETENSORS:
+        return _safetensors.save_safetensors(arrays, path)
+    native = {
+        name: array.astype(np.float32) if array.dtype.kind == "V" else array
+        for name, array in arrays.items()
+    }
+    with path.open("wb") as f:
+        np.savez(f, **native)
+    return [path]
+
+
+def split_step(path: epath.PathLike) -> tuple[epath.Path, int]:
+    """Returns workdir and step of `runs/a` or of `runs/a/checkpoints/ckpt_10`."""
+    path = epath.Path(path)
+    step = _layout.step_of(path)
+    if step is not None and path.parent.name == _layout.FOLDER:
+        return path.parent.parent, step
+    return path, -1
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Returns a size for people, such as `1.2 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def _best_step(
+    workdir: epath.PathLike, infos: Sequence[_retention.StepInfo]
+) -> int | None:
+    """Returns the best step, if the config of the run says what is best."""
+    try:
+        config = json.loads((epath.Path(workdir) / "config.json").read_text())
+        checkpointer = config["checkpointer"]
+        path = checkpointer["best_metric_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    values = {i.step: _retention.metric_at(i.metrics, path) for i in infos}
+    numbers = {s: v for s, v in values.items() if v is not None and not math.isnan(v)}
+    choose = min if checkpointer.get("best_mode") == "min" else max
+    return choose(numbers, key=lambda step: numbers[step], default=None)
+
+
+def _format_metrics(metrics: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{k}={v:.5g}" for k, v in _leaves(metrics or {}, ""))
+
+
+def _leaves(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _num_bytes(folder: epath.Path) -> int:
+    return sum(path.stat().length for path in _layout.all_files(folder).values())
+
+
+def _spec_bytes(spec: Any) -> int:
+    return math.prod(spec.shape or ()) * np.dtype(spec.dtype).itemsize
+
+
+def _is_float(*arrays: np.ndarray) -> bool:
+    return all(np.issubdtype(a.dtype, np.floating) for a in arrays)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{x:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

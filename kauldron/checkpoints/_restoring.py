@@ -1,0 +1,167 @@
+"""Reading the items of one step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from kauldron import sharding
+from kauldron.checkpoints import (
+    _arrays,
+    _checksums,
+    _errors,
+    _layout,
+    _structure,
+    items,
+)
+from kauldron.utils import status_utils
+
+
+def restore_step(step: int, folder: epath.Path, state: Any, *, donate: bool) -> Any:
+    """Returns what was saved at a step, see `Checkpointer.restore`.
+
+    Raises:
+      DamagedCheckpointError: If files are not what was written.
+      CheckpointError: If the checkpoint holds something else than `state`.
+    """
+    problems = _find_damage(folder)
+    if problems:
+        raise _errors.DamagedCheckpointError(step, folder, problems)
+    named = items.to_items(state)
+    try:
+        _check_fits(named, folder)
+        return items.from_items(state, _read(named, folder, donate=donate))
+    except (_errors.CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
+        raise
+    except Exception as e:
+        # With good checksums it is no damage. Without any, the files are the suspects;
+        # but of several processes each could come to another conclusion.
+        if problems is not None or jax.process_count() > 1:
+            raise
+        line = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"
+        raise _errors.DamagedCheckpointError(step, folder, [line]) from e
+
+
+def _find_damage(folder: epath.Path) -> list[str] | None:
+    """As `_checksums.find_damage`; with several processes the first one looks."""
+    if jax.process_count() == 1:
+        return _checksums.find_damage(folder)
+    from jax.experimental import multihost_utils
+
+    problems = _checksums.find_damage(folder) if status_utils.is_lead_host() else None
+    code = -1 if problems is None else len(problems)
+    code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
+    if code <= 0:
+        return None if code < 0 else []
+    return problems or [f"{code} bad files, found by the first process"]
+
+
+def _check_fits(named: Mapping[str, Any], folder: epath.Path) -> None:
+    lines: list[str] = []
+    for name, item in named.items():
+        if _is_self_made(item):
+            continue
+        item_dir = _layout.find_item(folder, name)
+        if item_dir is None:
+            lines.append(f"there is no item {name!r}")
+        elif not items.StandardCheckpointItem.is_untyped(item):
+            lines += _structure.differences(item, item_dir)
+    if lines:
+        raise _errors.CheckpointError(
+            f"The checkpoint {os.fspath(folder)!r} does not fit this run:"
+            f"{_errors.listing(lines)}\nContinue it with the model and optimizer it was "
+            "saved with, or choose another `--cfg.workdir=...`. To start from parts of "
+            "it, see `kd.ckpts.PartialKauldronLoader`."
+        )
+
+
+def _is_self_made(item: Any) -> bool:
+    return isinstance(item, items.Stateful | items.CheckpointItem)
+
+
+def _read(
+    named: Mapping[str, Any], folder: epath.Path, *, donate: bool
+) -> dict[str, Any]:
+    restored = {}
+    for name, item in named.items():
+        item_dir = _layout.find_item(folder, name)
+        if isinstance(item, items.CheckpointItem):
+            restored[name] = _read_checkpoint_item(item, item_dir, name)
+        elif isinstance(item, items.Stateful):
+            _set_state(item, item_dir, name, is_published=_layout.is_published(folder))
+            restored[name] = item
+        elif item_dir is None:
+            raise AssertionError(f"{name!r} is missing, and that went unnoticed")
+        elif items.StandardCheckpointItem.is_untyped(item):
+            restored[name] = _arrays.read_tree(item_dir)
+        else:
+            restored[name] = _read_arrays(item, item_dir, donate=donate)
+    return restored
+
+
+def _read_arrays(item: Any, item_dir: epath.Path, *, donate: bool) -> Any:
+    import orbax.checkpoint as ocp
+
+    abstract = jax.tree.map(_target, item)
+    if donate:
+        _delete_arrays(item)
+    return ocp.StandardCheckpointHandler().restore(
+        item_dir, args=ocp.args.StandardRestore(abstract)
+    )
+
+
+def _target(leaf: Any) -> Any:
+    import orbax.checkpoint as ocp
+
+    spec = ocp.utils.to_shape_dtype_struct(leaf)
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        return jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding.REPLICATED
+        )
+    return spec
+
+
+def _set_state(
+    item: items.Stateful,
+    item_dir: epath.Path | None,
+    name: str,
+    *,
+    is_published: bool,
+) -> None:
+    """Restores a small state; what an older or another program saved may lack it."""
+    if item_dir is None:
+        status_utils.log(f"The checkpoint holds no {name!r}: it starts anew.")
+        return
+    try:
+        item.set_state(json.loads((item_dir / "metadata").read_text()))
+    except Exception as e:
+        if not is_published:
+            e.add_note(f"While restoring {name!r}.")
+            raise
+        status_utils.log(
+            f"The checkpoint's {name!r} is of another program: it starts anew."
+        )
+
+
+def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> Any:
+    import orbax.checkpoint as ocp
+
+    if item_dir is None:
+        raise _errors.CheckpointError(f"The checkpoint holds no {name!r}.")
+    args = item.__kd_ocp_restore_args__()
+    handler = ocp.args.get_registered_handler_cls(args)()
+    value = handler.restore(item_dir, args=args)
+    post = getattr(item, "__kd_ocp_restore_post__", None)
+    return value if post is None else post(value)
+
+
+def _delete_arrays(tree: Any) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and not leaf.is_deleted():
+            leaf.delete()

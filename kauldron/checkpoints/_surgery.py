@@ -1,0 +1,260 @@
+"""Copies arrays of a source into the leaves of a state."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from kauldron import errors
+from kauldron.checkpoints import (
+    _arrays,
+    _errors,
+    _layout,
+    _plan,
+    _renaming,
+    _resizing,
+    items,
+)
+from kauldron.train import state as state_lib
+from kauldron.utils import status_utils
+
+OPT_STATE = "opt_state"
+FIELDS = ("step", "params", "collections", OPT_STATE)
+_MAX_ROWS = 20
+
+
+class Source(Protocol):
+    """Named arrays on a disk."""
+
+    @property
+    def name(self) -> str:
+        """Where they are."""
+        ...
+
+    def specs(self) -> Mapping[str, Any]:
+        """Returns name -> anything with `shape` and `dtype`."""
+        ...
+
+    def read(
+        self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
+    ) -> Mapping[str, Any]:
+        """Reads some arrays, see `_arrays.read`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSource:
+    """The state of one step of a run."""
+
+    folder: epath.Path
+
+    @classmethod
+    def open(cls, workdir: epath.PathLike, step: int) -> StepSource:
+        """Finds a step.
+
+        Raises:
+          NoCheckpointError: If there is no such run or step.
+          CheckpointError: If it holds no state.
+        """
+        _, folder = _layout.open_step(workdir, step)
+        item_dir = _layout.find_item(folder, items.DEFAULT_NAME)
+        if item_dir is None:
+            raise _errors.CheckpointError(f"{os.fspath(folder)!r} holds no state.")
+        return cls(item_dir)
+
+    @property
+    def name(self) -> str:
+        return os.fspath(self.folder.parent)
+
+    def specs(self) -> Mapping[str, Any]:
+        return _arrays.flatten(_arrays.metadata(self.folder))
+
+    def read(
+        self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
+    ) -> Mapping[str, Any]:
+        return _arrays.read(self.folder, wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class Surgery:
+    """What goes where, see `PartialKauldronLoader` for the attributes.
+
+    Raises:
+      CheckpointError: If a rule cannot be understood.
+    """
+
+    new_to_old: Mapping[str, str]
+    ignore_model_keys: Sequence[str]
+    ignore_restored_keys: Sequence[str]
+    resize: Mapping[str, _resizing.Resizer]
+
+    def __post_init__(self) -> None:
+        for name in ("ignore_model_keys", "ignore_restored_keys"):
+            if isinstance(getattr(self, name), str):
+                raise _errors.CheckpointError(
+                    f"`{name}` is a list of globs: got {getattr(self, name)!r}."
+                )
+        for rule in self._rules:
+            if rule.root is not None and rule.root not in FIELDS:
+                raise _errors.CheckpointError(
+                    f"`new_to_old`: {rule.new!r} is no path in a state, which has "
+                    f"{', '.join(FIELDS)}.{errors.did_you_mean(rule.root, FIELDS)}"
+                )
+
+    @property
+    def _rules(self) -> list[_renaming.Rule]:
+        return _renaming.make_rules(self.new_to_old)
+
+    def before_optimizer(
+        self, state: state_lib.TrainState, source: Source
+    ) -> state_lib.TrainState:
+        """Loads all but the state of the optimizer."""
+        rules = [rule for rule in self._rules if rule.root != OPT_STATE]
+        return self._load(state, source, rules, is_opt_state=False)
+
+    def after_optimizer(
+        self, state: state_lib.TrainState, source: Source
+    ) -> state_lib.TrainState:
+        """Loads the state of the optimizer."""
+        rules = [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
+        return self._load(state, source, rules, is_opt_state=True)
+
+    def _load(
+        self,
+        state: state_lib.TrainState,
+        source: Source,
+        rules: Sequence[_renaming.Rule],
+        *,
+        is_opt_state: bool,
+    ) -> state_lib.TrainState:
+        if not rules or (is_opt_state and state.opt_state is None):
+            return state
+        leaves = {
+            name: leaf
+            for name, leaf in _arrays.flatten(state).items()
+            if (name.split(".")[0] == OPT_STATE) == is_opt_state
+        }
+        _check_rules_match(rules, leaves)
+        try:
+            plan = _plan.make(
+                {name: _as_spec(leaf) for name, leaf in leaves.items()},
+                source.specs(),
+                rules=rules,
+                ignore_model_keys=self.ignore_model_keys,
+                ignore_restored_keys=self.ignore_restored_keys,
+                resize=self.resize,
+            )
+        except _errors.CheckpointError as e:
+            raise _errors.CheckpointError(
+                f"{source.name!r} does not fit this run:{e}\nChange "
+                "`new_to_old`, keep initial values with `ignore_model_keys`, leave out "
+                "saved ones with `ignore_restored_keys`, or change shapes with "
+                "`resize`."
+            ) from None
+        loaded = _read(source, plan, leaves)
+        if status_utils.is_lead_host():
+            status_utils.log(f"From {source.name}:\n{_table(plan, leaves)}")
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: loaded.get(_arrays.path_str(path), leaf), state
+        )
+
+
+def _check_rules_match(
+    rules: Sequence[_renaming.Rule], leaves: Mapping[str, Any]
+) -> None:
+    for rule in rules:
+        # A whole field may be empty: a model without collections.
+        if rule.root is None or _renaming.normalize(rule.new) in FIELDS:
+            continue
+        if not any(rule.old_path(name) for name in leaves):
+            raise _errors.CheckpointError(
+                f"`new_to_old`: nothing in this run is called {rule.new!r}."
+                f"{errors.did_you_mean(rule.new, _arrays.prefixes(leaves))}"
+            )
+
+
+def _as_spec(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "shape") else np.asarray(leaf)
+
+
+def _read(
+    source: Source, plan: _plan.Plan, leaves: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the new value of each leaf that changes."""
+    wanted: dict[str, jax.ShapeDtypeStruct | None] = {}
+    for old, _ in plan.resizes.values():
+        wanted[old] = None
+    direct = {}  # read as they are needed; several leaves may share a source
+    for new, old in plan.loads.items():
+        leaf = leaves[new]
+        if isinstance(leaf, jax.Array) and old not in wanted:
+            wanted[old] = _target(leaf)
+            direct[new] = old
+        else:
+            wanted.setdefault(old, None)
+    values = source.read(wanted) if wanted else {}
+    result = {new: values[old] for new, old in direct.items()}
+    for new, old in plan.loads.items():
+        if new not in direct:
+            result[new] = _like(leaves[new], np.asarray(values[old]))
+    for new, (old, resizer) in plan.resizes.items():
+        try:
+            value = resizer.resize(values[old], np.asarray(leaves[new]))
+        except _errors.CheckpointError as e:
+            e.add_note(f"In `resize`, for {new!r}.")
+            raise
+        result[new] = _like(leaves[new], value)
+    return result
+
+
+def _target(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _like(leaf: Any, value: np.ndarray) -> Any:
+    """Returns a host value as the kind of thing that the leaf is."""
+    if isinstance(leaf, jax.Array):
+        value = value.astype(leaf.dtype)
+        return jax.make_array_from_callback(
+            leaf.shape, leaf.sharding, lambda index: value[index]
+        )
+    if isinstance(leaf, np.ndarray | np.generic):
+        return value.astype(leaf.dtype)
+    return type(leaf)(value.item())
+
+
+def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
+    """Returns a row per subtree and outcome: how many arrays, how large."""
+    outcomes = {
+        **dict.fromkeys(plan.loads, "loaded"),
+        **{new: f"loaded, {type(r).__name__}" for new, (_, r) in plan.resizes.items()},
+        **{new: f"kept ({why})" for new, why in plan.kept.items()},
+        **dict.fromkeys(plan.skipped, "ignored in the checkpoint"),
+    }
+    rows: dict[tuple[str, str], list[int]] = {}
+    for name, outcome in outcomes.items():
+        row = rows.setdefault((".".join(name.split(".")[:2]), outcome), [0, 0])
+        row[0] += 1
+        leaf = _as_spec(leaves[name]) if name in leaves else None
+        if leaf is not None:
+            row[1] += math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
+    width = max((len(group) for group, _ in rows), default=0)
+    lines = [
+        f"  {group:<{width}}  {count:>4} arrays  {_size(num_bytes):>9}  {outcome}"
+        for (group, outcome), (count, num_bytes) in rows.items()
+    ]
+    if len(lines) > _MAX_ROWS:
+        lines = [*lines[:_MAX_ROWS], f"  and {len(lines) - _MAX_ROWS} more"]
+    return "\n".join(lines) or "  nothing"
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes else ""
