@@ -196,6 +196,11 @@ class Checkpointer(BaseCheckpointer):
         named = items.to_items(state)
         arrays = {k: v for k, v in named.items() if not isinstance(v, items.Stateful)}
         self._check_fits(arrays, found)
+        step_dir = self._directory / f"{_STEP_PREFIX}_{found}"
+        for name, item in list(named.items()):
+            is_optional = getattr(item, "is_optional", False)
+            if is_optional and not (step_dir / name).exists():
+                del named[name]
         restored = self._read(arrays, [*named], found, donate=donate)
         for name, item in named.items():
             if isinstance(item, items.Stateful):

@@ -8,7 +8,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 @runtime_checkable
 class Stateful(Protocol):
-    """An object saved as JSON and restored in place, such as a data iterator."""
+    """An object saved as JSON and restored in place, such as a data iterator.
+
+    One with an attribute `is_optional = True` is left as it is by a checkpoint that does
+    not hold it.
+    """
 
     def get_state(self) -> Any:
         """Returns the state, as something JSON can express."""
@@ -21,7 +25,7 @@ class TopLevelCheckpointItem:
     """Base of frozen dataclasses whose fields are the items of a checkpoint.
 
     Each field is an array pytree or a `Stateful` object, and becomes a folder of the
-    checkpoint with the field's name. `DEFAULT_ITEM` names the field that is stored as
+    checkpoint with the field's name; a field that is `None` does not. `DEFAULT_ITEM` names the field that is stored as
     `default`, under which a plain pytree is stored too.
     """
 
@@ -40,6 +44,7 @@ def to_items(state: Any) -> dict[str, Any]:
     return {
         DEFAULT_NAME if f.name == state.DEFAULT_ITEM else f.name: getattr(state, f.name)
         for f in dataclasses.fields(state)
+        if getattr(state, f.name) is not None
     }
 
 

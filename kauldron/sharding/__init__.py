@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from kauldron.sharding import _mesh
+from kauldron.sharding._agree import max_over_processes
 from kauldron.sharding._place import (
     ShardingTree,
     check_batch,
@@ -31,6 +32,7 @@ __all__ = [
     "ShardingTree",
     "check_batch",
     "device_put",
+    "max_over_processes",
     "put_batch",
     "settle",
     "with_sharding_constraint",

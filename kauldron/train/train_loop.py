@@ -7,33 +7,35 @@ evaluate, save, update. The final state is evaluated and saved too.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 
-from kauldron import checkpoints, evals, sharding
+from kauldron import checkpoints, evals
 from kauldron.train import (
     _batches,
+    _compilation_cache,
+    _hook_events,
     _interrupts,
+    _profiler,
     _progress,
     _run_description,
     _run_files,
+    _updates,
     _write_queue,
     auxiliaries,
+    hooks,
     setup_utils,
 )
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 from kauldron.utils import status_utils
 
-_NO_CONTEXT = contextlib.nullcontext()
-
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A signal ended the training.
+    """A signal, or the file `STOP`, ended the training.
 
     Attributes:
       saved: Whether the state was saved, so that starting again continues the run.
@@ -51,6 +53,7 @@ class CheckpointState(checkpoints.items.TopLevelCheckpointItem):
     train_state: TrainState
     chrono: chrono_lib.Chrono
     ds_iter: _batches.BatchesAhead
+    hooks: _hook_events.HookStates | None = None
 
     DEFAULT_ITEM: ClassVar[str] = "train_state"
 
@@ -60,7 +63,11 @@ def train(
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
     trainer.setup.run(trainer)
-    with setup_utils.lock(trainer.workdir), _interrupts.catch() as stop:
+    with (
+        setup_utils.lock(trainer.workdir),
+        _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
+        _interrupts.catch(trainer.workdir) as stop,
+    ):
         latest = trainer.checkpointer.latest_step
         last_step = trainer.last_step()
         trainer.check()
@@ -70,9 +77,7 @@ def train(
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
                 return run.train_state, None
-            if latest is not None:
-                status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
-            return _Loop(trainer, run, stop, latest, last_step).run()
+            return _Loop(trainer, run, stop, cache_use, latest, last_step).run()
         finally:
             batches.close()
             trainer.checkpointer.close()
@@ -84,8 +89,14 @@ def _restore_or_init(
     latest: int | None,
 ) -> CheckpointState:
     state = trainer.init_state(skip_transforms=latest is not None)
-    chrono = chrono_lib.Chrono(batch_size=getattr(trainer.train_ds, "batch_size", None))
-    run = CheckpointState(train_state=state, chrono=chrono, ds_iter=batches)
+    run = CheckpointState(
+        train_state=state,
+        chrono=chrono_lib.Chrono(
+            batch_size=getattr(trainer.train_ds, "batch_size", None)
+        ),
+        ds_iter=batches,
+        hooks=_hook_events.HookStates.of(trainer.hooks),
+    )
     if latest is None:
         return run
     return trainer.checkpointer.restore(run, step=latest)
@@ -99,79 +110,100 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: CheckpointState,
         stop: _interrupts.StopRequest,
+        cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
         last_step: int,
     ) -> None:
         self._trainer = trainer
-        self._state = run.train_state
+        self._run = run
         self._chrono = run.chrono
         self._batches = run.ds_iter
         self._stop = stop
         self._restored_step = restored_step
-        self._first_step = int(run.train_state.step)
+        self._first_step = self._step = int(run.train_state.step)
         self._last_step = last_step
         self._progress = _progress.Progress(self._first_step, last_step)
-        self._writing = _write_queue.WriteQueue()
+        self._updates = _updates.Updates(
+            trainer, run.train_state, self._chrono, cache_use
+        )
+        self._hooks = _hook_events.HookEvents(trainer.hooks)
+        self._control = hooks.RunControl(
+            trainer, first_step=self._first_step, last_step=last_step
+        )
+        # Not one call a step for what is switched off.
+        self._has_step_hooks = bool(
+            self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
+        )
+        self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
-        self._has_summaries = bool(trainer.train_summaries)
-        self._compiled: set[tuple[bool, bool]] = set()
 
     def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Runs all steps; returns the final state and the last measurements."""
+        try:
+            self._hooks.emit("on_start", self._control)
+            if self._control.stop_reason is None:
+                self._train()
+            status_utils.log(self._finished_message())
+            self._hooks.emit(
+                "on_end", self._control, step=self._step, state=self._state
+            )
+        except BaseException as e:
+            self._hooks.emit_error(self._control, step=self._step, error=e)
+            raise
+        return self._state, self._aux
+
+    def _train(self) -> None:
         trainer = self._trainer
+        if self._restored_step is not None:
+            status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
         writers = [trainer.writer, *(e.writer for e in trainer.evals.values())]
         if status_utils.is_lead_host():
             _run_files.write(trainer)
             for writer in writers:
                 writer.rewind(self._first_step)
+        self._writing = _write_queue.WriteQueue()
         try:
             self._chrono.start_loop()
             # Entering the guard costs more than all else that is done in a step.
             with jax.transfer_guard("disallow"):
-                for step in range(self._first_step, self._last_step):
-                    self._evaluate_and_save(step)
-                    self._update(step)
-                    if self._stop:
-                        self._interrupt(step + 1)
-                self._evaluate_and_save(self._last_step, is_last=True)
+                while not self._evaluate_and_save():
+                    self._update()
+                    if self._stop.is_due() and not self._is_last():
+                        self._interrupt()
             trainer.checkpointer.wait_until_finished()
         finally:
+            trainer.profiler.close()
             self._writing.close()
             for writer in writers:
                 writer.close()
-        status_utils.log(_progress.finished_message(trainer.workdir, self._last_step))
-        return self._state, self._aux
 
-    def _update(self, step: int) -> None:
-        """Applies one update; hands its measurements to the writing thread."""
-        trainer = self._trainer
-        log_metrics = step % trainer.log_metrics_every == 0
-        # Each combination is compiled: one without summaries to show is not another one.
-        log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+    @property
+    def _state(self) -> TrainState:
+        return self._updates.state
+
+    def _is_last(self) -> bool:
+        return self._step >= self._last_step or self._control.stop_reason is not None
+
+    def _update(self) -> None:
+        """Applies one update; hands what was measured to the writing thread."""
+        step, num_done = self._step, self._step - self._first_step
         batch = self._batches.next(is_last=step + 1 == self._last_step)
-        kind = (log_metrics, log_summaries)
-        # The first call of a kind compiles, which is no part of the rate.
-        is_new = kind not in self._compiled
-        self._compiled.add(kind)
-        with self._chrono.pause("compile") if is_new else _NO_CONTEXT:
-            self._state, aux = trainer.trainstep.step(
-                self._state,
-                batch,
-                return_losses=log_metrics or log_summaries,
-                return_metrics=log_metrics,
-                return_summaries=log_summaries,
-                checkify_error_categories=trainer.checkify_error_categories,
-            )
-        sharding.settle(self._state.step)
-        self._chrono.finish_step()
-        if trainer.checkify_error_categories:
-            aux.error.throw()
-        if log_metrics or log_summaries:
-            self._log(step, aux, log_summaries=log_summaries)
+        if self._profiles:
+            self._trainer.profiler(num_done, wait_for=self._state)
+        if self._has_step_hooks:
+            self._emit("before_step", step=step, state=self._state, batch=batch)
+        for measurements in self._updates.apply(step, batch):
+            self._log(measurements)
+        self._step += 1
+        if self._has_step_hooks:
+            aux = self._updates.latest_aux
+            self._emit("after_step", step=step, state=self._state, aux=aux)
 
-    def _log(
-        self, step: int, aux: auxiliaries.AuxiliariesState, *, log_summaries: bool
-    ) -> None:
+    def _emit(self, event: str, **values: Any) -> None:
+        self._hooks.emit(event, self._control, **values)
+
+    def _log(self, measurements: _updates.Measurements) -> None:
+        step, aux = measurements.step, measurements.aux
         self._aux = aux
         timings = _progress.Timings(self._chrono.flush_metrics())
 
@@ -180,68 +212,103 @@ class _Loop:
                 step=step,
                 aux=aux,
                 schedules=self._trainer.schedules,
-                log_summaries=log_summaries,
+                log_summaries=measurements.has_summaries,
                 timer=timings,
             )
             self._progress.show(step, values, timings)
+            self._emit("on_log", step=step, values=values)
 
         self._writing.submit(write)
 
-    def _evaluate_and_save(self, step: int, *, is_last: bool = False) -> None:
-        trainer = self._trainer
-        due = [
-            evaluator
-            for evaluator in trainer.evals.values()
-            if evaluator.run.should_eval_in_train(step, is_last=is_last)
-        ]
-        saves = trainer.checkpointer.should_save(step) or (
-            is_last and not self._saves_nothing
-        )
-        if not due and not saves:
-            return
-        # Lines are written in the order of the steps; and what the steps before a
-        # checkpoint have measured is on disk before it, as a restart continues after it.
-        self._writing.join()
+    def _evaluate_and_save(self) -> bool:
+        """Does what is due before the next update; returns whether there is none."""
+        is_last = self._is_last()
+        due = self._due(is_last=is_last)
+        saves = self._trainer.checkpointer.should_save(self._step)
+        if not (due or saves or is_last):
+            return False
+        self._settle()
         with jax.transfer_guard("allow"):
-            results = {e.name: self._evaluate(e, step, is_last) for e in due}
-            is_saved = step == self._first_step and step == self._restored_step
-            if saves and not is_saved:
-                self._save(step, metrics=results)
+            results = self._evaluate(due, is_last=is_last)
+            if self._is_last() and not is_last:  # a hook has stopped the run
+                is_last = True
+                more = [e for e in self._due(is_last=True) if e not in due]
+                results |= self._evaluate(more, is_last=True)
+            is_saved = self._step == self._first_step == self._restored_step
+            if (saves or is_last or self._control.wants_save) and not is_saved:
+                self._save(metrics=results)
+        return is_last
+
+    def _settle(self) -> None:
+        """Ends everything that is on its way.
+
+        Lines are written in the order of the steps; and what the steps before a
+        checkpoint have measured is on disk before it, as a restart continues after it.
+        """
+        for measurements in self._updates.settle():
+            self._log(measurements)
+        self._writing.join()
+
+    def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
+        return [
+            evaluator
+            for evaluator in self._trainer.evals.values()
+            if evaluator.run.should_eval_in_train(self._step, is_last=is_last)
+        ]
 
     def _evaluate(
-        self, evaluator: evals.EvaluatorBase, step: int, is_last: bool
-    ) -> Mapping[str, Any]:
-        with self._chrono.pause("evals_along_train"):
-            aux = evaluator.maybe_eval(step=step, state=self._state, is_last=is_last)
-            return self._progress.show_evaluation(evaluator.name, step, aux)
+        self, evaluators: list[evals.EvaluatorBase], *, is_last: bool
+    ) -> dict[str, Mapping[str, Any]]:
+        results = {}
+        for e in evaluators:
+            with self._chrono.pause("evals_along_train"):
+                aux = e.maybe_eval(step=self._step, state=self._state, is_last=is_last)
+                results[e.name] = self._progress.show_evaluation(
+                    e.name, self._step, aux
+                )
+            self._emit("on_eval", step=self._step, name=e.name, values=results[e.name])
+        return results
 
     @property
     def _saves_nothing(self) -> bool:
         return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
 
-    def _save(self, step: int, *, metrics: Mapping[str, Any] | None = None) -> None:
+    def _save(self, *, metrics: Mapping[str, Any] | None = None) -> None:
+        self._control.wants_save = False
+        if self._saves_nothing:
+            return
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
-                CheckpointState(self._state, self._chrono, self._batches),
-                step=step,
+                dataclasses.replace(self._run, train_state=self._state),
+                step=self._step,
                 force=True,
                 metrics=metrics,
             )
+        self._emit("on_checkpoint", step=self._step)
 
-    def _interrupt(self, step: int) -> None:
+    def _interrupt(self) -> None:
+        reason, step = self._stop.reason, self._step
         if self._saves_nothing:
             raise TrainingInterrupted(
-                f"Stopped by {self._stop.signal_name} at step {step}. Nothing was saved: "
+                f"Stopped by {reason} at step {step}. Nothing was saved: "
                 "this run has no checkpointer.",
                 saved=False,
             )
-        self._writing.join()
+        self._settle()
         with jax.transfer_guard("allow"):
-            self._save(step)
+            self._save()
         self._trainer.checkpointer.wait_until_finished()
         raise TrainingInterrupted(
-            f"Stopped by {self._stop.signal_name} at step {step} of {self._last_step}. "
+            f"Stopped by {reason} at step {step} of {self._last_step}. "
             "The run is saved: start it again with the same workdir "
             f"({self._trainer.workdir}) to continue.",
             saved=True,
+        )
+
+    def _finished_message(self) -> str:
+        if self._control.stop_reason is None:
+            return _progress.finished_message(self._trainer.workdir, self._step)
+        return (
+            f"Finished: {self._trainer.workdir} is at step {self._step} of "
+            f"{self._last_step}; stopped early: {self._control.stop_reason}."
         )

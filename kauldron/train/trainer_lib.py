@@ -16,9 +16,12 @@ from kauldron.evals import evaluators
 from kauldron.train import (
     _interms,
     _key_report,
+    _profiler,
     auxiliaries,
     context,
+    hooks,
     metric_writer,
+    nan_guard,
     rngs_lib,
     setup_utils,
     train_loop,
@@ -33,6 +36,7 @@ _DICT_FIELDS = (
     "train_summaries",
     "schedules",
     "evals",
+    "hooks",
     "aux",
 )
 
@@ -68,9 +72,12 @@ class Trainer:
       train_metrics: Tree of metrics.
       train_summaries: Tree of summaries.
       writer: Where results are written.
-      profiler: Accepted for compatibility; nothing is profiled yet.
+      profiler: `kd.inspect.Profiler(...)` traces a few steps; `None` traces nothing.
       checkify_error_categories: Errors to look for inside the step; each step then waits
         for the devices.
+      nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
+        does not.
+      hooks: Name -> `kd.train.Hook`, told what happens along the run.
       schedules: Name -> function of the step; logged.
       optimizer: Optax optimizer; `None` if the run only evaluates.
       checkpointer: Saves and restores.
@@ -109,6 +116,8 @@ class Trainer:
     )
     profiler: Any = None
     checkify_error_categories: frozenset[Any] = frozenset()
+    nan_guard: nan_guard.NanGuard | None = None
+    hooks: Mapping[str, hooks.Hook] = _empty_dict()
     schedules: Mapping[str, Any] = _empty_dict()
     optimizer: Any
     checkpointer: checkpoints.BaseCheckpointer | None = None
@@ -156,6 +165,12 @@ class Trainer:
             )
         if not -(2**63) <= self.seed < 2**63:
             raise TrainerError(f"`seed` must fit in 64 bits: got {self.seed}.")
+        for name, hook in (self.hooks or {}).items():
+            if not isinstance(hook, hooks.Hook):
+                raise TrainerError(
+                    f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
+                    f"{type(hook).__name__}."
+                )
         for name, smallest in _SMALLEST.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -247,6 +262,10 @@ class Trainer:
             data_utils.get_global_elem_spec(batch, self.sharding.batch),
             self.sharding.batch,
         )
+        for hook in self.hooks.values():
+            hook.check(self)
+        if self.nan_guard is not None:
+            self.nan_guard.check(self)
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
@@ -278,4 +297,6 @@ _DEFAULT_PARTS = {
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
+    "hooks": dict,
+    "profiler": _profiler.NoopProfiler,
 }
