@@ -159,6 +159,11 @@ class EarlyStopping(Hook):
             raise HookError(
                 f"`EarlyStopping.mode` is 'max' or 'min': got {self.mode!r}."
             )
+        if len(kontext.Path.from_str(self.metric).parts) < 2:
+            raise HookError(
+                "`EarlyStopping.metric` is an evaluator and what it measures, such as "
+                f"'test.accuracy': got {self.metric!r}."
+            )
         if self.patience < 1 or self.min_delta < 0:
             raise HookError(
                 "`EarlyStopping` needs patience >= 1 and min_delta >= 0: got "
@@ -180,23 +185,6 @@ class EarlyStopping(Hook):
 
     def reset(self) -> None:
         self.set_state({})
-
-    def check(self, trainer: Any) -> None:
-        evaluator, *path = kontext.Path.from_str(self.metric).parts
-        if evaluator not in trainer.evals:
-            raise HookError(
-                f"`EarlyStopping.metric` is {self.metric!r}, but there is no evaluator "
-                f"{evaluator!r}; there are {sorted(trainer.evals)}."
-                + errors.did_you_mean(str(evaluator), trainer.evals)
-            )
-        names = _known_values(trainer.evals[evaluator])
-        if not path or (names and path[0] not in names):
-            near = errors.nearest(str(path[0]) if path else "", names, n=1)
-            hint = f" Did you mean '{evaluator}.{near[0]}'?" if near else ""
-            raise HookError(
-                f"`EarlyStopping.metric` is {self.metric!r}, but the evaluator "
-                f"{evaluator!r} measures {sorted(names)}.{hint}"
-            )
 
     def on_start(self, run: RunControl) -> None:
         self._stop_if_due(run)
@@ -250,12 +238,3 @@ class EarlyStopping(Hook):
                 f"{self.metric} has not improved for {record.num_without} evaluations "
                 f"(best {record.best} at step {record.best_step})"
             )
-
-
-def _known_values(evaluator: Any) -> list[str]:
-    """Names an evaluator will measure, as far as it tells."""
-    trees = [getattr(evaluator, group, None) for group in ("losses", "metrics")]
-    if not all(isinstance(tree, Mapping) for tree in trees):
-        return []
-    names = [str(name) for tree in trees if tree for name in tree]
-    return [*names, "total"] if trees[0] else names
