@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
 from kauldron import checkpoints, evals
 from kauldron.train import (
@@ -136,6 +137,7 @@ class _Loop:
         )
         self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
+        self._has_told_nonfinite = False
 
     def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Runs all steps; returns the final state and the last measurements."""
@@ -216,9 +218,21 @@ class _Loop:
                 timer=timings,
             )
             self._progress.show(step, values, timings)
+            self._tell_nonfinite(step, values)
             self._emit("on_log", step=step, values=values)
 
         self._writing.submit(write)
+
+    def _tell_nonfinite(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
+        total = values.loss_values.get("losses/total")
+        if total is None or np.isfinite(total).all() or self._has_told_nonfinite:
+            return
+        self._has_told_nonfinite = True
+        if self._trainer.nan_guard is None:
+            status_utils.warn(
+                f"the loss is {total} at step {step}. `cfg.nan_guard = "
+                "kd.train.NanGuard()` finds the first value that is not finite."
+            )
 
     def _evaluate_and_save(self) -> bool:
         """Does what is due before the next update; returns whether there is none."""
