@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -69,38 +70,45 @@ class Nonfinite:
         return f"{self.key} {self.spec}: {', '.join(counts)}"
 
 
-def find(
-    step: Callable[[TrainState, Any], tuple[Any, Context]],
-    state: TrainState,
-    batch: Any,
-) -> list[Nonfinite]:
-    """Repeats a step with all its intermediate values, and looks at each.
+class Finder:
+    """Repeats steps with all their intermediate values, and looks at each.
 
     Args:
       step: `TrainStep._step`, or what overrides it.
-      state: The state before the step; it is not used up.
-      batch: The batch on devices.
-
-    Returns:
-      The tensors with values that are not finite, in the order they are made.
     """
-    specs: dict[str, str] = {}
 
-    @jax.jit
-    def count(state: TrainState, batch: Any) -> list[tuple[jax.Array, jax.Array]]:
-        with _interms.capture_all() as modules:
-            _, context = step(state, batch)
-        values = _in_order(context, modules)
-        # A side effect of tracing: jit itself would sort the names.
-        specs.update({key: kontext.format_spec(x) for key, x in values.items()})
-        return [(jnp.isnan(x).sum(), jnp.isinf(x).sum()) for x in values.values()]
+    def __init__(self, step: Callable[[TrainState, Any], tuple[Any, Context]]) -> None:
+        self._step = step
+        self._specs: dict[str, str] = {}
 
-    counts = jax.device_get(count(state, batch))
-    return [
-        Nonfinite(key, int(num_nan), int(num_inf), spec)
-        for (key, spec), (num_nan, num_inf) in zip(specs.items(), counts, strict=True)
-        if num_nan or num_inf
-    ]
+    def find(self, state: TrainState, batch: Any) -> list[Nonfinite]:
+        """Returns tensors with values that are not finite, in the order they are made.
+
+        Args:
+          state: The state before the step; it is not used up.
+          batch: The batch on devices.
+        """
+        counts = jax.device_get(self._count(state, batch))
+        return [
+            Nonfinite(key, int(num_nan), int(num_inf), spec)
+            for (key, spec), (num_nan, num_inf) in zip(
+                self._specs.items(), counts, strict=True
+            )
+            if num_nan or num_inf
+        ]
+
+    @functools.cached_property
+    def _count(self) -> Callable[..., list[tuple[jax.Array, jax.Array]]]:
+        @jax.jit
+        def count(state: TrainState, batch: Any) -> list[tuple[jax.Array, jax.Array]]:
+            with _interms.capture_all() as modules:
+                _, context = self._step(state, batch)
+            values = _in_order(context, modules)
+            # A side effect of tracing: jit itself would sort the names.
+            self._specs = {key: kontext.format_spec(x) for key, x in values.items()}
+            return [(jnp.isnan(x).sum(), jnp.isinf(x).sum()) for x in values.values()]
+
+        return count
 
 
 def _in_order(context: Context, modules: list[tuple[str, ...]]) -> dict[str, Any]:

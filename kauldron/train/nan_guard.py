@@ -93,6 +93,7 @@ class Recovery:
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
+        self._finder = _finite.Finder(trainer.trainstep._step)
         self._num_events = 0
 
     def after(self, step: int, state: TrainState, batch: Any) -> TrainState:
@@ -109,7 +110,7 @@ class Recovery:
         guard, trainer = self._trainer.nan_guard, self._trainer
         self._num_events += 1
         with jax.transfer_guard("allow"), trainer.sharding.set_global_mesh():
-            found = _finite.find(trainer.trainstep._step, state, batch)
+            found = self._finder.find(state, batch)
             message = _describe(step, found) + self._save(step, state, batch)
             if guard.policy == "stop" or self._num_events > guard.max_events:
                 raise NonfiniteError(message)

@@ -66,7 +66,7 @@ def replay(trainer: Any, step: int | None = None) -> Replay:
     saved = _restore(trainer, step)
     state, batch = saved.train_state, saved.batch
     with trainer.sharding.set_global_mesh():
-        found = _finite.find(trainer.trainstep._step, state, batch)
+        found = _finite.Finder(trainer.trainstep._step).find(state, batch)
         checked = checkify.checkify(trainer.trainstep._step, errors=_CHECKS)
         error, _ = jax.jit(checked)(state, batch)
     return Replay(step=step, found=found, origin=_origin(error))
