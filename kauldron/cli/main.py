@@ -20,6 +20,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "config sweeps": ("config:sweeps", "list the sweeps of a config file"),
     "run check": ("run:check", "find keys and shapes that don't fit; compile nothing"),
     "run eval_shape": ("run:eval_shape", "every key of a step, with dtype and shape"),
+    "run replay": ("run:replay", "repeat a step that met a NaN, and tell where"),
     "data element_spec": ("data:element_spec", "dtypes and shapes of a batch"),
     "data show": ("data:show", "the first batch, as a table and as a picture"),
     "data bench": ("data:bench", "examples per second, and where the time goes"),
