@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
+import numpy as np
 from etils import epath
 
 from kauldron import errors, kontext
@@ -277,8 +278,7 @@ class Checkpointer(BaseCheckpointer):
             else ocp.args.StandardSave(item)
             for name, item in items.to_items(state).items()
         }
-        if self.best_metric_path is None:
-            metrics = None
+        metrics = None if self.best_metric_path is None else _as_floats(metrics)
         self._manager.save(
             step, args=ocp.args.Composite(**args), metrics=metrics, force=True
         )
@@ -360,6 +360,14 @@ class NoopCheckpointer(BaseCheckpointer):
     @property
     def all_steps(self) -> Sequence[int]:
         return []
+
+
+def _as_floats(metrics: Any) -> Any:
+    """Returns what can be written as JSON: numbers are arrays without axes."""
+    if isinstance(metrics, Mapping):
+        numbers = {k: _as_floats(v) for k, v in metrics.items()}
+        return {k: v for k, v in numbers.items() if v is not None}
+    return float(metrics) if np.size(metrics) == 1 else None
 
 
 def _metric_at(metrics: Any, *, path: str) -> float:
