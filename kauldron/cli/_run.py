@@ -33,6 +33,7 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     try:
         with _debugger(argv):
             work()
+        sys.stdout.flush()
     except (errors.UserError, flags.Error) as e:
         if _wants_traceback(argv):
             traceback.print_exc()
@@ -42,6 +43,11 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     except KeyboardInterrupt as e:
         print(str(e) or "Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough. Python would complain
+        # once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
@@ -54,7 +60,7 @@ def _debugger(argv: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        if _is_set(argv, "catch_post_mortem"):
+        if _is_set(argv, "catch_post_mortem") and not isinstance(e, BrokenPipeError):
             import pdb
 
             traceback.print_exc()

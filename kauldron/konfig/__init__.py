@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from kauldron.konfig._mock import mock_modules
     from kauldron.konfig._overrides import Override, apply_overrides
+    from kauldron.konfig._record import record
     from kauldron.konfig._resolve import resolve
     from kauldron.konfig._sweeps import Sweep, expand_sweeps, find_sweeps, to_flags
     from kauldron.konfig._to_python import to_python
@@ -77,6 +78,7 @@ _LATER = {
     "mock_modules": "_mock",
     "export": "_export",
     "export_qualname": "_export",
+    "record": "_record",
     "diff": "_diff",
     "Diff": "_diff",
     "Change": "_diff",
@@ -115,6 +117,7 @@ __all__ = [
     "export_qualname",
     "load",
     "to_python",
+    "record",
     "diff",
     "Diff",
     "Change",

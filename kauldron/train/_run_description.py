@@ -25,6 +25,9 @@ class RunDescription(Protocol):
         """`epath.Path` of the run."""
 
     @property
+    def seed(self) -> int: ...
+
+    @property
     def train_ds(self) -> data.Pipeline: ...
 
     @property

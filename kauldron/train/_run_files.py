@@ -13,17 +13,20 @@ from kauldron.utils import status_utils
 
 CONFIG_FILE = "config.json"
 PYTHON_FILE = "config.py"
+RECORD_FILE = "config_record.json"
 ELEMENT_SPEC_FILE = "element_spec.json"
 
 
 def write(trainer: _run_description.RunDescription) -> None:
-    """Writes the config and the element spec."""
+    """Writes the config, its record with all defaults, and the element spec."""
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
         write_atomically(trainer.workdir / CONFIG_FILE, json_text)
         python_text = konfig.to_python(trainer.raw_cfg)
         write_atomically(trainer.workdir / PYTHON_FILE, python_text)
+        record = json.dumps(konfig.record(trainer.raw_cfg), indent=2)
+        write_atomically(trainer.workdir / RECORD_FILE, record)
     spec = jax.tree.map(
         lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)},
         trainer.train_ds.element_spec,

@@ -20,6 +20,7 @@ from kauldron.train import (
     _compilation_cache,
     _hook_events,
     _interrupts,
+    _launches,
     _profiler,
     _progress,
     _run_description,
@@ -164,6 +165,9 @@ class _Loop:
             for writer in writers:
                 writer.rewind(self._first_step)
         self._writing = _write_queue.WriteQueue()
+        if status_utils.is_lead_host():
+            # In the background: asking git and all packages takes a while.
+            self._writing.submit(self._record_launch)
         try:
             self._chrono.start_loop()
             # Entering the guard costs more than all else that is done in a step.
@@ -178,6 +182,10 @@ class _Loop:
             self._writing.close()
             for writer in writers:
                 writer.close()
+
+    def _record_launch(self) -> None:
+        trainer = self._trainer
+        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
 
     @property
     def _state(self) -> TrainState:

@@ -167,11 +167,9 @@ class TrainStep(config_util.UpdateFromRootCfg):
         )
         aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
         if is_halted is not None:
-            is_halted |= ~_finite.is_finite_step(context, state)
-            is_halted = sharding.with_sharding_constraint(
-                is_halted, sharding.REPLICATED
-            )
-            state = _finite.select(is_halted, before, state)
+            is_bad = is_halted | ~_finite.is_finite_step(context, state)
+            is_halted = sharding.with_sharding_constraint(is_bad, sharding.REPLICATED)
+            state = _finite.select(is_bad, before, state)
         aux = dataclasses.replace(aux, error=error, is_halted=is_halted)
         return self._place(state), aux
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -165,3 +166,19 @@ def test_cwd_is_importable_for_the_console_script(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", ["/somewhere"])
     _run.make_cwd_importable()
     assert sys.path[0] == os.fspath(tmp_path)
+
+
+def test_reader_that_stops_reading_is_no_failure_to_complain_about():
+    code = (
+        "import sys; from kauldron.cli import _run; "
+        "sys.exit(_run.run(lambda: print('x' * 10**6), argv=[]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1

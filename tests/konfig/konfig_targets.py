@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import enum
+import textwrap
 from typing import Any, Literal, NamedTuple
 
 
@@ -107,3 +108,22 @@ class Pair(NamedTuple):
 
 
 Counter = collections.Counter
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    size: int = 3
+
+
+class Opaque:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class WithDefaults:
+    items: Any = dataclasses.field(default_factory=lambda: [1, 2])
+    made: Leaf = dataclasses.field(default_factory=Leaf)
+    opaque: Any = dataclasses.field(default_factory=Opaque)
+    function: Any = textwrap.dedent
+    empty: Any = dataclasses.field(default_factory=dict)
+    _private: int = 0

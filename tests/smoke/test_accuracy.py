@@ -7,6 +7,7 @@ import pytest
 
 from examples import demo, digits_classifier, digits_data
 from kauldron import kd, konfig
+from tests.smoke import test_examples
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +40,12 @@ def test_mean_accuracy_over_three_seeds_beats_logistic_regression(tmp_path):
     print("accuracies", accuracies, "logistic regression", demo.logistic_regression())
     assert np.mean(accuracies) >= 0.97
     assert np.mean(accuracies) > demo.logistic_regression()
+
+
+@pytest.mark.timeout(1800)
+def test_fashion_mnist_reaches_its_accuracy(tmp_path):
+    cfg = konfig.load_config_file(test_examples.ROOT / "configs" / "fashion_mnist.py")
+    kd.data.fetch("fashion_mnist")  # 30 MB, the first time
+    cfg.workdir = str(tmp_path)
+    konfig.resolve(cfg).train()
+    assert demo.held_out_accuracy(tmp_path) >= 0.90

@@ -25,7 +25,7 @@ EXAMPLES = sorted(
 )
 
 
-def _run(command, **kwargs):
+def run(command, **kwargs):
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     env["PYTHONPATH"] = str(ROOT)
     env["PATH"] = f"{pathlib.Path(sys.executable).parent}:{env['PATH']}"
@@ -36,7 +36,7 @@ def _run(command, **kwargs):
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_trains_is_evaluated_and_saved(example, tmp_path):
-    result = _run(
+    result = run(
         [
             *(sys.executable, "-m", "kauldron.main", f"--cfg=examples/{example}"),
             *(f"--cfg.workdir={tmp_path}", "--cfg.num_train_steps=4"),
@@ -57,7 +57,7 @@ def a_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     command = [sys.executable, "-m", "kauldron.main", f"--cfg.workdir={workdir}"]
     config = "--cfg=examples/digits_classifier.py"
-    assert _run([*command, config, "--cfg.num_train_steps=2"]).returncode == 0
+    assert run([*command, config, "--cfg.num_train_steps=2"]).returncode == 0
     return workdir
 
 
@@ -91,7 +91,7 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
     ]
     if "runs/digits" in args:  # a command that looks at the run made above it
         args[args.index("runs/digits")] = str(a_run)
-    result = _run(args)
+    result = run(args)
     assert result.returncode == 0, result.stderr
     trains = "train" in args or "kauldron.main" in args
     assert ("Finished" in result.stderr) == trains
@@ -103,6 +103,6 @@ def test_python_blocks_of_the_readme_run_one_after_the_other(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     file = tmp_path / "readme.py"
     file.write_text("\n".join(blocks))
-    result = _run([sys.executable, str(file)])
+    result = run([sys.executable, str(file)])
     assert result.returncode == 0, result.stderr
     assert "losses/recon" in result.stdout

@@ -1,0 +1,97 @@
+"""The exact record of a run: a config with every default that will take effect."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kauldron.konfig import _errors, _export, _json, _proxy, _qualname, _signature
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def record(cfg: Any) -> Any:
+    """Returns a config as JSON-able data, defaults of everything it calls filled in.
+
+    Where `cfg.to_json()` says what was written, this says what will be used: for each
+    call, the defaults of the parameters that were left out, as the code that is installed
+    now has them. Two records tell whether a run changed because a default did. It is
+    there to be read and compared; `konfig.resolve` takes the config itself.
+
+    A default that JSON cannot hold, such as a closure, is there as text. References are
+    replaced by their values.
+
+    Args:
+      cfg: A `ConfigDict`, or the data of one.
+
+    Raises:
+      ConfigImportError: If something that the config calls cannot be imported.
+
+    Example:
+
+    ```python
+    from kauldron import konfig
+
+    cfg = konfig.ConfigDict({"__qualname__": "fractions:Fraction", "numerator": 3})
+    assert konfig.record(cfg) == {
+        "__qualname__": "fractions:Fraction",
+        "numerator": 3,
+        "denominator": None,
+    }
+    ```
+    """
+    return _fill(_json.to_plain(cfg))
+
+
+def _fill(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_fill(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    filled = {key: _fill(v) for key, v in value.items()}
+    if _proxy.QUALNAME in value:
+        for name, default in _defaults_left_out(value).items():
+            filled[name] = _to_data(default)
+    return filled
+
+
+def _defaults_left_out(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the defaults of the parameters that a call does not give."""
+    target = _qualname.import_object(node[_proxy.QUALNAME])
+    signature = _signature.get(target)
+    if signature is None:  # many builtins tell nothing
+        return {}
+    num_positional = sum(key.isdigit() for key in node)
+    given = {*node, *signature.positional[:num_positional]}
+    defaults = {}
+    for name, parameter in signature.named.items():
+        if name in given or name.startswith("_"):
+            continue
+        default = _made_by_factory(target, name, parameter.default)
+        if default is not inspect.Parameter.empty:
+            defaults[name] = default
+    return defaults
+
+
+def _made_by_factory(target: Any, name: str, default: Any) -> Any:
+    if not dataclasses.is_dataclass(target):
+        return default
+    for field in dataclasses.fields(target):
+        is_made = field.default_factory is not dataclasses.MISSING
+        if field.name == name and is_made:
+            return field.default_factory()
+    return default
+
+
+def _to_data(default: Any) -> Any:
+    if isinstance(default, Mapping) and not default:
+        return {}
+    if isinstance(default, tuple):
+        return [_to_data(v) for v in default]
+    try:
+        return _export.export(default)
+    except (NotImplementedError, _errors.ConfigError):
+        return _ADDRESS.sub("", repr(default))

@@ -1,0 +1,120 @@
+"""What each start of a run was started with: `workdir/launches/<n>.json`.
+
+Together with the config it says how to get the same numbers again: the command, the
+versions of all packages, the commit and what was not committed, the devices.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import jax
+from etils import epath
+
+FOLDER = "launches"
+_MAX_PATCH_BYTES = 4 * 2**20
+_GIT_TIMEOUT_SECS = 10
+
+
+def write(workdir: epath.Path, *, seed: int, first_step: int) -> None:
+    """Records one start of a run.
+
+    Args:
+      workdir: Directory of the run.
+      seed: Its root seed.
+      first_step: The step it starts or continues at.
+    """
+    folder = workdir / FOLDER
+    folder.mkdir(exist_ok=True)
+    number = sum(path.suffix == ".json" for path in folder.iterdir())
+    repository = _repository(os.getcwd())
+    patch = repository.pop("patch", None)
+    launch = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [sys.executable, *sys.argv],
+        "cwd": os.getcwd(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "seed": seed,
+        "first_step": first_step,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "num_processes": jax.process_count(),
+        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+        "jax_flags": {
+            "jax_enable_x64": jax.config.jax_enable_x64,
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        },
+        "git": repository,
+        "packages": _packages(),
+    }
+    if patch:
+        (folder / f"{number}.patch").write_bytes(patch)
+    (folder / f"{number}.json").write_text(json.dumps(launch, indent=2))
+
+
+def read_all(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """Returns the records of a run, the first start first."""
+    folder = epath.Path(workdir) / FOLDER
+    paths = folder.glob("*.json") if folder.exists() else ()
+    return [json.loads(p.read_text()) for p in sorted(paths, key=lambda p: int(p.stem))]
+
+
+def changed_packages(workdir: epath.PathLike) -> list[str]:
+    """Returns a line per package whose version is another than when the run began."""
+    launches = read_all(workdir)
+    if not launches:
+        return []
+    then, now = launches[0]["packages"], _packages()
+    return [
+        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _packages() -> dict[str, str]:
+    found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
+def _repository(folder: str) -> dict[str, Any]:
+    """Returns the state of the repository around a folder; empty if there is none."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    root = (_git(folder, "rev-parse", "--show-toplevel") or b"").decode().strip()
+    patch = _git(root, "diff", "HEAD", "--binary") or b""
+    others = _git(root, "ls-files", "--others", "--exclude-standard") or b""
+    repository: dict[str, Any] = {
+        "commit": commit.decode().strip(),
+        "has_uncommitted_changes": bool(patch),
+        "untracked_files": others.decode(errors="replace").splitlines()[:100],
+    }
+    if len(patch) > _MAX_PATCH_BYTES:
+        repository["patch_is_too_large"] = len(patch)
+    else:
+        repository["patch"] = patch
+    return repository
+
+
+def _git(folder: str, *args: str) -> bytes | None:
+    """Returns what a git command prints; `None` if there is no git, or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, *args],
+            capture_output=True,
+            check=True,
+            timeout=_GIT_TIMEOUT_SECS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,88 @@
+"""`workdir/launches/`: what each start of a run was started with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+from kauldron import kd
+from kauldron.train import _launches
+from tests.train import small_run
+
+
+def test_each_start_of_a_run_is_recorded_with_the_step_it_continues_at(tmp_path):
+    def start(num_train_steps):
+        small_run.make_trainer(
+            tmp_path,
+            num_train_steps=num_train_steps,
+            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=100),
+        ).train()
+
+    start(2)
+    start(3)
+    first, second = _launches.read_all(tmp_path)
+    assert (first["first_step"], second["first_step"]) == (0, 2)
+    assert first["seed"] == 3
+    assert first["command"] == [sys.executable, *sys.argv]
+    assert first["packages"]["jax"] == metadata.version("jax")
+    assert first["devices"] == ["cpu:cpu"] * 8
+    assert first["num_processes"] == 1
+    assert _launches.changed_packages(tmp_path) == []
+
+
+def _git(folder, *args):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    command = ["git", "-C", str(folder), *identity, *args]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_commit_and_uncommitted_changes_are_kept(tmp_path, monkeypatch):
+    repository, workdir = tmp_path / "repository", tmp_path / "run"
+    repository.mkdir()
+    workdir.mkdir()
+    _git(repository, "init")
+    (repository / "code.py").write_text("x = 1\n")
+    _git(repository, "add", ".")
+    _git(repository, "commit", "-m", "first")
+    (repository / "code.py").write_text("x = 2\n")
+    (repository / "other.py").write_text("y = 1\n")
+    monkeypatch.chdir(repository)
+
+    _launches.write(_path(workdir), seed=0, first_step=0)
+
+    (launch,) = _launches.read_all(workdir)
+    assert launch["git"] == {
+        "commit": _git(repository, "rev-parse", "HEAD"),
+        "has_uncommitted_changes": True,
+        "untracked_files": ["other.py"],
+    }
+    patch = workdir / "launches" / "0.patch"
+    _git(repository, "checkout", "code.py")
+    _git(repository, "apply", str(patch))
+    assert (repository / "code.py").read_text() == "x = 2\n"
+
+
+def test_outside_of_a_repository_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    _launches.write(_path(tmp_path), seed=0, first_step=0)
+    assert _launches.read_all(tmp_path)[0]["git"] == {}
+    assert not (tmp_path / "launches" / "0.patch").exists()
+
+
+def test_packages_that_changed_since_the_first_start_are_named(tmp_path):
+    _launches.write(_path(tmp_path), seed=0, first_step=0)
+    path = tmp_path / "launches" / "0.json"
+    version = metadata.version("jax")
+    path.write_text(path.read_text().replace(f'"jax": "{version}"', '"jax": "0.1"'))
+    assert _launches.changed_packages(tmp_path) == [
+        f"jax: 0.1 then, {version} now",
+    ]
+
+
+def _path(path):
+    from etils import epath
+
+    return epath.Path(path)
