@@ -58,11 +58,11 @@ def use(*, wanted: bool) -> Iterator[CacheUse]:
     Args:
       wanted: Whether to set the cache up.
     """
-    use = CacheUse(directory=jax.config.jax_compilation_cache_dir)
+    use = CacheUse(directory=_setting("jax_compilation_cache_dir"))
 
-    def on_event(name: str, **kwargs: Any) -> None:
-        use.num_hits += name == "/jax/compilation_cache/cache_hits"
-        use.num_misses += name == "/jax/compilation_cache/cache_misses"
+    def on_event(event: str, **kwargs: Any) -> None:
+        use.num_hits += event == "/jax/compilation_cache/cache_hits"
+        use.num_misses += event == "/jax/compilation_cache/cache_misses"
 
     jax.monitoring.register_event_listener(on_event)
     try:
@@ -105,12 +105,16 @@ def _configured(use: CacheUse) -> Iterator[None]:
         "jax_compilation_cache_dir": str(directory),
         "jax_persistent_cache_min_compile_time_secs": _MIN_COMPILE_SECS,
     }
-    before = {name: getattr(jax.config, name) for name in settings}
+    before = {name: _setting(name) for name in settings}
     _set(settings)
     try:
         yield
     finally:
         _set(before)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 def _set(settings: dict[str, Any]) -> None:

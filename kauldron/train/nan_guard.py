@@ -119,7 +119,8 @@ class Recovery:
                 message += f" Going on with the parameters of step {origin}."
             status_utils.warn(message)
             # Not its neighbour's number: each step has its own random keys.
-            count = sharding.device_put(np.int32(step + 1), state.step.sharding)
+            where = getattr(state.step, "sharding", None)
+            count = sharding.device_put(np.int32(step + 1), where)
             return dataclasses.replace(state, step=count)
 
     def _save(self, step: int, state: TrainState, batch: Any) -> str:
