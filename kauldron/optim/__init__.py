@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from kauldron.optim._by_path import by_path
 from kauldron.optim._chains import named_chain
+from kauldron.optim._decay import layerwise_decay, no_bias_or_norm
 from kauldron.optim._ema import UseEmaParams, ema_params
+from kauldron.optim._learning_rates import (
+    declare_learning_rates,
+    learning_rates,
+    schedules_to_log,
+    slowed_down,
+)
 from kauldron.optim._masks import exclude, partial_updates, select
+from kauldron.optim._muon import muon
+from kauldron.optim._paths import (
+    NoMatchError,
+    RoutingError,
+    Selection,
+    parameter_paths,
+    selected,
+)
 from kauldron.optim._regularize import decay_to_init
+from kauldron.optim._schedules import wsd_schedule
 
 __all__ = [
-    "UseEmaParams",
-    "decay_to_init",
-    "ema_params",
+    # Parts of an optimizer, and which parameters they are for.
+    "by_path",
     "exclude",
     "named_chain",
+    "no_bias_or_norm",
     "partial_updates",
     "select",
+    # Transformations.
+    "decay_to_init",
+    "ema_params",
+    "layerwise_decay",
+    "muon",
+    "wsd_schedule",
+    "UseEmaParams",
+    # For training steps of your own.
+    "NoMatchError",
+    "RoutingError",
+    "Selection",
+    "declare_learning_rates",
+    "learning_rates",
+    "parameter_paths",
+    "schedules_to_log",
+    "selected",
+    "slowed_down",
 ]

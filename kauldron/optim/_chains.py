@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import optax
 
+from kauldron.optim import _ema
+
 
 def named_chain(
     **transforms: optax.GradientTransformation,
@@ -15,5 +17,16 @@ def named_chain(
 
     Args:
       **transforms: Name -> transformation, in the order they are applied.
+
+    Raises:
+      ValueError: If an `ema_params` is not the last: it averages the parameters that the
+        updates lead to, and would not see what comes behind it.
     """
+    for name, transform in list(transforms.items())[:-1]:
+        if _ema.is_ema(transform):
+            raise ValueError(
+                f"`{name}=kd.optim.ema_params(...)` must be the last of the chain "
+                f"{list(transforms)}: it averages the parameters that the updates lead "
+                "to."
+            )
     return optax.named_chain(*transforms.items())

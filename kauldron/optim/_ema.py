@@ -12,6 +12,13 @@ import optax
 from kauldron import checkpoints, errors
 from kauldron.train import state as state_lib
 
+_IS_EMA = "__kauldron_is_ema__"
+
+
+def is_ema(transform: Any) -> bool:
+    """Returns whether a transformation was made by `ema_params`."""
+    return hasattr(getattr(transform, "update", None), _IS_EMA)
+
 
 class EmaParamsState(NamedTuple):
     """State of `ema_params`.
@@ -81,6 +88,7 @@ def ema_params(
         )
         return updates, EmaParamsState(count=state.count + 1, ema=ema)
 
+    setattr(update, _IS_EMA, True)
     return optax.GradientTransformation(init, update)
 
 

@@ -9,13 +9,9 @@ from typing import Any
 import jax
 import optax
 
-from kauldron import errors
+from kauldron.optim import _paths
 
 _REGEX_CHARACTERS = frozenset("()[]?+*^$|\\")
-
-
-class NoMatchError(errors.UserError, ValueError):
-    """A pattern that matches no parameter."""
 
 
 def partial_updates(
@@ -45,7 +41,8 @@ def select(pattern: str | Sequence[str]) -> Callable[[Any], Any]:
 
     A pattern matches whole components anywhere in the dotted path: `'lora'` matches
     `a.lora.kernel`, and not `a.notlora.kernel`. A string with any of `()[]?+*^$|\\` is a
-    regular expression.
+    regular expression; one with `**`, which no regular expression has, is a glob as in
+    `kd.optim.by_path`: `'**.bias'`, `'encoder.**.kernel'`.
 
     Args:
       pattern: One pattern, or several of which one must match.
@@ -69,16 +66,16 @@ class _Select:
         self._matches = matches
 
     def __call__(self, params: Any) -> Any:
-        leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-        paths = [
-            jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves
-        ]
+        paths = _paths.parameter_paths(params)
         is_matched = [False] * len(paths)
         for pattern in self._patterns:
-            found = [_to_regex(pattern).search(path) is not None for path in paths]
+            found = _matches(pattern, paths)
             if not any(found):
-                raise NoMatchError(_no_match(pattern, paths))
+                raise _paths.NoMatchError(
+                    _paths.no_match(f"pattern {pattern!r}", pattern, paths)
+                )
             is_matched = [a or b for a, b in zip(is_matched, found, strict=True)]
+        structure = jax.tree.structure(params)
         return structure.unflatten([m == self._matches for m in is_matched])
 
     def __repr__(self) -> str:
@@ -86,17 +83,14 @@ class _Select:
         return f"kd.optim.{name}({list(self._patterns)!r})"
 
 
+def _matches(pattern: str, paths: Sequence[str]) -> list[bool]:
+    if "**" in pattern:
+        return _paths.matches(pattern, paths)
+    regex = _to_regex(pattern)
+    return [regex.search(path) is not None for path in paths]
+
+
 def _to_regex(pattern: str) -> re.Pattern[str]:
     if not _REGEX_CHARACTERS & set(pattern):
         pattern = re.escape(pattern)
     return re.compile(rf"(?:^|(?<=\.))(?:{pattern})(?:$|(?=\.))")
-
-
-def _no_match(pattern: str, paths: list[str]) -> str:
-    names = dict.fromkeys([*paths, *(part for p in paths for part in p.split("."))])
-    near = errors.nearest(pattern, names)
-    hint = f" Near: {near}." if near else ""
-    return (
-        f"The pattern {pattern!r} matches no parameter.{hint} The parameters are "
-        f"{paths[:8]}{' ...' if len(paths) > 8 else ''}."
-    )

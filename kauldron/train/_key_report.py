@@ -8,6 +8,7 @@ what does not depend on it is still checked, so that one report tells everything
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -97,8 +98,19 @@ def _initial_state(trainer: Any, problems: list[kontext.KeyProblem]) -> Any:
     try:
         return trainer.state_specs
     except Exception as e:
-        problems.append(_failure(_MODEL, e))
+        failure = e
+    init = functools.partial(
+        trainer.init_state, skip_transforms=True, skip_optimizer=True
+    )
+    try:
+        state = jax.eval_shape(init)
+    except Exception:
+        problems.append(_failure(_MODEL, failure))
         return None
+    inherits_optimizer = trainer.trainstep.optimizer is trainer.optimizer
+    field = "cfg.optimizer" if inherits_optimizer else "cfg.trainstep"
+    problems.append(_failure(field, failure))
+    return state
 
 
 def _initial_context(state: TrainState | None, ds: Any) -> Context:

@@ -221,7 +221,7 @@ class _Loop:
             values = self._trainer.writer.write_step_metrics(
                 step=step,
                 aux=aux,
-                schedules=self._trainer.schedules,
+                schedules=self._trainer.logged_schedules,
                 log_summaries=measurements.has_summaries,
                 timer=timings,
             )

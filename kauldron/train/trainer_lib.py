@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, errors, evals, sharding
+from kauldron import checkpoints, data, errors, evals, optim, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
@@ -78,8 +78,10 @@ class Trainer:
       nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
         does not.
       hooks: Name -> `kd.train.Hook`, told what happens along the run.
-      schedules: Name -> function of the step; logged.
-      optimizer: Optax optimizer; `None` if the run only evaluates.
+      schedules: Name -> function of the step; logged. The learning rates of the optimizer
+        are logged without being named here.
+      optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
+        own.
       checkpointer: Saves and restores.
       init_transform: Changes the initial state.
       trainstep: One update.
@@ -252,7 +254,7 @@ class Trainer:
                 "There is no loss to train on: set `cfg.train_losses = {'name': "
                 "kd.losses...}`."
             )
-        if self.optimizer is None and self.num_train_steps != 0:
+        if self.trainstep.optimizer is None and self.num_train_steps != 0:
             raise TrainerError(
                 "There is no optimizer: set `cfg.optimizer`, for instance "
                 "`optax.adam(learning_rate=1e-3)`."
@@ -269,6 +271,16 @@ class Trainer:
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
+
+    @property
+    def logged_schedules(self) -> Mapping[str, Any]:
+        """`schedules`, and the learning rates of the optimizer that are not in there."""
+        return {**self._learning_rates, **self.schedules}
+
+    @functools.cached_property
+    def _learning_rates(self) -> Mapping[str, Any]:
+        known = self.schedules.values()
+        return optim.schedules_to_log(self.trainstep.optimizer, known)
 
     @functools.cached_property
     def state_specs(self) -> TrainState:

@@ -159,3 +159,43 @@ def test_decay_pulls_to_the_initial_parameters():
 def test_decay_must_be_a_fraction():
     with pytest.raises(ValueError, match=r"in \[0, 1\): got 1"):
         optim.ema_params(decay=1)
+
+
+def test_average_must_be_the_last_of_a_chain():
+    with pytest.raises(ValueError, match=r"`ema=.*must be the last of the chain"):
+        optim.named_chain(ema=optim.ema_params(decay=0.9), sgd=optax.sgd(0.1))
+
+
+def test_average_of_low_precision_parameters_can_be_precise():
+    """In bf16 the average of 256 and 257.99 would be stuck at 256."""
+    optimizer = optim.ema_params(decay=0.9, debias=False, accumulator_dtype=jnp.float32)
+    params = {"w": jnp.full(2, 256, jnp.bfloat16)}
+    state = optimizer.init(params)
+    _, state = optimizer.update({"w": jnp.full(2, 2, jnp.bfloat16)}, state, params)
+    assert state.ema["w"].dtype == jnp.float32
+    np.testing.assert_allclose(state.ema["w"], 0.9 * 256 + 0.1 * 258, rtol=1e-6)
+    train_state = TrainState(step=0, params=params, opt_state=state)
+    swapped = optim.UseEmaParams().transform(train_state)
+    assert swapped.params["w"].dtype == jnp.bfloat16
+
+
+def test_average_of_a_part_replaces_that_part():
+    optimizer = optim.by_path(
+        {
+            "head": optax.sgd(1.0),
+            "**": optax.chain(optax.sgd(1.0), optim.ema_params(decay=0.5)),
+        }
+    )
+    params = _params()
+    state = optimizer.init(params)
+    updates, state = optimizer.update(
+        jax.tree.map(jnp.ones_like, params), state, params
+    )
+    new = optax.apply_updates(params, updates)
+    train_state = TrainState(step=1, params=new, opt_state=state)
+    with pytest.raises(KeyError, match=r"no average of \['head.bias', 'head.kernel'\]"):
+        optim.UseEmaParams().transform(train_state)
+    swapped = optim.UseEmaParams(partial_ok=True).transform(train_state).params
+    np.testing.assert_array_equal(swapped["head"]["kernel"], new["head"]["kernel"])
+    # The weight of the old one is (1 + 0) / (10 + 0) at first: 0.1 * 1 + 0.9 * 0.
+    np.testing.assert_allclose(swapped["encoder"]["lora"]["kernel"], 0.1, rtol=1e-6)

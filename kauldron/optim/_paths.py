@@ -1,0 +1,135 @@
+"""Which parameters a pattern means: globs of kontext over the paths of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+
+from kauldron import errors, kontext
+
+# What names a set of parameters: globs, or a function from parameters to a tree of bools.
+Selection: TypeAlias = str | Sequence[str] | Callable[[Any], Any]
+
+_MAX_SHOWN = 8
+
+
+class NoMatchError(errors.UserError, ValueError):
+    """A pattern that matches no parameter."""
+
+
+class RoutingError(errors.UserError, ValueError):
+    """Parameters that nothing, or more than one thing, takes care of."""
+
+
+def parameter_paths(params: Any) -> list[str]:
+    """Returns the dotted paths of all leaves, in the order of `jax.tree.leaves`."""
+    return [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+
+
+def matches(pattern: str, paths: Sequence[str]) -> list[bool]:
+    """Returns which paths a glob matches.
+
+    A glob begins at the root of the parameters and takes everything below what it
+    matches: `encoder` is all of the encoder, `*.kernel` a kernel one level down,
+    `**.bias` a bias anywhere, `**` everything.
+    """
+    parts = kontext.GlobPath.from_str(pattern).parts
+    return [_is_match(parts, path.split(".")) for path in paths]
+
+
+def _is_match(parts: tuple[Any, ...], names: Sequence[str]) -> bool:
+    if not parts:
+        return True  # and all that is below
+    if parts[0] is kontext.Wildcard.DOUBLE_STAR:
+        return any(_is_match(parts[1:], names[i:]) for i in range(len(names) + 1))
+    if not names:
+        return False
+    is_named = parts[0] is kontext.Wildcard.STAR or str(parts[0]) == names[0]
+    return is_named and _is_match(parts[1:], names[1:])
+
+
+def selected(selection: Selection, params: Any, *, of: str = "") -> list[bool]:
+    """Returns, for each leaf of the parameters, whether it is selected.
+
+    Args:
+      selection: One glob, several of which one must match, or a function from the
+        parameters to a tree of bools.
+      params: The parameters.
+      of: What the globs belong to, for messages, such as `'`exclude`'`.
+
+    Raises:
+      NoMatchError: If a glob matches no parameter.
+    """
+    if callable(selection):
+        return [bool(on) for on in jax.tree.leaves(selection(params))]
+    paths = parameter_paths(params)
+    patterns = (selection,) if isinstance(selection, str) else tuple(selection)
+    chosen = [False] * len(paths)
+    for pattern in patterns:
+        found = matches(pattern, paths)
+        if not any(found):
+            name = f"glob {pattern!r} of {of}" if of else f"glob {pattern!r}"
+            raise NoMatchError(no_match(name, pattern, paths))
+        chosen = [a or b for a, b in zip(chosen, found, strict=True)]
+    return chosen
+
+
+def route(patterns: Iterable[str], params: Any) -> list[str]:
+    """Returns, for each leaf of the parameters, the first glob that matches it.
+
+    Raises:
+      NoMatchError: If a glob matches no parameter, or only ones already taken.
+      RoutingError: If a parameter is matched by none.
+    """
+    paths = parameter_paths(params)
+    owners: list[str | None] = [None] * len(paths)
+    for pattern in patterns:
+        found = selected(pattern, params)
+        if all(
+            owner is not None for owner, on in zip(owners, found, strict=True) if on
+        ):
+            takers = dict.fromkeys(o for o, on in zip(owners, found, strict=True) if on)
+            raise NoMatchError(
+                f"The glob {pattern!r} comes too late: all it matches is taken by "
+                f"{', '.join(map(repr, takers))} before it. The first match counts: "
+                "write it further up."
+            )
+        owners = [
+            pattern if on and owner is None else owner
+            for owner, on in zip(owners, found, strict=True)
+        ]
+    left = [p for p, owner in zip(paths, owners, strict=True) if owner is None]
+    if left:
+        raise RoutingError(
+            f"No glob matches the parameters {listed(left)}. Add one, such as '**' for "
+            "all the rest."
+        )
+    return [owner for owner in owners if owner is not None]
+
+
+def no_match(name: str, pattern: str, paths: Sequence[str]) -> str:
+    """Returns the message about a pattern, told by `name`, that matches nothing."""
+    names = [".".join(p.split(".")[:n]) for p in paths for n in _depths(p)]
+    candidates = dict.fromkeys(
+        [*names, *(part for p in paths for part in p.split("."))]
+    )
+    near = errors.nearest(pattern, candidates) or errors.nearest(
+        pattern.replace("*", "").strip("."), candidates
+    )
+    hint = f" Near: {near}." if near else ""
+    return f"The {name} matches no parameter.{hint} The parameters are {listed(paths)}."
+
+
+def _depths(path: str) -> range:
+    return range(1, path.count(".") + 2)
+
+
+def listed(paths: Sequence[str]) -> str:
+    """Returns the first few paths as text."""
+    more = f" and {len(paths) - _MAX_SHOWN} more" if len(paths) > _MAX_SHOWN else ""
+    return f"{list(paths[:_MAX_SHOWN])}{more}"
