@@ -19,7 +19,7 @@ from tests.train import small_run
 
 pytestmark = pytest.mark.bench
 
-NUM_STEPS = 150
+NUM_STEPS = 100
 
 
 class Wide(nn.Module):
@@ -59,7 +59,7 @@ def _run(workdir, nan_guard):
 def test_guard_overhead(tmp_path):
     guard = kd.train.NanGuard()
     plain, guarded = [], []
-    for _ in range(7):
+    for _ in range(5):
         plain.append(_run(tmp_path, None))
         guarded.append(_run(tmp_path, guard))
     ratios = [b / a for a, b in zip(plain, guarded, strict=True)]
