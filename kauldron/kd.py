@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "data": "kauldron.data",
         "errors": "kauldron.errors",
         "evals": "kauldron.evals",
+        "inspect": "kauldron.inspect",
         "kdash": "kauldron.utils.kdash",
         "konfig": "kauldron.konfig",
         "kontext": "kauldron.kontext",

@@ -17,6 +17,8 @@ if _FLAG not in os.environ.get("XLA_FLAGS", ""):
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}={num_devices}"
     os.environ["XLA_FLAGS"] = flags.strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests and benchmarks compile anew, and leave the user's cache alone.
+os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package

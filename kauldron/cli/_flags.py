@@ -101,6 +101,13 @@ def _define_flags(flag_values: flags.FlagValues) -> flags.FlagHolder:
         flag_values=flag_values,
         allow_override=True,
     )
+    flags.DEFINE_bool(
+        "catch_post_mortem",
+        False,
+        "Enter the debugger where an exception was raised.",
+        flag_values=flag_values,
+        allow_override=True,
+    )
     flags.DEFINE_list(
         "trust",
         [],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -25,11 +26,13 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
 
     A mistake of the user becomes a few lines on stderr and code 2; its traceback is
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
-    no mistake of the user keeps its traceback, and gives code 1.
+    no mistake of the user keeps its traceback, and gives code 1. With
+    `--catch_post_mortem` the debugger looks at it first.
     """
     make_cwd_importable()
     try:
-        work()
+        with _debugger(argv):
+            work()
         sys.stdout.flush()
     except (errors.UserError, flags.Error) as e:
         if _wants_traceback(argv):
@@ -49,6 +52,20 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         traceback.print_exc()
         return EXIT_FAILED
     return EXIT_DONE
+
+
+@contextlib.contextmanager
+def _debugger(argv: Sequence[str]) -> Iterator[None]:
+    """Enters `pdb` where an exception was raised, if the flag asks for it."""
+    try:
+        yield
+    except Exception as e:
+        if _is_set(argv, "catch_post_mortem") and not isinstance(e, BrokenPipeError):
+            import pdb
+
+            traceback.print_exc()
+            pdb.post_mortem(e.__traceback__)
+        raise
 
 
 def to_trainer(resolved: Any) -> Any:
@@ -77,9 +94,16 @@ def make_cwd_importable() -> None:
 
 
 def _wants_traceback(argv: Sequence[str]) -> bool:
-    if any(arg in ("--debug", "--debug=true", "-debug") for arg in argv):
-        return True
-    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    return _is_set(argv, "debug") or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _is_set(argv: Sequence[str], flag: str) -> bool:
+    """Whether a switch is on; flags may not be parsed yet when something fails."""
+    values = [arg.lstrip("-").partition("=") for arg in argv[1:] if arg.startswith("-")]
+    on = [
+        value.lower() not in ("false", "0") for name, _, value in values if name == flag
+    ]
+    return bool(on) and on[-1]
 
 
 def _print_mistake(e: Exception) -> None:

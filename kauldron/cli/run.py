@@ -1,7 +1,8 @@
-"""`kauldron run <verb>`: looks at a run without starting it."""
+"""`kauldron run <verb>`: looks at a run without continuing it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -35,3 +36,53 @@ def eval_shape(
             print(f"{path}: {kontext.format_spec(spec)}")
 
     return _run.run(work, argv=argv)
+
+
+def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron run replay`: repeats a step that a `NanGuard` has saved.
+
+    `--workdir=DIR` takes the config from there; `--step=N` chooses a step, the last one
+    saved unless given.
+    """
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string("workdir", None, "Of the run.", flag_values=values)
+        flags.DEFINE_integer("step", None, "Which step.", flag_values=values)
+
+    def work() -> None:
+        command = _flags.CommandLine(
+            _with_config_of_workdir(argv), flag_values, define=define
+        )
+        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        from kauldron.train import replay as replay_lib
+
+        result = replay_lib.replay(trainer, command["step"])
+        print(f"Step {result.step}, values that are not finite, in the order made:")
+        for nonfinite in result.found:
+            print(f"  {nonfinite}")
+        if not result.found:
+            print("  none")
+        if result.origin:
+            print(f"The first operation: {result.origin}")
+
+    return _run.run(work, argv=argv)
+
+
+def _with_config_of_workdir(argv: Sequence[str]) -> list[str]:
+    """Adds `--cfg` and `--cfg.workdir` for `--workdir=DIR`, as if they were given."""
+    workdir = None
+    for i, arg in enumerate(argv):
+        name, has_value, value = arg.lstrip("-").partition("=")
+        if name == "cfg":
+            return list(argv)
+        if name == "workdir":
+            workdir = value if has_value else "".join(argv[i + 1 : i + 2])
+    if workdir is None:
+        return list(argv)
+    path = os.path.join(workdir, "config.json")
+    if not os.path.exists(path):
+        raise _flags.UsageError(
+            f"{workdir!r} is no workdir of a run made from a config: it has no "
+            "config.json."
+        )
+    return [*argv, f"--cfg={path}", f"--cfg.workdir={workdir}"]

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from kauldron.sharding import _mesh
+from kauldron.sharding._agree import max_over_processes
 from kauldron.sharding._place import (
     BatchSizeError,
     ShardingTree,
@@ -37,6 +38,7 @@ __all__ = [
     "check_batch",
     "device_put",
     "fetch_rows",
+    "max_over_processes",
     "own_rows",
     "put_batch",
     "settle",

@@ -19,17 +19,28 @@ Capture = bool | Callable[[Any, str], bool]
 # Where keys become values. What overrides it may read anything.
 KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)
 
-_capture_all: contextvars.ContextVar[bool] = contextvars.ContextVar(
+_capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
     "kauldron_capture_all", default=False
 )
 
 
 @contextlib.contextmanager
-def capture_all() -> Iterator[None]:
-    """Makes steps inside the block record everything, whatever keys read."""
-    token = _capture_all.set(True)
+def capture_all() -> Iterator[list[tuple[str, ...]]]:
+    """Makes steps inside the block record everything, whatever keys read.
+
+    Yields:
+      The list of what is recorded, filled as modules return: their path, then the
+      method.
+    """
+    order: list[tuple[str, ...]] = []
+
+    def record(module: Any, method_name: str) -> bool:
+        order.append((*module.path, method_name))
+        return True
+
+    token = _capture_all.set(record)
     try:
-        yield
+        yield order
     finally:
         _capture_all.reset(token)
 
@@ -41,8 +52,8 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
       *trees: Nested dicts, lists and tuples of metrics (losses and summaries are).
       keys: Further keys, a tree.
     """
-    if _capture_all.get():
-        return True
+    if everything := _capture_all.get():
+        return everything
     read = [*_leaves(keys)]
     for metric in iter_metrics(trees):
         if type(metric)._resolve_kwargs not in KEY_WIRING:

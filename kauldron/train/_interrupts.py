@@ -1,4 +1,7 @@
-"""Signals that ask a run to stop: noted at once, obeyed at the next step boundary."""
+"""What asks a run to stop: signals, and the file `STOP` in the workdir.
+
+A request is noted at once and obeyed at a step boundary, the same one in all processes.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,117 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
+import jax
+import numpy as np
+from etils import epath
+
+from kauldron import sharding
 from kauldron.utils import status_utils
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+STOP_FILE = "STOP"
+
+# Looking for the file costs a round trip on a remote file system: a thread does it.
+_LOOK_EVERY_SECS = 1.0
+
+# How often processes ask each other, in seconds and at most so many steps.
+_AGREE_EVERY_SECS = 1.0
+_AGREE_EVERY_STEPS = 100
+
 
 class StopRequest:
-    """Whether a signal has arrived.
+    """Whether somebody wants the run to stop.
 
     Attributes:
-      signal_name: Name of the signal, such as `'SIGTERM'`; `None` while none came.
+      reason: What asked, such as `'SIGTERM'`; `None` while nothing did.
     """
 
     def __init__(self) -> None:
-        self.signal_name: str | None = None
+        self.reason: str | None = None
+        self._agreement = _Agreement() if jax.process_count() > 1 else None
 
     def __bool__(self) -> bool:
-        return self.signal_name is not None
+        return self.reason is not None
+
+    def is_due(self) -> bool:
+        """Whether to stop at this step boundary; each process asks once a step.
+
+        The answer is the same in all processes.
+        """
+        if self._agreement is None:
+            return self.reason is not None
+        if not self._agreement.reached(wanted=bool(self)):
+            return False
+        self.reason = self.reason or "another process"
+        return True
+
+
+class _Agreement:
+    """One small reduction about once a second, read when the next one is due.
+
+    By then it has long been computed, so that no step waits for it. How many steps lie
+    between follows from the slowest process's time, which is reduced too.
+    """
+
+    def __init__(self) -> None:
+        self._interval = self._steps_left = 1
+        self._since = time.monotonic()
+        self._asked: jax.Array | None = None
+
+    def reached(self, *, wanted: bool) -> bool:
+        self._steps_left -= 1
+        if self._steps_left:
+            return False
+        if self._asked is not None:
+            is_wanted, secs = jax.device_get(self._asked)
+            if is_wanted:
+                return True
+            interval = int(self._interval * _AGREE_EVERY_SECS / max(secs, 1e-6))
+            self._interval = min(max(interval, 1), _AGREE_EVERY_STEPS)
+        now = time.monotonic()
+        mine = np.array([wanted, now - self._since], np.float32)
+        self._asked = sharding.max_over_processes(mine)
+        sharding.settle(self._asked)
+        self._since, self._steps_left = now, self._interval
+        return False
 
 
 @contextlib.contextmanager
-def catch() -> Iterator[StopRequest]:
-    """Turns the first signal into a request; a second one ends the process at once.
+def catch(workdir: epath.Path) -> Iterator[StopRequest]:
+    """Notes the first signal, or the file `STOP`; a second signal ends at once.
 
-    Only the main thread can receive signals: elsewhere nothing is installed.
+    The file is removed when the run has stopped, so that the next start runs. Only the
+    main thread can receive signals: elsewhere nothing is installed.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with _catch_signals(request), _watch_file(workdir / STOP_FILE, request):
         yield request
+
+
+@contextlib.contextmanager
+def _catch_signals(request: StopRequest) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
+    has_come = False
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del frame
-        if request:
+        nonlocal has_come
+        if has_come:
             restore()
             os.kill(os.getpid(), signum)
             return
-        request.signal_name = signal.Signals(signum).name
+        has_come = True
+        request.reason = signal.Signals(signum).name
         status_utils.log(
-            f"{request.signal_name}: saving after this step. Once more ends at once."
+            f"{request.reason}: saving after this step. Once more ends at once."
         )
 
     previous = {s: signal.signal(s, on_signal) for s in _SIGNALS}
@@ -57,6 +129,41 @@ def catch() -> Iterator[StopRequest]:
             signal.signal(s, handler)
 
     try:
-        yield request
+        yield
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def _watch_file(path: epath.Path, request: StopRequest) -> Iterator[None]:
+    if not status_utils.is_lead_host():
+        yield
+        return
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            if _exists(path):
+                request.reason = request.reason or os.fspath(path)
+                return
+            is_over.wait(_LOOK_EVERY_SECS)
+
+    thread = threading.Thread(target=watch, name="kauldron-stop-file", daemon=True)
+    thread.start()
+    try:
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+    except KeyboardInterrupt:
+        path.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
+
+
+def _exists(path: Any) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a file system that is away for a moment asks nobody to stop
+        return False

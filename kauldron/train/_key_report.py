@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import jax
 
-from kauldron import errors, evals, kontext, metrics
+from kauldron import checkpoints, errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
-from kauldron.train import _interms, auxiliaries, train_step
+from kauldron.train import _interms, auxiliaries, hooks, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -283,17 +283,28 @@ def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
 
 
 def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
-    """Checks the evaluator and the metric that the best checkpoint is chosen by."""
-    path = getattr(trainer.checkpointer, "best_metric_path", None)
-    if path is None:
-        return []
-    known = {
+    """Checks evaluators and metrics by which checkpoints are chosen and runs end."""
+    fields = {"cfg.checkpointer": ("best_metric_path", trainer.checkpointer)}
+    for name, hook in trainer.hooks.items():
+        fields[f"cfg.hooks[{name!r}]"] = ("metric", hook)
+    known: dict[str, Any] = {
         name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
         for name, e in trainer.evals.items()
         if isinstance(e, evals.Evaluator)
     }
-    field = {"best_metric_path": ".".join(path.split(".")[:2])}
-    return kontext.check_keys(known, field, prefix="cfg.checkpointer")
+    # What others measure is known when they have run.
+    unknown = {name: {} for name in trainer.evals if name not in known}
+    problems = []
+    for prefix, (field, owner) in fields.items():
+        path = getattr(owner, field, None)
+        is_checked = isinstance(
+            owner, checkpoints.BaseCheckpointer | hooks.EarlyStopping
+        )
+        if not is_checked or path is None or path.split(".")[0] in unknown:
+            continue
+        keys = {field: ".".join(path.split(".")[:2])}
+        problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
+    return problems
 
 
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from kauldron import data
 from kauldron import sharding as sharding_lib
+from kauldron.train import hooks as hooks_lib
+from kauldron.train import nan_guard as nan_guard_lib
 from kauldron.train import setup_utils, train_step
 from kauldron.train.state import TrainState
 
@@ -63,6 +65,16 @@ class RunDescription(Protocol):
 
     @property
     def checkify_error_categories(self) -> frozenset[Any]: ...
+
+    @property
+    def nan_guard(self) -> nan_guard_lib.NanGuard | None: ...
+
+    @property
+    def hooks(self) -> Mapping[str, hooks_lib.Hook]: ...
+
+    @property
+    def profiler(self) -> Any:
+        """The `Profiler`, or a `NoopProfiler`."""
 
     @property
     def raw_cfg(self) -> Any: ...

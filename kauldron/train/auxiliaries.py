@@ -59,12 +59,14 @@ class AuxiliariesState:
       metric_states: Tree of states, or `None`.
       summary_states: Tree of states, or `None`.
       error: Checkify error of the step, or `None`.
+      is_halted: Whether the step changed nothing, see `TrainStep.step`, or `None`.
     """
 
     loss_states: Any = None
     metric_states: Any = None
     summary_states: Any = None
     error: Any = None
+    is_halted: Any = None
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
         """Returns the states of the examples of both."""

@@ -37,6 +37,9 @@ class Setup:
       tqdm_info: Accepted for compatibility.
       eval_only: Whether the run only evaluates.
       preemptable_eval: Whether a standalone evaluation can continue after a restart.
+      compilation_cache: Whether compiled programs are kept for later runs in a cache
+        directory of the user; `KAULDRON_COMPILATION_CACHE=0` says no, too. A directory
+        set in JAX itself (`JAX_COMPILATION_CACHE_DIR`) is used as it is.
     """
 
     tags: Sequence[str] | str = ()
@@ -44,6 +47,7 @@ class Setup:
     tqdm_info: TqdmInfo = dataclasses.field(default_factory=TqdmInfo)
     eval_only: bool = False
     preemptable_eval: bool = False
+    compilation_cache: bool = True
 
     def run(self, trainer: Any) -> None:
         """Creates the workdir.

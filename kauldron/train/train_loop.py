@@ -7,34 +7,40 @@ evaluate, save, update. The final state is evaluated and saved too.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
-from kauldron import checkpoints, evals, sharding
+from kauldron import checkpoints, evals
 from kauldron.train import (
     _batches,
+    _compilation_cache,
+    _hook_events,
     _interrupts,
     _launches,
+    _profiler,
     _progress,
     _reporting,
     _run_description,
     _run_files,
+    _updates,
     auxiliaries,
+    hooks,
     setup_utils,
 )
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 from kauldron.utils import status_utils
 
-_NO_CONTEXT = contextlib.nullcontext()
+# Evaluator -> function that gives what it measured: `{metric: value}`.
+_Results = dict[str, Callable[[], Mapping[str, Any]]]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A signal ended the training.
+    """A signal, or the file `STOP`, ended the training.
 
     Attributes:
       saved: Whether the state was saved, so that starting again continues the run.
@@ -52,6 +58,7 @@ class CheckpointState(checkpoints.items.TopLevelCheckpointItem):
     train_state: TrainState
     chrono: chrono_lib.Chrono
     ds_iter: _batches.BatchesAhead
+    hooks: _hook_events.HookStates | None = None
 
     DEFAULT_ITEM: ClassVar[str] = "train_state"
 
@@ -61,7 +68,11 @@ def train(
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
     trainer.setup.run(trainer)
-    with setup_utils.lock(trainer.workdir), _interrupts.catch() as stop:
+    with (
+        setup_utils.lock(trainer.workdir),
+        _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
+        _interrupts.catch(trainer.workdir) as stop,
+    ):
         latest = trainer.checkpointer.latest_step
         last_step = trainer.last_step()
         trainer.check()
@@ -73,9 +84,7 @@ def train(
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
                 return run.train_state, None
-            if latest is not None:
-                status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
-            return _Loop(trainer, run, stop, latest, last_step).run()
+            return _Loop(trainer, run, stop, cache_use, latest, last_step).run()
         finally:
             batches.close()
             trainer.checkpointer.close()
@@ -88,11 +97,15 @@ def _restore_or_init(
 ) -> CheckpointState:
     # Nothing is on the devices before it is known that the checkpoint fits.
     state = trainer.init_state() if latest is None else trainer.state_specs
-    chrono = chrono_lib.Chrono(batch_size=getattr(trainer.train_ds, "batch_size", None))
-    run = CheckpointState(train_state=state, chrono=chrono, ds_iter=batches)
-    if latest is None:
-        return run
-    return trainer.checkpointer.restore(run)
+    run = CheckpointState(
+        train_state=state,
+        chrono=chrono_lib.Chrono(
+            batch_size=getattr(trainer.train_ds, "batch_size", None)
+        ),
+        ds_iter=batches,
+        hooks=_hook_events.HookStates.of(trainer.hooks),
+    )
+    return run if latest is None else trainer.checkpointer.restore(run)
 
 
 class _Loop:
@@ -103,16 +116,17 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: CheckpointState,
         stop: _interrupts.StopRequest,
+        cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
         last_step: int,
     ) -> None:
         self._trainer = trainer
-        self._state = run.train_state
+        self._run = run
         self._chrono = run.chrono
         self._batches = run.ds_iter
         self._stop = stop
         self._restored_step = restored_step
-        self._first_step = int(run.train_state.step)
+        self._first_step = self._step = int(run.train_state.step)
         self._last_step = last_step
         self._reporting = _reporting.Reporting(
             trainer,
@@ -120,100 +134,159 @@ class _Loop:
             first_step=self._first_step,
             last_step=last_step,
         )
+        self._updates = _updates.Updates(
+            trainer, run.train_state, self._chrono, cache_use
+        )
+        self._hooks = _hook_events.HookEvents(trainer.hooks)
+        self._control = hooks.RunControl(
+            trainer, first_step=self._first_step, last_step=last_step
+        )
+        # Not one call a step for what is switched off.
+        self._has_step_hooks = bool(
+            self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
+        )
+        self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
-        self._has_summaries = bool(trainer.train_summaries)
-        self._compiled: set[tuple[bool, bool]] = set()
+        self._has_told_nonfinite = False
 
     def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Runs all steps; returns the final state and the last measurements."""
+        try:
+            self._emit("on_start")
+            if self._control.stop_reason is None:
+                self._train()
+            status_utils.log(self._finished_message())
+            self._emit("on_end", step=self._step, state=self._state)
+        except BaseException as e:
+            self._hooks.emit_error(self._control, step=self._step, error=e)
+            raise
+        return self._state, self._aux
+
+    def _train(self) -> None:
         trainer = self._trainer
+        if self._restored_step is not None:
+            status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
         if status_utils.is_lead_host():
             _run_files.write(trainer)
         self._chrono.start_loop()
-        # Entering the guard costs more than all else that is done in a step.
-        with self._reporting, jax.transfer_guard("disallow"):
-            if status_utils.is_lead_host():
-                # In the background: asking git and all packages takes a while.
-                self._reporting.run_beside(self._record_launch)
-            for step in range(self._first_step, self._last_step):
-                self._evaluate_and_save(step)
-                self._update(step)
-                if self._stop:
-                    self._interrupt(step + 1)
-            self._evaluate_and_save(self._last_step, is_last=True)
-            trainer.checkpointer.wait_until_finished()
-        status_utils.log(_progress.finished_message(trainer.workdir, self._last_step))
-        return self._state, self._aux
+        try:
+            # Entering the guard costs more than all else that is done in a step.
+            with self._reporting, jax.transfer_guard("disallow"):
+                if status_utils.is_lead_host():
+                    # In the background: asking git and all packages takes a while.
+                    self._reporting.run_beside(self._record_launch)
+                while not self._evaluate_and_save():
+                    self._update()
+                    if self._stop.is_due() and not self._is_last():
+                        self._interrupt()
+                trainer.checkpointer.wait_until_finished()
+        finally:
+            trainer.profiler.close()
 
     def _record_launch(self) -> None:
         trainer = self._trainer
         _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
 
-    def _update(self, step: int) -> None:
-        """Applies one update; hands its measurements to the writing thread."""
-        trainer = self._trainer
-        log_metrics = step % trainer.log_metrics_every == 0
-        # Each combination is compiled: one without summaries to show is not another one.
-        log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+    @property
+    def _state(self) -> TrainState:
+        return self._updates.state
+
+    def _is_last(self) -> bool:
+        return self._step >= self._last_step or self._control.stop_reason is not None
+
+    def _update(self) -> None:
+        """Applies one update; hands what was measured to the writing thread."""
+        step, num_done = self._step, self._step - self._first_step
         since = self._chrono.now()
         batch = self._batches.next(is_last=step + 1 == self._last_step)
         self._chrono.add_data_wait(since)
-        kind = (log_metrics, log_summaries)
-        # The first call of a kind compiles, which is no part of the rate.
-        is_new = kind not in self._compiled
-        self._compiled.add(kind)
-        with self._chrono.pause("compile") if is_new else _NO_CONTEXT:
-            self._state, aux = trainer.trainstep.step(
-                self._state,
-                batch,
-                return_losses=log_metrics or log_summaries,
-                return_metrics=log_metrics,
-                return_summaries=log_summaries,
-                checkify_error_categories=trainer.checkify_error_categories,
-            )
-        sharding.settle(self._state.step)
-        self._chrono.finish_step()
-        self._reporting.progress.step = step + 1
-        if trainer.checkify_error_categories:
-            aux.error.throw()
-        if log_metrics or log_summaries:
-            self._aux = aux
-            self._reporting.log(step, aux, log_summaries=log_summaries)
-        if step == self._first_step and self._restored_step is None:
+        if self._profiles:
+            self._trainer.profiler(num_done, wait_for=self._state)
+        if self._has_step_hooks:
+            self._emit("before_step", step=step, state=self._state, batch=batch)
+        for measurements in self._updates.apply(step, batch):
+            self._log(measurements)
+        self._step = self._reporting.progress.step = step + 1
+        if num_done == 0 and self._restored_step is None:
             self._reporting.describe(self._state)  # beside the steps that follow
+        if self._has_step_hooks:
+            aux = self._updates.latest_aux
+            self._emit("after_step", step=step, state=self._state, aux=aux)
 
-    def _evaluate_and_save(self, step: int, *, is_last: bool = False) -> None:
-        trainer = self._trainer
-        due = [
-            evaluator
-            for evaluator in trainer.evals.values()
-            if evaluator.run.should_eval_in_train(step, is_last=is_last)
-        ]
-        saves = trainer.checkpointer.should_save(step) or (
-            is_last and not self._saves_nothing
+    def _emit(self, event: str, **values: Any) -> None:
+        self._hooks.emit(event, self._control, **values)
+
+    def _log(self, measurements: _updates.Measurements) -> None:
+        step = measurements.step
+        self._aux = measurements.aux
+
+        def then(values: auxiliaries.AuxiliariesOutput) -> None:
+            self._tell_nonfinite(step, values)
+            self._emit("on_log", step=step, values=values)
+
+        self._reporting.log(
+            step, measurements.aux, log_summaries=measurements.has_summaries, then=then
         )
-        if not due and not saves:
+
+    def _tell_nonfinite(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
+        total = values.loss_values.get("losses/total")
+        if total is None or np.isfinite(total).all() or self._has_told_nonfinite:
             return
+        self._has_told_nonfinite = True
+        if self._trainer.nan_guard is None:
+            status_utils.warn(
+                f"the loss is {total} at step {step}. `cfg.nan_guard = "
+                "kd.train.NanGuard()` finds the first value that is not finite."
+            )
+
+    def _evaluate_and_save(self) -> bool:
+        """Does what is due before the next update; returns whether there is none."""
+        is_last = self._is_last()
+        due = self._due(is_last=is_last)
+        saves = self._trainer.checkpointer.should_save(self._step)
+        if not (due or saves or is_last):
+            return False
+        for measurements in self._updates.settle():
+            self._log(measurements)
         with jax.transfer_guard("allow"):
-            results = {e.name: self._evaluate(e, step, is_last) for e in due}
-            is_saved = step == self._first_step and step == self._restored_step
-            if saves and not is_saved:
-                self._save(step, results)
+            results = self._evaluate(due, is_last=is_last)
+            if self._is_last() and not is_last:  # a hook has stopped the run
+                is_last = True
+                more = [e for e in self._due(is_last=True) if e not in due]
+                results |= self._evaluate(more, is_last=True)
+            is_saved = self._step == self._first_step == self._restored_step
+            if (saves or is_last or self._control.wants_save) and not is_saved:
+                self._save(results)
+        return is_last
+
+    def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
+        return [
+            evaluator
+            for evaluator in self._trainer.evals.values()
+            if evaluator.run.should_eval_in_train(self._step, is_last=is_last)
+        ]
 
     def _evaluate(
-        self, evaluator: evals.EvaluatorBase, step: int, is_last: bool
-    ) -> Callable[[], Mapping[str, Any]]:
-        with self._chrono.pause("evals_along_train"):
-            aux = evaluator.maybe_eval(step=step, state=self._state, is_last=is_last)
-        return self._reporting.log_evaluation(evaluator.name, step, aux)
+        self, evaluators: list[evals.EvaluatorBase], *, is_last: bool
+    ) -> _Results:
+        results: _Results = {}
+        for e in evaluators:
+            with self._chrono.pause("evals_along_train"):
+                aux = e.maybe_eval(step=self._step, state=self._state, is_last=is_last)
+            results[e.name] = self._reporting.log_evaluation(e.name, self._step, aux)
+            if self._hooks.listeners("on_eval"):
+                values = results[e.name]()
+                self._emit("on_eval", step=self._step, name=e.name, values=values)
+        return results
 
     @property
     def _saves_nothing(self) -> bool:
         return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
 
-    def _save(
-        self, step: int, results: Mapping[str, Callable[[], Any]] | None = None
-    ) -> None:
+    def _save(self, results: _Results | None = None) -> None:
+        self._control.wants_save = False
+        if self._saves_nothing:
+            return
         with self._chrono.pause("metrics_writing"):
             metrics = results and {name: values() for name, values in results.items()}
             # What was measured before a checkpoint is on disk before it: a restart goes
@@ -221,25 +294,36 @@ class _Loop:
             self._reporting.wait()
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
-                CheckpointState(self._state, self._chrono, self._batches),
-                step=step,
+                dataclasses.replace(self._run, train_state=self._state),
+                step=self._step,
                 force=True,
                 metrics=metrics,
             )
+        self._emit("on_checkpoint", step=self._step)
 
-    def _interrupt(self, step: int) -> None:
+    def _interrupt(self) -> None:
+        reason, step = self._stop.reason, self._step
         if self._saves_nothing:
             raise TrainingInterrupted(
-                f"Stopped by {self._stop.signal_name} at step {step}. Nothing was saved: "
-                "this run has no checkpointer.",
+                f"Stopped by {reason} at step {step}. Nothing was saved: this run has no "
+                "checkpointer.",
                 saved=False,
             )
+        for measurements in self._updates.settle():
+            self._log(measurements)
         with jax.transfer_guard("allow"):
-            self._save(step)
+            self._save()
         self._trainer.checkpointer.wait_until_finished()
         raise TrainingInterrupted(
-            f"Stopped by {self._stop.signal_name} at step {step} of {self._last_step}. "
-            "The run is saved: start it again with the same workdir "
-            f"({self._trainer.workdir}) to continue.",
+            f"Stopped by {reason} at step {step} of {self._last_step}. The run is saved: "
+            f"start it again with the same workdir ({self._trainer.workdir}) to continue.",
             saved=True,
+        )
+
+    def _finished_message(self) -> str:
+        if self._control.stop_reason is None:
+            return _progress.finished_message(self._trainer.workdir, self._step)
+        return (
+            f"Finished: {self._trainer.workdir} is at step {self._step} of "
+            f"{self._last_step}; stopped early: {self._control.stop_reason}."
         )

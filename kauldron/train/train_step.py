@@ -17,6 +17,7 @@ from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
+    _finite,
     _interms,
     _loss_scale,
     _module_globs,
@@ -102,6 +103,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         return_metrics: bool = False,
         return_summaries: bool = False,
         checkify_error_categories: frozenset[Any] = frozenset(),
+        is_halted: jax.Array | None = None,
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
         """Applies one update. The arrays of `state` are donated: don't use them again.
 
@@ -112,6 +114,10 @@ class TrainStep(config_util.UpdateFromRootCfg):
             likewise. What is not returned is not computed.
           checkify_error_categories: Errors to look for inside the step; they come back
             in `aux.error`.
+          is_halted: `bool[]`, whether an earlier step met a value that is not finite.
+            Then this one changes nothing, and neither does one that meets such a value
+            itself: the state comes back as it was, and `aux.is_halted` is true. `None`
+            looks for nothing.
 
         Returns:
           The next state, and the selected measurements. They are of this batch and of
@@ -121,6 +127,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
             return self._jitted_step(
                 state,
                 batch,
+                is_halted,
                 return_losses=return_losses,
                 return_metrics=return_metrics,
                 return_summaries=return_summaries,
@@ -221,13 +228,14 @@ class TrainStep(config_util.UpdateFromRootCfg):
         self,
         state: TrainState,
         batch: Any,
+        is_halted: jax.Array | None,
         *,
         return_losses: bool,
         return_metrics: bool,
         return_summaries: bool,
         checkify_error_categories: frozenset[Any],
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
-        error = None
+        error, before = None, state
         if checkify_error_categories:
             step = checkify.checkify(self._whole_step, errors=checkify_error_categories)
             error, (state, context) = step(state, batch)
@@ -239,7 +247,12 @@ class TrainStep(config_util.UpdateFromRootCfg):
             return_summaries=return_summaries,
         )
         aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
-        return self._place(state), dataclasses.replace(aux, error=error)
+        if is_halted is not None:
+            is_bad = is_halted | ~_finite.is_finite_step(context, state)
+            is_halted = sharding.with_sharding_constraint(is_bad, sharding.REPLICATED)
+            state = _finite.select(is_bad, before, state)
+        aux = dataclasses.replace(aux, error=error, is_halted=is_halted)
+        return self._place(state), aux
 
     # One compilation cache an object: it goes away with the object.
     @functools.cached_property

@@ -18,10 +18,13 @@ from kauldron.train import (
     _interms,
     _key_report,
     _precision,
+    _profiler,
     _remat,
     auxiliaries,
     context,
+    hooks,
     metric_writer,
+    nan_guard,
     rngs_lib,
     setup_utils,
     train_loop,
@@ -36,6 +39,7 @@ _DICT_FIELDS = (
     "train_summaries",
     "schedules",
     "evals",
+    "hooks",
     "aux",
 )
 
@@ -71,9 +75,12 @@ class Trainer:
       train_metrics: Tree of metrics.
       train_summaries: Tree of summaries.
       writer: Where results are written; `{name: writer}` for several.
-      profiler: Accepted for compatibility; nothing is profiled yet.
+      profiler: `kd.inspect.Profiler(...)` traces a few steps; `None` traces nothing.
       checkify_error_categories: Errors to look for inside the step; each step then waits
         for the devices.
+      nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
+        does not.
+      hooks: Name -> `kd.train.Hook`, told what happens along the run.
       schedules: Name -> function of the step; logged. The learning rates of the optimizer
         are logged without being named here.
       optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
@@ -120,6 +127,8 @@ class Trainer:
     )
     profiler: Any = None
     checkify_error_categories: frozenset[Any] = frozenset()
+    nan_guard: nan_guard.NanGuard | None = None
+    hooks: Mapping[str, hooks.Hook] = _empty_dict()
     schedules: Mapping[str, Any] = _empty_dict()
     optimizer: Any
     checkpointer: checkpoints.BaseCheckpointer | None = None
@@ -188,6 +197,12 @@ class Trainer:
                 raise TrainerError(
                     f"`{name}` must be a `kd.train.{kind.__name__}(...)` or None: got "
                     f"{value!r}."
+                )
+        for name, hook in (self.hooks or {}).items():
+            if not isinstance(hook, hooks.Hook):
+                raise TrainerError(
+                    f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
+                    f"{type(hook).__name__}."
                 )
         for name, smallest in _SMALLEST.items():
             value = getattr(self, name)
@@ -282,6 +297,10 @@ class Trainer:
             _accumulate.check_divides(
                 whole_batch, self.grad_accum_steps, self.sharding.batch
             )
+        for hook in self.hooks.values():
+            hook.check(self)
+        if self.nan_guard is not None:
+            self.nan_guard.check(self)
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
@@ -337,4 +356,6 @@ _DEFAULT_PARTS = {
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
+    "hooks": dict,
+    "profiler": _profiler.NoopProfiler,
 }

@@ -63,7 +63,9 @@ class BaseConfig:
         return dataclasses.replace(self, **changes)
 
 
-@dataclasses.dataclass(frozen=True)
+# Without equality of its own: subclasses that are compared by identity would inherit it,
+# and all of them be equal.
+@dataclasses.dataclass(frozen=True, eq=False)
 class UpdateFromRootCfg:
     """Base of components that take the fields the user left alone from the root.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -75,3 +77,10 @@ def state_hash(state: Any) -> str:
     for leaf in leaves:
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
+
+
+def records(workdir: Any, collection: str) -> list[dict[str, Any]]:
+    """The lines of a collection in `metrics.jsonl`."""
+    lines = (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    parsed = [json.loads(line) for line in lines]
+    return [r for r in parsed if r["collection"] == collection]

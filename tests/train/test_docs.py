@@ -1,4 +1,4 @@
-"""Every Python block of the pages on training."""
+"""Every Python block of the pages on training and debugging runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests import docs_snippets
 
 
 def test_training_page(tmp_path):
-    assert docs_snippets.run_page("training.md", tmp_path) >= 5
+    assert docs_snippets.run_page("training.md", tmp_path) >= 6
 
 
 def test_page_on_own_steps(tmp_path):
@@ -15,3 +15,7 @@ def test_page_on_own_steps(tmp_path):
 
 def test_page_on_precision_and_memory(tmp_path):
     assert docs_snippets.run_page("precision.md", tmp_path) >= 7
+
+
+def test_debugging_page(tmp_path):
+    assert docs_snippets.run_page("debugging.md", tmp_path) >= 6

@@ -39,7 +39,7 @@ if index == 0:
 """
 
 
-def _train(workdir, num_processes):
+def _start(program, workdir, num_processes, *arguments):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
@@ -49,11 +49,11 @@ def _train(workdir, num_processes):
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
-    processes = [
+    return [
         subprocess.Popen(
             [
-                *(sys.executable, "-c", _PROGRAM, str(workdir)),
-                *(str(num_processes), str(i), str(port)),
+                *(sys.executable, "-c", program, str(workdir)),
+                *(str(num_processes), str(i), str(port), *arguments),
             ],
             env=env,
             stdout=subprocess.PIPE,
@@ -62,6 +62,10 @@ def _train(workdir, num_processes):
         )
         for i in range(num_processes)
     ]
+
+
+def _train(workdir, num_processes):
+    processes = _start(_PROGRAM, workdir, num_processes)
     outputs = [p.communicate(timeout=120)[0] for p in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output
@@ -87,3 +91,61 @@ def test_two_processes_train_and_evaluate_as_one_does(tmp_path):
                 assert a[name] == pytest.approx(b[name], rel=1e-4)
     for a, b in zip(params, params_two, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+_STOPPED = """
+import os, signal, sys, time
+import jax
+workdir, num_processes, index, port, how = sys.argv[1:]
+jax.distributed.initialize(
+    f"localhost:{port}", num_processes=int(num_processes), process_id=int(index)
+)
+from tests.train import small_run
+from kauldron import kd
+
+class Ask(kd.train.Hook):
+    def before_step(self, run, *, step, state, batch):
+        time.sleep(0.01)
+        if step == 20 and int(index) == 1:
+            if how == "signal":
+                signal.raise_signal(signal.SIGUSR1)
+            else:
+                open(f"{workdir}/STOP", "w").close()
+
+trainer = small_run.make_trainer(
+    workdir,
+    num_train_steps=100_000,
+    log_metrics_every=10_000,
+    checkpointer=kd.ckpts.Checkpointer(save_interval_steps=100_000),
+    hooks={"ask": Ask()},
+)
+try:
+    trainer.train()
+except kd.train.TrainingInterrupted as e:
+    print("INTERRUPTED", e.saved, str(e).split(" of ")[0], flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "reasons"),
+    [
+        # Only the second process is asked; the first one follows.
+        ("signal", ["another process", "SIGUSR1"]),
+        # Any process may be on another machine: only the first one looks for the file.
+        ("file", ["{workdir}/STOP", "another process"]),
+    ],
+)
+def test_all_processes_save_and_stop_at_the_same_step(tmp_path, how, reasons):
+    processes = _start(_STOPPED, tmp_path, 2, how)
+    outputs = [p.communicate(timeout=240)[0] for p in processes]
+    steps = []
+    for output, reason in zip(outputs, reasons, strict=True):
+        [line] = [s for s in output.splitlines() if s.startswith("INTERRUPTED")]
+        start, _, step = line.rpartition(" ")
+        expected = reason.format(workdir=tmp_path)
+        assert start == f"INTERRUPTED True Stopped by {expected} at step"
+        steps.append(int(step))
+    assert steps[0] == steps[1]
+    saved = [p.name for p in (tmp_path / "checkpoints").iterdir()]
+    assert f"ckpt_{steps[0]}" in saved

@@ -146,3 +146,9 @@ def test_specs_match_the_real_state(tmp_path):
         state,
     )
     assert jax.tree.structure(trainer.state_specs) == jax.tree.structure(state)
+
+
+def test_parts_compared_by_identity_are_equal_to_themselves_only():
+    a, b = (kd.evals.Evaluator(run=kd.evals.Final()) for _ in range(2))
+    assert a == a
+    assert a != b

@@ -1,0 +1,131 @@
+"""Compiled programs are kept between runs, in a cache directory of the user."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+SWITCH_VARIABLE = "KAULDRON_COMPILATION_CACHE"
+
+# JAX keeps what took a second to compile. Less pays off: reading takes milliseconds.
+_MIN_COMPILE_SECS = 0.1
+
+# JAX bounds the size only where the package `filelock` is installed.
+_MAX_AGE_DAYS = 60
+
+
+@dataclasses.dataclass
+class CacheUse:
+    """What the cache has done for a run.
+
+    Attributes:
+      directory: Where it is; `None` if it is off.
+      num_hits: Programs that were read.
+      num_misses: Programs that were compiled.
+    """
+
+    directory: str | None = None
+    num_hits: int = 0
+    num_misses: int = 0
+
+    def describe(self, secs: float) -> str:
+        """Returns a line on a compilation that took `secs` seconds."""
+        text = f"Compiled in {secs:.1f} s"
+        if self.directory is None:
+            return f"{text}."
+        total = self.num_hits + self.num_misses
+        return (
+            f"{text}; {self.num_hits} of {total} programs came from {self.directory}."
+        )
+
+
+@contextlib.contextmanager
+def use(*, wanted: bool) -> Iterator[CacheUse]:
+    """Keeps what is compiled inside the block, and uses what was kept.
+
+    Settings of the user's own (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) are used as
+    they are. `KAULDRON_COMPILATION_CACHE=0` switches off what is set here.
+
+    Args:
+      wanted: Whether to set the cache up.
+    """
+    use = CacheUse(directory=_setting("jax_compilation_cache_dir"))
+
+    def on_event(event: str, **kwargs: Any) -> None:
+        use.num_hits += event == "/jax/compilation_cache/cache_hits"
+        use.num_misses += event == "/jax/compilation_cache/cache_misses"
+
+    jax.monitoring.register_event_listener(on_event)
+    try:
+        if use.directory is None and wanted and _is_on():
+            with _configured(use):
+                yield use
+        else:
+            yield use
+    finally:
+        jax.monitoring.unregister_event_listener(on_event)
+
+
+def default_directory() -> pathlib.Path:
+    """Returns the cache directory of this user on this platform."""
+    if sys.platform == "darwin":
+        base = pathlib.Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = pathlib.Path(os.environ.get("LOCALAPPDATA") or pathlib.Path.home())
+    else:
+        given = os.environ.get("XDG_CACHE_HOME")
+        base = pathlib.Path(given) if given else pathlib.Path.home() / ".cache"
+    return base / "kauldron" / "jax-cache"
+
+
+def _is_on() -> bool:
+    return os.environ.get(SWITCH_VARIABLE, "1").lower() not in ("0", "false", "off")
+
+
+@contextlib.contextmanager
+def _configured(use: CacheUse) -> Iterator[None]:
+    try:
+        directory = default_directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        _drop_old_entries(directory)
+    except (OSError, RuntimeError):  # no home, or none that can be written
+        yield
+        return
+    use.directory = str(directory)
+    settings = {
+        "jax_compilation_cache_dir": str(directory),
+        "jax_persistent_cache_min_compile_time_secs": _MIN_COMPILE_SECS,
+    }
+    before = {name: _setting(name) for name in settings}
+    _set(settings)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
+
+
+def _set(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # JAX looks at the directory only once
+
+
+def _drop_old_entries(directory: pathlib.Path) -> None:
+    oldest = time.time() - _MAX_AGE_DAYS * 24 * 3600
+    for entry in os.scandir(directory):
+        with contextlib.suppress(OSError):  # another process was faster
+            if entry.is_file() and entry.stat().st_mtime < oldest:
+                os.unlink(entry.path)

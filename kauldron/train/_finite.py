@@ -1,0 +1,132 @@
+"""Values that are not finite: whether a step met one, and where it met the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kauldron import kontext
+from kauldron.train import _interms
+from kauldron.train.context import Context
+from kauldron.train.state import TrainState
+
+# The order in which a step makes its values. Collections are those after the forward
+# pass.
+_GROUPS = (
+    *("batch", "params", "opt_state", "interms", "preds", "collections"),
+    *("loss_states", "loss_total", "grads", "updates"),
+)
+
+
+def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
+    """Returns whether a step went well, `bool[]`, inside jit.
+
+    It looks at the total loss and at the gradients; a step of the user's own that does
+    not give the gradients is judged by the new parameters. A step that a loss scale has
+    skipped leaves its gradients out of the context, too.
+    """
+    values = context.grads if context.grads is not None else next_state.params
+    return all_finite((context.loss_total, values))
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Returns whether all floating-point values of a pytree are finite, `bool[]`."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    parts = [jnp.all(jnp.isfinite(x)) for x in leaves]
+    return jnp.all(jnp.stack(parts)) if parts else jnp.array(True)
+
+
+def select(condition: jax.Array, if_true: TrainState, if_false: TrainState) -> Any:
+    """Returns one of two states of the same structure, inside jit."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition, a, b) if a is not b else a, if_true, if_false
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Nonfinite:
+    """A tensor that holds values that are not finite.
+
+    Attributes:
+      key: Its path in the context, such as `grads.encoder.kernel`.
+      num_nan: How many values are NaN.
+      num_inf: How many are infinite.
+      spec: Dtype and shape, as `f32[3 4]`.
+    """
+
+    key: str
+    num_nan: int
+    num_inf: int
+    spec: str
+
+    def __str__(self) -> str:
+        counts = [f"{self.num_nan} NaN"] * bool(self.num_nan)
+        counts += [f"{self.num_inf} infinite"] * bool(self.num_inf)
+        return f"{self.key} {self.spec}: {', '.join(counts)}"
+
+
+class Finder:
+    """Repeats steps with all their intermediate values, and looks at each.
+
+    Args:
+      step: `TrainStep._step`, or what overrides it.
+    """
+
+    def __init__(self, step: Callable[[TrainState, Any], tuple[Any, Context]]) -> None:
+        self._step = step
+        self._specs: dict[str, str] = {}
+
+    def find(self, state: TrainState, batch: Any) -> list[Nonfinite]:
+        """Returns tensors with values that are not finite, in the order they are made.
+
+        Args:
+          state: The state before the step; it is not used up.
+          batch: The batch on devices.
+        """
+        counts = jax.device_get(self._count(state, batch))
+        return [
+            Nonfinite(key, int(num_nan), int(num_inf), spec)
+            for (key, spec), (num_nan, num_inf) in zip(
+                self._specs.items(), counts, strict=True
+            )
+            if num_nan or num_inf
+        ]
+
+    @functools.cached_property
+    def _count(self) -> Callable[..., list[tuple[jax.Array, jax.Array]]]:
+        @jax.jit
+        def count(state: TrainState, batch: Any) -> list[tuple[jax.Array, jax.Array]]:
+            with _interms.capture_all() as modules:
+                _, context = self._step(state, batch)
+            values = _in_order(context, modules)
+            # A side effect of tracing: jit itself would sort the names.
+            self._specs = {key: kontext.format_spec(x) for key, x in values.items()}
+            return [(jnp.isnan(x).sum(), jnp.isinf(x).sum()) for x in values.values()]
+
+        return count
+
+
+def _in_order(context: Context, modules: list[tuple[str, ...]]) -> dict[str, Any]:
+    """Returns the floating-point values by key; those of modules as they returned."""
+    rank = {str(kontext.Path("interms", *path)): i for i, path in enumerate(modules)}
+    values: dict[str, Any] = {}
+    for group in _GROUPS:
+        flat = kontext.flatten_with_path(getattr(context, group), prefix=group)
+        keys = list(flat)
+        if group == "interms":
+            last = len(modules)
+            keys.sort(key=lambda key: rank.get(_without_index(key), last))
+        values |= {key: flat[key] for key in keys}
+    return {k: x for k, x in values.items() if jnp.issubdtype(x.dtype, jnp.inexact)}
+
+
+def _without_index(key: str) -> str:
+    """Returns the path of a module's method, without the way into its output."""
+    parts = kontext.Path.from_str(key).parts
+    first = next((i for i, part in enumerate(parts) if not isinstance(part, str)), None)
+    return str(kontext.Path(*parts[:first]))

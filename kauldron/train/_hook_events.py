@@ -1,0 +1,78 @@
+"""Tells hooks what happens, and keeps their states with the checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from kauldron.train import hooks as hooks_lib
+from kauldron.utils import status_utils
+
+
+class HookEvents:
+    """Calls those hooks that listen to an event.
+
+    Args:
+      hooks: Name -> hook.
+    """
+
+    def __init__(self, hooks: Mapping[str, hooks_lib.Hook]) -> None:
+        self._hooks = hooks
+        self._listeners: dict[str, list[tuple[str, Callable[..., None]]]] = {}
+
+    def listeners(self, event: str) -> list[tuple[str, Callable[..., None]]]:
+        """Returns name and method of the hooks that override a method."""
+        if event not in self._listeners:
+            default = getattr(hooks_lib.Hook, event)
+            self._listeners[event] = [
+                (name, getattr(hook, event))
+                for name, hook in self._hooks.items()
+                if getattr(type(hook), event) is not default
+            ]
+        return self._listeners[event]
+
+    def emit(self, event: str, run: hooks_lib.RunControl, **values: Any) -> None:
+        """Calls `hook.<event>(run, **values)` of every hook that listens."""
+        for name, listener in self.listeners(event):
+            try:
+                listener(run, **values)
+            except Exception as e:
+                e.add_note(f"In `{event}` of the hook {name!r}.")
+                raise
+
+    def emit_error(
+        self, run: hooks_lib.RunControl, *, step: int, error: BaseException
+    ) -> None:
+        """Tells of an error that is raised afterwards, whatever hooks do."""
+        for name, listener in self.listeners("on_error"):
+            try:
+                listener(run, step=step, error=error)
+            except Exception as e:
+                status_utils.warn(f"`on_error` of the hook {name!r} failed: {e!r}")
+
+
+class HookStates:
+    """The states of all hooks that have one, as one item of a checkpoint."""
+
+    is_optional: ClassVar[bool] = True  # earlier checkpoints have none
+
+    def __init__(self, hooks: Mapping[str, Any]) -> None:
+        self._hooks = {k: v for k, v in hooks.items() if hasattr(v, "get_state")}
+
+    @classmethod
+    def of(cls, hooks: Mapping[str, hooks_lib.Hook]) -> HookStates | None:
+        """Resets hooks, and returns their states; `None` if none has any."""
+        for hook in hooks.values():
+            hook.reset()
+        states = cls(hooks)
+        return states if states._hooks else None
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns name -> state."""
+        return {name: hook.get_state() for name, hook in self._hooks.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes saved states; a hook that has none there is left as it is."""
+        for name, hook in self._hooks.items():
+            if name in state:
+                hook.set_state(state[name])

@@ -1,0 +1,150 @@
+"""One update after the other: the state, compilation, values that are not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kauldron import sharding
+from kauldron.train import (
+    _compilation_cache,
+    _recompilation,
+    _run_description,
+    auxiliaries,
+    nan_guard,
+)
+from kauldron.train.state import TrainState
+from kauldron.utils import chrono as chrono_lib
+from kauldron.utils import status_utils
+
+_NO_CONTEXT = contextlib.nullcontext()
+
+
+class Measurements(NamedTuple):
+    """What a step has measured."""
+
+    step: int
+    aux: auxiliaries.AuxiliariesState
+    is_logged: bool
+    has_summaries: bool
+
+
+class _Update(NamedTuple):
+    """An update on its way."""
+
+    step: int
+    batch: Any
+    measurements: Measurements
+
+
+class Updates:
+    """Applies updates to the state of a run.
+
+    With a `NanGuard` an update counts once the one behind it is on its way; only then
+    are its measurements given out. Nothing waits for the devices but for that.
+
+    Attributes:
+      state: The state after the updates applied.
+      latest_aux: What the newest update has measured.
+    """
+
+    def __init__(
+        self,
+        trainer: _run_description.RunDescription,
+        state: TrainState,
+        chrono: chrono_lib.Chrono,
+        cache_use: _compilation_cache.CacheUse,
+    ) -> None:
+        self.state = state
+        self.latest_aux: auxiliaries.AuxiliariesState | None = None
+        self._cache_use = cache_use
+        self._has_compiled = False
+        self._trainer = trainer
+        self._chrono = chrono
+        self._watch = _recompilation.RecompilationWatch(trainer.trainstep)
+        self._has_summaries = bool(trainer.train_summaries)
+        self._pending: deque[_Update] = deque()
+        self._recovery = self._is_halted = None
+        if trainer.nan_guard is not None:
+            self._recovery = nan_guard.Recovery(trainer)
+            self._is_halted = self._not_halted()
+
+    def apply(self, step: int, batch: Any) -> list[Measurements]:
+        """Applies the update `step` → `step + 1`; returns measurements to be logged."""
+        measurements = self._call(step, batch)
+        if self._recovery is None:
+            return _to_log([measurements])
+        self._pending.append(_Update(step, batch, measurements))
+        return self._confirm(leave=1)
+
+    def settle(self) -> list[Measurements]:
+        """Makes sure that all updates have gone well; returns as `apply`."""
+        return self._confirm(leave=0)
+
+    def _call(self, step: int, batch: Any) -> Measurements:
+        trainer, before = self._trainer, self.state
+        log_metrics = step % trainer.log_metrics_every == 0
+        # Each combination is compiled: one without summaries to show is not another one.
+        log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+        kind = (log_metrics, log_summaries)
+        arguments = {
+            "return_losses": log_metrics or log_summaries,
+            "return_metrics": log_metrics,
+            "return_summaries": log_summaries,
+            "checkify_error_categories": trainer.checkify_error_categories,
+        }
+        if self._recovery is not None:
+            # A `TrainStep.step` of the user's own need not know of the guard.
+            arguments["is_halted"] = self._is_halted
+        is_new = self._watch.is_new(kind)
+        with self._compiling() if is_new else _NO_CONTEXT:
+            self.state, aux = trainer.trainstep.step(before, batch, **arguments)
+        self._watch.called(kind, state=before, batch=batch)
+        self._is_halted, self.latest_aux = aux.is_halted, aux
+        sharding.settle(self.state.step)
+        self._chrono.finish_step()
+        if trainer.checkify_error_categories:
+            aux.error.throw()
+        return Measurements(step, aux, log_metrics or log_summaries, log_summaries)
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """The first call of a kind compiles, which is no part of the rate."""
+        start = time.monotonic()
+        with self._chrono.pause("compile"):
+            yield
+        if not self._has_compiled:
+            self._has_compiled = True
+            secs = time.monotonic() - start
+            status_utils.log(self._cache_use.describe(secs))
+
+    def _confirm(self, *, leave: int) -> list[Measurements]:
+        confirmed = []
+        while len(self._pending) > leave:
+            update = self._pending.popleft()
+            confirmed.append(update.measurements)
+            if jax.device_get(update.measurements.aux.is_halted):
+                self._recover(update)
+        return _to_log(confirmed)
+
+    def _recover(self, update: _Update) -> None:
+        assert self._recovery is not None
+        # Those behind it changed nothing: they are done again.
+        again, self._pending = self._pending, deque()
+        self.state = self._recovery.after(update.step, self.state, update.batch)
+        self._is_halted = self._not_halted()
+        for step, batch, _ in again:
+            self._pending.append(_Update(step, batch, self._call(step, batch)))
+
+    def _not_halted(self) -> jax.Array:
+        return sharding.device_put(np.bool_(False), sharding.REPLICATED)
+
+
+def _to_log(measurements: list[Measurements]) -> list[Measurements]:
+    return [m for m in measurements if m.is_logged]

@@ -1,0 +1,240 @@
+"""Hooks: what else happens along a run. `EarlyStopping` is the first member."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from kauldron import errors, kontext
+from kauldron.train.state import TrainState
+from kauldron.utils import status_utils
+
+
+class HookError(errors.UserError, ValueError):
+    """A hook that does not fit the run."""
+
+
+class RunControl:
+    """What a hook may ask of the run it belongs to.
+
+    With several processes every one of them must ask for the same at the same event.
+
+    Attributes:
+      trainer: The `Trainer`.
+      first_step: Where this process started: 0, or the step of the checkpoint.
+      last_step: Where the run ends unless it is stopped.
+      stop_reason: Why the run is to end now; `None` while it goes on.
+    """
+
+    def __init__(self, trainer: Any, *, first_step: int, last_step: int) -> None:
+        self.trainer = trainer
+        self.first_step = first_step
+        self.last_step = last_step
+        self.stop_reason: str | None = None
+        self.wants_save = False
+
+    def stop(self, reason: str) -> None:
+        """Ends the run at this step boundary as if it were the last one.
+
+        `Final` evaluators run and the state is saved. A run that is stopped in
+        `Hook.on_start` does not train.
+        """
+        self.stop_reason = self.stop_reason or reason
+
+    def save(self) -> None:
+        """Saves the state at this step boundary, whether a save is due or not."""
+        self.wants_save = True
+
+
+class Hook:
+    """Base of hooks: override what is of interest; the rest costs nothing.
+
+    Every event gets the `RunControl` first. Events come in all processes, on the main
+    thread and inside `jax.transfer_guard('disallow')`, except where stated. Arrays of a
+    state are used up by the next step: copy what is to be kept.
+
+    A hook with `get_state` and `set_state` (JSON) is saved with every checkpoint, and
+    restored before `on_start`.
+    """
+
+    def reset(self) -> None:
+        """Forgets earlier runs; called at every start, before a state is restored."""
+
+    def check(self, trainer: Any) -> None:
+        """Raises if the hook does not fit the run; nothing has been started yet."""
+
+    def on_start(self, run: RunControl) -> None:
+        """The state is there, the first step is next."""
+
+    def before_step(
+        self, run: RunControl, *, step: int, state: TrainState, batch: Any
+    ) -> None:
+        """The update `step` → `step + 1` is next."""
+
+    def after_step(
+        self, run: RunControl, *, step: int, state: TrainState, aux: Any
+    ) -> None:
+        """The update `step` → `step + 1` is on its way; reading its result waits."""
+
+    def on_log(self, run: RunControl, *, step: int, values: Any) -> None:
+        """The measurements of a logging step are computed.
+
+        It runs on the writing thread, some steps later: don't stop the run here.
+
+        Args:
+          run: The run.
+          step: As written.
+          values: The `AuxiliariesOutput`, named `losses/x`, `metrics/x`.
+        """
+
+    def on_eval(
+        self, run: RunControl, *, step: int, name: str, values: Mapping[str, Any]
+    ) -> None:
+        """The evaluator `name` has measured the state after `step` updates.
+
+        Args:
+          run: The run.
+          step: Number of updates.
+          name: Key of the evaluator in `trainer.evals`.
+          values: Metric -> value, losses and their `total` too.
+        """
+
+    def on_checkpoint(self, run: RunControl, *, step: int) -> None:
+        """The state after `step` updates was handed to the checkpointer."""
+
+    def on_end(self, run: RunControl, *, step: int, state: TrainState) -> None:
+        """The run is over and saved; `run.stop_reason` tells whether it was stopped."""
+
+    def on_error(self, run: RunControl, *, step: int, error: BaseException) -> None:
+        """The run failed or was interrupted; the error is raised afterwards."""
+
+
+@dataclasses.dataclass
+class _Record:
+    """What `EarlyStopping` remembers."""
+
+    best: float | None = None
+    best_step: int | None = None
+    num_without: int = 0
+    last_step: int = -1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class EarlyStopping(Hook):
+    """Ends a run whose evaluations have stopped getting better.
+
+    An evaluation counts as better if it beats the best one by more than `min_delta`;
+    NaN never does. After `patience` evaluations in a row without, the run ends: the
+    state is saved, `Final` evaluators run, and starting again does not train on, unless
+    `patience` was raised.
+
+    Each better state is saved at once. To keep the best one, let the checkpointer go by
+    the same metric: `Checkpointer(best_metric_path='test.accuracy', max_to_keep=1)`.
+
+    Attributes:
+      metric: Key into `{evaluator: {metric: value}}`, such as `'test.accuracy'`, as in
+        `Checkpointer.best_metric_path`; the loss is `'test.total'`.
+      patience: Number of evaluations, >= 1.
+      min_delta: Smallest change that counts, >= 0, in the metric's unit.
+      mode: Whether a larger (`'max'`) or a smaller value is better.
+
+    Raises:
+      HookError: If a value is out of range.
+    """
+
+    metric: str
+    patience: int
+    min_delta: float = 0.0
+    mode: Literal["max", "min"] = "max"
+    _record: _Record = dataclasses.field(
+        default_factory=_Record, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise HookError(
+                f"`EarlyStopping.mode` is 'max' or 'min': got {self.mode!r}."
+            )
+        if len(kontext.Path.from_str(self.metric).parts) < 2:
+            raise HookError(
+                "`EarlyStopping.metric` is an evaluator and what it measures, such as "
+                f"'test.accuracy': got {self.metric!r}."
+            )
+        if self.patience < 1 or self.min_delta < 0:
+            raise HookError(
+                "`EarlyStopping` needs patience >= 1 and min_delta >= 0: got "
+                f"patience={self.patience}, min_delta={self.min_delta}."
+            )
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best evaluation of the last run, to restore it by."""
+        return self._record.best_step
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what is saved with a checkpoint."""
+        return dataclasses.asdict(self._record)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes a saved state."""
+        vars(self._record).update(dataclasses.asdict(_Record(**state)))
+
+    def reset(self) -> None:
+        self.set_state({})
+
+    def on_start(self, run: RunControl) -> None:
+        self._stop_if_due(run)
+
+    def on_eval(
+        self, run: RunControl, *, step: int, name: str, values: Mapping[str, Any]
+    ) -> None:
+        if name != kontext.Path.from_str(self.metric).parts[0]:
+            return
+        record = self._record
+        if step <= record.last_step:  # repeated after a restart
+            return
+        record.last_step = step
+        value = self._value(name, values)
+        if self._is_better(value):
+            record.best, record.best_step, record.num_without = value, step, 0
+            run.save()
+            return
+        record.num_without += 1
+        self._stop_if_due(run)
+
+    def on_end(self, run: RunControl, *, step: int, state: TrainState) -> None:
+        if self._record.best_step is not None:
+            status_utils.log(
+                f"Best {self.metric}: {self._record.best:.6g} at step "
+                f"{self._record.best_step}."
+            )
+
+    def _value(self, name: str, values: Mapping[str, Any]) -> float:
+        value = kontext.get_by_path({name: values}, self.metric)
+        if np.size(value) != 1:
+            raise HookError(
+                f"`EarlyStopping.metric` must name a number: {self.metric!r} is "
+                f"{type(value).__name__} of size {np.size(value)}."
+            )
+        return float(np.asarray(value).item())
+
+    def _is_better(self, value: float) -> bool:
+        best = self._record.best
+        if math.isnan(value):
+            return False
+        if best is None:
+            return True
+        gain = value - best if self.mode == "max" else best - value
+        return gain > self.min_delta
+
+    def _stop_if_due(self, run: RunControl) -> None:
+        record = self._record
+        if record.num_without >= self.patience:
+            run.stop(
+                f"{self.metric} has not improved for {record.num_without} evaluations "
+                f"(best {record.best} at step {record.best_step})"
+            )

@@ -1,0 +1,147 @@
+"""What asks a run to stop is obeyed at a step boundary, and leaves it whole."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kauldron import kd
+from kauldron.train import _interrupts
+from tests.train import small_run
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+class At(kd.train.Hook):
+    """Does something when a step begins, or when a checkpoint is written."""
+
+    def __init__(self, step, do, event="before_step"):
+        self._do = {(event, step): do}
+
+    def _at(self, event, step):
+        self._do.get((event, step), lambda: None)()
+
+    def before_step(self, run, *, step, state, batch):
+        self._at("before_step", step)
+
+    def on_checkpoint(self, run, *, step):
+        self._at("on_checkpoint", step)
+
+
+def _make(workdir, do, step, *, event="before_step", **changes):
+    return small_run.make_trainer(
+        workdir,
+        **{
+            "log_metrics_every": 1000,
+            "checkpointer": kd.ckpts.Checkpointer(save_interval_steps=5),
+            "hooks": {"at": At(step, do, event)},
+            **changes,
+        },
+    )
+
+
+def test_stop_file_ends_the_run_after_saving_and_is_gone_afterwards(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_interrupts, "_LOOK_EVERY_SECS", 0.01)
+    stop = tmp_path / "STOP"
+    trainer = _make(tmp_path, stop.touch, 3, num_train_steps=10**6)
+    with pytest.raises(kd.train.TrainingInterrupted, match=r"Stopped by .*/STOP") as e:
+        trainer.train()
+    assert e.value.saved
+    assert not stop.exists()
+    latest = trainer.checkpointer.latest_step
+    assert latest > 3
+    state, _ = _make(tmp_path, int, 0, stop_after_steps=latest + 2).train()
+    assert state.step == min(latest + 2, 10)
+
+
+def test_stop_file_of_a_run_that_ended_anyway_does_not_stop_the_next_one(tmp_path):
+    stop = tmp_path / "STOP"
+    assert _make(tmp_path, stop.touch, 9).train()[0].step == 10
+    assert not stop.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+def test_signal_during_a_save_lets_it_finish(tmp_path, name):
+    def send():
+        signal.raise_signal(getattr(signal, name))
+
+    trainer = _make(tmp_path, send, 5, event="on_checkpoint")
+    with pytest.raises(kd.train.TrainingInterrupted, match=f"by {name} at step 6"):
+        trainer.train()
+    assert list(trainer.checkpointer.all_steps) == [0, 5, 6]
+    assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
+
+
+def test_signal_at_the_last_step_lets_the_run_end(tmp_path):
+    seen = []
+
+    class Spy(kd.evals.EvaluatorBase):
+        def evaluate(self, state, step):
+            seen.append(step)
+
+    trainer = _make(
+        tmp_path,
+        lambda: signal.raise_signal(signal.SIGTERM),
+        9,
+        evals={"final": Spy(run=kd.evals.Final())},
+    )
+    assert trainer.train()[0].step == 10
+    assert seen == [10]
+
+
+def test_interrupted_run_without_a_checkpointer_says_that_nothing_is_saved(tmp_path):
+    trainer = _make(
+        tmp_path, lambda: signal.raise_signal(signal.SIGTERM), 2, checkpointer=None
+    )
+    with pytest.raises(kd.train.TrainingInterrupted, match="Nothing was saved") as e:
+        trainer.train()
+    assert not e.value.saved
+
+
+_HANGS = """
+import os, sys, time
+from tests.train import small_run, test_interrupts
+from kauldron import kd
+def hang():
+    while not os.path.exists(f"{sys.argv[1]}/checkpoints/ckpt_5"):
+        time.sleep(0.1)
+    print("hanging", flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
+test_interrupts._make(sys.argv[1], hang, 7).train()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", -15), ("SIGINT", 1)])
+@pytest.mark.slow
+def test_second_signal_leaves_at_once_and_the_last_checkpoint_is_good(
+    tmp_path, name, code
+):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HANGS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "hanging\n"
+    process.send_signal(getattr(signal, name))
+    for line in process.stderr:
+        if "Once more ends at once" in line:
+            break
+    start = time.monotonic()
+    process.send_signal(getattr(signal, name))
+    process.communicate()
+    assert time.monotonic() - start < 10
+    assert process.returncode in (code, -2)
+    trainer = _make(tmp_path, int, 0)
+    assert list(trainer.checkpointer.all_steps) == [0, 5]
+    assert trainer.train()[0].step == 10
