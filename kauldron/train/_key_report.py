@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import jax
+import numpy as np
 
 from kauldron import errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
@@ -228,6 +229,16 @@ def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
     path = getattr(trainer.checkpointer, "best_metric_path", None)
     if path is None:
         return []
+    name = path.partition(".")[0]
+    evaluator = trainer.evals.get(name)
+    if evaluator is not None and not evaluator.run.is_along_train:
+        detail = (
+            f"{path!r} is not known to the training: the evaluator {name!r} runs in a "
+            "process of its own. Choose by one that runs along the training."
+        )
+        return [_problem("cfg.checkpointer.best_metric_path", detail)]
+    if evaluator is not None and not isinstance(evaluator, evals.Evaluator):
+        return []  # what it measures is known when it has run
     known = {
         name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
         for name, e in trainer.evals.items()
@@ -237,11 +248,36 @@ def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
     return kontext.check_keys(known, field, prefix="cfg.checkpointer")
 
 
+def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
+    """Finds that the metric to choose the best checkpoint by is none of its evaluator.
+
+    Args:
+      checkpointer: With `best_metric_path`.
+      measured: `{evaluator: {metric: value}}` of the evaluators that did run.
+
+    Raises:
+      CheckError: If its evaluator did run, and measured no such number.
+    """
+    path = getattr(checkpointer, "best_metric_path", None)
+    if path is None or path.partition(".")[0] not in measured:
+        return
+    field = "cfg.checkpointer.best_metric_path"
+    problems = kontext.check_keys(
+        measured, {"best_metric_path": path}, prefix="cfg.checkpointer"
+    )
+    if not problems and np.size(kontext.get_by_path(measured, path)) != 1:
+        problems = [_problem(field, f"{path!r} is no single number.")]
+    if problems:
+        raise CheckError(problems)
+
+
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:
     kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
-    return kontext.KeyProblem(
-        field=field, path="", kind="failure", detail=f"{kind}{error}"
-    )
+    return _problem(field, f"{kind}{error}")
+
+
+def _problem(field: str, detail: str) -> kontext.KeyProblem:
+    return kontext.KeyProblem(field=field, path="", kind="failure", detail=detail)
 
 
 def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, metrics.Metric]]:

@@ -18,12 +18,14 @@ from kauldron import checkpoints, evals, sharding
 from kauldron.train import (
     _batches,
     _interrupts,
+    _key_report,
     _launches,
     _progress,
     _run_description,
     _run_files,
     _write_queue,
     auxiliaries,
+    run_status,
     setup_utils,
 )
 from kauldron.train.state import TrainState
@@ -70,13 +72,30 @@ def train(
             run = _restore_or_init(trainer, batches, latest)
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
-                return run.train_state, None
+                with _report(trainer, latest, latest, is_new=False):
+                    return run.train_state, None
             if latest is not None:
                 status_utils.log(f"Continuing {trainer.workdir} at step {latest}.")
-            return _Loop(trainer, run, stop, latest, last_step).run()
+            loop = _Loop(trainer, run, stop, latest, last_step)
+            step = int(run.train_state.step)
+            with _report(trainer, step, last_step, is_new=latest is None) as report:
+                return loop.run(report)
         finally:
             batches.close()
             trainer.checkpointer.close()
+
+
+def _report(
+    trainer: _run_description.RunDescription, step: int, last_step: int, *, is_new: bool
+) -> contextlib.AbstractContextManager[Any]:
+    """Tells other programs what goes on inside the block."""
+    return run_status.report(
+        trainer.workdir,
+        step=step,
+        last_step=last_step,
+        is_new=is_new,
+        writes=status_utils.is_lead_host(),
+    )
 
 
 def _restore_or_init(
@@ -117,10 +136,18 @@ class _Loop:
         self._has_summaries = bool(trainer.train_summaries)
         self._compiled: set[tuple[bool, bool]] = set()
 
-    def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
-        """Runs all steps; returns the final state and the last measurements."""
+    def run(
+        self, report: Any
+    ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
+        """Runs all steps; returns the final state and the last measurements.
+
+        Args:
+          report: Whose `step` is the number of updates applied.
+        """
         trainer = self._trainer
-        writers = [trainer.writer, *(e.writer for e in trainer.evals.values())]
+        # Those of standalone evaluators belong to another process.
+        own_evals = [e for e in trainer.evals.values() if e.run.is_along_train]
+        writers = [trainer.writer, *(e.writer for e in own_evals)]
         if status_utils.is_lead_host():
             _run_files.write(trainer)
             for writer in writers:
@@ -134,6 +161,7 @@ class _Loop:
                 for step in range(self._first_step, self._last_step):
                     self._evaluate_and_save(step)
                     self._update(step)
+                    report.step = step + 1
                     if self._stop:
                         self._interrupt(step + 1)
                 self._evaluate_and_save(self._last_step, is_last=True)
@@ -227,6 +255,7 @@ class _Loop:
         return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
 
     def _save(self, step: int, *, metrics: Mapping[str, Any] | None = None) -> None:
+        _key_report.check_measured(self._trainer.checkpointer, metrics or {})
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
                 CheckpointState(self._state, self._chrono, self._batches),
