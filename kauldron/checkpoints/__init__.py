@@ -14,10 +14,13 @@ from kauldron.checkpoints._init_transforms import (
     MultiTransform,
     NoopTransform,
 )
+from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
 
 __all__ = [
     "BaseCheckpointer",
     "CheckpointError",
+    "CheckpointGoneError",
+    "CheckpointReader",
     "Checkpointer",
     "InitTransform",
     "MultiTransform",

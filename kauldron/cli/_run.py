@@ -45,8 +45,15 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         # once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except Exception:
+    except CommandFailed as e:
+        print(f"Error: {e}", file=sys.stderr)
+        return EXIT_FAILED
+    except Exception as e:
         traceback.print_exc()
+        if any(arg in _flag_on("catch_post_mortem") for arg in argv):
+            import pdb
+
+            pdb.post_mortem(e.__traceback__)
         return EXIT_FAILED
     return EXIT_DONE
 
@@ -69,6 +76,10 @@ class NotATrainerError(errors.UserError, TypeError):
     """A config that describes no run."""
 
 
+class CommandFailed(Exception):
+    """A failure whose message says everything: no mistake, and no traceback."""
+
+
 def make_cwd_importable() -> None:
     """Lets configs import modules beside them, as `python -m` does by itself."""
     cwd = os.getcwd()
@@ -77,9 +88,14 @@ def make_cwd_importable() -> None:
 
 
 def _wants_traceback(argv: Sequence[str]) -> bool:
-    if any(arg in ("--debug", "--debug=true", "-debug") for arg in argv):
+    if any(arg in _flag_on("debug") for arg in argv):
         return True
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _flag_on(name: str) -> tuple[str, ...]:
+    """Returns how a flag is switched on."""
+    return (f"--{name}", f"--{name}=true", f"-{name}")
 
 
 def _print_mistake(e: Exception) -> None:
