@@ -31,6 +31,7 @@ from kauldron.checkpoints._looking import (
     list_steps,
     split_step,
 )
+from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
 from kauldron.checkpoints._resizing import (
     CopyOverlap,
     InterpolatePositions,
@@ -43,6 +44,8 @@ from kauldron.checkpoints._xid import workdir_from_xid
 __all__ = [
     "BaseCheckpointer",
     "CheckpointError",
+    "CheckpointGoneError",
+    "CheckpointReader",
     "Checkpointer",
     "CopyOverlap",
     "DamagedCheckpointError",

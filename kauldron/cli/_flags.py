@@ -74,6 +74,15 @@ class CommandLine:
         return cfg
 
     @property
+    def has_cfg(self) -> bool:
+        """Whether `--cfg` is given."""
+        return self._cfg_flag.config_filename is not None
+
+    def use_cfg_file(self, path: str) -> None:
+        """Takes the config from a file, or a workdir, as if `--cfg` named it."""
+        self._cfg_flag.value = path
+
+    @property
     def cfg_file(self) -> str:
         """Path of the config file, as given."""
         flag = self._cfg_flag

@@ -48,6 +48,9 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         # once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except CommandFailed as e:
+        print(f"Error: {e}", file=sys.stderr)
+        return EXIT_FAILED
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED
@@ -84,6 +87,10 @@ def to_trainer(resolved: Any) -> Any:
 
 class NotATrainerError(errors.UserError, TypeError):
     """A config that describes no run."""
+
+
+class CommandFailed(Exception):
+    """A failure whose message says everything: no mistake, and no traceback."""
 
 
 def make_cwd_importable() -> None:

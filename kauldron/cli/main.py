@@ -12,6 +12,7 @@ from kauldron.cli import _run
 # Command -> (module:function, what it does). Nothing is imported before it is called.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("train:main", "train, or continue, the run of a config"),
+    "eval": ("evaluate:main", "evaluate a checkpoint of a run"),
     "predict": ("predict:main", "apply a trained model, write what it predicts"),
     "config show": ("config:show", "print the config, overrides applied"),
     "config check": ("config:check", "find mistakes, without building anything"),

@@ -13,6 +13,9 @@ from kauldron.cli import _flags, _run
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """Runs the command.
 
+    With `--eval_names=a,b` it trains nothing, and runs these evaluators beside a training
+    of the same config, see `kd.evals.continuous_eval`.
+
     Args:
       argv: Program name and arguments.
       flag_values: Where flags are defined; the global ones unless given.
@@ -23,7 +26,39 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """
 
     def train() -> None:
-        command = _flags.CommandLine(argv, flag_values)
-        _run.to_trainer(konfig.resolve(command.cfg)).train()
+        command = _flags.CommandLine(argv, flag_values, define=_define_train_flags)
+        names, timeout_secs = command["eval_names"], command["eval_timeout"]
+        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        setup = getattr(trainer, "setup", None)
+        if names is None and not getattr(setup, "eval_only", False):
+            if timeout_secs is not None:
+                raise _flags.UsageError("--eval_timeout is for --eval_names=...")
+            trainer.train()
+            return
+        from kauldron import evals
+
+        try:
+            names = list(trainer.evals) if names is None else names
+            trainer.continuous_eval(names, timeout_secs=timeout_secs)
+        except evals.NoTrainingError as e:
+            raise _run.CommandFailed(str(e)) from e
 
     return _run.run(train, argv=argv)
+
+
+def _define_train_flags(flag_values: flags.FlagValues) -> None:
+    flags.DEFINE_list(
+        "eval_names",
+        None,
+        "Evaluators to run beside a training, instead of training.",
+        flag_values=flag_values,
+        allow_override=True,
+    )
+    flags.DEFINE_float(
+        "eval_timeout",
+        None,
+        "With --eval_names: gives up when nothing was training for so many seconds.",
+        lower_bound=0,
+        flag_values=flag_values,
+        allow_override=True,
+    )

@@ -9,6 +9,13 @@ from kauldron.evals._outputs import WriteOutputs
 from kauldron.evals._predictor import Predictor, check_suffix, default_keys
 from kauldron.evals._read_outputs import read_outputs
 from kauldron.evals._runs import PredictError, check_run
+from kauldron.evals._selected import check_names
+from kauldron.evals.checkpoint_eval import evaluate_checkpoint
+from kauldron.evals.continuous_eval import (
+    EvaluationInterrupted,
+    NoTrainingError,
+    continuous_eval,
+)
 from kauldron.evals.evaluators import CollectionKeys, Evaluator, EvaluatorBase
 from kauldron.evals.run_strategies import (
     AlongTrain,
@@ -16,18 +23,23 @@ from kauldron.evals.run_strategies import (
     Final,
     Once,
     RunStrategy,
+    Standalone,
+    StandaloneEveryCheckpoint,
+    StandaloneLastCheckpoint,
 )
 
 __all__ = [
     "AlongTrain",
     "CollectionKeys",
     "EvaluationError",
+    "EvaluationInterrupted",
     "Evaluator",
     "EvaluatorBase",
     "EveryNSteps",
     "FewShotError",
     "FewShotEvaluator",
     "Final",
+    "NoTrainingError",
     "Once",
     "OutputsError",
     "PredictError",
@@ -38,4 +50,10 @@ __all__ = [
     "check_suffix",
     "default_keys",
     "read_outputs",
+    "Standalone",
+    "StandaloneEveryCheckpoint",
+    "StandaloneLastCheckpoint",
+    "check_names",
+    "continuous_eval",
+    "evaluate_checkpoint",
 ]

@@ -14,6 +14,11 @@ def register() -> None:
     _defaults.register_default_values(
         kxm.Experiment(args={}, env_vars={}, files={}, sweep=_refs.placeholder())
     )
+    for strategy in (
+        kd.evals.StandaloneEveryCheckpoint,
+        kd.evals.StandaloneLastCheckpoint,
+    ):
+        _defaults.register_default_values(strategy(args={}, env_vars={}, files={}))
     _defaults.register_default_values(
         kd.train.Trainer(
             workdir=_refs.placeholder(str),
@@ -23,3 +28,28 @@ def register() -> None:
             xm_job=kxm.Job(),
         )
     )
+    eval_only = kd.train.Trainer.eval_only(
+        workdir=_refs.placeholder(str),
+        aux={"workdir": _refs.placeholder(str), "step": -1, "trusted": ()},
+        evals={},
+        schedules={},
+        num_train_steps=0,
+        stop_after_steps=0,
+        optimizer=None,
+        checkpointer=None,
+        setup=kd.train.Setup(eval_only=True),
+        xm_job=kxm.Job(),
+    )
+    aux = eval_only.ref.aux
+    eval_only.train_ds = kd.data.tf.ElementSpecDataset(
+        spec=kd.train.workdirs.get_element_spec(aux.workdir)
+    )
+    eval_only.model = kd.train.workdirs.get_resolved(
+        aux.workdir, path="model", trusted=aux.trusted
+    )
+    eval_only.init_transform = kd.ckpts.PartialKauldronLoader(
+        workdir=aux.workdir,
+        step=aux.step,
+        new_to_old={"step": "step", "params": "params", "collections": "collections"},
+    )
+    _defaults.register_default_values(eval_only)

@@ -46,8 +46,10 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "metric_writer": "kauldron.train.metric_writer",
         "rngs_lib": "kauldron.train.rngs_lib",
         "setup_utils": "kauldron.train.setup_utils",
+        "run_status": "kauldron.train.run_status",
         "train_loop": "kauldron.train.train_loop",
         "train_step": "kauldron.train.train_step",
         "trainer_lib": "kauldron.train.trainer_lib",
+        "workdirs": "kauldron.train.workdirs",
     },
 )

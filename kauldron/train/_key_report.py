@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import jax
+import numpy as np
 
 from kauldron import checkpoints, errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
@@ -300,18 +301,52 @@ def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
         is_checked = isinstance(
             owner, checkpoints.BaseCheckpointer | hooks.EarlyStopping
         )
-        if not is_checked or path is None or path.split(".")[0] in unknown:
+        if not is_checked or path is None:
             continue
-        keys = {field: ".".join(path.split(".")[:2])}
-        problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
+        evaluator = trainer.evals.get(path.split(".")[0])
+        if evaluator is not None and not evaluator.run.is_along_train:
+            detail = (
+                f"{path!r} is not known to the training: the evaluator "
+                f"{evaluator.name!r} runs in a process of its own. Choose by one that "
+                "runs along the training."
+            )
+            problems.append(_problem(f"{prefix}.{field}", detail))
+        elif path.split(".")[0] not in unknown:
+            keys = {field: ".".join(path.split(".")[:2])}
+            problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
     return problems
+
+
+def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
+    """Finds that the metric to choose the best checkpoint by is none of its evaluator.
+
+    Args:
+      checkpointer: With `best_metric_path`.
+      measured: `{evaluator: {metric: value}}` of the evaluators that did run.
+
+    Raises:
+      CheckError: If its evaluator did run, and measured no such number.
+    """
+    path = getattr(checkpointer, "best_metric_path", None)
+    if path is None or path.partition(".")[0] not in measured:
+        return
+    field = "cfg.checkpointer.best_metric_path"
+    problems = kontext.check_keys(
+        measured, {"best_metric_path": path}, prefix="cfg.checkpointer"
+    )
+    if not problems and np.size(kontext.get_by_path(measured, path)) != 1:
+        problems = [_problem(field, f"{path!r} is no single number.")]
+    if problems:
+        raise CheckError(problems)
 
 
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:
     kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
-    return kontext.KeyProblem(
-        field=field, path="", kind="failure", detail=f"{kind}{error}"
-    )
+    return _problem(field, f"{kind}{error}")
+
+
+def _problem(field: str, detail: str) -> kontext.KeyProblem:
+    return kontext.KeyProblem(field=field, path="", kind="failure", detail=detail)
 
 
 def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, metrics.Metric]]:

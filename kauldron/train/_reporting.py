@@ -43,10 +43,9 @@ class Reporting:
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        writers = [
-            self._trainer.writer,
-            *(e.writer for e in self._trainer.evals.values()),
-        ]
+        # Those of standalone evaluators belong to another process.
+        along_train = [e for e in self._trainer.evals.values() if e.run.is_along_train]
+        writers = [self._trainer.writer, *(e.writer for e in along_train)]
         self._recorder = _recorder.Recorder(writers)
         self._recorder.rewind(self._first_step)
         self._exit.enter_context(self.progress)

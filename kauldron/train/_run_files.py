@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import jax
-from etils import epath
 
 from kauldron import konfig
-from kauldron.train import _run_description
+from kauldron.train import _files, _run_description
 from kauldron.utils import status_utils
 
 CONFIG_FILE = "config.json"
@@ -22,16 +21,18 @@ def write(trainer: _run_description.RunDescription) -> None:
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
-        write_atomically(trainer.workdir / CONFIG_FILE, json_text)
+        _files.write_atomically(trainer.workdir / CONFIG_FILE, json_text)
         python_text = konfig.to_python(trainer.raw_cfg)
-        write_atomically(trainer.workdir / PYTHON_FILE, python_text)
+        _files.write_atomically(trainer.workdir / PYTHON_FILE, python_text)
         record = json.dumps(konfig.record(trainer.raw_cfg), indent=2)
-        write_atomically(trainer.workdir / RECORD_FILE, record)
+        _files.write_atomically(trainer.workdir / RECORD_FILE, record)
     spec = jax.tree.map(
         lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)},
         trainer.train_ds.element_spec,
     )
-    write_atomically(trainer.workdir / ELEMENT_SPEC_FILE, json.dumps(spec, indent=2))
+    _files.write_atomically(
+        trainer.workdir / ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
+    )
 
 
 def _tell_changes(trainer: _run_description.RunDescription) -> None:
@@ -46,10 +47,3 @@ def _tell_changes(trainer: _run_description.RunDescription) -> None:
             "Lengths, intervals, evaluators and schedules may change. Data, model and "
             "optimizer should not: the checkpoint has the state of the old ones."
         )
-
-
-def write_atomically(path: epath.Path, text: str) -> None:
-    """Writes a file so that a reader sees the old or the new text, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

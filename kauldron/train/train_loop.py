@@ -7,6 +7,7 @@ evaluate, save, update. The final state is evaluated and saved too.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from kauldron.train import (
     _compilation_cache,
     _hook_events,
     _interrupts,
+    _key_report,
     _launches,
     _profiler,
     _progress,
@@ -29,6 +31,7 @@ from kauldron.train import (
     _updates,
     auxiliaries,
     hooks,
+    run_status,
     setup_utils,
 )
 from kauldron.train.state import TrainState
@@ -83,11 +86,28 @@ def train(
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
                 status_utils.log(_progress.finished_message(trainer.workdir, latest))
-                return run.train_state, None
-            return _Loop(trainer, run, stop, cache_use, latest, last_step).run()
+                with _report(trainer, latest, latest, is_new=False):
+                    return run.train_state, None
+            loop = _Loop(trainer, run, stop, cache_use, latest, last_step)
+            step = int(run.train_state.step)
+            with _report(trainer, step, last_step, is_new=latest is None) as report:
+                return loop.run(report)
         finally:
             batches.close()
             trainer.checkpointer.close()
+
+
+def _report(
+    trainer: _run_description.RunDescription, step: int, last_step: int, *, is_new: bool
+) -> contextlib.AbstractContextManager[Any]:
+    """Tells other programs what goes on inside the block."""
+    return run_status.report(
+        trainer.workdir,
+        step=step,
+        last_step=last_step,
+        is_new=is_new,
+        writes=status_utils.is_lead_host(),
+    )
 
 
 def _restore_or_init(
@@ -149,12 +169,18 @@ class _Loop:
         self._aux: auxiliaries.AuxiliariesState | None = None
         self._has_told_nonfinite = False
 
-    def run(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
-        """Runs all steps; returns the final state and the last measurements."""
+    def run(
+        self, report: run_status.Report
+    ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
+        """Runs all steps; returns the final state and the last measurements.
+
+        Args:
+          report: Is told how many updates were applied.
+        """
         try:
             self._emit("on_start")
             if self._control.stop_reason is None:
-                self._train()
+                self._train(report)
             status_utils.log(self._finished_message())
             self._emit("on_end", step=self._step, state=self._state)
         except BaseException as e:
@@ -162,7 +188,7 @@ class _Loop:
             raise
         return self._state, self._aux
 
-    def _train(self) -> None:
+    def _train(self, report: run_status.Report) -> None:
         trainer = self._trainer
         if self._restored_step is not None:
             status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
@@ -177,6 +203,7 @@ class _Loop:
                     self._reporting.run_beside(self._record_launch)
                 while not self._evaluate_and_save():
                     self._update()
+                    report.step = self._step
                     if self._stop.is_due() and not self._is_last():
                         self._interrupt()
                 trainer.checkpointer.wait_until_finished()
@@ -292,6 +319,7 @@ class _Loop:
             # What was measured before a checkpoint is on disk before it: a restart goes
             # on from there.
             self._reporting.wait()
+        _key_report.check_measured(self._trainer.checkpointer, metrics or {})
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
                 dataclasses.replace(self._run, train_state=self._state),

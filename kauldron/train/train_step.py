@@ -228,7 +228,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         self,
         state: TrainState,
         batch: Any,
-        is_halted: jax.Array | None,
+        is_halted: jax.Array | None = None,
         *,
         return_losses: bool,
         return_metrics: bool,

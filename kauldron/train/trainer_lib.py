@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -15,11 +15,13 @@ from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
     _accumulate,
+    _eval_only,
     _interms,
     _key_report,
     _precision,
     _profiler,
     _remat,
+    _run_files,
     auxiliaries,
     context,
     hooks,
@@ -229,7 +231,45 @@ class Trainer:
           UserError: If something in the description is wrong; nothing was started.
           TrainingInterrupted: If a signal ended the training.
         """
+        if self.setup.eval_only:
+            self.continuous_eval(list(self.evals or ()))
+            return self.init_state(), None
         return train_loop.train(self)
+
+    def continuous_eval(
+        self,
+        eval_names: Sequence[str] | str,
+        *,
+        timeout_secs: float | None = None,
+    ) -> dict[str, auxiliaries.AuxiliariesState]:
+        """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
+        evals.check_names(self, eval_names)
+        problems = _key_report.check(self)
+        if problems:
+            raise _key_report.CheckError(problems)
+        if self.setup.eval_only:  # otherwise the training writes them
+            _eval_only.check_workdir(self.workdir)
+            self.setup.run(self)
+            _run_files.write(self)
+        return evals.continuous_eval(self, eval_names, timeout_secs=timeout_secs)
+
+    @classmethod
+    def eval_only(cls, **kwargs: Any) -> Trainer:
+        """Returns a trainer that evaluates another run and trains nothing.
+
+        `train()` runs all its evaluators. Their results go to its own workdir. What is not
+        given comes from the config of the other run: `model`, `sharding`, `rng_streams`,
+        `seed`, and the shapes of `train_ds`. In a config, `kd.train.Trainer.eval_only()`.
+
+        Args:
+          **kwargs: Fields of the trainer. `aux` has the `workdir` of the other run, and
+            may have the `step` (the newest unless given) and, in `trusted`, packages
+            that the config of that run may use, see `workdirs.load_config`.
+
+        Raises:
+          TrainerError: If `aux.workdir` is missing, or `setup.eval_only` is off.
+        """
+        return cls(**_eval_only.fill_in(kwargs))
 
     def last_step(self) -> int:
         """Returns how many updates the run makes in all.
@@ -342,6 +382,11 @@ class Trainer:
             _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 
+
+# What `konfig.resolve` asks the function that a config calls.
+vars(Trainer)[
+    "eval_only"
+].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
 
 _SMALLEST = {
     "num_train_steps": 0,

@@ -17,11 +17,13 @@ from kauldron import konfig
 pytestmark = pytest.mark.smoke
 
 ROOT = pathlib.Path(__file__).parents[2]
-# TFDS would download the data of `mnist_autoencoder.py`: it has a test of its own.
+# TFDS would download the data of `mnist_autoencoder.py`, and the evaluators of the other
+# run beside the training: each has a test of its own.
+_APART = ("mnist_autoencoder.py", "digits_standalone_eval.py")
 EXAMPLES = sorted(
     p.name
     for p in (ROOT / "examples").glob("*.py")
-    if "def get_config" in p.read_text() and p.name != "mnist_autoencoder.py"
+    if "def get_config" in p.read_text() and p.name not in _APART
 )
 
 
@@ -49,6 +51,31 @@ def test_example_trains_is_evaluated_and_saved(example, tmp_path):
     steps = {(r["collection"], r["step"]) for r in records}
     assert steps == {("train", 0), ("train", 2), ("eval", 0), ("eval", 2), ("eval", 4)}
     assert (tmp_path / "checkpoints" / "ckpt_4").is_dir()
+
+
+def test_example_is_evaluated_beside_the_training(tmp_path):
+    command = [
+        *(sys.executable, "-m", "kauldron.main"),
+        "--cfg=examples/digits_standalone_eval.py",
+        *(f"--cfg.workdir={tmp_path}", "--cfg.num_train_steps=4"),
+    ]
+    names = "--eval_names=test,train_subset,final"
+    for args in ([], [names]):
+        result = run([*command, *args])
+        assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    evaluated = {(r["collection"], r["step"]) for r in records}
+    assert evaluated == {
+        ("train", 0),
+        *((name, step) for name in ("test", "train_subset") for step in (0, 4)),
+        ("final", 4),
+    }
+    kauldron = [sys.executable, "-m", "kauldron.cli.main", "eval"]
+    args = (f"--workdir={tmp_path}", "--trust=examples", "--eval_names=final")
+    result = run([*kauldron, *args])
+    assert result.returncode == 0, result.stderr
+    assert "final      losses/total" in result.stdout
 
 
 @pytest.fixture(scope="module")

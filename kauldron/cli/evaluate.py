@@ -1,0 +1,105 @@
+"""`kauldron eval --workdir=runs/digits`: evaluates a checkpoint of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from kauldron import konfig
+from kauldron.cli import _flags, _run
+
+
+def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """Runs the command.
+
+    The config is that of the workdir, unless `--cfg` names another; `--cfg.x=y` changes
+    it. The run itself is not touched: results go to `workdir/evaluations/`.
+
+    Args:
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+
+    Returns:
+      The exit code: 0 done, 1 an evaluator failed, 2 a mistake in the command line or
+      the config.
+    """
+
+    def evaluate() -> None:
+        command = _flags.CommandLine(argv, flag_values, define=_define_flags)
+        workdir = command["workdir"]
+        if not command.has_cfg:
+            if workdir is None:
+                raise _flags.UsageError(
+                    "No run: say which one, for instance `--workdir=runs/digits`."
+                )
+            from kauldron.train import workdirs
+
+            workdirs.check_run(workdir)
+            command.use_cfg_file(workdir)
+        cfg = command.cfg
+        if workdir is not None:
+            cfg.workdir = workdir
+        trainer = _run.to_trainer(konfig.resolve(cfg))
+        trainer.check()
+        from kauldron import evals
+
+        step, outputs = evals.evaluate_checkpoint(
+            trainer,
+            command["eval_names"],
+            step=-1 if command["step"] is None else command["step"],
+            out=command["out"],
+            writes=command["write"],
+        )
+        print(f"{trainer.workdir} at step {step}")
+        print("\n".join(_table(outputs)))
+
+    return _run.run(evaluate, argv=argv)
+
+
+def _table(outputs: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line per value, in columns."""
+    import numpy as np
+
+    rows = [("evaluator", "name", "value")]
+    for evaluator, values in outputs.items():
+        for name, value in {**values.loss_values, **values.metric_values}.items():
+            array = np.asarray(value)
+            is_table = array.size != 1
+            shown = f"table {array.shape}" if is_table else f"{array.item():.6g}"
+            rows.append((evaluator, name, shown))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for evaluator, name, value in rows:
+        yield f"{evaluator:<{widths[0]}}  {name:<{widths[1]}}  {value}"
+
+
+def _define_flags(flag_values: flags.FlagValues) -> None:
+    def define(kind: Any, name: str, default: Any, text: str, **kwargs: Any) -> None:
+        kind(
+            name,
+            default,
+            text,
+            flag_values=flag_values,
+            allow_override=True,
+            **kwargs,
+        )
+
+    define(flags.DEFINE_string, "workdir", None, "Directory of the run.")
+    define(
+        flags.DEFINE_integer,
+        "step",
+        None,
+        "Step; the newest unless given.",
+        lower_bound=0,
+    )
+    define(
+        flags.DEFINE_list, "eval_names", None, "Names of evaluators; all unless given."
+    )
+    define(
+        flags.DEFINE_string,
+        "out",
+        None,
+        "Where results are written; a new folder in <workdir>/evaluations unless given.",
+    )
+    define(flags.DEFINE_bool, "write", True, "Whether results are written.")
