@@ -23,6 +23,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "run check": ("run:check", "find keys and shapes that don't fit; compile nothing"),
     "run eval_shape": ("run:eval_shape", "every key of a step, with dtype and shape"),
     "run replay": ("run:replay", "repeat a step that met a NaN, and tell where"),
+    "run repro": ("repro:main", "do a run again, and compare the parameters"),
     "ckpt ls": ("ckpt:ls", "the checkpoints of a run: when, how large, how good"),
     "ckpt show": ("ckpt:show", "the arrays of a checkpoint, with dtype and shape"),
     "ckpt diff": ("ckpt:diff", "which arrays differ between two checkpoints"),

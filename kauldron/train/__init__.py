@@ -44,6 +44,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "forward_with_loss": "kauldron.train.train_step:forward_with_loss",
         "loss_groups": "kauldron.train.loss_groups",
         "metric_writer": "kauldron.train.metric_writer",
+        "reproduction": "kauldron.train.reproduction",
         "rngs_lib": "kauldron.train.rngs_lib",
         "setup_utils": "kauldron.train.setup_utils",
         "run_status": "kauldron.train.run_status",

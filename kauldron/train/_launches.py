@@ -13,6 +13,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -45,16 +46,8 @@ def write(workdir: epath.Path, *, seed: int, first_step: int) -> None:
         "pid": os.getpid(),
         "seed": seed,
         "first_step": first_step,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "num_processes": jax.process_count(),
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "jax_flags": {
-            "jax_enable_x64": jax.config.jax_enable_x64,
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        },
+        **_machine(),
         "git": repository,
-        "packages": _packages(),
     }
     if patch:
         (folder / f"{number}.patch").write_bytes(patch)
@@ -68,17 +61,46 @@ def read_all(workdir: epath.PathLike) -> list[dict[str, Any]]:
     return [json.loads(p.read_text()) for p in sorted(paths, key=lambda p: int(p.stem))]
 
 
-def changed_packages(workdir: epath.PathLike) -> list[str]:
-    """Returns a line per package whose version is another than when the run began."""
+def describe_changes(workdir: epath.PathLike) -> list[str]:
+    """Returns a line per thing that is not as it was when a run first started."""
     launches = read_all(workdir)
     if not launches:
-        return []
-    then, now = launches[0]["packages"], _packages()
-    return [
-        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now"
-        for name in sorted({*then, *now})
-        if then.get(name) != now.get(name)
-    ]
+        return ["unknown: the run has left no record of its starts"]
+    then, now = launches[0], {**_machine(), "git": _repository(os.getcwd())}
+    lines = []
+    for name in ("python", "num_processes", "devices", "jax_flags"):
+        if then[name] != now[name]:
+            lines.append(f"{name}: {then[name]} then, {now[name]} now")
+    for name in sorted({*then["packages"], *now["packages"]}):
+        versions = [x["packages"].get(name, "absent") for x in (then, now)]
+        if versions[0] != versions[1]:
+            lines.append(f"{name}: {versions[0]} then, {versions[1]} now")
+    return lines + _code_changes(then["git"], now["git"])
+
+
+def _code_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if then.get("commit") != now.get("commit"):
+        lines.append(f"commit: {then.get('commit')} then, {now.get('commit')} now")
+    if then.get("has_uncommitted_changes"):
+        lines.append(f"there were uncommitted changes then: {FOLDER}/0.patch")
+    if now.get("has_uncommitted_changes"):
+        lines.append("there are uncommitted changes now")
+    return lines
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "num_processes": jax.process_count(),
+        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+        "jax_flags": {
+            "jax_enable_x64": bool(jax.config.jax_enable_x64),
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        },
+        "packages": _packages(),
+    }
 
 
 def _packages() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib import metadata
@@ -28,7 +29,8 @@ def test_each_start_of_a_run_is_recorded_with_the_step_it_continues_at(tmp_path)
     assert first["packages"]["jax"] == metadata.version("jax")
     assert first["devices"] == ["cpu:cpu"] * 8
     assert first["num_processes"] == 1
-    assert _launches.changed_packages(tmp_path) == []
+    changes = _launches.describe_changes(tmp_path)
+    assert [c for c in changes if "uncommitted" not in c] == []
 
 
 def _git(folder, *args):
@@ -72,13 +74,21 @@ def test_outside_of_a_repository_there_is_no_commit(tmp_path, monkeypatch):
     assert not (tmp_path / "launches" / "0.patch").exists()
 
 
-def test_packages_that_changed_since_the_first_start_are_named(tmp_path):
+def test_what_changed_since_the_first_start_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     _launches.write(_path(tmp_path), seed=0, first_step=0)
     path = tmp_path / "launches" / "0.json"
-    version = metadata.version("jax")
-    path.write_text(path.read_text().replace(f'"jax": "{version}"', '"jax": "0.1"'))
-    assert _launches.changed_packages(tmp_path) == [
-        f"jax: 0.1 then, {version} now",
+    launch = json.loads(path.read_text())
+    launch["packages"]["jax"] = "0.1"
+    launch["devices"] = ["gpu:H100"]
+    launch["git"] = {"commit": "abc", "has_uncommitted_changes": True}
+    path.write_text(json.dumps(launch))
+    assert _launches.describe_changes(tmp_path) == [
+        f"devices: ['gpu:H100'] then, {['cpu:cpu'] * 8} now",
+        f"jax: 0.1 then, {metadata.version('jax')} now",
+        "commit: abc then, None now",
+        "there were uncommitted changes then: launches/0.patch",
     ]
 
 

@@ -1,0 +1,55 @@
+"""`kauldron run repro --workdir=runs/a`: does a run again, and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from kauldron import konfig
+from kauldron.cli import _flags, _run
+
+
+def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """Runs the command.
+
+    Args:
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+
+    Returns:
+      The exit code: 0 the same parameters, 1 others, 2 a mistake in the command line.
+    """
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string(
+            "out",
+            None,
+            "The new workdir; <workdir>_repro unless given.",
+            flag_values=values,
+            allow_override=True,
+        )
+
+    def work() -> None:
+        command = _flags.CommandLine(
+            argv, flag_values, define=define, takes_workdir=True
+        )
+        cfg, source = command.cfg, command["workdir"]
+        if source is None:
+            raise _flags.UsageError(_flags.NO_RUN)
+        cfg.workdir = command["out"] or f"{source.rstrip('/')}_repro"
+        trainer = _run.to_trainer(konfig.resolve(cfg))
+        from kauldron.train import reproduction
+
+        if changes := reproduction.describe_changes(source):
+            print("Not as it was when the run started:")
+            print("\n".join(f"  {line}" for line in changes))
+        result = reproduction.reproduce(trainer, source)
+        print(f"Parameters at step {result.step}, SHA-256:")
+        print(f"  {result.expected}  {source}")
+        print(f"  {result.found}  {trainer.workdir}")
+        if not result.is_same:
+            raise _run.CommandFailed("The parameters differ.")
+        print("The same, bit for bit.")
+
+    return _run.run(work, argv=argv)
