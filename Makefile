@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-gpu bench lint types smoke format clean
+.PHONY: demo test test-slow test-gpu faults bench lint types smoke format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -16,6 +16,9 @@ test-slow: $(VENV)/.installed-dev
 
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu
+
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults --kills=200
 
 bench: $(VENV)/.installed-dev
 	KAULDRON_TEST_DEVICES=1 $(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
