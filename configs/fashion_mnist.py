@@ -63,7 +63,12 @@ def get_config():
     )
 
     cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=1000)
-    cfg.evals = {"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(1000))}
+    cfg.evals = {
+        "eval": kd.evals.Evaluator(
+            run=kd.evals.EveryNSteps(1000),
+            outputs=kd.evals.WriteOutputs(keys=["preds.logits", "batch.label"]),
+        ),
+    }
     cfg.log_metrics_every = 100
     return cfg
 
