@@ -116,11 +116,12 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
         f"--cfg.workdir={tmp_path}" if arg.startswith("--cfg.workdir=") else arg
         for arg in shlex.split(command, comments=True)
     ]
-    if "runs/digits" in args:  # a command that looks at the run made above it
-        args[args.index("runs/digits")] = str(a_run)
+    # A command that looks at the run made above it.
+    args = [re.sub(r"^(--workdir=)?runs/digits$", rf"\1{a_run}", arg) for arg in args]
+    args = [arg.replace("--out=runs/", f"--out={tmp_path}/") for arg in args]
     result = run(args)
     assert result.returncode == 0, result.stderr
-    trains = "train" in args or "kauldron.main" in args
+    trains = bool({"train", "kauldron.main", "repro"} & set(args))
     assert ("Finished" in result.stderr) == trains
     assert trains or result.stdout
 
