@@ -230,6 +230,12 @@ class TrainStep(config_util.UpdateFromRootCfg):
                     "`optax.lbfgs` and `optax.contrib.sophia` do), which takes the whole "
                     "batch at once: set `cfg.grad_accum_steps = 1`."
                 )
+            if jax.tree.structure(params) != jax.tree.structure(state.params):
+                raise _step_options.TrainStepError(
+                    "`cfg.optimizer` asks for the loss at a part of the parameters: "
+                    "`optax.lbfgs` and `optax.contrib.sophia` must have all of them, not "
+                    "those of one entry of `kd.optim.by_path` or of a mask."
+                )
             before = Context.from_state_and_batch(state=state, batch=context.batch)
             rngs = self.rng_streams.train_rngs(state.step)
             after = self._forward(dataclasses.replace(before, params=params), rngs)

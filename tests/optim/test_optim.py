@@ -12,6 +12,8 @@ from kauldron import kd, optim
 from kauldron.train.state import TrainState
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def _params():
     return {

@@ -16,6 +16,8 @@ import pytest
 from kauldron import kd
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 BATCH_SIZE = 64
 WIDTH = 32
 COMPILE_FAST = {"xla_backend_optimization_level": 0}

@@ -14,6 +14,8 @@ import pytest
 from kauldron import kd
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 class Line(nn.Module):
     x: kd.kontext.Key = "batch.x"
@@ -176,6 +178,15 @@ def test_search_along_a_line_does_not_go_with_accumulation():
     ):
         trainer.check()
     make_trainer(optax.polyak_sgd(), grad_accum_steps=2).check()
+
+
+@pytest.mark.parametrize("optimizer", [optax.lbfgs(), optax.contrib.sophia(0.1)])
+def test_search_needs_all_parameters(optimizer):
+    by_path = kd.optim.by_path({"**.bias": optax.sgd(0.1), "**": optimizer})
+    with pytest.raises(
+        kd.errors.UserError, match="the loss at a part of the parameters"
+    ):
+        make_trainer(by_path).check()
 
 
 def test_optimizer_that_wants_something_unknown_is_told_before_compiling():

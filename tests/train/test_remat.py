@@ -10,6 +10,8 @@ import pytest
 from kauldron import kd
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 class Block(nn.Module):
     is_training = kd.nn.train_property()
