@@ -164,7 +164,8 @@ def _after_update(trainer: Any, context: Context) -> tuple[Context, Exception | 
             losses=trainer.train_losses, metrics={}, summaries={}
         )
     )
-    if context.preds is not None:
+    # A run that only evaluates has no update.
+    if context.preds is not None and trainer.trainstep.optimizer is not None:
         try:
             with _interms.capture_all():
                 _, filled = jax.eval_shape(

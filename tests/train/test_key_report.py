@@ -414,3 +414,7 @@ def test_error_of_an_update_does_not_hide_keys_that_are_wrong(tmp_path):
     )
     with pytest.raises(KeyError, match=r"Did you mean 'preds\.logits'"):
         trainer.check()
+
+
+def test_run_that_only_evaluates_needs_no_update():
+    small_run.make_trainer("unused", optimizer=None, num_train_steps=0).check()
