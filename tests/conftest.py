@@ -10,6 +10,7 @@ import pathlib
 import sys
 
 import hypothesis
+import pytest
 
 _FLAG = "--xla_force_host_platform_device_count"
 if _FLAG not in os.environ.get("XLA_FLAGS", ""):
@@ -26,3 +27,13 @@ sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
 # The first example of a property compiles: a deadline would measure that.
 hypothesis.settings.register_profile("kauldron", deadline=None)
 hypothesis.settings.load_profile("kauldron")
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Compiles in half the time, to slower programs, for the tests of a file."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -26,6 +26,19 @@ def flatten(tree: Any) -> dict[str, Any]:
     return {path_str(path): leaf for path, leaf in leaves}
 
 
+def as_saved(leaf: Any) -> Any:
+    """Returns what is on disk of a leaf: of typed random keys, the spec of their data."""
+    if not _is_key(leaf):
+        return leaf
+    data = jax.eval_shape(jax.random.key_data, leaf)
+    return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+
+
+def _is_key(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+
+
 def metadata(item_dir: epath.Path) -> Any:
     """Returns the tree of an item, its leaves with `shape` and `dtype`."""
     import orbax.checkpoint as ocp

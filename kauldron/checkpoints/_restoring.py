@@ -108,7 +108,8 @@ def _read(
 def _read_arrays(item: Any, item_dir: epath.Path, *, donate: bool) -> Any:
     import orbax.checkpoint as ocp
 
-    abstract = jax.tree.map(_target, item)
+    # Orbax makes typed keys of such data again, by the names of their kinds beside them.
+    abstract = jax.tree.map(lambda x: _target(_arrays.as_saved(x)), item)
     if donate:
         _delete_arrays(item)
     return ocp.StandardCheckpointHandler().restore(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 from etils import epath
 
 from kauldron.checkpoints import _arrays, _plan
@@ -17,7 +18,7 @@ def differences(expected: Any, item_dir: epath.Path) -> list[str]:
         difference: values are cast.
       item_dir: Folder of the item in the checkpoint.
     """
-    wanted = _arrays.flatten(expected)
+    wanted = _arrays.flatten(jax.tree.map(_arrays.as_saved, expected))
     found = _arrays.flatten(_arrays.metadata(item_dir))
     lines = []
     for path in sorted({*wanted, *found}):

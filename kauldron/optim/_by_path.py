@@ -59,7 +59,7 @@ def by_path(
         tags[pattern]: optax.set_to_zero() if optimizer is None else optimizer
         for pattern, optimizer in optimizers.items()
     }
-    return optax.partition(transforms, labels)
+    return optax.partition(transforms, labels, mask_compatible_extra_args=True)
 
 
 def _tags(patterns: Iterable[str]) -> dict[str, str]:

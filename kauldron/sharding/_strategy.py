@@ -68,6 +68,8 @@ class FSDPSharding:
         return jax.tree.map(self._sharding_of, tree)
 
     def _sharding_of(self, x: Any) -> NamedSharding:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended):  # keys: few, and small
+            return _mesh.replicated()
         num_bytes = int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize
         if num_bytes <= self.min_size_to_shard_mb * 2**20:
             return _mesh.replicated()

@@ -77,6 +77,8 @@ def forward_with_loss(
     rngs: Mapping[str, jax.Array],
     is_training: bool,
     capture: _interms.Capture = True,
+    precision: _precision.Precision | None = None,
+    remat: _remat.Remat | None = None,
 ) -> tuple[jax.Array, Context]:
     """Runs the model and the losses; for the arguments, see `forward`.
 
@@ -85,7 +87,13 @@ def forward_with_loss(
       `loss_total` as well.
     """
     context = forward(
-        context, model=model, rngs=rngs, is_training=is_training, capture=capture
+        context,
+        model=model,
+        rngs=rngs,
+        is_training=is_training,
+        capture=capture,
+        precision=precision,
+        remat=remat,
     )
     total, states = losses_lib.compute_losses(losses, context)
     return total, dataclasses.replace(context, loss_states=states, loss_total=total)

@@ -46,6 +46,7 @@ class _Parts:
     groups: Mapping[str, Any]  # as the user wrote it -> tree of metrics
     make_rngs: Callable[[Any], Any]
     is_training: bool
+    precision: Any
 
 
 def check(trainer: Any) -> list[kontext.KeyProblem]:
@@ -63,10 +64,14 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
         },
         make_rngs=trainer.rng_streams.train_rngs,
         is_training=True,
+        precision=trainer.precision,
     )
     context = _initial_context(state, trainer.train_ds)
     context = _run_model(training, context, problems) or context
-    _check_groups(training.groups, _after_update(trainer, context), problems)
+    context, failure = _after_update(trainer, context)
+    _check_groups(training.groups, context, problems)
+    if failure is not None and not problems:
+        problems += _failure_of_step(trainer, context)
     for name, evaluator in trainer.evals.items():
         if isinstance(evaluator, evals.Evaluator) and state is not None:
             found = _check_evaluator(trainer, name, evaluator, state)
@@ -139,6 +144,7 @@ def _run_model(
                 rngs=parts.make_rngs(c.step),
                 is_training=parts.is_training,
                 method=parts.model_method,
+                precision=parts.precision,
             ),
             context,
         )
@@ -147,28 +153,58 @@ def _run_model(
         return None
 
 
-def _after_update(trainer: Any, context: Context) -> Context:
-    """Returns the context at the end of a step, as the user's own step leaves it."""
+def _after_update(trainer: Any, context: Context) -> tuple[Context, Exception | None]:
+    """Returns the context at the end of a step, as the user's own step leaves it.
+
+    If the step fails, it is what is known of it, with the error.
+    """
+    failure = None
     without_measurements = trainer.trainstep.replace(
         aux=auxiliaries.Auxiliaries(
             losses=trainer.train_losses, metrics={}, summaries={}
         )
     )
-    if context.preds is not None:
+    # A run that only evaluates has no update.
+    if context.preds is not None and trainer.trainstep.optimizer is not None:
         try:
             with _interms.capture_all():
                 _, filled = jax.eval_shape(
-                    without_measurements._step, trainer.state_specs, context.batch
+                    without_measurements._whole_step, trainer.state_specs, context.batch
                 )
-            return filled
-        except Exception:  # a loss fails, which is reported where it is checked
-            pass
-    return dataclasses.replace(
+            return filled, None
+        except Exception as e:  # of a loss too, which is reported where it is checked
+            failure = e
+    without_update = dataclasses.replace(
         context,
         loss_total=jax.ShapeDtypeStruct((), "float32"),
         grads=context.params,
         updates=context.params,
     )
+    return without_update, failure
+
+
+def _failure_of_step(trainer: Any, context: Context) -> list[kontext.KeyProblem]:
+    """Returns what is wrong with the step where losses and metrics are fine.
+
+    The step is traced again as it will run: what only fails with all intermediates
+    recorded does no harm.
+
+    Raises:
+      Exception: What the step raises, unless it says that it is the user's mistake.
+    """
+    try:
+        jax.eval_shape(
+            trainer.trainstep._whole_step, trainer.state_specs, context.batch
+        )
+    except errors.UserError as e:
+        return [_failure("cfg.trainstep", e)]
+    except Exception as e:
+        e.add_note(
+            f"In the update of `cfg.trainstep` ({type(trainer.trainstep).__name__}) with "
+            "`cfg.optimizer`, before anything was compiled."
+        )
+        raise
+    return []
 
 
 def _check_groups(
@@ -226,6 +262,7 @@ def _check_evaluator(
         },
         make_rngs=trainer.rng_streams.eval_rngs,
         is_training=False,
+        precision=trainer.precision,
     )
     if type(evaluator)._forward is evals.Evaluator._forward:
         after = _run_model(parts, context, problems)

@@ -76,8 +76,9 @@ class DynamicLossScale:
 
     def wrap_optimizer(
         self, optimizer: optax.GradientTransformation
-    ) -> optax.GradientTransformation:
+    ) -> optax.GradientTransformationExtraArgs:
         """Returns an optimizer that skips overflows; its state is a `LossScaleState`."""
+        optimizer = optax.with_extra_args_support(optimizer)
 
         def init(params: Any) -> LossScaleState:
             return LossScaleState(
@@ -88,16 +89,18 @@ class DynamicLossScale:
             )
 
         def update(
-            updates: Any, state: Any, params: Any = None
+            updates: Any, state: Any, params: Any = None, **extra_args: Any
         ) -> tuple[Any, LossScaleState]:
             is_finite = jnp.array(True)
             for x in jax.tree.leaves(updates):
                 is_finite &= jnp.isfinite(x).all()
-            updates, inner = optimizer.update(updates, state.inner, params)
+            updates, inner = optimizer.update(
+                updates, state.inner, params, **extra_args
+            )
             updates = jax.tree.map(lambda x: jnp.where(is_finite, x, 0), updates)
             return updates, self._after(state, is_finite, inner)
 
-        return optax.GradientTransformation(init, update)
+        return optax.GradientTransformationExtraArgs(init, update)
 
     def _after(
         self, state: LossScaleState, is_finite: jax.Array, inner: Any
@@ -141,19 +144,34 @@ def after_update(state: Any, next_state: Any, context: Any) -> tuple[Any, Any]:
     """Returns the state and the context of a step that may have been skipped.
 
     Args:
-      state: `TrainState` before the step.
+      state: `TrainState` before the step; `opt_state` is a `LossScaleState`, or a dict of
+        several.
       next_state: The same after it.
       context: With `metric_states`.
     """
-    scaling: LossScaleState = next_state.opt_state
-    is_finite = scaling.num_skipped == state.opt_state.num_skipped
+
+    def each(name: str, opt_state: Any) -> Any:
+        return jax.tree.map(
+            lambda s: getattr(s, name),
+            opt_state,
+            is_leaf=lambda x: isinstance(x, LossScaleState),
+        )
+
+    num_skipped = each("num_skipped", next_state.opt_state)
+    is_finite = jnp.array(True)
+    for before, after in zip(
+        jax.tree.leaves(each("num_skipped", state.opt_state)),
+        jax.tree.leaves(num_skipped),
+        strict=True,
+    ):
+        is_finite &= before == after
     kept = keep_if(is_finite, next_state.collections, state.collections)
     measured = {
-        "loss_scale": state.opt_state.scale,
-        "skipped_updates": scaling.num_skipped,
+        "loss_scale": each("scale", state.opt_state),
+        "skipped_updates": num_skipped,
     }
     metric_states = {
-        **{k: metrics.AverageState.from_values(x) for k, x in measured.items()},
+        **jax.tree.map(metrics.AverageState.from_values, measured),
         **context.metric_states,
     }
     return (

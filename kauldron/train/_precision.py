@@ -204,25 +204,30 @@ def _keep_state_in(
     optimizer: optax.GradientTransformation, dtype: Any
 ) -> optax.GradientTransformation:
     """Lets an optimizer compute in f32 and keep its state in another dtype."""
+    optimizer = optax.with_extra_args_support(optimizer)
     to_f32 = functools.partial(_cast, dtype=jnp.float32)
 
     def init(params: Any) -> Any:
         return _cast_state(optimizer.init(to_f32(params)), dtype)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(
+        updates: Any, state: Any, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, Any]:
         updates, state = optimizer.update(
-            to_f32(updates), to_f32(state), to_f32(params)
+            to_f32(updates), to_f32(state), to_f32(params), **to_f32(extra_args)
         )
         return updates, _cast_state(state, dtype)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _cast_state(state: Any, dtype: Any) -> Any:
-    # An average in bf16 would not move: its steps are smaller than its last digit.
-    def is_average(x: Any) -> bool:
-        return isinstance(x, optim.EmaParamsState)
+    # An average in bf16 would not move: its steps are smaller than its last digit. For
+    # the same reason, gradients are summed up in f32.
+    def cast(x: Any) -> Any:
+        if isinstance(x, optax.MultiStepsState):
+            return x._replace(inner_opt_state=_cast_state(x.inner_opt_state, dtype))
+        return x if isinstance(x, optim.EmaParamsState) else _cast(x, dtype)
 
-    return jax.tree.map(
-        lambda x: x if is_average(x) else _cast(x, dtype), state, is_leaf=is_average
-    )
+    kinds = (optim.EmaParamsState, optax.MultiStepsState)
+    return jax.tree.map(cast, state, is_leaf=lambda x: isinstance(x, kinds))

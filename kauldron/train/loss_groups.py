@@ -10,15 +10,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kauldron import errors, optim
+from kauldron import losses as losses_lib
 from kauldron.metrics import base_state
-from kauldron.train import _interms, _owners
+from kauldron.train import _loss_scale, _owners, _precision, _step_options
 from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
@@ -26,6 +27,27 @@ from kauldron.utils import immutabledict
 
 # Of one group: its parameters and optimizer state afterwards, its gradients and updates.
 _Update: TypeAlias = tuple[Any, Any, Any, Any]
+
+
+class _Pass(NamedTuple):
+    """A forward pass.
+
+    Attributes:
+      totals: Name of a group -> the sum of its losses, `f32[]`.
+      pull_back: From such a tree of factors to the gradient of the weighted sum.
+      context: With everything that losses and metrics read.
+    """
+
+    totals: dict[str, jax.Array]
+    pull_back: Callable[[dict[str, jax.Array]], Any]
+    context: Context
+
+    def grads_of(self, name: str, scale: jax.Array | None) -> Any:
+        """Returns the gradient of the losses of one group, times `scale`."""
+        one_hot = {n: jnp.full_like(v, n == name) for n, v in self.totals.items()}
+        if scale is not None:
+            one_hot[name] = scale
+        return self.pull_back(one_hot)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +152,11 @@ class LossGroupsStep(train_step_lib.TrainStep):
         self._check_losses()
         return super()._init_optimizer(state)
 
+    @property
+    def _full_optimizer(self) -> optax.GradientTransformation:
+        precision = _step_options.get(self, "precision")
+        return _optimizer_of(self.groups, self.frozen, precision)
+
     def _check_losses(self) -> None:
         known = list(self.aux.losses)
         named = {n: g for g, group in self.groups.items() for n in group.loss_names}
@@ -149,14 +176,22 @@ class LossGroupsStep(train_step_lib.TrainStep):
             )
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
+        if _step_options.get(self, "grad_accum_steps") > 1:
+            raise _owners.LossGroupError(
+                "Steps of loss groups don't split batches: set `cfg.grad_accum_steps = 1`, "
+                "and use `accum_steps` of a `LossGroup`, which averages the gradients of "
+                "several batches, or `cfg.remat`, which saves memory too."
+            )
         before = Context.from_state_and_batch(state=state, batch=batch)
         split = _split(self.groups, self.frozen, state.params)
-        pull_back, context = self._linearize(before, state.params)
+        first_pass = self._linearize(before, state.params)
+        context = first_pass.context
         params, opt_state = state.params, {}
         grads = updates = jax.tree.map(jnp.zeros_like, state.params)
         for i, (name, group) in enumerate(self.groups.items()):
             is_stale = self.order == "alternating" and i > 0
-            update = self._updater(name, split, before, None if is_stale else pull_back)
+            known = None if is_stale else first_pass
+            update = self._updater(name, split, before, known)
             if group.every > 1:
                 update = functools.partial(
                     _if_due,
@@ -180,53 +215,56 @@ class LossGroupsStep(train_step_lib.TrainStep):
         context = dataclasses.replace(
             context, params=state.params, grads=grads, updates=updates
         )
-        return next_state, self.aux.update_context(context)
+        context = self.aux.update_context(context)
+        if any(_loss_scale.scale_of(s) is not None for s in opt_state.values()):
+            return _loss_scale.after_update(state, next_state, context)
+        return next_state, context
 
     def _updater(
         self,
         name: str,
         split: _owners.Owners,
         before: Context,
-        pull_back: Callable[[str], Any] | None,
+        known: _Pass | None,
     ) -> Callable[[Any, Any], _Update]:
-        """Returns the update of one group; without `pull_back`, by another pass."""
-        optimizer = self.groups[name].transformation
+        """Returns the update of one group; without a known pass, by another one."""
+        precision = _step_options.get(self, "precision")
+        optimizer = _transformation(self.groups[name], precision)
 
         def update(params: Any, opt_state: Any) -> _Update:
-            back = pull_back or self._linearize(before, params)[0]
+            def value_fn(own: Any) -> jax.Array:
+                return self._totals(before, split.put(name, params, own))[0][name]
+
+            this = known or self._linearize(before, params)
             own = split.take(name, params)
-            grads = split.take(name, back(name))
-            updates, opt_state = optimizer.update(grads, opt_state, own)
+            scale = _loss_scale.scale_of(opt_state)
+            grads = split.take(name, this.grads_of(name, scale))
+            if scale is not None:
+                grads = _loss_scale.unscale(grads, scale)
+            extra = train_step_lib.extra_args(this.totals[name], grads, value_fn)
+            updates, opt_state = optimizer.update(grads, opt_state, own, **extra)
             return optax.apply_updates(own, updates), opt_state, grads, updates
 
         return update
 
-    def _linearize(self, before: Context, params: Any) -> tuple[Any, Context]:
-        """Runs the forward pass; returns `group name -> gradients` and the context."""
-        aux = self.aux
+    def _linearize(self, before: Context, params: Any) -> _Pass:
+        """Runs the forward pass on these parameters."""
+        totals, pull_back, context = jax.vjp(
+            functools.partial(self._totals, before), params, has_aux=True
+        )
+        return _Pass(totals, lambda factors: pull_back(factors)[0], context)
 
-        def totals(params: Any) -> tuple[dict[str, jax.Array], Context]:
-            _, context = train_step_lib.forward_with_loss(
-                dataclasses.replace(before, params=params),
-                model=self.model,
-                losses=aux.losses,
-                rngs=self.rng_streams.train_rngs(before.step),
-                is_training=True,
-                capture=_interms.captured_by(aux.losses, aux.metrics, aux.summaries),
-            )
-            states = context.loss_states
-            return {
-                name: _total([states[n] for n in group.loss_names])
-                for name, group in self.groups.items()
-            }, context
-
-        values, vjp, context = jax.vjp(totals, params, has_aux=True)
-
-        def pull_back(name: str) -> Any:
-            one_hot = {n: jnp.full_like(v, n == name) for n, v in values.items()}
-            return vjp(one_hot)[0]
-
-        return pull_back, context
+    def _totals(
+        self, before: Context, params: Any
+    ) -> tuple[dict[str, jax.Array], Context]:
+        rngs = self.rng_streams.train_rngs(before.step)
+        after = self._forward(dataclasses.replace(before, params=params), rngs)
+        total, states = losses_lib.compute_losses(self.aux.losses, after)
+        after = dataclasses.replace(after, loss_states=states, loss_total=total)
+        return {
+            name: _total([states[n] for n in group.loss_names])
+            for name, group in self.groups.items()
+        }, after
 
 
 def _total(states: Any) -> jax.Array:
@@ -259,15 +297,28 @@ def _if_due(
     return jax.lax.cond(is_due, update, skip, params, opt_state)
 
 
+def _transformation(
+    group: LossGroup, precision: _precision.Precision | None
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the optimizer of a group with what the precision adds to it."""
+    optimizer = group.transformation
+    if precision is not None:
+        optimizer = precision.wrap_optimizer(optimizer)
+    # Those that `accum_steps` wraps don't take any: the loss is of the last batch only.
+    return optax.with_extra_args_support(optimizer)
+
+
 def _optimizer_of(
-    groups: Mapping[str, LossGroup], frozen: str | Sequence[str]
+    groups: Mapping[str, LossGroup],
+    frozen: str | Sequence[str],
+    precision: _precision.Precision | None = None,
 ) -> optax.GradientTransformation:
     """All optimizers as one: its state is a dict by group."""
 
     def init(params: Any) -> Any:
         split = _split(groups, frozen, params)
         return {
-            name: group.transformation.init(split.take(name, params))
+            name: _transformation(group, precision).init(split.take(name, params))
             for name, group in groups.items()
         }
 

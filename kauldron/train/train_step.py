@@ -200,8 +200,13 @@ class TrainStep(config_util.UpdateFromRootCfg):
         self, state: TrainState, context: Context, grads: Any
     ) -> tuple[TrainState, Context]:
         """Returns the updated state, and the context with everything measured."""
-        optimizer = self._full_optimizer
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        optimizer = optax.with_extra_args_support(self._full_optimizer)
+        updates, opt_state = optimizer.update(
+            grads,
+            state.opt_state,
+            state.params,
+            **extra_args(context.loss_total, grads, self._value_fn(state, context)),
+        )
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
@@ -214,6 +219,29 @@ class TrainStep(config_util.UpdateFromRootCfg):
         if _loss_scale.scale_of(opt_state) is None:
             return next_state, context
         return _loss_scale.after_update(state, next_state, context)
+
+    def _value_fn(self, state: TrainState, context: Context) -> Callable[[Any], Any]:
+        """Returns the loss of the batch as a function of the parameters."""
+
+        def value_fn(params: Any) -> jax.Array:
+            if _step_options.get(self, "grad_accum_steps") > 1:
+                raise _step_options.TrainStepError(
+                    "`cfg.optimizer` asks for the loss at other parameters (as "
+                    "`optax.lbfgs` and `optax.contrib.sophia` do), which takes the whole "
+                    "batch at once: set `cfg.grad_accum_steps = 1`."
+                )
+            if jax.tree.structure(params) != jax.tree.structure(state.params):
+                raise _step_options.TrainStepError(
+                    "`cfg.optimizer` asks for the loss at a part of the parameters: "
+                    "`optax.lbfgs` and `optax.contrib.sophia` must have all of them, not "
+                    "those of one entry of `kd.optim.by_path` or of a mask."
+                )
+            before = Context.from_state_and_batch(state=state, batch=context.batch)
+            rngs = self.rng_streams.train_rngs(state.step)
+            after = self._forward(dataclasses.replace(before, params=params), rngs)
+            return losses_lib.compute_losses(self.aux.losses, after)[0]
+
+        return value_fn
 
     def _whole_step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         """One update as it is inside jit: `_step`, whatever class it is of.
@@ -311,3 +339,23 @@ class TrainStep(config_util.UpdateFromRootCfg):
 
     def _place(self, state: TrainState) -> TrainState:
         return sharding.with_sharding_constraint(state, self.sharding.state)
+
+
+def extra_args(
+    value: jax.Array | None, grads: Any, value_fn: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Returns what some optimizers want besides gradients, under the names they give it.
+
+    Args:
+      value: The loss, `f32[]`; `None` if the step has computed none.
+      grads: The gradients.
+      value_fn: From parameters to the loss; costs nothing unless it is called.
+    """
+
+    # Line searches of optax give the function what they don't know themselves.
+    def searched_fn(params: Any, *, obj_fn: Any = None) -> Any:
+        del obj_fn
+        return value_fn(params)
+
+    known = {} if value is None else {"value": value}
+    return {**known, "grad": grads, "value_fn": searched_fn, "obj_fn": value_fn}

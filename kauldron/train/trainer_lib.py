@@ -344,10 +344,6 @@ class Trainer:
         problems = _key_report.check(self)
         if problems:
             raise _key_report.CheckError(problems)
-        has_own_step = type(self.trainstep)._step is not train_step.TrainStep._step
-        if has_own_step or self.grad_accum_steps > 1:
-            # Its own mistakes: an option that is left out, what has no parts.
-            jax.eval_shape(self.trainstep._whole_step, self.state_specs, batch)
         if self.grad_accum_steps > 1:
             mixing = _accumulate.mixing_parts(
                 self.train_losses, self.state_specs.collections

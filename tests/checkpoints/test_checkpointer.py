@@ -66,6 +66,28 @@ def test_what_is_saved_is_what_is_restored(tmp_path):
     _assert_same(restored, _state())
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_typed_random_keys_come_back_as_they_were(tmp_path, impl):
+    key = jax.device_put(jax.random.key(7, impl=impl), kd.sharding.REPLICATED)
+    state = {"one": key, "many": jax.random.split(key, (2, 3)), "w": jnp.ones(2)}
+    checkpointer = _checkpointer(tmp_path)
+    checkpointer.save(state, step=5, force=True)
+    checkpointer.wait_until_finished()
+    for blank in (
+        jax.tree.map(jnp.zeros_like, state),
+        jax.eval_shape(lambda: state),
+    ):
+        restored = checkpointer.restore(blank)
+        for name in ("one", "many"):
+            assert restored[name].dtype == key.dtype
+            np.testing.assert_array_equal(
+                jax.random.key_data(restored[name]), jax.random.key_data(state[name])
+            )
+    with pytest.raises(ValueError, match=r"many: uint32\[2, 3, \d\] in the checkpoint"):
+        checkpointer.restore({**state, "many": jax.random.split(key, 3)})
+    checkpointer.close()
+
+
 def test_items_are_restored_in_place(tmp_path):
     with _checkpointer(tmp_path) as checkpointer:
         checkpointer.save(Run(_state(), Counter(3)), step=5)

@@ -36,6 +36,7 @@ OPTAX: Mapping[str, dict[str, Any]] = {
     "lion": {},
     "nadam": {},
     "nadamw": {},
+    "noisy_sgd": {"key": 0},
     "novograd": {},
     "optimistic_gradient_descent": {},
     "radam": {},

@@ -14,6 +14,8 @@ from kauldron import kd, konfig
 from kauldron.train.state import TrainState
 from tests.optim import contract
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 NAMES = sorted(contract.all_nodes())
 QUICK = sorted({*contract.COMMON, *contract.own_nodes()})
 SLOW = sorted({*NAMES} - {*QUICK})

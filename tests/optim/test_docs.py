@@ -6,6 +6,8 @@ import pytest
 
 from tests import docs_snippets
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.mark.parametrize(("page", "num_blocks"), [("optimizers.md", 9), ("gans.md", 3)])
 def test_page(page, num_blocks, tmp_path):

@@ -12,6 +12,8 @@ from kauldron import kd, konfig, optim
 from tests.optim import contract
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 RAMP = optax.linear_schedule(0.0, 1.0, 10)
 
 

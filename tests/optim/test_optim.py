@@ -12,6 +12,8 @@ from kauldron import kd, optim
 from kauldron.train.state import TrainState
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def _params():
     return {
@@ -58,7 +60,7 @@ def test_pattern_that_matches_nothing_suggests_near_names():
 
 def test_frozen_parameters_stay_bit_identical(tmp_path):
     optimizer = optim.partial_updates(optax.adam(0.1), optim.select("layers_3"))
-    trainer = small_run.make_trainer(tmp_path, optimizer=optimizer)
+    trainer = small_run.make_trainer(tmp_path, optimizer=optimizer, log_metrics_every=1)
     before = jax.device_get(trainer.init_state().params)
     state, _ = trainer.train()
     np.testing.assert_array_equal(
@@ -107,6 +109,7 @@ def test_average_can_be_evaluated_beside_the_parameters(tmp_path):
     trainer = small_run.make_trainer(
         tmp_path,
         optimizer=optimizer,
+        log_metrics_every=1,
         evals={
             "ema": kd.evals.Evaluator(
                 run=kd.evals.Final(), init_transform=optim.UseEmaParams()

@@ -15,6 +15,8 @@ from kauldron import kd, optim
 from kauldron.optim import _paths
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 PARAMS = {
     "embed": {"embedding": jnp.ones((5, 4)), "pos": jnp.ones((1, 3, 4))},
     "block_0": {"attn": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}},

@@ -10,6 +10,8 @@ import pytest
 
 from kauldron import optim
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 WSD = {"peak_value": 2.0, "num_steps": 100, "warmup_steps": 10, "decay_steps": 20}
 
 

@@ -82,3 +82,10 @@ def test_constraint_applies_rules_to_subtrees():
 def test_sharding_tree_of_wrong_kind_is_refused():
     with pytest.raises(TypeError, match="'devices'"):
         sharding.device_put(np.ones(8), "devices")
+
+
+def test_keys_are_on_every_device():
+    tree = {"rng": jax.random.split(jax.random.key(0), 8), "w": np.ones((8, 8))}
+    shardings = sharding.FSDPSharding(min_size_to_shard_mb=0)(tree)
+    assert shardings["rng"].spec == P()
+    assert shardings["w"].spec == P("devices", None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests import docs_snippets
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def test_training_page(tmp_path):

@@ -9,6 +9,7 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from absl import flags
 
@@ -368,3 +369,52 @@ def test_a_hundred_typos_on_the_command_line(monkeypatch, capfd, tmp_path):
                 if not found or found[1] != key:
                     misses.append((typos[field], key, found and found[1]))
     assert len(misses) <= 5, misses
+
+
+def _failing_update(error):
+    def update(updates, state, params=None):
+        raise error
+
+    return optax.GradientTransformation(lambda params: (), update)
+
+
+def test_mistake_that_arises_in_the_update_is_in_the_report():
+    error = kd.optim.RoutingError("The bias has no optimizer.")
+    trainer = small_run.make_trainer("unused", optimizer=_failing_update(error))
+    with pytest.raises(
+        kd.errors.UserError, match=r"cfg\.trainstep: The bias has no optimizer\."
+    ):
+        trainer.check()
+
+
+class _Failing(kd.train.TrainStep):
+    def _step(self, state, batch):
+        raise ZeroDivisionError("by nothing")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": _failing_update(ZeroDivisionError("by nothing"))},
+        {"trainstep": _Failing()},
+    ],
+)
+def test_error_of_an_update_is_raised_as_it_is_before_compiling(changes):
+    trainer = small_run.make_trainer("unused", **changes)
+    with pytest.raises(ZeroDivisionError, match="by nothing") as e:
+        trainer.check()
+    assert any("`cfg.trainstep`" in note for note in e.value.__notes__)
+    assert trainer.trainstep._jitted_step._cache_size() == 0
+
+
+def test_error_of_an_update_does_not_hide_keys_that_are_wrong(tmp_path):
+    wrong = kd.metrics.Std(values="preds.logit")
+    trainer = _trainer(tmp_path, metrics={"wrong": wrong}).replace(
+        optimizer=_failing_update(ZeroDivisionError("by nothing"))
+    )
+    with pytest.raises(KeyError, match=r"Did you mean 'preds\.logits'"):
+        trainer.check()
+
+
+def test_run_that_only_evaluates_needs_no_update():
+    small_run.make_trainer("unused", optimizer=None, num_train_steps=0).check()

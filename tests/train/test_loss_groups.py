@@ -18,6 +18,8 @@ import pytest
 from kauldron import kd, konfig
 from tests.train import small_run
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 class Gan(nn.Module):
     """Both networks in one pass; the noise is random."""
