@@ -13,10 +13,10 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import errors
 from kauldron.checkpoints import _errors
+from kauldron.train import workdirs
 
-FOLDER = "checkpoints"
+FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = "metrics"
 _STEP_PREFIX = "ckpt_"
 _STEP_NAME = re.compile(rf"{_STEP_PREFIX}(\d+)")
@@ -181,23 +181,7 @@ def _nothing(workdir: epath.Path, wanted: str) -> str:
     if (workdir / FOLDER).is_dir():
         return f"There is no {wanted} in {quoted}: no save was completed."
     if workdir.exists():
-        names = sorted(path.name for path in workdir.iterdir())
-        holds = f"it holds {_some(names)}" if names else "it is empty"
-        runs = [n for n in names if (workdir / n / FOLDER).is_dir()]
-        hint = f" Did you mean {os.fspath(workdir / runs[0])!r}?" if runs else ""
-        return f"There is no {wanted} in {quoted}: {holds}.{hint}"
-    parent = workdir.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    names = sorted(path.name for path in parent.iterdir() if path.is_dir())
-    missing = workdir.relative_to(parent).parts[0]
-    hint = errors.did_you_mean(missing, names)
-    holds = f"holds {_some(names)}" if names else "holds no folder"
-    return (
-        f"There is no workdir {quoted}: {os.fspath(parent)!r} exists and {holds}.{hint}"
-    )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return f"{shown}, and {len(names) - 8} more" if len(names) > 8 else shown
+        return (
+            f"There is no {wanted} in {quoted}: {workdirs.describe_contents(workdir)}"
+        )
+    return workdirs.describe_missing(workdir)

@@ -10,6 +10,7 @@ from absl import flags
 from kauldron import errors, konfig
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
+NO_RUN = "No run: say which one, for instance `--workdir=runs/digits`."
 
 
 class UsageError(errors.UserError):
@@ -23,6 +24,8 @@ class CommandLine:
       argv: Program name and arguments.
       flag_values: Where flags are defined; the global ones unless given.
       define: Defines the command's own flags on a `FlagValues`.
+      takes_workdir: Whether `--workdir=DIR` says which run, in place of `--cfg`, or of
+        the first positional argument if there are any.
       max_positional: How many arguments without a name the command takes.
 
     Attributes:
@@ -35,16 +38,28 @@ class CommandLine:
         flag_values: flags.FlagValues | None = None,
         *,
         define: Callable[[flags.FlagValues], None] = lambda flag_values: None,
+        takes_workdir: bool = False,
         max_positional: int = 0,
     ) -> None:
         self._values = flags.FLAGS if flag_values is None else flag_values
         self._cfg = _define_flags(self._values)
+        self._takes_workdir = takes_workdir
+        if takes_workdir:
+            flags.DEFINE_string(
+                "workdir",
+                None,
+                "Directory of a run; its config is used unless --cfg names another.",
+                flag_values=self._values,
+                allow_override=True,
+            )
         define(self._values)
         if any(arg.lstrip("-").startswith("jax_") for arg in argv[1:]):
             import jax
 
             jax.config.config_with_absl()
         self.positional = self._values(list(argv))[1:]
+        if takes_workdir and max_positional and self["workdir"] is not None:
+            self.positional.insert(0, self["workdir"])
         self._cfg_flag.trusted = tuple(self["trust"])
         if len(self.positional) > max_positional:
             raise UsageError(
@@ -60,11 +75,21 @@ class CommandLine:
 
     @property
     def cfg(self) -> konfig.ConfigDict:
-        """The config, overrides applied.
+        """The config, overrides applied; that of `--workdir` unless `--cfg` is given.
 
         Raises:
           UserError: If there is none, or something in it is wrong.
         """
+        workdir = self["workdir"] if self._takes_workdir else None
+        if workdir is not None:
+            from kauldron.train import workdirs
+
+            if self._cfg_flag.config_filename is None:
+                workdirs.check_run(workdir)
+                self._cfg_flag.value = workdir
+            return workdirs.at(self._cfg.value, workdir)
+        if self._takes_workdir and self._cfg_flag.config_filename is None:
+            raise UsageError(NO_RUN)
         cfg = self._cfg.value
         if cfg is None:
             raise UsageError(
@@ -74,13 +99,11 @@ class CommandLine:
         return cfg
 
     @property
-    def has_cfg(self) -> bool:
-        """Whether `--cfg` is given."""
-        return self._cfg_flag.config_filename is not None
-
-    def use_cfg_file(self, path: str) -> None:
-        """Takes the config from a file, or a workdir, as if `--cfg` named it."""
-        self._cfg_flag.value = path
+    def run(self) -> str:
+        """The run to look at: `--workdir`, or the first argument without a name."""
+        if not self.positional:
+            raise UsageError(NO_RUN)
+        return self.positional[0]
 
     @property
     def cfg_file(self) -> str:

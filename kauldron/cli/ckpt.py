@@ -16,8 +16,10 @@ def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
     def work() -> None:
         from kauldron import checkpoints
 
-        command = _flags.CommandLine(argv, flag_values, max_positional=1)
-        print(checkpoints.describe_steps(_run_of(command)))
+        command = _flags.CommandLine(
+            argv, flag_values, takes_workdir=True, max_positional=1
+        )
+        print(checkpoints.describe_steps(command.run))
 
     return _run.run(work, argv=argv)
 
@@ -29,7 +31,11 @@ def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         from kauldron import checkpoints
 
         command = _flags.CommandLine(
-            argv, flag_values, define=_define_selection, max_positional=1
+            argv,
+            flag_values,
+            define=_define_selection,
+            takes_workdir=True,
+            max_positional=1,
         )
         workdir, step = _step_of(command)
         print(checkpoints.describe_arrays(workdir, step, paths=command["paths"]))
@@ -71,7 +77,7 @@ def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
 
         nonlocal any_bad
         command = _flags.CommandLine(
-            argv, flag_values, define=_define_step, max_positional=1
+            argv, flag_values, define=_define_step, takes_workdir=True, max_positional=1
         )
         workdir, step = _step_of(command)
         for n in checkpoints.list_steps(workdir) if step == -1 else [step]:
@@ -95,7 +101,11 @@ def export(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
         from kauldron import checkpoints
 
         command = _flags.CommandLine(
-            argv, flag_values, define=_define_selection, max_positional=2
+            argv,
+            flag_values,
+            define=_define_selection,
+            takes_workdir=True,
+            max_positional=2,
         )
         if len(command.positional) != 2:
             raise _flags.UsageError(
@@ -111,19 +121,10 @@ def export(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
     return _run.run(work, argv=argv)
 
 
-def _run_of(command: _flags.CommandLine) -> str:
-    if not command.positional:
-        raise _flags.UsageError(
-            "Say which run: the directory that `--cfg.workdir` named, such as "
-            "`kauldron ckpt ls runs/digits`."
-        )
-    return command.positional[0]
-
-
 def _step_of(command: _flags.CommandLine) -> tuple[Any, int]:
     from kauldron import checkpoints
 
-    workdir, step = checkpoints.split_step(_run_of(command))
+    workdir, step = checkpoints.split_step(command.run)
     return workdir, command["step"] if step == -1 else step
 
 

@@ -27,21 +27,10 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """
 
     def evaluate() -> None:
-        command = _flags.CommandLine(argv, flag_values, define=_define_flags)
-        workdir = command["workdir"]
-        if not command.has_cfg:
-            if workdir is None:
-                raise _flags.UsageError(
-                    "No run: say which one, for instance `--workdir=runs/digits`."
-                )
-            from kauldron.train import workdirs
-
-            workdirs.check_run(workdir)
-            command.use_cfg_file(workdir)
-        cfg = command.cfg
-        if workdir is not None:
-            cfg.workdir = workdir
-        trainer = _run.to_trainer(konfig.resolve(cfg))
+        command = _flags.CommandLine(
+            argv, flag_values, define=_define_flags, takes_workdir=True
+        )
+        trainer = _run.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
         from kauldron import evals
 
@@ -85,7 +74,6 @@ def _define_flags(flag_values: flags.FlagValues) -> None:
             **kwargs,
         )
 
-    define(flags.DEFINE_string, "workdir", None, "Directory of the run.")
     define(
         flags.DEFINE_integer,
         "step",

@@ -26,19 +26,16 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def predict() -> None:
         from kauldron import evals
 
-        workdir = _workdir_of(argv)
-        evals.check_run(workdir)
         command = _flags.CommandLine(
-            [argv[0], f"--cfg={workdir}", *argv[1:]], flag_values, define=_define
+            argv, flag_values, define=_define, takes_workdir=True
         )
+        cfg = command.cfg
         out = command["out"]
         if out is None:
             raise _flags.UsageError(
                 "Say where predictions go, for instance `--out=preds.npz`."
             )
         evals.check_suffix(out)
-        cfg = command.cfg
-        cfg.workdir = workdir  # it may have been moved
         predictor = evals.Predictor.from_trainer(
             _run.to_trainer(konfig.resolve(cfg)),
             step=command["step"],
@@ -54,14 +51,6 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     return _run.run(predict, argv=argv)
 
 
-def _workdir_of(argv: Sequence[str]) -> str:
-    for arg in argv[1:]:
-        name, _, value = arg.lstrip("-").partition("=")
-        if name == "workdir" and value:
-            return value
-    raise _flags.UsageError("Say which run predicts, for instance `--workdir=runs/x`.")
-
-
 def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
     ds_path = command["ds_path"]
     ds = kontext.get_by_path(predictor.trainer, ds_path) if ds_path else None
@@ -72,7 +61,6 @@ def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
 
 def _define(flag_values: flags.FlagValues) -> None:
     options: dict[str, Any] = {"flag_values": flag_values, "allow_override": True}
-    flags.DEFINE_string("workdir", None, "Directory of the run.", **options)
     flags.DEFINE_string("out", None, "A .npz or .parquet file to write.", **options)
     flags.DEFINE_list(
         "keys", [], "What is written of each example, such as preds.logits.", **options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -46,12 +45,13 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
     """
 
     def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string("workdir", None, "Of the run.", flag_values=values)
-        flags.DEFINE_integer("step", None, "Which step.", flag_values=values)
+        flags.DEFINE_integer(
+            "step", None, "Which step.", flag_values=values, allow_override=True
+        )
 
     def work() -> None:
         command = _flags.CommandLine(
-            _with_config_of_workdir(argv), flag_values, define=define
+            argv, flag_values, define=define, takes_workdir=True
         )
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         from kauldron.train import replay as replay_lib
@@ -66,23 +66,3 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
             print(f"The first operation: {result.origin}")
 
     return _run.run(work, argv=argv)
-
-
-def _with_config_of_workdir(argv: Sequence[str]) -> list[str]:
-    """Adds `--cfg` and `--cfg.workdir` for `--workdir=DIR`, as if they were given."""
-    workdir = None
-    for i, arg in enumerate(argv):
-        name, has_value, value = arg.lstrip("-").partition("=")
-        if name == "cfg":
-            return list(argv)
-        if name == "workdir":
-            workdir = value if has_value else "".join(argv[i + 1 : i + 2])
-    if workdir is None:
-        return list(argv)
-    path = os.path.join(workdir, "config.json")
-    if not os.path.exists(path):
-        raise _flags.UsageError(
-            f"{workdir!r} is no workdir of a run made from a config: it has no "
-            "config.json."
-        )
-    return [*argv, f"--cfg={path}", f"--cfg.workdir={workdir}"]

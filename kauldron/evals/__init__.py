@@ -8,7 +8,7 @@ from kauldron.evals._output_files import OutputsError
 from kauldron.evals._outputs import WriteOutputs
 from kauldron.evals._predictor import Predictor, check_suffix, default_keys
 from kauldron.evals._read_outputs import read_outputs
-from kauldron.evals._runs import PredictError, check_run
+from kauldron.evals._runs import PredictError
 from kauldron.evals._selected import check_names
 from kauldron.evals.checkpoint_eval import evaluate_checkpoint
 from kauldron.evals.continuous_eval import (
@@ -46,7 +46,6 @@ __all__ = [
     "Predictor",
     "RunStrategy",
     "WriteOutputs",
-    "check_run",
     "check_suffix",
     "default_keys",
     "read_outputs",

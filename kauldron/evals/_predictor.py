@@ -25,6 +25,7 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
+from kauldron.train import workdirs
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -77,13 +78,10 @@ class Predictor:
           trusted: Packages whose names the config may use, see `konfig.load`.
 
         Raises:
-          PredictError: If there is no such run, checkpoint or evaluator.
+          WorkdirConfigError: If there is no such run.
+          PredictError: If there is no such checkpoint or evaluator.
         """
-        _runs.check_run(workdir)
-        cfg = konfig.load_config_file(
-            os.fspath(workdir), overrides=overrides or {}, trusted=trusted
-        )
-        cfg.workdir = os.fspath(workdir)  # it may have been moved
+        cfg = workdirs.load_config(workdir, overrides=overrides, trusted=trusted)
         return cls.from_trainer(konfig.resolve(cfg), step=step, eval_name=eval_name)
 
     @classmethod

@@ -7,13 +7,8 @@ import json
 import jax
 
 from kauldron import konfig
-from kauldron.train import _files, _run_description
+from kauldron.train import _files, _run_description, workdirs
 from kauldron.utils import status_utils
-
-CONFIG_FILE = "config.json"
-PYTHON_FILE = "config.py"
-RECORD_FILE = "config_record.json"
-ELEMENT_SPEC_FILE = "element_spec.json"
 
 
 def write(trainer: _run_description.RunDescription) -> None:
@@ -21,23 +16,23 @@ def write(trainer: _run_description.RunDescription) -> None:
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
-        _files.write_atomically(trainer.workdir / CONFIG_FILE, json_text)
+        _files.write_atomically(trainer.workdir / workdirs.CONFIG_FILE, json_text)
         python_text = konfig.to_python(trainer.raw_cfg)
-        _files.write_atomically(trainer.workdir / PYTHON_FILE, python_text)
+        _files.write_atomically(trainer.workdir / workdirs.PYTHON_FILE, python_text)
         record = json.dumps(konfig.record(trainer.raw_cfg), indent=2)
-        _files.write_atomically(trainer.workdir / RECORD_FILE, record)
+        _files.write_atomically(trainer.workdir / workdirs.RECORD_FILE, record)
     spec = jax.tree.map(
         lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)},
         trainer.train_ds.element_spec,
     )
     _files.write_atomically(
-        trainer.workdir / ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
+        trainer.workdir / workdirs.ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
     )
 
 
 def _tell_changes(trainer: _run_description.RunDescription) -> None:
     """Prints what a run that continues changes in its config."""
-    path = trainer.workdir / CONFIG_FILE
+    path = trainer.workdir / workdirs.CONFIG_FILE
     if not path.exists():
         return
     difference = konfig.diff(path, trainer.raw_cfg)

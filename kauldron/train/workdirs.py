@@ -1,40 +1,59 @@
-"""What a run left behind in its workdir: its config, and the objects it describes."""
+"""What a run leaves in its workdir: the names of its files, its config, what that builds."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from etils import enp, epath
 
 from kauldron import errors, konfig, kontext
-from kauldron.train import _run_files
+
+CONFIG_FILE = "config.json"
+PYTHON_FILE = "config.py"
+RECORD_FILE = "config_record.json"
+ELEMENT_SPEC_FILE = "element_spec.json"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class WorkdirConfigError(errors.UserError, ValueError):
-    """A workdir that has no config, or no such part of it."""
+    """A workdir that does not exist, has no config, or no such part of it."""
 
 
 def check_run(workdir: epath.PathLike) -> None:
     """Raises `WorkdirConfigError` if a directory has no run with a config."""
-    _find(workdir, _run_files.CONFIG_FILE)
+    _find(workdir, CONFIG_FILE)
 
 
-def load_config(workdir: epath.PathLike, *, trusted: Iterable[str] = ()) -> Any:
+def load_config(
+    workdir: epath.PathLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    trusted: Iterable[str] = (),
+) -> Any:
     """Returns the config of a run, see `konfig.load`.
 
     Args:
-      workdir: Directory of the run.
+      workdir: Directory of the run. The config names it as its workdir, also if the run
+        was moved there.
+      overrides: Changes of the config: `{"eval_ds.batch_size": 8}`.
       trusted: Packages whose names the config may use, besides those that `konfig.load`
         accepts; `["*"]` for a run of your own.
 
     Raises:
       WorkdirConfigError: If there is no config.
     """
-    path = _find(workdir, _run_files.CONFIG_FILE)
-    return konfig.load(path, trusted=trusted)
+    path = _find(workdir, CONFIG_FILE)
+    cfg = konfig.load_config_file(path, overrides=overrides or {}, trusted=trusted)
+    return at(cfg, workdir)
+
+
+def at(cfg: Any, workdir: epath.PathLike) -> Any:
+    """Returns the config of a run as that of the place where the run now is."""
+    cfg.workdir = os.fspath(workdir)
+    return cfg
 
 
 def get_resolved(
@@ -79,8 +98,39 @@ def get_element_spec(workdir: epath.PathLike) -> Any:
     Raises:
       WorkdirConfigError: If the run has not written them.
     """
-    path = _find(workdir, _run_files.ELEMENT_SPEC_FILE)
+    path = _find(workdir, ELEMENT_SPEC_FILE)
     return _to_specs(json.loads(path.read_text()))
+
+
+def describe_missing(workdir: epath.PathLike) -> str:
+    """Returns a message for a workdir that does not exist: what does, nearby."""
+    workdir = epath.Path(workdir)
+    parent = workdir.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    names = sorted(path.name for path in parent.iterdir() if path.is_dir())
+    # Above the workdir, too, a name may be mistyped.
+    near = errors.nearest(workdir.relative_to(parent).parts[0], names, n=1)
+    hint = f" Did you mean {os.fspath(parent / near[0])!r}?" if near else ""
+    holds = f"holds {_some(names)}" if names else "holds no folder"
+    return (
+        f"There is no workdir {os.fspath(workdir)!r}: {os.fspath(parent)!r} exists and "
+        f"{holds}.{hint}"
+    )
+
+
+def describe_contents(folder: epath.Path) -> str:
+    """Returns what a folder that is no workdir holds, and which runs are in it."""
+    names = sorted(path.name for path in folder.iterdir())
+    runs = [
+        name
+        for name in names
+        if (folder / name / CONFIG_FILE).exists()
+        or (folder / name / CHECKPOINTS_FOLDER).is_dir()
+    ]
+    holds = f"it holds {_some(names)}" if names else "it is empty"
+    hint = f" Did you mean {os.fspath(folder / runs[0])!r}?" if runs else ""
+    return f"{holds}.{hint}"
 
 
 def _find(workdir: epath.PathLike | None, name: str) -> epath.Path:
@@ -88,15 +138,20 @@ def _find(workdir: epath.PathLike | None, name: str) -> epath.Path:
         raise WorkdirConfigError(
             "No other run is given: say which, with `--cfg.aux.workdir=runs/digits`."
         )
-    path = epath.Path(workdir) / name
-    if not path.exists():
-        shown = os.fspath(workdir)
-        siblings = path.parent.parent.glob("*") if path.parent.parent.exists() else ()
-        hint = errors.did_you_mean(shown, map(os.fspath, siblings))
-        raise WorkdirConfigError(
-            f"There is no run in {shown!r}: no {name!r} is there.{hint}"
-        )
-    return path
+    folder = epath.Path(workdir)
+    if (folder / name).exists():
+        return folder / name
+    if not folder.is_dir():
+        raise WorkdirConfigError(describe_missing(folder))
+    raise WorkdirConfigError(
+        f"{os.fspath(workdir)!r} is no workdir of a run made from a config, as it has no "
+        f"{name!r}: {describe_contents(folder)}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return f"{shown}, and {len(names) - 8} more" if len(names) > 8 else shown
 
 
 def _to_specs(node: Any) -> Any:

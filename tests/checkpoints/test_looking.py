@@ -170,7 +170,7 @@ def test_export_to_numpy_and_safetensors(workdir, tmp_path, call):
 @pytest.mark.parametrize(
     ("command", "args", "message"),
     [
-        (ckpt.ls, [], "Say which run"),
+        (ckpt.ls, [], "No run: say which one"),
         (ckpt.diff, ["a"], "Say which two"),
         (ckpt.export, ["RUN"], "Say what and where to"),
         (

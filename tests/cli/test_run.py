@@ -66,7 +66,7 @@ def test_step_that_met_a_nan_is_saved_and_replayed(call, tmp_path):
 def test_replay_of_what_is_no_workdir_is_explained(call, tmp_path):
     code, _, err = call(run.replay, f"--workdir={tmp_path}")
     assert code == 2
-    assert "it has no config.json" in err
+    assert "it has no 'config.json'" in err
 
 
 def _fail():

@@ -163,7 +163,7 @@ def test_the_command_evaluates_a_run_from_its_workdir(config_run, capsys):
             "cannot be written: No",
         ),
         (["--workdir={}", "--trust=examples", "--out={}"], "holds results already"),
-        (["--workdir={}r"], "no 'config.json' is there. Did you mean '{}'?"),
+        (["--workdir={}r"], "There is no workdir"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(config_run, args, message, capsys):

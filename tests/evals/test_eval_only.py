@@ -118,9 +118,9 @@ def test_the_other_run_must_be_named(tmp_path):
 
 
 def test_a_workdir_without_a_run_is_named(tmp_path):
-    with pytest.raises(kd.errors.UserError, match=r"no 'config\.json' is there"):
+    with pytest.raises(kd.errors.UserError, match=r"has no 'config\.json'"):
         kd.train.workdirs.load_config(tmp_path)
-    with pytest.raises(kd.errors.UserError, match=r"no 'element_spec\.json' is there"):
+    with pytest.raises(kd.errors.UserError, match=r"has no 'element_spec\.json'"):
         kd.train.workdirs.get_element_spec(tmp_path)
 
 

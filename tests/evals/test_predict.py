@@ -163,14 +163,14 @@ def _snapshot(folder):
 
 
 _MISTAKES = {
-    "no workdir": ([], ["--workdir=runs/x"]),
+    "no workdir": ([], ["--workdir=runs/digits"]),
     "mistyped workdir": (
         ["--workdir={run}n", "--out={out}"],
-        ["There is no run", "Did you mean", "run'"],
+        ["There is no workdir", "Did you mean", "run'"],
     ),
     "folder above the run": (
         ["--workdir={run}/..", "--out={out}"],
-        ["no workdir of a run", "['run']"],
+        ["no workdir of a run", "Did you mean", "run'"],
     ),
     "no out": (["--workdir={run}"], ["--out=preds.npz"]),
     "unknown format": (["--workdir={run}", "--out={out}.csv"], [".csv", "'.parquet'"]),
