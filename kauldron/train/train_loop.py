@@ -3,11 +3,15 @@
 "Step i" means "i updates applied". Evaluations and checkpoints of step i see that state;
 measurements of step i are of the batch that leads from i to i + 1. The order at a step:
 evaluate, save, update. The final state is evaluated and saved too.
+
+Read `train`, then `_Loop._train` and downwards: methods stand in the order in which a step
+calls them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -165,59 +169,14 @@ class _Loop:
         finally:
             trainer.profiler.close()
 
-    def _record_launch(self) -> None:
-        trainer = self._trainer
-        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
-
-    @property
-    def _state(self) -> TrainState:
-        return self._updates.state
-
-    def _is_last(self) -> bool:
-        return self._step >= self._last_step or self._control.stop_reason is not None
-
-    def _update(self) -> None:
-        """Applies one update; hands what was measured to the writing thread."""
-        step, num_done = self._step, self._step - self._first_step
-        since = self._chrono.now()
-        batch = self._batches.next(is_last=step + 1 == self._last_step)
-        self._chrono.add_data_wait(since)
-        if self._profiles:
-            self._trainer.profiler(num_done, wait_for=self._state)
-        if self._has_step_hooks:
-            self._emit("before_step", step=step, state=self._state, batch=batch)
-        for measurements in self._updates.apply(step, batch):
-            self._log(measurements)
-        self._step = self._reporting.progress.step = step + 1
-        if num_done == 0 and self._restored_step is None:
-            self._reporting.describe(self._state)  # beside the steps that follow
-        if self._has_step_hooks:
-            aux = self._updates.latest_aux
-            self._emit("after_step", step=step, state=self._state, aux=aux)
-
-    def _emit(self, event: str, **values: Any) -> None:
-        self._hooks.emit(event, self._control, **values)
-
-    def _log(self, measurements: _updates.Measurements) -> None:
-        step = measurements.step
-        self._aux = measurements.aux
-
-        self._reporting.log(
-            step,
-            measurements.aux,
-            log_summaries=measurements.has_summaries,
-            then=lambda values: self._emit("on_log", step=step, values=values),
-        )
-
     def _evaluate_and_save(self) -> bool:
         """Does what is due before the next update; returns whether there is none."""
         is_last = self._is_last()
         due = self._due(is_last=is_last)
         saves = self._trainer.checkpointer.should_save(self._step)
-        if not (due or saves or is_last):
+        if not (due or saves or is_last or self._control.wants_save):
             return False
-        for measurements in self._updates.settle():
-            self._log(measurements)
+        self._log(self._updates.settle())
         with jax.transfer_guard("allow"):
             results = self._evaluate(due, is_last=is_last)
             if self._is_last() and not is_last:  # a hook has stopped the run
@@ -227,6 +186,7 @@ class _Loop:
             is_saved = self._step == self._first_step == self._restored_step
             if (saves or is_last or self._control.wants_save) and not is_saved:
                 self._save(results)
+            self._control.wants_save = False
         return is_last
 
     def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
@@ -249,12 +209,7 @@ class _Loop:
                 self._emit("on_eval", step=self._step, name=e.name, values=values)
         return results
 
-    @property
-    def _saves_nothing(self) -> bool:
-        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
-
     def _save(self, results: _Results | None = None) -> None:
-        self._control.wants_save = False
         if self._saves_nothing:
             return
         with self._chrono.pause("metrics_writing"):
@@ -272,13 +227,61 @@ class _Loop:
             )
         self._emit("on_checkpoint", step=self._step)
 
+    def _update(self) -> None:
+        """Applies one update; hands what was measured to the writing thread."""
+        step, num_done = self._step, self._step - self._first_step
+        since = self._chrono.now()
+        batch = self._batches.next(is_last=step + 1 == self._last_step)
+        self._chrono.add_data_wait(since)
+        if self._profiles:
+            self._trainer.profiler(num_done, wait_for=self._state)
+        if self._has_step_hooks:
+            self._emit("before_step", step=step, state=self._state, batch=batch)
+        self._log(self._updates.apply(step, batch))
+        self._step = self._reporting.progress.step = step + 1
+        if num_done == 0 and self._restored_step is None:
+            self._reporting.describe(self._state)  # beside the steps that follow
+        if self._has_step_hooks:
+            aux = self._updates.latest_aux
+            self._emit("after_step", step=step, state=self._state, aux=aux)
+
+    def _log(self, measured: list[_updates.Measurements]) -> None:
+        for measurements in measured:
+            step, self._aux = measurements.step, measurements.aux
+            self._reporting.log(
+                step,
+                measurements.aux,
+                log_summaries=measurements.has_summaries,
+                then=functools.partial(self._emit_log, step),
+            )
+
     def _interrupt(self) -> NoReturn:
         """Saves what can be saved, and ends the run."""
         workdir, saved = self._trainer.workdir, not self._saves_nothing
         if saved:
-            for measurements in self._updates.settle():
-                self._log(measurements)
+            self._log(self._updates.settle())
             with jax.transfer_guard("allow"):
                 self._save()
             self._trainer.checkpointer.wait_until_finished()
         raise self._stop.interruption(workdir, self._step, self._last_step, saved=saved)
+
+    def _record_launch(self) -> None:
+        trainer = self._trainer
+        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
+
+    def _emit(self, event: str, **values: Any) -> None:
+        self._hooks.emit(event, self._control, **values)
+
+    def _emit_log(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
+        self._emit("on_log", step=step, values=values)
+
+    def _is_last(self) -> bool:
+        return self._step >= self._last_step or self._control.stop_reason is not None
+
+    @property
+    def _state(self) -> TrainState:
+        return self._updates.state
+
+    @property
+    def _saves_nothing(self) -> bool:
+        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)

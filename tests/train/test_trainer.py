@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import pytest
 
-from kauldron import kd, konfig
+from kauldron import kd, konfig, kontext
 from tests.train import small_run
 
 
@@ -89,7 +89,7 @@ def test_flags_find_the_writer_that_a_config_does_not_name():
         from kauldron import kd as lazy_kd
 
     cfg = lazy_kd.train.Trainer()
-    konfig.set_by_path(cfg, "writer.save_images", True)
+    kontext.set_by_path(cfg, "writer.save_images", True)
     assert konfig.resolve(cfg.writer).save_images
     assert "writer" not in konfig.to_python(lazy_kd.train.Trainer())
 
