@@ -274,8 +274,13 @@ class _Following:
     def _finish(self, status: run_status.RunStatus | None, steps: list[int]) -> None:
         final = steps[-1] if status is None else status.step
         if final not in steps:
-            behind = [n for n in self._selected if self._records[n].last_step < final]
+            behind = [n for n in self._every if self._records[n].last_step < final]
             self._skip(behind, [final])
+            if self._at_end:
+                status_utils.warn(
+                    f"[{', '.join(self._at_end)}] the checkpoint of the final step {final} "
+                    f"is not there any more: step {steps[-1]} is evaluated instead."
+                )
             final = steps[-1]
         for step in reversed([s for s in steps if s <= final]):
             if self._evaluate(step, self._at_end, status):

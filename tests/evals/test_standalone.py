@@ -206,6 +206,15 @@ def _damage(run_dir, step):
     file.write_bytes(content)
 
 
+def test_newest_checkpoint_stands_for_a_final_one_that_is_gone(run_dir, capfd):
+    shutil.rmtree(run_dir / "checkpoints" / "ckpt_6")
+    _trainer(run_dir, evals={"last": _last()}).continuous_eval(["last"])
+    assert _steps(run_dir, "last") == [4]
+    assert "step 6 is not there any more: step 4 is evaluated instead" in (
+        capfd.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("preemptable", [False, True])
 def test_damaged_checkpoint_is_reported_and_not_evaluated(run_dir, capfd, preemptable):
     for step in (2, 6):
