@@ -134,9 +134,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
                 on_damage=self._damaged.add,
             )
         except _errors.CheckpointError:
-            if (
-                len(candidates) > 1
-            ):  # else the next call would find nothing, and start over
+            # Of several, all are: the next call would find nothing, and start over.
+            if len(candidates) > 1:
                 self._damaged.clear()
             raise
         return restored

@@ -45,8 +45,8 @@ class CheckpointReader:
         Raises:
           NoCheckpointError: If there is none. It says which there are.
         """
-        newest, _ = _layout.open_step(self._workdir, step)
-        return sorted(self.steps(), reverse=True) if step == -1 else [newest]
+        _layout.open_step(self._workdir, step)  # raises
+        return sorted(self.steps(), reverse=True) if step == -1 else [step]
 
     def path(self, step: int) -> epath.Path:
         """Returns the folder of a step."""
