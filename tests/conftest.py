@@ -5,9 +5,12 @@ Benchmarks set `KAULDRON_TEST_DEVICES=1`: simulated devices share the cores.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import hypothesis
 import pytest
@@ -18,8 +21,17 @@ if _FLAG not in os.environ.get("XLA_FLAGS", ""):
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}={num_devices}"
     os.environ["XLA_FLAGS"] = flags.strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests and benchmarks compile anew, and leave the user's cache alone.
+# Runs leave the user's cache alone.
 os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
+# The same small programs are needed by many tests: they are compiled once a session, for
+# all of its processes. Benchmarks compile anew.
+if "KAULDRON_TEST_DEVICES" not in os.environ:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        _cache = tempfile.mkdtemp(prefix="kauldron-test-cache-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+        atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package

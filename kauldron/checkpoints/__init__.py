@@ -38,6 +38,7 @@ from kauldron.checkpoints._resizing import (
     KeepInit,
     Resizer,
 )
+from kauldron.checkpoints._restoring import newest_intact
 from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
 from kauldron.checkpoints._xid import workdir_from_xid
 
@@ -67,6 +68,7 @@ __all__ = [
     "diff_arrays",
     "export_arrays",
     "find_damage",
+    "newest_intact",
     "items",
     "list_steps",
     "load_arrays",

@@ -85,6 +85,14 @@ def read(
     return {name: found[name] for name in wanted}
 
 
+def read_as(specs: Any, item_dir: epath.Path) -> Any:
+    """Reads the leaves that `specs` has, into a tree of that structure."""
+    values = read(item_dir, flatten(specs))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: values[path_str(path)], specs
+    )
+
+
 def read_tree(item_dir: epath.Path) -> Any:
     """Reads a whole item, as nested dicts and lists of NumPy arrays."""
     tree = metadata(item_dir)

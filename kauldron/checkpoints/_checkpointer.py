@@ -126,25 +126,19 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             if noop_if_missing:
                 return state
             _layout.open_step(self.workdir, step)  # raises
-        errors: list[_errors.DamagedCheckpointError] = []
-        for candidate in sorted(found, reverse=True) if step == -1 else [step]:
-            try:
-                return _restoring.restore_step(
-                    candidate, found[candidate], state, donate=donate
-                )
-            except _errors.DamagedCheckpointError as e:
-                self._damaged.add(candidate)
-                errors.append(e)
-                if step == -1 and status_utils.is_lead_host():
-                    status_utils.warn(f"{e}\nThe step before it is used.")
-        if len(errors) == 1:
-            raise errors[0]
-        self._damaged.clear()  # else the next call would find nothing, and start over
-        raise _errors.CheckpointError(
-            f"All checkpoints in {os.fspath(self._directory)!r} are damaged: steps "
-            f"{[e.step for e in errors]}. Choose another `--cfg.workdir=...` to start "
-            "over, or bring the files back from a copy."
-        ) from errors[0]
+        candidates = sorted(found, reverse=True) if step == -1 else [step]
+        try:
+            _, restored = _restoring.newest_intact(
+                candidates,
+                lambda s: _restoring.restore_step(s, found[s], state, donate=donate),
+                on_damage=self._damaged.add,
+            )
+        except _errors.CheckpointError:
+            # Of several, all are: the next call would find nothing, and start over.
+            if len(candidates) > 1:
+                self._damaged.clear()
+            raise
+        return restored
 
     def should_save(self, step: int) -> bool:
         if step == 0 and self.never_save_step_zero:

@@ -25,6 +25,7 @@ class DamagedCheckpointError(CheckpointError):
 
     Attributes:
       step: Which step.
+      folder: Its folder.
       problems: `"<file>: <what is wrong>"` for each bad file.
     """
 
@@ -34,6 +35,7 @@ class DamagedCheckpointError(CheckpointError):
             f"{listing(problems)}"
         )
         self.step = step
+        self.folder = folder
         self.problems = problems
 
 

@@ -11,9 +11,7 @@ from etils import epath
 from kauldron import errors
 from kauldron.checkpoints import (
     _arrays,
-    _checksums,
     _errors,
-    _layout,
     _renaming,
     _surgery,
 )
@@ -46,10 +44,7 @@ def load_arrays(
       DamagedCheckpointError: If files have changed since they were written.
       CheckpointError: If a path matches nothing.
     """
-    step, folder = _layout.open_step(workdir, step)
-    if verify and (problems := _checksums.find_damage(folder)):
-        raise _errors.DamagedCheckpointError(step, folder, problems)
-    source = _surgery.StepSource.open(workdir, step)
+    source = _surgery.StepSource.open(workdir, step, verify=verify)
     wanted = list(select(source, paths))
     values = source.read(dict.fromkeys(wanted)) if wanted else {}
     arrays = {name: np.asarray(values[name]) for name in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -20,8 +21,48 @@ def _default_mapping() -> dict[str, str]:
     return {"params": "params", "collections": "collections"}
 
 
+class _SurgeryLoader(_init_transforms.InitTransform):
+    """Copies what rules name, from a source into the initial state.
+
+    Attributes:
+      new_to_old: Path in this run -> path in the source.
+      ignore_model_keys: Globs of leaves of this run that keep their initial value.
+      ignore_restored_keys: Globs of what is loaded into nothing.
+      resize: Glob of leaves of this run -> what to do if their shape has changed.
+    """
+
+    new_to_old: Mapping[str, str]
+    ignore_model_keys: Sequence[str]
+    ignore_restored_keys: Sequence[str]
+    resize: Mapping[str, _resizing.Resizer]
+
+    def __post_init__(self) -> None:
+        _ = self._surgery  # raises if something is wrong
+
+    @property
+    def _surgery(self) -> _surgery.Surgery:
+        return _surgery.Surgery(
+            new_to_old=self.new_to_old,
+            ignore_model_keys=self.ignore_model_keys,
+            ignore_restored_keys=self.ignore_restored_keys,
+            resize=self.resize,
+        )
+
+    @abc.abstractmethod
+    def _open(self, *, verify: bool) -> _surgery.Source:
+        """Opens the source; with `verify` it is looked at for damage."""
+
+    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        return self._surgery.before_optimizer(state, self._open(verify=True))
+
+    def transform_after_optimizer(
+        self, state: state_lib.TrainState
+    ) -> state_lib.TrainState:
+        return self._surgery.after_optimizer(state, self._open(verify=False))
+
+
 @dataclasses.dataclass(frozen=True)
-class PartialKauldronLoader(_init_transforms.InitTransform):
+class PartialKauldronLoader(_SurgeryLoader):
     """Copies parts of another run's checkpoint into the initial state.
 
     Only what is named is read. Values take the dtype and the sharding that they have in
@@ -48,6 +89,7 @@ class PartialKauldronLoader(_init_transforms.InitTransform):
 
     Raises:
       NoCheckpointError: If there is no such run or step.
+      DamagedCheckpointError: If files have changed since they were written.
       CheckpointError: If a leaf has no counterpart or another shape.
 
     Example: the relaunch of a run, and an encoder under another name.
@@ -73,31 +115,12 @@ class PartialKauldronLoader(_init_transforms.InitTransform):
     lightweight_initialize: bool = False
     resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        _ = self._surgery  # raises if something is wrong
-
-    @property
-    def _surgery(self) -> _surgery.Surgery:
-        return _surgery.Surgery(
-            new_to_old=self.new_to_old,
-            ignore_model_keys=self.ignore_model_keys,
-            ignore_restored_keys=self.ignore_restored_keys,
-            resize=self.resize,
-        )
-
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
-        source = _surgery.StepSource.open(self.workdir, self.step)
-        return self._surgery.before_optimizer(state, source)
-
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
-        source = _surgery.StepSource.open(self.workdir, self.step)
-        return self._surgery.after_optimizer(state, source)
+    def _open(self, *, verify: bool) -> _surgery.StepSource:
+        return _surgery.StepSource.open(self.workdir, self.step, verify=verify)
 
 
 @dataclasses.dataclass(frozen=True)
-class SafetensorsLoader(_init_transforms.InitTransform):
+class SafetensorsLoader(_SurgeryLoader):
     """Copies arrays of safetensors files into the initial state.
 
     Only what is named is read. Rules, globs and resizing are those of
@@ -122,27 +145,9 @@ class SafetensorsLoader(_init_transforms.InitTransform):
     ignore_restored_keys: Sequence[str] = ()
     resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        _ = self._surgery  # raises if something is wrong
-
-    @property
-    def _surgery(self) -> _surgery.Surgery:
-        return _surgery.Surgery(
-            new_to_old=self.new_to_old,
-            ignore_model_keys=self.ignore_model_keys,
-            ignore_restored_keys=self.ignore_restored_keys,
-            resize=self.resize,
-        )
-
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
-        source = _safetensors.SafetensorsFiles(self.path)
-        return self._surgery.before_optimizer(state, source)
-
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
-        source = _safetensors.SafetensorsFiles(self.path)
-        return self._surgery.after_optimizer(state, source)
+    def _open(self, *, verify: bool) -> _safetensors.SafetensorsFiles:
+        del verify  # there are no checksums
+        return _safetensors.SafetensorsFiles(self.path)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import jax
-import numpy as np
 from etils import epath
 
-from kauldron import errors, sharding
-from kauldron.checkpoints import _structure, items
+from kauldron.checkpoints import _layout, _restoring
 
 _StateT = TypeVar("_StateT")
-
-_STEP_NAME = re.compile(r"ckpt_(\d+)")
-
-
-class CheckpointMismatchError(errors.UserError, ValueError):
-    """A checkpoint holds another state than the one that is expected."""
 
 
 class CheckpointGoneError(FileNotFoundError):
@@ -39,27 +29,28 @@ class CheckpointReader:
     """
 
     def __init__(self, workdir: epath.PathLike) -> None:
-        text = os.fspath(epath.Path(workdir) / "checkpoints")
-        self.directory = epath.Path(text if "://" in text else os.path.abspath(text))
+        self._workdir = workdir
+        self.directory = _layout.checkpoints_dir(workdir)
 
     def steps(self) -> list[int]:
         """Returns the complete steps, ascending."""
         try:
-            paths = list(self.directory.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
+            return list(_layout.step_dirs(self.directory))
+        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
             return []
-        # Where folders cannot be renamed, Orbax writes this file last.
-        is_remote = "://" in os.fspath(self.directory)
-        return sorted(
-            int(match[1])
-            for path in paths
-            if (match := _STEP_NAME.fullmatch(path.name))
-            and (not is_remote or (path / "commit_success.txt").exists())
-        )
+
+    def candidates(self, step: int = -1) -> list[int]:
+        """Returns the steps that can stand for `step`, the best first: -1 is any.
+
+        Raises:
+          NoCheckpointError: If there is none. It says which there are.
+        """
+        _layout.open_step(self._workdir, step)  # raises
+        return sorted(self.steps(), reverse=True) if step == -1 else [step]
 
     def path(self, step: int) -> epath.Path:
         """Returns the folder of a step."""
-        return self.directory / f"ckpt_{step}"
+        return _layout.step_dir(self.directory, step)
 
     def restore(self, specs: _StateT, *, step: int) -> _StateT:
         """Returns a saved state.
@@ -71,10 +62,13 @@ class CheckpointReader:
 
         Raises:
           CheckpointGoneError: If the step is not there, or was removed meanwhile.
-          CheckpointMismatchError: If the checkpoint holds another structure.
+          DamagedCheckpointError: If files are not what was written.
+          CheckpointError: If the checkpoint holds another structure.
         """
         with self.guard(step):
-            return _read(specs, self.path(step) / items.DEFAULT_NAME)
+            return _restoring.restore_step(
+                step, self.path(step), specs, donate=False, parts=True
+            )
 
     @contextlib.contextmanager
     def guard(self, step: int) -> Iterator[None]:
@@ -119,75 +113,17 @@ class CheckpointReader:
         temporary.rename(target.path(step))
 
 
-def _read(specs: Any, item_dir: epath.Path) -> Any:
-    import orbax.checkpoint as ocp
-
-    saved = ocp.StandardCheckpointHandler().metadata(item_dir).tree
-    wanted = {_name(path): leaf for path, leaf in _leaves(specs)}
-    parts = {name.split(".")[0] for name in wanted}
-    lines = _structure.differences(specs, item_dir)
-    lines = [s for s in lines if s.split(":")[0].split(".")[0] in parts]
-    if lines:
-        shown = [*lines[:8], f"and {len(lines) - 8} more"][: min(len(lines), 9)]
-        raise CheckpointMismatchError(
-            f"The checkpoint {os.fspath(item_dir)!r} does not fit this config:\n  "
-            + "\n  ".join(shown)
-            + "\nUse the model and optimizer it was saved with, or another workdir."
-        )
-
-    def item_of(path: Any, leaf: Any) -> Any:
-        return wanted.get(_name(path), ocp.PLACEHOLDER)
-
-    def args_of(path: Any, leaf: Any) -> ocp.RestoreArgs:
-        spec = wanted.get(_name(path))
-        if spec is None:
-            return ocp.RestoreArgs(restore_type=np.ndarray)
-        return ocp.ArrayRestoreArgs(
-            dtype=spec.dtype,
-            sharding=spec.sharding or sharding.REPLICATED,
-            global_shape=tuple(spec.shape),
-        )
-
-    restored = ocp.PyTreeCheckpointHandler().restore(
-        item_dir,
-        args=ocp.args.PyTreeRestore(
-            item=jax.tree_util.tree_map_with_path(item_of, saved),
-            restore_args=jax.tree_util.tree_map_with_path(args_of, saved),
-        ),
-    )
-    found = {_name(path): leaf for path, leaf in _leaves(restored)}
-    return jax.tree_util.tree_map_with_path(lambda p, _: found[_name(p)], specs)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return jax.tree_util.tree_leaves_with_path(tree)
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
 def _sizes(folder: epath.Path) -> dict[str, int]:
     """Returns the size of every file below a folder, by relative path."""
     try:
-        return {
-            os.fspath(path.relative_to(folder)): path.stat().length
-            for path in _files(folder)
-        }
+        files = _layout.all_files(folder)
+        return {name: path.stat().length for name, path in files.items()}
     except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
         return {}
 
 
-def _files(folder: epath.Path) -> Iterator[epath.Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
-
-
 def _link_or_copy(source: epath.Path, target: epath.Path) -> None:
-    if "://" not in os.fspath(source):
+    if not _layout.is_remote(source):
         try:
             os.link(source, target)
         except FileNotFoundError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,9 +22,20 @@ from kauldron.checkpoints import (
 )
 from kauldron.utils import status_utils
 
+_T = TypeVar("_T")
 
-def restore_step(step: int, folder: epath.Path, state: Any, *, donate: bool) -> Any:
+
+def restore_step(
+    step: int, folder: epath.Path, state: Any, *, donate: bool, parts: bool = False
+) -> Any:
     """Returns what was saved at a step, see `Checkpointer.restore`.
+
+    Args:
+      step: Which step.
+      folder: Its folder.
+      state: What to restore.
+      donate: Whether the arrays of `state` are deleted before.
+      parts: Whether fields of `state` may be `None`, which are not read then.
 
     Raises:
       DamagedCheckpointError: If files are not what was written.
@@ -35,8 +46,8 @@ def restore_step(step: int, folder: epath.Path, state: Any, *, donate: bool) -> 
         raise _errors.DamagedCheckpointError(step, folder, problems)
     named = items.to_items(state)
     try:
-        _check_fits(named, folder)
-        return items.from_items(state, _read(named, folder, donate=donate))
+        _check_fits(named, folder, parts=parts)
+        return items.from_items(state, _read(named, folder, donate=donate, parts=parts))
     except (_errors.CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
         raise
     except Exception as e:
@@ -46,6 +57,41 @@ def restore_step(step: int, folder: epath.Path, state: Any, *, donate: bool) -> 
             raise
         line = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"
         raise _errors.DamagedCheckpointError(step, folder, [line]) from e
+
+
+def newest_intact(
+    steps: Sequence[int],
+    restore: Callable[[int], _T],
+    *,
+    on_damage: Callable[[int], None] = lambda step: None,
+) -> tuple[int, _T]:
+    """Returns the first step that can be restored, and what it holds; tells of others.
+
+    Args:
+      steps: Steps to try, at least one: usually the newest first.
+      restore: Restores a step.
+      on_damage: Called with a step that is damaged.
+
+    Raises:
+      DamagedCheckpointError: If the only step is damaged.
+      CheckpointError: If all of several are.
+    """
+    errors: list[_errors.DamagedCheckpointError] = []
+    for step in steps:
+        try:
+            return step, restore(step)
+        except _errors.DamagedCheckpointError as e:
+            on_damage(step)
+            errors.append(e)
+            if len(steps) > 1 and status_utils.is_lead_host():
+                status_utils.warn(f"{e}\nThe step before it is used.")
+    if len(errors) == 1:
+        raise errors[0]
+    raise _errors.CheckpointError(
+        f"All checkpoints in {os.fspath(errors[0].folder.parent)!r} are damaged: steps "
+        f"{[e.step for e in errors]}. Choose another `--cfg.workdir=...` to start "
+        "over, or bring the files back from a copy."
+    ) from errors[0]
 
 
 def _find_damage(folder: epath.Path) -> list[str] | None:
@@ -62,7 +108,7 @@ def _find_damage(folder: epath.Path) -> list[str] | None:
     return problems or [f"{code} bad files, found by the first process"]
 
 
-def _check_fits(named: Mapping[str, Any], folder: epath.Path) -> None:
+def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) -> None:
     lines: list[str] = []
     for name, item in named.items():
         if _is_self_made(item):
@@ -71,7 +117,7 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path) -> None:
         if item_dir is None:
             lines.append(f"there is no item {name!r}")
         elif not items.StandardCheckpointItem.is_untyped(item):
-            lines += _structure.differences(item, item_dir)
+            lines += _structure.differences(item, item_dir, parts=parts)
     if lines:
         raise _errors.CheckpointError(
             f"The checkpoint {os.fspath(folder)!r} does not fit this run:"
@@ -86,7 +132,7 @@ def _is_self_made(item: Any) -> bool:
 
 
 def _read(
-    named: Mapping[str, Any], folder: epath.Path, *, donate: bool
+    named: Mapping[str, Any], folder: epath.Path, *, donate: bool, parts: bool
 ) -> dict[str, Any]:
     restored = {}
     for name, item in named.items():
@@ -100,6 +146,8 @@ def _read(
             raise AssertionError(f"{name!r} is missing, and that went unnoticed")
         elif items.StandardCheckpointItem.is_untyped(item):
             restored[name] = _arrays.read_tree(item_dir)
+        elif parts:
+            restored[name] = _arrays.read_as(jax.tree.map(_target, item), item_dir)
         else:
             restored[name] = _read_arrays(item, item_dir, donate=donate)
     return restored

@@ -16,6 +16,7 @@ from etils import epath
 from kauldron import errors
 from kauldron.checkpoints import (
     _arrays,
+    _checksums,
     _errors,
     _layout,
     _plan,
@@ -57,14 +58,24 @@ class StepSource:
     folder: epath.Path
 
     @classmethod
-    def open(cls, workdir: epath.PathLike, step: int) -> StepSource:
+    def open(
+        cls, workdir: epath.PathLike, step: int, *, verify: bool = False
+    ) -> StepSource:
         """Finds a step.
+
+        Args:
+          workdir: Directory of the run.
+          step: Which step; -1 is the newest.
+          verify: Whether the files are compared with their checksums.
 
         Raises:
           NoCheckpointError: If there is no such run or step.
+          DamagedCheckpointError: If files have changed since they were written.
           CheckpointError: If it holds no state.
         """
-        _, folder = _layout.open_step(workdir, step)
+        step, folder = _layout.open_step(workdir, step)
+        if verify and (problems := _checksums.find_damage(folder)):
+            raise _errors.DamagedCheckpointError(step, folder, problems)
         item_dir = _layout.find_item(folder, items.DEFAULT_NAME)
         if item_dir is None:
             raise _errors.CheckpointError(f"{os.fspath(folder)!r} holds no state.")

@@ -27,6 +27,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "FetchError": "kauldron.data._fetching:FetchError",
         "fetch": "kauldron.data._fetching:fetch",
         "fetchable": "kauldron.data._fetching:fetchable",
+        "IMAGE_SUFFIXES": "kauldron.data._image_files:IMAGE_SUFFIXES",
+        "read_image": "kauldron.data._image_files:read_image",
         # Namespaces.
         "iters": "kauldron.data.iters",
         "py": "kauldron.data.py",

@@ -161,6 +161,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             model=self.model,
             model_method=self.model_method,
             discard_opt=self.discard_opt,
+            checkify_error_categories=self.base_cfg.checkify_error_categories,
             outputs=_outputs.WriteOutputs(keys=self._keys),
         )
 

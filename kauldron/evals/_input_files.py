@@ -8,14 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from kauldron import data
 from kauldron.utils import status_utils
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl", *_IMAGES)
+_OTHER_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl")
 
 # The name of the file of an image, as a key of its element.
 FILE_KEY = "file"
@@ -23,7 +21,10 @@ FILE_KEY = "file"
 
 def are_images(paths: Any) -> bool:
     """Whether files are images, by their suffix."""
-    return all(epath.Path(path).suffix.lower() in _IMAGES for path in _listed(paths))
+    return all(
+        epath.Path(path).suffix.lower() in data.IMAGE_SUFFIXES
+        for path in _listed(paths)
+    )
 
 
 def open_inputs(paths: Any, *, like: Any, element_spec: Any) -> Any:
@@ -44,13 +45,14 @@ def open_inputs(paths: Any, *, like: Any, element_spec: Any) -> Any:
 
 def _source(paths: list[str], element_spec: Any) -> Any:
     suffixes = {epath.Path(path).suffix.lower() for path in paths}
-    unknown = suffixes - set(_SUFFIXES)
+    known = (*_OTHER_SUFFIXES, *data.IMAGE_SUFFIXES)
+    unknown = suffixes - set(known)
     if unknown or not paths:
         raise data.DataError(
-            f"Inputs are files with one of the suffixes {', '.join(_SUFFIXES)}: got "
+            f"Inputs are files with one of the suffixes {', '.join(known)}: got "
             f"{paths}."
         )
-    if suffixes <= set(_IMAGES):
+    if suffixes <= set(data.IMAGE_SUFFIXES):
         num_channels = _num_channels(element_spec)
         return data.py.DataSource(_ImageFiles(paths, num_channels), shuffle=False)
     if suffixes == {".parquet"}:
@@ -85,33 +87,21 @@ class _ImageFiles:
         self._num_channels = num_channels
 
     @functools.cached_property
-    def _mode(self) -> str:
-        """How pixels are read, in the words of Pillow."""
-        modes = {1: "L", 3: "RGB", 4: "RGBA"}
-        if self._num_channels in modes:
-            return modes[self._num_channels]
-        from PIL import Image
-
-        with Image.open(self._files[0]) as image:
-            return image.mode if image.mode in modes.values() else "RGB"
+    def _num_channels_of_all(self) -> int:
+        if self._num_channels in (1, 3, 4):
+            return self._num_channels
+        return data.read_image(self._files[0]).shape[-1]
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        from PIL import Image
-
         file = self._files[index]
-        try:
-            mode = self._mode
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert(mode))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise data.BadRecordError(
-                f"The image {file} cannot be decoded: {error}."
-            ) from error
-        image = pixels.reshape(*pixels.shape[:2], -1)
-        return {"image": image, FILE_KEY: file}
+        num_channels = self._num_channels_of_all
+        return {
+            "image": data.read_image(file, num_channels=num_channels),
+            FILE_KEY: file,
+        }
 
 
 def _fitting(transforms: Any, names: set[str] | None) -> list[Any]:

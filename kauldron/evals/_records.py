@@ -71,7 +71,7 @@ def opened(workdir: epath.Path, name: str) -> Iterator[Record]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_files.exclusive(path, blocking=False))
+            stack.enter_context(_files.exclusive(_files.lock_of(path), blocking=False))
         except BlockingIOError:
             raise BusyError(
                 f"Another process runs the evaluator {name!r} in {os.fspath(workdir)!r}."

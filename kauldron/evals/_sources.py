@@ -62,6 +62,7 @@ class Source(abc.ABC):
 
         Raises:
           CheckpointGoneError: If it was removed.
+          DamagedCheckpointError: If its files are not what was written.
         """
 
     def release(self, step: int) -> None:
@@ -194,7 +195,8 @@ def initial_state(trainer: Any) -> TrainState:
             f"The training in {source.workdir} {status.describe()}. Its newest checkpoint "
             "is evaluated."
         )
-    while steps := source.steps():
+    while steps := sorted(source.steps(), reverse=True):
         with contextlib.suppress(checkpoints.CheckpointGoneError):
-            return source.restore(steps[-1])
+            _, state = checkpoints.newest_intact(steps, source.restore)
+            return state
     return trainer.init_state()  # says what is missing

@@ -34,7 +34,7 @@ def evaluate_checkpoint(
     Args:
       trainer: The trainer of the run, see `kd.train.workdirs`.
       eval_names: Names of evaluators, a list or `'a,b'`; all unless given.
-      step: Which checkpoint; -1 is the newest.
+      step: Which checkpoint; -1 is the newest that is not damaged.
       out: Where results are written; a new folder `workdir/evaluations/ckpt_<step>`
         unless given.
       writes: Whether results are written.
@@ -51,14 +51,9 @@ def evaluate_checkpoint(
     )
     _selected.check_one_process()
     source = _sources.OwnRun(trainer, selected)
-    steps = source.steps()
-    if not steps or step not in (-1, *steps):
-        wanted = "checkpoint" if step == -1 else f"checkpoint of step {step}"
-        raise checkpoints.CheckpointError(
-            f"There is no {wanted} in {os.fspath(trainer.workdir)!r}: found steps {steps}."
-        )
-    step = steps[-1] if step == -1 else step
-    state = source.restore(step)
+    step, state = checkpoints.newest_intact(
+        source.reader.candidates(step), source.restore
+    )
     folder = _make_folder(trainer.workdir, step, out) if writes else None
     redirected = {name: _redirect(e, folder) for name, e in selected.items()}
     evaluations = _evaluating.Evaluations(redirected)

@@ -56,7 +56,8 @@ def continuous_eval(
 
     Evaluators with `StandaloneEveryCheckpoint` see every checkpoint, those with
     `StandaloneLastCheckpoint` the final one. A checkpoint that the training removed before
-    its turn is reported and left out.
+    its turn is reported and left out, as is one that is damaged: the newest one before it
+    is the final one, then.
 
     With `setup.eval_only`, the checkpoints are those of the run that `init_transform`
     loads from. Evaluators with other strategies, and the last-checkpoint ones when none
@@ -207,22 +208,32 @@ class _Following:
 
     def _evaluate(
         self, step: int, names: list[str], status: run_status.RunStatus | None
-    ) -> None:
-        """Evaluates a step with those evaluators that have not seen it."""
+    ) -> bool:
+        """Evaluates a step with those evaluators that have not seen it.
+
+        Returns:
+          Whether the step could be read.
+        """
         due = [
             name
             for name in self._evaluations.working(names)
             if self._records[name].last_step < step
         ]
         if not due:
-            return
+            return True
         if names is self._every:
             self._report_missing(step, due, status)
         try:
             state = self._source.restore(step)
         except checkpoints.CheckpointGoneError:
             self._skip(due, [step])
-            return
+            return False
+        except checkpoints.DamagedCheckpointError as e:
+            status_utils.warn(f"[{', '.join(due)}] skipped. {e}")
+            if names is self._every:
+                self._record_skipped(due, [step])
+            self._source.release(step)
+            return False
         for name in due:
             if name not in self._rewound:  # what a killed evaluation had written
                 self._selected[name].writer.rewind(step)
@@ -232,6 +243,7 @@ class _Following:
                 self._records[name].save()
         if len(self._evaluations.working(due)) == len(due):
             self._source.release(step)
+        return True
 
     def _report_missing(
         self, step: int, due: list[str], status: run_status.RunStatus | None
@@ -252,16 +264,27 @@ class _Following:
                 f"[{name}] skipped, as their checkpoints are not there any more: steps "
                 f"{shown}. A larger `cfg.checkpointer.max_to_keep` keeps them longer."
             )
+        self._record_skipped(names, steps)
+
+    def _record_skipped(self, names: list[str], steps: list[int]) -> None:
+        for name in names:
             self._records[name].skipped += steps
             self._records[name].save()
 
     def _finish(self, status: run_status.RunStatus | None, steps: list[int]) -> None:
         final = steps[-1] if status is None else status.step
         if final not in steps:
-            behind = [n for n in self._selected if self._records[n].last_step < final]
+            behind = [n for n in self._every if self._records[n].last_step < final]
             self._skip(behind, [final])
+            if self._at_end:
+                status_utils.warn(
+                    f"[{', '.join(self._at_end)}] the checkpoint of the final step {final} "
+                    f"is not there any more: step {steps[-1]} is evaluated instead."
+                )
             final = steps[-1]
-        self._evaluate(final, self._at_end, status)
+        for step in reversed([s for s in steps if s <= final]):
+            if self._evaluate(step, self._at_end, status):
+                break
         self._source.release(final)
         status_utils.log("Every checkpoint is evaluated, and the training has ended.")
 

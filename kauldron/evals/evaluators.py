@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import checkify
 
 from kauldron import checkpoints, sharding
 from kauldron.evals import (
@@ -100,6 +101,8 @@ class Evaluator(EvaluatorBase):
       model: The model; the trainer's unless given.
       model_method: Method to call; `__call__` unless given.
       init_transform: Changes the state before each evaluation.
+      checkify_error_categories: Errors to look for inside the step; each batch then waits
+        for the devices. As in the trainer, unless given.
       outputs: Values of every example that are written to disk; `None` writes none.
     """
 
@@ -113,6 +116,9 @@ class Evaluator(EvaluatorBase):
     model_method: str | Callable[..., Any] | None = None
     init_transform: checkpoints.InitTransform = dataclasses.field(
         default_factory=checkpoints.NoopTransform
+    )
+    checkify_error_categories: frozenset[Any] = (
+        config_util.ROOT_CFG_REF.checkify_error_categories
     )
     outputs: _outputs.WriteOutputs | None = None
 
@@ -238,7 +244,18 @@ class Evaluator(EvaluatorBase):
             # The index of the next batch: sending it from here would cost more.
             return step_nr + 1, aux, rows
 
-        return jax.jit(step)
+        if not self.checkify_error_categories:
+            return jax.jit(step)
+        checked = jax.jit(
+            checkify.checkify(step, errors=self.checkify_error_categories)
+        )
+
+        def checked_step(*args: Any) -> Any:
+            error, results = checked(*args)
+            error.throw()
+            return results
+
+        return checked_step
 
     def _batches(self) -> Iterator[_batches.LoadedBatch]:
         if self.cache:

@@ -22,6 +22,7 @@ def register() -> None:
     _defaults.register_default_values(
         kd.train.Trainer(
             workdir=_refs.placeholder(str),
+            writer=kd.train.KDMetricWriter(),
             evals={},
             schedules={},
             setup=kd.train.Setup(),
@@ -30,6 +31,7 @@ def register() -> None:
     )
     eval_only = kd.train.Trainer.eval_only(
         workdir=_refs.placeholder(str),
+        writer=kd.train.KDMetricWriter(),
         aux={"workdir": _refs.placeholder(str), "step": -1, "trusted": ()},
         evals={},
         schedules={},

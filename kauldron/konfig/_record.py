@@ -80,9 +80,9 @@ def _made_by_factory(target: Any, name: str, default: Any) -> Any:
     if not dataclasses.is_dataclass(target):
         return default
     for field in dataclasses.fields(target):
-        is_made = field.default_factory is not dataclasses.MISSING
-        if field.name == name and is_made:
-            return field.default_factory()
+        make = field.default_factory
+        if field.name == name and make is not dataclasses.MISSING:
+            return make()
     return default
 
 

@@ -21,23 +21,29 @@ def write_atomically(path: epath.Path, text: str) -> None:
         raise
 
 
+def lock_of(path: epath.Path) -> epath.Path:
+    """Returns the lock of a file: another one, so that the file can be replaced."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextlib.contextmanager
-def exclusive(path: epath.Path, *, blocking: bool = True) -> Iterator[None]:
-    """Keeps other processes out of a block; the lock goes away with the process.
+def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]:
+    """Keeps other processes and threads out of a block.
+
+    The lock goes away with the process. Object stores have none: nothing is done there.
 
     Args:
-      path: What is protected; the lock is the file `.<name>.lock` beside it, so that the
-        file itself can be replaced. Object stores have no locks: nothing is done there.
-      blocking: Whether to wait for the other process.
+      lock_file: Is created, and stays.
+      blocking: Whether to wait until it is free.
 
     Raises:
       BlockingIOError: If another process is inside, and `blocking` is off.
     """
-    if "://" in os.fspath(path):
+    if "://" in os.fspath(lock_file):
         yield
         return
     import fcntl
 
-    with path.with_name(f".{path.name}.lock").open("w") as f:
+    with lock_file.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-        yield
+        yield  # closing the file unlocks it

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext
-from kauldron.train import _interms
+from kauldron.train import _interms, _loss_scale
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -27,11 +27,15 @@ def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
     """Returns whether a step went well, `bool[]`, inside jit.
 
     It looks at the total loss and at the gradients; a step of the user's own that does
-    not give the gradients is judged by the new parameters. A step that a loss scale has
-    skipped leaves its gradients out of the context, too.
+    not give the gradients is judged by the new parameters. An update that a loss scale
+    has skipped, as its gradients overflowed, is judged by the loss alone.
     """
     values = context.grads if context.grads is not None else next_state.params
-    return all_finite((context.loss_total, values))
+    is_fine = all_finite(values)
+    is_overflow = _loss_scale.is_overflow(context.opt_state, next_state.opt_state)
+    if is_overflow is not None:
+        is_fine |= is_overflow
+    return is_fine & all_finite(context.loss_total)
 
 
 def all_finite(tree: Any) -> jax.Array:

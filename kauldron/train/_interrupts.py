@@ -33,6 +33,18 @@ _AGREE_EVERY_SECS = 1.0
 _AGREE_EVERY_STEPS = 100
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """A signal, or the file `STOP`, ended the training.
+
+    Attributes:
+      saved: Whether the state was saved, so that starting again continues the run.
+    """
+
+    def __init__(self, message: str, *, saved: bool) -> None:
+        super().__init__(message)
+        self.saved = saved
+
+
 class StopRequest:
     """Whether somebody wants the run to stop.
 
@@ -58,6 +70,20 @@ class StopRequest:
             return False
         self.reason = self.reason or "another process"
         return True
+
+    def interruption(
+        self, workdir: epath.Path, step: int, last_step: int, *, saved: bool
+    ) -> TrainingInterrupted:
+        """Returns the exception that ends the run at a step."""
+        message = f"Stopped by {self.reason} at step {step} of {last_step}."
+        if saved:
+            message += (
+                f" The run is saved: start it again with the same workdir ({workdir}) to "
+                "continue."
+            )
+        else:
+            message += " Nothing was saved: this run has no checkpointer."
+        return TrainingInterrupted(message, saved=saved)
 
 
 class _Agreement:

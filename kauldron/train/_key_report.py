@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import jax
-import numpy as np
 
-from kauldron import checkpoints, errors, evals, kontext, metrics
+from kauldron import errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
-from kauldron.train import _interms, auxiliaries, hooks, train_step
+from kauldron.train import _interms, auxiliaries, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -78,7 +77,7 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
             problems += _say_where(found, name, known=problems)
         elif isinstance(evaluator, evals.FewShotEvaluator) and state is not None:
             problems += _check_few_shot(name, evaluator, state)
-    return problems + _check_selection(trainer)
+    return problems
 
 
 def _say_where(
@@ -320,69 +319,13 @@ def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
     return f"cfg.train_{group}" if inherited else f"{where}.{group}"
 
 
-def _check_selection(trainer: Any) -> list[kontext.KeyProblem]:
-    """Checks evaluators and metrics by which checkpoints are chosen and runs end."""
-    fields = {"cfg.checkpointer": ("best_metric_path", trainer.checkpointer)}
-    for name, hook in trainer.hooks.items():
-        fields[f"cfg.hooks[{name!r}]"] = ("metric", hook)
-    known: dict[str, Any] = {
-        name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
-        for name, e in trainer.evals.items()
-        if isinstance(e, evals.Evaluator)
-    }
-    # What others measure is known when they have run.
-    unknown = {name: {} for name in trainer.evals if name not in known}
-    problems = []
-    for prefix, (field, owner) in fields.items():
-        path = getattr(owner, field, None)
-        is_checked = isinstance(
-            owner, checkpoints.BaseCheckpointer | hooks.EarlyStopping
-        )
-        if not is_checked or path is None:
-            continue
-        evaluator = trainer.evals.get(path.split(".")[0])
-        if evaluator is not None and not evaluator.run.is_along_train:
-            detail = (
-                f"{path!r} is not known to the training: the evaluator "
-                f"{evaluator.name!r} runs in a process of its own. Choose by one that "
-                "runs along the training."
-            )
-            problems.append(_problem(f"{prefix}.{field}", detail))
-        elif path.split(".")[0] not in unknown:
-            keys = {field: ".".join(path.split(".")[:2])}
-            problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
-    return problems
-
-
-def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
-    """Finds that the metric to choose the best checkpoint by is none of its evaluator.
-
-    Args:
-      checkpointer: With `best_metric_path`.
-      measured: `{evaluator: {metric: value}}` of the evaluators that did run.
-
-    Raises:
-      CheckError: If its evaluator did run, and measured no such number.
-    """
-    path = getattr(checkpointer, "best_metric_path", None)
-    if path is None or path.partition(".")[0] not in measured:
-        return
-    field = "cfg.checkpointer.best_metric_path"
-    problems = kontext.check_keys(
-        measured, {"best_metric_path": path}, prefix="cfg.checkpointer"
-    )
-    if not problems and np.size(kontext.get_by_path(measured, path)) != 1:
-        problems = [_problem(field, f"{path!r} is no single number.")]
-    if problems:
-        raise CheckError(problems)
-
-
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:
     kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
-    return _problem(field, f"{kind}{error}")
+    return problem(field, f"{kind}{error}")
 
 
-def _problem(field: str, detail: str) -> kontext.KeyProblem:
+def problem(field: str, detail: str) -> kontext.KeyProblem:
+    """Returns a problem that is none of a key."""
     return kontext.KeyProblem(field=field, path="", kind="failure", detail=detail)
 
 

@@ -96,7 +96,7 @@ def _machine() -> dict[str, Any]:
         "num_processes": jax.process_count(),
         "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
         "jax_flags": {
-            "jax_enable_x64": bool(jax.config.jax_enable_x64),
+            "jax_enable_x64": jax.config.read("jax_enable_x64"),
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         },
         "packages": _packages(),

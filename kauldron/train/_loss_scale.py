@@ -129,6 +129,22 @@ def scale_of(opt_state: Any) -> jax.Array | None:
     return opt_state.scale if isinstance(opt_state, LossScaleState) else None
 
 
+def is_overflow(opt_state: Any, next_opt_state: Any) -> jax.Array | None:
+    """Returns whether an update was skipped for its scale, `bool[]`, inside jit.
+
+    A scale below one makes nothing overflow that would not anyway: then a gradient that is
+    not finite is no overflow.
+
+    Args:
+      opt_state: Optimizer state before the step; `None` is returned without scaling.
+      next_opt_state: The same after it.
+    """
+    if not isinstance(opt_state, LossScaleState):
+        return None
+    is_skipped = next_opt_state.num_skipped != opt_state.num_skipped
+    return is_skipped & (opt_state.scale >= 1)
+
+
 def unscale(grads: Any, scale: jax.Array) -> Any:
     """Returns gradients of the loss as it was before scaling; in f32 at least."""
 

@@ -189,8 +189,15 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
     return [f"{name} {float(v.reshape(())):.4g}" for name, v in shown]
 
 
-def finished_message(workdir: Any, step: int) -> str:
+def finished_message(
+    workdir: Any, step: int, last_step: int, *, stop_reason: str | None = None
+) -> str:
     """Returns what is said when there is nothing left to do."""
+    if stop_reason is not None:
+        return (
+            f"Finished: {os.fspath(workdir)} is at step {step} of {last_step}; stopped "
+            f"early: {stop_reason}."
+        )
     return (
         f"Finished: {os.fspath(workdir)} is at step {step}. To train longer, raise "
         "`--cfg.num_train_steps`."

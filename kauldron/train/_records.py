@@ -12,10 +12,12 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from etils import epath
+
+from kauldron.train import _files
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
@@ -54,7 +56,7 @@ class RecordFile:
           OSError: If that is still impossible.
         """
         if self._waiting:
-            with _locked(self._path):
+            with _files.exclusive(_files.lock_of(self._path)):
                 _append_text(self._path, "".join(self._waiting))
             self._waiting = []
 
@@ -63,36 +65,19 @@ class RecordFile:
         self._waiting = []
         if not self._path.exists():
             return
-        with _locked(self._path):
+        with _files.exclusive(_files.lock_of(self._path)):
             lines = self._path.read_text().splitlines()
             kept = [x + "\n" for x in lines if _is_kept(x, step, collection)]
             if len(kept) < len(lines):
-                temporary = self._path.with_name(
-                    f".{self._path.name}.{os.getpid()}.tmp"
-                )
-                temporary.write_text("".join(kept))
-                temporary.replace(self._path)
+                _files.write_atomically(self._path, "".join(kept))
 
 
 def read(path: epath.PathLike) -> list[dict[str, Any]]:
     """Returns the records of a file; one that a killed process left half is left out."""
-    with _locked(epath.Path(path)):
-        lines = epath.Path(path).read_text().splitlines()
+    path = epath.Path(path)
+    with _files.exclusive(_files.lock_of(path)):
+        lines = path.read_text().splitlines()
     return [record for x in lines if (record := _parse(x)) is not None]
-
-
-@contextlib.contextmanager
-def _locked(path: epath.Path) -> Iterator[None]:
-    """Keeps other processes and threads from changing the file inside the block."""
-    if "://" in os.fspath(path):  # object stores have no locks
-        yield
-        return
-    import fcntl
-
-    # The lock has a file of its own: rewinding replaces the other one.
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file unlocks it
-        yield
 
 
 def _append_text(path: epath.Path, text: str) -> None:

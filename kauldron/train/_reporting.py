@@ -18,6 +18,7 @@ from kauldron.train import (
 )
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
+from kauldron.utils import status_utils
 
 
 class Reporting:
@@ -40,6 +41,7 @@ class Reporting:
         self.progress = _progress.Progress(
             first_step, last_step, chrono=chrono, label=trainer.setup.tqdm_info.desc
         )
+        self._has_told_nonfinite = False
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,10 +107,23 @@ class Reporting:
 
         def show() -> None:
             self.progress.show(step, values, timings)
+            self._tell_nonfinite(step, values)
             if then is not None:
                 then(values)
 
         self._recorder.run_after(show)
+
+    def _tell_nonfinite(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
+        """Says once that the loss is not finite; a guard would say more."""
+        total = values.loss_values.get("losses/total")
+        if total is None or np.isfinite(total).all() or self._has_told_nonfinite:
+            return
+        self._has_told_nonfinite = True
+        if self._trainer.nan_guard is None:
+            status_utils.warn(
+                f"the loss is {total} at step {step}. `cfg.nan_guard = "
+                "kd.train.NanGuard()` finds the first value that is not finite."
+            )
 
     def log_evaluation(
         self, name: str, step: int, aux: auxiliaries.AuxiliariesState | None

@@ -80,7 +80,8 @@ class RunDescription(Protocol):
     def raw_cfg(self) -> Any: ...
 
     @property
-    def state_specs(self) -> TrainState: ...
+    def state_specs(self) -> Any:
+        """The `TrainState` of `jax.ShapeDtypeStruct`s."""
 
     def check(self) -> None: ...
 

@@ -164,7 +164,12 @@ class _Unwritten:
 
 @contextlib.contextmanager
 def report(
-    workdir: epath.Path, *, step: int, last_step: int, is_new: bool, writes: bool
+    workdir: epath.Path,
+    *,
+    step: int,
+    last_step: int,
+    is_new: bool,
+    writes: bool | None = None,
 ) -> Iterator[Any]:
     """Writes the status of a training that goes on inside the block.
 
@@ -173,11 +178,13 @@ def report(
       step: Updates applied when the block begins.
       last_step: Updates the run is to make in all.
       is_new: Whether the run starts from nothing; otherwise it continues.
-      writes: Whether this process writes the file.
+      writes: Whether this process writes the file; the first of several unless given.
 
     Yields:
       An object whose `step` the loop sets.
     """
+    if writes is None:
+        writes = status_utils.is_lead_host()
     report = _start(workdir, step, last_step, is_new) if writes else _Unwritten()
     try:
         yield report

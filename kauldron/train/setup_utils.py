@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from kauldron import errors
+from kauldron.train import _files
 from kauldron.utils import status_utils
 
 
@@ -92,18 +93,13 @@ def lock(workdir: epath.Path) -> Iterator[None]:
     Raises:
       WorkdirError: If another process owns it.
     """
-    is_remote = "://" in os.fspath(workdir)  # object stores have no locks
-    if is_remote or not status_utils.is_lead_host():
-        yield
-        return
-    import fcntl
-
-    with (workdir / ".lock").open("w") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WorkdirError(
-                f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
-                "stop it, or choose another `--cfg.workdir=...`."
-            ) from None
+    with contextlib.ExitStack() as stack:
+        if status_utils.is_lead_host():
+            try:
+                stack.enter_context(_files.exclusive(workdir / ".lock", blocking=False))
+            except BlockingIOError:
+                raise WorkdirError(
+                    f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
+                    "stop it, or choose another `--cfg.workdir=...`."
+                ) from None
         yield

@@ -3,17 +3,19 @@
 "Step i" means "i updates applied". Evaluations and checkpoints of step i see that state;
 measurements of step i are of the batch that leads from i to i + 1. The order at a step:
 evaluate, save, update. The final state is evaluated and saved too.
+
+Read `train`, then `_Loop._train` and downwards: methods stand in the order in which a step
+calls them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, NoReturn
 
 import jax
-import numpy as np
 
 from kauldron import checkpoints, evals
 from kauldron.train import (
@@ -21,49 +23,25 @@ from kauldron.train import (
     _compilation_cache,
     _hook_events,
     _interrupts,
-    _key_report,
     _launches,
     _profiler,
     _progress,
     _reporting,
     _run_description,
     _run_files,
+    _selection,
     _updates,
     auxiliaries,
+    checkpoint_state,
     hooks,
     run_status,
     setup_utils,
 )
 from kauldron.train.state import TrainState
-from kauldron.utils import chrono as chrono_lib
 from kauldron.utils import status_utils
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """A signal, or the file `STOP`, ended the training.
-
-    Attributes:
-      saved: Whether the state was saved, so that starting again continues the run.
-    """
-
-    def __init__(self, message: str, *, saved: bool) -> None:
-        super().__init__(message)
-        self.saved = saved
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointState(checkpoints.items.TopLevelCheckpointItem):
-    """What a checkpoint of a run holds."""
-
-    train_state: TrainState
-    chrono: chrono_lib.Chrono
-    ds_iter: _batches.BatchesAhead
-    hooks: _hook_events.HookStates | None = None
-
-    DEFAULT_ITEM: ClassVar[str] = "train_state"
 
 
 def train(
@@ -81,51 +59,26 @@ def train(
         trainer.check()
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
-            run = _restore_or_init(trainer, batches, latest)
+            run = checkpoint_state.restore_or_init(trainer, batches, latest)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                status_utils.log(_progress.finished_message(trainer.workdir, latest))
-                with _report(trainer, latest, latest, is_new=False):
+                status_utils.log(
+                    _progress.finished_message(trainer.workdir, latest, latest)
+                )
+                with run_status.report(
+                    trainer.workdir, step=latest, last_step=latest, is_new=False
+                ):
                     return run.train_state, None
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step)
             step = int(run.train_state.step)
-            with _report(trainer, step, last_step, is_new=latest is None) as report:
+            with run_status.report(
+                trainer.workdir, step=step, last_step=last_step, is_new=latest is None
+            ) as report:
                 return loop.run(report)
         finally:
             batches.close()
             trainer.checkpointer.close()
-
-
-def _report(
-    trainer: _run_description.RunDescription, step: int, last_step: int, *, is_new: bool
-) -> contextlib.AbstractContextManager[Any]:
-    """Tells other programs what goes on inside the block."""
-    return run_status.report(
-        trainer.workdir,
-        step=step,
-        last_step=last_step,
-        is_new=is_new,
-        writes=status_utils.is_lead_host(),
-    )
-
-
-def _restore_or_init(
-    trainer: _run_description.RunDescription,
-    batches: _batches.BatchesAhead,
-    latest: int | None,
-) -> CheckpointState:
-    # Nothing is on the devices before it is known that the checkpoint fits.
-    state = trainer.init_state() if latest is None else trainer.state_specs
-    run = CheckpointState(
-        train_state=state,
-        chrono=chrono_lib.Chrono(
-            batch_size=getattr(trainer.train_ds, "batch_size", None)
-        ),
-        ds_iter=batches,
-        hooks=_hook_events.HookStates.of(trainer.hooks),
-    )
-    return run if latest is None else trainer.checkpointer.restore(run)
 
 
 class _Loop:
@@ -134,7 +87,7 @@ class _Loop:
     def __init__(
         self,
         trainer: _run_description.RunDescription,
-        run: CheckpointState,
+        run: checkpoint_state.CheckpointState,
         stop: _interrupts.StopRequest,
         cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
@@ -167,7 +120,6 @@ class _Loop:
         )
         self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
-        self._has_told_nonfinite = False
 
     def run(
         self, report: run_status.Report
@@ -181,7 +133,14 @@ class _Loop:
             self._emit("on_start")
             if self._control.stop_reason is None:
                 self._train(report)
-            status_utils.log(self._finished_message())
+            status_utils.log(
+                _progress.finished_message(
+                    self._trainer.workdir,
+                    self._step,
+                    self._last_step,
+                    stop_reason=self._control.stop_reason,
+                )
+            )
             self._emit("on_end", step=self._step, state=self._state)
         except BaseException as e:
             self._hooks.emit_error(self._control, step=self._step, error=e)
@@ -210,71 +169,14 @@ class _Loop:
         finally:
             trainer.profiler.close()
 
-    def _record_launch(self) -> None:
-        trainer = self._trainer
-        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
-
-    @property
-    def _state(self) -> TrainState:
-        return self._updates.state
-
-    def _is_last(self) -> bool:
-        return self._step >= self._last_step or self._control.stop_reason is not None
-
-    def _update(self) -> None:
-        """Applies one update; hands what was measured to the writing thread."""
-        step, num_done = self._step, self._step - self._first_step
-        since = self._chrono.now()
-        batch = self._batches.next(is_last=step + 1 == self._last_step)
-        self._chrono.add_data_wait(since)
-        if self._profiles:
-            self._trainer.profiler(num_done, wait_for=self._state)
-        if self._has_step_hooks:
-            self._emit("before_step", step=step, state=self._state, batch=batch)
-        for measurements in self._updates.apply(step, batch):
-            self._log(measurements)
-        self._step = self._reporting.progress.step = step + 1
-        if num_done == 0 and self._restored_step is None:
-            self._reporting.describe(self._state)  # beside the steps that follow
-        if self._has_step_hooks:
-            aux = self._updates.latest_aux
-            self._emit("after_step", step=step, state=self._state, aux=aux)
-
-    def _emit(self, event: str, **values: Any) -> None:
-        self._hooks.emit(event, self._control, **values)
-
-    def _log(self, measurements: _updates.Measurements) -> None:
-        step = measurements.step
-        self._aux = measurements.aux
-
-        def then(values: auxiliaries.AuxiliariesOutput) -> None:
-            self._tell_nonfinite(step, values)
-            self._emit("on_log", step=step, values=values)
-
-        self._reporting.log(
-            step, measurements.aux, log_summaries=measurements.has_summaries, then=then
-        )
-
-    def _tell_nonfinite(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
-        total = values.loss_values.get("losses/total")
-        if total is None or np.isfinite(total).all() or self._has_told_nonfinite:
-            return
-        self._has_told_nonfinite = True
-        if self._trainer.nan_guard is None:
-            status_utils.warn(
-                f"the loss is {total} at step {step}. `cfg.nan_guard = "
-                "kd.train.NanGuard()` finds the first value that is not finite."
-            )
-
     def _evaluate_and_save(self) -> bool:
         """Does what is due before the next update; returns whether there is none."""
         is_last = self._is_last()
         due = self._due(is_last=is_last)
         saves = self._trainer.checkpointer.should_save(self._step)
-        if not (due or saves or is_last):
+        if not (due or saves or is_last or self._control.wants_save):
             return False
-        for measurements in self._updates.settle():
-            self._log(measurements)
+        self._log(self._updates.settle())
         with jax.transfer_guard("allow"):
             results = self._evaluate(due, is_last=is_last)
             if self._is_last() and not is_last:  # a hook has stopped the run
@@ -284,6 +186,7 @@ class _Loop:
             is_saved = self._step == self._first_step == self._restored_step
             if (saves or is_last or self._control.wants_save) and not is_saved:
                 self._save(results)
+            self._control.wants_save = False
         return is_last
 
     def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
@@ -306,12 +209,7 @@ class _Loop:
                 self._emit("on_eval", step=self._step, name=e.name, values=values)
         return results
 
-    @property
-    def _saves_nothing(self) -> bool:
-        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)
-
     def _save(self, results: _Results | None = None) -> None:
-        self._control.wants_save = False
         if self._saves_nothing:
             return
         with self._chrono.pause("metrics_writing"):
@@ -319,7 +217,7 @@ class _Loop:
             # What was measured before a checkpoint is on disk before it: a restart goes
             # on from there.
             self._reporting.wait()
-        _key_report.check_measured(self._trainer.checkpointer, metrics or {})
+        _selection.check_measured(self._trainer.checkpointer, metrics or {})
         with self._chrono.pause("checkpoint"):
             self._trainer.checkpointer.save(
                 dataclasses.replace(self._run, train_state=self._state),
@@ -329,29 +227,61 @@ class _Loop:
             )
         self._emit("on_checkpoint", step=self._step)
 
-    def _interrupt(self) -> None:
-        reason, step = self._stop.reason, self._step
-        if self._saves_nothing:
-            raise TrainingInterrupted(
-                f"Stopped by {reason} at step {step}. Nothing was saved: this run has no "
-                "checkpointer.",
-                saved=False,
-            )
-        for measurements in self._updates.settle():
-            self._log(measurements)
-        with jax.transfer_guard("allow"):
-            self._save()
-        self._trainer.checkpointer.wait_until_finished()
-        raise TrainingInterrupted(
-            f"Stopped by {reason} at step {step} of {self._last_step}. The run is saved: "
-            f"start it again with the same workdir ({self._trainer.workdir}) to continue.",
-            saved=True,
-        )
+    def _update(self) -> None:
+        """Applies one update; hands what was measured to the writing thread."""
+        step, num_done = self._step, self._step - self._first_step
+        since = self._chrono.now()
+        batch = self._batches.next(is_last=step + 1 == self._last_step)
+        self._chrono.add_data_wait(since)
+        if self._profiles:
+            self._trainer.profiler(num_done, wait_for=self._state)
+        if self._has_step_hooks:
+            self._emit("before_step", step=step, state=self._state, batch=batch)
+        self._log(self._updates.apply(step, batch))
+        self._step = self._reporting.progress.step = step + 1
+        if num_done == 0 and self._restored_step is None:
+            self._reporting.describe(self._state)  # beside the steps that follow
+        if self._has_step_hooks:
+            aux = self._updates.latest_aux
+            self._emit("after_step", step=step, state=self._state, aux=aux)
 
-    def _finished_message(self) -> str:
-        if self._control.stop_reason is None:
-            return _progress.finished_message(self._trainer.workdir, self._step)
-        return (
-            f"Finished: {self._trainer.workdir} is at step {self._step} of "
-            f"{self._last_step}; stopped early: {self._control.stop_reason}."
-        )
+    def _log(self, measured: list[_updates.Measurements]) -> None:
+        for measurements in measured:
+            step, self._aux = measurements.step, measurements.aux
+            self._reporting.log(
+                step,
+                measurements.aux,
+                log_summaries=measurements.has_summaries,
+                then=functools.partial(self._emit_log, step),
+            )
+
+    def _interrupt(self) -> NoReturn:
+        """Saves what can be saved, and ends the run."""
+        workdir, saved = self._trainer.workdir, not self._saves_nothing
+        if saved:
+            self._log(self._updates.settle())
+            with jax.transfer_guard("allow"):
+                self._save()
+            self._trainer.checkpointer.wait_until_finished()
+        raise self._stop.interruption(workdir, self._step, self._last_step, saved=saved)
+
+    def _record_launch(self) -> None:
+        trainer = self._trainer
+        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
+
+    def _emit(self, event: str, **values: Any) -> None:
+        self._hooks.emit(event, self._control, **values)
+
+    def _emit_log(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
+        self._emit("on_log", step=step, values=values)
+
+    def _is_last(self) -> bool:
+        return self._step >= self._last_step or self._control.stop_reason is not None
+
+    @property
+    def _state(self) -> TrainState:
+        return self._updates.state
+
+    @property
+    def _saves_nothing(self) -> bool:
+        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)

@@ -10,18 +10,17 @@ from typing import Any, ClassVar
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, errors, evals, optim, sharding
+from kauldron import checkpoints, data, evals, optim, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
-    _accumulate,
     _eval_only,
     _interms,
-    _key_report,
     _precision,
     _profiler,
     _remat,
     _run_files,
+    _trainer_checks,
     auxiliaries,
     context,
     hooks,
@@ -33,7 +32,7 @@ from kauldron.train import (
     train_step,
 )
 from kauldron.train.state import TrainState
-from kauldron.utils import config_util, immutabledict, status_utils
+from kauldron.utils import config_util, immutabledict
 
 _DICT_FIELDS = (
     "train_losses",
@@ -44,10 +43,6 @@ _DICT_FIELDS = (
     "hooks",
     "aux",
 )
-
-
-class TrainerError(errors.UserError, ValueError):
-    """A run that cannot start as it is described."""
 
 
 def _empty_dict() -> Any:
@@ -148,7 +143,7 @@ class Trainer:
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._check_values()
+        _trainer_checks.check_values(self)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():
@@ -184,35 +179,6 @@ class Trainer:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _check_values(self) -> None:
-        if not hasattr(self.train_ds, "element_spec"):
-            raise TrainerError(
-                "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
-                f": got {type(self.train_ds).__name__}."
-            )
-        if not -(2**63) <= self.seed < 2**63:
-            raise TrainerError(f"`seed` must fit in 64 bits: got {self.seed}.")
-        kinds = {"precision": _precision.Precision, "remat": _remat.Remat}
-        for name, kind in kinds.items():
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise TrainerError(
-                    f"`{name}` must be a `kd.train.{kind.__name__}(...)` or None: got "
-                    f"{value!r}."
-                )
-        for name, hook in (self.hooks or {}).items():
-            if not isinstance(hook, hooks.Hook):
-                raise TrainerError(
-                    f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
-                    f"{type(hook).__name__}."
-                )
-        for name, smallest in _SMALLEST.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise TrainerError(
-                    f"`{name}` must be at least {smallest}: got {value}."
-                )
-
     def __post_konfig_resolve__(self, cfg: Any) -> None:
         self._set("raw_cfg", cfg)
 
@@ -244,9 +210,7 @@ class Trainer:
     ) -> dict[str, auxiliaries.AuxiliariesState]:
         """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
         evals.check_names(self, eval_names)
-        problems = _key_report.check(self)
-        if problems:
-            raise _key_report.CheckError(problems)
+        _trainer_checks.check_keys(self)
         if self.setup.eval_only:  # otherwise the training writes them
             _eval_only.check_workdir(self.workdir)
             self.setup.run(self)
@@ -277,27 +241,7 @@ class Trainer:
         Raises:
           TrainerError: If neither `num_train_steps` nor the dataset says so.
         """
-        num_steps = self.num_train_steps
-        try:
-            num_batches = None if self.train_ds.is_endless else len(self.train_ds)
-        except TypeError:  # finite, but of unknown length
-            num_batches = None
-        if num_steps is None:
-            if num_batches is None:
-                raise TrainerError(
-                    "The run has no end: set `cfg.num_train_steps`, or `num_epochs` of "
-                    "`cfg.train_ds`."
-                )
-            num_steps = num_batches
-        elif num_batches is not None and num_batches < num_steps:
-            raise TrainerError(
-                f"`num_train_steps` is {num_steps}, but `train_ds` has only "
-                f"{num_batches} batches. Leave out its `num_epochs` to repeat it "
-                "endlessly."
-            )
-        if self.stop_after_steps is not None:
-            num_steps = min(num_steps, self.stop_after_steps)
-        return num_steps
+        return _trainer_checks.last_step(self)
 
     def init_state(
         self,
@@ -320,39 +264,7 @@ class Trainer:
           CheckError: A `KeyError` and `ValueError` that tells all of them: the field as
             written in the config, the bad key, and the nearest ones that exist.
         """
-        if not self.train_losses:
-            raise TrainerError(
-                "There is no loss to train on: set `cfg.train_losses = {'name': "
-                "kd.losses...}`."
-            )
-        if self.trainstep.optimizer is None and self.num_train_steps != 0:
-            raise TrainerError(
-                "There is no optimizer: set `cfg.optimizer`, for instance "
-                "`optax.adam(learning_rate=1e-3)`."
-            )
-        batch = data_utils.batch_specs(self.train_ds.element_spec)
-        whole_batch = data_utils.get_global_elem_spec(batch, self.sharding.batch)
-        sharding.check_batch(whole_batch, self.sharding.batch)
-        if self.grad_accum_steps > 1:
-            _accumulate.check_divides(
-                whole_batch, self.grad_accum_steps, self.sharding.batch
-            )
-        for hook in self.hooks.values():
-            hook.check(self)
-        if self.nan_guard is not None:
-            self.nan_guard.check(self)
-        problems = _key_report.check(self)
-        if problems:
-            raise _key_report.CheckError(problems)
-        if self.grad_accum_steps > 1:
-            mixing = _accumulate.mixing_parts(
-                self.train_losses, self.state_specs.collections
-            )
-            if mixing:
-                status_utils.warn(
-                    f"`grad_accum_steps` is {self.grad_accum_steps}, and the result "
-                    f"depends on it: {'; '.join(mixing)}."
-                )
+        _trainer_checks.check(self)
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:
@@ -383,14 +295,6 @@ class Trainer:
 vars(Trainer)[
     "eval_only"
 ].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
-
-_SMALLEST = {
-    "num_train_steps": 0,
-    "stop_after_steps": 0,
-    "grad_accum_steps": 1,
-    "log_metrics_every": 1,
-    "log_summaries_every": 1,
-}
 
 _DEFAULT_PARTS = {
     "writer": metric_writer.NoopWriter,

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 from kauldron import kd
 from tests.train import small_run
@@ -55,6 +56,29 @@ def test_empty_dicts_switch_measurements_off(tmp_path):
     _, _, values = _evaluate(tmp_path, 10, metrics={})
     assert values.metric_values == {}
     assert set(values.loss_values) == {"losses/xentropy", "losses/total"}
+
+
+def test_checkify_error_in_an_evaluation_is_raised_as_the_trainer_asks(tmp_path):
+    class Checked(kd.losses.L2):
+        def get_values(self, preds, targets):
+            checkify.check(preds.sum() > 1e9, "too small")
+            return super().get_values(preds, targets)
+
+    checked = {"l2": Checked(preds="batch.x", targets="batch.x")}
+    run = kd.evals.Final()
+    trainer = small_run.make_trainer(
+        tmp_path,
+        checkify_error_categories=checkify.user_checks,
+        evals={
+            "test": kd.evals.Evaluator(run=run, losses=checked),
+            "off": kd.evals.Evaluator(run=run, checkify_error_categories=frozenset()),
+        },
+    )
+    trainer.setup.run(trainer)
+    state = trainer.init_state()
+    trainer.evals.off.evaluate(state, step=0)
+    with pytest.raises(checkify.JaxRuntimeError, match="too small"):
+        trainer.evals.test.evaluate(state, step=0)
 
 
 def test_cached_batches_give_the_same_result(tmp_path):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from kauldron import kd
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.train import processes as processes_lib
 
 _PROGRAM = """
 import sys
@@ -55,29 +48,8 @@ predictor.write(f"{workdir}/preds.npz", keys=["preds.logits", "batch.name"])
 
 
 def _train(workdir, num_processes):
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
     workdir.mkdir()
-    devices = 4 // num_processes
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
-    processes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-c", _PROGRAM, str(workdir)),
-                *(str(num_processes), str(i), str(port)),
-            ],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(num_processes)
-    ]
+    processes = processes_lib.start(_PROGRAM, workdir, num_processes)
     outputs = [p.communicate(timeout=200)[0] for p in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output

@@ -197,6 +197,54 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_counts_as_skipped(
     )
 
 
+def _damage(run_dir, step):
+    """Changes a byte of the largest file of a checkpoint: array data."""
+    folder = run_dir / "checkpoints" / f"ckpt_{step}"
+    file = max(_files(folder), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_newest_checkpoint_stands_for_a_final_one_that_is_gone(run_dir, capfd):
+    shutil.rmtree(run_dir / "checkpoints" / "ckpt_6")
+    _trainer(run_dir, evals={"last": _last()}).continuous_eval(["last"])
+    assert _steps(run_dir, "last") == [4]
+    assert "step 6 is not there any more: step 4 is evaluated instead" in (
+        capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("preemptable", [False, True])
+def test_damaged_checkpoint_is_reported_and_not_evaluated(run_dir, capfd, preemptable):
+    for step in (2, 6):
+        _damage(run_dir, step)
+    trainer = _trainer(
+        run_dir,
+        evals={"a": _every(), "last": _last()},
+        setup=kd.train.setup_utils.Setup(preemptable_eval=preemptable),
+    )
+    trainer.continuous_eval(["a", "last"])
+    assert _steps(run_dir, "a") == [0, 4]
+    assert _steps(run_dir, "last") == [4]
+    err = capfd.readouterr().err
+    assert "[a] skipped. The checkpoint of step 2 is damaged" in err
+    assert "[last] skipped. The checkpoint of step 6 is damaged" in err
+    assert trainer.continuous_eval(["a", "last"]) == {}
+
+
+def test_newest_checkpoint_that_is_damaged_is_not_evaluated_by_the_command(
+    run_dir, capfd
+):
+    _damage(run_dir, 6)
+    trainer = _trainer(run_dir)
+    step, _ = kd.evals.evaluate_checkpoint(trainer, "a", writes=False)
+    assert step == 4
+    assert "step 6 is damaged" in capfd.readouterr().err
+    with pytest.raises(checkpoints.DamagedCheckpointError, match="step 6 is damaged"):
+        kd.evals.evaluate_checkpoint(trainer, "a", step=6, writes=False)
+
+
 def test_a_state_that_misses_files_is_never_taken_for_zeros(run_dir):
     reader = checkpoints.CheckpointReader(run_dir)
     specs = _trainer(run_dir).state_specs
@@ -326,7 +374,7 @@ def test_another_model_than_the_saved_one_is_refused(run_dir):
     import flax.linen as nn
 
     model = kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=[nn.Dense(2)])
-    with pytest.raises(kd.errors.UserError, match="does not fit this config"):
+    with pytest.raises(kd.errors.UserError, match="does not fit this run"):
         _trainer(run_dir, model=model).continuous_eval(["a"])
 
 

@@ -47,7 +47,7 @@ GADGETS = [
     "kauldron.kontext:_keys._evaluate",
     "kauldron.kontext:set_by_path",
     "kauldron.train.setup_utils:lock",
-    "kauldron.train.metric_writer:dataclasses.sys.exit",
+    "kauldron.train.hooks:dataclasses.sys.exit",
     "kauldron.data._fetching:fetch",
     "kauldron.kd:data.py.Json.__init__",
     "tensorflow_datasets:features.FeatureConnector.from_config",

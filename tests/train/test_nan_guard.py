@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.train import _finite, _loss_scale, nan_guard
 from kauldron.train import replay as replay_lib
 from tests.train import small_run
 
@@ -135,6 +136,58 @@ def test_every_step_is_logged_once_also_around_a_skipped_one(skipped):
     assert [r["step"] for r in records] == list(range(NUM_STEPS))
     is_nan = [r["losses/total"] in (None, "NaN") for r in records]
     assert [i for i, nan in enumerate(is_nan) if nan] == [4, 5]
+
+
+_FP16 = {"backoff_factor": 2.0**-32, "initial": 2.0**60}
+
+
+def _fp16(**changes):
+    return kd.train.Precision(
+        compute="float16", loss_scale=kd.train.DynamicLossScale(**changes)
+    )
+
+
+def test_overflow_that_a_loss_scale_skips_is_no_event(tmp_path):
+    trainer = make(tmp_path, "stop", bad=(), precision=_fp16(**_FP16))
+    state, _ = trainer.train()
+    assert state.step == NUM_STEPS
+    assert 1 <= state.opt_state.num_skipped < NUM_STEPS
+    assert not list(tmp_path.glob("nan_*"))
+
+
+def test_true_nan_is_an_event_also_with_a_loss_scale(tmp_path):
+    trainer = make(tmp_path, "stop", precision=_fp16(initial=1.0))
+    with pytest.raises(nan_guard.NonfiniteError, match=f"Step {BAD_STEP}: "):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("scale", "num_skipped", "loss", "is_fine"),
+    [
+        (2.0**15, 1, 0.5, True),
+        (2.0**15, 1, np.nan, False),
+        (2.0**15, 0, 0.5, False),  # nothing was skipped
+        (0.5, 1, 0.5, False),  # the scale has shrunk, and the gradient is NaN still
+    ],
+)
+def test_gradient_that_is_not_finite_counts_unless_its_scale_explains_it(
+    scale, num_skipped, loss, is_fine
+):
+    def opt_state(num_skipped):
+        zero = jnp.int32(0)
+        return _loss_scale.LossScaleState(
+            jnp.float32(scale), zero, jnp.int32(num_skipped), inner=()
+        )
+
+    context = kd.train.Context(
+        step=jnp.int32(0),
+        batch={},
+        opt_state=opt_state(0),
+        loss_total=jnp.float32(loss),
+        grads={"w": jnp.float32(np.nan)},
+    )
+    after = kd.train.TrainState(step=jnp.int32(1), opt_state=opt_state(num_skipped))
+    assert bool(_finite.is_finite_step(context, after)) is is_fine
 
 
 def test_replay_repeats_the_step_and_names_module_and_source_line(skipped):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.train import processes as processes_lib
 
 _PROGRAM = """
 import sys
@@ -39,33 +34,8 @@ if index == 0:
 """
 
 
-def _start(program, workdir, num_processes, *arguments):
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        port = s.getsockname()[1]
-    devices = 4 // num_processes
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
-    return [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-c", program, str(workdir)),
-                *(str(num_processes), str(i), str(port), *arguments),
-            ],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(num_processes)
-    ]
-
-
 def _train(workdir, num_processes):
-    processes = _start(_PROGRAM, workdir, num_processes)
+    processes = processes_lib.start(_PROGRAM, workdir, num_processes)
     outputs = [p.communicate(timeout=120)[0] for p in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output
@@ -137,7 +107,7 @@ except kd.train.TrainingInterrupted as e:
     ],
 )
 def test_all_processes_save_and_stop_at_the_same_step(tmp_path, how, reasons):
-    processes = _start(_STOPPED, tmp_path, 2, how)
+    processes = processes_lib.start(_STOPPED, tmp_path, 2, how)
     outputs = [p.communicate(timeout=240)[0] for p in processes]
     steps = []
     for output, reason in zip(outputs, reasons, strict=True):

@@ -11,12 +11,14 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from kauldron import kd
+from kauldron import kd, konfig
 from kauldron.train import setup_utils
+from tests.evals import predict_config
 from tests.train import small_run
 
 
@@ -326,6 +328,37 @@ def test_workdir_that_cannot_be_written_is_reported(tmp_path):
     file.write_text("")
     with pytest.raises(ValueError, match="cannot be written: Not a directory"):
         small_run.make_trainer(file / "run").train()
+
+
+class _Transfers(kd.train.Hook):
+    def after_step(self, run, *, step, state, aux):
+        jnp.add(state.step, np.int32(1))  # sends a number to the devices
+
+
+def test_hidden_transfer_in_the_loop_is_an_error(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, hooks={"bad": _Transfers()})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"):
+        trainer.train()
+
+
+def test_continuing_with_another_config_says_what_has_changed(tmp_path, capfd):
+    np.savez(
+        tmp_path / "points.npz",
+        pixels=np.zeros((32, 2, 2, 1), np.uint8),
+        label=np.zeros(32, np.int64),
+    )
+    cfg = predict_config.get_config(str(tmp_path / "points.npz"))
+    cfg.workdir = str(tmp_path / "run")
+    cfg.evals, cfg.num_train_steps = {}, 1
+    konfig.resolve(cfg).train()
+    assert "has changed" not in capfd.readouterr().err
+    cfg.num_train_steps = 2
+    konfig.resolve(cfg).train()
+    told = capfd.readouterr().err
+    assert f"The config of {tmp_path / 'run'} has changed" in told
+    assert "num_train_steps: 1 -> 2" in told.replace("cfg.", "")
+    assert "Lengths, intervals, evaluators and schedules may change." in told
+    assert "Data, model and optimizer should not" in told
 
 
 def test_a_writer_that_fails_is_reported_once_and_training_goes_on(tmp_path, capfd):

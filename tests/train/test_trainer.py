@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import pytest
 
-from kauldron import kd
+from kauldron import kd, konfig, kontext
 from tests.train import small_run
 
 
@@ -49,6 +49,63 @@ def test_replaced_workdir_and_model_reach_every_part(tmp_path):
         assert part.workdir == tmp_path / "other"
     assert changed.evals.test.model is model
     assert changed.trainstep.model is model
+
+
+def test_replacing_overwrites_no_value_that_the_user_has_set(tmp_path):
+    theirs = tmp_path / "theirs"
+    writer = kd.train.KDMetricWriter(workdir=theirs)
+    trainer = small_run.make_trainer(
+        tmp_path,
+        writer=writer,
+        checkpointer=kd.ckpts.Checkpointer(workdir=theirs, save_interval_steps=7),
+        hooks={"stop": kd.train.EarlyStopping(metric="test.total", patience=4)},
+        evals={
+            "test": kd.evals.Evaluator(run=kd.evals.Final(), metrics={}),
+            "own": kd.evals.Evaluator(
+                run=kd.evals.Final(),
+                ds=small_run.make_ds(training=False, seed=5),
+                writer=kd.train.KDMetricWriter(workdir=tmp_path / "own"),
+            ),
+        },
+    )
+    model = trainer.model.clone(layers=trainer.model.layers[-1:])
+    changed = dataclasses.replace(
+        trainer, workdir=tmp_path / "new", seed=9, model=model, train_metrics={}
+    )
+    for run in (trainer, changed, dataclasses.replace(changed, seed=10)):
+        assert run.writer.workdir == run.checkpointer.workdir == theirs
+        assert run.checkpointer.save_interval_steps == 7
+        assert run.hooks["stop"] == trainer.hooks["stop"]
+        assert run.evals["test"].metrics == {}
+        assert run.evals["own"].ds.seed == 5
+        assert run.evals["own"].writer.workdir == tmp_path / "own"
+        assert run.evals["own"].writer.collection == "own"
+        assert run.evals["test"].writer.workdir == theirs  # follows the trainer's
+        assert run.evals["own"].model is run.model
+
+
+def test_flags_find_the_writer_that_a_config_does_not_name():
+    with konfig.imports():
+        from kauldron import kd as lazy_kd
+
+    cfg = lazy_kd.train.Trainer()
+    kontext.set_by_path(cfg, "writer.save_images", True)
+    assert konfig.resolve(cfg.writer).save_images
+    assert "writer" not in konfig.to_python(lazy_kd.train.Trainer())
+
+
+_OPTIONAL_PARTS = (
+    *("writer", "checkpointer", "init_transform", "evals", "hooks", "profiler"),
+    *("nan_guard", "precision", "remat", "aux", "schedules"),
+    *("train_metrics", "train_summaries", "eval_ds", "stop_after_steps"),
+)
+
+
+@pytest.mark.parametrize("part", _OPTIONAL_PARTS)
+def test_none_switches_an_optional_part_off(tmp_path, part):
+    trainer = small_run.make_trainer(tmp_path / "run", **{part: None})
+    trainer.check()
+    assert not (tmp_path / "run").exists()
 
 
 def test_none_switches_parts_off(tmp_path):

@@ -6,12 +6,8 @@ import dataclasses
 import functools
 from typing import Any
 
-import numpy as np
-
-from kauldron.data import _errors
+from kauldron.data import _errors, _image_files
 from kauldron.data.py import _files, base
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +48,15 @@ class ImageFolder(base.DataSourceBase):
         files: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            of_class = _image_files(folder / name)
+            of_class = _images_in(folder / name)
             files += of_class
             labels += [label] * len(of_class)
         if not files:
-            files, labels, names = _image_files(folder), [], []
+            files, labels, names = _images_in(folder), [], []
         if not files:
             raise _errors.DataError(
                 f"There are no images in {folder} or its folders. Looked for "
-                f"{sorted(_SUFFIXES)}."
+                f"{sorted(_image_files.IMAGE_SUFFIXES)}."
             )
         return _Images(files, labels, names, self.num_channels)
 
@@ -76,27 +72,18 @@ class _Images:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        element: dict[str, Any] = {"image": self._decode(self.files[index])}
+        file = self.files[index]
+        element: dict[str, Any] = {
+            "image": _image_files.read_image(file, num_channels=self.num_channels)
+        }
         if self.labels:
             element["label"] = self.labels[index]
         return element
-
-    def _decode(self, file: str) -> np.ndarray:
-        from PIL import Image
-
-        mode = {1: "L", 3: "RGB", 4: "RGBA"}[self.num_channels]
-        try:
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert(mode))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _errors.BadRecordError(
-                f"The image {file} cannot be decoded: {error}."
-            ) from error
-        return pixels.reshape(*pixels.shape[:2], self.num_channels)
 
     def __repr__(self) -> str:
         return f"{len(self.files)} images such as {self.files[0]}"
 
 
-def _image_files(folder: Any) -> list[str]:
-    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+def _images_in(folder: Any) -> list[str]:
+    suffixes = _image_files.IMAGE_SUFFIXES
+    return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in suffixes)

@@ -1,0 +1,68 @@
+"""Finds that a checkpoint is chosen, or a run ended, by what nothing measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kauldron import checkpoints, evals, kontext
+from kauldron.train import _key_report, hooks
+
+
+def check(trainer: Any) -> list[kontext.KeyProblem]:
+    """Checks evaluators and metrics by which checkpoints are chosen and runs end."""
+    fields = {"cfg.checkpointer": ("best_metric_path", trainer.checkpointer)}
+    for name, hook in trainer.hooks.items():
+        fields[f"cfg.hooks[{name!r}]"] = ("metric", hook)
+    known: dict[str, Any] = {
+        name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
+        for name, e in trainer.evals.items()
+        if isinstance(e, evals.Evaluator)
+    }
+    # What others measure is known when they have run.
+    unknown = {name: {} for name in trainer.evals if name not in known}
+    problems = []
+    for prefix, (field, owner) in fields.items():
+        path = getattr(owner, field, None)
+        is_checked = isinstance(
+            owner, checkpoints.BaseCheckpointer | hooks.EarlyStopping
+        )
+        if not is_checked or path is None:
+            continue
+        evaluator = trainer.evals.get(path.split(".")[0])
+        if evaluator is not None and not evaluator.run.is_along_train:
+            detail = (
+                f"{path!r} is not known to the training: the evaluator "
+                f"{evaluator.name!r} runs in a process of its own. Choose by one that "
+                "runs along the training."
+            )
+            problems.append(_key_report.problem(f"{prefix}.{field}", detail))
+        elif path.split(".")[0] not in unknown:
+            keys = {field: ".".join(path.split(".")[:2])}
+            problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
+    return problems
+
+
+def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
+    """Finds that the metric to choose the best checkpoint by is none of its evaluator.
+
+    Args:
+      checkpointer: With `best_metric_path`.
+      measured: `{evaluator: {metric: value}}` of the evaluators that did run.
+
+    Raises:
+      CheckError: If its evaluator did run, and measured no such number.
+    """
+    path = getattr(checkpointer, "best_metric_path", None)
+    if path is None or path.partition(".")[0] not in measured:
+        return
+    field = "cfg.checkpointer.best_metric_path"
+    problems = kontext.check_keys(
+        measured, {"best_metric_path": path}, prefix="cfg.checkpointer"
+    )
+    if not problems and np.size(kontext.get_by_path(measured, path)) != 1:
+        problems = [_key_report.problem(field, f"{path!r} is no single number.")]
+    if problems:
+        raise _key_report.CheckError(problems)

@@ -1,0 +1,125 @@
+"""What can be known to be wrong with a trainer before anything is compiled or written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kauldron import errors, sharding
+from kauldron.data import utils as data_utils
+from kauldron.train import (
+    _accumulate,
+    _key_report,
+    _precision,
+    _remat,
+    _selection,
+    hooks,
+)
+from kauldron.utils import status_utils
+
+_SMALLEST = {
+    "num_train_steps": 0,
+    "stop_after_steps": 0,
+    "grad_accum_steps": 1,
+    "log_metrics_every": 1,
+    "log_summaries_every": 1,
+}
+
+
+class TrainerError(errors.UserError, ValueError):
+    """A run that cannot start as it is described."""
+
+
+def check_values(trainer: Any) -> None:
+    """Raises `TrainerError` for a field whose value no trainer can have."""
+    if not hasattr(trainer.train_ds, "element_spec"):
+        raise TrainerError(
+            "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
+            f": got {type(trainer.train_ds).__name__}."
+        )
+    if not -(2**63) <= trainer.seed < 2**63:
+        raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
+    kinds = {"precision": _precision.Precision, "remat": _remat.Remat}
+    for name, kind in kinds.items():
+        value = getattr(trainer, name)
+        if value is not None and not isinstance(value, kind):
+            raise TrainerError(
+                f"`{name}` must be a `kd.train.{kind.__name__}(...)` or None: got "
+                f"{value!r}."
+            )
+    for name, hook in (trainer.hooks or {}).items():
+        if not isinstance(hook, hooks.Hook):
+            raise TrainerError(
+                f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
+                f"{type(hook).__name__}."
+            )
+    for name, smallest in _SMALLEST.items():
+        value = getattr(trainer, name)
+        if value is not None and value < smallest:
+            raise TrainerError(f"`{name}` must be at least {smallest}: got {value}.")
+
+
+def last_step(trainer: Any) -> int:
+    """Returns how many updates the run makes in all, see `Trainer.last_step`."""
+    num_steps = trainer.num_train_steps
+    try:
+        num_batches = None if trainer.train_ds.is_endless else len(trainer.train_ds)
+    except TypeError:  # finite, but of unknown length
+        num_batches = None
+    if num_steps is None:
+        if num_batches is None:
+            raise TrainerError(
+                "The run has no end: set `cfg.num_train_steps`, or `num_epochs` of "
+                "`cfg.train_ds`."
+            )
+        num_steps = num_batches
+    elif num_batches is not None and num_batches < num_steps:
+        raise TrainerError(
+            f"`num_train_steps` is {num_steps}, but `train_ds` has only "
+            f"{num_batches} batches. Leave out its `num_epochs` to repeat it "
+            "endlessly."
+        )
+    if trainer.stop_after_steps is not None:
+        num_steps = min(num_steps, trainer.stop_after_steps)
+    return num_steps
+
+
+def check(trainer: Any) -> None:
+    """Finds what does not fit together, see `Trainer.check`."""
+    if not trainer.train_losses:
+        raise TrainerError(
+            "There is no loss to train on: set `cfg.train_losses = {'name': "
+            "kd.losses...}`."
+        )
+    if trainer.trainstep.optimizer is None and trainer.num_train_steps != 0:
+        raise TrainerError(
+            "There is no optimizer: set `cfg.optimizer`, for instance "
+            "`optax.adam(learning_rate=1e-3)`."
+        )
+    batch = data_utils.batch_specs(trainer.train_ds.element_spec)
+    whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
+    sharding.check_batch(whole_batch, trainer.sharding.batch)
+    if trainer.grad_accum_steps > 1:
+        _accumulate.check_divides(
+            whole_batch, trainer.grad_accum_steps, trainer.sharding.batch
+        )
+    for hook in trainer.hooks.values():
+        hook.check(trainer)
+    if trainer.nan_guard is not None:
+        trainer.nan_guard.check(trainer)
+    check_keys(trainer)
+    if trainer.grad_accum_steps > 1:
+        mixing = _accumulate.mixing_parts(
+            trainer.train_losses, trainer.state_specs.collections
+        )
+        if mixing:
+            status_utils.warn(
+                f"`grad_accum_steps` is {trainer.grad_accum_steps}, and the result "
+                f"depends on it: {'; '.join(mixing)}."
+            )
+
+
+def check_keys(trainer: Any) -> None:
+    """Raises a `CheckError` that tells every key and shape that does not fit."""
+    problems = [*_key_report.check(trainer), *_selection.check(trainer)]
+    if problems:
+        raise _key_report.CheckError(problems)

@@ -1,0 +1,42 @@
+"""What a checkpoint of a run holds, and how a run comes by it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from kauldron import checkpoints
+from kauldron.train import _batches, _hook_events, _run_description
+from kauldron.train.state import TrainState
+from kauldron.utils import chrono as chrono_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointState(checkpoints.items.TopLevelCheckpointItem):
+    """What a checkpoint of a run holds."""
+
+    train_state: TrainState
+    chrono: chrono_lib.Chrono
+    ds_iter: _batches.BatchesAhead
+    hooks: _hook_events.HookStates | None = None
+
+    DEFAULT_ITEM: ClassVar[str] = "train_state"
+
+
+def restore_or_init(
+    trainer: _run_description.RunDescription,
+    batches: _batches.BatchesAhead,
+    latest: int | None,
+) -> CheckpointState:
+    """Returns what the run goes on with, or starts with if `latest` is `None`."""
+    # Nothing is on the devices before it is known that the checkpoint fits.
+    state = trainer.init_state() if latest is None else trainer.state_specs
+    run = CheckpointState(
+        train_state=state,
+        chrono=chrono_lib.Chrono(
+            batch_size=getattr(trainer.train_ds, "batch_size", None)
+        ),
+        ds_iter=batches,
+        hooks=_hook_events.HookStates.of(trainer.hooks),
+    )
+    return run if latest is None else trainer.checkpointer.restore(run)
