@@ -6,27 +6,10 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-from absl import flags
-
 from kauldron.cli import config, data, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSIFIER = "--cfg=examples/digits_classifier.py"
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Calls a command in this process; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(ROOT)
-
-    def call(command, *args: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = command(["kauldron", *args], flag_values=flags.FlagValues())
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 def test_show_prints_origin_and_config(call):

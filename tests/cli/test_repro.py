@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-import pathlib
 
 import pytest
-from absl import flags
 
 from kauldron.cli import repro, train
 
-ROOT = pathlib.Path(__file__).parents[2]
 _RUN = ("--cfg=examples/digits_autoencoder.py", "--cfg.num_train_steps=3")
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    monkeypatch.chdir(ROOT)
-
-    def call(command, *args):
-        capfd.readouterr()
-        code = command(["kauldron", *args], flag_values=flags.FlagValues())
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
 import pdb
 
 import pytest
-from absl import flags
 
 from kauldron.cli import _run, run, train
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 _CONFIG = """
 from examples import digits_classifier
@@ -27,19 +23,6 @@ def get_config():
     cfg.nan_guard = kd.train.NanGuard()
     return cfg
 """
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    monkeypatch.chdir(ROOT)
-
-    def call(command, *args):
-        capfd.readouterr()
-        code = command(["kauldron", *args], flag_values=flags.FlagValues())
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.mark.slow

@@ -6,20 +6,22 @@ import pytest
 from absl import flags
 
 from kauldron import kd, konfig
-from kauldron.cli import ckpt, evaluate, predict, run
+from kauldron.cli import ckpt, evaluate, predict, repro, run
 
 _OF_A_CONFIG = {
     "predict": (predict.main, ["--out=preds.npz"]),
     "eval": (evaluate.main, []),
     "run replay": (run.replay, []),
 }
+_ANEW = {"run repro": (repro.main, [])}  # trains in a workdir of its own
 _OF_CHECKPOINTS = {
     "ckpt ls": (ckpt.ls, []),
     "ckpt show": (ckpt.show, []),
     "ckpt verify": (ckpt.verify, []),
     "ckpt export": (ckpt.export, ["params.npz"]),
 }
-_ALL = {**_OF_A_CONFIG, **_OF_CHECKPOINTS}
+_WITH_CONFIG = {**_OF_A_CONFIG, **_ANEW}
+_ALL = {**_WITH_CONFIG, **_OF_CHECKPOINTS}
 
 
 @pytest.fixture
@@ -79,14 +81,14 @@ def test_folder_above_the_run_is_explained(command, call, digits, tmp_path):
     assert "it holds 'digits'. Did you mean 'runs/digits'?" in err
 
 
-@pytest.mark.parametrize("command", _OF_A_CONFIG.values(), ids=_OF_A_CONFIG)
+@pytest.mark.parametrize("command", _WITH_CONFIG.values(), ids=_WITH_CONFIG)
 def test_missing_workdir_is_asked_for(command, call):
     code, err = call(command)
     assert code == 2
     assert "No run: say which one, for instance `--workdir=runs/digits`." in err
 
 
-@pytest.mark.parametrize("command", _OF_A_CONFIG.values(), ids=_OF_A_CONFIG)
+@pytest.mark.parametrize("command", _WITH_CONFIG.values(), ids=_WITH_CONFIG)
 def test_names_of_other_packages_need_trust(command, call, digits):
     code, err = call(command, f"--workdir={digits}")
     assert code == 2

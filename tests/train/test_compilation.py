@@ -11,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from kauldron import kd
 from kauldron.train import _compilation_cache, _recompilation
@@ -129,8 +130,21 @@ def test_second_run_reads_what_the_first_has_compiled_and_computes_the_same_bits
     assert off == cold == warm
 
 
-def test_program_is_read_instead_of_compiled_a_second_time(tmp_path, monkeypatch):
+@pytest.fixture
+def no_cache_yet(monkeypatch):
+    """As for a user who has set nothing up; these tests have a cache of their own."""
     monkeypatch.delenv(_compilation_cache.SWITCH_VARIABLE)
+    before = jax.config.read("jax_compilation_cache_dir")
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+def test_program_is_read_instead_of_compiled_a_second_time(
+    tmp_path, monkeypatch, no_cache_yet
+):
     monkeypatch.setattr(_compilation_cache, "_MIN_COMPILE_SECS", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     x, uses = np.ones(3, np.float32), []
@@ -150,9 +164,8 @@ def test_cache_directory_of_the_user_is_left_as_it_is(tmp_path):
 
 
 def test_cache_is_off_when_asked_or_when_there_is_no_place_for_it(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, no_cache_yet
 ):
-    monkeypatch.delenv(_compilation_cache.SWITCH_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with _compilation_cache.use(wanted=False) as use:
         assert use.directory is None
@@ -164,8 +177,7 @@ def test_cache_is_off_when_asked_or_when_there_is_no_place_for_it(
     assert use.describe(1.25) == "Compiled in 1.2 s."
 
 
-def test_entries_that_are_old_are_removed(tmp_path, monkeypatch):
-    monkeypatch.delenv(_compilation_cache.SWITCH_VARIABLE)
+def test_entries_that_are_old_are_removed(tmp_path, monkeypatch, no_cache_yet):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     directory = _compilation_cache.default_directory()
     directory.mkdir(parents=True)
