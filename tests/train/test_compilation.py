@@ -134,7 +134,7 @@ def test_second_run_reads_what_the_first_has_compiled_and_computes_the_same_bits
 def no_cache_yet(monkeypatch):
     """As for a user who has set nothing up; these tests have a cache of their own."""
     monkeypatch.delenv(_compilation_cache.SWITCH_VARIABLE)
-    before = jax.config.read("jax_compilation_cache_dir")
+    before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
     yield
