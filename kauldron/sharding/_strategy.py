@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -68,7 +69,7 @@ class FSDPSharding:
         return jax.tree.map(self._sharding_of, tree)
 
     def _sharding_of(self, x: Any) -> NamedSharding:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended):  # keys: few, and small
+        if jnp.issubdtype(x.dtype, jax.dtypes.extended):  # keys: few, and small
             return _mesh.replicated()
         num_bytes = int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize
         if num_bytes <= self.min_size_to_shard_mb * 2**20:
