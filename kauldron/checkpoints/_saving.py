@@ -69,7 +69,7 @@ class Saver:
             logging.getLogger(name).addFilter(self._log_filter)
         if status_utils.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)
-            _layout.remove_leftovers(directory)
+        self._remove_leftovers()
 
     def start(
         self, step: int, named: Mapping[str, Any], *, metrics: Mapping[str, Any] | None
@@ -115,6 +115,9 @@ class Saver:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self._failure is not None:
+            # Orbax makes folders in the background, perhaps after it has failed.
+            self._remove_leftovers()
 
     def wait(self) -> None:
         """Waits for the save in the background.
@@ -175,12 +178,15 @@ class Saver:
         # Orbax's state is anybody's guess now; when it closes, it tells the same again.
         with contextlib.suppress(Exception):
             self._drop_orbax()
-        if status_utils.is_lead_host():
-            _layout.remove_leftovers(self._directory)
+        self._remove_leftovers()
         if self._failure.is_no_space:
             status_utils.warn(
                 f"{self._failure} Training continues; the next save tries again."
             )
+
+    def _remove_leftovers(self) -> None:
+        if status_utils.is_lead_host():
+            _layout.remove_leftovers(self._directory)
 
     def _drop_orbax(self) -> None:
         if self._checkpointer is not None:
