@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tests.faults import __main__ as main
 from tests.faults import chains, killers, nursery
 
 _IN_SAVES = (killers.WRITE, killers.COMMIT, killers.CLEANUP)
@@ -40,3 +41,15 @@ def test_run_killed_twelve_times_ends_with_the_same_bits_and_loses_no_checkpoint
     assert other.state != expected.state
     assert other.items != expected.items
     assert other.metrics != expected.metrics
+
+
+@pytest.mark.slow
+def test_command_prints_a_table(monkeypatch, capsys):
+    args = ["--kills=2", "--seed=1", "--runs", "mixture"]
+    monkeypatch.setattr("sys.argv", ["faults", *args])
+    assert main.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| run | chains | anywhere | array write |")
+    assert lines[2].startswith("| mixture | 1 |")
+    assert lines[2].endswith("| 2 | 0 |")
+    assert lines[-1] == "No problem."
