@@ -22,7 +22,7 @@ def record(cfg: Any) -> Any:
     there to be read and compared; `konfig.resolve` takes the config itself.
 
     A default that JSON cannot hold, such as a closure, is there as text. References are
-    replaced by their values.
+    replaced by their values. Fields that are never resolved, such as `xm_job`, stay as written.
 
     Args:
       cfg: A `ConfigDict`, or the data of one.
@@ -51,16 +51,19 @@ def _fill(value: Any) -> Any:
         return [_fill(v) for v in value]
     if not isinstance(value, dict):
         return value
-    filled = {key: _fill(v) for key, v in value.items()}
-    if _proxy.QUALNAME in value:
-        for name, default in _defaults_left_out(value).items():
-            filled[name] = _to_data(default)
+    if _proxy.QUALNAME not in value:
+        return {key: _fill(v) for key, v in value.items()}
+    target = _qualname.import_object(value[_proxy.QUALNAME])
+    # Never resolved: what it names need not be installed here.
+    unresolved = getattr(target, "__konfig_resolve_exclude_fields__", ())
+    filled = {k: v if k in unresolved else _fill(v) for k, v in value.items()}
+    for name, default in _defaults_left_out(target, value).items():
+        filled[name] = _to_data(default)
     return filled
 
 
-def _defaults_left_out(node: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults_left_out(target: Any, node: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the defaults of the parameters that a call does not give."""
-    target = _qualname.import_object(node[_proxy.QUALNAME])
     signature = _signature.get(target)
     if signature is None:  # many builtins tell nothing
         return {}

@@ -127,3 +127,11 @@ class WithDefaults:
     function: Any = textwrap.dedent
     empty: Any = dataclasses.field(default_factory=dict)
     _private: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    __konfig_resolve_exclude_fields__ = ("job",)
+
+    job: Any = None
+    seed: int = 0

@@ -65,3 +65,14 @@ def test_what_cannot_be_imported_is_named():
     cfg = konfig.ConfigDict({"x": {"__qualname__": "textwrap:TextWraper"}})
     with pytest.raises(konfig.ConfigImportError, match="TextWraper"):
         konfig.record(cfg)
+
+
+def test_what_is_never_resolved_is_kept_as_it_is_written():
+    # A launch description may name what is installed elsewhere only.
+    job = {"__qualname__": "not_installed_here:Job", "priority": 1}
+    cfg = konfig.ConfigDict({"run": targets.Launched(job=job)})
+    assert konfig.record(cfg)["run"] == {
+        "__qualname__": "konfig_targets:Launched",
+        "job": job,
+        "seed": 0,
+    }
