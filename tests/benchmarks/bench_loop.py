@@ -40,16 +40,22 @@ class Constant(kd.data.Pipeline):
     is_endless = True
 
     @property
+    def _batch(self):
+        return _batch(self.batch_size)
+
+    @property
     def element_spec(self):
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch())
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self._batch
+        )
 
     def __iter__(self):
-        return _Repeat()
+        return _Repeat(self._batch)
 
 
 class _Repeat:
-    def __init__(self):
-        self._batch = _batch()
+    def __init__(self, batch):
+        self._batch = batch
 
     def __next__(self):
         return self._batch
@@ -61,11 +67,11 @@ class _Repeat:
         pass
 
 
-def _batch():
+def _batch(batch_size=BATCH_SIZE):
     rng = np.random.default_rng(0)
     return {
-        "x": rng.normal(size=(BATCH_SIZE, 16)).astype(np.float32),
-        "label": rng.integers(10, size=(BATCH_SIZE, 1)).astype(np.int32),
+        "x": rng.normal(size=(batch_size, 16)).astype(np.float32),
+        "label": rng.integers(10, size=(batch_size, 1)).astype(np.int32),
     }
 
 
@@ -90,7 +96,7 @@ def _raw_loop():
         return optax.apply_updates(params, updates), opt_state, step_nr + 1, loss
 
     step = jax.jit(step, donate_argnums=(0, 1, 2))
-    batches = _Repeat()
+    batches = _Repeat(_batch())
 
     def run(num_steps):
         nonlocal params, opt_state, step_nr
