@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from kauldron import sharding
 from kauldron.train import auxiliaries
 
 # The states of so many batches stay on the devices, so that the host finds them ready.
@@ -53,7 +54,7 @@ def _fetch_small(tree: Any) -> Any:
     """Returns the tree with its small arrays on the host, in one go: each go costs."""
     leaves, structure = jax.tree.flatten(tree)
     small = [i for i, leaf in enumerate(leaves) if _is_small(leaf)]
-    fetched = jax.device_get([leaves[i] for i in small])
+    fetched = sharding.to_host([leaves[i] for i in small])
     for i, leaf in zip(small, fetched, strict=True):
         leaves[i] = leaf
     return structure.unflatten(leaves)

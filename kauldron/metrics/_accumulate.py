@@ -16,6 +16,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron import sharding
+
 _PART = 2**16
 
 
@@ -28,7 +30,7 @@ def to_host(tree: Any) -> Any:
     """Returns the tree with NumPy leaves; tracers are kept."""
     if is_traced(tree):
         return tree
-    return jax.tree.map(np.asarray, jax.device_get(tree))
+    return jax.tree.map(np.asarray, sharding.to_host(tree))
 
 
 def add(a: Any, b: Any) -> Any:
@@ -40,7 +42,6 @@ def add_arrays(a: Any, b: Any) -> Any:
     """Returns `a + b` of two arrays: `add` without the cost of looking through trees."""
     if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
         return _add_traced(a, b)
-    a, b = (jax.device_get(x) if isinstance(x, jax.Array) else x for x in (a, b))
     return _add_on_host(a, b)
 
 
@@ -111,7 +112,7 @@ def accumulator_dtype(dtype: Any) -> np.dtype:
 def _map(traced: Callable, on_host: Callable, a: Any, b: Any) -> Any:
     if is_traced(a, b):
         return jax.tree.map(traced, a, b)
-    a, b = jax.device_get((a, b))  # one transfer
+    a, b = sharding.to_host((a, b))  # one transfer
     return jax.tree.map(on_host, a, b)
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import kontext
+from kauldron import kontext, sharding
 from kauldron.metrics import _accumulate, _regression, auto_state, base, base_state
 
 
@@ -52,7 +52,7 @@ class CovarianceState(base_state.State):
         both = [(s.count, s.mean, s.scatter) for s in (self, other)]
         if not _accumulate.is_traced(both):
             both = jax.tree.map(
-                lambda x: np.asarray(x, np.float64), jax.device_get(both)
+                lambda x: np.asarray(x, np.float64), sharding.to_host(both)
             )
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = both
         count = n_a + n_b
@@ -68,7 +68,7 @@ class CovarianceState(base_state.State):
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean `f64[n]` and covariance `f64[n n]` (divided by `count - 1`)."""
-        state = jax.device_get((self.count, self.mean, self.scatter))
+        state = sharding.to_host((self.count, self.mean, self.scatter))
         count, mean, scatter = (np.asarray(x, np.float64) for x in state)
         return mean, scatter / np.maximum(count - 1, 1)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import kontext
+from kauldron import kontext, sharding
 from kauldron.metrics import _accumulate, auto_state, base, base_state
 
 
@@ -59,7 +59,7 @@ class MomentsState(base_state.State):
 
     def compute(self) -> np.ndarray:
         """Returns the standard deviation, with the number of elements below."""
-        moments = jax.device_get((self.count, self.sum_of_squares))
+        moments = sharding.to_host((self.count, self.sum_of_squares))
         count, squares = (np.asarray(x, np.float64) for x in moments)
         return np.sqrt(squares / count) if count > 0 else np.zeros(())
 
@@ -67,7 +67,7 @@ class MomentsState(base_state.State):
         both = [(s.count, s.mean, s.sum_of_squares) for s in (self, other)]
         if _accumulate.is_traced(both):
             return both
-        both = jax.device_get(both)
+        both = sharding.to_host(both)
         return jax.tree.map(lambda x: np.asarray(x, np.float64), both)
 
 
@@ -194,7 +194,9 @@ class ExplainedVariance(_Error):
 
 
 def _explained(errors: Any, total: Any) -> np.ndarray:
-    errors, total = (np.asarray(x, np.float64) for x in jax.device_get((errors, total)))
+    errors, total = (
+        np.asarray(x, np.float64) for x in sharding.to_host((errors, total))
+    )
     if total == 0:
         return np.asarray(float(errors == 0))
     return 1 - errors / total

@@ -168,7 +168,10 @@ class AverageState(State[_MetricT]):
         return self.total / jnp.where(self.count == 0, 1, self.count)
 
     def compute(self) -> np.ndarray:
-        total, count = np.broadcast_arrays(*jax.device_get((self.total, self.count)))
+        total, count = np.asarray(self.total), np.asarray(self.count)
+        if not count.ndim:  # nearly always, and many times faster
+            return np.asarray(total / count) if count else np.zeros_like(total)
+        total, count = np.broadcast_arrays(total, count)
         return np.divide(total, count, out=np.zeros_like(total), where=count != 0)
 
 

@@ -23,6 +23,7 @@ from kauldron.sharding._place import (
     put_batch,
     settle,
     spread_rows,
+    to_host,
     with_sharding_constraint,
 )
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
@@ -43,6 +44,7 @@ __all__ = [
     "put_batch",
     "settle",
     "spread_rows",
+    "to_host",
     "with_sharding_constraint",
 ]
 

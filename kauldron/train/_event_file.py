@@ -10,9 +10,9 @@ each event framed as a TFRecord: length, checksum of it, bytes, checksum of them
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
-import os
 import socket
 import struct
 import time
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron.train import _image_files, _records
+from kauldron.train import _files, _image_files, _records
 
 # Events that a full disk keeps from being written wait in memory, so many bytes.
 _MAX_WAITING_BYTES = 64 * 2**20
@@ -41,6 +41,7 @@ class EventFile:
         self, folder: epath.PathLike, *, purge_step: int | None = None
     ) -> None:
         self._folder = epath.Path(folder)
+        self._is_remote = _files.is_remote(self._folder)
         self._file: Any = None
         self._waiting = [_event(file_version="brain.Event:2")]
         if purge_step is not None:
@@ -63,7 +64,7 @@ class EventFile:
         if self._file is None:
             self._file = self._open()
         while self._waiting:
-            if _is_remote(self._folder):
+            if self._is_remote:
                 self._file.write(self._waiting[0])
             else:
                 _records.write_whole(self._file, self._waiting[0])
@@ -83,7 +84,7 @@ class EventFile:
         # within one would overwrite the file.
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{now}"
-        if _is_remote(self._folder):  # no appending there: written when it is closed
+        if self._is_remote:  # no appending there: written when it is closed
             return (self._folder / name).open("wb")
         return open(self._folder / name, "ab", buffering=0)
 
@@ -138,22 +139,21 @@ def audio(name: str, samples: np.ndarray, sample_rate: int) -> Any:
 
 
 def _value(**fields: Any) -> Any:
+    return _messages("summary").Summary.Value(**fields)
+
+
+@functools.cache
+def _messages(name: str) -> Any:
     # Protocol buffers make their classes when they are imported.
-    messages: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
-    return messages.Summary.Value(**fields)
+    return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
 
 
 def _event(**fields: Any) -> bytes:
     from tensorboardX import record_writer
 
-    messages: Any = importlib.import_module("tensorboardX.proto.event_pb2")
-    data = messages.Event(wall_time=time.time(), **fields).SerializeToString()
+    data = _messages("event").Event(wall_time=time.time(), **fields).SerializeToString()
     header = struct.pack("<Q", len(data))
     checksums = [
         struct.pack("<I", record_writer.masked_crc32c(x)) for x in (header, data)
     ]
     return header + checksums[0] + data + checksums[1]
-
-
-def _is_remote(path: epath.Path) -> bool:
-    return "://" in os.fspath(path)

@@ -26,6 +26,11 @@ def lock_of(path: epath.Path) -> epath.Path:
     return path.with_name(f".{path.name}.lock")
 
 
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is in an object store, which has no locks and no appending."""
+    return "://" in os.fspath(path)
+
+
 @contextlib.contextmanager
 def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]:
     """Keeps other processes and threads out of a block.
@@ -39,7 +44,7 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     Raises:
       BlockingIOError: If another process is inside, and `blocking` is off.
     """
-    if "://" in os.fspath(lock_file):
+    if is_remote(lock_file):
         yield
         return
     import fcntl

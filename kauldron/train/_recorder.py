@@ -218,9 +218,10 @@ def _compute(
     try:
         numbers = dataclasses.replace(aux, summary_states=None)
         later.set_numbers(numbers.compute(flatten=False))
-        pictures = aux.summary_states if with_summaries else None
-        shown = auxiliaries.AuxiliariesState(summary_states=pictures).compute()
-        return later.set_pictures(shown.summary_values)
+        if not with_summaries or aux.summary_states is None:
+            return later.set_pictures({})
+        pictures = auxiliaries.AuxiliariesState(summary_states=aux.summary_states)
+        return later.set_pictures(pictures.compute().summary_values)
     except Exception as e:
         later.fail(e)
         raise
@@ -240,12 +241,12 @@ class LaterValues(auxiliaries.AuxiliariesOutput):
     def __init__(self) -> None:
         set_field = object.__setattr__  # the base is frozen
         set_field(self, "_numbers", concurrent.futures.Future())
+        set_field(self, "_flat", concurrent.futures.Future())
         set_field(self, "_pictures", concurrent.futures.Future())
 
     def __getattr__(self, name: str) -> Any:
         if name in _PREFIXES:
-            nested = getattr(self.nested, name)
-            return auxiliaries.flatten_names(_PREFIXES[name], nested)
+            return vars(self)["_flat"].result()[name]
         if name == "amounts_per_step":
             return self.nested.amounts_per_step
         if name == "summary_values":
@@ -259,16 +260,23 @@ class LaterValues(auxiliaries.AuxiliariesOutput):
 
     def set_numbers(self, nested: auxiliaries.AuxiliariesOutput) -> None:
         vars(self)["_numbers"].set_result(nested)
+        vars(self)["_flat"].set_result(
+            {
+                name: auxiliaries.flatten_names(prefix, getattr(nested, name))
+                for name, prefix in _PREFIXES.items()
+            }
+        )
 
     def set_pictures(self, flat: Mapping[str, Any]) -> auxiliaries.AuxiliariesOutput:
         vars(self)["_pictures"].set_result(flat)
-        numbers = {name: getattr(self, name) for name in _PREFIXES}
         return auxiliaries.AuxiliariesOutput(
-            **numbers, amounts_per_step=self.amounts_per_step, summary_values=flat
+            **vars(self)["_flat"].result(),
+            amounts_per_step=self.amounts_per_step,
+            summary_values=flat,
         )
 
     def fail(self, e: Exception) -> None:
-        for future in (vars(self)["_numbers"], vars(self)["_pictures"]):
+        for future in vars(self).values():
             if not future.done():
                 future.set_exception(e)
 

@@ -82,7 +82,7 @@ def read(path: epath.PathLike) -> list[dict[str, Any]]:
 
 def _append_text(path: epath.Path, text: str) -> None:
     """Appends whole lines, or nothing."""
-    if "://" in os.fspath(path):
+    if _files.is_remote(path):
         with path.open("a") as f:
             f.write(text)
         return

@@ -129,7 +129,7 @@ class Updates:
         while len(self._pending) > leave:
             update = self._pending.popleft()
             confirmed.append(update.measurements)
-            if jax.device_get(update.measurements.aux.is_halted):
+            if np.asarray(update.measurements.aux.is_halted):
                 self._recover(update)
         return _to_log(confirmed)
 

@@ -10,11 +10,13 @@ import flax.struct
 import jax
 import numpy as np
 
-from kauldron import losses, metrics
+from kauldron import losses, metrics, sharding
 from kauldron.metrics import base_state
 from kauldron.utils import config_util, immutabledict
 
 immutabledict.register_pytree()
+
+_NUMBERS = (np.ndarray, np.generic, float)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ class AuxiliariesState:
           included.
         """
         with jax.transfer_guard("allow"):
-            state = jax.device_get(self.finalize())
+            state = sharding.to_host(self.finalize())
             loss_values = _compute_tree("losses", state.loss_states)
             raw_loss_values = _compute_raw_losses(state.loss_states)
             measured = _compute_tree("metrics", state.metric_states)
@@ -168,6 +170,8 @@ def flatten_names(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _children(value: Any) -> list[tuple[Any, Any]] | None:
     """Returns the named children of a container; `None` for a leaf."""
+    if isinstance(value, _NUMBERS):  # nearly all are, and this is the quickest test
+        return None
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):
@@ -189,12 +193,13 @@ def _compute_tree(group: str, states: Any) -> Any:
 
 def _split_rates(tree: Any) -> tuple[Any, Any]:
     """Returns a tree of values without the amounts per step, and one of these alone."""
-    if not isinstance(tree, Mapping):
-        is_rate = isinstance(tree, metrics.PerStep)
-        return ({}, float(tree)) if is_rate else (tree, {})
+    if isinstance(tree, metrics.PerStep):
+        return {}, float(tree)
+    if isinstance(tree, _NUMBERS) or not isinstance(tree, Mapping):
+        return tree, {}
     split = {name: _split_rates(value) for name, value in tree.items()}
     values = {k: v for k, (v, r) in split.items() if not isinstance(r, float)}
-    return values, {k: r for k, (_, r) in split.items()}
+    return values, {k: r for k, (_, r) in split.items() if r != {}}
 
 
 def _compute_raw_losses(states: Any) -> Any:

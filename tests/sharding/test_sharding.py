@@ -89,3 +89,25 @@ def test_keys_are_on_every_device():
     shardings = sharding.FSDPSharding(min_size_to_shard_mb=0)(tree)
     assert shardings["rng"].spec == P()
     assert shardings["w"].spec == P("devices", None)
+
+
+def test_arrays_come_to_the_host_wherever_they_are():
+    values = np.arange(16, dtype=np.float32).reshape(8, 2)
+    tree = {
+        "one device": jax.device_put(values, jax.devices()[3]),
+        "split": sharding.device_put(values, sharding.FIRST_DIM),
+        "everywhere": sharding.device_put(values, sharding.REPLICATED),
+        "half": jax.numpy.asarray(values, "bfloat16"),
+        "host": values,
+    }
+    fetched = sharding.to_host({**tree, "number": 3, "none": None})
+    assert (fetched.pop("number"), fetched.pop("none")) == (3, None)
+    for name, array in fetched.items():
+        assert type(array) is np.ndarray
+        assert array.dtype == tree[name].dtype
+        np.testing.assert_array_equal(array.astype(np.float32), values)
+
+
+def test_tracer_cannot_come_to_the_host():
+    with pytest.raises(jax.errors.TracerArrayConversionError):
+        jax.jit(sharding.to_host)(np.ones(3))
