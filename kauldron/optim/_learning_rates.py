@@ -17,7 +17,7 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,25 +49,43 @@ def learning_rates(optimizer: Any) -> dict[str, Schedule]:
     return {name: factor.as_rate() for name, factor in found.items() if factor.is_rate}
 
 
-def schedules_to_log(optimizer: Any, known: Iterable[Schedule]) -> dict[str, Schedule]:
-    """Returns `learning_rate` or `learning_rate/<part>` -> function of the step.
+def schedules_to_log(
+    optimizer: Any, schedules: Mapping[str, Schedule]
+) -> dict[str, Schedule]:
+    """Returns schedules, and the learning rates of an optimizer, compiled.
 
     Args:
-      optimizer: As for `learning_rates`.
-      known: Schedules that are logged anyway, and left out.
+      optimizer: As for `learning_rates`. Each rate that is not among the schedules is
+        `learning_rate` or `learning_rate/<part>`.
+      schedules: Name -> function of the step.
     """
-    known = list(known)
-    return {
-        "/".join(filter(None, ("learning_rate", part))): _compiled(rate)
+    given = list(schedules.values())
+    rates = {
+        "/".join(filter(None, ("learning_rate", part))): rate
         for part, rate in learning_rates(optimizer).items()
-        if not any(rate is other for other in known)
+        if not any(rate is other for other in given)
     }
+    return {name: _compiled(fn) for name, fn in {**rates, **schedules}.items()}
 
 
-def _compiled(rate: Schedule) -> Schedule:
+def _compiled(schedule: Schedule) -> Schedule:
     # An optimizer runs its schedules inside jit; outside, each operation of a schedule is
     # compiled by itself.
-    return rate if _is_constant(rate) else jax.jit(rate)
+    if _is_constant(schedule):
+        return schedule
+    in_jit = jax.jit(schedule)
+    is_plain_python = False
+
+    def compiled(step: Any) -> Any:
+        nonlocal is_plain_python
+        if not is_plain_python:
+            try:
+                return in_jit(step)
+            except jax.errors.JAXTypeError:  # such as `if step < 100`
+                is_plain_python = True
+        return schedule(step)
+
+    return compiled
 
 
 def declare_learning_rates(

@@ -269,12 +269,11 @@ class Trainer:
     @property
     def logged_schedules(self) -> Mapping[str, Any]:
         """`schedules`, and the learning rates of the optimizer that are not in there."""
-        return {**self._learning_rates, **self.schedules}
+        return self._compiled_schedules
 
     @functools.cached_property
-    def _learning_rates(self) -> Mapping[str, Any]:
-        known = self.schedules.values()
-        return optim.schedules_to_log(self.trainstep.optimizer, known)
+    def _compiled_schedules(self) -> Mapping[str, Any]:
+        return optim.schedules_to_log(self.trainstep.optimizer, self.schedules)
 
     @functools.cached_property
     def state_specs(self) -> TrainState:

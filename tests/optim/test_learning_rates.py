@@ -181,3 +181,24 @@ def test_rate_from_a_config_follows_its_references():
 
 def test_schedule_of_accumulated_updates_is_slower():
     assert kd.optim.slowed_down(RAMP, 4)(8) == RAMP(2)
+
+
+def test_schedule_that_is_plain_python_is_logged_as_it_is():
+    def drop(step):
+        return 0.1 if step < 5 else 0.01
+
+    logged = optim.schedules_to_log(None, {"drop": drop})
+    assert [logged["drop"](step) for step in (0, 4, 5)] == [0.1, 0.1, 0.01]
+
+
+def test_logged_schedule_is_compiled_once():
+    num_traces = 0
+
+    def ramp(step):
+        nonlocal num_traces
+        num_traces += 1
+        return step * 0.5
+
+    logged = optim.schedules_to_log(None, {"ramp": ramp})
+    assert [float(logged["ramp"](step)) for step in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    assert num_traces == 1

@@ -111,3 +111,10 @@ def test_arrays_come_to_the_host_wherever_they_are():
 def test_tracer_cannot_come_to_the_host():
     with pytest.raises(jax.errors.TracerArrayConversionError):
         jax.jit(sharding.to_host)(np.ones(3))
+
+
+def test_array_that_is_where_it_should_be_is_left_alone():
+    placed = sharding.device_put(np.ones((8, 2)), sharding.FIRST_DIM)
+    assert sharding.with_sharding_constraint(placed, sharding.FIRST_DIM) is placed
+    moved = sharding.with_sharding_constraint(placed, sharding.REPLICATED)
+    assert moved.sharding == sharding.REPLICATED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
 from kauldron import kd, konfig, kontext
@@ -203,6 +204,17 @@ def test_specs_match_the_real_state(tmp_path):
         state,
     )
     assert jax.tree.structure(trainer.state_specs) == jax.tree.structure(state)
+
+
+def test_initial_state_is_that_of_a_function_of_ones_own(tmp_path):
+    """Compiled with the options of JAX, inside of another function, or not at all."""
+    trainer = small_run.make_trainer(tmp_path)
+    state = trainer.init_state()
+    jax.tree.map(np.testing.assert_array_equal, state, jax.jit(trainer.init_state)())
+    specs = jax.eval_shape(trainer.init_state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), specs
+    )
 
 
 def test_parts_compared_by_identity_are_equal_to_themselves_only():
