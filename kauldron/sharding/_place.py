@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
+import jax.core
 import numpy as np
 from jax.sharding import NamedSharding, Sharding
 
