@@ -208,7 +208,7 @@ class Setter:
                     f"`{where}.{key}` is not set, so that nothing in it can be changed. "
                     f"Set it as a whole: `--{where}.{key}=py::...`."
                 )
-            if signature is not None:
+            if signature is not None and not signature.takes_any_named:
                 return _errors.ConfigTypeError(
                     f"{_check.unknown_argument(signature, name, key)}{_targets.written_at(node)}"
                 )

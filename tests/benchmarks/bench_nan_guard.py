@@ -19,7 +19,7 @@ from tests.train import small_run
 
 pytestmark = pytest.mark.bench
 
-NUM_STEPS = 100
+NUM_STEPS = 60
 
 
 class Wide(nn.Module):
@@ -89,7 +89,7 @@ def _run(workdir, model, batch_size, nan_guard):
 def test_guard_overhead(tmp_path, model, batch_size):
     guard = kd.train.NanGuard()
     plain, guarded = [], []
-    for _ in range(9):
+    for _ in range(7):
         plain.append(_run(tmp_path, model, batch_size, None))
         guarded.append(_run(tmp_path, model, batch_size, guard))
     ratios = [b / a for a, b in zip(plain, guarded, strict=True)]

@@ -76,6 +76,12 @@ def test_bad_overrides_are_refused_and_name_what_was_meant(path, capsys):
     assert share >= 0.95, "\n".join(wrong_names)
 
 
+def test_misspelt_part_of_a_call_that_takes_any_name_is_found():
+    flag = "--cfg.trainstep.groups.generator.optimizer.aadm.b1=0.0"
+    with pytest.raises(errors.UserError, match="Did you mean 'adam'.* adam, ema"):
+        _parse(_ROOT / "examples" / "digits_gan.py", flag)
+
+
 def test_command_exits_with_2_and_shows_no_traceback():
     command = [sys.executable, "-m", "kauldron.main", f"--cfg={_EXAMPLES[0]}"]
     done = subprocess.run(
