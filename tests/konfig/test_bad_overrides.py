@@ -78,7 +78,7 @@ def test_bad_overrides_are_refused_and_name_what_was_meant(path, capsys):
 
 def test_misspelt_part_of_a_call_that_takes_any_name_is_found():
     flag = "--cfg.trainstep.groups.generator.optimizer.aadm.b1=0.0"
-    with pytest.raises(errors.UserError, match="Did you mean 'adam'.* adam, ema"):
+    with pytest.raises(errors.UserError, match=r"Did you mean 'adam'.* adam, ema"):
         _parse(_ROOT / "examples" / "digits_gan.py", flag)
 
 
