@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron import sharding
 from kauldron.metrics import _accumulate
 
 _MetricT = TypeVar("_MetricT")
@@ -168,10 +169,10 @@ class AverageState(State[_MetricT]):
         return self.total / jnp.where(self.count == 0, 1, self.count)
 
     def compute(self) -> np.ndarray:
-        total, count = np.asarray(self.total), np.asarray(self.count)
-        if not count.ndim:  # nearly always, and many times faster
-            return np.asarray(total / count) if count else np.zeros_like(total)
-        total, count = np.broadcast_arrays(total, count)
+        fetched = sharding.to_host((self.total, self.count))
+        total, count = map(np.asarray, fetched)
+        if total.shape != count.shape:
+            total, count = np.broadcast_arrays(total, count)
         return np.divide(total, count, out=np.zeros_like(total), where=count != 0)
 
 

@@ -197,7 +197,8 @@ def _constrain(tree: PyTree, sharding: Sharding | None) -> PyTree:
     def constrain(x: Any) -> Any:
         if isinstance(x, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-        if not isinstance(x, jax.core.Tracer) and getattr(x, "sharding", 0) == sharding:
+        is_placed = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+        if is_placed and x.sharding == sharding:
             return x  # JAX would compile a program for each shape
         return jax.lax.with_sharding_constraint(x, sharding)
 

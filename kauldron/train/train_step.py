@@ -358,9 +358,8 @@ def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
     On a CPU the random numbers of an initial state take a quarter of the time to compile
     with most optimisations off, and are the same to the bit.
     """
-    is_traced = isinstance(
-        jnp.zeros(()), jax.core.Tracer
-    )  # options belong to the outer jit
+    # Inside of another jit the options would have to be those of the outer one.
+    is_traced = isinstance(jnp.zeros(()), jax.core.Tracer)
     if is_traced or jax.default_backend() != "cpu":
         return jax.jit(function)
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
