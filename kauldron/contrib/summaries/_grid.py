@@ -9,7 +9,7 @@ from typing import Any, Self
 import flax.struct
 import numpy as np
 
-from kauldron import metrics, summaries
+from kauldron import kontext, metrics, summaries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,13 +86,22 @@ class ImageGrid(metrics.Metric):
         }
         return cls(columns=shown)
 
-    def get_state_from_context(self, context: Any) -> Any:
-        states = {
-            name: column.get_state_from_context(context)
+    def __kontext_keys__(self) -> dict[str, Any]:
+        return {
+            name: {
+                k: p for k, p in kontext.get_keypaths(column).items() if p is not None
+            }
             for name, column in self.columns.items()
         }
-        return self.State(states=states, parent=self)
+
+    def get_state(self, **columns: Any) -> Any:
+        """Takes the arguments of each column, by its name."""
+        states = {
+            name: column.get_state(**columns[name])
+            for name, column in self.columns.items()
+        }
+        return self.State(states=states)
 
     def empty(self) -> Any:
         states = {name: column.empty() for name, column in self.columns.items()}
-        return self.State(states=states, parent=self)
+        return self.State(states=states)
