@@ -47,9 +47,12 @@ class _Description:
         return type(self)(**{**given, **changes})
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()
+        if not isinstance(other, _Description) or type(self) is not type(other):
+            return NotImplemented
+        return self._values() == other._values()
 
-    __hash__ = None  # what it holds can change
+    def __hash__(self) -> int:
+        raise TypeError(f"kxm.{type(self).__name__} has no hash: it can be changed.")
 
     def _values(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_given"}
@@ -197,7 +200,8 @@ class SimpleSweep(SweepInfo):
         super().__init__(sweep=sweep, **kwargs)
 
     def _overrides(self) -> Iterable[Mapping[str, Any]]:
-        return list(self.sweep() if callable(self.sweep) else self.sweep)
+        sweep: Any = self.sweep
+        return list(sweep()) if callable(sweep) else list(sweep)
 
 
 class KauldronSweep(SweepInfo, defaults={"source": None, "names": True}):

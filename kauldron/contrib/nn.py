@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from kauldron.contrib import modules
+from kauldron import _lazy
 
-__getattr__ = modules.__getattr__
-__dir__ = modules.__dir__
-__all__ = list(modules.__all__)
+_ROOM = "kauldron.contrib.modules"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        name: f"{_ROOM}:{name}"
+        for name in ("ReadoutWrapper", "get_model_from_xid", "knnx", "linen_from_nnx")
+    },
+)

@@ -28,7 +28,8 @@ class KeyTypeMeta(array_type_meta.ArrayTypeMeta):
     """
 
     def as_seen(cls, value: Any) -> Any:
-        shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", None)
+        shape: Any = getattr(value, "shape", None) or ()
+        dtype = getattr(value, "dtype", None)
         is_raw = len(shape) > 0 and shape[-1] in _RAW_KEYS
         if is_raw and dtypes.dtype_name(dtype) == "uint32":
             return _RawKeys(tuple(shape[:-1]), _RAW_KEYS[shape[-1]])

@@ -106,7 +106,8 @@ class AutoState(base_state.State[_MetricT]):
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(**dict.fromkeys(_kinds(cls), EMPTY))
+        nothing: dict[str, Any] = dict.fromkeys(_kinds(cls), EMPTY)
+        return cls(**nothing)
 
     def merge(self, other: Self) -> Self:
         if self._is_empty or other._is_empty:

@@ -119,10 +119,9 @@ class _BestN:
         sign = 1 if self.mode == "max" else -1
         values = [self._value(checkpoint.metrics) for checkpoint in checkpoints]
         ranked = sorted(
-            (i for i, value in enumerate(values) if value is not None),
-            key=lambda i: (sign * values[i], i),
+            (sign * value, i) for i, value in enumerate(values) if value is not None
         )
-        best = set(ranked[-self.n :])
+        best = {i for _, i in ranked[-self.n :]}
         return [
             i in best or (self.keep_unmeasured and value is None)
             for i, value in enumerate(values)

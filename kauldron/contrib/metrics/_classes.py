@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.contrib.metrics import _arrays
 from kauldron.metrics import base_state
 
 
@@ -101,8 +102,7 @@ class MultilabelAveragePrecision(metrics.Metric):
                 f"{logits.shape} (key {self.logits!r}) and {labels.shape} (key "
                 f"{self.labels!r})."
             )
-        logits = jnp.asarray(logits)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = _arrays.to_float(logits)
         mask = jnp.ones(labels.shape) if mask is None else mask
         weights = base_state.broadcast_mask(mask, labels.shape).astype(logits.dtype)
         rows = [x.reshape(-1, labels.shape[-1]) for x in (logits, labels, weights)]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.contrib.metrics import _arrays
 from kauldron.metrics import base_state
 
 
@@ -30,9 +31,7 @@ class _DepthMetric(metrics.Metric):
                 f"got {preds.shape} (key {self.preds!r}) and {targets.shape} (key "
                 f"{self.targets!r})."
             )
-        preds, targets = (
-            x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (preds, targets)
-        )
+        preds, targets = (_arrays.to_float(x) for x in (preds, targets))
         is_valid = targets > 0
         if mask is not None:
             is_valid = is_valid * base_state.broadcast_mask(mask, targets.shape)
@@ -74,8 +73,7 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
         preds, targets = (
-            x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(-1, keepdims=True)
-            for x in (preds, targets)
+            _arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)
         )
         return super().get_state(preds=preds, targets=targets, mask=mask)
 

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import kontext, metrics
+from kauldron.contrib.metrics import _arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class PsnrWithResize(metrics.Psnr):
             )
         if images.shape[-3:-1] == tuple(size):
             return images
-        images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        images = _arrays.to_float(images)
         shape = (*images.shape[:-3], *size, images.shape[-1])
         return jax.image.resize(images, shape, method=self.method)
 
@@ -82,17 +83,20 @@ class FidWithStats(metrics.Metric):
             if not isinstance(self.preds, metrics.CovarianceState):
                 return np.full((), np.nan)
             mean, covariance = self.preds.moments()
-            return metrics.frechet_distance(mean, covariance, *self.parent._stats)
+            other_mean, other_covariance = self.parent._stats
+            return metrics.frechet_distance(
+                mean, covariance, other_mean, other_covariance
+            )
 
     @functools.cached_property
-    def _stats(self) -> tuple[np.ndarray, np.ndarray]:
+    def _stats(self) -> tuple[np.ndarray, ...]:
         with epath.Path(self.stats_path).open("rb") as file, np.load(file) as stats:
             if not {"mu", "sigma"} <= set(stats):
                 raise ValueError(
                     f"{self.stats_path} needs the arrays `mu` and `sigma`: it has "
                     f"{sorted(stats)}."
                 )
-            return np.float64(stats["mu"]), np.float64(stats["sigma"])
+            return tuple(np.asarray(stats[k], np.float64) for k in ("mu", "sigma"))
 
     def get_state(self, preds: Any, mask: Any = None) -> State:
         if self._stats[0].shape != preds.shape[-1:]:

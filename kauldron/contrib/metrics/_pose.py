@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.contrib.metrics import _arrays
 from kauldron.metrics import base_state
 
 
@@ -41,9 +42,7 @@ class MeanPerJointPositionError(metrics.Metric):
                 f"{preds.shape} (key {self.preds!r}) and {targets.shape} (key "
                 f"{self.targets!r})."
             )
-        preds, targets = (
-            x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (preds, targets)
-        )
+        preds, targets = (_arrays.to_float(x) for x in (preds, targets))
         weights = jnp.ones(preds.shape[:-1], preds.dtype)
         if mask is not None:
             weights = base_state.broadcast_mask(mask, weights.shape)

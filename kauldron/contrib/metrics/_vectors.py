@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.contrib.metrics import _arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,7 @@ class CosineSimilarity(metrics.Metric):
                 f"{preds.shape} (key {self.preds!r}) and {targets.shape} (key "
                 f"{self.targets!r})."
             )
-        a, b = (
-            x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (preds, targets)
-        )
+        a, b = (_arrays.to_float(x) for x in (preds, targets))
         # Divided by their largest entry first: squares of large ones would overflow.
         a, b = (
             x / _nonzero(jnp.abs(x).max(axis=self.axis, keepdims=True)) for x in (a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 from flax import linen as nn
@@ -47,6 +47,8 @@ class KdNnxModule(nnx.Module):
             return {"logits": self.dense(x)}
     ```
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # subclasses are dataclasses
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

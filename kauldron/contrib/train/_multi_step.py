@@ -112,25 +112,25 @@ class MultiTrainStep(train.TrainStep):
         optimizers = self._optimizers()
         context = MultiContext.from_state_and_batch(state=state, batch=batch)
         subgrads, subupdates, opt_state, loss_states = {}, {}, {}, {}
+        after = context
         for name, loss in self.aux.losses.items():
             grads, total, after = self._grad_of(name, loss, context, dict(subgrads))
             subgrads[name] = grads
-            loss_states |= after.loss_states
+            loss_states.update(after.loss_states)
             optimizer = optax.with_extra_args_support(optimizers[name])
             subupdates[name], opt_state[name] = optimizer.update(
                 grads, state.opt_state[name], state.params, value=total
             )
-            collections, last = after.collections, after
         updates = _sum(subupdates.values())
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            collections=collections,
+            collections=after.collections,
             opt_state=opt_state,
         )
         filled = dataclasses.replace(
-            last,
+            after,
             params=state.params,
             subgrads=subgrads,
             subupdates=subupdates,
