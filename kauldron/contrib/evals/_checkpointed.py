@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, data, evals
+from kauldron import checkpoints, data, evals, sharding
 from kauldron.data import utils as data_utils
 from kauldron.train import auxiliaries
 from kauldron.train.state import TrainState
@@ -108,14 +108,19 @@ class CheckpointedEvaluator(evals.Evaluator):
                 "`num_epochs=1` on it, or `num_batches` on the evaluator."
             )
         merged, num_done = None, 0
-        with iter(ds.device_put(self.base_cfg.sharding.batch)) as batches:
+        with iter(ds) as batches:
             if (latest := checkpointer.latest_step) is not None:
                 saved = checkpointer.restore(
                     _Saved(checkpoints.items.StandardCheckpointItem(), batches)
                 )
                 merged, num_done = self._from_arrays(saved.arrays, state, ds), latest
             for batch in batches:
-                aux = self.step(num_done, state, batch)
+                on_devices = sharding.put_batch(
+                    data_utils.numeric(batch),
+                    self.base_cfg.sharding.batch,
+                    is_whole=batches.has_whole_batch,
+                )
+                aux = self.step(num_done, state, on_devices)
                 merged = aux if merged is None else merged | aux
                 num_done += 1
                 if checkpointer.should_save(num_done):

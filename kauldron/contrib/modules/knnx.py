@@ -63,9 +63,11 @@ class KdNnxModule(nnx.Module):
     ) -> dict[str, Any]:
         """Returns the initial variables by collection, as of a Linen module."""
         module = self._build(rngs)
+        # As they are before the call, which is there to find mistakes: it would move the
+        # running means of a batch norm.
+        variables = _variables(module)
         _call(module, method, args, kwargs)
-        nnx.pop(module, nnx.Intermediate)
-        return _variables(module)
+        return variables
 
     def apply(
         self,
@@ -229,10 +231,22 @@ class _InMode:
 
     cls: Callable[..., nnx.Module]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> nnx.Module:
-        module = self.cls(*args, **kwargs)
+    def __call__(self, *args: Any, rngs: nnx.Rngs, **kwargs: Any) -> nnx.Module:
+        module = self.cls(*args, rngs=_with_default(rngs), **kwargs)
         _set_mode(module)
         return module
+
+
+def _with_default(rngs: nnx.Rngs) -> nnx.Rngs:
+    """Returns streams in which one stands in for those that there are not.
+
+    `init(key)` of a Linen module knows `params` alone, and a module may want `dropout`.
+    """
+    keys = {name: rngs[name].key.get_value() for name in rngs}
+    if "default" in keys:
+        return rngs
+    known = next(iter(keys.values()), jax.random.key(0))
+    return nnx.Rngs(default=jax.random.fold_in(known, 1), **keys)
 
 
 class LinenModuleFromNnxDef(nn.Module):

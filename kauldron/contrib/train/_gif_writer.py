@@ -37,14 +37,20 @@ class GifVideoWriter(train.KDMetricWriter):
 
     def rewind(self, step: int) -> None:
         super().rewind(step)
-        if not self._video_folder.exists():
-            return
-        for file in self._video_folder.glob("**/step_*.gif"):
-            match = re.fullmatch(r"step_(\d+)_\d+\.gif", file.name)
-            if match and int(match[1]) >= step:
-                file.unlink()
+        if self._video_folder.exists():
+            _delete_from(self._video_folder, step)
 
     @property
     def _video_folder(self) -> epath.Path:
         self._assert_root_cfg_resolved()
         return epath.Path(self.workdir) / self.collection / "videos"
+
+
+def _delete_from(folder: epath.Path, step: int) -> None:
+    """Deletes the files of a step and of later ones, in all folders inside."""
+    for path in folder.iterdir():
+        match = re.fullmatch(r"step_(\d+)_\d+\.gif", path.name)
+        if match and int(match[1]) >= step:
+            path.unlink()
+        elif path.is_dir():
+            _delete_from(path, step)
