@@ -12,9 +12,11 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     {
         "ckpts": "kauldron.checkpoints",
         "cli": "kauldron.cli",
+        "contrib": "kauldron.contrib",
         "data": "kauldron.data",
         "errors": "kauldron.errors",
         "evals": "kauldron.evals",
+        "from_xid": "kauldron.utils.from_xid",
         "inspect": "kauldron.inspect",
         "kdash": "kauldron.utils.kdash",
         "konfig": "kauldron.konfig",
@@ -27,8 +29,10 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "random": "kauldron.random",
         "sharding": "kauldron.sharding",
         "summaries": "kauldron.summaries",
+        "testing": "kauldron.testing",
         "train": "kauldron.train",
         "typing": "kauldron.typing",
         "utils": "kauldron.utils.api",
+        "xm": "kauldron.utils.xmanager",
     },
 )

@@ -137,8 +137,8 @@ class Evaluator(EvaluatorBase):
                 "that `outputs` could point into. Override `_forward` instead."
             )
 
-    def update_from_root_cfg(self, root: Any) -> Evaluator:
-        bound = super().update_from_root_cfg(root)
+    def update_from_root_cfg(self, root_cfg: Any) -> Evaluator:
+        bound = super().update_from_root_cfg(root_cfg)
         if bound.ds is None:
             raise ValueError(
                 f"The evaluator {self.name!r} has no dataset: set `cfg.eval_ds`, or "

@@ -43,18 +43,18 @@ def is_key_annotated(cls_or_obj: Any) -> bool:
     return bool(key_fields(cls))
 
 
-def get_keypaths(obj: Any) -> dict[str, Any]:
+def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     """Returns the keys of an object by field: a path, a tree of paths, or `None`.
 
     Fields are found by their annotation: `Key`, `Key | None`, containers of `Key`,
     `KeyTree[...]`. A method `__kontext_keys__(self) -> dict[str, path]` overrides this.
     An object without keys gives an empty dict.
     """
-    if hasattr(obj, "__kontext_keys__"):
-        return dict(obj.__kontext_keys__())
-    fields = key_fields(type(obj))
+    if hasattr(keyed_obj, "__kontext_keys__"):
+        return dict(keyed_obj.__kontext_keys__())
+    fields = key_fields(type(keyed_obj))
     return {
-        name: _only_entries(getattr(obj, name), entries)
+        name: _only_entries(getattr(keyed_obj, name), entries)
         for name, entries in fields.items()
     }
 

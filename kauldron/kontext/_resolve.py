@@ -14,7 +14,7 @@ KeyProblem = _errors.KeyProblem
 
 def resolve_from_keyed_obj(
     context: Any,
-    obj: Any,
+    keyed_obj: Any,
     *,
     func: Callable[..., Any] | None = None,
     prefix: str | None = None,
@@ -23,7 +23,7 @@ def resolve_from_keyed_obj(
 
     Args:
       context: Where to look.
-      obj: An object whose fields are annotated with `Key`. Keys that are `None` are
+      keyed_obj: An object whose fields are annotated with `Key`. Keys that are `None` are
         left out. A tree of keys gives the same tree of values.
       func: What will be called with the result; its parameters are checked.
       prefix: How the user wrote the object, for messages:
@@ -56,8 +56,8 @@ def resolve_from_keyed_obj(
     assert kwargs == {"preds": 0.5, "targets": 1.0}
     ```
     """
-    name = type(obj).__name__
-    keypaths = {k: p for k, p in _keys.get_keypaths(obj).items() if p is not None}
+    name = type(keyed_obj).__name__
+    keypaths = {k: p for k, p in _keys.get_keypaths(keyed_obj).items() if p is not None}
     unset = [f for f, path in _leaves(keypaths) if _is_required(path)]
     if unset:
         raise _errors.RequiredKeyError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kauldron.ktyping import _structural, dtypes
+from kauldron.ktyping._key_type import KeyTypeMeta
 from kauldron.ktyping.array_type_meta import (
     ANY_ARRAY,
     TF_TENSOR,
@@ -51,28 +52,49 @@ XIntOrBool = ArrayTypeMeta(
     "XIntOrBool", array_types=_X, dtype=dtypes.integer | dtypes.bool_
 )
 XSInt = ArrayTypeMeta("XSInt", array_types=_X, dtype=dtypes.signed)
+XInt8 = ArrayTypeMeta("XInt8", array_types=_X, dtype=dtypes.int8)
+XInt16 = ArrayTypeMeta("XInt16", array_types=_X, dtype=dtypes.int16)
 XInt32 = ArrayTypeMeta("XInt32", array_types=_X, dtype=dtypes.int32)
 XInt64 = ArrayTypeMeta("XInt64", array_types=_X, dtype=dtypes.int64)
 XUInt = ArrayTypeMeta("XUInt", array_types=_X, dtype=dtypes.unsigned)
 XUInt8 = ArrayTypeMeta("XUInt8", array_types=_X, dtype=dtypes.uint8)
+XUInt16 = ArrayTypeMeta("XUInt16", array_types=_X, dtype=dtypes.uint16)
 XUInt32 = ArrayTypeMeta("XUInt32", array_types=_X, dtype=dtypes.uint32)
+XUInt64 = ArrayTypeMeta("XUInt64", array_types=_X, dtype=dtypes.uint64)
 XFloat = ArrayTypeMeta("XFloat", array_types=_X, dtype=dtypes.floating)
 XFloat16 = ArrayTypeMeta("XFloat16", array_types=_X, dtype=dtypes.float16)
 XFloat32 = ArrayTypeMeta("XFloat32", array_types=_X, dtype=dtypes.float32)
 XFloat64 = ArrayTypeMeta("XFloat64", array_types=_X, dtype=dtypes.float64)
 XBFloat16 = ArrayTypeMeta("XBFloat16", array_types=_X, dtype=dtypes.bfloat16)
 XComplex = ArrayTypeMeta("XComplex", array_types=_X, dtype=dtypes.complex_)
+XComplex64 = ArrayTypeMeta("XComplex64", array_types=_X, dtype=dtypes.complex64)
+XComplex128 = ArrayTypeMeta("XComplex128", array_types=_X, dtype=dtypes.complex128)
 
 # TensorFlow, told apart by module name: nothing is imported.
 TfArray = ArrayTypeMeta("TfArray", array_types=_TF)
 TfNum = ArrayTypeMeta("TfNum", array_types=_TF, dtype=dtypes.num)
 TfBool = ArrayTypeMeta("TfBool", array_types=_TF, dtype=dtypes.bool_)
 TfInt = ArrayTypeMeta("TfInt", array_types=_TF, dtype=dtypes.integer)
+TfIntOrBool = ArrayTypeMeta(
+    "TfIntOrBool", array_types=_TF, dtype=dtypes.integer | dtypes.bool_
+)
+TfSInt = ArrayTypeMeta("TfSInt", array_types=_TF, dtype=dtypes.signed)
+TfInt8 = ArrayTypeMeta("TfInt8", array_types=_TF, dtype=dtypes.int8)
+TfInt16 = ArrayTypeMeta("TfInt16", array_types=_TF, dtype=dtypes.int16)
 TfInt32 = ArrayTypeMeta("TfInt32", array_types=_TF, dtype=dtypes.int32)
 TfInt64 = ArrayTypeMeta("TfInt64", array_types=_TF, dtype=dtypes.int64)
+TfUInt = ArrayTypeMeta("TfUInt", array_types=_TF, dtype=dtypes.unsigned)
 TfUInt8 = ArrayTypeMeta("TfUInt8", array_types=_TF, dtype=dtypes.uint8)
+TfUInt16 = ArrayTypeMeta("TfUInt16", array_types=_TF, dtype=dtypes.uint16)
+TfUInt32 = ArrayTypeMeta("TfUInt32", array_types=_TF, dtype=dtypes.uint32)
+TfUInt64 = ArrayTypeMeta("TfUInt64", array_types=_TF, dtype=dtypes.uint64)
 TfFloat = ArrayTypeMeta("TfFloat", array_types=_TF, dtype=dtypes.floating)
+TfFloat16 = ArrayTypeMeta("TfFloat16", array_types=_TF, dtype=dtypes.float16)
 TfFloat32 = ArrayTypeMeta("TfFloat32", array_types=_TF, dtype=dtypes.float32)
+TfFloat64 = ArrayTypeMeta("TfFloat64", array_types=_TF, dtype=dtypes.float64)
+TfComplex = ArrayTypeMeta("TfComplex", array_types=_TF, dtype=dtypes.complex_)
+TfComplex64 = ArrayTypeMeta("TfComplex64", array_types=_TF, dtype=dtypes.complex64)
+TfComplex128 = ArrayTypeMeta("TfComplex128", array_types=_TF, dtype=dtypes.complex128)
 
 # Numbers: of Python, or arrays without axes.
 Scalar = bool | int | float | complex | Array[""]
@@ -81,9 +103,9 @@ ScalarInt = int | Int[""]
 ScalarFloat = float | Float[""]
 ScalarComplex = complex | Complex[""]
 
-# Keys: one typed key, or one of the raw form of either generator.
-PRNGKeyArray = ArrayTypeMeta("PRNGKeyArray", dtype=dtypes.prng_key)
-PRNGKey = PRNGKeyArray[""] | UInt32["2|4"] | _structural.WrappedKey
+# Keys: typed ones, or raw ones of either generator.
+PRNGKeyArray = KeyTypeMeta("PRNGKeyArray", dtype=dtypes.prng_key)
+PRNGKey = PRNGKeyArray[""] | _structural.WrappedKey
 PRNGKeyLike = PRNGKey | int | np.integer | Sequence[int | str]
 
 DType = _structural.DType

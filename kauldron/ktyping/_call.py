@@ -19,8 +19,11 @@ class Call:
     further down.
     """
 
-    def __init__(self, func: Any, *, label: str | None = None):
+    def __init__(
+        self, func: Any, *, label: str | None = None, fields: str = "decorated"
+    ):
         self.func = func
+        self.fields = fields
         self._label = label
         target = inspect.unwrap(func)
         self.code = getattr(target, "__code__", None)

@@ -75,7 +75,7 @@ def _make_checker(hint: Any, is_shallow: bool) -> Checker:
         return _union_checker([checker(arg, is_shallow=is_shallow) for arg in args])
     if isinstance(hint, type) and origin is None:
         return _class_checker(hint)
-    if origin is not None and holds_dims(hint):
+    if origin is not None and may_hold_dims(hint):
         return _container_checker(origin, args, is_shallow)
     return _plain_checker(hint)
 
@@ -93,6 +93,18 @@ def holds_dims(hint: Any) -> bool:
     if _jaxtyping.is_annotation(hint) or is_checked_class(hint):
         return True
     return any(map(holds_dims, typing.get_args(hint)))
+
+
+def may_hold_dims(hint: Any) -> bool:
+    """Returns whether a hint holds dims, or dataclasses that may be looked into."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return True
+    return holds_dims(hint) or any(map(may_hold_dims, typing.get_args(hint)))
+
+
+def is_dataclass_object(value: Any) -> bool:
+    """Returns whether a value is an object, not a class, of a dataclass."""
+    return hasattr(type(value), "__dataclass_fields__")
 
 
 def is_checked_class(hint: Any) -> bool:
@@ -143,6 +155,9 @@ def _class_checker(cls: type) -> Checker:
             return []
         if "__ktyping_fields__" in type(value).__dict__:
             return candidates if type(value).__ktyping_fields__(value) else []
+        look_into = None if scope is None else scope.look_into
+        if look_into is not None and is_dataclass_object(value):
+            return candidates if look_into.fit(value) else []
         return candidates
 
     return check

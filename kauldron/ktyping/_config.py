@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import itertools
 import os
 import re
 from typing import Any, Literal, Self
 
 JaxtypingPolicy = Literal["check", "ignore", "log_info", "warn", "error"]
+FieldsPolicy = Literal["decorated", "arrays", "all"]
 
 ENV_VAR = "KAULDRON_TYPECHECKING"
 
@@ -33,10 +35,13 @@ class Config:
       jaxtyping_annotations: What to do with annotations of jaxtyping in `@typechecked`
         functions. `check`: check them as if they were ours, names are shared; `ignore`;
         `log_info`, `warn`: say so, and check; `error`: raise.
+      fields: Of which dataclasses the fields are looked at when an object is passed,
+        as the argument of `@typechecked`; `None` leaves it to each decorator.
     """
 
     typechecking_enabled: bool = True
     jaxtyping_annotations: JaxtypingPolicy = "check"
+    fields: FieldsPolicy | None = None
 
     def __enter__(self) -> Self:
         token = _local.set(self)
@@ -63,32 +68,47 @@ _local: contextvars.ContextVar[Config | None] = contextvars.ContextVar(
 _tokens: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
     "ktyping_config_tokens", default=()
 )
-_overrides: dict[str, Config] = {}
+_overrides: dict[int, tuple[str, Config]] = {}
+_ids = itertools.count(1)
 
 
-def add_config_override(module_regex: str, config: Config) -> None:
+def add_config_override(module_regex: str, config: Config) -> int:
     """Gives the functions of some modules a configuration of their own.
 
     Args:
       module_regex: Matched against the beginning of the module name (`re.match`). Of
         several that match, the one added last wins.
       config: Wins over `CONFIG`, but not over a `with Config(...)`.
+
+    Returns:
+      The id of the override, for `remove_config_override`.
     """
-    _overrides.pop(module_regex, None)
-    _overrides[module_regex] = config
+    re.compile(module_regex)  # a mistake in it is told where it was made
+    override_id = next(_ids)
+    _overrides[override_id] = (module_regex, config)
+    return override_id
 
 
-def remove_config_override(module_regex: str) -> None:
+def remove_config_override(override: int | str) -> None:
     """Takes back `add_config_override`.
+
+    Args:
+      override: The id that it returned; or the regex, for every override that has it.
 
     Raises:
       KeyError: If there is no such override.
     """
-    if module_regex not in _overrides:
+    if override in _overrides:
+        del _overrides[int(override)]
+        return
+    same_regex = [i for i, (regex, _) in _overrides.items() if regex == override]
+    if not same_regex:
+        known = {i: regex for i, (regex, _) in _overrides.items()}
         raise KeyError(
-            f"No config override for {module_regex!r}; there are {list(_overrides)}."
+            f"No config override for {override!r}. By id, there are: {known}."
         )
-    del _overrides[module_regex]
+    for override_id in same_regex:
+        del _overrides[override_id]
 
 
 def active(module_name: str | None) -> Config:
@@ -97,7 +117,7 @@ def active(module_name: str | None) -> Config:
     if local is not None:
         return local
     if _overrides and module_name:
-        for regex, config in reversed(_overrides.items()):
+        for regex, config in reversed(_overrides.values()):
             if re.match(regex, module_name):
                 return config
     return CONFIG

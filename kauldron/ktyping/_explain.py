@@ -77,7 +77,7 @@ class Explainer:
             inside = self._explain_items(value, origin, args)
             if inside is not None:
                 return inside
-        if _checkers.is_checked_class(hint):
+        if _checkers.is_checked_class(hint) or dataclasses.is_dataclass(hint):
             inside = self._explain_fields(value, hint)
             if inside is not None:
                 return inside
@@ -143,6 +143,10 @@ class Explainer:
         if not isinstance(value, cls):
             return None
         fields = getattr(cls, "__ktyping_hints__", dict)()
+        look_into = self.scope.look_into if self.scope is not None else None
+        if not fields and look_into is not None:
+            alone = dataclasses.replace(alone, scope=self.scope)
+            fields = look_into.hints(type(value))
         return alone._first_failure(
             (f".{name}", getattr(value, name, None), hint)
             for name, hint in fields.items()
@@ -172,6 +176,7 @@ class Explainer:
             if len(kinds) > 60:
                 kinds = "allowed array"
             return Reason(f"{_format.format_value(value)} is no {kinds}")
+        value = hint.as_seen(value)
         if value.dtype not in hint.dtype_cache:
             dtype = _format.format_dtype(value.dtype)
             return Reason(f"its dtype is {dtype}, not {hint.dtype}", progress=1)

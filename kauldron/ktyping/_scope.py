@@ -7,7 +7,7 @@ import dataclasses
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from kauldron.ktyping import _match
 from kauldron.ktyping._errors import NoActiveScopeError
@@ -27,6 +27,20 @@ class ShapeScope:
       namespace: The globals of that function, for `{...}` dims.
       call: What is being checked, for messages.
       defaults: Values of parameters that were not passed.
+      look_into: Looks at the fields of dataclasses that nobody decorated; `None`: they
+        are taken as they are.
+
+    Opened by hand, it holds for a block:
+
+    ```python
+    from kauldron import ktyping as kt
+
+    with kt.ShapeScope(candidates=[{"*b": (2, 3), "h": 4}]):
+        assert kt.shape("*b h/2") == (2, 3, 2)
+    ```
+
+    There, `{"b": (2,)}` may be written for both `h`-like and `*b`-like names: it gives
+    `b` the size 2 and `*b` the sizes (2,).
     """
 
     candidates: list[_match.Candidate] = dataclasses.field(default_factory=lambda: [{}])
@@ -35,6 +49,17 @@ class ShapeScope:
     namespace: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     call: Any = None
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    look_into: Any = None
+
+    def __enter__(self) -> Self:
+        self.candidates = [_by_our_names(c) for c in self.candidates]
+        _opened.set((*_opened.get(), _current.set(self)))
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        *rest, token = _opened.get()
+        _opened.set(tuple(rest))
+        _current.reset(token)
 
     def evaluate(self, code: str) -> Any:
         """Evaluates the Python of a `{...}` dim."""
@@ -54,6 +79,25 @@ class ShapeScope:
 _current: contextvars.ContextVar[ShapeScope | None] = contextvars.ContextVar(
     "ktyping_scope", default=None
 )
+
+
+_opened: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+    "ktyping_opened_scopes", default=()
+)
+
+
+def _by_our_names(candidate: Mapping[str, Any]) -> _match.Candidate:
+    """Returns a candidate in which sizes are named `*b`, and one size `b`."""
+    ours: _match.Candidate = {}
+    for name, value in candidate.items():
+        if name[0] in "#$!" or not isinstance(value, tuple | list):
+            ours[name] = value
+            continue
+        plain = name.lstrip("*+")
+        ours[f"*{plain}"] = tuple(value)
+        if len(value) == 1 and name == plain:
+            ours[plain] = value[0]
+    return ours
 
 
 @contextmanager

@@ -66,12 +66,7 @@ class _ShapeMeta(StructuralType):
     def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
         if not isinstance(value, tuple | list) or not all(map(_is_size, value)):
             return []
-        if not cls.args:
-            return candidates
-        spec = _parser.parse(cls.args[0])
-        if spec.has_fstring and scope is not None:
-            spec = spec.expand(scope.evaluate)
-        return _match.match(spec, tuple(value), candidates)
+        return _match_spec(cls.args, value, candidates, scope)
 
 
 def _is_size(value: Any) -> bool:
@@ -103,15 +98,30 @@ class DType(metaclass=_DTypeMeta):
 
 
 class _ArraySpecMeta(StructuralType):
+    def __getitem__(cls, spec: str) -> Any:
+        _parser.parse(spec)
+        return cls.with_args(spec)
+
     def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
         if not hasattr(value, "shape") or not hasattr(value, "dtype"):
             return []
         is_abstract = type(value).__name__ == "ShapeDtypeStruct"
-        return [] if array_type_meta.is_array(value) and not is_abstract else candidates
+        if array_type_meta.is_array(value) and not is_abstract:
+            return []
+        return _match_spec(cls.args, value.shape, candidates, scope)
+
+
+def _match_spec(args: Any, shape: Any, candidates: Any, scope: Any) -> Any:
+    if not args:
+        return candidates
+    spec = _parser.parse(args[0])
+    if spec.has_fstring and scope is not None:
+        spec = spec.expand(scope.evaluate)
+    return _match.match(spec, tuple(shape), candidates)
 
 
 class ArraySpec(metaclass=_ArraySpecMeta):
-    """What has a shape and a dtype, but is no array."""
+    """What has a shape and a dtype, but is no array; `ArraySpec["b n"]`: of a shape."""
 
 
 class _WrappedKeyMeta(StructuralType):

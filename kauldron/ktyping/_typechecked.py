@@ -10,16 +10,27 @@ import typing
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, overload
 
-from kauldron.ktyping import _call, _checkers, _config, _hints, _report, _scope
+from kauldron.ktyping import _call, _checkers, _config, _fields, _report, _scope
 
+FieldsPolicy = _config.FieldsPolicy
 _F = TypeVar("_F")
 
 
 @overload
-def typechecked(func: _F, /, *, new_scope: bool = True) -> _F: ...
+def typechecked(
+    func: _F, /, *, new_scope: bool = True, fields: FieldsPolicy = "decorated"
+) -> _F: ...
 @overload
-def typechecked(*, new_scope: bool = True) -> Any: ...
-def typechecked(func: Any = None, /, *, new_scope: bool = True) -> Any:
+def typechecked(
+    *, new_scope: bool = True, fields: FieldsPolicy = "decorated"
+) -> Any: ...
+def typechecked(
+    func: Any = None,
+    /,
+    *,
+    new_scope: bool = True,
+    fields: FieldsPolicy = "decorated",
+) -> Any:
     """Checks arguments and result of every call against the annotations.
 
     A name in a shape (`b` in `Float["b n"]`) has one size during a call. Under
@@ -33,6 +44,10 @@ def typechecked(func: Any = None, /, *, new_scope: bool = True) -> Any:
       func: What to check.
       new_scope: Whether a call has dims of its own. If not, it uses those of the
         `@typechecked` function it is called from.
+      fields: Of which dataclasses the fields are looked at when an object is passed:
+        `"decorated"`: of those that are `@typechecked` themselves; `"arrays"`: of every
+        dataclass, those that are annotated with array types; `"all"`: all of them.
+        `Config.fields` wins.
 
     Raises:
       KTypeCheckError: A `TypeError`, from the call: names the argument, what was seen,
@@ -53,24 +68,29 @@ def typechecked(func: Any = None, /, *, new_scope: bool = True) -> Any:
     assert pool(np.ones((2, 3, 4))).shape == (2, 4)
     ```
     """
+    if fields not in typing.get_args(FieldsPolicy):
+        allowed = ", ".join(map(repr, typing.get_args(FieldsPolicy)))
+        raise ValueError(f"`fields` is one of {allowed}: got {fields!r}.")
     if func is None:
-        return _Typechecked(new_scope)
-    return _decorate(func, new_scope, label=None)
+        return _Typechecked(new_scope, fields)
+    return _decorate(func, new_scope, fields, label=None)
 
 
 class _Typechecked:
     """What `typechecked()` returns: a decorator and a context manager."""
 
-    def __init__(self, new_scope: bool):
+    def __init__(self, new_scope: bool, fields: FieldsPolicy):
         self._new_scope = new_scope
+        self._fields: FieldsPolicy = fields
         self._tokens: list[Any] = []
 
     def __call__(self, func: Any) -> Any:
-        return _decorate(func, self._new_scope, label=None)
+        return _decorate(func, self._new_scope, self._fields, label=None)
 
     def __enter__(self) -> _scope.ShapeScope | None:
         frame = sys._getframe(1)
-        if not _config.active(frame.f_globals.get("__name__")).typechecking_enabled:
+        config = _config.active(frame.f_globals.get("__name__"))
+        if not config.typechecking_enabled:
             self._tokens.append(None)
             return None
         scope = _scope.ShapeScope(
@@ -78,6 +98,7 @@ class _Typechecked:
             code=_scope.owner_code(frame),
             namespace=frame.f_globals,
         )
+        scope.look_into = _fields.LOOK_INTO[config.fields or self._fields]
         self._tokens.append(_scope.push(scope))
         return scope
 
@@ -87,28 +108,30 @@ class _Typechecked:
             _scope.pop(token)
 
 
-def _decorate(func: Any, new_scope: bool, label: str | None) -> Any:
+def _decorate(
+    func: Any, new_scope: bool, fields: FieldsPolicy, label: str | None
+) -> Any:
     if isinstance(func, type):
         return _decorate_class(func)
     if isinstance(func, classmethod | staticmethod):
-        return type(func)(_decorate(func.__func__, new_scope, label))
+        return type(func)(_decorate(func.__func__, new_scope, fields, label))
     if isinstance(func, property):
         name = getattr(func.fget or func.fset or func.fdel, "__name__", "?")
         label = f"property '{name}'"
         accessors = [
-            f and _decorate(f, new_scope, label)
+            f and _decorate(f, new_scope, fields, label)
             for f in (func.fget, func.fset, func.fdel)
         ]
         return property(*accessors, doc=func.__doc__)
     if isinstance(func, functools.cached_property):
         label = f"property '{func.func.__name__}'"
-        return functools.cached_property(_decorate(func.func, new_scope, label))
+        return functools.cached_property(_decorate(func.func, new_scope, fields, label))
     if not callable(func):
         raise TypeError(
             "`@typechecked` goes on functions, methods, properties and dataclasses: "
             f"got {func!r}."
         )
-    call = _call.Call(func, label=label)
+    call = _call.Call(func, label=label, fields=fields)
     if inspect.isgeneratorfunction(func):
         return _wrap_generator(call, new_scope)
     if inspect.iscoroutinefunction(func):
@@ -117,10 +140,11 @@ def _decorate(func: Any, new_scope: bool, label: str | None) -> Any:
 
 
 def _open_scope(
-    call: _call.Call, new_scope: bool, args: Any, kwargs: Any
+    call: _call.Call, new_scope: bool, args: Any, kwargs: Any, config: _config.Config
 ) -> tuple[_scope.ShapeScope, _scope.ShapeScope | None]:
     """Returns the scope of a call, and the one that takes over what it finds out."""
     scope = call.new_scope(args, kwargs)
+    scope.look_into = _fields.LOOK_INTO[config.fields or call.fields]
     parent = None if new_scope else _scope._current.get()
     if parent is not None:
         scope.candidates = parent.candidates
@@ -134,9 +158,10 @@ def _wrap_function(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         if kwargs and "_typecheck" in kwargs and not kwargs.pop("_typecheck"):
             return func(*args, **kwargs)
-        if not active(module).typechecking_enabled:
+        config = active(module)
+        if not config.typechecking_enabled:
             return func(*args, **kwargs)
-        scope, parent = _open_scope(call, new_scope, args, kwargs)
+        scope, parent = _open_scope(call, new_scope, args, kwargs, config)
         token = _scope.push(scope)
         try:
             call.check_arguments(scope)
@@ -156,9 +181,10 @@ def _wrap_coroutine(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
 
     @functools.wraps(func)
     async def checked(*args: Any, **kwargs: Any) -> Any:
-        if not _config.active(call.module).typechecking_enabled:
+        config = _config.active(call.module)
+        if not config.typechecking_enabled:
             return await func(*args, **kwargs)
-        scope, _ = _open_scope(call, new_scope, args, kwargs)
+        scope, _ = _open_scope(call, new_scope, args, kwargs, config)
         token = _scope.push(scope)  # a task has a context of its own
         try:
             call.check_arguments(scope)
@@ -176,9 +202,10 @@ def _wrap_generator(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
 
     @functools.wraps(func)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if not _config.active(call.module).typechecking_enabled:
+        config = _config.active(call.module)
+        if not config.typechecking_enabled:
             return func(*args, **kwargs)
-        scope, _ = _open_scope(call, new_scope, args, kwargs)
+        scope, _ = _open_scope(call, new_scope, args, kwargs, config)
         call.check_arguments(scope)
         args_of_hint = typing.get_args(call.hints.get("return", Any))
         yield_hint = args_of_hint[0] if args_of_hint else Any
@@ -231,7 +258,7 @@ def _decorate_class(decorated: type) -> type:
         )
     cls: Any = decorated
     init = cls.__init__
-    fields = _Fields(cls)
+    fields = _fields.Fields(cls)
 
     @functools.wraps(init)
     def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -248,54 +275,3 @@ def _decorate_class(decorated: type) -> type:
     cls.__ktyping_fields__ = staticmethod(fields.fit)
     cls.__ktyping_hints__ = staticmethod(lambda: fields.hints)
     return cls
-
-
-class _Fields:
-    """The fields of a dataclass, checked together in a scope of their own."""
-
-    def __init__(self, cls: Any):
-        self.cls = cls
-        self.func = cls
-        self.label = f"`{cls.__qualname__.replace('<locals>.', '')}`"
-        self._early_hints = _hints.early_hints(cls)
-
-    @property
-    def location(self) -> str:
-        from kauldron.ktyping import _format
-
-        return _format.format_location(self.cls)
-
-    @functools.cached_property
-    def hints(self) -> dict[str, Any]:
-        hints: dict[str, Any] = {}
-        for base in reversed(self.cls.__mro__):
-            early = self._early_hints if base is self.cls else {}
-            hints.update(_hints.late_hints(base, early))
-        names = [field.name for field in dataclasses.fields(self.cls)]
-        return {name: hints[name] for name in names if name in hints}
-
-    def argument_checks(self, arguments: Any) -> Any:
-        for name, hint in self.hints.items():
-            if name in arguments:
-                yield name, arguments[name], hint
-
-    def _scope(self, obj: Any) -> _scope.ShapeScope:
-        values = {n: getattr(obj, n) for n in self.hints if hasattr(obj, n)}
-        namespace = vars(sys.modules.get(self.cls.__module__, typing))
-        scope = _scope.ShapeScope([{}], values, None, namespace, self)
-        scope.defaults = {"self": obj}
-        return scope
-
-    def check(self, obj: Any) -> None:
-        scope = self._scope(obj)
-        with _scope.entered(scope):
-            for name, value, hint in self.argument_checks(scope.arguments):
-                _call.check(name, value, hint, scope)
-
-    def fit(self, obj: Any) -> bool:
-        """Whether the fields, as they are now, fit."""
-        scope = self._scope(obj)
-        candidates = scope.candidates
-        for _, value, hint in self.argument_checks(scope.arguments):
-            candidates = _checkers.checker(hint)(value, candidates, scope)
-        return bool(candidates)

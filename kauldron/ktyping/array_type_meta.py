@@ -75,6 +75,24 @@ def _is_instance(value: Any, array_types: tuple[Any, ...]) -> bool:
     return False
 
 
+def _as_tuple(array_types: Any) -> tuple[Any, ...]:
+    if isinstance(array_types, tuple):
+        return array_types
+    return typing.get_args(array_types) or (array_types,)
+
+
+def _is_allowed_class(array_type: Any, allowed: tuple[Any, ...]) -> bool:
+    """Whether a class narrows; the general types may be narrowed to any class."""
+    if array_type in allowed or ANY_ARRAY in allowed:
+        return True
+    classes = tuple(a for a in allowed if isinstance(a, type))
+    return isinstance(array_type, type) and issubclass(array_type, classes)
+
+
+def _class_name(array_type: Any) -> str:
+    return getattr(array_type, "__qualname__", None) or repr(array_type)
+
+
 class ArrayTypeMeta(type):
     """Makes array types: classes that are subscripted with a shape spec.
 
@@ -114,13 +132,7 @@ class ArrayTypeMeta(type):
         spec: str | None = None,
     ) -> ArrayTypeMeta:
         del bases, namespace
-        if isinstance(array_types, tuple):
-            types = array_types
-        elif typing.get_args(array_types):
-            types = typing.get_args(array_types)
-        else:
-            types = (array_types,)
-        return _make(mcs, name, types, dtype, spec)
+        return _make(mcs, name, _as_tuple(array_types), dtype, spec)
 
     def __init__(cls, *args: Any, **kwargs: Any) -> None:
         super().__init__(cls.__name__, (), {})
@@ -135,23 +147,47 @@ class ArrayTypeMeta(type):
         if cls.spec is not None:
             raise TypeError(f"{cls} has a shape already: got {item!r} as well.")
         if isinstance(item, str):
-            return _make(ArrayTypeMeta, cls.__name__, cls.array_types, cls.dtype, item)
+            return _make(type(cls), cls.__name__, cls.array_types, cls.dtype, item)
         if isinstance(item, tuple) and len(item) in (2, 3) and isinstance(item[1], str):
             array_types, spec, *rest = item
-            return ArrayTypeMeta(
-                cls.__name__,
-                array_types=array_types,
-                dtype=rest[0] if rest else cls.dtype,
-                spec=spec,
-            )
+            array_types = _as_tuple(array_types)
+            dtype = rest[0] if rest else cls.dtype
+            cls._check_narrows(array_types, dtype)
+            return _make(type(cls), cls.__name__, array_types, dtype, spec)
         raise TypeError(
             f"{cls.__name__} takes a shape spec such as '*b h w c', or an array class, "
             f"a spec and dtypes: got {item!r}."
         )
 
+    def _check_narrows(cls, array_types: tuple[Any, ...], dtype: Any) -> None:
+        """Raises `TypeError` if a long form asks for what the type rules out."""
+        if not isinstance(dtype, dtypes_lib.DTypes):
+            raise TypeError(
+                f"The third item of {cls.__name__}[class, spec, dtypes] is a set of "
+                f"`ktyping.dtypes`: got {dtype!r}."
+            )
+        if not cls.dtype.includes(dtype):
+            raise TypeError(
+                f"{cls.__name__} is {cls.dtype}, which {dtype} is not: the dtypes of "
+                "the long form must be among those of the type. Use `Array[...]`."
+            )
+        for array_type in array_types:
+            if not _is_allowed_class(array_type, cls.array_types):
+                allowed = " or ".join(map(_class_name, cls.array_types))
+                raise TypeError(
+                    f"{cls.__name__} is for {allowed}, which {_class_name(array_type)} "
+                    "is not. Use `Array[...]`."
+                )
+
+    @property
+    def shape_spec(cls) -> str | None:
+        """The shape spec; `None` for a type without one. The published name."""
+        return cls.spec
+
     def __or__(cls, other: Any) -> Any:
         if (
             isinstance(other, ArrayTypeMeta)
+            and type(cls) is type(other) is ArrayTypeMeta
             and cls.array_types == other.array_types
             and cls.spec is None
             and other.spec is None
@@ -184,6 +220,24 @@ class ArrayTypeMeta(type):
         if cls.spec is None:
             return candidates
         return _match.match(cls.parsed(scope), tuple(value.shape), candidates)
+
+    def array_types_match(cls, value: Any) -> bool:
+        """Whether the value is an array of an allowed class, whatever its dtype."""
+        return cls.has_instance(value)
+
+    def dtype_matches(cls, value: Any) -> bool:
+        """Whether the dtype of an array is allowed, whatever its shape."""
+        return getattr(value, "dtype", None) in cls.dtype_cache
+
+    def shape_matches(cls, value: Any) -> bool:
+        """Whether the shape of an array fits, with any sizes for the names."""
+        if cls.spec is None:
+            return True
+        return bool(_match.match(cls.parsed(), tuple(value.shape), [{}]))
+
+    def as_seen(cls, value: Any) -> Any:
+        """Returns what the spec and the dtypes are about: `value`, or a view of it."""
+        return value
 
     def has_instance(cls, value: Any) -> bool:
         """Whether the value is an array of the right library."""

@@ -20,7 +20,11 @@ from kauldron.metrics._confusion import (
     Precision,
     Recall,
 )
-from kauldron.metrics._features import FrechetDistance
+from kauldron.metrics._features import (
+    CovarianceState,
+    FrechetDistance,
+    frechet_distance,
+)
 from kauldron.metrics._images import Psnr, Ssim
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import GlobalNorm, Norm
@@ -81,6 +85,7 @@ __all__ = [
     "AverageState",
     "CollectFirstState",
     "CollectingState",
+    "CovarianceState",
     "EmptyState",
     "MomentsState",
     "TreeState",
@@ -127,6 +132,7 @@ __all__ = [
     # Features and images.
     "Fid",
     "FrechetDistance",
+    "frechet_distance",
     "LpipsVgg",
     "Psnr",
     "Ssim",

@@ -106,11 +106,7 @@ class AutoState(base_state.State[_MetricT]):
 
     @classmethod
     def empty(cls) -> Self:
-        kinds = _kinds(cls)
-        static = {n for n, kind in kinds.items() if isinstance(kind, _Static)}
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        kept = {n for n in static if _has_default(fields[n])}
-        nothing: dict[str, Any] = dict.fromkeys(kinds.keys() - kept, EMPTY)
+        nothing: dict[str, Any] = dict.fromkeys(_kinds(cls), EMPTY)
         return cls(**nothing)
 
     def merge(self, other: Self) -> Self:
@@ -192,11 +188,6 @@ def _kinds(cls: type) -> dict[str, Any]:
         for f in dataclasses.fields(cls)
         if _KIND in f.metadata
     }
-
-
-def _has_default(field: dataclasses.Field) -> bool:
-    missing = dataclasses.MISSING
-    return field.default is not missing or field.default_factory is not missing
 
 
 def _merge_field(kind: Any, a: Any, b: Any, owner: AutoState) -> Any:

@@ -48,6 +48,18 @@ class ShardingStrategy:
             opt_state=self.opt_state,
         )
 
+    @property
+    def ds(self) -> Any:
+        """The name that `batch` had in older configs.
+
+        Raises:
+          DeprecationWarning: Always.
+        """
+        raise DeprecationWarning(
+            "`ShardingStrategy.ds` is `ShardingStrategy.batch`: write "
+            "`trainer.sharding.batch`."
+        )
+
     def set_global_mesh(self) -> Any:
         """A context manager that wraps each step; override to set a global mesh."""
         return contextlib.nullcontext()

@@ -140,13 +140,13 @@ class LossGroupsStep(train_step_lib.TrainStep):
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "optimizer", _optimizer_of(groups, self.frozen))
 
-    def update_from_root_cfg(self, root: Any) -> Self:
-        if root.optimizer is not None:
+    def update_from_root_cfg(self, root_cfg: Any) -> Self:
+        if root_cfg.optimizer is not None:
             raise _owners.LossGroupError(
                 "`cfg.optimizer` would be ignored: each group of `cfg.trainstep.groups` "
                 "has an optimizer of its own. Set `cfg.optimizer = None`."
             )
-        return super().update_from_root_cfg(root)
+        return super().update_from_root_cfg(root_cfg)
 
     def _init_optimizer(self, state: TrainState) -> TrainState:
         self._check_losses()

@@ -28,7 +28,6 @@ from kauldron.ktyping import (
     UInt8,
     UInt32,
     XArray,
-    typechecked,
 )
 from kauldron.ktyping import Int as Integer
 from kauldron.ktyping import KTypeCheckError as TypeCheckError
@@ -50,6 +49,7 @@ from kauldron.typing._dims import (
     enable_kd_type_checking,
     set_shape,
 )
+from kauldron.typing._typechecked import typechecked
 
 __all__ = [
     # Arrays.

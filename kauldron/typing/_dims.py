@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from kauldron.ktyping import (
+    CONFIG,
     KTypeCheckError,
     NoActiveScopeError,
     ShapeError,
@@ -16,7 +17,7 @@ from kauldron.ktyping import (
 )
 from kauldron.ktyping import Shape as _ShapeType
 from kauldron.ktyping import check_type as _check_in_scope
-from kauldron.ktyping import typechecked as _typechecked
+from kauldron.typing._typechecked import typechecked as _typechecked
 
 _T = TypeVar("_T")
 
@@ -49,21 +50,31 @@ def Dim(name: str) -> int:
     return size
 
 
-def set_shape(pattern: str, shape: Sequence[int]) -> None:
+def set_shape(pattern: str, shape: int | Sequence[int]) -> None:
     """Makes the dims known that the pattern names.
+
+    Args:
+      pattern: Such as `"*b h"`.
+      shape: The sizes; of a single dim, also the size itself.
 
     Raises:
       ShapeError: A `ValueError`: the shape does not fit.
       NoActiveScopeError: If no `@typechecked` function is around.
     """
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     try:
-        _check_in_scope(tuple(shape), _ShapeType[pattern], nested_ok=True)
+        _check_in_scope(sizes, _ShapeType[pattern], nested_ok=True)
     except KTypeCheckError as error:
-        raise ShapeError(f"{pattern!r} cannot be {tuple(shape)}: {error}") from error
+        raise ShapeError(f"{pattern!r} cannot be {sizes}: {error}") from error
 
 
 def enable_kd_type_checking() -> None:
-    """Does nothing: unions and dataclasses are always checked thoroughly."""
+    """Checks every field of every dataclass that is passed, from now on.
+
+    Without it, functions decorated by this module look at those fields that are
+    annotated with array types. Unions are always checked thoroughly.
+    """
+    CONFIG.fields = "all"
 
 
 def _evaluate(text: str, count: int | None = None) -> tuple[int, ...]:

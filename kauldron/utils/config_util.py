@@ -100,11 +100,11 @@ class UpdateFromRootCfg:
         kept = {k: v for k, v in self._inherited_from_root.items() if k not in changes}
         return dataclasses.replace(self, **{"_inherited_from_root": kept, **changes})
 
-    def update_from_root_cfg(self, root: Any) -> Self:
-        """Returns a copy whose untouched fields hold the values of `root`.
+    def update_from_root_cfg(self, root_cfg: Any) -> Self:
+        """Returns a copy whose untouched fields hold the values of the root.
 
         Args:
-          root: The object the references point into, usually a `Trainer`.
+          root_cfg: The object the references point into, usually a `Trainer`.
 
         Raises:
           AttributeError: If the root has no such field.
@@ -117,14 +117,14 @@ class UpdateFromRootCfg:
             value = getattr(self, field.name)
             ref = self._reference_behind(field.name, value)
             if ref is not None:
-                new_value = ref._resolve(root)
+                new_value = ref._resolve(root_cfg)
                 if isinstance(new_value, RootCfgRef):  # the root itself is not bound
                     continue
                 inherited[field.name] = (ref, new_value)
             elif isinstance(value, UpdateFromRootCfg):
-                new_value = value.update_from_root_cfg(root)
+                new_value = value.update_from_root_cfg(root_cfg)
             elif field.name in self.__root_cfg_fields_to_recurse__:
-                new_value = bind_tree(value, root)
+                new_value = bind_tree(value, root_cfg)
             else:
                 continue
             if new_value is not value:

@@ -559,7 +559,7 @@ class Example(typing.TypedDict):
         (kt.PRNGKey, jax.random.key(0), 3),
         (kt.PRNGKey, jax.random.PRNGKey(0), A),
         (kt.PRNGKeyLike, 3, 3.5),
-        (kt.PRNGKeyArray, jax.random.key(0), jax.random.PRNGKey(0)),
+        (kt.PRNGKeyArray, jax.random.key(0), np.zeros(3, np.uint32)),
         (kt.Shape, (1, 2), (1, 2.5)),
         (kt.Shape["a a"], (2, 2), (2, 3)),
         (kt.DType, np.float32, 3),

@@ -12,7 +12,6 @@ A = np.ones((2, 3, 4))
 
 def test_it_is_the_same_checker():
     assert kd_typing.Float is kt.Float
-    assert kd_typing.typechecked is kt.typechecked
     assert kd_typing.TypeCheckError is kt.KTypeCheckError
 
 

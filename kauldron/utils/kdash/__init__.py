@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from kauldron.utils.kdash._dashboards import (
+    BuildContext,
+    DashboardError,
+    DashboardsBase,
+    MetricDashboards,
+    MultiDashboards,
+    NoopDashboard,
+    Plot,
+    SingleDashboard,
+    build_and_upload,
+)
 
-class DashboardsBase:
-    """Base of dashboard descriptions; accepted and ignored."""
-
-
-class NoopDashboard(DashboardsBase):
-    """No dashboard."""
-
-
-__all__ = ["DashboardsBase", "NoopDashboard"]
+__all__ = [
+    "BuildContext",
+    "DashboardError",
+    "DashboardsBase",
+    "MetricDashboards",
+    "MultiDashboards",
+    "NoopDashboard",
+    "Plot",
+    "SingleDashboard",
+    "build_and_upload",
+]

@@ -1,0 +1,21 @@
+"""`kd.contrib.data.py`."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+_ROOM = "kauldron.contrib.data"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "ElementWiseRandomTransformWithPredicate": (
+            f"{_ROOM}._predicates:ElementWiseRandomTransformWithPredicate"
+        ),
+        "ElementWiseTransformWithPredicate": (
+            f"{_ROOM}._predicates:ElementWiseTransformWithPredicate"
+        ),
+        "FlipUpsideDown": f"{_ROOM}._space:FlipUpsideDown",
+        "PadImage": f"{_ROOM}._padding:PadImage",
+    },
+)

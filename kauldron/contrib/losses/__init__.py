@@ -1,0 +1,15 @@
+"""`kd.contrib.losses`."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "DiceLoss": "kauldron.losses:DiceLoss",
+        "IoULoss": "kauldron.contrib.losses._regions:IoULoss",
+        "SigmoidFocalLoss": "kauldron.losses:SigmoidFocalLoss",
+        "WeightedL1": "kauldron.contrib.losses._weighted:WeightedL1",
+    },
+)

@@ -1,0 +1,17 @@
+"""`kd.contrib.nn`: modules around other modules."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+_ROOM = "kauldron.contrib.modules"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "ReadoutWrapper": f"{_ROOM}._readout:ReadoutWrapper",
+        "get_model_from_xid": f"{_ROOM}._xid:get_model_from_xid",
+        "knnx": f"{_ROOM}.knnx",
+        "linen_from_nnx": f"{_ROOM}.knnx:linen_from_nnx",
+    },
+)

@@ -1,0 +1,15 @@
+"""Published import path of `kauldron.contrib.modules`."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+_ROOM = "kauldron.contrib.modules"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        name: f"{_ROOM}:{name}"
+        for name in ("ReadoutWrapper", "get_model_from_xid", "knnx", "linen_from_nnx")
+    },
+)

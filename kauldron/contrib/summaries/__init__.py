@@ -1,0 +1,15 @@
+"""`kd.contrib.summaries`."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "ConfusionMatrix": "kauldron.contrib.summaries._confusion:ConfusionMatrix",
+        "ImageGrid": "kauldron.contrib.summaries._grid:ImageGrid",
+        "Print": "kauldron.contrib.summaries._print:Print",
+        "ShowVideosAsGif": "kauldron.summaries:ShowVideos",
+    },
+)

@@ -1,0 +1,23 @@
+"""`kd.contrib.train`: steps and writers."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+_ROOM = "kauldron.contrib.train"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        # Steps.
+        "MultiContext": f"{_ROOM}._multi_step:MultiContext",
+        "MultiOptimizer": f"{_ROOM}._multi_step:MultiOptimizer",
+        "MultiTrainStep": f"{_ROOM}._multi_step:MultiTrainStep",
+        "NoopTrainStep": f"{_ROOM}._noop_step:NoopTrainStep",
+        "multi_optimizer": f"{_ROOM}._multi_step:multi_optimizer",
+        # Writers.
+        "GifVideoWriter": f"{_ROOM}._gif_writer:GifVideoWriter",
+        "MLFlowMetricWriter": f"{_ROOM}._mlflow:MLFlowMetricWriter",
+        "NpzWriter": f"{_ROOM}._npz_writer:NpzWriter",
+    },
+)

@@ -1,0 +1,13 @@
+"""What tests of configs and components need."""
+
+from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "assert_step_specs": "kauldron.testing._steps:assert_step_specs",
+        "assert_utils": "kauldron.testing.assert_utils",
+    },
+)

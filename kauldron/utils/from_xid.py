@@ -1,0 +1,46 @@
+"""Published import path of `kd.from_xid`: runs by number, of which nobody knows here."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from kauldron.utils import status_utils
+
+
+def get_cfg(xid: int, wid: int = 1, *, lazy: bool = True) -> Any:
+    """Always raises `NoXManagerError`; `kd.train.workdirs.load_config` does it."""
+    _refuse(xid, wid, "load_config(workdir)")
+
+
+def get_resolved(
+    xid: int,
+    wid: int = 1,
+    *,
+    path: str | None = None,
+    adhoc_from: Any = None,
+    config_update_fn: Any = None,
+) -> Any:
+    """Always raises `NoXManagerError`; `kd.train.workdirs.get_resolved` does it."""
+    shown = f", path={path!r}" if path else ""
+    _refuse(xid, wid, f"get_resolved(workdir{shown})")
+
+
+def get_workdir(xid: int, wid: int = 1) -> Any:
+    """Always raises `NoXManagerError`: a run is known by its workdir."""
+    _refuse(xid, wid, "load_config(workdir)")
+
+
+def get_element_spec(xid: int, wid: int = 1) -> Any:
+    """Always raises `NoXManagerError`; `kd.train.workdirs.get_element_spec` does it."""
+    _refuse(xid, wid, "get_element_spec(workdir)")
+
+
+def _refuse(xid: int, wid: int, instead: str) -> NoReturn:
+    raise status_utils.NoXManagerError(
+        f"Nobody knows where the run {xid}/{wid} is: experiment ids belong to XManager, "
+        f"which this package does not use. With the directory of the run, "
+        f"`kd.train.workdirs.{instead}` does the same."
+    )
+
+
+__all__ = ["get_cfg", "get_element_spec", "get_resolved", "get_workdir"]
