@@ -15,8 +15,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kauldron import errors
-from kauldron.konfig import _config_dict, _errors, _origin, _overrides
+from kauldron import _tracebacks, errors
+from kauldron.konfig import _config_dict, _errors, _overrides
 
 ARGS = "__args__"
 
@@ -184,7 +184,7 @@ def _call_get_config(
     tell: Callable[[str], None],
 ) -> Any:
     filename = getattr(module, "__file__", None) or ""
-    shown = _origin.show_path(filename) if filename else module.__name__
+    shown = _tracebacks.show_path(filename) if filename else module.__name__
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
@@ -294,7 +294,7 @@ def explain(filename: str, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, SyntaxError) and error.lineno is not None:
-            shown = _origin.show_path(error.filename or filename)
+            shown = _tracebacks.show_path(error.filename or filename)
             where = f"{shown}:{error.lineno}"
             text = (error.text or "").strip()
             message = f"{type(error).__name__}: {error.msg}"
@@ -318,6 +318,6 @@ def _last_line(error: BaseException, filename: str) -> tuple[str, str]:
         name = os.path.abspath(frame.filename)
         is_own = name.startswith(here + os.sep)
         if name == filename or (name.startswith(directory + os.sep) and not is_own):
-            return f"{_origin.show_path(name)}:{frame.lineno}", frame.line or ""
+            return f"{_tracebacks.show_path(name)}:{frame.lineno}", frame.line or ""
     last = frames[-1]
     return f"{last.filename}:{last.lineno}", last.line or ""
