@@ -102,17 +102,24 @@ def user_place(error: BaseException) -> Place | None:
     return places[-1] if places else None
 
 
-def describe(error: BaseException, *, limit: int = 4, indent: str = "  ") -> str:
+def describe(
+    error: BaseException,
+    *,
+    limit: int = 4,
+    indent: str = "  ",
+    with_functions: bool = True,
+) -> str:
     """Returns the places as lines, `file.py:12, in f` and the code; may be empty.
 
     Args:
       error: The exception.
       limit: How many of the places, the innermost ones.
       indent: What each line begins with.
+      with_functions: Whether the functions are named.
     """
     lines = []
     for place in user_places(error)[-limit:]:
-        is_named = not place.function.startswith("<")
+        is_named = with_functions and not place.function.startswith("<")
         lines.append(f"{indent}{place}{f', in {place.function}' if is_named else ''}")
         if place.text:
             lines.append(f"{indent}  {place.text}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
 
-from kauldron import errors
+from kauldron import _tracebacks, errors
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -26,7 +25,8 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
 
     A mistake of the user becomes a few lines on stderr and code 2; its traceback is
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
-    no mistake of the user keeps its traceback, and gives code 1. With
+    no mistake of the user keeps its traceback, and gives code 1. Tracebacks begin at the
+    user's code, if any of it was running. With
     `--catch_post_mortem` the debugger looks at it first.
     """
     make_cwd_importable()
@@ -36,7 +36,7 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except (errors.UserError, flags.Error) as e:
         if _wants_traceback(argv):
-            traceback.print_exc()
+            print(_tracebacks.format_error(e), end="", file=sys.stderr)
         else:
             _print_mistake(e)
         return EXIT_MISTAKE
@@ -51,8 +51,8 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     except CommandFailed as e:
         print(f"Error: {e}", file=sys.stderr)
         return EXIT_FAILED
-    except Exception:
-        traceback.print_exc()
+    except Exception as e:
+        print(_tracebacks.format_error(e), end="", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
@@ -66,7 +66,7 @@ def _debugger(argv: Sequence[str]) -> Iterator[None]:
         if _is_set(argv, "catch_post_mortem") and not isinstance(e, BrokenPipeError):
             import pdb
 
-            traceback.print_exc()
+            print(_tracebacks.format_error(e), end="", file=sys.stderr)
             pdb.post_mortem(e.__traceback__)
         raise
 
