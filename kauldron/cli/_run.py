@@ -8,9 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from absl import flags
-
 from kauldron import _tracebacks, errors
+from kauldron.cli import _commands, _help
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -20,8 +19,13 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run it again to continue
 DEBUG_VARIABLE = "KAULDRON_DEBUG"
 
 
-def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
-    """Runs a command and returns its exit code.
+def run(
+    work: Callable[[], None],
+    *,
+    argv: Sequence[str],
+    command: _commands.Command | None = None,
+) -> int:
+    """Runs a command and returns its exit code; prints its help if that is asked for.
 
     A mistake of the user becomes a few lines on stderr and code 2; its traceback is
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
@@ -29,12 +33,14 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     user's code, if any of it was running. With
     `--catch_post_mortem` the debugger looks at it first.
     """
+    if command is not None and _help.is_wanted(argv[1:]):
+        return show(_help.of_command(command))
     make_cwd_importable()
     try:
         with _debugger(argv):
             work()
         sys.stdout.flush()
-    except (errors.UserError, flags.Error) as e:
+    except errors.UserError as e:
         if _wants_traceback(argv):
             print(_tracebacks.format_error(e), end="", file=sys.stderr)
         else:
@@ -55,6 +61,11 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
         print(_tracebacks.format_error(e), end="", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def show(text: str) -> int:
+    """Prints a text, as a command that does nothing else; returns the exit code."""
+    return run(lambda: print(text), argv=())
 
 
 @contextlib.contextmanager
