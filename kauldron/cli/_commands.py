@@ -356,9 +356,8 @@ GROUPS: Mapping[str, tuple[Command, ...]] = {
 
 def suggest(words: str) -> str:
     """Returns `" Did you mean 'ckpt ls'?"` for what was typed, or an empty text."""
-    for names in (COMMANDS, GROUPS):
-        if hint := errors.did_you_mean(words, names):
-            return hint
     # A verb without its noun: `kauldron show`.
-    verbs = [c.name for c in _ALL if c.name.split()[-1] == words]
-    return f" Did you mean {' or '.join(map(repr, verbs))}?" if verbs else ""
+    verbs = [c.name for c in _ALL if " " in c.name and c.name.split()[1] == words]
+    if verbs:
+        return f" Did you mean {' or '.join(map(repr, verbs))}?"
+    return errors.did_you_mean(words, COMMANDS) or errors.did_you_mean(words, GROUPS)

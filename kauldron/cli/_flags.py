@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
-from kauldron import errors, konfig
-from kauldron.cli import _commands, _help, _run
+from kauldron import errors, konfig, kontext
+from kauldron.cli import _commands, _help, _origin, _run
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
 NO_RUN = "No run: say which one, for instance `--workdir=runs/digits`."
@@ -73,6 +74,7 @@ class CommandLine:
 
             jax.config.config_with_absl()
         args, self._patches = _split_patches(list(argv), command)
+        self._patched: dict[str, Any] = {}
         self.positional = self._parse(args)
         num_positional = len(command.positional)
         if command.takes_workdir and num_positional and self["workdir"] is not None:
@@ -99,7 +101,7 @@ class CommandLine:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
 
-    @property
+    @functools.cached_property
     def cfg(self) -> konfig.ConfigDict:
         """The config, overrides applied; that of `--workdir` unless `--cfg` is given.
 
@@ -123,7 +125,21 @@ class CommandLine:
                 f"No config: say which one, for instance `{EXAMPLE} "
                 "--cfg.workdir=runs/digits`."
             )
-        return cfg
+        return self._patch(cfg) if self._patches is not None else cfg
+
+    def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
+        """Applies `--patch.*`, which gives way to what `--cfg.*` says."""
+        from kauldron.cli import _patch
+
+        patch = _patch.PatchConfig.from_overrides(self._patches or ())
+        patched, changes = patch(cfg)
+        konfig.apply_overrides(patched, self._cfg_flag.config_overrides)
+        self._patched = {
+            path: value
+            for path, value in changes.items()
+            if kontext.get_by_path(patched, path, default=None) == value
+        }
+        return patched
 
     @property
     def run(self) -> str:
@@ -146,10 +162,13 @@ class CommandLine:
         return self._values["cfg"]
 
     @property
-    def origin(self) -> str:
-        """A line per thing that the config was made of: the file, each override."""
-        overrides = (f"# {o.label}" for o in self._cfg_flag.overrides)
-        return "\n".join([f"# {self.cfg_file}", *overrides])
+    def origin(self) -> _origin.ConfigOrigin:
+        """What the config was made of: the file, each override, each patch."""
+        return _origin.ConfigOrigin(
+            filename=self.cfg_file,
+            overrides={o.label: None for o in self._cfg_flag.overrides},
+            patches=self._patched,
+        )
 
 
 _DEFINE = {
@@ -193,11 +212,8 @@ def _unknown(
     near = errors.nearest(name, own, n=1)
     hints = [f"Did you mean '--{near[0]}'?"] if near else []
     is_field = name.replace(".", "").replace("[", "").replace("]", "").isidentifier()
-    if (
-        command.takes_cfg
-        and is_field
-        and not errors.is_probable_typo(name, ["cfg", *own])
-    ):
+    is_typo = near == ["cfg"] or errors.is_probable_typo(name, own)
+    if command.takes_cfg and is_field and not is_typo:
         given = next((a for a in argv if a.lstrip("-").partition("=")[0] == name), "")
         value = given.partition("=")[2] or "..."
         hints.append(f"A field of the config is set with `--cfg.{name}={value}`.")
@@ -222,6 +238,16 @@ def _illegal(error: flags.IllegalFlagValueError, command: _commands.Command) -> 
 
 def _split_patches(
     argv: list[str], command: _commands.Command
-) -> tuple[list[str], list[konfig.Override]]:
-    """Separates `--patch` and `--patch.name=value` from the other arguments."""
-    return argv, []
+) -> tuple[list[str], list[konfig.Override] | None]:
+    """Separates `--patch` and `--patch.name=value` from the other arguments.
+
+    Returns:
+      The other arguments, and the patches; `None` if nothing is to be patched.
+    """
+    if not command.takes_patches:
+        return argv, None
+    rest, overrides = konfig.split_overrides("patch", argv)
+    is_bare = "--patch" in rest
+    return [
+        a for a in rest if a != "--patch"
+    ], overrides if is_bare or overrides else None

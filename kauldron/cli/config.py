@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags
+from kauldron.cli import _flags, _origin
 
 
 def _command(work: Callable[[_flags.CommandLine], None]):
@@ -24,17 +27,64 @@ def _command(work: Callable[[_flags.CommandLine], None]):
     return main
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Show:
+    """Prints a config: `kauldron config show`.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above it.
+      group: The commands it is one of.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "config"
+
+    def __call__(self) -> None:
+        _print_with_origin(self.origin, self.cfg)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resolve:
+    """Builds the objects of a config, and prints the outermost.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above it.
+      group: The commands it is one of.
+      verbose: Whether the config and the time it takes are printed, too.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "config"
+    verbose: bool = False
+
+    def __call__(self) -> None:
+        from rich import pretty
+
+        start = time.perf_counter()
+        resolved = konfig.resolve(self.cfg)
+        secs = time.perf_counter() - start
+        _print_with_origin(self.origin, pretty.pretty_repr(resolved, max_width=88))
+        if self.verbose:
+            print(f"{self.cfg}\nResolved in {secs:.2f} s.")
+
+
+def _print_with_origin(origin: _origin.ConfigOrigin, value: Any) -> None:
+    summary = origin.summary()
+    print(f"{summary}\n{value}" if summary else value)
+
+
 def _show(command: _flags.CommandLine) -> None:
     """`kauldron config show`: prints the config, overrides applied."""
-    print(f"{command.origin}\n{command.cfg}")
+    Show(cfg=command.cfg, origin=command.origin)()
 
 
 def _resolve(command: _flags.CommandLine) -> None:
     """`kauldron config resolve`: builds the objects, and prints the outermost."""
-    from rich import pretty
-
-    resolved = konfig.resolve(command.cfg)
-    print(f"{command.origin}\n{pretty.pretty_repr(resolved, max_width=88)}")
+    Resolve(cfg=command.cfg, origin=command.origin, verbose=command["verbose"])()
 
 
 def _check(command: _flags.CommandLine) -> None:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags
+from kauldron.cli import _flags, _origin
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ElementSpec:
+    """Prints dtype and shape of each value of a batch.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above.
+      group: The commands it is one of.
+      ds_path: Where in the config the dataset stands.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "data"
+    ds_path: str = "train_ds"
+
+    def __call__(self) -> None:
+        spec = _dataset(self.cfg, self.ds_path).element_spec
+        print(self.origin.summary(), end="\n" if self.origin.filename else "")
+        for path, leaf in kontext.flatten_with_path(spec).items():
+            print(f"{path}: {kontext.format_spec(leaf)}")
 
 
 def element_spec(
@@ -17,10 +41,10 @@ def element_spec(
     """`kauldron data element_spec [--ds_path=train_ds]`: dtype and shape of a batch."""
 
     def work(command: _flags.CommandLine) -> None:
-        ds = _dataset(command)
-        print(command.origin)
-        for path, spec in kontext.flatten_with_path(ds.element_spec).items():
-            print(f"{path}: {kontext.format_spec(spec)}")
+        spec = ElementSpec(
+            cfg=command.cfg, origin=command.origin, ds_path=command["ds_path"]
+        )
+        spec()
 
     return _flags.run("data element_spec", work, argv, flag_values)
 
@@ -31,9 +55,9 @@ def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        with iter(_dataset(command)) as batches:
+        with iter(_dataset(command.cfg, command["ds_path"])) as batches:
             batch = next(batches)
-        print(f"{command.origin}\n{data.describe_batch(batch)}")
+        print(f"{command.origin.summary()}\n{data.describe_batch(batch)}")
         if command["out"]:
             data.batch_picture(batch).save(command["out"])
             print(f"The images are in {command['out']}.")
@@ -47,7 +71,9 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
     def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        print(f"{command.origin}\n{data.bench(_dataset(command))}")
+        print(
+            f"{command.origin.summary()}\n{data.bench(_dataset(command.cfg, command['ds_path']))}"
+        )
 
     return _flags.run("data bench", work, argv, flag_values)
 
@@ -66,6 +92,6 @@ def fetch(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
     return _flags.run("data fetch", work, argv, flag_values)
 
 
-def _dataset(command: _flags.CommandLine) -> Any:
+def _dataset(cfg: konfig.ConfigDict, ds_path: str) -> Any:
     """Resolves the dataset alone: it can be looked at before there is a model."""
-    return konfig.resolve(kontext.get_by_path(command.cfg, command["ds_path"]))
+    return konfig.resolve(kontext.get_by_path(cfg, ds_path))

@@ -28,7 +28,7 @@ def eval_shape(
     def work(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
-        print(command.origin)
+        print(command.origin.summary())
         for path, spec in trainer.context_specs.flatten().items():
             print(f"{path}: {kontext.format_spec(spec)}")
 
