@@ -83,7 +83,7 @@ def test_frames_of_libraries_below_the_users_code_are_kept(user_module):
     }
     with pytest.raises(ValueError) as caught:
         konfig.resolve(cfg)
-    assert _tracebacks.user_place(caught.value).function == "call"
+    assert _tracebacks.user_places(caught.value)[-1].function == "call"
     text = _tracebacks.format_error(caught.value)
     assert "fractions.py" in text and "_resolve.py" not in text
 
@@ -93,7 +93,7 @@ def test_line_that_cannot_be_parsed_is_a_place(tmp_path):
     path.write_text("x = 1\n1 = 2\n")
     with pytest.raises(konfig.ConfigError) as caught:
         konfig.load_config_file(str(path))
-    place = _tracebacks.user_place(caught.value)
+    place = _tracebacks.user_places(caught.value)[-1]
     assert (place.filename, place.line) == (str(path), 2)
 
 
@@ -108,7 +108,7 @@ def test_what_jax_says_about_its_own_frames_is_left_out(error):
     text = _tracebacks.format_error(error)
     assert "100 lines" not in text and "JAX has removed" not in text
     assert "Module: encoder" in text
-    assert _tracebacks.user_place(error).function == "divide"
+    assert _tracebacks.user_places(error)[-1].function == "divide"
 
 
 @pytest.mark.parametrize(

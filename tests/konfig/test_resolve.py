@@ -1,9 +1,9 @@
 """`konfig.resolve` and `konfig.check`."""
 
-import pathlib
 import copy
 import datetime
 import json
+import pathlib
 
 import konfig_targets
 import pytest
