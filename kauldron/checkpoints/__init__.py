@@ -40,6 +40,7 @@ from kauldron.checkpoints._resizing import (
 )
 from kauldron.checkpoints._restoring import newest_intact
 from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
+from kauldron.checkpoints._turning import TorchKernel, Transpose
 from kauldron.checkpoints._xid import workdir_from_xid
 
 __all__ = [
@@ -63,6 +64,8 @@ __all__ = [
     "SafetensorsLoader",
     "SaveError",
     "SimpleCheckpointLoader",
+    "TorchKernel",
+    "Transpose",
     "describe_arrays",
     "describe_steps",
     "diff_arrays",

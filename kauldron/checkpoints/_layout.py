@@ -8,16 +8,16 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from kauldron.checkpoints import _errors
+from kauldron.checkpoints import _errors, items
 from kauldron.train import workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
-METRICS_ITEM = "metrics"
+METRICS_ITEM = items.METRICS_NAME
 _STEP_PREFIX = "ckpt_"
 _STEP_NAME = re.compile(rf"{_STEP_PREFIX}(\d+)")
 
@@ -97,6 +97,18 @@ def move_aside(directory: epath.Path, step: int) -> epath.Path:
         if not target.exists():
             return path.rename(target)
     raise AssertionError("there are endless numbers")
+
+
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a name to write to, which becomes `path` when the block has gone well."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def all_files(folder: epath.Path) -> dict[str, epath.Path]:

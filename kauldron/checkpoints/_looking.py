@@ -12,17 +12,16 @@ import numpy as np
 from etils import epath
 
 from kauldron.checkpoints import (
+    _casting,
     _checksums,
     _errors,
     _layout,
     _load_arrays,
-    _plan,
+    _npz,
     _retention,
     _safetensors,
     _surgery,
 )
-
-_NPZ, _SAFETENSORS = ".npz", ".safetensors"
 
 
 def describe_steps(workdir: epath.PathLike) -> str:
@@ -77,7 +76,7 @@ def describe_arrays(
     source = _surgery.StepSource.open(workdir, step)
     specs = _load_arrays.select(source, paths)
     rows = [
-        (name, _plan.describe(spec), format_bytes(_spec_bytes(spec)))
+        (name, _casting.describe(spec), format_bytes(_spec_bytes(spec)))
         for name, spec in specs.items()
     ]
     total = sum(_spec_bytes(spec) for spec in specs.values())
@@ -104,12 +103,12 @@ def diff_arrays(
     for name in sorted({*first, *second}):
         if name not in first or name not in second:
             which = "first" if name in first else "second"
-            spec = _plan.describe(first.get(name, second.get(name)))
+            spec = _casting.describe(first.get(name, second.get(name)))
             lines.append(f"{name}: {spec} in the {which} only")
             continue
         x, y = first[name], second[name]
         if x.shape != y.shape or x.dtype != y.dtype:
-            lines.append(f"{name}: {_plan.describe(x)} | {_plan.describe(y)}")
+            lines.append(f"{name}: {_casting.describe(x)} | {_casting.describe(y)}")
         if x.shape == y.shape and not np.array_equal(x, y, equal_nan=_is_float(x, y)):
             x, y = x.astype(np.float64), y.astype(np.float64)
             norms = [np.linalg.norm(v.ravel()) for v in (x, y, x - y)]
@@ -149,27 +148,25 @@ def export_arrays(
 ) -> list[epath.Path]:
     """Writes arrays of a run to `*.npz` or `*.safetensors`; returns the files.
 
-    NumPy files know no bfloat16 and float8: they are written as float32, which holds
-    each of their values.
+    What a format does not hold is refused by name, or in a `.npz` written as the type
+    that holds each of its values: bfloat16 and float8 as float32, int4 as int8.
+
+    Raises:
+      CheckpointError: If an array or a name cannot be in such a file; nothing is
+        written then.
     """
     path = epath.Path(path)
-    if path.suffix not in (_NPZ, _SAFETENSORS):
+    if path.suffix not in (_npz.SUFFIX, _safetensors.SUFFIX):
         raise _errors.CheckpointError(
-            f"Arrays are exported to *{_NPZ} or *{_SAFETENSORS}: got "
+            f"Arrays are exported to *{_npz.SUFFIX} or *{_safetensors.SUFFIX}: got "
             f"{os.fspath(path)!r}."
         )
     if not path.parent.is_dir():
         raise _errors.CheckpointError(f"There is no folder {os.fspath(path.parent)!r}.")
     arrays = _load_arrays.load_arrays(workdir, step, paths=paths)
-    if path.suffix == _SAFETENSORS:
+    if path.suffix == _safetensors.SUFFIX:
         return _safetensors.save_safetensors(arrays, path)
-    native = {
-        name: array.astype(np.float32) if array.dtype.kind == "V" else array
-        for name, array in arrays.items()
-    }
-    with path.open("wb") as f:
-        np.savez(f, **native)
-    return [path]
+    return [_npz.save(arrays, path)]
 
 
 def split_step(path: epath.PathLike) -> tuple[epath.Path, int]:
