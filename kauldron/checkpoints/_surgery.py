@@ -186,8 +186,9 @@ class Surgery:
             )
             loaded = _read(source, plan, leaves, self.resize)
         except _errors.CheckpointError as e:
+            lines = str(e) if str(e).startswith("\n") else _errors.listing([str(e)])
             raise _errors.CheckpointError(
-                f"{source.name!r} does not fit this run:{e}\nChange "
+                f"{source.name!r} does not fit this run:{lines}\nChange "
                 "`new_to_old`, keep initial values with `ignore_model_keys`, leave out "
                 "saved ones with `ignore_restored_keys`, or change arrays with "
                 "`resize` and `transform`."

@@ -141,7 +141,7 @@ def test_odd_keys_are_exported_with_their_names(odd, tmp_path, suffix):
 def test_names_that_a_format_does_not_hold_are_refused(
     tmp_path, names, suffix, message
 ):
-    _save(tmp_path, {name: _A for name in names})
+    _save(tmp_path, dict.fromkeys(names, _A))
     with pytest.raises(kd.ckpts.CheckpointError, match=message):
         kd.ckpts.export_arrays(tmp_path, tmp_path / f"x.{suffix}")
     assert not list(tmp_path.glob("x.*"))
