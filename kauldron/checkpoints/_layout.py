@@ -143,6 +143,27 @@ def read_metrics(folder: epath.Path) -> Mapping[str, Any] | None:
     return metrics if isinstance(metrics, Mapping) else None
 
 
+def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
+    """Stores what was measured at a step; returns the new files, by their path in it."""
+    item = folder / METRICS_ITEM
+    part = item.with_name(f"{METRICS_ITEM}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / METRICS_ITEM).write_text(json.dumps(json_values(metrics)))
+    part.rename(item)
+    return [f"{METRICS_ITEM}/{METRICS_ITEM}"]
+
+
+def json_values(metrics: Any) -> Any:
+    """Returns nested numbers as JSON can hold them; what is no number is left out."""
+    if isinstance(metrics, Mapping):
+        values = {str(k): json_values(v) for k, v in metrics.items()}
+        return {k: v for k, v in values.items() if v is not None}
+    try:
+        return float(metrics)
+    except (TypeError, ValueError):
+        return None
+
+
 def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]:
     """Returns a step of a run, and its folder.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from etils import epath
 from kauldron.checkpoints import (
     _casting,
     _checksums,
+    _choosing,
     _errors,
     _layout,
     _load_arrays,
@@ -35,15 +35,8 @@ def describe_steps(workdir: epath.PathLike) -> str:
     _layout.open_step(workdir)  # raises
     directory = _layout.checkpoints_dir(workdir)
     folders = _layout.step_dirs(directory)
-    infos = [
-        _retention.StepInfo(
-            step=step,
-            time=_layout.saved_at(folder),
-            metrics=_layout.read_metrics(folder),
-        )
-        for step, folder in folders.items()
-    ]
-    best = _best_step(workdir, infos)
+    infos = _retention.step_infos(folders)
+    best = _choosing.best_by_config(workdir, infos)
     rows = [("step", "saved", "size", "state", "metrics")]
     for info in infos:
         folder = folders[info.step]
@@ -187,32 +180,18 @@ def format_bytes(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
-def _best_step(
-    workdir: epath.PathLike, infos: Sequence[_retention.StepInfo]
-) -> int | None:
-    """Returns the best step, if the config of the run says what is best."""
-    try:
-        config = json.loads((epath.Path(workdir) / "config.json").read_text())
-        checkpointer = config["checkpointer"]
-        path = checkpointer["best_metric_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    values = {i.step: _retention.metric_at(i.metrics, path) for i in infos}
-    numbers = {s: v for s, v in values.items() if v is not None and not math.isnan(v)}
-    choose = min if checkpointer.get("best_mode") == "min" else max
-    return choose(numbers, key=lambda step: numbers[step], default=None)
-
-
 def _format_metrics(metrics: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{k}={v:.5g}" for k, v in _leaves(metrics or {}, ""))
 
 
 def _leaves(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
+        # As a key into them is written, so that no two metrics look the same.
+        part = f"[{name!r}]" if "." in name else f".{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, f"{prefix}{part}")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{part}", value
 
 
 def _num_bytes(folder: epath.Path) -> int:

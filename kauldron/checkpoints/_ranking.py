@@ -45,9 +45,13 @@ def ranked(values: Mapping[int, float | None], mode: Mode) -> list[int]:
       values: Step -> value, `None` if nothing was measured.
       mode: Whether a larger or a smaller value is better.
     """
-    numbers = {s: v for s, v in values.items() if is_better(v, None, mode)}
+    numbers = {
+        step: value
+        for step, value in values.items()
+        if value is not None and is_better(value, None, mode)
+    }
     sign = -1 if mode == "max" else 1
-    best_first = sorted(numbers, key=lambda step: (sign * values[step], step))
+    best_first = sorted(numbers, key=lambda step: (sign * numbers[step], step))
     return [*best_first, *sorted(values.keys() - numbers, reverse=True)]
 
 

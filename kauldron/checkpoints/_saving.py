@@ -101,7 +101,7 @@ class Saver:
             raise failure from failure.cause
         args = {name: _save_args(item) for name, item in named.items()}
         if metrics:
-            args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_json_values(metrics))
+            args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_layout.json_values(metrics))
         try:
             path = _layout.step_dir(self._directory, step)
             self._orbax().save(
@@ -213,17 +213,6 @@ def _save_args(item: Any) -> Any:
     for name, leaf in _arrays.flatten(item).items():
         _dtypes.check_checkpoint(name, leaf)
     return ocp.args.StandardSave(item)
-
-
-def _json_values(metrics: Any) -> Any:
-    """Returns nested numbers as JSON can hold them; what is no number is left out."""
-    if isinstance(metrics, Mapping):
-        values = {str(k): _json_values(v) for k, v in metrics.items()}
-        return {k: v for k, v in values.items() if v is not None}
-    try:
-        return float(metrics)
-    except (TypeError, ValueError):
-        return None
 
 
 def _no_space_reason(e: BaseException) -> str | None:

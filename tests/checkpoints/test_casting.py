@@ -153,7 +153,9 @@ def test_finite_numbers_stay_finite(asked, sign):
         result = np.asarray(cast(put(good), dtype, name="w"))
         assert result.dtype == dtype
         assert result.astype(np.float32)[1] == sign * float(jnp.finfo(dtype).max)
-        with pytest.raises(kd.ckpts.CheckpointError, match="w: 1 of 2 numbers of float"):
+        with pytest.raises(
+            kd.ckpts.CheckpointError, match="w: 1 of 2 numbers of float"
+        ):
             cast(put(bad), dtype, name="w")
 
 
