@@ -80,3 +80,9 @@ def safe_norm(x: jax.Array) -> jax.Array:
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))
+
+
+def weigh(weights: Any, logs: jax.Array) -> jax.Array:
+    """Returns `weights * logs` of logarithms, in which 0 times -inf (or inf) is 0."""
+    is_nothing = (weights == 0) & jnp.isinf(logs)
+    return weights * jnp.where(is_nothing, 0, logs)

@@ -39,8 +39,8 @@ class SoftmaxCrossEntropy(base.Loss):
         labels = optax.losses.smooth_labels(
             _checks.to_float(labels), self.label_smoothing
         )
-        logits = _checks.to_float(logits)
-        return optax.losses.softmax_cross_entropy(logits, labels)[..., None]
+        logprobs = jax.nn.log_softmax(_checks.to_float(logits))
+        return -_checks.weigh(labels, logprobs).sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,9 @@ class SoftmaxCrossEntropyWithIntLabels(base.Loss):
         )
         if self.label_smoothing:
             evenly = -jax.nn.log_softmax(logits).mean(axis=-1)
-            values = values + self.label_smoothing * (evenly - values)
+            # Not `values + smoothing * (evenly - values)`: both may be infinite.
+            share = self.label_smoothing
+            values = _checks.weigh(1 - share, values) + share * evenly
         return values[..., None]
 
 
@@ -103,9 +105,7 @@ class SigmoidBinaryCrossEntropy(base.Loss):
         _checks.check_same_shape(self, logits=logits, labels=labels)
         labels = _checks.to_float(labels)
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return optax.losses.sigmoid_binary_cross_entropy(
-            _checks.to_float(logits), labels
-        )
+        return _binary_nats(_checks.to_float(logits), labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,10 @@ class FocalLoss(base.Loss):
             return -logprob
         # `1 - p` is kept off 0: the gradient of `0**gamma` is not finite for gamma < 1.
         other = jnp.maximum(-jnp.expm1(logprob), jnp.finfo(logprob.dtype).tiny)
-        return -(other**self.gamma) * logprob
+        # Apart: the gradient of `other` would be 0, times infinity.
+        is_impossible = jnp.isneginf(logprob)
+        values = -(other**self.gamma) * jnp.where(is_impossible, 0, logprob)
+        return jnp.where(is_impossible, -logprob, values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,12 +179,21 @@ class SigmoidFocalLoss(base.Loss):
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
         _checks.check_same_shape(self, logits=logits, labels=labels)
-        return optax.losses.sigmoid_focal_loss(
-            _checks.to_float(logits),
-            _checks.to_float(labels),
-            alpha=self.alpha,
-            gamma=self.gamma,
-        )
+        logits, labels = _checks.to_float(logits), _checks.to_float(labels)
+        values = _binary_nats(logits, labels)
+        if self.gamma:
+            # Not `1 - p`: it would be 0 for p near 1, and the gradient of `0**gamma` is
+            # not finite for gamma < 1.
+            other = labels * jax.nn.sigmoid(-logits)
+            other = other + (1 - labels) * jax.nn.sigmoid(logits)
+            other = jnp.maximum(other, jnp.finfo(logits.dtype).tiny)
+            # Apart: the gradient of `other` would be 0, times infinity.
+            is_impossible = jnp.isposinf(values)
+            focused = other**self.gamma * jnp.where(is_impossible, 0, values)
+            values = jnp.where(is_impossible, values, focused)
+        if self.alpha is not None:
+            values = values * (self.alpha * labels + (1 - self.alpha) * (1 - labels))
+        return values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,10 +237,11 @@ class MulticlassHinge(base.Loss):
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        values = optax.losses.multiclass_hinge_loss(
-            _checks.to_float(logits), labels[..., 0]
-        )
-        return values[..., None]
+        logits = _checks.to_float(logits)
+        own = jnp.take_along_axis(logits, labels, axis=-1)
+        is_own = jnp.arange(logits.shape[-1]) == labels
+        others = jnp.max(jnp.where(is_own, -jnp.inf, logits), axis=-1, keepdims=True)
+        return jnp.maximum(0, 1 + others - own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -265,13 +278,17 @@ class KLDivergence(base.Loss):
         logprobs = jax.nn.log_softmax(_checks.to_float(logits) / self.temperature)
         targets = _checks.to_float(targets)
         if self.targets_are_logits:
-            targets = jax.nn.log_softmax(targets / self.temperature)
-            values = optax.losses.kl_divergence_with_log_targets(logprobs, targets)
+            log_targets = jax.nn.log_softmax(targets / self.temperature)
+            targets = jnp.exp(log_targets)
+            is_absent = jnp.isneginf(log_targets)
+            log_targets = jnp.where(is_absent, 0, log_targets)
         else:
             # Not optax.losses.kl_divergence: its gradient is NaN where a target is 0.
-            log_targets = jnp.log(jnp.where(targets == 0, 1, targets))
-            values = jnp.sum(targets * (log_targets - logprobs), axis=-1)
-        return values[..., None]
+            is_absent = targets == 0
+            log_targets = jnp.log(jnp.where(is_absent, 1, targets))
+        logprobs = jnp.where(is_absent & jnp.isneginf(logprobs), 0, logprobs)
+        values = targets * (log_targets - logprobs)
+        return values.sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,3 +314,9 @@ class GaussianKL(base.Loss):
         mean, logvar = _checks.to_float(mean), _checks.to_float(logvar)
         values = jnp.expm1(logvar) + mean**2 - logvar
         return values.sum(axis=-1, keepdims=True) / 2
+
+
+def _binary_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the binary cross-entropy of each element."""
+    values = _checks.weigh(labels, jax.nn.log_sigmoid(logits))
+    return -values - _checks.weigh(1 - labels, jax.nn.log_sigmoid(-logits))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.losses import _checks, base
+from kauldron.losses import _checks, _masking, base
 from kauldron.metrics import base_state
 
 _Activation = Literal["softmax", "sigmoid"] | None
@@ -38,6 +38,8 @@ class _Overlap(base.Loss):
     ) -> jax.Array:
         """Returns one minus the index of each example and class, `f[b c]`."""
         probs = _checks.to_float(logits)
+        if region_mask is not None:
+            probs = self._guard_outside(probs, region_mask)
         if self.activation == "softmax":
             probs = jax.nn.softmax(probs)
         elif self.activation == "sigmoid":
@@ -58,6 +60,18 @@ class _Overlap(base.Loss):
         is_empty = whole == 0  # only without smoothing: nothing there, nothing found
         index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
         return jnp.where(is_empty, 0, 1 - index)
+
+    def _guard_outside(self, logits: jax.Array, region_mask: Any) -> jax.Array:
+        is_outside = base_state.broadcast_mask(region_mask, logits.shape) == 0
+        if self.activation == "softmax":  # each needs the scores of all classes
+            is_outside = is_outside.all(axis=-1, keepdims=True)
+        return _masking.guard(logits, is_outside)
+
+    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+        is_masked = _masking.of_channels(mask, shape)
+        if name == "logits" and self.activation == "softmax" and is_masked is not None:
+            is_masked = is_masked.all(axis=-1, keepdims=True)
+        return is_masked
 
     def _to_one_hot(self, probs: jax.Array, labels: Any) -> jax.Array:
         labels = jnp.asarray(labels)
@@ -215,6 +229,10 @@ class NormalizedCrossCorrelation(base.Loss):
         var_b = jnp.maximum(self._mean(b * b) - mean_b**2, 0)
         correlation = covariance / jnp.sqrt(var_a * var_b + self.eps)
         return 1 - correlation.mean(axis=axes)
+
+    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+        del name
+        return _masking.of_channels(mask, shape)
 
     def _mean(self, x: jax.Array) -> jax.Array:
         """Returns means over windows (one, if there is no `window`), `f[b *space c]`."""
