@@ -114,7 +114,9 @@ class Loss(metrics.Metric):
             is_masked_at = functools.partial(self._is_masked, name, mask)
             return _masking.guard_tree(x, is_masked_at)
 
-        return tuple(map(guard, names, args)), {k: guard(k, x) for k, x in kwargs.items()}
+        return tuple(map(guard, names, args)), {
+            k: guard(k, x) for k, x in kwargs.items()
+        }
 
     def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
         """Returns where an input is masked, see `_masking.leading`.
