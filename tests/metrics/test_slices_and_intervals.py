@@ -67,10 +67,10 @@ def test_each_value_of_an_undefined_slice_is_nan():
     assert all(np.isfinite(x) for x in value["all"].values())
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    "bool uint8 int8 uint16 int16 int32 int64 uint64 float32 bfloat16".split(),
-)
+_INTEGERS = ["uint8", "int8", "uint16", "int16", "int32", "int64", "uint64"]
+
+
+@pytest.mark.parametrize("dtype", ["bool", *_INTEGERS, "float32", "bfloat16"])
 def test_what_is_sliced_by_may_be_of_any_dtype(dtype):
     x, by = np.array([[3.0], [4.0], [5.0]]), np.array([0, 1, 1])
     slices = {"a": 0, "b": 1, "too much": 256 + 1, "less": -255}
