@@ -22,6 +22,7 @@ from kauldron.metrics._confusion import (
 )
 from kauldron.metrics._features import FrechetDistance
 from kauldron.metrics._images import Psnr, Ssim
+from kauldron.metrics._labels import LabelError, check_labels
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import GlobalNorm, Norm
 from kauldron.metrics._perceptual import Fid, LpipsVgg
@@ -76,6 +77,9 @@ __all__ = [
     # The protocol.
     "Metric",
     "State",
+    # Class ids.
+    "LabelError",
+    "check_labels",
     # States.
     "AutoState",
     "AverageState",
