@@ -11,7 +11,7 @@ import optax
 
 from kauldron import kontext
 from kauldron.losses import _checks, _masking, base
-from kauldron.metrics import base_state
+from kauldron.metrics import _labels, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,9 @@ class PairwiseRanking(base.Loss):
 
     def get_values(self, logits: Any, labels: Any, item_mask: Any = None) -> jax.Array:
         _checks.check_same_shape(self, logits=logits, labels=labels)
-        logits, labels = _checks.to_float(logits), jnp.asarray(labels)
+        logits = _checks.to_float(logits)
+        is_integer = _checks.is_integer(labels)
+        labels = _labels.to_ids(labels) if is_integer else jnp.asarray(labels)
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
             _checks.check_same_shape(self, logits=logits, item_mask=item_mask)

@@ -72,6 +72,10 @@ class Loss(metrics.Metric):
                 super().empty(), raw_total=np.zeros((), np.float32)
             )
 
+        def compute(self) -> np.ndarray:
+            # Not NaN, as the mean of nothing is: a loss is a term of a sum.
+            return np.where(self.count == 0, 0, super().compute())
+
         def compute_raw(self) -> np.ndarray:
             """Returns the mean without the weight of the loss. Runs on the host.
 

@@ -111,6 +111,9 @@ class Bootstrap(base.Metric):
     def _intervals(
         self, states: base_state.State, is_counted: np.ndarray
     ) -> dict[str, Any]:
+        if states.bad_labels is not None:  # no sums of records: once, of all examples
+            states.bad_labels.raise_if_any(self.metric)
+            states = dataclasses.replace(states, bad_labels=None)
         counted = np.flatnonzero(is_counted)
         if not counted.size:
             nothing = _draw(states, np.arange(len(is_counted)))

@@ -343,3 +343,22 @@ def test_bounds_are_the_percentiles_of_the_confidence():
     value = metric(tensor=x)
     bounds = [value["low"], value["high"]]
     np.testing.assert_allclose(bounds, np.quantile(means, [0.25, 0.75]), rtol=1e-6)
+
+
+def test_labels_that_are_no_class_are_told_through_wrappers():
+    loss = losses.SoftmaxCrossEntropyWithIntLabels(logits="l", labels="batch.y")
+    labels = np.where(np.arange(40)[:, None] == 7, 3, _labels)
+    batch = {"logits": _logits, "labels": labels}
+    interval = metrics.Bootstrap(metric=loss, num_resamples=3)
+    slices = metrics.SliceBy(metric=loss, by="d", slices=["even", "odd"])
+    by, mask = np.arange(40) % 2, np.arange(40) != 7
+    for metric, more in [(interval, {}), (slices, {"by": by})]:
+        with pytest.raises(metrics.LabelError, match=r"'batch.y'.* \[0, 3\): got 3"):
+            metric(**batch, **more)
+        merged = metric.get_state(**batch, mask=mask, **more)
+        merged = merged.merge(metric.get_state(**batch, mask=mask, **more))
+        contract.assert_finite(merged.finalize().compute())
+    only_even = metrics.SliceBy(metric=loss, by="d", slices={"even": 0})
+    expected = loss(logits=_logits[::2], labels=_labels[::2])
+    value = only_even(**batch, by=by)
+    np.testing.assert_allclose(value["even"], expected, rtol=1e-6)
