@@ -1,7 +1,8 @@
 """Wrote `fixture/spellings.json`: `python -m tests.written_before.make_fixture`.
 
 The names that a config of that day had for every public object. It is not written again:
-what is on disk somewhere must load for good. `fixture/run` is the workdir of
+what is on disk somewhere must load for good. (`kd.typing.typechecked` was taken out: it was
+that of `kd.ktyping`, and has become a function of its own.) `fixture/run` is the workdir of
 `examples/digits_classifier.py` with `num_train_steps=6`, `train_ds.batch_size=16`,
 `aux.num_features=2`, without event files and `launches/`.
 """
