@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-gpu faults bench lint types smoke format clean
+ROOM ?= losses
+SAMPLE ?= 100
+
+.PHONY: demo test test-slow test-gpu faults mutants bench lint types smoke format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -19,6 +22,9 @@ test-gpu: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults --kills=200
+
+mutants: $(VENV)/.installed-dev $(VENV)/.installed-mutants
+	$(BIN)/python -m tests.mutants $(ROOM) --sample $(SAMPLE)
 
 bench: $(VENV)/.installed-dev
 	KAULDRON_TEST_DEVICES=1 $(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py

@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from kauldron.cli import train
+from kauldron.cli import _commands, _help, _run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains, or continues, the run of a config; returns the exit code."""
-    return train.main(sys.argv if argv is None else argv)
+    argv = sys.argv if argv is None else argv
+    if _help.is_wanted(argv[1:]):
+        return _run.show(_help.of_command(_commands.COMMANDS["train"]))
+    from kauldron.cli import train
+
+    return train.main(argv)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kauldron.checkpoints import items
 from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
 from kauldron.checkpoints._checkpointer import Checkpointer
+from kauldron.checkpoints._choosing import resolve_step
 from kauldron.checkpoints._errors import (
     CheckpointError,
     DamagedCheckpointError,
@@ -31,6 +32,7 @@ from kauldron.checkpoints._looking import (
     list_steps,
     split_step,
 )
+from kauldron.checkpoints._ranking import best_step, is_better
 from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
 from kauldron.checkpoints._resizing import (
     CopyOverlap,
@@ -40,6 +42,7 @@ from kauldron.checkpoints._resizing import (
 )
 from kauldron.checkpoints._restoring import newest_intact
 from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
+from kauldron.checkpoints._turning import TorchKernel, Transpose
 from kauldron.checkpoints._xid import workdir_from_xid
 
 __all__ = [
@@ -63,6 +66,9 @@ __all__ = [
     "SafetensorsLoader",
     "SaveError",
     "SimpleCheckpointLoader",
+    "TorchKernel",
+    "Transpose",
+    "best_step",
     "describe_arrays",
     "describe_steps",
     "diff_arrays",
@@ -70,8 +76,10 @@ __all__ = [
     "find_damage",
     "newest_intact",
     "items",
+    "is_better",
     "list_steps",
     "load_arrays",
+    "resolve_step",
     "save_safetensors",
     "split_step",
     "workdir_from_xid",

@@ -1,43 +1,48 @@
 """Reading arrays: which there are, and any selection of them.
 
-A leaf is named by its path on disk, the parts joined by dots: `params.dense.kernel`,
-`opt_state.0.mu.dense.kernel`. Orbax takes a second to import, so it is imported when
-something is read.
+A leaf is named by its path on disk, see `_names`. Orbax takes a second to import, so it
+is imported when something is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from kauldron import sharding
+from kauldron.checkpoints import _casting, _names
 
-def path_str(path: Any) -> str:
-    """Returns the name of a leaf from its path in a pytree."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+@dataclasses.dataclass(frozen=True)
+class SavedArray:
+    """What is on disk of one leaf.
+
+    Attributes:
+      parts: Its path, as text.
+      shape: Of the data; those of random keys have one axis more than the keys.
+      dtype: Of the data.
+      key_impl: Algorithm of typed random keys, `None` for everything else.
+    """
+
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: Any
+    key_impl: str | None = None
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """Returns `{name: leaf}` of a pytree."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_str(path): leaf for path, leaf in leaves}
+    """Returns `{name: leaf}` of a pytree.
 
-
-def as_saved(leaf: Any) -> Any:
-    """Returns what is on disk of a leaf: of typed random keys, the spec of their data."""
-    if not _is_key(leaf):
-        return leaf
-    data = jax.eval_shape(jax.random.key_data, leaf)
-    return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
-
-
-def _is_key(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    Raises:
+      CheckpointError: If two leaves have the same name.
+    """
+    return {name: leaf for name, (_, leaf) in _names.flatten_with_path(tree).items()}
 
 
 def metadata(item_dir: epath.Path) -> Any:
@@ -47,34 +52,70 @@ def metadata(item_dir: epath.Path) -> Any:
     return ocp.StandardCheckpointHandler().metadata(item_dir).tree
 
 
-def read(
-    item_dir: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
-) -> dict[str, Any]:
+def saved(item_dir: epath.Path) -> dict[str, SavedArray]:
+    """Returns `{name: what is on disk}` of an item.
+
+    Raises:
+      CheckpointError: If two leaves have the same name, so that one of them is lost.
+    """
+    impls = _key_impls(item_dir)
+    return {
+        name: SavedArray(
+            _names.parts_of(path), tuple(leaf.shape or ()), leaf.dtype, impls.get(name)
+        )
+        for name, (path, leaf) in _names.flatten_with_path(metadata(item_dir)).items()
+    }
+
+
+def _key_impls(item_dir: epath.Path) -> dict[str, str]:
+    """Returns name -> algorithm of the typed random keys, which Orbax notes beside."""
+    found = {}
+    folder = item_dir / "array_metadatas"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for entry in json.loads(path.read_text())["array_metadatas"]:
+            array = entry["array_metadata"]
+            impl = (array.get("ext_metadata") or {}).get("random_key_impl")
+            if impl is not None:
+                found[array["param_name"]] = impl
+    return found
+
+
+def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Reads some leaves of an item; the others are not touched.
 
     Args:
       item_dir: Folder of the item.
-      wanted: Name -> the array to make, with its dtype and sharding; `None` makes a
-        NumPy array as it was saved.
+      wanted: Name -> what to make: a `jax.Array` or its spec (for dtype and sharding;
+        typed random keys, too), a NumPy array, a number of Python, or `None` for a NumPy
+        array as it was saved. They fit what is on disk, see `_casting.mismatch`.
+
+    Raises:
+      CheckpointError: If numbers are too large for the dtype that is wanted.
     """
     import orbax.checkpoint as ocp
 
+    tree = metadata(item_dir)
+    there = flatten(tree)
+    specs = {
+        name: _spec_to_read(leaf, there[name].dtype) for name, leaf in wanted.items()
+    }
+
     def item_of(path: Any, leaf: Any) -> Any:
-        name = path_str(path)
-        if name not in wanted:
+        name = _names.name_of(path)
+        if name not in specs:
             return ocp.PLACEHOLDER
-        spec = wanted[name]
+        spec = specs[name]
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if spec is None else spec
 
     def args_of(path: Any, leaf: Any) -> ocp.RestoreArgs:
-        spec = wanted.get(path_str(path))
+        del leaf
+        spec = specs.get(_names.name_of(path))
         if spec is None:
             return ocp.RestoreArgs(restore_type=np.ndarray)
         return ocp.ArrayRestoreArgs(
             dtype=spec.dtype, sharding=spec.sharding, global_shape=tuple(spec.shape)
         )
 
-    tree = metadata(item_dir)
     restored = ocp.PyTreeCheckpointHandler().restore(
         item_dir,
         args=ocp.args.PyTreeRestore(
@@ -83,23 +124,78 @@ def read(
         ),
     )
     found = flatten(restored)
-    return {name: found[name] for name in wanted}
+    return {name: to_leaf(found[name], leaf, name) for name, leaf in wanted.items()}
 
 
 def read_as(specs: Any, item_dir: epath.Path) -> Any:
     """Reads the leaves that `specs` has, into a tree of that structure."""
     values = read(item_dir, flatten(specs))
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: values[path_str(path)], specs
-    )
+    return _map_named(lambda name, _: values[name], specs)
 
 
 def read_tree(item_dir: epath.Path) -> Any:
     """Reads a whole item, as nested dicts and lists of NumPy arrays."""
     tree = metadata(item_dir)
     values = read(item_dir, dict.fromkeys(flatten(tree)))
+    return _map_named(lambda name, _: values[name], tree)
+
+
+def _map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: values[path_str(path)], tree
+        lambda path, leaf: function(_names.name_of(path), leaf), tree
+    )
+
+
+def _spec_to_read(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct | None:
+    """Returns what Orbax is to make of a leaf, `None` for a NumPy array."""
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return None
+    data = _casting.as_saved(leaf)
+    wanted = data.dtype
+    if _casting.is_lossy(dtype, wanted):
+        # First as it was saved, to see what does not fit. What JAX does not hold, such as
+        # float64 by default, is made to fit on the host.
+        if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+            return None
+        wanted = dtype
+    placement = data.sharding or sharding.REPLICATED
+    return jax.ShapeDtypeStruct(data.shape, wanted, sharding=placement)
+
+
+def to_leaf(value: Any, leaf: Any, name: str) -> Any:
+    """Returns a value that was read as the kind of thing that a leaf is.
+
+    Args:
+      value: A NumPy array, an array on devices with the leaf's sharding, or typed random
+        keys, which Orbax makes of their data.
+      leaf: As in `read`.
+      name: For errors.
+    """
+    if _casting.is_key(value) and not _casting.is_key(leaf):
+        value = jax.random.key_data(value)
+    if leaf is None:
+        return np.asarray(value)
+    if isinstance(leaf, np.ndarray | np.generic):
+        return _casting.cast(np.asarray(value), leaf.dtype, name=name)
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return type(leaf)(np.asarray(value).item())
+    if _casting.is_key(leaf):
+        if _casting.is_key(value):
+            return value
+        data = to_leaf(value, _casting.as_saved(leaf), name)
+        return jax.random.wrap_key_data(data, impl=_casting.key_impl(leaf))
+    if isinstance(value, jax.Array):
+        if value.dtype == leaf.dtype:
+            return value
+        result = _casting.cast_on_devices(value, leaf.dtype, name=name)
+        return jax.device_put(result, value.sharding)
+    return place(_casting.cast(np.asarray(value), leaf.dtype, name=name), leaf)
+
+
+def place(value: np.ndarray, leaf: Any) -> jax.Array:
+    """Returns a host value with the sharding of a leaf."""
+    return jax.make_array_from_callback(
+        value.shape, leaf.sharding or sharding.REPLICATED, lambda index: value[index]
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kauldron.utils import config_util
@@ -37,9 +38,13 @@ class BaseCheckpointer(config_util.UpdateFromRootCfg, abc.ABC):
     ) -> bool:
         """Saves a state; returns whether it did."""
 
-    def maybe_save(self, state: Any, *, step: int, metrics: Any = None) -> bool:
-        """Saves the state if the step is one to save at."""
-        return self.should_save(step) and self.save(state, step=step, metrics=metrics)
+    def maybe_save(
+        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+    ) -> bool:
+        """Saves the state if the step is one to save at, or `force` is set."""
+        if not (force or self.should_save(step)):
+            return False
+        return self.save(state, step=step, force=force, metrics=metrics)
 
     @property
     @abc.abstractmethod
@@ -50,6 +55,61 @@ class BaseCheckpointer(config_util.UpdateFromRootCfg, abc.ABC):
     @abc.abstractmethod
     def all_steps(self) -> Sequence[int]:
         """All complete steps, ascending."""
+
+    def iter_new_checkpoints(
+        self,
+        min_interval_secs: float = 0,
+        seconds_to_sleep: float = 1,
+        timeout: float | None = None,
+        timeout_fn: Callable[[], bool] | None = None,
+    ) -> Iterator[int]:
+        """Yields the newest step, then each newer one as another process writes it.
+
+        Steps that were written while the caller was busy are skipped, but for the newest.
+
+        Args:
+          min_interval_secs: Shortest time between two steps yielded.
+          seconds_to_sleep: Time between two looks.
+          timeout: Seconds without a new step after which to end; `None` waits forever.
+          timeout_fn: Called after each timeout; the iteration ends if it returns True.
+        """
+        last: int | None = None
+        while True:
+            step = self._wait_for_newer(last, seconds_to_sleep, timeout)
+            if step is not None:
+                started = time.monotonic()
+                yield step
+                last = step
+                time.sleep(max(0, started + min_interval_secs - time.monotonic()))
+            elif timeout_fn is None or timeout_fn():
+                return
+
+    def _wait_for_newer(
+        self, last: int | None, seconds_to_sleep: float, timeout: float | None
+    ) -> int | None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            newest = self.latest_step
+            if newest is not None and (last is None or newest > last):
+                return newest
+            if deadline is not None and time.monotonic() + seconds_to_sleep > deadline:
+                return None
+            time.sleep(seconds_to_sleep)
+
+    def reload(self) -> None:
+        """Looks at what is on disk again; nothing to do unless something is remembered."""
+
+    def protect(self, step: int | None, *, owner: str) -> None:
+        """Keeps a step, whatever else decides which ones stay.
+
+        Args:
+          step: The step, in place of the one protected for this owner before; `None`
+            for none.
+          owner: Who needs it, such as a hook that has announced it as the best.
+        """
+
+    def add_metrics(self, step: int, metrics: Any) -> None:
+        """Stores what was measured at a step that is saved, if there is nothing yet."""
 
     def wait_until_finished(self) -> None:
         """Waits for a save in the background; raises what went wrong in it."""
@@ -94,3 +154,13 @@ class NoopCheckpointer(BaseCheckpointer):
     @property
     def all_steps(self) -> Sequence[int]:
         return []
+
+    def iter_new_checkpoints(
+        self,
+        min_interval_secs: float = 0,
+        seconds_to_sleep: float = 1,
+        timeout: float | None = None,
+        timeout_fn: Callable[[], bool] | None = None,
+    ) -> Iterator[int]:
+        """Yields nothing: there will be no step."""
+        return iter(())

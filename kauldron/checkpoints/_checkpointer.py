@@ -10,8 +10,7 @@ import dataclasses
 import datetime
 import functools
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from etils import epath
@@ -19,6 +18,7 @@ from etils import epath
 from kauldron.checkpoints import (
     _arrays,
     _base_checkpointer,
+    _checksums,
     _errors,
     _layout,
     _restoring,
@@ -56,8 +56,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
       keep_period: Keeps in addition every step divisible by it, >= 1.
       save_on_steps: Saves in addition at these steps.
       best_metric_path: Key into `{evaluator name: {metric: value}}`; the `max_to_keep`
-        best steps are kept, and the newest. What was not measured, or is not a number,
-        is worse than any value.
+        best steps are kept, and the newest. Of equal values the earliest step is the
+        best. What was not measured, or is not a number, is worse than any value.
       best_mode: Whether the largest or the smallest value is best.
       preservation_policy: An Orbax policy, instead of all of the above; the newest step
         is kept in addition.
@@ -160,7 +160,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
         Returns:
           Whether a save was started. A step that exists is not written again, unless it
-          is known to be damaged; without space on the disk a warning is printed.
+          is known to be damaged, but may get its `metrics`; without space on the disk a warning is printed.
 
         Raises:
           SaveError: If this save, or the one before, failed for another reason.
@@ -170,6 +170,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         directory = self._directory
         if _layout.step_dir(directory, step).exists():
             if step not in self._damaged:
+                self.add_metrics(step, metrics)
                 return False
             self._move_aside(step)
         if not self.create and not directory.exists():
@@ -177,6 +178,22 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
                 f"{os.fspath(directory)!r} does not exist, and `create` is False."
             )
         return self._saver.start(step, items.to_items(state), metrics=metrics)
+
+    def add_metrics(self, step: int, metrics: Any) -> None:
+        """Stores what was measured at a step that was saved before it was measured.
+
+        A run that was interrupted evaluates the step when it goes on. What a step has
+        already stays.
+        """
+        folder = _layout.step_dir(self._directory, step)
+        if not metrics or not status_utils.is_lead_host():
+            return
+        self._join_save()
+        if folder.exists() and not (folder / _layout.METRICS_ITEM).exists():
+            _checksums.add(folder, _layout.write_metrics(folder, metrics))
+
+    def protect(self, step: int | None, *, owner: str) -> None:
+        self._protected[owner] = step
 
     def delete(self, step: int) -> None:
         """Deletes a step.
@@ -192,6 +209,14 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     @property
     def latest_step(self) -> int | None:
         return max(self.all_steps, default=None)
+
+    @property
+    def best_step(self) -> int | None:
+        """The best complete step by `best_metric_path`; of equal ones the earliest.
+
+        `None` if nothing says what is best.
+        """
+        return self._policy.best_step(self._step_infos())
 
     @property
     def all_steps(self) -> Sequence[int]:
@@ -210,46 +235,6 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             for path in sorted(folder.iterdir())
             if (path / "_METADATA").exists()
         }
-
-    def iter_new_checkpoints(
-        self,
-        min_interval_secs: float = 0,
-        seconds_to_sleep: float = 1,
-        timeout: float | None = None,
-        timeout_fn: Callable[[], bool] | None = None,
-    ) -> Iterator[int]:
-        """Yields the newest step, then each newer one as another process writes it.
-
-        Steps that were written while the caller was busy are skipped, but for the newest.
-
-        Args:
-          min_interval_secs: Shortest time between two steps yielded.
-          seconds_to_sleep: Time between two looks.
-          timeout: Seconds without a new step after which to end; `None` waits forever.
-          timeout_fn: Called after each timeout; the iteration ends if it returns True.
-        """
-        last: int | None = None
-        while True:
-            step = self._wait_for_newer(last, seconds_to_sleep, timeout)
-            if step is not None:
-                started = time.monotonic()
-                yield step
-                last = step
-                time.sleep(max(0, started + min_interval_secs - time.monotonic()))
-            elif timeout_fn is None or timeout_fn():
-                return
-
-    def _wait_for_newer(
-        self, last: int | None, seconds_to_sleep: float, timeout: float | None
-    ) -> int | None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            newest = self.latest_step
-            if newest is not None and (last is None or newest > last):
-                return newest
-            if deadline is not None and time.monotonic() + seconds_to_sleep > deadline:
-                return None
-            time.sleep(seconds_to_sleep)
 
     def reload(self) -> None:
         """Looks at the directory again: forgets which steps were found damaged."""
@@ -278,6 +263,11 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     def _damaged(self) -> set[int]:
         """Steps that this process has found damaged."""
         return set()
+
+    @functools.cached_property
+    def _protected(self) -> dict[str, int | None]:
+        """Owner -> the step that stays for it."""
+        return {}
 
     @functools.cached_property
     def _told(self) -> set[str]:
@@ -314,6 +304,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             best_metric_path=self.best_metric_path,
             best_mode=self.best_mode,
             policy=self.preservation_policy,
+            protected=frozenset(s for s in self._protected.values() if s is not None),
         )
 
     def _delete_old(self) -> None:
@@ -334,12 +325,6 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     def _step_infos(self) -> list[_retention.StepInfo]:
         """Returns time and metrics of all complete steps, ascending."""
         found = _layout.step_dirs(self._directory)
-        return [
-            _retention.StepInfo(
-                step=step,
-                time=_layout.saved_at(found[step]),
-                metrics=_layout.read_metrics(found[step]),
-            )
-            for step in self.all_steps
-            if step in found
-        ]
+        return _retention.step_infos(
+            {s: folder for s, folder in found.items() if s not in self._damaged}
+        )

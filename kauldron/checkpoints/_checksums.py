@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from etils import epath
@@ -31,8 +31,24 @@ def write(folder: epath.Path) -> None:
         name: {"bytes": num_bytes, _ALGORITHM: digest}
         for name, (num_bytes, digest) in _map(_hash, _files(folder)).items()
     }
+    _write(folder, files)
+
+
+def add(folder: epath.Path, names: Iterable[str]) -> None:
+    """Adds files that came later to the checksums of a step, if it has any."""
+    if not (folder / FILE).exists():
+        return
+    files = json.loads((folder / FILE).read_text())["files"]
+    hashes = _map(_hash, {name: folder / name for name in names})
+    for name, (num_bytes, digest) in hashes.items():
+        files[name] = {"bytes": num_bytes, _ALGORITHM: digest}
+    _write(folder, files)
+
+
+def _write(folder: epath.Path, files: Mapping[str, Any]) -> None:
     content = {"files": files, _ALGORITHM: _hash_json(files)}
-    (folder / FILE).write_text(json.dumps(content, indent=1))
+    with _layout.replacing(folder / FILE) as part:
+        part.write_text(json.dumps(content, indent=1))
 
 
 def find_damage(folder: epath.Path, *, sizes_only: bool = False) -> list[str] | None:

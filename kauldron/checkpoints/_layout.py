@@ -8,16 +8,16 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from kauldron.checkpoints import _errors
+from kauldron.checkpoints import _errors, items
 from kauldron.train import workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
-METRICS_ITEM = "metrics"
+METRICS_ITEM = items.METRICS_NAME
 _STEP_PREFIX = "ckpt_"
 _STEP_NAME = re.compile(rf"{_STEP_PREFIX}(\d+)")
 
@@ -99,6 +99,18 @@ def move_aside(directory: epath.Path, step: int) -> epath.Path:
     raise AssertionError("there are endless numbers")
 
 
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a name to write to, which becomes `path` when the block has gone well."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def all_files(folder: epath.Path) -> dict[str, epath.Path]:
     """Returns all files below a folder by their path in it, sorted."""
     found = {}
@@ -129,6 +141,27 @@ def read_metrics(folder: epath.Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return metrics if isinstance(metrics, Mapping) else None
+
+
+def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
+    """Stores what was measured at a step; returns the new files, by their path in it."""
+    item = folder / METRICS_ITEM
+    part = item.with_name(f"{METRICS_ITEM}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / METRICS_ITEM).write_text(json.dumps(json_values(metrics)))
+    part.rename(item)
+    return [f"{METRICS_ITEM}/{METRICS_ITEM}"]
+
+
+def json_values(metrics: Any) -> Any:
+    """Returns nested numbers as JSON can hold them; what is no number is left out."""
+    if isinstance(metrics, Mapping):
+        values = {str(k): json_values(v) for k, v in metrics.items()}
+        return {k: v for k, v in values.items() if v is not None}
+    try:
+        return float(metrics)
+    except (TypeError, ValueError):
+        return None
 
 
 def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]:

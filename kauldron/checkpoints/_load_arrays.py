@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def load_arrays(
     wanted = list(select(source, paths))
     values = source.read(dict.fromkeys(wanted)) if wanted else {}
     arrays = {name: np.asarray(values[name]) for name in wanted}
-    return _nest(arrays) if nested else arrays
+    return _nest(arrays, source.specs()) if nested else arrays
 
 
 def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
@@ -74,10 +74,13 @@ def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _nest(arrays: dict[str, Any]) -> dict[str, Any]:
+def _nest(
+    arrays: Mapping[str, np.ndarray], saved: Mapping[str, _arrays.SavedArray]
+) -> dict[str, Any]:
+    """Returns arrays nested as they were saved; a key may have dots in it."""
     nested: dict[str, Any] = {}
     for name, array in arrays.items():
-        *parents, last = name.split(".")
+        *parents, last = saved[name].parts
         node = nested
         for part in parents:
             node = node.setdefault(part, {})

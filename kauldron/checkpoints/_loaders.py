@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
 from kauldron.checkpoints import (
     _init_transforms,
+    _plan,
     _resizing,
     _safetensors,
     _surgery,
@@ -21,6 +24,26 @@ def _default_mapping() -> dict[str, str]:
     return {"params": "params", "collections": "collections"}
 
 
+class _ArrayFunctions(dict[str, _plan.ArrayFn]):
+    """What `transform=` of a loader was given, which is also its method `transform`.
+
+    Every init transform is applied as `loader.transform(state)`; here this name holds
+    functions of arrays, too.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, _plan.ArrayFn],
+        load: Callable[[state_lib.TrainState], state_lib.TrainState],
+    ) -> None:
+        super().__init__(functions)
+        self._load = load
+
+    def __call__(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        """Changes the state before the optimizer state is made from the parameters."""
+        return self._load(state)
+
+
 class _SurgeryLoader(_init_transforms.InitTransform):
     """Copies what rules name, from a source into the initial state.
 
@@ -29,6 +52,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
       ignore_model_keys: Globs of leaves of this run that keep their initial value.
       ignore_restored_keys: Globs of what is loaded into nothing.
       resize: Glob of leaves of this run -> what to do if their shape has changed.
+      transform: Glob of leaves of this run -> function of the array as it was saved.
     """
 
     new_to_old: Mapping[str, str]
@@ -37,6 +61,10 @@ class _SurgeryLoader(_init_transforms.InitTransform):
     resize: Mapping[str, _resizing.Resizer]
 
     def __post_init__(self) -> None:
+        # What a subclass calls so stands before the method.
+        load = functools.partial(_SurgeryLoader.transform, self)
+        functions = _ArrayFunctions(vars(self)["transform"], load)
+        object.__setattr__(self, "transform", functions)
         _ = self._surgery  # raises if something is wrong
 
     @property
@@ -46,6 +74,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
             ignore_model_keys=self.ignore_model_keys,
             ignore_restored_keys=self.ignore_restored_keys,
             resize=self.resize,
+            transform=vars(self)["transform"],
         )
 
     @abc.abstractmethod
@@ -59,6 +88,9 @@ class _SurgeryLoader(_init_transforms.InitTransform):
         self, state: state_lib.TrainState
     ) -> state_lib.TrainState:
         return self._surgery.after_optimizer(state, self._open(verify=False))
+
+    def close(self) -> None:
+        """Accepted for compatibility: nothing is kept open."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +118,15 @@ class PartialKauldronLoader(_SurgeryLoader):
       lightweight_initialize: Accepted for compatibility.
       resize: Glob of leaves of this run -> what to do if their shape has changed, such as
         `kd.ckpts.InterpolatePositions()`.
+      transform: Glob of leaves of this run -> function of the array as it was saved,
+        which returns the one to load: `{"kernel": kd.ckpts.Transpose(axes=(1, 0))}`,
+        `np.transpose`. Of several globs, the first that matches; then comes `resize`.
 
     Raises:
       NoCheckpointError: If there is no such run or step.
       DamagedCheckpointError: If files have changed since they were written.
-      CheckpointError: If a leaf has no counterpart or another shape.
+      CheckpointError: If a leaf has no counterpart, another shape or kind of numbers, or
+        numbers that its dtype does not hold.
 
     Example: the relaunch of a run, and an encoder under another name.
 
@@ -114,6 +150,7 @@ class PartialKauldronLoader(_SurgeryLoader):
     step: int = -1
     lightweight_initialize: bool = False
     resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+    transform: Any = dataclasses.field(default_factory=dict)
 
     def _open(self, *, verify: bool) -> _surgery.StepSource:
         return _surgery.StepSource.open(self.workdir, self.step, verify=verify)
@@ -133,10 +170,14 @@ class SafetensorsLoader(_SurgeryLoader):
       ignore_model_keys: Globs of leaves of this run that keep their initial value.
       ignore_restored_keys: Globs of names that are loaded into nothing.
       resize: Glob of leaves of this run -> what to do if their shape has changed.
+      transform: Glob of leaves of this run -> function of the array as it was saved. A
+        file of PyTorch needs `{"kernel": kd.ckpts.TorchKernel()}`: a square kernel would
+        fit as it is, so one that comes from a `weight` is refused until it is said.
 
     Raises:
       NoCheckpointError: If there is no such file.
-      CheckpointError: If a leaf has no counterpart or another shape.
+      CheckpointError: If a leaf has no counterpart, another shape or kind of numbers, or
+        numbers that its dtype does not hold.
     """
 
     path: epath.PathLike
@@ -144,6 +185,7 @@ class SafetensorsLoader(_SurgeryLoader):
     ignore_model_keys: Sequence[str] = ()
     ignore_restored_keys: Sequence[str] = ()
     resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+    transform: Any = dataclasses.field(default_factory=dict)
 
     def _open(self, *, verify: bool) -> _safetensors.SafetensorsFiles:
         del verify  # there are no checksums
@@ -188,3 +230,6 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
         self, state: state_lib.TrainState
     ) -> state_lib.TrainState:
         return self._loader.transform_after_optimizer(state)
+
+    def close(self) -> None:
+        """Accepted for compatibility: nothing is kept open."""

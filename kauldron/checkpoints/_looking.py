@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +11,17 @@ import numpy as np
 from etils import epath
 
 from kauldron.checkpoints import (
+    _casting,
     _checksums,
+    _choosing,
     _errors,
     _layout,
     _load_arrays,
-    _plan,
+    _npz,
     _retention,
     _safetensors,
     _surgery,
 )
-
-_NPZ, _SAFETENSORS = ".npz", ".safetensors"
 
 
 def describe_steps(workdir: epath.PathLike) -> str:
@@ -36,15 +35,8 @@ def describe_steps(workdir: epath.PathLike) -> str:
     _layout.open_step(workdir)  # raises
     directory = _layout.checkpoints_dir(workdir)
     folders = _layout.step_dirs(directory)
-    infos = [
-        _retention.StepInfo(
-            step=step,
-            time=_layout.saved_at(folder),
-            metrics=_layout.read_metrics(folder),
-        )
-        for step, folder in folders.items()
-    ]
-    best = _best_step(workdir, infos)
+    infos = _retention.step_infos(folders)
+    best = _choosing.best_by_config(workdir, infos)
     rows = [("step", "saved", "size", "state", "metrics")]
     for info in infos:
         folder = folders[info.step]
@@ -77,7 +69,7 @@ def describe_arrays(
     source = _surgery.StepSource.open(workdir, step)
     specs = _load_arrays.select(source, paths)
     rows = [
-        (name, _plan.describe(spec), format_bytes(_spec_bytes(spec)))
+        (name, _casting.describe(spec), format_bytes(_spec_bytes(spec)))
         for name, spec in specs.items()
     ]
     total = sum(_spec_bytes(spec) for spec in specs.values())
@@ -104,12 +96,12 @@ def diff_arrays(
     for name in sorted({*first, *second}):
         if name not in first or name not in second:
             which = "first" if name in first else "second"
-            spec = _plan.describe(first.get(name, second.get(name)))
+            spec = _casting.describe(first.get(name, second.get(name)))
             lines.append(f"{name}: {spec} in the {which} only")
             continue
         x, y = first[name], second[name]
         if x.shape != y.shape or x.dtype != y.dtype:
-            lines.append(f"{name}: {_plan.describe(x)} | {_plan.describe(y)}")
+            lines.append(f"{name}: {_casting.describe(x)} | {_casting.describe(y)}")
         if x.shape == y.shape and not np.array_equal(x, y, equal_nan=_is_float(x, y)):
             x, y = x.astype(np.float64), y.astype(np.float64)
             norms = [np.linalg.norm(v.ravel()) for v in (x, y, x - y)]
@@ -149,27 +141,25 @@ def export_arrays(
 ) -> list[epath.Path]:
     """Writes arrays of a run to `*.npz` or `*.safetensors`; returns the files.
 
-    NumPy files know no bfloat16 and float8: they are written as float32, which holds
-    each of their values.
+    What a format does not hold is refused by name, or in a `.npz` written as the type
+    that holds each of its values: bfloat16 and float8 as float32, int4 as int8.
+
+    Raises:
+      CheckpointError: If an array or a name cannot be in such a file; nothing is
+        written then.
     """
     path = epath.Path(path)
-    if path.suffix not in (_NPZ, _SAFETENSORS):
+    if path.suffix not in (_npz.SUFFIX, _safetensors.SUFFIX):
         raise _errors.CheckpointError(
-            f"Arrays are exported to *{_NPZ} or *{_SAFETENSORS}: got "
+            f"Arrays are exported to *{_npz.SUFFIX} or *{_safetensors.SUFFIX}: got "
             f"{os.fspath(path)!r}."
         )
     if not path.parent.is_dir():
         raise _errors.CheckpointError(f"There is no folder {os.fspath(path.parent)!r}.")
     arrays = _load_arrays.load_arrays(workdir, step, paths=paths)
-    if path.suffix == _SAFETENSORS:
+    if path.suffix == _safetensors.SUFFIX:
         return _safetensors.save_safetensors(arrays, path)
-    native = {
-        name: array.astype(np.float32) if array.dtype.kind == "V" else array
-        for name, array in arrays.items()
-    }
-    with path.open("wb") as f:
-        np.savez(f, **native)
-    return [path]
+    return [_npz.save(arrays, path)]
 
 
 def split_step(path: epath.PathLike) -> tuple[epath.Path, int]:
@@ -190,32 +180,18 @@ def format_bytes(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
-def _best_step(
-    workdir: epath.PathLike, infos: Sequence[_retention.StepInfo]
-) -> int | None:
-    """Returns the best step, if the config of the run says what is best."""
-    try:
-        config = json.loads((epath.Path(workdir) / "config.json").read_text())
-        checkpointer = config["checkpointer"]
-        path = checkpointer["best_metric_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    values = {i.step: _retention.metric_at(i.metrics, path) for i in infos}
-    numbers = {s: v for s, v in values.items() if v is not None and not math.isnan(v)}
-    choose = min if checkpointer.get("best_mode") == "min" else max
-    return choose(numbers, key=lambda step: numbers[step], default=None)
-
-
 def _format_metrics(metrics: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{k}={v:.5g}" for k, v in _leaves(metrics or {}, ""))
 
 
 def _leaves(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
+        # As a key into them is written, so that no two metrics look the same.
+        part = f"[{name!r}]" if "." in name else f".{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, f"{prefix}{part}")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{part}", value
 
 
 def _num_bytes(folder: epath.Path) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
 
 from kauldron import errors
-from kauldron.checkpoints import _errors, _renaming, _resizing
+from kauldron.checkpoints import _casting, _errors, _renaming, _resizing
+
+# From the array as it was saved to the one that is loaded.
+ArrayFn = Callable[[np.ndarray], np.ndarray]
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +23,14 @@ class Plan:
     Attributes:
       loads: Name in the state -> name in the checkpoint; shapes are the same.
       resizes: Name in the state -> name in the checkpoint and how it is made to fit.
+      transforms: Name in the state -> name in the checkpoint and what is done to it.
       kept: Name in the state -> why it keeps its initial value.
       skipped: Names in the checkpoint that are asked to be ignored.
     """
 
     loads: Mapping[str, str]
     resizes: Mapping[str, tuple[str, _resizing.Resizer]]
+    transforms: Mapping[str, tuple[str, ArrayFn]]
     kept: Mapping[str, str]
     skipped: Sequence[str]
 
@@ -38,6 +43,7 @@ def make(
     ignore_model_keys: Sequence[str],
     ignore_restored_keys: Sequence[str],
     resize: Mapping[str, _resizing.Resizer],
+    transform: Mapping[str, ArrayFn],
 ) -> Plan:
     """Decides for all leaves.
 
@@ -48,12 +54,14 @@ def make(
       ignore_model_keys: Globs of leaves that keep their initial value.
       ignore_restored_keys: Globs of leaves of the checkpoint that may stay unused.
       resize: Glob of leaves -> how those of another shape are made to fit.
+      transform: Glob of leaves -> what is done to the saved arrays first.
 
     Raises:
       CheckpointError: If something doesn't fit; it names all leaves.
     """
     loads: dict[str, str] = {}
     resizes: dict[str, tuple[str, _resizing.Resizer]] = {}
+    transforms: dict[str, tuple[str, ArrayFn]] = {}
     kept: dict[str, str] = {}
     used: set[str] = set()
     problems: list[str] = []
@@ -67,9 +75,15 @@ def make(
         elif old not in saved:
             hint = "" if problems else errors.did_you_mean(old, saved)
             problems.append(f"{new}: {old!r} is not in the checkpoint.{hint}")
-        elif (problem := mismatch(leaf, saved[old])) is None:
+        elif function := first_match(transform, new):
+            transforms[new] = (old, function)
+        elif (problem := _casting.mismatch(leaf, saved[old])) is None:
+            if doubt := _layout_doubt(new, old, saved[old]):
+                problems.append(f"{new}: {doubt}")
             loads[new] = old
-        elif not _same_kind(leaf, saved[old]) or not (resizer := _resizer(resize, new)):
+        elif _casting.dtype_mismatch(leaf, saved[old]) or not (
+            resizer := first_match(resize, new)
+        ):
             problems.append(f"{new}: {problem}")
         elif resizer.needs_saved:
             resizes[new] = (old, resizer)
@@ -78,54 +92,38 @@ def make(
     claimed = [n for n in saved if n not in used and any(r.claims(n) for r in rules)]
     skipped = [n for n in claimed if _renaming.matches(ignore_restored_keys, n)]
     problems += [
-        f"{n}: {describe(saved[n])} in the checkpoint, nothing to load it into"
+        f"{n}: {_casting.describe(saved[n])} in the checkpoint, nothing to load it into"
         for n in claimed
         if n not in set(skipped)
     ]
     if problems:
         raise _errors.CheckpointError(_errors.listing(problems))
-    return Plan(loads, resizes, kept, skipped)
+    return Plan(loads, resizes, transforms, kept, skipped)
 
 
-def describe(leaf: Any) -> str:
-    """Returns dtype and shape, as `float32[4, 3]`."""
-    dtype = getattr(leaf, "dtype", None)
-    name = getattr(dtype, "name", None) or str(dtype)
-    return f"{name}[{', '.join(map(str, _shape(leaf)))}]"
-
-
-def mismatch(expected: Any, found: Any) -> str | None:
-    """Returns how a saved array differs from the one expected, `None` if it fits.
-
-    A float may be saved with another precision, an integer with another size.
-    """
-    if _same_kind(expected, found) and _shape(expected) == _shape(found):
-        return None
-    return f"{describe(found)} in the checkpoint, expected {describe(expected)}"
-
-
-def _same_kind(expected: Any, found: Any) -> bool:
-    kinds = {_kind(getattr(leaf, "dtype", None)) for leaf in (expected, found)}
-    return len(kinds) == 1 or None in kinds
-
-
-def _shape(leaf: Any) -> tuple[int, ...]:
-    return tuple(getattr(leaf, "shape", None) or ())
-
-
-def _kind(dtype: Any) -> str | None:
-    if dtype is None:
-        return None
-    try:
-        kinds = (np.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-        return next((k.__name__ for k in kinds if jnp.issubdtype(dtype, k)), str(dtype))
-    except TypeError:
-        return str(dtype)
-
-
-def _resizer(
-    resize: Mapping[str, _resizing.Resizer], name: str
-) -> _resizing.Resizer | None:
+def first_match(by_glob: Mapping[str, _T], name: str) -> _T | None:
+    """Returns the value of the first glob that matches a name."""
     return next(
-        (r for glob, r in resize.items() if _renaming.matches([glob], name)), None
+        (x for glob, x in by_glob.items() if _renaming.matches([glob], name)), None
+    )
+
+
+def _layout_doubt(new: str, old: str, saved: Any) -> str | None:
+    """Returns why an array that fits may still be the wrong way round.
+
+    PyTorch keeps a `weight` as `[out, in, *space]`, Flax a `kernel` as
+    `[*space, in, out]`. If the sizes are the same, the shape does not tell which it is.
+    """
+    names = (new.rpartition(".")[2], old.rpartition(".")[2])
+    shape = tuple(saved.shape)
+    if names != ("kernel", "weight") or len(shape) < 2:
+        return None
+    if (*shape[2:], shape[1], shape[0]) != shape:
+        return None
+    axes = tuple(range(len(shape)))
+    return (
+        f"{_casting.describe(saved)} of {old!r} fits as it is and turned. Files of "
+        f"PyTorch have [out, in, ...], here it is [..., in, out]: say which, "
+        f"`transform={{{new!r}: kd.ckpts.TorchKernel()}}`, or, to take it as it is, "
+        f"`kd.ckpts.Transpose(axes={axes})`."
     )

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from kauldron.checkpoints import _errors
 
 _REGEX = "re:"
-_ANY_PARTS = r"((?:[^.]+\.)*)"
+_ANY_PARTS = r"((?:[^.]*\.)*)"  # a part may be empty
 _WILDCARD = re.compile(r"\*\*|\*")
 
 
@@ -69,7 +69,7 @@ class Rule:
         if self.is_regex:
             match = self._regex.fullmatch(path)
             try:
-                return match and normalize(match.expand(self.old))
+                return match and match.expand(normalize(self.old))
             except (re.error, IndexError) as e:
                 raise _errors.CheckpointError(
                     f"`new_to_old`: {self.old!r} refers to a group that {self.new!r} "
@@ -122,7 +122,7 @@ def matches(globs: Iterable[str], path: str) -> bool:
 
 @functools.cache
 def _anywhere(glob: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:[^.]+\.)*{_glob_regex(glob)}")
+    return re.compile(rf"(?:[^.]*\.)*{_glob_regex(glob)}")
 
 
 def normalize(path: str) -> str:

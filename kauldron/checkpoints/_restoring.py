@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import sharding
 from kauldron.checkpoints import (
     _arrays,
     _checksums,
@@ -146,34 +145,18 @@ def _read(
             raise AssertionError(f"{name!r} is missing, and that went unnoticed")
         elif items.StandardCheckpointItem.is_untyped(item):
             restored[name] = _arrays.read_tree(item_dir)
-        elif parts:
-            restored[name] = _arrays.read_as(jax.tree.map(_target, item), item_dir)
         else:
-            restored[name] = _read_arrays(item, item_dir, donate=donate)
+            wanted = jax.tree.map(_target, item)
+            if donate:
+                _delete_arrays(item)
+            restored[name] = _arrays.read_as(wanted, item_dir)
     return restored
 
 
-def _read_arrays(item: Any, item_dir: epath.Path, *, donate: bool) -> Any:
-    import orbax.checkpoint as ocp
-
-    # Orbax makes typed keys of such data again, by the names of their kinds beside them.
-    abstract = jax.tree.map(lambda x: _target(_arrays.as_saved(x)), item)
-    if donate:
-        _delete_arrays(item)
-    return ocp.StandardCheckpointHandler().restore(
-        item_dir, args=ocp.args.StandardRestore(abstract)
-    )
-
-
 def _target(leaf: Any) -> Any:
-    import orbax.checkpoint as ocp
-
-    spec = ocp.utils.to_shape_dtype_struct(leaf)
-    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
-        return jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=sharding.REPLICATED
-        )
-    return spec
+    if isinstance(leaf, jax.Array):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    return leaf
 
 
 def _set_state(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from etils import epath
+
 from kauldron import kontext
+from kauldron.checkpoints import _layout, _ranking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,10 @@ class StepInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Decides which steps stay; see `Checkpointer` for the attributes."""
+    """Decides which steps stay; see `Checkpointer` for the attributes.
+
+    `protected` steps stay whatever the others say.
+    """
 
     max_to_keep: int | None
     keep_period: int | None
@@ -36,6 +41,7 @@ class Retention:
     best_metric_path: str | None
     best_mode: Literal["max", "min"]
     policy: Any
+    protected: frozenset[int] = frozenset()
 
     @property
     def keeps_all(self) -> bool:
@@ -46,10 +52,10 @@ class Retention:
         """Returns the steps to keep, of all the complete ones in ascending order."""
         if not infos or self.keeps_all:
             return {info.step for info in infos}
-        newest = infos[-1].step
+        kept = {infos[-1].step, *self.protected}
         if self.policy is not None:
-            return {newest, *_chosen_by(self.policy, infos)}
-        kept = {newest, *self._best(infos)}
+            return kept | _chosen_by(self.policy, infos)
+        kept.update(self._best(infos))
         if self.keep_period is not None:
             kept |= {i.step for i in infos if i.step % self.keep_period == 0}
         if self.keep_time_interval is not None:
@@ -70,21 +76,26 @@ class Retention:
             return str(e)
         return f"{path!r} is no number: {value!r}."
 
+    def best_step(self, infos: Sequence[StepInfo]) -> int | None:
+        """Returns the best step; `None` if nothing says what is best."""
+        if self.best_metric_path is None:
+            return None
+        values = values_of(infos, self.best_metric_path)
+        return _ranking.best_step(values, self.best_mode)
+
     def _best(self, infos: Sequence[StepInfo]) -> list[int]:
         """Returns the best steps, or the newest if nothing says what is best."""
         path = self.best_metric_path
         if path is None:
-            return [info.step for info in infos][-(self.max_to_keep or 0) :]
-        ranked = sorted(infos, key=lambda info: (self._rank(info, path), info.step))
-        return [info.step for info in ranked][-(self.max_to_keep or 0) :]
+            newest_first = [info.step for info in reversed(infos)]
+            return newest_first[: self.max_to_keep]
+        ranked = _ranking.ranked(values_of(infos, path), self.best_mode)
+        return ranked[: self.max_to_keep]
 
-    def _rank(self, info: StepInfo, path: str) -> float:
-        value = metric_at(info.metrics, path)
-        # Not measured, or not a number: worse than anything that was.
-        if value is None or math.isnan(value):
-            return -math.inf
-        # Clipped, so that the worst measured value is above what was not measured.
-        return max(value if self.best_mode == "max" else -value, -1e308)
+
+def values_of(infos: Sequence[StepInfo], path: str) -> dict[int, float | None]:
+    """Returns step -> value of a metric, `None` where it was not measured."""
+    return {info.step: metric_at(info.metrics, path) for info in infos}
 
 
 def metric_at(metrics: Mapping[str, Any] | None, path: str) -> float | None:
@@ -95,6 +106,18 @@ def metric_at(metrics: Mapping[str, Any] | None, path: str) -> float | None:
         return float(kontext.get_by_path(metrics, path))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def step_infos(folders: Mapping[int, epath.Path]) -> list[StepInfo]:
+    """Returns time and metrics of steps, from their folders."""
+    return [
+        StepInfo(
+            step=step,
+            time=_layout.saved_at(folder),
+            metrics=_layout.read_metrics(folder),
+        )
+        for step, folder in folders.items()
+    ]
 
 
 def _chosen_by(policy: Any, infos: Sequence[StepInfo]) -> set[int]:

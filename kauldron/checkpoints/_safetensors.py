@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from kauldron import errors
-from kauldron.checkpoints import _errors
+from kauldron import errors, sharding
+from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors, _layout
 
-_SUFFIX = ".safetensors"
-_INDEX_SUFFIX = f"{_SUFFIX}.index.json"
-_DTYPES = {
-    "BOOL": np.bool_,
-    "U8": np.uint8,
-    "U16": np.uint16,
-    "U32": np.uint32,
-    "U64": np.uint64,
-    "I8": np.int8,
-    "I16": np.int16,
-    "I32": np.int32,
-    "I64": np.int64,
-    "F16": np.float16,
-    "BF16": jnp.bfloat16,
-    "F32": np.float32,
-    "F64": np.float64,
-    "F8_E4M3": jnp.float8_e4m3fn,
-    "F8_E5M2": jnp.float8_e5m2,
-}
+SUFFIX = ".safetensors"
+_INDEX_SUFFIX = f"{SUFFIX}.index.json"
+_METADATA = "__metadata__"
 
 
 class SafetensorsFiles(Mapping[str, np.ndarray]):
@@ -66,8 +48,7 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
                 f"{self.name!r} holds no {name!r}."
                 f"{errors.did_you_mean(name, self._file_of)}"
             )
-        with _open(self._file_of[name]) as f:
-            return f.get_tensor(name)
+        return self.read({name: None})[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -79,29 +60,32 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
         """Returns shape and dtype of every array; only headers are read."""
         found = {}
         for file, names in self._by_file(self._file_of).items():
-            with _open(file) as f:
-                for name in names:
-                    piece = f.get_slice(name)
-                    found[name] = jax.ShapeDtypeStruct(
-                        tuple(piece.get_shape()), _DTYPES[piece.get_dtype()]
-                    )
+            entries = _entries(file)
+            for name in names:
+                entry = entries[name]
+                found[name] = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
         return found
 
-    def read(self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]) -> dict[str, Any]:
+    def read(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Reads arrays, of sharded ones the parts that are needed here.
 
         Args:
           wanted: Name -> the array to make, with dtype and sharding; `None` makes a
             NumPy array as it was saved.
+
+        Raises:
+          CheckpointError: If a dtype is not known, or does not hold the numbers.
         """
         values = {}
         for file, names in self._by_file(wanted).items():
-            with _open(file) as f:
-                for name in names:
-                    spec = wanted[name]
-                    values[name] = (
-                        f.get_tensor(name) if spec is None else _place(f, name, spec)
-                    )
+            entries = _entries(file)
+            data = np.memmap(file, np.uint8, mode="r")
+            for name in names:
+                array, leaf = entries[name].view(data), wanted[name]
+                if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+                    values[name] = _place(array, leaf, name)
+                else:
+                    values[name] = _arrays.to_leaf(np.array(array), leaf, name)
         return values
 
     def _by_file(self, names: Mapping[str, Any]) -> dict[epath.Path, list[str]]:
@@ -131,18 +115,26 @@ def save_safetensors(
 
     Returns:
       The files.
+
+    Raises:
+      CheckpointError: If an array or a name cannot be in such a file; nothing is
+        written then.
     """
     path = epath.Path(path)
-    if path.suffix != _SUFFIX:
+    if path.suffix != SUFFIX:
         raise _errors.CheckpointError(
-            f"The file must be called `*{_SUFFIX}`: got {os.fspath(path)!r}."
+            f"The file must be called `*{SUFFIX}`: got {os.fspath(path)!r}."
         )
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        _check_name(name)
+        _dtypes.check_safetensors(name, array)
     numpy_io = _import().numpy
     shards = _split(arrays, max_shard_bytes)
-    paths = [path]
+    paths, index = [path], None
     if len(shards) > 1:
         paths = [
-            path.with_name(f"{path.stem}-{i:05}-of-{len(shards):05}{_SUFFIX}")
+            path.with_name(f"{path.stem}-{i:05}-of-{len(shards):05}{SUFFIX}")
             for i in range(1, len(shards) + 1)
         ]
         index = {
@@ -153,14 +145,35 @@ def save_safetensors(
                 for name in shard
             },
         }
-        index_path = path.with_name(f"{path.stem}{_INDEX_SUFFIX}")
-        index_path.write_text(json.dumps(index, indent=1))
     for p, shard in zip(paths, shards, strict=True):
         # It writes memory as it lies, also if the axes are in another order.
         contiguous = {name: np.ascontiguousarray(a) for name, a in shard.items()}
         shaped = {name: a.reshape(shard[name].shape) for name, a in contiguous.items()}
-        numpy_io.save_file(shaped, os.fspath(p), metadata=dict(metadata or {}) or None)
+        with _layout.replacing(p) as part:
+            numpy_io.save_file(
+                shaped, os.fspath(part), metadata=dict(metadata or {}) or None
+            )
+    index_path = path.with_name(f"{path.stem}{_INDEX_SUFFIX}")
+    if index is None:
+        index_path.unlink(missing_ok=True)  # of an export that needed several files
+    else:
+        with _layout.replacing(index_path) as part:
+            part.write_text(json.dumps(index, indent=1))
     return paths
+
+
+def _check_name(name: str) -> None:
+    if name == _METADATA:
+        raise _errors.CheckpointError(
+            f"{_METADATA!r} has a meaning of its own in a safetensors file: rename the "
+            "array."
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as e:
+        raise _errors.CheckpointError(
+            f"The name of an array cannot be written as UTF-8: {name!a}, {e.reason}."
+        ) from e
 
 
 def _split(
@@ -181,17 +194,14 @@ def _find_files(path: epath.Path) -> dict[str, epath.Path]:
     """Returns `{name: file}`, whatever the path is."""
     if path.is_dir():
         indices = sorted(path.glob(f"*{_INDEX_SUFFIX}"))
-        files = sorted(path.glob(f"*{_SUFFIX}"))
+        files = sorted(path.glob(f"*{SUFFIX}"))
         if not indices and not files:
             raise _errors.NoCheckpointError(
-                f"There is no `*{_SUFFIX}` in {os.fspath(path)!r}."
+                f"There is no `*{SUFFIX}` in {os.fspath(path)!r}."
             )
         if len(indices) == 1:
             return _find_files(indices[0])
-        found: dict[str, epath.Path] = {}
-        for file in files:
-            found.update(_find_files(file))
-        return found
+        return _find_in_each(path, files)
     if not path.exists():
         near = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = errors.did_you_mean(path.name, sorted(p.name for p in near))
@@ -199,29 +209,89 @@ def _find_files(path: epath.Path) -> dict[str, epath.Path]:
     if path.name.endswith(_INDEX_SUFFIX):
         index = json.loads(path.read_text())["weight_map"]
         return {name: path.parent / file for name, file in index.items()}
-    with _open(path) as f:
-        return dict.fromkeys(f.keys(), path)
+    return dict.fromkeys(_entries(path), path)
 
 
-@contextlib.contextmanager
-def _open(path: epath.Path) -> Iterator[Any]:
+def _find_in_each(
+    folder: epath.Path, files: Sequence[epath.Path]
+) -> dict[str, epath.Path]:
+    found: dict[str, epath.Path] = {}
+    for file in files:
+        for name in _entries(file):
+            if name in found:
+                raise _errors.CheckpointError(
+                    f"{name!r} is in two files of {os.fspath(folder)!r}: "
+                    f"{found[name].name!r} and {file.name!r}. Say which file."
+                )
+            found[name] = file
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """Where an array is in a file.
+
+    Attributes:
+      name: Of the array.
+      dtype_name: Of the array, as the format calls it.
+      shape: Of the array.
+      start: First byte in the file.
+      stop: Byte behind the last one.
+    """
+
+    name: str
+    dtype_name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        if self.dtype_name not in _dtypes.SAFETENSORS:
+            raise _errors.CheckpointError(
+                f"{self.name!r} is saved as {self.dtype_name}, which no dtype of JAX is."
+            )
+        return _dtypes.SAFETENSORS[self.dtype_name]
+
+    def view(self, data: np.ndarray) -> np.ndarray:
+        """Returns the array in a file that is mapped as bytes."""
+        return data[self.start : self.stop].view(self.dtype).reshape(self.shape)
+
+
+def _entries(path: epath.Path) -> dict[str, _Entry]:
+    """Returns what the header of a file says.
+
+    The package checks it: sizes, order, overlaps. It does not give arrays of float8 to
+    NumPy (0.8.0), so they are read here, where they are in the file.
+    """
     module = _import()
     try:
-        context = module.safe_open(os.fspath(path), framework="np")
-    except (module.SafetensorError, FileNotFoundError) as e:
+        with module.safe_open(os.fspath(path), framework="np"):
+            pass
+    except (module.SafetensorError, OSError) as e:
         raise _errors.CheckpointError(
             f"{os.fspath(path)!r} cannot be read as safetensors: {e}."
         ) from e
-    with context as f:
-        yield f
+    with path.open("rb") as f:
+        num_bytes = int.from_bytes(f.read(8), "little")
+        header = json.loads(f.read(num_bytes))
+    header.pop(_METADATA, None)
+    found = {}
+    for name, entry in header.items():
+        start, stop = (8 + num_bytes + offset for offset in entry["data_offsets"])
+        found[name] = _Entry(name, entry["dtype"], tuple(entry["shape"]), start, stop)
+    return found
 
 
-def _place(f: Any, name: str, spec: jax.ShapeDtypeStruct) -> jax.Array:
+def _place(array: np.ndarray, leaf: Any, name: str) -> jax.Array:
+    if _casting.is_key(leaf):
+        return _arrays.to_leaf(np.array(array), leaf, name)
+
     def part(index: Any) -> np.ndarray:
-        value = f.get_slice(name)[index] if spec.shape else f.get_tensor(name)
-        return np.asarray(value).astype(spec.dtype)
+        return _casting.cast(np.array(array[index]), leaf.dtype, name=name)
 
-    return jax.make_array_from_callback(spec.shape, spec.sharding, part)
+    placement = leaf.sharding or sharding.REPLICATED
+    return jax.make_array_from_callback(array.shape, placement, part)
 
 
 @dataclasses.dataclass(frozen=True)

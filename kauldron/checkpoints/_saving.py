@@ -16,7 +16,15 @@ from typing import Any
 import orbax.checkpoint as ocp
 from etils import epath
 
-from kauldron.checkpoints import _arrays, _checksums, _errors, _layout, items
+from kauldron.checkpoints import (
+    _arrays,
+    _checksums,
+    _dtypes,
+    _errors,
+    _layout,
+    _names,
+    items,
+)
 from kauldron.utils import status_utils
 
 _TIMEOUT_SECS = 30 * 60
@@ -93,7 +101,7 @@ class Saver:
             raise failure from failure.cause
         args = {name: _save_args(item) for name, item in named.items()}
         if metrics:
-            args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_json_values(metrics))
+            args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_layout.json_values(metrics))
         try:
             path = _layout.step_dir(self._directory, step)
             self._orbax().save(
@@ -198,26 +206,13 @@ def _save_args(item: Any) -> Any:
     if isinstance(item, items.CheckpointItem):
         return item.__kd_ocp_save_args__()
     if isinstance(item, items.Stateful):
-        return ocp.args.JsonSave(item.get_state())
-    # Orbax refuses them only when its threads run, which then wait for minutes.
+        state = item.get_state()
+        _names.check_json_keys(state)
+        return ocp.args.JsonSave(state)
+    _names.check_savable(item)
     for name, leaf in _arrays.flatten(item).items():
-        if 0 in getattr(leaf, "shape", ()):
-            raise _errors.CheckpointError(
-                f"Orbax cannot save arrays without elements: {name} has shape "
-                f"{tuple(leaf.shape)}."
-            )
+        _dtypes.check_checkpoint(name, leaf)
     return ocp.args.StandardSave(item)
-
-
-def _json_values(metrics: Any) -> Any:
-    """Returns nested numbers as JSON can hold them; what is no number is left out."""
-    if isinstance(metrics, Mapping):
-        values = {str(k): _json_values(v) for k, v in metrics.items()}
-        return {k: v for k, v in values.items() if v is not None}
-    try:
-        return float(metrics)
-    except (TypeError, ValueError):
-        return None
 
 
 def _no_space_reason(e: BaseException) -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from etils import epath
 
-from kauldron.checkpoints import _arrays, _plan
+from kauldron.checkpoints import _arrays, _casting, _names
 
 
 def differences(
@@ -16,24 +15,25 @@ def differences(
     """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
     Args:
-      expected: Pytree of anything with `shape` and `dtype`. Another precision is no
-        difference: values are cast.
+      expected: Pytree of anything with `shape` and `dtype`, or of numbers. Another
+        precision of floats is no difference, nor are whole numbers that fit.
       item_dir: Folder of the item in the checkpoint.
       parts: Whether only those fields count of which `expected` has something.
     """
-    wanted = _arrays.flatten(jax.tree.map(_arrays.as_saved, expected))
-    found = _arrays.flatten(_arrays.metadata(item_dir))
+    named = _names.flatten_with_path(expected)
+    wanted = {name: leaf for name, (_, leaf) in named.items()}
+    found = _arrays.saved(item_dir)
     if parts:
-        tops = {path.split(".")[0] for path in wanted}
-        found = {k: x for k, x in found.items() if k.split(".")[0] in tops}
+        tops = {_names.parts_of(path)[:1] for path, _ in named.values()}
+        found = {name: x for name, x in found.items() if x.parts[:1] in tops}
     lines = []
     for path in sorted({*wanted, *found}):
         if path not in found:
-            expectation = _plan.describe(wanted[path])
+            expectation = _casting.describe(_casting.as_saved(wanted[path]))
             lines.append(f"{path}: not in the checkpoint, expected {expectation}")
         elif path not in wanted:
-            there = _plan.describe(found[path])
+            there = _casting.describe(found[path])
             lines.append(f"{path}: {there} in the checkpoint, not expected")
-        elif problem := _plan.mismatch(wanted[path], found[path]):
+        elif problem := _casting.mismatch(wanted[path], found[path]):
             lines.append(f"{path}: {problem}")
     return lines

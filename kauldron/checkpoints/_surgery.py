@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import os
@@ -9,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from kauldron import errors
 from kauldron.checkpoints import (
     _arrays,
+    _casting,
     _checksums,
     _errors,
     _layout,
+    _names,
     _plan,
     _renaming,
     _resizing,
@@ -44,9 +46,7 @@ class Source(Protocol):
         """Returns name -> anything with `shape` and `dtype`."""
         ...
 
-    def read(
-        self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
-    ) -> Mapping[str, Any]:
+    def read(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         """Reads some arrays, see `_arrays.read`."""
         ...
 
@@ -86,11 +86,9 @@ class StepSource:
         return os.fspath(self.folder.parent)
 
     def specs(self) -> Mapping[str, Any]:
-        return _arrays.flatten(_arrays.metadata(self.folder))
+        return _arrays.saved(self.folder)
 
-    def read(
-        self, wanted: Mapping[str, jax.ShapeDtypeStruct | None]
-    ) -> Mapping[str, Any]:
+    def read(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         return _arrays.read(self.folder, wanted)
 
 
@@ -106,6 +104,7 @@ class Surgery:
     ignore_model_keys: Sequence[str]
     ignore_restored_keys: Sequence[str]
     resize: Mapping[str, _resizing.Resizer]
+    transform: Mapping[str, _plan.ArrayFn]
 
     def __post_init__(self) -> None:
         for name in ("ignore_model_keys", "ignore_restored_keys"):
@@ -129,14 +128,35 @@ class Surgery:
     ) -> state_lib.TrainState:
         """Loads all but the state of the optimizer."""
         rules = [rule for rule in self._rules if rule.root != OPT_STATE]
+        if not self._opt_state_rules:
+            self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=False)
 
     def after_optimizer(
         self, state: state_lib.TrainState, source: Source
     ) -> state_lib.TrainState:
         """Loads the state of the optimizer."""
-        rules = [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
+        rules = self._opt_state_rules
+        if rules:
+            self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=True)
+
+    @property
+    def _opt_state_rules(self) -> list[_renaming.Rule]:
+        return [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
+
+    def _check_globs(self, state: state_lib.TrainState) -> None:
+        """Finds globs that no leaf of this run matches, when all leaves are there."""
+        names = list(_arrays.flatten(state))
+        for field in ("resize", "transform"):
+            for glob in getattr(self, field):
+                if not any(_renaming.matches([glob], name) for name in names):
+                    parts = dict.fromkeys(p for name in names for p in name.split("."))
+                    near = [*_arrays.prefixes(names), *parts]
+                    raise _errors.CheckpointError(
+                        f"`{field}`: nothing in this run is called {glob!r}."
+                        f"{errors.did_you_mean(glob, near)}"
+                    )
 
     def _load(
         self,
@@ -156,25 +176,27 @@ class Surgery:
         _check_rules_match(rules, leaves)
         try:
             plan = _plan.make(
-                {name: _as_spec(leaf) for name, leaf in leaves.items()},
+                leaves,
                 source.specs(),
                 rules=rules,
                 ignore_model_keys=self.ignore_model_keys,
                 ignore_restored_keys=self.ignore_restored_keys,
                 resize=self.resize,
+                transform=self.transform,
             )
+            loaded = _read(source, plan, leaves, self.resize)
         except _errors.CheckpointError as e:
+            lines = str(e) if str(e).startswith("\n") else _errors.listing([str(e)])
             raise _errors.CheckpointError(
-                f"{source.name!r} does not fit this run:{e}\nChange "
+                f"{source.name!r} does not fit this run:{lines}\nChange "
                 "`new_to_old`, keep initial values with `ignore_model_keys`, leave out "
-                "saved ones with `ignore_restored_keys`, or change shapes with "
-                "`resize`."
+                "saved ones with `ignore_restored_keys`, or change arrays with "
+                "`resize` and `transform`."
             ) from None
-        loaded = _read(source, plan, leaves)
         if status_utils.is_lead_host():
             status_utils.log(f"From {source.name}:\n{_table(plan, leaves)}")
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: loaded.get(_arrays.path_str(path), leaf), state
+            lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
         )
 
 
@@ -192,54 +214,79 @@ def _check_rules_match(
             )
 
 
-def _as_spec(leaf: Any) -> Any:
-    return leaf if hasattr(leaf, "shape") else np.asarray(leaf)
-
-
 def _read(
-    source: Source, plan: _plan.Plan, leaves: Mapping[str, Any]
+    source: Source,
+    plan: _plan.Plan,
+    leaves: Mapping[str, Any],
+    resize: Mapping[str, _resizing.Resizer],
 ) -> dict[str, Any]:
     """Returns the new value of each leaf that changes."""
-    wanted: dict[str, jax.ShapeDtypeStruct | None] = {}
-    for old, _ in plan.resizes.values():
-        wanted[old] = None
-    direct = {}  # read as they are needed; several leaves may share a source
+    changed = {**plan.resizes, **plan.transforms}
+    uses = collections.Counter(
+        [*plan.loads.values(), *(old for old, _ in changed.values())]
+    )
+    wanted: dict[str, Any] = {}
     for new, old in plan.loads.items():
-        leaf = leaves[new]
-        if isinstance(leaf, jax.Array) and old not in wanted:
-            wanted[old] = _target(leaf)
-            direct[new] = old
-        else:
-            wanted.setdefault(old, None)
+        # What several leaves take, each with its own dtype and placement, is read once.
+        is_direct = isinstance(leaves[new], jax.Array) and uses[old] == 1
+        wanted[old] = _target(leaves[new]) if is_direct else None
+    wanted |= {old: None for old, _ in changed.values()}
     values = source.read(wanted) if wanted else {}
-    result = {new: values[old] for new, old in direct.items()}
+    result = {}
     for new, old in plan.loads.items():
-        if new not in direct:
-            result[new] = _like(leaves[new], np.asarray(values[old]))
+        is_direct = wanted[old] is not None
+        value = values[old]
+        result[new] = value if is_direct else _arrays.to_leaf(value, leaves[new], new)
     for new, (old, resizer) in plan.resizes.items():
-        try:
-            value = resizer.resize(values[old], np.asarray(leaves[new]))
-        except _errors.CheckpointError as e:
-            e.add_note(f"In `resize`, for {new!r}.")
-            raise
-        result[new] = _like(leaves[new], value)
+        resized = _resized(new, resizer, values[old], leaves[new])
+        result[new] = _arrays.to_leaf(resized, leaves[new], new)
+    transformed = {
+        new: _transformed(new, function, values[old], leaves[new], resize)
+        for new, (old, function) in plan.transforms.items()
+    }
+    problems = [
+        f"{new}: after `transform`, {problem}"
+        for new, value in transformed.items()
+        if (problem := _casting.mismatch(leaves[new], value))
+    ]
+    if problems:
+        raise _errors.CheckpointError(_errors.listing(problems))
+    for new, value in transformed.items():
+        result[new] = _arrays.to_leaf(value, leaves[new], new)
     return result
+
+
+def _transformed(
+    new: str,
+    function: _plan.ArrayFn,
+    saved: np.ndarray,
+    leaf: Any,
+    resize: Mapping[str, _resizing.Resizer],
+) -> np.ndarray:
+    """Returns what a function makes of a saved array, resized if that is asked for."""
+    try:
+        value = np.asarray(function(saved))
+    except Exception as e:
+        e.add_note(f"In `transform`, for {new!r}, of {_casting.describe(saved)}.")
+        raise
+    resizer = _plan.first_match(resize, new)
+    if value.shape == np.shape(leaf) or resizer is None:
+        return value
+    return _resized(new, resizer, value, leaf)
+
+
+def _resized(
+    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Any
+) -> np.ndarray:
+    try:
+        return resizer.resize(saved, np.asarray(leaf))
+    except _errors.CheckpointError as e:
+        e.add_note(f"In `resize`, for {new!r}.")
+        raise
 
 
 def _target(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _like(leaf: Any, value: np.ndarray) -> Any:
-    """Returns a host value as the kind of thing that the leaf is."""
-    if isinstance(leaf, jax.Array):
-        value = value.astype(leaf.dtype)
-        return jax.make_array_from_callback(
-            leaf.shape, leaf.sharding, lambda index: value[index]
-        )
-    if isinstance(leaf, np.ndarray | np.generic):
-        return value.astype(leaf.dtype)
-    return type(leaf)(value.item())
 
 
 def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
@@ -247,6 +294,7 @@ def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
     outcomes = {
         **dict.fromkeys(plan.loads, "loaded"),
         **{new: f"loaded, {type(r).__name__}" for new, (_, r) in plan.resizes.items()},
+        **{new: f"loaded, {_label(f)}" for new, (_, f) in plan.transforms.items()},
         **{new: f"kept ({why})" for new, why in plan.kept.items()},
         **dict.fromkeys(plan.skipped, "ignored in the checkpoint"),
     }
@@ -254,9 +302,9 @@ def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
     for name, outcome in outcomes.items():
         row = rows.setdefault((".".join(name.split(".")[:2]), outcome), [0, 0])
         row[0] += 1
-        leaf = _as_spec(leaves[name]) if name in leaves else None
-        if leaf is not None:
-            row[1] += math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
+        if name in leaves:
+            data = _casting.as_saved(leaves[name])
+            row[1] += math.prod(data.shape) * np.dtype(data.dtype).itemsize
     width = max((len(group) for group, _ in rows), default=0)
     lines = [
         f"  {group:<{width}}  {count:>4} arrays  {_size(num_bytes):>9}  {outcome}"
@@ -265,6 +313,11 @@ def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
     if len(lines) > _MAX_ROWS:
         lines = [*lines[:_MAX_ROWS], f"  and {len(lines) - _MAX_ROWS} more"]
     return "\n".join(lines) or "  nothing"
+
+
+def _label(function: _plan.ArrayFn) -> str:
+    """Returns a function's name, or the class of one that is an object."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _size(num_bytes: int) -> str:

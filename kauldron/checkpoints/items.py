@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from kauldron.checkpoints import _errors
+
 
 @runtime_checkable
 class Stateful(Protocol):
@@ -65,11 +67,28 @@ class TopLevelCheckpointItem:
 DEFAULT_NAME = "state"
 
 
+# What the evaluators measured lies there.
+METRICS_NAME = "metrics"
+
+
 def to_items(state: Any) -> dict[str, Any]:
-    """Returns `{folder name: item}` of what is to be saved or restored."""
+    """Returns `{folder name: item}` of what is to be saved or restored.
+
+    Raises:
+      CheckpointError: If a field has the folder name of something else.
+    """
     if not isinstance(state, TopLevelCheckpointItem):
         return {DEFAULT_NAME: state}
     fields = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    taken = {METRICS_NAME: "what was measured", "default": "an item of Orbax"}
+    if state.DEFAULT_ITEM != DEFAULT_NAME:
+        taken[DEFAULT_NAME] = f"the field {state.DEFAULT_ITEM!r}"
+    for name in fields.keys() & taken.keys():
+        if name != state.DEFAULT_ITEM and fields[name] is not None:
+            raise _errors.CheckpointError(
+                f"The field {name!r} of {type(state).__name__} cannot be saved under its "
+                f"name, which is that of {taken[name]}: rename it."
+            )
     return {
         DEFAULT_NAME if name == state.DEFAULT_ITEM else name: item
         for name, item in fields.items()

@@ -1,3 +1,15 @@
 """Commands: `kauldron train`, and the binary `python -m kauldron.main`."""
 
 from __future__ import annotations
+
+from kauldron import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "config": "kauldron.cli.config",
+        "data": "kauldron.cli.data",
+        "ConfigOrigin": "kauldron.cli._origin:ConfigOrigin",
+        "PatchConfig": "kauldron.cli._patch:PatchConfig",
+    },
+)

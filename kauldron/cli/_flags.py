@@ -1,13 +1,15 @@
-"""`--cfg` and its overrides, as every command reads them."""
+"""The arguments of a command: `--cfg` and its overrides, and the command's own flags."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
-from kauldron import errors, konfig
+from kauldron import errors, konfig, kontext
+from kauldron.cli import _commands, _help, _origin, _run
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
 NO_RUN = "No run: say which one, for instance `--workdir=runs/digits`."
@@ -17,16 +19,35 @@ class UsageError(errors.UserError):
     """A command was called in a way that cannot be understood."""
 
 
+def run(
+    name: str,
+    work: Callable[[CommandLine], None],
+    argv: Sequence[str],
+    flag_values: flags.FlagValues | None = None,
+) -> int:
+    """Runs a command of the table with its parsed arguments; returns its exit code.
+
+    Args:
+      name: Name of the command: `train`, `ckpt ls`.
+      work: What it does.
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+    """
+    command = _commands.COMMANDS[name]
+    return _run.run(
+        lambda: work(CommandLine(argv, flag_values, command)),
+        argv=argv,
+        command=command,
+    )
+
+
 class CommandLine:
     """The parsed arguments of a command.
 
     Args:
       argv: Program name and arguments.
       flag_values: Where flags are defined; the global ones unless given.
-      define: Defines the command's own flags on a `FlagValues`.
-      takes_workdir: Whether `--workdir=DIR` says which run, in place of `--cfg`, or of
-        the first positional argument if there are any.
-      max_positional: How many arguments without a name the command takes.
+      command: The command, as the table of commands has it.
 
     Attributes:
       positional: Arguments without a name.
@@ -35,52 +56,60 @@ class CommandLine:
     def __init__(
         self,
         argv: Sequence[str],
-        flag_values: flags.FlagValues | None = None,
-        *,
-        define: Callable[[flags.FlagValues], None] = lambda flag_values: None,
-        takes_workdir: bool = False,
-        max_positional: int = 0,
+        flag_values: flags.FlagValues | None,
+        command: _commands.Command,
     ) -> None:
+        self._command = command
         self._values = flags.FLAGS if flag_values is None else flag_values
-        self._cfg = _define_flags(self._values)
-        self._takes_workdir = takes_workdir
-        if takes_workdir:
-            flags.DEFINE_string(
-                "workdir",
-                None,
-                "Directory of a run; its config is used unless --cfg names another.",
+        for flag in (*command.flags, *command.shared_flags):
+            _define(flag, self._values)
+        if command.takes_cfg:
+            self._cfg = konfig.DEFINE_config_file(
+                "cfg",
+                help_string="Config file; --cfg.x=y changes it.",
                 flag_values=self._values,
-                allow_override=True,
             )
-        define(self._values)
         if any(arg.lstrip("-").startswith("jax_") for arg in argv[1:]):
             import jax
 
             jax.config.config_with_absl()
-        self.positional = self._values(list(argv))[1:]
-        if takes_workdir and max_positional and self["workdir"] is not None:
+        args, self._patches = _split_patches(list(argv), command)
+        self._patched: dict[str, Any] = {}
+        self.positional = self._parse(args)
+        num_positional = len(command.positional)
+        if command.takes_workdir and num_positional and self["workdir"] is not None:
             self.positional.insert(0, self["workdir"])
-        self._cfg_flag.trusted = tuple(self["trust"])
-        if len(self.positional) > max_positional:
-            raise UsageError(
-                f"Unexpected argument {self.positional[max_positional]!r}. Values are "
-                "given as `--cfg.name=value`, without spaces around '='."
-            )
+        if command.takes_cfg:
+            self._cfg_flag.trusted = tuple(self["trust"])
+        if len(self.positional) > num_positional:
+            raise UsageError(_unexpected(self.positional[num_positional], command))
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's flags
+
+    def _parse(self, argv: list[str]) -> list[str]:
+        """Parses the flags; returns the other arguments."""
+        try:
+            return self._values(argv)[1:]
+        except flags.UnrecognizedFlagError as e:
+            raise UsageError(_unknown(e, argv, self._command)) from None
+        except flags.IllegalFlagValueError as e:
+            raise UsageError(_illegal(e, self._command)) from None
+        except flags.Error as e:
+            raise UsageError(f"{e}") from None
 
     def __getitem__(self, name: str) -> Any:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
 
-    @property
+    @functools.cached_property
     def cfg(self) -> konfig.ConfigDict:
         """The config, overrides applied; that of `--workdir` unless `--cfg` is given.
 
         Raises:
           UserError: If there is none, or something in it is wrong.
         """
-        workdir = self["workdir"] if self._takes_workdir else None
+        takes_workdir = self._command.takes_workdir
+        workdir = self["workdir"] if takes_workdir else None
         if workdir is not None:
             from kauldron.train import workdirs
 
@@ -88,7 +117,7 @@ class CommandLine:
                 workdirs.check_run(workdir)
                 self._cfg_flag.value = workdir
             return workdirs.at(self._cfg.value, workdir)
-        if self._takes_workdir and self._cfg_flag.config_filename is None:
+        if takes_workdir and self._cfg_flag.config_filename is None:
             raise UsageError(NO_RUN)
         cfg = self._cfg.value
         if cfg is None:
@@ -96,7 +125,21 @@ class CommandLine:
                 f"No config: say which one, for instance `{EXAMPLE} "
                 "--cfg.workdir=runs/digits`."
             )
-        return cfg
+        return self._patch(cfg) if self._patches is not None else cfg
+
+    def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
+        """Applies `--patch.*`, which gives way to what `--cfg.*` says."""
+        from kauldron.cli import _patch
+
+        patch = _patch.PatchConfig.from_overrides(self._patches or ())
+        patched, changes = patch(cfg)
+        konfig.apply_overrides(patched, self._cfg_flag.config_overrides)
+        self._patched = {
+            path: value
+            for path, value in changes.items()
+            if kontext.get_by_path(patched, path, default=None) == value
+        }
+        return patched
 
     @property
     def run(self) -> str:
@@ -119,34 +162,92 @@ class CommandLine:
         return self._values["cfg"]
 
     @property
-    def origin(self) -> str:
-        """A line per thing that the config was made of: the file, each override."""
-        overrides = (f"# {o.label}" for o in self._cfg_flag.overrides)
-        return "\n".join([f"# {self.cfg_file}", *overrides])
+    def origin(self) -> _origin.ConfigOrigin:
+        """What the config was made of: the file, each override, each patch."""
+        return _origin.ConfigOrigin(
+            filename=self.cfg_file,
+            overrides={o.label: None for o in self._cfg_flag.overrides},
+            patches=self._patched,
+        )
 
 
-def _define_flags(flag_values: flags.FlagValues) -> flags.FlagHolder:
-    flags.DEFINE_bool(
-        "debug",
-        False,
-        "Show the traceback of mistakes, too.",
+_DEFINE = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    list: flags.DEFINE_list,
+}
+
+
+def _define(flag: _commands.Flag, flag_values: flags.FlagValues) -> None:
+    bounds = {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
+    define: Any = _DEFINE[flag.kind]
+    define(
+        flag.name,
+        flag.default,
+        flag.help,
         flag_values=flag_values,
         allow_override=True,
+        **bounds,
     )
-    flags.DEFINE_bool(
-        "catch_post_mortem",
-        False,
-        "Enter the debugger where an exception was raised.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
-    flags.DEFINE_list(
-        "trust",
-        [],
-        "Packages that a config.json from elsewhere may name.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
-    return konfig.DEFINE_config_file(
-        "cfg", help_string="Config file; --cfg.x=y changes it.", flag_values=flag_values
-    )
+
+
+def _unexpected(arg: str, command: _commands.Command) -> str:
+    message = f"Unexpected argument {arg!r}. "
+    if command.takes_cfg:
+        return f"{message}Values are given as `--cfg.name=value`, without spaces around '='."
+    takes = " ".join(command.positional) or "none"
+    return f"{message}`kauldron {command.name}` takes {takes}; see --help."
+
+
+def _unknown(
+    error: flags.UnrecognizedFlagError, argv: Sequence[str], command: _commands.Command
+) -> str:
+    """Returns the message for a flag that the command does not have."""
+    name = error.flagname
+    own = [f.name for f in (*command.flags, *command.shared_flags)]
+    if command.takes_cfg:
+        own.append("cfg")
+    near = errors.nearest(name, own, n=1)
+    hints = [f"Did you mean '--{near[0]}'?"] if near else []
+    is_field = name.replace(".", "").replace("[", "").replace("]", "").isidentifier()
+    is_typo = near == ["cfg"] or errors.is_probable_typo(name, own)
+    if command.takes_cfg and is_field and not is_typo:
+        given = next((a for a in argv if a.lstrip("-").partition("=")[0] == name), "")
+        value = given.partition("=")[2] or "..."
+        hints.append(f"A field of the config is set with `--cfg.{name}={value}`.")
+    hints.append(f"`kauldron {command.name} --help` lists the flags.")
+    return " ".join([f"Unknown flag '--{name}'.", *hints])
+
+
+def _illegal(error: flags.IllegalFlagValueError, command: _commands.Command) -> str:
+    """Returns the message for a value that a flag does not take."""
+    flag_text = str(error).removeprefix("flag ").partition(": ")[0]
+    name, _, value = flag_text.lstrip("-").partition("=")
+    for flag in (*command.flags, *command.shared_flags):
+        if flag.name == name:
+            least = (
+                "" if flag.lower_bound is None else f" of at least {flag.lower_bound}"
+            )
+            kind = _help.type_name(flag.kind)
+            article = "an" if kind[0] in "aeiou" else "a"
+            return f"`--{name}` takes {article} {kind}{least}, got {value!r}."
+    return str(error)
+
+
+def _split_patches(
+    argv: list[str], command: _commands.Command
+) -> tuple[list[str], list[konfig.Override] | None]:
+    """Separates `--patch` and `--patch.name=value` from the other arguments.
+
+    Returns:
+      The other arguments, and the patches; `None` if nothing is to be patched.
+    """
+    if not command.takes_patches:
+        return argv, None
+    rest, overrides = konfig.split_overrides("patch", argv)
+    is_bare = "--patch" in rest
+    return [
+        a for a in rest if a != "--patch"
+    ], overrides if is_bare or overrides else None

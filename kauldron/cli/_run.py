@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from absl import flags
-
-from kauldron import errors
+from kauldron import _tracebacks, errors
+from kauldron.cli import _commands, _help
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -21,22 +19,30 @@ EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run it again to continue
 DEBUG_VARIABLE = "KAULDRON_DEBUG"
 
 
-def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
-    """Runs a command and returns its exit code.
+def run(
+    work: Callable[[], None],
+    *,
+    argv: Sequence[str],
+    command: _commands.Command | None = None,
+) -> int:
+    """Runs a command and returns its exit code; prints its help if that is asked for.
 
     A mistake of the user becomes a few lines on stderr and code 2; its traceback is
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
-    no mistake of the user keeps its traceback, and gives code 1. With
+    no mistake of the user keeps its traceback, and gives code 1. Tracebacks begin at the
+    user's code, if any of it was running. With
     `--catch_post_mortem` the debugger looks at it first.
     """
+    if command is not None and _help.is_wanted(argv[1:]):
+        return show(_help.of_command(command))
     make_cwd_importable()
     try:
         with _debugger(argv):
             work()
         sys.stdout.flush()
-    except (errors.UserError, flags.Error) as e:
+    except errors.UserError as e:
         if _wants_traceback(argv):
-            traceback.print_exc()
+            print(_tracebacks.format_error(e), end="", file=sys.stderr)
         else:
             _print_mistake(e)
         return EXIT_MISTAKE
@@ -51,10 +57,15 @@ def run(work: Callable[[], None], *, argv: Sequence[str]) -> int:
     except CommandFailed as e:
         print(f"Error: {e}", file=sys.stderr)
         return EXIT_FAILED
-    except Exception:
-        traceback.print_exc()
+    except Exception as e:
+        print(_tracebacks.format_error(e), end="", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def show(text: str) -> int:
+    """Prints a text, as a command that does nothing else; returns the exit code."""
+    return run(lambda: print(text), argv=())
 
 
 @contextlib.contextmanager
@@ -66,7 +77,7 @@ def _debugger(argv: Sequence[str]) -> Iterator[None]:
         if _is_set(argv, "catch_post_mortem") and not isinstance(e, BrokenPipeError):
             import pdb
 
-            traceback.print_exc()
+            print(_tracebacks.format_error(e), end="", file=sys.stderr)
             pdb.post_mortem(e.__traceback__)
         raise
 

@@ -13,47 +13,34 @@ from kauldron.cli import _flags, _run
 def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron ckpt ls WORKDIR`: the steps, when, how large, what was measured."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import checkpoints
 
-        command = _flags.CommandLine(
-            argv, flag_values, takes_workdir=True, max_positional=1
-        )
         print(checkpoints.describe_steps(command.run))
 
-    return _run.run(work, argv=argv)
+    return _flags.run("ckpt ls", work, argv, flag_values)
 
 
 def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron ckpt show WORKDIR [--step=N] [--paths=params,...]`: its arrays."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import checkpoints
 
-        command = _flags.CommandLine(
-            argv,
-            flag_values,
-            define=_define_selection,
-            takes_workdir=True,
-            max_positional=1,
-        )
         workdir, step = _step_of(command)
         print(checkpoints.describe_arrays(workdir, step, paths=command["paths"]))
 
-    return _run.run(work, argv=argv)
+    return _flags.run("ckpt show", work, argv, flag_values)
 
 
 def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron ckpt diff A B [--paths=...]`: which arrays differ; code 1 if any does."""
     differ = False
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import checkpoints
 
         nonlocal differ
-        command = _flags.CommandLine(
-            argv, flag_values, define=_define_paths, max_positional=2
-        )
         if len(command.positional) != 2:
             raise _flags.UsageError(
                 "Say which two: `kauldron ckpt diff runs/a runs/b`, or a step as "
@@ -64,7 +51,7 @@ def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         print("\n".join(lines) or "All arrays are the same.")
         differ = bool(lines)
 
-    code = _run.run(work, argv=argv)
+    code = _flags.run("ckpt diff", work, argv, flag_values)
     return _run.EXIT_FAILED if code == _run.EXIT_DONE and differ else code
 
 
@@ -72,13 +59,10 @@ def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
     """`kauldron ckpt verify WORKDIR [--step=N]`: compares checksums; code 1 if one is bad."""
     any_bad = False
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import checkpoints
 
         nonlocal any_bad
-        command = _flags.CommandLine(
-            argv, flag_values, define=_define_step, takes_workdir=True, max_positional=1
-        )
         workdir, step = _step_of(command)
         for n in checkpoints.list_steps(workdir) if step == -1 else [step]:
             damage = checkpoints.find_damage(workdir, n)
@@ -90,23 +74,16 @@ def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
             else:
                 print(f"step {n}: ok")
 
-    code = _run.run(work, argv=argv)
+    code = _flags.run("ckpt verify", work, argv, flag_values)
     return _run.EXIT_FAILED if code == _run.EXIT_DONE and any_bad else code
 
 
 def export(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron ckpt export WORKDIR FILE [--step=N] [--paths=params]`: writes arrays."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import checkpoints
 
-        command = _flags.CommandLine(
-            argv,
-            flag_values,
-            define=_define_selection,
-            takes_workdir=True,
-            max_positional=2,
-        )
         if len(command.positional) != 2:
             raise _flags.UsageError(
                 "Say what and where to: `kauldron ckpt export runs/a params.safetensors "
@@ -118,7 +95,7 @@ def export(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
         )
         print("\n".join(map(str, files)))
 
-    return _run.run(work, argv=argv)
+    return _flags.run("ckpt export", work, argv, flag_values)
 
 
 def _step_of(command: _flags.CommandLine) -> tuple[Any, int]:
@@ -126,28 +103,3 @@ def _step_of(command: _flags.CommandLine) -> tuple[Any, int]:
 
     workdir, step = checkpoints.split_step(command.run)
     return workdir, command["step"] if step == -1 else step
-
-
-def _define_step(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_integer(
-        "step",
-        -1,
-        "Which step; -1 is the newest (for verify: all).",
-        flag_values=flag_values,
-        allow_override=True,
-    )
-
-
-def _define_paths(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_list(
-        "paths",
-        [],
-        "Globs of arrays, such as params,opt_state; all unless given.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
-
-
-def _define_selection(flag_values: flags.FlagValues) -> None:
-    _define_step(flag_values)
-    _define_paths(flag_values)

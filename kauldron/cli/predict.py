@@ -23,12 +23,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       that is none or a key that does not exist (nothing was written).
     """
 
-    def predict() -> None:
+    def predict(command: _flags.CommandLine) -> None:
         from kauldron import evals
 
-        command = _flags.CommandLine(
-            argv, flag_values, define=_define, takes_workdir=True
-        )
         cfg = command.cfg
         out = command["out"]
         if out is None:
@@ -48,7 +45,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         for name, values in written.items():
             print(f"  {name}: {kontext.format_spec(values)}")
 
-    return _run.run(predict, argv=argv)
+    return _flags.run("predict", predict, argv, flag_values)
 
 
 def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
@@ -57,21 +54,3 @@ def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
     if not command["inputs"]:
         return ds
     return predictor.open(command["inputs"], like=ds)
-
-
-def _define(flag_values: flags.FlagValues) -> None:
-    options: dict[str, Any] = {"flag_values": flag_values, "allow_override": True}
-    flags.DEFINE_string("out", None, "A .npz or .parquet file to write.", **options)
-    flags.DEFINE_list(
-        "keys", [], "What is written of each example, such as preds.logits.", **options
-    )
-    flags.DEFINE_integer("step", -1, "Which checkpoint; -1: the newest.", **options)
-    flags.DEFINE_string(
-        "eval_name", None, "Predict as this evaluator of the config does.", **options
-    )
-    flags.DEFINE_string(
-        "ds_path", None, "Where in the config the dataset stands: eval_ds.", **options
-    )
-    flags.DEFINE_list(
-        "inputs", [], "Files to predict instead, such as x.npz or a/*.png.", **options
-    )

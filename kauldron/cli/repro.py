@@ -21,19 +21,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       The exit code: 0 the same parameters, 1 others, 2 a mistake in the command line.
     """
 
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_string(
-            "out",
-            None,
-            "The new workdir; <workdir>_repro unless given.",
-            flag_values=values,
-            allow_override=True,
-        )
-
-    def work() -> None:
-        command = _flags.CommandLine(
-            argv, flag_values, define=define, takes_workdir=True
-        )
+    def work(command: _flags.CommandLine) -> None:
         cfg, source = command.cfg, command["workdir"]
         if source is None:
             raise _flags.UsageError(_flags.NO_RUN)
@@ -52,4 +40,4 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             raise _run.CommandFailed("The parameters differ.")
         print("The same, bit for bit.")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("run repro", work, argv, flag_values)

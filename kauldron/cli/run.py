@@ -13,12 +13,11 @@ from kauldron.cli import _flags, _run
 def check(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron run check`: finds keys and shapes that don't fit; compiles nothing."""
 
-    def work() -> None:
-        command = _flags.CommandLine(argv, flag_values)
+    def work(command: _flags.CommandLine) -> None:
         _run.to_trainer(konfig.resolve(command.cfg)).check()
         print("Every key exists, and every shape fits.")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("run check", work, argv, flag_values)
 
 
 def eval_shape(
@@ -26,15 +25,14 @@ def eval_shape(
 ) -> int:
     """`kauldron run eval_shape`: prints every key of a step, with dtype and shape."""
 
-    def work() -> None:
-        command = _flags.CommandLine(argv, flag_values)
+    def work(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
-        print(command.origin)
+        print(command.origin.summary())
         for path, spec in trainer.context_specs.flatten().items():
             print(f"{path}: {kontext.format_spec(spec)}")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("run eval_shape", work, argv, flag_values)
 
 
 def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -44,15 +42,7 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
     saved unless given.
     """
 
-    def define(values: flags.FlagValues) -> None:
-        flags.DEFINE_integer(
-            "step", None, "Which step.", flag_values=values, allow_override=True
-        )
-
-    def work() -> None:
-        command = _flags.CommandLine(
-            argv, flag_values, define=define, takes_workdir=True
-        )
+    def work(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         from kauldron.train import replay as replay_lib
 
@@ -65,4 +55,4 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
         if result.origin:
             print(f"The first operation: {result.origin}")
 
-    return _run.run(work, argv=argv)
+    return _flags.run("run replay", work, argv, flag_values)

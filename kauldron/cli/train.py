@@ -25,8 +25,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       (nothing was started), 75 stopped by a signal after saving.
     """
 
-    def train() -> None:
-        command = _flags.CommandLine(argv, flag_values, define=_define_train_flags)
+    def train(command: _flags.CommandLine) -> None:
         names, timeout_secs = command["eval_names"], command["eval_timeout"]
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         setup = getattr(trainer, "setup", None)
@@ -43,22 +42,4 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         except evals.NoTrainingError as e:
             raise _run.CommandFailed(str(e)) from e
 
-    return _run.run(train, argv=argv)
-
-
-def _define_train_flags(flag_values: flags.FlagValues) -> None:
-    flags.DEFINE_list(
-        "eval_names",
-        None,
-        "Evaluators to run beside a training, instead of training.",
-        flag_values=flag_values,
-        allow_override=True,
-    )
-    flags.DEFINE_float(
-        "eval_timeout",
-        None,
-        "With --eval_names: gives up when nothing was training for so many seconds.",
-        lower_bound=0,
-        flag_values=flag_values,
-        allow_override=True,
-    )
+    return _flags.run("train", train, argv, flag_values)

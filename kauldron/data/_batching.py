@@ -132,11 +132,9 @@ class Batching:
           block: At least one row.
           num_rows: How many of them count; 0 if all is padding.
         """
-        columns = block.columns
+        stacked = _columns.stack(block.columns, name_row=block.name_row)
         if self.batch_size is None:
-            stacked = _columns.stack(columns)
             return _unstack(stacked)
-        stacked = _columns.stack(columns)
         if self.batch_stages:
             stacked = self._run_batch_stages(stacked, block)
         if self.remainder is DropRemainder.PAD:

@@ -7,7 +7,7 @@ dicts become a dict of columns; anything else is one column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,12 +16,21 @@ from kauldron.data import _errors
 
 Column: TypeAlias = Any
 
+# What a row is called in messages, from its place among the rows.
+NameRow: TypeAlias = Callable[[int], str]
 
-def from_rows(rows: Sequence[Any]) -> Column:
+
+def _row_of_batch(index: int) -> str:
+    return f"row {index} of the batch"
+
+
+def from_rows(
+    rows: Sequence[Any], path: str = "", name_row: NameRow = _row_of_batch
+) -> Column:
     """Returns the columns of elements; nested values stay as they are until stacked.
 
     Raises:
-      DataError: If some elements have other keys than the first.
+      DataError: If some elements have other keys than the first; names both.
     """
     first = rows[0]
     if not isinstance(first, Mapping):
@@ -31,7 +40,7 @@ def from_rows(rows: Sequence[Any]) -> Column:
             return {key: [row[key] for row in rows] for key in first}
     except (KeyError, TypeError, IndexError):
         pass
-    raise _different_keys(rows, "element")
+    raise _different_keys(rows, path, name_row)
 
 
 def row(column: Column, index: int) -> Any:
@@ -81,7 +90,7 @@ def concatenate(columns: Sequence[Column], path: str = "") -> Column:
     first = columns[0]
     if type(first) is dict:
         if any(type(c) is not dict or c.keys() != first.keys() for c in columns):
-            raise _different_keys(columns, "part of the data")
+            raise _different_keys(columns, path, lambda i: f"part {i} of the data")
         return {
             key: concatenate([c[key] for c in columns], _join(path, key))
             for key in first
@@ -94,7 +103,7 @@ def concatenate(columns: Sequence[Column], path: str = "") -> Column:
 
 
 def is_stackable(column: Column) -> bool:
-    """Whether `stack` gives a numeric array, judged by the first rows."""
+    """Whether `stack` gives a numeric array without converting single values."""
     if isinstance(column, np.ndarray):
         return column.dtype != object
     if not isinstance(column, list) or not column:
@@ -106,48 +115,95 @@ def is_stackable(column: Column) -> bool:
             if type(x) is not np.ndarray or x.shape != shape or x.dtype != dtype:
                 return False
         return dtype.kind != "O"
-    return isinstance(first, bool | int | float | np.generic)
+    is_number = isinstance(first, bool | int | float | np.generic)
+    return is_number and len(set(map(type, column))) == 1
 
 
-def stack(column: Column, path: str = "") -> Any:
+def stack(column: Column, path: str = "", name_row: NameRow = _row_of_batch) -> Any:
     """Returns arrays with a leading axis of rows, in the structure of one element.
 
-    Numbers and lists of numbers become arrays; strings and bytes arrays of objects.
+    Numbers and lists of numbers become arrays, Python's `bool`, `int`, `float` those of
+    bool, int64, float64; strings and bytes become arrays of objects. Nothing is converted
+    to fit other rows.
 
     Raises:
-      DataError: If shapes or keys differ between rows; names the key and both shapes.
+      DataError: If shapes, dtypes or keys differ between rows, or a value is no number;
+        names the key, the rows and what they have.
     """
     if isinstance(column, np.ndarray):
         if column.dtype != object:
             return column
         column = list(column)
     if type(column) is dict:
-        return {key: stack(child, _join(path, key)) for key, child in column.items()}
+        return {
+            key: stack(child, _join(path, key), name_row)
+            for key, child in column.items()
+        }
     first = column[0]
     if isinstance(first, Mapping):
-        return stack(from_rows(column), path)
+        return stack(from_rows(column, path, name_row), path, name_row)
     if isinstance(first, tuple):
-        parts = [
-            stack([value[i] for value in column], _join(path, i))
-            for i in range(len(first))
-        ]
-        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+        return _stack_tuples(column, path, name_row)
     if isinstance(first, str | bytes):
-        stacked = np.empty(len(column), dtype=object)
-        stacked[:] = column
-        return stacked
-    if first is None:
-        raise _errors.DataError(
-            f"{_at(path)} is None, which cannot be batched. Drop it with "
-            "`kd.data.Elements(drop=[...])`."
-        )
-    try:
-        stacked = np.array(column)
-    except ValueError:
-        raise _different_shapes(column, path) from None
-    if stacked.dtype == object:
-        raise _different_shapes(column, path)
+        return _stack_texts(column, path, name_row)
+    return _stack_numbers(column, path, name_row)
+
+
+def _stack_tuples(column: list[Any], path: str, name_row: NameRow) -> Any:
+    first = column[0]
+    for index, value in enumerate(column):
+        if not isinstance(value, tuple) or len(value) != len(first):
+            raise _different(column, path, name_row, index, _structure)
+    parts = [
+        stack([value[i] for value in column], _join(path, i), name_row)
+        for i in range(len(first))
+    ]
+    return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+
+
+def _stack_texts(column: list[Any], path: str, name_row: NameRow) -> np.ndarray:
+    kind = str if isinstance(column[0], str) else bytes
+    for index, value in enumerate(column):
+        if not isinstance(value, kind):
+            raise _different(column, path, name_row, index, _dtype_name)
+    stacked = np.empty(len(column), dtype=object)
+    stacked[:] = column
     return stacked
+
+
+def _stack_numbers(column: list[Any], path: str, name_row: NameRow) -> np.ndarray:
+    types = set(map(type, column))
+    if types <= {int} or types <= {float} or types <= {bool}:
+        stacked = np.array(column)
+        if stacked.dtype in (np.int64, np.float64, np.bool_):
+            return stacked
+        raise _no_number(column, path, name_row)
+    if len(types) == 1 and issubclass(type(column[0]), np.generic):
+        return np.array(column)
+    try:
+        rows = [x if isinstance(x, np.ndarray) else _as_array(x) for x in column]
+    except (ValueError, OverflowError):
+        raise _no_number(column, path, name_row) from None
+    shapes = {x.shape for x in rows}
+    dtypes = {x.dtype for x in rows if x.size}
+    if any(dtype.kind == "O" for dtype in dtypes):
+        raise _no_number(column, path, name_row)
+    if len(dtypes) > 1 and {dtype.kind for dtype in dtypes} not in ({"U"}, {"S"}):
+        rows_with = [i for i, x in enumerate(rows) if x.size]
+        dtype = rows[rows_with[0]].dtype
+        index = next(i for i in rows_with if rows[i].dtype != dtype)
+        raise _different(column, path, name_row, index, _dtype_name, rows_with[0])
+    if len(shapes) > 1:
+        index = next(i for i, x in enumerate(rows) if x.shape != rows[0].shape)
+        raise _different_shapes(rows[0].shape, rows[index].shape, path, name_row, index)
+    return np.array(rows)
+
+
+def _as_array(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == np.uint64 and not hasattr(value, "dtype"):
+        raise OverflowError  # a Python int is an int64
+    return array
 
 
 def zeros_after(column: Column, num_zeros: int) -> Column:
@@ -173,36 +229,111 @@ def _at(path: str) -> str:
     return f"The value of key {path!r}" if path else "The element"
 
 
-def _different_keys(parts: Sequence[Any], what: str) -> _errors.DataError:
-    first = parts[0]
-    other = next(
-        p for p in parts if not isinstance(p, Mapping) or p.keys() != first.keys()
+def _different_keys(
+    rows: Sequence[Any], path: str, name_row: NameRow
+) -> _errors.DataError:
+    first = rows[0]
+    index, other = next(
+        (i, row)
+        for i, row in enumerate(rows)
+        if not isinstance(row, Mapping) or row.keys() != first.keys()
     )
-    seen = sorted(other) if isinstance(other, Mapping) else type(other).__name__
+    where = f" of key {path!r}" if path else ""
+    if not isinstance(other, Mapping):
+        seen = f"is a {type(other).__name__}"
+    else:
+        lacks, more = sorted(first.keys() - other), sorted(other.keys() - first)
+        parts = [f"lacks {lacks}" if lacks else "", f"has also {more}" if more else ""]
+        seen = " and ".join(filter(None, parts))
     return _errors.DataError(
-        f"All elements must have the same keys: one {what} has {sorted(first)}, "
-        f"another {seen}. Drop or add keys with `kd.data.Elements(keep=...)` or "
-        "`kd.data.AddConstants`."
+        f"All elements must have the same keys{where}: {name_row(0)} has "
+        f"{sorted(first)}, {name_row(index)} {seen}. Drop or add keys with "
+        "`kd.data.Elements(keep=...)` or `kd.data.AddConstants`."
     )
 
 
-def _different_shapes(column: Sequence[Any], path: str) -> _errors.DataError:
-    shapes = []
-    for value in column:
+def _different(
+    column: Sequence[Any],
+    path: str,
+    name_row: NameRow,
+    index: int,
+    describe: Callable[[Any], str],
+    usual: int = 0,
+) -> _errors.DataError:
+    if column[index] is None:
+        return _no_number(column, path, name_row)
+    return _errors.DataError(
+        f"{_at(path)} cannot be batched: it is {describe(column[index])} in "
+        f"{name_row(index)}, {describe(column[usual])} in {name_row(usual)}. "
+        f"{_convert_with(path)}"
+    )
+
+
+def _convert_with(path: str) -> str:
+    return (
+        f"Give it one dtype with `kd.data.Cast(key={path or '...'!r}, dtype=...)`, or a "
+        "function of your own."
+    )
+
+
+def _different_shapes(
+    usual: tuple[int, ...],
+    other: tuple[int, ...],
+    path: str,
+    name_row: NameRow,
+    index: int,
+) -> _errors.DataError:
+    tool = "`kd.data.PadOrTruncateTokens` or `kd.data.PadToShape`"
+    if max(len(usual), len(other)) > 1:
+        tool = "`kd.data.Resize`, `kd.data.CenterCrop` or `kd.data.PadToShape`"
+    return _errors.DataError(
+        f"{_at(path)} cannot be batched: its shape differs between elements: {usual} in "
+        f"{name_row(0)}, {other} in {name_row(index)}. Make them equal with {tool}."
+    )
+
+
+def _no_number(
+    column: Sequence[Any], path: str, name_row: NameRow
+) -> _errors.DataError:
+    """Returns what is wrong with the first value that is no array of numbers."""
+    drop = "Drop it with `kd.data.Elements(drop=[...])`, or convert it."
+    for index, value in enumerate(column):
+        where = f"{_at(path)} in {name_row(index)}"
+        if value is None:
+            return _errors.DataError(f"{where} is None, which cannot be batched. {drop}")
         try:
-            shape = np.shape(value)
-        except ValueError:  # a ragged list
-            shape = "ragged"
-        if shape not in shapes:
-            shapes.append(shape)
-    if len(shapes) == 1:
-        kind = type(column[0]).__name__
+            array = _as_array(value)
+        except OverflowError:
+            return _too_large(where, value, path)
+        except ValueError:
+            return _errors.DataError(f"{where} is a ragged list: {value!r:.60}. {drop}")
+        if array.dtype.kind != "O":
+            continue
+        if isinstance(value, int):
+            return _too_large(where, value, path)
         return _errors.DataError(
-            f"{_at(path)} is a {kind} of shape {shapes[0]} that is no array of "
-            "numbers. Drop it with `kd.data.Elements(drop=[...])`, or convert it."
+            f"{where} is no array of numbers, but a {type(value).__name__}: "
+            f"{value!r:.60}. {drop}"
         )
+    raise AssertionError("Some value is no number.")
+
+
+def _too_large(where: str, value: Any, path: str) -> _errors.DataError:
     return _errors.DataError(
-        f"{_at(path)} cannot be batched: its shape differs between elements, e.g. "
-        f"{shapes[0]} and {shapes[1]}. Make them equal with `kd.data.Resize`, "
-        "`kd.data.CenterCrop` or `kd.data.PadToShape`."
+        f"{where} does not fit into 64 bits: {value!r:.60}. Leave it a text, or "
+        f"convert it with `kd.data.Cast(key={path or '...'!r}, dtype='float64')`."
     )
+
+
+def _structure(value: Any) -> str:
+    is_tuple = isinstance(value, tuple)
+    return f"a tuple of {len(value)}" if is_tuple else f"a {type(value).__name__}"
+
+
+def _dtype_name(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {value!r:.40}"
+    if isinstance(value, bytes):
+        return "bytes"
+    dtype = np.asarray(value).dtype
+    return f"{value!r} ({dtype})" if np.ndim(value) == 0 else str(dtype)

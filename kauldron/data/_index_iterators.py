@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from kauldron.data import _errors, _order, _running, _workers, iters
+from kauldron.data import _errors, _order, _running, _schema, _workers, iters
 from kauldron.data._batching import Batching, DropRemainder
 from kauldron.data._stages import Block
 
@@ -51,12 +51,14 @@ class IndexIterator(iters.Iterator):
         self._position = 0
         self._runner: _running.Runner | None = None
         self._whole = False
+        self._schema: _schema.Schema | None = None
 
     def __next__(self) -> Any:
         batching = self._batching
         if self._runner is None:
             self._runner = self._start(batching)
         batch = self._runner.next()
+        self._check(batch, lambda: self._name_row_at(self._position))
         end, size = batching.num_positions, batching.step
         self._whole = end is not None and batching.is_whole(end - self._position)
         self._position += size
@@ -97,6 +99,21 @@ class IndexIterator(iters.Iterator):
     @property
     def has_whole_batch(self) -> bool:
         return self._whole
+
+    def _check(self, batch: Any, name_first_row: Callable[[], str]) -> None:
+        """Raises `DataError` if a batch has other keys or dtypes than those before."""
+        schema = _schema.schema_of(batch)
+        if self._schema is None:
+            # Only if it is known: reading an example just for this would cost time.
+            spec = vars(self.source).get("element_spec")
+            self._schema = schema if spec is None else _schema.schema_of(spec)
+        if schema != self._schema:
+            _schema.check(schema, self._schema, name_first_row)
+
+    def _name_row_at(self, position: int) -> str:
+        batching = self._batching
+        first = position + batching.process[0] * (batching.step // batching.process[1])
+        return batching.node.fetch(_order.positions_from(first, 1)).name_row(0)
 
     def _start(self, batching: Batching) -> _running.Runner:
         schedule = _running.Schedule(
@@ -147,7 +164,9 @@ class FilteringIterator(IndexIterator):
         self._num_pending = len(rest)
         self._position = int(rows.positions[-1]) + 1
         self._whole = batching.is_whole(len(rows))
-        return self._finish(rows, batching)
+        batch = self._finish(rows, batching)
+        self._check(batch, lambda: rows.name_row(0))
+        return batch
 
     def close(self) -> None:
         super().close()

@@ -99,7 +99,7 @@ class _ItemReader(_nodes.Reader):
             index = wanted[len(records)]
             error.add_note(f"While reading example {index} of {_describe(source)}.")
             raise
-        return _columns.from_rows(records)
+        return _columns.from_rows(records, name_row=_name_row(wanted))
 
 
 class _BulkReader(_nodes.Reader):
@@ -111,12 +111,17 @@ class _BulkReader(_nodes.Reader):
 
     def read(self, indices: np.ndarray) -> _columns.Column:
         try:
-            records = self._source.__getitems__(indices.tolist())
+            wanted = indices.tolist()
+            records = self._source.__getitems__(wanted)
         except Exception:
             # One by one: the error then names the record. If none fails, the source
             # cannot read in bulk, as those of `tfds.testing.mock_data`.
             return _ItemReader(self._source).read(indices)
-        return _columns.from_rows(records)
+        return _columns.from_rows(records, name_row=_name_row(wanted))
+
+
+def _name_row(indices: list[int]) -> _columns.NameRow:
+    return lambda row: f"example {indices[row]}"
 
 
 def _take(arrays: Any, indices: np.ndarray) -> Any:

@@ -34,6 +34,10 @@ class Block:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def name_row(self, index: int) -> str:
+        """Returns what a row is called in messages."""
+        return f"example {int(self.examples[index])}"
+
     def with_columns(self, columns: _columns.Column) -> Block:
         """Returns the same rows with other values."""
         return Block(columns, self.positions, self.ids, self.examples, self.bad_records)
@@ -154,7 +158,7 @@ class _Map:
     def __call__(self, block: Block) -> Block:
         rows = _columns.rows(block.columns)
         changed = _each_row(self.function, rows, block, self.where)
-        return block.with_columns(_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, block, self.where))
 
 
 @dataclasses.dataclass
@@ -207,7 +211,7 @@ class _RandomMap:
             block,
             self.where,
         )
-        return block.with_columns(_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, block, self.where))
 
 
 @dataclasses.dataclass
@@ -238,7 +242,7 @@ class _MapWithIndex:
             zip(block.positions.tolist(), _columns.rows(block.columns), strict=True)
         )
         changed = _each_row(lambda item: self.function(*item), rows, block, self.where)
-        return block.with_columns(_from_rows(changed, self.where))
+        return block.with_columns(_from_rows(changed, block, self.where))
 
 
 def _each_row(
@@ -257,11 +261,11 @@ def _each_row(
     return results
 
 
-def _from_rows(rows: list[Any], where: str) -> _columns.Column:
+def _from_rows(rows: list[Any], block: Block, where: str) -> _columns.Column:
     if not rows:
         return []
     try:
-        return _columns.from_rows(rows)
+        return _columns.from_rows(rows, name_row=block.name_row)
     except _errors.DataError as error:
         error.add_note(f"{where}.")
         raise

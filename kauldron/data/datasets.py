@@ -149,7 +149,12 @@ class CachedDataset(_Derived):
                 "`.cache()` needs a dataset that ends: set `num_epochs`, or call "
                 "`.take(n)` first."
             )
-        len(self.source)  # raises if it is not known
+        # Without asking for the length, which may read the data.
+        inner: Any = self.source
+        while isinstance(inner, _Derived) and not isinstance(inner, TakeDataset):
+            inner = inner.source
+        if type(inner).__len__ is IterableDataset.__len__:
+            len(inner)  # says that it has none
 
     def __iter__(self) -> iters.Iterator:
         return iters.ListIterator(self, lambda: self._batches)

@@ -8,6 +8,7 @@ from typing import Any
 
 from kauldron import errors
 from kauldron.konfig import (
+    _annotations,
     _config_dict,
     _errors,
     _proxy,
@@ -360,6 +361,6 @@ _CHECKED_TYPES = (str, int, float, bytes)
 def wrong_type(annotation: Any, value: Any, of: str) -> str:
     """Returns the message for a value that does not fit an annotation."""
     return (
-        f"{of} expects {_signature.describe_type(annotation)}, got "
+        f"{of} expects {_annotations.describe(annotation)}, got "
         f"{_errors.short(value)} ({type(value).__name__})."
     )

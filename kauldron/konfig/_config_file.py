@@ -10,13 +10,12 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kauldron import errors
-from kauldron.konfig import _config_dict, _errors, _origin, _overrides
+from kauldron import _tracebacks, errors
+from kauldron.konfig import _config_dict, _errors, _overrides
 
 ARGS = "__args__"
 
@@ -184,7 +183,7 @@ def _call_get_config(
     tell: Callable[[str], None],
 ) -> Any:
     filename = getattr(module, "__file__", None) or ""
-    shown = _origin.show_path(filename) if filename else module.__name__
+    shown = _tracebacks.show_path(filename) if filename else module.__name__
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
@@ -289,35 +288,25 @@ def _starts_argument(piece: str) -> bool:
 
 @contextlib.contextmanager
 def explain(filename: str, what: str) -> Iterator[None]:
-    """Turns an exception of the user's file into one that names the line."""
+    """Turns an exception of the user's file into one that names the lines.
+
+    Args:
+      filename: The file, for exceptions that never were in code of the user.
+      what: What was done, such as `executing config.py`.
+    """
     try:
         yield
     except Exception as error:
-        if isinstance(error, SyntaxError) and error.lineno is not None:
-            shown = _origin.show_path(error.filename or filename)
-            where = f"{shown}:{error.lineno}"
-            text = (error.text or "").strip()
-            message = f"{type(error).__name__}: {error.msg}"
-        else:
-            where, text = _last_line(error, filename)
-            message = str(error)
-            if not isinstance(error, errors.UserError):
-                message = f"{type(error).__name__}: {message}"
-        line = f"\n    {text}" if text else ""
-        raise _errors.like(type(error))(
-            f"Error in {what}:\n  {where}{line}\n{message}"
-        ) from error
+        message = str(error)
+        if isinstance(error, SyntaxError):
+            message = error.msg
+        if not isinstance(error, errors.UserError):
+            message = f"{type(error).__name__}: {message}"
+        where = _tracebacks.describe(error, limit=_MAX_PLACES, with_functions=False)
+        if not where and filename:
+            where = f"  {_tracebacks.show_path(filename)}"
+        lines = [f"Error in {what}:", *([where] if where else []), message]
+        raise _errors.like(type(error))("\n".join(lines)) from error
 
 
-def _last_line(error: BaseException, filename: str) -> tuple[str, str]:
-    """Returns the innermost place in the user's files, and its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    directory = os.path.dirname(os.path.abspath(filename)) if filename else os.getcwd()
-    here = os.path.dirname(__file__)
-    for frame in reversed(frames):
-        name = os.path.abspath(frame.filename)
-        is_own = name.startswith(here + os.sep)
-        if name == filename or (name.startswith(directory + os.sep) and not is_own):
-            return f"{_origin.show_path(name)}:{frame.lineno}", frame.line or ""
-    last = frames[-1]
-    return f"{last.filename}:{last.lineno}", last.line or ""
+_MAX_PLACES = 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from kauldron.konfig import (
+    _annotations,
     _coerce,
     _config_dict,
     _literals,
     _proxy,
     _reference,
     _repr,
-    _signature,
     _targets,
     _values,
 )
@@ -38,35 +38,40 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
         return _instead_of_computed_node(text, node, key)
     if current is None:
         return _without_current(text, node, key)
-    if isinstance(current, str) and _is_rather_a_container(text, node, key):
-        return _literals.parse(text)
+    annotation = _targets.annotation_of(node, key)
+    if annotation is not None and _is_for_the_annotation(current, text, annotation):
+        return _coerce.to_annotation(annotation, text)
     try:
         return _coerce.to_type_of(current, text)
     except _coerce.Mismatch:
         # The declaration may allow more than the type of what is there.
-        annotation = _targets.annotation_of(node, key)
-        if annotation is None or not _signature.is_certain(annotation):
+        if annotation is None or not _annotations.is_certain(annotation):
             raise
         return _coerce.to_annotation(annotation, text)
 
 
-def _is_rather_a_container(text: str, node: Any, key: Any) -> bool:
-    """Returns whether `[(1, 1)]` is a list, for an argument such as `padding="SAME"`."""
-    if not isinstance(_literals.parse(text), list | tuple | dict):
-        return False
-    annotation = _targets.annotation_of(node, key)
-    return annotation is not None and not _signature.is_certain(annotation)
+def _is_for_the_annotation(current: Any, text: str, annotation: Any) -> bool:
+    """Returns whether the annotation decides, whatever the type of the value is.
+
+    That is so for a list where there is text, such as `[(1, 1)]` for `padding="SAME"`,
+    and for the items of lists.
+    """
+    is_container = isinstance(_literals.parse(text), list | tuple | dict)
+    if isinstance(current, str):
+        return is_container
+    if isinstance(current, list | tuple):
+        return _annotations.is_certain(annotation)
+    return False
 
 
 def _without_current(text: str, node: Any, key: Any) -> Any:
     """For a field that is not there, or is `None`: its declaration decides."""
     annotation = _targets.annotation_of(node, key)
-    if annotation is not None and _signature.is_certain(annotation):
+    if annotation is not None and _annotations.is_certain(annotation):
         return _coerce.to_annotation(annotation, text)
-    if not text or _literals.looks_broken(text):
-        raise _coerce.Mismatch("a value")
+    untyped = _coerce.to_untyped(text)
     if annotation is None:
-        return _literals.parse(text)
+        return untyped
     value = _coerce.to_annotation(annotation, text)
     if isinstance(value, str) and _is_number_by_default(annotation, node, key):
         raise _coerce.Mismatch("a number")
@@ -82,7 +87,7 @@ def _is_number_by_default(annotation: Any, node: Any, key: Any) -> bool:
     if signature is None:
         return False
     default = signature.default_of(key)
-    members = _signature.alternatives(annotation)
+    members = _annotations.alternatives(annotation)
     return type(default) in (int, float) and bool(members) and str not in members
 
 
@@ -95,7 +100,7 @@ def _instead_of_computed_node(text: str, node: Any, key: Any) -> Any:
     if isinstance(value, dict) and _proxy.QUALNAME in value:
         return value
     annotation = _targets.annotation_of(node, key)
-    if annotation is not None and _signature.is_certain(annotation):
+    if annotation is not None and _annotations.is_certain(annotation):
         return _coerce.to_annotation(annotation, text)
     raise _coerce.Mismatch("a number, a call such as `py::module.f(1)`, or `None`")
 

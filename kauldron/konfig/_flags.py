@@ -91,6 +91,11 @@ class ConfigFlag(flags.Flag):
         """Every override, in the order given."""
         return tuple(self._overrides)
 
+    @property
+    def config_overrides(self) -> tuple[_overrides.Override, ...]:
+        """The overrides of fields; those of `__args__` are left out."""
+        return tuple(o for o in self._overrides if o.parts[0] != _config_file.ARGS)
+
     def set_overrides(self, overrides: Sequence[_overrides.Override]) -> None:
         """Replaces the overrides."""
         self._overrides = list(overrides)

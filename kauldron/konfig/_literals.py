@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
+import re
 import tokenize
 from typing import Any
 
@@ -12,13 +14,23 @@ from kauldron.konfig import _config_dict, _errors, _proxy, _qualname
 
 PY_PREFIX = "py::"
 _WORDS = {"true": True, "false": False, "null": None}
+# Names that stand for numbers, as `repr` and JSON write them.
+_NUMBERS = {
+    "inf": math.inf,
+    "Infinity": math.inf,
+    "nan": math.nan,
+    "NaN": math.nan,
+}
+_FLOAT_WORD = re.compile(r"(?i)[-+]?(inf|infinity|nan)")
+_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 def parse(text: str) -> Any:
     """Returns the value that a text stands for; the text itself if it is no literal.
 
-    Understood are Python literals, JSON, the words `true`, `false`, `null`, and Python
-    calls and names behind `py::`.
+    Understood are Python literals, with `inf` and `nan`; JSON; the words `true`,
+    `false`, `null`, and those that `float` reads; and Python calls and names behind
+    `py::`.
 
     Raises:
       ConfigError: A `ValueError`: a `py::` expression that is none.
@@ -28,9 +40,11 @@ def parse(text: str) -> Any:
     stripped = text.strip()
     if stripped in _WORDS:
         return _WORDS[stripped]
+    if _FLOAT_WORD.fullmatch(stripped):
+        return float(stripped)
     try:
-        return ast.literal_eval(stripped)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ast.literal_eval(_NameWords().visit(ast.parse(stripped, mode="eval")))
+    except _ERRORS:
         pass
     if stripped[:1] in ("{", "["):
         try:
@@ -38,6 +52,27 @@ def parse(text: str) -> Any:
         except (ValueError, RecursionError):
             pass
     return text
+
+
+class _NameWords(ast.NodeTransformer):
+    """Replaces the names that stand for a number."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_NUMBERS[node.id]) if node.id in _NUMBERS else node
+
+
+def overflows(text: str) -> bool:
+    """Returns whether a number in a literal is too large for a float, such as `1e400`."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except _ERRORS:
+        return False
+    return any(
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, float)
+        and math.isinf(node.value)
+        for node in ast.walk(tree)
+    )
 
 
 def is_plain_text(text: str) -> bool:
@@ -48,13 +83,32 @@ def is_plain_text(text: str) -> bool:
         return False
 
 
+def is_quoted(text: str) -> bool:
+    """Returns whether a text is written as a Python string."""
+    return text.strip()[:1] in ("'", '"')
+
+
 def looks_broken(text: str) -> bool:
-    """Returns whether a text starts like a dict or list but is none."""
-    return text.strip()[:1] in ("{", "[") and isinstance(parse(text), str)
+    """Returns whether a text starts like a list, dict, or quoted text, but is none.
+
+    `(draft) one` is text: its brackets are in order.
+    """
+    start = text.strip()[:1]
+    if start not in ("{", "[", "(", "'", '"') or not isinstance(parse(text), str):
+        return False
+    if start in ("{", "["):
+        return True
+    return parse(text) is text and bool(_find_unbalanced(text))
 
 
 def describe_broken(text: str) -> str:
-    """Returns what is wrong with a text that starts like a dict or list."""
+    """Returns what is wrong with a text for which `looks_broken` is true."""
+    if unbalanced := _find_unbalanced(text):
+        return unbalanced
+    if words := _BARE_WORDS.fullmatch(text.strip()):
+        items = [word.strip() for word in words[1].split(",") if word.strip()]
+        quoted = ", ".join(map(repr, items))
+        return f"texts in it need quotes, `[{quoted}]`"
     try:
         json.loads(text)
     except RecursionError:
@@ -62,6 +116,39 @@ def describe_broken(text: str) -> str:
     except ValueError as error:
         return str(error)
     return "it is no literal"  # pragma: no cover: then it would not look broken
+
+
+_BARE_WORDS = re.compile(r"\[((?:\s*[A-Za-z_][\w./-]*\s*,?)+)\]")
+_CLOSING = {"[": "]", "(": ")", "{": "}"}
+
+
+def _find_unbalanced(text: str) -> str:
+    """Returns which bracket or quote is missing, or one too many; empty if none is."""
+    expected: list[str] = []
+    quote = ""
+    is_escaped = False
+    for char in text:
+        if quote:
+            if char == quote and not is_escaped:
+                quote = ""
+            is_escaped = char == "\\" and not is_escaped
+        elif char in ("'", '"'):
+            quote = char
+        elif char in _CLOSING:
+            expected.append(_CLOSING[char])
+        elif char in _CLOSING.values():
+            if not expected:
+                return f"the `{char}` closes nothing"
+            if char != expected[-1]:
+                return f"the `{expected[-1]}` is missing before the `{char}`"
+            expected.pop()
+    if quote:
+        return f"the closing quote `{quote}` is missing"
+    if expected:
+        missing = "".join(reversed(expected))
+        shown = missing if len(missing) <= 8 else f"{missing[:8]}…"
+        return f"the `{shown}` at the end is missing"
+    return ""
 
 
 def parse_py(expression: str) -> Any:
@@ -123,6 +210,8 @@ def _convert(tree: ast.expr) -> Any:
     if isinstance(tree, ast.Dict) and None not in tree.keys:
         keys = [_convert(key) for key in tree.keys if key is not None]
         return dict(zip(keys, map(_convert, tree.values), strict=True))
+    if isinstance(tree, ast.Name) and tree.id in _NUMBERS:
+        return _NUMBERS[tree.id]
     if isinstance(tree, ast.Attribute | ast.Name):
         return _config_dict.ConfigDict({_proxy.CONST: _to_qualname(tree)})
     if isinstance(tree, ast.Call):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import os
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kauldron import _tracebacks
+
+# Packages and modules, with what is in them, whose frames are never the user's.
 _SKIPPED_MODULES = ("kauldron.konfig", "ml_collections", "contextlib", "copy", "abc")
 
 
@@ -24,7 +26,11 @@ class Origin(NamedTuple):
     line: int = 0
 
     def __str__(self) -> str:
-        return f"{show_path(self.source)}:{self.line}" if self.line else self.source
+        return (
+            f"{_tracebacks.show_path(self.source)}:{self.line}"
+            if self.line
+            else self.source
+        )
 
 
 _declared: contextvars.ContextVar[Origin | None] = contextvars.ContextVar(
@@ -53,14 +59,3 @@ def declare(origin: Origin | None) -> Iterator[None]:
         yield
     finally:
         _declared.reset(token)
-
-
-def show_path(filename: str) -> str:
-    """Returns the shorter of the absolute name and the one relative to here."""
-    if not os.path.isabs(filename):
-        return filename
-    try:
-        relative = os.path.relpath(filename)
-    except (OSError, ValueError):  # no working directory; another drive
-        return filename
-    return relative if len(relative) < len(filename) else filename

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from kauldron import _tracebacks
 from kauldron.konfig import (
     _check,
     _config_dict,
@@ -19,6 +20,7 @@ from kauldron.utils import immutabledict
 
 _NO_FREEZE = "_konfig_experimental_nofreeze"
 _MAX_REPR = 300
+_MAX_PLACES = 3
 
 
 def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> Any:
@@ -219,6 +221,8 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     lines.append(f"  In `{_check.field_name(tuple(reversed(failure.parts)))}`{where}")
     if isinstance(node, _config_dict.ConfigDict):
         lines.append(f"    {_one_line(node)}")
+    if places := _tracebacks.describe(cause, limit=_MAX_PLACES):
+        lines.append(places)
     if isinstance(cause, _errors.ConfigError):
         lines.append(str(cause))
     else:

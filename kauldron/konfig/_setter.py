@@ -126,7 +126,7 @@ class Setter:
             return text
         try:
             if current is None:
-                return _literals.parse(text)
+                return _coerce.to_untyped(text)
             return _coerce.to_type_of(current, text)
         except _coerce.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None

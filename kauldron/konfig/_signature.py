@@ -11,11 +11,12 @@ import types
 import typing
 from typing import Any
 
+from kauldron.konfig import _annotations
+
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
-_SCALARS = (bool, int, float, str, bytes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,9 +61,7 @@ class Signature:
     def _accepted(self) -> dict[str, frozenset[type] | None]:
         """Parameter name -> exact types that fit; `None` if any may."""
         return {
-            name: frozenset(t for t in _SCALARS if accepts(hint, t(), strict=False))
-            if _is_made_of_types(hint)
-            else None
+            name: _annotations.accepted_scalars(hint)
             for name, hint in self.types.items()
         }
 
@@ -72,7 +71,7 @@ class Signature:
         if accepted is not None and type(value) in accepted:
             return False
         hint = self.types.get(name)
-        return hint is not None and not accepts(hint, value, strict=False)
+        return hint is not None and not _annotations.accepts(hint, value)
 
     def default_of(self, name: str) -> Any:
         """Returns the default of a parameter; `inspect.Parameter.empty` if none."""
@@ -188,113 +187,6 @@ def _hints_one_by_one(function: Any) -> dict[str, Any]:
     return hints
 
 
-def alternatives(annotation: Any) -> list[Any] | None:
-    """Returns the members of a union, flat; `None` if they are not all known.
-
-    `Annotated` and `NewType` count as what they are made of.
-    """
-    if isinstance(annotation, typing.NewType):
-        return alternatives(annotation.__supertype__)
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return alternatives(typing.get_args(annotation)[0])
-    if origin is typing.Union or origin is types.UnionType:
-        found: list[Any] = []
-        for member in typing.get_args(annotation):
-            below = alternatives(member)
-            if below is None:
-                return None
-            found.extend(below)
-        return found
-    if annotation is None:
-        return [type(None)]
-    if isinstance(annotation, type | typing.TypeVar) or origin is not None:
-        return [annotation]
-    return None
-
-
 def shifted(signature: Signature) -> Signature:
     """Returns the signature of `functools.partial(target, ...)`, the target aside."""
     return dataclasses.replace(signature, positional=("func", *signature.positional))
-
-
-def is_certain(annotation: Any) -> bool:
-    """Returns whether the annotation rules out all values of the wrong type.
-
-    That is so if it is made of scalar types and of classes that are plain records:
-    other classes may be made of what is given, a `Path` of a string.
-    """
-    members = alternatives(annotation)
-    return bool(members) and all(_is_certain_member(m) for m in members)
-
-
-def _is_certain_member(member: Any) -> bool:
-    if is_scalar_type(member):
-        return True
-    if not isinstance(member, type):
-        return False
-    return dataclasses.is_dataclass(member) or hasattr(member, "_make")
-
-
-def _is_made_of_types(annotation: Any) -> bool:
-    members = alternatives(annotation)
-    return bool(members) and all(isinstance(m, type) for m in members)
-
-
-def is_scalar_type(annotation: Any) -> bool:
-    """Returns whether all values of the type are numbers, strings, bytes or `None`."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return True
-    return annotation in (*_SCALARS, type(None))
-
-
-def accepts(annotation: Any, value: Any, *, strict: bool) -> bool:
-    """Returns `False` if a value certainly does not fit an annotation.
-
-    Only annotations that are made of scalar types are certain: anything else may be
-    converted by its constructor.
-
-    Args:
-      annotation: Of a parameter.
-      value: A plain value (no call node).
-      strict: Whether a whole `float` is refused where an `int` is expected, and `None`
-        where it is not mentioned.
-    """
-    if value is not None and not isinstance(value, _SCALARS):
-        return not (strict and is_certain(annotation))
-    members = alternatives(annotation)
-    if strict:
-        if not is_certain(annotation):
-            return True
-    elif not members or not all(is_scalar_type(m) for m in members):
-        return True
-    if value is None:
-        return not strict or type(None) in (members or ())
-    return any(_accepts_scalar(m, value, strict=strict) for m in members or ())
-
-
-def _accepts_scalar(member: Any, value: Any, *, strict: bool) -> bool:
-    if typing.get_origin(member) is typing.Literal:
-        return value in typing.get_args(member)
-    if not is_scalar_type(member) or member is type(None):
-        return False
-    if isinstance(value, member):
-        return not (strict and isinstance(value, bool) and member is int)
-    if member is float:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if strict:
-        return False
-    is_number = isinstance(value, int | float)
-    return (member is int and is_number) or (member is bool and isinstance(value, int))
-
-
-def describe_type(annotation: Any) -> str:
-    """Returns an annotation as users write it."""
-    if annotation is type(None):
-        return "None"
-    members = alternatives(annotation)
-    if members is not None and members != [annotation]:
-        return " | ".join(describe_type(m) for m in members)
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__qualname__
-    return str(annotation).replace("typing.", "")

@@ -149,8 +149,7 @@ def to_flag_value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, int | float):
-        # `inf` alone is text where no type is known.
-        return repr(value).replace("inf", "1e999")
+        return repr(value)
     try:
         text = repr(value)
         if _literals.parse(text) == value:

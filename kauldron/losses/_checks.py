@@ -32,7 +32,7 @@ def check_same_shape(loss: Any, **arrays: Any) -> None:
 
 
 def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
-    """Raises unless logits are `f[*a classes]` and labels `i[*a 1]`.
+    """Raises unless logits are `f[*a classes]` and labels `i|bool[*a 1]`.
 
     Raises:
       ValueError: If they are not.
@@ -45,10 +45,15 @@ def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
             f"{loss.labels!r}). Add the last axis with "
             "`kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
+    if not is_integer(labels):
         raise ValueError(
             f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
         )
+
+
+def is_integer(x: Any) -> bool:
+    """Whether an array is of integers or bool."""
+    return x.dtype == bool or jnp.issubdtype(x.dtype, jnp.integer)
 
 
 def check_range(
@@ -80,3 +85,9 @@ def safe_norm(x: jax.Array) -> jax.Array:
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))
+
+
+def weigh(weights: Any, logs: jax.Array) -> jax.Array:
+    """Returns `weights * logs` of logarithms, in which 0 times -inf (or inf) is 0."""
+    is_nothing = (weights == 0) & jnp.isinf(logs)
+    return weights * jnp.where(is_nothing, 0, logs)

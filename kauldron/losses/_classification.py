@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
-from kauldron.losses import _checks, base
+from kauldron.losses import _checks, _labelled, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,60 +39,61 @@ class SoftmaxCrossEntropy(base.Loss):
         labels = optax.losses.smooth_labels(
             _checks.to_float(labels), self.label_smoothing
         )
-        logits = _checks.to_float(logits)
-        return optax.losses.softmax_cross_entropy(logits, labels)[..., None]
+        logprobs = jax.nn.log_softmax(_checks.to_float(logits))
+        return -_checks.weigh(labels, logprobs).sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SoftmaxCrossEntropyWithIntLabels(base.Loss):
+class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
     """Negative log-probability of the labelled class, in nats.
 
     Attributes:
       logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]`. Out of range is undefined
-        under jit.
+      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the label that is spread evenly over all classes.
 
     Raises:
       ValueError: If the shapes don't fit, the labels are not integers, or
         `label_smoothing` is not in [0, 1].
+      LabelError: A `ValueError`: on computing the value, if a label that counts is no
+        class.
     """
 
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_int_labels(self, logits=logits, labels=labels)
-        logits = _checks.to_float(logits)
+    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
         values = optax.losses.softmax_cross_entropy_with_integer_labels(
-            logits, labels[..., 0]
+            logits, ids[..., 0]
         )
         if self.label_smoothing:
             evenly = -jax.nn.log_softmax(logits).mean(axis=-1)
-            values = values + self.label_smoothing * (evenly - values)
+            # Not `values + smoothing * (evenly - values)`: both may be infinite.
+            share = self.label_smoothing
+            values = _checks.weigh(1 - share, values) + share * evenly
         return values[..., None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SigmoidBinaryCrossEntropy(base.Loss):
+class SigmoidBinaryCrossEntropy(_labelled.OfElements):
     """Binary cross-entropy of every element, in nats.
 
     Attributes:
       logits: Key to log-odds, `f[*a]`.
       labels: Key to probabilities (0 or 1, for instance) of the same shape.
+      ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the labels that is replaced by 1/2.
 
     Raises:
       ValueError: If the shapes differ, or `label_smoothing` is not in [0, 1].
+      LabelError: A `ValueError`: on computing the value, if an integer label that counts
+        is neither 0 nor 1.
     """
 
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -103,68 +104,69 @@ class SigmoidBinaryCrossEntropy(base.Loss):
         _checks.check_same_shape(self, logits=logits, labels=labels)
         labels = _checks.to_float(labels)
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return optax.losses.sigmoid_binary_cross_entropy(
-            _checks.to_float(logits), labels
-        )
+        return _binary_nats(_checks.to_float(logits), labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FocalLoss(base.Loss):
+class FocalLoss(_labelled.OfClasses):
     """Cross-entropy that down-weights examples the model already gets right.
 
     `(1 - p)**gamma * -log(p)`, `p` the probability of the labelled class.
 
     Attributes:
       logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]`.
+      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      ignored_label: Label that does not count (often -1 or 255).
       gamma: Focusing strength, dimensionless, >= 0; 0 is plain cross-entropy.
 
     Raises:
       ValueError: If the shapes don't fit, or `gamma < 0`.
+      LabelError: A `ValueError`: on computing the value, if a label that counts is no
+        class.
 
     Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 4,
     arXiv:1708.02002.
     """
 
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.check_range(self, "gamma", low=0)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_int_labels(self, logits=logits, labels=labels)
-        logprobs = jax.nn.log_softmax(_checks.to_float(logits))
-        logprob = jnp.take_along_axis(logprobs, labels, axis=-1)
+    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+        logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), ids, axis=-1)
         if not self.gamma:
             return -logprob
         # `1 - p` is kept off 0: the gradient of `0**gamma` is not finite for gamma < 1.
         other = jnp.maximum(-jnp.expm1(logprob), jnp.finfo(logprob.dtype).tiny)
-        return -(other**self.gamma) * logprob
+        # Apart: the gradient of `other` would be 0, times infinity.
+        is_impossible = jnp.isneginf(logprob)
+        values = -(other**self.gamma) * jnp.where(is_impossible, 0, logprob)
+        return jnp.where(is_impossible, -logprob, values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SigmoidFocalLoss(base.Loss):
+class SigmoidFocalLoss(_labelled.OfElements):
     """Binary cross-entropy of every element that down-weights the easy ones.
 
     Attributes:
       logits: Key to log-odds, `f[*a]`.
       labels: Key to 0 or 1, of the same shape.
+      ignored_label: Label that does not count (often -1 or 255).
       alpha: Weight of the positive elements in [0, 1], `1 - alpha` that of the others;
         `None` weighs all alike.
       gamma: Focusing strength, dimensionless, >= 0.
 
     Raises:
       ValueError: If the shapes differ, or a parameter is out of range.
+      LabelError: A `ValueError`: on computing the value, if an integer label that counts
+        is neither 0 nor 1.
 
     Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5,
     arXiv:1708.02002.
     """
 
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
     alpha: float | None = None
     gamma: float = 2.0
 
@@ -176,28 +178,37 @@ class SigmoidFocalLoss(base.Loss):
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
         _checks.check_same_shape(self, logits=logits, labels=labels)
-        return optax.losses.sigmoid_focal_loss(
-            _checks.to_float(logits),
-            _checks.to_float(labels),
-            alpha=self.alpha,
-            gamma=self.gamma,
-        )
+        logits, labels = _checks.to_float(logits), _checks.to_float(labels)
+        values = _binary_nats(logits, labels)
+        if self.gamma:
+            # Not `1 - p`: it would be 0 for p near 1, and the gradient of `0**gamma` is
+            # not finite for gamma < 1.
+            other = labels * jax.nn.sigmoid(-logits)
+            other = other + (1 - labels) * jax.nn.sigmoid(logits)
+            other = jnp.maximum(other, jnp.finfo(logits.dtype).tiny)
+            # Apart: the gradient of `other` would be 0, times infinity.
+            is_impossible = jnp.isposinf(values)
+            focused = other**self.gamma * jnp.where(is_impossible, 0, values)
+            values = jnp.where(is_impossible, values, focused)
+        if self.alpha is not None:
+            values = values * (self.alpha * labels + (1 - self.alpha) * (1 - labels))
+        return values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hinge(base.Loss):
+class Hinge(_labelled.OfElements):
     """Hinge loss of every element, `max(0, 1 - s)`, `s` the score of the right side.
 
     Attributes:
       logits: Key to scores, `f[*a]`; positive means class 1.
       labels: Key to 0 or 1, of the same shape.
+      ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
       ValueError: If the shapes differ.
+      LabelError: A `ValueError`: on computing the value, if an integer label that counts
+        is neither 0 nor 1.
     """
-
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
         _checks.check_same_shape(self, logits=logits, labels=labels)
@@ -206,29 +217,28 @@ class Hinge(base.Loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MulticlassHinge(base.Loss):
+class MulticlassHinge(_labelled.OfClasses):
     """By how much the best wrong class comes within a margin of 1 of the labelled one.
 
     Attributes:
       logits: Key to scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]`.
+      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
       ValueError: If the shapes don't fit.
+      LabelError: A `ValueError`: on computing the value, if a label that counts is no
+        class.
 
     Reference: Crammer and Singer 2001, On the Algorithmic Implementation of Multiclass
     Kernel-based Vector Machines.
     """
 
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
-
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_int_labels(self, logits=logits, labels=labels)
-        values = optax.losses.multiclass_hinge_loss(
-            _checks.to_float(logits), labels[..., 0]
-        )
-        return values[..., None]
+    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+        own = jnp.take_along_axis(logits, ids, axis=-1)
+        is_own = jnp.arange(logits.shape[-1]) == ids
+        others = jnp.max(jnp.where(is_own, -jnp.inf, logits), axis=-1, keepdims=True)
+        return jnp.maximum(0, 1 + others - own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -265,13 +275,17 @@ class KLDivergence(base.Loss):
         logprobs = jax.nn.log_softmax(_checks.to_float(logits) / self.temperature)
         targets = _checks.to_float(targets)
         if self.targets_are_logits:
-            targets = jax.nn.log_softmax(targets / self.temperature)
-            values = optax.losses.kl_divergence_with_log_targets(logprobs, targets)
+            log_targets = jax.nn.log_softmax(targets / self.temperature)
+            targets = jnp.exp(log_targets)
+            is_absent = jnp.isneginf(log_targets)
+            log_targets = jnp.where(is_absent, 0, log_targets)
         else:
             # Not optax.losses.kl_divergence: its gradient is NaN where a target is 0.
-            log_targets = jnp.log(jnp.where(targets == 0, 1, targets))
-            values = jnp.sum(targets * (log_targets - logprobs), axis=-1)
-        return values[..., None]
+            is_absent = targets == 0
+            log_targets = jnp.log(jnp.where(is_absent, 1, targets))
+        logprobs = jnp.where(is_absent & jnp.isneginf(logprobs), 0, logprobs)
+        values = targets * (log_targets - logprobs)
+        return values.sum(axis=-1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,3 +311,9 @@ class GaussianKL(base.Loss):
         mean, logvar = _checks.to_float(mean), _checks.to_float(logvar)
         values = jnp.expm1(logvar) + mean**2 - logvar
         return values.sum(axis=-1, keepdims=True) / 2
+
+
+def _binary_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the binary cross-entropy of each element."""
+    values = _checks.weigh(labels, jax.nn.log_sigmoid(logits))
+    return -values - _checks.weigh(1 - labels, jax.nn.log_sigmoid(-logits))

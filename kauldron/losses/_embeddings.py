@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
-from kauldron.losses import _checks, base
-from kauldron.metrics import base_state
+from kauldron.losses import _checks, _masking, base
+from kauldron.metrics import _labels, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ class _Contrastive(base.Loss):
     def get_state(
         self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
     ) -> base.Loss.State:
+        args, kwargs = self._guard(args, kwargs, mask)
         values = self.get_values(*args, mask=mask, **kwargs)
         return self._to_state(values, mask=mask, step=step)
 
@@ -176,13 +177,18 @@ class PairwiseRanking(base.Loss):
 
     def get_values(self, logits: Any, labels: Any, item_mask: Any = None) -> jax.Array:
         _checks.check_same_shape(self, logits=logits, labels=labels)
-        logits, labels = _checks.to_float(logits), jnp.asarray(labels)
+        logits = _checks.to_float(logits)
+        is_integer = _checks.is_integer(labels)
+        labels = _labels.to_ids(labels) if is_integer else jnp.asarray(labels)
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
             _checks.check_same_shape(self, logits=logits, item_mask=item_mask)
             exists = jnp.asarray(item_mask) != 0
+            logits = _masking.guard(logits, ~exists)
             is_pair &= exists[..., :, None] & exists[..., None, :]
         margins = logits[..., :, None] - logits[..., None, :]
+        # Selected first: of two scores of -inf, which form no pair, it would be NaN.
+        margins = jnp.where(is_pair, margins, 0)
         values = jnp.where(is_pair, jax.nn.softplus(-margins), 0)
         num_pairs = is_pair.sum(axis=(-2, -1), dtype=values.dtype)
         return (values.sum(axis=(-2, -1)) / jnp.maximum(num_pairs, 1))[..., None]

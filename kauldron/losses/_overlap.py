@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.losses import _checks, base
-from kauldron.metrics import base_state
+from kauldron.losses import _checks, _labelled, _masking, base
+from kauldron.metrics import _labels, base_state
 
 _Activation = Literal["softmax", "sigmoid"] | None
 
@@ -21,6 +21,7 @@ class _Overlap(base.Loss):
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     region_mask: kontext.Key | None = None
+    ignored_label: int | None = None
     activation: _Activation = "softmax"
     smooth: float = 1.0
 
@@ -33,20 +34,61 @@ class _Overlap(base.Loss):
                 f"{self.activation!r}."
             )
 
+    def get_state(
+        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+    ) -> base.Loss.State:
+        kwargs = _labelled.bind(self, args, kwargs)
+        labels, bad_labels = kwargs["labels"], None
+        if _checks.is_integer(labels):
+            labels, bad_labels = self._check_labels(mask=mask, **kwargs)
+        if self.ignored_label is not None:
+            kwargs["region_mask"] = self._without_ignored(**kwargs)
+        kwargs["labels"] = labels
+        state = super().get_state(mask=mask, step=step, **kwargs)
+        return dataclasses.replace(state, bad_labels=bad_labels)
+
+    def _check_labels(
+        self, logits: Any, labels: Any, region_mask: Any = None, mask: Any = None
+    ) -> tuple[jax.Array, _labels.BadLabels]:
+        """Returns integer labels, -1 for those that are no class, and these."""
+        has_ids = self._has_ids(logits, labels)
+        places = jnp.ones(labels.shape, bool)
+        if region_mask is not None:
+            places = base_state.broadcast_mask(region_mask, logits.shape) != 0
+            places = places.any(axis=-1, keepdims=True) if has_ids else places
+        if mask is not None:
+            places &= ~self._is_masked("labels", mask, labels.shape)
+        checked = _labels.check_labels(
+            labels,
+            num_classes=logits.shape[-1] if has_ids else 2,
+            mask=places,
+            ignored_label=self.ignored_label,
+        )
+        return jnp.where(checked.is_bad, -1, checked.ids), checked.bad_labels
+
+    def _without_ignored(
+        self, logits: Any, labels: Any, region_mask: Any = None
+    ) -> jax.Array:
+        """Returns the region without the places of the ignored label."""
+        if _checks.is_integer(labels):
+            labels = _labels.to_ids(labels)
+        region = jnp.asarray(labels) != self.ignored_label
+        if region_mask is not None:
+            region &= base_state.broadcast_mask(region_mask, logits.shape) != 0
+        return region
+
     def _tversky(
         self, logits: Any, labels: Any, region_mask: Any, alpha: float, beta: float
     ) -> jax.Array:
         """Returns one minus the index of each example and class, `f[b c]`."""
         probs = _checks.to_float(logits)
+        if region_mask is not None:
+            probs = self._guard_outside(probs, region_mask)
         if self.activation == "softmax":
             probs = jax.nn.softmax(probs)
         elif self.activation == "sigmoid":
             probs = jax.nn.sigmoid(probs)
         labels = self._to_one_hot(probs, labels)
-        if probs.ndim < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs logits `f[b *space c]`: got {probs.shape}."
-            )
         if region_mask is not None:
             mask = base_state.broadcast_mask(region_mask, probs.shape) != 0
             probs, labels = jnp.where(mask, probs, 0), jnp.where(mask, labels, 0)
@@ -59,13 +101,43 @@ class _Overlap(base.Loss):
         index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
         return jnp.where(is_empty, 0, 1 - index)
 
+    def _guard_outside(self, logits: jax.Array, region_mask: Any) -> jax.Array:
+        is_outside = base_state.broadcast_mask(region_mask, logits.shape) == 0
+        if self.activation == "softmax":  # each needs the scores of all classes
+            is_outside = is_outside.all(axis=-1, keepdims=True)
+        return _masking.guard(logits, is_outside)
+
+    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+        is_masked = _masking.of_channels(mask, shape)
+        if name == "logits" and self.activation == "softmax" and is_masked is not None:
+            is_masked = is_masked.all(axis=-1, keepdims=True)
+        return is_masked
+
+    def _has_ids(self, logits: Any, labels: Any) -> bool:
+        """Whether labels are class ids, rather than one-hot.
+
+        Raises:
+          ValueError: If their shape fits neither.
+        """
+        if logits.ndim < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs logits `f[b *space c]`: got {logits.shape}."
+            )
+        if labels.shape == (*logits.shape[:-1], 1) and _checks.is_integer(labels):
+            return logits.shape[-1] > 1
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        return False
+
     def _to_one_hot(self, probs: jax.Array, labels: Any) -> jax.Array:
-        labels = jnp.asarray(labels)
-        is_id = jnp.issubdtype(labels.dtype, jnp.integer)
-        if is_id and labels.shape == (*probs.shape[:-1], 1) != probs.shape:
-            return jax.nn.one_hot(labels[..., 0], probs.shape[-1], dtype=probs.dtype)
-        _checks.check_same_shape(self, logits=probs, labels=labels)
-        return labels.astype(probs.dtype)
+        """Returns labels of the shape of the probabilities, NaN for what is no class."""
+        has_ids = self._has_ids(probs, labels)
+        if not _checks.is_integer(labels):
+            return jnp.asarray(labels).astype(probs.dtype)
+        ids = _labels.to_ids(labels)
+        is_class = (ids >= 0) & (ids < (probs.shape[-1] if has_ids else 2))
+        if has_ids:
+            ids = jax.nn.one_hot(ids[..., 0], probs.shape[-1])
+        return jnp.where(is_class, ids.astype(probs.dtype), jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +150,9 @@ class TverskyLoss(_Overlap):
     Attributes:
       logits: Key to scores, `f[b *space c]`.
       labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
-        ids `i[b *space 1]`.
+        ids `i[b *space 1]` of any integer dtype.
+      ignored_label: Label of places that do not count (often -1 or 255), as those outside
+        of the region.
       region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
         `mask` weighs the values `[b c]`.)
       activation: What makes the scores probabilities; `None` if they are.
@@ -88,6 +162,8 @@ class TverskyLoss(_Overlap):
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is out of range.
+      LabelError: A `ValueError`: on computing the value, if a class id that counts is no
+        class, or an integer of a multi-hot label neither 0 nor 1.
 
     Reference: Salehi et al. 2017, Tversky loss function for image segmentation,
     arXiv:1706.05721.
@@ -116,7 +192,9 @@ class DiceLoss(_Overlap):
     Attributes:
       logits: Key to scores, `f[b *space c]`.
       labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
-        ids `i[b *space 1]`.
+        ids `i[b *space 1]` of any integer dtype.
+      ignored_label: Label of places that do not count (often -1 or 255), as those outside
+        of the region.
       region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
         `mask` weighs the values `[b c]`.)
       activation: What makes the scores probabilities; `None` if they are.
@@ -124,6 +202,8 @@ class DiceLoss(_Overlap):
 
     Raises:
       ValueError: If the shapes don't fit, or `smooth < 0`.
+      LabelError: A `ValueError`: on computing the value, if a class id that counts is no
+        class, or an integer of a multi-hot label neither 0 nor 1.
 
     Reference: Milletari et al. 2016, V-Net, arXiv:1606.04797 (there with squares below).
     """
@@ -215,6 +295,10 @@ class NormalizedCrossCorrelation(base.Loss):
         var_b = jnp.maximum(self._mean(b * b) - mean_b**2, 0)
         correlation = covariance / jnp.sqrt(var_a * var_b + self.eps)
         return 1 - correlation.mean(axis=axes)
+
+    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+        del name
+        return _masking.of_channels(mask, shape)
 
     def _mean(self, x: jax.Array) -> jax.Array:
         """Returns means over windows (one, if there is no `window`), `f[b *space c]`."""

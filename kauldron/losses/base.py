@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.losses import _masking
 from kauldron.metrics import _accumulate, base_state
 from kauldron.utils import immutabledict
 
@@ -69,6 +72,10 @@ class Loss(metrics.Metric):
                 super().empty(), raw_total=np.zeros((), np.float32)
             )
 
+        def compute(self) -> np.ndarray:
+            # Not NaN, as the mean of nothing is: a loss is a term of a sum.
+            return np.where(self.count == 0, 0, super().compute())
+
         def compute_raw(self) -> np.ndarray:
             """Returns the mean without the weight of the loss. Runs on the host.
 
@@ -96,8 +103,32 @@ class Loss(metrics.Metric):
     def get_state(
         self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
     ) -> State:
+        args, kwargs = self._guard(args, kwargs, mask)
         values = self.get_values(*args, **kwargs)
         return self._to_state(values, mask=mask, step=step)
+
+    def _guard(self, args: Any, kwargs: Any, mask: Any) -> tuple[Any, Any]:
+        """Returns the inputs with nothing in them that is masked and not finite."""
+        if mask is None:
+            return args, kwargs
+        names = list(inspect.signature(self.get_values).parameters)[: len(args)]
+        names += [""] * (len(args) - len(names))
+
+        def guard(name: str, x: Any) -> Any:
+            is_masked_at = functools.partial(self._is_masked, name, mask)
+            return _masking.guard_tree(x, is_masked_at)
+
+        return tuple(map(guard, names, args)), {
+            k: guard(k, x) for k, x in kwargs.items()
+        }
+
+    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+        """Returns where an input is masked, see `_masking.leading`.
+
+        To be overridden where the axes of the values are no leading axes of the inputs.
+        """
+        del name
+        return _masking.leading(mask, shape)
 
     def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
         """Returns the weighted mean, a scalar; also inside jit and `jax.grad`."""

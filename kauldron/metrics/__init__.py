@@ -26,6 +26,7 @@ from kauldron.metrics._features import (
     frechet_distance,
 )
 from kauldron.metrics._images import Psnr, Ssim
+from kauldron.metrics._labels import LabelError, check_labels
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import GlobalNorm, Norm
 from kauldron.metrics._perceptual import Fid, LpipsVgg
@@ -80,6 +81,9 @@ __all__ = [
     # The protocol.
     "Metric",
     "State",
+    # Class ids.
+    "LabelError",
+    "check_labels",
     # States.
     "AutoState",
     "AverageState",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from kauldron import kontext
 from kauldron.metrics import _accumulate, auto_state, base, base_state
@@ -23,16 +25,22 @@ class Bootstrap(base.Metric):
     is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws). If
     the metric computes a dict, so are they.
 
+    Examples that are masked altogether, as padding is, are never drawn. Draws of which
+    the metric is not defined (NaN), such as the area under a curve of one class alone,
+    are left out of the interval, and their number is logged. Where the metric of all
+    examples is NaN, or no draw is left, so is the interval.
+
     Attributes:
       metric: A metric whose inputs all have the examples as first axis, and whose states
-        add up: an average, or sums and concatenations of `AutoState`.
+        are averages, or sums, minima, maxima, concatenations and such states of
+        `AutoState`.
       num_resamples: How many draws.
       confidence: Share of the draws inside the interval, in (0, 1).
       seed: Seed of the draws: equal seeds, equal intervals.
 
     Raises:
       ValueError: If a parameter is out of range, or an input has other examples.
-      TypeError: If the states of the metric don't add up.
+      TypeError: If the states of the metric are of another kind.
 
     Reference: Efron 1979, Bootstrap Methods: Another Look at the Jackknife.
     """
@@ -44,15 +52,21 @@ class Bootstrap(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Bootstrap"]):
-        """States of single examples, with the examples as first axis of every array."""
+        """What is known of single examples, the first axis of every array.
+
+        Attributes:
+          states: States of the metric.
+          is_counted: Whether an example is not masked, `bool[n]`.
+        """
 
         states: Any = auto_state.concat_field()
+        is_counted: Any = auto_state.concat_field()
 
         def compute(self) -> dict[str, Any]:
-            states = super().compute().states
-            if states is None:
+            data = super().compute()
+            if data.states is None:
                 return {}
-            return self.parent._intervals(states)
+            return self.parent._intervals(data.states, data.is_counted)
 
     def __post_init__(self) -> None:
         if self.num_resamples < 1 or not 0 < self.confidence < 1:
@@ -85,60 +99,148 @@ class Bootstrap(base.Metric):
             return self.metric.get_state(**one)
 
         states = jax.vmap(of_one_example, in_axes=(axes,))(kwargs)
-        _check_adds_up(self.metric, states)
-        return self.State(states=states)
+        _check_can_be_drawn(self.metric, states)
+        (size,) = sizes
+        return self.State(
+            states=states, is_counted=_is_counted(kwargs.get("mask"), size)
+        )
 
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
-    def _intervals(self, states: base_state.State) -> dict[str, Any]:
-        size = len(jax.tree.leaves(states)[0])
+    def _intervals(
+        self, states: base_state.State, is_counted: np.ndarray
+    ) -> dict[str, Any]:
+        if states.bad_labels is not None:  # no sums of records: once, of all examples
+            states.bad_labels.raise_if_any(self.metric)
+            states = dataclasses.replace(states, bad_labels=None)
+        counted = np.flatnonzero(is_counted)
+        if not counted.size:
+            nothing = _draw(states, np.arange(len(is_counted)))
+            undefined = jax.tree.map(_to_nan, nothing.compute())
+            return dict.fromkeys(("value", "low", "high"), undefined)
         rng = np.random.default_rng(self.seed)
-        everything = _draw(states, np.arange(size))
+        value = _compute(_draw(states, counted))
         draws = [
-            _draw(states, rng.integers(size, size=size)).compute()
+            _compute(
+                _draw(states, counted[rng.integers(counted.size, size=counted.size)])
+            )
             for _ in range(self.num_resamples)
         ]
+        self._tell_undefined(draws)
         outside = (1 - self.confidence) / 2
 
         def quantile(share: float) -> Any:
-            return jax.tree.map(lambda *x: np.quantile(x, share, axis=0), *draws)
+            return jax.tree.map(lambda v, *x: _quantile(v, x, share), value, *draws)
 
         return {
-            "value": everything.compute(),
+            "value": value,
             "low": quantile(outside),
             "high": quantile(1 - outside),
         }
 
+    def _tell_undefined(self, draws: list[Any]) -> None:
+        num_undefined = sum(
+            any(np.isnan(x).any() for x in jax.tree.leaves(draw)) for draw in draws
+        )
+        if num_undefined:
+            logging.warning(
+                "Bootstrap(%s): the value is not defined (NaN) in %d of %d draws. The "
+                "interval is that of the others.",
+                type(self.metric).__name__,
+                num_undefined,
+                len(draws),
+            )
 
-def _check_adds_up(metric: base.Metric, state: base_state.State) -> None:
-    if isinstance(state, base_state.AverageState):
-        return
-    if isinstance(state, auto_state.AutoState):
-        kinds = [kind for _, kind in auto_state.data_kinds(state)]
-        if set(kinds) <= {"sum", "concatenate"}:
-            return
-    raise TypeError(
-        f"Bootstrap needs a metric whose states are averages, or sums and concatenations "
-        f"of `AutoState`: got {type(metric).__name__} with {type(state).__qualname__}."
+
+def _is_counted(mask: Any, size: int) -> jax.Array:
+    """Returns which examples have a weight, `bool[size]`."""
+    if mask is None:
+        return jnp.ones(size, bool)
+    has_weight = jnp.asarray(mask) != 0
+    has_weight = has_weight.any(axis=tuple(range(1, has_weight.ndim)))
+    return jnp.broadcast_to(has_weight, (size,))
+
+
+def _check_can_be_drawn(metric: base.Metric, state: base_state.State) -> None:
+    if not _can_be_drawn(state):
+        raise TypeError(
+            "Bootstrap needs a metric whose states are averages, or sums, minima, maxima "
+            f"and concatenations of `AutoState`: got {type(metric).__name__} with "
+            f"{type(state).__qualname__}."
+        )
+
+
+def _can_be_drawn(state: Any) -> bool:
+    if not isinstance(state, auto_state.AutoState):
+        return isinstance(state, base_state.AverageState)
+    return all(
+        kind.verb in (*_REDUCTIONS, "concatenate")
+        or (kind.verb == "merge" and _can_be_drawn(getattr(state, name)))
+        for name, kind in auto_state.data_kinds(state).items()
     )
 
 
-def _draw(states: base_state.State, index: np.ndarray) -> base_state.State:
+def _draw(states: Any, index: np.ndarray) -> Any:
     """Returns the merged state of some examples."""
     if isinstance(states, base_state.AverageState):
-        return jax.tree.map(lambda x: _sum(x, index), states)
-    fields = {}
-    for name, kind in auto_state.data_kinds(states):
-        value = getattr(states, name)
-        if kind == "sum":
-            fields[name] = jax.tree.map(lambda x: _sum(x, index), value)
-        else:
-            fields[name] = jax.tree.map(
-                lambda x: x[index].reshape(-1, *x.shape[2:]), value
-            )
+        return jax.tree.map(lambda x: _sum(x[index]), states)
+    fields = {
+        name: _draw_field(kind, getattr(states, name), index)
+        for name, kind in auto_state.data_kinds(states).items()
+    }
     return dataclasses.replace(states, **fields)
 
 
-def _sum(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return x[index].sum(axis=0, dtype=_accumulate.accumulator_dtype(x.dtype))
+def _draw_field(kind: Any, value: Any, index: np.ndarray) -> Any:
+    if kind.verb == "merge":
+        return _draw(value, index)
+    if kind.verb == "concatenate":
+        return jax.tree.map(lambda x: _join(x[index], kind.axis), value)
+    return jax.tree.map(lambda x: _REDUCTIONS[kind.verb](x[index]), value)
+
+
+def _sum(x: np.ndarray) -> np.ndarray:
+    return x.sum(axis=0, dtype=_accumulate.accumulator_dtype(x.dtype))
+
+
+def _join(x: np.ndarray, axis: int) -> np.ndarray:
+    """Lays `x[0]`, `x[1]`, ... end to end along an axis."""
+    x = np.moveaxis(x, 0, axis)
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+
+# What merging does -> the same of arrays with the examples as first axis.
+_REDUCTIONS = {
+    "sum": _sum,
+    "take the minimum of": functools.partial(np.min, axis=0),
+    "take the maximum of": functools.partial(np.max, axis=0),
+}
+
+
+def _compute(state: Any) -> Any:
+    """Returns the value; NaN for an average of nothing."""
+    value = state.compute()
+    if isinstance(state, base_state.AverageState):
+        value = np.where(np.asarray(state.count) == 0, np.nan, value)
+    return value
+
+
+def _to_nan(x: Any) -> np.ndarray:
+    return np.full(np.shape(x), np.nan)
+
+
+def _quantile(value: Any, draws: Any, share: float) -> Any:
+    """Returns the quantile of the draws that are defined; NaN if `value` is."""
+
+    def of_numbers(x: np.ndarray) -> Any:
+        x = x[~np.isnan(x)]
+        if not x.size:
+            return np.nan
+        low, high = (np.quantile(x, share, method=m) for m in ("lower", "higher"))
+        # Between infinities there is nothing to interpolate.
+        return np.quantile(x, share) if np.isfinite([low, high]).all() else high
+
+    x = np.stack([np.asarray(draw) for draw in draws])
+    quantiles = np.apply_along_axis(of_numbers, 0, x)
+    return np.where(np.isnan(value), np.nan, quantiles)[()]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,18 +21,19 @@ class SliceBy(base.Metric):
     """A metric for each value of a key: per class, per domain, per source.
 
     Each slice is measured by masking out the others. The value is a dict, name of the
-    slice to value; slices without examples are left out.
+    slice to value. A slice without examples is NaN: masked ones, as padding, are in no
+    slice, nor is an example whose value is none of `slices`.
 
     Attributes:
       metric: The metric; its `get_state` takes a `mask`.
-      by: Key to what is sliced by, integers `i[*b]` or `i[*b 1]`; its axes are the
-        leading axes of what the metric weighs.
+      by: Key to what is sliced by, `[*b]` or `[*b 1]`, numbers of any dtype; its axes are
+        the leading axes of what the metric weighs.
       slices: Name to value; or names of 0, 1, ...; or how many: `3` is
         `{'0': 0, '1': 1, '2': 2}`.
 
     Raises:
       TypeError: If the metric takes no mask.
-      ValueError: If the slices are none of these.
+      ValueError: If the slices are none of these, or `by` holds no numbers.
 
     Example:
 
@@ -75,9 +77,8 @@ class SliceBy(base.Metric):
         def compute(self) -> dict[str, Any]:
             states = self.states or {}
             return {
-                name: state.compute()
+                name: _compute(state, self.counts[name].total)
                 for name, state in states.items()
-                if self.counts[name].total > 0
             }
 
     def __post_init__(self) -> None:
@@ -105,13 +106,24 @@ class SliceBy(base.Metric):
 
     def get_state(self, by: Any, mask: Any = None, **kwargs: Any) -> State:
         states, counts = {}, {}
+        by = self._to_numbers(by)
         for name, value in self._named_slices().items():
-            is_inside = jnp.asarray(by) == value
+            is_inside = _equal(by, value)
             weights = is_inside if mask is None else _multiply(is_inside, mask)
             states[name] = self.metric.get_state(mask=weights, **kwargs)
-            weights = weights.astype(jnp.float32)
-            counts[name] = base_state.AverageState.from_values(weights)
+            counts[name] = base_state.AverageState.from_values(weights != 0)
         return self.State(states=states, counts=counts)
+
+    def _to_numbers(self, by: Any) -> Any:
+        # Not `jnp.asarray`: 64 bits would lose their upper half.
+        by = by if isinstance(by, jax.Array) else np.asarray(by)
+        if by.dtype == bool or jnp.issubdtype(by.dtype, jnp.number):
+            return by
+        raise ValueError(
+            f"SliceBy needs numbers to slice by: key {self.by!r} is {by.dtype} "
+            f"{by.shape}. Make integers of strings in the pipeline, such as their place in "
+            "a list."
+        )
 
     def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
         kwargs = self.metric._resolve_kwargs(context)
@@ -126,6 +138,25 @@ class SliceBy(base.Metric):
         names = self.slices
         names = map(str, range(names)) if isinstance(names, int) else names
         return {name: i for i, name in enumerate(names)}
+
+
+def _equal(by: Any, value: int) -> jax.Array:
+    """Returns where numbers of any dtype have a value, which may not fit into it."""
+    if by.dtype == bool:
+        by = by.astype(np.int32)
+    if jnp.issubdtype(by.dtype, jnp.integer):
+        bounds = jnp.iinfo(by.dtype)
+        if not bounds.min <= value <= bounds.max:
+            return jnp.zeros(by.shape, bool)
+        value = by.dtype.type(value)
+    return jnp.asarray(by == value)
+
+
+def _compute(state: base_state.State, count: Any) -> Any:
+    """Returns the value of a slice; NaN for each number if nothing is in it."""
+    if count > 0:
+        return state.compute()
+    return jax.tree.map(lambda x: np.full(np.shape(x), np.nan)[()], state.compute())
 
 
 def _multiply(is_inside: Any, mask: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kauldron import errors
-from kauldron.metrics import _texts
+from kauldron.metrics import _text_words, _texts
 
 _ATTRIBUTES = (
     (_texts.TextMetric.__doc__ or "").split("Attributes:\n")[1].split("    Raises:")[0]
@@ -91,12 +91,19 @@ class Rouge(_texts.TextMetric):
     Attributes:
       kinds: Which: `'rouge1'`, `'rouge2'`, ... count n-grams; `'rougeL'` takes the longest
         common subsequence, `'rougeLsum'` that of lines.
-      use_stemmer: Whether English words are reduced to their stems.
+      use_stemmer: Whether English words are reduced to their stems; for the first two
+        ways to tokenize.
+      tokenize: How strings are split: `'words'` of any script (runs of letters, marks and
+        digits; in scripts without spaces, such as Chinese or Thai, single letters),
+        `'ascii'` (the same of a-z and digits alone, as rouge-score itself), `'char'`
+        (characters but spaces), `'none'` (at spaces), or as `Bleu` does: `'13a'`,
+        `'intl'`, `'zh'`. Capitals matter only with `'none'`.
 
-    Returns of `compute`: a dict, kind to value in [0, 1].
+    Returns of `compute`: a dict, kind to value in [0, 1]. A pair of equal texts has 1, if
+    there is a word in it; of ASCII texts, `'words'` and `'ascii'` give the same.
 
     Raises:
-      ValueError: If these are no texts, or not as many.
+      ValueError: If these are no texts, or not as many, or a parameter is unknown.
       ImportError: If rouge-score is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries.
@@ -104,6 +111,7 @@ class Rouge(_texts.TextMetric):
 
     kinds: Sequence[str] = ("rouge1", "rouge2", "rougeL")
     use_stemmer: bool = False
+    tokenize: str = "words"
 
     _library: ClassVar[str] = "rouge_score.rouge_scorer"
 
@@ -114,16 +122,28 @@ class Rouge(_texts.TextMetric):
                 "`kinds` of Rouge are 'rouge1', 'rouge2', ..., 'rougeL' and 'rougeLsum': "
                 f"got {list(self.kinds)}."
             )
+        if self.tokenize not in _text_words.SPLITS:
+            raise ValueError(
+                f"`tokenize` of Rouge must be one of {list(_text_words.SPLITS)}: got "
+                f"{self.tokenize!r}."
+                + errors.did_you_mean(self.tokenize, _text_words.SPLITS)
+            )
+        if self.use_stemmer and self.tokenize not in ("words", "ascii"):
+            raise ValueError(
+                "`use_stemmer` of Rouge needs words: got "
+                f"`tokenize={self.tokenize!r}`, which has none. Use 'words' or 'ascii'."
+            )
 
     def __metric_names__(self) -> list[str] | None:
         return list(self.kinds)
 
     def _score(self, preds: list[Any], targets: list[Any]) -> dict[str, np.ndarray]:
         is_ids = bool(preds) and not isinstance(preds[0], str)
+        split = _text_words.SPLITS["none" if is_ids else self.tokenize]
+        use_stemmer = self.use_stemmer and not is_ids
         scorer = self._load().RougeScorer(
             list(self.kinds),
-            use_stemmer=self.use_stemmer,
-            tokenizer=_Words() if is_ids else None,
+            tokenizer=_text_words.Tokenizer(split, use_stemmer=use_stemmer),
         )
         preds, targets = map(_ids_to_words, (preds, targets))
         scores = [scorer.score(t, p) for p, t in zip(preds, targets, strict=True)]
@@ -131,13 +151,6 @@ class Rouge(_texts.TextMetric):
             kind: np.asarray(np.mean([s[kind].fmeasure for s in scores] or [0.0]))
             for kind in self.kinds
         }
-
-
-class _Words:
-    """Tokenizer of rouge-score that splits at spaces."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return text.split()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +181,8 @@ class WordErrorRate(_ErrorRate):
     """Edits of words (insertions, deletions, replacements) per word of the references.
 
     Of all pairs together. Words are what spaces separate; token ids are words. May be
-    above 1. With references that are all empty, the number of inserted words.
+    above 1. With references that are all empty, the number of inserted words. Of scripts
+    without spaces, such as Chinese, take the `CharErrorRate`.
 
     Attributes:
 

@@ -3,12 +3,16 @@
 Texts come as strings, as UTF-8 bytes, or as token ids. Bytes and ids can pass through jit.
 All are kept in host memory, and scored at the end as one corpus: the value does not depend
 on the batches.
+
+Strings are compared in the normal form NFC: a letter with an accent is the same whether it
+is one character or two. What merely looks alike (full width, ligatures) is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import unicodedata
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -61,14 +65,20 @@ class TextState(auto_state.AutoState):
         )
 
     def _to_texts(self, rows: np.ndarray) -> list[Any]:
-        """Returns strings, or lists of token ids."""
+        """Returns strings in NFC, or lists of token ids."""
         if self.kind == "strings":
-            return [x.decode() if isinstance(x, bytes) else str(x) for x in rows]
+            texts = [x.decode() if isinstance(x, bytes) else str(x) for x in rows]
+            return list(map(_normalize, texts))
         lists = [row[row >= 0].tolist() for row in np.asarray(rows)]
         if self.kind == "bytes":
-            return [bytes(x).decode("utf-8", "replace") for x in lists]
+            texts = [bytes(x).decode("utf-8", "replace") for x in lists]
+            return list(map(_normalize, texts))
         decode = self.parent.decode
-        return lists if decode is None else [decode(x) for x in lists]
+        return lists if decode is None else [_normalize(decode(x)) for x in lists]
+
+
+def _normalize(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _width(value: Any) -> int:
@@ -92,6 +102,8 @@ def _widen(value: Any, width: int) -> Any:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextMetric(base.Metric):
     """Base of metrics of pairs of texts, each with one reference.
+
+    Strings are compared in the normal form NFC of Unicode.
 
     Attributes:
       preds: Key to generated texts: strings `[*b]` (an array or a list; these cannot pass

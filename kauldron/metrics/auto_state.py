@@ -159,10 +159,10 @@ class AutoState(base_state.State[_MetricT]):
         return bool(values) and all(value is EMPTY for value in values)
 
 
-def data_kinds(state: base_state.State) -> list[tuple[str, str]]:
-    """Returns the fields that hold data, each with what merging does: `'sum'`, ..."""
+def data_kinds(state: base_state.State) -> dict[str, Any]:
+    """Returns how each field that holds data merges: `.verb` is `'sum'`, ..."""
     kinds = _kinds(type(state)).items()
-    return [(name, kind.verb) for name, kind in kinds if not isinstance(kind, _Static)]
+    return {name: kind for name, kind in kinds if not isinstance(kind, _Static)}
 
 
 def _as_field(cls: type, name: str, value: Any) -> Any:

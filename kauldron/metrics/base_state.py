@@ -46,14 +46,20 @@ class State(Generic[_MetricT]):
 
     Attributes:
       parent: The metric that made the state; static, set by `Metric.get_state`.
+      bad_labels: Labels that are no class, as `check_labels` records them; `None` if
+        there are no labels. Every `merge` merges them, every `compute` raises
+        `LabelError` if there are any.
     """
 
     parent: _MetricT = flax.struct.field(pytree_node=False, default=EMPTY, kw_only=True)
+    bad_labels: Any = flax.struct.field(default=None, kw_only=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "merge" in vars(cls):
-            cls.merge = _with_parent_check(cls.merge)
+            cls.merge = _with_common_fields(cls.merge)
+        if "compute" in vars(cls):
+            cls.compute = _with_label_check(cls.compute)
 
     @classmethod
     def empty(cls) -> Self:
@@ -81,8 +87,8 @@ class State(Generic[_MetricT]):
         return isinstance(value, State)
 
 
-def _with_parent_check(merge: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a `merge` so that it refuses states of different metrics."""
+def _with_common_fields(merge: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a `merge`: refuses states of different metrics, merges bad labels."""
 
     @functools.wraps(merge)
     def checked(self: State, other: State) -> State:
@@ -95,7 +101,28 @@ def _with_parent_check(merge: Callable[..., Any]) -> Callable[..., Any]:
         merged = merge(self, other)
         if parents and merged.parent is EMPTY:
             merged = dataclasses.replace(merged, parent=parents[0])
+        bad_labels = _merge_bad_labels(self.bad_labels, other.bad_labels)
+        if bad_labels is not merged.bad_labels:
+            merged = dataclasses.replace(merged, bad_labels=bad_labels)
         return merged
+
+    return checked
+
+
+def _merge_bad_labels(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return a.merge(b)
+
+
+def _with_label_check(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a `compute` so that labels that are no class are an error."""
+
+    @functools.wraps(compute)
+    def checked(self: State) -> Any:
+        if self.bad_labels is not None:
+            self.bad_labels.raise_if_any(None if self.parent is EMPTY else self.parent)
+        return compute(self)
 
     return checked
 
@@ -205,7 +232,7 @@ class CollectingState(State[_MetricT]):
         return [
             f.name
             for f in dataclasses.fields(cls)
-            if f.metadata.get("pytree_node", True)
+            if f.metadata.get("pytree_node", True) and f.name != "bad_labels"
         ]
 
     @classmethod

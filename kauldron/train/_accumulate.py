@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import errors, kontext, losses, metrics, sharding
+from kauldron.train import _f32_sums
 from kauldron.train.context import Context
 
 # Runs model and losses on a micro-batch: `run(context, index=...)`.
@@ -141,8 +142,8 @@ def _scan_grads(
             part = run_part(rebuild(floats), collections, index)
             return _split_floats(part.loss_states)[0], part
 
-        _, pull_back, part = jax.vjp(states_of, floats, has_aux=True)
-        (new,) = pull_back(weights)
+        _, pull_back, part = _f32_sums.value_and_pull_back(states_of, floats)
+        new = pull_back(weights)
         grads = [
             total + g.astype(total.dtype) for total, g in zip(grads, new, strict=True)
         ]

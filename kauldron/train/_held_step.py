@@ -9,17 +9,13 @@ without one.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 
-_Jaxpr = jax.extend.core.Jaxpr
-_JaxprEqn = jax.extend.core.JaxprEqn
-_Var = jax.extend.core.Var
+from kauldron.train import _jaxprs
 
 
 def hold_if(
@@ -55,63 +51,45 @@ def hold_if(
     kept = dict(zip(jaxpr.invars, olds, strict=False))  # values that stay as they are
     verdict, others = _split(jaxpr, is_held_var)
     for equation in verdict:
-        values |= _evaluate(equation, values)
-    is_held = _read(is_held_var, values)
+        values |= _jaxprs.evaluate(equation, values)
+    is_held = _jaxprs.read(is_held_var, values)
 
-    olds_of: dict[_Var, Any] = {}
+    olds_of: dict[_jaxprs.Var, Any] = {}
     for var, old in zip(out_vars[num_rest:], olds, strict=True):
-        if isinstance(var, _Var):
+        if isinstance(var, _jaxprs.Var):
             olds_of.setdefault(var, old)
     for equation in others:
-        for var, value in _evaluate(equation, values).items():
+        for var, value in _jaxprs.evaluate(equation, values).items():
             if var in olds_of:
                 value = jnp.where(is_held, olds_of[var], value)
                 kept[var] = olds_of[var]
             values[var] = value
 
-    outputs = [_read(var, values) for var in out_vars]
+    outputs = [_jaxprs.read(var, values) for var in out_vars]
     for i, (var, old) in enumerate(
         zip(out_vars[num_rest:], olds, strict=True), num_rest
     ):
         # One that was there before the verdict, or that stands for two leaves.
-        if not isinstance(var, _Var) or kept.get(var) is not old:
+        if not isinstance(var, _jaxprs.Var) or kept.get(var) is not old:
             outputs[i] = jnp.where(is_held, old, outputs[i])
     rest, next_state = jax.tree.unflatten(treedef, outputs)
     return next_state, is_held, rest
 
 
-def _split(jaxpr: _Jaxpr, var: Any) -> tuple[list[_JaxprEqn], list[_JaxprEqn]]:
+def _split(
+    jaxpr: _jaxprs.Jaxpr, var: Any
+) -> tuple[list[_jaxprs.JaxprEqn], list[_jaxprs.JaxprEqn]]:
     """Returns the equations that give a variable, and the others, in their order.
 
     Those with effects, such as prints, keep their order: nothing is moved past them.
     """
     if jaxpr.effects:
         return jaxpr.eqns, []
-    needed, first, others = {var} if isinstance(var, _Var) else set(), [], []
+    needed, first, others = {var} if isinstance(var, _jaxprs.Var) else set(), [], []
     for equation in reversed(jaxpr.eqns):
         if needed.isdisjoint(equation.outvars):
             others.append(equation)
         else:
             first.append(equation)
-            needed.update(x for x in equation.invars if isinstance(x, _Var))
+            needed.update(x for x in equation.invars if isinstance(x, _jaxprs.Var))
     return first[::-1], others[::-1]
-
-
-def _evaluate(equation: _JaxprEqn, values: Mapping[_Var, Any]) -> dict[_Var, Any]:
-    """Returns the outputs of an equation; names of scopes are kept for profiles."""
-    scope = str(equation.source_info.name_stack)
-    with (
-        jax.named_scope(scope) if scope else contextlib.nullcontext(),
-        equation.ctx.manager,
-    ):
-        outputs = equation.primitive.bind(
-            *(_read(x, values) for x in equation.invars),
-            **equation.primitive.get_bind_params(equation.params),
-        )
-    if not equation.primitive.multiple_results:
-        outputs = [outputs]
-    return dict(zip(equation.outvars, outputs, strict=True))
-
-
-def _read(atom: Any, values: Mapping[_Var, Any]) -> Any:
-    return values[atom] if isinstance(atom, _Var) else atom.val

@@ -42,7 +42,26 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
         elif path.split(".")[0] not in unknown:
             keys = {field: ".".join(path.split(".")[:2])}
             problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
-    return problems
+    return problems + _mode_problems(trainer)
+
+
+def _mode_problems(trainer: Any) -> list[kontext.KeyProblem]:
+    """Finds a hook for which the best of a metric is the checkpointer's worst."""
+    chosen_by = getattr(trainer.checkpointer, "best_metric_path", None)
+    if chosen_by is None:
+        return []
+    parts, mode = kontext.Path.from_str(chosen_by).parts, trainer.checkpointer.best_mode
+    return [
+        _key_report.problem(
+            f"cfg.hooks[{name!r}].mode",
+            f"{hook.metric!r} is best when it is {hook.mode!r}, for the checkpointer when "
+            f"it is {mode!r} (`cfg.checkpointer.best_mode`). Make them the same.",
+        )
+        for name, hook in trainer.hooks.items()
+        if isinstance(hook, hooks.EarlyStopping)
+        and kontext.Path.from_str(hook.metric).parts == parts
+        and hook.mode != mode
+    ]
 
 
 def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from kauldron import errors, sharding
@@ -31,7 +32,7 @@ class TrainerError(errors.UserError, ValueError):
 
 def check_values(trainer: Any) -> None:
     """Raises `TrainerError` for a field whose value no trainer can have."""
-    if not hasattr(trainer.train_ds, "element_spec"):
+    if not _has_element_spec(trainer.train_ds):
         raise TrainerError(
             "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
             f": got {type(trainer.train_ds).__name__}."
@@ -56,6 +57,14 @@ def check_values(trainer: Any) -> None:
         value = getattr(trainer, name)
         if value is not None and value < smallest:
             raise TrainerError(f"`{name}` must be at least {smallest}: got {value}.")
+
+
+def _has_element_spec(ds: Any) -> bool:
+    # Without asking for it: that would read the data, or download them.
+    missing = object()
+    if inspect.getattr_static(ds, "element_spec", missing) is not missing:
+        return True
+    return hasattr(type(ds), "__getattr__")  # a wrapper, which passes it on
 
 
 def last_step(trainer: Any) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
-from kauldron import errors, kontext
+from kauldron import checkpoints, errors, kontext
 from kauldron.train.state import TrainState
 from kauldron.utils import status_utils
 
@@ -128,12 +127,14 @@ class EarlyStopping(Hook):
     """Ends a run whose evaluations have stopped getting better.
 
     An evaluation counts as better if it beats the best one by more than `min_delta`;
-    NaN never does. After `patience` evaluations in a row without, the run ends: the
+    NaN never does, nor does an equal value: of those the earliest step is the best, for
+    the checkpointer, too (`kd.ckpts.is_better`). After `patience` evaluations in a row without, the run ends: the
     state is saved, `Final` evaluators run, and starting again does not train on, unless
     `patience` was raised.
 
-    Each better state is saved at once. To keep the best one, let the checkpointer go by
-    the same metric: `Checkpointer(best_metric_path='test.accuracy', max_to_keep=1)`.
+    Each better state is saved at once, and stays until there is a better one, whatever
+    else the checkpointer keeps. To keep several of the best, let the checkpointer go by
+    the same metric: `Checkpointer(best_metric_path='test.accuracy', max_to_keep=3)`.
 
     Attributes:
       metric: Key into `{evaluator: {metric: value}}`, such as `'test.accuracy'`, as in
@@ -187,6 +188,7 @@ class EarlyStopping(Hook):
         self.set_state({})
 
     def on_start(self, run: RunControl) -> None:
+        self._keep_best(run)
         self._stop_if_due(run)
 
     def on_eval(
@@ -199,8 +201,11 @@ class EarlyStopping(Hook):
             return
         record.last_step = step
         value = self._value(name, values)
-        if self._is_better(value):
+        if checkpoints.is_better(
+            value, record.best, self.mode, min_delta=self.min_delta
+        ):
             record.best, record.best_step, record.num_without = value, step, 0
+            self._keep_best(run)
             run.save()
             return
         record.num_without += 1
@@ -222,14 +227,11 @@ class EarlyStopping(Hook):
             )
         return float(np.asarray(value).item())
 
-    def _is_better(self, value: float) -> bool:
-        best = self._record.best
-        if math.isnan(value):
-            return False
-        if best is None:
-            return True
-        gain = value - best if self.mode == "max" else best - value
-        return gain > self.min_delta
+    def _keep_best(self, run: RunControl) -> None:
+        checkpointer = getattr(run.trainer, "checkpointer", None)
+        if checkpointer is not None:
+            owner = f"early stopping by {self.metric} ({self.mode})"
+            checkpointer.protect(self._record.best_step, owner=owner)
 
     def _stop_if_due(self, run: RunControl) -> None:
         record = self._record

@@ -19,7 +19,7 @@ import optax
 from kauldron import errors, optim
 from kauldron import losses as losses_lib
 from kauldron.metrics import base_state
-from kauldron.train import _loss_scale, _owners, _precision, _step_options
+from kauldron.train import _f32_sums, _loss_scale, _owners, _precision, _step_options
 from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
@@ -249,10 +249,11 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     def _linearize(self, before: Context, params: Any) -> _Pass:
         """Runs the forward pass on these parameters."""
-        totals, pull_back, context = jax.vjp(
-            functools.partial(self._totals, before), params, has_aux=True
+        return _Pass(
+            *_f32_sums.value_and_pull_back(
+                functools.partial(self._totals, before), params
+            )
         )
-        return _Pass(totals, lambda factors: pull_back(factors)[0], context)
 
     def _totals(
         self, before: Context, params: Any

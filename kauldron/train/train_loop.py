@@ -183,8 +183,9 @@ class _Loop:
                 is_last = True
                 more = [e for e in self._due(is_last=True) if e not in due]
                 results |= self._evaluate(more, is_last=True)
-            is_saved = self._step == self._first_step == self._restored_step
-            if (saves or is_last or self._control.wants_save) and not is_saved:
+            if self._step == self._first_step == self._restored_step:
+                self._add_metrics(results)
+            elif saves or is_last or self._control.wants_save:
                 self._save(results)
             self._control.wants_save = False
         return is_last
@@ -208,6 +209,12 @@ class _Loop:
                 values = results[e.name]()
                 self._emit("on_eval", step=self._step, name=e.name, values=values)
         return results
+
+    def _add_metrics(self, results: _Results) -> None:
+        """Stores what is measured only now at a step that a signal has saved."""
+        metrics = {name: values() for name, values in results.items()}
+        _selection.check_measured(self._trainer.checkpointer, metrics)
+        self._trainer.checkpointer.add_metrics(self._step, metrics)
 
     def _save(self, results: _Results | None = None) -> None:
         if self._saves_nothing:

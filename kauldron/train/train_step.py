@@ -18,6 +18,7 @@ from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
+    _f32_sums,
     _finite,
     _held_step,
     _interms,
@@ -161,7 +162,11 @@ class TrainStep(config_util.UpdateFromRootCfg):
         )
 
     def _compute_grads(self, context: Context) -> tuple[Any, Context]:
-        """Returns the gradient of the losses on the batch, and the context with losses."""
+        """Returns the gradient of the losses on the batch, and the context with losses.
+
+        Its sums (over the places that a bias is added at, the occurrences of a token, the
+        steps of a scan) accumulate in f32, whatever the model computes in.
+        """
         _step_options.note_use("grad_accum_steps")
         rngs = self.rng_streams.train_rngs(context.step)
         scale = _loss_scale.scale_of(context.opt_state)
@@ -175,8 +180,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
                 after = dataclasses.replace(after, loss_states=states, loss_total=total)
                 return total if scale is None else total * scale, after
 
-            gradient = jax.grad(loss_fn, has_aux=True, allow_int=True)
-            grads, after = gradient(context.params)
+            grads, after = _f32_sums.grad(loss_fn, context.params)
         if scale is not None:
             grads = _loss_scale.unscale(grads, scale)
         return grads, dataclasses.replace(after, params=context.params)

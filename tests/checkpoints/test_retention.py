@@ -59,8 +59,12 @@ _NAN = float("nan")
         ([5, 9, 7, 1, 2], _BEST, [1, 2, 4]),
         ([5, 9, 7, 1, 2], {**_BEST, "best_mode": "min"}, [3, 4]),
         ([5, 9, 7, 1, 3], {**_BEST, "best_mode": "min", "max_to_keep": 1}, [3, 4]),
-        # Of equals, the newer ones.
-        ([1, 1, 1, 1], _BEST, [2, 3]),
+        # Of equals the earliest, for both modes and in any place of the ranking.
+        ([1, 1, 1, 1], _BEST, [0, 1, 3]),
+        ([1, 1, 1, 1], {**_BEST, "max_to_keep": 1}, [0, 3]),
+        ([3, 1, 2, 1, 1], {**_BEST, "best_mode": "min"}, [1, 3, 4]),
+        ([1, 3, 2, 2, 2], _BEST, [1, 2, 4]),
+        ([_NAN, 2, 2, _NAN], {**_BEST, "max_to_keep": 1}, [1, 3]),
         # Not a number, infinite, or not measured never wins.
         ([1, _NAN, 2, _NAN, None], _BEST, [0, 2, 4]),
         ([1, _NAN, 2, _NAN, None], {**_BEST, "best_mode": "min"}, [0, 2, 4]),

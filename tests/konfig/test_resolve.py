@@ -3,6 +3,7 @@
 import copy
 import datetime
 import json
+import pathlib
 
 import konfig_targets
 import pytest
@@ -290,3 +291,32 @@ def test_unhashable_and_strange_targets_are_tolerated(write, monkeypatch):
 def test_timedelta_from_the_docstring():
     cfg = konfig.ConfigDict({"__qualname__": "datetime:timedelta", "hours": 2})
     assert konfig.resolve(cfg) == datetime.timedelta(hours=2)
+
+
+def test_error_in_a_constructor_of_the_user_names_its_lines(write, monkeypatch):
+    path = write(
+        """
+        def check(width):
+            if width < 0:
+                raise ValueError(f"width must be positive, got {width}")
+
+
+        class Model:
+            def __init__(self, width):
+                check(width)
+        """,
+        "models_of_the_user.py",
+    )
+    monkeypatch.syspath_prepend(str(pathlib.Path(path).parent))
+    with konfig.imports():
+        import models_of_the_user
+
+    cfg = konfig.ConfigDict({"model": models_of_the_user.Model(width=-1)})
+    with pytest.raises(ValueError) as info:
+        konfig.resolve(cfg)
+    lines = str(info.value).splitlines()
+    assert "In `cfg.model` (" in lines[1] and "test_resolve.py:" in lines[1]
+    assert lines[3].endswith("models_of_the_user.py:9, in __init__")
+    assert lines[4].strip() == "check(width)"
+    assert lines[5].endswith("models_of_the_user.py:4, in check")
+    assert lines[-1] == "ValueError: width must be positive, got -1"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 
-import jax
 import numpy as np
-import pytest
 from scipy import special, stats
 from scipy.ndimage import uniform_filter
 
@@ -321,23 +319,3 @@ def test_every_public_loss_is_in_the_list():
         and issubclass(member, losses.Loss)
     }
     assert public - {"Loss"} == {case.name for case in CASES}
-
-
-@pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
-def test_masked_out_examples_have_no_gradient_and_the_others_a_finite_one(case):
-    floats = {k: v for k, v in case.whole.items() if contract.is_float(v)}
-    rest = {k: v for k, v in case.whole.items() if k not in floats}
-
-    def loss(floats):
-        return case.metric.get_state(**floats, **rest, mask=case.mask).mean()
-
-    gradient = jax.jit(jax.grad(loss), compiler_options=contract.COMPILE_FAST)
-    keep = case.mask[:, 0]
-    zeros = {
-        k: np.where(keep.reshape(-1, *(1,) * (v.ndim - 1)), v, 0)
-        for k, v in floats.items()
-    }
-    for inputs in (floats, zeros):
-        for grad in jax.tree.leaves(gradient(inputs)):
-            assert np.isfinite(grad).all()
-            np.testing.assert_array_equal(grad[~keep], 0)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from kauldron import losses, metrics
+from kauldron import kontext, losses, metrics
+from tests.metrics import contract
 
 _rng = np.random.default_rng(0)
 _logits = _rng.normal(size=(40, 3)).astype(np.float32)
@@ -15,14 +21,80 @@ _labels = _rng.integers(3, size=(40, 1))
 _accuracy = metrics.Accuracy(logits="l", labels="t", mask="m")
 
 
-def test_slices_without_examples_are_left_out():
+def test_slices_without_examples_are_undefined():
     metric = metrics.SliceBy(
         metric=metrics.Norm(tensor="x", mask="m"), by="d", slices=["a", "b", "c"]
     )
     context = {"x": np.array([[3.0], [4.0], [5.0]]), "d": np.array([0, 2, 2])}
     context["m"] = np.array([1.0, 1.0, 0.0])
-    assert metric(context=context) == {"a": 3, "c": 4}
+    contract.assert_close(
+        metric(context=context), {"a": 3, "b": np.nan, "c": 4}, rtol=0
+    )
     assert metric.__metric_names__() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("mask_dtype", [bool, np.uint8, np.float32])
+def test_padding_is_in_no_slice(mask_dtype):
+    loss = losses.L2(preds="p", targets="t")
+    metric = metrics.SliceBy(metric=loss, by="d", slices=["a", "padding"])
+    preds = np.array([[2.0], [np.nan], [7.0]], np.float32)
+    mask = np.array([1, 0, 0]).astype(mask_dtype)
+    batch = {"preds": preds, "targets": 0 * preds, "mask": mask}
+    get_state = jax.jit(lambda kwargs: metric.get_state(**kwargs))
+    state = get_state({**batch, "by": np.array([0, 1, 1])})
+    expected = {"a": 4, "padding": np.nan}
+    contract.assert_close(state.compute(), expected, rtol=0)
+    contract.assert_close(state.merge(state).compute(), expected, rtol=0)
+    more = get_state({**batch, "by": np.array([1, 0, 1])})
+    contract.assert_close(state.merge(more).compute(), {"a": 4, "padding": 4}, rtol=0)
+
+
+def test_values_that_are_no_slice_do_not_count():
+    metric = metrics.SliceBy(metric=_accuracy, by="d", slices={"a": 1, "b": 0})
+    by = np.arange(40) % 4 - 1
+    value = metric(logits=_logits, labels=_labels, by=by)
+    each = _logits.argmax(-1) == _labels[:, 0]
+    expected = {"a": each[by == 1].mean(), "b": each[by == 0].mean()}
+    contract.assert_close(value, expected, rtol=1e-6)
+
+
+def test_each_value_of_an_undefined_slice_is_nan():
+    f1 = metrics.F1(logits="l", labels="t", average="per_class")
+    metric = metrics.SliceBy(metric=f1, by="d", slices=["all", "none"])
+    value = metric(logits=_logits, labels=_labels, by=np.zeros(40, int))
+    assert list(value["none"]) == ["0", "1", "2"]
+    assert all(np.isnan(x) for x in value["none"].values())
+    assert all(np.isfinite(x) for x in value["all"].values())
+
+
+_INTEGERS = ["uint8", "int8", "uint16", "int16", "int32", "int64", "uint64"]
+
+
+@pytest.mark.parametrize("dtype", ["bool", *_INTEGERS, "float32", "bfloat16"])
+def test_what_is_sliced_by_may_be_of_any_dtype(dtype):
+    x, by = np.array([[3.0], [4.0], [5.0]]), np.array([0, 1, 1])
+    slices = {"a": 0, "b": 1, "too much": 256 + 1, "less": -255}
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=slices)
+    by = by.astype(jnp.dtype(dtype))
+    expected = {"a": 3, "b": 4.5, "too much": np.nan, "less": np.nan}
+    contract.assert_close(metric(tensor=x, by=by), expected, rtol=0)
+    jitted = jax.jit(metric.get_state)
+    contract.assert_close(jitted(tensor=x, by=by).compute(), expected, rtol=0)
+
+
+def test_numbers_of_64_bits_keep_their_upper_half():
+    slices = {"a": 2**32 + 1, "b": 1}
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=slices)
+    value = metric(tensor=np.array([[3.0], [4.0]]), by=np.array([2**32 + 1, 1]))
+    assert value == {"a": 3, "b": 4}
+
+
+def test_strings_are_no_slices():
+    metric = metrics.SliceBy(
+        metric=metrics.Norm(tensor="x"), by="batch.d", slices=["a"]
+    )
+    with pytest.raises(ValueError, match=r"key 'batch.d' is <U1 \(1,\). Make integers"):
+        metric.get_state(tensor=np.ones((1, 1)), by=np.array(["a"]))
 
 
 def test_metric_without_mask_cannot_be_sliced():
@@ -155,3 +227,138 @@ def test_same_intervals_in_any_batches():
     a, b = get_state(_logits[:15], _labels[:15]), get_state(_logits[15:], _labels[15:])
     whole = get_state(_logits, _labels)
     assert a.merge(b).finalize().compute() == whole.finalize().compute()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Ratio(metrics.Metric):
+    """Sum of x over the sum of y, undefined where that is 0; and what states can do."""
+
+    x: kontext.Key = kontext.REQUIRED
+    y: kontext.Key = kontext.REQUIRED
+
+    @flax.struct.dataclass
+    class State(metrics.AutoState):
+        x: jnp.ndarray = metrics.sum_field()
+        y: jnp.ndarray = metrics.sum_field()
+        least: jnp.ndarray = metrics.auto_state.min_field()
+        greatest: jnp.ndarray = metrics.auto_state.max_field()
+        columns: jnp.ndarray = metrics.concat_field(axis=1)
+        mean: metrics.State = metrics.auto_state.state_field()
+
+        def compute(self):
+            final = super().compute()
+            return {
+                "ratio": final.x / final.y if final.y else np.nan,
+                "least": final.least,
+                "greatest": final.greatest,
+                "last": final.columns[1].sum(),
+                "mean": final.mean,
+            }
+
+    def get_state(self, x, y, mask=None):
+        return self.State(
+            x=x.sum(),
+            y=y.sum(),
+            least=x.min(),
+            greatest=x.max(),
+            columns=jnp.stack([x, y], axis=0),
+            mean=metrics.AverageState.from_values(x, mask=mask),
+        )
+
+
+def _draws(size, *, num, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(size, size=size) for _ in range(num)]
+
+
+def test_interval_is_of_the_draws_where_the_metric_is_defined(caplog):
+    x, y = np.arange(1.0, 9), np.array([2.0] + 7 * [0.0])
+    metric = metrics.Bootstrap(metric=_Ratio(x="x", y="y"), num_resamples=100)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        value = metric(x=x, y=y)
+    draws = _draws(8, num=100)
+    ratios = [x[i].sum() / y[i].sum() for i in draws if y[i].sum()]
+    assert value["value"]["ratio"] == x.sum() / 2
+    for name, share in [("low", 0.025), ("high", 0.975)]:
+        expected = {
+            "ratio": np.quantile(ratios, share),
+            "least": np.quantile([x[i].min() for i in draws], share),
+            "greatest": np.quantile([x[i].max() for i in draws], share),
+            "last": np.quantile([y[i].sum() for i in draws], share),
+            "mean": np.quantile([x[i].mean() for i in draws], share),
+        }
+        contract.assert_close(value[name], expected, rtol=1e-6)
+    undefined = 100 - len(ratios)
+    assert f"not defined (NaN) in {undefined} of 100 draws" in caplog.text
+
+
+def test_interval_of_what_is_undefined_is_undefined():
+    x = np.arange(1.0, 9)
+    metric = metrics.Bootstrap(metric=_Ratio(x="x", y="y"), num_resamples=20)
+    value = metric(x=x, y=0 * x)
+    for name in ("value", "low", "high"):
+        assert np.isnan(value[name]["ratio"])
+        assert np.isfinite(value[name]["mean"])
+
+
+def test_interval_of_a_diverged_model_is_nan_though_some_draws_are_finite():
+    x = np.array([[1.0], [2.0], [np.nan]], np.float32)
+    metric = metrics.Bootstrap(metric=metrics.Norm(tensor="x"), num_resamples=50)
+    assert all(np.isnan(v) for v in metric(tensor=x).values())
+
+
+def test_interval_reaches_to_infinity_without_becoming_nan():
+    x = np.array([[1.0], [2.0], [np.inf]], np.float32)
+    metric = metrics.Bootstrap(metric=metrics.Norm(tensor="x"), num_resamples=100)
+    value = metric(tensor=x)
+    assert value["value"] == value["high"] == np.inf
+    assert value["low"] < 2
+
+
+@pytest.mark.parametrize("mask_dtype", [bool, np.int32, np.float32])
+@pytest.mark.parametrize("axes", [(), (1,)])
+def test_padding_is_never_drawn(mask_dtype, axes):
+    padding = np.arange(40) % 3 == 1
+    metric = metrics.Bootstrap(metric=_accuracy, num_resamples=20)
+    mask = (~padding).astype(mask_dtype).reshape(40, *axes)
+    logits = np.where(padding[:, None], np.nan, _logits)
+    value = metric(logits=logits, labels=_labels, mask=mask)
+    expected = metric(logits=_logits[~padding], labels=_labels[~padding])
+    contract.assert_close(value, expected, rtol=1e-6)
+
+
+def test_interval_of_padding_alone_is_undefined():
+    metric = metrics.Bootstrap(metric=_accuracy, num_resamples=3)
+    value = metric(logits=_logits, labels=_labels, mask=np.zeros(40))
+    assert list(value) == ["value", "low", "high"]
+    assert all(np.isnan(x) for x in value.values())
+
+
+def test_bounds_are_the_percentiles_of_the_confidence():
+    x = np.arange(1, 9, dtype=np.float32)[:, None]
+    metric = metrics.Bootstrap(
+        metric=metrics.Norm(tensor="x"), num_resamples=64, confidence=0.5, seed=7
+    )
+    means = [x[i].mean() for i in _draws(8, num=64, seed=7)]
+    value = metric(tensor=x)
+    bounds = [value["low"], value["high"]]
+    np.testing.assert_allclose(bounds, np.quantile(means, [0.25, 0.75]), rtol=1e-6)
+
+
+def test_labels_that_are_no_class_are_told_through_wrappers():
+    loss = losses.SoftmaxCrossEntropyWithIntLabels(logits="l", labels="batch.y")
+    labels = np.where(np.arange(40)[:, None] == 7, 3, _labels)
+    batch = {"logits": _logits, "labels": labels}
+    interval = metrics.Bootstrap(metric=loss, num_resamples=3)
+    slices = metrics.SliceBy(metric=loss, by="d", slices=["even", "odd"])
+    by, mask = np.arange(40) % 2, np.arange(40) != 7
+    for metric, more in [(interval, {}), (slices, {"by": by})]:
+        with pytest.raises(metrics.LabelError, match=r"'batch.y'.* \[0, 3\): got 3"):
+            metric(**batch, **more)
+        merged = metric.get_state(**batch, mask=mask, **more)
+        merged = merged.merge(metric.get_state(**batch, mask=mask, **more))
+        contract.assert_finite(merged.finalize().compute())
+    only_even = metrics.SliceBy(metric=loss, by="d", slices={"even": 0})
+    expected = loss(logits=_logits[::2], labels=_labels[::2])
+    value = only_even(**batch, by=by)
+    np.testing.assert_allclose(value["even"], expected, rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 
 import jax
 import numpy as np
@@ -142,7 +143,7 @@ def test_scores_of_texts_are_those_of_the_libraries_in_any_batches(form, batches
             .corpus_score(PREDS, [TARGETS])
             .score
         ),
-        metrics.Rouge(kinds=("rouge2", "rougeLsum"), **_pair): {
+        metrics.Rouge(kinds=("rouge2", "rougeLsum"), tokenize="ascii", **_pair): {
             k: np.mean([x[k].fmeasure for x in rouge]) for k in ("rouge2", "rougeLsum")
         },
         metrics.WordErrorRate(**_pair): (
@@ -258,3 +259,141 @@ def test_missing_library_is_named_before_anything_is_measured(
     ids = np.ones((1, 2), int)
     with pytest.raises(ImportError, match=rf"needs {library} .*kauldron\[text\]"):
         metric(**_pair).get_state(preds=ids, targets=ids)
+
+
+# Two texts, and their words.
+_TEXTS = {
+    "Chinese": (
+        "猫坐在垫子上。",
+        "狗坐在垫子上!",
+        list("猫坐在垫子上"),
+        list("狗坐在垫子上"),
+    ),
+    "Japanese": ("ねこがいる", "いぬがいる", list("ねこがいる"), list("いぬがいる")),
+    "Thai": ("กินข้าว", "กินน้ำ", ["กิ", "น", "ข้", "า", "ว"], ["กิ", "น", "น้", "ำ"]),
+    "Russian": (
+        "Кошка сидит, на коврике",
+        "кошка сидит на столе",
+        ["кошка", "сидит", "на", "коврике"],
+        ["кошка", "сидит", "на", "столе"],
+    ),
+    "Hindi": (
+        "पूर्व प्रधानमन्त्री शिंजो",
+        "पूर्व प्रधानमन्त्री मोदी",
+        ["पूर्व", "प्रधानमन्त्री", "शिंजो"],
+        ["पूर्व", "प्रधानमन्त्री", "मोदी"],
+    ),
+    "Arabic": (
+        "القِطَّةُ على السجادة",
+        "القِطَّةُ، تحت السجادة؟",
+        ["القِطَّةُ", "على", "السجادة"],
+        ["القِطَّةُ", "تحت", "السجادة"],
+    ),
+    "Korean": (
+        "고양이가 매트에 앉았다",
+        "고양이가 의자에 앉았다",
+        ["고양이가", "매트에", "앉았다"],
+        ["고양이가", "의자에", "앉았다"],
+    ),
+    "accents": (
+        "Übung macht-den Meister",
+        "bung macht den Meister",
+        ["übung", "macht", "den", "meister"],
+        ["bung", "macht", "den", "meister"],
+    ),
+    "mixed": ("GPT猫2", "GPT 猫 2", ["gpt", "猫", "2"], ["gpt", "猫", "2"]),
+}
+
+
+def _overlap(preds, targets):
+    """F-measure of the words of two lists, without a library."""
+    common = sum(min(preds.count(w), targets.count(w)) for w in set(preds))
+    return 2 * common / max(len(preds) + len(targets), 1)
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+def test_rouge_knows_the_words_of_any_script(name):
+    text, other, words, other_words = _TEXTS[name]
+    rouge = metrics.Rouge(kinds=("rouge1", "rougeL", "rougeLsum"), **_pair)
+    same = rouge(preds=[text], targets=[text.upper()])
+    assert all(value == 1 for value in same.values())
+    value = rouge(preds=[text], targets=[other])["rouge1"]
+    np.testing.assert_allclose(value, _overlap(words, other_words))
+
+
+@pytest.mark.parametrize("use_stemmer", [False, True])
+def test_rouge_of_ascii_is_that_of_the_library(use_stemmer):
+    texts = [
+        ("The cats' running-shoes, 3.5 of them!", "the cat ran; shoes 3.5"),
+        ("don't stop_me now\nnew line here", "Dont stop me\nhere is a new line"),
+        ("U.S.A. vs. u s a", "USA"),
+        ("...", "..."),
+        ("", "nothing"),
+        ("generalizations oscillators relational", "general oscillate relate"),
+    ]
+    kinds = ["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]
+    scorer = rouge_scorer.RougeScorer(kinds, use_stemmer=use_stemmer)
+    for tokenize in ("words", "ascii"):
+        rouge = metrics.Rouge(
+            kinds=kinds, use_stemmer=use_stemmer, tokenize=tokenize, **_pair
+        )
+        for pred, target in texts:
+            expected = {k: v.fmeasure for k, v in scorer.score(target, pred).items()}
+            assert rouge(preds=[pred], targets=[target]) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "expected"),
+    [("ascii", 1), ("char", 2 / 3), ("none", 0), ("zh", 2 / 3), ("13a", 0)],
+)
+def test_rouge_splits_as_told(tokenize, expected):
+    rouge = metrics.Rouge(kinds=("rouge1",), tokenize=tokenize, **_pair)
+    value = rouge(preds=["猫好A"], targets=["狗好a"])["rouge1"]
+    np.testing.assert_allclose(value, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokenize": "word"}, "must be one of .* Did you mean 'words'"),
+        ({"tokenize": "char", "use_stemmer": True}, "needs words: got"),
+    ],
+)
+def test_rouge_refuses_to_split_in_unknown_ways(options, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.Rouge(**options, **_pair)
+
+
+@pytest.mark.parametrize("as_input", [_as_strings, _as_bytes])
+def test_a_letter_with_an_accent_is_the_same_as_one_character_and_as_two(as_input):
+    text = "Übung für Ångström, पूर्व, 각"
+    composed, decomposed = (unicodedata.normalize(f, text) for f in ("NFC", "NFD"))
+    assert len(composed) < len(decomposed)
+    for metric, same in [
+        (metrics.Rouge(kinds=("rouge1",), **_pair), {"rouge1": 1}),
+        (metrics.Bleu(**_pair), 100),
+        (metrics.WordErrorRate(**_pair), 0),
+        (metrics.CharErrorRate(**_pair), 0),
+        (metrics.EditDistance(**_pair), 0),
+    ]:
+        inputs = {
+            "preds": as_input([composed]),
+            "targets": as_input([decomposed]),
+        }
+        contract.assert_close(metric(**inputs), same, rtol=1e-12)
+    decode = metrics.EditDistance(decode=lambda ids: decomposed, **_pair)
+    assert decode(preds=np.array([[1]]), targets=np.array([[2]])) == 0
+    rate = metrics.CharErrorRate(**_pair)
+    assert rate(preds=["é"], targets=["e\u0301\u0301"]) == 1 / 2
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+def test_edits_count_characters_and_words_of_any_script(name):
+    text, other, *_ = _TEXTS[name]
+    pair = [unicodedata.normalize("NFC", t) for t in (text, other)]
+    inputs = {"preds": [text], "targets": [other]}
+    chars = metrics.CharErrorRate(**_pair)(**inputs)
+    assert chars == _edits(*pair) / len(pair[1])
+    words = metrics.WordErrorRate(**_pair)(**inputs)
+    split = [t.split() for t in pair]
+    assert words == _edits(*split) / len(split[1])

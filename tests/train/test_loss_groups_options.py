@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,7 @@ class FlaxGan(nn.Module):
         return real.astype(jnp.float32), fake.astype(jnp.float32)
 
 
-def test_bf16_steps_equal_hand_written_ones():
+def test_bf16_steps_are_close_to_hand_written_ones():
     trainer = groups_lib.make_trainer(
         "unused",
         groups_lib.make_step(order="alternating"),
@@ -72,7 +74,10 @@ def test_bf16_steps_equal_hand_written_ones():
         batch = jax.device_put(batch, kd.sharding.FIRST_DIM)
         params, opt_states = by_hand(params, opt_states, batch, step)
         state, _ = trainer.trainstep.step(state, batch)
-    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    # By hand, the gradients of biases are summed up in bf16, so that each is wrong by up to
+    # 2^-8 for a few times; an update is 1e-2 to 1e-1 of it.
+    close = functools.partial(np.testing.assert_allclose, rtol=2**-8, atol=2e-4)
+    jax.tree.map(close, state.params, params)
 
 
 def test_rematerialised_steps_have_the_same_bits():

@@ -27,18 +27,12 @@ LOSSES = {
 
 
 class Net(nn.Module):
-    """Layer and norm; with `dtype`, in Flax's own mixed precision, norms in f32."""
-
     x: kd.kontext.Key = "batch.x"
-    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x):
-        x = nn.Dense(8, name="first", dtype=self.dtype)(x)
-        if self.dtype:
-            x = x.astype("float32")
-        x = nn.LayerNorm(name="norm", dtype=self.dtype and "float32")(x)
-        return {"logits": nn.Dense(2, name="head", dtype=self.dtype)(nn.relu(x))}
+        x = nn.LayerNorm(name="norm")(nn.Dense(8, name="first")(x))
+        return {"logits": nn.Dense(2, name="head")(nn.relu(x))}
 
 
 def make_trainer(workdir="unused", **changes):

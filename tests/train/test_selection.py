@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Mapping
 
 import numpy as np
@@ -82,3 +83,128 @@ def test_a_standalone_evaluator_cannot_choose_the_best(tmp_path):
     test = kd.evals.Evaluator(run=kd.evals.StandaloneEveryCheckpoint())
     with pytest.raises(ValueError, match="runs in a process of its own"):
         _check(tmp_path, "test.accuracy", test=test)
+
+
+def test_a_hook_that_disagrees_about_what_is_better_is_found(tmp_path):
+    def trainer(mode, path):
+        return small_run.make_trainer(
+            tmp_path,
+            evals={"test": kd.evals.Evaluator(run=kd.evals.EveryNSteps(2))},
+            hooks={
+                "stop": kd.train.EarlyStopping(
+                    metric="test.total", patience=1, mode=mode
+                )
+            },
+            checkpointer=kd.ckpts.Checkpointer(
+                save_interval_steps=2, best_metric_path=path, best_mode="max"
+            ),
+        )
+
+    with pytest.raises(
+        kd.errors.UserError, match=r"cfg\.hooks\['stop'\]\.mode.*\n?.*'min', for the"
+    ):
+        trainer("min", "test['total']").check()
+    trainer("max", "test.total").check()
+    trainer("min", "test.accuracy").check()
+
+
+# Steps 0, 2, 4, ...: the best value comes three times, at first at step 4.
+_TIES = [0.1, 0.2, 0.7, 0.7, 0.3, 0.7, NAN, 0.2, 0.1]
+
+
+def _tied_run(workdir, *, sign=1, hook=None, checkpointer=None, **changes):
+    mode = "max" if sign == 1 else "min"
+    scores = {2 * i: sign * score for i, score in enumerate(_TIES)}
+    return small_run.make_trainer(
+        workdir,
+        evals={"test": Scripted(run=kd.evals.EveryNSteps(2), scores=scores)},
+        hooks={
+            "stop": kd.train.EarlyStopping(
+                **{"metric": "test.score", "patience": 9, "mode": mode, **(hook or {})}
+            )
+        },
+        checkpointer=kd.ckpts.Checkpointer(
+            **{
+                "save_interval_steps": 2,
+                "max_to_keep": 1,
+                "best_metric_path": "test.score",
+                "best_mode": mode,
+                **(checkpointer or {}),
+            }
+        ),
+        **{"num_train_steps": 12, **changes},
+    )
+
+
+def _assert_best(trainer, step):
+    """Everybody says so, and it is there."""
+    checkpointer = trainer.checkpointer
+    assert trainer.hooks["stop"].best_step == step
+    assert checkpointer.best_step == step
+    assert kd.ckpts.resolve_step(
+        trainer.workdir, "best", checkpointer=checkpointer
+    ) == (step)
+    restored = checkpointer.restore(trainer.init_state(), step=step)
+    assert int(restored.step) == step
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_of_equal_values_the_earliest_step_is_best_for_everybody(
+    tmp_path, capsys, sign
+):
+    trainer = _tied_run(tmp_path, sign=sign)
+    trainer.train()
+    assert f"Best test.score: {sign * 0.7:.6g} at step 4." in capsys.readouterr().err
+    _assert_best(trainer, 4)
+    assert list(trainer.checkpointer.all_steps) == [4, 12]
+
+
+def test_the_same_step_is_best_after_a_restart(tmp_path):
+    for stop_after in (5, 8):
+        _tied_run(tmp_path, stop_after_steps=stop_after).train()
+    trainer = _tied_run(tmp_path)
+    trainer.train()
+    _assert_best(trainer, 4)
+
+
+def test_the_best_step_stays_where_only_the_newest_are_kept(tmp_path):
+    def make(**changes):
+        keep = {"best_metric_path": None, "max_to_keep": 2}
+        return _tied_run(tmp_path, checkpointer=keep, **changes)
+
+    make(stop_after_steps=8).train()
+    trainer = make()
+    trainer.train()
+    assert trainer.hooks["stop"].best_step == 4
+    assert list(trainer.checkpointer.all_steps) == [4, 10, 12]
+
+
+def test_what_is_announced_stays_if_the_checkpointer_knows_a_slightly_better_one(
+    tmp_path,
+):
+    trainer = _tied_run(tmp_path, hook={"min_delta": 0.65}, num_train_steps=8)
+    trainer.train()
+    assert trainer.hooks["stop"].best_step == 0  # 0.7 beats 0.1 by less
+    assert trainer.checkpointer.best_step == 4
+    assert list(trainer.checkpointer.all_steps) == [0, 4, 8]
+
+
+class _Stop(kd.train.Hook):
+    """Asks for an end by signal, as if from outside, once step 4 is reached."""
+
+    def after_step(self, run, *, step, state, aux):
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_step_that_is_saved_before_it_is_measured_can_be_the_best(tmp_path):
+    interrupted = _tied_run(tmp_path)
+    hooks = {**interrupted.hooks, "signal": _Stop()}
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.replace(hooks=hooks).train()
+    assert list(interrupted.checkpointer.all_steps)[-1] == 4
+    assert kd.ckpts.find_damage(tmp_path, 4) == []
+    trainer = _tied_run(tmp_path)
+    trainer.train()
+    _assert_best(trainer, 4)
+    assert kd.ckpts.find_damage(tmp_path, 4) == []

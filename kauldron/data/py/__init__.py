@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "Tfds": "kauldron.data.py._tfds:Tfds",
         "HuggingFace": "kauldron.data.py._huggingface:HuggingFace",
         "Json": "kauldron.data.py._files:Json",
+        "Csv": "kauldron.data.py._files:Csv",
         "ArrayRecord": "kauldron.data.py._files:ArrayRecord",
         "ImageFolder": "kauldron.data.py._images:ImageFolder",
         "NumpyArrays": "kauldron.data.py._files:NumpyArrays",

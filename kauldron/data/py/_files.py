@@ -1,4 +1,4 @@
-"""Pipelines over files: JSON, NumPy, ArrayRecord, Parquet."""
+"""Pipelines over files: JSON, CSV, NumPy, ArrayRecord, Parquet."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from kauldron.data import _errors, _nodes, _readers
-from kauldron.data.py import _npz, base
+from kauldron.data.py import _npz, _text_files, base
 
 
 @dataclasses.dataclass(frozen=True)
 class Json(base.DataSourceBase):
     """Elements of a JSON list, or the lines of a `.jsonl` file, held in memory.
 
+    Files are UTF-8, with or without a byte order mark. A line ends with "\\n" or
+    "\\r\\n" and with nothing else; empty ones are left out. `true` becomes bool, whole
+    numbers int64, others float64; a key that has both somewhere in the file is float64
+    everywhere.
+
     Attributes:
       path: The file.
 
     Raises:
       BadRecordError: If it is no JSON, or no list; says where.
+      DataError: If a key has both, and a whole number that float64 does not hold exactly.
     """
 
     path: Any
@@ -33,20 +39,61 @@ class Json(base.DataSourceBase):
     @functools.cached_property
     def data_source(self) -> list[Any]:
         path = existing(self.path)
-        text = path.read_text()
+        text = _text_files.read(path)
         if path.suffix == ".jsonl":
-            return [
-                _parse(line, f"{path}, line {number}")
-                for number, line in enumerate(text.splitlines(), start=1)
-                if line.strip()
-            ]
+            # Not `splitlines()`: it splits at characters that may stand in strings.
+            lines = enumerate(text.split("\n"), start=1)
+            return _text_files.with_common_numbers(
+                [
+                    _parse(line, f"{path}, line {number}")
+                    for number, line in lines
+                    if line.strip(" \t\r")
+                ]
+            )
         records = _parse(text, str(path))
         if not isinstance(records, list):
             raise _errors.BadRecordError(
                 f"{path} must hold a JSON list of elements: got a "
                 f"{type(records).__name__}. One object per line goes in a `.jsonl` file."
             )
-        return records
+        return _text_files.with_common_numbers(records)
+
+
+@dataclasses.dataclass(frozen=True)
+class Csv(base.DataSourceBase):
+    """Rows of a CSV file with a header, held in memory column by column.
+
+    Files are UTF-8, with or without a byte order mark; fields may be quoted, and then
+    hold line ends and delimiters (RFC 4180). A column of whole numbers becomes int64, one
+    of numbers float64, any other texts. Nothing is trimmed or left out: an empty field
+    makes a column texts, and a space too. Empty lines are left out.
+
+    Attributes:
+      path: The file.
+      delimiter: What stands between fields.
+      dtypes: Column -> NumPy dtype, or `str`, for columns that are not to be guessed.
+
+    Raises:
+      BadRecordError: If a row has more or fewer fields than the header, or a field does
+        not fit `dtypes`; names line and column.
+      DataError: If there is no header, or it has a name twice.
+
+    Example:
+
+    ```python
+    ds = kd.data.py.Csv("houses.csv", dtypes={"zip": str}, shuffle=True, batch_size=64)
+    ```
+    """
+
+    path: Any
+    delimiter: str = dataclasses.field(default=",", kw_only=True)
+    dtypes: Mapping[str, Any] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    @functools.cached_property
+    def data_source(self) -> dict[str, Any]:
+        return _text_files.read_csv(
+            existing(self.path), delimiter=self.delimiter, dtypes=self.dtypes
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from kauldron import errors
-from kauldron.data import _errors
+from kauldron.data import _errors, _image_files
 from kauldron.data.py import base
 
 
@@ -19,7 +17,8 @@ from kauldron.data.py import base
 class HuggingFace(base.DataSourceBase):
     """Reads a dataset with the `datasets` package, an extra.
 
-    Pictures become arrays `u8[h w c]`; other values stay as they are.
+    Pictures become arrays `[h w c]`, by the rule of `kd.data.read_image(as_stored=True)`:
+    bytes, unless they have more than 8 bits. Other values stay as they are.
 
     Attributes:
       path: Name on the hub, or a local folder.
@@ -83,5 +82,4 @@ class _Records:
 def _to_numpy(value: Any) -> Any:
     if not hasattr(value, "getbands"):  # no PIL picture
         return value
-    pixels = np.asarray(value)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return _image_files.pixels_of(value, as_stored=True)

@@ -19,7 +19,10 @@ class ImageFolder(base.DataSourceBase):
 
     Attributes:
       path: The folder.
-      num_channels: 3 (RGB), 1 (grey) or 4 (RGBA); files are converted.
+      num_channels: 3 (RGB), 1 (grey) or 4 (RGBA); files are converted, see
+        `kd.data.read_image`.
+      exif_orientation: Whether photos are turned as the camera noted.
+      as_stored: Whether more than 8 bits stay as they are, `u16`, `i32` or `f32`.
 
     Raises:
       BadRecordError: If a file does not decode; names it.
@@ -28,13 +31,12 @@ class ImageFolder(base.DataSourceBase):
 
     path: Any
     num_channels: int = dataclasses.field(default=3, kw_only=True)
+    exif_orientation: bool = dataclasses.field(default=True, kw_only=True)
+    as_stored: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_channels not in (1, 3, 4):
-            raise _errors.DataError(
-                f"ImageFolder: `num_channels` is 1, 3 or 4: got {self.num_channels}."
-            )
+        _image_files.check_num_channels("ImageFolder", self.num_channels)
 
     @property
     def class_names(self) -> list[str]:
@@ -58,7 +60,12 @@ class ImageFolder(base.DataSourceBase):
                 f"There are no images in {folder} or its folders. Looked for "
                 f"{sorted(_image_files.IMAGE_SUFFIXES)}."
             )
-        return _Images(files, labels, names, self.num_channels)
+        options = {
+            "num_channels": self.num_channels,
+            "exif_orientation": self.exif_orientation,
+            "as_stored": self.as_stored,
+        }
+        return _Images(files, labels, names, options)
 
 
 @dataclasses.dataclass
@@ -66,7 +73,7 @@ class _Images:
     files: list[str]
     labels: list[int]
     class_names: list[str]
-    num_channels: int
+    options: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -74,7 +81,7 @@ class _Images:
     def __getitem__(self, index: int) -> dict[str, Any]:
         file = self.files[index]
         element: dict[str, Any] = {
-            "image": _image_files.read_image(file, num_channels=self.num_channels)
+            "image": _image_files.read_image(file, **self.options)
         }
         if self.labels:
             element["label"] = self.labels[index]

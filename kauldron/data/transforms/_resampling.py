@@ -26,6 +26,11 @@ _METHODS = {
 _RADIUS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos3": 3.0}
 
 
+# Pillow's names for images of bytes whose channels have nothing to do with each other.
+# It would multiply those of RGBA by the fourth, and has no such name for two.
+_PILLOW_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+
 def canonical_method(method: str | None, dtype: np.dtype) -> str:
     """Returns the method's name; without one, nearest for integers, else bilinear.
 
@@ -52,6 +57,12 @@ def resize(
 ) -> np.ndarray:
     """Returns images of another size, of the same dtype.
 
+    Every channel is resized as if it were alone. Integers are rounded to the nearest, and
+    stay within their range; the arithmetic is in f32, or f64 for f64 and integers of 32
+    bits or more. Bools are taken as 0 and 1: true is what comes out above one half. A NaN
+    or infinity reaches only those pixels that it has a part in. 'nearest' copies values,
+    of any dtype.
+
     'bilinear' of bytes is done by Pillow, which may differ from the exact result by 1.
 
     Args:
@@ -61,7 +72,8 @@ def resize(
       antialias: Whether to average over all pixels that shrink into one.
 
     Raises:
-      DataError: If the images have no axes h, w, c, or the size is not positive.
+      DataError: If the images have no axes h, w, c or no pixels, hold no real numbers, or
+        the size is not positive.
     """
     if images.ndim < 3:
         raise _errors.DataError(
@@ -72,22 +84,21 @@ def resize(
         raise _errors.DataError(f"An image size is positive: got {tuple(size)}.")
     if images.shape[-3:-1] == tuple(size):
         return images
+    if 0 in images.shape[-3:-1]:
+        raise _errors.DataError(f"An image without pixels: got shape {images.shape}.")
     method = canonical_method(method, images.dtype)
     if method == "nearest":
         rows = _nearest(images.shape[-3], size[0])
         columns = _nearest(images.shape[-2], size[1])
         return images.take(rows, axis=-3).take(columns, axis=-2)
-    is_picture = images.dtype == np.uint8 and images.shape[-1] in (1, 3, 4)
+    is_picture = images.dtype == np.uint8 and images.shape[-1] in _PILLOW_MODES
     if is_picture and antialias and method == "bilinear":
         return _with_pillow(images, size)
-    values = images.astype(np.float64 if images.dtype == np.float64 else np.float32)
+    values = images.astype(_compute_dtype(images.dtype, method))
     for axis, length in zip((-3, -2), size, strict=True):
         indices, weights = _taps(values.shape[axis], length, method, antialias)
         values = _apply_taps(values, indices, weights, axis)
-    if images.dtype.kind in "iub":
-        bounds = np.iinfo(images.dtype)
-        values = np.rint(values).clip(bounds.min, bounds.max)
-    return values.astype(images.dtype, copy=False)
+    return _rounded(values, images.dtype)
 
 
 def crop_and_resize(
@@ -109,6 +120,30 @@ def crop_and_resize(
     return resize(part, size, method=method)
 
 
+def _compute_dtype(dtype: np.dtype, method: str) -> type[np.floating]:
+    is_number = dtype.kind in "biuf" or np.can_cast(dtype, np.float32)  # bf16
+    if not is_number:
+        raise _errors.DataError(
+            f"Images hold real numbers: {method!r} cannot resize {dtype}. Use "
+            "`method='nearest'`, or convert them with `kd.data.Cast`."
+        )
+    is_wide = dtype.kind in "iuf" and dtype.itemsize >= (4 if dtype.kind in "iu" else 8)
+    return np.float64 if is_wide else np.float32
+
+
+def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "b":
+        return values > 0.5
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        # The largest float that the dtype holds: that of 2**63 - 1 would be 2**63.
+        highest = values.dtype.type(bounds.max)
+        if int(highest) > bounds.max:
+            highest = np.nextafter(highest, values.dtype.type(0))
+        values = np.rint(values).clip(bounds.min, highest)
+    return values.astype(dtype, copy=False)
+
+
 def _nearest(num_in: int, num_out: int) -> np.ndarray:
     return ((np.arange(num_out) + 0.5) * num_in / num_out).astype(np.int64)
 
@@ -122,11 +157,11 @@ def _with_pillow(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     flat = images.reshape(-1, *images.shape[-3:])
     out = np.empty((len(flat), *size, channels), np.uint8)
+    mode, old_size = _PILLOW_MODES[channels], (images.shape[-2], images.shape[-3])
     for i, pixels in enumerate(flat):
-        pixels = np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels)
-        resized = Image.fromarray(pixels).resize(
-            (width, height), Image.Resampling.BILINEAR
-        )
+        resized = Image.frombuffer(
+            mode, old_size, np.ascontiguousarray(pixels), "raw", mode, 0, 1
+        ).resize((width, height), Image.Resampling.BILINEAR)
         out[i] = np.asarray(resized).reshape(*size, channels)
     return out.reshape(*lead, *size, channels)
 
@@ -168,8 +203,11 @@ def _taps(
         weights = _KERNELS[method](np.abs(distance) / stretch)
     weights = np.where((indices < 0) | (indices >= num_in), 0.0, weights)
     weights /= weights.sum(axis=1, keepdims=True)
+    # A tap without weight reads what the heaviest one reads: 0 * NaN would be NaN.
+    heaviest = np.take_along_axis(indices, weights.argmax(axis=1)[:, None], axis=1)
+    indices = np.where(weights == 0, heaviest, indices)
     used = np.any(weights != 0, axis=0)
-    return indices.clip(0, num_in - 1)[:, used], weights[:, used]
+    return indices[:, used], weights[:, used]
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:

@@ -63,7 +63,8 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
     def map_element(self, element: Any) -> np.ndarray:
         tokens = np.asarray(element)
         if not len(tokens) and tokens.dtype == np.float64:
-            tokens = tokens.astype(np.int64)  # NumPy's type of an empty list
+            # NumPy's type of an empty list, which has none.
+            tokens = tokens.astype(np.asarray(self.pad_id).dtype)
         excess = len(tokens) - self.length
         if excess > 0:
             if self.truncate == "error":

@@ -1,0 +1,171 @@
+"""Which saved array may become which array of a run, and how.
+
+No number changes in silence. Whole numbers go into types that hold each of them. Floats
+go into any float type, as long as those that are finite stay finite: digits may be lost,
+which is what mixed precision is for. Nothing becomes another kind of number. Random keys
+are bits and the name of their algorithm: they come as they are asked for, typed or raw,
+but typed ones never as those of another algorithm.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kauldron.checkpoints import _errors
+
+_KINDS = (np.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is an array of typed random keys."""
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def key_impl(leaf: Any) -> str:
+    """Returns the name of the algorithm of typed random keys, as `jax.random` has it."""
+    found: list[str] = []
+    spec = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    jax.eval_shape(lambda k: found.append(str(jax.random.key_impl(k))), spec)
+    return found[0]
+
+
+def as_saved(leaf: Any) -> Any:
+    """Returns what is on disk of a leaf: of typed random keys, the spec of their data.
+
+    A number of Python becomes an array of it.
+    """
+    if is_key(leaf):
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+
+
+def describe(leaf: Any) -> str:
+    """Returns dtype and shape, as `float32[4, 3]`."""
+    dtype = getattr(leaf, "dtype", None)
+    name = getattr(dtype, "name", None) or str(dtype)
+    return f"{name}[{', '.join(map(str, _shape(leaf)))}]"
+
+
+def mismatch(expected: Any, found: Any) -> str | None:
+    """Returns how a saved array differs from the one expected, `None` if it may fit.
+
+    Args:
+      expected: A leaf of a run, or its spec.
+      found: What was saved, with `shape` and `dtype`; `key_impl` names the algorithm if
+        they were typed random keys.
+    """
+    if _shape(as_saved(expected)) != _shape(found):
+        return _expected(expected, found)
+    return dtype_mismatch(expected, found)
+
+
+def dtype_mismatch(expected: Any, found: Any) -> str | None:
+    """As `mismatch`, whatever the shapes are."""
+    data = as_saved(expected)
+    if kind(data) != kind(found):
+        return _expected(expected, found)
+    if is_key(expected):
+        wanted, impl = key_impl(expected), getattr(found, "key_impl", None)
+        if impl not in (None, wanted):
+            return f"keys of {impl!r} in the checkpoint, expected those of {wanted!r}"
+        return None if found.dtype == data.dtype else _expected(expected, found)
+    if jnp.issubdtype(found.dtype, jnp.integer) and not _holds(data.dtype, found.dtype):
+        return f"{_expected(expected, found)}, which does not hold all its numbers"
+    return None
+
+
+def kind(leaf: Any) -> str:
+    """Returns the kind of numbers that a leaf has."""
+    dtype = leaf.dtype
+    try:
+        return next(
+            (k.__name__ for k in _KINDS if jnp.issubdtype(dtype, k)), str(dtype)
+        )
+    except TypeError:
+        return str(dtype)
+
+
+def is_lossy(saved: Any, wanted: Any) -> bool:
+    """Whether finite numbers of one dtype may be none, or others, in another one."""
+    if saved == wanted or not jnp.issubdtype(saved, jnp.inexact):
+        return False
+    a, b = jnp.finfo(saved), jnp.finfo(wanted)
+    return float(b.max) < float(a.max) or float(b.min) > float(a.min) or b.nmant == 0
+
+
+def cast(value: np.ndarray, dtype: Any, *, name: str) -> np.ndarray:
+    """Returns an array on the host with another dtype.
+
+    Raises:
+      CheckpointError: If a finite number does not stay finite.
+    """
+    if not is_lossy(value.dtype, dtype):
+        return value.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = value.astype(dtype)
+    num_lost = int(np.sum(_is_lost(np, value, result)))
+    if num_lost:
+        raise _errors.CheckpointError(_lost_message(name, value, dtype, num_lost))
+    return result
+
+
+def cast_on_devices(value: jax.Array, dtype: Any, *, name: str) -> jax.Array:
+    """As `cast`, for an array on devices; the sharding stays."""
+    result, num_lost = _cast_and_count(value, np.dtype(dtype))
+    if int(num_lost):
+        raise _errors.CheckpointError(_lost_message(name, value, dtype, int(num_lost)))
+    return result
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cast_and_count(value: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    result = value.astype(dtype)
+    return result, jnp.sum(_is_lost(jnp, value, result))
+
+
+def _is_lost(xp: Any, value: Any, result: Any) -> Any:
+    """Returns where a finite number is none any more, or stops at the largest one."""
+    lost = xp.isfinite(value) & ~xp.isfinite(result)
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        return lost
+    # Types without infinity stop at their largest number.
+    info = jnp.finfo(result.dtype)
+    largest = float(info.max)
+    half_ulp = 2.0 ** (math.floor(math.log2(largest)) - info.nmant - 1)
+    wide = value if value.dtype.itemsize >= 4 else value.astype(np.float32)
+    limits = jnp.finfo(wide.dtype)
+    above = min(largest + half_ulp, float(limits.max))
+    below = max(float(info.min) - half_ulp, float(limits.min))
+    return lost | (xp.isfinite(value) & ((wide > above) | (wide < below)))
+
+
+def _lost_message(name: str, value: Any, dtype: Any, num_lost: int) -> str:
+    largest = float(jnp.finfo(dtype).max)
+    return (
+        f"{name}: {num_lost} of {math.prod(value.shape)} numbers of {describe(value)} in "
+        f"the checkpoint are too large for {np.dtype(dtype).name}, whose largest is "
+        f"{largest:.6g}. Restore it as {np.dtype(value.dtype).name}."
+    )
+
+
+def _expected(expected: Any, found: Any) -> str:
+    return (
+        f"{describe(found)} in the checkpoint, expected {describe(as_saved(expected))}"
+    )
+
+
+def _holds(wanted: Any, saved: Any) -> bool:
+    a, b = jnp.iinfo(saved), jnp.iinfo(wanted)
+    return int(b.min) <= int(a.min) and int(a.max) <= int(b.max)
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    return tuple(getattr(leaf, "shape", None) or ())

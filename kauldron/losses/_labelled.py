@@ -1,0 +1,103 @@
+"""Losses of labels: which of them do not count, and which are no class.
+
+A label that is masked or ignored does not count, whatever it holds. Any other one that is
+no class makes the loss NaN inside jit, and `compute` of its state raise `LabelError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kauldron import kontext
+from kauldron.losses import _checks, base
+from kauldron.metrics import _labels, base_state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labelled(base.Loss):
+    """Base of losses with a label for each value."""
+
+    logits: kontext.Key = kontext.REQUIRED
+    labels: kontext.Key = kontext.REQUIRED
+    ignored_label: int | None = None
+
+    def get_state(
+        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+    ) -> base.Loss.State:
+        kwargs = bind(self, args, kwargs)
+        labels, mask, bad_labels = self._check(kwargs["logits"], kwargs["labels"], mask)
+        kwargs["labels"] = labels
+        state = super().get_state(mask=mask, step=step, **kwargs)
+        return dataclasses.replace(state, bad_labels=bad_labels)
+
+    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """Returns labels to compute with, the mask of the values, bad labels or `None`."""
+        raise NotImplementedError
+
+    def _weights(self, checked: _labels.CheckedLabels, mask: Any) -> Any:
+        """Returns the mask of the values; none where there is nothing to leave out."""
+        if mask is None and self.ignored_label is None:
+            return None
+        # What is no class counts: it makes the loss NaN, rather than vanish in silence.
+        weights = checked.mask
+        return jnp.where(checked.is_bad, jnp.ones_like(weights), weights)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfClasses(Labelled):
+    """Base of losses of scores `f[*a classes]` and class ids `i[*a 1]`."""
+
+    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+        _checks.check_int_labels(self, logits=logits, labels=labels)
+        logits, ids = _checks.to_float(logits), _labels.to_ids(labels)
+        is_class = (ids >= 0) & (ids < logits.shape[-1])
+        values = self._get_values(logits, jnp.where(is_class, ids, 0))
+        return jnp.where(is_class, values, jnp.nan)
+
+    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+        """Returns the loss of each label, `f[*a 1]`; all of them are classes."""
+        raise NotImplementedError
+
+    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+        _checks.check_int_labels(self, logits=logits, labels=labels)
+        checked = _labels.check_labels(
+            labels,
+            num_classes=logits.shape[-1],
+            mask=mask,
+            ignored_label=self.ignored_label,
+        )
+        ids = jnp.where(checked.is_bad, -1, checked.ids)
+        return ids, self._weights(checked, mask), checked.bad_labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfElements(Labelled):
+    """Base of losses of scores `f[*a]` and labels of the same shape.
+
+    Integer labels are 0 or 1. Floating ones are probabilities, which are not checked.
+    """
+
+    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+        _checks.check_same_shape(self, logits=logits, labels=labels)
+        if _checks.is_integer(labels):
+            checked = _labels.check_labels(
+                labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
+            )
+            values = jnp.where(checked.is_bad, jnp.nan, checked.ids)
+            return values, self._weights(checked, mask), checked.bad_labels
+        if self.ignored_label is not None:
+            is_counted = jnp.asarray(labels) != self.ignored_label
+            mask = 1 if mask is None else base_state.broadcast_mask(mask, labels.shape)
+            mask = jnp.where(is_counted, mask, 0)
+        return labels, mask, None
+
+
+def bind(loss: base.Loss, args: Any, kwargs: Any) -> dict[str, Any]:
+    """Returns the arguments of `get_values` by name."""
+    names = inspect.signature(loss.get_values).parameters
+    return {**dict(zip(names, args, strict=False)), **kwargs}

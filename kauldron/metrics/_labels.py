@@ -1,0 +1,224 @@
+"""One rule for class ids, in every loss and metric.
+
+1. Ids are `i32` before anything is computed with them, whatever integers they come as:
+   arithmetic of `u8` wraps at 256. Those beyond `i32` become its largest or smallest
+   value, so none wraps around into the range of the classes.
+2. A label that is masked out (`mask == 0`), or equal to `ignored_label`, does not count,
+   whatever it holds.
+3. Any other label outside of `[0, num_classes)` is an error. Traced code cannot raise: the
+   state carries a record of a few integers, and `compute` raises on the host. So labels
+   are checked wherever a value is asked for, and nothing waits for it before.
+
+```python
+checked = check_labels(labels, num_classes=10, mask=mask)
+values = logits.argmax(axis=-1, keepdims=True) == checked.ids
+state = self.State.from_values(values, mask=checked.mask)
+return state.replace(bad_labels=checked.bad_labels)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import flax.struct
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from kauldron import errors, sharding
+from kauldron.metrics import base_state
+
+_INT32 = np.iinfo(np.int32)
+_UNKNOWN = object()
+
+
+class LabelError(errors.UserError, ValueError):
+    """A label is none of the classes."""
+
+
+@flax.struct.dataclass
+class BadLabels:
+    """The labels seen that are no class, part of a state (`State.bad_labels`).
+
+    Attributes:
+      records: Field of the metric -> `i32[4]`: number of such labels, the lowest, the
+        highest, number of classes (0: no upper limit). All zeros if there was none.
+    """
+
+    records: Mapping[str, Any] = flax.struct.field(default_factory=dict)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Returns the record of no label."""
+        return cls()
+
+    def merge(self, other: BadLabels) -> BadLabels:
+        """Returns the record of both; works inside jit."""
+        merged = dict(self.records)
+        for field, record in other.records.items():
+            merged[field] = _merge(merged[field], record) if field in merged else record
+        return BadLabels(records=merged)
+
+    def raise_if_any(self, owner: Any = None) -> None:
+        """Raises if there was such a label. Runs on the host.
+
+        Records may have leading axes, of single examples for instance.
+
+        Args:
+          owner: The loss or metric, whose name and keys the message says.
+
+        Raises:
+          LabelError: A `ValueError`: names the labels, the range, and the key.
+        """
+        problems = []
+        for field, record in sharding.to_host(dict(self.records)).items():
+            rows = np.asarray(record).reshape(-1, 4)
+            rows = rows[rows[:, 0] > 0]
+            if len(rows):
+                count, num_classes = rows[:, 0].sum(), rows[0, 3]
+                seen = (int(rows[:, 1].min()), int(rows[:, 2].max()))
+                problems.append(
+                    _describe(owner, field, int(count), seen, int(num_classes))
+                )
+        if problems:
+            raise LabelError("\n".join(problems))
+
+
+class CheckedLabels(NamedTuple):
+    """Labels that can be computed with.
+
+    Attributes:
+      ids: `i32`, of the shape of the labels; 0 in the place of what is no class.
+      mask: Weights of the same shape, 0 for what does not count: what is masked out,
+        ignored, or no class. `bool` if there was no mask, `i32` if it was bool or
+        integer, else `f32` (`f64`).
+      is_bad: Where a label is an error, `bool` of the same shape.
+      bad_labels: The record of these, for the state.
+    """
+
+    ids: jax.Array
+    mask: jax.Array
+    is_bad: jax.Array
+    bad_labels: BadLabels
+
+
+def check_labels(
+    labels: Any,
+    *,
+    num_classes: int | None,
+    mask: Any = None,
+    ignored_label: int | tuple[int, ...] | None = None,
+    field: str = "labels",
+) -> CheckedLabels:
+    """Returns labels to compute with, and a record of those that are no class.
+
+    Args:
+      labels: Class ids, `i[*a]` of any integer dtype, or bool.
+      num_classes: Number of classes; `None` if it is not known: any id >= 0 is one.
+      mask: Weights that fit the labels, as `AverageState.from_values` takes them.
+      ignored_label: Label (or labels) that doesn't count.
+      field: Field of the metric with the key of the labels, for the message.
+
+    Raises:
+      ValueError: If the labels are no integers, or the mask doesn't fit.
+    """
+    ids = to_ids(labels, field=field)
+    is_class = ids >= 0
+    if num_classes is not None:
+        is_class &= ids < num_classes
+    is_counted = ~is_ignored(ids, ignored_label)
+    weights = is_counted
+    if mask is not None:
+        weights = base_state.broadcast_mask(mask, ids.shape)
+        weights = weights.astype(_weight_dtype(weights.dtype))
+        is_counted &= weights != 0
+    is_bad = is_counted & ~is_class
+    return CheckedLabels(
+        ids=jnp.where(is_class, ids, 0),
+        mask=jnp.where(is_counted & is_class, weights, jnp.zeros_like(weights)),
+        is_bad=is_bad,
+        bad_labels=BadLabels(records={field: _record(ids, is_bad, num_classes)}),
+    )
+
+
+def to_ids(labels: Any, *, field: str = "labels") -> jax.Array:
+    """Returns ids as `i32`; what is beyond becomes the largest or smallest `i32`.
+
+    Raises:
+      ValueError: If they are neither integers nor bool.
+    """
+    if not isinstance(labels, jax.Array):
+        labels = np.asarray(labels)  # not `jnp`, where i64 would lose its upper half
+    if labels.dtype == bool:
+        return jnp.asarray(labels).astype(jnp.int32)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"`{field}` must be integers: got {labels.dtype}.")
+    if np.iinfo(labels.dtype).max > _INT32.max:
+        lowest = max(np.iinfo(labels.dtype).min, _INT32.min)
+        labels = labels.clip(*np.array([lowest, _INT32.max], labels.dtype))
+    return jnp.asarray(labels.astype(np.int32))
+
+
+def is_ignored(ids: jax.Array, ignored_label: Any) -> jax.Array:
+    """Returns where ids `i32` are an ignored label, a number or several."""
+    ignored = () if ignored_label is None else np.atleast_1d(ignored_label)
+    is_ignored = jnp.zeros(ids.shape, bool)
+    for label in ignored:
+        is_ignored |= ids == np.int32(np.clip(label, _INT32.min, _INT32.max))
+    return is_ignored
+
+
+def _weight_dtype(dtype: Any) -> Any:
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.promote_types(dtype, jnp.float32)
+    return jnp.int32
+
+
+def _record(ids: jax.Array, is_bad: jax.Array, num_classes: int | None) -> jax.Array:
+    count = is_bad.sum(dtype=jnp.int32)
+    if not ids.size:
+        return jnp.zeros(4, jnp.int32)
+    lowest = jnp.where(is_bad, ids, _INT32.max).min()
+    highest = jnp.where(is_bad, ids, _INT32.min).max()
+    seen = jnp.stack([count, lowest, highest, jnp.int32(num_classes or 0)])
+    return jnp.where(count > 0, seen, 0)
+
+
+def _merge(a: Any, b: Any) -> Any:
+    is_traced = isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer)
+    xp = jnp if is_traced else np
+    if not is_traced:
+        a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
+    columns = (xp.add, xp.minimum, xp.maximum, xp.maximum)
+    both = [func(a[..., i], b[..., i]) for i, func in enumerate(columns)]
+    has_a, has_b = a[..., :1] > 0, b[..., :1] > 0
+    both = xp.stack(both, axis=-1)
+    return xp.where(has_a & has_b, both, xp.where(has_a, a, b))
+
+
+def _describe(
+    owner: Any, field: str, count: int, seen: tuple[int, int], num_classes: int
+) -> str:
+    """Returns the message about one field."""
+    name = "" if owner is None else f"{type(owner).__name__}: "
+    key = getattr(owner, field, None)
+    of_key = f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"
+    number = "1 label" if count == 1 else f"{count} labels"
+    lowest, highest = seen
+    got = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
+    classes = f"in [0, {num_classes})" if num_classes else ">= 0"
+    problem = f"{name}{number} of {of_key} must be {classes}: got {got}."
+    if field != "labels":
+        return f"{problem} Correct them, or mask them out."
+    ignored_label = getattr(owner, "ignored_label", _UNKNOWN)
+    if ignored_label is _UNKNOWN:
+        return f"{problem} Correct them, or mask out what has no class."
+    label = lowest if lowest < 0 else highest
+    now = "" if ignored_label is None else f" (not {ignored_label})"
+    return (
+        f"{problem} Correct them, or leave out what has no class by "
+        f"`ignored_label={label}`{now} or a mask."
+    )

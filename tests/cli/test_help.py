@@ -1,0 +1,201 @@
+"""`--help` of everything, and what is said about commands and flags that don't exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+from absl import flags
+
+from kauldron import main as train_binary
+from kauldron.cli import PatchConfig, _commands, _flags, _help
+from kauldron.cli import main as cli_main
+
+ROOT = pathlib.Path(__file__).parents[2]
+NAMES = list(_commands.COMMANDS)
+
+
+@pytest.fixture
+def kauldron(capfd):
+    """Calls `kauldron ARGS`; returns exit code, stdout and stderr."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        code = cli_main.main(["kauldron", *args])
+        return (code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_a_command_lists_flags_with_type_and_default(kauldron, name, flag):
+    code, out, err = kauldron(*name.split(), flag)
+    assert code == 0 and err == ""
+    assert f"Usage: kauldron {name}" in out
+    assert f"Example: kauldron {name}" in out
+    command = _commands.COMMANDS[name]
+    for flag in (*command.flags, *command.shared_flags):
+        (line,) = [
+            ln for ln in out.splitlines() if ln.split()[:1] == [f"--{flag.name}"]
+        ]
+        words = line.split()
+        assert words[1] == _help.type_name(flag.kind)
+        assert words[2] == _help._default(flag).split()[0]
+        assert flag.help in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_in_the_help_can_be_parsed(name):
+    command = _commands.COMMANDS[name]
+    words = command.example.partition(" > ")[0].split()
+    num_words = 1 + len(name.split())
+    assert words[:num_words] == ["kauldron", *name.split()]
+    parsed = _flags.CommandLine(
+        ["kauldron", *words[num_words:]], flags.FlagValues(), command
+    )
+    required = [word for word in command.positional if not word.startswith("[")]
+    assert len(parsed.positional) >= len(required)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["help"], []])
+def test_overview_lists_every_command(kauldron, args):
+    code, out, err = kauldron(*args)
+    assert code == 0 and err == ""
+    assert all(f"  kauldron {name} " in out for name in NAMES)
+
+
+@pytest.mark.parametrize("args", [["run", "--help"], ["help", "run"], ["run", "-h"]])
+def test_help_of_a_group_lists_its_commands(kauldron, args):
+    code, out, _ = kauldron(*args)
+    assert code == 0
+    for verb in ("check", "eval_shape", "replay", "repro"):
+        assert f"kauldron run {verb} " in out
+    assert "kauldron ckpt" not in out
+
+
+def test_help_word_and_help_flag_print_the_same(kauldron):
+    assert kauldron("help", "ckpt", "ls") == kauldron("ckpt", "ls", "--help")
+    assert kauldron("help", "train") == kauldron("train", "--cfg=x.py", "--help")
+
+
+def test_training_binary_has_the_help_of_train(capfd):
+    assert train_binary.main(["main.py", "--help"]) == 0
+    assert "Usage: kauldron train" in capfd.readouterr().out
+
+
+def test_help_behind_two_dashes_is_no_flag():
+    assert not _help.is_wanted(["--", "--help"])
+    assert _help.is_wanted(["--help", "--"])
+
+
+@pytest.mark.parametrize("module", ["kauldron.cli.main", "kauldron.main"])
+def test_help_starts_in_a_blink_and_imports_nothing_heavy(module):
+    args = ["run", "check"] if module.endswith("cli.main") else []
+    program = (
+        f"import sys, runpy; sys.argv = ['kauldron', *{args}, '--help']\n"
+        f"try: runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "heavy = {'jax', 'flax', 'orbax', 'numpy', 'ml_collections', 'absl'}\n"
+        "print(heavy & set(sys.modules))"
+    )
+    seconds, out = [], ""
+    for _ in range(3):  # the quickest counts: the machine may be busy
+        start = time.perf_counter()
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds.append(time.perf_counter() - start)
+        out = result.stdout
+    assert out.splitlines()[-1] == "set()"
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["trian"], "'train'"),
+        (["run", "chek"], "'run check'"),
+        (["ckpt", "list"], "'ckpt ls'"),
+        (["confg", "show"], "'config show'"),
+        (["help", "trian"], "'train'"),
+        (["show"], "'config show' or 'ckpt show' or 'data show'"),
+    ],
+)
+def test_command_that_does_not_exist_names_the_nearest(kauldron, args, meant):
+    code, out, err = kauldron(*args)
+    assert code == 2 and out == ""
+    assert f"Did you mean {meant}?" in err.splitlines()[0]
+
+
+def test_group_without_a_verb_lists_its_verbs(kauldron):
+    code, _, err = kauldron("ckpt")
+    assert code == 2
+    assert "needs a second word" in err and "kauldron ckpt verify" in err
+
+
+def test_flag_before_the_command_is_told(kauldron):
+    code, _, err = kauldron("--debug", "train")
+    assert code == 2
+    assert "'--debug' stands before the command" in err
+
+
+def test_version(kauldron):
+    import kauldron as package
+
+    assert kauldron("--version")[:2] == (0, f"{package.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "arg", "hints"),
+    [
+        ("train", "--confg=a.py", ["Did you mean '--cfg'?"]),
+        ("train", "--eval_name=a", ["Did you mean '--eval_names'?"]),
+        ("train", "--seed=7", ["`--cfg.seed=7`"]),
+        ("train", "--workdir=runs/a", ["`--cfg.workdir=runs/a`"]),
+        ("train", "--optimizer.learning_rate=1", ["`--cfg.optimizer.learning_rate=1`"]),
+        ("predict", "--key=a", ["Did you mean '--keys'?"]),
+        ("ckpt show", "--path=params", ["Did you mean '--paths'?"]),
+        ("ckpt ls", "--cfg=a.py", ["`kauldron ckpt ls --help` lists the flags"]),
+    ],
+)
+def test_unknown_flag_names_what_was_meant(name, arg, hints):
+    with pytest.raises(_flags.UsageError) as info:
+        _flags.CommandLine(
+            ["kauldron", arg], flags.FlagValues(), _commands.COMMANDS[name]
+        )
+    message = str(info.value)
+    assert f"Unknown flag '{arg.partition('=')[0]}'" in message
+    for hint in hints:
+        assert hint in message
+    if "cfg" not in "".join(hints) or "confg" in arg:
+        assert "A field of the config" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "arg", "words"),
+    [
+        ("run replay", "--step=abc", "`--step` takes an int, got 'abc'"),
+        ("eval", "--step=-3", "`--step` takes an int of at least 0, got '-3'"),
+        ("train", "--eval_timeout=soon", "takes a float of at least 0, got 'soon'"),
+        ("eval", "--write=maybe", "`--write` takes a bool, got 'maybe'"),
+    ],
+)
+def test_value_that_a_flag_does_not_take(name, arg, words):
+    with pytest.raises(_flags.UsageError) as info:
+        _flags.CommandLine(
+            ["kauldron", arg], flags.FlagValues(), _commands.COMMANDS[name]
+        )
+    assert words in str(info.value)
+
+
+def test_patch_flags_are_the_fields_of_patch_config():
+    fields = {f.name: f.default for f in dataclasses.fields(PatchConfig)}
+    assert {f.name: f.default for f in _commands.PATCHES} == fields

@@ -1,0 +1,84 @@
+"""Which files a room has, and which tests are meant to notice a fault in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Room:
+    """What is mutated, and what must notice.
+
+    Attributes:
+      files: Globs of the source files, relative to the project.
+      tests: Test files or folders, relative to the project.
+    """
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def sources(self, root: pathlib.Path) -> list[pathlib.Path]:
+        """Returns the source files, sorted, relative to `root`."""
+        found = {f for glob in self.files for f in root.glob(glob)}
+        return sorted(f.relative_to(root) for f in found if f.name != "__init__.py")
+
+
+# Parts of rooms that are worth a run of their own. Any folder of `kauldron/` that has a
+# folder of the same name in `tests/` is a room, too.
+ROOMS = {
+    "checksums": Room(
+        files=("kauldron/checkpoints/_checksums.py",),
+        tests=("tests/checkpoints/test_damage.py", "tests/checkpoints/test_looking.py"),
+    ),
+    "coercion": Room(
+        files=("kauldron/konfig/_coerce.py", "kauldron/konfig/_literals.py"),
+        tests=("tests/konfig",),
+    ),
+    "globs": Room(
+        files=("kauldron/konfig/_globs.py", "kauldron/kontext/_glob.py"),
+        tests=("tests/konfig", "tests/kontext"),
+    ),
+    "loss_scale": Room(
+        files=("kauldron/train/_loss_scale.py",),
+        tests=("tests/train/test_precision.py",),
+    ),
+    "merging": Room(
+        files=("kauldron/evals/_merging.py", "kauldron/evals/_collect.py"),
+        tests=("tests/evals/test_evaluators.py", "tests/evals/test_outputs.py"),
+    ),
+    "retention": Room(
+        files=("kauldron/checkpoints/_retention.py",),
+        tests=("tests/checkpoints/test_retention.py",),
+    ),
+    "rngs": Room(
+        files=("kauldron/random/*.py", "kauldron/train/rngs_lib.py"),
+        tests=("tests/random", "tests/train/test_step_parts.py"),
+    ),
+    "transforms": Room(
+        files=("kauldron/data/transforms/*.py",),
+        tests=(
+            "tests/data/test_transforms.py",
+            "tests/data/test_random_transforms.py",
+        ),
+    ),
+}
+
+
+def find(name: str, root: pathlib.Path) -> Room:
+    """Returns a room by name.
+
+    Raises:
+      SystemExit: If there is none; names those that there are.
+    """
+    if name in ROOMS:
+        return ROOMS[name]
+    folders = {
+        f.name
+        for f in (root / "kauldron").iterdir()
+        if (f / "__init__.py").is_file() and (root / "tests" / f.name).is_dir()
+    }
+    if name not in folders:
+        known = ", ".join(sorted({*ROOMS, *folders}))
+        raise SystemExit(f"There is no room {name!r} with tests. Rooms: {known}.")
+    return Room(files=(f"kauldron/{name}/**/*.py",), tests=(f"tests/{name}",))
