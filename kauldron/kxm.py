@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from kauldron import errors
 
@@ -201,7 +201,7 @@ class SimpleSweep(SweepInfo):
 
     def _overrides(self) -> Iterable[Mapping[str, Any]]:
         sweep: Any = self.sweep
-        return list(sweep()) if callable(sweep) else list(sweep)
+        return list(cast(Any, sweep)() if callable(sweep) else sweep)
 
 
 class KauldronSweep(SweepInfo, defaults={"source": None, "names": True}):

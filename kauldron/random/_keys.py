@@ -9,14 +9,14 @@ import numpy as np
 
 
 def fold_in_str(key: jax.Array, data: str) -> jax.Array:
-    """Derives a key from `key` and a name.
+    """Derives a key from `key` and a text.
 
-    What is folded in are the first four bytes of the SHA-1 of the UTF-8 name, read as
+    The data folded in are the first four bytes of the SHA-1 of the UTF-8 text, read as
     a big-endian `uint32`.
 
     Args:
       key: A raw (`uint32[2]`) or typed key.
-      data: The name, any string.
+      data: Any string.
 
     Returns:
       A key of the same kind.

@@ -48,6 +48,10 @@ class ShardingStrategy:
             opt_state=self.opt_state,
         )
 
+    def set_global_mesh(self) -> Any:
+        """A context manager that wraps each step; override to set a global mesh."""
+        return contextlib.nullcontext()
+
     @property
     def ds(self) -> Any:
         """The name that `batch` had in older configs.
@@ -59,10 +63,6 @@ class ShardingStrategy:
             "`ShardingStrategy.ds` is `ShardingStrategy.batch`: write "
             "`trainer.sharding.batch`."
         )
-
-    def set_global_mesh(self) -> Any:
-        """A context manager that wraps each step; override to set a global mesh."""
-        return contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,28 +14,6 @@ class NoXManagerError(errors.UserError, RuntimeError):
     """Something that only XManager can tell or do, which is not used here."""
 
 
-def is_lead_host() -> bool:
-    """Whether this is the process that writes files, of all processes of the run."""
-    import jax
-
-    return jax.process_index() == 0
-
-
-def log(message: str) -> None:
-    """Prints one line (to stderr, so that stdout stays for results)."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def log_status(message: str) -> None:
-    """Prints one line about the state of the run."""
-    log(message)
-
-
-def warn(message: str) -> None:
-    """Prints one warning line."""
-    log(f"Warning: {message}")
-
-
 class Status:
     """`kd.utils.status`: where the program runs, and lines for who looks at it.
 
@@ -89,3 +67,25 @@ def _nobody_knows(name: str, meaning: str) -> NoXManagerError:
 
 
 status = Status()
+
+
+def is_lead_host() -> bool:
+    """Whether this is the process that writes files, of all processes of the run."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def log(message: str) -> None:
+    """Prints one line (to stderr, so that stdout stays for results)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def log_status(message: str) -> None:
+    """Prints one line about the state of the run."""
+    log(message)
+
+
+def warn(message: str) -> None:
+    """Prints one warning line."""
+    log(f"Warning: {message}")

@@ -60,6 +60,9 @@ VALUES = [0.1, 0.5, None, float("nan"), 0.5, 0.3]
 def test_the_best_steps_stay():
     infos = _infos([1, 2, 3, 4, 5, 6], VALUES)
     assert _kept(C.keep_best_n("eval.accuracy", 2), infos) == [2, 5]
+    assert _kept(C.keep_best_n("eval.accuracy", 1), infos) == [
+        2
+    ]  # of equals, the first
     assert _kept(C.keep_best_n("eval.accuracy", 9), infos) == [1, 2, 5, 6]
     assert _kept(C.keep_best_n("eval.accuracy", 2, mode="min"), infos) == [1, 6]
     unmeasured = C.keep_best_n(

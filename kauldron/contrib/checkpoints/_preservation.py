@@ -71,7 +71,8 @@ def keep_best_n(
     Args:
       metric_path: Key into `{evaluator name: {metric: value}}`: `'eval.accuracy'`.
       n: How many, >= 1.
-      mode: Whether the largest or the smallest value is best.
+      mode: Whether the largest or the smallest value is best. Of equal ones the earliest
+        step is.
       keep_checkpoints_without_metrics: Whether steps at which nothing was measured stay.
     """
     return _BestN(
@@ -114,14 +115,14 @@ class _BestN:
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: Any = None
     ) -> list[bool]:
-        """Returns for each checkpoint whether it stays; of equal ones, the later."""
+        """Returns for each checkpoint whether it stays; of equal ones, the earliest."""
         del context
         sign = 1 if self.mode == "max" else -1
         values = [self._value(checkpoint.metrics) for checkpoint in checkpoints]
         ranked = sorted(
-            (sign * value, i) for i, value in enumerate(values) if value is not None
+            (-sign * value, i) for i, value in enumerate(values) if value is not None
         )
-        best = {i for _, i in ranked[-self.n :]}
+        best = {i for _, i in ranked[: self.n]}
         return [
             i in best or (self.keep_unmeasured and value is None)
             for i, value in enumerate(values)
