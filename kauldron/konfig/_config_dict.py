@@ -46,6 +46,11 @@ class ConfigDict(config_dict.ConfigDict):
     Fields keep their type and order. Assigning the same node twice shares it. A value
     assigned from `cfg.ref` follows the field it refers to.
 
+    A field is reached as `cfg.name` and as `cfg["name"]`. Of a name that is a method of
+    dicts (`values`, `items`, `get`, `lock`, ...), `node.values` is the field in a call
+    that has it, and the method in a plain dict, where it cannot be assigned to. An
+    argument that a call got by position can be read and set by its name as well.
+
     Args:
       init_dict: Nested dicts, as written or as read from JSON.
       type_safe: Whether a field refuses values of another type than it has.
@@ -84,7 +89,9 @@ class ConfigDict(config_dict.ConfigDict):
         try:
             field = self._fields[key]
         except KeyError:
-            raise _nodes.missing_key(self, key) from None
+            if (position := _nodes.position_of(self, key)) is None:
+                raise _nodes.missing_key(self, key) from None
+            field = self._fields[position]
         if isinstance(field, FieldReference):
             if _reference.is_required_unset(field):
                 raise _nodes.unset_key(key, field)
@@ -93,11 +100,11 @@ class ConfigDict(config_dict.ConfigDict):
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("_fields", {})
-        if name not in fields:
-            if name.startswith("__"):  # a protocol is asked for, not a field
-                raise AttributeError(name)
-            raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
-        return self[name]
+        if name in fields or _nodes.position_of(self, name) is not None:
+            return self[name]
+        if name.startswith("__"):  # a protocol is asked for, not a field
+            raise AttributeError(name)
+        raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
 
     def __contains__(self, key: Any) -> bool:
         try:
@@ -122,6 +129,8 @@ class ConfigDict(config_dict.ConfigDict):
         key = _nodes.to_key(self, key, for_writing=True)
         value = _values.convert(value, _make_node, {})
         fields = self._fields
+        if key not in fields and (position := _nodes.position_of(self, key)):
+            key = position
         if key in fields:
             fields[key] = _assign(self, key, fields[key], value)
         elif self._locked:
@@ -138,9 +147,11 @@ class ConfigDict(config_dict.ConfigDict):
         origins[key] = _origin.current()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _RESERVED:
+        is_method = name in _METHODS and QUALNAME not in self._fields
+        if name in _RESERVED or is_method:
+            what = "is a method of configs" if is_method else "is not a field"
             raise _errors.ConfigAttributeError(
-                f"`cfg.{name}` is not a field. For a field of that name, write "
+                f"`cfg.{name}` {what}. For a field of that name, write "
                 f"`cfg[{name!r}] = ...`."
             )
         self[name] = value
@@ -188,7 +199,7 @@ class ConfigDict(config_dict.ConfigDict):
                 old = self._fields.get(_nodes.to_key(self, key, for_writing=True))
                 if _nodes.can_merge(old, value):
                     if old is not value:
-                        old.update(value)
+                        type(old).update(old, value)
                 else:
                     self[key] = value
 
@@ -196,8 +207,20 @@ class ConfigDict(config_dict.ConfigDict):
         if not isinstance(other, Mapping | config_dict.ConfigDict):
             return NotImplemented
         merged = copy.deepcopy(self)
-        merged.update(other)
+        type(merged).update(merged, other)
         return merged
+
+    def lock(self) -> Self:
+        """Refuses new fields, here and below; returns the config."""
+        for node in _nodes.iter_nodes(self):
+            node.__dict__["_locked"] = True
+        return self
+
+    def unlock(self) -> Self:
+        """Allows new fields again, here and below; returns the config."""
+        for node in _nodes.iter_nodes(self):
+            node.__dict__["_locked"] = False
+        return self
 
     @contextlib.contextmanager
     def ignore_type(self) -> Iterator[Self]:
@@ -287,7 +310,46 @@ class ConfigDict(config_dict.ConfigDict):
 cast(abc.ABCMeta, MutableMapping).register(ConfigDict)
 
 _ATOMS = frozenset((int, float, bool, str, bytes))
-_RESERVED = frozenset(("ref", "__class__", "__dict__"))
+_RESERVED = frozenset(
+    (
+        "ref",
+        "__class__",
+        "__dict__",
+        "allow_dotted_keys",
+        "convert_dict",
+        "is_locked",
+        "is_type_safe",
+    )
+)
+
+
+class _FieldOrMethod:
+    """A method that gives way to a field of its name, in nodes that are calls.
+
+    The argument `values` of a call is `cfg.loss.values`, although dicts have a method of
+    that name. In plain dicts the methods win.
+    """
+
+    def __init__(self, name: str, method: Any):
+        self.name = name
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, node: Any, owner: Any = None) -> Any:
+        if node is not None:
+            fields = node.__dict__.get("_fields", ())
+            if self.name in fields and QUALNAME in fields:
+                return node[self.name]
+        return self.method.__get__(node, owner)
+
+
+_METHODS = frozenset(
+    name
+    for name in dir(ConfigDict)
+    if not name.startswith("_") and name not in _RESERVED
+)
+for _name in _METHODS:
+    setattr(ConfigDict, _name, _FieldOrMethod(_name, getattr(ConfigDict, _name)))
 
 
 def _blank(cfg: ConfigDict) -> Any:

@@ -249,7 +249,7 @@ def _make_args(
         if field.default is not dataclasses.MISSING:
             node[field.name] = field.default
     _overrides.apply_overrides(node, listed, tell=tell)
-    values = {k: v for k, v in node.items() if k != "__qualname__"}
+    values = {k: node[k] for k in node if k != "__qualname__"}
     for name, value in values.items():
         if isinstance(value, _config_dict.ConfigDict):
             raise _errors.ConfigTypeError(

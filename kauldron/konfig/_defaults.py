@@ -21,7 +21,7 @@ def register_default_values(cfg_node: Any) -> None:
       ConfigError: A `ValueError`: `cfg_node` is no call, or other defaults are
         registered for it already.
     """
-    qualname = cfg_node.get(_proxy.QUALNAME)
+    qualname = _nodes.fields_of(cfg_node).get(_proxy.QUALNAME)
     if qualname is None:
         raise _errors.ConfigError(
             f"Default values are for calls, got {_errors.short(cfg_node)}: it has no "

@@ -17,6 +17,7 @@ from kauldron.konfig import (
     _nodes,
     _proxy,
     _qualname,
+    _reference,
     _repr,
 )
 
@@ -260,9 +261,15 @@ def _sharing(first: Path, path: Path) -> str:
 
 
 def nodes_equal(a: Any, b: Any) -> bool:
-    if isinstance(a, os.PathLike) or isinstance(b, os.PathLike):
-        a, b = str(a), str(b)
+    """Compares by value; a path is equal to its text."""
+    a, b = _path_as_text(a), _path_as_text(b)
     return _nodes.equal(a, b, set())
+
+
+def _path_as_text(value: Any) -> Any:
+    is_reference = isinstance(value, _reference.FieldReference)
+    is_path = isinstance(value, os.PathLike) and not is_reference
+    return os.fspath(value) if is_path else value
 
 
 def _change(path: Path, old: Any, new: Any) -> Change:

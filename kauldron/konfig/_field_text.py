@@ -39,29 +39,34 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
     if current is None:
         return _without_current(text, node, key)
     annotation = _targets.annotation_of(node, key)
-    if annotation is not None and _is_for_the_annotation(current, text, annotation):
+    is_container = isinstance(_literals.parse(text), list | tuple | dict)
+    if isinstance(current, str) and annotation is not None and is_container:
+        # Such as `[(1, 1)]` for `padding="SAME"`.
         return _coerce.to_annotation(annotation, text)
+    is_certain = annotation is not None and _annotations.is_certain(annotation)
+    if isinstance(current, list | tuple):
+        return _instead_of_list(current, text, annotation if is_certain else None)
     try:
         return _coerce.to_type_of(current, text)
     except _coerce.Mismatch:
         # The declaration may allow more than the type of what is there.
-        if annotation is None or not _annotations.is_certain(annotation):
+        if not is_certain:
             raise
         return _coerce.to_annotation(annotation, text)
 
 
-def _is_for_the_annotation(current: Any, text: str, annotation: Any) -> bool:
-    """Returns whether the annotation decides, whatever the type of the value is.
+def _instead_of_list(current: Any, text: str, annotation: Any) -> Any:
+    """For a list or tuple: the annotation knows the items, and whether a number will do.
 
-    That is so for a list where there is text, such as `[(1, 1)]` for `padding="SAME"`,
-    and for the items of lists.
+    Text and dicts are refused even where the annotation has them: a list is never meant
+    to become one of them by a flag.
     """
-    is_container = isinstance(_literals.parse(text), list | tuple | dict)
-    if isinstance(current, str):
-        return is_container
-    if isinstance(current, list | tuple):
-        return _annotations.is_certain(annotation)
-    return False
+    if annotation is None or isinstance(_literals.parse(text), dict):
+        return _coerce.to_type_of(current, text)
+    value = _coerce.to_annotation(annotation, text)
+    if isinstance(value, str):
+        return _coerce.to_type_of(current, text)
+    return value
 
 
 def _without_current(text: str, node: Any, key: Any) -> Any:

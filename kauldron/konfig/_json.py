@@ -54,10 +54,10 @@ class _Encoder:
             return [self.encode(v, (*path, i)) for i, v in enumerate(value)]
         if isinstance(value, set | frozenset):
             return sorted(value, key=lambda v: (type(v).__name__, v))
-        if isinstance(value, os.PathLike):
-            return os.fspath(value)
         if isinstance(value, _reference.FieldReference):
             return _encode_without_value(value)
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
         if hasattr(type(value), "__as_konfig__"):
             return self.encode(_config_dict.ConfigDict({"v": value})["v"], path)
         if self.keep_unknown:

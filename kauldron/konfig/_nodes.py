@@ -49,6 +49,26 @@ def num_positional(node: Any) -> int:
     return count
 
 
+def position_of(node: Any, name: Any) -> str | None:
+    """Returns the key of an argument that a call got by position, given its name.
+
+    What is called is imported to know the names; so this is for names that the node does
+    not hold. `None` if there is no such argument, or it cannot be known.
+    """
+    fields = node.__dict__.get("_fields", ())
+    if "0" not in fields or QUALNAME not in fields or type(name) is not str:
+        return None
+    if not name.isidentifier() or name.startswith("_"):
+        return None
+    from kauldron.konfig import _targets
+
+    try:
+        key = _targets.find_key(node, name)
+    except Exception:  # what is called cannot be imported here; `resolve` says why
+        return None
+    return key if key != name and key in fields else None
+
+
 def raw_items(values: Any) -> Any:
     """Returns key and value pairs, references kept."""
     if isinstance(values, config_dict.ConfigDict):
@@ -109,7 +129,7 @@ def can_merge(old: Any, new: Any) -> bool:
         return False
     if CONST in old or CONST in new:
         return False
-    return QUALNAME not in new or old.get(QUALNAME) == new[QUALNAME]
+    return QUALNAME not in new or fields_of(old).get(QUALNAME) == new[QUALNAME]
 
 
 def equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:

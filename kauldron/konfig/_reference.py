@@ -44,6 +44,21 @@ PREFIXES: dict[Callable[..., Any], str] = {
 _ATOMS = (str, int, float, type(operator.add))
 _KEEP_NONE = (operator.eq, operator.ne)
 
+# What Python asks for when a plain value is needed now.
+_CONVERSIONS = {
+    "__int__": "int(value)",
+    "__float__": "float(value)",
+    "__complex__": "complex(value)",
+    "__bytes__": "bytes(value)",
+    "__index__": "range(value)",
+    "__len__": "len(value)",
+    "__round__": "round(value)",
+    "__trunc__": "math.trunc(value)",
+    "__floor__": "math.floor(value)",
+    "__ceil__": "math.ceil(value)",
+    "__fspath__": "os.path.join(value)",
+}
+
 # Kinds of expressions, and their arguments.
 ROOT = "root"  # (cfg,)
 ATTR = "attr"  # (expression, name)
@@ -141,6 +156,13 @@ class Reference(FieldReference):
     def __repr__(self) -> str:
         return to_text(self)
 
+    def __str__(self) -> NoReturn:
+        raise no_value_yet(self, f"str({self!r})", "value", "str(value)")
+
+    def __format__(self, format_spec: str) -> NoReturn:
+        field = f"{{value:{format_spec}}}" if format_spec else "{value}"
+        raise no_value_yet(self, "a text with it", "value", f'f"...{field}"')
+
     def __copy__(self) -> Reference:
         return self
 
@@ -156,6 +178,17 @@ class Reference(FieldReference):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__reduce__()
+
+
+def no_value_yet(
+    ref: Reference, what: str, name: str, expression: str
+) -> _errors.ConfigTypeError:
+    """Returns the error for what cannot be done before the config is finished."""
+    return _errors.ConfigTypeError(
+        f"The value of `{ref!r}` is not known yet, it may still change, so {what} cannot "
+        f"be made. Compute it when it is read: `konfig.ref_fn(lambda {name}: "
+        f"{expression}, {ref!r})`. (`repr` shows the reference itself.)"
+    )
 
 
 def like_not_implemented(message: str) -> _errors.ConfigError:
@@ -180,6 +213,19 @@ def _define_operators() -> None:
             setattr(Reference, f"__r{name}__", reflected(fn))
     for fn in (*PREFIXES, operator.abs):
         setattr(Reference, f"__{fn.__name__}__", unary(fn))
+
+    def refused(expression: str) -> Any:
+        def method(self: Reference, *args: Any) -> NoReturn:
+            what = f"`{expression.replace('value', repr(self))}`"
+            error = no_value_yet(self, what, "value", expression)
+            if expression.startswith("os."):  # `os.path` hides each `TypeError`
+                raise like_not_implemented(str(error))
+            raise error
+
+        return method
+
+    for name, expression in _CONVERSIONS.items():
+        setattr(Reference, name, refused(expression))
 
 
 _define_operators()

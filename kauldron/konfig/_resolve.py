@@ -70,7 +70,8 @@ def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> An
         cfg = _trust.extend(cfg, trusted)
     if isinstance(cfg, _config_dict.ConfigDict) and _NO_FREEZE in cfg:
         cfg = cfg.__copy__()
-        freeze = not cfg.pop(_NO_FREEZE)
+        freeze = not cfg[_NO_FREEZE]
+        del cfg[_NO_FREEZE]
     _check.raise_errors(_check.check_errors(cfg))
     logging.getLogger("kauldron.konfig").debug("Resolving %s", cfg)
     return _Resolver(freeze=freeze).resolve(cfg)

@@ -350,14 +350,15 @@ def _scalar_text(value: Any) -> str:
         return f"float({_string_text(str(value))})"
     if isinstance(value, pathlib.PurePath):
         return f"pathlib.Path({_string_text(os.fspath(value))})"
-    if isinstance(value, os.PathLike):
+    is_reference = isinstance(value, _reference.FieldReference)
+    if isinstance(value, os.PathLike) and not is_reference:
         return _string_text(os.fspath(value))
     if value is ...:
         return "..."
     if isinstance(value, set | frozenset) and value:
         items = ", ".join(sorted(map(_scalar_text, value)))
         return f"{{{items}}}" if type(value) is set else f"frozenset({{{items}}})"
-    if isinstance(value, _reference.FieldReference):  # refers to nothing
+    if is_reference:  # refers to nothing
         return repr(value)
     return repr(value)
 

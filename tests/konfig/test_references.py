@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import os
+import pathlib
 
 import pytest
 
@@ -276,3 +278,78 @@ def test_with_ref_is_for_configs():
 
     with pytest.raises(RuntimeError, match=r"real Thing"):
         _ = Thing().ref
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ref: f"run_lr{ref}",
+        lambda ref: f"{ref:.3f}",
+        lambda ref: "lr{}".format(ref),  # noqa: UP032
+        lambda ref: "lr%s" % ref,  # noqa: UP031
+        lambda ref: format(ref, ">8"),
+        str,
+        int,
+        float,
+        complex,
+        bytes,
+        round,
+        len,
+        range,
+        math.floor,
+        math.ceil,
+        math.trunc,
+        lambda ref: [1, 2, 3][ref],
+        pathlib.Path,
+        lambda ref: os.path.join("runs", ref),
+        os.fspath,
+    ],
+)
+def test_reference_used_as_a_plain_value_says_ref_fn(use):
+    cfg = ConfigDict({"lr": 0.1})
+    with pytest.raises(
+        konfig.ConfigError, match=r"`cfg.ref.lr` is not known yet.*konfig.ref_fn"
+    ):
+        use(cfg.ref.lr)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        bool,
+        lambda ref: 1 if ref else 2,
+        lambda ref: ref and 1,
+        lambda ref: not ref,
+        lambda ref: 1 if ref > 0 else 2,
+        lambda ref: ref in [1, 2],
+        lambda ref: 0 < ref < 1,
+    ],
+)
+def test_condition_on_a_reference_says_ref_fn(use):
+    cfg = ConfigDict({"lr": 0.1})
+    with pytest.raises(NotImplementedError, match=r"konfig\.ref_fn"):
+        use(cfg.ref.lr)
+
+
+def test_texts_that_follow_a_reference():
+    cfg = ConfigDict({"lr": 0.1, "name": "a"})
+    cfg.formatted = konfig.ref_fn(lambda lr: f"run_lr{lr}", cfg.ref.lr)
+    cfg.joined = "run_" + cfg.ref.name + "_x"
+    cfg.cast = "lr" + cfg.ref.lr.to_str()
+    cfg.lr, cfg.name = 0.5, "b"
+    assert cfg.formatted == "run_lr0.5"
+    assert cfg.joined == "run_b_x"
+    assert cfg.cast == "lr0.5"
+
+
+def test_reference_can_be_looked_at():
+    cfg = ConfigDict({"a": {"b": 1}})
+    assert repr(cfg.ref.a.b + 1) == "cfg.ref.a.b + 1"
+    assert f"{cfg.ref.a.b!r}" == "cfg.ref.a.b"
+
+
+def test_path_and_reference_are_compared_by_value():
+    a = ConfigDict({"x": pathlib.Path("runs"), "y": "runs"})
+    b = ConfigDict({"x": "runs", "y": "runs"})
+    b.x = b.ref.y
+    assert not konfig.diff(a, b)
