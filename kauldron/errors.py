@@ -20,6 +20,14 @@ class UserError(Exception):
         return Exception.__str__(self)
 
 
+class Failure(Exception):
+    """Something outside of the program went wrong, such as a disk that is full.
+
+    Commands print its message without a traceback and exit with code 1. The message says
+    everything: what failed, why, and what is left.
+    """
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the nearest candidate, else `""`."""
     near = nearest(name, candidates, n=1)

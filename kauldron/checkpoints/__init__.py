@@ -9,6 +9,7 @@ from kauldron.checkpoints._choosing import resolve_step
 from kauldron.checkpoints._errors import (
     CheckpointError,
     DamagedCheckpointError,
+    MismatchError,
     NoCheckpointError,
     SaveError,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "InitTransform",
     "InterpolatePositions",
     "KeepInit",
+    "MismatchError",
     "MultiTransform",
     "NoCheckpointError",
     "NoopCheckpointer",

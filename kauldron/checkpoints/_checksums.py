@@ -16,6 +16,7 @@ from typing import Any
 from etils import epath
 
 from kauldron.checkpoints import _layout
+from kauldron.train import _files
 
 FILE = "checksums.json"
 _ALGORITHM = "sha256"
@@ -29,7 +30,7 @@ def write(folder: epath.Path) -> None:
     """Writes the checksums of all files of a step."""
     files = {
         name: {"bytes": num_bytes, _ALGORITHM: digest}
-        for name, (num_bytes, digest) in _map(_hash, _files(folder)).items()
+        for name, (num_bytes, digest) in _map(_hash, _covered(folder)).items()
     }
     _write(folder, files)
 
@@ -47,7 +48,7 @@ def add(folder: epath.Path, names: Iterable[str]) -> None:
 
 def _write(folder: epath.Path, files: Mapping[str, Any]) -> None:
     content = {"files": files, _ALGORITHM: _hash_json(files)}
-    with _layout.replacing(folder / FILE) as part:
+    with _files.replacing(folder / FILE) as part:
         part.write_text(json.dumps(content, indent=1))
 
 
@@ -102,7 +103,7 @@ class _Comparison:
         return None if digest == expected[_ALGORITHM] else "its content has changed"
 
 
-def _files(folder: epath.Path) -> dict[str, epath.Path]:
+def _covered(folder: epath.Path) -> dict[str, epath.Path]:
     return {
         name: path
         for name, path in _layout.all_files(folder).items()

@@ -20,6 +20,10 @@ class NoCheckpointError(errors.UserError, FileNotFoundError):
     """There is no such run, or it has no such step."""
 
 
+class MismatchError(CheckpointError):
+    """A checkpoint holds something else than the run that wants it."""
+
+
 class DamagedCheckpointError(CheckpointError):
     """Files of a checkpoint are not what was written.
 
@@ -39,12 +43,12 @@ class DamagedCheckpointError(CheckpointError):
         self.problems = problems
 
 
-class SaveError(RuntimeError):
+class SaveError(errors.Failure, RuntimeError):
     """A checkpoint could not be written.
 
     Attributes:
       step: Which step.
-      cause: What Orbax or the system said.
+      cause: What Orbax said, or the system.
       is_no_space: Whether the disk is full.
     """
 
@@ -54,16 +58,17 @@ class SaveError(RuntimeError):
         directory: epath.Path,
         cause: Exception,
         *,
-        no_space_reason: str | None,
+        is_no_space: bool,
     ) -> None:
+        reason = cause.strerror if isinstance(cause, OSError) else None
         super().__init__(
             f"The checkpoint of step {step} could not be written to "
-            f"{os.fspath(directory)!r}: {no_space_reason or _first_line(cause)}. The "
+            f"{os.fspath(directory)!r}: {reason or _first_line(cause)}. The "
             "ones before it are intact."
         )
         self.step = step
         self.cause = cause
-        self.is_no_space = no_space_reason is not None
+        self.is_no_space = is_no_space
 
 
 def _first_line(e: Exception) -> str:

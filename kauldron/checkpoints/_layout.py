@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from kauldron.checkpoints import _errors, items
-from kauldron.train import workdirs
+from kauldron.train import _files, workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = items.METRICS_NAME
@@ -91,24 +90,7 @@ def remove_leftovers(directory: epath.Path) -> None:
 
 def move_aside(directory: epath.Path, step: int) -> epath.Path:
     """Renames a damaged step, so that it can be looked at; returns its new place."""
-    path = step_dir(directory, step)
-    for suffix in itertools.chain([""], (f".{i}" for i in itertools.count(1))):
-        target = path.with_name(f"{path.name}.damaged{suffix}")
-        if not target.exists():
-            return path.rename(target)
-    raise AssertionError("there are endless numbers")
-
-
-@contextlib.contextmanager
-def replacing(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a name to write to, which becomes `path` when the block has gone well."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    return _files.move_aside(step_dir(directory, step))
 
 
 def all_files(folder: epath.Path) -> dict[str, epath.Path]:

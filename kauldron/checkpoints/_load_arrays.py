@@ -19,7 +19,7 @@ from kauldron.checkpoints import (
 
 def load_arrays(
     workdir: epath.PathLike,
-    step: int = -1,
+    step: int | str = -1,
     *,
     paths: Sequence[str] = (),
     nested: bool = False,
@@ -29,7 +29,7 @@ def load_arrays(
 
     Args:
       workdir: Directory of the run.
-      step: Which step; -1 is the newest.
+      step: Which step; -1 or 'latest' is the newest, or 'best'.
       paths: Globs of leaves or subtrees, such as `["params"]`; everything unless given.
       nested: Whether the result is nested as it was saved, without what `paths` leaves
         out; by default the keys are whole paths.

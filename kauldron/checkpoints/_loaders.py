@@ -114,7 +114,7 @@ class PartialKauldronLoader(_SurgeryLoader):
         their initial value.
       ignore_restored_keys: Globs, matched at any depth, of leaves of the other run that
         are loaded into nothing.
-      step: Which step of the other run; -1 is the newest.
+      step: Which step of the other run; -1 or 'latest' is the newest, or 'best'.
       lightweight_initialize: Accepted for compatibility.
       resize: Glob of leaves of this run -> what to do if their shape has changed, such as
         `kd.ckpts.InterpolatePositions()`.
@@ -147,7 +147,7 @@ class PartialKauldronLoader(_SurgeryLoader):
     new_to_old: Mapping[str, str] = dataclasses.field(default_factory=_default_mapping)
     ignore_model_keys: Sequence[str] = ()
     ignore_restored_keys: Sequence[str] = ()
-    step: int = -1
+    step: int | str = -1
     lightweight_initialize: bool = False
     resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
     transform: Any = dataclasses.field(default_factory=dict)
@@ -198,7 +198,7 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
 
     Attributes:
       workdir: Directory of the other run.
-      step: Which step of the other run; -1 is the newest.
+      step: Which step of the other run; -1 or 'latest' is the newest, or 'best'.
       load_opt_state: Whether the state of the optimizer is loaded, too.
 
     Raises:
@@ -207,7 +207,7 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
     """
 
     workdir: epath.PathLike
-    step: int = -1
+    step: int | str = -1
     load_opt_state: bool = False
 
     @property

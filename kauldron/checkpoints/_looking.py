@@ -57,13 +57,13 @@ def describe_steps(workdir: epath.PathLike) -> str:
 
 
 def describe_arrays(
-    workdir: epath.PathLike, step: int = -1, *, paths: Sequence[str] = ()
+    workdir: epath.PathLike, step: int | str = -1, *, paths: Sequence[str] = ()
 ) -> str:
     """Returns a table of the arrays of a step: dtype, shape, size.
 
     Args:
       workdir: Directory of the run.
-      step: Which step; -1 is the newest.
+      step: Which step; -1 or 'latest' is the newest, or 'best'.
       paths: Globs of leaves or subtrees; everything unless given.
     """
     source = _surgery.StepSource.open(workdir, step)
@@ -112,13 +112,13 @@ def diff_arrays(
     return lines
 
 
-def find_damage(workdir: epath.PathLike, step: int = -1) -> list[str] | None:
+def find_damage(workdir: epath.PathLike, step: int | str = -1) -> list[str] | None:
     """Compares the files of a step with their checksums.
 
     Returns:
       `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
     """
-    _, folder = _layout.open_step(workdir, step)
+    _, folder = _layout.open_step(workdir, _choosing.resolve_step(workdir, step))
     return _checksums.find_damage(folder)
 
 
@@ -135,7 +135,7 @@ def list_steps(workdir: epath.PathLike) -> list[int]:
 def export_arrays(
     workdir: epath.PathLike,
     path: epath.PathLike,
-    step: int = -1,
+    step: int | str = -1,
     *,
     paths: Sequence[str] = (),
 ) -> list[epath.Path]:

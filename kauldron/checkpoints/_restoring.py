@@ -118,7 +118,7 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) ->
         elif not items.StandardCheckpointItem.is_untyped(item):
             lines += _structure.differences(item, item_dir, parts=parts)
     if lines:
-        raise _errors.CheckpointError(
+        raise _errors.MismatchError(
             f"The checkpoint {os.fspath(folder)!r} does not fit this run:"
             f"{_errors.listing(lines)}\nContinue it with the model and optimizer it was "
             "saved with, or choose another `--cfg.workdir=...`. To start from parts of "

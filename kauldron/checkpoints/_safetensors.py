@@ -13,7 +13,8 @@ import numpy as np
 from etils import epath
 
 from kauldron import errors, sharding
-from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors, _layout
+from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors
+from kauldron.train import _files
 
 SUFFIX = ".safetensors"
 _INDEX_SUFFIX = f"{SUFFIX}.index.json"
@@ -149,7 +150,7 @@ def save_safetensors(
         # It writes memory as it lies, also if the axes are in another order.
         contiguous = {name: np.ascontiguousarray(a) for name, a in shard.items()}
         shaped = {name: a.reshape(shard[name].shape) for name, a in contiguous.items()}
-        with _layout.replacing(p) as part:
+        with _files.replacing(p) as part:
             numpy_io.save_file(
                 shaped, os.fspath(part), metadata=dict(metadata or {}) or None
             )
@@ -157,7 +158,7 @@ def save_safetensors(
     if index is None:
         index_path.unlink(missing_ok=True)  # of an export that needed several files
     else:
-        with _layout.replacing(index_path) as part:
+        with _files.replacing(index_path) as part:
             part.write_text(json.dumps(index, indent=1))
     return paths
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -23,13 +22,13 @@ from kauldron.checkpoints import (
     _errors,
     _layout,
     _names,
+    _quiet,
     items,
 )
 from kauldron.utils import status_utils
 
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
-_NOISY_LOGGERS = ("absl", "asyncio")
 _NO_SPACE_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,9 +71,8 @@ class Saver:
         self._checkpointer: ocp.AsyncCheckpointer | None = None
         self._thread: threading.Thread | None = None
         self._failure: _errors.SaveError | None = None
-        self._log_filter = _WithoutTracebacks()
-        for name in _NOISY_LOGGERS:
-            logging.getLogger(name).addFilter(self._log_filter)
+        self._quiet = _quiet.QuietOrbax()
+        self._quiet.start()
         if status_utils.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
@@ -144,8 +142,7 @@ class Saver:
             self.wait()
         finally:
             self._drop_orbax()
-            for name in _NOISY_LOGGERS:
-                logging.getLogger(name).removeFilter(self._log_filter)
+            self._quiet.stop()
 
     def _orbax(self) -> ocp.AsyncCheckpointer:
         if self._checkpointer is None:
@@ -180,8 +177,10 @@ class Saver:
 
     def _fail(self, step: int, cause: Exception) -> None:
         """Notes a failure, and frees what the step has taken on disk."""
+        self._quiet.failed()
+        no_space = _no_space(cause)
         self._failure = _errors.SaveError(
-            step, self._directory, cause, no_space_reason=_no_space_reason(cause)
+            step, self._directory, no_space or cause, is_no_space=no_space is not None
         )
         # Orbax's state is anybody's guess now; when it closes, it tells the same again.
         with contextlib.suppress(Exception):
@@ -215,10 +214,11 @@ def _save_args(item: Any) -> Any:
     return ocp.args.StandardSave(item)
 
 
-def _no_space_reason(e: BaseException) -> str | None:
-    """Returns the system's words if an error, or one behind it, is for lack of space.
+def _no_space(e: BaseException) -> OSError | None:
+    """Returns the system's error if one, or one behind it, is for lack of space.
 
-    TensorStore has no error type for it: it tells the system's words.
+    TensorStore has no error type for it: it tells the system's words, on a page of its
+    own.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [e]
@@ -230,24 +230,10 @@ def _no_space_reason(e: BaseException) -> str | None:
         for code in _NO_SPACE_CODES:
             words = os.strerror(code)
             if getattr(error, "errno", None) == code or words in str(error):
-                return words
+                return OSError(code, words)
         waiting += [
             error.__cause__,
             error.__context__,
             *getattr(error, "exceptions", ()),
         ]
     return None
-
-
-class _WithoutTracebacks(logging.Filter):
-    """Drops the tracebacks that Orbax logs in each thread of a save that fails.
-
-    The error itself is raised, or told in one line.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        orbax = f"orbax{os.sep}checkpoint{os.sep}"
-        is_orbax = orbax in record.pathname or (
-            record.name == "asyncio" and "was never retrieved" in record.getMessage()
-        )
-        return not (is_orbax and record.levelno >= logging.ERROR and record.exc_info)

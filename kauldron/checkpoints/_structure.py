@@ -8,6 +8,10 @@ from etils import epath
 
 from kauldron.checkpoints import _arrays, _casting, _names
 
+_OPT_STATE = "opt_state"
+_MAX_LINES = 6
+_ABSENT = object()
+
 
 def differences(
     expected: Any, item_dir: epath.Path, *, parts: bool = False
@@ -26,14 +30,31 @@ def differences(
     if parts:
         tops = {_names.parts_of(path)[:1] for path, _ in named.values()}
         found = {name: x for name, x in found.items() if x.parts[:1] in tops}
-    lines = []
+    lines: dict[bool, list[str]] = {False: [], True: []}
     for path in sorted({*wanted, *found}):
-        if path not in found:
-            expectation = _casting.describe(_casting.as_saved(wanted[path]))
-            lines.append(f"{path}: not in the checkpoint, expected {expectation}")
-        elif path not in wanted:
-            there = _casting.describe(found[path])
-            lines.append(f"{path}: {there} in the checkpoint, not expected")
-        elif problem := _casting.mismatch(wanted[path], found[path]):
-            lines.append(f"{path}: {problem}")
-    return lines
+        is_opt_state = path.partition(".")[0] == _OPT_STATE
+        if problem := _problem(wanted.get(path, _ABSENT), found.get(path)):
+            lines[is_opt_state].append(f"{path}: {problem}")
+    others, of_optimizer = lines[False], lines[True]
+    if others and len(of_optimizer) > 1:
+        # It follows its parameters: what is wrong with it is wrong with them.
+        return [*others[:_MAX_LINES], *_more(others), _summary(of_optimizer)]
+    return [*others, *of_optimizer]
+
+
+def _problem(expected: Any, found: _arrays.SavedArray | None) -> str | None:
+    if found is None:
+        expectation = _casting.describe(_casting.as_saved(expected))
+        return f"not in the checkpoint, expected {expectation}"
+    if expected is _ABSENT:
+        return f"{_casting.describe(found)} in the checkpoint, not expected"
+    return _casting.mismatch(expected, found)
+
+
+def _more(lines: list[str]) -> list[str]:
+    num_more = len(lines) - _MAX_LINES
+    return [f"and {num_more} more"] if num_more > 0 else []
+
+
+def _summary(lines: list[str]) -> str:
+    return f"{_OPT_STATE}: {len(lines)} arrays that do not fit either"

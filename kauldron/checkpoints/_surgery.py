@@ -18,6 +18,7 @@ from kauldron.checkpoints import (
     _arrays,
     _casting,
     _checksums,
+    _choosing,
     _errors,
     _layout,
     _names,
@@ -59,13 +60,13 @@ class StepSource:
 
     @classmethod
     def open(
-        cls, workdir: epath.PathLike, step: int, *, verify: bool = False
+        cls, workdir: epath.PathLike, step: int | str, *, verify: bool = False
     ) -> StepSource:
         """Finds a step.
 
         Args:
           workdir: Directory of the run.
-          step: Which step; -1 is the newest.
+          step: Which step, see `resolve_step`.
           verify: Whether the files are compared with their checksums.
 
         Raises:
@@ -73,7 +74,7 @@ class StepSource:
           DamagedCheckpointError: If files have changed since they were written.
           CheckpointError: If it holds no state.
         """
-        step, folder = _layout.open_step(workdir, step)
+        step, folder = _layout.open_step(workdir, _choosing.resolve_step(workdir, step))
         if verify and (problems := _checksums.find_damage(folder)):
             raise _errors.DamagedCheckpointError(step, folder, problems)
         item_dir = _layout.find_item(folder, items.DEFAULT_NAME)

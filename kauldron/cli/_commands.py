@@ -98,7 +98,7 @@ PATCHES = (
     Flag("checkify", bool, False, "Check for NaN, indices and divisions by zero."),
 )
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
-_STEP = Flag("step", int, -1, "Which step.", "the newest")
+_STEP = Flag("step", str, None, "A number, latest or best.", "latest")
 _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset stands.")
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -134,7 +134,7 @@ _ALL = (
         "evaluate a checkpoint of a run",
         "kauldron eval --workdir=runs/digits --step=200",
         flags=(
-            Flag("step", int, None, "Which step.", "the newest", lower_bound=0),
+            _STEP,
             Flag("eval_names", list, None, "Names of evaluators.", "all"),
             Flag(
                 "out",
@@ -161,7 +161,7 @@ _ALL = (
                 "What is written of each example, such as preds.logits.",
                 "preds",
             ),
-            Flag("step", int, -1, "Which checkpoint.", "the newest"),
+            _STEP,
             Flag(
                 "eval_name",
                 str,

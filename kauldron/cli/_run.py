@@ -54,7 +54,7 @@ def run(
         # once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except CommandFailed as e:
+    except errors.Failure as e:
         print(f"Error: {e}", file=sys.stderr)
         return EXIT_FAILED
     except Exception as e:
@@ -100,7 +100,7 @@ class NotATrainerError(errors.UserError, TypeError):
     """A config that describes no run."""
 
 
-class CommandFailed(Exception):
+class CommandFailed(errors.Failure):
     """A failure whose message says everything: no mistake, and no traceback."""
 
 

@@ -64,7 +64,12 @@ def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
 
         nonlocal any_bad
         workdir, step = _step_of(command)
-        for n in checkpoints.list_steps(workdir) if step == -1 else [step]:
+        steps = checkpoints.list_steps(workdir)
+        if step != -1:
+            steps = [step]
+        elif command["step"] is not None:  # the latest
+            steps = steps[-1:]
+        for n in steps:
             damage = checkpoints.find_damage(workdir, n)
             any_bad |= bool(damage)
             if damage:
@@ -102,4 +107,6 @@ def _step_of(command: _flags.CommandLine) -> tuple[Any, int]:
     from kauldron import checkpoints
 
     workdir, step = checkpoints.split_step(command.run)
-    return workdir, command["step"] if step == -1 else step
+    if step == -1:
+        step = checkpoints.resolve_step(workdir, command["step"])
+    return workdir, step

@@ -34,7 +34,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         step, outputs = evals.evaluate_checkpoint(
             trainer,
             command["eval_names"],
-            step=-1 if command["step"] is None else command["step"],
+            step=command["step"],
             out=command["out"],
             writes=command["write"],
         )

@@ -61,7 +61,7 @@ class Predictor:
         cls,
         workdir: epath.PathLike,
         *,
-        step: int = -1,
+        step: int | str | None = -1,
         eval_name: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         trusted: Iterable[str] = (),
@@ -70,7 +70,8 @@ class Predictor:
 
         Args:
           workdir: Directory of the run.
-          step: Which checkpoint; -1 is the newest.
+          step: Which checkpoint; -1 or 'latest' is the newest, 'best' that of
+            `Checkpointer.best_metric_path`.
           eval_name: Predicts as this evaluator does, for instance with its
             `init_transform`, on its dataset. Otherwise with the trainer's model, as it
             was trained, on `eval_ds`.
@@ -86,7 +87,7 @@ class Predictor:
 
     @classmethod
     def from_trainer(
-        cls, trainer: Any, *, step: int = -1, eval_name: str | None = None
+        cls, trainer: Any, *, step: int | str | None = -1, eval_name: str | None = None
     ) -> Self:
         """Returns the model of a trainer whose run has a checkpoint.
 

@@ -17,8 +17,8 @@ class PredictError(errors.UserError, ValueError):
     """A run that cannot be used to predict, or inputs that do not fit it."""
 
 
-def restore_state(trainer: Any, step: int) -> TrainState:
-    """Returns the state of a checkpoint; -1 is the newest.
+def restore_state(trainer: Any, step: int | str | None) -> TrainState:
+    """Returns the state of a checkpoint, see `kd.ckpts.resolve_step`.
 
     Raises:
       PredictError: If there is no such checkpoint.
@@ -31,8 +31,13 @@ def restore_state(trainer: Any, step: int) -> TrainState:
     if isinstance(checkpointer, checkpoints.Checkpointer):
         checkpointer = checkpointer.replace(create=False)  # reading creates nothing
     steps = list(checkpointer.all_steps)
+    if steps:
+        step = checkpoints.resolve_step(
+            trainer.workdir, step, checkpointer=trainer.checkpointer
+        )
     if not steps or (step != -1 and step not in steps):
-        wanted = "checkpoint" if step == -1 else f"checkpoint of step {step}"
+        is_number = isinstance(step, int) and step != -1
+        wanted = f"checkpoint of step {step}" if is_number else "checkpoint"
         there = f" There are steps {steps}." if steps else " It has not saved any yet."
         raise PredictError(
             f"The run {os.fspath(trainer.workdir)!r} has no {wanted}.{there}"
@@ -43,7 +48,7 @@ def restore_state(trainer: Any, step: int) -> TrainState:
     specs = sharding.with_sharding_constraint(jax.eval_shape(init), sharding.REPLICATED)
     specs = sharding.with_sharding_constraint(specs, trainer.sharding.state)
     try:
-        return checkpointer.restore(specs, step=step)
+        return checkpointer.restore(specs, step=int(step))
     finally:
         checkpointer.close()
 

@@ -158,7 +158,8 @@ class OtherRun(Source):
         self.workdir = epath.Path(loader.workdir)
         self.last_step = None
         self._trainer = trainer
-        self._loader: Any = loader
+        step = checkpoints.resolve_step(self.workdir, loader.step)
+        self._loader: Any = dataclasses.replace(loader, step=step)
 
     def steps(self) -> list[int]:
         wanted = self._loader.step

@@ -23,7 +23,7 @@ def evaluate_checkpoint(
     trainer: Any,
     eval_names: Iterable[str] | str | None = None,
     *,
-    step: int = -1,
+    step: int | str | None = -1,
     out: epath.PathLike | None = None,
     writes: bool = True,
 ) -> tuple[int, dict[str, auxiliaries.AuxiliariesOutput]]:
@@ -34,7 +34,8 @@ def evaluate_checkpoint(
     Args:
       trainer: The trainer of the run, see `kd.train.workdirs`.
       eval_names: Names of evaluators, a list or `'a,b'`; all unless given.
-      step: Which checkpoint; -1 is the newest that is not damaged.
+      step: Which checkpoint; -1 or 'latest' is the newest that is not damaged, 'best'
+        that of `Checkpointer.best_metric_path`.
       out: Where results are written; a new folder `workdir/evaluations/ckpt_<step>`
         unless given.
       writes: Whether results are written.
@@ -51,19 +52,22 @@ def evaluate_checkpoint(
     )
     _selected.check_one_process()
     source = _sources.OwnRun(trainer, selected)
-    step, state = checkpoints.newest_intact(
-        source.reader.candidates(step), source.restore
+    wanted = checkpoints.resolve_step(
+        trainer.workdir, step, checkpointer=trainer.checkpointer
     )
-    folder = _make_folder(trainer.workdir, step, out) if writes else None
+    number, state = checkpoints.newest_intact(
+        source.reader.candidates(wanted), source.restore
+    )
+    folder = _make_folder(trainer.workdir, number, out) if writes else None
     redirected = {name: _redirect(e, folder) for name, e in selected.items()}
     evaluations = _evaluating.Evaluations(redirected)
     try:
         for name in redirected:
-            evaluations.run(name, state, step)
+            evaluations.run(name, state, number)
     finally:
         evaluations.close()
     evaluations.raise_errors()
-    return step, evaluations.outputs
+    return number, evaluations.outputs
 
 
 def _redirect(

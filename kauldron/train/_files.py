@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import uuid
 from collections.abc import Iterator
@@ -10,15 +11,34 @@ from collections.abc import Iterator
 from etils import epath
 
 
-def write_atomically(path: epath.Path, text: str) -> None:
-    """Writes a file so that a reader sees the old or the new text, never a part."""
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a name to write to, which becomes `path` when the block has gone well.
+
+    A reader sees the old or the new file, never a part.
+    """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.write_text(text)
+        yield temporary
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: epath.Path, text: str) -> None:
+    """Writes a file so that a reader sees the old or the new text, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def move_aside(path: epath.Path) -> epath.Path:
+    """Renames something damaged, so that it can be looked at; returns its new place."""
+    for suffix in itertools.chain([""], (f".{i}" for i in itertools.count(1))):
+        target = path.with_name(f"{path.name}.damaged{suffix}")
+        if not target.exists():
+            return path.rename(target)
+    raise AssertionError("there are endless numbers")
 
 
 def lock_of(path: epath.Path) -> epath.Path:

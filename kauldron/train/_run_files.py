@@ -30,15 +30,33 @@ def write(trainer: _run_description.RunDescription) -> None:
     )
 
 
-def _tell_changes(trainer: _run_description.RunDescription) -> None:
-    """Prints what a run that continues changes in its config."""
+def describe_changes(trainer: _run_description.RunDescription) -> str | None:
+    """Returns what a run that continues changes in its config, `None` if nothing.
+
+    Raises:
+      ConfigError: If the config in the workdir is damaged.
+    """
     path = trainer.workdir / workdirs.CONFIG_FILE
-    if not path.exists():
-        return
+    if trainer.raw_cfg is None or not path.exists():
+        return None
     difference = konfig.diff(path, trainer.raw_cfg)
-    if difference:
+    if not difference:
+        return None
+    return f"The config of {trainer.workdir} has changed:\n{difference}"
+
+
+def _tell_changes(trainer: _run_description.RunDescription) -> None:
+    try:
+        changes = describe_changes(trainer)
+    except konfig.ConfigError as e:
+        aside = _files.move_aside(trainer.workdir / workdirs.CONFIG_FILE)
+        status_utils.warn(
+            f"The config that the run began with is damaged: {e}\nIt is now {aside.name!r}, "
+            "the run continues with the config given; what has changed is not known."
+        )
+        return
+    if changes:
         status_utils.log(
-            f"The config of {trainer.workdir} has changed:\n{difference}\n"
-            "Lengths, intervals, evaluators and schedules may change. Data, model and "
+            f"{changes}\nLengths, intervals, evaluators and schedules may change. Data, model and "
             "optimizer should not: the checkpoint has the state of the old ones."
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from kauldron import checkpoints
-from kauldron.train import _batches, _hook_events, _run_description
+from kauldron import checkpoints, konfig
+from kauldron.train import _batches, _hook_events, _run_description, _run_files
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 
@@ -39,4 +39,20 @@ def restore_or_init(
         ds_iter=batches,
         hooks=_hook_events.HookStates.of(trainer.hooks),
     )
-    return run if latest is None else trainer.checkpointer.restore(run)
+    if latest is None:
+        return run
+    try:
+        return trainer.checkpointer.restore(run)
+    except checkpoints.MismatchError as e:
+        changes = _changes(trainer)
+        if changes is None:
+            raise
+        raise checkpoints.MismatchError(f"{changes}\n\n{e}") from e
+
+
+def _changes(trainer: _run_description.RunDescription) -> str | None:
+    """Returns what has changed in the config, where that can be said."""
+    try:
+        return _run_files.describe_changes(trainer)
+    except konfig.ConfigError:
+        return None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import errno
+import gc
 import logging
 import os
 import pathlib
 import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.checkpoints import _quiet
+from kauldron.cli import _run
 from tests.train import small_run
 
 _DISK_BYTES = 8 << 20
@@ -53,6 +59,23 @@ def _assert_restores(checkpointer, step: int) -> None:
     np.testing.assert_array_equal(restored["w"], _state(step)["w"])
 
 
+@pytest.fixture
+def assert_quiet(caplog):
+    """Checks that nothing is said but by us, also by what is collected later."""
+    yield
+    gc.collect()
+    assert [
+        r.getMessage()[:200] for r in caplog.records if r.levelname == "ERROR"
+    ] == []
+
+
+_UNRAISABLE_IS_AN_ERROR = pytest.mark.filterwarnings(
+    "error::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@_UNRAISABLE_IS_AN_ERROR
+@pytest.mark.usefixtures("assert_quiet")
 @pytest.mark.parametrize("leave_bytes", [1_000_000, 8192, 0])
 def test_full_disk_is_a_warning_and_the_next_save_succeeds(disk, capsys, leave_bytes):
     with _checkpointer(disk) as checkpointer:
@@ -72,6 +95,12 @@ def test_full_disk_is_a_warning_and_the_next_save_succeeds(disk, capsys, leave_b
             checkpointer.wait_until_finished()
         assert e.value.step == 2
         assert e.value.__cause__ is e.value.cause
+        assert e.value.cause.errno == errno.ENOSPC  # not the page that TensorStore says
+        said = (said + capsys.readouterr().err).splitlines()
+        assert [line.partition(" to ")[0] for line in said] == [
+            f"Warning: The checkpoint of step {step} could not be written"
+            for step in (1, 2)
+        ]
         assert list(checkpointer.all_steps) == [0]
         # Nothing of the failed ones is left to take space.
         assert {p.name for p in (disk / "run/checkpoints").iterdir()} == {"ckpt_0"}
@@ -139,6 +168,8 @@ def test_run_goes_on_while_the_disk_is_full(disk, capsys):
     assert list(_trainer(disk, full_at=99, free_at=99).checkpointer.all_steps) == [3, 4]
 
 
+@_UNRAISABLE_IS_AN_ERROR
+@pytest.mark.usefixtures("assert_quiet")
 def test_last_step_that_cannot_be_saved_is_an_error(disk):
     trainer = _trainer(disk, full_at=3, free_at=99)
     with pytest.raises(kd.ckpts.SaveError, match="step 4 could not be written"):
@@ -157,3 +188,69 @@ def test_orbax_logs_are_left_alone_after_closing(disk):
     with _checkpointer(disk) as checkpointer:
         checkpointer.save({"w": jnp.zeros(2)}, step=0)
     assert logging.getLogger("absl").filters == before
+
+
+def test_command_says_a_full_disk_in_one_line(capsys):
+    error = kd.ckpts.SaveError(
+        4, pathlib.Path("runs/a"), OSError(28, os.strerror(28)), is_no_space=True
+    )
+
+    def fail():
+        raise error from error.cause
+
+    assert _run.run(fail, argv=["kauldron"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: The checkpoint of step 4 could not be written to 'runs/a': No space left "
+        "on device. The ones before it are intact."
+    ]
+
+
+@pytest.fixture
+def unraisables(monkeypatch):
+    """What reaches the hook that was there before ours."""
+    seen = []
+    monkeypatch.setattr("sys.unraisablehook", lambda u: seen.append(u.exc_value))
+    return seen
+
+
+class _Unraisable:
+    def __init__(self, error, *, is_of_asyncio):
+        try:
+            if is_of_asyncio:
+                loop = asyncio.new_event_loop()
+                loop.close()
+                loop.call_soon_threadsafe(print)
+            raise error
+        except Exception as e:
+            self.exc_value, tb = e, e.__traceback__
+            # TensorStore's thread has no frame of ours.
+            self.exc_traceback = tb.tb_next if is_of_asyncio else tb
+
+
+def test_only_what_a_failed_save_leaves_behind_is_dropped(unraisables, caplog):
+    closed = "Event loop is closed"
+    late = _Unraisable(RuntimeError(closed), is_of_asyncio=True)
+    others = [
+        _Unraisable(RuntimeError(closed), is_of_asyncio=False),
+        _Unraisable(ValueError("mine"), is_of_asyncio=False),
+    ]
+    outer, inner = _quiet.QuietOrbax(), _quiet.QuietOrbax()
+    outer.start()
+    inner.start()
+    outer.stop()  # the other one still listens
+    for unraisable in (late, *others):
+        sys.unraisablehook(unraisable)
+    asyncio_log = logging.getLogger("asyncio")
+    for words in ("tensorstore_spec='{}'", "of the user"):
+        error = ValueError(words)
+        asyncio_log.error("never retrieved", exc_info=(ValueError, error, None))
+    asyncio_log.error("without a traceback")
+    inner.stop()
+    assert unraisables == [other.exc_value for other in others]
+    said = [(r.getMessage(), str(r.exc_info and r.exc_info[1])) for r in caplog.records]
+    assert said == [
+        ("never retrieved", "of the user"),
+        ("without a traceback", "None"),
+    ]
+    sys.unraisablehook(late)  # nobody listens any more
+    assert unraisables[-1] is late.exc_value

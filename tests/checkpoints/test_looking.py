@@ -117,6 +117,26 @@ def test_show(workdir, call):
     ]
 
 
+def test_best_and_latest_step_by_name(workdir, call):
+    for step, kernel_norm in [("best", 2), ("latest", 3), ("1", 1)]:
+        code, out, _ = call(ckpt.show, workdir, f"--step={step}")
+        assert code == 0
+        assert out.splitlines()[0].endswith(f"ckpt_{kernel_norm}")
+        code, out, _ = call(ckpt.verify, workdir, f"--step={step}")
+        assert (code, out) == (0, f"step {kernel_norm}: ok\n")
+    code, _, err = call(ckpt.show, workdir, "--step=besst")
+    assert code == 2
+    assert "Did you mean 'best'?" in err
+
+
+def test_metrics_with_dots_in_their_names_are_told_apart(tmp_path, call):
+    metrics = {"a.b": {"c": 1.0}, "a": {"b.c": 2.0}}
+    with kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1) as checkpointer:
+        checkpointer.save(_state(1), step=1, metrics=metrics)
+    _, out, _ = call(ckpt.ls, tmp_path)
+    assert "['a.b'].c=1, a['b.c']=2" in out
+
+
 def test_diff_tells_norms_and_shapes(workdir, tmp_path, call):
     other = _state(3).replace(opt_state=({"nu": jnp.zeros(3)},))
     with kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1) as checkpointer:
