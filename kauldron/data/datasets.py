@@ -219,7 +219,7 @@ class _Putter:
         from kauldron import sharding as sharding_lib
         from kauldron.data import utils
 
-        batch = utils.numeric(batch)
+        batch = utils.for_devices(batch)
         placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding
         is_whole = self._batches.has_whole_batch
         num_rows = max((len(x) for x in jax.tree.leaves(batch) if x.ndim), default=0)
