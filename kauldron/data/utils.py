@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kauldron import kontext
 from kauldron.data import _errors, _specs
+from kauldron.data.pipelines import BatchSize as BatchSize
+
+# What a model is called with.
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 
 def mock_batch_from_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
@@ -28,6 +33,13 @@ def mock_batch_from_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
     return sharding.with_sharding_constraint(batch, elem_sharding)
 
 
+def array_spec_to_jnp_empty(array_spec: Any) -> Any:
+    """Returns a JAX array of zeros with a spec's `shape` and `dtype`."""
+    import jax.numpy as jnp
+
+    return jnp.zeros(array_spec.shape, _specs.np_dtype(array_spec.dtype))
+
+
 def batch_specs(element_spec: Any) -> Any:
     """Returns the specs as `jax.ShapeDtypeStruct`s, with the dtypes that JAX gives them.
 
@@ -42,11 +54,11 @@ def batch_specs(element_spec: Any) -> Any:
     return jax.tree.map(convert, numeric(element_spec))
 
 
-def get_global_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
+def get_global_elem_spec(per_host_elem_spec: Any, elem_sharding: Any = None) -> Any:
     """Returns the specs of the global batch, of all processes together.
 
     Args:
-      elem_spec: Specs of what one process loads.
+      per_host_elem_spec: Specs of what one process loads.
       elem_sharding: Sharding of the batch; the first axis is split unless it is a fully
         replicated one.
     """
@@ -54,12 +66,12 @@ def get_global_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
 
     _, count = _processes.index_and_count()
     if count == 1 or getattr(elem_sharding, "is_fully_replicated", False):
-        return elem_spec
+        return per_host_elem_spec
     import jax
 
-    num_rows = {leaf.shape[0] for leaf in jax.tree.leaves(elem_spec)}
+    num_rows = {leaf.shape[0] for leaf in jax.tree.leaves(per_host_elem_spec)}
     (per_process,) = num_rows
-    return _specs.with_num_rows(elem_spec, per_process * count)
+    return _specs.with_num_rows(per_host_elem_spec, per_process * count)
 
 
 def get_model_inputs(
