@@ -300,7 +300,9 @@ def _no_number(
     for index, value in enumerate(column):
         where = f"{_at(path)} in {name_row(index)}"
         if value is None:
-            return _errors.DataError(f"{where} is None, which cannot be batched. {drop}")
+            return _errors.DataError(
+                f"{where} is None, which cannot be batched. {drop}"
+            )
         try:
             array = _as_array(value)
         except OverflowError:

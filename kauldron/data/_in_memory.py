@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron.data import _errors, _nodes, _readers
-from kauldron.data.py import base
+import numpy as np
+
+from kauldron.data import _errors, _nodes, _readers, iters
+from kauldron.data.py import _slices, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,31 @@ class InMemoryPipeline(base.DataSourceBase):
     @functools.cached_property
     def data_source(self) -> Any:
         return self.loader()
+
+    @property
+    def examples(self) -> Any:
+        """What `loader()` returned."""
+        return self.data_source
+
+    @property
+    def num_examples(self) -> int:
+        """Number of rows."""
+        return len(self._reader)
+
+    def iter(self) -> iters.Iterator:
+        """Returns `iter(self)`."""
+        return iter(self)
+
+    def sampler(self) -> Iterator[np.ndarray]:
+        """Yields the rows of each batch, `i64[b]`: those that `iter(self)` takes."""
+        rows = dataclasses.replace(
+            self,
+            loader=lambda: np.arange(self.num_examples),
+            transforms=_slices.only(self.transforms),
+            seed=self._int_seed,
+            num_workers=0,
+        )
+        return iter(rows)
 
     def _open_reader(self) -> _nodes.Reader:
         arrays = self.data_source

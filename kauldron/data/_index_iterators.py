@@ -97,6 +97,11 @@ class IndexIterator(iters.Iterator):
             self._runner = None
 
     @property
+    def batching(self) -> Batching:
+        """How batches are made."""
+        return self._batching
+
+    @property
     def has_whole_batch(self) -> bool:
         return self._whole
 

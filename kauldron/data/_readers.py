@@ -11,8 +11,12 @@ import numpy as np
 from kauldron.data import _columns, _errors, _giving_way, _nodes
 
 
-def reader_for(data_source: Any) -> _nodes.Reader:
+def reader_for(data_source: Any, owner: str = "") -> _nodes.Reader:
     """Returns what reads a random access source, an array, or a dict of arrays.
+
+    Args:
+      data_source: The source.
+      owner: Whose it is, for messages.
 
     Raises:
       DataError: If it is none of them, or empty.
@@ -20,8 +24,8 @@ def reader_for(data_source: Any) -> _nodes.Reader:
     reader = _reader_for(data_source)
     if len(reader) == 0:
         raise _errors.DataError(
-            f"The data source is empty: {_describe(data_source)}. Check its path, split "
-            "or filter."
+            f"The data source is empty: {owner and f'{owner}, '}"
+            f"{_describe(data_source)}. Check its path, split or filter."
         )
     return reader
 

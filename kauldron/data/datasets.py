@@ -49,9 +49,9 @@ class IterableDataset(abc.ABC):
         """Returns the dataset as evaluators use it: nothing is left out by default."""
         return self
 
-    def map(self, fn: Callable[[Any], Any]) -> IterableDataset:
+    def map(self, map_fn: Callable[[Any], Any]) -> IterableDataset:
         """Applies a function to each batch."""
-        return MappedDataset(source=self, fn=fn)
+        return MappedDataset(source=self, fn=map_fn)
 
     def prefetch(self, buffer_size: int = 1) -> IterableDataset:
         """Loads up to `buffer_size` batches ahead, in a thread."""
@@ -65,9 +65,9 @@ class IterableDataset(abc.ABC):
         """
         return CachedDataset(source=self)
 
-    def take(self, n: int) -> IterableDataset:
-        """Ends after `n` batches."""
-        return TakeDataset(source=self, num_batches=n)
+    def take(self, num_examples: int) -> IterableDataset:
+        """Ends after some batches, whatever the published name of the argument says."""
+        return TakeDataset(source=self, num_batches=num_examples)
 
     def device_put(self, sharding: Any = None) -> IterableDataset:
         """Puts batches on devices; split along the first axis by default.
@@ -219,7 +219,7 @@ class _Putter:
         from kauldron import sharding as sharding_lib
         from kauldron.data import utils
 
-        batch = utils.numeric(batch)
+        batch = utils.for_devices(batch)
         placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding
         is_whole = self._batches.has_whole_batch
         num_rows = max((len(x) for x in jax.tree.leaves(batch) if x.ndim), default=0)

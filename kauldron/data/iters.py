@@ -270,6 +270,53 @@ class NonCheckpointableIterator(Iterator):
         )
 
 
+class PyGrainIterator(Iterator):
+    """Wraps an iterator of grain, whose position can be saved.
+
+    Args:
+      source: The dataset.
+      iter: What grain's `iter(dataset)` returned.
+    """
+
+    def __init__(self, source: Any, iter: Any) -> None:
+        super().__init__(source)
+        self.iter = iter
+
+    def __next__(self) -> Any:
+        return next(self.iter)
+
+    def get_state(self) -> dict[str, Any]:
+        return self.iter.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.iter.set_state(state)
+
+    def close(self) -> None:
+        if hasattr(self.iter, "close"):
+            self.iter.close()
+
+
+class TFDataIterator(Iterator):
+    """Not available: it needs TensorFlow. Iterators here save their position anyway."""
+
+    def __init__(self, source: Any = None, **fields: Any) -> None:
+        del source, fields
+        raise _errors.DataError(
+            "`kd.data.iters.TFDataIterator` iterates a `tf.data.Dataset`, which needs "
+            "TensorFlow. Iterate a `kd.data.py` or `kd.data.tf` pipeline: its position "
+            "can be saved."
+        )
+
+    def __next__(self) -> Any:
+        raise StopIteration
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        del state
+
+
 def check_state(state: Any, keys: set[str], source: Any) -> None:
     """Raises `IteratorStateError` unless the state has exactly these keys."""
     if not isinstance(state, Mapping) or set(state) != keys:

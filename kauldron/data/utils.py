@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from kauldron import kontext
-from kauldron.data import _specs
+from kauldron.data import _errors, _specs
+from kauldron.data.pipelines import BatchSize as BatchSize
+
+# What a model is called with.
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 
 def mock_batch_from_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
@@ -26,6 +33,13 @@ def mock_batch_from_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
     return sharding.with_sharding_constraint(batch, elem_sharding)
 
 
+def array_spec_to_jnp_empty(array_spec: Any) -> Any:
+    """Returns a JAX array of zeros with a spec's `shape` and `dtype`."""
+    import jax.numpy as jnp
+
+    return jnp.zeros(array_spec.shape, _specs.np_dtype(array_spec.dtype))
+
+
 def batch_specs(element_spec: Any) -> Any:
     """Returns the specs as `jax.ShapeDtypeStruct`s, with the dtypes that JAX gives them.
 
@@ -40,11 +54,11 @@ def batch_specs(element_spec: Any) -> Any:
     return jax.tree.map(convert, numeric(element_spec))
 
 
-def get_global_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
+def get_global_elem_spec(per_host_elem_spec: Any, elem_sharding: Any = None) -> Any:
     """Returns the specs of the global batch, of all processes together.
 
     Args:
-      elem_spec: Specs of what one process loads.
+      per_host_elem_spec: Specs of what one process loads.
       elem_sharding: Sharding of the batch; the first axis is split unless it is a fully
         replicated one.
     """
@@ -52,12 +66,12 @@ def get_global_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
 
     _, count = _processes.index_and_count()
     if count == 1 or getattr(elem_sharding, "is_fully_replicated", False):
-        return elem_spec
+        return per_host_elem_spec
     import jax
 
-    num_rows = {leaf.shape[0] for leaf in jax.tree.leaves(elem_spec)}
+    num_rows = {leaf.shape[0] for leaf in jax.tree.leaves(per_host_elem_spec)}
     (per_process,) = num_rows
-    return _specs.with_num_rows(elem_spec, per_process * count)
+    return _specs.with_num_rows(per_host_elem_spec, per_process * count)
 
 
 def get_model_inputs(
@@ -99,6 +113,99 @@ def numeric(batch: Any) -> Any:
         for key, child in kept.items()
         if not (hasattr(child, "dtype") and _is_text(child.dtype))
     }
+
+
+def for_devices(batch: Any) -> Any:
+    """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
+
+    Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost.
+
+    Raises:
+      DataError: If a number does not fit into 32 bits; names key, row and value.
+    """
+    import jax
+
+    batch = numeric(batch)
+    if jax.config.jax_enable_x64:
+        return batch
+    return _narrow(batch, "")
+
+
+def names_of_float64(element_spec: Any) -> list[str]:
+    """Returns the keys of a spec that JAX would hold in fewer bits."""
+    import jax
+
+    if jax.config.jax_enable_x64:
+        return []
+    leaves = kontext.flatten_with_path(numeric(element_spec))
+    return [
+        str(path)
+        for path, spec in leaves.items()
+        if _specs.np_dtype(spec.dtype) in (np.float64, np.complex128)
+    ]
+
+
+def holds_texts(element_spec: Any, path: str) -> bool:
+    """Whether a path such as `'features'` names texts in the spec of a batch."""
+    try:
+        spec = kontext.get_by_path(element_spec, path)
+    except (kontext.KeyPathError, KeyError, TypeError):
+        return False
+    return hasattr(spec, "dtype") and _is_text(spec.dtype)
+
+
+class Naming:
+    """Says in errors on the way which dataset it is, such as `cfg.eval_ds`."""
+
+    def __init__(self, field: str) -> None:
+        self._note = f"The dataset is `{field}`."
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        is_failure = isinstance(error, Exception) and type(error) is not StopIteration
+        if is_failure and self._note not in getattr(error, "__notes__", ()):
+            error.add_note(self._note)
+
+
+def _narrow(tree: Any, path: str) -> Any:
+    if isinstance(tree, dict):
+        return {
+            key: _narrow(child, f"{path}.{key}" if path else str(key))
+            for key, child in tree.items()
+        }
+    if isinstance(tree, list | tuple):
+        parts = [_narrow(child, f"{path}[{i}]") for i, child in enumerate(tree)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if not isinstance(tree, np.ndarray | np.generic) or not tree.size:
+        return tree
+    if tree.dtype in (np.int64, np.uint64):
+        bounds = np.iinfo(np.int32 if tree.dtype == np.int64 else np.uint32)
+        if tree.min() < bounds.min or tree.max() > bounds.max:
+            raise _does_not_fit(tree, path, (tree < bounds.min) | (tree > bounds.max))
+        return tree
+    if tree.dtype != np.float64:
+        return tree
+    with np.errstate(over="ignore"):
+        narrow = np.asarray(tree, np.float32)
+    overflows = np.isinf(narrow)
+    if overflows.any() and not np.isinf(tree[overflows]).all():
+        raise _does_not_fit(tree, path, overflows & np.isfinite(tree))
+    return narrow
+
+
+def _does_not_fit(array: Any, path: str, is_outside: Any) -> _errors.DataError:
+    place = np.argwhere(np.atleast_1d(is_outside))[0].tolist()
+    value = np.atleast_1d(array)[tuple(place)]
+    narrow = {"i": "int32", "u": "uint32", "f": "float32"}[array.dtype.kind]
+    where = f"`batch.{path}`" if path else "The batch"
+    return _errors.DataError(
+        f"{where} is {value} in row {place[0]}, {array.dtype}, and devices hold "
+        f"{narrow}, which would be another number. Leave the key out of the batch with "
+        f"`kd.data.Elements(drop=[{path!r}])`, convert it, or switch 64 bits on: "
+        "`jax.config.update('jax_enable_x64', True)`."
+    )
 
 
 def _is_text(dtype: Any) -> bool:

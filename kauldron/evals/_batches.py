@@ -63,11 +63,11 @@ def load(
     batches = iter(ds)
     is_empty = True
     try:
-        for batch in itertools.islice(batches, num_batches):
+        for batch in _named(itertools.islice(batches, num_batches), name):
             is_empty = False
             is_whole = getattr(batches, "has_whole_batch", False)
             on_devices = sharding.put_batch(
-                data_utils.numeric(batch), batch_sharding, is_whole=is_whole
+                data_utils.for_devices(batch), batch_sharding, is_whole=is_whole
             )
             outputs = _rows.take_from_batch(batch, output_keys)
             yield LoadedBatch(on_devices, outputs, is_whole)
@@ -75,3 +75,16 @@ def load(
         batches.close()
     if is_empty:
         raise EvaluationError(f"The dataset of the evaluator {name!r} gave no batch.")
+
+
+def _named(batches: Iterator[Any], name: str) -> Iterator[Any]:
+    """Says in errors of the data whose they are."""
+    while True:
+        with data_utils.Naming(f"cfg.evals[{name!r}].ds"):
+            batch = next(batches, _END)
+        if batch is _END:
+            return
+        yield batch
+
+
+_END = object()

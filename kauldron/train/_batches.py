@@ -36,6 +36,11 @@ class BatchesAhead:
         self._host_batches.set_state(state)
         self._state, self._ahead = state, None
 
+    def load_next(self) -> None:
+        """Loads the next batch, so that what is wrong with it shows now."""
+        if self._ahead is None:
+            self._ahead = self._load(may_end=True)
+
     def next(self, *, is_last: bool = False) -> Any:
         """Returns the next batch; loads one more unless `is_last`.
 
@@ -53,7 +58,8 @@ class BatchesAhead:
 
     def _load(self, *, may_end: bool = False) -> Any:
         try:
-            batch = data_utils.numeric(next(self._host_batches))
+            with data_utils.Naming("cfg.train_ds"):
+                batch = data_utils.for_devices(next(self._host_batches))
             return sharding.device_put(batch, self._sharding)
         except StopIteration:
             if may_end:

@@ -77,7 +77,29 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
             problems += _say_where(found, name, known=problems)
         elif isinstance(evaluator, evals.FewShotEvaluator) and state is not None:
             problems += _check_few_shot(name, evaluator, state)
-    return problems
+    return list(dict.fromkeys(_tell_texts(problems, trainer.train_ds)))
+
+
+def _tell_texts(
+    problems: list[kontext.KeyProblem], ds: Any
+) -> list[kontext.KeyProblem]:
+    """Says of keys that are missing on the devices as they hold texts that they do."""
+    told = []
+    for p in problems:
+        key = p.path.removeprefix("batch.")
+        is_text = key != p.path and data_utils.holds_texts(ds.element_spec, key)
+        if p.kind == "missing" and is_text:
+            p = dataclasses.replace(
+                p,
+                nearest=(),
+                found="",
+                detail=f"{key!r} holds texts, which stay on the host: devices hold "
+                "numbers only. Make numbers of them with one of the `transforms`: a "
+                f"tokenizer, or `kd.data.Cast(key={key!r}, dtype='float32')` where they "
+                "spell numbers.",
+            )
+        told.append(p)
+    return told
 
 
 def _say_where(
@@ -120,10 +142,13 @@ def _initial_state(trainer: Any, problems: list[kontext.KeyProblem]) -> Any:
     return state
 
 
-def _initial_context(state: TrainState | None, ds: Any) -> Context:
+def _initial_context(
+    state: TrainState | None, ds: Any, field: str = "cfg.train_ds"
+) -> Context:
     if state is None:
         state = TrainState(step=cast(Any, jax.ShapeDtypeStruct((), "int32")))
-    batch = data_utils.batch_specs(ds.element_spec)
+    with data_utils.Naming(field):
+        batch = data_utils.batch_specs(ds.element_spec)
     return Context.from_state_and_batch(state=state, batch=batch)
 
 
@@ -242,7 +267,9 @@ def _check_evaluator(
 ) -> list[kontext.KeyProblem]:
     problems: list[kontext.KeyProblem] = []
     where = f"cfg.evals[{name!r}]"
-    context = _initial_context(state, evaluator.ds.for_evaluation())
+    inherits_ds = evaluator.ds is trainer.eval_ds
+    ds, ds_name = evaluator.ds.for_evaluation(), f"{where}.ds"
+    context = _initial_context(state, ds, "cfg.eval_ds" if inherits_ds else ds_name)
     if type(evaluator)._step is not evals.Evaluator._step:
         try:
             step_nr = jax.ShapeDtypeStruct((), "int32")
@@ -271,7 +298,7 @@ def _check_evaluator(
         _check_groups(parts.groups, after, problems)
         if evaluator.outputs is not None:
             problems += _check_outputs(evaluator, where, after)
-    return problems
+    return _tell_texts(problems, ds)
 
 
 def _run_own_forward(
@@ -305,7 +332,7 @@ def _check_few_shot(
     problems: list[kontext.KeyProblem] = []
     where = f"cfg.evals[{name!r}]"
     for field, ds in evaluator.datasets().items():
-        context = _initial_context(state, ds.for_evaluation())
+        context = _initial_context(state, ds.for_evaluation(), f"{where}.{field}")
         after = _run_own_forward(
             evaluator.forward, f"{where}.{field}", state, context, problems
         )

@@ -71,7 +71,8 @@ def last_step(trainer: Any) -> int:
     """Returns how many updates the run makes in all, see `Trainer.last_step`."""
     num_steps = trainer.num_train_steps
     try:
-        num_batches = None if trainer.train_ds.is_endless else len(trainer.train_ds)
+        with data_utils.Naming("cfg.train_ds"):
+            num_batches = None if trainer.train_ds.is_endless else len(trainer.train_ds)
     except TypeError:  # finite, but of unknown length
         num_batches = None
     if num_steps is None:
@@ -104,7 +105,10 @@ def check(trainer: Any) -> None:
             "There is no optimizer: set `cfg.optimizer`, for instance "
             "`optax.adam(learning_rate=1e-3)`."
         )
-    batch = data_utils.batch_specs(trainer.train_ds.element_spec)
+    with data_utils.Naming("cfg.train_ds"):
+        element_spec = trainer.train_ds.element_spec
+    _tell_narrowing(element_spec)
+    batch = data_utils.batch_specs(element_spec)
     whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
     sharding.check_batch(whole_batch, trainer.sharding.batch)
     if trainer.grad_accum_steps > 1:
@@ -125,6 +129,15 @@ def check(trainer: Any) -> None:
                 f"`grad_accum_steps` is {trainer.grad_accum_steps}, and the result "
                 f"depends on it: {'; '.join(mixing)}."
             )
+
+
+def _tell_narrowing(element_spec: Any) -> None:
+    names = data_utils.names_of_float64(element_spec)
+    if names:
+        status_utils.log(
+            f"{', '.join(f'`batch.{name}`' for name in names)}: float64, which becomes "
+            "float32 on the devices, as `kd.data.Cast(key=..., dtype='float32')` would."
+        )
 
 
 def check_keys(trainer: Any) -> None:

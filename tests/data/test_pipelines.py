@@ -193,7 +193,10 @@ def test_raising_transform_is_located():
 def test_unequal_shapes_are_reported_with_key_and_shapes():
     source = [{"image": np.zeros((2 + i % 2, 3))} for i in range(4)]
     ds = kd.data.py.DataSource(source, shuffle=False, batch_size=4, seed=0)
-    with pytest.raises(ValueError, match=r"'image' cannot.*\(2, 3\) in example 0, \(3, 3\) in example 1"):
+    with pytest.raises(
+        ValueError,
+        match=r"'image' cannot.*\(2, 3\) in example 0, \(3, 3\) in example 1",
+    ):
         next(iter(ds))
 
 

@@ -57,20 +57,24 @@ def without(transforms: Any) -> Any:
     return [t for t in transforms if not isinstance(t, SliceDataset)]
 
 
+def only(transforms: Any) -> list[SliceDataset]:
+    """Returns the transforms that are slices."""
+    if isinstance(transforms, Mapping):
+        transforms = list(transforms.values())
+    return [t for t in transforms if isinstance(t, SliceDataset)]
+
+
 def indices(length: int, transforms: Any) -> range:
     """Returns which of `length` examples the slices among the transforms leave.
 
     Raises:
       DataError: If none is left.
     """
-    if isinstance(transforms, Mapping):
-        transforms = list(transforms.values())
+    slices = only(transforms)
     left = range(length)
-    for transform in transforms:
-        if isinstance(transform, SliceDataset):
-            left = left[transform.slice]
+    for transform in slices:
+        left = left[transform.slice]
     if length and not left:
-        slices = [t for t in transforms if isinstance(t, SliceDataset)]
         raise _errors.DataError(f"{slices} leaves none of the {length} examples.")
     return left
 

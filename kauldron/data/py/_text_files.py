@@ -57,9 +57,7 @@ def with_common_numbers(records: Sequence[Any]) -> list[Any]:
     ]
 
 
-def read_csv(
-    path: Any, *, delimiter: str, dtypes: Mapping[str, Any]
-) -> dict[str, Any]:
+def read_csv(path: Any, *, delimiter: str, dtypes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the columns of a CSV file, see `kd.data.py.Csv`."""
     rows = csv.reader(
         io.StringIO(read(path), newline=""), delimiter=delimiter, strict=True
@@ -150,7 +148,9 @@ def _parse_as(text: str, dtype: np.dtype) -> Any:
         return None
     number = float(text)
     with np.errstate(over="ignore"):
-        overflows = np.isinf(np.float64(number).astype(dtype)) and "n" not in text.lower()
+        overflows = (
+            np.isinf(np.float64(number).astype(dtype)) and "n" not in text.lower()
+        )
     return None if overflows else number
 
 

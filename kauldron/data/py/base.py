@@ -23,6 +23,7 @@ from kauldron.data import (
     pipelines,
 )
 from kauldron.data.py import _slices
+from kauldron.utils import status_utils
 
 if TYPE_CHECKING:
     import grain
@@ -136,7 +137,23 @@ class PyGrainPipeline(pipelines.Pipeline):
             max_bad_records=self._max_bad_records,
             workers=_worker_options(self),
         )
-        return _index_iterators.make_iterator(self, plan)
+        iterator = _index_iterators.make_iterator(self, plan)
+        self._warn_of_repeated_rows(iterator.batching)
+        return iterator
+
+    def _warn_of_repeated_rows(self, batching: _batching.Batching) -> None:
+        """Says once if a batch has the same example several times."""
+        if self.num_epochs == 1 or not self.batch_size or "_has_warned" in vars(self):
+            return
+        length = batching.node.length
+        if self.batch_size > length and batching.process[0] == 0:
+            object.__setattr__(self, "_has_warned", True)
+            times = f"{self.batch_size / length:.3g} times"
+            status_utils.warn(
+                f"`batch_size={self.batch_size}` of `{type(self).__name__}` is more than "
+                f"its {length} examples: with `num_epochs={self.num_epochs}` every batch "
+                f"has each of them about {times}."
+            )
 
     def __len__(self) -> int:
         """Returns the number of batches; filters are not accounted for.
@@ -294,7 +311,9 @@ class DataSourceBase(PyGrainPipeline):
                 f"`{type(self).__name__}` needs an attribute or a property "
                 "`data_source`."
             ) from error
-        return _readers.reader_for(data_source)
+        path = vars(self).get("path", vars(self).get("name"))
+        owner = type(self).__name__ + (f"({str(path)!r})" if path is not None else "")
+        return _readers.reader_for(data_source, owner=f"`{owner}`")
 
     def _source_node(self, seed: int) -> _nodes.Node:
         hook = type(self).ds_for_current_process

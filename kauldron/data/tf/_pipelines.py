@@ -23,6 +23,15 @@ from kauldron.data.py import _mixtures, _slices, _tfds, base
 from kauldron.data.tf import _unavailable
 
 
+def check_options(pipeline: Any) -> None:
+    """Raises `NeedsTensorFlowError` for options that only `tf.data` has."""
+    if pipeline.tf_data_options is not None:
+        raise _unavailable.NeedsTensorFlowError(
+            f"`{type(pipeline).__name__}.tf_data_options` only makes sense with tf.data. "
+            "Leave it out; `num_workers` sets how many processes build batches."
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _TfOptions(base.PyGrainPipeline):
     """Fields of the published `tf.data` pipelines.
@@ -39,11 +48,16 @@ class _TfOptions(base.PyGrainPipeline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tf_data_options is not None:
-            raise _unavailable.NeedsTensorFlowError(
-                f"`{type(self).__name__}.tf_data_options` only makes sense with tf.data. "
-                "Leave it out; `num_workers` sets how many processes build batches."
-            )
+        check_options(self)
+
+    def transform_ds(self, ds: Any) -> Any:
+        """Not available: transforms of a `tf.data.Dataset` need TensorFlow."""
+        del ds
+        raise _unavailable.NeedsTensorFlowError(
+            f"`{type(self).__name__}.transform_ds` changes a `tf.data.Dataset`, which "
+            "needs TensorFlow. `ds_with_transforms(rng)` gives the transformed elements "
+            "as a grain dataset."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,15 +164,28 @@ class ElementSpecDataset(pipelines.Pipeline):
 
     Attributes:
       spec: Pytree of anything with `shape` and `dtype`.
+      transforms: Applied to the batch as if it were one element.
+      batch_drop_remainder: Has no effect, as there is one batch.
+      tf_data_options: Not available.
+      prefetch_size: Has no effect.
+      checkpoint: Has no effect.
 
     Raises:
       DataError: If `batch_size` is given: the spec has it.
     """
 
     spec: Any
+    transforms: Any = dataclasses.field(default=(), kw_only=True)
+    batch_drop_remainder: Any = dataclasses.field(default=None, kw_only=True)
+    tf_data_options: Any = dataclasses.field(default=None, kw_only=True)
+    prefetch_size: int | None = dataclasses.field(default=None, kw_only=True)
+    checkpoint: bool | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_options(self)
+        of_elements, _ = _stages.split_transforms(self.transforms)
+        _stages.build(of_elements)
         if self.batch_size is not None:
             raise _errors.DataError(
                 "ElementSpecDataset: the shapes of `spec` have the batch axis: leave out "
@@ -167,13 +194,25 @@ class ElementSpecDataset(pipelines.Pipeline):
 
     @functools.cached_property
     def element_spec(self) -> Any:
-        return _specs.spec_of(self.spec)
+        return _specs.spec_of(self._batch if self.transforms else self.spec)
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> iters.Iterator:
-        return iters.ListIterator(self, lambda: [_specs.zeros(self.element_spec)])
+        return iters.ListIterator(self, lambda: [self._batch])
+
+    @property
+    def _batch(self) -> Any:
+        zeros = _specs.zeros(_specs.spec_of(self.spec))
+        if not self.transforms:
+            return zeros
+        of_elements, _ = _stages.split_transforms(self.transforms)
+        first = np.zeros(1, np.int64)
+        ids = _draws.ExampleIds(self._int_seed, first, first)
+        block = _stages.Block(_columns.from_rows([zeros]), first, ids, first)
+        block = _nodes.run_stages(block, _stages.build(of_elements))
+        return _columns.row(block.columns, 0)
 
 
 @dataclasses.dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from kauldron.data import _columns, _errors
 
@@ -16,8 +17,40 @@ if TYPE_CHECKING:
     from kauldron.data._draws import Draws
 
 
-class MapTransform(abc.ABC):
-    """Changes each element; derive and implement `map`.
+def _register_with_grain() -> None:
+    is_ready = "RandomMapTransform" in globals()  # the last of our kinds
+    if is_ready and hasattr(sys.modules.get("grain"), "transforms"):
+        _register_once()
+
+
+@functools.cache
+def _register_once() -> None:
+    kinds = sys.modules["grain"].transforms
+    kinds.Map.register(MapTransform)
+    kinds.Filter.register(FilterTransform)
+    kinds.RandomMap.register(RandomMapTransform)
+
+
+class _ForGrain:
+    """What grain takes for one of its own transforms.
+
+    grain is not imported for it. Once it is, our kinds are registered as virtual
+    subclasses of its kinds when one of our transforms is defined or made; what was made
+    before works there as well, as a function.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _register_with_grain()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        del args, kwargs
+        _register_with_grain()
+        return super().__new__(cls)
+
+
+class MapTransform(_ForGrain, abc.ABC):
+    """Changes each element; derive and implement `map`. A grain `MapTransform` too.
 
     A transform that can work on many elements at once also implements
     `map_columns(columns, num_rows)`, which takes and returns a dict of columns: arrays
@@ -25,20 +58,32 @@ class MapTransform(abc.ABC):
     """
 
     @abc.abstractmethod
-    def map(self, element: Any) -> Any:
+    def map(self, features: Any) -> Any:
         """Returns the changed element."""
 
+    def __call__(self, features: Any) -> Any:
+        """Returns `map(features)`."""
+        return self.map(features)
 
-class FilterTransform(abc.ABC):
+
+class FilterTransform(_ForGrain, abc.ABC):
     """Keeps some of the elements; derive and implement `filter`."""
 
     @abc.abstractmethod
     def filter(self, element: Any) -> bool:
         """Returns whether the element is kept."""
 
+    def __call__(self, element: Any) -> bool:
+        """Returns `filter(element)`."""
+        return self.filter(element)
 
-class RandomMapTransform(abc.ABC):
+
+class RandomMapTransform(_ForGrain, abc.ABC):
     """Changes each element with randomness; derive and implement `random_map`."""
+
+    def __call__(self, element: Any, rng: np.random.Generator) -> Any:
+        """Returns `random_map(element, rng)`."""
+        return self.random_map(element, rng)
 
     @abc.abstractmethod
     def random_map(self, element: Any, rng: np.random.Generator) -> Any:
@@ -136,10 +181,12 @@ class ElementWiseTransform(_KeyedTransform, MapTransform):
     def map_element(self, element: Any) -> Any:
         """Returns the changed value of one key."""
 
-    def map(self, element: Any) -> Any:
-        present = self._present(element)
-        changed = {out: self.map_element(element[key]) for key, out in present.items()}
-        return {**element, **changed}
+    def map(self, features: Any) -> Any:
+        changed = {
+            out: self.map_element(features[key])
+            for key, out in self._present(features).items()
+        }
+        return {**features, **changed}
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
         del num_rows

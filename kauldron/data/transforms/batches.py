@@ -15,7 +15,7 @@ import numpy as np
 
 from kauldron.data import _errors
 from kauldron.data._draws import Draws
-from kauldron.data.transforms import base
+from kauldron.data.transforms import _numbers, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class _MixPairs(base.BatchTransform, abc.ABC):
             if key not in batch:
                 raise _errors.missing_key(type(self).__name__, key, batch)
         labels = batch[self.label_key]
-        if labels.dtype.kind != "f":
+        if not _numbers.is_float(labels.dtype):
             raise _errors.DataError(
                 f"{type(self).__name__} mixes labels, so {self.label_key!r} must hold "
                 f"probabilities: got {labels.dtype}{list(labels.shape)}. Put "
@@ -67,7 +67,7 @@ class MixUp(_MixPairs):
     def _mix_images(
         self, images: np.ndarray, draws: Draws
     ) -> tuple[np.ndarray, np.ndarray]:
-        if images.dtype.kind != "f":
+        if not _numbers.is_float(images.dtype):
             raise _errors.DataError(
                 f"MixUp takes means of {self.image_key!r}, which must be float: got "
                 f"{images.dtype}. Put `kd.data.ValueRange` before it."

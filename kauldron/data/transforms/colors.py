@@ -9,7 +9,7 @@ import numpy as np
 
 from kauldron.data import _errors
 from kauldron.data._draws import Draws
-from kauldron.data.transforms import random_crops
+from kauldron.data.transforms import _numbers, random_crops
 
 # Weights of red, green and blue in the brightness of a pixel: ITU-R BT.601.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -44,6 +44,10 @@ class ColorJitter(random_crops.VectorRandomTransform):
                 raise _errors.DataError(
                     f"ColorJitter: `{name}` must be >= 0: got {getattr(self, name)}."
                 )
+        if self.hue > 0.5:
+            raise _errors.DataError(
+                f"ColorJitter: `hue` is at most 0.5, half a turn: got {self.hue}."
+            )
 
     def random_batch(self, values: Any, draws: Draws) -> Any:
         factors = [
@@ -112,6 +116,7 @@ class RandAugment(random_crops.VectorRandomTransform):
                 "RandAugment: `magnitude` is in [0, 30] and `num_layers` at least 1: got "
                 f"{self.magnitude} and {self.num_layers}."
             )
+        _numbers.fill_value("RandAugment", "fill", self.fill, np.dtype(np.uint8))
 
     def random_batch(self, values: Any, draws: Draws) -> Any:
         from kauldron.data.transforms import _rand_augment_ops
@@ -135,7 +140,7 @@ class RandAugment(random_crops.VectorRandomTransform):
 def _to_unit(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
-    if image.dtype.kind != "f":
+    if not _numbers.is_float(image.dtype):
         raise _errors.DataError(
             f"Colours are bytes or floats in [0, 1]: got {image.dtype}. Convert them "
             "with `kd.data.ValueRange` first."

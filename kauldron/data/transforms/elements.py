@@ -68,18 +68,23 @@ class Elements(base.MapTransform):
                 raise _errors.DataError(
                     f"Elements: two keys get the same name in `{name}`: {results}."
                 )
+        for key in set(self.copy.values()) & set(self.rename.values()):
+            raise _errors.DataKeyError(
+                f"Elements: a copy and a new name both would overwrite the key {key!r}. "
+                "Choose another name for one of them."
+            )
 
-    def map(self, element: Any) -> Any:
-        if not isinstance(element, Mapping):
+    def map(self, features: Any) -> Any:
+        if not isinstance(features, Mapping):
             raise _errors.DataError(
-                f"Elements needs elements that are dicts: got {type(element).__name__}."
+                f"Elements needs elements that are dicts: got {type(features).__name__}."
             )
         for key in (*self.keep, *self.drop, *self.rename, *self.copy):
-            if key not in element:
-                raise _errors.missing_key("Elements", key, element)
-        changed = dict(element)
+            if key not in features:
+                raise _errors.missing_key("Elements", key, features)
+        changed = dict(features)
         for key, target in self.copy.items():
-            self._add(changed, target, element[key], f"copy of {key!r}")
+            self._add(changed, target, features[key], f"copy of {key!r}")
         if self.keep:
             kept = {*self.keep, *self.rename, *self.copy.values()}
             changed = {k: v for k, v in changed.items() if k in kept}
@@ -116,9 +121,9 @@ class AddConstants(base.MapTransform):
 
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def map(self, element: Any) -> Any:
-        self._check(element)
-        return {**element, **self.values}
+    def map(self, features: Any) -> Any:
+        self._check(features)
+        return {**features, **self.values}
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
         self._check(columns)
@@ -156,11 +161,11 @@ class TreeFlattenWithPath(base.MapTransform):
     key: str
     separator: str = "_"
 
-    def map(self, element: Any) -> Any:
-        if self.key not in element:
-            raise _errors.missing_key("TreeFlattenWithPath", self.key, element)
-        flat = {k: v for k, v in element.items() if k != self.key}
-        for path, leaf in _leaves(element[self.key], (self.key,)):
+    def map(self, features: Any) -> Any:
+        if self.key not in features:
+            raise _errors.missing_key("TreeFlattenWithPath", self.key, features)
+        flat = {k: v for k, v in features.items() if k != self.key}
+        for path, leaf in _leaves(features[self.key], (self.key,)):
             name = self.separator.join(map(str, path))
             if name in flat:
                 raise _errors.DataKeyError(

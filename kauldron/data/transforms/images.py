@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kauldron.data import _errors
-from kauldron.data.transforms import _resampling, base
+from kauldron.data.transforms import _numbers, _resampling, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,8 @@ class Resize(base.ElementWiseTransform):
                 "Resize: give exactly one of `size`, `min_size`, `max_size`: got "
                 f"{sizes or 'none'}."
             )
+        for name, value in sizes.items():
+            _check_lengths(name, value, 2 if name == "size" else 1)
         _resampling.canonical_method(self.method, np.dtype(np.float32))
 
     def map_element(self, element: Any) -> np.ndarray:
@@ -136,7 +138,8 @@ class PadToShape(base.ElementWiseTransform):
         mask.
 
     Raises:
-      DataError: If an array has another number of axes, or is larger.
+      DataError: If an array has another number of axes, is larger, or of a dtype that
+        cannot hold `value`.
     """
 
     shape: Sequence[int | None]
@@ -151,24 +154,27 @@ class PadToShape(base.ElementWiseTransform):
                 f"{ {key: f'{key}_mask' for key in self._targets} }."
             )
 
-    def map(self, element: Any) -> Any:
+    def map(self, features: Any) -> Any:
         masks = {
-            mask_key: self._mask(np.asarray(element[key]))
+            mask_key: self._mask(np.asarray(features[key]))
             for key, mask_key in self._mask_keys.items()
-            if key in element
+            if key in features
         }
-        taken = sorted(set(masks) & set(element))
+        taken = sorted(set(masks) & set(features))
         if taken:
             raise _errors.DataKeyError(
                 f"PadToShape: the elements already have {taken}: choose another "
                 "`mask_key`."
             )
-        return {**super().map(element), **masks}
+        return {**super().map(features), **masks}
 
     def map_element(self, element: Any) -> np.ndarray:
         values = np.asarray(element)
         widths = self._widths(values.shape)
-        return np.pad(values, widths, constant_values=values.dtype.type(self.value))
+        if not any(after for _, after in widths):
+            return values
+        fill = _numbers.fill_value("PadToShape", "value", self.value, values.dtype)
+        return np.pad(values, widths, constant_values=fill)
 
     def _mask(self, values: np.ndarray) -> np.ndarray:
         return np.pad(np.ones(values.shape, bool), self._widths(values.shape))
@@ -195,6 +201,16 @@ class PadToShape(base.ElementWiseTransform):
         if isinstance(self.mask_key, str):
             return dict.fromkeys(self._targets, self.mask_key)
         return dict(self.mask_key)
+
+
+def _check_lengths(name: str, value: Any, most: int) -> None:
+    lengths = list(value) if isinstance(value, Sequence) else [value]
+    are_whole = all(isinstance(x, int | np.integer) and x >= 1 for x in lengths)
+    if not are_whole or (isinstance(value, Sequence) and len(lengths) != most):
+        kind = "(height, width), or one number" if most == 2 else "one number"
+        raise _errors.DataError(
+            f"Resize: `{name}` is {kind}, in whole pixels, at least 1: got {value!r}."
+        )
 
 
 def auto_method(method: str, dtype: np.dtype) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kauldron.data import _errors
-from kauldron.data.transforms import base
+from kauldron.data.transforms import _numbers, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,8 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
       mask_key: If given, `bool[length]` is added under this key: true for real tokens.
 
     Raises:
-      DataError: If a sequence is longer and `truncate='error'`.
+      DataError: If a sequence is longer and `truncate='error'`, or its dtype cannot hold
+        `pad_id`: -100 in uint16, say.
     """
 
     length: int
@@ -42,16 +43,16 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
                 f"{self.truncate!r}."
             )
 
-    def map(self, element: Any) -> Any:
-        changed = super().map(element)
+    def map(self, features: Any) -> Any:
+        changed = super().map(features)
         if self.mask_key is None:
             return changed
-        if self.mask_key in element:
+        if self.mask_key in features:
             raise _errors.DataKeyError(
                 f"PadOrTruncateTokens: the elements already have {self.mask_key!r}: "
                 "choose another `mask_key`."
             )
-        num_tokens = {len(element[key]) for key in self._present(element)}
+        num_tokens = {len(features[key]) for key in self._present(features)}
         if len(num_tokens) > 1:
             raise _errors.DataError(
                 f"PadOrTruncateTokens: {list(self._targets)} have different lengths in "
@@ -61,7 +62,7 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
         return {**changed, self.mask_key: mask}
 
     def map_element(self, element: Any) -> np.ndarray:
-        tokens = np.asarray(element)
+        tokens = _numbers.real("PadOrTruncateTokens", element)
         if not len(tokens) and tokens.dtype == np.float64:
             # NumPy's type of an empty list, which has none.
             tokens = tokens.astype(np.asarray(self.pad_id).dtype)
@@ -73,5 +74,10 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
                     f"than {self.length}."
                 )
             return tokens[excess:] if self.truncate == "left" else tokens[: self.length]
+        if not excess:
+            return tokens
         widths = [(0, -excess), *[(0, 0)] * (tokens.ndim - 1)]
-        return np.pad(tokens, widths, constant_values=self.pad_id)
+        fill = _numbers.fill_value(
+            "PadOrTruncateTokens", "pad_id", self.pad_id, tokens.dtype
+        )
+        return np.pad(tokens, widths, constant_values=fill)

@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 
 from kauldron.data import _errors
-from kauldron.data.transforms import base
+from kauldron.data.transforms import _numbers, base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cast(base.ElementWiseTransform):
     """Changes the dtype of values.
 
+    Floats lose their fraction when they become integers; texts that spell numbers become
+    them; whatever is not 0 is true. A number that the dtype cannot hold is refused.
+
     Attributes:
       dtype: Anything that names a NumPy dtype; `'bfloat16'` too.
+
+    Raises:
+      DataError: If a value does not fit: 300 in uint8, NaN in an integer, 1e6 in float16.
     """
 
     dtype: Any
@@ -28,7 +34,7 @@ class Cast(base.ElementWiseTransform):
         return as_dtype(self.dtype)
 
     def map_element(self, element: Any) -> np.ndarray:
-        return np.asarray(element).astype(self._dtype)
+        return _numbers.cast(f"Cast({self.key!r})", np.asarray(element), self._dtype)
 
     map_batch = map_element
 
@@ -44,7 +50,8 @@ class ValueRange(base.ElementWiseTransform):
       clip_values: Whether results outside `vrange` are moved to its border.
 
     Raises:
-      DataError: If a range is no pair of numbers, or `in_vrange` is empty.
+      DataError: If a range is no pair of numbers, `in_vrange` is empty, or `dtype` cannot
+        hold `vrange`; later, if it cannot hold a value, or the input is no number.
     """
 
     vrange: tuple[float, float]
@@ -64,9 +71,18 @@ class ValueRange(base.ElementWiseTransform):
             raise _errors.DataError(
                 f"ValueRange: `in_vrange` is empty: got {self.in_vrange!r}."
             )
+        dtype = as_dtype(self.dtype)
+        if dtype.kind in "iu":
+            bounds = np.iinfo(dtype)
+            if min(self.vrange) < bounds.min or max(self.vrange) > bounds.max:
+                raise _errors.DataError(
+                    f"ValueRange: {dtype} cannot hold `vrange={self.vrange!r}`. Leave "
+                    "out `dtype` for float32."
+                )
 
     def map_element(self, element: Any) -> np.ndarray:
-        element = np.asarray(element)
+        owner = f"ValueRange({self.key!r})"
+        element = _numbers.real(owner, element)
         dtype, compute_dtype, scale, offset = self._constants
         scaled = np.multiply(element, scale, dtype=compute_dtype)
         if scaled.ndim == 0:
@@ -79,7 +95,7 @@ class ValueRange(base.ElementWiseTransform):
             return scaled
         if dtype.kind in "iu":
             np.rint(scaled, out=scaled)
-        return scaled.astype(dtype)
+        return _numbers.cast(owner, scaled, dtype)
 
     map_batch = map_element
 
@@ -163,7 +179,7 @@ class Gather(base.ElementWiseTransform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Normalize(base.ElementWiseTransform):
-    """Subtracts a mean and divides by a standard deviation, per channel.
+    """Subtracts a mean and divides by a standard deviation, per channel; f32.
 
     Attributes:
       mean: A number, or one per entry of the last axis, in the unit of the input.
@@ -183,6 +199,7 @@ class Normalize(base.ElementWiseTransform):
 
     def map_element(self, element: Any) -> np.ndarray:
         mean, scale = self._constants
+        element = _numbers.real(f"Normalize({self.key!r})", element)
         shifted = np.subtract(element, mean, dtype=np.float32)
         return np.multiply(shifted, scale, dtype=np.float32)
 
@@ -206,7 +223,7 @@ class OneHot(base.ElementWiseTransform):
       off: Value elsewhere, f32.
 
     Raises:
-      DataError: If an id is outside `[0, num_classes)`.
+      DataError: If an id is outside `[0, num_classes)`, or no whole number.
     """
 
     num_classes: int
@@ -216,19 +233,30 @@ class OneHot(base.ElementWiseTransform):
 
     def map_element(self, element: Any) -> np.ndarray:
         ids = np.asarray(element)
-        hits = self.map_batch(ids)
+        hits = self._hits(ids)
         if self.multi and ids.ndim:
-            return np.where((hits == self.on).any(axis=0), *self._values)
-        return hits
+            hits = hits.any(axis=0)
+        return np.where(hits, *self._values)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
-        if values.size and (values.min() < 0 or values.max() >= self.num_classes):
+        return np.where(self._hits(values), *self._values)
+
+    def _hits(self, values: np.ndarray) -> np.ndarray:
+        owner = f"OneHot({self.key!r})"
+        ids = _numbers.real(owner, values)
+        if ids.dtype.kind not in "biu":
+            is_whole = np.trunc(ids) == ids  # not for NaN
+            if not is_whole.all():
+                raise _errors.DataError(
+                    f"{owner}: class ids are whole numbers: got "
+                    f"{ids[~is_whole].ravel()[0]}."
+                )
+        if ids.size and (ids.min() < 0 or ids.max() >= self.num_classes):
             raise _errors.DataError(
-                f"OneHot({self.key!r}): class ids must be in [0, {self.num_classes}): "
-                f"got {values.min()} to {values.max()}. Raise `num_classes`?"
+                f"{owner}: class ids must be in [0, {self.num_classes}): "
+                f"got {ids.min()} to {ids.max()}. Raise `num_classes`?"
             )
-        hits = values[..., None] == np.arange(self.num_classes)
-        return np.where(hits, *self._values)
+        return ids[..., None] == np.arange(self.num_classes)
 
     def _map_column(self, column: Any) -> Any:
         if isinstance(column, np.ndarray) and column.ndim == 1:
