@@ -163,6 +163,19 @@ def settle(tree: PyTree) -> None:
         jax.block_until_ready(tree)
 
 
+def map_shardings(
+    function: Callable[[Any, Sharding | None], Any],
+    tree: PyTree,
+    shardings: ShardingTree,
+) -> PyTree:
+    """Returns the tree with each leaf replaced by `function(leaf, its sharding)`."""
+
+    def each(subtree: PyTree, sharding: Sharding | None) -> PyTree:
+        return jax.tree.map(lambda x: function(x, sharding), subtree)
+
+    return _apply(each, tree, shardings)
+
+
 def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
     def place_subtree(sharding: Any, subtree: PyTree) -> PyTree:
         if sharding is None:
