@@ -46,7 +46,7 @@ def restore_state(trainer: Any, step: int | str | None) -> TrainState:
         trainer.init_state, skip_transforms=True, element_spec=element_spec(trainer)
     )
     specs = sharding.with_sharding_constraint(jax.eval_shape(init), sharding.REPLICATED)
-    specs = sharding.with_sharding_constraint(specs, trainer.sharding.state)
+    specs = sharding.with_sharding_constraint(specs, trainer.sharding.state_of(specs))
     try:
         return checkpointer.restore(specs, step=int(step))
     finally:

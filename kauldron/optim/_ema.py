@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -51,7 +52,9 @@ def ema_params(
       decay: Weight of the old average, in `[0, 1)`.
       debias: Whether early averages forget the initial parameters faster: the weight is
         at most `(1 + t) / (10 + t)` at update `t`.
-      accumulator_dtype: Of the average; that of the parameters unless given.
+      accumulator_dtype: Of the average, a float dtype. Unless given, f32 for parameters
+        of 16 bits, in which an average would not move, and otherwise that of the
+        parameters. What is no float is not averaged: it is the last value.
 
     Raises:
       ValueError: If `decay` is outside of `[0, 1)`.
@@ -60,7 +63,15 @@ def ema_params(
         raise ValueError(f"`decay` must be in [0, 1): got {decay}.")
 
     def cast(x: jax.Array) -> jax.Array:
-        return x if accumulator_dtype is None else x.astype(accumulator_dtype)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return x.astype(wide if accumulator_dtype is None else accumulator_dtype)
+
+    def average(weight: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(old.dtype, jnp.inexact):
+            return new
+        return (weight * old + (1 - weight) * cast(new)).astype(old.dtype)
 
     def init(params: Any) -> EmaParamsState:
         # A copy: the parameters and the average are donated separately.
@@ -79,13 +90,7 @@ def ema_params(
             t = state.count.astype(jnp.float32)
             weight = jnp.minimum(weight, (1 + t) / (10 + t))
         new_params = optax.apply_updates(params, updates)
-        ema = jax.tree.map(
-            lambda old, new: (weight * old + (1 - weight) * cast(new)).astype(
-                old.dtype
-            ),
-            state.ema,
-            new_params,
-        )
+        ema = jax.tree.map(functools.partial(average, weight), state.ema, new_params)
         return updates, EmaParamsState(count=state.count + 1, ema=ema)
 
     setattr(update, _IS_EMA, True)

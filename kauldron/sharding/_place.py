@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.core
 import numpy as np
-from jax.sharding import NamedSharding, Sharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from kauldron import errors
 from kauldron.sharding import _mesh
@@ -163,6 +163,19 @@ def settle(tree: PyTree) -> None:
         jax.block_until_ready(tree)
 
 
+def map_shardings(
+    function: Callable[[Any, Sharding | None], Any],
+    tree: PyTree,
+    shardings: ShardingTree,
+) -> PyTree:
+    """Returns the tree with each leaf replaced by `function(leaf, its sharding)`."""
+
+    def each(subtree: PyTree, sharding: Sharding | None) -> PyTree:
+        return jax.tree.map(lambda x: function(x, sharding), subtree)
+
+    return _apply(each, tree, shardings)
+
+
 def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
     def place_subtree(sharding: Any, subtree: PyTree) -> PyTree:
         if sharding is None:
@@ -193,6 +206,7 @@ def _is_rule(node: Any) -> bool:
 def _constrain(tree: PyTree, sharding: Sharding | None) -> PyTree:
     if sharding is None:
         return tree
+    sharding = _canonical(sharding)
 
     def constrain(x: Any) -> Any:
         if isinstance(x, jax.ShapeDtypeStruct):
@@ -203,6 +217,22 @@ def _constrain(tree: PyTree, sharding: Sharding | None) -> PyTree:
         return jax.lax.with_sharding_constraint(x, sharding)
 
     return jax.tree.map(constrain, tree)
+
+
+def _canonical(sharding: Sharding) -> Sharding:
+    """Returns a sharding as compiled programs give it back, without `None` at the end.
+
+    For jit, `P('devices', None)` is another one than `P('devices')`: the second step
+    would be compiled again.
+    """
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    spec = tuple(sharding.spec)
+    while spec and spec[-1] is None:
+        spec = spec[:-1]
+    if len(spec) == len(sharding.spec):
+        return sharding
+    return sharding.update(spec=PartitionSpec(*spec))
 
 
 def _put(tree: PyTree, sharding: Sharding | None) -> PyTree:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from kauldron.sharding import _mesh
+from kauldron.sharding import _follow, _mesh
 from kauldron.sharding._place import PyTree, ShardingTree
 from kauldron.train import state as state_lib
 
@@ -28,7 +28,8 @@ class ShardingStrategy:
       batch: Of the batch.
       params: Of the parameters.
       collections: Of the other variable collections (batch statistics, ...).
-      opt_state: Of the optimizer state.
+      opt_state: Of the optimizer state. With `None`, arrays that belong to a parameter,
+        such as moments and averages, are placed as it is, see `state_of`.
       aux: Of loss, metric and summary states.
     """
 
@@ -47,6 +48,22 @@ class ShardingStrategy:
             collections=self.collections,
             opt_state=self.opt_state,
         )
+
+    def state_of(self, state: state_lib.TrainState) -> state_lib.TrainState:
+        """Returns the sharding trees for a state, a prefix of it.
+
+        They are those of `state`; where `opt_state` is `None`, the arrays of the optimizer
+        state that have the path (its end) and the shape of a parameter are placed as that
+        one, if any parameter is split. The others are left to the compiler.
+
+        Args:
+          state: Arrays, tracers, or `jax.ShapeDtypeStruct`s.
+        """
+        shardings = self.state
+        if shardings.opt_state is not None or state.opt_state is None:
+            return shardings
+        followed = _follow.follow(state.opt_state, state.params, shardings.params)
+        return dataclasses.replace(shardings, opt_state=followed)
 
     def set_global_mesh(self) -> Any:
         """A context manager that wraps each step; override to set a global mesh."""

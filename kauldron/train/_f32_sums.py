@@ -107,7 +107,7 @@ def _run_closed(closed: _jaxprs.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]
     """Runs a program; each output has the dtype that it had."""
     outputs = _Run(closed.jaxpr).run(closed.consts, inputs)
     return [
-        _narrow(x, var.aval.dtype)
+        _narrow(x, _dtype_of(var))
         for x, var in zip(outputs, closed.jaxpr.outvars, strict=True)
     ]
 
@@ -141,14 +141,18 @@ class _Run:
         name = equation.primitive.name
         if name in _SUMS and _has_narrow(equation):
             return self._add_up(equation)
-        if name == "add_any" and _has_narrow(equation):
-            if equation.outvars[0] in self._sums or self._is_any_wide(equation):
-                return self._add_up(equation)
+        if name == "add_any" and self._is_sum(equation):
+            return self._add_up(equation)
         if name in _MOVES and self._is_any_wide(equation):
             return self._move(equation)
         if _has_sums(equation):
             return self._run_inside(equation)
         return _jaxprs.evaluate(equation, self._narrowed(equation))
+
+    def _is_sum(self, equation: _jaxprs.JaxprEqn) -> bool:
+        return _has_narrow(equation) and (
+            equation.outvars[0] in self._sums or self._is_any_wide(equation)
+        )
 
     def _add_up(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         inputs = [_widen(x) for x in self._read(equation)]
@@ -279,7 +283,7 @@ def _traced(
     def run(*inputs: Any) -> list[Any]:
         outputs = _Run(jaxpr, may_widen).run(consts, inputs)
         return [
-            x if free else _narrow(x, var.aval.dtype)
+            x if free else _narrow(x, _dtype_of(var))
             for x, var, free in zip(outputs, jaxpr.outvars, may_widen, strict=True)
         ]
 

@@ -39,7 +39,7 @@ def evaluate(equation: JaxprEqn, values: Mapping[Var, Any]) -> dict[Var, Any]:
 
 @functools.cache
 def _empty() -> Jaxpr:
-    return jax.make_jaxpr(lambda: [])().jaxpr
+    return jax.make_jaxpr(list)().jaxpr
 
 
 def read(atom: Any, values: Mapping[Var, Any]) -> Any:

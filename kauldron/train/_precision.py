@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,20 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from kauldron import errors, optim
-from kauldron.train import _loss_scale, _module_globs
+from kauldron import errors
+from kauldron.train import _loss_scale, _module_globs, _stored_state
 from kauldron.utils import immutabledict
 
 _FLOATS = ("float32", "bfloat16", "float16", "float64")
 _PER_MODULE = ("params", "compute", "output")
+
+
+# What `cfg.precision=bf16` stands for.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "bf16": {"compute": "bfloat16"},
+    "fp16": {"compute": "float16", "loss_scale": _loss_scale.DynamicLossScale()},
+    "f32": {},
+}
 
 
 class PrecisionError(errors.UserError, ValueError):
@@ -36,12 +43,16 @@ class Precision:
     f32 whatever they are given.
 
     Attributes:
-      params: Dtype in which parameters are kept; gradients have it too.
+      params: Dtype in which parameters are kept; gradients have it too. Updates of
+        parameters in bf16 are rounded at random, so that small ones are not lost, and
+        their optimizer state is f32.
       compute: Dtype of the inputs and parameters of every module.
       output: Dtype of `preds`.
-      opt_state: Dtype in which the optimizer keeps its state; the update itself is
-        computed in f32. Averages of parameters (`ema_params`) keep theirs. `None` leaves
-        it to the optimizer.
+      opt_state: Dtype in which the optimizer keeps first moments (of Adam, Lion, Muon,
+        SGD with momentum, ...), `'bfloat16'` or `'float32'`; in bf16 they are rounded at
+        random. Everything else that it keeps is f32 then: second moments, averages of
+        parameters, accumulated gradients, hyperparameters. The update itself is computed
+        in f32 always. `None` leaves the state to the optimizer.
       overrides: Glob of module paths -> dict with `params`, `compute` or `output`. It
         holds for all that is inside the module too, but for `output`; the last one that
         matches wins. `{'**.LayerNorm_*': {'compute': 'float32'}}`.
@@ -69,11 +80,42 @@ class Precision:
     overrides: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     loss_scale: _loss_scale.DynamicLossScale | None = None
 
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """Returns the precision that a short name stands for.
+
+        In all of them parameters, their optimizer state and `preds` are f32. The trainer
+        takes the names too: `--cfg.precision=bf16`.
+
+        Args:
+          name: `'bf16'` computes in bfloat16. `'fp16'` computes in float16, with a
+            `DynamicLossScale()`. `'f32'` computes in f32, as all defaults do.
+
+        Raises:
+          PrecisionError: If it is none of them.
+        """
+        if not isinstance(name, str) or name not in _PRESETS:
+            spelled_out = {"bfloat16": "bf16", "float16": "fp16", "float32": "f32"}
+            near = spelled_out.get(str(name))
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise PrecisionError(
+                "`precision` must be a `kd.train.Precision(...)`, a name in "
+                f"{list(_PRESETS)}, or None: got {name!r}."
+                f"{hint or errors.did_you_mean(str(name), _PRESETS)}"
+            )
+        return cls(**_PRESETS[name])
+
     def __post_init__(self) -> None:
         for name in _PER_MODULE:
             _check_dtype(name, getattr(self, name))
         if self.opt_state is not None:
             _check_dtype("opt_state", self.opt_state)
+            if jnp.dtype(self.opt_state) not in (jnp.bfloat16, jnp.float32):
+                raise PrecisionError(
+                    "`Precision.opt_state` must be 'bfloat16' or 'float32': got "
+                    f"{self.opt_state!r}, in which small moments would vanish, or which "
+                    "takes more memory than the update is exact to."
+                )
         for pattern, dtypes in self.overrides.items():
             for name, dtype in dtypes.items():
                 where = f"overrides[{pattern!r}]"
@@ -91,7 +133,7 @@ class Precision:
         if any(_is_fp16(x.params) for x in each):
             raise PrecisionError(
                 "Parameters kept in float16 lose small updates: use `params='float32'` "
-                "(or 'bfloat16') with `compute='float16'`."
+                "with `compute='float16'`."
             )
         if self.loss_scale is None and any(_is_fp16(x.compute) for x in each):
             raise PrecisionError(
@@ -142,9 +184,13 @@ class Precision:
     def wrap_optimizer(
         self, optimizer: optax.GradientTransformation
     ) -> optax.GradientTransformation:
-        """Returns the optimizer that keeps its state in `opt_state`, and skips overflows."""
-        if self.opt_state is not None:
-            optimizer = _keep_state_in(optimizer, jnp.dtype(self.opt_state))
+        """Returns the optimizer that computes in f32, and skips overflows.
+
+        It keeps first moments in `opt_state`; updates of parameters in bf16 are rounded at
+        random.
+        """
+        dtype = None if self.opt_state is None else jnp.dtype(self.opt_state)
+        optimizer = _stored_state.wrap_optimizer(optimizer, dtype)
         if self.loss_scale is not None:
             optimizer = self.loss_scale.wrap_optimizer(optimizer)
         return optimizer
@@ -163,6 +209,42 @@ class Precision:
             if "output" in dtypes and _module_globs.matches(pattern, path):
                 dtype = dtypes["output"]
         return dtype
+
+
+def as_precision(value: Any) -> Precision | None:
+    """Returns the precision that a trainer was given, which may be a name.
+
+    Raises:
+      PrecisionError: If it is no precision, and not the name of one.
+    """
+    if value is None or isinstance(value, Precision):
+        return value
+    return Precision.from_name(value)
+
+
+def lost_updates(params: Any) -> str | None:
+    """Returns a warning if parameters lose small updates when nothing is done about it.
+
+    Args:
+      params: The parameters, or their specs, of a run without a precision.
+    """
+    found = {
+        jax.tree_util.keystr(path, simple=True, separator="."): jnp.dtype(x.dtype)
+        for path, x in jax.tree_util.tree_leaves_with_path(params)
+        if x.dtype in (jnp.bfloat16, jnp.float16)
+    }
+    if not found:
+        return None
+    name, dtype = next(iter(found.items()))
+    parts = round(2 / float(jnp.finfo(dtype).eps))
+    others = f" and {len(found) - 1} other parameters" if len(found) > 1 else ""
+    return (
+        f"`params.{name}`{others} are kept in {dtype}: an update of less than 1/{parts} "
+        "of a value is lost, and second moments of the optimizer don't decay. Set "
+        "`cfg.precision = kd.train.Precision(params='bfloat16')`, which updates in f32 "
+        "and rounds at random, or keep them in f32 (`param_dtype` of the modules), with "
+        "`cfg.precision = 'bf16'` to compute in bf16."
+    )
 
 
 class _Overridden:
@@ -198,36 +280,3 @@ def _cast(tree: Any, dtype: Any) -> Any:
     if dtype is None:
         return tree
     return jax.tree.map(lambda x: x.astype(dtype) if _is_float(x) else x, tree)
-
-
-def _keep_state_in(
-    optimizer: optax.GradientTransformation, dtype: Any
-) -> optax.GradientTransformation:
-    """Lets an optimizer compute in f32 and keep its state in another dtype."""
-    optimizer = optax.with_extra_args_support(optimizer)
-    to_f32 = functools.partial(_cast, dtype=jnp.float32)
-
-    def init(params: Any) -> Any:
-        return _cast_state(optimizer.init(to_f32(params)), dtype)
-
-    def update(
-        updates: Any, state: Any, params: Any = None, **extra_args: Any
-    ) -> tuple[Any, Any]:
-        updates, state = optimizer.update(
-            to_f32(updates), to_f32(state), to_f32(params), **to_f32(extra_args)
-        )
-        return updates, _cast_state(state, dtype)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _cast_state(state: Any, dtype: Any) -> Any:
-    # An average in bf16 would not move: its steps are smaller than its last digit. For
-    # the same reason, gradients are summed up in f32.
-    def cast(x: Any) -> Any:
-        if isinstance(x, optax.MultiStepsState):
-            return x._replace(inner_opt_state=_cast_state(x.inner_opt_state, dtype))
-        return x if isinstance(x, optim.EmaParamsState) else _cast(x, dtype)
-
-    kinds = (optim.EmaParamsState, optax.MultiStepsState)
-    return jax.tree.map(cast, state, is_leaf=lambda x: isinstance(x, kinds))

@@ -39,14 +39,10 @@ def check_values(trainer: Any) -> None:
         )
     if not -(2**63) <= trainer.seed < 2**63:
         raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
-    kinds = {"precision": _precision.Precision, "remat": _remat.Remat}
-    for name, kind in kinds.items():
-        value = getattr(trainer, name)
-        if value is not None and not isinstance(value, kind):
-            raise TrainerError(
-                f"`{name}` must be a `kd.train.{kind.__name__}(...)` or None: got "
-                f"{value!r}."
-            )
+    if not isinstance(trainer.remat, _remat.Remat | None):
+        raise TrainerError(
+            f"`remat` must be a `kd.train.Remat(...)` or None: got {trainer.remat!r}."
+        )
     for name, hook in (trainer.hooks or {}).items():
         if not isinstance(hook, hooks.Hook):
             raise TrainerError(
@@ -120,6 +116,10 @@ def check(trainer: Any) -> None:
     if trainer.nan_guard is not None:
         trainer.nan_guard.check(trainer)
     check_keys(trainer)
+    if trainer.precision is None:
+        warning = _precision.lost_updates(trainer.state_specs.params)
+        if warning is not None:
+            status_utils.warn(warning)
     if trainer.grad_accum_steps > 1:
         mixing = _accumulate.mixing_parts(
             trainer.train_losses, trainer.state_specs.collections

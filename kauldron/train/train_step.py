@@ -353,7 +353,7 @@ class TrainStep(config_util.UpdateFromRootCfg):
         return precision.wrap_optimizer(self.optimizer) if precision else self.optimizer
 
     def _place(self, state: TrainState) -> TrainState:
-        return sharding.with_sharding_constraint(state, self.sharding.state)
+        return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
 
 
 def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 from etils import epath
@@ -85,8 +85,9 @@ class Trainer:
       checkpointer: Saves and restores.
       init_transform: Changes the initial state.
       trainstep: One update.
-      precision: Dtypes of the model, such as `kd.train.Precision(compute='bfloat16')`, in
-        training and evaluation; `None` leaves them to the model.
+      precision: Dtypes of the model in training and evaluation: `'bf16'`, `'fp16'` or
+        `'f32'` (see `kd.train.Precision.from_name`), or a `kd.train.Precision(...)`, which
+        it is afterwards; `None` leaves them to the model.
       remat: Modules that compute their activations again for gradients, such as
         `kd.train.Remat(modules=['**.block_*'])`; `None` for none.
       grad_accum_steps: In how many micro-batches a batch is split, one after the other,
@@ -133,7 +134,7 @@ class Trainer:
     trainstep: train_step.TrainStep = dataclasses.field(
         default_factory=train_step.TrainStep
     )
-    precision: _precision.Precision | None = None
+    precision: _precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
     remat: _remat.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
@@ -143,6 +144,7 @@ class Trainer:
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._set("precision", _precision.as_precision(self.precision))
         _trainer_checks.check_values(self)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
@@ -279,7 +281,7 @@ class Trainer:
     def state_specs(self) -> TrainState:
         """The initial state as `jax.ShapeDtypeStruct`s, with shardings."""
         state = jax.eval_shape(functools.partial(self.init_state, skip_transforms=True))
-        return sharding.with_sharding_constraint(state, self.sharding.state)
+        return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
 
     @functools.cached_property
     def context_specs(self) -> context.Context:

@@ -146,7 +146,7 @@ def test_loss_and_gradient_are_unscaled_and_f32():
     trainer = make_trainer(_remember_value(), precision=precision)
     state, batch = trainer.init_state(), next(iter(trainer.train_ds))
     after, context = jax.jit(trainer.trainstep._step)(state, batch)
-    seen = after.opt_state.inner
+    seen = after.opt_state.inner.inner
     np.testing.assert_allclose(seen["value"], context.loss_total, rtol=1e-6)
     np.testing.assert_allclose(seen["norm"], optax.tree.norm(context.grads), rtol=1e-6)
     assert after.opt_state.num_skipped == 0

@@ -137,6 +137,7 @@ def test_glob_that_matches_no_module_is_reported_with_near_ones():
         ({"params": "float16"}, "Parameters kept in float16 lose small updates"),
         ({"overrides": {"a": {"comptue": "float32"}}}, r"has 'comptue'.*'compute'"),
         ({"opt_state": "bf"}, r"`Precision\.opt_state` must be a float dtype"),
+        ({"opt_state": "float16"}, r"'bfloat16' or 'float32': got 'float16'"),
     ],
 )
 def test_precision_that_means_nothing_is_refused(changes, message):
@@ -144,11 +145,62 @@ def test_precision_that_means_nothing_is_refused(changes, message):
         kd.train.Precision(**changes)
 
 
-def test_text_in_place_of_a_precision_is_refused():
-    with pytest.raises(
-        ValueError, match=r"`precision` must be a `kd\.train\.Precision"
-    ):
-        make_trainer(precision="bfloat16")
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [
+        (
+            "bfloat16",
+            r"'bf16', 'fp16', 'f32'\], or None: got 'bfloat16'\. Did .*'bf16'",
+        ),
+        ("bf61", r"got 'bf61'\. Did you mean 'bf16'\?"),
+        (3, r"`precision` must be a `kd\.train\.Precision\(\.\.\.\)`, .* got 3"),
+        ({"compute": "bfloat16"}, r"or None: got {'compute': 'bfloat16'}"),
+    ],
+)
+def test_what_is_no_precision_and_no_name_of_one_is_refused(precision, message):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(precision=precision)
+
+
+def test_names_stand_for_a_precision():
+    bf16 = kd.train.Precision(compute="bfloat16")
+    fp16 = kd.train.Precision(compute="float16", loss_scale=kd.train.DynamicLossScale())
+    expected = {"bf16": bf16, "fp16": fp16, "f32": kd.train.Precision()}
+    for name, precision in expected.items():
+        assert kd.train.Precision.from_name(name) == precision
+        trainer = make_trainer(precision=name)
+        assert trainer.precision == precision
+        assert trainer.trainstep.precision == precision
+        assert trainer.replace(num_train_steps=3).precision == precision
+
+
+def test_names_are_set_from_the_command_line_and_others_are_refused_there():
+    with konfig.imports():
+        from kauldron import kd as kd_
+    cfg = kd_.train.Trainer()
+    konfig.apply_overrides(cfg, konfig.parse_overrides(["--cfg.precision=fp16"]))
+    assert cfg.precision == "fp16"
+    cfg = kd_.train.Trainer()
+    with pytest.raises(ValueError, match=r"'bf16', 'fp16', 'f32'.*got 'bf61'"):
+        konfig.apply_overrides(cfg, konfig.parse_overrides(["--cfg.precision=bf61"]))
+
+
+def test_parameters_in_16_bits_without_a_precision_are_told(capsys):
+    class Narrow(nn.Module):
+        x: kd.kontext.Key = "batch.x"
+
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(8, param_dtype="bfloat16", name="first")(x)
+            return {"logits": nn.Dense(2)(x)}
+
+    make_trainer(model=Narrow(), precision=None).check()
+    told = capsys.readouterr().err
+    assert "`params.first.bias` and 1 other parameters are kept in bfloat16" in told
+    assert "an update of less than 1/256 of a value is lost" in told
+    make_trainer(model=Narrow(), precision="f32").check()
+    make_trainer(precision=None).check()
+    assert "are kept in" not in capsys.readouterr().err
 
 
 def test_precision_is_set_from_the_command_line():
@@ -265,7 +317,7 @@ def test_loss_scale_out_of_range_is_refused(changes, message):
 # The optimizer
 
 
-def test_optimizer_state_has_its_own_dtype_but_averages_keep_theirs():
+def test_first_moments_have_their_own_dtype_and_the_rest_is_f32():
     optimizer = optax.chain(optax.adam(1e-2), kd.optim.ema_params(decay=0.999))
     for params, opt_state in [("float32", "bfloat16"), ("bfloat16", "float32")]:
         precision = kd.train.Precision(params=params, opt_state=opt_state)
@@ -276,7 +328,8 @@ def test_optimizer_state_has_its_own_dtype_but_averages_keep_theirs():
         )
         for s in (state, after):
             (adam, _), average = s.opt_state
-            assert dtypes((adam.mu, adam.nu)) == {opt_state}
+            assert dtypes(adam.mu) == {opt_state}
+            assert dtypes(adam.nu) == {"float32"}
             assert dtypes(s.params) == {params}
             assert dtypes(average.ema) == {"float32"}
 
