@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kauldron.metrics import image, networks
 from kauldron.metrics._bootstrap import Bootstrap
+from kauldron.metrics._calibration import CalibrationError
 from kauldron.metrics._classification import (
     Accuracy,
     BinaryAccuracy,
-    CalibrationError,
     Precision1,
     TopKAccuracy,
 )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import flax.struct
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _accumulate, auto_state, base, base_state
+from kauldron.metrics import _labels, _predictions, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,16 +21,19 @@ class Accuracy(base.Metric):
       pred_labels: Key to predicted classes, `i[*b 1]`; exactly one of both is given.
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`; `None` counts every example.
+      ignored_label: True label of what is not counted (often 255 or -1).
 
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, or the
         shapes differ.
+      LabelError: In `compute`: a label or prediction is no class.
     """
 
     logits: kontext.Key | None = None
     pred_labels: kontext.Key | None = None
     labels: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
+    ignored_label: int | None = None
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -45,59 +46,38 @@ class Accuracy(base.Metric):
         pred_labels: Any = None,
         mask: Any = None,
     ) -> State:
-        if (logits is None) == (pred_labels is None):
-            raise ValueError(
-                "Accuracy needs exactly one of `logits` and `pred_labels`: got "
-                + ("neither." if logits is None else "both.")
-            )
-        if pred_labels is None:
-            pred_labels = jnp.argmax(logits, axis=-1, keepdims=True)
-        if pred_labels.shape != labels.shape:
-            raise ValueError(
-                "Accuracy compares `i[*b 1]` labels: the predictions have shape "
-                f"{pred_labels.shape}, the labels {labels.shape}. Add the last axis "
-                "with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
-            )
-        return self.State.from_values(pred_labels == labels, mask=mask)
-
-
-def check_int_labels(metric: base.Metric, *, logits: Any, labels: Any) -> None:
-    """Raises unless logits are `[*b classes]` and labels integers `[*b 1]`.
-
-    Raises:
-      ValueError: If they are not.
-    """
-    name = type(metric).__name__
-    if labels.shape != (*logits.shape[:-1], 1):
-        raise ValueError(
-            f"{name} needs logits `f[*b classes]` and labels `i[*b 1]`: got logits "
-            f"{logits.shape} and labels {labels.shape}. Add the last axis with "
-            "`kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+        given = _predictions.predict(
+            self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"{name} needs integer labels: got {labels.dtype}.")
+        is_right = given.preds == given.labels
+        state = self.State.from_values(is_right, mask=given.mask)
+        return state.replace(bad_labels=given.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TopKAccuracy(base.Metric):
     """Fraction of examples whose label is among the `k` highest scores.
 
-    Of equal scores, the lower class id counts as higher, as in `argmax`.
+    Of equal scores, the lower class id counts as higher, as in `argmax`. An example with
+    a NaN among its scores is wrong for every `k`.
 
     Attributes:
       logits: Key to scores, `f[*b classes]`.
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`.
       k: How many, >= 1.
+      ignored_label: Label of what is not counted (often 255 or -1).
 
     Raises:
       ValueError: If the shapes don't fit, or `k < 1`.
+      LabelError: In `compute`: a label is no class.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
     k: int = 5
+    ignored_label: int | None = None
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -108,17 +88,29 @@ class TopKAccuracy(base.Metric):
             raise ValueError(f"`k` of TopKAccuracy must be at least 1: got {self.k}.")
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
-        check_int_labels(self, logits=logits, labels=labels)
-        score = jnp.take_along_axis(logits, labels, axis=-1)
-        is_before = jnp.arange(logits.shape[-1]) < labels
+        _predictions.check_shapes(self, logits=logits, labels=labels)
+        logits = jnp.asarray(logits)
+        checked = _labels.check_labels(
+            labels,
+            num_classes=logits.shape[-1],
+            mask=mask,
+            ignored_label=self.ignored_label,
+            owner=self,
+        )
+        score = jnp.take_along_axis(logits, checked.ids, axis=-1)
+        is_before = jnp.arange(logits.shape[-1]) < checked.ids
         is_above = (logits > score) | ((logits == score) & is_before)
         rank = is_above.sum(axis=-1, keepdims=True)
-        return self.State.from_values(rank < self.k, mask=mask)
+        is_right = (rank < self.k) & ~_predictions.has_nan(logits)
+        state = self.State.from_values(is_right, mask=checked.mask)
+        return state.replace(bad_labels=checked.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Precision1(base.Metric):
     """Fraction of examples whose highest score is at one of several right classes.
+
+    An example with a NaN among its scores is wrong.
 
     Attributes:
       logits: Key to scores, `f[*b n]`.
@@ -139,8 +131,11 @@ class Precision1(base.Metric):
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
         _check_same_shape(self, logits, labels)
-        best = jnp.argmax(logits, axis=-1, keepdims=True)
+        best = _predictions.best_class(logits)
+        is_class = best != _predictions.NO_CLASS
+        best = jnp.where(is_class, best, 0)
         values = jnp.take_along_axis(jnp.asarray(labels), best, axis=-1)
+        values = jnp.where(is_class, values, 0)
         return self.State.from_values(values, mask=mask)
 
 
@@ -148,18 +143,23 @@ class Precision1(base.Metric):
 class BinaryAccuracy(base.Metric):
     """Fraction of elements where `logits > 0` agrees with the label.
 
+    A NaN, as score or as label, is wrong.
+
     Attributes:
       logits: Key to log-odds, `f[*a]`.
-      labels: Key to 0 or 1, of the same shape.
+      labels: Key to 0 or 1, integers or floats, of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
+      ignored_label: Label of what is not counted (often 255 or -1).
 
     Raises:
       ValueError: If the shapes differ.
+      LabelError: In `compute`: an integer label is neither 0 nor 1.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
+    ignored_label: int | None = None
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -168,7 +168,26 @@ class BinaryAccuracy(base.Metric):
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
         _check_same_shape(self, logits, labels)
         is_right = (jnp.asarray(logits) > 0) == (jnp.asarray(labels) > 0)
-        return self.State.from_values(is_right, mask=mask)
+        is_right &= ~(jnp.isnan(logits) | jnp.isnan(labels))
+        if jnp.issubdtype(labels.dtype, jnp.floating):
+            return self.State.from_values(is_right, mask=self._mask_of(labels, mask))
+        checked = _labels.check_labels(
+            labels,
+            num_classes=2,
+            mask=mask,
+            ignored_label=self.ignored_label,
+            owner=self,
+        )
+        state = self.State.from_values(is_right, mask=checked.mask)
+        return state.replace(bad_labels=checked.bad_labels)
+
+    def _mask_of(self, labels: Any, mask: Any) -> Any:
+        """Returns the mask without what is ignored; labels are floats."""
+        if self.ignored_label is None:
+            return mask
+        mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
+        mask = base_state.broadcast_mask(mask, labels.shape)
+        return jnp.where(labels == self.ignored_label, 0, mask)
 
 
 def _check_same_shape(metric: base.Metric, logits: Any, labels: Any) -> None:
@@ -176,83 +195,4 @@ def _check_same_shape(metric: base.Metric, logits: Any, labels: Any) -> None:
         raise ValueError(
             f"{type(metric).__name__} needs logits and labels of the same shape: got "
             f"{logits.shape} and {labels.shape}."
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CalibrationError(base.Metric):
-    """How far confidence and accuracy are apart, over bins of equal width.
-
-    Confidence is the probability of the predicted class.
-
-    Attributes:
-      logits: Key to unnormalised scores, `f[*b classes]`.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
-      num_bins: Number of bins of the confidence; bin i is `(i, i + 1] / num_bins`.
-      norm: `'l1'`: mean of the gaps, weighted by examples (the expected calibration
-        error). `'l2'`: root of the mean square. `'max'`: the largest gap.
-
-    Raises:
-      ValueError: If the shapes don't fit, or a parameter is none of these.
-
-    Reference: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3,
-    arXiv:1706.04599.
-    """
-
-    logits: kontext.Key = kontext.REQUIRED
-    labels: kontext.Key = kontext.REQUIRED
-    mask: kontext.Key | None = None
-    num_bins: int = 15
-    norm: Literal["l1", "l2", "max"] = "l1"
-
-    @flax.struct.dataclass
-    class State(auto_state.AutoState["CalibrationError"]):
-        """Sums per bin, `f32[num_bins]` each."""
-
-        count: Any = auto_state.sum_field()
-        confidence: Any = auto_state.sum_field()
-        correct: Any = auto_state.sum_field()
-
-        def compute(self) -> np.ndarray:
-            sums = super().compute()
-            if sums.count is None:
-                return np.zeros(())
-            count = np.asarray(sums.count, np.float64)
-            gap = np.abs(sums.correct - sums.confidence) / np.where(count > 0, count, 1)
-            if self.parent.norm == "max":
-                return gap.max()
-            share = count / max(count.sum(), 1e-30)
-            if self.parent.norm == "l1":
-                return np.sum(share * gap)
-            return np.sqrt(np.sum(share * gap**2))
-
-    def __post_init__(self) -> None:
-        if self.num_bins < 1 or self.norm not in ("l1", "l2", "max"):
-            raise ValueError(
-                "CalibrationError needs `num_bins >= 1` and `norm` 'l1', 'l2' or 'max': "
-                f"got num_bins={self.num_bins}, norm={self.norm!r}."
-            )
-
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
-        check_int_labels(self, logits=logits, labels=labels)
-        logits = jnp.asarray(logits)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        probs = jax.nn.softmax(logits)
-        confidence = probs.max(axis=-1).ravel()
-        is_right = (jnp.argmax(logits, axis=-1) == labels[..., 0]).ravel()
-        mask = jnp.ones(labels.shape) if mask is None else mask
-        weight = base_state.broadcast_mask(mask, labels.shape).ravel()
-        weight = weight.astype(probs.dtype)
-        index = jnp.ceil(confidence * self.num_bins).astype(jnp.int32) - 1
-        index = jnp.clip(index, 0, self.num_bins - 1)
-
-        def sum_bins(values: Any) -> jax.Array:
-            values = jnp.where(weight == 0, 0, weight * values)
-            return _accumulate.sum_by_index(values, index, self.num_bins)
-
-        return self.State(
-            count=sum_bins(1.0),
-            confidence=sum_bins(confidence),
-            correct=sum_bins(is_right),
         )

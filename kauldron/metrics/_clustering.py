@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import auto_state, base, base_state
+from kauldron.metrics import _labels, auto_state, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Ari(base.Metric):
     """Adjusted Rand index of segmentations, averaged over examples.
 
     1 for equal groupings, about 0 for unrelated ones. All axes after the first are points
-    of one example: an image, or a video.
+    of one example: an image, or a video. Examples without any point are left out.
 
     Attributes:
       predictions: Key to predicted groups, `i[b *points 1]`.
@@ -29,8 +29,11 @@ class Ari(base.Metric):
       num_instances_pred: Predictions are in `[0, num_instances_pred)`.
       ignored_ids: True groups that don't count, such as the background.
 
+    Returns of `compute`: NaN without any example.
+
     Raises:
       ValueError: If the shapes differ, or a number of groups is missing.
+      LabelError: In `compute`: a group is out of range.
 
     Reference: Hubert and Arabie 1985, Comparing partitions.
     """
@@ -50,11 +53,8 @@ class Ari(base.Metric):
 
         def compute(self) -> np.ndarray | np.floating:
             tables = super().compute().tables
-            if tables is None:
-                return np.zeros(())
-            # Examples without any point say nothing.
-            scores = [_ari(table) for table in tables if table.sum() > 0]
-            return np.mean(scores) if scores else np.zeros(())
+            scores = [_ari(t) for t in ([] if tables is None else tables) if t.any()]
+            return np.mean(scores) if scores else np.full((), np.nan)
 
     def get_state(self, predictions: Any, labels: Any, mask: Any = None) -> State:
         num_true, num_pred = self.num_instances_true, self.num_instances_pred
@@ -65,25 +65,34 @@ class Ari(base.Metric):
                 "Ari compares groups `i[b *points 1]`: got predictions "
                 f"{predictions.shape} and labels {labels.shape}."
             )
-        mask = jnp.ones((1,) * labels.ndim, bool) if mask is None else mask
-        is_counted = base_state.broadcast_mask(mask, labels.shape) != 0
-        ignored = self.ignored_ids if self.ignored_ids is not None else ()
-        for label in (ignored,) if isinstance(ignored, int) else ignored:
-            is_counted &= labels != label
-        size = len(labels)
-        labels, predictions, is_counted = (
-            jnp.reshape(x, (size, -1)) for x in (labels, predictions, is_counted)
+        # What counts are points, each once.
+        mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
+        mask = base_state.broadcast_mask(mask, labels.shape) != 0
+        true = _labels.check_labels(
+            labels,
+            num_classes=num_true,
+            mask=mask,
+            ignored_label=self.ignored_ids,
+            owner=self,
         )
-        is_counted &= (labels >= 0) & (labels < num_true)
-        is_counted &= (predictions >= 0) & (predictions < num_pred)
+        pred = _labels.check_labels(
+            predictions,
+            num_classes=num_pred,
+            mask=true.mask,
+            owner=self,
+            field="predictions",
+        )
+        size, num_points = len(labels), int(np.prod(labels.shape[1:]))
 
-        def count(index: Any, is_counted: Any) -> jax.Array:
-            flat = jnp.zeros(num_true * num_pred, jnp.int32)
-            return flat.at[index].add(is_counted.astype(jnp.int32))
+        def count(index: Any, points: Any) -> jax.Array:
+            return jnp.zeros(num_true * num_pred, jnp.int32).at[index].add(points)
 
-        index = jnp.where(is_counted, labels * num_pred + predictions, 0)
-        tables = jax.vmap(count)(index, is_counted)
-        return self.State(tables=tables.reshape(size, num_true, num_pred))
+        index = (true.ids * num_pred + pred.ids).reshape(size, num_points)
+        tables = jax.vmap(count)(index, pred.mask.reshape(size, num_points))
+        return self.State(
+            tables=tables.reshape(size, num_true, num_pred),
+            bad_labels=true.bad_labels.merge(pred.bad_labels),
+        )
 
 
 def _ari(table: np.ndarray) -> np.ndarray | np.floating:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _accumulate, auto_state, base, base_state
+from kauldron.metrics import _accumulate, _labels, _predictions, auto_state, base
 
 _Average = Literal["micro", "macro", "per_class"]
 
@@ -21,7 +21,8 @@ class CountState(auto_state.AutoState):
     """How often each true class was predicted as each class.
 
     Attributes:
-      counts: `i32[classes classes]`, `f32` if the mask is; rows are true classes.
+      counts: `i32[classes classes+1]`, `f32` if the mask is; rows are true classes. The
+        last column counts what is predicted as no class: a score is NaN.
     """
 
     counts: Any = auto_state.sum_field()
@@ -29,7 +30,8 @@ class CountState(auto_state.AutoState):
     def compute(self) -> Any:
         counts = super().compute().counts
         if counts is None:
-            counts = np.zeros((self.parent.num_classes or 1,) * 2)
+            num_classes = self.parent.num_classes or 1
+            counts = np.zeros((num_classes, num_classes + 1))
         return self.parent._from_counts(np.asarray(counts, np.float64))
 
 
@@ -38,7 +40,9 @@ class ConfusionMatrix(base.Metric):
     """How often each class was predicted as each class, `f64[classes classes]`.
 
     Rows are true classes, columns predicted ones. The value is no single number:
-    `kd.summaries.ConfusionMatrix` shows it as a picture.
+    `kd.summaries.ConfusionMatrix` shows it as a picture. An example with a NaN among its
+    scores is predicted as no class: it is in no column, but it is part of its row, whose
+    fractions add up to less than 1.
 
     Attributes:
       logits: Key to scores, `f[*b classes]`; the prediction is the argmax.
@@ -46,13 +50,15 @@ class ConfusionMatrix(base.Metric):
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`.
       num_classes: Number of classes; needed with `pred_labels`.
-      ignored_label: True label of what is not counted (often 255 or -1).
+      ignored_label: True label of what is not counted (often 255 or -1). If it is a
+        class, predicting it still is wrong.
       normalize: Whether each `'true'` class (row), each `'pred'` class (column), or
-        `'all'` add up to 1; `None` gives counts.
+        `'all'` add up to 1; NaN where there is nothing. `None` gives counts.
 
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, the shapes
         differ, or `num_classes` is unknown.
+      LabelError: In `compute`: a label or prediction is no class.
     """
 
     logits: kontext.Key | None = None
@@ -79,16 +85,18 @@ class ConfusionMatrix(base.Metric):
         pred_labels: Any = None,
         mask: Any = None,
     ) -> CountState:
-        counts = count_classes(
+        counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
-        return self.State(counts=counts)
+        return self.State(counts=counts, bad_labels=bad_labels)
 
     def _from_counts(self, counts: np.ndarray) -> Any:
-        axis = {"true": 1, "pred": 0, "all": None}
+        predicted = counts[:, :-1]
         if self.normalize is None:
-            return counts
-        return _divide(counts, counts.sum(axis=axis[self.normalize], keepdims=True))
+            return predicted
+        axis = {"true": 1, "pred": 0, "all": None}[self.normalize]
+        counted = predicted if self.normalize == "pred" else counts
+        return _divide(predicted, counted.sum(axis=axis, keepdims=True))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,23 +125,36 @@ class _ClassScore(base.Metric):
         pred_labels: Any = None,
         mask: Any = None,
     ) -> CountState:
-        counts = count_classes(
+        counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
-        return self.State(counts=counts)
+        return self.State(counts=counts, bad_labels=bad_labels)
 
     def _from_counts(self, counts: np.ndarray) -> Any:
-        hits = np.diagonal(counts)
-        num_true, num_pred = counts.sum(axis=1), counts.sum(axis=0)
+        ids = np.arange(len(counts))
+        ids = ids[ids != self.ignored_label]
+        hits = np.diagonal(counts)[ids]
+        num_true, num_pred = counts.sum(axis=1)[ids], counts.sum(axis=0)[ids]
         if self.average == "micro":
-            return self._score(hits.sum(), num_true.sum(), num_pred.sum())
-        scores = self._score(hits, num_true, num_pred)
+            return self._divided(hits.sum(), num_true.sum(), num_pred.sum())
+        scores = self._divided(hits, num_true, num_pred)
         if self.average == "per_class":
-            return {str(i): score for i, score in enumerate(scores)}
-        is_present = (num_true + num_pred) > 0
-        return scores[is_present].mean() if is_present.any() else np.zeros(())
+            return dict(zip(map(str, ids), scores, strict=True))
+        occurs = num_true + num_pred != 0
+        return scores[occurs].mean() if occurs.any() else np.full((), np.nan)
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
+    def _divided(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
+        """Returns the scores of classes, NaN where a class neither is nor was predicted.
+
+        Of a class that is and was never predicted, or the reverse, all scores are 0.
+        """
+        score, of = self._score(hits, num_true, num_pred)
+        return np.where(
+            num_true + num_pred == 0, np.nan, score / np.where(of == 0, 1, of)
+        )
+
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        """Returns what was right, and of how many."""
         raise NotImplementedError
 
 
@@ -145,14 +166,20 @@ _ATTRIBUTES = """
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`.
       num_classes: Number of classes; needed with `pred_labels`.
-      ignored_label: True label of what is not counted (often 255 or -1).
+      ignored_label: True label of what is not counted (often 255 or -1). If it is a
+        class, predicting it still is wrong for
+        the others, but it has no score of its own.
       average: `'macro'`: mean over the classes that occur in labels or predictions.
         `'micro'`: all classes counted together. `'per_class'`: a dict, class id to
         value.
 
+    Returns of `compute`: NaN for a class that occurs neither in labels nor predictions,
+    and without any example.
+
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, the shapes
         differ, or `num_classes` is unknown.
+      LabelError: In `compute`: a label or prediction is no class.
     """
 
 
@@ -164,28 +191,28 @@ def _documented(cls: type) -> type:
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Precision(_ClassScore):
-    """Of what was predicted as a class, the fraction that is; 0 if nothing was."""
+    """Of what was predicted as a class, the fraction that is."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
-        return _divide(hits, num_pred)
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        return hits, num_pred
 
 
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recall(_ClassScore):
-    """Of what is of a class, the fraction that was predicted so; 0 if nothing is."""
+    """Of what is of a class, the fraction that was predicted so."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
-        return _divide(hits, num_true)
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        return hits, num_true
 
 
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class F1(_ClassScore):
-    """Harmonic mean of precision and recall; 0 for a class that does not occur."""
+    """Harmonic mean of precision and recall."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
-        return _divide(2 * hits, num_true + num_pred)
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        return 2 * hits, num_true + num_pred
 
 
 @_documented
@@ -196,8 +223,8 @@ class Dice(_ClassScore):
     Pixels are the examples: `labels` are `i[*b h w 1]`.
     """
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
-        return _divide(2 * hits, num_true + num_pred)
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        return 2 * hits, num_true + num_pred
 
 
 @_documented
@@ -208,52 +235,34 @@ class MeanIou(_ClassScore):
     Pixels are the examples: `labels` are `i[*b h w 1]`.
     """
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
-        return _divide(hits, num_true + num_pred - hits)
+    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+        return hits, num_true + num_pred - hits
 
 
 def count_classes(
     metric: Any, *, labels: Any, logits: Any, pred_labels: Any, mask: Any
-) -> jax.Array:
-    """Returns the confusion matrix of a batch, `i32|f32[classes classes]`.
+) -> tuple[jax.Array, _labels.BadLabels]:
+    """Returns the counts of a batch, `i32|f32[classes classes+1]`, and bad labels.
 
-    Labels out of range are not counted.
+    Raises:
+      ValueError: If the inputs don't fit, or the number of classes is unknown.
     """
-    name = type(metric).__name__
-    if (logits is None) == (pred_labels is None):
-        raise ValueError(
-            f"{name} needs exactly one of `logits` and `pred_labels`: got "
-            + ("neither." if logits is None else "both.")
-        )
-    num_classes = metric.num_classes
-    if logits is not None:
-        pred_labels = jnp.argmax(logits, axis=-1, keepdims=True)
-        num_classes = num_classes or logits.shape[-1]
-    if num_classes is None:
+    if logits is None and pred_labels is not None and metric.num_classes is None:
+        name = type(metric).__name__
         raise ValueError(f"{name} with `pred_labels` needs `num_classes`.")
-    if pred_labels.shape != labels.shape:
-        raise ValueError(
-            f"{name} compares `i[*b 1]` labels: the predictions have shape "
-            f"{pred_labels.shape}, the labels {labels.shape}. Add the last axis "
-            "with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
-        )
-    labels, pred_labels = jnp.asarray(labels), jnp.asarray(pred_labels)
+    given = _predictions.predict(
+        metric, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
+    )
+    size = given.num_classes or 0
+    column = jnp.where(given.preds == _predictions.NO_CLASS, size, given.preds)
+    index = given.labels * (size + 1) + column
     # Integers, where the mask allows: f32 would stop counting pixels at 2^24.
-    weights = jnp.ones(labels.shape, jnp.int32)
-    if mask is not None:
-        weights = base_state.broadcast_mask(mask, labels.shape)
-        is_float = jnp.issubdtype(weights.dtype, jnp.floating)
-        weights = weights.astype(jnp.float32 if is_float else jnp.int32)
-    is_counted = (labels >= 0) & (labels < num_classes)
-    is_counted &= (pred_labels >= 0) & (pred_labels < num_classes)
-    if metric.ignored_label is not None:
-        is_counted &= labels != metric.ignored_label
-    weights = jnp.where(is_counted, weights, 0)
-    index = jnp.where(is_counted, labels * num_classes + pred_labels, 0)
-    counts = _accumulate.sum_by_index(weights.ravel(), index.ravel(), num_classes**2)
-    return counts.reshape(num_classes, num_classes)
+    counts = _accumulate.sum_by_index(
+        given.mask.ravel(), index.ravel(), size * (size + 1)
+    )
+    return counts.reshape(size, size + 1), given.bad_labels
 
 
-def _divide(a: Any, b: Any) -> np.ndarray:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return a / np.where(b == 0, 1, b)
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the quotient, NaN for 0 / 0."""
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)

@@ -93,14 +93,16 @@ class CheckedLabels(NamedTuple):
     Attributes:
       ids: `i32`, of the shape of the labels; 0 in the place of what is no class.
       mask: Weights of the same shape, 0 for what does not count: what is masked out,
-        ignored, or no class. `bool` if there was no mask, `i32` if it was bool or
-        integer, else `f32` (`f64`).
+        ignored, or no class. `i32` if there was no mask, or one of bool or integers,
+        else `f32` (`f64`).
+      is_class: Where a label is one of the classes, counted or not, `bool`.
       is_bad: Where a label is an error, `bool` of the same shape.
       bad_labels: The record of these, for the state.
     """
 
     ids: jax.Array
     mask: jax.Array
+    is_class: jax.Array
     is_bad: jax.Array
     bad_labels: BadLabels
 
@@ -111,6 +113,7 @@ def check_labels(
     num_classes: int | None,
     mask: Any = None,
     ignored_label: int | tuple[int, ...] | None = None,
+    owner: Any = None,
     field: str = "labels",
 ) -> CheckedLabels:
     """Returns labels to compute with, and a record of those that are no class.
@@ -120,17 +123,18 @@ def check_labels(
       num_classes: Number of classes; `None` if it is not known: any id >= 0 is one.
       mask: Weights that fit the labels, as `AverageState.from_values` takes them.
       ignored_label: Label (or labels) that doesn't count.
-      field: Field of the metric with the key of the labels, for the message.
+      owner: The loss or metric, for the message.
+      field: Its field with the key of the labels.
 
     Raises:
       ValueError: If the labels are no integers, or the mask doesn't fit.
     """
-    ids = to_ids(labels, field=field)
+    ids = to_ids(labels, owner=owner, field=field)
     is_class = ids >= 0
     if num_classes is not None:
         is_class &= ids < num_classes
     is_counted = ~is_ignored(ids, ignored_label)
-    weights = is_counted
+    weights = jnp.ones(ids.shape, jnp.int32)
     if mask is not None:
         weights = base_state.broadcast_mask(mask, ids.shape)
         weights = weights.astype(_weight_dtype(weights.dtype))
@@ -138,13 +142,14 @@ def check_labels(
     is_bad = is_counted & ~is_class
     return CheckedLabels(
         ids=jnp.where(is_class, ids, 0),
-        mask=jnp.where(is_counted & is_class, weights, jnp.zeros_like(weights)),
+        mask=jnp.where(is_counted & is_class, weights, 0),
+        is_class=is_class,
         is_bad=is_bad,
         bad_labels=BadLabels(records={field: _record(ids, is_bad, num_classes)}),
     )
 
 
-def to_ids(labels: Any, *, field: str = "labels") -> jax.Array:
+def to_ids(labels: Any, *, owner: Any = None, field: str = "labels") -> jax.Array:
     """Returns ids as `i32`; what is beyond becomes the largest or smallest `i32`.
 
     Raises:
@@ -155,7 +160,10 @@ def to_ids(labels: Any, *, field: str = "labels") -> jax.Array:
     if labels.dtype == bool:
         return jnp.asarray(labels).astype(jnp.int32)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"`{field}` must be integers: got {labels.dtype}.")
+        name = "" if owner is None else f"{type(owner).__name__} needs integer labels: "
+        raise ValueError(
+            f"{name}{_field_and_key(owner, field)} must be integers: got {labels.dtype}."
+        )
     if np.iinfo(labels.dtype).max > _INT32.max:
         lowest = max(np.iinfo(labels.dtype).min, _INT32.min)
         labels = labels.clip(*np.array([lowest, _INT32.max], labels.dtype))
@@ -204,8 +212,7 @@ def _describe(
 ) -> str:
     """Returns the message about one field."""
     name = "" if owner is None else f"{type(owner).__name__}: "
-    key = getattr(owner, field, None)
-    of_key = f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"
+    of_key = _field_and_key(owner, field)
     number = "1 label" if count == 1 else f"{count} labels"
     lowest, highest = seen
     got = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
@@ -222,3 +229,8 @@ def _describe(
         f"{problem} Correct them, or leave out what has no class by "
         f"`ignored_label={label}`{now} or a mask."
     )
+
+
+def _field_and_key(owner: Any, field: str) -> str:
+    key = getattr(owner, field, None)
+    return f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"

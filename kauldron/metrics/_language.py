@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _classification, _regression, auto_state, base, base_state
+from kauldron.metrics import (
+    _labels,
+    _predictions,
+    _regression,
+    auto_state,
+    base,
+    base_state,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,23 +29,30 @@ class Perplexity(base.Metric):
       logits: Key to unnormalised scores, `f[*b vocab]`.
       labels: Key to tokens, `i[*b 1]`.
       mask: Key to weights of the tokens, `[*b 1]`.
+      ignored_label: Token that is not counted, such as padding.
+
+    Returns of `compute`: NaN if a score is NaN, or without tokens.
 
     Raises:
       ValueError: If the shapes don't fit.
+      LabelError: In `compute`: a token is not in the vocabulary.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
+    ignored_label: int | None = None
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
         def compute(self) -> np.ndarray:
-            return np.exp(super().compute())
+            with np.errstate(over="ignore"):  # in f64: e^89 is more than f32 can hold
+                return np.exp(np.asarray(super().compute(), np.float64))
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
-        values = _negative_logprobs(self, logits, labels)
-        return self.State.from_values(values, mask=mask)
+        values, checked = _negative_logprobs(self, logits, labels, mask)
+        state = self.State.from_values(values, mask=checked.mask)
+        return state.replace(bad_labels=checked.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,15 +64,20 @@ class BitsPerByte(base.Metric):
       labels: Key to tokens, `i[*b 1]`.
       num_bytes: Key to the bytes that each token stands for, `[*b 1]`.
       mask: Key to weights of the tokens (and of their bytes), `[*b 1]`.
+      ignored_label: Token that is not counted, such as padding.
+
+    Returns of `compute`: NaN if a score is NaN, or without bytes.
 
     Raises:
       ValueError: If the shapes don't fit.
+      LabelError: In `compute`: a token is not in the vocabulary.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     num_bytes: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
+    ignored_label: int | None = None
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
@@ -70,13 +89,13 @@ class BitsPerByte(base.Metric):
         def compute(self) -> np.ndarray:
             sums = super().compute()
             if not sums.num_bytes:
-                return np.zeros(())
+                return np.full((), np.nan)
             return np.asarray(sums.nats / sums.num_bytes / np.log(2.0))
 
     def get_state(
         self, logits: Any, labels: Any, num_bytes: Any, mask: Any = None
     ) -> State:
-        values = _negative_logprobs(self, logits, labels)
+        values, checked = _negative_logprobs(self, logits, labels, mask)
         if num_bytes.shape != labels.shape:
             raise ValueError(
                 "BitsPerByte needs `num_bytes` of the shape of the labels: got "
@@ -84,13 +103,23 @@ class BitsPerByte(base.Metric):
             )
         average = base_state.AverageState.from_values
         return self.State(
-            nats=average(values, mask=mask).total,
-            num_bytes=average(num_bytes, mask=mask).total,
+            nats=average(values, mask=checked.mask).total,
+            num_bytes=average(num_bytes, mask=checked.mask).total,
+            bad_labels=checked.bad_labels,
         )
 
 
-def _negative_logprobs(metric: Any, logits: Any, labels: Any) -> jax.Array:
+def _negative_logprobs(
+    metric: Any, logits: Any, labels: Any, mask: Any
+) -> tuple[jax.Array, _labels.CheckedLabels]:
     """Returns the negative log-probability of each token in nats, `f[*b 1]`."""
-    _classification.check_int_labels(metric, logits=logits, labels=labels)
+    _predictions.check_shapes(metric, logits=logits, labels=labels)
+    checked = _labels.check_labels(
+        labels,
+        num_classes=logits.shape[-1],
+        mask=mask,
+        ignored_label=metric.ignored_label,
+        owner=metric,
+    )
     logprobs = jax.nn.log_softmax(_regression.to_float(logits))
-    return -jnp.take_along_axis(logprobs, jnp.asarray(labels), axis=-1)
+    return -jnp.take_along_axis(logprobs, checked.ids, axis=-1), checked

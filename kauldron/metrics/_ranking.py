@@ -1,18 +1,20 @@
-"""Areas under curves, exact: all scores are collected."""
+"""Areas under curves, exact: all scores are collected.
+
+Of several columns, classes are ranked by their log-odds, `log(p / (1 - p))`: probabilities
+are the same order, but in floating point they end at 1, and what is above becomes a tie.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.struct
-import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _classification, auto_state, base, base_state
+from kauldron.metrics import _labels, _predictions, _regression, auto_state, base
 
 
 @flax.struct.dataclass
@@ -32,10 +34,12 @@ class ScoreState(auto_state.AutoState):
     def compute(self) -> np.ndarray | np.floating:
         data = super().compute()
         if data.logits is None:
-            return np.zeros(())
+            return np.full((), np.nan)
         is_counted = data.weights != 0
         logits = data.logits[is_counted].astype(np.float64)
         weights = data.weights[is_counted].astype(np.float64)
+        if np.isnan(logits).any():
+            return np.full((), np.nan)
         return self.parent._from_scores(logits, data.labels[is_counted], weights)
 
 
@@ -43,7 +47,7 @@ class ScoreState(auto_state.AutoState):
 class RocAuc(base.Metric):
     """Area under the ROC curve: the chance that a positive outranks a negative.
 
-    With several classes, scores are made probabilities over the classes that occur, and
+    With several classes, each is ranked by its log-odds against the others that occur, and
     the areas are averaged. Exact, ties included: every score is kept in host memory.
 
     Attributes:
@@ -55,8 +59,14 @@ class RocAuc(base.Metric):
         takes those that occur.
       multi_class_mode: `'ovr'`: each class against the rest. `'ovo'`: each pair of
         classes, both ways.
+      ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the area in [0, 1]; 0 if fewer than two classes occur.
+    Returns of `compute`: the area in [0, 1]; NaN if fewer than two classes occur, or any
+    score is NaN.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+      LabelError: In `compute`: a label is no class.
 
     Reference: Fawcett 2006, An introduction to ROC analysis; Hand and Till 2001 for
     `'ovo'`.
@@ -67,6 +77,7 @@ class RocAuc(base.Metric):
     mask: kontext.Key | None = None
     unique_labels: tuple[int, ...] | None = None
     multi_class_mode: Literal["ovr", "ovo"] = "ovr"
+    ignored_label: int | None = None
 
     State = ScoreState
 
@@ -78,7 +89,10 @@ class RocAuc(base.Metric):
             )
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> ScoreState:
-        return _collect(self, logits, labels, mask)
+        num_classes = logits.shape[-1]
+        if num_classes == 1:
+            num_classes = max((1, *(self.unique_labels or ()))) + 1
+        return _collect(self, logits, labels, mask, num_classes=num_classes)
 
     def _from_scores(
         self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
@@ -90,16 +104,20 @@ class RocAuc(base.Metric):
         if logits.shape[-1] > 1:
             logits = logits[:, classes]
         if len(classes) < 2:
-            return np.zeros(())
+            return np.full((), np.nan)
         if logits.shape[-1] == 1:
             return _roc_auc(logits[:, 0], labels == classes[1], weights)
+        odds = _log_odds(logits)
         if self.multi_class_mode == "ovr" or len(classes) == 2:
-            return _mean_over_classes(_roc_auc, logits, labels, weights, classes)
+            areas = [
+                _roc_auc(odds[:, i], labels == c, weights)
+                for i, c in enumerate(classes)
+            ]
+            return np.mean(areas)
         areas = []
-        probs = _softmax(logits)
         for i, j in itertools.permutations(range(len(classes)), 2):
             at = (labels == classes[i]) | (labels == classes[j])
-            areas.append(_roc_auc(probs[at, i], labels[at] == classes[i], weights[at]))
+            areas.append(_roc_auc(odds[at, i], labels[at] == classes[i], weights[at]))
         return np.mean(areas)
 
 
@@ -107,71 +125,91 @@ class RocAuc(base.Metric):
 class PrAuc(base.Metric):
     """Average precision: the area under the precision-recall curve, as a step function.
 
-    With two classes that of class 1; with more, the mean of each class against the rest.
-    Exact, ties included: every score is kept in host memory.
+    With two classes that of class 1; with more, the mean of each class against the rest,
+    ranked by log-odds. Exact, ties included: every score is kept in host memory.
 
     Attributes:
       logits: Key to unnormalised scores, `f[*b classes]`, or `f[*b 1]` for the score of
         class 1 of two.
       labels: Key to class ids, `i[*b 1]`.
       mask: Key to weights, `[*b 1]`.
+      ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the area in [0, 1]. Classes that don't occur are left out; 0 if
-    there is no positive at all.
+    Returns of `compute`: the area in [0, 1]. Classes that don't occur are left out; NaN if
+    there is no positive at all, or any score is NaN.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+      LabelError: In `compute`: a label is no class.
     """
 
     logits: kontext.Key = kontext.REQUIRED
     labels: kontext.Key = kontext.REQUIRED
     mask: kontext.Key | None = None
+    ignored_label: int | None = None
 
     State = ScoreState
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> ScoreState:
-        return _collect(self, logits, labels, mask)
+        num_classes = max(logits.shape[-1], 2)
+        return _collect(self, logits, labels, mask, num_classes=num_classes)
 
     def _from_scores(
         self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
     ) -> np.ndarray | np.floating:
         if logits.shape[-1] == 1:
             return _average_precision(logits[:, 0], labels == 1, weights)
-        probs = _softmax(logits)
+        odds = _log_odds(logits)
         if logits.shape[-1] == 2:
-            return _average_precision(probs[:, 1], labels == 1, weights)
+            return _average_precision(odds[:, 1], labels == 1, weights)
         areas = [
-            _average_precision(probs[:, c], labels == c, weights)
+            _average_precision(odds[:, c], labels == c, weights)
             for c in np.unique(labels)
         ]
-        return np.mean(areas) if areas else np.zeros(())
+        return np.mean(areas) if areas else np.full((), np.nan)
 
 
-def _collect(metric: Any, logits: Any, labels: Any, mask: Any) -> ScoreState:
-    _classification.check_int_labels(metric, logits=logits, labels=labels)
-    logits = jnp.asarray(logits)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    mask = jnp.ones(labels.shape) if mask is None else mask
-    weights = base_state.broadcast_mask(mask, labels.shape).astype(logits.dtype)
+def _collect(
+    metric: Any, logits: Any, labels: Any, mask: Any, *, num_classes: int
+) -> ScoreState:
+    _predictions.check_shapes(metric, logits=logits, labels=labels)
+    checked = _labels.check_labels(
+        labels,
+        num_classes=num_classes,
+        mask=mask,
+        ignored_label=metric.ignored_label,
+        owner=metric,
+    )
+    logits = _regression.to_float(logits)
     return metric.State(
         logits=logits.reshape(-1, logits.shape[-1]),
-        labels=jnp.asarray(labels).ravel(),
-        weights=weights.ravel(),
+        labels=checked.ids.ravel(),
+        weights=checked.mask.ravel().astype(logits.dtype),
+        bad_labels=checked.bad_labels,
     )
 
 
-def _mean_over_classes(
-    area: Callable[..., np.ndarray],
-    logits: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    classes: np.ndarray,
-) -> np.floating:
-    probs = _softmax(logits)
-    areas = [area(probs[:, i], labels == c, weights) for i, c in enumerate(classes)]
-    return np.mean(areas)
+def _log_odds(logits: np.ndarray) -> np.ndarray:
+    """Returns `log(p / (1 - p))` of the softmax, `f64[n classes]`; `logits` are `f64`.
+
+    Differences below the precision of p stay. Infinite scores are above all others, and
+    equal. A row of -inf alone is NaN.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        high = logits.max(axis=-1, keepdims=True)
+        shifted = np.where(logits == np.inf, 0, logits - high)
+        logprobs = shifted - _log_sum_exp(shifted)
+        odds = logprobs - np.log1p(-np.exp(logprobs))
+        # Where p > 1/2, 1 - p has lost its digits: it is summed from the others.
+        is_sure = logprobs > np.log(0.5)
+        others = np.where(is_sure, -np.inf, shifted)
+        return np.where(is_sure, shifted - _log_sum_exp(others), odds)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+def _log_sum_exp(x: np.ndarray) -> np.ndarray:
+    high = x.max(axis=-1, keepdims=True)
+    high = np.where(high == -np.inf, 0, high)
+    return high + np.log(np.exp(x - high).sum(axis=-1, keepdims=True))
 
 
 def _count_by_score(
@@ -190,7 +228,7 @@ def _roc_auc(
     below = np.cumsum(negatives) - negatives
     num_pairs = positives.sum() * negatives.sum()
     if num_pairs == 0:
-        return np.zeros(())
+        return np.full((), np.nan)
     return np.sum(positives * (below + negatives / 2)) / num_pairs
 
 
@@ -201,6 +239,6 @@ def _average_precision(
     positives, negatives = positives[::-1], negatives[::-1]
     hits = np.cumsum(positives)
     if not len(hits) or hits[-1] == 0:
-        return np.zeros(())
+        return np.full((), np.nan)
     precision = hits / np.maximum(hits + np.cumsum(negatives), 1e-300)
     return np.sum(precision * positives) / hits[-1]

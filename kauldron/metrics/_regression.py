@@ -40,10 +40,14 @@ class MomentsState(base_state.State):
         values = to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
         weights = base_state.broadcast_mask(mask, values.shape).astype(values.dtype)
-        values = jnp.where(weights == 0, 0, values)
         count = weights.sum()
+        # From one of the values on: the spread of equal ones is 0, not their rounding.
+        origin = jnp.where(weights == 0, -jnp.inf, values).max(initial=-jnp.inf)
+        origin = jnp.where(jnp.isfinite(origin), origin, 0)
+        values = jnp.where(weights == 0, 0, values - origin)
         mean = (weights * values).sum() / jnp.where(count == 0, 1, count)
-        return cls(count, mean, (weights * (values - mean) ** 2).sum())
+        spread = (weights * (values - mean) ** 2).sum()
+        return cls(count, origin + mean, spread)
 
     def merge(self, other: Self) -> Self:
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = self._moments(other)
@@ -58,10 +62,13 @@ class MomentsState(base_state.State):
         )
 
     def compute(self) -> np.ndarray:
-        """Returns the standard deviation, with the number of elements below."""
+        """Returns the standard deviation, with the number of elements below.
+
+        NaN without any.
+        """
         moments = sharding.to_host((self.count, self.sum_of_squares))
         count, squares = (np.asarray(x, np.float64) for x in moments)
-        return np.sqrt(squares / count) if count > 0 else np.zeros(())
+        return np.sqrt(squares / count) if count != 0 else np.full((), np.nan)
 
     def _moments(self, other: Self) -> list[tuple[Any, Any, Any]]:
         both = [(s.count, s.mean, s.sum_of_squares) for s in (self, other)]
@@ -142,7 +149,7 @@ class R2Score(_Error):
     """Share of the variance of the targets that the predictions account for.
 
     `1 - sum((targets - preds)**2) / sum((targets - mean)**2)`, over all elements
-    together. Targets that are all equal give 1 if they are hit exactly, else 0.
+    together. Targets that are all equal have no variance to account for: NaN.
 
     Attributes:
       preds: Key to predictions, `f[*a]`.
@@ -157,7 +164,7 @@ class R2Score(_Error):
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
-                return np.zeros(())
+                return np.full((), np.nan)
             return _explained(self.errors, self.targets.sum_of_squares)
 
     def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
@@ -169,6 +176,8 @@ class R2Score(_Error):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExplainedVariance(_Error):
     """As `R2Score`, with the variance of the errors: a constant offset costs nothing.
+
+    NaN where the targets are all equal.
 
     Attributes:
       preds: Key to predictions, `f[*a]`.
@@ -183,7 +192,7 @@ class ExplainedVariance(_Error):
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
-                return np.zeros(())
+                return np.full((), np.nan)
             return _explained(self.errors.sum_of_squares, self.targets.sum_of_squares)
 
     def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
@@ -197,9 +206,7 @@ def _explained(errors: Any, total: Any) -> np.ndarray:
     errors, total = (
         np.asarray(x, np.float64) for x in sharding.to_host((errors, total))
     )
-    if total == 0:
-        return np.asarray(float(errors == 0))
-    return 1 - errors / total
+    return np.full((), np.nan) if total == 0 else 1 - errors / total
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

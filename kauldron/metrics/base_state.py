@@ -192,15 +192,21 @@ class AverageState(State[_MetricT]):
         return dataclasses.replace(self, total=total, count=count)
 
     def mean(self) -> jax.Array | np.ndarray:
-        """Returns the mean, 0 if nothing was counted; usable inside jit."""
+        """Returns the mean, 0 if nothing was counted; usable inside jit.
+
+        So a loss of nothing trains nothing. As a measurement, it is undefined: `compute`.
+        """
         return self.total / jnp.where(self.count == 0, 1, self.count)
 
     def compute(self) -> np.ndarray:
+        """Returns the mean, NaN where nothing was counted."""
         fetched = sharding.to_host((self.total, self.count))
         total, count = map(np.asarray, fetched)
         if total.shape != count.shape:
             total, count = np.broadcast_arrays(total, count)
-        return np.divide(total, count, out=np.zeros_like(total), where=count != 0)
+        dtype = np.result_type(total.dtype, count.dtype, np.float32)
+        nothing = np.full(total.shape, np.nan, dtype)
+        return np.divide(total, count, out=nothing, where=count != 0)
 
 
 @flax.struct.dataclass

@@ -114,7 +114,8 @@ def ssim(
 def _blur(image: jax.Array, weights: np.ndarray, *, axis: int) -> jax.Array:
     """Returns weighted sums over the windows of an axis that lie inside."""
     moved = jnp.moveaxis(image, axis, -1)
-    rows = moved.reshape(-1, 1, moved.shape[-1])
+    num_rows = int(np.prod(moved.shape[:-1]))  # `-1` would not do without images
+    rows = moved.reshape(num_rows, 1, moved.shape[-1])
     blurred = jax.lax.conv_general_dilated(
         rows,
         jnp.asarray(weights)[None, None],
@@ -122,7 +123,8 @@ def _blur(image: jax.Array, weights: np.ndarray, *, axis: int) -> jax.Array:
         padding="VALID",
         precision=jax.lax.Precision.HIGHEST,  # variances are small differences
     )
-    return jnp.moveaxis(blurred.reshape(*moved.shape[:-1], -1), -1, axis)
+    blurred = blurred.reshape(*moved.shape[:-1], blurred.shape[-1])
+    return jnp.moveaxis(blurred, -1, axis)
 
 
 def check_images(name: str, pred: Any, target: Any, *, min_size: int) -> None:

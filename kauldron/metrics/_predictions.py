@@ -1,0 +1,111 @@
+"""Predicted classes beside the true ones, from scores or as ids."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kauldron.metrics import _labels
+
+NO_CLASS = -1
+
+
+class Predictions(NamedTuple):
+    """What was predicted, and what is true.
+
+    Attributes:
+      preds: Predicted classes, `i32[*b 1]`; `NO_CLASS` where scores hold a NaN, or where
+        an ignored label was predicted that is no class.
+      labels: True classes, `i32[*b 1]`; 0 where nothing counts.
+      mask: Weights, `i32|f32[*b 1]`.
+      num_classes: Number of classes, if it is known.
+      bad_labels: For the state.
+    """
+
+    preds: jax.Array
+    labels: jax.Array
+    mask: jax.Array
+    num_classes: int | None
+    bad_labels: _labels.BadLabels
+
+
+def predict(
+    metric: Any, *, labels: Any, logits: Any, pred_labels: Any, mask: Any
+) -> Predictions:
+    """Returns predicted and true classes of a metric that takes logits or classes.
+
+    Raises:
+      ValueError: If neither or both are given, or the shapes don't fit.
+    """
+    name = type(metric).__name__
+    if (logits is None) == (pred_labels is None):
+        raise ValueError(
+            f"{name} needs exactly one of `logits` and `pred_labels`: got "
+            + ("neither." if logits is None else "both.")
+        )
+    given = getattr(metric, "num_classes", None)
+    num_classes = given
+    if logits is not None:
+        preds = best_class(logits)
+        num_classes = given or logits.shape[-1]
+        if num_classes < logits.shape[-1]:
+            raise ValueError(
+                f"`num_classes={given}` of {name} is less than the {logits.shape[-1]} "
+                f"scores of key {metric.logits!r}. Leave it out, or score fewer classes."
+            )
+    else:
+        preds = pred_labels
+    if preds.shape != labels.shape:
+        raise ValueError(
+            f"{name} compares `i[*b 1]` labels: the predictions have shape "
+            f"{preds.shape}, the labels {labels.shape}. Add the last axis "
+            "with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+        )
+    options = {
+        "num_classes": num_classes,
+        "ignored_label": metric.ignored_label,
+        "owner": metric,
+    }
+    checked = _labels.check_labels(labels, mask=mask, **options)
+    bad_labels = checked.bad_labels
+    if logits is None:
+        predicted = _labels.check_labels(
+            preds, mask=checked.mask, field="pred_labels", **options
+        )
+        preds = jnp.where(predicted.is_class, predicted.ids, NO_CLASS)
+        bad_labels = bad_labels.merge(predicted.bad_labels)
+    return Predictions(preds, checked.ids, checked.mask, num_classes, bad_labels)
+
+
+def best_class(logits: Any) -> jax.Array:
+    """Returns the class of the highest score, `i32[*b 1]`, the first of equal ones.
+
+    It is `NO_CLASS` where any score is NaN: nothing is higher than NaN.
+
+    Args:
+      logits: Scores, `[*b classes]`.
+    """
+    logits = jnp.asarray(logits)
+    best = jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
+    return jnp.where(has_nan(logits), NO_CLASS, best)
+
+
+def has_nan(scores: Any) -> jax.Array:
+    """Returns whether any score of the last axis is NaN, `bool[*b 1]`."""
+    return jnp.isnan(scores).any(axis=-1, keepdims=True)
+
+
+def check_shapes(metric: Any, *, logits: Any, labels: Any) -> None:
+    """Raises unless logits are `[*b classes]` and labels `[*b 1]`.
+
+    Raises:
+      ValueError: If they are not.
+    """
+    if labels.shape != (*logits.shape[:-1], 1):
+        raise ValueError(
+            f"{type(metric).__name__} needs logits `f[*b classes]` and labels "
+            f"`i[*b 1]`: got logits {logits.shape} and labels {labels.shape}. Add the "
+            "last axis with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+        )
