@@ -67,9 +67,14 @@ class CovarianceState(base_state.State):
         )
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean `f64[n]` and covariance `f64[n n]` (divided by `count - 1`)."""
+        """Returns mean `f64[n]` and covariance `f64[n n]` (divided by `count - 1`).
+
+        Of a single example, the covariance is 0; of none, both are NaN.
+        """
         state = sharding.to_host((self.count, self.mean, self.scatter))
         count, mean, scatter = (np.asarray(x, np.float64) for x in state)
+        if not count:
+            return np.full_like(mean, np.nan), np.full_like(scatter, np.nan)
         return mean, scatter / np.maximum(count - 1, 1)
 
 
@@ -78,7 +83,8 @@ class FrechetDistance(base.Metric):
     """Distance of two sets of features, each taken for a normal distribution.
 
     Of features of an Inception network this is the FID. It depends on the number of
-    examples: compare only values from as many.
+    examples: compare only values from as many, and from more than there are features.
+    NaN if a feature is not finite, or there are no examples.
 
     Attributes:
       preds: Key to features of generated examples, `f[*b n]`.
@@ -103,7 +109,7 @@ class FrechetDistance(base.Metric):
 
         def compute(self) -> np.ndarray:
             if self.preds is auto_state.EMPTY:
-                return np.zeros(())
+                return np.full((), np.nan)
             return frechet_distance(*self.preds.moments(), *self.targets.moments())
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
@@ -125,7 +131,10 @@ def frechet_distance(
     mean2: np.ndarray,
     covariance2: np.ndarray,
 ) -> np.ndarray:
-    """Returns `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))` in f64."""
+    """Returns `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))` in f64; NaN if one is NaN."""
+    moments = (mean1, covariance1, mean2, covariance2)
+    if not all(np.isfinite(x).all() for x in moments):
+        return np.full((), np.nan)  # without eigenvalues, LAPACK would give up
     values, vectors = np.linalg.eigh(covariance1)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     # C1 C2 has the eigenvalues of this symmetric matrix, whose root is well defined.

@@ -65,12 +65,14 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 def draw_matrix(values: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """Returns a picture of a matrix, `f32[h w 3]` in [0, 1].
 
-    Each number stands in its cell; of many classes there are only the shades.
+    Each number stands in its cell, as does NaN; of many classes there are only the shades.
     """
     from PIL import Image, ImageDraw
 
-    is_counts = np.all(values == np.round(values))
+    is_known = ~np.isnan(values)
+    is_counts = np.all(values[is_known] == np.round(values[is_known]))
     texts = [[f"{v:.0f}" if is_counts else f"{v:.2f}" for v in row] for row in values]
+    values = np.where(is_known, values, 0)
     has_texts = len(values) <= _MAX_WITH_NUMBERS
     longest = max(len(text) for row in texts for text in row)
     cell = max(_CELL, _text_width(longest)) if has_texts else _SMALL_CELL

@@ -18,18 +18,19 @@ class ShowImages(metrics.Metric):
     """The first images of a batch (of the first batches, in an evaluation).
 
     Attributes:
-      images: Key to images, `f|u8[*b h w c]` with 1 or 3 channels. `uint8` is divided by
-        255.
+      images: Key to images, `f|u8|u16|bool[*b h w c]` with 1 or 3 channels. `uint8` is
+        divided by 255, `uint16` by 65535. NaN is black.
       num_images: How many to show.
-      in_vrange: Range of the values; it is mapped to [0, 1]. `None` means they are in
-        [0, 1] already. Values outside are clipped.
+      in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].
+        `None` means they are in [0, 1] already. Values outside are clipped.
       cmap: Name of a matplotlib colour map, for one channel.
       rearrange: Einops pattern to the shape `n h w c`; all leading axes are flattened
         unless given.
       rearrange_kwargs: Sizes of the axes in `rearrange`.
 
     Raises:
-      ValueError: If the shape is not that of images, or `cmap` meets several channels.
+      ValueError: If the shape is not that of images, `cmap` meets several channels, the
+        range is empty, or images of other integers are beyond [0, 1] without a range.
     """
 
     images: kontext.Key = kontext.REQUIRED
@@ -40,6 +41,10 @@ class ShowImages(metrics.Metric):
     rearrange_kwargs: Mapping[str, int] | None = None
 
     State = _pictures.FirstState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _pictures.check_vrange(self, "in_vrange")
 
     @property
     def num_shown(self) -> int:
@@ -71,11 +76,13 @@ class ShowDifferenceImages(metrics.Metric):
     """Where two images differ: `images1 - images2`, mean of the channels, as a colour.
 
     Attributes:
-      images1: Key to images, `f|u8[*b h w c]`; `uint8` is divided by 255.
+      images1: Key to images, `[*b h w c]` of any numbers; `uint8` is divided by 255,
+        `uint16` by 65535.
       images2: Key to images of the same shape.
       num_images: How many to show.
       vrange: Differences that get the first and the last colour; `None` takes the
-        greatest absolute difference shown, both ways, so that 0 is in the middle.
+        greatest finite difference shown, both ways, so that 0 is in the middle. NaN is
+        black.
       cmap: Name of a matplotlib colour map; `'gray'` needs no matplotlib.
       rearrange: Einops pattern to the shape `n h w c`; all leading axes are flattened
         unless given.
@@ -94,6 +101,10 @@ class ShowDifferenceImages(metrics.Metric):
     rearrange_kwargs: Mapping[str, int] | None = None
 
     State = _pictures.FirstState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _pictures.check_vrange(self, "vrange")
 
     @property
     def num_shown(self) -> int:
@@ -117,11 +128,13 @@ class ShowDifferenceImages(metrics.Metric):
 
     def show(self, both: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Returns `f32[n h w 1|3]` in [0, 1]."""
-        first, second = (_as_float(x) for x in both)
-        difference = (first - second).mean(axis=-1, keepdims=True)
+        first, second = (_pictures.to_float(x) for x in both)
+        with np.errstate(invalid="ignore"):  # of two infinities: NaN
+            difference = (first - second).mean(axis=-1, keepdims=True)
         vrange = self.vrange
         if vrange is None:
-            largest = float(np.abs(difference).max(initial=0)) or 1.0
+            sizes = np.abs(difference[np.isfinite(difference)])
+            largest = float(sizes.max(initial=0)) or 1.0
             vrange = (-largest, largest)
         images = _pictures.to_unit_range(difference, vrange)
         if self.cmap == "gray":
@@ -130,26 +143,22 @@ class ShowDifferenceImages(metrics.Metric):
         return cmap(images[..., 0])[..., :3].astype(np.float32)
 
 
-def _as_float(images: np.ndarray) -> np.ndarray:
-    scale = 255 if images.dtype == np.uint8 else 1
-    return images.astype(np.float32) / scale
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowVideos(metrics.Metric):
     """The first videos.
 
     Attributes:
-      videos: Key to videos, `f|u8[*b t h w c]` with 1 or 3 channels. `uint8` is divided
-        by 255.
+      videos: Key to videos, `f|u8|u16|bool[*b t h w c]` with 1 or 3 channels. `uint8` is
+        divided by 255, `uint16` by 65535. NaN is black.
       num_videos: How many to show.
       fps: Frames per second.
-      in_vrange: Range of the values; it is mapped to [0, 1].
+      in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].
 
-    Returns of `compute`: a `Video`.
+    Returns of `compute`: a `Video`; nothing if there are no videos.
 
     Raises:
-      ValueError: If the shape is not that of videos.
+      ValueError: If the shape is not that of videos, the range is empty, or videos of
+        other integers are beyond [0, 1] without a range.
     """
 
     videos: kontext.Key = kontext.REQUIRED
@@ -158,6 +167,10 @@ class ShowVideos(metrics.Metric):
     in_vrange: tuple[float, float] | None = None
 
     State = _pictures.FirstState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _pictures.check_vrange(self, "in_vrange")
 
     @property
     def num_shown(self) -> int:

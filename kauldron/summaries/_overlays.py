@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,11 @@ class ShowBoxes(metrics.Metric):
     """Images with frames around boxes.
 
     Attributes:
-      images: Key to images, `f|u8[*b h w c]` with 1 or 3 channels.
+      images: Key to images, `f|u8|u16|bool[*b h w c]` with 1 or 3 channels, as
+        `ShowImages` takes them.
       boxes: Key to `[ymin, xmin, ymax, xmax]` in [0, 1], relative to the image,
-        `f[*b n 4]`. Box i has colour i in all images.
+        `f[*b n 4]`. Box i has colour i in all images. A side that is beyond the image is
+        drawn at its border; a box that is all outside, NaN or inside out is not drawn.
       boxes_mask: Key to which boxes exist, `[*b n]` or `[*b n 1]`.
       num_images: How many to show.
       num_colors: After how many boxes the colours begin again.
@@ -44,6 +47,10 @@ class ShowBoxes(metrics.Metric):
     rearrange_kwargs: Mapping[str, int] | None = None
 
     State = _pictures.FirstState
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _pictures.check_vrange(self, "in_vrange")
 
     @property
     def num_shown(self) -> int:
@@ -70,8 +77,9 @@ class ShowBoxes(metrics.Metric):
         mask = jnp.reshape(boxes_mask, boxes.shape[:-1]) != 0
         # Without a pattern, axes are flattened now, so that no more than needed is kept.
         if self.rearrange is None:
+            size = math.prod(batch)  # not -1: there may be no boxes
             images, boxes, mask = (
-                x.reshape(-1, *x.shape[len(batch) :]) for x in (images, boxes, mask)
+                x.reshape(size, *x.shape[len(batch) :]) for x in (images, boxes, mask)
             )
         data = {"images": images, "boxes": boxes, "mask": mask}
         return self.State(data={k: v[: self.num_images] for k, v in data.items()})
@@ -93,15 +101,17 @@ class ShowBoxes(metrics.Metric):
 
 
 def _draw_frame(image: np.ndarray, box: np.ndarray, color: np.ndarray) -> None:
-    """Draws the outline of a box in place, inwards; what lies outside is cut off."""
+    """Draws the outline of a box in place, inwards; sides outside are moved inside."""
     height, width = image.shape[:2]
-    if not np.isfinite(box).all():
+    eps = float(jnp.finfo(box.dtype).eps) if box.dtype.kind not in "iub" else 0.0
+    box = box.astype(np.float64)
+    is_outside = np.any(box[:2] >= 1) or np.any(box[2:] <= 0)
+    if is_outside or not np.isfinite(box).all():
         return
     size = np.array([height, width, height, width])
-    last = size - 1
-    y0, x0, y1, x1 = np.clip(np.floor(box * size - [0, 0, 1e-4, 1e-4]), 0, last).astype(
-        int
-    )
+    # What is this close to the border between two pixels is meant to be on it.
+    near = np.maximum(size * eps, 1e-4) * [1, 1, -1, -1]
+    y0, x0, y1, x1 = np.clip(np.floor(box * size + near), 0, size - 1).astype(int)
     if y0 > y1 or x0 > x1:
         return
     for i in range(max(1, round(min(height, width) / 150))):  # to be seen when shrunk
@@ -117,9 +127,11 @@ class ShowSegmentations(metrics.Metric):
     """Segmentations in colours, over the image if there is one.
 
     Attributes:
-      segmentations: Key to class ids, `i[*b h w 1]`, or probabilities of classes,
-        `f[*b h w k]`, whose colours are mixed.
-      images: Key to images to lie below, `f|u8[*b h w c]` in [0, 1] (`uint8`: 255).
+      segmentations: Key to class ids, `i[*b h w 1]` of any integers, or probabilities of
+        classes, `f[*b h w k]`, whose colours are mixed. Ids below 0 (what is not
+        labelled, often -1) and NaN are black.
+      images: Key to images to lie below, `f|u8|u16|bool[*b h w c]`, as `ShowImages` takes
+        them.
       num_images: How many to show.
       entropy: Whether uncertain pixels are darker, for probabilities.
       hard: Whether only the most probable class is shown, for probabilities.
@@ -182,15 +194,28 @@ class ShowSegmentations(metrics.Metric):
             labels = segmentations.argmax(axis=-1)
             colors = self._mix(segmentations.astype(np.float32), labels)
         else:
-            labels = segmentations[..., 0].astype(np.int64)
-            palette = self._palette(int(labels.max(initial=0)) + 1)
-            colors = palette[labels % len(palette)]
+            labels = _to_ids(segmentations[..., 0])
+            colors = self._of_ids(labels)
         if "images" in data:
             light = _pictures.to_unit_range(data["images"]).mean(-1, keepdims=True)
             colors = colors * (1 - self.image_contrast + self.image_contrast * light)
         if self.edges:
             colors[_is_edge(labels)] = self.edge_lightness
         return np.clip(colors, 0, 1).astype(np.float32)
+
+    def _of_ids(self, labels: np.ndarray) -> np.ndarray:
+        # Of those that occur: the largest may be very large.
+        ids, index = np.unique(labels, return_inverse=True)
+        known = np.maximum(ids, 0)
+        if self.palette is None:
+            colors = _pictures.colors_of(known)
+        elif isinstance(self.palette, str):
+            colors = self._of_colormap(known / max(known.max(initial=0), 1))
+        else:
+            palette = self._palette(0)
+            colors = palette[known % len(palette)]
+        colors = np.where(ids[:, None] < 0, 0, colors)
+        return colors[index.reshape(labels.shape)]
 
     def _mix(self, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         num_classes = probs.shape[-1]
@@ -200,24 +225,36 @@ class ShowSegmentations(metrics.Metric):
         if self.entropy:
             nats = -np.sum(probs * np.log(np.maximum(probs, 1e-30)), axis=-1)
             colors = colors * (1 - nats / np.log(num_classes))[..., None]
-        return colors
+        is_undefined = np.isnan(probs).any(axis=-1, keepdims=True)
+        return np.where(is_undefined, 0, colors)
 
     def _palette(self, num_classes: int) -> np.ndarray:
         if self.palette is None:
             return _pictures.palette(num_classes)
         if isinstance(self.palette, str):
-            cmap = _pictures.colormap(self.palette, summary="ShowSegmentations")
-            return np.asarray(cmap(np.linspace(0, 1, num_classes)))[:, :3]
+            return self._of_colormap(np.linspace(0, 1, num_classes))
         palette = np.asarray(self.palette, np.float32)
         if palette.ndim != 2 or palette.shape[-1] != 3:
             raise ValueError(f"`palette` must be `[k 3]`: got shape {palette.shape}.")
         return palette
+
+    def _of_colormap(self, at: np.ndarray) -> np.ndarray:
+        cmap = _pictures.colormap(self.palette, summary="ShowSegmentations")
+        return np.asarray(cmap(at))[:, :3]
 
     def _flatten(self, images: Any) -> Any:
         if self.rearrange is None and images.ndim == 3:
             images = images[None]
         pattern = self.rearrange or _pictures.FLATTEN
         return einops.rearrange(images, pattern, **(self.rearrange_kwargs or {}))
+
+
+def _to_ids(x: np.ndarray) -> np.ndarray:
+    """Returns `i64`; -1 for what is no finite number."""
+    if x.dtype.kind in "iub":
+        return x.astype(np.int64)
+    x = x.astype(np.float64)
+    return np.where(np.isfinite(x), x, -1).astype(np.int64)
 
 
 def _is_edge(labels: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import einops
 import flax.struct
+import jax
 import numpy as np
 
 from kauldron import metrics
@@ -28,7 +29,8 @@ class FirstState(metrics.AutoState):
     def compute(self) -> Any:
         """Returns what the summary makes of them; `{}` if there are none."""
         data = super().compute().data
-        return {} if data is None else self.parent.show(data)
+        is_empty = any(len(x) == 0 for x in jax.tree.leaves(data))
+        return {} if data is None or is_empty else self.parent.show(data)
 
 
 def rearrange(
@@ -61,15 +63,51 @@ def rearrange(
 def to_unit_range(
     images: np.ndarray, vrange: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Returns `f32` in [0, 1]; `uint8` is divided by 255, `vrange` mapped linearly."""
+    """Returns `f32` in [0, 1], see `to_float`; `vrange` is mapped to it linearly.
+
+    Values outside are clipped. NaN is 0, black.
+
+    Raises:
+      ValueError: If images of other integers are beyond [0, 1], and there is no `vrange`.
+    """
     images = np.asarray(images)
-    if images.dtype == np.uint8:
-        images = images / np.float32(255)
-    images = images.astype(np.float32)
+    is_scaled = vrange is not None or images.dtype in (np.uint8, np.uint16)
+    if images.dtype.kind in "iu" and not is_scaled and images.size:
+        low, high = images.min(), images.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"Images of {images.dtype} have values from {low} to {high}: what is black "
+                "and white? Make them `uint8` (0 to 255), `uint16` (0 to 65535) or floats "
+                "(0 to 1), or say it by `in_vrange=(0, 255)`, for instance."
+            )
+    images = to_float(images)
     if vrange is not None:
         low, high = vrange
         images = (images - low) / (high - low)
-    return np.clip(images, 0, 1)
+    return np.nan_to_num(np.clip(images, 0, 1), nan=0.0)
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """Returns `f32`; `uint8` is divided by 255, `uint16` by 65535."""
+    images = np.asarray(images)
+    scale = np.iinfo(images.dtype).max if images.dtype in (np.uint8, np.uint16) else 1
+    return images.astype(np.float32) / np.float32(scale)
+
+
+def check_vrange(summary: Any, field: str) -> None:
+    """Raises unless a range is `None` or two different numbers.
+
+    Raises:
+      ValueError: If it is not.
+    """
+    vrange = getattr(summary, field)
+    if vrange is None:
+        return
+    if len(vrange) != 2 or not np.isfinite(vrange).all() or vrange[0] == vrange[1]:
+        raise ValueError(
+            f"`{field}` of {type(summary).__name__} must be two different numbers, black "
+            f"and white: got {tuple(vrange)}."
+        )
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
@@ -79,12 +117,17 @@ def to_rgb(images: np.ndarray) -> np.ndarray:
 
 def palette(num_colors: int) -> np.ndarray:
     """Returns colours that are easily told apart, `f32[num_colors 3]` in [0, 1]."""
-    hues = (0.6 + np.arange(num_colors) * 0.618034) % 1  # golden ratio: never close
-    values = np.array([1.0, 0.75, 0.9])[np.arange(num_colors) % 3]
+    return colors_of(np.arange(num_colors))
+
+
+def colors_of(ids: np.ndarray) -> np.ndarray:
+    """Returns the colours of numbers `i[n]` >= 0 in the palette, `f32[n 3]` in [0, 1]."""
+    hues = (0.6 + ids * 0.618034) % 1  # golden ratio: never close
+    values = np.array([1.0, 0.75, 0.9])[ids % 3]
     colors = [
         colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, values, strict=True)
     ]
-    return np.asarray(colors, np.float32).reshape(num_colors, 3)
+    return np.asarray(colors, np.float32).reshape(len(ids), 3)
 
 
 def colormap(name: str, *, summary: str) -> Any:

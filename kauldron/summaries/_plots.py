@@ -62,7 +62,8 @@ class ShowPointCloud(metrics.Metric):
 
     Attributes:
       point_clouds: Key to positions, `f[*b n 3]`.
-      point_colors: Key to colours, `u8[*b n 3]`, or `f` in [0, 1].
+      point_colors: Key to colours, `[*b n 3]`: integers in [0, 255], or floats in [0, 1].
+        Values outside are clipped, NaN is 0.
       configs: Options of whatever shows them, such as the camera.
       rearrange: Einops pattern to the shape `b n c`; all leading axes are flattened
         unless given.
@@ -106,8 +107,11 @@ class ShowPointCloud(metrics.Metric):
     def show(self, data: dict[str, np.ndarray]) -> _values.PointCloud:
         """Returns positions as `f32`, colours as `u8`."""
         colors = data.get("colors")
-        if colors is not None and colors.dtype != np.uint8:
-            colors = np.round(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+        if colors is not None and colors.dtype.kind in "iu":
+            colors = np.clip(colors, 0, 255).astype(np.uint8)
+        elif colors is not None:
+            colors = np.clip(colors.astype(np.float32), 0, 1) * 255
+            colors = np.round(np.nan_to_num(colors)).astype(np.uint8)
         return _values.PointCloud(
             point_clouds=data["points"].astype(np.float32),
             point_colors=colors,

@@ -38,10 +38,23 @@ class Histogram:
     def bins(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns `counts` (`i64[num_buckets]`) and `edges` (`f64[num_buckets + 1]`).
 
-        Values that are not finite are left out.
+        Values that are not finite are left out; if there are no others, all counts are 0.
+        Around values that are too close for as many buckets, there is room on both sides.
         """
         values = np.asarray(self.tensor, np.float64).ravel()
-        return np.histogram(values[np.isfinite(values)], bins=self.num_buckets)
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return np.histogram(values, bins=self.num_buckets)
+        # A quarter: the range of finite numbers, and what is added, may be beyond them.
+        low, high = values.min() / 4, values.max() / 4
+        room = 0.0
+        if high - low <= 2 * self.num_buckets * np.spacing(max(-low, high)):
+            room = 4 * self.num_buckets * np.spacing(max(-low, high))
+            room = max(room, 0.125 if low == high else 0.0)
+        limit = np.finfo(np.float64).max / 4
+        span = max(low - room, -limit), min(high + room, limit)
+        counts, edges = np.histogram(values / 4, bins=self.num_buckets, range=span)
+        return counts, edges * 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,6 +43,123 @@ def test_bytes_and_ranges_become_the_unit_range():
     np.testing.assert_array_equal(_run(summary, {"images": f32}).ravel(), [0, 0.5, 1])
 
 
+_WHITE = {"uint8": 255, "uint16": 65535}
+_DTYPES = ["uint8", "uint16", "int8", "int32", "bool", "bfloat16", "float16", "float32"]
+
+
+@pytest.mark.parametrize("dtype", _DTYPES)
+def test_images_of_every_dtype_are_shown_from_black_to_white(dtype):
+    white = _WHITE.get(dtype, 1)
+    x = (np.array([[0, white], [white, 0]]) * np.ones((3, 2, 2))).astype(dtype)[
+        ..., None
+    ]
+    expected = np.array([[0, 1], [1, 0]])[..., None] * np.ones((3, 2, 2, 1))
+    boxes = np.zeros((3, 0, 4))
+    ids = np.zeros((3, 2, 2, 1), int)
+    shown = {
+        "images": _run(summaries.ShowImages(images="x"), {"images": x}),
+        "videos": _run(summaries.ShowVideos(videos="x"), {"videos": x[None]}).frames[0],
+        "boxes": _run(
+            summaries.ShowBoxes(images="x", boxes="b"), {"images": x, "boxes": boxes}
+        )[..., :1],
+        "segmentations": _run(
+            summaries.ShowSegmentations(
+                segmentations="s",
+                images="x",
+                palette=((1.0, 1.0, 1.0),),
+                image_contrast=1.0,
+            ),
+            {"segmentations": ids, "images": x},
+        )[..., :1],
+    }
+    for name, images in shown.items():
+        assert images.dtype == np.float32
+        np.testing.assert_allclose(images, expected, atol=1e-6, err_msg=name)
+    difference = summaries.ShowDifferenceImages(
+        images1="x", images2="y", num_images=3, vrange=(-1, 1)
+    )
+    shown = _run(difference, {"images1": x, "images2": x[:, ::-1]})
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+def test_half_of_white_is_grey_and_more_than_white_is_white():
+    for dtype, values in [
+        ("uint16", [0, 13107, 65535]),
+        ("float16", [-3, 0.2, 700]),
+        ("bfloat16", [-np.inf, 0.2, np.inf]),
+    ]:
+        images = np.array(values).astype(dtype).reshape(1, 1, 3, 1)
+        shown = _run(summaries.ShowImages(images="x"), {"images": images})
+        # bf16 has 8 bits.
+        np.testing.assert_allclose(shown.ravel(), [0, 0.2, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int16", "uint32"])
+def test_integers_of_unknown_range_are_refused_unless_it_is_said(dtype):
+    images = np.array([0, 51, 255]).astype(dtype).reshape(1, 1, 3, 1)
+    with pytest.raises(
+        ValueError, match="values from 0 to 255: what is black and white"
+    ):
+        _run(summaries.ShowImages(images="x"), {"images": images})
+    summary = summaries.ShowImages(images="x", in_vrange=(0, 255))
+    shown = _run(summary, {"images": images})
+    np.testing.assert_allclose(shown.ravel(), [0, 0.2, 1], rtol=1e-6)
+
+
+def test_pixels_that_are_nan_are_black():
+    images = np.array([np.nan, 0.5, np.inf, -np.inf], np.float32).reshape(1, 2, 2, 1)
+    for options in ({}, {"in_vrange": (0, 1)}):
+        shown = _run(summaries.ShowImages(images="x", **options), {"images": images})
+        np.testing.assert_array_equal(shown.ravel(), [0, 0.5, 1, 0])
+    summary = summaries.ShowDifferenceImages(images1="a", images2="b", num_images=1)
+    other = np.array([0.5, 0, np.inf, 0], np.float32).reshape(1, 2, 2, 1)
+    shown = _run(summary, {"images1": images, "images2": other})
+    np.testing.assert_array_equal(shown.ravel(), [0, 1, 0, 0])
+
+
+_no_boxes = {"images": _images[:0], "boxes": np.zeros((0, 2, 4))}
+
+
+@pytest.mark.parametrize(
+    ("summary", "empty"),
+    [
+        (summaries.ShowImages(images="x"), {"images": _images[:0]}),
+        (
+            summaries.ShowDifferenceImages(images1="a", images2="b", num_images=2),
+            {"images1": _images[:0], "images2": _images[:0]},
+        ),
+        (summaries.ShowVideos(videos="x"), {"videos": _images[None][:0]}),
+        (summaries.ShowBoxes(images="i", boxes="b"), _no_boxes),
+        (
+            summaries.ShowSegmentations(segmentations="s"),
+            {"segmentations": np.zeros((0, 4, 4, 1), int)},
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_an_empty_batch_shows_nothing(summary, empty):
+    assert _run(summary, empty) == {}
+    full = {k: np.ones((1, *v.shape[1:]), v.dtype) for k, v in empty.items()}
+    shown = _run(summary, empty, full)
+    assert len(shown.frames if isinstance(shown, summaries.Video) else shown) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: summaries.ShowImages(in_vrange=(1, 1)),
+        lambda: summaries.ShowVideos(in_vrange=(0, np.nan)),
+        lambda: summaries.ShowBoxes(in_vrange=(0, 0)),
+        lambda: summaries.ShowDifferenceImages(num_images=1, vrange=(0.5, 0.5)),
+    ],
+)
+def test_ranges_without_width_are_refused(make):
+    with pytest.raises(
+        ValueError, match="must be two different numbers, black and white"
+    ):
+        make()
+
+
 def test_pattern_arranges_images():
     video = _rng.random((2, 3, 4, 5, 1)).astype(np.float32)
     summary = summaries.ShowImages(
@@ -136,6 +253,45 @@ def test_boxes_are_drawn_before_images_are_arranged():
     assert (shown[:, 1].any(-1) == np.tile([True, False, False, True], 3)).all()
 
 
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ([0.5, 0.2, 3, 0.6], [4, 7], [2, 5]),  # beyond the bottom: drawn at the border
+        ([-1, -1, 2, 2], [0, 7], [0, 9]),
+        ([0, 0, 1, 1], [0, 7], [0, 9]),
+        ([1, 0, 1.5, 1], [], []),
+        ([1.2, 1.2, 1.5, 1.5], [], []),
+        ([-0.5, 0.2, 0, 0.5], [], []),
+        ([-1, -1, -0.5, -0.5], [], []),
+        ([0.2, 0.5, np.inf, 1], [], []),
+        ([0.9, 0.9, 0.1, 0.1], [], []),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_boxes_are_seen_as_far_as_they_are_in_the_image(box, rows, columns, dtype):
+    images, boxes = np.zeros((1, 8, 10, 1), np.float32), np.array([[box]], dtype)
+    summary = summaries.ShowBoxes(images="i", boxes="b")
+    shown = _run(summary, {"images": images, "boxes": boxes})[0].any(-1)
+    for axis, expected in [(1, rows), (0, columns)]:
+        at = shown.any(axis).nonzero()[0].tolist()
+        assert (at and [at[0], at[-1]]) == expected
+
+
+def test_image_without_boxes_is_shown_as_it_is():
+    summary = summaries.ShowBoxes(images="i", boxes="b")
+    shown = _run(summary, {"images": _images, "boxes": np.zeros((4, 0, 4))})
+    np.testing.assert_array_equal(shown, _images)
+
+
+def test_colours_of_boxes_begin_again():
+    images = np.zeros((1, 1, 3, 1), np.float32)
+    boxes = np.array([[[0, i / 3, 1, (i + 1) / 3] for i in range(3)]], np.float32)
+    summary = summaries.ShowBoxes(images="i", boxes="b", num_colors=2)
+    [[colors]] = _run(summary, {"images": images, "boxes": boxes})
+    np.testing.assert_array_equal(colors[0], colors[2])
+    assert np.abs(colors[0] - colors[1]).max() > 0.2
+
+
 @pytest.mark.parametrize("box", [[-1, -1, 2, 2], [0.9, 0.9, 0.1, 0.1], [np.nan] * 4])
 def test_boxes_outside_do_no_harm(box):
     summary = summaries.ShowBoxes(images="i", boxes="b")
@@ -158,6 +314,48 @@ def test_classes_have_the_colours_of_the_palette():
     shown = _run(summary, {"segmentations": labels})
     np.testing.assert_array_equal(shown[0, 0], _PALETTE[:2])
     np.testing.assert_array_equal(shown[0, 1], [_PALETTE[2], _PALETTE[0]])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "uint16", "int32", "float32", "bool"]
+)
+def test_colours_of_ids_do_not_depend_on_their_dtype(dtype):
+    labels = np.array([0, 1, 1, 0] if dtype == "bool" else [0, 1, 7, 100])
+    expected = np.array([_PALETTE[i % 3] for i in labels]).reshape(1, 2, 2, 3)
+    summary = summaries.ShowSegmentations(segmentations="s", palette=_PALETTE)
+    ids = labels.astype(dtype).reshape(1, 2, 2, 1)
+    np.testing.assert_array_equal(_run(summary, {"segmentations": ids}), expected)
+
+
+@pytest.mark.parametrize("palette", [None, _PALETTE, "viridis"])
+def test_what_is_not_labelled_is_black_and_the_largest_id_needs_no_palette(palette):
+    if isinstance(palette, str):
+        pytest.importorskip("matplotlib")
+    ids = np.array([-1, 0, 2**31 - 1, -100]).reshape(1, 2, 2, 1)
+    summary = summaries.ShowSegmentations(segmentations="s", palette=palette)
+    shown = _run(summary, {"segmentations": ids}).reshape(4, 3)
+    np.testing.assert_array_equal(shown[[0, 3]], 0)
+    assert (shown[[1, 2]].max(-1) > 0.3).all()
+    assert np.abs(shown[1] - shown[2]).max() > 0.1
+
+
+def test_an_id_has_the_same_colour_whatever_else_is_shown():
+    summary = summaries.ShowSegmentations(segmentations="s")
+    few, many = (
+        _run(summary, {"segmentations": np.array(x).reshape(1, 1, -1, 1)})[0, 0, :2]
+        for x in ([3, 5], [3, 5, 255])
+    )
+    np.testing.assert_array_equal(few, many)
+
+
+@pytest.mark.parametrize("options", [{}, {"hard": True}, {"entropy": True}])
+def test_undefined_probabilities_are_black(options):
+    probs = np.array([[np.nan] * 3, [0, 1, 0]], np.float32).reshape(1, 1, 2, 3)
+    summary = summaries.ShowSegmentations(
+        segmentations="s", palette=_PALETTE, **options
+    )
+    shown = _run(summary, {"segmentations": probs})
+    np.testing.assert_allclose(shown[0, 0], [[0, 0, 0], _PALETTE[1]], atol=1e-6)
 
 
 def test_probabilities_mix_colours_unless_hard():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kauldron import summaries
+from kauldron.summaries import _confusion
 from tests.summaries.test_pictures import _run
 
 _rng = np.random.default_rng(0)
@@ -29,6 +30,87 @@ def test_histogram_of_nothing_is_refused():
     with pytest.raises(ValueError, match="needs values"):
         summaries.Histogram(np.zeros(0))
     assert summaries.Histogram(np.array([1, np.nan, np.inf])).bins()[0].sum() == 1
+
+
+_MAX = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1e17] * 3,
+        [-1e17] * 3,
+        [1e17, 1e17 + 16],
+        [-1.7e308, 1.7e308],
+        [-_MAX, _MAX],
+        [_MAX] * 2,
+        [-_MAX, -_MAX, 0.0],
+        [0.0] * 4,
+        [1.0, 1.0 + 1e-16, 1 + 4e-16],
+        [5e-324, 0.0],
+        [1e-300, 2e-300],
+        [0.1, 0.2, 0.7, np.nan, -np.inf],
+        [2.0**63, 1.0],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("num_buckets", [1, 30])
+def test_every_finite_value_is_in_a_bucket(values, num_buckets):
+    values = np.array(values)
+    counts, edges = summaries.Histogram(values, num_buckets=num_buckets).bins()
+    assert counts.shape == (num_buckets,) and edges.shape == (num_buckets + 1,)
+    assert np.isfinite(edges).all() and (edges[1:] > edges[:-1]).all()
+    finite = values[np.isfinite(values)]
+    assert counts.sum() == len(finite)
+    # By hand: half-open buckets, the last one closed.
+    at = np.minimum(np.searchsorted(edges, finite, side="right") - 1, num_buckets - 1)
+    np.testing.assert_array_equal(counts, np.bincount(at, minlength=num_buckets))
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 3, [np.inf, -np.inf]])
+def test_histogram_of_no_finite_value_is_empty(values):
+    counts, edges = summaries.Histogram(np.array(values)).bins()
+    assert counts.sum() == 0 and (np.diff(edges) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int8", "uint16", "int64", "bfloat16", "float16"]
+)
+def test_histogram_of_every_dtype_is_that_of_the_numbers(dtype):
+    values = np.array([0, 1, 1, 0, 1] if dtype == "bool" else [1, 2, 2, 100, 3])
+    summary = summaries.HistogramSummary(tensor="x", num_buckets=5)
+    counts, edges = _run(summary, {"tensor": values.astype(dtype)}).bins()
+    expected = np.histogram(values, bins=5)
+    np.testing.assert_array_equal(counts, expected[0])
+    np.testing.assert_allclose(edges, expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "colors", "expected"),
+    [
+        ("uint8", [0, 128, 255], [0, 128, 255]),
+        ("uint16", [0, 128, 300], [0, 128, 255]),
+        ("int32", [-5, 128, 255], [0, 128, 255]),
+        ("float32", [np.nan, 0.5, 2.0], [0, 128, 255]),
+        ("bfloat16", [-1, 0.5, 1], [0, 128, 255]),
+        ("bool", [0, 1, 1], [0, 255, 255]),
+    ],
+)
+def test_colours_of_points_may_be_of_any_dtype(dtype, colors, expected):
+    summary = summaries.ShowPointCloud(point_clouds="p", point_colors="c")
+    colors = np.array(colors).astype(dtype).reshape(1, 1, 3)
+    cloud = _run(summary, {"point_clouds": np.zeros((1, 1, 3)), "point_colors": colors})
+    np.testing.assert_array_equal(cloud.point_colors.ravel(), expected)
+
+
+def test_matrix_with_undefined_cells_is_drawn():
+    picture = _confusion.draw_matrix(
+        np.array([[np.nan, np.nan], [0.25, 0.75]]), ("a", "b")
+    )
+    assert np.isfinite(picture).all()
+    size = picture.shape[0]
+    cells = picture.mean(-1)[size - 80 :, size - 80 :][[2, 42]][:, [2, 42]]
+    assert cells[0, 0] == cells[0, 1] == 1 > cells[1, 0] > cells[1, 1]
 
 
 def test_point_clouds_are_thinned_evenly():
