@@ -81,7 +81,7 @@ class EvaluatorBase(config_util.UpdateFromRootCfg, abc.ABC):
         try:
             return self.evaluate(state, step)
         except Exception as e:
-            e.add_note(f"In the evaluator {self.name!r} at step {step}.")
+            e.add_note(f"In `cfg.evals[{self.name!r}]` at step {step}.")
             raise
 
 
