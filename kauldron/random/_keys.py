@@ -8,20 +8,20 @@ import jax
 import numpy as np
 
 
-def fold_in_str(key: jax.Array, name: str) -> jax.Array:
-    """Derives a key from `key` and a name.
+def fold_in_str(key: jax.Array, data: str) -> jax.Array:
+    """Derives a key from `key` and a text.
 
-    The data folded in are the first four bytes of the SHA-1 of the UTF-8 name, read as
+    The data folded in are the first four bytes of the SHA-1 of the UTF-8 text, read as
     a big-endian `uint32`.
 
     Args:
       key: A raw (`uint32[2]`) or typed key.
-      name: Any string.
+      data: Any string.
 
     Returns:
       A key of the same kind.
     """
-    digest = hashlib.sha1(name.encode("utf-8"), usedforsecurity=False).digest()
+    digest = hashlib.sha1(data.encode("utf-8"), usedforsecurity=False).digest()
     return jax.random.fold_in(key, np.uint32(int.from_bytes(digest[:4], "big")))
 
 

@@ -63,7 +63,7 @@ def _check_model(model: Any) -> None:
     is_class = isinstance(model, type)
     kind = model if is_class else type(model)
     modules = {f"{c.__module__}.{c.__qualname__}" for c in kind.__mro__}
-    what = f"the class `{kind.__name__}`" if is_class else f"an object of `{kind.__name__}`"
+    what = f"{'the class' if is_class else 'an object of'} `{kind.__name__}`"
     if any(name.startswith("flax.nnx.") for name in modules):
         raise TrainerError(
             f"`model` must be a `flax.linen` module: got {what}, a `flax.nnx` module, which "
@@ -111,6 +111,9 @@ def last_step(trainer: Any) -> int:
 def check(trainer: Any) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
     _check_model(trainer.model)
+    exporter = type(trainer.exporter).__name__
+    if trainer.exporter is not None and not exporter.startswith("Noop"):
+        status_utils.warn(f"`cfg.exporter` ({exporter}) is not used: nothing is exported.")
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "
