@@ -52,9 +52,7 @@ class Problems:
         if self._outer is not None:
             self._outer.start()
 
-    def failed(
-        self, what: str, error: BaseException, *, consequence: str = ""
-    ) -> None:
+    def failed(self, what: str, error: BaseException, *, consequence: str = "") -> None:
         """Notes an error; warns of the first of each kind.
 
         Args:
@@ -63,7 +61,9 @@ class Problems:
           consequence: What becomes of the rest, as the end of "x failed".
         """
         if self._count(what, error):
-            told = f"{what} failed{consequence}. Further errors of this kind are counted, "
+            told = (
+                f"{what} failed{consequence}. Further errors of this kind are counted, "
+            )
             status_utils.warn(f"{told}not shown.\n{explain(error)}")
 
     def _count(self, what: str, error: BaseException) -> bool:

@@ -48,4 +48,3 @@ def describe(error: Exception) -> str:
     """Returns an error with its module, and the user's lines that led to it."""
     lines = [str(error), describe_module(error), _tracebacks.describe(error, indent="")]
     return "\n".join(line for line in lines if line)
-

@@ -333,9 +333,7 @@ def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
 class _Failure(kontext.KeyProblem):
     """The problem of a part that has raised an error."""
 
-    error: Exception | None = dataclasses.field(
-        default=None, compare=False, repr=False
-    )
+    error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:

@@ -8,7 +8,9 @@ import numpy as np
 
 from kauldron.utils import status_utils
 
-_ADVICE = "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
+_ADVICE = (
+    "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
+)
 
 # A loss that comes and goes is told so many times.
 _MAX_TOLD = 3

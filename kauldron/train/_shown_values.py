@@ -57,7 +57,9 @@ def split_numbers(
     numbers = {**losses, **values.metric_values}
     for name, schedule in schedules.items():
         numbers[f"schedules/{name}"] = schedule(step)
-    numbers = {name: _numbers.to_numbers(name, value) for name, value in numbers.items()}
+    numbers = {
+        name: _numbers.to_numbers(name, value) for name, value in numbers.items()
+    }
     scalars = {k: float(v.reshape(())) for k, v in numbers.items() if v.size == 1}
     return scalars, {k: v for k, v in numbers.items() if v.size != 1}
 

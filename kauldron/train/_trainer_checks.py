@@ -113,7 +113,9 @@ def check(trainer: Any) -> None:
     _check_model(trainer.model)
     exporter = type(trainer.exporter).__name__
     if trainer.exporter is not None and not exporter.startswith("Noop"):
-        status_utils.warn(f"`cfg.exporter` ({exporter}) is not used: nothing is exported.")
+        status_utils.warn(
+            f"`cfg.exporter` ({exporter}) is not used: nothing is exported."
+        )
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "

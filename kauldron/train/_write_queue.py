@@ -88,7 +88,9 @@ class WriteQueue:
                 f"{self._name} has not finished within {timeout_secs:g} s: "
                 f"{num_lost} writes are lost."
             )
-            self._problems.state(self._name, f"has not finished: {num_lost} writes lost")
+            self._problems.state(
+                self._name, f"has not finished: {num_lost} writes lost"
+            )
         if self._num_dropped:
             fact = f"was too slow: {self._num_dropped} writes left out"
             self._problems.state(self._name, fact)

@@ -81,9 +81,7 @@ def train(
 def _tell_that_it_is_finished(
     workdir: Any, step: int, problems: _problems.Problems
 ) -> None:
-    with run_status.report(
-        workdir, step=step, last_step=step, is_new=False
-    ) as report:
+    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
         status_utils.log(

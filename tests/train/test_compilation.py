@@ -110,7 +110,11 @@ def _run(tmp_path, workdir, before=None, **env):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    [line] = [s for s in result.stderr.splitlines() if s.startswith("Compiled the first step in")]
+    [line] = [
+        s
+        for s in result.stderr.splitlines()
+        if s.startswith("Compiled the first step in")
+    ]
     return result.stdout, line
 
 
