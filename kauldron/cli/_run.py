@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kauldron import _tracebacks, errors
+from kauldron import _problems, _tracebacks, errors
 from kauldron.cli import _commands, _help
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
+EXIT_FLAWED = 3  # done, but something was lost, or a loss is no number
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run it again to continue
 
 DEBUG_VARIABLE = "KAULDRON_DEBUG"
@@ -29,13 +30,23 @@ def run(
 
     A mistake of the user becomes a few lines on stderr and code 2; its traceback is
     shown with `--debug`, or with the environment variable `KAULDRON_DEBUG=1`. What is
-    no mistake of the user keeps its traceback, and gives code 1. Tracebacks begin at the
-    user's code, if any of it was running. With
-    `--catch_post_mortem` the debugger looks at it first.
+    no mistake of the user keeps its traceback, and gives code 1; so does a mistake that
+    shows when a run has already begun. Tracebacks begin at the user's code, if any of it
+    was running. With `--catch_post_mortem` the debugger looks at it first. Where a metric,
+    a summary, a writer or a hook has failed on the way, or the last loss is no number, the
+    code is 3.
     """
     if command is not None and _help.is_wanted(argv[1:]):
         return show(_help.of_command(command))
     make_cwd_importable()
+    with _problems.collect() as problems:
+        code = _run(work, argv, problems)
+    return EXIT_FLAWED if code == EXIT_DONE and problems.lines() else code
+
+
+def _run(
+    work: Callable[[], None], argv: Sequence[str], problems: _problems.Problems
+) -> int:
     try:
         with _debugger(argv):
             work()
@@ -45,7 +56,7 @@ def run(
             print(_tracebacks.format_error(e), end="", file=sys.stderr)
         else:
             _print_mistake(e)
-        return EXIT_MISTAKE
+        return EXIT_FAILED if problems.has_started else EXIT_MISTAKE
     except KeyboardInterrupt as e:
         print(str(e) or "Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import traceback
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from kauldron import _problems
 from kauldron.evals import evaluators
 from kauldron.train import auxiliaries
 from kauldron.train.state import TrainState
@@ -39,20 +39,23 @@ class Evaluations:
         """Runs an evaluator; returns whether it succeeded."""
         evaluator = self._selected[name]
         try:
-            aux = evaluator.evaluate(state, step)
+            with _problems.collect():  # one metric that fails costs no other
+                aux = evaluator.evaluate(state, step)
             evaluator.writer.flush()
             if aux is not None:
                 self._keep(name, step, aux)
         except Exception as e:
-            e.add_note(f"In the evaluator {name!r} at step {step}.")
+            e.add_note(f"In `cfg.evals[{name!r}]` at step {step}.")
             self._errors[name] = e
-            trace = "".join(traceback.format_exception(e))
-            status_utils.warn(f"the evaluator {name!r} is given up.\n{trace}")
+            status_utils.warn(
+                f"the evaluator {name!r} is given up.\n{_problems.explain(e)}"
+            )
             return False
         return True
 
     def _keep(self, name: str, step: int, aux: auxiliaries.AuxiliariesState) -> None:
-        values = dataclasses.replace(aux, summary_states=None).compute()
+        # What fails was told when it was written.
+        values = dataclasses.replace(aux, summary_states=None).compute(failures=[])
         self.results[name], self.outputs[name] = aux, values
         status_utils.log(_line(name, step, values))
 

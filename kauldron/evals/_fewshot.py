@@ -99,7 +99,8 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         self._assert_root_cfg_resolved()
         features = {
-            name: self._features(state, ds) for name, ds in self.datasets().items()
+            name: self.compute_features(state, ds)
+            for name, ds in self.datasets().items()
         }
         found = {
             (name, k): self._accuracy(features, name, k)
@@ -165,7 +166,26 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             outputs=_outputs.WriteOutputs(keys=self._keys),
         )
 
-    def _features(self, state: TrainState, ds: Any) -> dict[str, np.ndarray]:
+    @property
+    def aux(self) -> auxiliaries.Auxiliaries:
+        """No losses, metrics and summaries: features are all that is computed."""
+        return self.forward.aux
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the draws."""
+        return np.atleast_1d(np.asarray(self.seed)).tolist()
+
+    def compute_features(self, state: TrainState, ds: Any) -> dict[str, np.ndarray]:
+        """Returns the features `f[n d]` of a whole dataset by name, and `label`, `i[n]`.
+
+        Args:
+          state: State of the model.
+          ds: The dataset.
+
+        Raises:
+          FewShotError: If the labels are no class ids.
+        """
         collected = _collect.InMemory()
         for _, rows in self.forward.iter_batches(state, ds=ds):
             collected.add(rows)
@@ -186,7 +206,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             (features[ds][name], features[ds][_LABEL]) for ds in self.datasets()
         )
         found = []
-        for seed in np.atleast_1d(np.asarray(self.seed)).tolist():
+        for seed in self.seeds:
             drawn = self._draw(train[1], k, seed)
             on_val, on_test = _ridge.accuracies(
                 (train[0][drawn], train[1][drawn]),

@@ -47,7 +47,8 @@ class Merging:
 
     def _merge_first(self) -> None:
         aux = _fetch_small(self._waiting.popleft())
-        self._merged = self._merged | aux
+        # A metric whose `merge` fails is told when it is computed; it costs no other.
+        self._merged = aux if self._merged is None else self._merged.merge_each(aux)
 
 
 def _fetch_small(tree: Any) -> Any:

@@ -34,7 +34,9 @@ class CollectionKeys:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluatorBase(config_util.UpdateFromRootCfg, abc.ABC):
+class EvaluatorBase(
+    config_util.UpdateFromRootCfg, config_util.FrozenSubclasses, abc.ABC
+):
     """Base of evaluators.
 
     Attributes:
@@ -81,7 +83,7 @@ class EvaluatorBase(config_util.UpdateFromRootCfg, abc.ABC):
         try:
             return self.evaluate(state, step)
         except Exception as e:
-            e.add_note(f"In the evaluator {self.name!r} at step {step}.")
+            e.add_note(f"In `cfg.evals[{self.name!r}]` at step {step}.")
             raise
 
 
@@ -220,6 +222,12 @@ class Evaluator(EvaluatorBase):
         return self.aux.update_context(context).get_aux_state(
             return_losses=True, return_metrics=True, return_summaries=True
         )
+
+    @property
+    def ds_iter(self) -> Iterator[Any]:
+        """The batches of one evaluation, on the devices; each use begins anew."""
+        self._assert_root_cfg_resolved()
+        return (batch.batch for batch in self._batches())
 
     @property
     def aux(self) -> auxiliaries.Auxiliaries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class RunStrategy(abc.ABC):
@@ -137,6 +137,10 @@ class Standalone(RunStrategy):
 
     def should_eval_in_train(self, step: int, *, is_last: bool = False) -> bool:
         return False
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,14 @@ def nearest_paths(
         words: Sequence[str] = missing.replace("/", ".").split(".")
     else:
         words = [_word(part) for part in missing]
-    nodes = [(parts, value) for parts, value in _tree.walk(root) if value is not None]
+    # The container in which nothing of this name was found is not what was meant.
+    followed = list(words[:num_resolved])
+    nodes = [
+        (parts, value)
+        for parts, value in _tree.walk(root)
+        if value is not None
+        and ([_word(p) for p in parts] != followed or format_spec(value))
+    ]
     wanted = _bigrams(words)
     rough = sorted(
         (

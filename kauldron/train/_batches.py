@@ -36,10 +36,14 @@ class BatchesAhead:
         self._host_batches.set_state(state)
         self._state, self._ahead = state, None
 
-    def load_next(self) -> None:
-        """Loads the next batch, so that what is wrong with it shows now."""
+    def start(self) -> None:
+        """Loads the first batch: data that cannot be loaded fail before anything else.
+
+        Raises:
+          OutOfDataError: If there is none.
+        """
         if self._ahead is None:
-            self._ahead = self._load(may_end=True)
+            self._ahead = self._load()
 
     def next(self, *, is_last: bool = False) -> Any:
         """Returns the next batch; loads one more unless `is_last`.

@@ -37,14 +37,24 @@ class CacheUse:
     num_hits: int = 0
     num_misses: int = 0
 
+    def since(self, before: CacheUse) -> CacheUse:
+        """Returns what the cache has done since another moment."""
+        return CacheUse(
+            self.directory,
+            self.num_hits - before.num_hits,
+            self.num_misses - before.num_misses,
+        )
+
     def describe(self, secs: float) -> str:
-        """Returns a line on a compilation that took `secs` seconds."""
-        text = f"Compiled in {secs:.1f} s"
-        if self.directory is None:
-            return f"{text}."
+        """Returns a line on a step whose compilation took `secs` seconds."""
+        text = f"Compiled the first step in {secs:.1f} s"
         total = self.num_hits + self.num_misses
+        if self.directory is None or not total:
+            return f"{text}."
+        programs = "program" if total == 1 else "programs"
         return (
-            f"{text}; {self.num_hits} of {total} programs came from {self.directory}."
+            f"{text}; {self.num_hits} of its {total} {programs} came from "
+            f"{self.directory}."
         )
 
 

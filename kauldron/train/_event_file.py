@@ -43,6 +43,7 @@ class EventFile:
         self._folder = epath.Path(folder)
         self._is_remote = _files.is_remote(self._folder)
         self._file: Any = None
+        self._num_lost = 0
         self._waiting = [_event(file_version="brain.Event:2")]
         if purge_step is not None:
             self._waiting.append(
@@ -57,7 +58,14 @@ class EventFile:
         """
         if sum(map(len, self._waiting)) < _MAX_WAITING_BYTES:
             self._waiting.append(_event(step=step, summary={"value": list(values)}))
+        else:
+            self._num_lost += 1
         self.flush()
+
+    @property
+    def has_written_all(self) -> bool:
+        """Whether nothing waits to be written, and nothing was left out."""
+        return not self._waiting and not self._num_lost
 
     def flush(self) -> None:
         """Writes what could not be written before."""

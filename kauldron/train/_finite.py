@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kauldron import kontext
 from kauldron.train import _interms, _loss_scale
@@ -55,6 +56,25 @@ def _zero_if_finite(x: jax.Array) -> jax.Array:
         factors = jnp.full(x.shape[:-1], 2.0**-64, x.dtype)
         x = jnp.tensordot(factors, x, x.ndim - 1, precision=jax.lax.Precision.HIGHEST)
     return jnp.sum(x * 0)
+
+
+def nonfinite_paths(tree: Any) -> list[str]:
+    """Returns the paths of arrays that hold NaN or infinities, looked at on the host.
+
+    One array after the other is fetched, of several processes its own part: for the end
+    of a run, where compiling would take longer.
+    """
+    leaves = kontext.flatten_with_path(tree)
+    return [path for path, x in leaves.items() if not _is_finite_on_host(x)]
+
+
+def _is_finite_on_host(x: Any) -> bool:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return True
+    if not isinstance(x, jax.Array):
+        return bool(np.isfinite(x).all())
+    parts = {str(shard.index): shard.data for shard in x.addressable_shards}
+    return all(np.isfinite(np.asarray(part)).all() for part in parts.values())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax
 from kauldron import losses as losses_lib
 from kauldron import modules
 from kauldron.data import utils as data_utils
-from kauldron.train import _interms, _precision, _remat
+from kauldron.train import _blame, _interms, _precision, _remat
 from kauldron.train.context import Context
 
 
@@ -52,15 +52,19 @@ def forward(
             stack.enter_context(precision.applied())
         if remat is not None and is_training:
             capture = stack.enter_context(remat.applied(capture))
-        preds, variables = model.apply(
-            {"params": params, **(context.collections or {})},
-            *args,
-            rngs=rngs,
-            method=method,
-            mutable=True,
-            capture_intermediates=capture,
-            **kwargs,
-        )
+        try:
+            preds, variables = model.apply(
+                {"params": params, **(context.collections or {})},
+                *args,
+                rngs=rngs,
+                method=method,
+                mutable=True,
+                capture_intermediates=capture,
+                **kwargs,
+            )
+        except Exception as e:
+            _blame.add_note(e)
+            raise
     collections = dict(variables)
     interms = collections.pop("intermediates", {})
     collections.pop("params", None)  # a forward pass does not change parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from kauldron import _problems
 from kauldron.train import hooks as hooks_lib
 from kauldron.utils import status_utils
 
@@ -32,13 +33,37 @@ class HookEvents:
         return self._listeners[event]
 
     def emit(self, event: str, run: hooks_lib.RunControl, **values: Any) -> None:
-        """Calls `hook.<event>(run, **values)` of every hook that listens."""
+        """Calls `hook.<event>(run, **values)` of every hook that listens.
+
+        Raises:
+          Exception: What the first one raises, when all have been told.
+        """
+        failures: list[Exception] = []
         for name, listener in self.listeners(event):
             try:
                 listener(run, **values)
             except Exception as e:
-                e.add_note(f"In `{event}` of the hook {name!r}.")
-                raise
+                e.add_note(f"In `{event}` of `cfg.hooks[{name!r}]`.")
+                failures.append(e)
+        if failures:
+            for other in failures[1:]:
+                told = [f"{type(other).__name__}: {other}", *other.__notes__]
+                failures[0].add_note(f"Then another hook: {' '.join(told)}")
+            raise failures[0]
+
+    def emit_log(
+        self,
+        run: hooks_lib.RunControl,
+        problems: _problems.Problems,
+        **values: Any,
+    ) -> None:
+        """Tells of a logging step, beside the training; what hooks raise stops nothing."""
+        for name, listener in self.listeners("on_log"):
+            try:
+                listener(run, **values)
+            except Exception as e:
+                what = f"`on_log` of cfg.hooks[{name!r}]"
+                problems.failed(what, e, consequence="; training goes on")
 
     def emit_error(
         self, run: hooks_lib.RunControl, *, step: int, error: BaseException
@@ -48,7 +73,9 @@ class HookEvents:
             try:
                 listener(run, step=step, error=error)
             except Exception as e:
-                status_utils.warn(f"`on_error` of the hook {name!r} failed: {e!r}")
+                status_utils.warn(
+                    f"`on_error` of cfg.hooks[{name!r}] failed.\n{_problems.explain(e)}"
+                )
 
 
 class HookStates:

@@ -184,7 +184,15 @@ class KDMetricWriter(_writer_base.WriterBase):
         if "_events" in self.__dict__:
             self._events.flush()
 
+    def has_written_all(self) -> bool:
+        # Files of pictures are not tried again.
+        if self.save_images or "_events" in vars(self) or "_has_lost" in vars(self):
+            return False
+        return all(file.has_written_all for file in self._record_files.values())
+
     def close(self) -> None:
-        if "_events" in self.__dict__:
+        if "_events" in vars(self):
             self._events.close()
-            vars(self).pop("_events")
+            if not self._events.has_written_all:
+                vars(self)["_has_lost"] = True
+            del vars(self)["_events"]

@@ -16,7 +16,7 @@ import jax
 
 from kauldron import errors, evals, kontext, metrics
 from kauldron.data import utils as data_utils
-from kauldron.train import _interms, auxiliaries, train_step
+from kauldron.train import _blame, _interms, auxiliaries, train_step
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
 
@@ -32,7 +32,8 @@ class CheckError(kontext.KeyPathError, ValueError):
         super().__init__(f"{count} together:\n{listed}", problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (list(self.problems),)
+        # Without the errors behind them, which nobody may be able to pickle.
+        return type(self), ([_without_error(p) for p in self.problems],)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +67,9 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
         precision=trainer.precision,
     )
     context = _initial_context(state, trainer.train_ds)
-    context = _run_model(training, context, problems) or context
-    context, failure = _after_update(trainer, context)
-    _check_groups(training.groups, context, problems)
+    after = _run_model(training, context, problems)
+    context, failure = _after_update(trainer, after or context)
+    _check_groups(training.groups, context, problems, has_preds=after is not None)
     if failure is not None and not problems:
         problems += _failure_of_step(trainer, context)
     for name, evaluator in trainer.evals.items():
@@ -232,11 +233,20 @@ def _failure_of_step(trainer: Any, context: Context) -> list[kontext.KeyProblem]
 
 
 def _check_groups(
-    groups: Mapping[str, Any], context: Context, problems: list[kontext.KeyProblem]
+    groups: Mapping[str, Any],
+    context: Context,
+    problems: list[kontext.KeyProblem],
+    *,
+    has_preds: bool = True,
 ) -> None:
+    """Notes what does not fit; what waits for a model that fails is left out."""
     for group, tree in groups.items():
         for field, metric in _flatten(group, tree):
-            problems += _check_metric(field, metric, context)
+            problems += [
+                p
+                for p in _check_metric(field, metric, context)
+                if has_preds or not _waits_for_model(p)
+            ]
 
 
 def _check_metric(
@@ -246,8 +256,7 @@ def _check_metric(
     if is_wired_by_keys:
         found = kontext.check_keys(context, metric, prefix=field)
         if found:
-            # Without predictions, the reason stands elsewhere in the report.
-            return [p for p in found if not _waits_for_model(p, context)]
+            return found
     try:
         jax.eval_shape(metric.get_state_from_context, context)
     except kontext.KeyPathError as e:
@@ -257,9 +266,10 @@ def _check_metric(
     return []
 
 
-def _waits_for_model(problem: kontext.KeyProblem, context: Context) -> bool:
+def _waits_for_model(problem: kontext.KeyProblem) -> bool:
+    """Whether the reason stands elsewhere in the report: there are no predictions."""
     first = problem.path.split(".")[0].split("[")[0]
-    return context.preds is None and first in ("preds", "interms", "collections")
+    return first in ("preds", "interms", "collections")
 
 
 def _check_evaluator(
@@ -346,9 +356,27 @@ def _name_of_group(trainer: Any, where: str, evaluator: Any, group: str) -> str:
     return f"cfg.train_{group}" if inherited else f"{where}.{group}"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Failure(kontext.KeyProblem):
+    """The problem of a part that has raised an error."""
+
+    error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
+
+
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:
     kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
-    return problem(field, f"{kind}{error}")
+    detail = f"{kind}{_blame.describe(error)}"
+    return _Failure(field=field, path="", kind="failure", detail=detail, error=error)
+
+
+def _without_error(p: kontext.KeyProblem) -> kontext.KeyProblem:
+    return dataclasses.replace(p, error=None) if isinstance(p, _Failure) else p
+
+
+def cause_of(problems: list[kontext.KeyProblem]) -> Exception | None:
+    """Returns the first error that was raised by a part of the run."""
+    found = [p.error for p in problems if isinstance(p, _Failure)]
+    return found[0] if found else None
 
 
 def problem(field: str, detail: str) -> kontext.KeyProblem:

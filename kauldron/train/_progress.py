@@ -6,7 +6,7 @@ import collections
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -190,18 +190,30 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
 
 
 def finished_message(
-    workdir: Any, step: int, last_step: int, *, stop_reason: str | None = None
+    workdir: Any,
+    step: int,
+    last_step: int,
+    *,
+    stop_reason: str | None = None,
+    problems: Sequence[str] = (),
 ) -> str:
-    """Returns what is said when there is nothing left to do."""
+    """Returns what is said when there is nothing left to do.
+
+    Args:
+      workdir: Directory of the run.
+      step: Updates applied.
+      last_step: Updates the run was to make.
+      stop_reason: Why it has ended earlier.
+      problems: What went wrong although the run went on.
+    """
+    told = [f"Finished: {os.fspath(workdir)} is at step {step}"]
     if stop_reason is not None:
-        return (
-            f"Finished: {os.fspath(workdir)} is at step {step} of {last_step}; stopped "
-            f"early: {stop_reason}."
-        )
-    return (
-        f"Finished: {os.fspath(workdir)} is at step {step}. To train longer, raise "
-        "`--cfg.num_train_steps`."
-    )
+        told.append(f" of {last_step}; stopped early: {stop_reason}")
+    if problems:
+        return "".join([*told, f". Not all went well: {'; '.join(problems)}."])
+    if stop_reason is None:
+        told.append(". To train longer, raise `--cfg.num_train_steps`")
+    return "".join([*told, "."])
 
 
 def _time(secs: float) -> datetime.timedelta:

@@ -13,8 +13,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from kauldron import _problems
 from kauldron.train import (
     _shown_values,
+    _states,
     _write_queue,
     _writer_base,
     auxiliaries,
@@ -44,19 +46,35 @@ class Timings:
 class Recorder:
     """Takes measurements of a run; returns at once.
 
+    What fails is left out, told once, and counted; the others are written all the same. A
+    loss of the training that fails is kept in `loss_error`: the run cannot go on with it.
+
     Args:
       writers: All writers of the run.
+      problems: Is told what fails.
+
+    Attributes:
+      loss_error: What a loss of the training has raised.
     """
 
-    def __init__(self, writers: Iterable[_writer_base.WriterBase]) -> None:
+    def __init__(
+        self,
+        writers: Iterable[_writer_base.WriterBase],
+        problems: _problems.Problems | None = None,
+    ) -> None:
+        self.loss_error: Exception | None = None
+        self._problems = problems or _problems.Problems()
         self._writers = list(writers)
         self._is_lead = status_utils.is_lead_host()
         self._computing = _write_queue.WriteQueue(
-            "work beside the training", max_waiting=_MAX_COMPUTING, may_drop=False
+            "work beside the training",
+            max_waiting=_MAX_COMPUTING,
+            may_drop=False,
+            problems=self._problems,
         )
         # By name: writers of one name share their files, whose lines stay in order.
         names = dict.fromkeys(k for w in self._writers for k in w.parts())
-        self._lanes = {name: _make_lane(name) for name in names}
+        self._lanes = {name: self._make_lane(name) for name in names}
         self._too_slow: set[str] = set()
         self._last: tuple[Any, LaterValues] | None = None
 
@@ -106,22 +124,25 @@ class Recorder:
         self._last = aux, later
 
         def compute() -> None:
-            values = _compute(aux, later, with_summaries=log_summaries)
-            taken = {k: fn(step) for k, fn in schedules.items()}
+            failures: list[_states.Failure] = []
+            values = _compute(aux, later, failures, with_summaries=log_summaries)
             self._write(
                 writer,
                 values,
                 step=step,
-                schedules={k: lambda _, v=v: v for k, v in taken.items()},
+                schedules=_states.at_step(schedules, step, failures),
                 log_summaries=log_summaries,
                 timer=None if timings is None else Timings(timings),
                 flush=flush,
             )
+            self._tell(failures, writer.collection, step)
 
         self._computing.submit(compute)
         return later
 
-    def values_of(self, aux: auxiliaries.AuxiliariesState) -> LaterValues:
+    def values_of(
+        self, aux: auxiliaries.AuxiliariesState, *, collection: str = "train"
+    ) -> LaterValues:
         """Returns the values of measurements, without those of summaries.
 
         What was just given to `write_step_metrics` is not computed a second time.
@@ -129,8 +150,32 @@ class Recorder:
         if self._last is not None and self._last[0] is aux:
             return self._last[1]
         later = LaterValues()
-        self._computing.submit(lambda: _compute(aux, later, with_summaries=False))
+
+        def compute() -> None:
+            failures: list[_states.Failure] = []
+            _compute(aux, later, failures, with_summaries=False)
+            self._tell(failures, collection)
+
+        self._computing.submit(compute)
         return later
+
+    def _tell(
+        self,
+        failures: Iterable[_states.Failure],
+        collection: str,
+        step: int | None = None,
+    ) -> None:
+        at = "" if step is None else f" at step {step}"
+        for group, keys, error in failures:
+            where = _states.config_path(group, keys, collection)
+            if group == "losses" and collection == "train":
+                if self.loss_error is None:
+                    error.add_note(f"In `{where}`{at}.")
+                    self.loss_error = error
+                continue
+            self._problems.failed(
+                where, error, consequence=f"{at}; the others are written"
+            )
 
     def run_after(self, job: Callable[[], Any]) -> None:
         """Runs a function when everything given so far is computed."""
@@ -155,13 +200,29 @@ class Recorder:
         self._computing.close()
         for writer in self._writers:
             self.tell(writer, lambda part: part.close())
-        for lane in self._lanes.values():
-            lane.close(timeout_secs=_PATIENCE_AT_END_SECS)
+        for name, lane in self._lanes.items():
+            lane.close(
+                timeout_secs=_PATIENCE_AT_END_SECS,
+                has_all=functools.partial(self._has_all, name),
+            )
+
+    def _has_all(self, name: str) -> bool:
+        """Whether the parts of a name have written everything, whatever has failed."""
+        parts = [w.parts()[name] for w in self._writers if name in w.parts()]
+        return all(part.has_written_all() for part in parts)
 
     def _lane(self, name: str) -> _write_queue.WriteQueue:
         if name not in self._lanes:  # of an evaluator that writes elsewhere
-            self._lanes[name] = _make_lane(name)
+            self._lanes[name] = self._make_lane(name)
         return self._lanes[name]
+
+    def _make_lane(self, name: str) -> _write_queue.WriteQueue:
+        return _write_queue.WriteQueue(
+            f"the writer {name!r}",
+            max_waiting=_MAX_WRITING,
+            may_drop=True,
+            problems=self._problems,
+        )
 
     def _write(
         self,
@@ -171,27 +232,23 @@ class Recorder:
     ) -> None:
         if not self._is_lead:
             return
-        problems = []
+        problems: dict[str, _shown_values.CannotShowError] = {}
         for name, part in writer.parts().items():
             shown = _share(writer, part, values, problems)
             aux: Any = _Computed(shown)
             write = functools.partial(part.write_step_metrics, aux=aux, **kwargs)
             self._lane(name).submit(write)
-        if problems:
-            raise _shown_values.CannotShowError("\n".join(dict.fromkeys(problems)))
-
-
-def _make_lane(name: str) -> _write_queue.WriteQueue:
-    return _write_queue.WriteQueue(
-        f"the writer {name!r}", max_waiting=_MAX_WRITING, may_drop=True
-    )
+        for name, error in problems.items():
+            keys = tuple(name.split("/")[1:])
+            failure = _states.Failure("summaries", keys, error)
+            self._tell([failure], writer.collection)
 
 
 def _share(
     writer: _writer_base.WriterBase,
     part: _writer_base.WriterBase,
     values: auxiliaries.AuxiliariesOutput,
-    problems: list[str],
+    problems: dict[str, _shown_values.CannotShowError],
 ) -> auxiliaries.AuxiliariesOutput:
     """Returns the values without those that only other parts of a writer can show."""
 
@@ -204,7 +261,7 @@ def _share(
             if is_for_part(_shown_values.kind_of(name, value)):
                 pictures[name] = value
         except _shown_values.CannotShowError as e:
-            problems.append(str(e))
+            problems[name] = e
     numbers = values.metric_values
     if not is_for_part("arrays"):
         numbers = {k: v for k, v in numbers.items() if _shown_values.is_scalar(v)}
@@ -212,16 +269,20 @@ def _share(
 
 
 def _compute(
-    aux: auxiliaries.AuxiliariesState, later: LaterValues, *, with_summaries: bool
+    aux: auxiliaries.AuxiliariesState,
+    later: LaterValues,
+    failures: list[_states.Failure],
+    *,
+    with_summaries: bool,
 ) -> auxiliaries.AuxiliariesOutput:
     """Computes the numbers first: nobody who waits for them waits for pictures."""
     try:
         numbers = dataclasses.replace(aux, summary_states=None)
-        later.set_numbers(numbers.compute(flatten=False))
+        later.set_numbers(numbers.compute(flatten=False, failures=failures))
         if not with_summaries or aux.summary_states is None:
             return later.set_pictures({})
         pictures = auxiliaries.AuxiliariesState(summary_states=aux.summary_states)
-        return later.set_pictures(pictures.compute().summary_values)
+        return later.set_pictures(pictures.compute(failures=failures).summary_values)
     except Exception as e:
         later.fail(e)
         raise
@@ -288,6 +349,8 @@ class _Computed:
     values: auxiliaries.AuxiliariesOutput
     summary_states: Any = None  # writers leave them out with `dataclasses.replace`
 
-    def compute(self, *, flatten: bool = True) -> auxiliaries.AuxiliariesOutput:
-        del flatten
+    def compute(
+        self, *, flatten: bool = True, failures: Any = None
+    ) -> auxiliaries.AuxiliariesOutput:
+        del flatten, failures
         return self.values

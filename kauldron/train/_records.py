@@ -36,6 +36,12 @@ class RecordFile:
     def __init__(self, path: epath.PathLike) -> None:
         self._path = epath.Path(path)
         self._waiting: list[str] = []
+        self._num_lost = 0
+
+    @property
+    def has_written_all(self) -> bool:
+        """Whether nothing waits to be written, and nothing was left out."""
+        return not self._waiting and not self._num_lost
 
     def append(self, step: int, collection: str, values: Mapping[str, Any]) -> None:
         """Adds a record; NaN and infinities become strings.
@@ -47,6 +53,8 @@ class RecordFile:
         record |= {name: _to_json(value) for name, value in values.items()}
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(json.dumps(record, allow_nan=False) + "\n")
+        else:
+            self._num_lost += 1
         self.flush()
 
     def flush(self) -> None:

@@ -9,7 +9,10 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from kauldron import _problems
 from kauldron.train import (
+    _finite,
+    _loss_watch,
     _progress,
     _recorder,
     _run_description,
@@ -18,13 +21,19 @@ from kauldron.train import (
 )
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
-from kauldron.utils import status_utils
 
 
 class Reporting:
     """The writers and the display of a run, from its start to its end, as a context.
 
     Nothing here waits for a writer, but `wait`, and the end.
+
+    Args:
+      trainer: The run.
+      chrono: Clock of the loop.
+      first_step: Where this process begins.
+      last_step: Number of updates of the whole run.
+      problems: Is told what goes wrong and stops nothing.
     """
 
     def __init__(
@@ -34,21 +43,27 @@ class Reporting:
         chrono: chrono_lib.Chrono,
         first_step: int,
         last_step: int,
+        problems: _problems.Problems,
     ) -> None:
         self._trainer = trainer
+        self._problems = problems
         self._chrono = chrono
         self._first_step = first_step
         self.progress = _progress.Progress(
             first_step, last_step, chrono=chrono, label=trainer.setup.tqdm_info.desc
         )
-        self._has_told_nonfinite = False
+        self._losses = {
+            "train": _loss_watch.LossWatch(
+                "the loss", advises=trainer.nan_guard is None
+            )
+        }
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         # Those of standalone evaluators belong to another process.
         along_train = [e for e in self._trainer.evals.values() if e.run.is_along_train]
         writers = [self._trainer.writer, *(e.writer for e in along_train)]
-        self._recorder = _recorder.Recorder(writers)
+        self._recorder = _recorder.Recorder(writers, self._problems)
         self._recorder.rewind(self._first_step)
         self._exit.enter_context(self.progress)
         self._exit.callback(self._recorder.close)  # its last lines are still shown
@@ -107,23 +122,20 @@ class Reporting:
 
         def show() -> None:
             self.progress.show(step, values, timings)
-            self._tell_nonfinite(step, values)
+            # A guard tells itself what it has left out.
+            if aux.is_halted is None or not np.asarray(aux.is_halted):
+                self._watch("train", step, values)
             if then is not None:
                 then(values)
 
         self._recorder.run_after(show)
 
-    def _tell_nonfinite(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
-        """Says once that the loss is not finite; a guard would say more."""
+    def _watch(
+        self, collection: str, step: int, values: auxiliaries.AuxiliariesOutput
+    ) -> None:
         total = values.loss_values.get("losses/total")
-        if total is None or np.isfinite(total).all() or self._has_told_nonfinite:
-            return
-        self._has_told_nonfinite = True
-        if self._trainer.nan_guard is None:
-            status_utils.warn(
-                f"the loss is {total} at step {step}. `cfg.nan_guard = "
-                "kd.train.NanGuard()` finds the first value that is not finite."
-            )
+        if total is not None:
+            self._losses[collection].see(step, total)
 
     def log_evaluation(
         self, name: str, step: int, aux: auxiliaries.AuxiliariesState | None
@@ -131,23 +143,63 @@ class Reporting:
         """Shows an evaluation; returns a function that gives `{metric: value}`."""
         if aux is None:
             return dict
-        values = self._recorder.values_of(aux)
-        self._recorder.run_after(
-            lambda: self.progress.show_evaluation(name, step, values)
+        values = self._recorder.values_of(aux, collection=name)
+        self._losses.setdefault(
+            name, _loss_watch.LossWatch(f"the loss of `cfg.evals[{name!r}]`")
         )
+
+        def show() -> None:
+            self.progress.show_evaluation(name, step, values)
+            self._watch(name, step, values)
+
+        self._recorder.run_after(show)
         return lambda: _plain(
             {**values.nested.loss_values, **values.nested.metric_values}
         )
+
+    def raise_loss_error(self) -> None:
+        """Raises what a loss of the training has raised: the run cannot go on."""
+        if self._recorder.loss_error is not None:
+            raise self._recorder.loss_error
+
+    def judge(self, params: Any) -> None:
+        """Notes at the end which losses, or else parameters, are not finite.
+
+        Args:
+          params: Parameters after the last update.
+        """
+        for watch in self._losses.values():
+            if (fact := watch.fact()) is not None:
+                self._problems.state(watch.name, fact)
+        if self._losses["train"].fact() is None:
+            _note_parameters(self._problems, params)
 
     def run_beside(self, job: Callable[[], Any]) -> None:
         """Runs a function beside the training; what it raises is reported."""
         self._recorder.run_after(job)
 
     def wait(self) -> None:
-        """Waits until what was measured so far is on disk."""
+        """Waits until what was measured so far is on disk.
+
+        Raises:
+          Exception: As `raise_loss_error`.
+        """
         self._recorder.join()
+        self.raise_loss_error()
 
 
 def _plain(values: Any) -> Any:
     """Returns arrays as numbers and lists: a checkpoint keeps them as JSON."""
     return jax.tree.map(lambda x: np.asarray(x).tolist(), values)
+
+
+def _note_parameters(problems: _problems.Problems, params: Any) -> None:
+    """Finds what has gone wrong after the last logged step."""
+    with jax.transfer_guard("allow"):
+        paths = _finite.nonfinite_paths(params)
+    if paths:
+        more = f" and {len(paths) - 1} more are" if len(paths) > 1 else " is"
+        problems.state(
+            f"the parameter {paths[0]!r}{more}",
+            "not finite, since some step after the last one that was logged",
+        )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import summaries
-from kauldron.train import auxiliaries
+from kauldron.train import _numbers, auxiliaries
 
 # `write_<kind>` of a writer takes them.
 KINDS = frozenset(
@@ -18,6 +18,8 @@ KINDS = frozenset(
 
 class CannotShowError(TypeError):
     """A value that a writer has no place for."""
+
+    is_plain = True  # the message says it all
 
 
 def kind_of(name: str, value: Any) -> str:
@@ -55,7 +57,9 @@ def split_numbers(
     numbers = {**losses, **values.metric_values}
     for name, schedule in schedules.items():
         numbers[f"schedules/{name}"] = schedule(step)
-    numbers = {name: to_numbers(name, value) for name, value in numbers.items()}
+    numbers = {
+        name: _numbers.to_numbers(name, value) for name, value in numbers.items()
+    }
     scalars = {k: float(v.reshape(())) for k, v in numbers.items() if v.size == 1}
     return scalars, {k: v for k, v in numbers.items() if v.size != 1}
 
@@ -63,24 +67,6 @@ def split_numbers(
 def is_scalar(value: Any) -> bool:
     """Whether a number is a single one."""
     return np.size(value) == 1
-
-
-def to_numbers(name: str, value: Any) -> np.ndarray:
-    """Returns an array of numbers.
-
-    Raises:
-      TypeError: If it is none.
-    """
-    array = np.asarray(value)
-    if array.dtype.kind in "fiub":
-        return array
-    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin
-        return array.astype(np.float32)
-    raise TypeError(
-        f"{name!r} is no number: got {type(value).__name__}, shape {array.shape}, dtype "
-        f"{array.dtype}. A metric computes numbers or a dict of them; something to look "
-        "at is a summary."
-    )
 
 
 def _is_texts(value: Any) -> bool:

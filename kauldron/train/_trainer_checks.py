@@ -63,6 +63,31 @@ def _has_element_spec(ds: Any) -> bool:
     return hasattr(type(ds), "__getattr__")  # a wrapper, which passes it on
 
 
+def _check_model(model: Any) -> None:
+    """Raises for what is no Flax module: `init` and `apply` are what a run calls."""
+    is_class = isinstance(model, type)
+    kind = model if is_class else type(model)
+    modules = {f"{c.__module__}.{c.__qualname__}" for c in kind.__mro__}
+    what = f"{'the class' if is_class else 'an object of'} `{kind.__name__}`"
+    if any(name.startswith("flax.nnx.") for name in modules):
+        raise TrainerError(
+            f"`model` must be a `flax.linen` module: got {what}, a `flax.nnx` module, which "
+            "a trainer cannot use as it is. Write it in `flax.linen`, or wrap it: "
+            f"`flax.nnx.bridge.to_linen({kind.__name__}, ...)`, inside of a linen module "
+            "whose keys say what it is given."
+        )
+    if is_class and hasattr(model, "apply"):
+        raise TrainerError(
+            f"`model` must be a module: got {what}. Call it: `{kind.__name__}(...)`."
+        )
+    if not is_class and hasattr(model, "apply") and hasattr(model, "init"):
+        return
+    raise TrainerError(
+        "`model` must be a `flax.linen` module, such as `kd.nn.Sequential(...)`: got "
+        f"{'None' if model is None else what}."
+    )
+
+
 def last_step(trainer: Any) -> int:
     """Returns how many updates the run makes in all, see `Trainer.last_step`."""
     num_steps = trainer.num_train_steps
@@ -91,6 +116,12 @@ def last_step(trainer: Any) -> int:
 
 def check(trainer: Any) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
+    _check_model(trainer.model)
+    exporter = type(trainer.exporter).__name__
+    if trainer.exporter is not None and not exporter.startswith("Noop"):
+        status_utils.warn(
+            f"`cfg.exporter` ({exporter}) is not used: nothing is exported."
+        )
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "
@@ -144,4 +175,5 @@ def check_keys(trainer: Any) -> None:
     """Raises a `CheckError` that tells every key and shape that does not fit."""
     problems = [*_key_report.check(trainer), *_selection.check(trainer)]
     if problems:
-        raise _key_report.CheckError(problems)
+        cause = _key_report.cause_of(problems)
+        raise _key_report.CheckError(problems) from cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -116,13 +117,13 @@ class Updates:
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
         """The first call of a kind compiles, which is no part of the rate."""
-        start = time.monotonic()
+        start, before = time.monotonic(), dataclasses.replace(self._cache_use)
         with self._chrono.pause("compile"):
             yield
         if not self._has_compiled:
             self._has_compiled = True
             secs = time.monotonic() - start
-            status_utils.log(self._cache_use.describe(secs))
+            status_utils.log(self._cache_use.since(before).describe(secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from kauldron.train import _shown_values, _writer_base
+from kauldron import _problems
+from kauldron.train import _writer_base
 from kauldron.utils import status_utils
 
 
@@ -21,14 +21,23 @@ class WriteQueue:
       name: What the thread works for, in messages: `"the writer 'mine'"`.
       max_waiting: How many jobs may wait.
       may_drop: Whether a job too many is dropped (reported once) or waited with.
+      problems: Is told what fails or is lost.
     """
 
-    def __init__(self, name: str, *, max_waiting: int, may_drop: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_waiting: int,
+        may_drop: bool,
+        problems: _problems.Problems,
+    ) -> None:
         self._name = name
+        self._problems = problems
         self._may_drop = may_drop
         self._queue: queue.Queue[Callable[[], Any] | None] = queue.Queue(max_waiting)
-        self._reported: set[type[Exception]] = set()
         self._num_failed = self._num_dropped = 0
+        self._may_be_written_later = True
         # A daemon: a service that hangs cannot keep the process from ending.
         self._thread = threading.Thread(
             target=self._run, name=f"kauldron {name}", daemon=True
@@ -55,16 +64,36 @@ class WriteQueue:
                 lambda: not self._queue.unfinished_tasks, timeout_secs
             )
 
-    def close(self, *, timeout_secs: float | None = None) -> None:
-        """Runs what is waiting, and ends the thread; says so if that takes too long."""
+    def close(
+        self,
+        *,
+        timeout_secs: float | None = None,
+        has_all: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Runs what is waiting, and ends the thread; says so if that takes too long.
+
+        Args:
+          timeout_secs: How long to wait.
+          has_all: Asked at the end, if nothing but the file system has failed: whether
+            everything was written later.
+        """
         if self.join(timeout_secs=timeout_secs):
             self._queue.put(None)
             self._thread.join()
+            if self._num_failed and self._may_be_written_later and has_all():
+                self._problems.state(self._name, None)
         else:
+            num_lost = self._queue.unfinished_tasks
             status_utils.warn(
                 f"{self._name} has not finished within {timeout_secs:g} s: "
-                f"{self._queue.unfinished_tasks} writes are lost."
+                f"{num_lost} writes are lost."
             )
+            self._problems.state(
+                self._name, f"has not finished: {num_lost} writes lost"
+            )
+        if self._num_dropped:
+            fact = f"was too slow: {self._num_dropped} writes left out"
+            self._problems.state(self._name, fact)
         if self._num_failed + self._num_dropped > 1:
             status_utils.log(
                 f"In all: {self._name} failed {self._num_failed} times; "
@@ -84,13 +113,5 @@ class WriteQueue:
 
     def _report(self, e: Exception) -> None:
         self._num_failed += 1
-        if type(e) in self._reported:
-            return
-        self._reported.add(type(e))
-        # A full disk says it all in a line; what code raises needs to be found in it.
-        is_plain = isinstance(e, OSError | _shown_values.CannotShowError)
-        text = str(e) if is_plain else "".join(traceback.format_exception(e)).rstrip()
-        status_utils.warn(
-            f"{self._name} failed; training goes on. Further errors of this kind are "
-            f"counted, not shown.\n{text}"
-        )
+        self._may_be_written_later &= isinstance(e, OSError)
+        self._problems.failed(self._name, e, consequence="; training goes on")

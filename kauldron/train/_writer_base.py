@@ -10,14 +10,14 @@ from __future__ import annotations
 import abc
 import contextvars
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from etils import epath
 
-from kauldron import summaries
-from kauldron.train import _shown_values, auxiliaries
+from kauldron import _problems, summaries
+from kauldron.train import _shown_values, _states, auxiliaries
 from kauldron.utils import config_util, status_utils
 
 
@@ -136,6 +136,13 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
     def close(self) -> None:
         """Releases files and connections; a write after it opens them again."""
 
+    def has_written_all(self) -> bool:
+        """Whether all it was given is written by now, also what was put off by errors.
+
+        Asked after `close` if it has raised an `OSError`; unless it is known, no.
+        """
+        return False
+
     def parts(self) -> Mapping[str, WriterBase]:
         """The writers this one consists of, by the names used in messages."""
         return {type(self).__name__: self}
@@ -216,7 +223,11 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
           flush: Whether readers should see the values at once.
 
         Returns:
-          The computed values.
+          The computed values, without those of what fails.
+
+        Raises:
+          Exception: What a loss, metric or summary raises, after the others are written.
+            Where problems are collected, as in a training run, it is told instead.
         """
         if (later := background.get()) is not None:
             return later.write_step_metrics(
@@ -230,9 +241,25 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
             )
         if not log_summaries:
             aux = dataclasses.replace(aux, summary_states=None)
-        values = aux.compute()  # in every process: merging may need all of them
-        if not status_utils.is_lead_host():
-            return values
+        failures: list[_states.Failure] = []
+        # In every process: merging may need all of them.
+        values = aux.compute(failures=failures)
+        schedules = _states.at_step(schedules, step, failures)
+        if status_utils.is_lead_host():
+            self._write_values(step, values, schedules, log_summaries, timer)
+            if flush:
+                self.flush()
+        tell_failures(failures, self.collection)
+        return values
+
+    def _write_values(
+        self,
+        step: int,
+        values: auxiliaries.AuxiliariesOutput,
+        schedules: Mapping[str, Any],
+        log_summaries: bool,
+        timer: Any,
+    ) -> None:
         scalars, arrays = _shown_values.split_numbers(step, values, schedules)
         if scalars:
             self.write_scalars(step, scalars)
@@ -242,15 +269,22 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
             self.write_timings(step, {**timings, **values.throughputs(timings)})
         if log_summaries and values.summary_values:
             self.write_summaries(step, values.summary_values)
-        if flush:
-            self.flush()
-        return values
 
     def _cannot_show(self, kind: str, values: Mapping[str, Any]) -> None:
         raise _shown_values.CannotShowError(
             f"{type(self).__name__} cannot show {kind}: {list(values)}. Put a writer that "
             "can beside it: `cfg.writer = {'files': kd.train.KDMetricWriter(), ...}`."
         )
+
+
+def tell_failures(failures: Sequence[_states.Failure], collection: str) -> None:
+    """Tells what could not be computed, or raises the first if nobody would know."""
+    problems = _problems.current()
+    for failure in failures:
+        if problems is None:
+            raise failure.error
+        what = failure.where(collection)
+        problems.failed(what, failure.error, consequence="; the others are written")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import flax.struct
@@ -12,11 +12,12 @@ import numpy as np
 
 from kauldron import losses, metrics, sharding
 from kauldron.metrics import base_state
+from kauldron.train import _states
 from kauldron.utils import config_util, immutabledict
 
 immutabledict.register_pytree()
 
-_NUMBERS = (np.ndarray, np.generic, float)
+flatten_names = _states.flatten_names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,16 +40,21 @@ class Auxiliaries(config_util.UpdateFromRootCfg):
             total, states = losses.compute_losses(self.losses, context)
             context = context.replace(loss_states=states, loss_total=total)
         return context.replace(
-            metric_states=_get_states(self.metrics, context),
-            summary_states=_get_states(self.summaries, context),
+            metric_states=_get_states("metrics", self.metrics, context),
+            summary_states=_get_states("summaries", self.summaries, context),
         )
 
 
-def _get_states(tree: Any, context: Any) -> Any:
-    return jax.tree.map(
-        lambda metric: metric.get_state_from_context(context),
-        tree,
-        is_leaf=lambda x: isinstance(x, metrics.Metric),
+def _get_states(group: str, tree: Any, context: Any) -> Any:
+    def get_state(path: Any, metric: metrics.Metric) -> Any:
+        try:
+            return metric.get_state_from_context(context)
+        except Exception as e:
+            e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
+            raise
+
+    return jax.tree_util.tree_map_with_path(
+        get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
     )
 
 
@@ -72,12 +78,18 @@ class AuxiliariesState:
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
         """Returns the states of the examples of both."""
+        return self._merge(other, _states.merge)
+
+    def merge_each(self, other: AuxiliariesState | None) -> AuxiliariesState:
+        """As `merge`, but what cannot be merged fails in `compute`, and no other does."""
+        return self._merge(other, _states.merge_each)
+
+    def _merge(self, other: AuxiliariesState | None, merge: Any) -> AuxiliariesState:
         if other is None:
             return self
+        names = ("loss_states", "metric_states", "summary_states")
         return AuxiliariesState(
-            loss_states=_merge_trees(self.loss_states, other.loss_states),
-            metric_states=_merge_trees(self.metric_states, other.metric_states),
-            summary_states=_merge_trees(self.summary_states, other.summary_states),
+            **{name: merge(getattr(self, name), getattr(other, name)) for name in names}
         )
 
     def __or__(self, other: AuxiliariesState | None) -> AuxiliariesState:
@@ -93,26 +105,38 @@ class AuxiliariesState:
             lambda x: x.finalize() if is_state(x) else x, self, is_leaf=is_state
         )
 
-    def compute(self, *, flatten: bool = True) -> AuxiliariesOutput:
+    def compute(
+        self, *, flatten: bool = True, failures: list[_states.Failure] | None = None
+    ) -> AuxiliariesOutput:
         """Computes all values on the host.
 
         Args:
           flatten: Whether to name the values `losses/x`, `metrics/x/y`, `summaries/x`
             in flat dicts; otherwise the trees keep their structure.
+          failures: Takes what losses, metrics and summaries raise; the others are
+            computed all the same. `None` raises the first error.
 
         Returns:
-          The values. If there is at least one loss, `losses/total` is their sum, weights
-          included.
+          The values. If there is at least one loss, and none has failed, `losses/total`
+          is their sum, weights included.
         """
         with jax.transfer_guard("allow"):
-            state = sharding.to_host(self.finalize())
-            loss_values = _compute_tree("losses", state.loss_states)
-            raw_loss_values = _compute_raw_losses(state.loss_states)
-            measured = _compute_tree("metrics", state.metric_states)
-            summary_values = _compute_tree("summaries", state.summary_states)
+            final = self.finalize() if failures is None else _states.finalize_each(self)
+            state = sharding.to_host(final)
+            loss_values = _states.compute(
+                "losses", state.loss_states, failures=failures
+            )
+            is_whole = not failures
+            raw_loss_values = _compute_raw_losses(state.loss_states, failures)
+            measured = _states.compute(
+                "metrics", state.metric_states, failures=failures
+            )
+            summary_values = _states.compute(
+                "summaries", state.summary_states, failures=failures
+            )
         metric_values, rates = _split_rates(measured)
-        if loss_values:
-            flat_losses = flatten_names("", loss_values)
+        flat_losses = flatten_names("", loss_values)
+        if flat_losses and is_whole:
             total = np.sum(list(flat_losses.values()), axis=0)
             loss_values = {**loss_values, "total": total}
         if flatten:
@@ -156,83 +180,32 @@ class AuxiliariesOutput:
         return {f"perf_stats/{name}_per_sec": x * rate for name, x in amounts}
 
 
-def flatten_names(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens nested dicts, lists and dataclasses to `{'prefix/a/b': leaf}`."""
-    flat: dict[str, Any] = {}
-    for name, value in _children(tree) or ():
-        path = f"{prefix}/{name}" if prefix else str(name)
-        if _children(value) is None:
-            flat[path] = value
-        else:
-            flat |= flatten_names(path, value)
-    return flat
-
-
-def _children(value: Any) -> list[tuple[Any, Any]] | None:
-    """Returns the named children of a container; `None` for a leaf."""
-    if isinstance(value, _NUMBERS):  # nearly all are, and this is the quickest test
-        return None
-    if isinstance(value, Mapping):
-        return list(value.items())
-    if isinstance(value, list | tuple):
-        return list(enumerate(value))
-    return None
-
-
-def _merge_trees(a: Any, b: Any) -> Any:
-    if a is None or b is None:
-        return b if a is None else a
-    return jax.tree.map(
-        lambda x, y: x.merge(y), a, b, is_leaf=base_state.State.isinstance
-    )
-
-
-def _compute_tree(group: str, states: Any) -> Any:
-    return {} if states is None else _map_states(_compute, states, group)
-
-
 def _split_rates(tree: Any) -> tuple[Any, Any]:
     """Returns a tree of values without the amounts per step, and one of these alone."""
     if isinstance(tree, metrics.PerStep):
         return {}, float(tree)
-    if isinstance(tree, _NUMBERS) or not isinstance(tree, Mapping):
+    if isinstance(tree, _states.NUMBERS) or not isinstance(tree, Mapping):
         return tree, {}
     split = {name: _split_rates(value) for name, value in tree.items()}
     values = {k: v for k, (v, r) in split.items() if not isinstance(r, float)}
     return values, {k: r for k, (_, r) in split.items() if r != {}}
 
 
-def _compute_raw_losses(states: Any) -> Any:
+def _compute_raw_losses(states: Any, failures: list[_states.Failure] | None) -> Any:
     """Returns the raw values of the losses that ask for it; a tree without the others."""
-    if states is None:
-        return {}
 
-    def compute_raw(state: base_state.State, path: str) -> Any:
+    def compute_raw(state: base_state.State) -> Any:
         loss = state.parent
         if not isinstance(loss, losses.Loss) or not loss.log_raw:
             return {}
-        if not isinstance(state, losses.Loss.State):
+        if not isinstance(state, losses.Loss.State | _states.FailedState):
             raise TypeError(
-                f"The raw value of {path!r} is not known: the states of "
-                f"{type(loss).__name__} are {type(state).__name__}, not "
-                "`kd.losses.Loss.State`. Set `log_raw=False`."
+                f"The raw value is not known: the states of {type(loss).__name__} are "
+                f"{type(state).__name__}, not `kd.losses.Loss.State`. Set "
+                "`log_raw=False`."
             )
-        return _compute(state, path, "compute_raw")
+        return state.compute_raw()
 
-    return _map_states(compute_raw, states, "losses_raw")
-
-
-def _compute(state: base_state.State, path: str, method: str = "compute") -> Any:
-    try:
-        return getattr(state, method)()
-    except Exception as e:
-        e.add_note(f"While computing {path!r}.")
-        raise
-
-
-def _map_states(fn: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
-    if base_state.State.isinstance(tree):
-        return fn(tree, path)
-    if isinstance(tree, Mapping):
-        return {k: _map_states(fn, v, f"{path}/{k}") for k, v in tree.items()}
-    return [_map_states(fn, v, f"{path}/{i}") for i, v in enumerate(tree)]
+    return _states.compute(
+        "losses_raw", states, compute_one=compute_raw, failures=failures
+    )

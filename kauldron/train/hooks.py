@@ -56,6 +56,10 @@ class Hook:
     thread and inside `jax.transfer_guard('disallow')`, except where stated. Arrays of a
     state are used up by the next step: copy what is to be kept.
 
+    What a hook raises ends the run (exit code 1) once the other hooks have heard of the
+    event: a check of your own may stop a run in this way. Only `on_log` and `on_error` stop
+    nothing: what they raise is told, and the exit code is 3.
+
     A hook with `get_state` and `set_state` (JSON) is saved with every checkpoint, and
     restored before `on_start`.
     """
@@ -82,7 +86,8 @@ class Hook:
     def on_log(self, run: RunControl, *, step: int, values: Any) -> None:
         """The measurements of a logging step are computed.
 
-        It runs on the writing thread, some steps later: don't stop the run here.
+        It runs on the writing thread, some steps later: don't stop the run here. What it
+        raises is told once per kind of error, and the run goes on.
 
         Args:
           run: The run.

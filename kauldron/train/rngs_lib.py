@@ -54,14 +54,25 @@ class RngStreams(config_util.UpdateFromRootCfg):
     Attributes:
       streams: Your streams; one with the name of a default replaces it.
       seed: Root seed, that of the trainer unless given.
+      stream_overwrites: Published name of `streams`; give one of the two.
+
+    Raises:
+      ValueError: If both are given.
     """
 
     streams: Sequence[RngStream] | Mapping[str, RngStream] = ()
     seed: int = config_util.ROOT_CFG_REF.seed
+    stream_overwrites: Sequence[RngStream] | Mapping[str, RngStream] = ()
+
+    def __post_init__(self) -> None:
+        if self.streams and self.stream_overwrites:
+            raise ValueError(
+                "`streams` and `stream_overwrites` are two names of one field: give one."
+            )
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, RngStream]:
-        given = self.streams
+        given = self.streams or self.stream_overwrites
         given = given.values() if isinstance(given, Mapping) else given
         by_name = {stream.name: stream for stream in (*_DEFAULT_STREAMS, *given)}
         return immutabledict.ImmutableDict(by_name)

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from etils import epath
@@ -47,6 +47,8 @@ class RunStatus:
       started: When the process began, seconds since 1970.
       heartbeat: Time of the last sign of life, seconds since 1970.
       message: Why it failed or was interrupted.
+      problems: What went wrong although the run went on: metrics and writers that failed,
+        a loss that is no number. Empty if nothing did.
     """
 
     state: Literal["running", "done", "interrupted", "failed"]
@@ -59,6 +61,7 @@ class RunStatus:
     started: float
     heartbeat: float
     message: str = ""
+    problems: Sequence[str] = ()
 
     @property
     def silent_secs(self) -> float:
@@ -86,7 +89,8 @@ class RunStatus:
                 f"has died at about {at} (no sign of life for {self.silent_secs:.0f} s)"
             )
         if self.state == "done":
-            return f"is done at step {self.step}"
+            but = f", but: {'; '.join(self.problems)}" if self.problems else ""
+            return f"is done at step {self.step}{but}"
         because = f" ({self.message.splitlines()[0]})" if self.message else ""
         verb = "was interrupted" if self.state == "interrupted" else "failed"
         return f"{verb} at {at}{because}"
@@ -114,10 +118,12 @@ class Report:
 
     Attributes:
       step: Updates applied; set by the training loop.
+      problems: What went wrong; set by the training loop at the end.
     """
 
     def __init__(self, workdir: epath.Path, status: RunStatus) -> None:
         self.step = status.step
+        self.problems = status.problems
         self._path = workdir / STATUS_FILE
         self._status = status
         self._ended = threading.Event()
@@ -146,7 +152,10 @@ class Report:
 
     def _write(self) -> None:
         status = dataclasses.replace(
-            self._status, step=self.step, heartbeat=time.time()
+            self._status,
+            step=self.step,
+            problems=list(self.problems),
+            heartbeat=time.time(),
         )
         _files.write_atomically(
             self._path, json.dumps(dataclasses.asdict(status), indent=2)
@@ -157,6 +166,7 @@ class _Unwritten:
     """Takes the place of a `Report` in processes that write nothing."""
 
     step = 0
+    problems: Sequence[str] = ()
 
     def end(self, state: Any, message: str = "") -> None:
         pass
@@ -181,7 +191,7 @@ def report(
       writes: Whether this process writes the file; the first of several unless given.
 
     Yields:
-      An object whose `step` the loop sets.
+      An object whose `step` and `problems` the loop sets.
     """
     if writes is None:
         writes = status_utils.is_lead_host()
@@ -216,6 +226,8 @@ def _start(workdir: epath.Path, step: int, last_step: int, is_new: bool) -> Repo
         host=socket.gethostname(),
         started=now,
         heartbeat=now,
+        # Of a run that is only found to be at its end.
+        problems=before.problems if before and step >= last_step else (),
     )
     return Report(workdir, status)
 

@@ -22,7 +22,12 @@ class WorkdirError(errors.UserError, ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TqdmInfo:
-    """Accepted for compatibility."""
+    """How the progress of a run is shown.
+
+    Attributes:
+      desc: Name of the run in the live display.
+      log_xm: Accepted for compatibility.
+    """
 
     desc: str = "train"
     log_xm: bool = True
@@ -35,7 +40,7 @@ class Setup:
     Attributes:
       tags: Names of the run, a list or `'a,b'`; kept in the config.
       note_template: A note; kept in the config.
-      tqdm_info: Accepted for compatibility.
+      tqdm_info: Names the run in the display of its progress.
       eval_only: Whether the run only evaluates.
       preemptable_eval: Whether a standalone evaluation can continue after a restart.
       compilation_cache: Whether compiled programs are kept for later runs in a cache

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import checkpoints, evals
+from kauldron import _problems, checkpoints, evals
 from kauldron.train import (
     _batches,
     _compilation_cache,
@@ -50,6 +50,7 @@ def train(
     """Trains, or continues, until the last step; see `Trainer.train`."""
     trainer.setup.run(trainer)
     with (
+        _problems.collect() as problems,
         setup_utils.lock(trainer.workdir),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
@@ -63,15 +64,11 @@ def train(
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                status_utils.log(
-                    _progress.finished_message(trainer.workdir, latest, latest)
-                )
-                with run_status.report(
-                    trainer.workdir, step=latest, last_step=latest, is_new=False
-                ):
-                    return run.train_state, None
-            loop = _Loop(trainer, run, stop, cache_use, latest, last_step)
+                _tell_that_it_is_finished(trainer.workdir, latest, problems)
+                return run.train_state, None
+            loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
+            problems.start()
             with run_status.report(
                 trainer.workdir, step=step, last_step=last_step, is_new=latest is None
             ) as report:
@@ -79,6 +76,17 @@ def train(
         finally:
             batches.close()
             trainer.checkpointer.close()
+
+
+def _tell_that_it_is_finished(
+    workdir: Any, step: int, problems: _problems.Problems
+) -> None:
+    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
+        for problem in report.problems:
+            problems.state(problem, "(when it was trained)")
+        status_utils.log(
+            _progress.finished_message(workdir, step, step, problems=report.problems)
+        )
 
 
 class _Loop:
@@ -92,8 +100,10 @@ class _Loop:
         cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
         last_step: int,
+        problems: _problems.Problems,
     ) -> None:
         self._trainer = trainer
+        self._problems = problems
         self._run = run
         self._chrono = run.chrono
         self._batches = run.ds_iter
@@ -106,6 +116,7 @@ class _Loop:
             chrono=run.chrono,
             first_step=self._first_step,
             last_step=last_step,
+            problems=problems,
         )
         self._updates = _updates.Updates(
             trainer, run.train_state, self._chrono, cache_use
@@ -133,15 +144,19 @@ class _Loop:
             self._emit("on_start")
             if self._control.stop_reason is None:
                 self._train(report)
+                self._reporting.raise_loss_error()
+                self._reporting.judge(self._state.params)
+            self._emit("on_end", step=self._step, state=self._state)
+            report.problems = self._problems.lines()
             status_utils.log(
                 _progress.finished_message(
                     self._trainer.workdir,
                     self._step,
                     self._last_step,
                     stop_reason=self._control.stop_reason,
+                    problems=report.problems,
                 )
             )
-            self._emit("on_end", step=self._step, state=self._state)
         except BaseException as e:
             self._hooks.emit_error(self._control, step=self._step, error=e)
             raise
@@ -151,7 +166,8 @@ class _Loop:
         trainer = self._trainer
         if self._restored_step is not None:
             status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
-        self._batches.load_next()  # before anything is evaluated or saved
+        if not self._is_last():
+            self._batches.start()  # nothing is written if the data cannot be loaded
         if status_utils.is_lead_host():
             _run_files.write(trainer)
         self._chrono.start_loop()
@@ -164,6 +180,7 @@ class _Loop:
                 while not self._evaluate_and_save():
                     self._update()
                     report.step = self._step
+                    self._reporting.raise_loss_error()
                     if self._stop.is_due() and not self._is_last():
                         self._interrupt()
                 trainer.checkpointer.wait_until_finished()
@@ -281,7 +298,7 @@ class _Loop:
         self._hooks.emit(event, self._control, **values)
 
     def _emit_log(self, step: int, values: auxiliaries.AuxiliariesOutput) -> None:
-        self._emit("on_log", step=step, values=values)
+        self._hooks.emit_log(self._control, self._problems, step=step, values=values)
 
     def _is_last(self) -> bool:
         return self._step >= self._last_step or self._control.stop_reason is not None

@@ -18,6 +18,7 @@ from kauldron import losses as losses_lib
 from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
+    _blame,
     _f32_sums,
     _finite,
     _held_step,
@@ -319,7 +320,13 @@ class TrainStep(config_util.UpdateFromRootCfg):
             context = Context(step=jnp.zeros((), jnp.int32), batch=batch)
             args, kwargs = data_utils.get_model_inputs(self.model, context)
             with modules.set_train_property(True), _module_globs.record() as paths:
-                variables = self.model.init(rngs, *args, method=model_method, **kwargs)
+                try:
+                    variables = self.model.init(
+                        rngs, *args, method=model_method, **kwargs
+                    )
+                except Exception as e:
+                    _blame.add_note(e)
+                    raise
             collections = dict(variables)
             params = collections.pop("params", {})
             collections.pop("intermediates", None)

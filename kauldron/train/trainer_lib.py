@@ -50,7 +50,7 @@ def _empty_dict() -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trainer:
+class Trainer(config_util.FrozenSubclasses):
     """Data, model, losses, optimizer and the rest of a run.
 
     Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
@@ -93,6 +93,7 @@ class Trainer:
       grad_accum_steps: In how many micro-batches a batch is split, one after the other,
         >= 1. `batch_size` stays the size of the whole.
       evals: Name -> evaluator.
+      exporter: Accepted for compatibility; a trainer exports nothing, and says so.
       aux: Free-form values for `cfg.ref.aux.x`.
       setup: Preparation of the run.
       xm_job: Launch description; never resolved.
@@ -138,6 +139,7 @@ class Trainer:
     remat: _remat.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
+    exporter: Any = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
     xm_job: Any = dataclasses.field(default=None, repr=False)
@@ -206,18 +208,18 @@ class Trainer:
 
     def continuous_eval(
         self,
-        eval_names: Sequence[str] | str,
+        names: Sequence[str] | str,
         *,
         timeout_secs: float | None = None,
     ) -> dict[str, auxiliaries.AuxiliariesState]:
         """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
-        evals.check_names(self, eval_names)
+        evals.check_names(self, names)
         _trainer_checks.check_keys(self)
         if self.setup.eval_only:  # otherwise the training writes them
             _eval_only.check_workdir(self.workdir)
             self.setup.run(self)
             _run_files.write(self)
-        return evals.continuous_eval(self, eval_names, timeout_secs=timeout_secs)
+        return evals.continuous_eval(self, names, timeout_secs=timeout_secs)
 
     @classmethod
     def eval_only(cls, **kwargs: Any) -> Trainer:

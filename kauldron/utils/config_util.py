@@ -7,6 +7,7 @@ which every field that the user left alone holds the root's value.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
@@ -61,6 +62,65 @@ class BaseConfig:
 
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
+
+
+class _Declared:
+    """Keeps a `dataclasses.field(...)` of a class for a second `@dataclass` on it.
+
+    The first one leaves only its default in the class, so that the second would forget
+    the rest.
+    """
+
+    def __init__(self, field: dataclasses.Field[Any]) -> None:
+        self._field = field
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            return self._field
+        if self._field.default is dataclasses.MISSING:
+            raise AttributeError(self._field.name)
+        return self._field.default
+
+
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
+)
+class FrozenSubclasses:
+    """Base whose subclasses are frozen, keyword-only dataclasses without saying so.
+
+    They are compared by identity. A subclass may say `@dataclasses.dataclass(frozen=True,
+    kw_only=True, ...)` all the same.
+
+    Example:
+
+    ```python
+    class Sampler(kd.evals.EvaluatorBase):
+        num_samples: int = 8
+
+        def evaluate(self, state, step): ...
+
+    Sampler(run=kd.evals.Final(), num_samples=4)
+    ```
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        declared = {
+            name: copy.copy(value)
+            for name, value in vars(cls).items()
+            if isinstance(value, dataclasses.Field)
+        }
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        # `@dataclass(frozen=True)` refuses a class that has them already.
+        del cls.__setattr__, cls.__delattr__
+        for name, field in declared.items():
+            setattr(cls, name, _Declared(field))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 # Without equality of its own: subclasses that are compared by identity would inherit it,

@@ -113,7 +113,7 @@ def test_endless_dataset_without_num_batches_is_refused(tmp_path):
     trainer = small_run.make_trainer(tmp_path, evals={"eval": evaluator})
     with pytest.raises(ValueError, match="never ends") as e:
         trainer.train()
-    assert "In the evaluator 'eval' at step 0." in e.value.__notes__
+    assert "In `cfg.evals['eval']` at step 0." in e.value.__notes__
 
 
 @pytest.mark.parametrize(

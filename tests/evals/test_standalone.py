@@ -140,7 +140,7 @@ def test_one_failing_evaluator_does_not_stop_the_others(run_dir, capfd):
         trainer.continuous_eval(["bad", "good", "last"])
     [error] = e.value.exceptions
     assert str(error) == "broken at 4"
-    assert "In the evaluator 'bad' at step 4." in error.__notes__
+    assert "In `cfg.evals['bad']` at step 4." in error.__notes__
     assert _steps(run_dir, "good") == [0, 2, 4, 6]
     assert _steps(run_dir, "last") == [6]
     assert _steps(run_dir, "bad") == [0, 2]

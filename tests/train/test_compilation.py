@@ -110,7 +110,11 @@ def _run(tmp_path, workdir, before=None, **env):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    [line] = [s for s in result.stderr.splitlines() if s.startswith("Compiled in")]
+    [line] = [
+        s
+        for s in result.stderr.splitlines()
+        if s.startswith("Compiled the first step in")
+    ]
     return result.stdout, line
 
 
@@ -120,13 +124,13 @@ def test_second_run_reads_what_the_first_has_compiled_and_computes_the_same_bits
 ):
     directory = tmp_path / "cache/kauldron/jax-cache"
     off, line = _run(tmp_path, "off", KAULDRON_COMPILATION_CACHE="0")
-    assert "programs" not in line
+    assert "program" not in line
     assert not directory.exists()
     cold, line = _run(tmp_path, "cold")
-    assert "0 of " in line and f"programs came from {directory}." in line
+    assert "; 0 of its 1 program came from " in line and f"{directory}." in line
     assert list(directory.iterdir())
     warm, line = _run(tmp_path, "warm")
-    assert "; 0 of" not in line
+    assert "; 1 of its 1 program came from " in line
     assert off == cold == warm
 
 
@@ -174,7 +178,7 @@ def test_cache_is_off_when_asked_or_when_there_is_no_place_for_it(
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
     with _compilation_cache.use(wanted=True) as use:
         assert use.directory is None
-    assert use.describe(1.25) == "Compiled in 1.2 s."
+    assert use.describe(1.25) == "Compiled the first step in 1.2 s."
 
 
 def test_entries_that_are_old_are_removed(tmp_path, monkeypatch, no_cache_yet):

@@ -124,7 +124,7 @@ def test_failing_hook_is_named_and_others_are_told(tmp_path):
     trainer = _make(tmp_path, [0.5], hooks={"broken": Broken(), "diary": diary})
     with pytest.raises(RuntimeError, match="no connection") as e:
         trainer.train()
-    assert "In `after_step` of the hook 'broken'." in e.value.__notes__
+    assert "In `after_step` of `cfg.hooks['broken']`." in e.value.__notes__
     assert diary.events[-1] == ("error", 1, "RuntimeError")
 
 

@@ -1,0 +1,61 @@
+"""Since when a loss is no finite number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kauldron.utils import status_utils
+
+_ADVICE = (
+    "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
+)
+
+# A loss that comes and goes is told so many times.
+_MAX_TOLD = 3
+
+
+class LossWatch:
+    """Follows a loss from one logged step to the next.
+
+    Args:
+      name: Whose loss it is, in messages: `'the loss'`.
+      advises: Whether a guard would say more.
+    """
+
+    def __init__(self, name: str, *, advises: bool = False) -> None:
+        self.name = name
+        self._advises = advises
+        self._since: int | None = None
+        self._last_finite: int | None = None
+        self._value: Any = None
+        self._num_told = 0
+
+    def see(self, step: int, value: Any) -> None:
+        """Takes the loss that was measured at a step; warns when it first goes wrong."""
+        if np.isfinite(value).all():
+            if self._since is not None and self._num_told <= _MAX_TOLD:
+                status_utils.log(
+                    f"{self.name} is finite again at step {step}; it was {self._value} "
+                    f"from step {self._since} on."
+                )
+            self._since, self._last_finite = None, step
+            return
+        self._value = value
+        if self._since is None:
+            self._since = step
+            self._num_told += 1
+            if self._num_told <= _MAX_TOLD:
+                advice = f" {_ADVICE}" if self._advises else ""
+                status_utils.warn(f"{self.name} is {value} at step {step}.{advice}")
+
+    def fact(self) -> str | None:
+        """Returns since when the loss is not finite, after its name; `None` if it is."""
+        if self._since is None:
+            return None
+        if self._last_finite is None:
+            before = "the first one measured"
+        else:
+            before = f"last finite at step {self._last_finite}"
+        return f"is {self._value} since step {self._since} ({before})"

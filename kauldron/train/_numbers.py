@@ -1,0 +1,25 @@
+"""What counts as a number that was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def to_numbers(name: str, value: Any) -> np.ndarray:
+    """Returns an array of numbers.
+
+    Raises:
+      TypeError: If it is none.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind in "fiub":
+        return array
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin
+        return array.astype(np.float32)
+    raise TypeError(
+        f"{name!r} is no number: got {type(value).__name__}, shape {array.shape}, dtype "
+        f"{array.dtype}. A metric computes numbers or a dict of them; something to look "
+        "at is a summary."
+    )
