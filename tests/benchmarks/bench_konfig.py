@@ -119,3 +119,11 @@ def test_showing_an_example_is_fast():
     cost = time.perf_counter() - start
     print(f"load and print an example, whole process: {cost:.2f} s")
     assert cost <= 1.0
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "check", "--help"]])
+def test_help_starts_in_a_blink(args):
+    command = [sys.executable, "-m", "kauldron.cli.main", *args]
+    seconds = _seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+    print(f"\n{' '.join(args)}: {seconds:.2f} s")
+    assert seconds <= 0.3
