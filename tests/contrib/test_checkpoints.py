@@ -46,6 +46,8 @@ def test_exact_powers_are_not_missed_by_rounding():
     policy = C.ExpStep(interval=1, base=10)
     steps = [10**k for k in range(16)]
     assert _kept(policy, _infos(steps)) == steps
+    just_below = [10**15 - 1, 10**15]  # its logarithm is 15 in f64
+    assert _kept(policy, _infos(just_below)) == just_below
 
 
 @pytest.mark.parametrize("kwargs", [{"interval": 0}, {"base": 1}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import flax.linen as nn
 import jax
@@ -228,6 +229,26 @@ def test_overrides_and_paths_reach_the_readout(tmp_path):
         readout_inputs={"head": "preds.logits"},
         stop_after_steps_schedule_fn=E.constant_stop_after_steps(1),
     )
+
+
+def test_a_readout_in_a_config_from_elsewhere_is_not_trusted_either(tmp_path):
+    readout = {
+        "__qualname__": "kauldron.kd:train.Trainer",
+        "train_ds": None,
+        "optimizer": None,
+        "model": {"__qualname__": "os:system", "0": f"touch {tmp_path}/executed"},
+    }
+    evaluator = {
+        "__qualname__": "kauldron.kd:contrib.evals.TrainEvaluator",
+        "run": {"__qualname__": "kauldron.kd:evals.Once", "0": 0},
+        "readout_config": readout,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(evaluator))
+    loaded = konfig.resolve(konfig.load(tmp_path / "config.json"))
+    trainer = small_run.make_trainer(tmp_path, model=Trunk(), evals={"r": loaded})
+    with pytest.raises(konfig.UntrustedError, match="'os' is not on the list"):
+        trainer.evals["r"].evaluate(trainer.init_state(), 0)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_the_length_of_a_readout_depends_on_the_step():

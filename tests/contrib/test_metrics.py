@@ -38,6 +38,8 @@ def test_joint_accuracy_needs_every_decision_of_an_example():
     masked = M.JointAccuracy(logits="x", labels="y", mask="m")
     mask = np.array([[1, 1], [1, 0], [0, 0]])  # the third does not count at all
     assert masked(logits=logits, labels=labels, mask=mask) == pytest.approx(1.0)
+    mask = np.array([[1, 1], [1, 1], [0, 0]])  # and is in no mean
+    assert masked(logits=logits, labels=labels, mask=mask) == pytest.approx(1 / 2)
     assert metric(logits=np.full_like(logits, np.nan), labels=labels) == 0
     with pytest.raises(ValueError, match=r"i\[\*b n 1\]"):
         metric(logits=logits, labels=labels[..., 0])
