@@ -62,7 +62,7 @@ def read(annotation: Any, text: str, **current: Any) -> Any:
     try:
         konfig.apply_overrides(cfg, konfig.parse_overrides([f"--cfg.call.x={text}"]))
     except konfig.ConfigTypeError as error:
-        assert str(error).startswith(f"--cfg.call.x={text}: ")
+        assert str(error).startswith(f"--cfg.call.x={text}: "[:60])
         return REFUSED
     finally:
         del sys.modules[module.__name__]
