@@ -59,7 +59,8 @@ def _instead_of_list(current: Any, text: str, annotation: Any) -> Any:
     """For a list or tuple: it stays one, and the annotation knows its items."""
     if annotation is None or not isinstance(_literals.parse(text), list | tuple):
         return _coerce.to_type_of(current, text)
-    return _coerce.to_annotation(annotation, text)
+    value = _coerce.to_annotation(annotation, text)
+    return type(current)(value) if isinstance(value, list | tuple) else value
 
 
 def _without_current(text: str, node: Any, key: Any) -> Any:
