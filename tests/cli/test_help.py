@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from absl import flags
@@ -92,6 +92,12 @@ def test_help_behind_two_dashes_is_no_flag():
     assert _help.is_wanted(["--help", "--"])
 
 
+def _child_seconds() -> float:
+    """Returns the processor time that child processes have taken so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.mark.parametrize("module", ["kauldron.cli.main", "kauldron.main"])
 def test_help_starts_in_a_blink_and_imports_nothing_heavy(module):
     args = ["run", "check"] if module.endswith("cli.main") else []
@@ -103,8 +109,8 @@ def test_help_starts_in_a_blink_and_imports_nothing_heavy(module):
         "print(heavy & set(sys.modules))"
     )
     seconds, out = [], ""
-    for _ in range(3):  # the quickest counts: the machine may be busy
-        start = time.perf_counter()
+    for _ in range(3):  # processor time, the least: the machine may be busy
+        start = _child_seconds()
         result = subprocess.run(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -112,7 +118,7 @@ def test_help_starts_in_a_blink_and_imports_nothing_heavy(module):
             text=True,
             check=True,
         )
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_child_seconds() - start)
         out = result.stdout
     assert out.splitlines()[-1] == "set()"
     assert min(seconds) < 0.3
