@@ -100,9 +100,15 @@ def to_trainer(resolved: Any) -> Any:
       NotATrainerError: If it is not.
     """
     if not hasattr(resolved, "train"):
+        kind = type(resolved).__name__
+        hint = ""
+        if kind == "ConfigDict":
+            hint = (
+                " A function that returns a config was called inside "
+                "`konfig.imports()`, which makes a node of it: call it outside."
+            )
         raise NotATrainerError(
-            f"The config builds a {type(resolved).__name__}; a run needs "
-            "`cfg = kd.train.Trainer(...)`."
+            f"The config builds a {kind}; a run needs `cfg = kd.train.Trainer(...)`.{hint}"
         )
     return resolved
 

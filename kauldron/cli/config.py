@@ -90,8 +90,8 @@ def _resolve(command: _flags.CommandLine) -> None:
 def _check(command: _flags.CommandLine) -> None:
     """`kauldron config check`: reports every mistake that needs no building."""
     problems = konfig.check(command.cfg)
-    for problem in problems:
-        print(problem)
+    for line in konfig.to_lines(problems):
+        print(line)
     if any(problem.is_error for problem in problems):
         raise _flags.UsageError("The config cannot be resolved; see above.")
     print("The config can be resolved, as far as can be told without building it.")
@@ -116,7 +116,8 @@ def _diff(command: _flags.CommandLine) -> None:
 
 
 def _read(path: str):
-    return konfig.load_config_file(path) if path.endswith(".py") else path
+    is_python = path.endswith(".py")
+    return konfig.load_config_file(path, allow_absent=True) if is_python else path
 
 
 def _to_python(command: _flags.CommandLine) -> None:

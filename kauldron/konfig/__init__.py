@@ -45,7 +45,7 @@ from kauldron.konfig._refs import (
 # For editors and type checkers; see `_LATER`.
 if TYPE_CHECKING:
     from kauldron.konfig._auto_nested import AutoNestedConfigDict
-    from kauldron.konfig._check import Problem, check
+    from kauldron.konfig._check import Problem, check, to_lines
     from kauldron.konfig._config_file import get_config_from_module, load_config_file
     from kauldron.konfig._diff import Change, Diff, diff
     from kauldron.konfig._export import export, export_qualname
@@ -67,6 +67,7 @@ _LATER = {
     "resolve": "_resolve",
     "check": "_check",
     "Problem": "_check",
+    "to_lines": "_check",
     "DEFINE_config_file": "_flags",
     "parse_overrides": "_flags",
     "split_overrides": "_flags",
@@ -112,6 +113,7 @@ __all__ = [
     "resolve",
     "check",
     "Problem",
+    "to_lines",
     # From objects to configs, and between forms.
     "export",
     "export_qualname",

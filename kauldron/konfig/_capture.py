@@ -14,7 +14,7 @@ import contextvars
 import sys
 import threading
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from kauldron import errors
@@ -147,14 +147,14 @@ def _import(capture: _Capture, name: str, fromlist: tuple[str, ...], level: int)
             "not known. Name what is needed."
         )
     if not capture.is_lazy(name) and _find.find(name) is not None:
-        raise _not_found(name, fromlist)
+        _allow_absent(name, fromlist)
     capture.names.add(name)
     if not fromlist:
         return _proxy.Proxy(name.partition(".")[0], "", capture.names)
     namespace = types.SimpleNamespace()
     for symbol in fromlist:
         module = f"{name}.{symbol}"
-        if capture.is_lazy(module) or _find.find(module) is None:
+        if capture.is_lazy(module) or _is_absent(name) or _find.find(module) is None:
             capture.names.add(module)
             value = _proxy.Proxy(module, "", capture.names)
         else:
@@ -162,6 +162,57 @@ def _import(capture: _Capture, name: str, fromlist: tuple[str, ...], level: int)
             value = _proxy.Proxy(name, symbol, capture.names)
         setattr(namespace, symbol, value)
     return namespace
+
+
+_tell_absent: contextvars.ContextVar[Callable[[str], None] | None] = (
+    contextvars.ContextVar("konfig_tell_absent", default=None)
+)
+
+
+@contextlib.contextmanager
+def absent_packages_are_lazy(tell: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, packages that are not installed are names only.
+
+    So that configs can be shown, and resolved without the fields that need the package.
+    A name that looks like a misspelt package is still an error, and so is a module that
+    is missing in a package that is there.
+
+    Args:
+      tell: Gets a line for each such package.
+    """
+    told: set[str] = set()
+
+    def tell_once(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            tell(message)
+
+    token = _tell_absent.set(tell_once)
+    try:
+        yield
+    finally:
+        _tell_absent.reset(token)
+
+
+def _is_absent(module: str) -> bool:
+    """Returns whether absent packages are lazy, and the module is in one."""
+    package = module.partition(".")[0]
+    return _tell_absent.get() is not None and _find.find(package) is not None
+
+
+def _allow_absent(name: str, fromlist: tuple[str, ...]) -> None:
+    """Raises if a module that cannot be found is a mistake."""
+    tell = _tell_absent.get()
+    package = name.partition(".")[0]
+    if tell is None or not _is_absent(name):
+        raise _not_found(name, fromlist)
+    if errors.is_probable_typo(package, _find.top_level_names()):
+        raise _not_found(name, fromlist)
+    where = _origin.current()
+    tell(
+        f"{f'{where}: ' if where else ''}there is no module {package!r} here: what the "
+        "config takes from it is kept by name, and cannot be built."
+    )
 
 
 def _check_symbol(module: str, symbol: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ class Problem:
         `reference`, `untrusted`, `unused`.
       origin: File and line, or the flag, where it was written; may be empty.
       is_error: Whether the config cannot be resolved; otherwise it is a warning.
+      cause: The exception that the message was taken from, if any.
     """
 
     field: str
@@ -40,6 +42,7 @@ class Problem:
     kind: str
     origin: str = ""
     is_error: bool = True
+    cause: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = f" ({self.origin})" if self.origin else ""
@@ -109,12 +112,24 @@ def raise_errors(problems: list[Problem]) -> None:
     found = [p for p in problems if p.is_error]
     if not found:
         return
-    lines = [str(p) for p in found[:_MAX_SHOWN]]
-    if len(found) > 1:
+    all_lines = to_lines(found)
+    lines = all_lines[:_MAX_SHOWN]
+    if len(all_lines) > 1:
         lines.insert(0, f"The config has {len(found)} mistakes:")
-    if len(found) > _MAX_SHOWN:
-        lines.append(f"... and {len(found) - _MAX_SHOWN} more.")
+    if len(all_lines) > _MAX_SHOWN:
+        lines.append(f"... and {len(all_lines) - _MAX_SHOWN} more.")
     raise _EXCEPTIONS[found[0].kind]("\n".join(lines))
+
+
+def to_lines(problems: list[Problem]) -> list[str]:
+    """Returns a text for each problem; all names that are not trusted share one."""
+    refused = [p.cause for p in problems if isinstance(p.cause, _errors.UntrustedError)]
+    if len(refused) < 2:
+        return [str(p) for p in problems]
+    from kauldron.konfig import _trust
+
+    others = [p for p in problems if not isinstance(p.cause, _errors.UntrustedError)]
+    return [_trust.summarize(refused), *map(str, others)]
 
 
 _MAX_SHOWN = 10
@@ -194,7 +209,13 @@ class _Checker:
                 node, qualname
             )
         except _errors.UntrustedError as error:
-            yield Problem(field_name(path), str(error), "untrusted", origin_of(node))
+            yield Problem(
+                field=field_name(path),
+                message=str(error),
+                kind="untrusted",
+                origin=origin_of(node),
+                cause=error,
+            )
         except _errors.ConfigImportError as error:
             yield Problem(
                 field=field_name(path),
@@ -309,7 +330,23 @@ def unknown_argument(signature: Any, name: str, key: Any) -> str:
     """Returns the message for an argument that does not exist."""
     near = errors.did_you_mean(str(key), signature.named)
     known = _list_arguments(signature, prefix="\n  Its arguments: ")
-    return f"`{name}` has no argument {str(key)!r}.{near}{known}"
+    hint = config_function_hint(signature.target, name)
+    return f"`{name}` has no argument {str(key)!r}.{near}{known}{hint}"
+
+
+def config_function_hint(target: Any, name: str) -> str:
+    """Returns a hint for a function that makes configs, which was not really called."""
+    returns = getattr(target, "__annotations__", {}).get("return", "")
+    makes_config = "ConfigDict" in str(getattr(returns, "__name__", returns))
+    if not inspect.isfunction(target):
+        return ""
+    if target.__name__ not in ("get_config", "make_config") and not makes_config:
+        return ""
+    return (
+        f"\n  `{name}()` was called inside `konfig.mock_modules()` or "
+        "`konfig.imports()`, so it is a node of the config, not the config that it "
+        "returns. Call it outside of the block."
+    )
 
 
 def _list_arguments(signature: Any, *, prefix: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron import _tracebacks, errors
-from kauldron.konfig import _config_dict, _errors, _overrides
+from kauldron.konfig import _capture, _config_dict, _errors, _overrides
 
 ARGS = "__args__"
 
@@ -27,6 +27,7 @@ def load_config_file(
     overrides: Mapping[str, Any] | Iterable[_overrides.Override] = (),
     tell: Callable[[str], None] = lambda message: None,
     trusted: Iterable[str] = (),
+    allow_absent: bool = False,
 ) -> Any:
     """Returns the config of a file, overrides applied.
 
@@ -41,6 +42,10 @@ def load_config_file(
       overrides: `{path: value}`, or `Override`s with text of the command line.
       tell: Gets a line for what is worth telling, such as which fields a glob matched.
       trusted: Packages whose names a JSON config may use, see `konfig.load`.
+      allow_absent: Whether packages that the file imports in `konfig.imports()`, and
+        that are not installed here, are kept by name, and told: the config can be shown,
+        and resolved as far as nothing needs them. What looks like a misspelt name is an
+        error still. Commands load configs so.
 
     Raises:
       ConfigError: A `UserError`: no such file, no `get_config`, an exception in it, or
@@ -56,10 +61,12 @@ def load_config_file(
         cfg = _trust.load(filename, trusted=trusted)
         _overrides.apply_overrides(cfg, overrides, tell=tell)
         return cfg
-    module = import_file(filename)
-    return get_config_from_module(
-        module, cli_str_arg or arg, overrides=overrides, tell=tell
-    )
+    lazily = _capture.absent_packages_are_lazy(tell)
+    with lazily if allow_absent else contextlib.nullcontext():
+        module = import_file(filename)
+        return get_config_from_module(
+            module, cli_str_arg or arg, overrides=overrides, tell=tell
+        )
 
 
 def _is_json(filename: str) -> bool:

@@ -51,7 +51,21 @@ class RequiredValueError(ConfigError, config_dict.RequiredValueError):
 
 
 class UntrustedError(ConfigError, PermissionError):
-    """A config from elsewhere names something that it must not call."""
+    """A config from elsewhere names something that it must not call.
+
+    Attributes:
+      qualname: What it names.
+      reason: Why that is refused.
+      source: Where the config came from.
+    """
+
+    def __init__(
+        self, message: str, *, qualname: str = "", reason: str = "", source: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.qualname = qualname
+        self.reason = reason
+        self.source = source
 
 
 # The builtin types that a constructor's error keeps. `UnicodeDecodeError` and the like

@@ -56,17 +56,11 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
 
 
 def _instead_of_list(current: Any, text: str, annotation: Any) -> Any:
-    """For a list or tuple: the annotation knows the items, and whether a number will do.
-
-    Text and dicts are refused even where the annotation has them: a list is never meant
-    to become one of them by a flag.
-    """
-    if annotation is None or isinstance(_literals.parse(text), dict):
+    """For a list or tuple: it stays one, and the annotation knows its items."""
+    if annotation is None or not isinstance(_literals.parse(text), list | tuple):
         return _coerce.to_type_of(current, text)
     value = _coerce.to_annotation(annotation, text)
-    if isinstance(value, str):
-        return _coerce.to_type_of(current, text)
-    return value
+    return type(current)(value) if isinstance(value, list | tuple) else value
 
 
 def _without_current(text: str, node: Any, key: Any) -> Any:

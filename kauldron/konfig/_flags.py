@@ -126,7 +126,11 @@ class ConfigFlag(flags.Flag):
 
     def _build(self) -> Any:
         return _config_file.load_config_file(
-            self._path, overrides=self._overrides, tell=tell, trusted=self.trusted
+            self._path,
+            overrides=self._overrides,
+            tell=tell,
+            trusted=self.trusted,
+            allow_absent=True,
         )
 
     def unparse(self) -> None:

@@ -10,7 +10,6 @@ from kauldron.konfig import (
     _check,
     _config_dict,
     _errors,
-    _nodes,
     _overrides,
     _proxy,
     _repr,
@@ -63,13 +62,38 @@ def apply(
 
 
 def _hint(cfg: Any, override: _overrides.Override) -> str:
-    """Returns which field may have been meant."""
-    wanted = override.parts[-1]
-    names = {str(key) for node in _nodes.iter_nodes(cfg) for key in node}
-    if str(wanted) not in names:
-        near = errors.did_you_mean(str(wanted), sorted(names))
-        return f" No node of the config sets {str(wanted)!r}.{near}"
-    return f" {str(wanted)!r} is set elsewhere in the config only."
+    """Returns which part of the path is missing, and what may have been meant."""
+    parts = override.parts
+    num_found = 0
+    found: list[Parts] = [()]
+    for i in range(1, len(parts)):
+        below = list(_match(cfg, parts[:i], (), (), is_adding=False))
+        if not below:
+            break
+        num_found, found = i, below
+    missing = parts[num_found]
+    nodes = [_at(cfg, path) for path in found]
+    is_glob = any(isinstance(part, kontext.Wildcard) for part in parts[:num_found])
+    where = str(kontext.GlobPath(*parts[:num_found]))
+    if isinstance(missing, kontext.Wildcard):
+        return f" There is nothing below `cfg.{where}`."
+    names = sorted({str(key) for node in nodes for key, _ in _children(node)})
+    near = errors.did_you_mean(str(missing), names)
+    if parts[:num_found] and all(p is _DOUBLE_STAR for p in parts[:num_found]):
+        return f" No node of the config sets {str(missing)!r}.{near}"
+    if is_glob:
+        return (
+            f" Nothing that matches `cfg.{where}` has a field {str(missing)!r}.{near}"
+        )
+    of = _check.field_name(parts[:num_found])
+    return f" `{of}` has no field {str(missing)!r}.{near}"
+
+
+def _at(cfg: Any, path: Parts) -> Any:
+    """Returns the value at a path that exists."""
+    for part in path:
+        cfg = _repr.peek(dict(_children(cfg, with_special=True))[part])
+    return cfg
 
 
 def _specificity(override: _overrides.Override) -> tuple[int, int, str]:
@@ -94,9 +118,22 @@ def _conflict(
 
 
 def _match(
-    value: Any, pattern: Parts, path: Parts, above: tuple[int, ...]
+    value: Any,
+    pattern: Parts,
+    path: Parts,
+    above: tuple[int, ...],
+    *,
+    is_adding: bool = True,
 ) -> Iterator[Parts]:
-    """Yields the paths below `value` that match."""
+    """Yields the paths below `value` that match.
+
+    Args:
+      value: Where the pattern begins.
+      pattern: What is left of it.
+      path: The way here.
+      above: Ids of the nodes on the way, against cycles.
+      is_adding: Whether a last field behind `*` matches where it is missing.
+    """
     if not pattern:
         yield path
         return
@@ -106,27 +143,29 @@ def _match(
     above = (*above, id(value))
     head, rest = pattern[0], pattern[1:]
     if head is _DOUBLE_STAR:
-        yield from _match(value, rest, path, above[:-1])
+        yield from _match(value, rest, path, above[:-1], is_adding=is_adding)
         for part, child in _children(value):
-            yield from _match(child, pattern, (*path, part), above)
+            yield from _match(child, pattern, (*path, part), above, is_adding=is_adding)
     elif head is _STAR:
         for part, child in _children(value):
-            yield from _match_star(child, rest, (*path, part), above)
+            if is_adding and _can_add(child, rest):
+                yield (*path, part, rest[0])
+            else:
+                yield from _match(
+                    child, rest, (*path, part), above, is_adding=is_adding
+                )
     else:
         for part, child in _children(value, with_special=True):
             if part == head:
-                yield from _match(child, rest, (*path, part), above)
+                yield from _match(
+                    child, rest, (*path, part), above, is_adding=is_adding
+                )
 
 
-def _match_star(
-    child: Any, rest: Parts, path: Parts, above: tuple[int, ...]
-) -> Iterator[Parts]:
-    """Behind `*`, a last field that is missing is added."""
+def _can_add(child: Any, rest: Parts) -> bool:
+    """Returns whether, behind `*`, a last field that is missing is added to a node."""
     is_node = isinstance(_repr.peek(child), _config_dict.ConfigDict)
-    if len(rest) == 1 and is_node and not isinstance(rest[0], kontext.Wildcard):
-        yield (*path, rest[0])
-    else:
-        yield from _match(child, rest, path, above)
+    return is_node and len(rest) == 1 and not isinstance(rest[0], kontext.Wildcard)
 
 
 def _children(value: Any, *, with_special: bool = False) -> Iterator[tuple[Any, Any]]:

@@ -61,20 +61,6 @@ class _NameWords(ast.NodeTransformer):
         return ast.Constant(_NUMBERS[node.id]) if node.id in _NUMBERS else node
 
 
-def overflows(text: str) -> bool:
-    """Returns whether a number in a literal is too large for a float, such as `1e400`."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except _ERRORS:
-        return False
-    return any(
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, float)
-        and math.isinf(node.value)
-        for node in ast.walk(tree)
-    )
-
-
 def is_plain_text(text: str) -> bool:
     """Returns whether a text stands for itself."""
     try:

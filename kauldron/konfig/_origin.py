@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,10 +46,16 @@ def current() -> Origin | None:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith(_SKIPPED_MODULES):
+        if not _is_skipped(name):
             return Origin(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_skipped(module: str) -> bool:
+    """Returns whether a module is one of those, or in one of them."""
+    return any(module == m or module.startswith(f"{m}.") for m in _SKIPPED_MODULES)
 
 
 @contextlib.contextmanager

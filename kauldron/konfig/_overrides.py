@@ -133,6 +133,6 @@ def set_one(
             f"{override.label}: the value is nested too deeply."
         ) from None
     except errors.UserError as error:
-        if str(error).startswith(override.label):
+        if str(error).startswith(f"{override.label}: "):
             raise
         raise _errors.like(type(error))(f"{override.label}: {error}") from error

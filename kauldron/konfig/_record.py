@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kauldron import kontext
 from kauldron.konfig import _errors, _export, _json, _proxy, _qualname, _signature
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -90,6 +91,8 @@ def _made_by_factory(target: Any, name: str, default: Any) -> Any:
 
 
 def _to_data(default: Any) -> Any:
+    if isinstance(default, str) and default == kontext.REQUIRED:
+        return repr(kontext.REQUIRED)
     if isinstance(default, Mapping) and not default:
         return {}
     if isinstance(default, tuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from typing import Any
 
+from kauldron import kontext
 from kauldron.konfig import (
     _config_dict,
     _errors,
@@ -107,6 +108,8 @@ class _Printer:
             return _qualname.shorten(value[_proxy.CONST])
         if isinstance(value, dict):
             return self.print_dict(value)
+        if isinstance(value, str) and value == kontext.REQUIRED:
+            return repr(kontext.REQUIRED)
         try:
             return repr(value)
         except Exception as error:  # somebody else's `__repr__`

@@ -14,7 +14,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kauldron.konfig import _errors, _origin, _qualname
@@ -338,6 +338,30 @@ def _refusal(qualname: str, reason: str, policy: Policy) -> _errors.UntrustedErr
     package = qualname.partition(":")[0].partition(".")[0]
     return _errors.UntrustedError(
         f"The config of {policy.source!r} names {qualname!r}, which is refused: "
-        f"{reason}. If you know what it does, and trust where the config comes from, "
-        f"pass trusted=[{package!r}] (on the command line, --trust={package})."
+        f"{reason}. {_advice([package])}",
+        qualname=qualname,
+        reason=reason,
+        source=policy.source,
+    )
+
+
+def _advice(packages: list[str]) -> str:
+    return (
+        "If you know what they do, and trust where the config comes from, pass "
+        f"trusted={packages!r} (on the command line, --trust={','.join(packages)})."
+    )
+
+
+def summarize(errors: Sequence[_errors.UntrustedError]) -> str:
+    """Returns one sentence for all the names of a config that are refused."""
+    first = errors[0]
+    names = list(dict.fromkeys(e.qualname for e in errors))
+    if len(names) == 1:
+        return str(first)
+    packages = list(dict.fromkeys(n.partition(":")[0].partition(".")[0] for n in names))
+    return (
+        f"The config of {first.source!r} names {len(names)} things that are refused: "
+        f"{first.qualname!r} ({first.reason}), "
+        f"{_errors.list_names([repr(n) for n in names[1:]], limit=3)}. "
+        f"{_advice(packages)}"
     )

@@ -83,7 +83,7 @@ def _format_item(part: Any) -> str:
         isinstance(p, slice) or p is ... for p in part
     )
     if is_index and len(part) > 1:
-        return ", ".join(_format_element(p) for p in part)
+        return ",".join(_format_element(p) for p in part)
     return _format_element(part)
 
 

@@ -31,7 +31,17 @@ Key = Annotated[str, _TOKEN]
 KeyTree = Annotated[_T | Any, _TOKEN]
 """Annotates a field that holds a tree (dicts, sequences) of paths: `KeyTree[PyTree]`."""
 
-REQUIRED: Any = "__kontext_required__"
+
+class _Required(str):
+    """The text of `REQUIRED`, which lists of arguments show as what it means."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Any = _Required("__kontext_required__")
 """The default of a key that has no default: using it is an error that says so."""
 
 

@@ -64,7 +64,8 @@ class Setup:
         if trainer.workdir is None:
             raise WorkdirError(
                 "No workdir: say where checkpoints and results go, with "
-                "`--cfg.workdir=runs/my_run`."
+                "`workdir='runs/my_run'` of the Trainer, or `--cfg.workdir=runs/my_run` "
+                "on the command line."
             )
         make_writable(trainer.workdir)
 

@@ -62,7 +62,7 @@ def read(annotation: Any, text: str, **current: Any) -> Any:
     try:
         konfig.apply_overrides(cfg, konfig.parse_overrides([f"--cfg.call.x={text}"]))
     except konfig.ConfigTypeError as error:
-        assert str(error).startswith(f"--cfg.call.x={text}: ")
+        assert str(error).startswith(f"--cfg.call.x={text}: "[:60])
         return REFUSED
     finally:
         del sys.modules[module.__name__]
@@ -99,8 +99,8 @@ LITERALS = {
     "1e3": (1000.0, 1000, 1000.0, REFUSED, "1e3"),
     "1e-3": (0.001, REFUSED, 0.001, REFUSED, "1e-3"),
     "1E5": (100000.0, 100000, 100000.0, REFUSED, "1E5"),
-    "1e400": (REFUSED, REFUSED, REFUSED, REFUSED, "1e400"),
-    "-1e400": (REFUSED, REFUSED, REFUSED, REFUSED, "-1e400"),
+    "1e400": (INF, REFUSED, INF, REFUSED, "1e400"),
+    "-1e400": (-INF, REFUSED, -INF, REFUSED, "-1e400"),
     "inf": (INF, REFUSED, INF, REFUSED, "inf"),
     "-inf": (-INF, REFUSED, -INF, REFUSED, "-inf"),
     "+inf": (INF, REFUSED, INF, REFUSED, "+inf"),
@@ -297,8 +297,6 @@ def test_literal_for_a_field_with_a_value_and_an_annotation(
         (list[int], "3", "expected list[int], such as `[3]`, got 3 (int)."),
         (list[str], "a,b", "(did you mean `['a', 'b']`?)"),
         (Color, "GREEN", "expected Color (RED, BLUE), got 'GREEN' (str)."),
-        (float, "1e400", "at most 1.8e308; infinity is written `inf`"),
-        (None, "1e400", "at most 1.8e308; infinity is written `inf`"),
         (
             list[int],
             "[64,",
@@ -344,6 +342,11 @@ def test_flag_of_a_sweep_gives_the_value_back(value):
     cfg = konfig.ConfigDict({"x": None})
     konfig.apply_overrides(cfg, konfig.parse_overrides(konfig.to_flags({"x": value})))
     assert_same(cfg.x, value)
+
+
+def test_integer_that_no_float_can_hold_is_refused():
+    assert read(float, "9" * 400) is REFUSED
+    assert read(int, "9" * 400) == int("9" * 400)
 
 
 def test_infinity_inside_a_call():

@@ -323,3 +323,48 @@ def test_app_run_with_its_own_argv(example):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert done.stdout == "steps 5\n", done.stderr
+
+
+XMANAGER = """
+from kauldron import konfig
+
+with konfig.imports():
+    from {package} import xm
+    import fractions
+
+
+def get_config():
+    cfg = konfig.ConfigDict({{"half": fractions.Fraction(1, 2)}})
+    cfg.job = xm.Requirements(gpu=1)
+    return cfg
+"""
+
+
+def from_flag(path):
+    values = flags.FlagValues()
+    holder = konfig.DEFINE_config_file("cfg", flag_values=values)
+    values(["program", f"--cfg={path}"])
+    return holder.value
+
+
+def test_absent_package_is_a_name_on_the_command_line(write, capsys):
+    path = write(XMANAGER.format(package="xmanager_not_installed"))
+    cfg = from_flag(path)
+    assert "xmanager_not_installed.xm.Requirements(gpu=1)" in repr(cfg)
+    assert konfig.resolve(cfg.half) * 2 == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config.py:5: there is no module 'xmanager_not_installed' here" in line
+    with pytest.raises(
+        ImportError, match="there is no module 'xmanager_not_installed'"
+    ):
+        konfig.resolve(cfg)
+    with pytest.raises(ImportError, match="there is no module"):
+        konfig.load_config_file(path)
+
+
+@pytest.mark.parametrize(
+    ("package", "hint"), [("fractons", "'fractions'"), ("kauldron.konfg", "'konfig'")]
+)
+def test_misspelt_module_is_an_error_on_the_command_line(write, package, hint):
+    with pytest.raises(ImportError, match=f"Did you mean {hint}"):
+        from_flag(write(XMANAGER.format(package=package)))

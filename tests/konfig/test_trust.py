@@ -238,3 +238,60 @@ def test_overrides_of_an_untrusted_config_are_checked_with_its_names(load):
     cfg = load({"o": {"__qualname__": "optax:adam", "learning_rate": 0.1}})
     with pytest.raises(TypeError, match=r"Did you mean 'learning_rate'"):
         konfig.apply_overrides(cfg, konfig.parse_overrides(["--cfg.o.learning_rte=1"]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optax_extra",
+        "optaxx",
+        "einops2",
+        "flax_models",
+        "grainy",
+        "jax_models",
+        "kauldron_evil",
+        "numpy_evil",
+    ],
+)
+def test_package_whose_name_begins_like_a_trusted_one_is_not_even_imported(
+    load, write, monkeypatch, name
+):
+    path = write("def f():\n    return 1\n", f"{name}.py")
+    monkeypatch.syspath_prepend(path.removesuffix(f"/{name}.py"))
+    for qualname in (f"{name}:f", f"{name}.kd:f", f"{name}.linen:f"):
+        with pytest.raises(konfig.UntrustedError, match="is not on the list"):
+            konfig.resolve(load({"__qualname__": qualname}))
+    assert name not in sys.modules
+
+
+def test_trusting_a_package_trusts_no_other_that_begins_like_it(
+    load, write, monkeypatch
+):
+    path = write("def f():\n    return 1\n", "my_lib_evil.py")
+    monkeypatch.syspath_prepend(path.removesuffix("/my_lib_evil.py"))
+    cfg = load({"__qualname__": "my_lib_evil:f"})
+    with pytest.raises(konfig.UntrustedError):
+        konfig.resolve(cfg, trusted=["my_lib"])
+    with pytest.raises(konfig.UntrustedError):
+        konfig.resolve(cfg, trusted=["my_lib_evil.inner"])
+    assert "my_lib_evil" not in sys.modules
+    assert konfig.resolve(cfg, trusted=["my_lib_evil"]) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kauldron.kdx:a",
+        "kauldron.konfig:resolve",
+        "kauldron.cli.main:main",
+        "jax.nnx:relu",
+        "jax._src.nnx:f",
+        "grain_extra:f",
+        "tensorflow_datasets.decoders:f",
+        "builtins.x:f",
+        "functools.partial:f",
+    ],
+)
+def test_module_that_begins_like_one_of_the_list_is_refused_by_name(load, name):
+    with pytest.raises(konfig.UntrustedError, match="which is refused"):
+        konfig.resolve(load({"__qualname__": name}))

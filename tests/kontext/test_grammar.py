@@ -97,7 +97,7 @@ def test_grammar(text, parts):
         (Path("a", 0, "b"), "a[0].b"),
         (Path("a", "b c"), "a['b c']"),
         (Path("a", slice(1, None)), "a[1:]"),
-        (Path("a", (..., slice(None, 3))), "a[..., :3]"),
+        (Path("a", (..., slice(None, 3))), "a[...,:3]"),
         (Path("a", (1, 2)), "a[(1, 2)]"),
         (Path(), ""),
         (GlobPath("a", "*", 0, "**"), "a.*[0].**"),
