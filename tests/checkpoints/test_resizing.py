@@ -17,18 +17,18 @@ _METHODS = ["linear", "cubic"]
 
 
 @pytest.mark.parametrize("method", _METHODS)
-@pytest.mark.parametrize(("old", "new"), [(3, 5), (5, 3), (4, 4)])
-def test_grid_is_resized_as_an_image(method, old, new):
-    saved = _RNG.normal(size=(2, 1 + old * old, 4)).astype(np.float32)
-    init = np.zeros((2, 1 + new * new, 4), np.float32)
-    resizer = kd.ckpts.InterpolatePositions(num_prefix_tokens=1, method=method)
+@pytest.mark.parametrize(("old", "new", "prefix"), [(3, 5, 1), (5, 3, 2), (4, 4, 0)])
+def test_grid_is_resized_as_an_image(method, old, new, prefix):
+    saved = _RNG.normal(size=(2, prefix + old * old, 4)).astype(np.float32)
+    init = np.zeros((2, prefix + new * new, 4), np.float32)
+    resizer = kd.ckpts.InterpolatePositions(num_prefix_tokens=prefix, method=method)
     found = resizer.resize(saved, init)
-    np.testing.assert_array_equal(found[:, :1], saved[:, :1])
+    np.testing.assert_array_equal(found[:, :prefix], saved[:, :prefix])
     for b, d in itertools.product(range(2), range(4)):
-        image = saved[b, 1:, d].reshape(old, old)
+        image = saved[b, prefix:, d].reshape(old, old)
         expected = jax.image.resize(image, (new, new), method)
         np.testing.assert_allclose(
-            found[b, 1:, d].reshape(new, new), expected, rtol=1e-5, atol=1e-6
+            found[b, prefix:, d].reshape(new, new), expected, rtol=1e-5, atol=1e-6
         )
 
 
