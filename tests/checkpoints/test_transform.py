@@ -175,6 +175,15 @@ def test_state_of_the_optimizer_is_turned_when_it_is_there(run):
     np.testing.assert_array_equal(state.opt_state["mu"]["w"], state.params["w"] + 10)
 
 
+def test_rule_for_anything_is_one_for_the_optimizer_too(run):
+    loader = kd.ckpts.PartialKauldronLoader(run, {"re:(.*)": r"\1"})
+    state = _state({"w": jnp.zeros((2, 3)), "b": jnp.zeros(4)}, opt_state=None)
+    state = loader.transform(state).replace(opt_state={"mu": {"w": jnp.zeros((2, 3))}})
+    state = loader.transform_after_optimizer(state)
+    assert int(state.step) == 3
+    np.testing.assert_array_equal(state.opt_state["mu"]["w"], state.params["w"] + 10)
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
