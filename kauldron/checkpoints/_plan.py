@@ -91,14 +91,16 @@ def make(
             kept[new] = "other shape"
     claimed = [n for n in saved if n not in used and any(r.claims(n) for r in rules)]
     skipped = [n for n in claimed if _renaming.matches(ignore_restored_keys, n)]
-    problems += [
-        f"{n}: {_casting.describe(saved[n])} in the checkpoint, nothing to load it into"
-        for n in claimed
-        if n not in set(skipped)
-    ]
+    problems += [_unused(n, saved[n]) for n in claimed if n not in set(skipped)]
     if problems:
         raise _errors.CheckpointError(_errors.listing(problems))
     return Plan(loads, resizes, transforms, kept, skipped)
+
+
+def _unused(name: str, saved: Any) -> str:
+    return (
+        f"{name}: {_casting.describe(saved)} in the checkpoint, nothing to load it into"
+    )
 
 
 def first_match(by_glob: Mapping[str, _T], name: str) -> _T | None:

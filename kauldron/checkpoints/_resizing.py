@@ -7,6 +7,8 @@ import dataclasses
 import math
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron.checkpoints import _errors
@@ -62,7 +64,8 @@ class CopyOverlap(Resizer):
         overlap = tuple(
             slice(min(a, b)) for a, b in zip(saved.shape, init.shape, strict=True)
         )
-        result = np.array(init)
+        # It is cast later, where numbers that do not fit are noticed.
+        result = np.array(init, jnp.promote_types(saved.dtype, init.dtype))
         result[overlap] = saved[overlap]
         return result
 
@@ -87,8 +90,6 @@ class InterpolatePositions(Resizer):
     method: Literal["linear", "cubic"] = "linear"
 
     def resize(self, saved: np.ndarray, init: np.ndarray) -> np.ndarray:
-        import jax
-
         same_rest = (
             saved.ndim == init.ndim >= 2
             and saved.shape[:-2] == init.shape[:-2]

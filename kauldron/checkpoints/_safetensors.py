@@ -130,7 +130,6 @@ def save_safetensors(
     for name, array in arrays.items():
         _check_name(name)
         _dtypes.check_safetensors(name, array)
-    numpy_io = _import().numpy
     shards = _split(arrays, max_shard_bytes)
     paths, index = [path], None
     if len(shards) > 1:
@@ -147,13 +146,7 @@ def save_safetensors(
             },
         }
     for p, shard in zip(paths, shards, strict=True):
-        # It writes memory as it lies, also if the axes are in another order.
-        contiguous = {name: np.ascontiguousarray(a) for name, a in shard.items()}
-        shaped = {name: a.reshape(shard[name].shape) for name, a in contiguous.items()}
-        with _files.replacing(p) as part:
-            numpy_io.save_file(
-                shaped, os.fspath(part), metadata=dict(metadata or {}) or None
-            )
+        _write(shard, p, metadata=dict(metadata or {}) or None)
     index_path = path.with_name(f"{path.stem}{_INDEX_SUFFIX}")
     if index is None:
         index_path.unlink(missing_ok=True)  # of an export that needed several files
@@ -161,6 +154,19 @@ def save_safetensors(
         with _files.replacing(index_path) as part:
             part.write_text(json.dumps(index, indent=1))
     return paths
+
+
+def _write(
+    arrays: Mapping[str, np.ndarray],
+    path: epath.Path,
+    *,
+    metadata: dict[str, str] | None,
+) -> None:
+    # The package writes memory as it lies, also if the axes are in another order.
+    contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
+    with _files.replacing(path) as part:
+        _import().numpy.save_file(shaped, os.fspath(part), metadata=metadata)
 
 
 def _check_name(name: str) -> None:

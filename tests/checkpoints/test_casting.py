@@ -207,18 +207,38 @@ def test_safetensors_are_cast_as_checkpoints_are(tmp_path):
             kd.ckpts.SafetensorsLoader(path, {"params.w": name}).transform(state)
 
 
-def test_leaves_that_share_a_source_take_it_each_in_its_own_dtype(tmp_path):
+@pytest.mark.parametrize(
+    "kinds", ["bf16 f32", "f32 bf16", "bf16 f32 host", "bf16 transformed", "f32 larger"]
+)
+def test_leaves_that_share_a_source_take_it_each_in_its_own_way(tmp_path, kinds):
     value = np.float32([1 / 3, 2 / 3])
     _save(tmp_path, {"w": value})
-    state = TrainState(
-        step=0,
-        params={"a": jnp.zeros(2, jnp.bfloat16), "b": jnp.zeros(2), "c": np.zeros(2)},
+    blank = {
+        "bf16": jnp.zeros(2, jnp.bfloat16),
+        "f32": jnp.zeros(2),
+        "host": np.zeros(2),
+        "transformed": jnp.zeros(2),
+        "larger": jnp.zeros(3),
+    }
+    expected = {
+        "bf16": value.astype(jnp.bfloat16),
+        "f32": value,
+        "host": value.astype(np.float64),
+        "transformed": value[::-1],
+        "larger": np.append(value, 0),
+    }
+    names = {f"{i}_{kind}": kind for i, kind in enumerate(kinds.split())}
+    state = TrainState(step=0, params={n: blank[kind] for n, kind in names.items()})
+    loader = kd.ckpts.PartialKauldronLoader(
+        tmp_path,
+        {f"params.{name}": "params.w" for name in names},
+        transform={"*_transformed": np.flip} if "transformed" in kinds else {},
+        resize={"*_larger": kd.ckpts.CopyOverlap()} if "larger" in kinds else {},
     )
-    rules = {f"params.{name}": "params.w" for name in "abc"}
-    loaded = kd.ckpts.PartialKauldronLoader(tmp_path, rules).transform(state).params
-    np.testing.assert_array_equal(loaded["a"], value.astype(jnp.bfloat16))
-    np.testing.assert_array_equal(loaded["b"], value)
-    np.testing.assert_array_equal(loaded["c"], value.astype(np.float64))
+    loaded = loader.transform(state).params
+    for name, kind in names.items():
+        assert loaded[name].dtype == blank[kind].dtype
+        np.testing.assert_array_equal(np.asarray(loaded[name]), expected[kind])
 
 
 @pytest.fixture(scope="module")

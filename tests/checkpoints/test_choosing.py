@@ -83,7 +83,9 @@ def test_best_without_a_metric_or_without_a_number_is_refused(tmp_path):
         kd.ckpts.resolve_step(tmp_path, "best")
     checkpointer = _save(tmp_path, {1: None, 2: _NAN}, best_metric_path="test.loss")
     assert checkpointer.best_step is None
-    with pytest.raises(kd.ckpts.CheckpointError, match=r"set `cfg\.checkpointer\.best_m"):
+    with pytest.raises(
+        kd.ckpts.CheckpointError, match=r"set `cfg\.checkpointer\.best_m"
+    ):
         kd.ckpts.resolve_step(tmp_path, "best")
     with pytest.raises(
         kd.ckpts.CheckpointError, match=r"number for 'test\.loss'.*1, 2"

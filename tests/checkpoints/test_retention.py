@@ -55,6 +55,12 @@ _NAN = float("nan")
             {"keep_time_interval": datetime.timedelta(minutes=2.5)},
             [0, 3, 6, 7],
         ),
+        # An interval that is over at that very instant is over.
+        (
+            [0] * 7,
+            {"keep_time_interval": datetime.timedelta(minutes=3), "max_to_keep": 1},
+            [0, 3, 6],
+        ),
         # The best two, and the newest.
         ([5, 9, 7, 1, 2], _BEST, [1, 2, 4]),
         ([5, 9, 7, 1, 2], {**_BEST, "best_mode": "min"}, [3, 4]),

@@ -29,7 +29,11 @@ class Room:
 ROOMS = {
     "checksums": Room(
         files=("kauldron/checkpoints/_checksums.py",),
-        tests=("tests/checkpoints/test_damage.py", "tests/checkpoints/test_looking.py"),
+        tests=(
+            "tests/checkpoints/test_damage.py",
+            "tests/checkpoints/test_looking.py",
+            "tests/checkpoints/test_added_metrics.py",
+        ),
     ),
     "coercion": Room(
         files=("kauldron/konfig/_coerce.py", "kauldron/konfig/_literals.py"),
@@ -48,8 +52,16 @@ ROOMS = {
         tests=("tests/evals/test_evaluators.py", "tests/evals/test_outputs.py"),
     ),
     "retention": Room(
-        files=("kauldron/checkpoints/_retention.py",),
-        tests=("tests/checkpoints/test_retention.py",),
+        files=(
+            "kauldron/checkpoints/_retention.py",
+            "kauldron/checkpoints/_ranking.py",
+            "kauldron/checkpoints/_choosing.py",
+        ),
+        tests=(
+            "tests/checkpoints/test_retention.py",
+            "tests/checkpoints/test_choosing.py",
+            "tests/checkpoints/test_added_metrics.py",
+        ),
     ),
     "rngs": Room(
         files=("kauldron/random/*.py", "kauldron/train/rngs_lib.py"),
