@@ -209,4 +209,5 @@ def _does_not_fit(array: Any, path: str, is_outside: Any) -> _errors.DataError:
 
 
 def _is_text(dtype: Any) -> bool:
-    return dtype is str or _specs.np_dtype(dtype).kind in "OUS"
+    # Dates too: JAX has no such dtype.
+    return dtype is str or _specs.np_dtype(dtype).kind in "OUSMm"

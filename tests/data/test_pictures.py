@@ -99,7 +99,9 @@ _IDS = (np.arange(24) % 3).reshape(4, 6)
 
 
 def _alpha(pixels, alpha):
-    return np.concatenate([pixels, np.broadcast_to(alpha, pixels.shape[:2])[..., None]], -1)
+    return np.concatenate(
+        [pixels, np.broadcast_to(alpha, pixels.shape[:2])[..., None]], -1
+    )
 
 
 _LA = np.stack([_GREY, _GREY // 2], -1)
@@ -211,12 +213,16 @@ _INTEGERS = ["uint8", "int8", "uint16", "int16"]
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
-@pytest.mark.parametrize("dtype", [*_INTEGERS, "int32", "float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "dtype", [*_INTEGERS, "int32", "float16", "bfloat16", "float32"]
+)
 def test_resizing_takes_every_channel_as_if_it_were_alone(method, dtype):
     for channels in (1, 2, 3, 4, 5):
         if "int" in dtype:
             most = min(np.iinfo(dtype).max, 10**5)
-            images = _RNG.integers(max(np.iinfo(dtype).min, -most), most, (8, 9, channels))
+            images = _RNG.integers(
+                max(np.iinfo(dtype).min, -most), most, (8, 9, channels)
+            )
         else:
             images = _RNG.normal(size=(8, 9, channels))
         images = images.astype(jnp.dtype(dtype))
