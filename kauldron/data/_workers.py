@@ -152,10 +152,20 @@ class Results:
 
     def close(self) -> None:
         # Dropped here: when the interpreter ends, grain's `__del__` would fail.
-        iterator, self._iterator = self._iterator, iter(())
-        if hasattr(iterator, "close"):
-            iterator.close()
+        iterator, self._iterator = self._iterator, _NOTHING
+        iterator.close()
         _transport.remove_folder(self._folder)
+
+
+class _Nothing:
+    def __next__(self) -> Any:
+        raise StopIteration
+
+    def close(self) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
 
 
 @dataclasses.dataclass

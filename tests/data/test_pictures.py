@@ -83,7 +83,7 @@ def test_32_bits_are_refused_by_mode_or_kept(tmp_path, values, mode):
         kd.data.read_image(tmp_path / "a.tif", num_channels=1)
     stored = kd.data.read_image(tmp_path / "a.tif", as_stored=True)
     np.testing.assert_array_equal(stored, values[..., None], strict=True)
-    with pytest.raises(ValueError, match="1 channels.*does not convert to 3"):
+    with pytest.raises(ValueError, match=r"1 channels.*does not convert to 3"):
         kd.data.read_image(tmp_path / "a.tif", as_stored=True, num_channels=3)
 
 
@@ -120,7 +120,7 @@ _KINDS = {
     "RGB with a transparent colour": (
         Image.fromarray(_RGB),
         {"transparency": tuple(_RGB[0, 0].tolist())},
-        _alpha(_RGB, np.where((_RGB == _RGB[0, 0]).all(-1), 0, 255).astype(np.uint8)),
+        _alpha(_RGB, np.where((_RGB[0, 0] == _RGB).all(-1), 0, 255).astype(np.uint8)),
     ),
     "RGBA": (Image.fromarray(_RGBA), {}, _RGBA),
 }
@@ -205,7 +205,9 @@ def test_pictures_of_several_dtypes_in_one_folder_are_an_error(tmp_path):
     ds = kd.data.py.ImageFolder(
         tmp_path, num_channels=1, as_stored=True, shuffle=False, batch_size=2, seed=0
     )
-    with pytest.raises(ValueError, match="'image'.*uint16 in example 1, uint8 in exam"):
+    with pytest.raises(
+        ValueError, match=r"'image'.*uint16 in example 1, uint8 in exam"
+    ):
         next(iter(ds))
 
 

@@ -143,7 +143,7 @@ def test_a_missing_field_is_an_error_that_says_where(tmp_path, source):
 def test_a_dtype_that_changes_between_batches_is_an_error(other):
     rows = [{"x": 1}] * 3 + [{"x": other}] * 2
     with pytest.raises(
-        ValueError, match="'x' (is .*in example 3|in example 3 is None)"
+        ValueError, match=r"'x' (is .*in example 3|in example 3 is None)"
     ):
         _from_rows(None, rows, batch_size=1)
 
@@ -193,7 +193,7 @@ def test_members_of_a_mixture_have_one_dtype():
         for dtype in (np.float32, np.float64)
     ]
     ds = kd.data.py.Mix(members, batch_size=4, seed=0)
-    with pytest.raises(ValueError, match="'x' cannot be batched.*float(32|64)"):
+    with pytest.raises(ValueError, match=r"'x' cannot be batched.*float(32|64)"):
         next(iter(ds))
 
 
@@ -236,7 +236,7 @@ def test_arrays_of_bfloat16_come_out_in_memory_and_are_refused_from_files(tmp_pa
         [0, 1, 2, 3],
     )
     np.savez(tmp_path / "a.npz", x=values)
-    with pytest.raises(ValueError, match="V2: raw bytes.*bfloat16"):
+    with pytest.raises(ValueError, match=r"V2: raw bytes.*bfloat16"):
         _batches(kd.data.py.NumpyArrays, tmp_path / "a.npz")
 
 
@@ -248,7 +248,7 @@ def test_arrays_that_are_none_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz cannot be read.*Python objects"):
         _batches(kd.data.py.NumpyArrays, tmp_path / "a.npz")
     mixed = np.array(["a", 1], object)
-    with pytest.raises(ValueError, match="'x' cannot be batched.*example 1"):
+    with pytest.raises(ValueError, match=r"'x' cannot be batched.*example 1"):
         _batches(kd.data.py.DataSource, {"x": mixed})
 
 
@@ -285,7 +285,7 @@ def test_damaged_text_files_say_which_line(tmp_path):
 
 
 def test_whole_numbers_that_a_float_does_not_hold_are_not_rounded(tmp_path):
-    with pytest.raises(ValueError, match="'a.b' is 9007199254740993 in example 1"):
+    with pytest.raises(ValueError, match=r"'a.b' is 9007199254740993 in example 1"):
         _from_json(tmp_path, [{"a": {"b": 0.5}}, {"a": {"b": 2**53 + 1}}])
 
 
