@@ -173,11 +173,12 @@ def _stack_texts(column: list[Any], path: str, name_row: NameRow) -> np.ndarray:
 
 def _stack_numbers(column: list[Any], path: str, name_row: NameRow) -> np.ndarray:
     types = set(map(type, column))
-    if types <= {int} or types <= {float} or types <= {bool}:
-        stacked = np.array(column)
-        if stacked.dtype in (np.int64, np.float64, np.bool_):
-            return stacked
-        raise _no_number(column, path, name_row)
+    for kind, dtype in ((int, np.int64), (float, np.float64), (bool, np.bool_)):
+        if types == {kind}:
+            try:
+                return np.array(column, dtype)
+            except OverflowError:
+                raise _no_number(column, path, name_row) from None
     if len(types) == 1 and issubclass(type(column[0]), np.generic):
         return np.array(column)
     try:
@@ -196,7 +197,12 @@ def _stack_numbers(column: list[Any], path: str, name_row: NameRow) -> np.ndarra
     if len(shapes) > 1:
         index = next(i for i, x in enumerate(rows) if x.shape != rows[0].shape)
         raise _different_shapes(rows[0].shape, rows[index].shape, path, name_row, index)
-    return np.array(rows)
+    return in_native_order(np.array(rows))
+
+
+def in_native_order(array: np.ndarray) -> np.ndarray:
+    """Returns numbers in the byte order of the machine, the only one that JAX knows."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _as_array(value: Any) -> np.ndarray:

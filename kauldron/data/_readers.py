@@ -131,7 +131,8 @@ def _name_row(indices: list[int]) -> _columns.NameRow:
 def _take(arrays: Any, indices: np.ndarray) -> Any:
     if type(arrays) is dict:
         return {key: _take(child, indices) for key, child in arrays.items()}
-    return arrays.take(indices, axis=0)
+    taken = arrays.take(indices, axis=0)
+    return taken if taken.dtype.isnative else _columns.in_native_order(taken)
 
 
 def _num_bytes(arrays: Any) -> int:
@@ -149,6 +150,16 @@ def _as_arrays(tree: Any) -> Any:
             f"{type(tree).__name__} of arrays. Write `{{'image': ..., 'label': ...}}`."
         )
     array = np.asanyarray(tree)  # keeps memory maps
+    if array.dtype.type is np.void:
+        raise _errors.DataError(
+            f"An array has the dtype {array.dtype}: "
+            + (
+                "a structured one. Give one array for each field."
+                if array.dtype.names
+                else "raw bytes, as NumPy saves dtypes that it does not know, such as "
+                "bfloat16. Save float32, or give `array.view(dtype)`."
+            )
+        )
     if array.ndim == 0:
         raise _errors.DataError(
             f"Every array needs a first axis that counts examples: got {tree!r}."

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from kauldron.data import _errors
+from kauldron.data import _errors, _transport
 
 _ENDLESS = sys.maxsize // 2
 
@@ -101,8 +101,9 @@ def start(
     if not flags.FLAGS.is_parsed():
         # grain reads one of its flags, which fails in a program without `app.run`.
         flags.FLAGS.mark_as_parsed()
+    folder = _transport.make_folder()
     dataset = grain.MapDataset.source(
-        _Source(get, _ENDLESS if count is None else count)
+        _Source(get, _ENDLESS if count is None else count, folder)
     )
     read = grain.ReadOptions(
         num_threads=options.num_threads, prefetch_buffer_size=options.num_threads + 1
@@ -112,27 +113,33 @@ def start(
         per_worker_buffer_size=options.buffer_size,
         enable_profiling=options.enable_profiling,
     )
-    iterator = iter(
-        dataset.to_iter_dataset(read).mp_prefetch(
-            processes, worker_init_fn=_InitWorker(options.init_fn)
-        )
-    )
-    iterator.start_prefetch()
-    return Results(iterator)
+    of_one_worker = dataset.to_iter_dataset(read)
+    if folder is not None:  # grain must not move arrays in its own way
+        never = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+        of_one_worker = grain.experimental.WithOptionsIterDataset(of_one_worker, never)
+    init_fn = _InitWorker(options.init_fn, folder)
+    try:
+        iterator = iter(of_one_worker.mp_prefetch(processes, worker_init_fn=init_fn))
+        iterator.start_prefetch()
+    except BaseException:
+        _transport.remove_folder(folder)
+        raise
+    return Results(iterator, folder)
 
 
 class Results:
     """Results of workers, in order."""
 
-    def __init__(self, iterator: Any) -> None:
+    def __init__(self, iterator: Any, folder: str | None) -> None:
         self._iterator = iterator
+        self._folder = folder
 
     def __iter__(self) -> Results:
         return self
 
     def __next__(self) -> Any:
         try:
-            return next(self._iterator)["result"]
+            return _transport.unpack(next(self._iterator)["result"])
         except RuntimeError as error:
             if "exit code" not in str(error):
                 raise
@@ -144,28 +151,44 @@ class Results:
             ) from error
 
     def close(self) -> None:
-        self._iterator.close()
+        # Dropped here: when the interpreter ends, grain's `__del__` would fail.
+        iterator, self._iterator = self._iterator, _NOTHING
+        iterator.close()
+        _transport.remove_folder(self._folder)
+
+
+class _Nothing:
+    def __next__(self) -> Any:
+        raise StopIteration
+
+    def close(self) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
 
 
 @dataclasses.dataclass
 class _Source:
     get: Callable[[int], Any]
     count: int
+    folder: str | None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        # In a dict: grain would drop a bare `None`. It looks into dicts for arrays,
-        # which travel in shared memory.
-        return {"result": self.get(int(index))}
+        # In a dict: grain would drop a bare `None`.
+        return {"result": _transport.pack(self.get(int(index)), self.folder)}
 
 
 @dataclasses.dataclass
 class _InitWorker:
     init_fn: Callable[[int, int], None] | None
+    folder: str | None
 
     def __call__(self, index: int, count: int) -> None:
+        _transport.end_with_parent(self.folder)
         # A transform that uses JAX must not take the accelerator from the training.
         os.environ["JAX_PLATFORMS"] = "cpu"
         if "jax" in sys.modules:

@@ -123,19 +123,13 @@ def for_devices(batch: Any) -> Any:
     Raises:
       DataError: If a number does not fit into 32 bits; names key, row and value.
     """
-    import jax
-
     batch = numeric(batch)
-    if jax.config.jax_enable_x64:
-        return batch
-    return _narrow(batch, "")
+    return batch if _has_64_bits() else _narrow(batch, "")
 
 
 def names_of_float64(element_spec: Any) -> list[str]:
     """Returns the keys of a spec that JAX would hold in fewer bits."""
-    import jax
-
-    if jax.config.jax_enable_x64:
+    if _has_64_bits():
         return []
     leaves = kontext.flatten_with_path(numeric(element_spec))
     return [
@@ -165,8 +159,18 @@ class Naming:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         is_failure = isinstance(error, Exception) and type(error) is not StopIteration
-        if is_failure and self._note not in getattr(error, "__notes__", ()):
+        if (
+            error is not None
+            and is_failure
+            and self._note not in getattr(error, "__notes__", ())
+        ):
             error.add_note(self._note)
+
+
+def _has_64_bits() -> bool:
+    import jax
+
+    return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 
 def _narrow(tree: Any, path: str) -> Any:
@@ -180,6 +184,10 @@ def _narrow(tree: Any, path: str) -> Any:
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if not isinstance(tree, np.ndarray | np.generic) or not tree.size:
         return tree
+    return _narrow_array(tree, path)
+
+
+def _narrow_array(tree: Any, path: str) -> Any:
     if tree.dtype in (np.int64, np.uint64):
         bounds = np.iinfo(np.int32 if tree.dtype == np.int64 else np.uint32)
         if tree.min() < bounds.min or tree.max() > bounds.max:
@@ -209,4 +217,5 @@ def _does_not_fit(array: Any, path: str, is_outside: Any) -> _errors.DataError:
 
 
 def _is_text(dtype: Any) -> bool:
-    return dtype is str or _specs.np_dtype(dtype).kind in "OUS"
+    # Dates too: JAX has no such dtype.
+    return dtype is str or _specs.np_dtype(dtype).kind in "OUSMm"

@@ -91,7 +91,9 @@ def test_a_config_resolves_without_its_data_on_disk():
 
 
 def test_something_that_is_no_dataset_is_still_refused_when_a_trainer_is_made():
-    with pytest.raises(ValueError, match=r"`train_ds` must be a data pipeline.*ndarray"):
+    with pytest.raises(
+        ValueError, match=r"`train_ds` must be a data pipeline.*ndarray"
+    ):
         kd.train.Trainer(
             train_ds=np.zeros(3), model=kd.nn.Identity(), optimizer=optax.sgd(0.1)
         )

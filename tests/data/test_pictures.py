@@ -83,7 +83,7 @@ def test_32_bits_are_refused_by_mode_or_kept(tmp_path, values, mode):
         kd.data.read_image(tmp_path / "a.tif", num_channels=1)
     stored = kd.data.read_image(tmp_path / "a.tif", as_stored=True)
     np.testing.assert_array_equal(stored, values[..., None], strict=True)
-    with pytest.raises(ValueError, match="1 channels.*does not convert to 3"):
+    with pytest.raises(ValueError, match=r"1 channels.*does not convert to 3"):
         kd.data.read_image(tmp_path / "a.tif", as_stored=True, num_channels=3)
 
 
@@ -99,7 +99,9 @@ _IDS = (np.arange(24) % 3).reshape(4, 6)
 
 
 def _alpha(pixels, alpha):
-    return np.concatenate([pixels, np.broadcast_to(alpha, pixels.shape[:2])[..., None]], -1)
+    return np.concatenate(
+        [pixels, np.broadcast_to(alpha, pixels.shape[:2])[..., None]], -1
+    )
 
 
 _LA = np.stack([_GREY, _GREY // 2], -1)
@@ -118,7 +120,7 @@ _KINDS = {
     "RGB with a transparent colour": (
         Image.fromarray(_RGB),
         {"transparency": tuple(_RGB[0, 0].tolist())},
-        _alpha(_RGB, np.where((_RGB == _RGB[0, 0]).all(-1), 0, 255).astype(np.uint8)),
+        _alpha(_RGB, np.where((_RGB[0, 0] == _RGB).all(-1), 0, 255).astype(np.uint8)),
     ),
     "RGBA": (Image.fromarray(_RGBA), {}, _RGBA),
 }
@@ -203,7 +205,9 @@ def test_pictures_of_several_dtypes_in_one_folder_are_an_error(tmp_path):
     ds = kd.data.py.ImageFolder(
         tmp_path, num_channels=1, as_stored=True, shuffle=False, batch_size=2, seed=0
     )
-    with pytest.raises(ValueError, match="'image'.*uint16 in example 1, uint8 in exam"):
+    with pytest.raises(
+        ValueError, match=r"'image'.*uint16 in example 1, uint8 in exam"
+    ):
         next(iter(ds))
 
 
@@ -211,12 +215,16 @@ _INTEGERS = ["uint8", "int8", "uint16", "int16"]
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
-@pytest.mark.parametrize("dtype", [*_INTEGERS, "int32", "float16", "bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "dtype", [*_INTEGERS, "int32", "float16", "bfloat16", "float32"]
+)
 def test_resizing_takes_every_channel_as_if_it_were_alone(method, dtype):
     for channels in (1, 2, 3, 4, 5):
         if "int" in dtype:
             most = min(np.iinfo(dtype).max, 10**5)
-            images = _RNG.integers(max(np.iinfo(dtype).min, -most), most, (8, 9, channels))
+            images = _RNG.integers(
+                max(np.iinfo(dtype).min, -most), most, (8, 9, channels)
+            )
         else:
             images = _RNG.normal(size=(8, 9, channels))
         images = images.astype(jnp.dtype(dtype))

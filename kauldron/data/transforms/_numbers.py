@@ -23,7 +23,9 @@ def real(owner: str, value: Any) -> np.ndarray:
     """
     array = np.asarray(value)
     if array.dtype.kind not in "biuf" and not is_float(array.dtype):
-        what = "texts" if array.dtype.kind in "US" else f"{array.dtype} values"
+        first = array.ravel()[0] if array.size else None
+        is_text = isinstance(first, str | bytes)
+        what = "texts" if is_text else f"{array.dtype} values"
         raise _errors.DataError(
             f"{owner} works on numbers: got {what}, {value!r:.60}. Name other keys, or "
             "make numbers of them first with `kd.data.Cast`."

@@ -1,0 +1,100 @@
+"""Large arrays on their way from workers: files in memory, which leave nothing behind.
+
+Python's own shared memory is watched by a process that complains of what is in use when a
+program ends. A file in a folder of the system's memory is mapped, and its name removed at
+once; the folder is removed by whoever ends last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import multiprocessing
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from typing import Any
+
+import numpy as np
+
+_MEMORY = "/dev/shm"  # Linux; elsewhere arrays travel through pipes
+_MIN_BYTES = 2**17  # a pipe is faster for less
+
+
+def make_folder() -> str | None:
+    """Returns a new folder in memory; `None` if the system has none."""
+    if not os.access(_MEMORY, os.W_OK):
+        return None
+    return tempfile.mkdtemp(prefix="kauldron-", dir=_MEMORY)
+
+
+def remove_folder(folder: str | None) -> None:
+    """Removes a folder and what was not received."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pack(tree: Any, folder: str | None) -> Any:
+    """Returns nested dicts, lists and tuples whose large arrays are in the folder."""
+    if folder is None:
+        return tree
+    return _map(lambda leaf: _pack(leaf, folder), tree)
+
+
+def unpack(tree: Any) -> Any:
+    """Returns what was packed; the files are gone."""
+    return _map(lambda leaf: leaf.open() if type(leaf) is _File else leaf, tree)
+
+
+def end_with_parent(folder: str | None) -> None:
+    """Makes this worker process end when its parent does, however that ends."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        remove_folder(folder)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="kauldron-data-parent", daemon=True).start()
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def open(self) -> np.ndarray:
+        descriptor = os.open(self.path, os.O_RDWR)
+        try:
+            os.unlink(self.path)
+            pages = mmap.mmap(descriptor, 0)
+        finally:
+            os.close(descriptor)
+        return np.frombuffer(pages, np.uint8).view(self.dtype).reshape(self.shape)
+
+
+def _pack(leaf: Any, folder: str) -> Any:
+    is_large = type(leaf) is np.ndarray and leaf.nbytes >= _MIN_BYTES
+    if not is_large or leaf.dtype.hasobject:
+        return leaf
+    path = os.path.join(folder, uuid.uuid4().hex)
+    content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+    try:
+        content.tofile(path)
+    except OSError:  # the memory is full, or the folder is gone as the parent ends
+        return leaf
+    return _File(path, leaf.shape, leaf.dtype)
+
+
+def _map(fn: Any, tree: Any) -> Any:
+    if type(tree) is dict:
+        return {key: _map(fn, child) for key, child in tree.items()}
+    if isinstance(tree, list | tuple):
+        parts = [_map(fn, child) for child in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return fn(tree)
