@@ -16,46 +16,13 @@ comes after the cast, and modules outside of Flax cast where they like.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from kauldron.train import _jaxprs
-
-# Sums over an axis, over a window, or of what goes to the same place.
-_SUMS = frozenset(
-    {
-        *("reduce_sum", "cumsum", "reduce_window_sum"),
-        *("scatter-add", "scatter_add", "select_and_scatter_add"),
-    }
-)
-# What only moves values or changes their signs.
-_MOVES = frozenset(
-    {
-        *(
-            "reshape",
-            "squeeze",
-            "broadcast_in_dim",
-            "transpose",
-            "rev",
-            "copy",
-            "copy_p",
-        ),
-        *("neg", "slice", "sharding_constraint", "convert_element_type"),
-    }
-)
-_ADDS = _SUMS | {"add_any"}
-_GO_ON = _MOVES | {"add_any"}
-# Primitives that run a program, and the parameter that has it. What is differentiated by
-# a rule of its own is not among them: it is part of a forward pass that is repeated.
-_CALLS = {
-    **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint"), "jaxpr"),
-    **dict.fromkeys(("scan", "shard_map"), "jaxpr"),
-    "closed_call": "call_jaxpr",
-}
+from kauldron.train import _jaxprs, _sum_analysis
 
 
 def value_and_pull_back(
@@ -107,7 +74,7 @@ def _run_closed(closed: _jaxprs.ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]
     """Runs a program; each output has the dtype that it had."""
     outputs = _Run(closed.jaxpr).run(closed.consts, inputs)
     return [
-        _narrow(x, _dtype_of(var))
+        _narrow(x, _sum_analysis.dtype_of(var))
         for x, var in zip(outputs, closed.jaxpr.outvars, strict=True)
     ]
 
@@ -126,7 +93,7 @@ class _Run:
         self, jaxpr: _jaxprs.Jaxpr, is_sum: Sequence[bool] | None = None
     ) -> None:
         self._jaxpr = jaxpr
-        self._sums = _sums_of(jaxpr, is_sum or [True] * len(jaxpr.outvars))
+        self._sums = _sum_analysis.sums_of(jaxpr, is_sum or [True] * len(jaxpr.outvars))
         self._values: dict[_jaxprs.Var, Any] = {}
 
     def run(self, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
@@ -139,18 +106,18 @@ class _Run:
 
     def _evaluate(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         name = equation.primitive.name
-        if name in _SUMS and _has_narrow(equation):
+        if name in _sum_analysis.SUMS and _sum_analysis.has_narrow(equation):
             return self._add_up(equation)
         if name == "add_any" and self._is_sum(equation):
             return self._add_up(equation)
-        if name in _MOVES and self._is_any_wide(equation):
+        if name in _sum_analysis.MOVES and self._is_any_wide(equation):
             return self._move(equation)
-        if _has_sums(equation):
+        if _sum_analysis.has_sums(equation):
             return self._run_inside(equation)
         return _jaxprs.evaluate(equation, self._narrowed(equation))
 
     def _is_sum(self, equation: _jaxprs.JaxprEqn) -> bool:
-        return _has_narrow(equation) and (
+        return _sum_analysis.has_narrow(equation) and (
             equation.outvars[0] in self._sums or self._is_any_wide(equation)
         )
 
@@ -172,17 +139,21 @@ class _Run:
         if not jnp.issubdtype(dtype, jnp.floating):
             return _jaxprs.evaluate(equation, self._narrowed(equation))
         (x,) = inputs
-        return {equation.outvars[0]: x if _is_narrow(dtype) else x.astype(dtype)}
+        return {
+            equation.outvars[0]: x
+            if _sum_analysis.is_narrow(dtype)
+            else x.astype(dtype)
+        }
 
     def _run_inside(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         """Runs what an equation calls, with the sums inside of it in f32."""
         is_sum = [x in self._sums for x in equation.outvars]
         inputs = [
-            x if stays else _narrow(x, _dtype_of(atom))
+            x if stays else _narrow(x, _sum_analysis.dtype_of(atom))
             for x, atom, stays in zip(
                 self._read(equation),
                 equation.invars,
-                _goes_on(equation, is_sum),
+                _sum_analysis.goes_on(equation, is_sum),
                 strict=True,
             )
         ]
@@ -198,13 +169,15 @@ class _Run:
                 for branch in params["branches"]
             )
             return _jaxprs.bind(equation, inputs, {**params, "branches": branches})
-        called = params[_CALLS[name]]
+        called = params[_sum_analysis.CALLS[name]]
         closed = _traced(called, inputs, may_widen=is_sum)
         if isinstance(called, _jaxprs.Jaxpr):
             if closed.consts:  # there is no place for them
                 return _jaxprs.evaluate(equation, self._narrowed(equation))
             closed = closed.jaxpr
-        return _jaxprs.bind(equation, inputs, {**params, _CALLS[name]: closed})
+        return _jaxprs.bind(
+            equation, inputs, {**params, _sum_analysis.CALLS[name]: closed}
+        )
 
     def _read(self, equation: _jaxprs.JaxprEqn) -> list[Any]:
         return [_jaxprs.read(x, self._values) for x in equation.invars]
@@ -212,15 +185,15 @@ class _Run:
     def _is_any_wide(self, equation: _jaxprs.JaxprEqn) -> bool:
         return any(
             isinstance(x, _jaxprs.Var)
-            and _dtype_of(x) != jnp.result_type(self._values[x])
+            and _sum_analysis.dtype_of(x) != jnp.result_type(self._values[x])
             for x in equation.invars
-            if _is_narrow(_dtype_of(x))
+            if _sum_analysis.is_narrow(_sum_analysis.dtype_of(x))
         )
 
     def _narrowed(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         """Returns what an equation reads, in the dtypes of the program."""
         return {
-            x: _narrow(self._values[x], _dtype_of(x))
+            x: _narrow(self._values[x], _sum_analysis.dtype_of(x))
             for x in equation.invars
             if isinstance(x, _jaxprs.Var)
         }
@@ -232,7 +205,7 @@ def _run_scan(
     """Runs a scan; what its steps do nothing with but add to it is added up in f32."""
     params = equation.params
     first, num_carry = params["num_consts"], params["num_carry"]
-    adds = _adding_carries(equation)
+    adds = _sum_analysis.adding_carries(equation)
     inputs = [
         _widen(x) if first <= i < first + num_carry and adds[i - first] else x
         for i, x in enumerate(inputs)
@@ -283,126 +256,16 @@ def _traced(
     def run(*inputs: Any) -> list[Any]:
         outputs = _Run(jaxpr, may_widen).run(consts, inputs)
         return [
-            x if free else _narrow(x, _dtype_of(var))
+            x if free else _narrow(x, _sum_analysis.dtype_of(var))
             for x, var, free in zip(outputs, jaxpr.outvars, may_widen, strict=True)
         ]
 
     return jax.make_jaxpr(run)(*inputs)
 
 
-def _sums_of(jaxpr: _jaxprs.Jaxpr, is_sum: Sequence[bool]) -> set[_jaxprs.Var]:
-    """Returns the variables that go into nothing but sums, on the way to an output."""
-    sums, others = set(), set()
-    for x, yes in zip(jaxpr.outvars, is_sum, strict=True):
-        if isinstance(x, _jaxprs.Var):
-            (sums if yes else others).add(x)
-    for equation in reversed(jaxpr.eqns):
-        is_sum = [x in sums and x not in others for x in equation.outvars]
-        for x, yes in zip(equation.invars, _goes_on(equation, is_sum), strict=True):
-            if isinstance(x, _jaxprs.Var):
-                (sums if yes else others).add(x)
-    return sums - others
-
-
-def _goes_on(equation: _jaxprs.JaxprEqn, is_sum: Sequence[bool]) -> list[bool]:
-    """Returns of each input whether it goes into those outputs that are sums, only."""
-    name, params = equation.primitive.name, equation.params
-    if name in _GO_ON:
-        return [all(is_sum)] * len(equation.invars)
-    if name == "scan":
-        first = params["num_consts"]
-        goes_on = [False] * len(equation.invars)
-        for i, adds in enumerate(_adding_carries(equation)):
-            goes_on[first + i] = adds and is_sum[i]
-        return goes_on
-    if name in _CALLS and name != "shard_map":
-        jaxpr = _jaxpr_of(params[_CALLS[name]])
-        sums = _sums_of(jaxpr, is_sum)
-        return [x in sums for x in jaxpr.invars]
-    return [False] * len(equation.invars)
-
-
-def _adding_carries(equation: _jaxprs.JaxprEqn) -> list[bool]:
-    """Returns of each carry of a scan whether its steps only add to it, in 16 bits."""
-    jaxpr, first = equation.params["jaxpr"].jaxpr, equation.params["num_consts"]
-    return [
-        _is_narrow(_dtype_of(jaxpr.invars[first + i]))
-        and jaxpr.outvars[i] is not jaxpr.invars[first + i]
-        and _only_adds(jaxpr, jaxpr.invars[first + i], jaxpr.outvars[i])
-        for i in range(equation.params["num_carry"])
-    ]
-
-
-def _only_adds(jaxpr: _jaxprs.Jaxpr, var: _jaxprs.Var, out: Any) -> bool:
-    """Whether an output is an input plus something that does not depend on it."""
-    uses = collections.Counter(
-        x
-        for atoms in (jaxpr.outvars, *(e.invars for e in jaxpr.eqns))
-        for x in atoms
-        if isinstance(x, _jaxprs.Var)
-    )
-    makers = {x: equation for equation in jaxpr.eqns for x in equation.outvars}
-
-    def is_reached(x: Any) -> bool:
-        if not isinstance(x, _jaxprs.Var) or uses[x] != 1:
-            return False
-        if x is var or x not in makers:
-            return x is var
-        maker = makers[x]
-        name = maker.primitive.name
-        if name == "add_any":
-            return any(map(is_reached, maker.invars))
-        if name not in _CALLS or name in ("scan", "shard_map"):
-            return False
-        called = _jaxpr_of(maker.params[_CALLS[name]])
-        inner = called.outvars[maker.outvars.index(x)]
-        return any(
-            is_reached(given) and _only_adds(called, own, inner)
-            for given, own in zip(maker.invars, called.invars, strict=True)
-        )
-
-    return is_reached(out)
-
-
-def _has_sums(equation: _jaxprs.JaxprEqn) -> bool:
-    """Whether there are narrow sums in what an equation calls."""
-    name, params = equation.primitive.name, equation.params
-    if name == "cond":
-        called = params["branches"]
-    elif name in _CALLS:
-        called = [params[_CALLS[name]]]
-    else:
-        return False
-    return any(
-        (_has_narrow(e) and e.primitive.name in _ADDS) or _has_sums(e)
-        for jaxpr in map(_jaxpr_of, called)
-        for e in jaxpr.eqns
-    )
-
-
-def _jaxpr_of(called: _jaxprs.ClosedJaxpr | _jaxprs.Jaxpr) -> _jaxprs.Jaxpr:
-    return called.jaxpr if isinstance(called, _jaxprs.ClosedJaxpr) else called
-
-
-def _has_narrow(equation: _jaxprs.JaxprEqn) -> bool:
-    return any(_is_narrow(_dtype_of(x)) for x in equation.outvars)
-
-
-def _dtype_of(atom: Any) -> Any:
-    return getattr(atom.aval, "dtype", None)
-
-
-def _is_narrow(dtype: Any) -> bool:
-    return (
-        dtype is not None
-        and jnp.issubdtype(dtype, jnp.floating)
-        and jnp.dtype(dtype).itemsize < 4
-    )
-
-
 def _widen(x: Any) -> Any:
-    return x.astype(jnp.float32) if _is_narrow(x.dtype) else x
+    return x.astype(jnp.float32) if _sum_analysis.is_narrow(x.dtype) else x
 
 
 def _narrow(x: Any, dtype: Any) -> Any:
-    return x.astype(dtype) if _is_narrow(dtype) and x.dtype != dtype else x
+    return x.astype(dtype) if _sum_analysis.is_narrow(dtype) and x.dtype != dtype else x

@@ -213,6 +213,33 @@ def test_names_of_layers(name, number):
     np.testing.assert_allclose(updates[name]["kernel"], expected)
 
 
+@pytest.mark.parametrize(
+    ("layers", "factors"),
+    [
+        ({}, {"block_0.block_3": 0.25, "block_1.block_0": 0.5, "embed_2.block_1": 0.5}),
+        (
+            {"layers": r"stage_(\d+)"},
+            {"stage_1.block_2": 0.5, "stage_0.block_3": 0.25, "block_9.kernel": 1},
+        ),
+        (
+            {"layers": r"(?:stage|block)_(\d+)"},
+            {"stage_0.block_1": 0.25, "stage_1.block_0": 0.5},
+        ),
+    ],
+)
+def test_outermost_layer_counts_for_what_is_nested(layers, factors):
+    params = {}
+    for path in factors:
+        outer, inner = path.split(".")
+        params.setdefault(outer, {})[inner] = {"kernel": jnp.ones(2)}
+    updates, _ = _one_update(
+        optim.layerwise_decay(0.5, embeddings=(), **layers), params
+    )
+    for path, factor in factors.items():
+        outer, inner = path.split(".")
+        np.testing.assert_allclose(updates[outer][inner]["kernel"], factor)
+
+
 def test_layerwise_decay_needs_layers():
     with pytest.raises(ValueError, match=r"No parameter is in a layer.*'head.bias'"):
         optim.layerwise_decay(0.5, embeddings=()).init({"head": {"bias": jnp.ones(1)}})

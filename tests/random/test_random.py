@@ -25,6 +25,14 @@ def test_random_seed_fits_numpy():
     assert 0 <= seed < 2**32
 
 
+def test_seeds_of_many_keys_are_all_different():
+    keys = jax.random.split(jax.random.PRNGKey(0), 5000)
+    seeds = [random.random_seed(key) for key in keys]
+    # Two of 5,000 numbers of 32 bits are equal with a probability of 0.3 %.
+    assert len(set(seeds)) == len(seeds)
+    assert max(seeds) > 0.99 * 2**32
+
+
 def test_wrapper_methods_are_the_functions_of_jax_random():
     key = random.PRNGKey(7)
     np.testing.assert_array_equal(

@@ -396,3 +396,43 @@ def test_option_that_an_own_step_leaves_out_is_refused():
         ValueError, match=r"`cfg\.grad_accum_steps` has no effect: Alone\._step"
     ):
         trainer.check()
+
+
+class Slope(nn.Module):
+    """One parameter; the gradient of a mean over examples is the mean of the inputs."""
+
+    x: kd.kontext.Key = "batch.x"
+
+    @nn.compact
+    def __call__(self, x):
+        slope = self.param("slope", nn.initializers.ones, (), jnp.bfloat16)
+        return {"y": x * slope.astype(jnp.float32)}
+
+
+class MeanOf(kd.losses.Loss):
+    preds: kd.kontext.Key = "preds.y"
+
+    def get_values(self, preds):
+        return preds
+
+
+def test_gradients_of_bf16_parameters_are_summed_up_in_f32():
+    x = np.full((64, 1), 1.0, np.float32)
+    x[0] = 1000.0  # the first micro-batch: in bf16 the other 63 would be lost
+    trainer = small_run.make_trainer(
+        "unused",
+        train_ds=kd.data.py.DataSource(
+            [{"x": row} for row in x], shuffle=False, batch_size=64
+        ),
+        model=Slope(),
+        train_losses={"mean": MeanOf()},
+        train_metrics={},
+        evals={},
+        optimizer=optax.sgd(1.0),
+        sharding=kd.sharding.ShardingStrategy(batch=kd.sharding.REPLICATED),
+        grad_accum_steps=64,
+    )
+    step = jax.jit(lambda s, b: trainer.trainstep._step(s, b)[1].grads)
+    grads = step(trainer.init_state(), next(iter(trainer.train_ds)))
+    # 1063 / 64 = 16.61, rounded once.
+    assert float(grads["slope"]) == float(jnp.asarray(x.mean(), jnp.bfloat16))

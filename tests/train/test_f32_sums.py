@@ -229,7 +229,9 @@ class Tokens(nn.Module):
     @nn.compact
     def __call__(self, tokens):
         x = nn.Embed(2, 4, name="embed")(tokens)
-        y = nn.Dense(4, name="dense")(x) * self.param("gain", nn.initializers.ones, (4,))
+        y = nn.Dense(4, name="dense")(x) * self.param(
+            "gain", nn.initializers.ones, (4,)
+        )
         return {"y": y + nn.LayerNorm(name="norm")(x)}
 
 

@@ -180,6 +180,38 @@ def test_groups_of_losses_get_their_own_value():
     assert _loss_by_hand(moved, batch) < _loss_by_hand(state.params, batch)
 
 
+class Dropped(nn.Module):
+    """A layer behind dropout, whose output depends on the random numbers alone."""
+
+    x: kd.kontext.Key = "batch.x"
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dropout(0.5, deterministic=False)(jnp.ones_like(x))
+        return {"y": nn.Dense(1, name="layer")(x)}
+
+
+def _keep_values():
+    def update(updates, state, params, *, value, value_fn, **extra_args):
+        del state, extra_args
+        updates = jax.tree.map(lambda g: -0.1 * g, updates)
+        return updates, {"value": value, "again": value_fn(params)}
+
+    zeros = {"value": jnp.zeros(()), "again": jnp.zeros(())}
+    return optax.GradientTransformationExtraArgs(lambda params: zeros, update)
+
+
+def test_loss_at_other_parameters_has_the_dropout_of_this_step():
+    trainer = make_trainer(_keep_values(), model=Dropped())
+    state, batch = trainer.init_state(), next(iter(trainer.train_ds))
+    seen = []
+    for _ in range(3):
+        state, _ = trainer.trainstep.step(state, batch)
+        seen.append(float(state.opt_state["value"]))
+        np.testing.assert_allclose(state.opt_state["again"], seen[-1], rtol=1e-5)
+    assert len(set(seen)) == 3  # each step drops something else
+
+
 def test_search_along_a_line_does_not_go_with_accumulation():
     trainer = make_trainer(optax.lbfgs(), grad_accum_steps=2)
     with pytest.raises(
