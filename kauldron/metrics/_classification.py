@@ -51,7 +51,7 @@ class Accuracy(base.Metric):
         )
         is_right = given.preds == given.labels
         state = self.State.from_values(is_right, mask=given.mask)
-        return state.replace(bad_labels=given.bad_labels)
+        return dataclasses.replace(state, bad_labels=given.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class TopKAccuracy(base.Metric):
         rank = is_above.sum(axis=-1, keepdims=True)
         is_right = (rank < self.k) & ~_predictions.has_nan(logits)
         state = self.State.from_values(is_right, mask=checked.mask)
-        return state.replace(bad_labels=checked.bad_labels)
+        return dataclasses.replace(state, bad_labels=checked.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ class BinaryAccuracy(base.Metric):
             owner=self,
         )
         state = self.State.from_values(is_right, mask=checked.mask)
-        return state.replace(bad_labels=checked.bad_labels)
+        return dataclasses.replace(state, bad_labels=checked.bad_labels)
 
     def _mask_of(self, labels: Any, mask: Any) -> Any:
         """Returns the mask without what is ignored; labels are floats."""

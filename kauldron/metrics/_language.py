@@ -52,7 +52,7 @@ class Perplexity(base.Metric):
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
         values, checked = _negative_logprobs(self, logits, labels, mask)
         state = self.State.from_values(values, mask=checked.mask)
-        return state.replace(bad_labels=checked.bad_labels)
+        return dataclasses.replace(state, bad_labels=checked.bad_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
