@@ -76,6 +76,7 @@ def size(tree: Any, *, axis: int) -> int:
     return max((x.shape[axis] for x in jax.tree.leaves(tree)), default=0)
 
 
+@functools.partial(jax.jit, static_argnames="size", inline=True)
 def sum_by_index(values: jax.Array, index: jax.Array, size: int) -> jax.Array:
     """Returns the sum of the values at each index, `[size]`, inside jit.
 

@@ -19,6 +19,7 @@ return state.replace(bad_labels=checked.bad_labels)
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -185,6 +186,7 @@ def _weight_dtype(dtype: Any) -> Any:
     return jnp.int32
 
 
+@functools.partial(jax.jit, static_argnames="num_classes", inline=True)
 def _record(ids: jax.Array, is_bad: jax.Array, num_classes: int | None) -> jax.Array:
     count = is_bad.sum(dtype=jnp.int32)
     if not ids.size:

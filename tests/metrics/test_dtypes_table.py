@@ -16,12 +16,12 @@ from tests.metrics import table
 Member = table.Member
 
 
-def _scores(num_classes, *axes):
-    """Inputs with logits `[n *axes classes]` and labels `[n *axes 1]`."""
+def _scores(num_classes):
+    """Inputs with logits `[n classes]` and labels `[n 1]`."""
 
     def inputs(rng, n):
-        logits = 2 * rng.normal(size=(n, *axes, num_classes))
-        labels = rng.integers(num_classes, size=(n, *axes, 1))
+        logits = 2 * rng.normal(size=(n, num_classes))
+        labels = rng.integers(num_classes, size=(n, 1))
         return {"logits": logits, "labels": labels}
 
     return inputs
@@ -31,9 +31,9 @@ def _one_column(rng, n):
     return {"logits": rng.normal(size=(n, 1)), "labels": rng.integers(2, size=(n, 1))}
 
 
-def _predicted(num_classes, name="pred_labels"):
+def _predicted(num_classes, *axes, name="pred_labels"):
     def inputs(rng, n):
-        labels = rng.integers(num_classes, size=(n, 4, 3, 1))
+        labels = rng.integers(num_classes, size=(n, *axes, 1))
         noise = rng.integers(num_classes, size=labels.shape)
         keep = rng.random(labels.shape) < 0.6
         return {name: np.where(keep, labels, noise), "labels": labels}
@@ -46,7 +46,7 @@ def _multi_hot(rng, n):
 
 
 def _bytes(rng, n):
-    return {**_scores(4, 2)(rng, n), "num_bytes": rng.integers(1, 6, size=(n, 2, 1))}
+    return {**_scores(3)(rng, n), "num_bytes": rng.integers(1, 6, size=(n, 1))}
 
 
 def _pairs(rng, n):
@@ -294,7 +294,7 @@ MEMBERS = [
     ),
     Member(
         metrics.BinaryAccuracy(logits="l", **_keys),
-        _multi_hot,
+        _one_column,
         _binary_accuracy,
         labels={"labels": 2},
         nan_score="wrong",
@@ -363,21 +363,21 @@ MEMBERS = [
     ),
     Member(
         metrics.Perplexity(logits="l", **_keys),
-        _scores(4, 2),
+        _scores(3),
         _perplexity,
-        labels={"labels": 4},
+        labels={"labels": 3},
     ),
     Member(
         metrics.BitsPerByte(logits="l", num_bytes="n", **_keys),
         _bytes,
         _bits_per_byte,
-        labels={"labels": 4},
+        labels={"labels": 3},
     ),
     Member(
         metrics.Ari(
             predictions="p", num_instances_true=21, num_instances_pred=21, **_keys
         ),
-        _predicted(21, "predictions"),
+        _predicted(21, 2, name="predictions"),
         _ari,
         labels={"labels": 21, "predictions": 21},
         scores=(),
@@ -450,7 +450,7 @@ MEMBERS = [
     ),
     Member(
         metrics.Psnr(pred="p", target="t"),
-        _images(3),
+        _images(11),
         _weighted(_psnr),
         scores=("pred", "target"),
         rtol=1e-4,  # f32: -10 log10 of a mean of squares of small differences
@@ -458,7 +458,7 @@ MEMBERS = [
     ),
     Member(
         metrics.Ssim(pred="p", target="t"),
-        _images(12),
+        _images(11),
         _weighted(_ssim),
         scores=("pred", "target"),
         rtol=1e-4,  # f32: variances are differences of blurred squares

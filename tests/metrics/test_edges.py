@@ -69,9 +69,37 @@ def test_roc_auc_of_chosen_classes_ignores_the_others():
     )
 
 
-def test_roc_auc_of_one_class_is_zero():
+def test_roc_auc_of_one_class_is_undefined():
     metric = metrics.RocAuc(logits="l", labels="t")
-    assert metric(logits=np.ones((3, 2)), labels=np.zeros((3, 1), int)) == 0
+    assert np.isnan(metric(logits=np.ones((3, 2)), labels=np.zeros((3, 1), int)))
+
+
+def test_average_precision_without_positives_is_undefined():
+    metric = metrics.PrAuc(logits="l", labels="t")
+    assert np.isnan(metric(logits=np.ones((3, 1)), labels=np.zeros((3, 1), int)))
+
+
+@pytest.mark.parametrize("scale", [60, 1000])
+def test_areas_under_curves_tell_sure_scores_apart(scale):
+    # Softmax gives 1 for all of them.
+    odds = scale * np.array([1, 0.9, 0.8, 0.7, -0.1, 0.05], np.float32)
+    labels = np.array([1, 1, 0, 0, 0, 1])[:, None]
+    columns = np.stack([0 * odds, odds], axis=-1)
+    for metric, score in [
+        (metrics.RocAuc, sk.roc_auc_score),
+        (metrics.PrAuc, sk.average_precision_score),
+    ]:
+        metric = metric(logits="l", labels="t")
+        expected = score(labels[:, 0], odds)
+        for logits in (columns, columns + 7, odds[:, None]):
+            value = metric(logits=logits, labels=labels)
+            np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_infinite_scores_rank_above_all_others():
+    logits = np.array([[0, np.inf], [0, 5], [0, -np.inf], [1, 0]])
+    labels = np.array([1, 1, 0, 0])[:, None]
+    assert metrics.RocAuc(logits="l", labels="t")(logits=logits, labels=labels) == 1
 
 
 def test_one_score_is_that_of_class_one():
@@ -84,13 +112,80 @@ def test_one_score_is_that_of_class_one():
         np.testing.assert_allclose(value, oracle(labels, scores), rtol=1e-6)
 
 
-def test_ignored_and_impossible_labels_are_not_counted():
+def test_ignored_labels_do_not_count_and_others_must_be_classes():
     metric = metrics.ConfusionMatrix(
         pred_labels="p", labels="t", num_classes=2, ignored_label=1
     )
-    labels = np.array([0, 1, 255, -1, 0])[:, None]
-    value = metric(pred_labels=np.array([0, 0, 0, 0, 7])[:, None], labels=labels)
-    np.testing.assert_array_equal(value, [[1, 0], [0, 0]])
+    labels = np.array([0, 1, 0])[:, None]
+    value = metric(pred_labels=np.array([0, 0, 1])[:, None], labels=labels)
+    np.testing.assert_array_equal(value, [[1, 1], [0, 0]])
+    with pytest.raises(
+        metrics.LabelError, match=r"2 labels of `labels`.*got -1 to 255"
+    ):
+        metric(pred_labels=labels, labels=np.array([255, 0, -1])[:, None])
+    with pytest.raises(metrics.LabelError, match=r"1 label of `pred_labels`.*got 7"):
+        metric(pred_labels=np.array([0, 7, 7])[:, None], labels=labels)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "per_class"])
+@pytest.mark.parametrize(
+    ("metric", "score"),
+    [
+        (metrics.Precision, sk.precision_score),
+        (metrics.Recall, sk.recall_score),
+        (metrics.F1, sk.f1_score),
+        (metrics.MeanIou, sk.jaccard_score),
+    ],
+)
+def test_an_ignored_class_has_no_score_and_is_a_wrong_prediction(
+    metric, score, average
+):
+    labels, preds = _rng.integers(3, size=(2, 40, 1))
+    metric = metric(
+        pred_labels="p", labels="t", num_classes=3, ignored_label=0, average=average
+    )
+    keep = labels[:, 0] != 0
+    value = metric(pred_labels=preds, labels=labels)
+    expected = score(
+        labels[keep, 0],
+        preds[keep, 0],
+        labels=[1, 2],
+        average=None if average == "per_class" else average,
+    )
+    if average == "per_class":
+        assert list(value) == ["1", "2"]
+        value = list(value.values())
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_scores_of_classes_that_do_not_occur_are_undefined():
+    labels = np.array([0, 0, 1])[:, None]
+    metric = metrics.F1(pred_labels="p", labels="t", num_classes=3, average="per_class")
+    value = metric(pred_labels=0 * labels, labels=labels)
+    np.testing.assert_allclose(list(value.values()), [0.8, 0, np.nan])
+
+
+def test_rows_with_nan_are_no_class_in_the_confusion_matrix():
+    logits = np.array([[np.nan, 0], [2, 1], [0, 1]])
+    keys = {"logits": "l", "labels": "t"}
+    labels = np.array([0, 0, 1])[:, None]
+    counts = metrics.ConfusionMatrix(**keys)(logits=logits, labels=labels)
+    np.testing.assert_array_equal(counts, [[1, 0], [0, 1]])
+    rows = metrics.ConfusionMatrix(normalize="true", **keys)
+    np.testing.assert_array_equal(
+        rows(logits=logits, labels=labels), [[0.5, 0], [0, 1]]
+    )
+    assert (
+        metrics.Recall(average="micro", **keys)(logits=logits, labels=labels) == 2 / 3
+    )
+
+
+def test_fewer_classes_than_scores_are_refused():
+    metric = metrics.F1(logits="preds.l", labels="t", num_classes=2)
+    with pytest.raises(
+        ValueError, match=r"`num_classes=2` of F1 .* 3 scores .*preds.l"
+    ):
+        metric(logits=np.zeros((2, 3)), labels=np.zeros((2, 1), int))
 
 
 def test_classes_that_do_not_occur_are_no_part_of_the_mean():
@@ -105,7 +200,8 @@ def test_pixels_are_counted_past_single_precision(mask):
     labels = np.zeros((1, 3, 1), int)
     state = metric.get_state(pred_labels=labels, labels=labels, mask=mask)
     assert state.counts.dtype == jnp.int32
-    big = state.replace(counts=jnp.asarray([[2**31 - 1, 0], [0, 0]], jnp.int32))
+    most = jnp.asarray([[2**31 - 1, 0, 0], [0, 0, 0]], jnp.int32)
+    big = state.replace(counts=most)
     assert big.merge(state).counts[0, 0] == 2**31 + 2
 
 
@@ -141,12 +237,15 @@ def test_spread_survives_a_large_mean():
     np.testing.assert_allclose(state.compute(), x.astype(np.float64).std(), rtol=1e-3)
 
 
-def test_constant_targets_follow_the_convention():
-    ones = np.ones((3, 1), np.float32)
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.1, 1e4 / 3])
+def test_constant_targets_have_no_variance_to_account_for(target):
+    # In f32, the mean of seven times 0.1 is not 0.1.
+    targets = np.full((7, 1), target, np.float32)
     for metric in (metrics.R2Score, metrics.ExplainedVariance):
         metric = metric(preds="p", targets="t")
-        assert metric(preds=ones, targets=ones) == 1
-    assert metrics.R2Score(preds="p", targets="t")(preds=ones + 1, targets=ones) == 0
+        states = [metric.get_state(preds=targets + x, targets=targets) for x in (0, 1)]
+        for state in (*states, states[0].merge(states[1])):
+            assert np.isnan(state.compute())
 
 
 def test_equal_images_have_100_decibel():

@@ -39,8 +39,16 @@ def test_empty_is_the_identity_of_merge(a):
         assert merged.count == state.count
 
 
-def test_average_of_nothing_is_zero():
-    assert metrics.AverageState.empty().compute() == 0
+def test_average_of_nothing_is_undefined_and_trains_nothing():
+    assert np.isnan(metrics.AverageState.empty().compute())
+    masked = metrics.AverageState.from_values(np.ones(3), mask=np.zeros(3))
+    assert np.isnan(masked.compute())
+    assert masked.mean() == 0
+
+
+def test_averages_are_undefined_element_by_element():
+    state = metrics.AverageState(total=np.array([3, 0]), count=np.array([2, 0]))
+    np.testing.assert_array_equal(state.compute(), [1.5, np.nan])
 
 
 def test_mask_selects_values_and_ignores_masked_nan():
