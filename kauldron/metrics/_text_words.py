@@ -83,7 +83,7 @@ def _split_as_bleu(name: str) -> Callable[[str], list[str]]:
     """Returns a function that splits as the tokenizer of sacrebleu of that name."""
 
     def split(text: str) -> list[str]:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         tokenizer = BLEU(tokenize=name, force=True).tokenizer
         return tokenizer(text.lower()).split()

@@ -210,7 +210,7 @@ class ShowSegmentations(metrics.Metric):
         if self.palette is None:
             colors = _pictures.colors_of(known)
         elif isinstance(self.palette, str):
-            colors = self._of_colormap(known / max(known.max(initial=0), 1))
+            colors = _of_colormap(self.palette, known / max(known.max(initial=0), 1))
         else:
             palette = self._palette(0)
             colors = palette[known % len(palette)]
@@ -232,21 +232,22 @@ class ShowSegmentations(metrics.Metric):
         if self.palette is None:
             return _pictures.palette(num_classes)
         if isinstance(self.palette, str):
-            return self._of_colormap(np.linspace(0, 1, num_classes))
+            return _of_colormap(self.palette, np.linspace(0, 1, num_classes))
         palette = np.asarray(self.palette, np.float32)
         if palette.ndim != 2 or palette.shape[-1] != 3:
             raise ValueError(f"`palette` must be `[k 3]`: got shape {palette.shape}.")
         return palette
-
-    def _of_colormap(self, at: np.ndarray) -> np.ndarray:
-        cmap = _pictures.colormap(self.palette, summary="ShowSegmentations")
-        return np.asarray(cmap(at))[:, :3]
 
     def _flatten(self, images: Any) -> Any:
         if self.rearrange is None and images.ndim == 3:
             images = images[None]
         pattern = self.rearrange or _pictures.FLATTEN
         return einops.rearrange(images, pattern, **(self.rearrange_kwargs or {}))
+
+
+def _of_colormap(name: str, at: np.ndarray) -> np.ndarray:
+    cmap = _pictures.colormap(name, summary="ShowSegmentations")
+    return np.asarray(cmap(at))[:, :3]
 
 
 def _to_ids(x: np.ndarray) -> np.ndarray:
