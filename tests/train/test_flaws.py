@@ -419,3 +419,42 @@ def test_the_exit_code_says_run_me_again_only_if_something_was_saved(
     assert run_status.read(tmp_path).state == "interrupted"
     told = "start it again" if saves else "Nothing was saved"
     assert told in capfd.readouterr().err
+
+
+def test_a_metric_that_chooses_checkpoints_and_fails_is_named(tmp_path, capfd):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.EveryNSteps(5),
+        losses={},
+        metrics={"bad": broken.Metric(fails_in="compute")},
+    )
+    trainer = small_run.make_trainer(
+        tmp_path,
+        evals={"test": evaluator},
+        hooks={"stop": kd.train.EarlyStopping(metric="test.bad", patience=1)},
+    )
+    assert _train(trainer) == 1
+    err = capfd.readouterr().err
+    assert "Warning: cfg.evals['test'].metrics['bad'] failed" in err
+    assert "In `on_eval` of `cfg.hooks['stop']`." in err
+
+
+def test_a_checkpoint_is_evaluated_without_the_metric_that_fails(tmp_path, capfd):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        metrics={"bad": broken.Metric(fails_in="compute")},
+    )
+    trainer = small_run.make_trainer(
+        tmp_path,
+        num_train_steps=1,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=1),
+    )
+    assert _train(trainer) == 0
+    trainer = trainer.replace(evals={"test": evaluator})
+    found = {}
+
+    def evaluate():
+        found.update(kd.evals.evaluate_checkpoint(trainer, ["test"])[1])
+
+    assert _run.run(evaluate, argv=["kauldron eval"]) == 3
+    assert "losses/total" in found["test"].loss_values
+    assert "cfg.evals['test'].metrics['bad'] failed" in capfd.readouterr().err
