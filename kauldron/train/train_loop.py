@@ -158,6 +158,7 @@ class _Loop:
                 )
             )
         except BaseException as e:
+            report.problems = self._problems.lines()
             self._hooks.emit_error(self._control, step=self._step, error=e)
             raise
         return self._state, self._aux
