@@ -23,7 +23,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     Returns:
       The exit code: 0 done, 1 an evaluator failed, 2 a mistake in the command line or
-      the config.
+      the config, 3 done, but a metric or summary has failed.
     """
 
     def evaluate(command: _flags.CommandLine) -> None:

@@ -36,14 +36,10 @@ class BatchesAhead:
         self._host_batches.set_state(state)
         self._state, self._ahead = state, None
 
-    def start(self) -> None:
-        """Loads the first batch: data that cannot be loaded fail before anything else.
-
-        Raises:
-          OutOfDataError: If there is none.
-        """
+    def load_next(self) -> None:
+        """Loads the next batch, so that what is wrong with it shows now."""
         if self._ahead is None:
-            self._ahead = self._load()
+            self._ahead = self._load(may_end=True)
 
     def next(self, *, is_last: bool = False) -> Any:
         """Returns the next batch; loads one more unless `is_last`.

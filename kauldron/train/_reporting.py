@@ -153,9 +153,13 @@ class Reporting:
             self._watch(name, step, values)
 
         self._recorder.run_after(show)
-        return lambda: _plain(
-            {**values.nested.loss_values, **values.nested.metric_values}
-        )
+
+        def results() -> dict[str, Any]:
+            measured = {**values.nested.loss_values, **values.nested.metric_values}
+            # An empty dict is in the place of what has failed.
+            return _plain({k: v for k, v in measured.items() if not _is_empty(v)})
+
+        return results
 
     def raise_loss_error(self) -> None:
         """Raises what a loss of the training has raised: the run cannot go on."""
@@ -186,6 +190,10 @@ class Reporting:
         """
         self._recorder.join()
         self.raise_loss_error()
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict) and not value
 
 
 def _plain(values: Any) -> Any:

@@ -158,6 +158,7 @@ class _Loop:
                 )
             )
         except BaseException as e:
+            report.problems = self._problems.lines()
             self._hooks.emit_error(self._control, step=self._step, error=e)
             raise
         return self._state, self._aux
@@ -166,8 +167,7 @@ class _Loop:
         trainer = self._trainer
         if self._restored_step is not None:
             status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
-        if not self._is_last():
-            self._batches.start()  # nothing is written if the data cannot be loaded
+        self._batches.load_next()  # before anything is evaluated or saved
         if status_utils.is_lead_host():
             _run_files.write(trainer)
         self._chrono.start_loop()

@@ -53,6 +53,10 @@ def _train(workdir, num_processes):
     outputs = [p.communicate(timeout=200)[0] for p in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output
+    # Progress is shown by the first of them alone.
+    assert ["Finished" in output for output in outputs] == [
+        i == 0 for i in range(num_processes)
+    ]
     return workdir
 
 

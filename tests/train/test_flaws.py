@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pathlib
+import signal
 import types
 
 import numpy as np
@@ -392,3 +393,68 @@ def test_what_is_no_linen_module_is_refused_by_name(tmp_path, capfd):
 def test_status_of_a_run_without_problems_has_none(tmp_path):
     assert _train(small_run.make_trainer(tmp_path, num_train_steps=1)) == 0
     assert json.loads((tmp_path / "status.json").read_text())["problems"] == []
+
+
+class _SendsSigterm(kd.train.Hook):
+    def after_step(self, run, *, step, state, aux):
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("saves", "code"), [(True, 75), (False, 1)])
+def test_the_exit_code_says_run_me_again_only_if_something_was_saved(
+    tmp_path, capfd, saves, code
+):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        hooks={"signal": _SendsSigterm()},
+        checkpointer=(
+            # It would save for the first time at step 5.
+            kd.ckpts.Checkpointer(save_interval_steps=5, never_save_step_zero=True)
+            if saves
+            else None
+        ),
+    )
+    assert _train(trainer) == code
+    assert run_status.read(tmp_path).state == "interrupted"
+    told = "start it again" if saves else "Nothing was saved"
+    assert told in capfd.readouterr().err
+
+
+def test_a_metric_that_chooses_checkpoints_and_fails_is_named(tmp_path, capfd):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.EveryNSteps(5),
+        losses={},
+        metrics={"bad": broken.Metric(fails_in="compute")},
+    )
+    trainer = small_run.make_trainer(
+        tmp_path,
+        evals={"test": evaluator},
+        hooks={"stop": kd.train.EarlyStopping(metric="test.bad", patience=1)},
+    )
+    assert _train(trainer) == 1
+    err = capfd.readouterr().err
+    assert "Warning: cfg.evals['test'].metrics['bad'] failed" in err
+    assert "In `on_eval` of `cfg.hooks['stop']`." in err
+
+
+def test_a_checkpoint_is_evaluated_without_the_metric_that_fails(tmp_path, capfd):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        metrics={"bad": broken.Metric(fails_in="compute")},
+    )
+    trainer = small_run.make_trainer(
+        tmp_path,
+        num_train_steps=1,
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=1),
+    )
+    assert _train(trainer) == 0
+    trainer = trainer.replace(evals={"test": evaluator})
+    found = {}
+
+    def evaluate():
+        found.update(kd.evals.evaluate_checkpoint(trainer, ["test"])[1])
+
+    assert _run.run(evaluate, argv=["kauldron eval"]) == 3
+    assert "losses/total" in found["test"].loss_values
+    assert "cfg.evals['test'].metrics['bad'] failed" in capfd.readouterr().err

@@ -221,3 +221,44 @@ def test_parts_compared_by_identity_are_equal_to_themselves_only():
     a, b = (kd.evals.Evaluator(run=kd.evals.Final()) for _ in range(2))
     assert a == a
     assert a != b
+
+
+def test_an_exporter_is_accepted_and_said_not_to_be_used(tmp_path, capfd):
+    class ModelExporter:
+        pass
+
+    small_run.make_trainer(tmp_path, exporter=ModelExporter()).check()
+    assert "`cfg.exporter` (ModelExporter) is not used" in capfd.readouterr().err
+    small_run.make_trainer(tmp_path).check()
+    assert "exporter" not in capfd.readouterr().err
+
+
+def test_published_names_of_arguments_are_accepted(tmp_path):
+    key = jax.random.PRNGKey(0)
+    by_name = kd.random.fold_in_str(key, data="a")
+    assert (by_name == kd.random.fold_in_str(key, "a")).all()
+    mine = kd.train.RngStream("mine", eval=True)
+    assert "mine" in kd.train.RngStreams(stream_overwrites=[mine], seed=1).eval_rngs(0)
+    with pytest.raises(ValueError, match="two names of one field"):
+        kd.train.RngStreams(streams=[mine], stream_overwrites=[mine])
+    run = kd.evals.StandaloneEveryCheckpoint(job_group="a")
+    assert run.replace(seconds_to_sleep=3).job_group == "a"
+    trainer = small_run.make_trainer(
+        tmp_path, evals={"e": kd.evals.Evaluator(run=kd.evals.Final(), num_batches=2)}
+    )
+    batches = [*trainer.evals["e"].ds_iter]
+    assert [b["x"].shape for b in batches] == [(16, 3), (16, 3)]
+    with pytest.raises(ValueError, match="no evaluator 'f'|'f'"):
+        trainer.continuous_eval(names=["f"])
+
+
+def test_subclass_of_a_trainer_adds_fields_without_a_decorator(tmp_path):
+    class Mine(kd.train.Trainer):
+        extra: int = 2
+
+    base = small_run.make_trainer(tmp_path)
+    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    mine = Mine(**fields, extra=4)
+    assert mine.extra == mine.replace(seed=5).extra == 4
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mine.extra = 5

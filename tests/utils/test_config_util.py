@@ -89,3 +89,49 @@ def test_base_config_makes_frozen_keyword_only_dataclasses():
         Config(2)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().a = 5
+
+
+class _Part(config_util.UpdateFromRootCfg, config_util.FrozenSubclasses):
+    pass
+
+
+class _Undecorated(_Part):
+    size: int = 3
+    names: list = dataclasses.field(default_factory=list)
+    cached: int = dataclasses.field(default=4, init=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Decorated(_Undecorated):
+    options: dict = dataclasses.field(default_factory=dict, repr=False)
+    hidden: int = dataclasses.field(default=7, init=False, metadata={"a": 1})
+
+
+class _Below(_Decorated):
+    flag: bool = False
+
+
+@pytest.mark.parametrize("cls", [_Undecorated, _Decorated, _Below])
+def test_subclasses_are_frozen_keyword_only_dataclasses_decorated_or_not(cls):
+    part = cls(size=5)
+    assert (part.size, part.names, part.cached) == (5, [], 4)
+    assert part.names is not cls(size=5).names
+    assert part != cls(size=5)  # by identity
+    assert part.replace(size=6).size == 6
+    assert {f.name: f.init for f in dataclasses.fields(cls)}["cached"] is False
+    assert "size=5" in repr(part) and "cached" not in repr(part)
+    with pytest.raises(TypeError):
+        cls(5)
+    for name in ("size", "unknown"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, 1)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(part, name)
+
+
+def test_what_a_field_says_of_itself_survives_a_second_decorator():
+    part = _Below(options={"a": 1}, flag=True)
+    assert (part.options, part.hidden, part.flag) == ({"a": 1}, 7, True)
+    fields = {f.name: f for f in dataclasses.fields(_Below)}
+    assert not fields["options"].repr
+    assert not fields["hidden"].init and fields["hidden"].metadata == {"a": 1}

@@ -1,0 +1,105 @@
+"""The states of many batches are merged in the order of the dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kauldron import kd, metrics
+from kauldron.evals import _merging
+from kauldron.train import auxiliaries
+from tests.train import small_run
+
+
+@flax.struct.dataclass
+class First(metrics.CollectFirstState):
+    x: jax.Array
+
+
+@flax.struct.dataclass
+class All(metrics.CollectingState):
+    x: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs(metrics.Metric):
+    """The inputs of the first examples, or of all."""
+
+    keep_first: int | None = None
+    x: kd.kontext.Key = "batch.x"
+
+    def get_state(self, x):
+        if self.keep_first is None:
+            return All(x=x)
+        return First(x=x, keep_first=self.keep_first)
+
+
+def _aux(**states):
+    return auxiliaries.AuxiliariesState(metric_states=states)
+
+
+@pytest.mark.parametrize("num_batches", [1, 2, 3, 4, 7])
+def test_what_is_collected_stays_in_the_order_of_the_batches(num_batches):
+    merging = _merging.Merging()
+    for i in range(num_batches):
+        x = jnp.arange(4.0) + 10 * i
+        merging.add(_aux(all=All(x=x), first=First(x=x, keep_first=6)))
+    states = merging.result().metric_states
+    expected = np.concatenate([np.arange(4.0) + 10 * i for i in range(num_batches)])
+    np.testing.assert_array_equal(states["all"].compute().x, expected)
+    np.testing.assert_array_equal(states["first"].compute().x, expected[:6])
+
+
+def test_nothing_added_gives_nothing():
+    assert _merging.Merging().result() is None
+
+
+def test_an_evaluation_collects_the_first_examples_of_the_dataset(tmp_path):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        ds=small_run.make_ds(training=False, batch_size=8),
+        losses={},
+        metrics={},
+        summaries={"first": Inputs(keep_first=11), "all": Inputs()},
+        writer=kd.train.metric_writer.NoopWriter(),
+    )
+    trainer = small_run.make_trainer(tmp_path, evals={"test": evaluator})
+    aux = trainer.evals["test"].evaluate(trainer.init_state(), 0)
+    states = aux.finalize().summary_states
+    source = small_run.Points().x
+    np.testing.assert_array_equal(states["first"].compute().x, source[:11])
+    np.testing.assert_array_equal(states["all"].compute().x, source)
+
+
+def test_a_state_that_cannot_be_merged_fails_in_compute_and_costs_no_other():
+    @flax.struct.dataclass
+    class Odd(metrics.AverageState):
+        def merge(self, other):
+            raise LookupError("odd")
+
+    merging = _merging.Merging()
+    for _ in range(5):
+        ones = np.ones(3, np.float32)
+        merging.add(
+            _aux(odd=Odd.from_values(ones), even=metrics.AverageState.from_values(ones))
+        )
+    failures = []
+    values = merging.result().compute(failures=failures)
+    assert dict(values.metric_values) == {"metrics/even": 1.0}
+    # Merged with what has not failed, from either side, it stays so.
+    fresh = _aux(
+        odd=Odd.from_values(np.ones(3)), even=metrics.AverageState.from_values([5.0])
+    )
+    for both in (fresh.merge_each(merging.result()), merging.result().merge_each(fresh)):
+        with pytest.raises(LookupError):
+            both.metric_states["odd"].compute()
+        assert both.metric_states["even"].compute() == 20 / 16
+    [failure] = failures
+    assert failure.where("test") == "cfg.evals['test'].metrics['odd']"
+    with pytest.raises(LookupError, match="odd"):
+        merging.result().compute()
