@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from kauldron import kontext
-from kauldron.data import _errors, _specs
+from kauldron.data import _specs
 from kauldron.data.pipelines import BatchSize as BatchSize
+from kauldron.utils import status_utils
 
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
@@ -118,10 +120,11 @@ def numeric(batch: Any) -> Any:
 def for_devices(batch: Any) -> Any:
     """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
 
-    Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost.
-
-    Raises:
-      DataError: If a number does not fit into 32 bits; names key, row and value.
+    Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost:
+    2**32 + 7 becomes 7. Here an integer that does not fit becomes the largest or smallest
+    that does, which is no class and no row of an embedding; a warning names the key once.
+    It may be a key that nothing reads, such as the hash of a file name. `WriteOutputs`
+    and `Predictor` take the keys of the batch from the host, as they are.
     """
     batch = numeric(batch)
     return batch if _has_64_bits() else _narrow(batch, "")
@@ -189,30 +192,28 @@ def _narrow(tree: Any, path: str) -> Any:
 
 def _narrow_array(tree: Any, path: str) -> Any:
     if tree.dtype in (np.int64, np.uint64):
-        bounds = np.iinfo(np.int32 if tree.dtype == np.int64 else np.uint32)
-        if tree.min() < bounds.min or tree.max() > bounds.max:
-            raise _does_not_fit(tree, path, (tree < bounds.min) | (tree > bounds.max))
-        return tree
+        narrow = np.int32 if tree.dtype == np.int64 else np.uint32
+        bounds = np.iinfo(narrow)
+        if tree.min() >= bounds.min and tree.max() <= bounds.max:
+            return tree
+        _tell_what_does_not_fit(path, tree.dtype.name, narrow.__name__)
+        return tree.clip(bounds.min, bounds.max)
     if tree.dtype != np.float64:
         return tree
     with np.errstate(over="ignore"):
-        narrow = np.asarray(tree, np.float32)
-    overflows = np.isinf(narrow)
-    if overflows.any() and not np.isinf(tree[overflows]).all():
-        raise _does_not_fit(tree, path, overflows & np.isfinite(tree))
-    return narrow
+        narrow_floats = np.asarray(tree, np.float32)
+    if (np.isinf(narrow_floats) & np.isfinite(tree)).any():
+        _tell_what_does_not_fit(path, "float64", "float32")
+    return narrow_floats
 
 
-def _does_not_fit(array: Any, path: str, is_outside: Any) -> _errors.DataError:
-    place = np.argwhere(np.atleast_1d(is_outside))[0].tolist()
-    value = np.atleast_1d(array)[tuple(place)]
-    narrow = {"i": "int32", "u": "uint32", "f": "float32"}[array.dtype.kind]
-    where = f"`batch.{path}`" if path else "The batch"
-    return _errors.DataError(
-        f"{where} is {value} in row {place[0]}, {array.dtype}, and devices hold "
-        f"{narrow}, which would be another number. Leave the key out of the batch with "
-        f"`kd.data.Elements(drop=[{path!r}])`, convert it, or switch 64 bits on: "
-        "`jax.config.update('jax_enable_x64', True)`."
+@functools.cache  # once by key
+def _tell_what_does_not_fit(path: str, dtype: str, narrow: str) -> None:
+    largest = "infinity" if narrow == "float32" else f"the limits of {narrow}"
+    status_utils.warn(
+        f"`{f'batch.{path}' if path else 'batch'}` is {dtype}, and has numbers that "
+        f"{narrow} cannot hold: on devices they become {largest}. If something reads them, "
+        "convert them, or switch 64 bits on: `jax.config.update('jax_enable_x64', True)`."
     )
 
 

@@ -248,7 +248,7 @@ def test_published_names_of_arguments_are_accepted(tmp_path):
     )
     batches = [*trainer.evals["e"].ds_iter]
     assert [b["x"].shape for b in batches] == [(16, 3), (16, 3)]
-    with pytest.raises(ValueError, match="no evaluator 'f'|'f'"):
+    with pytest.raises(ValueError, match="f"):
         trainer.continuous_eval(names=["f"])
 
 
