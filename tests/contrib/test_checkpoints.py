@@ -46,8 +46,9 @@ def test_exact_powers_are_not_missed_by_rounding():
     policy = C.ExpStep(interval=1, base=10)
     steps = [10**k for k in range(16)]
     assert _kept(policy, _infos(steps)) == steps
-    just_below = [10**15 - 1, 10**15]  # its logarithm is 15 in f64
-    assert _kept(policy, _infos(just_below)) == just_below
+    just_below = [2**50 - 1, 2**50]  # the binary logarithm of both is 50 in f64
+    powers_of_two = C.ExpStep(interval=1, base=2)
+    assert _kept(powers_of_two, _infos(just_below)) == just_below
 
 
 @pytest.mark.parametrize("kwargs", [{"interval": 0}, {"base": 1}])
