@@ -210,6 +210,9 @@ def unraisables(monkeypatch):
     """What reaches the hook that was there before ours."""
     seen = []
     monkeypatch.setattr("sys.unraisablehook", lambda u: seen.append(u.exc_value))
+    # As in a process where no checkpointer is open.
+    monkeypatch.setattr(_quiet.QuietOrbax, "_active", set())
+    monkeypatch.setattr(_quiet.QuietOrbax, "_hook_before", None)
     return seen
 
 
