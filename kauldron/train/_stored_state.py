@@ -10,6 +10,7 @@ by how near it is: then small steps add up to what they should, on average.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -161,7 +162,7 @@ def _count_of(state: Any) -> jax.Array | None:
         and jnp.ndim(x) == 0
         and jnp.issubdtype(x.dtype, jnp.integer)
     ]
-    return sum(counts[1:], start=counts[0]) if counts else None
+    return functools.reduce(jnp.add, counts) if counts else None
 
 
 def _seeds(count: jax.Array) -> Iterator[jax.Array]:
