@@ -426,3 +426,28 @@ def test_video_can_be_a_gif_or_frames_side_by_side():
 def test_what_is_no_video_is_refused():
     with pytest.raises(ValueError, match=r"`\[\*b t h w 1\|3\]`"):
         summaries.ShowVideos(videos="v").get_state(videos=np.zeros((4, 4, 3)))
+
+
+def test_no_more_images_are_kept_than_shown_also_of_one_batch():
+    for num in (1, 3):
+        summary = summaries.ShowImages(images="x", num_images=num)
+        np.testing.assert_array_equal(_run(summary, {"images": _images}), _images[:num])
+
+
+def test_edges_between_rows_are_drawn_in_the_grey_that_is_told():
+    labels = np.zeros((1, 4, 3, 1), int)
+    labels[:, 1:] = 1
+    for lightness in (0.0, 0.75):
+        summary = summaries.ShowSegmentations(
+            segmentations="s", palette=_PALETTE, edges=True, edge_lightness=lightness
+        )
+        shown = _run(summary, {"segmentations": labels})
+        np.testing.assert_array_equal(shown[0, 0], lightness)
+        np.testing.assert_array_equal(shown[0, 1:], [[_PALETTE[1]] * 3] * 3)
+
+
+def test_greys_of_a_gif_are_rounded():
+    frames = np.full((1, 2, 2, 2, 1), 0.6 / 255, np.float32)
+    [gif] = summaries.Video(frames=frames).to_gifs()
+    with Image.open(io.BytesIO(gif)) as image:
+        assert np.asarray(image.convert("L")).tolist() == [[1, 1], [1, 1]]

@@ -224,3 +224,9 @@ def test_function_that_returns_no_figure_is_refused():
 def test_older_bases_say_what_to_use(name):
     with pytest.raises(RuntimeError, match="ShowImages"):
         getattr(summaries.deprecated, name)()
+
+
+def test_buckets_of_one_value_reach_half_to_both_sides():
+    counts, edges = summaries.Histogram(np.full(3, 2.0), num_buckets=4).bins()
+    np.testing.assert_array_equal(edges, [1.5, 1.75, 2.0, 2.25, 2.5])
+    np.testing.assert_array_equal(counts, [0, 0, 3, 0])
