@@ -95,7 +95,10 @@ def test_a_state_that_cannot_be_merged_fails_in_compute_and_costs_no_other():
     fresh = _aux(
         odd=Odd.from_values(np.ones(3)), even=metrics.AverageState.from_values([5.0])
     )
-    for both in (fresh.merge_each(merging.result()), merging.result().merge_each(fresh)):
+    for both in (
+        fresh.merge_each(merging.result()),
+        merging.result().merge_each(fresh),
+    ):
         with pytest.raises(LookupError):
             both.metric_states["odd"].compute()
         assert both.metric_states["even"].compute() == 20 / 16
