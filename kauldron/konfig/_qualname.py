@@ -98,10 +98,37 @@ def expand_alias(dotted: str) -> str:
 def import_object(qualname: str) -> Any:
     """Returns the object of the given name.
 
+    A name in a private file, `package.room._file:Name`, as records of old runs hold it, is
+    looked up in the package too: private files come and go.
+
     Raises:
       ConfigImportError: If the module, or the name in it, does not exist.
       Exception: Whatever the module raises while it is imported.
     """
+    try:
+        return _import_as_named(qualname)
+    except _errors.ConfigImportError:
+        public = _without_private_file(qualname)
+        if public == qualname:
+            raise
+        try:
+            return _import_as_named(public)
+        except _errors.ConfigImportError:
+            pass  # the name as it was written is the one to tell
+        raise
+
+
+def _without_private_file(qualname: str) -> str:
+    """Returns `a.b:Name` for `a.b._c:Name`."""
+    module, attribute = split(qualname)
+    parts = module.split(".")
+    while len(parts) > 1 and parts[-1].startswith("_"):
+        parts.pop()
+    public = ".".join(parts)
+    return qualname if public == module else f"{public}:{attribute}"
+
+
+def _import_as_named(qualname: str) -> Any:
     module_name, attribute = split(qualname)
     names = attribute.split(".") if attribute else []
     if not module_name:

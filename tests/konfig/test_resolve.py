@@ -320,3 +320,14 @@ def test_error_in_a_constructor_of_the_user_names_its_lines(write, monkeypatch):
     assert lines[4].strip() == "check(width)"
     assert lines[5].endswith("models_of_the_user.py:4, in check")
     assert lines[-1] == "ValueError: width must be positive, got -1"
+
+
+def test_name_that_left_its_private_file_is_found_in_the_package():
+    cfg = konfig.ConfigDict({"__qualname__": "json._scanner_of_old:JSONDecoder"})
+    assert isinstance(konfig.resolve(cfg), json.JSONDecoder)
+
+
+def test_name_that_is_nowhere_is_told_as_it_was_written():
+    cfg = konfig.ConfigDict({"__qualname__": "json._scanner_of_old:JSONDecodr"})
+    with pytest.raises(konfig.ConfigError, match="_scanner_of_old"):
+        konfig.resolve(cfg)
