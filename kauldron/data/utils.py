@@ -196,7 +196,7 @@ def _narrow_array(tree: Any, path: str) -> Any:
         bounds = np.iinfo(narrow)
         if tree.min() >= bounds.min and tree.max() <= bounds.max:
             return tree
-        _tell_what_does_not_fit(path, tree.dtype.name, narrow.__name__)
+        _tell_what_does_not_fit(path, str(tree.dtype), narrow.__name__)
         return tree.clip(bounds.min, bounds.max)
     if tree.dtype != np.float64:
         return tree
