@@ -44,7 +44,7 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["ConfusionMatrix"]):
-        """Counts, `i32|f32[classes classes]`; rows are true classes."""
+        """Counts, `i32|f32[classes classes+1]`, as those of `CountState`."""
 
         counts: Any = metrics.sum_field()
 

@@ -69,7 +69,12 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
     context = _initial_context(state, trainer.train_ds)
     after = _run_model(training, context, problems)
     context, failure = _after_update(trainer, after or context)
-    _check_groups(training.groups, context, problems, has_preds=after is not None)
+    # An own step may leave the model out, and then measures what it likes.
+    is_left_out = (
+        after is not None and after.preds is not None and context.preds is None
+    )
+    has_preds = after is not None and not is_left_out
+    _check_groups(training.groups, context, problems, has_preds=has_preds)
     if failure is not None and not problems:
         problems += _failure_of_step(trainer, context)
     for name, evaluator in trainer.evals.items():

@@ -69,10 +69,13 @@ def _check_model(model: Any) -> None:
     kind = model if is_class else type(model)
     modules = {f"{c.__module__}.{c.__qualname__}" for c in kind.__mro__}
     what = f"{'the class' if is_class else 'an object of'} `{kind.__name__}`"
+    if not is_class and hasattr(model, "apply") and hasattr(model, "init"):
+        return
     if any(name.startswith("flax.nnx.") for name in modules):
         raise TrainerError(
             f"`model` must be a `flax.linen` module: got {what}, a `flax.nnx` module, which "
-            "a trainer cannot use as it is. Write it in `flax.linen`, or wrap it: "
+            "a trainer cannot use as it is. Write it in `flax.linen`, derive it from "
+            "`kd.contrib.knnx.KdNnxModule`, or wrap it: "
             f"`flax.nnx.bridge.to_linen({kind.__name__}, ...)`, inside of a linen module "
             "whose keys say what it is given."
         )
@@ -80,8 +83,6 @@ def _check_model(model: Any) -> None:
         raise TrainerError(
             f"`model` must be a module: got {what}. Call it: `{kind.__name__}(...)`."
         )
-    if not is_class and hasattr(model, "apply") and hasattr(model, "init"):
-        return
     raise TrainerError(
         "`model` must be a `flax.linen` module, such as `kd.nn.Sequential(...)`: got "
         f"{'None' if model is None else what}."
