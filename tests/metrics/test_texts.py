@@ -197,9 +197,33 @@ def test_score_can_have_an_interval():
         assert low < middle < high
 
 
-def test_scores_of_nothing_are_zero():
-    assert metrics.Bleu(**_pair).empty().compute() == 0
-    assert metrics.Rouge(kinds=("rouge1",), **_pair).empty().compute() == {"rouge1": 0}
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.Bleu(**_pair),
+        metrics.Rouge(**_pair),
+        metrics.WordErrorRate(**_pair),
+        metrics.CharErrorRate(**_pair),
+        metrics.EditDistance(**_pair),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_score_of_no_pairs_is_undefined(metric):
+    masked = metric.get_state(preds=["a b"], targets=["a c"], mask=np.zeros(1))
+    none = metric.get_state(preds=np.array([], str), targets=np.array([], str))
+    for state in (metric.empty(), none, masked, none.merge(masked)):
+        value = state.finalize().compute()
+        values = value if isinstance(metric, metrics.Rouge) else {"": value}
+        assert list(values) == list(metric.__metric_names__() or [""])
+        assert all(np.isnan(x) and np.shape(x) == () for x in values.values())
+
+
+def test_pairs_without_words_are_pairs():
+    assert metrics.Bleu(**_pair)(preds=[""], targets=["a"]) == 0
+    assert metrics.Rouge(kinds=("rouge1",), **_pair)(preds=[""], targets=["a"]) == {
+        "rouge1": 0
+    }
+    assert metrics.WordErrorRate(**_pair)(preds=[""], targets=[""]) == 0
     assert metrics.WordErrorRate(**_pair)(preds=["a b"], targets=[""]) == 2
 
 
