@@ -194,6 +194,7 @@ def test_numbers_and_names_of_a_confusion_matrix_have_room():
         summary = dataclasses.replace(
             summary, num_classes=len(counts), class_names=names
         )
+        counts = np.pad(counts, ((0, 0), (0, 1)))  # nothing predicted as no class
         return summary.State(counts=counts, parent=summary).compute()[0]
 
     counts = np.array([[3, 12345678], [0, 5]])
