@@ -71,7 +71,7 @@ class Bleu(_texts.TextMetric):
 
     def _score(self, preds: list[Any], targets: list[Any]) -> np.ndarray:
         if not preds:
-            return np.zeros(())
+            return np.asarray(np.nan)
         is_ids = not isinstance(preds[0], str)
         scorer = self._load().BLEU(
             tokenize="none" if is_ids else self.tokenize,
@@ -148,7 +148,7 @@ class Rouge(_texts.TextMetric):
         preds, targets = map(_ids_to_words, (preds, targets))
         scores = [scorer.score(t, p) for p, t in zip(preds, targets, strict=True)]
         return {
-            kind: np.asarray(np.mean([s[kind].fmeasure for s in scores] or [0.0]))
+            kind: _mean(np.array([s[kind].fmeasure for s in scores]))
             for kind in self.kinds
         }
 
@@ -159,6 +159,8 @@ class _ErrorRate(_texts.TextMetric):
 
     def _score(self, preds: list[Any], targets: list[Any]) -> np.ndarray:
         num_edits, num_units = self._count(preds, targets)
+        if not len(num_edits):
+            return np.asarray(np.nan)
         return np.asarray(num_edits.sum() / max(num_units.sum(), 1))
 
     def _count(
@@ -245,10 +247,15 @@ class EditDistance(_ErrorRate):
 
     def _score(self, preds: list[Any], targets: list[Any]) -> np.ndarray:
         num_edits, _ = self._count(preds, targets)
-        return np.asarray(num_edits.mean() if len(num_edits) else 0.0)
+        return _mean(num_edits)
 
     def _split(self, text: Any) -> Any:
         return text
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Returns the mean, `f64[]`; NaN of nothing."""
+    return np.asarray(values.mean() if len(values) else np.nan)
 
 
 def _ids_to_words(texts: list[Any]) -> list[str]:

@@ -103,7 +103,7 @@ def _widen(value: Any, width: int) -> Any:
 class TextMetric(base.Metric):
     """Base of metrics of pairs of texts, each with one reference.
 
-    Strings are compared in the normal form NFC of Unicode.
+    Strings are compared in the normal form NFC of Unicode. The value of no pairs is NaN.
 
     Attributes:
       preds: Key to generated texts: strings `[*b]` (an array or a list; these cannot pass
@@ -185,5 +185,8 @@ class TextMetric(base.Metric):
             ) from e
 
     def _score(self, preds: list[Any], targets: list[Any]) -> Any:
-        """Returns the value of a corpus of strings or lists of token ids."""
+        """Returns the value of a corpus of strings or lists of token ids.
+
+        There may be no pairs: of these, a metric is NaN.
+        """
         raise NotImplementedError

@@ -31,7 +31,7 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
       num_classes: Number of classes; needed with `pred_labels`.
       ignored_label: True label of what is not counted (often 255 or -1).
       normalize: Whether each `'true'` class (row), each `'pred'` class (column), or
-        `'all'` add up to 1; `None` gives counts.
+        `'all'` add up to 1, NaN where there is nothing; `None` gives counts.
       class_names: Names at the margins; class ids unless given.
 
     Returns of `compute`: an image, `f32[1 h w 3]`.
@@ -44,7 +44,7 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["ConfusionMatrix"]):
-        """Counts, `i32|f32[classes classes+1]`, as those of `CountState`."""
+        """Counts, `i32|f32[classes classes+1]`, as `kd.metrics.ConfusionMatrix` has them."""
 
         counts: Any = metrics.sum_field()
 

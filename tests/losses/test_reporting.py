@@ -70,7 +70,7 @@ class _OwnState(losses.Loss):
         (
             metrics.AverageState,
             TypeError,
-            "The raw value is not known: .*log_raw=False",
+            r"(?s)is not known: .*log_raw=False.*'losses_raw/a'",
         ),
         (losses.Loss.State, ValueError, "have no `raw_total`. Define `get_values`"),
     ],

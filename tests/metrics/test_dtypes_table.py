@@ -478,3 +478,19 @@ MEMBERS = [
 def test_every_dtype_and_awkward_input_gives_what_the_oracle_gives(member):
     problems = table.mismatches(member)
     assert not problems, "\n".join(problems)
+
+
+def test_every_public_metric_is_in_the_table():
+    public = {
+        name
+        for name in metrics.__all__
+        if isinstance(member := getattr(metrics, name), type)
+        and issubclass(member, metrics.Metric)
+    }
+    # Tested by themselves: what takes a metric, texts, features of networks, amounts.
+    wrappers = {"Bootstrap", "NoopMetric", "SkipIfMissing", "SliceBy", "TreeMap"}
+    texts = {"Bleu", "CharErrorRate", "EditDistance", "Rouge", "WordErrorRate"}
+    others = {"Fid", "FrechetDistance", "LpipsVgg", "Throughput"}
+    bases = {"Metric", "TextMetric"}
+    named = wrappers | texts | others | bases
+    assert public - named == {member.name for member in MEMBERS}

@@ -158,6 +158,21 @@ def test_an_ignored_class_has_no_score_and_is_a_wrong_prediction(
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
+def test_predicting_an_ignored_label_that_is_no_class_is_wrong():
+    keys = {"pred_labels": "p", "labels": "t", "num_classes": 2, "ignored_label": 255}
+    batch = {
+        "pred_labels": np.array([[0], [255], [1], [255]]),
+        "labels": np.array([[0], [0], [1], [255]]),
+    }
+    # Of class 0, one of two is found; nothing else was predicted as it.
+    per_class = {"average": "per_class", **keys}
+    assert metrics.Recall(**per_class)(**batch) == {"0": 1 / 2, "1": 1}
+    assert metrics.Precision(**per_class)(**batch) == {"0": 1, "1": 1}
+    assert metrics.MeanIou(**per_class)(**batch) == {"0": 1 / 2, "1": 1}
+    matrix = metrics.ConfusionMatrix(**keys)(**batch)
+    np.testing.assert_array_equal(matrix, [[1, 0], [0, 1]])
+
+
 def test_scores_of_classes_that_do_not_occur_are_undefined():
     labels = np.array([0, 0, 1])[:, None]
     metric = metrics.F1(pred_labels="p", labels="t", num_classes=3, average="per_class")
@@ -229,6 +244,25 @@ def test_calibration_error_of_known_gaps(norm, expected):
     np.testing.assert_allclose(value, expected, atol=1e-4)
 
 
+def test_confidence_on_the_edge_of_two_bins_is_in_the_lower_one():
+    # Confidences 1/2 (right) and 0.9 (wrong): one a bin of (0, 1/2] and (1/2, 1].
+    logits = np.array([[0.0, 0.0], [np.log(9), 0.0]], np.float32)
+    metric = metrics.CalibrationError(logits="l", labels="t", num_bins=2)
+    value = metric(logits=logits, labels=np.array([[0], [1]]))
+    np.testing.assert_allclose(value, (0.5 + 0.9) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(1, 7), (7, 1), (3, 5)])
+def test_spread_of_unequal_batches_is_that_of_all_values(sizes):
+    x = np.concatenate([np.arange(size) + 10.0 * size for size in sizes])
+    metric = metrics.Std(values="x")
+    a, b = (
+        metric.get_state(values=part[:, None].astype(np.float32))
+        for part in np.split(x, [sizes[0]])
+    )
+    np.testing.assert_allclose(a.merge(b).compute(), x.std(), rtol=1e-6)
+
+
 def test_spread_survives_a_large_mean():
     # f32: the mean of squares minus the square of the mean would be noise here.
     x = (_rng.normal(size=(1000, 1)) + 10_000).astype(np.float32)
@@ -270,6 +304,17 @@ def test_agreement_does_not_depend_on_group_numbers():
         predictions="p", labels="t", num_instances_true=3, num_instances_pred=9
     )
     assert metric(predictions=8 - labels, labels=labels) == 1
+
+
+def test_agreement_of_groups_worked_out_by_hand():
+    # Pairs: 2 of 15 together in both; 6 in one, 3 in the other, 6 * 3 / 15 by chance.
+    labels, predictions = np.array([[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 2, 2]])[..., None]
+    metric = metrics.Ari(
+        predictions="p", labels="t", num_instances_true=2, num_instances_pred=3
+    )
+    value = metric(predictions=predictions[None], labels=labels[None])
+    expected = (2 - 18 / 15) / ((6 + 3) / 2 - 18 / 15)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,34 @@ def test_scores_of_texts_are_those_of_the_libraries_in_any_batches(form, batches
         contract.assert_close(contract.value(merged), value, rtol=1e-12)
 
 
+@pytest.mark.parametrize("max_order", [1, 2, 4])
+@pytest.mark.parametrize("is_lowercase", [False, True])
+@pytest.mark.parametrize("tokenize", ["13a", "char"])
+def test_bleu_counts_as_told(max_order, is_lowercase, tokenize):
+    preds, targets = ["The CAT sat, on the mat."], ["the cat sat on the mat. Yes"]
+    metric = metrics.Bleu(
+        max_order=max_order, is_lowercase=is_lowercase, tokenize=tokenize, **_pair
+    )
+    scorer = sacrebleu.BLEU(
+        max_ngram_order=max_order, lowercase=is_lowercase, tokenize=tokenize
+    )
+    expected = scorer.corpus_score(preds, [targets]).score
+    assert metric(preds=preds, targets=targets) == expected
+
+
+def test_special_ids_are_those_of_tokens_not_of_bytes():
+    special = {"pad_id": ord("a"), "end_id": ord("b")}
+    rate = metrics.CharErrorRate(**special, **_pair)
+    # Two of three letters of 'abc' are right.
+    value = rate(preds=_as_bytes(["abx"]), targets=_as_bytes(["abc"]))
+    np.testing.assert_allclose(value, 1 / 3)
+    ids = {"preds": np.array([[0, 1, 0]]), "targets": np.array([[0, 1, 2]])}
+    # Without padding, 0 is an id like others.
+    value = metrics.WordErrorRate(pad_id=None, **_pair)(**ids)
+    np.testing.assert_allclose(value, 1 / 3)
+    np.testing.assert_allclose(metrics.WordErrorRate(**_pair)(**ids), 1 / 2)
+
+
 def test_token_ids_end_at_the_end_and_are_decoded():
     metric = metrics.CharErrorRate(
         decode=_to_letters, end_id=9, pad_id=None, mask="m", **_pair
@@ -197,9 +225,33 @@ def test_score_can_have_an_interval():
         assert low < middle < high
 
 
-def test_scores_of_nothing_are_zero():
-    assert metrics.Bleu(**_pair).empty().compute() == 0
-    assert metrics.Rouge(kinds=("rouge1",), **_pair).empty().compute() == {"rouge1": 0}
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.Bleu(**_pair),
+        metrics.Rouge(**_pair),
+        metrics.WordErrorRate(**_pair),
+        metrics.CharErrorRate(**_pair),
+        metrics.EditDistance(**_pair),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_score_of_no_pairs_is_undefined(metric):
+    masked = metric.get_state(preds=["a b"], targets=["a c"], mask=np.zeros(1))
+    none = metric.get_state(preds=np.array([], str), targets=np.array([], str))
+    for state in (metric.empty(), none, masked, none.merge(masked)):
+        value = state.finalize().compute()
+        values = value if isinstance(metric, metrics.Rouge) else {"": value}
+        assert list(values) == list(metric.__metric_names__() or [""])
+        assert all(np.isnan(x) and np.shape(x) == () for x in values.values())
+
+
+def test_pairs_without_words_are_pairs():
+    assert metrics.Bleu(**_pair)(preds=[""], targets=["a"]) == 0
+    assert metrics.Rouge(kinds=("rouge1",), **_pair)(preds=[""], targets=["a"]) == {
+        "rouge1": 0
+    }
+    assert metrics.WordErrorRate(**_pair)(preds=[""], targets=[""]) == 0
     assert metrics.WordErrorRate(**_pair)(preds=["a b"], targets=[""]) == 2
 
 
@@ -329,6 +381,7 @@ def test_rouge_of_ascii_is_that_of_the_library(use_stemmer):
         ("U.S.A. vs. u s a", "USA"),
         ("...", "..."),
         ("", "nothing"),
+        ("his was", "hi wa"),  # three letters are no stem and ending
         ("generalizations oscillators relational", "general oscillate relate"),
     ]
     kinds = ["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]
@@ -340,6 +393,14 @@ def test_rouge_of_ascii_is_that_of_the_library(use_stemmer):
         for pred, target in texts:
             expected = {k: v.fmeasure for k, v in scorer.score(target, pred).items()}
             assert rouge(preds=[pred], targets=[target]) == expected
+
+
+def test_joiners_and_loose_marks_do_not_end_a_word():
+    rouge = metrics.Rouge(kinds=("rouge1",), **_pair)
+    joined, apart = "क्\u200dष", "क् ष"
+    assert rouge(preds=[joined], targets=[joined])["rouge1"] == 1
+    assert rouge(preds=[joined], targets=[apart])["rouge1"] == 0
+    assert rouge(preds=["\u0301a b"], targets=["\u0301a c"])["rouge1"] == 1 / 2
 
 
 @pytest.mark.parametrize(

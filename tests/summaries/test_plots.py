@@ -169,13 +169,32 @@ def test_confusion_matrix_is_darker_where_there_is_more():
     assert cells[0, 0] < cells[1, 1] < cells[0, 1] == cells[1, 0] == 1
 
 
+@pytest.mark.parametrize(
+    ("normalize", "expected"),
+    [
+        (None, [[1, 0, 0], [0, 2, 0], [0, 0, 0]]),
+        ("true", [[1 / 2, 0, 0], [0, 1, 0], [np.nan] * 3]),
+        ("pred", [[1, 0, np.nan], [0, 1, np.nan], [0, 0, np.nan]]),
+        ("all", [[1 / 4, 0, 0], [0, 1 / 2, 0], [0, 0, 0]]),
+    ],
+)
+def test_confusion_matrix_of_nan_scores_and_absent_classes(normalize, expected):
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 1]]
+    logits[1, 2] = np.nan
+    summary = summaries.ConfusionMatrix(logits="l", labels="t", normalize=normalize)
+    batch = {"logits": logits, "labels": np.array([0, 0, 1, 1])[:, None]}
+    [picture] = _run(summary, batch)
+    drawn = _confusion.draw_matrix(np.array(expected, float), ("0", "1", "2"))
+    np.testing.assert_array_equal(picture, drawn)
+
+
 def test_numbers_and_names_of_a_confusion_matrix_have_room():
     def draw(counts, names):
         summary = summaries.ConfusionMatrix(pred_labels="p", labels="t")
         summary = dataclasses.replace(
             summary, num_classes=len(counts), class_names=names
         )
-        counts = np.pad(counts, ((0, 0), (0, 1)))  # none is predicted as no class
+        counts = np.pad(counts, ((0, 0), (0, 1)))  # nothing predicted as no class
         return summary.State(counts=counts, parent=summary).compute()[0]
 
     counts = np.array([[3, 12345678], [0, 5]])
