@@ -353,6 +353,20 @@ def test_field_named_in_full_wins_over_a_glob_in_any_order():
         assert "set by flags of their own: cfg.a.x" in told[0]
 
 
+def test_globs_may_disagree_about_a_field_that_is_named_in_full():
+    told = []
+    cfg = set_one(ConfigDict({"a": {"x": 1}}), "a.x=5", "*.x=2", "a.*=3", tell=told)
+    assert cfg.a.x == 5
+    assert [line.partition(" sets ")[2] for line in told] == [
+        "nothing (set by flags of their own: cfg.a.x)."
+    ] * 2
+
+
+def test_value_of_a_glob_need_not_fit_a_field_that_is_named_in_full():
+    cfg = set_one(ConfigDict({"a": {"x": 1}, "b": {"x": "s"}}), "a.x=5", "*.x=text")
+    assert (cfg.a.x, cfg.b.x) == (5, "text")
+
+
 def test_specific_glob_wins_over_a_vague_one_in_any_order():
     flags = ["**.x=9", "a.*.x=5"]
     for order in (flags, flags[::-1]):
