@@ -225,6 +225,13 @@ def test_argument_given_by_position_is_found_by_name():
     assert set_one(cfg, "o[0]=3e-3").o == targets.adam(3e-3)
 
 
+def test_last_override_wins_whatever_the_argument_is_called_in_it():
+    flags = ["o[0]=1.0", "o.learning_rate=2.0", "o[0]=3.0"]
+    assert set_one(ConfigDict({"o": targets.adam(0.5)}), *flags).o == targets.adam(3.0)
+    flags = ["o.learning_rate=1.0", "o[0]=2.0", "o.learning_rate=3.0"]
+    assert set_one(ConfigDict({"o": targets.adam(0.5)}), *flags).o == targets.adam(3.0)
+
+
 def test_whole_nodes_and_fields_in_them_in_any_order():
     flags = ["o.b1=0.5", "o=py::konfig_targets.adam(1e-3)"]
     for order in (flags, flags[::-1]):
