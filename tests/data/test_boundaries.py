@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.data import _processes
 from kauldron.data.transforms import batches
 
 
@@ -44,26 +45,38 @@ def test_the_last_of_an_odd_number_is_mixed_with_the_one_before():
     assert batches.partner_rows(1).tolist() == [0]
 
 
-def test_texts_of_a_padded_batch_are_empty():
-    records = [{"name": name, "tags": (name, i)} for i, name in enumerate("abc")]
-    ds = kd.data.py.DataSource(
-        records,
-        shuffle=False,
-        batch_size=2,
-        num_epochs=1,
-        batch_drop_remainder="pad",
-        seed=0,
-    )
-    *_, last = ds
-    assert last["name"].tolist() == ["c", ""]
-    texts, numbers = last["tags"]
-    assert texts.tolist() == ["c", ""]
-    assert numbers.tolist() == [2, 0]
-
-
 class _Even(kd.data.FilterTransform):
     def filter(self, element):
         return element["x"] % 2 == 0
+
+
+@pytest.mark.parametrize("filters", [False, True])
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_padded_batch_has_empty_texts_and_whole_tuples(
+    monkeypatch, num_processes, filters
+):
+    """Also in a process whose part is padding alone."""
+    records = [{"x": i, "name": f"n{i}", "tags": (f"t{i}", i)} for i in range(0, 12, 2)]
+    ds = kd.data.py.DataSource(
+        records,
+        shuffle=False,
+        batch_size=4,
+        num_epochs=1,
+        batch_drop_remainder="pad",
+        seed=0,
+        transforms=[_Even()] if filters else [],
+    )
+    names, texts, numbers = [], [], []
+    for index in range(num_processes):
+        process = (index, num_processes)
+        monkeypatch.setattr(_processes, "index_and_count", lambda p=process: p)
+        *_, last = ds
+        names += last["name"].tolist()
+        texts += last["tags"][0].tolist()
+        numbers += last["tags"][1].tolist()
+    assert names == ["n8", "n10", "", ""]
+    assert texts == ["t8", "t10", "", ""]
+    assert numbers == [8, 10, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["selection", "mixture"])

@@ -117,7 +117,8 @@ def test_files_without_labels_go_through_the_same_transforms(
 def test_columns_of_a_csv_file_are_inputs(predictor, tmp_path):
     (tmp_path / "x.csv").write_text("age,mass\n3,0.5\n40,1e2\n")
     like = dataclasses.replace(predictor.evaluator.ds, transforms=[])
-    (batch,) = predictor.open(tmp_path / "x.csv", like=like)
+    ds = predictor.open(tmp_path / "x.csv", like=like)
+    (batch,) = ds.for_evaluation()
     assert batch["age"].dtype == np.int64
     assert batch["age"].tolist() == [3, 40]
     assert batch["mass"].tolist() == [0.5, 100.0]

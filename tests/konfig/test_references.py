@@ -374,10 +374,10 @@ def test_text_of_a_reference_is_an_expression_of_the_same_value(expression):
 
 
 def test_placeholder_that_is_not_set_can_be_compared_with_none():
-    unset = konfig.placeholder(int)
-    is_unset, is_set = operator.eq(unset, None), operator.ne(unset, None)
-    cfg = ConfigDict({"n": unset, "is_unset": is_unset, "is_set": is_set})
-    cfg.next = unset + 1
+    cfg = ConfigDict({"n": konfig.placeholder(int)})
+    cfg.is_unset = operator.eq(cfg.ref.n, None)
+    cfg.is_set = operator.ne(cfg.ref.n, None)
+    cfg.next = cfg.ref.n + 1
     assert (cfg.is_unset, cfg.is_set, cfg.next) == (True, False, None)
     cfg.n = 3
     assert (cfg.is_unset, cfg.is_set, cfg.next) == (False, True, 4)
