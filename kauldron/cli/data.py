@@ -16,6 +16,9 @@ from kauldron.cli import _flags, _origin
 class ElementSpec:
     """Prints dtype and shape of each value of a batch.
 
+    Nothing is downloaded: of a TFDS dataset that is not on the disk, they are what TFDS
+    knows of its features.
+
     Attributes:
       cfg: The config.
       origin: What it was made of, printed above.
@@ -29,7 +32,10 @@ class ElementSpec:
     ds_path: str = "train_ds"
 
     def __call__(self) -> None:
-        spec = _dataset(self.cfg, self.ds_path).element_spec
+        from kauldron import data
+
+        with data.py.made_up_tfds():
+            spec = _dataset(self.cfg, self.ds_path).element_spec
         print(self.origin.summary(), end="\n" if self.origin.filename else "")
         for path, leaf in kontext.flatten_with_path(spec).items():
             print(f"{path}: {kontext.format_spec(leaf)}")

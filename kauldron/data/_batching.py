@@ -138,14 +138,9 @@ class Batching:
         if self.batch_stages:
             stacked = self._run_batch_stages(stacked, block)
         if self.remainder is DropRemainder.PAD:
-            stacked = self._pad(stacked, num_rows)
+            length = self.step // self.process[1]
+            stacked = _columns.pad(stacked, num_rows, length)
         return stacked
-
-    def _pad(self, stacked: Any, num_rows: int) -> Any:
-        missing = self.step // self.process[1] - num_rows
-        if not missing:
-            return stacked
-        return _columns.zeros_after(_select(stacked, slice(num_rows)), missing)
 
     def _run_batch_stages(self, batch: Any, block: Block) -> Any:
         for position, transform in enumerate(self.batch_stages):
@@ -158,13 +153,6 @@ class Batching:
                 error.add_note(f"In the batch transform `{type(transform).__name__}`.")
                 raise
         return batch
-
-
-def _select(stacked: Any, rows: slice) -> Any:
-    if isinstance(stacked, tuple):
-        parts = [_select(part, rows) for part in stacked]
-        return type(stacked)(*parts) if hasattr(stacked, "_fields") else tuple(parts)
-    return _columns.select(stacked, rows)
 
 
 def _unstack(stacked: Any) -> Any:

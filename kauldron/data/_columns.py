@@ -212,19 +212,26 @@ def _as_array(value: Any) -> np.ndarray:
     return array
 
 
-def zeros_after(column: Column, num_zeros: int) -> Column:
-    """Returns stacked columns with rows of zeros (or empty strings) appended."""
+def pad(column: Column, num_rows: int, length: int) -> Column:
+    """Returns stacked columns of some length: rows, then zeros (or empty strings).
+
+    Args:
+      column: Stacked, at least one row: an example of what is padded.
+      num_rows: How many rows are kept; may be 0.
+      length: Number of rows of the result.
+    """
     if type(column) is dict:
-        return {key: zeros_after(child, num_zeros) for key, child in column.items()}
+        return {key: pad(child, num_rows, length) for key, child in column.items()}
     if isinstance(column, tuple):
-        parts = [zeros_after(child, num_zeros) for child in column]
+        parts = [pad(child, num_rows, length) for child in column]
         return type(column)(*parts) if hasattr(column, "_fields") else tuple(parts)
+    shape = (length - num_rows, *column.shape[1:])
     if column.dtype == object:
-        padding = np.empty(num_zeros, dtype=object)
-        padding[:] = [type(column[0])()] * num_zeros
+        padding = np.empty(shape, dtype=object)
+        padding[:] = [type(column[0])()] * len(padding)
     else:
-        padding = np.zeros((num_zeros, *column.shape[1:]), column.dtype)
-    return np.concatenate([column, padding])
+        padding = np.zeros(shape, column.dtype)
+    return np.concatenate([column[:num_rows], padding])
 
 
 def _join(path: str, key: Any) -> str:

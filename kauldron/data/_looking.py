@@ -43,7 +43,8 @@ def batch_picture(batch: Any, *, max_images: int = 16, min_side: int = 64) -> An
 
     Args:
       batch: Keys with arrays `[b h w c]`, c in (1, 3, 4), are shown: bytes as they are,
-        floats from [0, 1], or from [-1, 1] if some are negative.
+        wider unsigned integers from [0, their largest value in the batch], floats from
+        [0, 1], or from [-1, 1] if some are negative.
       max_images: How many of each key.
       min_side: Smaller images are magnified to about this many pixels.
 
@@ -196,7 +197,10 @@ def _values(array: np.ndarray) -> str:
 def _row_of_images(images: np.ndarray, min_side: int) -> np.ndarray:
     if images.dtype != np.uint8:
         values = images.astype(np.float32)
-        if values.min() < 0:
+        if images.dtype.kind == "u":
+            # A scanner that fills 12 of 16 bits would be nearly black on the full scale.
+            values = values / max(float(values.max()), 1.0)
+        elif values.min() < 0:
             values = (values + 1) / 2
         images = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     if images.shape[-1] == 1:

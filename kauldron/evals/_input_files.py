@@ -13,7 +13,7 @@ from etils import epath
 from kauldron import data
 from kauldron.utils import status_utils
 
-_OTHER_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl")
+_OTHER_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl", ".csv")
 
 # The name of the file of an image, as a key of its element.
 FILE_KEY = "file"
@@ -61,7 +61,8 @@ def _source(paths: list[str], element_spec: Any) -> Any:
         raise data.DataError(
             f"Several files must be images, or Parquet: got {paths}. Give one of them."
         )
-    kind = data.py.Json if suffixes <= {".json", ".jsonl"} else data.py.NumpyArrays
+    kinds = {".json": data.py.Json, ".jsonl": data.py.Json, ".csv": data.py.Csv}
+    kind = kinds.get(suffixes.pop(), data.py.NumpyArrays)
     return kind(paths[0], shuffle=False)
 
 

@@ -116,7 +116,7 @@ class Predictor:
         Raises:
           KeyPathError: If the batch lacks an input of the model.
         """
-        batch = data_utils.numeric(batch)
+        batch = data_utils.for_devices(batch)
         context = self._initial_context(data_utils.batch_specs(_specs_of(batch)))
         self._check_model_inputs(context)
         placed = sharding.put_batch(batch, self.trainer.sharding.batch, is_whole=False)
@@ -164,8 +164,8 @@ class Predictor:
 
         Args:
           paths: A file, a pattern such as `'scans/*.png'`, or several: `.npz`, `.npy`,
-            `.parquet`, `.json`, `.jsonl` or images. Images are elements `{"image":
-            u8[h w c], "file": str}`.
+            `.parquet`, `.json`, `.jsonl`, `.csv` or images. Images are elements
+            `{"image": u8[h w c], "file": str}`.
           like: Pipeline whose transforms and batch size are used; that of the evaluator
             unless given. Transforms of keys that the files lack, such as labels, are
             left out.

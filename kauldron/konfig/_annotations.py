@@ -78,7 +78,7 @@ def item_types(annotation: Any, length: int) -> list[Any] | None:
             annotation, types.GenericAlias
         )  # `tuple[()]`
         return [Any] * length if not (is_empty and length) else None
-    if not is_tuple or (len(args) == 2 and args[1] is ...):
+    if not is_tuple or args[-1] is ...:
         return [args[0]] * length
     return list(args) if len(args) == length else None
 

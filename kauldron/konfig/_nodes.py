@@ -66,7 +66,7 @@ def position_of(node: Any, name: Any) -> str | None:
         key = _targets.find_key(node, name)
     except Exception:  # what is called cannot be imported here; `resolve` says why
         return None
-    return key if key != name and key in fields else None
+    return key if key != name else None
 
 
 def raw_items(values: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -121,6 +122,25 @@ def test_element_spec_lists_the_batch(call):
     code, out, _ = call(data.element_spec, CLASSIFIER, "--ds_path=eval_ds")
     assert code == 0
     assert out.splitlines()[1:] == ["image: f32[64 8 8 1]", "label: i32[64 1]"]
+
+
+def test_element_spec_of_a_dataset_that_is_not_on_the_disk_downloads_nothing(
+    call, tmp_path, monkeypatch
+):
+    def connect(*args, **kwargs):
+        raise AssertionError("The network was used.")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    folder = f"--cfg.train_ds.data_dir={tmp_path / 'tfds'}"
+    autoencoder = "--cfg=examples/mnist_autoencoder.py"
+    code, out, err = call(data.element_spec, autoencoder, folder)
+    assert code == 0
+    # What its transforms make of u8[28 28 1] and a class.
+    assert "image: f32[256 28 28 1]" in out.splitlines()
+    assert "'mnist' is not in" in out + err
+    assert not (tmp_path / "tfds").exists()
+    assert "tensorflow" not in sys.modules
 
 
 def test_config_of_a_run_names_only_trusted_packages(call, tmp_path):

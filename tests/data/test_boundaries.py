@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.data import _processes
 from kauldron.data.transforms import batches
 
 
@@ -42,3 +43,53 @@ def test_members_are_shuffled_anew_in_the_second_epoch(kind):
 def test_the_last_of_an_odd_number_is_mixed_with_the_one_before():
     assert batches.partner_rows(5).tolist() == [1, 0, 3, 2, 3]
     assert batches.partner_rows(1).tolist() == [0]
+
+
+class _Even(kd.data.FilterTransform):
+    def filter(self, element):
+        return element["x"] % 2 == 0
+
+
+@pytest.mark.parametrize("filters", [False, True])
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_padded_batch_has_empty_texts_and_whole_tuples(
+    monkeypatch, num_processes, filters
+):
+    """Also in a process whose part is padding alone."""
+    records = [{"x": i, "name": f"n{i}", "tags": (f"t{i}", i)} for i in range(0, 12, 2)]
+    ds = kd.data.py.DataSource(
+        records,
+        shuffle=False,
+        batch_size=4,
+        num_epochs=1,
+        batch_drop_remainder="pad",
+        seed=0,
+        transforms=[_Even()] if filters else [],
+    )
+    names, texts, numbers = [], [], []
+    for index in range(num_processes):
+        process = (index, num_processes)
+        monkeypatch.setattr(_processes, "index_and_count", lambda p=process: p)
+        *_, last = ds
+        names += last["name"].tolist()
+        texts += last["tags"][0].tolist()
+        numbers += last["tags"][1].tolist()
+    assert names == ["n8", "n10", "", ""]
+    assert texts == ["t8", "t10", "", ""]
+    assert numbers == [8, 10, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["selection", "mixture"])
+def test_mixture_with_a_member_that_filters_has_full_batches_and_no_index(kind):
+    members = [_rows(8, shuffle=False, transforms=[_Even()]), _rows(8, shuffle=False)]
+    options = {"batch_size": 4, "num_epochs": 1, "seed": 0, "shuffle": False}
+    if kind == "selection":
+        table = [(member, i) for i in range(8) for member in (0, 1)]
+        ds = kd.data.py.SelectFromDatasets(members, selection_map=table, **options)
+    else:
+        ds = kd.data.py.Mix(members, **options)
+    with pytest.raises(TypeError, match="have no index"):
+        ds[0]
+    found = [batch["x"].tolist() for batch in ds]
+    # 0 of both, 1 of the second, 2 of both, ...
+    assert found == [[0, 0, 1, 2], [2, 3, 4, 4], [5, 6, 6, 7]]

@@ -54,6 +54,16 @@ def test_picture_shows_each_image():
     assert (picture[:15, 12:16] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_wide_integers_are_shown_up_to_their_largest_value(dtype):
+    image = np.asarray([0, 1024, 2048, 4080], dtype).reshape(1, 2, 2, 1)
+    picture = np.asarray(kd.data.batch_picture({"scan": image}, min_side=2))
+    # 4080 = 16 * 255: the byte is the value divided by 16.
+    assert picture[:2, :2, 0].ravel().tolist() == [0, 64, 128, 255]
+    black = kd.data.batch_picture({"scan": np.zeros_like(image)}, min_side=2)
+    assert not np.asarray(black).any()
+
+
 def test_batch_without_images_says_what_it_has():
     with pytest.raises(ValueError, match=r"no images.*\n.*\nlabel"):
         kd.data.batch_picture({"label": np.arange(3)})

@@ -180,6 +180,26 @@ def test_color_jitter_without_effect_is_identity():
     np.testing.assert_array_equal(batch["image"], _IMAGES[:4])
 
 
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+@pytest.mark.parametrize("kind", ["contrast", "saturation"])
+def test_contrast_and_saturation_keep_what_they_do_not_change(kind):
+    """Contrast keeps the mean luma of an image, saturation the luma of each pixel."""
+    images = np.random.default_rng(1).uniform(0.4, 0.6, (8, 5, 4, 3))
+    images = images.astype(np.float32)
+    transform = kd.data.ColorJitter(key="image", **{kind: 0.4})
+    ds = _pipeline([transform], images, batch_size=8, num_epochs=1, shuffle=False)
+    (batch,) = ds
+    axes = (1, 2) if kind == "contrast" else ()
+    before, after = ((x @ _LUMA).mean(axes) for x in (images, batch["image"]))
+    # f32 sums of 20 numbers, and luma weights that are rounded to f32.
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    distance = np.abs(batch["image"] - images).max((1, 2, 3))
+    assert (distance > 1e-4).all()
+    assert (distance < 0.4 * 0.2).all()  # at most the factor times the range
+
+
 def test_hue_keeps_gray_and_brightness():
     gray = np.full((_NUM, 4, 4, 3), 0.5, np.float32)
     batch = next(iter(_pipeline([kd.data.ColorJitter(key="image", hue=0.5)], gray)))

@@ -361,3 +361,13 @@ def test_unreadable_record_is_named():
     with iter(ds) as batches, pytest.raises(OSError, match="block 2") as e:
         next(batches)
     assert "While reading example 2 of" in e.value.__notes__[0]
+
+
+def test_unreadable_record_in_the_middle_of_a_batch_is_named():
+    """Record 7 of a batch that begins with record 5."""
+    source = _data_source(_FailingSource(), shuffle=False, batch_size=4)
+    after_the_first = kd.data.py.SliceDataset(5, None)
+    ds = dataclasses.replace(source, transforms=[after_the_first])
+    with iter(ds) as batches, pytest.raises(OSError, match="block 7") as e:
+        next(batches)
+    assert "While reading example 7 of" in e.value.__notes__[0]

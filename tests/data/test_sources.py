@@ -228,6 +228,37 @@ def test_tfds_of_a_registered_name():
     assert ((actual["label"] >= 0) & (actual["label"] < 10)).all()
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "image"),
+    [
+        ({"split": "train"}, ((4, 28, 28, 1), np.uint8)),
+        ({"split": "train[10:20%]", "shuffle": True}, ((4, 28, 28, 1), np.uint8)),
+        (
+            {"split": "test", "transforms": [kd.data.py.SliceDataset(59_000)]},
+            ((4, 28, 28, 1), np.uint8),
+        ),
+        (
+            {"split": "test", "transforms": [kd.data.Cast(key="image", dtype="f4")]},
+            ((4, 28, 28, 1), np.float32),
+        ),
+    ],
+)
+def test_tfds_that_is_missing_can_be_made_up(tmp_path, kwargs, image):
+    options = {"shuffle": False, "seed": 0, "batch_size": 4, "data_dir": tmp_path}
+    with kd.data.py.made_up_tfds():
+        spec = kd.data.py.Tfds("mnist", **options | kwargs).element_spec
+    assert (spec["image"].shape, np.dtype(spec["image"].dtype)) == image
+    assert spec["label"].shape == (4,)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tfds_that_is_there_is_not_made_up(tfds_folder):
+    folder, _ = tfds_folder
+    with kd.data.py.made_up_tfds():
+        actual = _all(_one_pass(kd.data.py.Tfds, folder, split="train"))
+    assert sorted(actual["label"].tolist()) == list(range(10))
+
+
 def test_tfds_that_is_not_prepared_says_what_to_do(tmp_path):
     ds = _one_pass(kd.data.py.Tfds, "no_such_set", split="train", data_dir=tmp_path)
     with pytest.raises(ValueError, match="no TFDS dataset 'no_such_set'"):

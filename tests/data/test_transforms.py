@@ -169,6 +169,13 @@ def test_resize_keeps_the_aspect_ratio_unless_both_sides_are_given(kwargs, expec
     assert actual["image"].shape == expected
 
 
+def test_center_crop_of_an_odd_rest_leaves_out_one_more_at_the_end():
+    crop = kd.data.CenterCrop(key="x", shape=(4,))
+    assert crop.map_element(np.arange(7)).tolist() == [1, 2, 3, 4]
+    assert crop.map_element(np.arange(8)).tolist() == [2, 3, 4, 5]
+    assert crop.map_batch(np.arange(7)[None]).tolist() == [[1, 2, 3, 4]]
+
+
 def test_resize_needs_exactly_one_size():
     with pytest.raises(ValueError, match=r"exactly one of.*got none"):
         kd.data.Resize(key="image")

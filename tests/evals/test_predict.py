@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -113,6 +114,24 @@ def test_files_without_labels_go_through_the_same_transforms(
     np.testing.assert_array_equal(predictor.predict(ds)["preds.logits"], expected)
 
 
+def test_columns_of_a_csv_file_are_inputs(predictor, tmp_path):
+    (tmp_path / "x.csv").write_text("age,mass\n3,0.5\n40,1e2\n")
+    like = dataclasses.replace(predictor.evaluator.ds, transforms=[])
+    ds = predictor.open(tmp_path / "x.csv", like=like)
+    (batch,) = ds.for_evaluation()
+    assert batch["age"].dtype == np.int64
+    assert batch["age"].tolist() == [3, 40]
+    assert batch["mass"].tolist() == [0.5, 100.0]
+
+
+def test_integer_of_64_bits_does_not_wrap_around(predictor):
+    """2**40 has 32 low bits of zero; the largest int32 is the nearest there is."""
+    huge = predictor({"x": np.full((1, 4), 2**40)})["logits"]
+    largest = predictor({"x": np.full((1, 4), 2**31 - 1)})["logits"]
+    np.testing.assert_array_equal(huge, largest)
+    assert np.any(huge != predictor({"x": np.zeros((1, 4), int)})["logits"])
+
+
 def test_images_are_predicted_and_written_with_their_names(
     workdir, predictor, run, tmp_path
 ):
@@ -199,8 +218,8 @@ _MISTAKES = {
         ["There is no", "x.npz"],
     ),
     "inputs of an unknown kind": (
-        ["--workdir={run}", "--out={out}", "--inputs=x.csv"],
-        ["x.csv", ".parquet"],
+        ["--workdir={run}", "--out={out}", "--inputs=x.tsv"],
+        ["x.tsv", ".csv"],
     ),
     "endless dataset": (
         ["--workdir={run}", "--out={out}", "--ds_path=train_ds"],

@@ -225,6 +225,13 @@ def test_argument_given_by_position_is_found_by_name():
     assert set_one(cfg, "o[0]=3e-3").o == targets.adam(3e-3)
 
 
+def test_last_override_wins_whatever_the_argument_is_called_in_it():
+    flags = ["o[0]=1.0", "o.learning_rate=2.0", "o[0]=3.0"]
+    assert set_one(ConfigDict({"o": targets.adam(0.5)}), *flags).o == targets.adam(3.0)
+    flags = ["o.learning_rate=1.0", "o[0]=2.0", "o.learning_rate=3.0"]
+    assert set_one(ConfigDict({"o": targets.adam(0.5)}), *flags).o == targets.adam(3.0)
+
+
 def test_whole_nodes_and_fields_in_them_in_any_order():
     flags = ["o.b1=0.5", "o=py::konfig_targets.adam(1e-3)"]
     for order in (flags, flags[::-1]):
@@ -351,6 +358,20 @@ def test_field_named_in_full_wins_over_a_glob_in_any_order():
         cfg = set_one(ConfigDict({"a": {"x": 1}, "b": {"x": 1}}), *order, tell=told)
         assert (cfg.a.x, cfg.b.x) == (5, 9)
         assert "set by flags of their own: cfg.a.x" in told[0]
+
+
+def test_globs_may_disagree_about_a_field_that_is_named_in_full():
+    told = []
+    cfg = set_one(ConfigDict({"a": {"x": 1}}), "a.x=5", "*.x=2", "a.*=3", tell=told)
+    assert cfg.a.x == 5
+    assert [line.partition(" sets ")[2] for line in told] == [
+        "nothing (set by flags of their own: cfg.a.x)."
+    ] * 2
+
+
+def test_value_of_a_glob_need_not_fit_a_field_that_is_named_in_full():
+    cfg = set_one(ConfigDict({"a": {"x": 1}, "b": {"x": "s"}}), "a.x=5", "*.x=text")
+    assert (cfg.a.x, cfg.b.x) == (5, "text")
 
 
 def test_specific_glob_wins_over_a_vague_one_in_any_order():

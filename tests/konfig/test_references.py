@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import operator
 import os
 import pathlib
 
@@ -346,6 +347,40 @@ def test_reference_can_be_looked_at():
     cfg = ConfigDict({"a": {"b": 1}})
     assert repr(cfg.ref.a.b + 1) == "cfg.ref.a.b + 1"
     assert f"{cfg.ref.a.b!r}" == "cfg.ref.a.b"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(a + b) * 2",
+        "2 * (a - b)",
+        "a - (b - 1)",
+        "(a - b) - 1",
+        "-(a + b)",
+        "(a ** b) ** 2",
+        "a ** (b ** 2)",
+        "(-3) ** a",
+        "abs(a - b) // (a + 1)",
+    ],
+)
+def test_text_of_a_reference_is_an_expression_of_the_same_value(expression):
+    expected = eval(expression, {"a": 2, "b": 3})
+    cfg = ConfigDict({"a": 2, "b": 3})
+    cfg.made = eval(expression, {"a": cfg.ref.a, "b": cfg.ref.b})
+    assert cfg.made == expected
+    text = repr(eval(expression, {"a": cfg.ref.a, "b": cfg.ref.b}))
+    cfg.again = eval(text, {"cfg": cfg})
+    assert cfg.again == expected
+
+
+def test_placeholder_that_is_not_set_can_be_compared_with_none():
+    cfg = ConfigDict({"n": konfig.placeholder(int)})
+    cfg.is_unset = operator.eq(cfg.ref.n, None)
+    cfg.is_set = operator.ne(cfg.ref.n, None)
+    cfg.next = cfg.ref.n + 1
+    assert (cfg.is_unset, cfg.is_set, cfg.next) == (True, False, None)
+    cfg.n = 3
+    assert (cfg.is_unset, cfg.is_set, cfg.next) == (False, True, 4)
 
 
 def test_path_and_reference_are_compared_by_value():

@@ -217,6 +217,13 @@ def test_check_finds_everything_at_once():
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "num_problems"), [(True, 1), (1, 0), (0.5, 0), ("1", 1), (None, 0)]
+)
+def test_bool_is_no_float(value, num_problems):
+    assert len(konfig.check(targets.adam(0.1, b1=value))) == num_problems
+
+
 def test_check_messages():
     cfg = targets.Trainer(model=1, num_train_steps="many")
     (problem,) = konfig.check(cfg)

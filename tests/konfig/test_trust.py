@@ -295,3 +295,18 @@ def test_trusting_a_package_trusts_no_other_that_begins_like_it(
 def test_module_that_begins_like_one_of_the_list_is_refused_by_name(load, name):
     with pytest.raises(konfig.UntrustedError, match="which is refused"):
         konfig.resolve(load({"__qualname__": name}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optax._src.transform:scale_by_adam",
+        "optax:_src.transform.scale_by_adam",
+        "einops.einops:_apply_recipe",
+        "jax._src.nn.functions:relu",
+    ],
+)
+def test_private_name_of_a_trusted_library_is_refused(load, name):
+    """What it leads to would be accepted under its public name."""
+    with pytest.raises(konfig.UntrustedError, match="it is private"):
+        konfig.resolve(load([{"__const__": name}]))

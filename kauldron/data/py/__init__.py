@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "DropRemainder": "kauldron.data.py.base:DropRemainder",
         "DataSource": "kauldron.data.py._sources:DataSource",
         "Tfds": "kauldron.data.py._tfds:Tfds",
+        "made_up_tfds": "kauldron.data.py._tfds:made_up_tfds",
         "HuggingFace": "kauldron.data.py._huggingface:HuggingFace",
         "Json": "kauldron.data.py._files:Json",
         "Csv": "kauldron.data.py._files:Csv",

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 from kauldron.data import _errors
 from kauldron.data.py import base
+from kauldron.utils import status_utils
+
+_MAKES_UP = contextvars.ContextVar("makes_up_missing_tfds", default=False)
+
+
+@contextlib.contextmanager
+def made_up_tfds() -> Iterator[None]:
+    """Makes examples up inside, for `Tfds` datasets that are not on the disk.
+
+    They have the keys, shapes and dtypes that TFDS knows without the data; their values
+    mean nothing. For looking at shapes: nothing is downloaded, and no network is used.
+    """
+    token = _MAKES_UP.set(True)
+    try:
+        yield
+    finally:
+        _MAKES_UP.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +65,8 @@ class Tfds(base.DataSourceBase):
             if "/" in str(self.name) and _is_prepared(self.name):
                 builder = tfds.builder_from_directory(self.name)
                 return builder.as_data_source(**kwargs)
+            if _MAKES_UP.get() and not self._is_on_disk():
+                return self._made_up()
             return tfds.data_source(self.name, data_dir=self.data_dir, **kwargs)
         except ModuleNotFoundError as error:
             if "tensorflow" not in str(error):
@@ -65,6 +87,26 @@ class Tfds(base.DataSourceBase):
                 f"There is no TFDS dataset {self.name!r}: {error}"
             ) from error
 
+    def _is_on_disk(self) -> bool:
+        import tensorflow_datasets as tfds
+
+        return tfds.builder(self.name, data_dir=self.data_dir).is_prepared()
+
+    def _made_up(self) -> _Repeated:
+        import tensorflow_datasets as tfds
+
+        with tfds.testing.mock_data(num_examples=1):
+            (element,) = tfds.data_source(
+                self.name, split=self.split, decoders=self.decoders
+            )
+        status_utils.log(
+            f"The dataset {self.name!r} is not in {self._where}: what is shown is made "
+            "up from the features that TFDS knows. Its data would be downloaded by "
+            "training, or by `tfds build --file_format=array_record "
+            f"{self.name}`."
+        )
+        return _Repeated(element)
+
     @property
     def _where(self) -> str:
         return str(self.data_dir) if self.data_dir else "TFDS's default folder"
@@ -74,3 +116,16 @@ def _is_prepared(folder: Any) -> bool:
     from etils import epath
 
     return (epath.Path(folder) / "dataset_info.json").exists()
+
+
+class _Repeated:
+    """One element, as often as any part of a dataset asks for."""
+
+    def __init__(self, element: Any) -> None:
+        self._element = element
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> Any:
+        return self._element

@@ -101,7 +101,7 @@ class ResizeSmall(base.ElementWiseTransform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CenterCrop(base.ElementWiseTransform):
-    """Cuts the middle out of arrays.
+    """Cuts the middle out of arrays; of an odd rest, one more is lost at the end.
 
     Attributes:
       shape: Shape of the result; `None` keeps an axis.
