@@ -142,9 +142,8 @@ def _is_lost(xp: Any, value: Any, result: Any) -> Any:
     half_ulp = 2.0 ** (math.floor(math.log2(largest)) - info.nmant - 1)
     wide = value if value.dtype.itemsize >= 4 else value.astype(np.float32)
     limits = jnp.finfo(wide.dtype)
-    above = min(largest + half_ulp, float(limits.max))
-    below = max(float(info.min) - half_ulp, float(limits.min))
-    return lost | (xp.isfinite(value) & ((wide > above) | (wide < below)))
+    limit = min(largest + half_ulp, float(limits.max))
+    return lost | (xp.isfinite(value) & (xp.abs(wide) > limit))
 
 
 def _lost_message(name: str, value: Any, dtype: Any, num_lost: int) -> str:
