@@ -117,7 +117,7 @@ def test_parameter_whose_path_ends_another_one_is_told_from_it():
         step=jnp.int32(0), params=params, opt_state=optax.adam(1e-3).init(params)
     )
     mu = strategy.state_of(state).opt_state[0].mu
-    assert mu["a"]["w"].spec == PartitionSpec("devices")
+    assert mu["a"]["w"].spec == PartitionSpec("devices", None)
     assert mu["b"]["a"]["w"].spec == PartitionSpec()
 
 
