@@ -108,13 +108,21 @@ def cast(value: np.ndarray, dtype: Any, *, name: str) -> np.ndarray:
       CheckpointError: If a finite number does not stay finite.
     """
     if not is_lossy(value.dtype, dtype):
-        return value.astype(dtype)
+        return _converted(value, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        result = value.astype(dtype)
+        result = _converted(value, dtype)
     num_lost = int(np.sum(_is_lost(np, value, result)))
     if num_lost:
         raise _errors.CheckpointError(_lost_message(name, value, dtype, num_lost))
     return result
+
+
+def _converted(value: np.ndarray, dtype: Any) -> np.ndarray:
+    # `ml_dtypes` does not cast each of its floats to each other; f32 has all their values.
+    floats = all(jnp.issubdtype(x, jnp.floating) for x in (value.dtype, dtype))
+    if floats and value.dtype.itemsize == 1 and value.dtype != dtype:
+        value = value.astype(np.float32)
+    return value.astype(dtype)
 
 
 def cast_on_devices(value: jax.Array, dtype: Any, *, name: str) -> jax.Array:
@@ -142,9 +150,8 @@ def _is_lost(xp: Any, value: Any, result: Any) -> Any:
     half_ulp = 2.0 ** (math.floor(math.log2(largest)) - info.nmant - 1)
     wide = value if value.dtype.itemsize >= 4 else value.astype(np.float32)
     limits = jnp.finfo(wide.dtype)
-    above = min(largest + half_ulp, float(limits.max))
-    below = max(float(info.min) - half_ulp, float(limits.min))
-    return lost | (xp.isfinite(value) & ((wide > above) | (wide < below)))
+    limit = min(largest + half_ulp, float(limits.max))
+    return lost | (xp.isfinite(value) & (xp.abs(wide) > limit))
 
 
 def _lost_message(name: str, value: Any, dtype: Any, num_lost: int) -> str:

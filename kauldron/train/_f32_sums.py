@@ -4,8 +4,8 @@ Where a model broadcasts a bias, looks up an embedding or uses a weight in every
 scan, its gradient has a sum, in the dtype of the cotangents. In bf16 such a sum does not
 grow beyond 256 equal terms where the backend adds up one after the other, as CPUs do.
 
-So the backward pass is traced, and run again with these sums in f32, on whatever the model
-is made of. What a sum gives stays in f32 until something else than a sum or a change of
+So a backward pass with such values is traced, and run again with these sums in f32, on
+whatever the model is made of. What a sum gives stays in f32 until something else than a sum or a change of
 shape reads it, such as the optimizer. Nothing else is changed: the forward pass is that of
 the evaluators, and products of matrices and convolutions accumulate in f32 by themselves,
 on every backend.
@@ -39,6 +39,8 @@ def value_and_pull_back(
       dtypes of `primals`; and what else the function returned.
     """
     values, pull_back, aux = jax.vjp(function, primals, has_aux=True)
+    if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace a second time
+        return values, lambda cotangents: pull_back(cotangents)[0], aux
 
     def pull_back_in_f32(cotangents: Any) -> Any:
         others: list[Any] = []

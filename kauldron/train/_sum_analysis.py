@@ -9,6 +9,7 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from kauldron.train import _jaxprs
@@ -44,6 +45,9 @@ CALLS = {
     **dict.fromkeys(("scan", "shard_map"), "jaxpr"),
     "closed_call": "call_jaxpr",
 }
+# What is transposed by a function that nobody has traced yet.
+_RULES = frozenset({"custom_lin", "linear_call"})
+_PROGRAMS = (_jaxprs.ClosedJaxpr, _jaxprs.Jaxpr)
 
 
 def sums_of(jaxpr: _jaxprs.Jaxpr, is_sum: Sequence[bool]) -> set[_jaxprs.Var]:
@@ -144,6 +148,29 @@ def has_sums(equation: _jaxprs.JaxprEqn) -> bool:
         for jaxpr in map(_jaxpr_of, called)
         for e in jaxpr.eqns
     )
+
+
+def may_have_narrow(pull_back: Any) -> bool:
+    """Whether the backward pass of a `jax.vjp` may have narrow values.
+
+    It has the dtypes of the linear program that it transposes; only what is differentiated
+    by a rule of its own is not known before it runs.
+    """
+    jaxpr = getattr(pull_back, "jaxpr", None)
+    return not isinstance(jaxpr, _jaxprs.Jaxpr) or _is_narrow_anywhere(jaxpr)
+
+
+def _is_narrow_anywhere(jaxpr: _jaxprs.Jaxpr) -> bool:
+    if any(is_narrow(dtype_of(x)) for x in (*jaxpr.constvars, *jaxpr.invars)):
+        return True
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _RULES or has_narrow(equation):
+            return True
+        params = jax.tree.leaves(list(equation.params.values()))
+        called = [x for x in params if isinstance(x, _PROGRAMS)]
+        if any(_is_narrow_anywhere(_jaxpr_of(x)) for x in called):
+            return True
+    return False
 
 
 def _jaxpr_of(called: _jaxprs.ClosedJaxpr | _jaxprs.Jaxpr) -> _jaxprs.Jaxpr:

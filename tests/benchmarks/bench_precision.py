@@ -64,11 +64,16 @@ class _Run:
         self.time()
 
     def time(self):
-        start = time.perf_counter()
+        """Returns ms per step, and those of all cores: others that work don't count."""
+        clocks = time.perf_counter, time.process_time
+        starts = [clock() for clock in clocks]
         for _ in range(NUM_STEPS):
             self._state, _ = self._step(self._state, self._batch)
         jax.block_until_ready(self._state)
-        return (time.perf_counter() - start) / NUM_STEPS * 1e3
+        return [
+            (clock() - start) / NUM_STEPS * 1e3
+            for clock, start in zip(clocks, starts, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f32"])
@@ -77,9 +82,11 @@ def test_time_of_a_step(name, precision):
     plain = _Run(Plain(), *MODELS[name], precision)
     ours = _Run(kd.train.TrainStep(), *MODELS[name], precision)
     times = [(plain.time(), ours.time()) for _ in range(NUM_ROUNDS)]
-    ratios = [b / a for a, b in times]
-    print(
-        f"\nf32 sums, {name} in {precision}: {statistics.median(a for a, _ in times):.2f} "
-        f"ms/step with jax.grad, ratio {statistics.median(ratios):.3f} "
-        f"({min(ratios):.3f}..{max(ratios):.3f}; budget 1.05)"
-    )
+    for i, clock in enumerate(("", " of processor time")):
+        ratios = [b[i] / a[i] for a, b in times]
+        print(
+            f"\nf32 sums, {name} in {precision}: "
+            f"{statistics.median(a[i] for a, _ in times):.2f} ms/step{clock} with "
+            f"jax.grad, ratio {statistics.median(ratios):.3f} "
+            f"({min(ratios):.3f}..{max(ratios):.3f}; budget 1.05)"
+        )

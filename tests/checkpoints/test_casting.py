@@ -189,8 +189,28 @@ def test_double_precision_goes_into_single_if_it_fits(tmp_path, way):
 def test_narrowed_arrays_keep_their_sharding(tmp_path):
     _save(tmp_path, {"w": np.arange(16.0, dtype=np.float32).reshape(8, 2)})
     blank = jax.device_put(jnp.zeros((8, 2), jnp.bfloat16), kd.sharding.FIRST_DIM)
+    wide = np.arange(16.0).reshape(8, 2)  # f64: JAX does not hold it
+    _save(tmp_path / "wide", {"w": wide})
     for way in (_restore, _read, _load):
-        assert way(tmp_path, {"w": blank})["w"].sharding == kd.sharding.FIRST_DIM
+        for folder, dtype in [(tmp_path, "bfloat16"), (tmp_path / "wide", "float32")]:
+            restored = way(folder, {"w": blank.astype(dtype)})["w"]
+            assert restored.sharding == kd.sharding.FIRST_DIM
+            np.testing.assert_array_equal(np.float64(restored), wide)
+
+
+@pytest.mark.parametrize("saved", ["float16", "float32", "float8_e4m3fn"])
+def test_negative_numbers_do_not_go_where_there_are_none(saved):
+    """`float8_e8m0fnu` has powers of two and nothing else."""
+    dtype = _dtype("float8_e8m0fnu")
+    good, bad = (np.array(x).astype(_dtype(saved)) for x in ([1, 8], [-1, 8]))
+    for cast, put in [
+        (_casting.cast, np.asarray),
+        (_casting.cast_on_devices, jnp.asarray),
+    ]:
+        result = np.asarray(cast(put(good), dtype, name="w"))
+        np.testing.assert_array_equal(result.astype(np.float32), [1, 8])
+        with pytest.raises(kd.ckpts.CheckpointError, match="w: 1 of 2 numbers"):
+            cast(put(bad), dtype, name="w")
 
 
 def test_safetensors_are_cast_as_checkpoints_are(tmp_path):

@@ -188,6 +188,18 @@ def test_another_model_is_no_damage(template):
     assert not isinstance(e.value, kd.ckpts.DamagedCheckpointError)
 
 
+class _Refusing(Counter):
+    def set_state(self, state):
+        raise ValueError("a state that I do not know")
+
+
+def test_fault_of_the_program_that_reads_is_no_damage(template):
+    checkpointer = _checkpointer(template)
+    with pytest.raises(ValueError, match="a state that I do not know"):
+        checkpointer.restore(_run(0, _Refusing()))
+    assert list(checkpointer.all_steps) == [5, 10]
+
+
 def test_checksums_are_those_of_sha256sum(template):
     import hashlib
 

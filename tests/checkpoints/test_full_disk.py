@@ -11,6 +11,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -228,6 +230,35 @@ class _Unraisable:
             self.exc_value, tb = e, e.__traceback__
             # TensorStore's thread has no frame of ours.
             self.exc_traceback = tb.tb_next if is_of_asyncio else tb
+
+
+class _OrbaxThread(threading.Thread):
+    __module__ = "orbax.checkpoint.threads"
+
+
+@pytest.mark.usefixtures("unraisables")
+def test_what_threads_and_results_of_a_failed_save_say_late_is_dropped(caplog):
+    listener = _quiet.QuietOrbax()
+    listener.start()
+    listener.failed()
+    error = ValueError("tensorstore_spec='{}'")
+
+    def say_late():
+        time.sleep(0.3)
+        logging.getLogger("asyncio").error("late", exc_info=error)
+
+    thread = _OrbaxThread(target=say_late)
+    thread.start()
+    loop = asyncio.new_event_loop()
+    unfetched = loop.create_future()
+    unfetched.set_exception(error)
+    unfetched.itself = unfetched  # only the collector finds it
+    loop.close()
+    del unfetched, loop
+    listener.stop()
+    thread.join()
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_only_what_a_failed_save_leaves_behind_is_dropped(unraisables, caplog):

@@ -95,6 +95,19 @@ def test_steps_kept(losses, changes, expected):
     assert _kept(losses, **changes) == expected
 
 
+def test_period_is_in_steps_and_not_in_saves():
+    infos = [_retention.StepInfo(step=s, time=_START) for s in (0, 20, 30, 45, 60, 80)]
+    retention = _retention.Retention(
+        max_to_keep=1,
+        keep_period=30,
+        keep_time_interval=None,
+        best_metric_path=None,
+        best_mode="max",
+        policy=None,
+    )
+    assert sorted(retention.kept(infos)) == [0, 30, 60, 80]
+
+
 def _state(step: int):
     return {"w": jnp.full(64, step)}
 

@@ -6,6 +6,7 @@ import pdb
 
 import pytest
 
+from kauldron import kd
 from kauldron.cli import _run, run, train
 
 _CONFIG = """
@@ -50,6 +51,25 @@ def test_replay_of_what_is_no_workdir_is_explained(call, tmp_path):
     code, _, err = call(run.replay, f"--workdir={tmp_path}")
     assert code == 2
     assert "it has no 'config.json'" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (kd.train.TrainingInterrupted("It is saved.", saved=True), 75),
+        # Nothing to continue: a supervisor that runs 75 again would never come to an end.
+        (kd.train.TrainingInterrupted("Nothing was saved.", saved=False), 1),
+        (KeyboardInterrupt(), 1),
+    ],
+)
+def test_interrupted_command_asks_to_be_run_again_only_if_it_can_continue(
+    error, code, capsys
+):
+    def work():
+        raise error
+
+    assert _run.run(work, argv=["kauldron"]) == code
+    assert capsys.readouterr().err.strip() == (str(error) or "Interrupted.")
 
 
 def _fail():

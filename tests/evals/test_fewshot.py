@@ -24,7 +24,7 @@ def _oracle(train, test, l2):
     std = np.where(std == 0, 1, std)
 
     def whiten(x):
-        return np.hstack([(x - mean) / std, np.full((len(x), 1), _ridge.BIAS)])
+        return np.hstack([(x - mean) / std, np.full((len(x), 1), 100.0)])
 
     targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
     ridge = linear_model.Ridge(alpha=l2, fit_intercept=False).fit(whiten(x), targets)
@@ -116,6 +116,36 @@ def test_draws_are_balanced_repeatable_and_nested():
     assert len(set(five)) == 10
     np.testing.assert_array_equal(five, draw(labels, 5, 0))
     assert set(five) != set(draw(labels, 5, 1))
+
+
+def test_class_with_just_enough_examples_gives_all_of_them():
+    drawn = _evaluator()._draw(np.array([0, 1, 0, 1, 1]), 2, 0)
+    assert set(drawn[:2]) == {0, 2}
+    assert len(set(drawn)) == 4
+
+
+def test_regulariser_is_the_first_that_is_best_for_validation_whatever_the_test_says():
+    rng = np.random.default_rng(2)
+    labels = np.arange(40) % 2
+    train, val, test = (
+        rng.normal(size=(40, 20)) + labels[:, None] + shift
+        for shift in (0, 0, rng.normal(size=20))
+    )
+    data = {"ds_train": train, "ds_val": val, "ds_test": test}
+    features = {name: {"x": x, "label": labels} for name, x in data.items()}
+    evaluator = _evaluator(
+        repr_names={"x": "preds.x"}, selected_repr="x", l2_regs=L2_REGS, seed=3
+    )
+    drawn = evaluator._draw(labels, 5, 3)
+    few = train[drawn], labels[drawn]
+    for num_val in (2, 40):  # of two examples, all strengths are right
+        on_val = [_oracle(few, (val[:num_val], labels[:num_val]), l2) for l2 in L2_REGS]
+        on_test = [_oracle(few, (test, labels), l2) for l2 in L2_REGS]
+        features["ds_val"] = {"x": val[:num_val], "label": labels[:num_val]}
+        assert on_test.index(max(on_test)) != on_val.index(max(on_val))
+        assert (
+            evaluator._accuracy(features, "x", 5) == on_test[on_val.index(max(on_val))]
+        )
 
 
 def test_class_with_too_few_examples_is_named():

@@ -35,6 +35,8 @@ def _params():
         (["lora", "bias"], {"encoder.lora.kernel", "head.bias"}),
         (r".*lora", {"encoder.lora.kernel", "encoder.notlora.kernel"}),
         (r"encoder\.(lora|x)", {"encoder.lora.kernel"}),
+        # The end of a component, too: `lor` is no part of `lora`, nor `ker` of `kernel`.
+        (r"(head|lor|ker)", {"head.kernel", "head.bias"}),
     ],
 )
 def test_patterns_match_whole_components(pattern, selected):
@@ -169,9 +171,10 @@ def test_average_must_be_the_last_of_a_chain():
         optim.named_chain(ema=optim.ema_params(decay=0.9), sgd=optax.sgd(0.1))
 
 
-def test_average_of_low_precision_parameters_can_be_precise():
-    """In bf16 the average of 256 and 257.99 would be stuck at 256."""
-    optimizer = optim.ema_params(decay=0.9, debias=False, accumulator_dtype=jnp.float32)
+@pytest.mark.parametrize("dtype", [None, jnp.float32])
+def test_average_of_low_precision_parameters_is_precise(dtype):
+    """In bf16 the average of 256 and 258 would be stuck at 256."""
+    optimizer = optim.ema_params(decay=0.9, debias=False, accumulator_dtype=dtype)
     params = {"w": jnp.full(2, 256, jnp.bfloat16)}
     state = optimizer.init(params)
     _, state = optimizer.update({"w": jnp.full(2, 2, jnp.bfloat16)}, state, params)

@@ -339,3 +339,42 @@ def test_muon_without_matrices_says_so():
         ValueError, match="The glob 'x' of `matrices` matches no parameter"
     ):
         optim.muon(1.0, matrices={"x": [[0], [1]]}).init(PARAMS)
+
+
+def _muon_updates(**kwargs):
+    """Returns two updates of `PARAMS` in a row; the heads go to AdamW."""
+    optimizer = optim.muon(0.5, exclude="head", **kwargs)
+    return _updates(optimizer, PARAMS)
+
+
+def _updates(optimizer, params):
+    update, state, found = jax.jit(optimizer.update), optimizer.init(params), []
+    for scale in (1.0, 3.0):
+        grads = jax.tree.map(
+            lambda p, scale=scale: (scale * jnp.cos(jnp.arange(p.size))).reshape(
+                p.shape
+            ),
+            params,
+        )
+        updates, state = update(grads, state, params)
+        found.append(updates)
+    return found
+
+
+def test_adam_of_muon_has_moments_and_decay_of_its_own():
+    own = {"b1": 0.7, "b2": 0.8, "weight_decay": 0.3}
+    ours = _muon_updates(
+        weight_decay=0.1, **{f"adam_{name}": value for name, value in own.items()}
+    )
+    head = {"kernel": PARAMS["head"]["kernel"]}  # biases do not decay
+    theirs = _updates(optax.adamw(0.5, nesterov=True, **own), head)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a["head"]["kernel"], b["kernel"], rtol=1e-5)
+
+
+def test_updates_of_muon_are_as_large_as_asked():
+    # Singular values are 0.7 to 1.2 (five steps): so are root mean squares of the matrix.
+    for kwargs, size in [({}, 0.5), ({"consistent_rms": 0.2}, 0.2)]:
+        updates = _muon_updates(**kwargs)[0]["block_0"]["attn"]["kernel"]
+        rms = float(np.sqrt(np.mean(np.square(updates))))
+        assert 0.6 * size < rms / 0.5 < 1.25 * size

@@ -108,6 +108,19 @@ def test_sharding_of_a_part_of_the_parameters_is_followed():
     assert specs["0.nu.b.a.kernel"] == PartitionSpec()
 
 
+def test_parameter_whose_path_ends_another_one_is_told_from_it():
+    params = {"a": {"w": jnp.ones((16, 3))}, "b": {"a": {"w": jnp.ones((16, 3))}}}
+    strategy = kd.sharding.ShardingStrategy(
+        params={"a": FSDP.params(params)["a"], "b": kd.sharding.REPLICATED}
+    )
+    state = TrainState(
+        step=jnp.int32(0), params=params, opt_state=optax.adam(1e-3).init(params)
+    )
+    mu = strategy.state_of(state).opt_state[0].mu
+    assert mu["a"]["w"].spec == PartitionSpec("devices", None)
+    assert mu["b"]["a"]["w"].spec == PartitionSpec()
+
+
 def test_replicated_parameters_leave_the_state_to_the_compiler():
     assert set(placed(optax.adam(1e-3), kd.sharding.ShardingStrategy()).values()) == {
         None

@@ -15,7 +15,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from kauldron import kd
-from kauldron.train import _f32_sums
+from kauldron.train import _f32_sums, _sum_analysis
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -219,6 +219,52 @@ def test_rule_of_the_users_own_is_followed_and_sums_inside_of_it_are_f32():
     )
     grad = gradient(lambda w: mean(doubled(w.astype(BF16), X)), jnp.ones(COLUMNS))
     np.testing.assert_allclose(grad, [1.5, 1.5], rtol=4e-3)
+
+
+def test_sums_in_bf16_inside_of_a_rule_for_f32_are_f32():
+    @jax.custom_vjp
+    def doubled(w, x):
+        return w * x
+
+    def backward(x, g):
+        terms = (g * x).astype(BF16)
+        return 2 * jax.lax.reduce_sum(terms, (0,)).astype(jnp.float32), None
+
+    doubled.defvjp(lambda w, x: (w * x, x), backward)
+    x = X.astype(jnp.float32)
+    grad = gradient(lambda w: mean(jax.jit(doubled)(w, x)), jnp.ones(COLUMNS))
+    np.testing.assert_allclose(grad, [1.5, 1.5], rtol=4e-3)
+
+
+def in_bf16(x):
+    return (x.astype(BF16) + 1).astype(jnp.float32)
+
+
+@jax.custom_vjp
+def by_a_rule(x):
+    return x
+
+
+by_a_rule.defvjp(lambda x: (x, None), lambda _, g: (in_bf16(g),))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: jnp.tanh(x * 2), False),
+        (lambda x: jax.lax.scan(lambda c, y: (c * y, c), x[0], x)[1], False),
+        (lambda x: x * jnp.round(x).astype(jnp.int8), False),
+        (in_bf16, True),
+        (lambda x: x.astype(jnp.float16).sum(), True),
+        (lambda x: jax.lax.map(in_bf16, x), True),
+        (lambda x: jax.lax.cond(x[0] > 0, in_bf16, jnp.tanh, x), True),
+        (jax.jit(jax.checkpoint(lambda x: jnp.sin(in_bf16(x)))), True),
+        (jax.jit(by_a_rule), True),
+    ],
+)
+def test_backward_pass_is_traced_where_it_may_have_16_bits(function, expected):
+    _, pull_back = jax.vjp(function, jnp.ones(3))
+    assert _sum_analysis.may_have_narrow(pull_back) is expected
 
 
 class Tokens(nn.Module):
