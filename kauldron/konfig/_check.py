@@ -150,6 +150,12 @@ def field_name(path: Path) -> str:
     return f"cfg.{text}" if text and not text.startswith("[") else f"cfg{text}"
 
 
+def part_of(node: Any, key: Any) -> Any:
+    """Returns a key as a part of a path: that of a positional argument is a number."""
+    is_position = _proxy.QUALNAME in node and isinstance(key, str) and key.isdigit()
+    return int(key) if is_position else key
+
+
 def check_errors(cfg: Any) -> list[Problem]:
     """Returns the problems that make a config impossible to resolve."""
     return [p for p in _Checker().check(cfg, ()) if p.is_error]
@@ -199,7 +205,7 @@ class _Checker:
             yield from problems
         for key, value in fields.items():
             if key != _proxy.QUALNAME and key not in excluded:
-                yield from self.check_value(value, (*path, key), node)
+                yield from self.check_value(value, (*path, part_of(node, key)), node)
 
     def check_import(self, qualname: Any, node: Any, path: Path) -> Iterator[Problem]:
         if (qualname, node._trust) in self.targets:
@@ -319,7 +325,7 @@ def _check_names(
         else:
             message = unknown_argument(signature, name, key)
         yield Problem(
-            field=field_name((*path, key)),
+            field=field_name((*path, part_of(node, key))),
             message=message,
             kind="unknown_argument",
             origin=origin_of(node, key),
@@ -385,7 +391,7 @@ def _check_types(
         if signature.rules_out(parameter, value):
             key = str(key) if isinstance(key, int) else key
             yield Problem(
-                field=field_name((*path, key)),
+                field=field_name((*path, part_of(node, key))),
                 message=wrong_type(signature.types[parameter], value, f"`{name}`"),
                 kind="type",
                 origin=origin_of(node, key),

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from kauldron import errors
 from kauldron.konfig import (
     _annotations,
     _config_dict,
@@ -196,7 +197,17 @@ def _expected(annotation: Any, members: list[Any], text: str) -> str:
         return described + (
             "" if is_broken else _quote_hint(text) or _item_hint(members, text)
         )
+    choices = [choice for m in members for choice in _choices(m)]
+    if near := errors.nearest(text.strip(), choices, n=1):
+        return f"{described} (did you mean {near[0]!r}?)"
     return described
+
+
+def _choices(member: Any) -> list[str]:
+    """Returns the texts that a `Literal` or an enum takes."""
+    if typing.get_origin(member) is typing.Literal:
+        return [c for c in typing.get_args(member) if isinstance(c, str)]
+    return list(member.__members__) if _annotations.is_enum(member) else []
 
 
 def _item_hint(members: list[Any], text: str) -> str:

@@ -178,7 +178,8 @@ def _first_paths(cfg: Any) -> dict[int, Path]:
                 if id(value) in first:
                     continue
                 first[id(value)] = path
-            children = sorted(value._fields.items(), key=lambda item: repr(item[0]))
+            fields = sorted(value._fields.items(), key=lambda item: repr(item[0]))
+            children = ((_check.part_of(value, key), child) for key, child in fields)
         elif isinstance(value, list | tuple):
             children = enumerate(value)
         pending.extend((child, (*path, key)) for key, child in children)
@@ -229,7 +230,7 @@ class _Comparer:
             if key in (_proxy.QUALNAME, _proxy.CONST):
                 continue
             pair = (old._fields.get(key, _ABSENT), new._fields.get(key, _ABSENT))
-            yield from self.compare_fields(*pair, (*path, key))
+            yield from self.compare_fields(*pair, (*path, _check.part_of(new, key)))
 
     def compare_fields(self, old: Any, new: Any, path: Path) -> Iterator[Change]:
         name = _check.field_name(path)

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron.metrics import _labels
+
 
 def to_float(x: Any) -> jax.Array:
     """Returns the array in f32, or f64 if it is; losses compute in no less."""
@@ -38,12 +40,13 @@ def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
       ValueError: If they are not.
     """
     name = type(loss).__name__
-    if labels.shape != (*logits.shape[:-1], 1):
+    expected = (*logits.shape[:-1], 1)
+    if labels.shape != expected:
         raise ValueError(
             f"{name} needs logits `f[*a classes]` and labels `i[*a 1]`: got logits "
             f"{logits.shape} (key {loss.logits!r}) and labels {labels.shape} (key "
-            f"{loss.labels!r}). Add the last axis with "
-            "`kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+            f"{loss.labels!r})."
+            + _labels.last_axis_hint(labels.shape, expected, loss.labels)
         )
     if not is_integer(labels):
         raise ValueError(

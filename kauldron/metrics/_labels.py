@@ -236,3 +236,14 @@ def _describe(
 def _field_and_key(owner: Any, field: str) -> str:
     key = getattr(owner, field, None)
     return f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"
+
+
+def last_axis_hint(shape: tuple[int, ...], expected: tuple[int, ...], key: Any) -> str:
+    """Returns what to do about labels whose last axis of 1 is missing, else `""`."""
+    if (*shape, 1) != tuple(expected):
+        return ""
+    name = str(key).rpartition(".")[2]
+    return (
+        " Add the last axis with "
+        f"`kd.data.Rearrange(key={name!r}, pattern='... -> ... 1')`."
+    )

@@ -60,8 +60,8 @@ def predict(
     if preds.shape != labels.shape:
         raise ValueError(
             f"{name} compares `i[*b 1]` labels: the predictions have shape "
-            f"{preds.shape}, the labels {labels.shape}. Add the last axis "
-            "with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+            f"{preds.shape}, the labels {labels.shape}."
+            + _labels.last_axis_hint(labels.shape, preds.shape, metric.labels)
         )
     options = {
         "num_classes": num_classes,

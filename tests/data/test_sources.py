@@ -436,3 +436,20 @@ def test_workers_open_the_files_again(tmp_path, tfds_folder):
             for actual, batch in zip(batches, expected, strict=True):
                 for key in batch:
                     np.testing.assert_array_equal(actual[key], batch[key])
+
+
+def test_a_path_that_does_not_exist_is_told_with_the_nearest_name_there(tmp_path):
+    for i in range(12):
+        (tmp_path / f"a{i:02}.csv").touch()
+    (tmp_path / "train.csv").touch()
+    (tmp_path / "empty").mkdir()
+
+    def message(path):
+        with pytest.raises(ValueError, match="There is no") as error:
+            _ = kd.data.py.Csv(tmp_path / path, shuffle=False).element_spec
+        return str(error.value)
+
+    assert "Did you mean 'train.csv'?" in message("trian.csv")
+    assert message("trian.csv").count("a09.csv', and 4 more.") == 1
+    assert message("empty/x.csv").endswith("Its folder has nothing.")
+    assert message("nowhere/x.csv").endswith("Nor is there its folder.")

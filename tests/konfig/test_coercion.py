@@ -311,6 +311,8 @@ def test_literal_for_a_field_with_a_value_and_an_annotation(
         (list[int], "3", "expected list[int], such as `[3]`, got 3 (int)."),
         (list[str], "a,b", "(did you mean `['a', 'b']`?)"),
         (Color, "GREEN", "expected Color (RED, BLUE), got 'GREEN' (str)."),
+        (Color, "BLEU", "(did you mean 'BLUE'?), got 'BLEU' (str)."),
+        (Record | Literal["bf16", "f32"] | None, "bf61", "(did you mean 'bf16'?), got"),
         (
             list[int],
             "[64,",

@@ -66,6 +66,20 @@ def test_diff_of_cycles_ends():
     assert str(konfig.diff(a, b)) == "~ cfg.n.v: 1 -> 2"
 
 
+def test_positional_arguments_are_named_as_flags_name_them():
+    def config(first, **named):
+        inner = ConfigDict({"__qualname__": "fractions:Fraction", "0": first, **named})
+        outer = {"__qualname__": "fractions:Fraction", "0": inner, "1": 3}
+        return ConfigDict({"ratio": outer, "free": {"0": first}})
+
+    assert [c.field for c in konfig.diff(config(1), config(2))] == [
+        "cfg.ratio[0][0]",
+        "cfg.free['0']",
+    ]
+    [problem] = konfig.check(config(1, denominatr=2))
+    assert problem.field == "cfg.ratio[0].denominatr"
+
+
 def test_diff_reads_files_and_workdirs(tmp_path, example):
     cfg = konfig.load_config_file(example)
     (tmp_path / "run").mkdir()

@@ -238,3 +238,15 @@ def test_labels_without_a_mask_add_no_arithmetic_in_floating_point():
     ours = transcendentals(lambda x: loss(logits=x, labels=labels))
     plain = transcendentals(lambda x: loss.get_values(x, labels).mean())
     assert ours == plain
+
+
+@pytest.mark.parametrize(
+    "measure", [losses.SoftmaxCrossEntropyWithIntLabels, metrics.Accuracy]
+)
+def test_the_last_axis_is_advised_only_where_it_is_what_is_missing(measure):
+    measure = measure(logits="preds.logits", labels="batch.digit")
+    with pytest.raises(ValueError, match=r"key='digit', pattern='\.\.\. -> \.\.\. 1'"):
+        measure(logits=np.zeros((8, 3)), labels=np.zeros(8, int))
+    with pytest.raises(ValueError, match=r"\(1, 8") as error:
+        measure(logits=np.zeros((1, 8, 3)), labels=np.zeros((8, 1), int))
+    assert "Rearrange" not in str(error.value)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from kauldron import errors
 from kauldron.data import _errors, _nodes, _readers
 from kauldron.data.py import _npz, _text_files, base
 
@@ -260,12 +261,15 @@ def existing(path: Any) -> epath.Path:
     path = epath.Path(path)
     if path.exists():
         return path
-    there = (
-        sorted(p.name for p in path.parent.iterdir()) if path.parent.exists() else []
-    )
+    folder = path.parent
+    if not folder.exists():
+        raise _errors.DataError(f"There is no {path}. Nor is there its folder.")
+    there = sorted(p.name for p in folder.iterdir())
+    more = f", and {len(there) - 10} more" if len(there) > 10 else ""
+    listed = ", ".join(map(repr, there[:10])) + more if there else "nothing"
     raise _errors.DataError(
-        f"There is no {path}."
-        + (f" Its folder has {there[:10]}." if there else " Nor its folder.")
+        f"There is no {path}.{errors.did_you_mean(path.name, there)} "
+        f"Its folder has {listed}."
     )
 
 
