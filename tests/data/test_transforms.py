@@ -91,6 +91,20 @@ def test_value_range_is_linear_and_clips():
     np.testing.assert_allclose(unclipped.map({"x": x})["x"], x / 5 - 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("in_vrange", "expected"),
+    [((0, 100), [0, 0.5, 1]), ((50, 255), [0, 0, 150 / 205]), ((100, 0), [1, 0.5, 0])],
+)
+def test_value_range_clips_bytes_that_leave_a_part_of_their_range(in_vrange, expected):
+    transform = kd.data.ValueRange(key="x", vrange=(0, 1), in_vrange=in_vrange)
+    values = np.array([0, 50, 200], np.uint8)
+    # One rounding of the factor and one of the sum, in f32.
+    np.testing.assert_allclose(transform.map_element(values), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        transform.map_batch(values[None])[0], expected, atol=1e-6
+    )
+
+
 def test_value_range_of_bytes_is_division_by_255():
     all_bytes = np.arange(256, dtype=np.uint8)
     actual = kd.data.ValueRange(key="x", vrange=(0, 1)).map({"x": all_bytes})["x"]
