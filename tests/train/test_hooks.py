@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import types
 
 import flax
 import numpy as np
@@ -245,6 +246,18 @@ def test_counter_of_early_stopping_survives_a_restart(tmp_path):
         _make(tmp_path, SCORES_LATER, checkpointer=_checkpointer()).train()[0].step
         == 16
     )
+
+
+def test_best_step_that_an_earlier_process_found_still_stays(tmp_path):
+    hook = kd.train.EarlyStopping(metric="test.score", patience=9)
+    hook.set_state({"best": 0.9, "best_step": 4, "last_step": 4})
+    with _checkpointer(workdir=tmp_path, max_to_keep=1) as checkpointer:
+        trainer = types.SimpleNamespace(checkpointer=checkpointer)
+        hook.on_start(kd.train.RunControl(trainer, first_step=4, last_step=9))
+        for step in (4, 6, 8):
+            checkpointer.save({"w": np.ones(2)}, step=step, force=True)
+        checkpointer.wait_until_finished()
+        assert list(checkpointer.all_steps) == [4, 8]
 
 
 def test_run_without_hooks_saves_nothing_for_them(tmp_path):
