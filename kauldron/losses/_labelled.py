@@ -1,7 +1,8 @@
 """Losses of labels: which of them do not count, and which are no class.
 
 A label that is masked or ignored does not count, whatever it holds. Any other one that is
-no class makes the loss NaN inside jit, and `compute` of its state raise `LabelError`.
+no class makes the loss and its gradient NaN inside jit, and `compute` of its state raise
+`LabelError`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class OfClasses(Labelled):
         logits, ids = _checks.to_float(logits), _labels.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
-        return jnp.where(is_class, values, jnp.nan)
+        # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
+        # that are logged.
+        return values * jnp.where(is_class, 1, jnp.nan)
 
     def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
         """Returns the loss of each label, `f[*a 1]`; all of them are classes."""

@@ -41,7 +41,7 @@ def test_damaged_json_says_which_line(tmp_path):
 
 def test_missing_file_says_what_is_there(tmp_path):
     (tmp_path / "train.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"no .*trian.json.*\['train.json'\]"):
+    with pytest.raises(ValueError, match=r"no .*trian.json.*mean 'train.json'\?"):
         iter(_one_pass(kd.data.py.Json, tmp_path / "trian.json"))
 
 

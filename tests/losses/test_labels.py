@@ -83,7 +83,9 @@ def test_labels_that_are_no_class_are_named_eagerly_and_nan_inside_jit(
 
     def measure(labels):
         state = loss.get_state(logits=logits, labels=labels)
-        return state, state.mean(), loss(logits=logits, labels=labels)
+        gradient = jax.grad(lambda x: loss(logits=x, labels=labels))(logits)
+        # A wrong label must not go by unseen between two steps that are logged.
+        return state, state.mean(), loss(logits=logits, labels=labels), gradient.sum()
 
     measure = jax.jit(measure, compiler_options=contract.COMPILE_FAST)
     fine, *_ = measure(labels)
