@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -203,3 +205,11 @@ def test_an_ignored_place_and_one_outside_of_the_region_both_do_not_count():
     inside = losses.DiceLoss(activation="sigmoid", **_classified)
     expected = inside(logits=logits[:, :3], labels=labels[:, :3])
     np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_focal_losses_of_a_certain_right_answer_have_no_gradient(gamma):
+    # p is 1 in f32: the derivative of `(1 - p)**gamma` alone would be infinite.
+    focal = losses.FocalLoss(gamma=gamma, **_classified)
+    gradient = jax.grad(lambda x: focal(logits=x, labels=np.array([[0]])))
+    np.testing.assert_allclose(gradient(jnp.array([[200.0, 0.0]])), 0, atol=1e-12)
