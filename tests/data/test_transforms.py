@@ -105,6 +105,16 @@ def test_value_range_clips_bytes_that_leave_a_part_of_their_range(in_vrange, exp
     )
 
 
+def test_value_range_rounds_to_the_nearest_integer():
+    values = np.array(
+        [0, 0.3, 0.999, 1], np.float32
+    )  # 0, 76.5 (just above), 254.7, 255
+    transform = kd.data.ValueRange(
+        key="x", vrange=(0, 255), in_vrange=(0, 1), dtype=np.uint8
+    )
+    assert transform.map_element(values).tolist() == [0, 77, 255, 255]
+
+
 def test_value_range_of_bytes_is_division_by_255():
     all_bytes = np.arange(256, dtype=np.uint8)
     actual = kd.data.ValueRange(key="x", vrange=(0, 1)).map({"x": all_bytes})["x"]
