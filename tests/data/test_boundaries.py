@@ -119,3 +119,12 @@ def test_position_in_a_slice_counts_the_rows_that_a_filter_drops():
         ]
     # 1 to 7 are at positions 0 to 6; the next of 2 at position 1 is position 2.
     assert found == [([2], 2), ([4], 4), ([6], 6)]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_last_batch_that_is_kept_is_whole_in_every_process(monkeypatch, index):
+    monkeypatch.setattr(_processes, "index_and_count", lambda: (index, 2))
+    ds = _rows(7, shuffle=False, batch_size=4, num_epochs=1, batch_drop_remainder=False)
+    first, last = (batch["x"].tolist() for batch in ds)
+    assert first == [[0, 1], [2, 3]][index]
+    assert last == [4, 5, 6]
