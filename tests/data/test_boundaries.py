@@ -93,3 +93,38 @@ def test_mixture_with_a_member_that_filters_has_full_batches_and_no_index(kind):
     found = [batch["x"].tolist() for batch in ds]
     # 0 of both, 1 of the second, 2 of both, ...
     assert found == [[0, 0, 1, 2], [2, 3, 4, 4], [5, 6, 6, 7]]
+
+
+@pytest.mark.parametrize("args", [(3, None), (1, 9, 3), (-4, None), (5,)])
+def test_slice_takes_what_the_builtin_takes(args):
+    part = kd.data.py.SliceDataset(*args)
+    ds = _rows(12, shuffle=False, num_epochs=1, transforms=[part])
+    assert [int(row["x"]) for row in ds] == list(range(12))[slice(*args)]
+
+
+def test_position_in_a_slice_counts_the_rows_that_a_filter_drops():
+    member = _rows(8, shuffle=False, transforms=[_Even()])
+    ds = kd.data.py.Mix(
+        [member],
+        transforms=[kd.data.py.SliceDataset(1, None)],
+        shuffle=False,
+        batch_size=1,
+        num_epochs=1,
+        seed=0,
+    )
+    with iter(ds) as batches:
+        found = [
+            (batch["x"].tolist(), batches.get_state()["next_example"])
+            for batch in batches
+        ]
+    # 1 to 7 are at positions 0 to 6; the next of 2 at position 1 is position 2.
+    assert found == [([2], 2), ([4], 4), ([6], 6)]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_last_batch_that_is_kept_is_whole_in_every_process(monkeypatch, index):
+    monkeypatch.setattr(_processes, "index_and_count", lambda: (index, 2))
+    ds = _rows(7, shuffle=False, batch_size=4, num_epochs=1, batch_drop_remainder=False)
+    first, last = (batch["x"].tolist() for batch in ds)
+    assert first == [[0, 1], [2, 3]][index]
+    assert last == [4, 5, 6]

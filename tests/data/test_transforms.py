@@ -105,6 +105,14 @@ def test_value_range_clips_bytes_that_leave_a_part_of_their_range(in_vrange, exp
     )
 
 
+def test_value_range_rounds_to_the_nearest_integer():
+    values = np.array([0, 0.301, 0.999, 1], np.float32)  # times 255: 76.8, 254.7
+    transform = kd.data.ValueRange(
+        key="x", vrange=(0, 255), in_vrange=(0, 1), dtype=np.uint8
+    )
+    assert transform.map_element(values).tolist() == [0, 77, 255, 255]
+
+
 def test_value_range_of_bytes_is_division_by_255():
     all_bytes = np.arange(256, dtype=np.uint8)
     actual = kd.data.ValueRange(key="x", vrange=(0, 1)).map({"x": all_bytes})["x"]
@@ -250,6 +258,13 @@ def test_flattened_tree_is_named_by_its_paths():
     transform = kd.data.TreeFlattenWithPath(key="tree")
     actual = transform.map({"tree": {"a": {"b": [1, 2]}, "c": 3}, "x": 4})
     assert actual == {"x": 4, "tree_a_b_0": 1, "tree_a_b_1": 2, "tree_c": 3}
+
+
+def test_padding_to_nothing_is_refused_if_there_is_something():
+    pad = kd.data.PadToShape(key="x", shape=(0, None))
+    assert pad.map_element(np.ones((0, 3))).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"\(2, 3\) is larger than \(0, 3\)"):
+        pad.map_element(np.ones((2, 3)))
 
 
 def test_padding_says_what_was_data():
