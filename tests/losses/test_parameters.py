@@ -130,10 +130,10 @@ def test_eps_is_added_to_each_norm_of_a_cosine(eps):
 def test_regions_are_smoothed_above_and_below(smooth):
     options = {} if smooth is None else {"smooth": smooth}
     smooth = 1.0 if smooth is None else smooth
-    # 1.5 right, 0.5 too much, 0.5 missed.
-    probs = np.array([1.0, 0.5, 0.5, 0.0], np.float32)[None, :, None]
+    # 1.5 right, 0.75 too much, 0.5 missed.
+    probs = np.array([1.0, 0.5, 0.75, 0.0], np.float32)[None, :, None]
     labels = np.array([1, 1, 0, 0])[None, :, None]
-    right, wrong, missed = 1.5, 0.5, 0.5
+    right, wrong, missed = 1.5, 0.75, 0.5
     options = {"activation": None, **_classified, **options}
     for loss, alpha, beta in [
         (losses.DiceLoss(**options), 0.5, 0.5),
