@@ -45,11 +45,11 @@ ROOMS = {
     ),
     "loss_scale": Room(
         files=("kauldron/train/_loss_scale.py",),
-        tests=("tests/train/test_precision.py",),
+        tests=("tests/train/test_loss_scale.py",),
     ),
     "merging": Room(
         files=("kauldron/evals/_merging.py", "kauldron/evals/_collect.py"),
-        tests=("tests/evals/test_evaluators.py", "tests/evals/test_outputs.py"),
+        tests=("tests/evals/test_merging.py", "tests/evals/test_outputs.py"),
     ),
     "retention": Room(
         files=(
@@ -65,13 +65,15 @@ ROOMS = {
     ),
     "rngs": Room(
         files=("kauldron/random/*.py", "kauldron/train/rngs_lib.py"),
-        tests=("tests/random", "tests/train/test_step_parts.py"),
+        tests=("tests/random", "tests/train/test_rngs.py"),
     ),
     "transforms": Room(
         files=("kauldron/data/transforms/*.py",),
         tests=(
             "tests/data/test_transforms.py",
             "tests/data/test_random_transforms.py",
+            "tests/data/test_transforms_and_dtypes.py",
+            "tests/data/test_boundaries.py",
         ),
     ),
 }
