@@ -56,7 +56,8 @@ def schedules_to_log(
 
     Args:
       optimizer: As for `learning_rates`. Each rate that is not among the schedules is
-        `learning_rate` or `learning_rate/<part>`.
+        `learning_rate` or `learning_rate/<part>`, in place of a schedule of that name: a
+        flag may have given the optimizer another rate.
       schedules: Name -> function of the step.
     """
     given = list(schedules.values())
@@ -65,7 +66,7 @@ def schedules_to_log(
         for part, rate in learning_rates(optimizer).items()
         if not any(rate is other for other in given)
     }
-    return {name: _compiled(fn) for name, fn in {**rates, **schedules}.items()}
+    return {name: _compiled(fn) for name, fn in {**schedules, **rates}.items()}
 
 
 def _compiled(schedule: Schedule) -> Schedule:

@@ -154,6 +154,14 @@ def test_rate_that_the_user_logs_is_not_logged_twice(tmp_path):
     assert [list(r) for r in records] == [["schedules/lr"]] * 3
 
 
+def test_the_rate_that_is_used_is_logged_and_not_a_schedule_of_its_name():
+    used = optim.schedules_to_log(optax.adam(3e-4), {"learning_rate": RAMP, "b": RAMP})
+    assert {k: float(v(1)) for k, v in used.items()} == {
+        "learning_rate": 3e-4,
+        "b": float(RAMP(1)),
+    }
+
+
 def test_other_optimizer_brings_its_own_rate(tmp_path):
     trainer = small_run.make_trainer(tmp_path)
     assert trainer.logged_schedules["learning_rate"](0) == 0.01
