@@ -9,11 +9,15 @@ from typing import Any
 
 import jax
 
+from kauldron import errors, modules
 from kauldron import losses as losses_lib
-from kauldron import modules
 from kauldron.data import utils as data_utils
 from kauldron.train import _blame, _interms, _precision, _remat
 from kauldron.train.context import Context
+
+
+class PredictionError(errors.UserError, TypeError):
+    """A model returned something that no device can hold."""
 
 
 def forward(
@@ -42,6 +46,9 @@ def forward(
 
     Returns:
       The context with `preds`, `interms` and the new `collections`.
+
+    Raises:
+      PredictionError: A `TypeError`: something in what the model returned is no array.
     """
     args, kwargs = data_utils.get_model_inputs(model, context)
     params = context.params
@@ -65,12 +72,22 @@ def forward(
         except Exception as e:
             _blame.add_note(e)
             raise
+    _check_arrays(preds)
     collections = dict(variables)
     interms = collections.pop("intermediates", {})
     collections.pop("params", None)  # a forward pass does not change parameters
     return dataclasses.replace(
         context, preds=preds, interms=interms, collections=collections
     )
+
+
+def _check_arrays(preds: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(preds):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+            raise PredictionError(
+                f"A model must return arrays: got {leaf!r} ({type(leaf).__name__}) as "
+                f"`preds{jax.tree_util.keystr(path)}`. Leave it out, or make it a number."
+            )
 
 
 def forward_with_loss(

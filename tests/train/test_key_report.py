@@ -406,3 +406,15 @@ def test_error_of_an_update_does_not_hide_keys_that_are_wrong(tmp_path):
 
 def test_run_that_only_evaluates_needs_no_update():
     small_run.make_trainer("unused", optimizer=None, num_train_steps=0).check()
+
+
+@pytest.mark.parametrize("value", ["text", b"x", object, {"a": {1, 2}}])
+def test_model_that_returns_what_is_no_array_is_told_where(tmp_path, value):
+    class Kind(Model):
+        @nn.compact
+        def __call__(self, x, context=None):
+            return {**super().__call__(x), "kind": value}
+
+    trainer = small_run.make_trainer(tmp_path, model=Kind(x="batch.x"))
+    with pytest.raises(kd.errors.UserError, match=r"return arrays: got .*preds\['kind"):
+        trainer.check()
