@@ -70,11 +70,8 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
     after = _run_model(training, context, problems)
     context, failure = _after_update(trainer, after or context)
     # An own step may leave the model out, and then measures what it likes.
-    is_left_out = (
-        after is not None and after.preds is not None and context.preds is None
-    )
-    has_preds = after is not None and not is_left_out
-    _check_groups(training.groups, context, problems, has_preds=has_preds)
+    is_run = after is not None and (after.preds is None or context.preds is not None)
+    _check_groups(training.groups, context, problems, has_preds=is_run)
     if failure is not None and not problems:
         problems += _failure_of_step(trainer, context)
     for name, evaluator in trainer.evals.items():
