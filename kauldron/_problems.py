@@ -127,9 +127,8 @@ def explain(error: BaseException) -> str:
     A full disk, and an error that says it all itself, are told in a line.
     """
     message = f"{type(error).__name__}: {error}"
-    notes = [n for n in getattr(error, "__notes__", ()) if "JAX has removed" not in n]
     if places := _tracebacks.describe(error):
-        return "\n".join([message, *notes, places])
+        return "\n".join([message, *_tracebacks.notes_of(error), places])
     if isinstance(error, OSError) or getattr(error, "is_plain", False):
         return str(error)
     return _tracebacks.format_error(error).rstrip()

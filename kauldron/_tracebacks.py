@@ -126,6 +126,12 @@ def describe(
     return "\n".join(lines)
 
 
+def notes_of(error: Any) -> list[str]:
+    """Returns the notes of an error, without that of JAX about frames it has removed."""
+    notes = getattr(error, "__notes__", None) or ()
+    return [str(note) for note in notes if _JAX_NOTE not in str(note)]
+
+
 def format_error(error: BaseException) -> str:
     """Returns the traceback as Python prints it, from the user's code on.
 
@@ -152,9 +158,8 @@ def _pairs(
     if id(error) in seen:
         return []
     seen.add(id(error))
-    notes = getattr(entry, "__notes__", None)
-    if notes:
-        entry.__notes__ = [n for n in notes if _JAX_NOTE not in str(n)]
+    if getattr(entry, "__notes__", None):
+        entry.__notes__ = notes_of(entry)
     found = [(entry, error)]
     for name in ("__cause__", "__context__"):
         below, other = getattr(entry, name), getattr(error, name)

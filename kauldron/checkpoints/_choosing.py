@@ -42,8 +42,8 @@ def resolve_step(
     try:
         number = int(step)
     except ValueError:
-        number = -2
-    if number < -1:
+        number = None
+    if number is None or number < -1:
         raise _errors.CheckpointError(
             f"A step is a number, {LATEST!r} or {BEST!r}: got {step!r}."
             f"{errors.did_you_mean(str(step), (LATEST, BEST))}"

@@ -142,7 +142,6 @@ def _is_set(argv: Sequence[str], flag: str) -> bool:
 
 
 def _print_mistake(e: Exception) -> None:
-    # JAX adds a note about frames of a traceback that is not shown here.
-    notes = [n for n in getattr(e, "__notes__", ()) if "JAX has removed" not in n]
-    print("\n".join([f"Error: {e}", *notes]), file=sys.stderr)
+    lines = [f"Error: {e}", *_tracebacks.notes_of(e)]
+    print("\n".join(lines), file=sys.stderr)
     print("(--debug shows where it was raised.)", file=sys.stderr)

@@ -248,13 +248,11 @@ class _LazyModules:
         self.except_ = tuple([except_] if isinstance(except_, str) else except_)
 
     def covers(self, module: str) -> bool:
-        if any(_is_within(module, name) for name in self.except_):
-            return False
-        return any(_is_within(module, name) for name in self.lazy)
+        return _is_among(module, self.lazy) and not _is_among(module, self.except_)
 
 
-def _is_within(module: str, name: str) -> bool:
-    return name == "*" or module == name or module.startswith(f"{name}.")
+def _is_among(module: str, names: tuple[str, ...]) -> bool:
+    return "*" in names or _origin.is_within(module, names)
 
 
 _NONE_LAZY = _LazyModules()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Callable
 from typing import Any
 
 from kauldron import errors
@@ -268,9 +267,6 @@ def _quote_hint(text: str) -> str:
         return ""
     items = ", ".join(repr(item.strip()) for item in text.split(","))
     return f" (did you mean `[{items}]`?)"
-
-
-Coerce = Callable[[str], Any]
 
 
 def explain(text: str, expected: str) -> str:

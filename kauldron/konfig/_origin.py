@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from kauldron import _tracebacks
@@ -54,8 +54,12 @@ def current() -> Origin | None:
 
 @functools.lru_cache(maxsize=1024)
 def _is_skipped(module: str) -> bool:
-    """Returns whether a module is one of those, or in one of them."""
-    return any(module == m or module.startswith(f"{m}.") for m in _SKIPPED_MODULES)
+    return is_within(module, _SKIPPED_MODULES)
+
+
+def is_within(module: str, packages: Iterable[str]) -> bool:
+    """Whether a module is one of the packages, or in one of them."""
+    return any(module == p or module.startswith(f"{p}.") for p in packages)
 
 
 @contextlib.contextmanager

@@ -246,13 +246,13 @@ def _check_name(qualname: str, policy: Policy) -> None:
         raise _refusal(qualname, "it is not a dotted name", policy)
     if any(name.startswith("__") for name in names):
         raise _refusal(qualname, "it reaches into the inside of Python objects", policy)
-    if _is_within(module, policy.trusted):
+    if _origin.is_within(module, policy.trusted):
         return
     if any(name.startswith("_") for name in names):
         raise _refusal(qualname, "it is private", policy)
     if qualname in _EXACT or module in _LOOK_UP_ONLY:
         return
-    if not _is_within(module, _MODULES):
+    if not _origin.is_within(module, _MODULES):
         raise _refusal(qualname, f"{module!r} is not on the list", policy)
 
 
@@ -268,15 +268,15 @@ def _why_not(qualname: str, obj: Any, policy: Policy) -> str:
         return f"it is neither a class nor a function, but of type {type(obj).__name__}"
     for part in _definitions(obj):
         defined_in = getattr(part, "__module__", None) or "an unknown module"
-        if _is_within(defined_in, policy.trusted):
+        if _origin.is_within(defined_in, policy.trusted):
             continue
-        if not _is_within(defined_in, _MODULES):
+        if not _origin.is_within(defined_in, _MODULES):
             return f"it is defined in {defined_in!r}, which is not on the list"
         is_our_function = inspect.isfunction(obj) and defined_in.startswith("kauldron.")
-        if is_our_function and not _is_within(defined_in, _OUR_FUNCTIONS):
+        if is_our_function and not _origin.is_within(defined_in, _OUR_FUNCTIONS):
             return "it is a function that may do more than compute"
         name = getattr(part, "__qualname__", "") or getattr(part, "__name__", "")
-        if _is_within(defined_in, _REFUSED_MODULES) or _is_refused(name):
+        if _origin.is_within(defined_in, _REFUSED_MODULES) or _is_refused(name):
             return "it may read files, load pickles, import, or call back into Python"
         asked = qualname.rpartition(".")[2].rpartition(":")[2]
         if _is_refused(asked):
@@ -330,10 +330,6 @@ def _is_numpy_type(obj: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_within(module: str, prefixes: tuple[str, ...]) -> bool:
-    return any(module == p or module.startswith(f"{p}.") for p in prefixes)
-
-
 def _refusal(qualname: str, reason: str, policy: Policy) -> _errors.UntrustedError:
     package = qualname.partition(":")[0].partition(".")[0]
     return _errors.UntrustedError(

@@ -59,6 +59,7 @@ ROOMS = {
         ),
         tests=(
             "tests/checkpoints/test_retention.py",
+            "tests/checkpoints/test_looking.py",
             "tests/checkpoints/test_choosing.py",
             "tests/checkpoints/test_added_metrics.py",
         ),
