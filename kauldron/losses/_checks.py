@@ -10,29 +10,6 @@ import jax.numpy as jnp
 from kauldron.metrics import _labels
 
 
-def to_float(x: Any) -> jax.Array:
-    """Returns the array in f32, or f64 if it is; losses compute in no less."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def check_same_shape(loss: Any, **arrays: Any) -> None:
-    """Raises if arrays differ in shape, naming their keys; nothing is broadcast.
-
-    Raises:
-      ValueError: If they do.
-    """
-    if len({x.shape for x in arrays.values()}) <= 1:
-        return
-    names = " and ".join(f"`{name}`" for name in arrays)
-    seen = " and ".join(
-        f"{x.shape} (key {getattr(loss, name)!r})" for name, x in arrays.items()
-    )
-    raise ValueError(
-        f"{type(loss).__name__} needs {names} of the same shape: got {seen}."
-    )
-
-
 def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
     """Raises unless logits are `f[*a classes]` and labels `i|bool[*a 1]`.
 

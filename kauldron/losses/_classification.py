@@ -11,6 +11,7 @@ import optax
 
 from kauldron import kontext
 from kauldron.losses import _checks, _labelled, base
+from kauldron.metrics import arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,11 @@ class SoftmaxCrossEntropy(base.Loss):
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
         labels = optax.losses.smooth_labels(
-            _checks.to_float(labels), self.label_smoothing
+            arrays.to_float(labels), self.label_smoothing
         )
-        logprobs = jax.nn.log_softmax(_checks.to_float(logits))
+        logprobs = jax.nn.log_softmax(arrays.to_float(logits))
         return -_checks.weigh(labels, logprobs).sum(axis=-1, keepdims=True)
 
 
@@ -101,10 +102,10 @@ class SigmoidBinaryCrossEntropy(_labelled.OfElements):
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
-        labels = _checks.to_float(labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
+        labels = arrays.to_float(labels)
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return _binary_nats(_checks.to_float(logits), labels)
+        return _binary_nats(arrays.to_float(logits), labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,8 +178,8 @@ class SigmoidFocalLoss(_labelled.OfElements):
             _checks.check_range(self, "alpha", low=0, high=1)
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
-        logits, labels = _checks.to_float(logits), _checks.to_float(labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
+        logits, labels = arrays.to_float(logits), arrays.to_float(labels)
         values = _binary_nats(logits, labels)
         if self.gamma:
             # Not `1 - p`: it would be 0 for p near 1, and the gradient of `0**gamma` is
@@ -211,9 +212,9 @@ class Hinge(_labelled.OfElements):
     """
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
-        signs = 2 * _checks.to_float(labels) - 1
-        return optax.losses.hinge_loss(_checks.to_float(logits), signs)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
+        signs = 2 * arrays.to_float(labels) - 1
+        return optax.losses.hinge_loss(arrays.to_float(logits), signs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -271,9 +272,9 @@ class KLDivergence(base.Loss):
         _checks.check_range(self, "temperature", low=0, is_open=True)
 
     def get_values(self, logits: Any, targets: Any) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, targets=targets)
-        logprobs = jax.nn.log_softmax(_checks.to_float(logits) / self.temperature)
-        targets = _checks.to_float(targets)
+        arrays.check_same_shape(self, logits=logits, targets=targets)
+        logprobs = jax.nn.log_softmax(arrays.to_float(logits) / self.temperature)
+        targets = arrays.to_float(targets)
         if self.targets_are_logits:
             log_targets = jax.nn.log_softmax(targets / self.temperature)
             targets = jnp.exp(log_targets)
@@ -307,8 +308,8 @@ class GaussianKL(base.Loss):
     logvar: kontext.Key = kontext.REQUIRED
 
     def get_values(self, mean: Any, logvar: Any) -> jax.Array:
-        _checks.check_same_shape(self, mean=mean, logvar=logvar)
-        mean, logvar = _checks.to_float(mean), _checks.to_float(logvar)
+        arrays.check_same_shape(self, mean=mean, logvar=logvar)
+        mean, logvar = arrays.to_float(mean), arrays.to_float(logvar)
         values = jnp.expm1(logvar) + mean**2 - logvar
         return values.sum(axis=-1, keepdims=True) / 2
 

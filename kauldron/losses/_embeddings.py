@@ -11,7 +11,7 @@ import optax
 
 from kauldron import kontext
 from kauldron.losses import _checks, _masking, base
-from kauldron.metrics import _labels, base_state
+from kauldron.metrics import _labels, arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class TripletMargin(base.Loss):
 
     def get_values(self, anchors: Any, positives: Any, negatives: Any) -> jax.Array:
         vectors = {"anchors": anchors, "positives": positives, "negatives": negatives}
-        _checks.check_same_shape(self, **vectors)
-        anchors, positives, negatives = map(_checks.to_float, vectors.values())
+        arrays.check_same_shape(self, **vectors)
+        anchors, positives, negatives = map(arrays.to_float, vectors.values())
         values = optax.losses.triplet_margin_loss(
             anchors, positives, negatives, margin=self.margin
         )
@@ -106,7 +106,7 @@ class InfoNCE(_Contrastive):
     is_symmetric: bool = False
 
     def get_values(self, queries: Any, positives: Any, mask: Any = None) -> jax.Array:
-        _checks.check_same_shape(self, queries=queries, positives=positives)
+        arrays.check_same_shape(self, queries=queries, positives=positives)
         _check_pairs(self, queries)
         logits = self._similarities(queries, positives)
         is_valid = _is_valid(mask, len(logits))
@@ -139,7 +139,7 @@ class NTXent(_Contrastive):
     view2: kontext.Key = kontext.REQUIRED
 
     def get_values(self, view1: Any, view2: Any, mask: Any = None) -> jax.Array:
-        _checks.check_same_shape(self, view1=view1, view2=view2)
+        arrays.check_same_shape(self, view1=view1, view2=view2)
         _check_pairs(self, view1)
         size = len(view1)
         views = jnp.concatenate([view1, view2])
@@ -176,13 +176,13 @@ class PairwiseRanking(base.Loss):
     item_mask: kontext.Key | None = None
 
     def get_values(self, logits: Any, labels: Any, item_mask: Any = None) -> jax.Array:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
-        logits = _checks.to_float(logits)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
+        logits = arrays.to_float(logits)
         is_integer = _checks.is_integer(labels)
         labels = _labels.to_ids(labels) if is_integer else jnp.asarray(labels)
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
-            _checks.check_same_shape(self, logits=logits, item_mask=item_mask)
+            arrays.check_same_shape(self, logits=logits, item_mask=item_mask)
             exists = jnp.asarray(item_mask) != 0
             logits = _masking.guard(logits, ~exists)
             is_pair &= exists[..., :, None] & exists[..., None, :]
@@ -195,7 +195,7 @@ class PairwiseRanking(base.Loss):
 
 
 def _unit(x: Any) -> jax.Array:
-    x = _checks.to_float(x)
+    x = arrays.to_float(x)
     return x / jnp.maximum(_checks.safe_norm(x), 1e-12)
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.losses import _checks, base
-from kauldron.metrics import _labels, base_state
+from kauldron.metrics import _labels, arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class OfClasses(Labelled):
 
     def get_values(self, logits: Any, labels: Any) -> jax.Array:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        logits, ids = _checks.to_float(logits), _labels.to_ids(labels)
+        logits, ids = arrays.to_float(logits), _labels.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
         # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
@@ -86,7 +86,7 @@ class OfElements(Labelled):
     """
 
     def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
-        _checks.check_same_shape(self, logits=logits, labels=labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
         if _checks.is_integer(labels):
             checked = _labels.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label

@@ -11,7 +11,7 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.losses import _checks, _labelled, _masking, base
-from kauldron.metrics import _labels, base_state
+from kauldron.metrics import _labels, arrays, base_state
 
 _Activation = Literal["softmax", "sigmoid"] | None
 
@@ -81,7 +81,7 @@ class _Overlap(base.Loss):
         self, logits: Any, labels: Any, region_mask: Any, alpha: float, beta: float
     ) -> jax.Array:
         """Returns one minus the index of each example and class, `f[b c]`."""
-        probs = _checks.to_float(logits)
+        probs = arrays.to_float(logits)
         if region_mask is not None:
             probs = self._guard_outside(probs, region_mask)
         if self.activation == "softmax":
@@ -125,7 +125,7 @@ class _Overlap(base.Loss):
             )
         if labels.shape == (*logits.shape[:-1], 1) and _checks.is_integer(labels):
             return logits.shape[-1] > 1
-        _checks.check_same_shape(self, logits=logits, labels=labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
         return False
 
     def _to_one_hot(self, probs: jax.Array, labels: Any) -> jax.Array:
@@ -236,7 +236,7 @@ class TotalVariation(base.Loss):
                 "TotalVariation needs images `f[*b h w c]` of at least 2 x 2 pixels: key "
                 f"{self.images!r} has shape {images.shape}."
             )
-        images = _checks.to_float(images)
+        images = arrays.to_float(images)
         values = [
             jnp.abs(jnp.diff(images, axis=axis)).mean(axis=(-3, -2, -1))
             for axis in (-3, -2)
@@ -276,7 +276,7 @@ class NormalizedCrossCorrelation(base.Loss):
             _checks.check_range(self, "window", low=2)
 
     def get_values(self, preds: Any, targets: Any) -> jax.Array:
-        _checks.check_same_shape(self, preds=preds, targets=targets)
+        arrays.check_same_shape(self, preds=preds, targets=targets)
         space = preds.shape[1:-1]
         if not space or min(space) < (self.window or 1):
             raise ValueError(
@@ -287,7 +287,7 @@ class NormalizedCrossCorrelation(base.Loss):
         # Centred first: f32 differences of large means would be noise.
         a, b = (
             x - x.mean(axis=axes, keepdims=True)
-            for x in (_checks.to_float(preds), _checks.to_float(targets))
+            for x in (arrays.to_float(preds), arrays.to_float(targets))
         )
         mean_a, mean_b = self._mean(a), self._mean(b)
         covariance = self._mean(a * b) - mean_a * mean_b

@@ -11,6 +11,7 @@ import optax
 
 from kauldron import kontext
 from kauldron.losses import _checks, base
+from kauldron.metrics import arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Value(base.Loss):
     values: kontext.Key = kontext.REQUIRED
 
     def get_values(self, values: Any) -> jax.Array:
-        return _checks.to_float(values)
+        return arrays.to_float(values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class AbsoluteValue(base.Loss):
     values: kontext.Key = kontext.REQUIRED
 
     def get_values(self, values: Any) -> jax.Array:
-        return jnp.abs(_checks.to_float(values))
+        return jnp.abs(arrays.to_float(values))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ class _Comparison(base.Loss):
     targets: kontext.Key = kontext.REQUIRED
 
     def get_values(self, preds: Any, targets: Any) -> jax.Array:
-        _checks.check_same_shape(self, preds=preds, targets=targets)
-        return self._compare(_checks.to_float(preds), _checks.to_float(targets))
+        arrays.check_same_shape(self, preds=preds, targets=targets)
+        return self._compare(arrays.to_float(preds), arrays.to_float(targets))
 
     def _compare(self, preds: jax.Array, targets: jax.Array) -> jax.Array:
         raise NotImplementedError

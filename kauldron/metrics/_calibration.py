@@ -15,7 +15,7 @@ from kauldron.metrics import (
     _accumulate,
     _labels,
     _predictions,
-    _regression,
+    arrays,
     auto_state,
     base,
 )
@@ -91,7 +91,7 @@ class CalibrationError(base.Metric):
             owner=self,
         )
         # In f32 at least: in bf16, a confidence of 0.997 would be 1.
-        probs = jax.nn.softmax(_regression.to_float(logits))
+        probs = jax.nn.softmax(arrays.to_float(logits))
         confidence = probs.max(axis=-1).ravel()
         is_right = (_predictions.best_class(logits) == checked.ids).ravel()
         weight = checked.mask.ravel().astype(probs.dtype)

@@ -9,7 +9,7 @@ import flax.struct
 import jax.numpy as jnp
 
 from kauldron import kontext
-from kauldron.metrics import _labels, _predictions, base, base_state
+from kauldron.metrics import _labels, _predictions, arrays, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class Precision1(base.Metric):
         pass
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
-        _check_same_shape(self, logits, labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
         best = _predictions.best_class(logits)
         is_class = best != _predictions.NO_CLASS
         best = jnp.where(is_class, best, 0)
@@ -166,7 +166,7 @@ class BinaryAccuracy(base.Metric):
         pass
 
     def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
-        _check_same_shape(self, logits, labels)
+        arrays.check_same_shape(self, logits=logits, labels=labels)
         is_right = (jnp.asarray(logits) > 0) == (jnp.asarray(labels) > 0)
         is_right &= ~(jnp.isnan(logits) | jnp.isnan(labels))
         if jnp.issubdtype(labels.dtype, jnp.floating):
@@ -188,11 +188,3 @@ class BinaryAccuracy(base.Metric):
         mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
         mask = base_state.broadcast_mask(mask, labels.shape)
         return jnp.where(labels == self.ignored_label, 0, mask)
-
-
-def _check_same_shape(metric: base.Metric, logits: Any, labels: Any) -> None:
-    if logits.shape != labels.shape:
-        raise ValueError(
-            f"{type(metric).__name__} needs logits and labels of the same shape: got "
-            f"{logits.shape} and {labels.shape}."
-        )

@@ -11,7 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
-from kauldron.metrics import _accumulate, _regression, auto_state, base, base_state
+from kauldron.metrics import (
+    _accumulate,
+    arrays,
+    auto_state,
+    base,
+    base_state,
+)
 
 
 @flax.struct.dataclass
@@ -35,7 +41,7 @@ class CovarianceState(base_state.State):
     @classmethod
     def from_values(cls, values: Any, *, mask: Any = None) -> Self:
         """Returns the moments of vectors `[*b n]`, weighted by a mask `[*b 1]`."""
-        values = _regression.to_float(values)
+        values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
         weights = base_state.broadcast_mask(mask, (*values.shape[:-1], 1))
         weights = weights.astype(values.dtype).reshape(-1, 1)

@@ -14,7 +14,7 @@ from kauldron import kontext
 from kauldron.metrics import (
     _labels,
     _predictions,
-    _regression,
+    arrays,
     auto_state,
     base,
     base_state,
@@ -121,5 +121,5 @@ def _negative_logprobs(
         ignored_label=metric.ignored_label,
         owner=metric,
     )
-    logprobs = jax.nn.log_softmax(_regression.to_float(logits))
+    logprobs = jax.nn.log_softmax(arrays.to_float(logits))
     return -jnp.take_along_axis(logprobs, checked.ids, axis=-1), checked

@@ -103,9 +103,10 @@ def check_shapes(metric: Any, *, logits: Any, labels: Any) -> None:
     Raises:
       ValueError: If they are not.
     """
-    if labels.shape != (*logits.shape[:-1], 1):
+    expected = (*logits.shape[:-1], 1)
+    if labels.shape != expected:
         raise ValueError(
             f"{type(metric).__name__} needs logits `f[*b classes]` and labels "
-            f"`i[*b 1]`: got logits {logits.shape} and labels {labels.shape}. Add the "
-            "last axis with `kd.data.Rearrange(key='label', pattern='... -> ... 1')`."
+            f"`i[*b 1]`: got logits {logits.shape} and labels {labels.shape}."
+            + _labels.last_axis_hint(labels.shape, expected, metric.labels)
         )

@@ -14,7 +14,13 @@ import flax.struct
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _labels, _predictions, _regression, auto_state, base
+from kauldron.metrics import (
+    _labels,
+    _predictions,
+    arrays,
+    auto_state,
+    base,
+)
 
 
 @flax.struct.dataclass
@@ -180,7 +186,7 @@ def _collect(
         ignored_label=metric.ignored_label,
         owner=metric,
     )
-    logits = _regression.to_float(logits)
+    logits = arrays.to_float(logits)
     return metric.State(
         logits=logits.reshape(-1, logits.shape[-1]),
         labels=checked.ids.ravel(),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
-from kauldron.metrics import _accumulate, auto_state, base, base_state
+from kauldron.metrics import _accumulate, arrays, auto_state, base, base_state
 
 
 @flax.struct.dataclass
@@ -37,7 +37,7 @@ class MomentsState(base_state.State):
     @classmethod
     def from_values(cls, values: Any, *, mask: Any = None) -> Self:
         """Returns the moments of all elements where `mask` is set."""
-        values = to_float(values)
+        values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
         weights = base_state.broadcast_mask(mask, values.shape).astype(values.dtype)
         count = weights.sum()
@@ -78,12 +78,6 @@ class MomentsState(base_state.State):
         return jax.tree.map(lambda x: np.asarray(x, np.float64), both)
 
 
-def to_float(x: Any) -> jax.Array:
-    """Returns the array in f32, or f64 if it is."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Error(base.Metric):
     preds: kontext.Key = kontext.REQUIRED
@@ -93,8 +87,8 @@ class _Error(base.Metric):
     State: ClassVar[Any] = base_state.AverageState
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
-        _check_same_shape(self, preds, targets)
-        return self._measure(to_float(preds), to_float(targets), mask)
+        arrays.check_same_shape(self, preds=preds, targets=targets)
+        return self._measure(arrays.to_float(preds), arrays.to_float(targets), mask)
 
     def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
         raise NotImplementedError
@@ -262,12 +256,3 @@ class SingleDimension(base.Metric):
                 f"{self.tensor!r} has shape {jnp.shape(tensor)}."
             )
         return self.State.from_values(tensor[..., index], mask=mask)
-
-
-def _check_same_shape(metric: Any, preds: Any, targets: Any) -> None:
-    if preds.shape != targets.shape:
-        raise ValueError(
-            f"{type(metric).__name__} needs `preds` and `targets` of the same shape: got "
-            f"{preds.shape} (key {metric.preds!r}) and {targets.shape} (key "
-            f"{metric.targets!r})."
-        )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron.metrics import _regression
+from kauldron.metrics import arrays
 
 _MIN_MSE = 1e-10  # identical images have 100 dB, not infinity
 
@@ -33,7 +33,7 @@ def rescale_image(
     low, high = in_vrange
     if not low < high:
         raise ValueError(f"`in_vrange` must be (low, high): got {in_vrange}.")
-    image = _regression.to_float(image)
+    image = arrays.to_float(image)
     if clip is not None and clip is not False:
         image = jnp.clip(image, *(in_vrange if clip is True else clip))
     out_low, out_high = out_vrange

@@ -243,7 +243,8 @@ def test_labels_without_a_mask_add_no_arithmetic_in_floating_point():
 
 
 @pytest.mark.parametrize(
-    "measure", [losses.SoftmaxCrossEntropyWithIntLabels, metrics.Accuracy]
+    "measure",
+    [losses.SoftmaxCrossEntropyWithIntLabels, metrics.Accuracy, metrics.RocAuc],
 )
 def test_the_last_axis_is_advised_only_where_it_is_what_is_missing(measure):
     measure = measure(logits="preds.logits", labels="batch.digit")

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.contrib.metrics import _arrays
-from kauldron.metrics import base_state
+from kauldron.metrics import arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ class MultilabelAveragePrecision(metrics.Metric):
                 f"{logits.shape} (key {self.logits!r}) and {labels.shape} (key "
                 f"{self.labels!r})."
             )
-        logits = _arrays.to_float(logits)
+        logits = arrays.to_float(logits)
         mask = jnp.ones(labels.shape) if mask is None else mask
         weights = base_state.broadcast_mask(mask, labels.shape).astype(logits.dtype)
         rows = [x.reshape(-1, labels.shape[-1]) for x in (logits, labels, weights)]

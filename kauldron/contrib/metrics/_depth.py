@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.contrib.metrics import _arrays
-from kauldron.metrics import base_state
+from kauldron.metrics import arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +24,8 @@ class _DepthMetric(metrics.Metric):
         pass
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
-        if preds.shape != targets.shape:
-            raise ValueError(
-                f"{type(self).__name__} needs `preds` and `targets` of the same shape: "
-                f"got {preds.shape} (key {self.preds!r}) and {targets.shape} (key "
-                f"{self.targets!r})."
-            )
-        preds, targets = (_arrays.to_float(x) for x in (preds, targets))
+        arrays.check_same_shape(self, preds=preds, targets=targets)
+        preds, targets = (arrays.to_float(x) for x in (preds, targets))
         is_valid = targets > 0
         if mask is not None:
             is_valid = is_valid * base_state.broadcast_mask(mask, targets.shape)
@@ -73,7 +67,7 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
         preds, targets = (
-            _arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)
+            arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)
         )
         return super().get_state(preds=preds, targets=targets, mask=mask)
 

@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import kontext, metrics
-from kauldron.contrib.metrics import _arrays
+from kauldron.metrics import arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class PsnrWithResize(metrics.Psnr):
             )
         if images.shape[-3:-1] == tuple(size):
             return images
-        images = _arrays.to_float(images)
+        images = arrays.to_float(images)
         shape = (*images.shape[:-3], *size, images.shape[-1])
         return jax.image.resize(images, shape, method=self.method)
 

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.contrib.metrics import _arrays
-from kauldron.metrics import base_state
+from kauldron.metrics import arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class MeanPerJointPositionError(metrics.Metric):
                 f"{preds.shape} (key {self.preds!r}) and {targets.shape} (key "
                 f"{self.targets!r})."
             )
-        preds, targets = (_arrays.to_float(x) for x in (preds, targets))
+        preds, targets = (arrays.to_float(x) for x in (preds, targets))
         weights = jnp.ones(preds.shape[:-1], preds.dtype)
         if mask is not None:
             weights = base_state.broadcast_mask(mask, weights.shape)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.metrics import base_state
+from kauldron.metrics import arrays, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,7 @@ class _Tap(metrics.Metric):
 
     def _is_near(self, tracks: Any, gt_tracks: Any) -> jax.Array:
         """Whether points are nearer than each threshold, `[*b t n thresholds]`."""
-        if tracks.shape != gt_tracks.shape:
-            raise ValueError(
-                f"{type(self).__name__} needs tracks of the same shape: got "
-                f"{tracks.shape} (key {self.tracks!r}) and {gt_tracks.shape} (key "
-                f"{self.gt_tracks!r})."
-            )
+        arrays.check_same_shape(self, tracks=tracks, gt_tracks=gt_tracks)
         difference = jnp.asarray(tracks, jnp.float32) - gt_tracks
         squares = jnp.sum(jnp.square(difference), axis=-1, keepdims=True)
         return squares < jnp.square(jnp.asarray(self.thresholds, jnp.float32))
@@ -97,12 +92,7 @@ class TapOcclusionAccuracy(metrics.Metric):
         pass
 
     def get_state(self, visible: Any, gt_visible: Any, mask: Any = None) -> State:
-        if visible.shape != gt_visible.shape:
-            raise ValueError(
-                "TapOcclusionAccuracy needs flags of the same shape: got "
-                f"{visible.shape} (key {self.visible!r}) and {gt_visible.shape} (key "
-                f"{self.gt_visible!r})."
-            )
+        arrays.check_same_shape(self, visible=visible, gt_visible=gt_visible)
         is_right = (visible != 0) == (gt_visible != 0)
         return self.State.from_values(is_right, mask=mask)
 

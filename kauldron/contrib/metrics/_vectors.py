@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.contrib.metrics import _arrays
+from kauldron.metrics import arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,8 @@ class CosineSimilarity(metrics.Metric):
         pass
 
     def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
-        if preds.shape != targets.shape:
-            raise ValueError(
-                "CosineSimilarity needs vectors of the same shape: got "
-                f"{preds.shape} (key {self.preds!r}) and {targets.shape} (key "
-                f"{self.targets!r})."
-            )
-        a, b = (_arrays.to_float(x) for x in (preds, targets))
+        arrays.check_same_shape(self, preds=preds, targets=targets)
+        a, b = (arrays.to_float(x) for x in (preds, targets))
         # Divided by their largest entry first: squares of large ones would overflow.
         a, b = (
             x / _nonzero(jnp.abs(x).max(axis=self.axis, keepdims=True)) for x in (a, b)
