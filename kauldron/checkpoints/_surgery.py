@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import console, errors
 from kauldron.checkpoints import (
     _arrays,
     _casting,
@@ -28,7 +28,6 @@ from kauldron.checkpoints import (
     items,
 )
 from kauldron.train import state as state_lib
-from kauldron.utils import status_utils
 
 OPT_STATE = "opt_state"
 FIELDS = ("step", "params", "collections", OPT_STATE)
@@ -194,8 +193,8 @@ class Surgery:
                 "saved ones with `ignore_restored_keys`, or change arrays with "
                 "`resize` and `transform`."
             ) from None
-        if status_utils.is_lead_host():
-            status_utils.log(f"From {source.name}:\n{_table(plan, leaves)}")
+        if console.is_lead_host():
+            console.log(f"From {source.name}:\n{_table(plan, leaves)}")
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
         )

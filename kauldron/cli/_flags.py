@@ -8,7 +8,8 @@ from typing import Any
 
 from absl import flags
 
-from kauldron import errors, konfig, kontext
+from kauldron import konfig, kontext
+from kauldron._base import errors
 from kauldron.cli import _commands, _help, _origin, _run
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"

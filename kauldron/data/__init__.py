@@ -6,11 +6,11 @@ on any number of workers and processes, and nothing but the seed decides the ord
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
 _TRANSFORMS = "kauldron.data.transforms"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # Pipelines.

@@ -8,8 +8,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from kauldron._base import root_refs
 from kauldron.data import _errors, _specs, iters
-from kauldron.utils import config_util
 
 
 class IterableDataset(abc.ABC):
@@ -79,7 +79,7 @@ class IterableDataset(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Derived(IterableDataset, config_util.UpdateFromRootCfg):
+class _Derived(IterableDataset, root_refs.UpdateFromRootCfg):
     source: IterableDataset
 
     @property

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kauldron._base import root_refs
 from kauldron.data import _draws, _errors, _processes, _specs, datasets
-from kauldron.utils import config_util
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class BatchSize:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
+class Pipeline(datasets.IterableDataset, root_refs.UpdateFromRootCfg):
     """Base of datasets that yield batches.
 
     Attributes:
@@ -56,7 +56,7 @@ class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
     """
 
     batch_size: int | None = None
-    seed: int = config_util.ROOT_CFG_REF.seed
+    seed: int = root_refs.ROOT_CFG_REF.seed
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -92,4 +92,4 @@ class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
 
     @property
     def _has_arbitrary_seed(self) -> bool:
-        return self.seed is None or isinstance(self.seed, config_util.RootCfgRef)
+        return self.seed is None or isinstance(self.seed, root_refs.RootCfgRef)

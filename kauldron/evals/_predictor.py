@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import enp, epath
 
-from kauldron import errors, konfig, kontext, sharding
+from kauldron import konfig, kontext, sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
     _collect,

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from kauldron import checkpoints, errors, sharding
+from kauldron import checkpoints, sharding
+from kauldron._base import errors
 from kauldron.train import workdirs
 from kauldron.train.state import TrainState
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import errors
 from kauldron.evals import _evaluating, _selected, _sources, evaluators
 from kauldron.train import auxiliaries, metric_writer
 

@@ -6,7 +6,7 @@ import builtins
 import sys
 from typing import Any, TypeVar
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.ktyping import _call, _checkers, _match, _parser, _scope, _spec
 from kauldron.ktyping._errors import (
     AmbiguousDimensionError,

@@ -177,14 +177,14 @@ def flatten(
     tree: Any, leaf_type: Any, scope: Any = None
 ) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
+    from kauldron._base import frozen_dict
     from kauldron.ktyping import _checkers
-    from kauldron.utils import immutabledict
 
     if "jax" not in sys.modules and isinstance(tree, np.ndarray):
         return [((), tree)], "*"
     import jax
 
-    immutabledict.register_pytree()
+    frozen_dict.register_pytree()
     if array_type_meta.is_array_type(leaf_type):
         return jax.tree_util.tree_flatten_with_path(tree)
     checker = _checkers.checker(leaf_type, is_shallow=True)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import errors
 from kauldron.train import state as state_lib
 
 _IS_EMA = "__kauldron_is_ema__"

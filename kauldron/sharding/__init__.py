@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from kauldron._base import public
 from kauldron.sharding import _mesh
 from kauldron.sharding._agree import max_over_processes
 from kauldron.sharding._place import (
@@ -65,5 +66,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
 
 
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = public.publish(__name__)

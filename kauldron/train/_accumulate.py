@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import errors, kontext, losses, metrics, sharding
+from kauldron import kontext, losses, metrics, sharding
+from kauldron._base import errors
 from kauldron.train import _f32_sums
 from kauldron.train.context import Context
 

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from flax import linen as nn
 
-from kauldron import _tracebacks
+from kauldron._base import tracebacks
 
 
 def module_of(error: BaseException) -> nn.Module | None:
@@ -46,5 +46,5 @@ def add_note(error: BaseException) -> None:
 
 def describe(error: Exception) -> str:
     """Returns an error with its module, and the user's lines that led to it."""
-    lines = [str(error), describe_module(error), _tracebacks.describe(error, indent="")]
+    lines = [str(error), describe_module(error), tracebacks.describe(error, indent="")]
     return "\n".join(line for line in lines if line)

@@ -8,7 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, data, errors
+from kauldron import checkpoints, data
+from kauldron._base import errors
 from kauldron.train import setup_utils, workdirs
 
 _INHERITED = ("model", "sharding", "rng_streams", "seed")

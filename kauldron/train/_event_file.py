@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron.train import _files, _image_files, _records
+from kauldron._base import shared_files
+from kauldron.train import _image_files, _records
 
 # Events that a full disk keeps from being written wait in memory, so many bytes.
 _MAX_WAITING_BYTES = 64 * 2**20
@@ -41,7 +42,7 @@ class EventFile:
         self, folder: epath.PathLike, *, purge_step: int | None = None
     ) -> None:
         self._folder = epath.Path(folder)
-        self._is_remote = _files.is_remote(self._folder)
+        self._is_remote = shared_files.is_remote(self._folder)
         self._file: Any = None
         self._num_lost = 0
         self._waiting = [_event(file_version="brain.Event:2")]

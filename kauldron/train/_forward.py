@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 
-from kauldron import errors, modules
 from kauldron import losses as losses_lib
+from kauldron import modules
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.train import _blame, _interms, _precision, _remat
 from kauldron.train.context import Context

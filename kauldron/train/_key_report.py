@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import jax
 
-from kauldron import errors, evals, kontext, metrics
+from kauldron import evals, kontext, metrics
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.train import _blame, _interms, auxiliaries, train_step
 from kauldron.train.context import Context

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kauldron import errors, metrics
+from kauldron import metrics
+from kauldron._base import errors
 
 
 class LossScaleError(errors.UserError, ValueError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from kauldron import errors
+from kauldron._base import errors
 
 ModulePath = tuple[str, ...]
 

@@ -7,9 +7,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from kauldron import errors
+from kauldron._base import errors, frozen_dict
 from kauldron.train import _shown_values, _writer_base
-from kauldron.utils import immutabledict
 
 
 class WriterError(errors.UserError, TypeError):
@@ -66,7 +65,7 @@ class MultiWriter(_writer_base.WriterBase):
                 name: w.replace(collection=self.collection)
                 for name, w in members.items()
             }
-        object.__setattr__(self, "writers", immutabledict.ImmutableDict(members))
+        object.__setattr__(self, "writers", frozen_dict.ImmutableDict(members))
 
     def parts(self) -> Mapping[str, _writer_base.WriterBase]:
         found = {}

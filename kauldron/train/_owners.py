@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import optax
 
-from kauldron import errors, optim
+from kauldron import optim
+from kauldron._base import errors
 
 _MAX_SHOWN = 8
 

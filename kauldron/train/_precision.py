@@ -13,9 +13,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from kauldron import errors
+from kauldron._base import errors, frozen_dict
 from kauldron.train import _loss_scale, _module_globs, _stored_state
-from kauldron.utils import immutabledict
 
 _FLOATS = ("float32", "bfloat16", "float16", "float64")
 _PER_MODULE = ("params", "compute", "output")
@@ -125,7 +124,7 @@ class Precision:
                         f"{list(_PER_MODULE)}.{errors.did_you_mean(name, _PER_MODULE)}"
                     )
                 _check_dtype(f"{where}.{name}", dtype)
-        object.__setattr__(self, "overrides", immutabledict.freeze(self.overrides))
+        object.__setattr__(self, "overrides", frozen_dict.freeze(self.overrides))
         self._check_fp16()
 
     def _check_fp16(self) -> None:

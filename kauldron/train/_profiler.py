@@ -10,8 +10,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from kauldron import errors
-from kauldron.utils import config_util, status_utils
+from kauldron._base import console, errors, root_refs
 
 PROFILE_DIR = "profile"
 
@@ -30,7 +29,7 @@ class _Trace:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Profiler(config_util.UpdateFromRootCfg):
+class Profiler(root_refs.UpdateFromRootCfg):
     """Writes traces of a few steps to `workdir/profile/`.
 
     The files open in XProf (TensorBoard's profile plugin) and in ui.perfetto.dev. The
@@ -60,7 +59,7 @@ class Profiler(config_util.UpdateFromRootCfg):
     every_steps: int | None = None
     every_secs: float | None = 3600.0
     on_colab: bool = False
-    workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
+    workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
     _trace: _Trace = dataclasses.field(default_factory=_Trace, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +95,7 @@ class Profiler(config_util.UpdateFromRootCfg):
         if self._trace.is_running:
             self._trace.is_running = False
             jax.profiler.stop_trace()
-            status_utils.log(f"Profile written to {os.fspath(self._directory)}.")
+            console.log(f"Profile written to {os.fspath(self._directory)}.")
 
     @property
     def _directory(self) -> epath.Path:
@@ -110,7 +109,7 @@ class Profiler(config_util.UpdateFromRootCfg):
                 os.fspath(self._directory), create_perfetto_trace=True
             )
         except RuntimeError as e:  # somebody else is tracing this process
-            status_utils.warn(f"no profile of step {step}: {e}")
+            console.warn(f"no profile of step {step}: {e}")
             return
         trace.is_running = True
 
@@ -123,7 +122,7 @@ class Profiler(config_util.UpdateFromRootCfg):
         return num_steps >= 1 and (time.monotonic() - started) * 1e3 >= limit
 
     def _is_due(self, step: int) -> bool:
-        if not (self.all_host or status_utils.is_lead_host()):
+        if not (self.all_host or console.is_lead_host()):
             return False
         if _in_notebook() and not self.on_colab:
             return False
@@ -139,7 +138,7 @@ class Profiler(config_util.UpdateFromRootCfg):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class NoopProfiler(config_util.UpdateFromRootCfg):
+class NoopProfiler(root_refs.UpdateFromRootCfg):
     """Traces nothing."""
 
     def __call__(self, step: int, *, wait_for: Any = None) -> None:

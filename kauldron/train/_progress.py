@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from kauldron._base import console
 from kauldron.train import _progress_display, auxiliaries
 from kauldron.utils import chrono as chrono_lib
-from kauldron.utils import status_utils
 
 # The rate shown is that of about the last seconds.
 _RATE_WINDOW_SECS = 10.0
@@ -69,7 +69,7 @@ class Progress:
         self._display: _progress_display.Display | None = None
 
     def __enter__(self) -> Self:
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             with _reported():
                 self._display = _progress_display.start(self.snapshot)
         return self
@@ -99,7 +99,7 @@ class Progress:
                 f"{rate:.4g} steps/s",
                 f"ETA {_time((self._last_step - step) / rate)}",
             ]
-        status_utils.log("  ".join(line))
+        console.log("  ".join(line))
 
     def show_evaluation(
         self, name: str, step: int, values: auxiliaries.AuxiliariesOutput
@@ -108,7 +108,7 @@ class Progress:
         parts = [f"[{name}] step {step}", *headline(values)]
         self._evaluations = {**self._evaluations, name: parts}  # others may be reading
         if self._display is None or self._display.shows_lines:
-            status_utils.log("  ".join(["", *parts]))
+            console.log("  ".join(["", *parts]))
 
     def snapshot(self) -> _progress_display.Snapshot:
         """Returns what there is to show now."""
@@ -178,7 +178,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        status_utils.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
+        console.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
 
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kauldron import _problems
+from kauldron._base import console, problem_log
 from kauldron.train import (
     _shown_values,
     _states,
@@ -21,7 +21,6 @@ from kauldron.train import (
     _writer_base,
     auxiliaries,
 )
-from kauldron.utils import status_utils
 
 # Each waiting entry keeps the states of one logging step on the devices.
 _MAX_COMPUTING = 16
@@ -60,12 +59,12 @@ class Recorder:
     def __init__(
         self,
         writers: Iterable[_writer_base.WriterBase],
-        problems: _problems.Problems | None = None,
+        problems: problem_log.Problems | None = None,
     ) -> None:
         self.loss_error: Exception | None = None
-        self._problems = problems or _problems.Problems()
+        self._problems = problems or problem_log.Problems()
         self._writers = list(writers)
-        self._is_lead = status_utils.is_lead_host()
+        self._is_lead = console.is_lead_host()
         self._computing = _write_queue.WriteQueue(
             "work beside the training",
             max_waiting=_MAX_COMPUTING,
@@ -189,7 +188,7 @@ class Recorder:
                 timeout_secs=_PATIENCE_SECS
             ):
                 self._too_slow.add(name)
-                status_utils.warn(
+                console.warn(
                     f"the writer {name!r} is more than {_PATIENCE_SECS:g} s behind: "
                     "checkpoints no longer wait for it. What it has not written when the "
                     "process is killed is lost to it."

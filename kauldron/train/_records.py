@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from etils import epath
 
-from kauldron.train import _files
+from kauldron._base import shared_files
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
@@ -64,7 +64,7 @@ class RecordFile:
           OSError: If that is still impossible.
         """
         if self._waiting:
-            with _files.exclusive(_files.lock_of(self._path)):
+            with shared_files.exclusive(shared_files.lock_of(self._path)):
                 _append_text(self._path, "".join(self._waiting))
             self._waiting = []
 
@@ -73,24 +73,24 @@ class RecordFile:
         self._waiting = []
         if not self._path.exists():
             return
-        with _files.exclusive(_files.lock_of(self._path)):
+        with shared_files.exclusive(shared_files.lock_of(self._path)):
             lines = self._path.read_text().splitlines()
             kept = [x + "\n" for x in lines if _is_kept(x, step, collection)]
             if len(kept) < len(lines):
-                _files.write_atomically(self._path, "".join(kept))
+                shared_files.write_atomically(self._path, "".join(kept))
 
 
 def read(path: epath.PathLike) -> list[dict[str, Any]]:
     """Returns the records of a file; one that a killed process left half is left out."""
     path = epath.Path(path)
-    with _files.exclusive(_files.lock_of(path)):
+    with shared_files.exclusive(shared_files.lock_of(path)):
         lines = path.read_text().splitlines()
     return [record for x in lines if (record := _parse(x)) is not None]
 
 
 def _append_text(path: epath.Path, text: str) -> None:
     """Appends whole lines, or nothing."""
-    if _files.is_remote(path):
+    if shared_files.is_remote(path):
         with path.open("a") as f:
             f.write(text)
         return

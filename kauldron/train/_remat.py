@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.train import _interms, _module_globs
 
 # Those of `jax.checkpoint_policies` that are policies themselves; the others make one.

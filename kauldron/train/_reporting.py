@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from kauldron import _problems
+from kauldron._base import problem_log
 from kauldron.train import (
     _finite,
     _loss_watch,
@@ -43,7 +43,7 @@ class Reporting:
         chrono: chrono_lib.Chrono,
         first_step: int,
         last_step: int,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
     ) -> None:
         self._trainer = trainer
         self._problems = problems
@@ -201,7 +201,7 @@ def _plain(values: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x).tolist(), values)
 
 
-def _note_parameters(problems: _problems.Problems, params: Any) -> None:
+def _note_parameters(problems: problem_log.Problems, params: Any) -> None:
     """Finds what has gone wrong after the last logged step."""
     with jax.transfer_guard("allow"):
         paths = _finite.nonfinite_paths(params)

@@ -7,8 +7,7 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-from kauldron import errors
-from kauldron.utils import config_util
+from kauldron._base import errors, root_refs
 
 # As a step has them that is used without a trainer.
 _DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
@@ -25,7 +24,7 @@ class TrainStepError(errors.UserError, ValueError):
 def get(step: Any, name: str) -> Any:
     """Returns an option of a step, which may not be bound to a trainer."""
     value = getattr(step, name)
-    return _DEFAULTS[name] if isinstance(value, config_util.RootCfgRef) else value
+    return _DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
 def note_use(*names: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
@@ -15,7 +16,6 @@ from kauldron.train import (
     _selection,
     hooks,
 )
-from kauldron.utils import status_utils
 
 _SMALLEST = {
     "num_train_steps": 0,
@@ -120,9 +120,7 @@ def check(trainer: Any) -> None:
     _check_model(trainer.model)
     exporter = type(trainer.exporter).__name__
     if trainer.exporter is not None and not exporter.startswith("Noop"):
-        status_utils.warn(
-            f"`cfg.exporter` ({exporter}) is not used: nothing is exported."
-        )
+        console.warn(f"`cfg.exporter` ({exporter}) is not used: nothing is exported.")
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "
@@ -151,13 +149,13 @@ def check(trainer: Any) -> None:
     if trainer.precision is None:
         warning = _precision.lost_updates(trainer.state_specs.params)
         if warning is not None:
-            status_utils.warn(warning)
+            console.warn(warning)
     if trainer.grad_accum_steps > 1:
         mixing = _accumulate.mixing_parts(
             trainer.train_losses, trainer.state_specs.collections
         )
         if mixing:
-            status_utils.warn(
+            console.warn(
                 f"`grad_accum_steps` is {trainer.grad_accum_steps}, and the result "
                 f"depends on it: {'; '.join(mixing)}."
             )
@@ -166,7 +164,7 @@ def check(trainer: Any) -> None:
 def _tell_narrowing(element_spec: Any) -> None:
     names = data_utils.names_of_float64(element_spec)
     if names:
-        status_utils.log(
+        console.log(
             f"{', '.join(f'`batch.{name}`' for name in names)}: float64, which becomes "
             "float32 on the devices, as `kd.data.Cast(key=..., dtype='float32')` would."
         )

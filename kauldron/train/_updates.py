@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from kauldron import sharding
+from kauldron._base import console
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
@@ -22,7 +23,6 @@ from kauldron.train import (
 )
 from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
-from kauldron.utils import status_utils
 
 _NO_CONTEXT = contextlib.nullcontext()
 
@@ -123,7 +123,7 @@ class Updates:
         if not self._has_compiled:
             self._has_compiled = True
             secs = time.monotonic() - start
-            status_utils.log(self._cache_use.since(before).describe(secs))
+            console.log(self._cache_use.since(before).describe(secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kauldron import _problems
+from kauldron._base import console, problem_log
 from kauldron.train import _writer_base
-from kauldron.utils import status_utils
 
 
 class WriteQueue:
@@ -30,7 +29,7 @@ class WriteQueue:
         *,
         max_waiting: int,
         may_drop: bool,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
     ) -> None:
         self._name = name
         self._problems = problems
@@ -51,7 +50,7 @@ class WriteQueue:
         except queue.Full:
             self._num_dropped += 1
             if self._num_dropped == 1:
-                status_utils.warn(
+                console.warn(
                     f"{self._name} is too slow: {self._queue.maxsize} writes wait for "
                     "it, further ones are left out until it catches up. Training goes on."
                 )
@@ -84,7 +83,7 @@ class WriteQueue:
                 self._problems.state(self._name, None)
         else:
             num_lost = self._queue.unfinished_tasks
-            status_utils.warn(
+            console.warn(
                 f"{self._name} has not finished within {timeout_secs:g} s: "
                 f"{num_lost} writes are lost."
             )
@@ -95,7 +94,7 @@ class WriteQueue:
             fact = f"was too slow: {self._num_dropped} writes left out"
             self._problems.state(self._name, fact)
         if self._num_failed + self._num_dropped > 1:
-            status_utils.log(
+            console.log(
                 f"In all: {self._name} failed {self._num_failed} times; "
                 f"{self._num_dropped} writes were left out."
             )

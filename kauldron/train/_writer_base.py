@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from etils import epath
 
-from kauldron import _problems, summaries
+from kauldron import summaries
+from kauldron._base import console, problem_log, root_refs
 from kauldron.train import _shown_values, _states, auxiliaries
-from kauldron.utils import config_util, status_utils
 
 
 class Background(Protocol):
@@ -44,7 +44,7 @@ background: contextvars.ContextVar[Background | None] = contextvars.ContextVar(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
+class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
     """Protocol of writers.
 
     Attributes:
@@ -52,7 +52,7 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
       collection: `'train'`, or the name of an evaluator; set by the trainer.
     """
 
-    workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
+    workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
     collection: str = "$not_set$"
 
     @abc.abstractmethod
@@ -245,7 +245,7 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
         # In every process: merging may need all of them.
         values = aux.compute(failures=failures)
         schedules = _states.at_step(schedules, step, failures)
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             self._write_values(step, values, schedules, log_summaries, timer)
             if flush:
                 self.flush()
@@ -279,7 +279,7 @@ class WriterBase(config_util.UpdateFromRootCfg, abc.ABC):
 
 def tell_failures(failures: Sequence[_states.Failure], collection: str) -> None:
     """Tells what could not be computed, or raises the first if nobody would know."""
-    problems = _problems.current()
+    problems = problem_log.current()
     for failure in failures:
         if problems is None:
             raise failure.error

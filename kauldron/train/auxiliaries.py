@@ -11,17 +11,17 @@ import jax
 import numpy as np
 
 from kauldron import losses, metrics, sharding
+from kauldron._base import frozen_dict, root_refs
 from kauldron.metrics import base_state
 from kauldron.train import _states
-from kauldron.utils import config_util, immutabledict
 
-immutabledict.register_pytree()
+frozen_dict.register_pytree()
 
 flatten_names = _states.flatten_names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Auxiliaries(config_util.UpdateFromRootCfg):
+class Auxiliaries(root_refs.UpdateFromRootCfg):
     """What is measured besides the update itself.
 
     Attributes:
@@ -30,9 +30,9 @@ class Auxiliaries(config_util.UpdateFromRootCfg):
       summaries: Tree of summaries; the trainer's unless given.
     """
 
-    losses: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_losses
-    metrics: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_metrics
-    summaries: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_summaries
+    losses: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
 
     def update_context(self, context: Any) -> Any:
         """Returns the context with loss (unless there), metric and summary states."""

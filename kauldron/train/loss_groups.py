@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kauldron import errors, optim
 from kauldron import losses as losses_lib
+from kauldron import optim
+from kauldron._base import errors, frozen_dict
 from kauldron.metrics import base_state
 from kauldron.train import _f32_sums, _loss_scale, _owners, _precision, _step_options
 from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
-from kauldron.utils import immutabledict
 
 # Of one group: its parameters and optimizer state afterwards, its gradients and updates.
 _Update: TypeAlias = tuple[Any, Any, Any, Any]
@@ -136,7 +136,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
                 "`groups` maps names to `kd.train.LossGroup`s: got "
                 f"{type(self.groups).__name__} {self.groups!r}."
             )
-        groups = immutabledict.ImmutableDict(self.groups)
+        groups = frozen_dict.ImmutableDict(self.groups)
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "optimizer", _optimizer_of(groups, self.frozen))
 

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, errors, sharding
+from kauldron import checkpoints, sharding
+from kauldron._base import console, errors
 from kauldron.train import _finite
 from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
 
 
 class NonfiniteError(FloatingPointError):
@@ -117,7 +117,7 @@ class Recovery:
             if guard.policy == "roll_back":
                 state, origin = self._restore(state, message)
                 message += f" Going on with the parameters of step {origin}."
-            status_utils.warn(message)
+            console.warn(message)
             # Not its neighbour's number: each step has its own random keys.
             where = getattr(state.step, "sharding", None)
             count = sharding.device_put(np.int32(step + 1), where)

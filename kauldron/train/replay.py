@@ -9,7 +9,8 @@ from typing import Any
 import jax
 from jax.experimental import checkify
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.train import _finite, nan_guard
 

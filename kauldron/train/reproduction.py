@@ -9,7 +9,8 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import errors
 from kauldron.train import _launches
 
 

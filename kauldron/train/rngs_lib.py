@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from kauldron import random
-from kauldron.utils import config_util, immutabledict
+from kauldron._base import frozen_dict, root_refs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ _DEFAULT_STREAMS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class RngStreams(config_util.UpdateFromRootCfg):
+class RngStreams(root_refs.UpdateFromRootCfg):
     """The streams of a run: the defaults (`params`, `dropout`, `default`) and yours.
 
     Attributes:
@@ -61,7 +61,7 @@ class RngStreams(config_util.UpdateFromRootCfg):
     """
 
     streams: Sequence[RngStream] | Mapping[str, RngStream] = ()
-    seed: int = config_util.ROOT_CFG_REF.seed
+    seed: int = root_refs.ROOT_CFG_REF.seed
     stream_overwrites: Sequence[RngStream] | Mapping[str, RngStream] = ()
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class RngStreams(config_util.UpdateFromRootCfg):
         given = self.streams or self.stream_overwrites
         given = given.values() if isinstance(given, Mapping) else given
         by_name = {stream.name: stream for stream in (*_DEFAULT_STREAMS, *given)}
-        return immutabledict.ImmutableDict(by_name)
+        return frozen_dict.ImmutableDict(by_name)
 
     @property
     def root_rng(self) -> jax.Array:

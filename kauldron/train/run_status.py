@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 from etils import epath
 
-from kauldron.train import _files
-from kauldron.utils import status_utils
+from kauldron._base import console, shared_files
 
 STATUS_FILE = "status.json"
 # Published name of the mark of a training that reached its end.
@@ -141,7 +140,7 @@ class Report:
         try:
             self._write()
         except OSError as e:  # how the run ended is told by other means, too
-            status_utils.warn(f"{os.fspath(self._path)!r} could not be written: {e}")
+            console.warn(f"{os.fspath(self._path)!r} could not be written: {e}")
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECS):
@@ -157,7 +156,7 @@ class Report:
             problems=list(self.problems),
             heartbeat=time.time(),
         )
-        _files.write_atomically(
+        shared_files.write_atomically(
             self._path, json.dumps(dataclasses.asdict(status), indent=2)
         )
 
@@ -194,7 +193,7 @@ def report(
       An object whose `step` and `problems` the loop sets.
     """
     if writes is None:
-        writes = status_utils.is_lead_host()
+        writes = console.is_lead_host()
     report = _start(workdir, step, last_step, is_new) if writes else _Unwritten()
     try:
         yield report

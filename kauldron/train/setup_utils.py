@@ -11,9 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import errors
-from kauldron.train import _files
-from kauldron.utils import status_utils
+from kauldron._base import console, errors, shared_files
 
 
 class WorkdirError(errors.UserError, ValueError):
@@ -71,7 +69,7 @@ class Setup:
 
     def log_status(self, message: str) -> None:
         """Prints one line about the state of the run."""
-        status_utils.log_status(message)
+        console.log_status(message)
 
 
 def make_writable(workdir: epath.Path) -> None:
@@ -100,9 +98,11 @@ def lock(workdir: epath.Path) -> Iterator[None]:
       WorkdirError: If another process owns it.
     """
     with contextlib.ExitStack() as stack:
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             try:
-                stack.enter_context(_files.exclusive(workdir / ".lock", blocking=False))
+                stack.enter_context(
+                    shared_files.exclusive(workdir / ".lock", blocking=False)
+                )
             except BlockingIOError:
                 raise WorkdirError(
                     f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "

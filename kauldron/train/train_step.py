@@ -15,6 +15,7 @@ from jax.experimental import checkify
 
 from kauldron import checkpoints, modules, sharding
 from kauldron import losses as losses_lib
+from kauldron._base import root_refs
 from kauldron.data import utils as data_utils
 from kauldron.train import (
     _accumulate,
@@ -34,13 +35,12 @@ from kauldron.train import (
 from kauldron.train._forward import forward, forward_with_loss
 from kauldron.train.context import Context
 from kauldron.train.state import TrainState
-from kauldron.utils import config_util
 
 __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TrainStep(config_util.UpdateFromRootCfg):
+class TrainStep(root_refs.UpdateFromRootCfg):
     """Initialises the state and applies one update.
 
     For custom training, override the piece that differs; everything around it (jit,
@@ -60,17 +60,17 @@ class TrainStep(config_util.UpdateFromRootCfg):
       grad_accum_steps: In how many micro-batches a batch is split.
     """
 
-    model: Any = config_util.ROOT_CFG_REF.model
-    optimizer: Any = config_util.ROOT_CFG_REF.optimizer
-    rng_streams: rngs_lib.RngStreams = config_util.ROOT_CFG_REF.rng_streams
-    sharding: sharding.ShardingStrategy = config_util.ROOT_CFG_REF.sharding
-    init_transform: checkpoints.InitTransform = config_util.ROOT_CFG_REF.init_transform
+    model: Any = root_refs.ROOT_CFG_REF.model
+    optimizer: Any = root_refs.ROOT_CFG_REF.optimizer
+    rng_streams: rngs_lib.RngStreams = root_refs.ROOT_CFG_REF.rng_streams
+    sharding: sharding.ShardingStrategy = root_refs.ROOT_CFG_REF.sharding
+    init_transform: checkpoints.InitTransform = root_refs.ROOT_CFG_REF.init_transform
     aux: auxiliaries.Auxiliaries = dataclasses.field(
         default_factory=auxiliaries.Auxiliaries
     )
-    precision: _precision.Precision | None = config_util.ROOT_CFG_REF.precision
-    remat: _remat.Remat | None = config_util.ROOT_CFG_REF.remat
-    grad_accum_steps: int = config_util.ROOT_CFG_REF.grad_accum_steps
+    precision: _precision.Precision | None = root_refs.ROOT_CFG_REF.precision
+    remat: _remat.Remat | None = root_refs.ROOT_CFG_REF.remat
+    grad_accum_steps: int = root_refs.ROOT_CFG_REF.grad_accum_steps
 
     def init(
         self,

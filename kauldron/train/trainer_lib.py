@@ -11,6 +11,7 @@ import jax
 from etils import epath
 
 from kauldron import checkpoints, data, evals, optim, sharding
+from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.train import (
@@ -32,7 +33,6 @@ from kauldron.train import (
     train_step,
 )
 from kauldron.train.state import TrainState
-from kauldron.utils import config_util, immutabledict
 
 _DICT_FIELDS = (
     "train_losses",
@@ -46,11 +46,11 @@ _DICT_FIELDS = (
 
 
 def _empty_dict() -> Any:
-    return dataclasses.field(default_factory=immutabledict.ImmutableDict)
+    return dataclasses.field(default_factory=frozen_dict.ImmutableDict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trainer(config_util.FrozenSubclasses):
+class Trainer(root_refs.FrozenSubclasses):
     """Data, model, losses, optimizer and the rest of a run.
 
     Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
@@ -153,21 +153,21 @@ class Trainer(config_util.FrozenSubclasses):
         for name, default in _DEFAULT_PARTS.items():
             if getattr(self, name) is None:
                 self._set(name, default())
-        immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
+        frozen_dict.freeze_dict_attrs(self, _DICT_FIELDS)
         fields = vars(self)  # where no part is `None` any more
         writer = metric_writer.as_writer(fields["writer"])
         self._set("writer", writer.replace(collection="train"))
         named = evaluators.normalize_evaluators(fields["evals"])
-        self._set("evals", immutabledict.ImmutableDict(named))
+        self._set("evals", frozen_dict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
         for field in dataclasses.fields(self):
             if field.name not in ("raw_cfg", "xm_job"):
                 value = getattr(self, field.name)
-                self._set(field.name, config_util.bind_tree(value, self))
+                self._set(field.name, root_refs.bind_tree(value, self))
         evals_with_writers = {
             k: self._with_writer(e) for k, e in fields["evals"].items()
         }
-        self._set("evals", immutabledict.ImmutableDict(evals_with_writers))
+        self._set("evals", frozen_dict.ImmutableDict(evals_with_writers))
 
     def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from etils import enp, epath
 
-from kauldron import errors, konfig, kontext
+from kauldron import konfig, kontext
+from kauldron._base import errors
 
 CONFIG_FILE = "config.json"
 PYTHON_FILE = "config.py"

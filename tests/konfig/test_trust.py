@@ -82,7 +82,7 @@ GADGETS = [
     "kauldron.konfig:load_config_file",
     "kauldron.kd:konfig.resolve",
     "kauldron.kd:konfig.load_config_file",
-    "kauldron._lazy:importlib.import_module",
+    "kauldron._base.lazy:importlib.import_module",
     "kauldron.main:main",
     "kauldron.kd:errors.difflib",
     "kauldron.utils.immutabledict:sys.exit",

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kauldron import checkpoints, errors, evals, konfig
+from kauldron import checkpoints, evals, konfig
+from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
 from kauldron.train import auxiliaries
 from kauldron.train.state import TrainState

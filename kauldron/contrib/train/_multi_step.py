@@ -16,7 +16,8 @@ import flax.struct
 import jax
 import optax
 
-from kauldron import errors, losses, optim, train
+from kauldron import losses, optim, train
+from kauldron._base import errors
 
 
 class MultiStepError(errors.UserError, ValueError):

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-_OURS = os.path.dirname(os.path.abspath(__file__))
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Packages that Kauldron is built on: their frames are never where a mistake is.
 _LIBRARIES = frozenset(
     [

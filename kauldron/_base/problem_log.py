@@ -13,8 +13,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 
-from kauldron import _tracebacks
-from kauldron.utils import status_utils
+from kauldron._base import console, tracebacks
 
 _MAX_MESSAGE = 160
 
@@ -64,7 +63,7 @@ class Problems:
             told = (
                 f"{what} failed{consequence}. Further errors of this kind are counted, "
             )
-            status_utils.warn(f"{told}not shown.\n{explain(error)}")
+            console.warn(f"{told}not shown.\n{explain(error)}")
 
     def _count(self, what: str, error: BaseException) -> bool:
         with self._lock:
@@ -127,11 +126,11 @@ def explain(error: BaseException) -> str:
     A full disk, and an error that says it all itself, are told in a line.
     """
     message = f"{type(error).__name__}: {error}"
-    if places := _tracebacks.describe(error):
-        return "\n".join([message, *_tracebacks.notes_of(error), places])
+    if places := tracebacks.describe(error):
+        return "\n".join([message, *tracebacks.notes_of(error), places])
     if isinstance(error, OSError) or getattr(error, "is_plain", False):
         return str(error)
-    return _tracebacks.format_error(error).rstrip()
+    return tracebacks.format_error(error).rstrip()
 
 
 def _describe(what: str, failure: _Failure) -> str:
@@ -139,7 +138,7 @@ def _describe(what: str, failure: _Failure) -> str:
     message = (str(error).splitlines() or [""])[0]
     if len(message) > _MAX_MESSAGE:
         message = f"{message[:_MAX_MESSAGE]}..."
-    place = _tracebacks.user_place(error)
+    place = tracebacks.user_place(error)
     where = f", {place}" if place else ""
     times = "once" if failure.num == 1 else f"{failure.num} times"
     return f"{what} failed {times} ({type(error).__name__}: {message}{where})"
