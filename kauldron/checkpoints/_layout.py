@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron._base import shared_files
 from kauldron.checkpoints import _errors, items
-from kauldron.train import workdirs
+from kauldron.workdir import workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = items.METRICS_NAME

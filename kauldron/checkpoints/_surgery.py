@@ -27,7 +27,7 @@ from kauldron.checkpoints import (
     _resizing,
     items,
 )
-from kauldron.train import state as state_lib
+from kauldron.sharding import TrainState
 
 OPT_STATE = "opt_state"
 FIELDS = ("step", "params", "collections", OPT_STATE)
@@ -123,18 +123,14 @@ class Surgery:
     def _rules(self) -> list[_renaming.Rule]:
         return _renaming.make_rules(self.new_to_old)
 
-    def before_optimizer(
-        self, state: state_lib.TrainState, source: Source
-    ) -> state_lib.TrainState:
+    def before_optimizer(self, state: TrainState, source: Source) -> TrainState:
         """Loads all but the state of the optimizer."""
         rules = [rule for rule in self._rules if rule.root != OPT_STATE]
         if not self._opt_state_rules:
             self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=False)
 
-    def after_optimizer(
-        self, state: state_lib.TrainState, source: Source
-    ) -> state_lib.TrainState:
+    def after_optimizer(self, state: TrainState, source: Source) -> TrainState:
         """Loads the state of the optimizer."""
         rules = self._opt_state_rules
         if rules:
@@ -145,7 +141,7 @@ class Surgery:
     def _opt_state_rules(self) -> list[_renaming.Rule]:
         return [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
 
-    def _check_globs(self, state: state_lib.TrainState) -> None:
+    def _check_globs(self, state: TrainState) -> None:
         """Finds globs that no leaf of this run matches, when all leaves are there."""
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
@@ -160,12 +156,12 @@ class Surgery:
 
     def _load(
         self,
-        state: state_lib.TrainState,
+        state: TrainState,
         source: Source,
         rules: Sequence[_renaming.Rule],
         *,
         is_opt_state: bool,
-    ) -> state_lib.TrainState:
+    ) -> TrainState:
         if not rules or (is_opt_state and state.opt_state is None):
             return state
         leaves = {

@@ -112,7 +112,7 @@ class CommandLine:
         takes_workdir = self._command.takes_workdir
         workdir = self["workdir"] if takes_workdir else None
         if workdir is not None:
-            from kauldron.train import workdirs
+            from kauldron.workdir import workdirs
 
             if self._cfg_flag.config_filename is None:
                 workdirs.check_run(workdir)

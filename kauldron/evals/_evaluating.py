@@ -9,8 +9,8 @@ import numpy as np
 
 from kauldron._base import console, problem_log
 from kauldron.evals import evaluators
+from kauldron.sharding import TrainState
 from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
 
 
 class Evaluations:

@@ -26,9 +26,9 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
-from kauldron.train import workdirs
+from kauldron.sharding import TrainState
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
+from kauldron.workdir import workdirs
 
 _MAX_BYTES_PER_FILE = 2**29
 

@@ -10,8 +10,8 @@ import jax
 
 from kauldron import checkpoints, sharding
 from kauldron._base import errors
-from kauldron.train import workdirs
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
+from kauldron.workdir import workdirs
 
 
 class PredictError(errors.UserError, ValueError):

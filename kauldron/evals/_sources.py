@@ -15,8 +15,8 @@ from etils import epath
 from kauldron import checkpoints
 from kauldron._base import console, errors
 from kauldron.evals import evaluators
-from kauldron.train import run_status
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
+from kauldron.workdir import run_status
 
 _MAX_NAME = 100
 

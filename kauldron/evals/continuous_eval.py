@@ -26,7 +26,8 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
-from kauldron.train import auxiliaries, run_status
+from kauldron.train import auxiliaries
+from kauldron.workdir import run_status
 
 _DEFAULT_POLL_SECS = 1.0
 _MAX_SHOWN = 8

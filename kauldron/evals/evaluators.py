@@ -22,9 +22,9 @@ from kauldron.evals import (
     _rows,
     run_strategies,
 )
+from kauldron.sharding import TrainState
 from kauldron.train import _interms, auxiliaries, metric_writer, train_step
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
 
 
 class CollectionKeys:

@@ -12,7 +12,7 @@ import optax
 
 from kauldron import checkpoints
 from kauldron._base import errors
-from kauldron.train import state as state_lib
+from kauldron.sharding import TrainState
 
 _IS_EMA = "__kauldron_is_ema__"
 
@@ -115,7 +115,7 @@ class UseEmaParams(checkpoints.InitTransform):
     ema_params_transform: Any = None
     partial_ok: bool = False
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         def is_ema(x: Any) -> bool:
             return isinstance(x, EmaParamsState)
 

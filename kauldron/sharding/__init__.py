@@ -14,6 +14,7 @@ import jax
 from kauldron._base import public
 from kauldron.sharding import _mesh
 from kauldron.sharding._agree import max_over_processes
+from kauldron.sharding._backend import describe_backend
 from kauldron.sharding._place import (
     BatchSizeError,
     ShardingTree,
@@ -28,6 +29,7 @@ from kauldron.sharding._place import (
     with_sharding_constraint,
 )
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
+from kauldron.sharding.state import TrainState
 
 __all__ = [
     "BatchSizeError",
@@ -37,7 +39,9 @@ __all__ = [
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",
+    "TrainState",
     "check_batch",
+    "describe_backend",
     "device_put",
     "fetch_rows",
     "max_over_processes",

@@ -23,7 +23,8 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import shared_files
-from kauldron.train import _image_files, _records
+from kauldron.train import _image_files
+from kauldron.workdir import json_lines
 
 # Events that a full disk keeps from being written wait in memory, so many bytes.
 _MAX_WAITING_BYTES = 64 * 2**20
@@ -76,7 +77,7 @@ class EventFile:
             if self._is_remote:
                 self._file.write(self._waiting[0])
             else:
-                _records.write_whole(self._file, self._waiting[0])
+                json_lines.write_whole(self._file, self._waiting[0])
             del self._waiting[0]
 
     def close(self) -> None:

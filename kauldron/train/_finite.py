@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.sharding import TrainState
 from kauldron.train import _interms, _loss_scale
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
 
 # The order in which a step makes its values. Collections are those after the forward
 # pass.

@@ -10,13 +10,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron.train import (
-    _event_file,
-    _image_files,
-    _records,
-    _run_tables,
-    _writer_base,
-)
+from kauldron.train import _event_file, _image_files, _run_tables, _writer_base
+from kauldron.workdir import json_lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,10 +40,10 @@ class KDMetricWriter(_writer_base.WriterBase):
         return _event_file.EventFile(self._folder, purge_step=purge_step)
 
     @functools.cached_property
-    def _record_files(self) -> Mapping[str, _records.RecordFile]:
+    def _record_files(self) -> Mapping[str, json_lines.RecordFile]:
         self._assert_root_cfg_resolved()
-        names = (_records.METRICS_FILE, _records.TIMINGS_FILE)
-        return {x: _records.RecordFile(epath.Path(self.workdir) / x) for x in names}
+        names = (json_lines.METRICS_FILE, json_lines.TIMINGS_FILE)
+        return {x: json_lines.RecordFile(epath.Path(self.workdir) / x) for x in names}
 
     @property
     def _folder(self) -> epath.Path:
@@ -60,10 +55,10 @@ class KDMetricWriter(_writer_base.WriterBase):
         return self._folder / "images"
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        self._write_numbers(_records.METRICS_FILE, step, scalars)
+        self._write_numbers(json_lines.METRICS_FILE, step, scalars)
 
     def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
-        self._write_numbers(_records.TIMINGS_FILE, step, timings)
+        self._write_numbers(json_lines.TIMINGS_FILE, step, timings)
 
     def _write_numbers(
         self, file: str, step: int, scalars: Mapping[str, float]
@@ -78,7 +73,9 @@ class KDMetricWriter(_writer_base.WriterBase):
     def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         # TensorBoard has no tables: they stand in the JSON lines alone.
         values = {k: np.asarray(v).tolist() for k, v in arrays.items()}
-        self._record_files[_records.METRICS_FILE].append(step, self.collection, values)
+        self._record_files[json_lines.METRICS_FILE].append(
+            step, self.collection, values
+        )
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, batch in images.items():

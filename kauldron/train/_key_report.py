@@ -17,9 +17,9 @@ import jax
 from kauldron import evals, kontext, metrics
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
+from kauldron.sharding import TrainState
 from kauldron.train import _blame, _interms, auxiliaries, train_step
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
 
 _MODEL = "cfg.model"
 

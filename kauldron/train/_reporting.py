@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from kauldron._base import problem_log
+from kauldron.sharding import TrainState
 from kauldron.train import (
     _finite,
     _loss_watch,
@@ -19,7 +20,6 @@ from kauldron.train import (
     _run_tables,
     auxiliaries,
 )
-from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 
 

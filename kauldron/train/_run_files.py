@@ -8,7 +8,8 @@ import jax
 
 from kauldron import konfig
 from kauldron._base import console, shared_files
-from kauldron.train import _run_description, workdirs
+from kauldron.train import _run_description
+from kauldron.workdir import workdirs
 
 
 def write(trainer: _run_description.RunDescription) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from kauldron import sharding
 from kauldron._base import console
+from kauldron.sharding import TrainState
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
@@ -21,7 +22,6 @@ from kauldron.train import (
     auxiliaries,
     nan_guard,
 )
-from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 
 _NO_CONTEXT = contextlib.nullcontext()

@@ -6,8 +6,8 @@ import dataclasses
 from typing import ClassVar
 
 from kauldron import checkpoints, konfig
+from kauldron.sharding import TrainState
 from kauldron.train import _batches, _hook_events, _run_description, _run_files
-from kauldron.train.state import TrainState
 from kauldron.utils import chrono as chrono_lib
 
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 import flax.struct
 
 from kauldron import kontext
+from kauldron.sharding import TrainState
 from kauldron.train import auxiliaries
-from kauldron.train import state as state_lib
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -47,7 +47,7 @@ class Context:
     summary_states: Any = None
 
     @classmethod
-    def from_state_and_batch(cls, *, state: state_lib.TrainState, batch: Any) -> Self:
+    def from_state_and_batch(cls, *, state: TrainState, batch: Any) -> Self:
         """Returns the context at the beginning of a step."""
         return cls(
             step=state.step,

@@ -10,7 +10,7 @@ import numpy as np
 
 from kauldron import checkpoints, kontext
 from kauldron._base import console, errors
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 
 class HookError(errors.UserError, ValueError):

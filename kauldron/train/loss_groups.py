@@ -20,10 +20,10 @@ from kauldron import losses as losses_lib
 from kauldron import optim
 from kauldron._base import errors, frozen_dict
 from kauldron.metrics import base_state
+from kauldron.sharding import TrainState
 from kauldron.train import _f32_sums, _loss_scale, _owners, _precision, _step_options
 from kauldron.train import train_step as train_step_lib
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
 
 # Of one group: its parameters and optimizer state afterwards, its gradients and updates.
 _Update: TypeAlias = tuple[Any, Any, Any, Any]

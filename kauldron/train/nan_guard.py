@@ -11,8 +11,8 @@ from etils import epath
 
 from kauldron import checkpoints, sharding
 from kauldron._base import console, errors
+from kauldron.sharding import TrainState
 from kauldron.train import _finite
-from kauldron.train.state import TrainState
 
 
 class NonfiniteError(FloatingPointError):

@@ -17,14 +17,14 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import checkpoints, evals
+from kauldron import checkpoints, evals, sharding
 from kauldron._base import console, problem_log
+from kauldron.sharding import TrainState
 from kauldron.train import (
     _batches,
     _compilation_cache,
     _hook_events,
     _interrupts,
-    _launches,
     _profiler,
     _progress,
     _reporting,
@@ -35,10 +35,8 @@ from kauldron.train import (
     auxiliaries,
     checkpoint_state,
     hooks,
-    run_status,
-    setup_utils,
 )
-from kauldron.train.state import TrainState
+from kauldron.workdir import launches, lock, run_status
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
@@ -51,7 +49,7 @@ def train(
     trainer.setup.run(trainer)
     with (
         problem_log.collect() as problems,
-        setup_utils.lock(trainer.workdir),
+        lock.owned(trainer.workdir),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
@@ -292,7 +290,12 @@ class _Loop:
 
     def _record_launch(self) -> None:
         trainer = self._trainer
-        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
+        launches.write(
+            trainer.workdir,
+            seed=trainer.seed,
+            first_step=self._first_step,
+            backend=sharding.describe_backend(),
+        )
 
     def _emit(self, event: str, **values: Any) -> None:
         self._hooks.emit(event, self._control, **values)

@@ -17,6 +17,7 @@ from kauldron import checkpoints, modules, sharding
 from kauldron import losses as losses_lib
 from kauldron._base import root_refs
 from kauldron.data import utils as data_utils
+from kauldron.sharding import TrainState
 from kauldron.train import (
     _accumulate,
     _blame,
@@ -34,7 +35,6 @@ from kauldron.train import (
 )
 from kauldron.train._forward import forward, forward_with_loss
 from kauldron.train.context import Context
-from kauldron.train.state import TrainState
 
 __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
 

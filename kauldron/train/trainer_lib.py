@@ -14,6 +14,7 @@ from kauldron import checkpoints, data, evals, optim, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
+from kauldron.sharding import TrainState
 from kauldron.train import (
     _eval_only,
     _interms,
@@ -32,7 +33,6 @@ from kauldron.train import (
     train_loop,
     train_step,
 )
-from kauldron.train.state import TrainState
 
 _DICT_FIELDS = (
     "train_losses",

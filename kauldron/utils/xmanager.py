@@ -9,7 +9,7 @@ from etils import epath
 
 from kauldron import konfig
 from kauldron._base import console, public
-from kauldron.train import workdirs
+from kauldron.workdir import workdirs
 
 
 def load_config_from_path(

@@ -46,7 +46,7 @@ GADGETS = [
     "kauldron.kontext._keys:_evaluate",
     "kauldron.kontext:_keys._evaluate",
     "kauldron.kontext:set_by_path",
-    "kauldron.train.setup_utils:lock",
+    "kauldron.workdir.lock:owned",
     "kauldron.train.hooks:dataclasses.sys.exit",
     "kauldron.data._fetching:fetch",
     "kauldron.kd:data.py.Json.__init__",

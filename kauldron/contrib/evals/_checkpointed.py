@@ -12,8 +12,8 @@ from etils import epath
 from kauldron import checkpoints, data, evals, sharding
 from kauldron._base import console
 from kauldron.data import utils as data_utils
+from kauldron.sharding import TrainState
 from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from flax import linen as nn
 from kauldron import checkpoints, evals, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
+from kauldron.sharding import TrainState
 from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
 
 _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from etils import enp, epath
+from etils import epath
 
 from kauldron import konfig, kontext
 from kauldron._base import errors
@@ -156,6 +156,8 @@ def _some(names: list[str]) -> str:
 
 
 def _to_specs(node: Any) -> Any:
+    from etils import enp  # imports NumPy
+
     if isinstance(node, list):
         return [_to_specs(x) for x in node]
     if node.keys() == {"shape", "dtype"} and isinstance(node["dtype"], str):

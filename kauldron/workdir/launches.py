@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-import jax
 from etils import epath
 
 FOLDER = "launches"
@@ -25,17 +24,20 @@ _MAX_PATCH_BYTES = 4 * 2**20
 _GIT_TIMEOUT_SECS = 10
 
 
-def write(workdir: epath.Path, *, seed: int, first_step: int) -> None:
+def write(
+    workdir: epath.Path, *, seed: int, first_step: int, backend: Mapping[str, Any]
+) -> None:
     """Records one start of a run.
 
     Args:
       workdir: Directory of the run.
       seed: Its root seed.
       first_step: The step it starts or continues at.
+      backend: What the run computes on, see `sharding.describe_backend`.
     """
     folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
-    number = sum(path.suffix == ".json" for path in folder.iterdir())
+    number = 1 + max(map(_number, folder.glob("*.json")), default=-1)
     repository = _repository(os.getcwd())
     patch = repository.pop("patch", None)
     launch = {
@@ -46,7 +48,8 @@ def write(workdir: epath.Path, *, seed: int, first_step: int) -> None:
         "pid": os.getpid(),
         "seed": seed,
         "first_step": first_step,
-        **_machine(),
+        **_software(),
+        **backend,
         "git": repository,
     }
     if patch:
@@ -58,15 +61,27 @@ def read_all(workdir: epath.PathLike) -> list[dict[str, Any]]:
     """Returns the records of a run, the first start first."""
     folder = epath.Path(workdir) / FOLDER
     paths = folder.glob("*.json") if folder.exists() else ()
-    return [json.loads(p.read_text()) for p in sorted(paths, key=lambda p: int(p.stem))]
+    return [json.loads(p.read_text()) for p in sorted(paths, key=_number)]
 
 
-def describe_changes(workdir: epath.PathLike) -> list[str]:
-    """Returns a line per thing that is not as it was when a run first started."""
+def _number(path: epath.Path) -> int:
+    return int(path.stem)
+
+
+def describe_changes(
+    workdir: epath.PathLike, *, backend: Mapping[str, Any]
+) -> list[str]:
+    """Returns a line per thing that is not as it was when a run first started.
+
+    Args:
+      workdir: Directory of the run.
+      backend: What this process computes on, see `sharding.describe_backend`.
+    """
     launches = read_all(workdir)
     if not launches:
         return ["unknown: the run has left no record of its starts"]
-    then, now = launches[0], {**_machine(), "git": _repository(os.getcwd())}
+    then = launches[0]
+    now = {**_software(), **backend, "git": _repository(os.getcwd())}
     lines = []
     for name in ("python", "num_processes", "devices", "jax_flags"):
         if then[name] != now[name]:
@@ -89,16 +104,10 @@ def _code_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _machine() -> dict[str, Any]:
+def _software() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "num_processes": jax.process_count(),
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "jax_flags": {
-            "jax_enable_x64": jax.config.read("jax_enable_x64"),
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        },
         "packages": _packages(),
     }
 
