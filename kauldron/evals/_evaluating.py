@@ -10,7 +10,7 @@ import numpy as np
 from kauldron._base import console, problem_log
 from kauldron.evals import evaluators
 from kauldron.sharding import TrainState
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 
 
 class Evaluations:

@@ -13,8 +13,8 @@ from kauldron import kontext, metrics
 from kauldron._base import console, errors, root_refs
 from kauldron.evals import _collect, _outputs, _ridge, _rows, evaluators
 from kauldron.sharding import TrainState
-from kauldron.train import auxiliaries
-from kauldron.train.context import Context
+from kauldron.step import auxiliaries
+from kauldron.step.context import Context
 
 _LABEL = "label"
 

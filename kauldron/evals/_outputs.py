@@ -11,7 +11,7 @@ from etils import epath
 from kauldron import kontext
 from kauldron._base import errors, root_refs
 from kauldron.evals import _output_files, _rows
-from kauldron.train.context import Context
+from kauldron.step.context import Context
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

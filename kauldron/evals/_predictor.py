@@ -27,7 +27,7 @@ from kauldron.evals import (
     run_strategies,
 )
 from kauldron.sharding import TrainState
-from kauldron.train.context import Context
+from kauldron.step.context import Context
 from kauldron.workdir import workdirs
 
 _MAX_BYTES_PER_FILE = 2**29

@@ -16,7 +16,7 @@ import numpy as np
 
 from kauldron import kontext, sharding
 from kauldron._base import errors
-from kauldron.train.context import Context
+from kauldron.step.context import Context
 
 Keys = Mapping[str, str] | Sequence[str] | str
 

@@ -11,7 +11,8 @@ from etils import epath
 from kauldron import checkpoints
 from kauldron._base import errors
 from kauldron.evals import _evaluating, _selected, _sources, evaluators
-from kauldron.train import auxiliaries, metric_writer
+from kauldron.step import auxiliaries
+from kauldron.train import metric_writer
 
 FOLDER = "evaluations"
 

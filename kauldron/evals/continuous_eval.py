@@ -26,7 +26,7 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 from kauldron.workdir import run_status
 
 _DEFAULT_POLL_SECS = 1.0

@@ -23,8 +23,9 @@ from kauldron.evals import (
     run_strategies,
 )
 from kauldron.sharding import TrainState
-from kauldron.train import _interms, auxiliaries, metric_writer, train_step
-from kauldron.train.context import Context
+from kauldron.step import auxiliaries, intermediates, train_step
+from kauldron.step.context import Context
+from kauldron.train import metric_writer
 
 
 class CollectionKeys:
@@ -204,7 +205,7 @@ class Evaluator(EvaluatorBase):
             rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
             is_training=False,
             method=self.model_method,
-            capture=_interms.captured_by(
+            capture=intermediates.captured_by(
                 self.losses, self.metrics, self.summaries, keys=self._output_keys
             ),
             precision=self.base_cfg.precision,

@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from kauldron._base import console
-from kauldron.train import _progress_display, auxiliaries
+from kauldron.step import auxiliaries
+from kauldron.train import _progress_display
 from kauldron.utils import chrono as chrono_lib
 
 # The rate shown is that of about the last seconds.

@@ -14,13 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron._base import console, problem_log
-from kauldron.train import (
-    _shown_values,
-    _states,
-    _write_queue,
-    _writer_base,
-    auxiliaries,
-)
+from kauldron.step import auxiliaries, state_trees
+from kauldron.train import _shown_values, _write_queue, _writer_base
 
 # Each waiting entry keeps the states of one logging step on the devices.
 _MAX_COMPUTING = 16
@@ -123,13 +118,13 @@ class Recorder:
         self._last = aux, later
 
         def compute() -> None:
-            failures: list[_states.Failure] = []
+            failures: list[state_trees.Failure] = []
             values = _compute(aux, later, failures, with_summaries=log_summaries)
             self._write(
                 writer,
                 values,
                 step=step,
-                schedules=_states.at_step(schedules, step, failures),
+                schedules=state_trees.at_step(schedules, step, failures),
                 log_summaries=log_summaries,
                 timer=None if timings is None else Timings(timings),
                 flush=flush,
@@ -151,7 +146,7 @@ class Recorder:
         later = LaterValues()
 
         def compute() -> None:
-            failures: list[_states.Failure] = []
+            failures: list[state_trees.Failure] = []
             _compute(aux, later, failures, with_summaries=False)
             self._tell(failures, collection)
 
@@ -160,13 +155,13 @@ class Recorder:
 
     def _tell(
         self,
-        failures: Iterable[_states.Failure],
+        failures: Iterable[state_trees.Failure],
         collection: str,
         step: int | None = None,
     ) -> None:
         at = "" if step is None else f" at step {step}"
         for group, keys, error in failures:
-            where = _states.config_path(group, keys, collection)
+            where = state_trees.config_path(group, keys, collection)
             if group == "losses" and collection == "train":
                 if self.loss_error is None:
                     error.add_note(f"In `{where}`{at}.")
@@ -239,7 +234,7 @@ class Recorder:
             self._lane(name).submit(write)
         for name, error in problems.items():
             keys = tuple(name.split("/")[1:])
-            failure = _states.Failure("summaries", keys, error)
+            failure = state_trees.Failure("summaries", keys, error)
             self._tell([failure], writer.collection)
 
 
@@ -270,7 +265,7 @@ def _share(
 def _compute(
     aux: auxiliaries.AuxiliariesState,
     later: LaterValues,
-    failures: list[_states.Failure],
+    failures: list[state_trees.Failure],
     *,
     with_summaries: bool,
 ) -> auxiliaries.AuxiliariesOutput:

@@ -11,14 +11,13 @@ import numpy as np
 
 from kauldron._base import problem_log
 from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, finiteness
 from kauldron.train import (
-    _finite,
     _loss_watch,
     _progress,
     _recorder,
     _run_description,
     _run_tables,
-    auxiliaries,
 )
 from kauldron.utils import chrono as chrono_lib
 
@@ -204,7 +203,7 @@ def _plain(values: Any) -> Any:
 def _note_parameters(problems: problem_log.Problems, params: Any) -> None:
     """Finds what has gone wrong after the last logged step."""
     with jax.transfer_guard("allow"):
-        paths = _finite.nonfinite_paths(params)
+        paths = finiteness.nonfinite_paths(params)
     if paths:
         more = f" and {len(paths) - 1} more are" if len(paths) > 1 else " is"
         problems.state(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import summaries
-from kauldron.train import _numbers, auxiliaries
+from kauldron.step import auxiliaries, measured_numbers
 
 # `write_<kind>` of a writer takes them.
 KINDS = frozenset(
@@ -58,7 +58,8 @@ def split_numbers(
     for name, schedule in schedules.items():
         numbers[f"schedules/{name}"] = schedule(step)
     numbers = {
-        name: _numbers.to_numbers(name, value) for name, value in numbers.items()
+        name: measured_numbers.to_numbers(name, value)
+        for name, value in numbers.items()
     }
     scalars = {k: float(v.reshape(())) for k, v in numbers.items() if v.size == 1}
     return scalars, {k: v for k, v in numbers.items() if v.size != 1}

@@ -8,14 +8,8 @@ from typing import Any
 from kauldron import sharding
 from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
-from kauldron.train import (
-    _accumulate,
-    _key_report,
-    _precision,
-    _remat,
-    _selection,
-    hooks,
-)
+from kauldron.step import accumulation, mixed_precision, rematerialization
+from kauldron.train import _key_report, _selection, hooks
 
 _SMALLEST = {
     "num_train_steps": 0,
@@ -39,7 +33,7 @@ def check_values(trainer: Any) -> None:
         )
     if not -(2**63) <= trainer.seed < 2**63:
         raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
-    if not isinstance(trainer.remat, _remat.Remat | None):
+    if not isinstance(trainer.remat, rematerialization.Remat | None):
         raise TrainerError(
             f"`remat` must be a `kd.train.Remat(...)` or None: got {trainer.remat!r}."
         )
@@ -138,7 +132,7 @@ def check(trainer: Any) -> None:
     whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
     sharding.check_batch(whole_batch, trainer.sharding.batch)
     if trainer.grad_accum_steps > 1:
-        _accumulate.check_divides(
+        accumulation.check_divides(
             whole_batch, trainer.grad_accum_steps, trainer.sharding.batch
         )
     for hook in trainer.hooks.values():
@@ -147,11 +141,11 @@ def check(trainer: Any) -> None:
         trainer.nan_guard.check(trainer)
     check_keys(trainer)
     if trainer.precision is None:
-        warning = _precision.lost_updates(trainer.state_specs.params)
+        warning = mixed_precision.lost_updates(trainer.state_specs.params)
         if warning is not None:
             console.warn(warning)
     if trainer.grad_accum_steps > 1:
-        mixing = _accumulate.mixing_parts(
+        mixing = accumulation.mixing_parts(
             trainer.train_losses, trainer.state_specs.collections
         )
         if mixing:

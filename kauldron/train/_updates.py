@@ -15,11 +15,11 @@ import numpy as np
 from kauldron import sharding
 from kauldron._base import console
 from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
     _run_description,
-    auxiliaries,
     nan_guard,
 )
 from kauldron.utils import chrono as chrono_lib

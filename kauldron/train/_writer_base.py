@@ -18,7 +18,8 @@ from etils import epath
 
 from kauldron import summaries
 from kauldron._base import console, problem_log, root_refs
-from kauldron.train import _shown_values, _states, auxiliaries
+from kauldron.step import auxiliaries, state_trees
+from kauldron.train import _shown_values
 
 
 class Background(Protocol):
@@ -241,10 +242,10 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
             )
         if not log_summaries:
             aux = dataclasses.replace(aux, summary_states=None)
-        failures: list[_states.Failure] = []
+        failures: list[state_trees.Failure] = []
         # In every process: merging may need all of them.
         values = aux.compute(failures=failures)
-        schedules = _states.at_step(schedules, step, failures)
+        schedules = state_trees.at_step(schedules, step, failures)
         if console.is_lead_host():
             self._write_values(step, values, schedules, log_summaries, timer)
             if flush:
@@ -277,7 +278,7 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
         )
 
 
-def tell_failures(failures: Sequence[_states.Failure], collection: str) -> None:
+def tell_failures(failures: Sequence[state_trees.Failure], collection: str) -> None:
     """Tells what could not be computed, or raises the first if nobody would know."""
     problems = problem_log.current()
     for failure in failures:

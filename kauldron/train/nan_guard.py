@@ -12,7 +12,7 @@ from etils import epath
 from kauldron import checkpoints, sharding
 from kauldron._base import console, errors
 from kauldron.sharding import TrainState
-from kauldron.train import _finite
+from kauldron.step import finiteness
 
 
 class NonfiniteError(FloatingPointError):
@@ -93,7 +93,7 @@ class Recovery:
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
-        self._finder = _finite.Finder(trainer.trainstep._step)
+        self._finder = finiteness.Finder(trainer.trainstep._step)
         self._num_events = 0
 
     def after(self, step: int, state: TrainState, batch: Any) -> TrainState:
@@ -147,7 +147,7 @@ class Recovery:
         return checkpointer.restore(state, step=origin), origin
 
 
-def _describe(step: int, found: list[_finite.Nonfinite]) -> str:
+def _describe(step: int, found: list[finiteness.Nonfinite]) -> str:
     if not found:
         return (
             f"Step {step} met a value that is not finite, but not when it was repeated: "

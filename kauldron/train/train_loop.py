@@ -20,6 +20,7 @@ import jax
 from kauldron import checkpoints, evals, sharding
 from kauldron._base import console, problem_log
 from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _batches,
     _compilation_cache,
@@ -32,7 +33,6 @@ from kauldron.train import (
     _run_files,
     _selection,
     _updates,
-    auxiliaries,
     checkpoint_state,
     hooks,
 )

@@ -15,23 +15,25 @@ from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
 from kauldron.sharding import TrainState
-from kauldron.train import (
-    _eval_only,
-    _interms,
-    _precision,
-    _profiler,
-    _remat,
-    _run_files,
-    _trainer_checks,
+from kauldron.step import (
     auxiliaries,
     context,
+    intermediates,
+    mixed_precision,
+    rematerialization,
+    rngs_lib,
+    train_step,
+)
+from kauldron.train import (
+    _eval_only,
+    _profiler,
+    _run_files,
+    _trainer_checks,
     hooks,
     metric_writer,
     nan_guard,
-    rngs_lib,
     setup_utils,
     train_loop,
-    train_step,
 )
 
 _DICT_FIELDS = (
@@ -135,8 +137,8 @@ class Trainer(root_refs.FrozenSubclasses):
     trainstep: train_step.TrainStep = dataclasses.field(
         default_factory=train_step.TrainStep
     )
-    precision: _precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
-    remat: _remat.Remat | None = None
+    precision: mixed_precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
+    remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
     exporter: Any = None
@@ -146,7 +148,7 @@ class Trainer(root_refs.FrozenSubclasses):
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._set("precision", _precision.as_precision(self.precision))
+        self._set("precision", mixed_precision.as_precision(self.precision))
         _trainer_checks.check_values(self)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
@@ -289,7 +291,7 @@ class Trainer(root_refs.FrozenSubclasses):
     def context_specs(self) -> context.Context:
         """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        with _interms.capture_all():
+        with intermediates.capture_all():
             _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 

@@ -13,7 +13,7 @@ from kauldron import checkpoints, data, evals, sharding
 from kauldron._base import console
 from kauldron.data import utils as data_utils
 from kauldron.sharding import TrainState
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from kauldron import checkpoints, evals, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
 from kauldron.sharding import TrainState
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 
 _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000)
 

@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from kauldron._base import errors
-from kauldron.train import _interms, _module_globs
+from kauldron.step import _module_globs, intermediates
 
 # Those of `jax.checkpoint_policies` that are policies themselves; the others make one.
 _POLICIES = (
@@ -78,7 +78,9 @@ class Remat:
         _module_globs.check(self.modules, paths, field="cfg.remat.modules")
 
     @contextlib.contextmanager
-    def applied(self, capture: _interms.Capture) -> Iterator[_interms.Capture]:
+    def applied(
+        self, capture: intermediates.Capture
+    ) -> Iterator[intermediates.Capture]:
         """Lets the modules that are called in the block forget their activations.
 
         Args:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kauldron.train import _jaxprs
+from kauldron.step import _jaxprs
 
 # Sums over an axis, over a window, or of what goes to the same place.
 SUMS = frozenset(

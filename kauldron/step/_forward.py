@@ -13,8 +13,13 @@ from kauldron import losses as losses_lib
 from kauldron import modules
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.train import _blame, _interms, _precision, _remat
-from kauldron.train.context import Context
+from kauldron.step import (
+    intermediates,
+    mixed_precision,
+    module_errors,
+    rematerialization,
+)
+from kauldron.step.context import Context
 
 
 class PredictionError(errors.UserError, TypeError):
@@ -28,9 +33,9 @@ def forward(
     rngs: Mapping[str, jax.Array],
     is_training: bool,
     method: str | Callable[..., Any] | None = None,
-    capture: _interms.Capture = True,
-    precision: _precision.Precision | None = None,
-    remat: _remat.Remat | None = None,
+    capture: intermediates.Capture = True,
+    precision: mixed_precision.Precision | None = None,
+    remat: rematerialization.Remat | None = None,
 ) -> Context:
     """Runs the model on the values its keys point to.
 
@@ -71,7 +76,7 @@ def forward(
                 **kwargs,
             )
         except Exception as e:
-            _blame.add_note(e)
+            module_errors.add_note(e)
             raise
     _check_arrays(preds)
     collections = dict(variables)
@@ -98,9 +103,9 @@ def forward_with_loss(
     losses: Mapping[str, losses_lib.Loss],
     rngs: Mapping[str, jax.Array],
     is_training: bool,
-    capture: _interms.Capture = True,
-    precision: _precision.Precision | None = None,
-    remat: _remat.Remat | None = None,
+    capture: intermediates.Capture = True,
+    precision: mixed_precision.Precision | None = None,
+    remat: rematerialization.Remat | None = None,
 ) -> tuple[jax.Array, Context]:
     """Runs the model and the losses; for the arguments, see `forward`.
 

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kauldron.train import _jaxprs, _sum_analysis
+from kauldron.step import _jaxprs, _sum_analysis
 
 
 def value_and_pull_back(

@@ -13,8 +13,8 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.sharding import TrainState
-from kauldron.train import _interms, _loss_scale
-from kauldron.train.context import Context
+from kauldron.step import _loss_scale, intermediates
+from kauldron.step.context import Context
 
 # The order in which a step makes its values. Collections are those after the forward
 # pass.
@@ -130,7 +130,7 @@ class Finder:
     def _count(self) -> Callable[..., list[tuple[jax.Array, jax.Array]]]:
         @jax.jit
         def count(state: TrainState, batch: Any) -> list[tuple[jax.Array, jax.Array]]:
-            with _interms.capture_all() as modules:
+            with intermediates.capture_all() as modules:
                 _, context = self._step(state, batch)
             values = _in_order(context, modules)
             # A side effect of tracing: jit itself would sort the names.

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kauldron.train import _jaxprs
+from kauldron.step import _jaxprs
 
 
 def hold_if(

@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 from kauldron._base import errors, frozen_dict
-from kauldron.train import _loss_scale, _module_globs, _stored_state
+from kauldron.step import _loss_scale, _module_globs, _stored_state
 
 _FLOATS = ("float32", "bfloat16", "float16", "float64")
 _PER_MODULE = ("params", "compute", "output")

@@ -21,9 +21,15 @@ from kauldron import optim
 from kauldron._base import errors, frozen_dict
 from kauldron.metrics import base_state
 from kauldron.sharding import TrainState
-from kauldron.train import _f32_sums, _loss_scale, _owners, _precision, _step_options
-from kauldron.train import train_step as train_step_lib
-from kauldron.train.context import Context
+from kauldron.step import (
+    _f32_sums,
+    _loss_scale,
+    _param_owners,
+    _step_options,
+    mixed_precision,
+)
+from kauldron.step import train_step as train_step_lib
+from kauldron.step.context import Context
 
 # Of one group: its parameters and optimizer state afterwards, its gradients and updates.
 _Update: TypeAlias = tuple[Any, Any, Any, Any]
@@ -142,7 +148,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     def update_from_root_cfg(self, root_cfg: Any) -> Self:
         if root_cfg.optimizer is not None:
-            raise _owners.LossGroupError(
+            raise _param_owners.LossGroupError(
                 "`cfg.optimizer` would be ignored: each group of `cfg.trainstep.groups` "
                 "has an optimizer of its own. Set `cfg.optimizer = None`."
             )
@@ -162,14 +168,14 @@ class LossGroupsStep(train_step_lib.TrainStep):
         named = {n: g for g, group in self.groups.items() for n in group.loss_names}
         for name, group in named.items():
             if name not in known:
-                raise _owners.LossGroupError(
+                raise _param_owners.LossGroupError(
                     f"The group {group!r} names the loss {name!r}, which is not in "
                     f"`cfg.train_losses`.{errors.did_you_mean(name, known)} There are "
                     f"{known}."
                 )
         left = [name for name in known if name not in named]
         if left:
-            raise _owners.LossGroupError(
+            raise _param_owners.LossGroupError(
                 f"The losses {left} are in no group of `cfg.trainstep.groups`, so they "
                 "would train nothing. Name them in the `losses` of a group; what is only "
                 "to be watched is a metric."
@@ -177,7 +183,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         if _step_options.get(self, "grad_accum_steps") > 1:
-            raise _owners.LossGroupError(
+            raise _param_owners.LossGroupError(
                 "Steps of loss groups don't split batches: set `cfg.grad_accum_steps = 1`, "
                 "and use `accum_steps` of a `LossGroup`, which averages the gradients of "
                 "several batches, or `cfg.remat`, which saves memory too."
@@ -223,7 +229,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
     def _updater(
         self,
         name: str,
-        split: _owners.Owners,
+        split: _param_owners.Owners,
         before: Context,
         known: _Pass | None,
     ) -> Callable[[Any, Any], _Update]:
@@ -275,9 +281,9 @@ def _total(states: Any) -> jax.Array:
 
 def _split(
     groups: Mapping[str, LossGroup], frozen: str | Sequence[str], params: Any
-) -> _owners.Owners:
+) -> _param_owners.Owners:
     selections: dict[str, optim.Selection] = {n: g.params for n, g in groups.items()}
-    return _owners.Owners.of(selections, frozen, params)
+    return _param_owners.Owners.of(selections, frozen, params)
 
 
 def _if_due(
@@ -299,7 +305,7 @@ def _if_due(
 
 
 def _transformation(
-    group: LossGroup, precision: _precision.Precision | None
+    group: LossGroup, precision: mixed_precision.Precision | None
 ) -> optax.GradientTransformationExtraArgs:
     """Returns the optimizer of a group with what the precision adds to it."""
     optimizer = group.transformation
@@ -312,7 +318,7 @@ def _transformation(
 def _optimizer_of(
     groups: Mapping[str, LossGroup],
     frozen: str | Sequence[str],
-    precision: _precision.Precision | None = None,
+    precision: mixed_precision.Precision | None = None,
 ) -> optax.GradientTransformation:
     """All optimizers as one: its state is a dict by group."""
 

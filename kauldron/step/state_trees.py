@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kauldron.metrics import base_state
-from kauldron.train import _numbers
+from kauldron.step import measured_numbers
 
 NUMBERS = (np.ndarray, np.generic, float)
 
@@ -159,7 +159,9 @@ def at_step(
     values = {}
     for name, schedule in schedules.items():
         try:
-            values[name] = _numbers.to_numbers(f"schedules/{name}", schedule(step))
+            values[name] = measured_numbers.to_numbers(
+                f"schedules/{name}", schedule(step)
+            )
         except Exception as e:
             failures.append(Failure("schedules", (name,), e))
     return {name: lambda _, value=value: value for name, value in values.items()}
@@ -178,7 +180,7 @@ def _map_states(
 def _check_numbers(name: str, value: Any) -> None:
     children = children_of(value)
     if children is None:
-        _numbers.to_numbers(name, value)
+        measured_numbers.to_numbers(name, value)
     else:
         for key, child in children:
             _check_numbers(f"{name}/{key}", child)

@@ -23,8 +23,8 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import errors
-from kauldron.train import _f32_sums
-from kauldron.train.context import Context
+from kauldron.step import _f32_sums
+from kauldron.step.context import Context
 
 # Runs model and losses on a micro-batch: `run(context, index=...)`.
 Run = Callable[..., Context]
