@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from kauldron.sharding import TrainState, _follow, _mesh
+from kauldron.sharding import _follow, _mesh
 from kauldron.sharding._place import PyTree, ShardingTree
+from kauldron.sharding.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
