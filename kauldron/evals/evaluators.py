@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import checkify
 
-from kauldron import checkpoints, sharding
+from kauldron import checkpoints, recording, sharding
 from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
@@ -25,7 +25,6 @@ from kauldron.evals import (
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, train_step
 from kauldron.step.context import Context
-from kauldron.train import metric_writer
 
 
 class CollectionKeys:
@@ -48,7 +47,7 @@ class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc
 
     name: str = "eval"
     run: run_strategies.RunStrategy
-    writer: metric_writer.WriterBase = root_refs.ROOT_CFG_REF.writer
+    writer: recording.WriterBase = root_refs.ROOT_CFG_REF.writer
     base_cfg: Any = dataclasses.field(default=root_refs.ROOT_CFG_REF, repr=False)
     discard_opt: bool = False
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from kauldron._base import public
-from kauldron.train._profiler import NoopProfiler, Profiler, ProfilerError
+from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
 
 __all__ = ["NoopProfiler", "Profiler", "ProfilerError"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from kauldron._base import lazy
 
 _STEP = "kauldron.step"
+_RECORDING = "kauldron.recording"
 _WORKDIR = "kauldron.workdir"
 
 __getattr__, __dir__, __all__ = lazy.attach(
@@ -39,10 +40,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "forward": f"{_STEP}:forward",
         "forward_with_loss": f"{_STEP}:forward_with_loss",
         # Writers.
-        "KDMetricWriter": "kauldron.train.metric_writer:KDMetricWriter",
-        "MultiWriter": "kauldron.train.metric_writer:MultiWriter",
-        "NoopWriter": "kauldron.train.metric_writer:NoopWriter",
-        "WriterBase": "kauldron.train.metric_writer:WriterBase",
+        "KDMetricWriter": f"{_RECORDING}:KDMetricWriter",
+        "MultiWriter": f"{_RECORDING}:MultiWriter",
+        "NoopWriter": f"{_RECORDING}:NoopWriter",
+        "WriterBase": f"{_RECORDING}:WriterBase",
         # What is wrong.
         "AccumulationError": f"{_STEP}:AccumulationError",
         "CheckError": "kauldron.train._key_report:CheckError",
@@ -59,6 +60,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "TrainStepError": f"{_STEP}:TrainStepError",
         "TrainerError": "kauldron.train._trainer_checks:TrainerError",
         "WorkdirConfigError": f"{_WORKDIR}:WorkdirConfigError",
+        "WriterError": f"{_RECORDING}:WriterError",
+        "CannotShowError": f"{_RECORDING}:CannotShowError",
         "WorkdirError": f"{_WORKDIR}:WorkdirError",
         # Modules.
         "auxiliaries": "kauldron.train.auxiliaries",

@@ -10,16 +10,11 @@ import jax
 import numpy as np
 
 from kauldron._base import problem_log
+from kauldron.recording import chrono as chrono_lib
+from kauldron.recording import progress, recorder, run_tables
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, finiteness
-from kauldron.train import (
-    _loss_watch,
-    _progress,
-    _recorder,
-    _run_description,
-    _run_tables,
-)
-from kauldron.utils import chrono as chrono_lib
+from kauldron.train import _loss_watch, _run_description
 
 
 class Reporting:
@@ -48,7 +43,7 @@ class Reporting:
         self._problems = problems
         self._chrono = chrono
         self._first_step = first_step
-        self.progress = _progress.Progress(
+        self.progress = progress.Progress(
             first_step, last_step, chrono=chrono, label=trainer.setup.tqdm_info.desc
         )
         self._losses = {
@@ -62,7 +57,7 @@ class Reporting:
         # Those of standalone evaluators belong to another process.
         along_train = [e for e in self._trainer.evals.values() if e.run.is_along_train]
         writers = [self._trainer.writer, *(e.writer for e in along_train)]
-        self._recorder = _recorder.Recorder(writers, self._problems)
+        self._recorder = recorder.Recorder(writers, self._problems)
         self._recorder.rewind(self._first_step)
         self._exit.enter_context(self.progress)
         self._exit.callback(self._recorder.close)  # its last lines are still shown
@@ -87,7 +82,7 @@ class Reporting:
             lambda writer: writer.write_context_structure(step, trainer),
         ]
         if (config := trainer.raw_cfg) is not None:
-            hparams = _run_tables.hparams(config)
+            hparams = run_tables.hparams(config)
             calls.append(lambda writer: writer.write_config(config))
             calls.append(lambda writer: writer.write_hparams(hparams))
         for call in calls:
@@ -116,7 +111,7 @@ class Reporting:
             aux=aux,
             schedules=self._trainer.logged_schedules,
             log_summaries=log_summaries,
-            timer=_recorder.Timings(timings),
+            timer=recorder.Timings(timings),
         )
 
         def show() -> None:

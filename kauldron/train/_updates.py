@@ -14,6 +14,7 @@ import numpy as np
 
 from kauldron import sharding
 from kauldron._base import console
+from kauldron.recording import chrono as chrono_lib
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.train import (
@@ -22,7 +23,6 @@ from kauldron.train import (
     _run_description,
     nan_guard,
 )
-from kauldron.utils import chrono as chrono_lib
 
 _NO_CONTEXT = contextlib.nullcontext()
 

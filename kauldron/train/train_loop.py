@@ -19,6 +19,7 @@ import jax
 
 from kauldron import checkpoints, evals, sharding
 from kauldron._base import console, problem_log
+from kauldron.recording import profiler, progress
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.train import (
@@ -26,8 +27,6 @@ from kauldron.train import (
     _compilation_cache,
     _hook_events,
     _interrupts,
-    _profiler,
-    _progress,
     _reporting,
     _run_description,
     _run_files,
@@ -83,7 +82,7 @@ def _tell_that_it_is_finished(
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
         console.log(
-            _progress.finished_message(workdir, step, step, problems=report.problems)
+            progress.finished_message(workdir, step, step, problems=report.problems)
         )
 
 
@@ -127,7 +126,7 @@ class _Loop:
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
-        self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
+        self._profiles = not isinstance(trainer.profiler, profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
 
     def run(
@@ -147,7 +146,7 @@ class _Loop:
             self._emit("on_end", step=self._step, state=self._state)
             report.problems = self._problems.lines()
             console.log(
-                _progress.finished_message(
+                progress.finished_message(
                     self._trainer.workdir,
                     self._step,
                     self._last_step,

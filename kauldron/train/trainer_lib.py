@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, evals, optim, sharding
+from kauldron import checkpoints, data, evals, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
@@ -26,11 +26,9 @@ from kauldron.step import (
 )
 from kauldron.train import (
     _eval_only,
-    _profiler,
     _run_files,
     _trainer_checks,
     hooks,
-    metric_writer,
     nan_guard,
     setup_utils,
     train_loop,
@@ -123,8 +121,8 @@ class Trainer(root_refs.FrozenSubclasses):
     train_losses: Mapping[str, Any] = _empty_dict()
     train_metrics: Mapping[str, Any] = _empty_dict()
     train_summaries: Mapping[str, Any] = _empty_dict()
-    writer: metric_writer.WriterBase | Mapping[str, Any] | None = dataclasses.field(
-        default_factory=metric_writer.KDMetricWriter
+    writer: recording.WriterBase | Mapping[str, Any] | None = dataclasses.field(
+        default_factory=recording.KDMetricWriter
     )
     profiler: Any = None
     checkify_error_categories: frozenset[Any] = frozenset()
@@ -157,7 +155,7 @@ class Trainer(root_refs.FrozenSubclasses):
                 self._set(name, default())
         frozen_dict.freeze_dict_attrs(self, _DICT_FIELDS)
         fields = vars(self)  # where no part is `None` any more
-        writer = metric_writer.as_writer(fields["writer"])
+        writer = recording.as_writer(fields["writer"])
         self._set("writer", writer.replace(collection="train"))
         named = evaluators.normalize_evaluators(fields["evals"])
         self._set("evals", frozen_dict.ImmutableDict(named))
@@ -173,7 +171,7 @@ class Trainer(root_refs.FrozenSubclasses):
 
     def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""
-        writer = metric_writer.as_writer(evaluator.writer)
+        writer = recording.as_writer(evaluator.writer)
         writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
         inherited = dict(evaluator._inherited_from_root)
         if "writer" in inherited:  # it goes on to follow the trainer's
@@ -302,10 +300,10 @@ vars(Trainer)[
 ].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
 
 _DEFAULT_PARTS = {
-    "writer": metric_writer.NoopWriter,
+    "writer": recording.NoopWriter,
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
     "hooks": dict,
-    "profiler": _profiler.NoopProfiler,
+    "profiler": recording.NoopProfiler,
 }

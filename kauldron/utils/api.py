@@ -7,7 +7,7 @@ from kauldron._base import lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
-        "chrono": "kauldron.utils.chrono",
+        "chrono": "kauldron.recording.chrono",
         "colab": "kauldron.utils.colab",
         "config_util": "kauldron._base.root_refs",
         "immutabledict": "kauldron._base.frozen_dict",

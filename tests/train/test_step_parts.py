@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics, random
+from kauldron.recording import _shown_values
+from kauldron.recording import recorder as recorder_lib
 from kauldron.step import state_trees
-from kauldron.train import _recorder, _shown_values, auxiliaries
+from kauldron.train import auxiliaries
 from tests.train import small_run
 
 
@@ -151,7 +153,7 @@ def _measured(value):
 
 
 def test_values_of_other_measurements_are_not_those_that_were_just_written():
-    recorder = _recorder.Recorder([])
+    recorder = recorder_lib.Recorder([])
     one, other = _measured(1), _measured(2)
     writer = kd.train.NoopWriter()
     written = recorder.write_step_metrics(

@@ -23,7 +23,7 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import shared_files
-from kauldron.train import _image_files
+from kauldron.recording import _picture_files
 from kauldron.workdir import json_lines
 
 # Events that a full disk keeps from being written wait in memory, so many bytes.
@@ -106,7 +106,7 @@ def scalar(name: str, value: float) -> Any:
 
 def image(name: str, pixels: np.ndarray) -> Any:
     """Returns `[h w 1|3]`, `u8` or `f32` in [0, 1], as a message."""
-    return encoded_image(name, _image_files.to_png(pixels), pixels.shape)
+    return encoded_image(name, _picture_files.to_png(pixels), pixels.shape)
 
 
 def encoded_image(name: str, content: bytes, shape: tuple[int, ...]) -> Any:

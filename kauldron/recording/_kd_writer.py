@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron.train import _event_file, _image_files, _run_tables, _writer_base
+from kauldron.recording import _event_file, _picture_files, _writer_base, run_tables
 from kauldron.workdir import json_lines
 
 
@@ -80,7 +80,7 @@ class KDMetricWriter(_writer_base.WriterBase):
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, batch in images.items():
             if self.save_images:
-                _image_files.write_images(self._image_folder, name, step, batch)
+                _picture_files.write_images(self._image_folder, name, step, batch)
             values = [_event_file.image(f"{name}/{i}", x) for i, x in enumerate(batch)]
             self._events.add(step, values)
 
@@ -88,9 +88,9 @@ class KDMetricWriter(_writer_base.WriterBase):
         self, step: int, videos: Mapping[str, np.ndarray], *, fps: float = 10.0
     ) -> None:
         for name, batch in videos.items():
-            gifs = _image_files.to_gifs(batch, fps)
+            gifs = _picture_files.to_gifs(batch, fps)
             if self.save_images:
-                _image_files.write_videos(self._image_folder, name, step, gifs)
+                _picture_files.write_videos(self._image_folder, name, step, gifs)
             shape = np.shape(batch)[2:]
             values = [
                 _event_file.encoded_image(f"{name}/{i}", gif, shape)
@@ -155,15 +155,15 @@ class KDMetricWriter(_writer_base.WriterBase):
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
 
     def write_param_overview(self, step: int, params: Any) -> None:
-        table, num_params = _run_tables.parameters(params)
+        table, num_params = run_tables.parameters(params)
         self.write_texts(step, {"parameters": table})
         self._events.add(step, [_event_file.scalar("num_params", num_params)])
 
     def write_element_spec(self, step: int, element_spec: Any) -> None:
-        self.write_texts(step, {"element_spec": _run_tables.shapes(element_spec)})
+        self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
 
     def write_context_structure(self, step: int, trainer: Any) -> None:
-        table = _run_tables.shapes(trainer.context_specs)
+        table = run_tables.shapes(trainer.context_specs)
         self.write_texts(step, {"context_spec": table})
 
     def rewind(self, step: int) -> None:
@@ -173,7 +173,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         for records in self._record_files.values():
             records.rewind(step, self.collection)
         if self._image_folder.exists():
-            _image_files.rewind(self._image_folder, step)
+            _picture_files.rewind(self._image_folder, step)
 
     def flush(self) -> None:
         for records in self._record_files.values():

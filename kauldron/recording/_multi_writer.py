@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from kauldron._base import errors, frozen_dict
-from kauldron.train import _shown_values, _writer_base
+from kauldron.recording import _shown_values, _writer_base
 
 
 class WriterError(errors.UserError, TypeError):

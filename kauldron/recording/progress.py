@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from kauldron._base import console
+from kauldron.recording import _progress_display
+from kauldron.recording import chrono as chrono_lib
 from kauldron.step import auxiliaries
-from kauldron.train import _progress_display
-from kauldron.utils import chrono as chrono_lib
 
 # The rate shown is that of about the last seconds.
 _RATE_WINDOW_SECS = 10.0

@@ -18,8 +18,8 @@ from etils import epath
 
 from kauldron import summaries
 from kauldron._base import console, problem_log, root_refs
+from kauldron.recording import _shown_values
 from kauldron.step import auxiliaries, state_trees
-from kauldron.train import _shown_values
 
 
 class Background(Protocol):

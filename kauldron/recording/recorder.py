@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron._base import console, problem_log
+from kauldron.recording import _shown_values, _write_queue, _writer_base
 from kauldron.step import auxiliaries, state_trees
-from kauldron.train import _shown_values, _write_queue, _writer_base
 
 # Each waiting entry keeps the states of one logging step on the devices.
 _MAX_COMPUTING = 16

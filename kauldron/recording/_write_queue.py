@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kauldron._base import console, problem_log
-from kauldron.train import _writer_base
+from kauldron.recording import _writer_base
 
 
 class WriteQueue:
