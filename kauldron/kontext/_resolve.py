@@ -7,7 +7,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron.kontext import _access, _errors, _glob, _grammar, _keys, _nearest, _path
+from kauldron.kontext import (
+    _access,
+    _by_path,
+    _errors,
+    _glob,
+    _grammar,
+    _keys,
+    _nearest,
+    _path,
+)
 
 KeyProblem = _errors.KeyProblem
 
@@ -128,7 +137,7 @@ def _check_path(
             field, "None" if path is None else "REQUIRED", "required", detail=detail
         )
     try:
-        parts = _access.to_parts(path)
+        parts = _by_path.to_parts(path)
     except _grammar.PathSyntaxError as error:
         near = _nearest.nearest_paths(context, str(path))
         return KeyProblem(field, str(path), "syntax", nearest=near, detail=str(error))
@@ -170,7 +179,7 @@ def _resolve(
 
     def get(path: Any, field: str) -> Any:
         try:
-            parts = _access.to_parts(path)
+            parts = _by_path.to_parts(path)
         except _grammar.PathSyntaxError as error:
             near = _nearest.nearest_paths(context, str(path))
             problems.append(
