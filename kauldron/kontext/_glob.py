@@ -176,7 +176,7 @@ def filter_parts(obj: Any, parts: Parts) -> Any:
         )
     wildcards = [i for i, p in enumerate(parts) if isinstance(p, _grammar.Wildcard)]
     plain = parts[: wildcards[0]] if wildcards else parts
-    num_resolved, node = _access.resolve_prefix(obj, plain)
+    num_resolved, node = _tree.read_prefix(obj, plain)
     if num_resolved < len(plain):
         raise _access.missing_error(obj, plain, num_resolved, node)
     return _Filter(()).apply(obj, frozenset([parts]))[1]

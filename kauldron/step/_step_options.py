@@ -1,4 +1,4 @@
-"""Options of the trainer that a training step must not leave out unsaid."""
+"""Fails if a custom step ignores an option of the trainer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def get(step: Any, name: str) -> Any:
     return _DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
-def note_use(*names: str) -> None:
-    """Tells that the step that is traced follows these options."""
+def use(step: Any, *names: str) -> list[Any]:
+    """Returns options of a step, and notes that the step that is traced follows them."""
     used = _used.get()
     if used is not None:
         used.update(names)
+    return [get(step, name) for name in names]
 
 
 @contextlib.contextmanager
@@ -51,6 +52,6 @@ def all_used(step: Any) -> Iterator[None]:
         if name not in used and get(step, name) != default:
             raise TrainStepError(
                 f"`cfg.{name}` has no effect: {type(step).__name__}._step leaves it out. "
-                "Leave it out too, or build the step from `self._forward`, "
-                "`self._compute_grads` and `self._apply_grads`."
+                "Leave it out too, or build the step from `self.forward`, "
+                "`self.compute_grads` and `self.apply_grads`."
             )
