@@ -155,7 +155,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         It is differentiated with respect to `context.params`. What an override adds to
         `preds` or `batch`, losses, metrics and summaries find by key.
         """
-        precision, remat = _step_options.use(self, "precision", "remat")
+        precision, remat = self._use("precision", "remat")
         aux = self.aux
         return forward(
             context,
@@ -173,7 +173,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         Its sums (over the places that a bias is added at, the occurrences of a token, the
         steps of a scan) accumulate in f32, whatever the model computes in.
         """
-        (num_parts,) = _step_options.use(self, "grad_accum_steps")
+        (num_parts,) = self._use("grad_accum_steps")
         rngs = self.rng_streams.train_rngs(context.step)
         scale = _loss_scale.scale_of(context.opt_state)
         if num_parts > 1:
@@ -261,8 +261,21 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         Raises:
           TrainStepError: If an option of the trainer is set that `_step` leaves out.
         """
+        if type(self) is TrainStep:  # follows them all
+            return self._step(state, batch)
         with _step_options.all_used(self):
             return self._step(state, batch)
+
+    def _use(self, *names: str) -> list[Any]:
+        """Returns options, and notes that the step that is traced follows them."""
+        used = _step_options.USED.get()
+        if used is not None:
+            used.update(names)
+        values = [getattr(self, name) for name in names]
+        return [
+            _step_options.DEFAULTS[n] if isinstance(v, root_refs.RootCfgRef) else v
+            for n, v in zip(names, values, strict=True)
+        ]
 
     def _traced_step(
         self,
