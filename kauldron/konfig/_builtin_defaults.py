@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kauldron.konfig import _capture, _defaults, _refs
+from kauldron.konfig.tree import _default_values
+from kauldron.konfig.writing import _capture, _reference_makers
 
 
 def register() -> None:
@@ -10,18 +11,22 @@ def register() -> None:
     with _capture.imports(lazy=True):
         from kauldron import kd, kxm
 
-    _defaults.register_default_values(kxm.Job(args={}, env_vars={}, files={}))
-    _defaults.register_default_values(
-        kxm.Experiment(args={}, env_vars={}, files={}, sweep=_refs.placeholder())
+    _default_values.register_default_values(kxm.Job(args={}, env_vars={}, files={}))
+    _default_values.register_default_values(
+        kxm.Experiment(
+            args={}, env_vars={}, files={}, sweep=_reference_makers.placeholder()
+        )
     )
     for strategy in (
         kd.evals.StandaloneEveryCheckpoint,
         kd.evals.StandaloneLastCheckpoint,
     ):
-        _defaults.register_default_values(strategy(args={}, env_vars={}, files={}))
-    _defaults.register_default_values(
+        _default_values.register_default_values(
+            strategy(args={}, env_vars={}, files={})
+        )
+    _default_values.register_default_values(
         kd.train.Trainer(
-            workdir=_refs.placeholder(str),
+            workdir=_reference_makers.placeholder(str),
             writer=kd.train.KDMetricWriter(),
             evals={},
             schedules={},
@@ -30,9 +35,9 @@ def register() -> None:
         )
     )
     eval_only = kd.train.Trainer.eval_only(
-        workdir=_refs.placeholder(str),
+        workdir=_reference_makers.placeholder(str),
         writer=kd.train.KDMetricWriter(),
-        aux={"workdir": _refs.placeholder(str), "step": -1, "trusted": ()},
+        aux={"workdir": _reference_makers.placeholder(str), "step": -1, "trusted": ()},
         evals={},
         schedules={},
         num_train_steps=0,
@@ -54,4 +59,4 @@ def register() -> None:
         step=aux.step,
         new_to_old={"step": "step", "params": "params", "collections": "collections"},
     )
-    _defaults.register_default_values(eval_only)
+    _default_values.register_default_values(eval_only)
