@@ -57,15 +57,17 @@ if TYPE_CHECKING:
         parse_overrides,
         split_overrides,
     )
-    from kauldron.konfig.flags._overrides import Override, apply_overrides
+    from kauldron.konfig.flags._override import Override
+    from kauldron.konfig.flags._overrides import apply_overrides
+    from kauldron.konfig.flags._sources import diff
     from kauldron.konfig.flags._sweeps import (
         Sweep,
         expand_sweeps,
         find_sweeps,
         to_flags,
     )
-    from kauldron.konfig.names._policy import load
-    from kauldron.konfig.text._diff import Change, Diff, diff
+    from kauldron.konfig.text._diff import Change, Diff
+    from kauldron.konfig.text._json_file import load
     from kauldron.konfig.text._python_file import to_python
     from kauldron.konfig.writing._auto_nested import AutoNestedConfigDict
     from kauldron.konfig.writing._mocked_modules import mock_modules
@@ -81,14 +83,14 @@ _LATER = {
     "split_overrides": "flags._config_flag",
     "load_config_file": "flags._config_file",
     "get_config_from_module": "flags._config_file",
-    "Override": "flags._overrides",
+    "Override": "flags._override",
     "apply_overrides": "flags._overrides",
     "AutoNestedConfigDict": "writing._auto_nested",
     "mock_modules": "writing._mocked_modules",
     "export": "building._export",
     "export_qualname": "building._export",
     "record": "building._exact_record",
-    "diff": "text._diff",
+    "diff": "flags._sources",
     "Diff": "text._diff",
     "Change": "text._diff",
     "to_python": "text._python_file",
@@ -96,7 +98,7 @@ _LATER = {
     "find_sweeps": "flags._sweeps",
     "expand_sweeps": "flags._sweeps",
     "to_flags": "flags._sweeps",
-    "load": "names._policy",
+    "load": "text._json_file",
 }
 __getattr__, __dir__, _ = _lazy.attach(
     __name__,

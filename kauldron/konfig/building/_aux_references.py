@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kauldron.konfig.tree import _config_dict, _nodes, _reference
+from kauldron.konfig.tree import _config_dict, _reference, _walk
 
 AUX = "aux"
 
@@ -15,7 +15,7 @@ def find(cfg: Any) -> list[tuple[Any, ...]]:
     if not isinstance(aux, _config_dict.ConfigDict):
         return []
     finder = _Finder(cfg)
-    for node in _nodes.iter_nodes(cfg):
+    for node in _walk.iter_nodes(cfg):
         for value in node._fields.values():
             finder.look_at(value)
     if finder.is_used_as_a_whole:

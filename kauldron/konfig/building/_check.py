@@ -10,9 +10,16 @@ from typing import Any
 from kauldron import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _aux_references
-from kauldron.konfig.names import _annotations, _qualname, _signature
-from kauldron.konfig.tree import _config_dict, _printing, _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _annotations, _policy, _qualname, _signature
+from kauldron.konfig.tree import (
+    _call_targets,
+    _config_dict,
+    _field_names,
+    _node_trust,
+    _nodes,
+    _placeholder,
+    _reference,
+)
 
 Path = tuple[Any, ...]
 
@@ -83,17 +90,15 @@ def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[Problem]:
     assert "Did you mean 'denominator'?" in problem.message
     ```
     """
-    cfg = as_config(cfg)
+    cfg = _config_dict.as_config(cfg)
     if trusted:
-        from kauldron.konfig.names import _policy
-
-        cfg = _policy.extend(cfg, trusted)
+        cfg = _node_trust.extend(cfg, trusted)
     unused = [
         Problem(
-            field=field_name(path),
+            field=_field_names.field_name(path),
             message="nothing refers to it.",
             kind="unused",
-            origin=origin_of(cfg._fields["aux"], path[-1]),
+            origin=_field_names.origin_of(cfg._fields["aux"], path[-1]),
             is_error=False,
         )
         for path in _aux_references.find(cfg)
@@ -120,34 +125,11 @@ def to_lines(problems: list[Problem]) -> list[str]:
     refused = [p.cause for p in problems if isinstance(p.cause, _errors.UntrustedError)]
     if len(refused) < 2:
         return [str(p) for p in problems]
-    from kauldron.konfig.names import _policy
-
     others = [p for p in problems if not isinstance(p.cause, _errors.UntrustedError)]
     return [_policy.summarize(refused), *map(str, others)]
 
 
 _MAX_SHOWN = 10
-
-
-def as_config(value: Any) -> Any:
-    """Returns nested dicts and lists as config nodes."""
-    if isinstance(value, _config_dict.ConfigDict):
-        return value
-    return _config_dict.ConfigDict({"value": value})["value"]
-
-
-def field_name(path: Path) -> str:
-    """Returns a path as the user writes it: `cfg.a[0].b`."""
-    from kauldron import kontext
-
-    text = str(kontext.Path(*path))
-    return f"cfg.{text}" if text and not text.startswith("[") else f"cfg{text}"
-
-
-def part_of(node: Any, key: Any) -> Any:
-    """Returns a key as a part of a path: that of a positional argument is a number."""
-    is_position = _proxy.QUALNAME in node and isinstance(key, str) and key.isdigit()
-    return int(key) if is_position else key
 
 
 def check_errors(cfg: Any) -> list[Problem]:
@@ -186,42 +168,44 @@ class _Checker:
 
     def check_node(self, node: Any, path: Path) -> Iterator[Problem]:
         fields = node._fields
-        if _proxy.CONST in fields:
-            yield from self.check_import(fields[_proxy.CONST], node, path)
+        if _qualname.CONST in fields:
+            yield from self.check_import(fields[_qualname.CONST], node, path)
             return
         excluded: tuple[str, ...] = ()
-        if _proxy.QUALNAME in fields:
-            problems = list(self.check_import(fields[_proxy.QUALNAME], node, path))
+        if _qualname.QUALNAME in fields:
+            problems = list(self.check_import(fields[_qualname.QUALNAME], node, path))
             if not problems:
-                target = self.targets[fields[_proxy.QUALNAME], node._trust]
+                target = self.targets[fields[_qualname.QUALNAME], node._trust]
                 excluded = getattr(target, "__konfig_resolve_exclude_fields__", ())
                 problems = list(check_call(target, node, path))
             yield from problems
         for key, value in fields.items():
-            if key != _proxy.QUALNAME and key not in excluded:
-                yield from self.check_value(value, (*path, part_of(node, key)), node)
+            if key != _qualname.QUALNAME and key not in excluded:
+                yield from self.check_value(
+                    value, (*path, _field_names.part_of(node, key)), node
+                )
 
     def check_import(self, qualname: Any, node: Any, path: Path) -> Iterator[Problem]:
         if (qualname, node._trust) in self.targets:
             return
         try:
-            self.targets[qualname, node._trust] = _qualname.import_named_in(
+            self.targets[qualname, node._trust] = _call_targets.import_named_in(
                 node, qualname
             )
         except _errors.UntrustedError as error:
             yield Problem(
-                field=field_name(path),
+                field=_field_names.field_name(path),
                 message=str(error),
                 kind="untrusted",
-                origin=origin_of(node),
+                origin=_field_names.origin_of(node),
                 cause=error,
             )
         except _errors.ConfigImportError as error:
             yield Problem(
-                field=field_name(path),
+                field=_field_names.field_name(path),
                 message=str(error),
                 kind="import",
-                origin=origin_of(node),
+                origin=_field_names.origin_of(node),
             )
 
 
@@ -230,45 +214,37 @@ def _read(raw: Any, path: Path, parent: Any) -> tuple[Any, Problem | None]:
     if not isinstance(raw, _reference.FieldReference):
         return raw, None
     try:
-        if not _reference.is_required_unset(raw):
+        if not _placeholder.is_required_unset(raw):
             return raw.get(), None
-        expected = _reference.describe_type(raw.get_type())
+        expected = _placeholder.describe_type(raw.get_type())
         message, kind = f"A required value is not set{expected}.", "required"
     except _errors.RequiredValueError as error:
         message, kind = str(error), "required"
     except Exception as error:
         message, kind = str(error), "reference"
-    origin = origin_of(parent, path[-1] if path else None)
-    return None, Problem(field_name(path), message, kind, origin)
-
-
-def origin_of(node: Any, key: Any = None) -> str:
-    """Returns where a node, or a field of it, was written; empty if not known."""
-    if not isinstance(node, _config_dict.ConfigDict):
-        return ""
-    origin = (node._origins or {}).get(key) or node._origin
-    return str(origin) if origin else ""
+    origin = _field_names.origin_of(parent, path[-1] if path else None)
+    return None, Problem(_field_names.field_name(path), message, kind, origin)
 
 
 def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
     """Yields what is wrong with the arguments of one call."""
     if not callable(target):
         yield Problem(
-            field=field_name(path),
+            field=_field_names.field_name(path),
             message=f"{_name(node)} is not callable, it is {_errors.short(target)}.",
             kind="type",
-            origin=origin_of(node),
+            origin=_field_names.origin_of(node),
         )
         return
-    positional, named = _printing.split_call(node)
+    positional, named = _nodes.split_call(node)
     is_partial = is_partial_of_something(node)
     if is_partial:
-        wrapped = _printing.peek(positional.pop(0))
-        qualname = wrapped.get(_proxy.CONST) if hasattr(wrapped, "get") else None
+        wrapped = _nodes.peek(positional.pop(0))
+        qualname = wrapped.get(_qualname.CONST) if hasattr(wrapped, "get") else None
         if not qualname:
             return
         try:
-            target = _qualname.import_named_in(wrapped, qualname)
+            target = _call_targets.import_named_in(wrapped, qualname)
         except (
             _errors.ConfigImportError,
             _errors.UntrustedError,
@@ -289,11 +265,11 @@ def check_call(target: Any, node: Any, path: Path) -> Iterator[Problem]:
 def is_partial_of_something(node: Any) -> bool:
     """Returns whether a node is `functools.partial` with a function."""
     fields = node._fields
-    return "0" in fields and fields[_proxy.QUALNAME] == "functools:partial"
+    return "0" in fields and fields[_qualname.QUALNAME] == "functools:partial"
 
 
 def _name(node: Any) -> str:
-    return _qualname.shorten(str(node._fields[_proxy.QUALNAME]))
+    return _qualname.shorten(str(node._fields[_qualname.QUALNAME]))
 
 
 def _check_names(
@@ -302,12 +278,12 @@ def _check_names(
     too_many = len(positional) - len(signature.positional)
     if too_many > 0 and not signature.takes_any_positional:
         yield Problem(
-            field=field_name(path),
+            field=_field_names.field_name(path),
             message=f"`{name}` takes {len(signature.positional)} positional "
             f"arguments, got {len(positional)}."
             + _list_arguments(signature, prefix="\n  Its arguments: "),
             kind="unknown_argument",
-            origin=origin_of(node),
+            origin=_field_names.origin_of(node),
         )
     given_twice = set(signature.positional[: len(positional)]) & named.keys()
     for key in named:
@@ -319,10 +295,10 @@ def _check_names(
         else:
             message = unknown_argument(signature, name, key)
         yield Problem(
-            field=field_name((*path, part_of(node, key))),
+            field=_field_names.field_name((*path, _field_names.part_of(node, key))),
             message=message,
             kind="unknown_argument",
-            origin=origin_of(node, key),
+            origin=_field_names.origin_of(node, key),
         )
 
 
@@ -366,10 +342,10 @@ def _check_missing(
     names = ", ".join(map(repr, missing))
     are = "arguments are" if len(missing) > 1 else "argument is"
     yield Problem(
-        field=field_name(path),
+        field=_field_names.field_name(path),
         message=f"`{name}`: the {are} missing: {names}.",
         kind="missing_argument",
-        origin=origin_of(node),
+        origin=_field_names.origin_of(node),
     )
 
 
@@ -379,16 +355,16 @@ def _check_types(
     arguments = dict(zip(signature.positional, enumerate(positional), strict=False))
     arguments.update((key, (key, value)) for key, value in named.items())
     for parameter, (key, raw) in arguments.items():
-        value = raw if type(raw) in _CHECKED_TYPES else _printing.peek(raw)
+        value = raw if type(raw) in _CHECKED_TYPES else _nodes.peek(raw)
         if not isinstance(value, _CHECKED_TYPES):
             continue
         if signature.rules_out(parameter, value):
             key = str(key) if isinstance(key, int) else key
             yield Problem(
-                field=field_name((*path, part_of(node, key))),
+                field=_field_names.field_name((*path, _field_names.part_of(node, key))),
                 message=wrong_type(signature.types[parameter], value, f"`{name}`"),
                 kind="type",
-                origin=origin_of(node, key),
+                origin=_field_names.origin_of(node, key),
             )
 
 

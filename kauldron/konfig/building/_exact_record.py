@@ -13,7 +13,6 @@ from kauldron.konfig import _errors
 from kauldron.konfig.building import _export
 from kauldron.konfig.names import _qualname, _signature
 from kauldron.konfig.tree import _json
-from kauldron.konfig.writing import _proxy
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -56,9 +55,9 @@ def _fill(value: Any) -> Any:
         return [_fill(v) for v in value]
     if not isinstance(value, dict):
         return value
-    if _proxy.QUALNAME not in value:
+    if _qualname.QUALNAME not in value:
         return {key: _fill(v) for key, v in value.items()}
-    target = _qualname.import_object(value[_proxy.QUALNAME])
+    target = _qualname.import_object(value[_qualname.QUALNAME])
     # Never resolved: what it names need not be installed here.
     unresolved = getattr(target, "__konfig_resolve_exclude_fields__", ())
     filled = {k: v if k in unresolved else _fill(v) for k, v in value.items()}

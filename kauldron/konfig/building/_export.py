@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from kauldron.konfig import _errors
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _qualname
 from kauldron.utils import immutabledict
 
 _SCALARS = (type(None), bool, int, float, str)
@@ -77,15 +77,15 @@ def _export(obj: Any, where: str) -> Any:
 
 def _call(qualname: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
     positional = {str(i): arg for i, arg in enumerate(args)}
-    return {_proxy.QUALNAME: qualname, **positional, **kwargs}
+    return {_qualname.QUALNAME: qualname, **positional, **kwargs}
 
 
 def _export_by_method(obj: Any) -> Any:
     exported = obj.__konfig_export__()
-    if not isinstance(exported, dict) or _proxy.QUALNAME not in exported:
+    if not isinstance(exported, dict) or _qualname.QUALNAME not in exported:
         raise _errors.ConfigError(
             f"`{type(obj).__qualname__}.__konfig_export__()` must return a dict with "
-            f"{_proxy.QUALNAME!r}, got {_errors.short(exported)}."
+            f"{_qualname.QUALNAME!r}, got {_errors.short(exported)}."
         )
     return exported
 
@@ -111,7 +111,7 @@ def _export_tuple(obj: tuple[Any, ...], where: str) -> Any:
 
 
 def _export_constant(obj: Any, where: str) -> Any:
-    return {_proxy.CONST: _importable(obj, where)}
+    return {_qualname.CONST: _importable(obj, where)}
 
 
 def _importable(obj: Any, where: str) -> str:
@@ -152,7 +152,7 @@ def _export_array(obj: Any) -> Any:
 
 def _export_dtype(dtype: Any) -> Any:
     if dtype.type.__module__ == "ml_dtypes":  # `bfloat16` and the like
-        return {_proxy.CONST: f"ml_dtypes:{dtype.name}"}
+        return {_qualname.CONST: f"ml_dtypes:{dtype.name}"}
     return dtype.name
 
 

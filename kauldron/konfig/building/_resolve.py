@@ -10,8 +10,15 @@ from kauldron import _tracebacks
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _check
 from kauldron.konfig.names import _qualname
-from kauldron.konfig.tree import _config_dict, _printing, _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.tree import (
+    _call_targets,
+    _config_dict,
+    _field_names,
+    _node_trust,
+    _nodes,
+    _printing,
+    _reference,
+)
 from kauldron.utils import immutabledict
 
 _NO_FREEZE = "_konfig_experimental_nofreeze"
@@ -59,11 +66,9 @@ def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> An
     ```
     """
     __tracebackhide__ = True  # for pytest: the user's own frames matter
-    cfg = _check.as_config(cfg)
+    cfg = _config_dict.as_config(cfg)
     if trusted:
-        from kauldron.konfig.names import _policy
-
-        cfg = _policy.extend(cfg, trusted)
+        cfg = _node_trust.extend(cfg, trusted)
     if isinstance(cfg, _config_dict.ConfigDict) and _NO_FREEZE in cfg:
         cfg = cfg.__copy__()
         freeze = not cfg[_NO_FREEZE]
@@ -113,7 +118,7 @@ class _Resolver:
         if isinstance(value, list | tuple):
             return self.build_subclass(value)
         if isinstance(value, dict) or hasattr(cls, "__as_konfig__"):
-            return self.build(_check.as_config(value))
+            return self.build(_config_dict.as_config(value))
         if self.freeze and cls is set:
             return frozenset(value)
         return value
@@ -145,9 +150,9 @@ class _Resolver:
 
     def build_node(self, node: Any) -> Any:
         fields = node._fields
-        if _proxy.CONST in fields:
-            return self.get_target(fields[_proxy.CONST], node)
-        if _proxy.QUALNAME not in fields:
+        if _qualname.CONST in fields:
+            return self.get_target(fields[_qualname.CONST], node)
+        if _qualname.QUALNAME not in fields:
             return self.build_dict(node)
         if id(node) in self.made:
             return self.made[id(node)]
@@ -176,15 +181,15 @@ class _Resolver:
         key = (qualname, node._trust)
         if key not in self.targets:
             try:
-                self.targets[key] = _qualname.import_named_in(node, qualname)
+                self.targets[key] = _call_targets.import_named_in(node, qualname)
             except Exception as error:
                 raise _Failure(error, node) from error
         return self.targets[key]
 
     def call(self, node: Any) -> Any:
-        constructor = self.get_target(node._fields[_proxy.QUALNAME], node)
+        constructor = self.get_target(node._fields[_qualname.QUALNAME], node)
         excluded = getattr(constructor, "__konfig_resolve_exclude_fields__", ())
-        positional, named = _printing.split_call(node)
+        positional, named = _nodes.split_call(node)
         args = self.build_items(positional)
         kwargs = {
             key: _reference.dereference(value)
@@ -213,9 +218,11 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     """Returns the error that the user sees."""
     cause, node = failure.cause, failure.node
     lines = ["Error resolving the config:"]
-    origin = _check.origin_of(node)
+    origin = _field_names.origin_of(node)
     where = f" ({origin})" if origin else ""
-    lines.append(f"  In `{_check.field_name(tuple(reversed(failure.parts)))}`{where}")
+    lines.append(
+        f"  In `{_field_names.field_name(tuple(reversed(failure.parts)))}`{where}"
+    )
     if isinstance(node, _config_dict.ConfigDict):
         lines.append(f"    {_one_line(node)}")
     if places := _tracebacks.describe(cause, limit=_MAX_PLACES):

@@ -8,10 +8,9 @@ from typing import Any
 
 from kauldron import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _annotations
+from kauldron.konfig.names import _annotations, _qualname
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import _config_dict, _values
-from kauldron.konfig.writing import _proxy
 
 
 class Mismatch(Exception):
@@ -79,7 +78,9 @@ def to_annotation(annotation: Any, text: str) -> Any:
     value = _literals.parse(text)
     if value is None or _values.is_call_or_const(value):
         return value
-    if isinstance(value, dict) and (_proxy.QUALNAME in value or _proxy.CONST in value):
+    if isinstance(value, dict) and (
+        _qualname.QUALNAME in value or _qualname.CONST in value
+    ):
         return value
     members = _annotations.alternatives(annotation)
     if members is None:
@@ -161,7 +162,7 @@ def _to_enum(member: Any, value: Any, text: str | None) -> _Match:
     if name is None:
         return None
     const = f"{member.__module__}:{member.__qualname__}.{name}"
-    return _CONVERTED, _config_dict.ConfigDict({_proxy.CONST: const})
+    return _CONVERTED, _config_dict.ConfigDict({_qualname.CONST: const})
 
 
 def _to_sequence(member: Any, kind: type, value: Any) -> _Match:

@@ -16,7 +16,8 @@ from typing import Any
 
 from kauldron import _tracebacks, errors
 from kauldron.konfig import _errors
-from kauldron.konfig.flags import _overrides
+from kauldron.konfig.flags import _override, _overrides
+from kauldron.konfig.text import _json_file
 from kauldron.konfig.tree import _config_dict
 from kauldron.konfig.writing import _capture
 
@@ -27,7 +28,7 @@ def load_config_file(
     path: str | os.PathLike[str],
     cli_str_arg: str = "",
     *,
-    overrides: Mapping[str, Any] | Iterable[_overrides.Override] = (),
+    overrides: Mapping[str, Any] | Iterable[_override.Override] = (),
     tell: Callable[[str], None] = lambda message: None,
     trusted: Iterable[str] = (),
     allow_absent: bool = False,
@@ -56,12 +57,10 @@ def load_config_file(
     """
     filename, _, arg = split_argument(os.fspath(path))
     if isinstance(overrides, Mapping):
-        overrides = _overrides.from_mapping(overrides)
+        overrides = _override.from_mapping(overrides)
     if _is_json(filename):
-        from kauldron.konfig.names import _policy
-
         make_importable(os.getcwd())
-        cfg = _policy.load(filename, trusted=trusted)
+        cfg = _json_file.load(filename, trusted=trusted)
         _overrides.apply_overrides(cfg, overrides, tell=tell)
         return cfg
     lazily = _capture.absent_packages_are_lazy(tell)
@@ -157,7 +156,7 @@ def get_config_from_module(
     module: Any,
     cli_str_arg: str = "",
     *,
-    overrides: Mapping[str, Any] | Iterable[_overrides.Override] = (),
+    overrides: Mapping[str, Any] | Iterable[_override.Override] = (),
     tell: Callable[[str], None] = lambda message: None,
 ) -> Any:
     """Returns the config of a module that defines `get_config()`.
@@ -177,7 +176,7 @@ def get_config_from_module(
       ConfigError: If `get_config` raises, or an override does not fit.
     """
     if isinstance(overrides, Mapping):
-        overrides = _overrides.from_mapping(overrides)
+        overrides = _override.from_mapping(overrides)
     overrides = list(overrides)
     of_args = [o for o in overrides if o.parts[0] == ARGS]
     of_cfg = [o for o in overrides if o.parts[0] != ARGS]
@@ -189,7 +188,7 @@ def get_config_from_module(
 def _call_get_config(
     module: Any,
     cli_str_arg: str,
-    overrides: list[_overrides.Override],
+    overrides: list[_override.Override],
     tell: Callable[[str], None],
 ) -> Any:
     filename = getattr(module, "__file__", None) or ""
@@ -240,12 +239,12 @@ def _check_takes_argument(get_config: Any, shown: str, arg: str) -> None:
 def _make_args(
     args_class: Any,
     text: str,
-    overrides: list[_overrides.Override],
+    overrides: list[_override.Override],
     tell: Callable[[str], None],
 ) -> Any:
     """Returns the `ConfigArgs` of the colon text and of `__args__` overrides."""
     given = _parse_arguments(text)
-    listed = [_overrides.Override(k, v, flag=f"{k}={v}") for k, v in given]
+    listed = [_override.Override(k, v, flag=f"{k}={v}") for k, v in given]
     for override in overrides:
         if len(override.parts) < 2:
             raise _errors.ConfigKeyError(

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from kauldron.konfig import _errors
-from kauldron.konfig.flags import _config_file, _overrides
+from kauldron.konfig.flags import _config_file, _override
 from kauldron.konfig.tree import _config_dict
 
 
@@ -65,7 +65,7 @@ class ConfigFlag(flags.Flag):
     """The flag `--name=file.py`; it knows the overrides of the same command line."""
 
     def __init__(self, name: str, default: str | None, help_string: str):
-        self._overrides: list[_overrides.Override] = []
+        self._overrides: list[_override.Override] = []
         self._built: Any = None
         self._path: Any = None
         # Packages that a JSON config may name, see `konfig.load`; set by commands.
@@ -89,16 +89,16 @@ class ConfigFlag(flags.Flag):
         return {o.path: o.value for o in self._overrides}
 
     @property
-    def overrides(self) -> tuple[_overrides.Override, ...]:
+    def overrides(self) -> tuple[_override.Override, ...]:
         """Every override, in the order given."""
         return tuple(self._overrides)
 
     @property
-    def config_overrides(self) -> tuple[_overrides.Override, ...]:
+    def config_overrides(self) -> tuple[_override.Override, ...]:
         """The overrides of fields; those of `__args__` are left out."""
         return tuple(o for o in self._overrides if o.parts[0] != _config_file.ARGS)
 
-    def set_overrides(self, overrides: Sequence[_overrides.Override]) -> None:
+    def set_overrides(self, overrides: Sequence[_override.Override]) -> None:
         """Replaces the overrides."""
         self._overrides = list(overrides)
         self._built = None
@@ -191,7 +191,7 @@ class _OverrideReader:
 
 def split_overrides(
     name: str, args: Sequence[str]
-) -> tuple[list[str], list[_overrides.Override]]:
+) -> tuple[list[str], list[_override.Override]]:
     """Separates `--name.path=value` from the other arguments.
 
     `--name.path value` and, for booleans, `--name.path` and `--noname.path` are
@@ -205,7 +205,7 @@ def split_overrides(
       The other arguments, and the overrides.
     """
     rest: list[str] = []
-    overrides: list[_overrides.Override] = []
+    overrides: list[_override.Override] = []
     pending = list(args)
     while pending:
         arg = pending.pop(0)
@@ -225,7 +225,7 @@ def split_overrides(
             value = "true" if is_bare else pending.pop(0)
         has_own_text = separator or is_negated or is_bare
         flag = arg if has_own_text else f"{arg}={value}"
-        overrides.append(_overrides.Override(path, value, flag=flag, is_bare=is_bare))
+        overrides.append(_override.Override(path, value, flag=flag, is_bare=is_bare))
     return rest, overrides
 
 
@@ -242,9 +242,7 @@ def _path_of(arg: str, name: str) -> str | None:
     return None
 
 
-def parse_overrides(
-    args: Sequence[str], name: str = "cfg"
-) -> list[_overrides.Override]:
+def parse_overrides(args: Sequence[str], name: str = "cfg") -> list[_override.Override]:
     """Returns the overrides among command-line arguments, without absl.
 
     Args:

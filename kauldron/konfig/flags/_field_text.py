@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from kauldron.konfig.flags import _coercion
-from kauldron.konfig.names import _annotations
+from kauldron.konfig.names import _annotations, _qualname
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import (
     _call_targets,
     _config_dict,
-    _printing,
+    _nodes,
+    _placeholder,
     _reference,
     _values,
 )
-from kauldron.konfig.writing import _proxy
 
 
 def read(text: str, raw: Any, node: Any, key: Any) -> Any:
@@ -29,9 +29,9 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
     Raises:
       Mismatch: If the text does not fit the field.
     """
-    if isinstance(raw, _reference.Placeholder) and raw.get_type() is not object:
+    if isinstance(raw, _placeholder.Placeholder) and raw.get_type() is not object:
         return _coercion.to_scalar(raw.get_type(), text)
-    current = _printing.peek(raw)
+    current = _nodes.peek(raw)
     if isinstance(current, _reference.FieldReference):
         current = None
     if _is_computed_node(raw, current):
@@ -96,7 +96,7 @@ def _instead_of_computed_node(text: str, node: Any, key: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or is_number or _values.is_call_or_const(value):
         return value
-    if isinstance(value, dict) and _proxy.QUALNAME in value:
+    if isinstance(value, dict) and _qualname.QUALNAME in value:
         return value
     annotation = _call_targets.annotation_of(node, key)
     if annotation is not None and _annotations.is_certain(annotation):

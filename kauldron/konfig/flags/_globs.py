@@ -7,10 +7,8 @@ from typing import Any
 
 from kauldron import errors, kontext
 from kauldron.konfig import _errors
-from kauldron.konfig.building import _check
-from kauldron.konfig.flags import _overrides
-from kauldron.konfig.tree import _config_dict, _printing
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.flags import _override, _setter
+from kauldron.konfig.tree import _config_dict, _field_names, _nodes, _walk
 
 Parts = tuple[Any, ...]
 _STAR = kontext.Wildcard.STAR
@@ -19,7 +17,7 @@ _DOUBLE_STAR = kontext.Wildcard.DOUBLE_STAR
 
 def apply(
     cfg: Any,
-    globs: list[_overrides.Override],
+    globs: list[_override.Override],
     explicit: set[Parts],
     tell: Callable[[str], None],
 ) -> list[Parts]:
@@ -35,7 +33,7 @@ def apply(
       ConfigError: If a glob matches nothing, or two globs that are equally specific set
         one field to different values.
     """
-    set_by: dict[Parts, _overrides.Override] = {}
+    set_by: dict[Parts, _override.Override] = {}
     changed: list[Parts] = []
     for override in sorted(globs, key=_specificity):
         matches = list(dict.fromkeys(_match(cfg, override.parts, (), ())))
@@ -48,17 +46,17 @@ def apply(
             other = set_by.get(parts)
             if other is not None and _contradict(other, override):
                 raise _conflict(other, override, parts)
-            _overrides.set_one(cfg, override, parts)
+            _setter.set_one(cfg, override, parts)
             set_by[parts] = override
             changed.append(parts)
-        names = ", ".join(_check.field_name(m) for m in chosen) or "nothing"
-        kept = [_check.field_name(m) for m in matches if m in explicit]
+        names = ", ".join(_field_names.field_name(m) for m in chosen) or "nothing"
+        kept = [_field_names.field_name(m) for m in matches if m in explicit]
         also = f" (set by flags of their own: {', '.join(kept)})" if kept else ""
         tell(f"{override.label} sets {names}{also}.")
     return changed
 
 
-def _hint(cfg: Any, override: _overrides.Override) -> str:
+def _hint(cfg: Any, override: _override.Override) -> str:
     """Returns which part of the path is missing, and what may have been meant."""
     parts = override.parts
     num_found = 0
@@ -74,7 +72,7 @@ def _hint(cfg: Any, override: _overrides.Override) -> str:
     where = str(kontext.GlobPath(*parts[:num_found]))
     if isinstance(missing, kontext.Wildcard):
         return f" There is nothing below `cfg.{where}`."
-    names = sorted({str(key) for node in nodes for key, _ in _children(node)})
+    names = sorted({str(key) for node in nodes for key, _ in _walk.children(node)})
     near = errors.did_you_mean(str(missing), names)
     if parts[:num_found] and all(p is _DOUBLE_STAR for p in parts[:num_found]):
         return f" No node of the config sets {str(missing)!r}.{near}"
@@ -82,32 +80,32 @@ def _hint(cfg: Any, override: _overrides.Override) -> str:
         return (
             f" Nothing that matches `cfg.{where}` has a field {str(missing)!r}.{near}"
         )
-    of = _check.field_name(parts[:num_found])
+    of = _field_names.field_name(parts[:num_found])
     return f" `{of}` has no field {str(missing)!r}.{near}"
 
 
 def _at(cfg: Any, path: Parts) -> Any:
     """Returns the value at a path that exists."""
     for part in path:
-        cfg = _printing.peek(dict(_children(cfg, with_special=True))[part])
+        cfg = _nodes.peek(dict(_walk.children(cfg, with_special=True))[part])
     return cfg
 
 
-def _specificity(override: _overrides.Override) -> tuple[int, int, str]:
+def _specificity(override: _override.Override) -> tuple[int, int, str]:
     """Sorts the vague before the specific, so that the specific wins."""
     parts = override.parts
     return (-parts.count(_DOUBLE_STAR), -parts.count(_STAR), override.path)
 
 
-def _contradict(a: _overrides.Override, b: _overrides.Override) -> bool:
+def _contradict(a: _override.Override, b: _override.Override) -> bool:
     same_rank = _specificity(a)[:2] == _specificity(b)[:2]
     return same_rank and bool(a.value != b.value)
 
 
 def _conflict(
-    a: _overrides.Override, b: _overrides.Override, parts: Parts
+    a: _override.Override, b: _override.Override, parts: Parts
 ) -> _errors.ConfigError:
-    name = _check.field_name(parts)
+    name = _field_names.field_name(parts)
     return _errors.ConfigError(
         f"{a.label} and {b.label} both set `{name}`, to different values. "
         f"Say which is meant: --{name}=..."
@@ -134,17 +132,17 @@ def _match(
     if not pattern:
         yield path
         return
-    value = _printing.peek(value)
+    value = _nodes.peek(value)
     if id(value) in above:  # a cycle
         return
     above = (*above, id(value))
     head, rest = pattern[0], pattern[1:]
     if head is _DOUBLE_STAR:
         yield from _match(value, rest, path, above[:-1], is_adding=is_adding)
-        for part, child in _children(value):
+        for part, child in _walk.children(value):
             yield from _match(child, pattern, (*path, part), above, is_adding=is_adding)
     elif head is _STAR:
-        for part, child in _children(value):
+        for part, child in _walk.children(value):
             if is_adding and _can_add(child, rest):
                 yield (*path, part, rest[0])
             else:
@@ -152,7 +150,7 @@ def _match(
                     child, rest, (*path, part), above, is_adding=is_adding
                 )
     else:
-        for part, child in _children(value, with_special=True):
+        for part, child in _walk.children(value, with_special=True):
             if part == head:
                 yield from _match(
                     child, rest, (*path, part), above, is_adding=is_adding
@@ -161,14 +159,5 @@ def _match(
 
 def _can_add(child: Any, rest: Parts) -> bool:
     """Returns whether, behind `*`, a last field that is missing is added to a node."""
-    is_node = isinstance(_printing.peek(child), _config_dict.ConfigDict)
+    is_node = isinstance(_nodes.peek(child), _config_dict.ConfigDict)
     return is_node and len(rest) == 1 and not isinstance(rest[0], kontext.Wildcard)
-
-
-def _children(value: Any, *, with_special: bool = False) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, _config_dict.ConfigDict):
-        for key, child in value._fields.items():
-            if with_special or key not in (_proxy.QUALNAME, _proxy.CONST):
-                yield key, child
-    elif isinstance(value, list | tuple):
-        yield from enumerate(value)

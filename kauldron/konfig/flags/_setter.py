@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kauldron import errors
-from kauldron.konfig import _errors
+from kauldron.konfig import _errors, _origin
 from kauldron.konfig.building import _check
-from kauldron.konfig.flags import _coercion, _field_text, _overrides
+from kauldron.konfig.flags import _coercion, _field_text, _override
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import (
     _call_targets,
     _config_dict,
-    _printing,
-    _reference,
+    _field_names,
+    _nodes,
+    _placeholder,
     _values,
 )
-from kauldron.konfig.writing import _proxy
 
 
 class Setter:
@@ -28,7 +28,7 @@ class Setter:
 
     def __init__(
         self,
-        override: _overrides.Override,
+        override: _override.Override,
         parts: tuple[Any, ...],
         tell: Callable[[str], None],
     ):
@@ -79,10 +79,10 @@ class Setter:
             )
         changed = list(items)
         if depth + 1 < len(self.parts):
-            changed[part] = self.set_in(_printing.peek(items[part]), depth + 1)
+            changed[part] = self.set_in(_nodes.peek(items[part]), depth + 1)
         else:
-            value = self.item_value(_printing.peek(items[part]))
-            changed[part] = _check.as_config(value)
+            value = self.item_value(_nodes.peek(items[part]))
+            changed[part] = _config_dict.as_config(value)
             self.check_value(changed[part])
         if isinstance(items, list):
             items[:] = changed
@@ -96,13 +96,13 @@ class Setter:
         raw = node._fields.get(key)
         value = self.convert(raw, node, key)
         if isinstance(value, dict):
-            value = _check.as_config(value)
-        if isinstance(raw, _reference.Placeholder) or not self.override.is_text:
+            value = _config_dict.as_config(value)
+        if isinstance(raw, _placeholder.Placeholder) or not self.override.is_text:
             node[key] = value
         else:  # converted to the right type already, which may be another than before
             with _any_type(node):
                 node[key] = value
-        self.check_value(_printing.peek(node._fields[key]))
+        self.check_value(_nodes.peek(node._fields[key]))
 
     def convert(self, raw: Any, node: Any, key: Any) -> Any:
         """Returns the value in the type of the field."""
@@ -145,9 +145,9 @@ class Setter:
 
     def check_new_key(self, node: Any, key: Any, depth: int) -> None:
         """Raises if a field that is not there yet cannot be meant."""
-        if _proxy.CONST in node:
+        if _qualname.CONST in node:
             raise self.no_such_field(node, key, depth)
-        if _proxy.QUALNAME in node:
+        if _qualname.QUALNAME in node:
             signature = _call_targets.signature_of(node)
             if signature is None or key in signature.named:
                 return
@@ -174,7 +174,7 @@ class Setter:
     def check_entry_is_a_call(self, node: Any, depth: int) -> None:
         """Raises for `train_losses.new=3`: every other entry there is a call."""
         value = self.override.value
-        others = [_printing.peek(other) for other in node._fields.values()]
+        others = [_nodes.peek(other) for other in node._fields.values()]
         if not others or not all(map(_values.is_call_or_const, others)):
             return
         if self.override.is_text:
@@ -197,10 +197,10 @@ class Setter:
 
     def no_such_field(self, node: Any, key: Any, depth: int) -> _errors.ConfigError:
         where = self.where(depth)
-        keys = [str(k) for k in node if k not in (_proxy.QUALNAME, _proxy.CONST)]
-        if _proxy.QUALNAME in node:
+        keys = [str(k) for k in node if k not in (_qualname.QUALNAME, _qualname.CONST)]
+        if _qualname.QUALNAME in node:
             signature = _call_targets.signature_of(node)
-            name = _qualname.shorten(str(node[_proxy.QUALNAME]))
+            name = _qualname.shorten(str(node[_qualname.QUALNAME]))
             if signature is not None and key in signature.named:
                 return _errors.ConfigKeyError(
                     f"`{where}.{key}` is not set, so that nothing in it can be changed. "
@@ -220,7 +220,7 @@ class Setter:
         return _errors.ConfigTypeError(_coercion.explain(self.override.value, expected))
 
     def where(self, depth: int) -> str:
-        return _check.field_name(self.parts[:depth])
+        return _field_names.field_name(self.parts[:depth])
 
     def text(self, part: Any) -> str:
         return part if isinstance(part, str) else f"[{part!r}]"
@@ -235,3 +235,23 @@ def _any_type(node: Any) -> Iterator[None]:
         yield
     finally:
         node.__dict__["_type_safe"] = was_type_safe
+
+
+def set_one(
+    cfg: Any,
+    override: _override.Override,
+    parts: _override.Parts,
+    tell: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Sets one path, which a glob may have matched."""
+    try:
+        with _origin.declare(_origin.Origin(override.label)):
+            Setter(override, parts, tell).set(cfg)
+    except RecursionError:
+        raise _errors.ConfigError(
+            f"{override.label}: the value is nested too deeply."
+        ) from None
+    except errors.UserError as error:
+        if str(error).startswith(f"{override.label}: "):
+            raise
+        raise _errors.like(type(error))(f"{override.label}: {error}") from error

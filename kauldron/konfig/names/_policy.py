@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -164,80 +163,35 @@ class Policy:
     source: str
     trusted: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, source: str, trusted: Iterable[str]) -> Policy:
+        """Returns the policy for a config that came from `source`."""
+        return cls(source).extended(trusted)
+
     def extended(self, trusted: Iterable[str]) -> Policy:
-        return dataclasses.replace(self, trusted=(*self.trusted, *trusted))
+        """Returns the policy with more packages; a single text is one package."""
+        more = (trusted,) if isinstance(trusted, str) else tuple(trusted)
+        return dataclasses.replace(self, trusted=(*self.trusted, *more))
 
     @property
     def trusts_everything(self) -> bool:
         return "*" in self.trusted
 
+    def import_object(self, qualname: str) -> Any:
+        """Returns the object of a name in such a config.
 
-def load(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Any:
-    """Returns the config of a JSON file or of a workdir, marked as not trusted.
-
-    Imports nothing. Printing, `konfig.diff`, and `konfig.to_python` work as usual.
-    `konfig.resolve` and `konfig.check` of it, and overrides of it, accept only names of
-    classes and functions that are defined in kauldron, jax, flax, optax, einops, grain,
-    or tfds and that neither read files, load pickles, import, nor call back into Python;
-    NumPy scalars and dtypes; and `functools.partial` of these.
-
-    Args:
-      path: A JSON file, or a directory that has a `config.json`.
-      trusted: Packages, such as `["my_project"]`, whose names are accepted as well.
-
-    Raises:
-      ConfigFileError: If it is not JSON.
-      MissingFileError: If there is no such file.
-    """
-    from kauldron.konfig.building import _check
-    from kauldron.konfig.text import _diff
-
-    data = _diff.read_json(path)
-    with _origin.declare(_origin.Origin(os.fspath(path))):
-        cfg = _check.as_config(data)
-    mark(cfg, Policy(os.fspath(path), _to_tuple(trusted)))
-    return cfg
-
-
-def _to_tuple(trusted: Iterable[str]) -> tuple[str, ...]:
-    return (trusted,) if isinstance(trusted, str) else tuple(trusted)
-
-
-def mark(cfg: Any, policy: Policy) -> None:
-    """Marks every node of a config as not trusted."""
-    from kauldron.konfig.tree import _nodes
-
-    for node in _nodes.iter_nodes(cfg):
-        node.__dict__["_trust"] = policy
-
-
-def extend(cfg: Any, trusted: Iterable[str]) -> Any:
-    """Returns a copy of a config in which more packages are trusted."""
-    import copy
-
-    from kauldron.konfig.tree import _nodes
-
-    cfg = copy.deepcopy(cfg)
-    for node in _nodes.iter_nodes(cfg):
-        if node._trust is not None:
-            node.__dict__["_trust"] = node._trust.extended(_to_tuple(trusted))
-    return cfg
-
-
-def import_object(qualname: str, policy: Policy) -> Any:
-    """`_qualname.import_object` for a name in a config that is not trusted.
-
-    Raises:
-      UntrustedError: If the name, or the object, is not on the list.
-    """
-    if policy.trusts_everything:
-        return _qualname.import_object(qualname)
-    _check_name(qualname, policy)
-    obj = _qualname.import_object(qualname)
-    reason = _why_not(qualname, obj, policy)
-    if reason:
-        raise _refusal(qualname, reason, policy)
-    return obj
+        Raises:
+          UntrustedError: If the name, or the object, is not on the list.
+          ConfigImportError: If there is no such object.
+        """
+        if self.trusts_everything:
+            return _qualname.import_object(qualname)
+        _check_name(qualname, self)
+        obj = _qualname.import_object(qualname)
+        reason = _why_not(qualname, obj, self)
+        if reason:
+            raise _refusal(qualname, reason, self)
+        return obj
 
 
 def _check_name(qualname: str, policy: Policy) -> None:

@@ -12,6 +12,10 @@ from kauldron import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _finder
 
+# The keys of a config node that hold a name: of what it calls, of what it is.
+QUALNAME = "__qualname__"
+CONST = "__const__"
+
 # Module -> how it is shown.
 _aliases: dict[str, str] = {
     "flax.linen": "nn",
@@ -149,19 +153,6 @@ def _import_as_named(qualname: str) -> Any:
             where = ":".join((module_name, ".".join(names[:i]))).rstrip(":")
             raise _missing_attribute(qualname, shorten(where), obj, name) from error
     return obj
-
-
-def import_named_in(node: Any, qualname: Any) -> Any:
-    """`import_object` for a name that a config node holds.
-
-    Raises:
-      UntrustedError: If the config is from elsewhere, and may not name it.
-    """
-    if getattr(node, "_trust", None) is None:
-        return import_object(str(qualname))
-    from kauldron.konfig.names import _policy
-
-    return _policy.import_object(str(qualname), node._trust)
 
 
 def _import_longest(

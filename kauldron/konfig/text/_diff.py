@@ -1,20 +1,22 @@
-"""`konfig.diff`: what differs between two configs."""
+"""Differences between two configs."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import os
-import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from kauldron.konfig import _errors
-from kauldron.konfig.building import _check
 from kauldron.konfig.names import _qualname
-from kauldron.konfig.tree import _config_dict, _nodes, _printing, _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.tree import (
+    _config_dict,
+    _field_names,
+    _nodes,
+    _printing,
+    _reference,
+    _walk,
+)
 
 Path = tuple[Any, ...]
 _ABSENT = object()
@@ -91,69 +93,10 @@ class Diff:
         return f"<pre>{'<br>'.join(lines)}</pre>"
 
 
-def diff(a: Any, b: Any) -> Diff:
-    """Returns what differs between two configs.
-
-    References count as their values, lists and tuples as the same. Whether a node is
-    shared is compared too.
-
-    Args:
-      a: A config, nested dicts, a path of a JSON file or of a workdir that has a
-        `config.json`, or of a Python config file.
-      b: The other one.
-
-    Returns:
-      The differences; `print` it, or look at `.changes`.
-
-    Example:
-
-    ```python
-    from kauldron import konfig
-
-    a = konfig.ConfigDict({"seed": 1, "aux": {"width": 64}})
-    b = konfig.ConfigDict({"seed": 2, "aux": {"width": 64, "depth": 3}})
-    assert str(konfig.diff(a, b)) == "~ cfg.seed: 1 -> 2\\n+ cfg.aux.depth: 3"
-    ```
-    """
-    old, new = read(a), read(b)
+def compare(old: Any, new: Any) -> Diff:
+    """Returns what differs between two configs; see `konfig.diff`."""
     comparer = _Comparer(_first_paths(old), _first_paths(new))
     return Diff(tuple(comparer.compare(old, new, ())))
-
-
-def read(source: Any) -> Any:
-    """Returns the config that a path, or a config in any form, stands for."""
-    if not isinstance(source, str | os.PathLike):
-        return _check.as_config(source)
-    path = pathlib.Path(source)
-    if path.is_dir():
-        path = path / "config.json"
-    if path.suffix == ".py" or ".py:" in path.name:
-        from kauldron.konfig.flags import _config_file
-
-        return _config_file.load_config_file(os.fspath(source))
-    return _check.as_config(read_json(path))
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Returns the data of a JSON file.
-
-    Raises:
-      ConfigFileError: If there is no such file, or it is not JSON.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path = path / "config.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _errors.MissingFileError(
-            f"There is no config at {os.fspath(path)!r}. A workdir has a `config.json` "
-            "once a run has started in it."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise _errors.ConfigFileError(
-            f"{os.fspath(path)!r} is not JSON: {error}"
-        ) from error
 
 
 def _first_paths(cfg: Any) -> dict[int, Path]:
@@ -161,23 +104,21 @@ def _first_paths(cfg: Any) -> dict[int, Path]:
 
     Of the paths of a node, a shortest one counts; the order of fields does not.
     """
-    numbers = _printing.find_shared(cfg)
+    numbers = _walk.find_shared(cfg)
     first: dict[int, Path] = {}
     pending: collections.deque[tuple[Any, Path]] = collections.deque([(cfg, ())])
     while pending:
         value, path = pending.popleft()
-        value = _printing.peek(value)
-        children: Iterable[tuple[Any, Any]] = ()
+        value = _nodes.peek(value)
+        if id(value) in numbers:
+            if id(value) in first:
+                continue
+            first[id(value)] = path
+        found = [*_walk.children(value)]
         if isinstance(value, _config_dict.ConfigDict):
-            if id(value) in numbers:
-                if id(value) in first:
-                    continue
-                first[id(value)] = path
-            fields = sorted(value._fields.items(), key=lambda item: repr(item[0]))
-            children = ((_check.part_of(value, key), child) for key, child in fields)
-        elif isinstance(value, list | tuple):
-            children = enumerate(value)
-        pending.extend((child, (*path, key)) for key, child in children)
+            found = [(_field_names.part_of(value, key), child) for key, child in found]
+            found.sort(key=lambda item: repr(item[0]))
+        pending.extend((child, (*path, part)) for part, child in found)
     return first
 
 
@@ -189,7 +130,7 @@ class _Comparer:
         self.new_first = new_first
 
     def compare(self, old: Any, new: Any, path: Path) -> Iterator[Change]:
-        old, new = _printing.peek(old), _printing.peek(new)
+        old, new = _nodes.peek(old), _nodes.peek(new)
         if isinstance(old, _config_dict.ConfigDict) and isinstance(
             new, _config_dict.ConfigDict
         ):
@@ -206,7 +147,7 @@ class _Comparer:
             return  # compared where it occurs first
         if old_at != new_at:
             yield Change(
-                _check.field_name(path),
+                _field_names.field_name(path),
                 "~",
                 _sharing(old_at, path),
                 _sharing(new_at, path),
@@ -214,21 +155,23 @@ class _Comparer:
             if old_at != path:  # do not list the same differences again, nor for ever
                 return
         if _kind(old) != _kind(new):
-            both = _proxy.QUALNAME in old and _proxy.QUALNAME in new
+            both = _qualname.QUALNAME in old and _qualname.QUALNAME in new
             if not both:
                 yield _change(path, old, new)
                 return
-            names = [_qualname.shorten(n[_proxy.QUALNAME]) for n in (old, new)]
-            yield Change(_check.field_name(path), "~", *names)
+            names = [_qualname.shorten(n[_qualname.QUALNAME]) for n in (old, new)]
+            yield Change(_field_names.field_name(path), "~", *names)
         keys = dict.fromkeys((*old._fields, *new._fields))
         for key in keys:
-            if key in (_proxy.QUALNAME, _proxy.CONST):
+            if key in (_qualname.QUALNAME, _qualname.CONST):
                 continue
             pair = (old._fields.get(key, _ABSENT), new._fields.get(key, _ABSENT))
-            yield from self.compare_fields(*pair, (*path, _check.part_of(new, key)))
+            yield from self.compare_fields(
+                *pair, (*path, _field_names.part_of(new, key))
+            )
 
     def compare_fields(self, old: Any, new: Any, path: Path) -> Iterator[Change]:
-        name = _check.field_name(path)
+        name = _field_names.field_name(path)
         if old is _ABSENT:
             yield Change(name, "+", after=_text(new))
         elif new is _ABSENT:
@@ -247,13 +190,13 @@ class _Comparer:
 
 def _kind(node: Any) -> tuple[Any, Any]:
     """Returns what a node calls, or names."""
-    return node._fields.get(_proxy.QUALNAME), node._fields.get(_proxy.CONST)
+    return node._fields.get(_qualname.QUALNAME), node._fields.get(_qualname.CONST)
 
 
 def _sharing(first: Path, path: Path) -> str:
     if first == path:
         return "a node of its own"
-    return f"the same node as {_check.field_name(first)}"
+    return f"the same node as {_field_names.field_name(first)}"
 
 
 def nodes_equal(a: Any, b: Any) -> bool:
@@ -269,7 +212,7 @@ def _path_as_text(value: Any) -> Any:
 
 
 def _change(path: Path, old: Any, new: Any) -> Change:
-    return Change(_check.field_name(path), "~", _text(old), _text(new))
+    return Change(_field_names.field_name(path), "~", _text(old), _text(new))
 
 
 def _text(value: Any) -> str:

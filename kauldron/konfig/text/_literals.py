@@ -13,7 +13,6 @@ from typing import Any
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import _config_dict
-from kauldron.konfig.writing import _proxy
 
 PY_PREFIX = "py::"
 _WORDS = {"true": True, "false": False, "null": None}
@@ -202,14 +201,14 @@ def _convert(tree: ast.expr) -> Any:
     if isinstance(tree, ast.Name) and tree.id in _NUMBERS:
         return _NUMBERS[tree.id]
     if isinstance(tree, ast.Attribute | ast.Name):
-        return _config_dict.ConfigDict({_proxy.CONST: _to_qualname(tree)})
+        return _config_dict.ConfigDict({_qualname.CONST: _to_qualname(tree)})
     if isinstance(tree, ast.Call):
         return _convert_call(tree)
     raise _errors.ConfigError(f"{_describe(tree)} is not allowed")
 
 
 def _convert_call(tree: ast.Call) -> Any:
-    node: dict[str, Any] = {_proxy.QUALNAME: _to_qualname(tree.func)}
+    node: dict[str, Any] = {_qualname.QUALNAME: _to_qualname(tree.func)}
     for i, arg in enumerate(tree.args):
         node[str(i)] = _convert(arg)
     for keyword in tree.keywords:

@@ -8,17 +8,17 @@ import os
 import pathlib
 from typing import Any
 
-from kauldron.konfig.building import _check
+from kauldron.konfig.names import _qualname
 from kauldron.konfig.text import _import_block
 from kauldron.konfig.tree import (
     _brackets,
     _config_dict,
     _default_values,
     _nodes,
-    _printing,
+    _placeholder,
     _reference,
+    _walk,
 )
-from kauldron.konfig.writing import _proxy
 
 _INDENT = "    "
 
@@ -44,7 +44,7 @@ def to_python(cfg: Any) -> str:
     assert 'cfg = konfig.ConfigDict({"seed": 1})' in text
     ```
     """
-    cfg = _check.as_config(cfg)
+    cfg = _config_dict.as_config(cfg)
     names = _import_block.Names(_qualnames(cfg))
     body = _Writer(cfg, names).write()
     lines = ["from kauldron import konfig"]
@@ -58,26 +58,11 @@ def to_python(cfg: Any) -> str:
 def _qualnames(cfg: Any) -> list[str]:
     """Returns every name that the config mentions, in order."""
     found: dict[str, None] = {}
-    for node in _reachable(cfg):
-        for key in (_proxy.QUALNAME, _proxy.CONST):
+    for node in _walk.iter_nodes(cfg, _nodes.peek):
+        for key in (_qualname.QUALNAME, _qualname.CONST):
             if isinstance(name := node._fields.get(key), str):
                 found.setdefault(name)
     return list(found)
-
-
-def _reachable(cfg: Any) -> list[Any]:
-    """Returns all nodes, also those that only references reach."""
-    seen: dict[int, Any] = {}
-    pending = [cfg]
-    while pending:
-        value = _printing.peek(pending.pop())
-        if isinstance(value, _config_dict.ConfigDict):
-            if id(value) not in seen:
-                seen[id(value)] = value
-                pending.extend(reversed(value._fields.values()))
-        elif isinstance(value, list | tuple):
-            pending.extend(reversed(value))
-    return list(seen.values())
 
 
 class _Writer:
@@ -86,7 +71,7 @@ class _Writer:
     def __init__(self, cfg: Any, names: _import_block.Names):
         self.cfg = cfg
         self.names = names
-        self.shared = _count_shared(cfg, self.is_kept)
+        self.shared = _walk.find_shared(cfg, self.written_value)
         self.variables: dict[int, str] = {id(cfg): "cfg"}
         self.taken = {"cfg", "konfig", "pathlib", *names.variables}
         self.active: set[int] = set()
@@ -114,7 +99,7 @@ class _Writer:
             self.assign("cfg", self.doc(cfg))
             return
         fields = self.fields_to_write(cfg)
-        is_call = _proxy.QUALNAME in cfg._fields
+        is_call = _qualname.QUALNAME in cfg._fields
         num_args = _nodes.num_positional(cfg) if is_call else 0
         positional = {str(i) for i in range(num_args)}
         at_once, later = {}, {}
@@ -122,7 +107,7 @@ class _Writer:
             # Only the first scalars: the order of the fields is kept.
             is_early = not later and _is_scalar(value) and not self.needs_cfg(value)
             (at_once if is_early or key in positional else later)[key] = value
-        if _proxy.CONST in cfg._fields:
+        if _qualname.CONST in cfg._fields:
             at_once, later = fields, {}
         self.assign("cfg", self.constructor(cfg, at_once))
         self.delete_defaults(cfg, "cfg")
@@ -142,7 +127,7 @@ class _Writer:
 
     def is_kept(self, value: Any) -> bool:
         """Returns whether a reference is written as one."""
-        if isinstance(value, _reference.Placeholder):
+        if isinstance(value, _placeholder.Placeholder):
             return value.is_unset
         if not isinstance(value, _reference.Reference):
             return False
@@ -155,7 +140,7 @@ class _Writer:
                 return _reference.to_text(value, literal=_scalar_text)
             if self.is_kept(value):
                 return repr(value)
-            value = _printing.peek(value)
+            value = _nodes.peek(value)
         if isinstance(value, _config_dict.ConfigDict):
             return self.node_doc(value)
         if type(value) is list:
@@ -169,7 +154,7 @@ class _Writer:
         if id(node) in self.variables:
             return self.variables[id(node)]
         has_name = id(node) in self.shared or self.missing_defaults(node)
-        if not has_name or _proxy.CONST in node._fields:
+        if not has_name or _qualname.CONST in node._fields:
             return self.constructor(node, self.fields_to_write(node))
         name = self.new_name(node)
         self.write_shared(node, name)
@@ -192,30 +177,20 @@ class _Writer:
 
     def reaches_active(self, value: Any) -> bool:
         """Returns whether a value holds a node that is not written yet: a cycle."""
-        if self.needs_cfg(value):
-            return False
-        seen: set[int] = set()
-        pending = [_printing.peek(value)]
-        while pending:
-            value = pending.pop()
-            if isinstance(value, _config_dict.ConfigDict):
-                if id(value) in self.active and value is not self.cfg:
-                    return True
-                if id(value) in seen or value is self.cfg:
-                    continue
-                seen.add(id(value))
-                pending.extend(
-                    _printing.peek(v)
-                    for v in value._fields.values()
-                    if not self.needs_cfg(v)
-                )
-            elif isinstance(value, list | tuple):
-                pending.extend(map(_printing.peek, value))
-        return False
+
+        def read(value: Any) -> Any:
+            value = self.written_value(value)
+            return None if value is self.cfg else value
+
+        return any(id(node) in self.active for node in _walk.iter_nodes(value, read))
+
+    def written_value(self, value: Any) -> Any:
+        """Returns what is written for a value: a reference, or what it refers to."""
+        return value if self.needs_cfg(value) else _nodes.peek(value)
 
     def new_name(self, node: Any) -> str:
         base = _import_block.to_variable(
-            str(node._fields.get(_proxy.QUALNAME, "shared")).rpartition(".")[2]
+            str(node._fields.get(_qualname.QUALNAME, "shared")).rpartition(".")[2]
         )
         name, i = base, 1
         while name in self.taken:
@@ -226,21 +201,21 @@ class _Writer:
 
     def constructor(self, node: Any, fields: dict[Any, Any]) -> _brackets.Doc:
         """Returns the expression that makes a node with the given fields."""
-        if _proxy.CONST in node._fields:
-            return self.constant(node._fields[_proxy.CONST])
-        if _proxy.QUALNAME not in node._fields:
+        if _qualname.CONST in node._fields:
+            return self.constant(node._fields[_qualname.CONST])
+        if _qualname.QUALNAME not in node._fields:
             if self.variables.get(id(node), ".").isidentifier():
                 return self.explicit_node(fields)
             return self.dict_doc(fields)
-        qualname = str(node._fields[_proxy.QUALNAME])
+        qualname = str(node._fields[_qualname.QUALNAME])
         name = self.names.expression(qualname, is_call=True)
         if name is None:
-            return self.explicit_node({_proxy.QUALNAME: qualname, **fields})
+            return self.explicit_node({_qualname.QUALNAME: qualname, **fields})
         items: list[_brackets.Doc] = []
         while (key := str(len(items))) in fields:
             items.append(self.doc(fields[key]))
         named = {k: v for k, v in fields.items() if not _is_below(k, len(items))}
-        unnamed = {k: v for k, v in named.items() if not _printing.is_argument_name(k)}
+        unnamed = {k: v for k, v in named.items() if not _nodes.is_argument_name(k)}
         items += [
             _brackets.prefixed(f"{k}=", self.doc(v))
             for k, v in named.items()
@@ -252,7 +227,7 @@ class _Writer:
 
     def constant(self, qualname: Any) -> _brackets.Doc:
         name = self.names.expression(str(qualname), is_call=False)
-        return self.explicit_node({_proxy.CONST: qualname}) if name is None else name
+        return self.explicit_node({_qualname.CONST: qualname}) if name is None else name
 
     def explicit_node(self, fields: dict[Any, Any]) -> _brackets.Doc:
         """For what has no expression of its own: `konfig.ConfigDict({...})`."""
@@ -270,16 +245,16 @@ class _Writer:
 
     def fields_to_write(self, node: Any) -> dict[Any, Any]:
         """Returns the fields that a new node does not have by default."""
-        defaults = _default_values.get(node._fields.get(_proxy.QUALNAME))
+        defaults = _default_values.get(node._fields.get(_qualname.QUALNAME))
         return {
             key: value
             for key, value in node._fields.items()
-            if key not in (_proxy.QUALNAME, _proxy.CONST)
+            if key not in (_qualname.QUALNAME, _qualname.CONST)
             and not (key in defaults and _same_default(defaults[key], value))
         }
 
     def missing_defaults(self, node: Any) -> list[Any]:
-        defaults = _default_values.get(node._fields.get(_proxy.QUALNAME))
+        defaults = _default_values.get(node._fields.get(_qualname.QUALNAME))
         return [key for key in defaults if key not in node._fields]
 
     def delete_defaults(self, node: Any, name: str) -> None:
@@ -296,28 +271,6 @@ def _same_default(default: Any, value: Any) -> bool:
     if is_reference != isinstance(value, _reference.FieldReference):
         return False
     return _nodes.equal(default, value, set())
-
-
-def _count_shared(cfg: Any, is_kept: Any) -> set[int]:
-    """Returns the ids of nodes that several fields hold (not: refer to)."""
-    shared: set[int] = set()
-    seen: dict[int, Any] = {}
-    pending = [cfg]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, _reference.FieldReference):
-            if is_kept(value):
-                continue
-            value = _printing.peek(value)
-        if isinstance(value, _config_dict.ConfigDict):
-            if id(value) in seen:
-                shared.add(id(value))
-                continue
-            seen[id(value)] = value
-            pending.extend(value._fields.values())
-        elif isinstance(value, list | tuple):
-            pending.extend(value)
-    return shared
 
 
 def _is_expression_of(value: Any, cfg: Any) -> bool:
@@ -340,7 +293,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _target(variable: str, key: Any) -> str:
-    if _printing.is_argument_name(key) and not hasattr(_config_dict.ConfigDict, key):
+    if _nodes.is_argument_name(key) and not hasattr(_config_dict.ConfigDict, key):
         return f"{variable}.{key}"
     return f"{variable}[{_scalar_text(key)}]"
 

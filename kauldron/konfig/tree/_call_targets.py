@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kauldron.konfig import _errors
-from kauldron.konfig.building import _check
 from kauldron.konfig.names import _qualname, _signature
-from kauldron.konfig.tree import _nodes, _printing, _values
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.tree import _field_names, _nodes, _values
 
 
 def find_key(node: Any, part: Any) -> Any:
@@ -16,7 +14,7 @@ def find_key(node: Any, part: Any) -> Any:
 
     An argument that was given by position is found by its name too.
     """
-    if part in node or not isinstance(part, str) or _proxy.QUALNAME not in node:
+    if part in node or not isinstance(part, str) or _qualname.QUALNAME not in node:
         return _nodes.to_key(node, part)
     num_args = _nodes.num_positional(node)
     if num_args and (signature := signature_of(node)) is not None:
@@ -33,14 +31,14 @@ def signature_of(node: Any) -> _signature.Signature | None:
       ConfigImportError: If what it calls cannot be imported.
       UntrustedError: If the config may not name it.
     """
-    if _proxy.QUALNAME not in node:
+    if _qualname.QUALNAME not in node:
         return None
-    target = _qualname.import_named_in(node, node[_proxy.QUALNAME])
-    if node[_proxy.QUALNAME] == "functools:partial" and "0" in node:
-        wrapped = _printing.peek(node._fields["0"])
-        if not _values.is_call_or_const(wrapped) or _proxy.CONST not in wrapped:
+    target = import_named_in(node, node[_qualname.QUALNAME])
+    if node[_qualname.QUALNAME] == "functools:partial" and "0" in node:
+        wrapped = _nodes.peek(node._fields["0"])
+        if not _values.is_call_or_const(wrapped) or _qualname.CONST not in wrapped:
             return None
-        target = _qualname.import_named_in(wrapped, wrapped[_proxy.CONST])
+        target = import_named_in(wrapped, wrapped[_qualname.CONST])
         signature = _signature.get(target)
         return None if signature is None else _signature.shifted(signature)
     return _signature.get(target)
@@ -64,5 +62,36 @@ def annotation_of(node: Any, key: Any) -> Any:
 
 def written_at(node: Any) -> str:
     """Returns a line on where a call was written; empty if that is not known."""
-    origin = _check.origin_of(node)
+    origin = _field_names.origin_of(node)
     return f"\n  The call was written at {origin}." if origin else ""
+
+
+def position_of(node: Any, name: Any) -> str | None:
+    """Returns the key of an argument that a call got by position, given its name.
+
+    What is called is imported to know the names; so this is for names that the node does
+    not hold. `None` if there is no such argument, or it cannot be known.
+    """
+    fields = node.__dict__.get("_fields", ())
+    if "0" not in fields or _qualname.QUALNAME not in fields or type(name) is not str:
+        return None
+    if not name.isidentifier() or name.startswith("_"):
+        return None
+    try:
+        key = find_key(node, name)
+    except Exception:  # what is called cannot be imported here; `resolve` says why
+        return None
+    return key if key != name else None
+
+
+def import_named_in(node: Any, qualname: Any) -> Any:
+    """Returns the object of a name that a node holds.
+
+    Raises:
+      ConfigImportError: If there is no such object.
+      UntrustedError: If the config is from elsewhere, and may not name it.
+    """
+    policy = getattr(node, "_trust", None)
+    if policy is None:
+        return _qualname.import_object(str(qualname))
+    return policy.import_object(str(qualname))

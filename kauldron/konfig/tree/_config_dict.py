@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Self, cast
 
 from ml_collections import config_dict
 
 from kauldron import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.tree import _default_values, _nodes, _reference, _values
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _qualname
+from kauldron.konfig.tree import (
+    _call_targets,
+    _default_values,
+    _json,
+    _nodes,
+    _placeholder,
+    _reference,
+    _values,
+    _whole_config,
+)
 
-QUALNAME = _proxy.QUALNAME
-CONST = _proxy.CONST
 FieldReference = config_dict.FieldReference
 
-# What `ml_collections.ConfigDict` keeps beside the fields.
-_BASE_STATE = {
-    "_locked": False,
-    "_type_safe": True,
-    "_convert_dict": True,
-    "_allow_dotted_keys": True,
-    "_sort_keys": False,
-    "_trust": None,  # of a config from elsewhere, what it may name
-}
 
-
-class ConfigDict(config_dict.ConfigDict):
+class ConfigDict(_whole_config.WholeConfig):
     """A nested dict with attribute access that stands for Python objects.
 
     A node with the key `__qualname__` is a call that `konfig.resolve` makes; one with
@@ -65,36 +61,32 @@ class ConfigDict(config_dict.ConfigDict):
         if isinstance(init_dict, config_dict.FrozenConfigDict):
             init_dict = init_dict.as_configdict()
         state = self.__dict__
-        state.update(_BASE_STATE)
+        state.update(_whole_config.BASE_STATE)
         state["_type_safe"] = type_safe
         state["_fields"] = {}
         state["_origin"] = _origin.current()
         state["_origins"] = None  # made when a field is set later
         if init_dict:
-            from kauldron.konfig.tree import _json
-
             init_dict = _json.restore_sharing(init_dict)
             _fill(self, init_dict, {id(init_dict): self})
-
-    # -- Reading.
 
     def __getitem__(self, key: Any) -> Any:
         key = _nodes.to_key(self, key)
         try:
             field = self._fields[key]
         except KeyError:
-            if (position := _nodes.position_of(self, key)) is None:
+            if (position := _call_targets.position_of(self, key)) is None:
                 raise _nodes.missing_key(self, key) from None
             field = self._fields[position]
         if isinstance(field, FieldReference):
-            if _reference.is_required_unset(field):
+            if _placeholder.is_required_unset(field):
                 raise _nodes.unset_key(key, field)
             return field.get()
         return field
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("_fields", {})
-        if name in fields or _nodes.position_of(self, name) is not None:
+        if name in fields or _call_targets.position_of(self, name) is not None:
             return self[name]
         if name.startswith("__"):  # a protocol is asked for, not a field
             raise AttributeError(name)
@@ -117,13 +109,11 @@ class ConfigDict(config_dict.ConfigDict):
         """The root of references: `cfg.b = cfg.ref.a * 2` follows changes of `a`."""
         return _reference.Reference(_reference.ROOT, (self,))
 
-    # -- Writing.
-
     def __setitem__(self, key: Any, value: Any) -> None:
         key = _nodes.to_key(self, key, for_writing=True)
         value = _values.convert(value, _make_node, {})
         fields = self._fields
-        if key not in fields and (position := _nodes.position_of(self, key)):
+        if key not in fields and (position := _call_targets.position_of(self, key)):
             key = position
         if key in fields:
             fields[key] = _assign(self, key, fields[key], value)
@@ -141,7 +131,7 @@ class ConfigDict(config_dict.ConfigDict):
         origins[key] = _origin.current()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_method = name in _METHODS and QUALNAME not in self._fields
+        is_method = name in _METHODS and _qualname.QUALNAME not in self._fields
         if name in _RESERVED or is_method:
             what = "is a method of configs" if is_method else "is not a field"
             raise _errors.ConfigAttributeError(
@@ -204,106 +194,10 @@ class ConfigDict(config_dict.ConfigDict):
         type(merged).update(merged, other)
         return merged
 
-    def lock(self) -> Self:
-        """Refuses new fields, here and below; returns the config."""
-        for node in _nodes.iter_nodes(self):
-            node.__dict__["_locked"] = True
-        return self
-
-    def unlock(self) -> Self:
-        """Allows new fields again, here and below; returns the config."""
-        for node in _nodes.iter_nodes(self):
-            node.__dict__["_locked"] = False
-        return self
-
-    @contextlib.contextmanager
-    def ignore_type(self) -> Iterator[Self]:
-        """Within the block, fields of this config and below take any type."""
-        nodes = [node for node in _nodes.iter_nodes(self) if node._type_safe]
-        for node in nodes:
-            node.__dict__["_type_safe"] = False
-        try:
-            yield self
-        finally:
-            for node in nodes:
-                node.__dict__["_type_safe"] = True
-
-    # -- As a whole.
-
-    def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, config_dict.ConfigDict):
-            return NotImplemented
-        return _nodes.equal(self, other, set())
-
-    def __ne__(self, other: Any) -> bool:
-        return not self == other
-
-    def __repr__(self) -> str:
-        from kauldron.konfig.tree import _printing
-
-        return f"<ConfigDict[{_printing.to_text(self)}]>"
-
-    __str__ = __repr__
-
-    def _repr_html_(self) -> str:
-        from kauldron.konfig.tree import _printing
-
-        return _printing.to_html(self)
-
-    def __dir__(self) -> list[str]:
-        names = (k for k in self._fields if isinstance(k, str) and k.isidentifier())
-        return sorted({*names, *object.__dir__(self)})
-
-    def to_json(self, json_encoder_cls: Any = None, **kwargs: Any) -> str:
-        """Returns the config as JSON.
-
-        Shared nodes are marked, so that `ConfigDict(json.loads(text))` shares them
-        again. References become their values, tuples and sets become lists.
-
-        Args:
-          json_encoder_cls: Encoder for values that JSON does not know.
-          **kwargs: Given to `json.dumps`.
-
-        Raises:
-          TypeError: For values and keys that JSON cannot hold; names the field.
-        """
-        from kauldron.konfig.tree import _json
-
-        if json_encoder_cls is not None:
-            kwargs["cls"] = json_encoder_cls
-        return _json.dumps(self, **kwargs)
-
-    def __copy__(self) -> Self:
-        new = _blank(self)
-        new.__dict__["_fields"] = dict(self._fields)
-        return new
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        new = _blank(self)
-        memo[id(self)] = new
-        fields = new.__dict__["_fields"]
-        for key, value in self._fields.items():
-            is_atom = value is None or type(value) in _ATOMS
-            fields[key] = value if is_atom else copy.deepcopy(value, memo)
-        return new
-
-    def __reduce__(self) -> Any:
-        names = ("_fields", "_locked", "_type_safe", "_trust")
-        return type(self), (), {name: self.__dict__[name] for name in names}
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.__reduce__()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(_BASE_STATE)
-        self.__dict__.update(state)
-        self.__dict__["_origin"] = self.__dict__["_origins"] = None
-
 
 # Stubs hide that it is an `ABCMeta`.
 cast(abc.ABCMeta, MutableMapping).register(ConfigDict)
 
-_ATOMS = frozenset((int, float, bool, str, bytes))
 _RESERVED = frozenset(
     (
         "ref",
@@ -332,7 +226,7 @@ class _FieldOrMethod:
     def __get__(self, node: Any, owner: Any = None) -> Any:
         if node is not None:
             fields = node.__dict__.get("_fields", ())
-            if self.name in fields and QUALNAME in fields:
+            if self.name in fields and _qualname.QUALNAME in fields:
                 return node[self.name]
         return self.method.__get__(node, owner)
 
@@ -346,22 +240,13 @@ for _name in _METHODS:
     setattr(ConfigDict, _name, _FieldOrMethod(_name, getattr(ConfigDict, _name)))
 
 
-def _blank(cfg: ConfigDict) -> Any:
-    """Returns a node like `cfg` without fields."""
-    new = object.__new__(type(cfg))
-    new.__dict__.update(cfg.__dict__)
-    new.__dict__["_fields"] = {}
-    new.__dict__["_origins"] = dict(cfg._origins) if cfg._origins else None
-    return new
-
-
 def _make_node(value: Any, memo: dict[int, Any]) -> Any:
     """Returns the `ConfigDict` of a dict; a `ConfigDict` is shared, not copied."""
     if isinstance(value, ConfigDict):
         return value
     if id(value) in memo:
         return memo[id(value)]
-    if QUALNAME in value and value[QUALNAME] == REQUIRED_QUALNAME:
+    if _qualname.QUALNAME in value and value[_qualname.QUALNAME] == REQUIRED_QUALNAME:
         memo[id(value)] = required = _restore_required(value)
         return required
     node = ConfigDict()
@@ -374,12 +259,12 @@ def _make_node(value: Any, memo: dict[int, Any]) -> Any:
 REQUIRED_QUALNAME = "kauldron.konfig:required"
 
 
-def _restore_required(value: Any) -> _reference.Placeholder:
+def _restore_required(value: Any) -> _placeholder.Placeholder:
     import builtins
 
-    const = (value.get("0") or {}).get(CONST, "builtins:object")
+    const = (value.get("0") or {}).get(_qualname.CONST, "builtins:object")
     field_type = getattr(builtins, const.partition(":")[2], object)
-    return _reference.Placeholder(None, field_type=field_type, required=True)
+    return _placeholder.Placeholder(None, field_type=field_type, required=True)
 
 
 def _fill(node: ConfigDict, values: Any, memo: dict[int, Any]) -> None:
@@ -394,13 +279,13 @@ def _fill(node: ConfigDict, values: Any, memo: dict[int, Any]) -> None:
         node.__dict__["_origin"] = values._origin
         node.__dict__["_trust"] = values._trust
         return
-    qualname = fields.get(QUALNAME)
+    qualname = fields.get(_qualname.QUALNAME)
     if qualname is not None:
-        if CONST in fields:
+        if _qualname.CONST in fields:
             raise _nodes.both_special()
         _default_values.fill_in(node, qualname)
-    elif CONST in fields and len(fields) > 1:
-        raise _nodes.const_with_others([k for k in fields if k != CONST])
+    elif _qualname.CONST in fields and len(fields) > 1:
+        raise _nodes.const_with_others([k for k in fields if k != _qualname.CONST])
 
 
 def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:
@@ -409,3 +294,10 @@ def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:
             return value
         return _values.set_through(str(key), old, value)
     return _values.cast(str(key), old, value) if node._type_safe else value
+
+
+def as_config(value: Any) -> Any:
+    """Returns nested dicts and lists as config nodes."""
+    if isinstance(value, ConfigDict):
+        return value
+    return ConfigDict({"value": value})["value"]

@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.tree import _nodes
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _qualname
+from kauldron.konfig.tree import _nodes, _walk
 
 _registered: dict[str, Any] = {}
 
@@ -23,11 +23,11 @@ def register_default_values(cfg_node: Any) -> None:
       ConfigError: A `ValueError`: `cfg_node` is no call, or other defaults are
         registered for it already.
     """
-    qualname = _nodes.fields_of(cfg_node).get(_proxy.QUALNAME)
+    qualname = _nodes.fields_of(cfg_node).get(_qualname.QUALNAME)
     if qualname is None:
         raise _errors.ConfigError(
             f"Default values are for calls, got {_errors.short(cfg_node)}: it has no "
-            f"{_proxy.QUALNAME!r}."
+            f"{_qualname.QUALNAME!r}."
         )
     known = _registered.get(qualname)
     if known is not None and known != cfg_node:
@@ -43,7 +43,7 @@ def get(qualname: Any) -> dict[str, Any]:
     registered = _registered.get(qualname)
     if registered is None:
         return {}
-    return {k: v for k, v in registered._fields.items() if k != _proxy.QUALNAME}
+    return {k: v for k, v in registered._fields.items() if k != _qualname.QUALNAME}
 
 
 def fill_in(node: Any, qualname: str) -> None:
@@ -59,5 +59,5 @@ def fill_in(node: Any, qualname: str) -> None:
     for key, value in copied._fields.items():
         if key not in fields:
             fields[key] = value
-            for below in _nodes.iter_nodes(value):
+            for below in _walk.iter_nodes(value):
                 below.__dict__["_origin"] = here

@@ -17,8 +17,8 @@ from typing import Any
 from ml_collections import config_dict
 
 from kauldron.konfig import _errors
-from kauldron.konfig.tree import _config_dict, _printing, _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _qualname
+from kauldron.konfig.tree import _field_names, _nodes, _reference, _walk
 
 ID = "__id__"
 RAW = "__raw__="
@@ -40,17 +40,17 @@ def to_plain(cfg: Any, *, keep_unknown: bool = False) -> Any:
 
 class _Encoder:
     def __init__(self, cfg: Any, *, keep_unknown: bool):
-        self.numbers = _printing.find_shared(cfg)
+        self.numbers = _walk.find_shared(cfg)
         self.ids: dict[int, int] = {}  # numbered in the order of the text
         self.keep_unknown = keep_unknown
 
     def encode(self, value: Any, path: tuple[Any, ...]) -> Any:
-        value = _printing.peek(value)
+        value = _nodes.peek(value)
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        if isinstance(value, _config_dict.ConfigDict):
+        if isinstance(value, config_dict.ConfigDict):
             return self.encode_node(value, path)
-        if isinstance(value, dict | config_dict.ConfigDict):
+        if isinstance(value, dict):
             return self.encode_dict(dict(value.items()), path)
         if isinstance(value, list | tuple):
             return [self.encode(v, (*path, i)) for i, v in enumerate(value)]
@@ -61,7 +61,7 @@ class _Encoder:
         if isinstance(value, os.PathLike):
             return os.fspath(value)
         if hasattr(type(value), "__as_konfig__"):
-            return self.encode(_config_dict.ConfigDict({"v": value})["v"], path)
+            return self.encode(value.__as_konfig__(), path)
         if self.keep_unknown:
             return value
         raise _errors.ConfigTypeError(
@@ -103,17 +103,17 @@ def _encode_without_value(value: _reference.FieldReference) -> Any:
     """
     with contextlib.suppress(_errors.RequiredValueError):
         value.get()
-    node: dict[str, Any] = {_proxy.QUALNAME: _config_dict.REQUIRED_QUALNAME}
+    node: dict[str, Any] = {_qualname.QUALNAME: _nodes.REQUIRED_QUALNAME}
     field_type = value.get_type()
     if field_type is not object:
-        node["0"] = {_proxy.CONST: f"{field_type.__module__}:{field_type.__qualname__}"}
+        node["0"] = {
+            _qualname.CONST: f"{field_type.__module__}:{field_type.__qualname__}"
+        }
     return node
 
 
 def _field(path: tuple[Any, ...]) -> str:
-    from kauldron import kontext
-
-    return f"`cfg.{kontext.Path(*path)}`" if path else "The config"
+    return f"`{_field_names.field_name(path)}`" if path else "The config"
 
 
 def restore_sharing(value: Any) -> Any:
@@ -129,7 +129,7 @@ def restore_sharing(value: Any) -> Any:
 
 
 def _has_marks(value: Any, seen: set[int]) -> bool:
-    if isinstance(value, dict) and not isinstance(value, _proxy.Proxy):
+    if isinstance(value, dict) and not _nodes.is_stand_in(value):
         if id(value) in seen:
             return False
         seen.add(id(value))
@@ -165,7 +165,7 @@ class _Decoder:
     def decode(self, value: Any) -> Any:
         if type(value) in (list, tuple):
             return type(value)(self.decode(v) for v in value)
-        if not isinstance(value, Mapping) or isinstance(value, _proxy.Proxy):
+        if not isinstance(value, Mapping) or _nodes.is_stand_in(value):
             return value
         number = value.get(ID)
         if number in self.made:

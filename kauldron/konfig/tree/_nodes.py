@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import keyword
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import config_dict
 
 from kauldron import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.tree import _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.names import _qualname
+from kauldron.konfig.tree import _placeholder, _reference
 
-QUALNAME = _proxy.QUALNAME
-CONST = _proxy.CONST
 FieldReference = config_dict.FieldReference
 
 
@@ -31,14 +30,14 @@ def to_key(node: Any, key: Any, *, for_writing: bool = False) -> Any:
         return key
     if type(key) is tuple:
         return ".".join(map(str, key))
-    if type(key) is not int or QUALNAME not in node._fields:
+    if type(key) is not int or _qualname.QUALNAME not in node._fields:
         return key
     num_args = num_positional(node)
     index = key + num_args if key < 0 else key
     if 0 <= index < num_args or (for_writing and index == num_args and key >= 0):
         return str(index)
     raise _errors.ConfigIndexError(
-        f"`{node[QUALNAME]}` has {num_args} positional arguments, there is no "
+        f"`{node[_qualname.QUALNAME]}` has {num_args} positional arguments, there is no "
         f"argument {key}."
     )
 
@@ -49,26 +48,6 @@ def num_positional(node: Any) -> int:
     while str(count) in node._fields:
         count += 1
     return count
-
-
-def position_of(node: Any, name: Any) -> str | None:
-    """Returns the key of an argument that a call got by position, given its name.
-
-    What is called is imported to know the names; so this is for names that the node does
-    not hold. `None` if there is no such argument, or it cannot be known.
-    """
-    fields = node.__dict__.get("_fields", ())
-    if "0" not in fields or QUALNAME not in fields or type(name) is not str:
-        return None
-    if not name.isidentifier() or name.startswith("_"):
-        return None
-    from kauldron.konfig.tree import _call_targets
-
-    try:
-        key = _call_targets.find_key(node, name)
-    except Exception:  # what is called cannot be imported here; `resolve` says why
-        return None
-    return key if key != name else None
 
 
 def raw_items(values: Any) -> Any:
@@ -83,31 +62,37 @@ def raw_items(values: Any) -> Any:
 
 
 def check_special(fields: dict[Any, Any], key: Any) -> None:
-    if CONST in fields:
-        raise both_special() if key == QUALNAME else const_with_others([key])
-    if key == CONST and fields:
-        raise both_special() if QUALNAME in fields else const_with_others(fields)
+    if _qualname.CONST in fields:
+        raise both_special() if key == _qualname.QUALNAME else const_with_others([key])
+    if key == _qualname.CONST and fields:
+        raise (
+            both_special()
+            if _qualname.QUALNAME in fields
+            else const_with_others(fields)
+        )
 
 
 def both_special() -> _errors.ConfigError:
     return _errors.ConfigError(
-        f"A config node has either {QUALNAME!r} (a call) or {CONST!r} (an object as it "
+        f"A config node has either {_qualname.QUALNAME!r} (a call) or {_qualname.CONST!r} (an object as it "
         "is), not both."
     )
 
 
 def const_with_others(others: Any) -> _errors.ConfigError:
     return _errors.ConfigError(
-        f"A constant has no other keys beside {CONST!r}: got {list(others)}."
+        f"A constant has no other keys beside {_qualname.CONST!r}: got {list(others)}."
     )
 
 
 def missing_key(node: Any, key: Any) -> _errors.ConfigKeyError:
-    names = [str(k) for k in node._fields if k not in (QUALNAME, CONST)]
+    names = [
+        str(k) for k in node._fields if k not in (_qualname.QUALNAME, _qualname.CONST)
+    ]
     near = errors.did_you_mean(str(key), names)
     what = "The config"
-    if QUALNAME in node._fields:
-        what = f"`{node._fields[QUALNAME]}`"
+    if _qualname.QUALNAME in node._fields:
+        what = f"`{node._fields[_qualname.QUALNAME]}`"
     return _errors.ConfigKeyError(
         f"{what} has no field {key!r}.{near} Its fields: "
         f"{_errors.list_names(names) or '(none)'}."
@@ -117,7 +102,7 @@ def missing_key(node: Any, key: Any) -> _errors.ConfigKeyError:
 def unset_key(
     key: Any, field: config_dict.FieldReference
 ) -> _errors.RequiredValueError:
-    expected = _reference.describe_type(field.get_type())
+    expected = _placeholder.describe_type(field.get_type())
     return _errors.RequiredValueError(
         f"The required field {key!r} is not set{expected}. Set it in the config or on "
         f"the command line: `--cfg.{key}=...`."
@@ -129,9 +114,12 @@ def can_merge(old: Any, new: Any) -> bool:
         return False
     if not isinstance(new, Mapping | config_dict.ConfigDict):
         return False
-    if CONST in old or CONST in new:
+    if _qualname.CONST in old or _qualname.CONST in new:
         return False
-    return QUALNAME not in new or fields_of(old).get(QUALNAME) == new[QUALNAME]
+    return (
+        _qualname.QUALNAME not in new
+        or fields_of(old).get(_qualname.QUALNAME) == new[_qualname.QUALNAME]
+    )
 
 
 def equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:
@@ -159,7 +147,7 @@ def equal(a: Any, b: Any, compared: set[tuple[int, int]]) -> bool:
 def _plain(value: Any) -> Any:
     if not isinstance(value, FieldReference):
         return value
-    if _reference.is_required_unset(value):
+    if _placeholder.is_required_unset(value):
         return ("required", value.get_type())
     try:
         return value.get()
@@ -167,17 +155,33 @@ def _plain(value: Any) -> Any:
         return repr(value)
 
 
-def iter_nodes(value: Any) -> Iterator[Any]:
-    """Yields every config node in a value once, parents first."""
-    seen: set[int] = set()
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, config_dict.ConfigDict):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            yield value
-            pending.extend(reversed(fields_of(value).values()))
-        elif isinstance(value, list | tuple):
-            pending.extend(reversed(value))
+def peek(value: Any) -> Any:
+    """Returns the value behind references; the reference itself if it has none."""
+    if not isinstance(value, _reference.FieldReference):
+        return value
+    if _placeholder.is_required_unset(value):
+        return value
+    try:
+        return value.get()
+    except Exception:  # shown as the expression that it is; reading it raises
+        return value
+
+
+def split_call(node: Any) -> tuple[list[Any], dict[Any, Any]]:
+    """Returns positional and keyword arguments of a call node, references kept."""
+    named = dict(node._fields)
+    del named[_qualname.QUALNAME]
+    positional: list[Any] = []
+    while (key := str(len(positional))) in named:
+        positional.append(named.pop(key))
+    return positional, named
+
+
+def is_argument_name(key: Any) -> bool:
+    """Returns whether a key can be written as `key=value` in a call."""
+    return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
+
+
+def is_stand_in(value: Any) -> bool:
+    """Returns whether a dict is the stand-in of something that is not imported yet."""
+    return hasattr(type(value), "__konfig_module__")

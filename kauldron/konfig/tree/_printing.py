@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import keyword
 from typing import Any
+
+from ml_collections import config_dict
 
 from kauldron import kontext
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
-from kauldron.konfig.tree import _brackets, _config_dict, _reference
-from kauldron.konfig.writing import _proxy
+from kauldron.konfig.tree import _brackets, _nodes, _walk
 
 
 def to_text(value: Any) -> str:
@@ -36,72 +36,24 @@ def to_html(value: Any) -> str:
     return pygments.highlight(text, lexers.PythonLexer(), formatter)
 
 
-def peek(value: Any) -> Any:
-    """Returns the value behind references; the reference itself if it has none."""
-    if not isinstance(value, _reference.FieldReference):
-        return value
-    if _reference.is_required_unset(value):
-        return value
-    try:
-        return value.get()
-    except Exception:  # shown as the expression that it is; reading it raises
-        return value
-
-
-def find_shared(value: Any) -> dict[int, int]:
-    """Returns id of object -> number, for nodes that occur more than once.
-
-    Numbered in the order in which the second occurrences are met.
-    """
-    numbers: dict[int, int] = {}
-    seen: dict[int, Any] = {}  # keeps computed nodes alive, so that ids stay unique
-    pending = [value]
-    while pending:
-        node = peek(pending.pop())
-        if isinstance(node, _config_dict.ConfigDict):
-            if id(node) in seen:
-                numbers.setdefault(id(node), len(numbers))
-                continue
-            seen[id(node)] = node
-            pending.extend(reversed(node._fields.values()))
-        elif isinstance(node, list | tuple):
-            pending.extend(reversed(node))
-    return numbers
-
-
-def split_call(node: Any) -> tuple[list[Any], dict[Any, Any]]:
-    """Returns positional and keyword arguments of a call node, references kept."""
-    named = dict(node._fields)
-    del named[_proxy.QUALNAME]
-    positional: list[Any] = []
-    while (key := str(len(positional))) in named:
-        positional.append(named.pop(key))
-    return positional, named
-
-
-def is_argument_name(key: Any) -> bool:
-    """Returns whether a key can be written as `key=value` in a call."""
-    return isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
-
-
 class _Printer:
     """Makes the document of one config."""
 
     def __init__(self, value: Any):
-        self.numbers = find_shared(value)
+        self.numbers = _walk.find_shared(value)
         self.printed: set[int] = set()
 
     def print(self, value: Any) -> _brackets.Doc:
-        value = peek(value)
-        if isinstance(value, _config_dict.ConfigDict):
+        value = _nodes.peek(value)
+        if isinstance(value, config_dict.ConfigDict):
             return self.print_node(value)
         if type(value) is list:
             return _brackets.Group("[", [self.print(v) for v in value], "]")
         if type(value) is tuple:
             items = [self.print(v) for v in value]
             return _brackets.Group("(", items, ")", is_one_tuple=len(value) == 1)
-        if isinstance(value, _proxy.Proxy):
-            return _qualname.shorten(value[_proxy.CONST])
+        if _nodes.is_stand_in(value):
+            return _qualname.shorten(value[_qualname.CONST])
         if isinstance(value, dict):
             return self.print_dict(value)
         if isinstance(value, str) and value == kontext.REQUIRED:
@@ -122,21 +74,21 @@ class _Printer:
 
     def print_content(self, node: Any) -> _brackets.Doc:
         fields = node._fields
-        if _proxy.CONST in fields:
-            return _qualname.shorten(str(fields[_proxy.CONST]))
-        if _proxy.QUALNAME not in fields:
+        if _qualname.CONST in fields:
+            return _qualname.shorten(str(fields[_qualname.CONST]))
+        if _qualname.QUALNAME not in fields:
             return self.print_dict(fields)
-        positional, named = split_call(node)
+        positional, named = _nodes.split_call(node)
         items = [self.print(value) for value in positional]
         unnamed = {}
         for key, value in named.items():
-            if is_argument_name(key):
+            if _nodes.is_argument_name(key):
                 items.append(_brackets.prefixed(f"{key}=", self.print(value)))
             else:
                 unnamed[key] = value
         if unnamed:
             items.append(_brackets.prefixed("**", self.print_dict(unnamed)))
-        name = _qualname.shorten(str(fields[_proxy.QUALNAME]))
+        name = _qualname.shorten(str(fields[_qualname.QUALNAME]))
         return _brackets.Group(f"{name}(", items, ")")
 
     def print_dict(self, fields: dict[Any, Any]) -> _brackets.Doc:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import operator
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn
 
@@ -358,45 +357,3 @@ def _operation_text(args: tuple[Any, ...], literal: Callable[[Any], str]) -> str
     if fn in SYMBOLS:
         return f"{texts[0]} {SYMBOLS[fn]} {texts[1]}"
     return f"{PREFIXES[fn]}{texts[0]}" if fn in PREFIXES else f"abs({texts[0]})"
-
-
-class Placeholder(FieldReference):
-    """A field without a value yet, whose type is known."""
-
-    def get(self) -> Any:
-        if self._required and self._value is None:
-            raise _errors.RequiredValueError(
-                "A required value is not set" + describe_type(self._field_type) + "."
-            )
-        return super().get()
-
-    def set(self, value: Any, type_safe: bool = True) -> None:
-        if isinstance(value, os.PathLike) and self._field_type is str:
-            value = os.fspath(value)
-        super().set(value, type_safe)
-
-    @property
-    def is_required(self) -> bool:
-        return self._required
-
-    @property
-    def is_unset(self) -> bool:
-        return self._value is None
-
-    def __repr__(self) -> str:
-        name = getattr(self._field_type, "__name__", repr(self._field_type))
-        if not self.is_unset:
-            return repr(self._value)
-        return f"konfig.{'required' if self._required else 'placeholder'}({name})"
-
-
-def describe_type(field_type: Any) -> str:
-    """Returns `" (expected: int)"`, or nothing for a field of any type."""
-    if field_type is object:
-        return ""
-    return f" (expected: {getattr(field_type, '__name__', field_type)})"
-
-
-def is_required_unset(value: Any) -> bool:
-    """Returns whether reading the value raises, because it was never set."""
-    return isinstance(value, Placeholder) and value.is_required and value.is_unset

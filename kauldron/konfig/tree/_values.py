@@ -13,8 +13,8 @@ from typing import Any
 from ml_collections import config_dict
 
 from kauldron.konfig import _errors
+from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import _reference
-from kauldron.konfig.writing import _proxy
 
 _SCALARS = frozenset(
     (int, float, complex, bool, str, bytes, type(None), type(...), slice)
@@ -84,7 +84,7 @@ def _convert_subclass(value: Any, make_node: MakeNode, memo: dict[int, Any]) -> 
 def _partial_to_dict(value: functools.partial) -> dict[str, Any]:
     positional = {str(i + 1): arg for i, arg in enumerate(value.args)}
     return {
-        _proxy.QUALNAME: "functools:partial",
+        _qualname.QUALNAME: "functools:partial",
         "0": value.func,
         **positional,
         **value.keywords,
@@ -160,7 +160,7 @@ def is_call_or_const(value: Any) -> bool:
     """Returns whether the value is a node that stands for a Python object."""
     if not isinstance(value, config_dict.ConfigDict):
         return False
-    return _proxy.QUALNAME in value or _proxy.CONST in value
+    return _qualname.QUALNAME in value or _qualname.CONST in value
 
 
 def set_through(name: str, field: config_dict.FieldReference, value: Any) -> Any:

@@ -10,9 +10,7 @@ from typing import Any, ClassVar, NoReturn
 
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
-
-CONST = "__const__"
-QUALNAME = "__qualname__"
+from kauldron.konfig.tree import _config_dict
 
 
 class Names:
@@ -41,7 +39,7 @@ class Proxy(dict):
         _set(self, "__konfig_module__", module)
         _set(self, "__konfig_attribute__", attribute)
         _set(self, "__konfig_names__", names)
-        super().__init__({CONST: qualname_of(self)})
+        super().__init__({_qualname.CONST: qualname_of(self)})
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
@@ -63,11 +61,9 @@ class Proxy(dict):
         )
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        from kauldron.konfig.tree import _config_dict
-
         node = {str(i): value for i, value in enumerate(args)}
         qualname = as_callable(qualname_of(self))
-        return _config_dict.ConfigDict({QUALNAME: qualname, **node, **kwargs})
+        return _config_dict.ConfigDict({_qualname.QUALNAME: qualname, **node, **kwargs})
 
     def __mro_entries__(self, bases: Any) -> NoReturn:
         raise _errors.ConfigTypeError(
@@ -76,7 +72,7 @@ class Proxy(dict):
         )
 
     def __getitem__(self, key: Any) -> Any:
-        if key == CONST:
+        if key == _qualname.CONST:
             return super().__getitem__(key)
         raise TypeError(
             f"`{self!r}[{key!r}]` cannot be evaluated: inside `konfig.imports()`, "
@@ -159,11 +155,9 @@ class ProxyUnion:
         return ProxyUnion(other, self)
 
     def __as_konfig__(self) -> Any:
-        from kauldron.konfig.tree import _config_dict
-
         return _config_dict.ConfigDict(
             {
-                QUALNAME: "operator:or_",
+                _qualname.QUALNAME: "operator:or_",
                 "0": _as_value(self.left),
                 "1": _as_value(self.right),
             }
@@ -175,5 +169,5 @@ class ProxyUnion:
 
 def _as_value(side: Any) -> Any:
     if isinstance(side, type):  # `int | np.float32`: a real class on one side
-        return {CONST: f"{side.__module__}:{side.__qualname__}"}
+        return {_qualname.CONST: f"{side.__module__}:{side.__qualname__}"}
     return side

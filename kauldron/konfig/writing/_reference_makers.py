@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kauldron.konfig import _errors
-from kauldron.konfig.tree import _config_dict, _reference
+from kauldron.konfig.names import _qualname
+from kauldron.konfig.tree import _config_dict, _placeholder, _reference
 
 _T = TypeVar("_T")
 _SelfT = TypeVar("_SelfT")
@@ -33,7 +34,7 @@ def placeholder(
       required: Whether reading it before it is set raises.
       default: A value from the start.
     """
-    return _reference.Placeholder(default, field_type=field_type, required=required)
+    return _placeholder.Placeholder(default, field_type=field_type, required=required)
 
 
 def required(field_type: Any = object) -> Any:
@@ -110,7 +111,7 @@ def _link(cfg: Any, made: dict[int, Any]) -> Any:
     for key, value in cfg._fields.items():
         if isinstance(value, _config_dict.ConfigDict):
             copy._fields[key] = _link(value, made)
-        elif key not in (_config_dict.QUALNAME, _config_dict.CONST):
+        elif key not in (_qualname.QUALNAME, _qualname.CONST):
             copy._fields[key] = cfg.ref[key]
     return copy
 
