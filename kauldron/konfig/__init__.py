@@ -44,9 +44,10 @@ from kauldron.konfig.writing._reference_makers import (
 
 # For editors and type checkers; see `_LATER`.
 if TYPE_CHECKING:
-    from kauldron.konfig.building._check import Problem, check, to_lines
+    from kauldron.konfig.building._check import check
     from kauldron.konfig.building._exact_record import record
     from kauldron.konfig.building._export import export, export_qualname
+    from kauldron.konfig.building._problems import Problem, to_lines
     from kauldron.konfig.building._resolve import resolve
     from kauldron.konfig.flags._config_file import (
         get_config_from_module,
@@ -76,8 +77,8 @@ if TYPE_CHECKING:
 _LATER = {
     "resolve": "building._resolve",
     "check": "building._check",
-    "Problem": "building._check",
-    "to_lines": "building._check",
+    "Problem": "building._problems",
+    "to_lines": "building._problems",
     "DEFINE_config_file": "flags._config_flag",
     "parse_overrides": "flags._config_flag",
     "split_overrides": "flags._config_flag",

@@ -8,7 +8,7 @@ from typing import Any
 
 from kauldron import _tracebacks
 from kauldron.konfig import _errors
-from kauldron.konfig.building import _check
+from kauldron.konfig.building import _check, _problems
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import (
     _call_targets,
@@ -73,7 +73,7 @@ def resolve(cfg: Any, *, freeze: bool = True, trusted: Iterable[str] = ()) -> An
         cfg = cfg.__copy__()
         freeze = not cfg[_NO_FREEZE]
         del cfg[_NO_FREEZE]
-    _check.raise_errors(_check.check_errors(cfg))
+    _problems.raise_errors(_check.check_errors(cfg))
     logging.getLogger("kauldron.konfig").debug("Resolving %s", cfg)
     return _Resolver(freeze=freeze).resolve(cfg)
 

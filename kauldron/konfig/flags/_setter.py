@@ -9,7 +9,7 @@ from typing import Any
 
 from kauldron import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.building import _check
+from kauldron.konfig.building import _arguments, _check, _problems
 from kauldron.konfig.flags import _coercion, _field_text, _override
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.text import _literals
@@ -135,7 +135,7 @@ class Setter:
             return
         problems = _check.check_errors_in(value, self.parts)
         label = self.override.label  # stands at the beginning of the message anyway
-        _check.raise_errors(
+        _problems.raise_errors(
             [
                 dataclasses.replace(p, origin="") if p.origin == label else p
                 for p in problems
@@ -208,7 +208,7 @@ class Setter:
                 )
             if signature is not None and not signature.takes_any_named:
                 return _errors.ConfigTypeError(
-                    f"{_check.unknown_argument(signature, name, key)}{_call_targets.written_at(node)}"
+                    f"{_arguments.unknown_argument(signature, name, key)}{_call_targets.written_at(node)}"
                 )
         return _errors.ConfigKeyError(
             f"`{where}` has no field {str(key)!r}."

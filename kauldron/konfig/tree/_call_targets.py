@@ -34,7 +34,7 @@ def signature_of(node: Any) -> _signature.Signature | None:
     if _qualname.QUALNAME not in node:
         return None
     target = import_named_in(node, node[_qualname.QUALNAME])
-    if node[_qualname.QUALNAME] == "functools:partial" and "0" in node:
+    if is_partial_of_something(node):
         wrapped = _nodes.peek(node._fields["0"])
         if not _values.is_call_or_const(wrapped) or _qualname.CONST not in wrapped:
             return None
@@ -95,3 +95,9 @@ def import_named_in(node: Any, qualname: Any) -> Any:
     if policy is None:
         return _qualname.import_object(str(qualname))
     return policy.import_object(str(qualname))
+
+
+def is_partial_of_something(node: Any) -> bool:
+    """Returns whether a call is `functools.partial` with a function."""
+    fields = node._fields
+    return "0" in fields and fields[_qualname.QUALNAME] == "functools:partial"
