@@ -7,6 +7,7 @@ is how configs wire losses, metrics, and models together without code.
 Imports no array library: `flatten_with_path` imports JAX when it is called.
 """
 
+from kauldron._base import public
 from kauldron.kontext import path_builder
 from kauldron.kontext._by_path import (
     PathLike,
@@ -88,3 +89,5 @@ __all__ = [
     "format_spec",
     "nearest_paths",
 ]
+
+__dir__ = public.publish(__name__)

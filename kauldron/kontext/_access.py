@@ -29,16 +29,6 @@ def get_parts(
     return node
 
 
-def resolve_prefix(obj: Any, parts: _grammar.Parts) -> tuple[int, Any]:
-    """Returns how many parts exist, and the value at the last that does."""
-    for i, part in enumerate(parts):
-        try:
-            obj = _get_part(obj, part)
-        except _tree.MissingPart:
-            return i, obj
-    return len(parts), obj
-
-
 def missing_error(
     root: Any,
     parts: _grammar.Parts,

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
+from kauldron._base import frozen_dict
 from kauldron.kontext import _access, _errors, _grammar, _tree
-from kauldron.utils import immutabledict
 
 _STAR = _grammar.Wildcard.STAR
 _DOUBLE_STAR = _grammar.Wildcard.DOUBLE_STAR
@@ -131,7 +131,7 @@ def _check_settable(container: Any, at: Parts) -> None:
     """Raises if `_set_part` would not work."""
     part = at[-1]
     if isinstance(container, MutableMapping):
-        if not isinstance(container, immutabledict.ImmutableDict):
+        if not isinstance(container, frozen_dict.ImmutableDict):
             return
         advice = _FROZEN_ADVICE["mapping"]
     elif isinstance(container, list):
@@ -176,7 +176,7 @@ def filter_parts(obj: Any, parts: Parts) -> Any:
         )
     wildcards = [i for i, p in enumerate(parts) if isinstance(p, _grammar.Wildcard)]
     plain = parts[: wildcards[0]] if wildcards else parts
-    num_resolved, node = _access.resolve_prefix(obj, plain)
+    num_resolved, node = _tree.read_prefix(obj, plain)
     if num_resolved < len(plain):
         raise _access.missing_error(obj, plain, num_resolved, node)
     return _Filter(()).apply(obj, frozenset([parts]))[1]

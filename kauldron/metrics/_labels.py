@@ -29,7 +29,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.metrics import base_state
 
 _INT32 = np.iinfo(np.int32)

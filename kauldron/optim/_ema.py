@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kauldron import checkpoints, errors
-from kauldron.train import state as state_lib
+from kauldron import checkpoints
+from kauldron._base import errors
+from kauldron.sharding import TrainState
 
 _IS_EMA = "__kauldron_is_ema__"
 
@@ -114,7 +115,7 @@ class UseEmaParams(checkpoints.InitTransform):
     ema_params_transform: Any = None
     partial_ok: bool = False
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         def is_ema(x: Any) -> bool:
             return isinstance(x, EmaParamsState)
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _problems
 from kauldron.konfig.names import _annotations, _qualname, _signature

@@ -7,9 +7,9 @@ import inspect
 import sys
 from typing import Any
 
+from kauldron._base import frozen_dict
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
-from kauldron.utils import immutabledict
 
 _SCALARS = (type(None), bool, int, float, str)
 
@@ -91,7 +91,7 @@ def _export_by_method(obj: Any) -> Any:
 
 
 def _export_dict(obj: dict[Any, Any], where: str) -> Any:
-    cls = immutabledict.ImmutableDict
+    cls = frozen_dict.ImmutableDict
     qualname = export_qualname(cls if isinstance(obj, cls) else dict)
     pairs = [
         [_export(k, f"{where}.keys()"), _export(v, f"{where}[{k!r}]")]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kauldron import _tracebacks
+from kauldron._base import frozen_dict, tracebacks
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _check, _problems
 from kauldron.konfig.names import _qualname
@@ -19,7 +19,6 @@ from kauldron.konfig.tree import (
     _printing,
     _reference,
 )
-from kauldron.utils import immutabledict
 
 _NO_FREEZE = "_konfig_experimental_nofreeze"
 _MAX_REPR = 300
@@ -167,7 +166,7 @@ class _Resolver:
         self.enter(node)
         made = {k: self.build_part(k, v) for k, v in node._fields.items()}
         self.active.discard(id(node))
-        return immutabledict.ImmutableDict(made) if self.freeze else made
+        return frozen_dict.ImmutableDict(made) if self.freeze else made
 
     def enter(self, node: Any) -> None:
         if id(node) in self.active:
@@ -225,7 +224,7 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     )
     if isinstance(node, _config_dict.ConfigDict):
         lines.append(f"    {_one_line(node)}")
-    if places := _tracebacks.describe(cause, limit=_MAX_PLACES):
+    if places := tracebacks.describe(cause, limit=_MAX_PLACES):
         lines.append(places)
     if isinstance(cause, _errors.ConfigError):
         lines.append(str(cause))

@@ -6,7 +6,7 @@ import math
 import typing
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _annotations, _qualname
 from kauldron.konfig.text import _literals

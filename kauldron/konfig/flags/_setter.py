@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.building import _arguments, _check, _problems
 from kauldron.konfig.flags import _coercion, _field_text, _override

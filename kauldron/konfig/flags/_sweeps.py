@@ -22,7 +22,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.flags import _config_file
 from kauldron.konfig.text import _literals

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from ml_collections import config_dict
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import _placeholder, _reference

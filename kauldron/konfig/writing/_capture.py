@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.names import _finder
 from kauldron.konfig.writing import _proxy
