@@ -16,7 +16,6 @@ cfg.learning_rate = 3e-4
 from typing import TYPE_CHECKING
 
 from kauldron._base import lazy, public
-from kauldron.konfig import _builtin_defaults
 from kauldron.konfig._errors import (
     ConfigAttributeError,
     ConfigError,
@@ -29,7 +28,7 @@ from kauldron.konfig._errors import (
     RequiredValueError,
     UntrustedError,
 )
-from kauldron.konfig.names._qualname import register_aliases
+from kauldron.konfig.names._declarations import PackageDeclaration, register_aliases
 from kauldron.konfig.tree._config_dict import ConfigDict
 from kauldron.konfig.tree._default_values import register_default_values
 from kauldron.konfig.writing._capture import imports, set_lazy_imported_modules
@@ -148,6 +147,7 @@ __all__ = [
     "expand_sweeps",
     "to_flags",
     # Names and defaults.
+    "PackageDeclaration",
     "register_aliases",
     "register_default_values",
     # What is wrong.
@@ -164,5 +164,3 @@ __all__ = [
 ]
 
 __dir__ = public.publish(__name__)
-
-_builtin_defaults.register()

@@ -7,16 +7,6 @@ from collections.abc import Sequence
 from importlib import machinery
 from typing import Any
 
-from kauldron._base import errors
-
-# Distributions that an extra of ours installs: top-level module -> extra.
-_EXTRAS = {
-    "sklearn": "demo",
-    "tensorboard": "demo",
-    "hypothesis": "test",
-    "pytest": "test",
-}
-
 
 def find(name: str) -> str | None:
     """Returns `None` if the module exists, else the first part that does not.
@@ -84,25 +74,6 @@ def _find_namespace(fullname: str, path: Sequence[str]) -> machinery.ModuleSpec 
     namespace = machinery.ModuleSpec(fullname, None)
     namespace.submodule_search_locations = portions
     return namespace
-
-
-def describe_missing(name: str) -> str:
-    """Returns a sentence on why the module cannot be found, and what to do."""
-    missing = find(name) or name
-    parent, _, last = missing.rpartition(".")
-    if not parent:
-        near = errors.did_you_mean(missing, top_level_names())
-        return f"there is no module {missing!r}.{near}{install_hint(missing)}"
-    near = errors.did_you_mean(last, submodule_names(parent))
-    return f"{parent!r} has no module {last!r}.{near}"
-
-
-def install_hint(name: str) -> str:
-    """Returns how to install what provides the module, if an extra of ours does."""
-    extra = _EXTRAS.get(name.partition(".")[0])
-    if extra is None:
-        return ""
-    return f" It comes with `pip install 'kauldron[{extra}]'`."
 
 
 def top_level_names() -> list[str]:

@@ -11,145 +11,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.names import _qualname
-
-# Module prefixes in which a name may be looked up, and in which what is found may be
-# defined. JAX and Flax define things in private modules; those are listed that hold
-# pure functions of arrays.
-_MODULES = (
-    # Ours: components of a training run. Not `konfig` and `cli`, which import and build.
-    *(
-        f"kauldron.{room}"
-        for room in (
-            "kd",
-            "kxm",
-            "checkpoints",
-            "contrib",
-            "data",
-            "evals",
-            "export",
-            "inspect",
-            "kontext",
-            "losses",
-            "metrics",
-            "modules",
-            "nn",
-            "optim",
-            "random",
-            "recording",
-            "sharding",
-            "step",
-            "summaries",
-            "train",
-            "utils.immutabledict",
-            "utils.sharding_utils",
-        )
-    ),
-    "optax",
-    "einops",
-    "flax.core",
-    "flax.linen",
-    "flax.nnx",
-    "flax.struct",
-    "grain",
-    "tensorflow_datasets.core.decode",
-    "tensorflow_datasets.core.utils.read_config",
-    "tensorflow_datasets.decode",
-    "jax.image",
-    "jax.lax",
-    "jax.nn",
-    "jax.numpy",
-    "jax.ops",
-    "jax.random",
-    "jax.scipy",
-    "jax.sharding",
-    "jax.tree_util",
-    "jax._src.basearray",
-    "jax._src.custom_derivatives",
-    "jax._src.dtypes",
-    "jax._src.image",
-    "jax._src.lax",
-    "jax._src.mesh",
-    "jax._src.named_sharding",
-    "jax._src.nn",
-    "jax._src.numpy",
-    "jax._src.ops",
-    "jax._src.partition_spec",
-    "jax._src.random",
-    "jax._src.scipy",
-    "jax._src.sharding",
-    "jax._src.sharding_impls",
-    "jax._src.tree_util",
-)
-# Looked up only: what is found is defined in one of the above, or is a NumPy scalar.
-_LOOK_UP_ONLY = (
-    "builtins",
-    "flax",
-    "functools",
-    "jax",
-    "numpy",
-    "operator",
-    "tensorflow_datasets",
-)
-# Scalar types and the like: harmless, and configs hold them.
-_EXACT = frozenset(
-    (
-        "functools:partial",
-        "operator:or_",
-        *(
-            f"builtins:{name}"
-            for name in [
-                "bool",
-                "bytes",
-                "complex",
-                "dict",
-                "float",
-                "frozenset",
-                "int",
-                "list",
-                "set",
-                "slice",
-                "str",
-                "tuple",
-            ]
-        ),
-    )
-)
-# Constants of ours that are neither classes nor functions.
-_CONSTANTS = frozenset(
-    f"kauldron.kd:sharding.{name}" for name in ("FIRST_DIM", "REPLICATED")
-)
-# Ours: constructors do no work, so all public classes are accepted; functions of these.
-_OUR_FUNCTIONS = (
-    "kauldron.contrib",
-    "kauldron.losses",
-    "kauldron.metrics",
-    "kauldron.modules",
-    "kauldron.optim",
-    "kauldron.random",
-    "kauldron.sharding",
-)
-# Reads files, loads pickles, imports, calls back into Python, or registers things.
-_REFUSED_NAMES = re.compile(
-    r"(?i)load|save|pickle|fromfile|genfromtxt|tofile|frompyfunc|callback|import"
-    r"|restore_from|deserial|read_file|write_file|open|exec|eval_code|huggingface"
-    r"|folder|from_json|from_config|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
-)
-# Names that match, and are fine.
-_HARMLESS = re.compile(r"(?i)dataloader$|^(Partial)?\w*Loader$|^NoopCheckpointer$")
-_REFUSED_MODULES = (
-    "flax.linen.summary",
-    "grain._src.core",
-    "grain._src.python.testing",
-    "grain.proto",
-    "jax._src.numpy.util",
-    "optax.contrib._testing",
+from kauldron.konfig.names import (
+    _declarations,
+    _declared,
+    _libraries,
+    _objects,
+    _qualname,
 )
 
 
@@ -187,9 +59,9 @@ class Policy:
           ConfigImportError: If there is no such object.
         """
         if self.trusts_everything:
-            return _qualname.import_object(qualname)
+            return _objects.import_object(qualname)
         _check_name(qualname, self)
-        obj = _qualname.import_object(qualname)
+        obj = _objects.import_object(qualname)
         reason = _why_not(qualname, obj, self)
         if reason:
             raise _refusal(qualname, reason, self)
@@ -208,43 +80,65 @@ def _check_name(qualname: str, policy: Policy) -> None:
         return
     if any(name.startswith("_") for name in names):
         raise _refusal(qualname, "it is private", policy)
-    if qualname in _EXACT or module in _LOOK_UP_ONLY:
+    if qualname in _libraries.EXACT or module in _libraries.LOOK_UP_ONLY:
         return
-    if not _origin.is_within(module, _MODULES):
+    if _origin.is_within(module, _libraries.MODULES):
+        return
+    declaration = _declaration_for(module, policy)
+    if declaration is None or not _origin.is_within(module, declaration.modules):
         raise _refusal(qualname, f"{module!r} is not on the list", policy)
+
+
+def _declaration_for(
+    module: str, policy: Policy
+) -> _declarations.PackageDeclaration | None:
+    with _declarations.only_trusted(policy.trusted):
+        return _declarations.meet(module)
 
 
 def _why_not(qualname: str, obj: Any, policy: Policy) -> str:
     """Returns why an object is refused; empty if it is accepted."""
-    if qualname in _EXACT and not hasattr(obj, "__wrapped__"):
-        return ""
-    if qualname in _CONSTANTS:
+    if qualname in _libraries.EXACT and not hasattr(obj, "__wrapped__"):
         return ""
     if _is_numpy_type(obj):
         return ""
+    package = qualname.partition(":")[0]
+    home = getattr(obj, "__module__", None) or ""
+    for module in (package, home):
+        declaration = _declaration_for(module, policy)
+        if declaration is not None and _declared.is_safe(obj, qualname, declaration):
+            return ""
     if not _is_class_or_function(obj):
         return f"it is neither a class nor a function, but of type {type(obj).__name__}"
     for part in _definitions(obj):
-        defined_in = getattr(part, "__module__", None) or "an unknown module"
-        if _origin.is_within(defined_in, policy.trusted):
-            continue
-        if not _origin.is_within(defined_in, _MODULES):
-            return f"it is defined in {defined_in!r}, which is not on the list"
-        is_our_function = inspect.isfunction(obj) and defined_in.startswith("kauldron.")
-        if is_our_function and not _origin.is_within(defined_in, _OUR_FUNCTIONS):
-            return "it is a function that may do more than compute"
-        name = getattr(part, "__qualname__", "") or getattr(part, "__name__", "")
-        if _origin.is_within(defined_in, _REFUSED_MODULES) or _is_refused(name):
-            return "it may read files, load pickles, import, or call back into Python"
-        asked = qualname.rpartition(".")[2].rpartition(":")[2]
-        if _is_refused(asked):
-            return "it may read files, load pickles, import, or call back into Python"
+        reason = _why_not_defined(part, qualname, policy)
+        if reason:
+            return reason
+    return ""
+
+
+def _why_not_defined(part: Any, qualname: str, policy: Policy) -> str:
+    """Returns why an object, of no package that declares it, is refused by its home."""
+    defined_in = getattr(part, "__module__", None) or "an unknown module"
+    if _origin.is_within(defined_in, policy.trusted):
+        return ""
+    if not _origin.is_within(defined_in, _libraries.MODULES):
+        declaration = _declaration_for(defined_in, policy)
+        if declaration and _origin.is_within(defined_in, declaration.modules):
+            return f"{defined_in!r} does not offer it as safe"
+        return f"it is defined in {defined_in!r}, which is not on the list"
+    name = getattr(part, "__qualname__", "") or getattr(part, "__name__", "")
+    asked = qualname.rpartition(".")[2].rpartition(":")[2]
+    is_refused = _origin.is_within(defined_in, _libraries.REFUSED_MODULES)
+    if is_refused or _is_refused(name) or _is_refused(asked):
+        return "it may read files, load pickles, import, or call back into Python"
     return ""
 
 
 def _is_refused(name: str) -> bool:
     return any(
-        _REFUSED_NAMES.search(part) and not _HARMLESS.search(part)
+        _libraries.REFUSED_NAMES.search(part)
+        and not _libraries.HARMLESS_NAMES.fullmatch(part)
         for part in name.split(".")
     )
 

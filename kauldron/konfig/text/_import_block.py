@@ -45,7 +45,7 @@ class Names:
 
     def _variable_for(self, module: str) -> str:
         package, _, last = module.rpartition(".")
-        wanted = _qualname.get_aliases().get(module) or last
+        wanted = _qualname.aliases.get(module) or last
         if not package and wanted == module and wanted not in _RESERVED:
             return wanted
         taken = {*self._modules.values(), *_RESERVED}

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.names import _policy
+from kauldron.konfig.names import _declarations, _policy
 from kauldron.konfig.tree import _config_dict, _node_trust
 
 
@@ -31,9 +31,11 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Any:
       MissingFileError: If there is no such file.
     """
     data = read_json(path)
-    with _origin.declare(_origin.Origin(os.fspath(path))):
+    policy = _policy.Policy.of(os.fspath(path), trusted)
+    origin = _origin.declare(_origin.Origin(os.fspath(path)))
+    with origin, _declarations.only_trusted(policy.trusted):
         cfg = _config_dict.as_config(data)
-    _node_trust.mark(cfg, _policy.Policy.of(os.fspath(path), trusted))
+    _node_trust.mark(cfg, policy)
     return cfg
 
 

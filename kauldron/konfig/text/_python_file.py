@@ -245,7 +245,7 @@ class _Writer:
 
     def fields_to_write(self, node: Any) -> dict[Any, Any]:
         """Returns the fields that a new node does not have by default."""
-        defaults = _default_values.get(node._fields.get(_qualname.QUALNAME))
+        defaults = _default_values.get(node)
         return {
             key: value
             for key, value in node._fields.items()
@@ -254,7 +254,7 @@ class _Writer:
         }
 
     def missing_defaults(self, node: Any) -> list[Any]:
-        defaults = _default_values.get(node._fields.get(_qualname.QUALNAME))
+        defaults = _default_values.get(node)
         return [key for key in defaults if key not in node._fields]
 
     def delete_defaults(self, node: Any, name: str) -> None:

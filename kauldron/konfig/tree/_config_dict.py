@@ -11,7 +11,7 @@ from ml_collections import config_dict
 
 from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.names import _qualname
+from kauldron.konfig.names import _declarations, _qualname
 from kauldron.konfig.tree import (
     _call_targets,
     _default_values,
@@ -180,7 +180,7 @@ class ConfigDict(_whole_config.WholeConfig):
             raise TypeError(f"update() takes one mapping, got {len(other)}.")
         for mapping in (*other, kwargs):
             for key, value in _nodes.raw_items(mapping):
-                old = self._fields.get(_nodes.to_key(self, key, for_writing=True))
+                old: Any = self._fields.get(_nodes.to_key(self, key, for_writing=True))
                 if _nodes.can_merge(old, value):
                     if old is not value:
                         type(old).update(old, value)
@@ -246,7 +246,10 @@ def _make_node(value: Any, memo: dict[int, Any]) -> Any:
         return value
     if id(value) in memo:
         return memo[id(value)]
-    if _qualname.QUALNAME in value and value[_qualname.QUALNAME] == REQUIRED_QUALNAME:
+    if (
+        _qualname.QUALNAME in value
+        and value[_qualname.QUALNAME] == _nodes.REQUIRED_QUALNAME
+    ):
         memo[id(value)] = required = _restore_required(value)
         return required
     node = ConfigDict()
@@ -254,9 +257,6 @@ def _make_node(value: Any, memo: dict[int, Any]) -> Any:
     memo.setdefault(0, []).append(value)  # alive, so that its id stays its own
     _fill(node, value, memo)
     return node
-
-
-REQUIRED_QUALNAME = "kauldron.konfig:required"
 
 
 def _restore_required(value: Any) -> _placeholder.Placeholder:
@@ -284,8 +284,10 @@ def _fill(node: ConfigDict, values: Any, memo: dict[int, Any]) -> None:
         if _qualname.CONST in fields:
             raise _nodes.both_special()
         _default_values.fill_in(node, qualname)
-    elif _qualname.CONST in fields and len(fields) > 1:
-        raise _nodes.const_with_others([k for k in fields if k != _qualname.CONST])
+    elif _qualname.CONST in fields:
+        if len(fields) > 1:
+            raise _nodes.const_with_others([k for k in fields if k != _qualname.CONST])
+        _declarations.meet(fields[_qualname.CONST])
 
 
 def _assign(node: ConfigDict, key: Any, old: Any, value: Any) -> Any:

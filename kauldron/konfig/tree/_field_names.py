@@ -20,13 +20,14 @@ def field_name(path: Path) -> str:
 
 def part_of(node: Any, key: Any) -> Any:
     """Returns a key as a part of a path: that of a positional argument is a number."""
-    is_position = _qualname.QUALNAME in node and isinstance(key, str) and key.isdigit()
-    return int(key) if is_position else key
+    is_position = isinstance(key, str) and key.isdigit()
+    return int(key) if is_position and _qualname.QUALNAME in node else key
 
 
 def origin_of(node: Any, key: Any = None) -> str:
     """Returns where a node, or a field of it, was written; empty if not known."""
     if not isinstance(node, config_dict.ConfigDict):
         return ""
-    origin = (node._origins or {}).get(key) or node._origin
+    state = node.__dict__
+    origin = (state["_origins"] or {}).get(key) or state["_origin"]
     return str(origin) if origin else ""

@@ -15,6 +15,9 @@ from kauldron.konfig.tree import _placeholder, _reference
 
 FieldReference = config_dict.FieldReference
 
+# What JSON has in place of a required value that is not set.
+REQUIRED_QUALNAME = "kauldron.konfig:required"
+
 
 def fields_of(node: Any) -> dict[Any, Any]:
     """Returns what a node holds, references kept."""

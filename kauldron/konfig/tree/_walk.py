@@ -41,7 +41,7 @@ def walk(
             yield value, is_again
             if not is_again:
                 seen[id(value)] = value
-                pending.extend(reversed(value._fields.values()))
+                pending.extend(reversed(_nodes.fields_of(value).values()))
         elif isinstance(value, list | tuple):
             pending.extend(reversed(value))
 
@@ -71,7 +71,7 @@ def children(value: Any, *, with_special: bool = False) -> Iterator[tuple[Any, A
       with_special: Whether the names of what a node calls or is are among them.
     """
     if isinstance(value, ConfigDict):
-        for key, child in value._fields.items():
+        for key, child in _nodes.fields_of(value).items():
             if with_special or key not in (_qualname.QUALNAME, _qualname.CONST):
                 yield key, child
     elif isinstance(value, list | tuple):

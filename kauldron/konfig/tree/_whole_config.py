@@ -26,6 +26,11 @@ _ATOMS = frozenset((int, float, bool, str, bytes))
 class WholeConfig(config_dict.ConfigDict):
     """A node, apart from the access to its fields."""
 
+    # Kept in `__dict__`; `__getattr__` is for fields.
+    _fields: dict[Any, Any]
+    _origins: dict[Any, Any] | None
+    _type_safe: bool
+
     def lock(self) -> Self:
         """Refuses new fields, here and below; returns the config."""
         for node in _walk.iter_nodes(self):

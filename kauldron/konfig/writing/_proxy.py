@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn
 
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _qualname
+from kauldron.konfig.names import _declarations, _qualname
 from kauldron.konfig.tree import _config_dict
 
 
@@ -100,6 +100,7 @@ class Proxy(dict):
         return True
 
     def __repr__(self) -> str:
+        _declarations.meet(self.__konfig_module__)
         return _qualname.shorten(qualname_of(self))
 
     def __dir__(self) -> list[str]:
