@@ -85,6 +85,10 @@ DECLARATION = konfig.PackageDeclaration(
         "pyright": "dev",
         "ruff": "dev",
     },
+    moved={
+        "kauldron.train._profiler": "kauldron.inspect",
+        "kauldron.train.state": "kauldron.train",
+    },
     # Functions of arrays, and components whose constructors do no work.
     trusted=(
         "kauldron.contrib",

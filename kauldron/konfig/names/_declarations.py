@@ -44,6 +44,8 @@ class PackageDeclaration:
       aliases: Module -> how it is shown, and abbreviated in `py::` overrides.
       extras: Top-level module -> extra of the distribution that installs it.
       distribution: What `pip install` calls the package; by default its name.
+      moved: Module that is gone -> the one that has what was in it, for configs that were
+        saved before.
       trusted: Modules whose public classes and functions, and those of the modules in
         them, are safe: what `__all__` lists. Or single objects, `"module:name"`.
       trusted_classes: The same, for classes alone.
@@ -70,6 +72,7 @@ class PackageDeclaration:
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     extras: Mapping[str, str] = dataclasses.field(default_factory=dict)
     distribution: str = ""
+    moved: Mapping[str, str] = dataclasses.field(default_factory=dict)
     trusted: tuple[str, ...] = ()
     trusted_classes: tuple[str, ...] = ()
     not_trusted: tuple[str, ...] = ()
@@ -80,7 +83,7 @@ class PackageDeclaration:
             raise _wrong("default_values", "a function without arguments", self)
         if not isinstance(self.distribution, str):
             raise _wrong("distribution", "a text", self)
-        for field in ("aliases", "extras"):
+        for field in ("aliases", "extras", "moved"):
             table = getattr(self, field)
             is_table = isinstance(table, Mapping)
             if not is_table or not all(map(_is_dotted, (*table, *table.values()))):

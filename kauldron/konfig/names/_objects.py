@@ -32,7 +32,8 @@ def import_object(qualname: str) -> Any:
     """Returns the object of the given name.
 
     A name in a private file, `package.room._file:Name`, as records of old runs hold it, is
-    looked up in the package too: private files come and go.
+    looked up in the package too: private files come and go. So is a name in a module that
+    has moved, as its package declares.
 
     Raises:
       ConfigImportError: If the module, or the name in it, does not exist.
@@ -41,14 +42,22 @@ def import_object(qualname: str) -> Any:
     try:
         return _import_as_named(qualname)
     except _errors.ConfigImportError:
-        public = _without_private_file(qualname)
-        if public == qualname:
-            raise
-        try:
-            return _import_as_named(public)
-        except _errors.ConfigImportError:
-            pass  # the name as it was written is the one to tell
+        for other in _other_homes(qualname):
+            try:
+                return _import_as_named(other)
+            except _errors.ConfigImportError:
+                pass  # the name as it was written is the one to tell
         raise
+
+
+def _other_homes(qualname: str) -> list[str]:
+    """Returns the names that a name that is not found may stand for."""
+    homes = [_without_private_file(qualname)]
+    declaration = _declarations.meet(qualname)
+    module, attribute = _qualname.split(qualname)
+    if declaration is not None and module in declaration.moved:
+        homes.insert(0, f"{declaration.moved[module]}:{attribute}")
+    return [home for home in homes if home != qualname]
 
 
 def _without_private_file(qualname: str) -> str:
