@@ -36,11 +36,14 @@ ROOMS = {
         ),
     ),
     "coercion": Room(
-        files=("kauldron/konfig/_coerce.py", "kauldron/konfig/_literals.py"),
+        files=(
+            "kauldron/konfig/flags/_coercion.py",
+            "kauldron/konfig/text/_literals.py",
+        ),
         tests=("tests/konfig",),
     ),
     "globs": Room(
-        files=("kauldron/konfig/_globs.py", "kauldron/kontext/_glob.py"),
+        files=("kauldron/konfig/flags/_globs.py", "kauldron/kontext/_glob.py"),
         tests=("tests/konfig", "tests/kontext"),
     ),
     "loss_scale": Room(
