@@ -10,7 +10,7 @@ import numpy as np
 from kauldron import kontext
 from kauldron._base import console
 from kauldron.data import _specs
-from kauldron.data.pipelines import BatchSize as BatchSize
+from kauldron.data._batch_size import BatchSize as BatchSize
 
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
