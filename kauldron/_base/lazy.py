@@ -42,7 +42,8 @@ def attach(
       targets: Public name -> `'package.module'` or `'package.module:attribute'`.
 
     Returns:
-      `__getattr__`, `__dir__`, `__all__` to bind in the module.
+      `__getattr__`, `__dir__`, `__all__` to bind in the module. `__getattr__.targets` is
+      the table.
 
     Example:
 
@@ -74,6 +75,7 @@ def attach(
         setattr(sys.modules[module_name], name, value)
         return value
 
+    vars(__getattr__)["targets"] = dict(targets)
     names = sorted(targets)
     return __getattr__, lambda: names, names
 

@@ -17,10 +17,10 @@ from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
     _merging,
-    _output_files,
-    _outputs,
-    _rows,
+    example_rows,
+    output_files,
     run_strategies,
+    write_outputs,
 )
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, train_step
@@ -120,7 +120,7 @@ class Evaluator(EvaluatorBase):
     checkify_error_categories: frozenset[Any] = (
         root_refs.ROOT_CFG_REF.checkify_error_categories
     )
-    outputs: _outputs.WriteOutputs | None = None
+    outputs: write_outputs.WriteOutputs | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,8 +181,10 @@ class Evaluator(EvaluatorBase):
             sharding.settle(aux)
             rows = None
             if self.outputs is not None:
-                num_rows = _rows.num_rows_of(batch.batch)
-                rows = _rows.Rows(arrays, batch.outputs, num_rows, batch.is_whole)
+                num_rows = example_rows.num_rows_of(batch.batch)
+                rows = example_rows.Rows(
+                    arrays, batch.outputs, num_rows, batch.is_whole
+                )
             yield aux, rows
 
     def step(
@@ -244,7 +246,7 @@ class Evaluator(EvaluatorBase):
                 # What is measured besides must not change how predictions are computed:
                 # they are the same bits wherever they are written.
                 context = _isolated(self._forward(step_nr, state, batch))
-                rows = _rows.take(context, self.outputs.keys)
+                rows = example_rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
             aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
             # The index of the next batch: sending it from here would cost more.
@@ -285,12 +287,12 @@ class Evaluator(EvaluatorBase):
         )
 
     @property
-    def _output_keys(self) -> _rows.Keys:
+    def _output_keys(self) -> example_rows.Keys:
         return () if self.outputs is None else self.outputs.keys
 
     def _open_outputs(self, step: int) -> Any:
         if self.outputs is None:
-            return _output_files.NoFiles()
+            return output_files.NoFiles()
         return self.outputs.open(self.name, step)
 
 

@@ -70,7 +70,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "hooks": "kauldron.train.hooks",
         "loss_groups": f"{_STEP}.loss_groups",
         "metric_writer": "kauldron.train.metric_writer",
-        "reproduction": "kauldron.train.reproduction",
+        "reproduction": "kauldron.runs.reproduction",
         "rngs_lib": f"{_STEP}.rngs_lib",
         "run_status": f"{_WORKDIR}.run_status",
         "setup_utils": "kauldron.train.setup_utils",

@@ -51,7 +51,7 @@ ROOMS = {
         tests=("tests/train/test_loss_scale.py",),
     ),
     "merging": Room(
-        files=("kauldron/evals/_merging.py", "kauldron/evals/_collect.py"),
+        files=("kauldron/evals/_merging.py", "kauldron/evals/rows_in_memory.py"),
         tests=("tests/evals/test_merging.py", "tests/evals/test_outputs.py"),
     ),
     "retention": Room(
