@@ -48,10 +48,9 @@ def train(
     trainer: _run_description.RunDescription,
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
-    trainer.setup.run(trainer)
     with (
         _problems.collect() as problems,
-        setup_utils.lock(trainer.workdir),
+        setup_utils.owning(trainer, has_started=lambda: problems.has_started),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
