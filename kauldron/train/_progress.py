@@ -178,7 +178,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        status_utils.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
+        status_utils.warn(f"the progress cannot be shown: {e!r}. This stops nothing.")
 
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
