@@ -6,10 +6,11 @@ import abc
 from collections.abc import Mapping
 from typing import Any
 
+from kauldron import _arguments
 from kauldron.train import state as state_lib
 
 
-class InitTransform(abc.ABC):
+class InitTransform(_arguments.NamesArguments, abc.ABC):
     """Changes the state of a run that starts; a run that continues skips it.
 
     Values may change; the structure, shapes and dtypes may not.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import kontext, metrics
+from kauldron import _arguments, kontext, metrics
 from kauldron.losses import _masking
 from kauldron.metrics import _accumulate, base_state
 from kauldron.utils import immutabledict
@@ -165,7 +165,7 @@ class Loss(metrics.Metric):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(_arguments.NamesArguments):
     """A weight that is there from one step to another, and 0 outside.
 
     Attributes:

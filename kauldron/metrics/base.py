@@ -13,7 +13,7 @@ from typing import Any, Self
 import flax.struct
 import jax
 
-from kauldron import kontext
+from kauldron import _arguments, kontext
 from kauldron.metrics import base_state
 from kauldron.utils import immutabledict
 
@@ -46,7 +46,7 @@ def _freeze_fields(metric: Metric) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
+class Metric(_arguments.NamesArguments):
     """Base of metrics, losses and summaries.
 
     A subclass is a frozen dataclass with a nested `State` class and a `get_state`

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kauldron import checkpoints, errors, kontext
+from kauldron import _arguments, checkpoints, errors, kontext
 from kauldron.train.state import TrainState
 from kauldron.utils import status_utils
 
@@ -49,7 +49,7 @@ class RunControl:
         self.wants_save = True
 
 
-class Hook:
+class Hook(_arguments.NamesArguments):
     """Base of hooks: override what is of interest; the rest costs nothing.
 
     Every event gets the `RunControl` first. Events come in all processes, on the main

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, errors, sharding
+from kauldron import _arguments, checkpoints, errors, sharding
 from kauldron.train import _finite
 from kauldron.train.state import TrainState
 from kauldron.utils import status_utils
@@ -24,7 +24,7 @@ class NanGuardError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NanGuard:
+class NanGuard(_arguments.NamesArguments):
     """Looks at the loss and the gradients of every step, without waiting for them.
 
     A step that meets a NaN or an infinite value changes nothing, and neither do those

@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import errors
+from kauldron import _arguments, errors
 from kauldron.train import _files
 from kauldron.utils import status_utils
 
@@ -34,7 +34,7 @@ class TqdmInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Setup:
+class Setup(_arguments.NamesArguments):
     """Preparation of a run.
 
     Attributes:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from kauldron import errors
+from kauldron import _arguments, errors
 from kauldron.utils import immutabledict
 
 
@@ -49,7 +49,7 @@ ROOT_CFG_REF: Any = RootCfgRef()
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
 )
-class BaseConfig:
+class BaseConfig(_arguments.NamesArguments):
     """Base that makes every subclass a frozen, keyword-only dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -85,7 +85,7 @@ class _Declared:
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
 )
-class FrozenSubclasses:
+class FrozenSubclasses(_arguments.NamesArguments):
     """Base whose subclasses are frozen, keyword-only dataclasses without saying so.
 
     They are compared by identity. A subclass may say `@dataclasses.dataclass(frozen=True,
@@ -126,7 +126,7 @@ class FrozenSubclasses:
 # Without equality of its own: subclasses that are compared by identity would inherit it,
 # and all of them be equal.
 @dataclasses.dataclass(frozen=True, eq=False)
-class UpdateFromRootCfg:
+class UpdateFromRootCfg(_arguments.NamesArguments):
     """Base of components that take the fields the user left alone from the root.
 
     A value that the user set is never overwritten. A field that was inherited follows
