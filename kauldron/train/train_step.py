@@ -27,6 +27,7 @@ from kauldron.train import (
     _module_globs,
     _precision,
     _remat,
+    _step_inputs,
     _step_options,
     auxiliaries,
     rngs_lib,
@@ -127,16 +128,19 @@ class TrainStep(config_util.UpdateFromRootCfg):
           The next state, and the selected measurements. They are of this batch and of
           the parameters before the update.
         """
+        _step_inputs.check_state(state)
+        options = {
+            "return_losses": return_losses,
+            "return_metrics": return_metrics,
+            "return_summaries": return_summaries,
+            "checkify_error_categories": checkify_error_categories,
+        }
         with self.sharding.set_global_mesh():
-            return self._jitted_step(
-                state,
-                batch,
-                is_halted,
-                return_losses=return_losses,
-                return_metrics=return_metrics,
-                return_summaries=return_summaries,
-                checkify_error_categories=checkify_error_categories,
-            )
+            try:
+                return self._jitted_step(state, batch, is_halted, **options)
+            except Exception:
+                _step_inputs.check_batch(batch)
+                raise
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
@@ -330,10 +334,8 @@ class TrainStep(config_util.UpdateFromRootCfg):
             collections = dict(variables)
             params = collections.pop("params", {})
             collections.pop("intermediates", None)
-            precision, remat = (
-                _step_options.get(self, "precision"),
-                _step_options.get(self, "remat"),
-            )
+            precision = _step_options.get(self, "precision")
+            remat = _step_options.get(self, "remat")
             if remat is not None:
                 remat.check_modules(paths)
             if precision is not None:
