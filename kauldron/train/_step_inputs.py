@@ -26,9 +26,9 @@ def check_state(state: Any) -> None:
     Only `state.step` is looked at, as a step takes all of them or none. JAX may look at
     none: with several devices, jaxlib 0.10.2 ends by a segmentation fault.
     """
-    step = state.step
-    is_array = isinstance(step, jax.Array) and not isinstance(step, jax.core.Tracer)
-    if is_array and step.is_deleted():
+    is_traced = isinstance(state.step, jax.core.Tracer)
+    is_deleted = None if is_traced else getattr(state.step, "is_deleted", None)
+    if is_deleted is not None and is_deleted():
         raise UsedStateError(
             "The arrays of `state` are used up: it was given to `trainstep.step` before, "
             "which takes their memory (they are donated) for the state that it returns. "

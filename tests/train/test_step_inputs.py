@@ -109,3 +109,10 @@ def test_list_of_what_a_batch_has_names_the_texts(trainer):
     assert "'batch' has: label, x; on the host only, as texts or dates: name." in str(
         error.value
     )
+
+
+def test_a_step_can_be_traced(trainer, batch):
+    specs = jax.eval_shape(
+        lambda state: trainer.trainstep.step(state, batch)[0], trainer.init_state()
+    )
+    assert specs.step.shape == ()
