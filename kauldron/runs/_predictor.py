@@ -16,7 +16,14 @@ from etils import enp, epath
 from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.evals import rows_in_memory, output_files, write_outputs, example_rows, evaluators, run_strategies
+from kauldron.evals import (
+    evaluators,
+    example_rows,
+    output_files,
+    rows_in_memory,
+    run_strategies,
+    write_outputs,
+)
 from kauldron.runs import _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
@@ -189,7 +196,9 @@ class Predictor:
                 f"They are {_describe(specs)}."
             ) from e
         context = dataclasses.replace(context, batch=specs)
-        _raise_problems(example_rows.check(context, example_rows.fields_of(keys, "keys")))
+        _raise_problems(
+            example_rows.check(context, example_rows.fields_of(keys, "keys"))
+        )
 
     def _run(self, ds: Any, keys: example_rows.Keys, target: Any) -> None:
         ds = self._dataset(ds)
