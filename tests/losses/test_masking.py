@@ -150,6 +150,38 @@ def test_losses_of_users_are_guarded(garbage):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shared(losses.Loss):
+    """An input that several places of an example read, or several examples."""
+
+    x: kontext.Key = kontext.REQUIRED
+    y: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, x, y):
+        return x.reshape(*x.shape, *(1,) * (y.ndim - x.ndim)) * y
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "is_held_back"),
+    [
+        # Of the first example one place counts; of the second, none.
+        ((2,), [[1, 0, 0], [0, 0, 0]], [False, True]),
+        ((2, 1), [[1, 0, 0], [0, 0, 0]], [[False], [True]]),
+        ((1, 3), [[1, 0, 0], [1, 1, 0]], [[False, False, True]]),
+        # However little it counts.
+        ((2,), [[1e-6, 0, 0], [0.25, 0, 0]], [False, False]),
+    ],
+)
+def test_what_anything_that_counts_has_read_is_not_held_back(shape, mask, is_held_back):
+    y, mask = np.ones((2, 3), np.float32), np.array(mask, np.float32)
+    for index in np.ndindex(shape):
+        x = np.ones(shape, np.float32)
+        x[index] = np.nan
+        grad = _gradient(_Shared(x="x", y="y"), y=y, x=x, mask=mask)
+        is_seen = np.isnan(grad).any()
+        assert is_seen != np.array(is_held_back)[index]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Roughness(losses.Loss):
     """Differences of neighbours in time: a step may be masked, and be a neighbour."""
 
