@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics
-from kauldron.evals import _merging
+from kauldron.evals import _collect, _merging, _rows
 from kauldron.train import auxiliaries
 from tests.train import small_run
 
@@ -106,3 +106,52 @@ def test_a_state_that_cannot_be_merged_fails_in_compute_and_costs_no_other():
     assert failure.where("test") == "cfg.evals['test'].metrics['odd']"
     with pytest.raises(LookupError, match="odd"):
         merging.result().compute()
+
+
+def _rows_of(start, stop):
+    return _rows.Rows(
+        arrays={"score": jnp.arange(start, stop) / 2.0},
+        host_arrays={"name": np.array([f"n{i}" for i in range(start, stop)], object)},
+        num_rows=stop - start,
+        is_whole=False,
+    )
+
+
+@pytest.mark.parametrize("sizes", [[3], [3, 3], [4, 4, 4, 1]])
+def test_rows_of_all_batches_are_kept_once_and_in_order(sizes):
+    with _collect.InMemory() as collected:
+        stop = 0
+        for size in sizes:
+            start, stop = stop, stop + size
+            collected.add(_rows_of(start, stop))
+        for columns in (collected.columns(), collected.all_columns()):
+            np.testing.assert_array_equal(columns["score"], np.arange(stop) / 2)
+            assert columns["name"].tolist() == [f"n{i}" for i in range(stop)]
+
+
+def test_large_states_stay_where_they_are_until_they_are_needed():
+    """Pictures, of which only the first are kept."""
+    small, large = jnp.zeros(2**16, jnp.uint8), jnp.zeros(2**16 + 1, jnp.uint8)
+    merging = _merging.Merging()
+    merging.add(_aux(small=All(x=small), large=All(x=large)))
+    states = merging.result().metric_states
+    assert isinstance(states["small"].x, np.ndarray)
+    assert isinstance(states["large"].x, jax.Array)
+
+
+def test_no_more_than_the_last_two_batches_wait():
+    merging = _merging.Merging()
+    num_merged = []
+
+    @flax.struct.dataclass
+    class Counted(metrics.AverageState):
+        def merge(self, other):
+            num_merged.append(1)
+            return super().merge(other)
+
+    expected = [0, 0, 0, 1, 2]  # the first has nothing to be merged with
+    for count in expected:
+        merging.add(_aux(mean=Counted.from_values(jnp.ones(3))))
+        assert len(num_merged) == count
+    assert merging.result().metric_states["mean"].count == 15
+    assert len(num_merged) == 4

@@ -233,6 +233,24 @@ def test_masked_classes_of_regions_have_no_gradient(activation):
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_inputs_given_by_position_are_held_back_as_those_given_by_name():
+    logits = np.zeros((1, 4, 3), np.float32)
+    logits[..., 1] = np.nan  # no class that counts, but a softmax needs its scores
+    labels, mask = np.ones((1, 4, 3), np.float32), np.array([[1, 0, 1]])
+    loss = losses.DiceLoss(logits="l", labels="t", activation="softmax")
+    by_name = loss.get_state(logits=logits, labels=labels, mask=mask).mean()
+    by_position = loss.get_state(logits, labels, mask=mask).mean()
+    assert np.isnan(by_name)
+    assert np.isnan(by_position)
+    labels[..., 1] = np.nan  # these it does not need
+    for name, value in {"logits": np.zeros_like(logits), "labels": labels}.items():
+        inputs = {"logits": np.zeros_like(logits), "labels": labels, name: value}
+        expected = loss.get_state(**inputs, mask=mask).mean()
+        assert np.isfinite(expected)
+        actual = loss.get_state(*inputs.values(), mask=mask).mean()
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("last", [(), (1,), (2,)])
 def test_places_outside_of_the_region_leave_no_trace(activation, last):

@@ -31,7 +31,7 @@ class Room:
 ROOMS = {
     "checksums": Room(
         files=("kauldron/**/_checksums.py",),
-        tests=("tests/checkpoints/test_damage.py", "tests/checkpoints/test_looking.py"),
+        tests=("tests/checkpoints/test_checksums.py",),
     ),
     "coercion": Room(
         files=("kauldron/konfig/**/_coerce.py", "kauldron/konfig/**/_literals.py"),
@@ -62,7 +62,7 @@ ROOMS = {
     ),
     "merging": Room(
         files=("kauldron/evals/**/_merging.py", "kauldron/evals/**/_collect.py"),
-        tests=("tests/evals/test_merging.py", "tests/evals/test_outputs.py"),
+        tests=("tests/evals/test_merging.py",),
     ),
     "metrics": Room(
         files=("kauldron/metrics/**/*.py",),
