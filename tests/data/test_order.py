@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kauldron.data import _order
+from kauldron.data import _draws, _order
 
 
 def _whole_epoch(shuffle, length, epoch):
@@ -45,6 +45,38 @@ def test_orders_are_spread_evenly(monkeypatch, max_held):
         counts[np.arange(10), _whole_epoch(shuffle, 10, epoch)] += 1
     # Each of 100 counts is Binomial(2000, 0.1): 200 +- 13; five sigma.
     assert np.abs(counts - 200).max() < 5 * 13.5
+
+
+# Two numbers that differ in one bit, anywhere in 64.
+_SEEDS = [1, *(1 + 2**i for i in range(1, 64, 6)), 2**63 + 1]
+
+
+@pytest.mark.parametrize("max_held", [2**22, 0])
+def test_seeds_that_differ_in_any_bit_give_other_orders(monkeypatch, max_held):
+    monkeypatch.setattr(_order, "_MAX_HELD", max_held)
+    orders = {tuple(_whole_epoch(_order.Shuffle(100, s), 100, 0)) for s in _SEEDS}
+    assert len(orders) == len(_SEEDS)
+
+
+def test_seeds_and_names_that_differ_anywhere_give_other_numbers():
+    indices = np.arange(3)
+    ids = {tuple(_draws.example_ids(seed, 0, indices)) for seed in _SEEDS}
+    assert len(ids) == len(_SEEDS)
+    derived = {_draws.seed_from(seed, name) for seed in _SEEDS for name in "ab"}
+    assert len(derived) == 2 * len(_SEEDS)
+    # All of the 64 bits of a hash are used.
+    assert max(derived) > 2**63
+    epochs = {tuple(_draws.example_ids(0, epoch, indices)) for epoch in range(100)}
+    assert len(epochs) == 100
+
+
+def test_epochs_need_not_follow_each_other():
+    """Members of a mixture are asked for positions of several epochs at once."""
+    shuffle = _order.Shuffle(10, seed=1)
+    epochs = np.array([0, 2, 1, 0])
+    mixed = shuffle(epochs, np.array([3, 3, 3, 4]))
+    each = [_whole_epoch(shuffle, 10, epoch) for epoch in range(3)]
+    assert mixed.tolist() == [each[0][3], each[2][3], each[1][3], each[0][4]]
 
 
 def test_huge_datasets_need_no_memory():

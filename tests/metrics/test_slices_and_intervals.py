@@ -455,3 +455,13 @@ def test_sums_over_the_examples_of_a_draw_do_not_overflow(dtype):
     x = np.full((5, 1), largest, dtype)
     value = metrics.Bootstrap(metric=_InOrder(x="x"), num_resamples=2)(x=x)
     assert value["low"]["total"] == value["value"]["total"] == 5 * largest
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_least_and_greatest_number_of_a_dtype_are_slices(dtype):
+    least, greatest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    slices = {"least": least, "greatest": greatest, "more": greatest + 1}
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=slices)
+    by = np.array([least, greatest], dtype)
+    value = metric(tensor=np.array([[3.0], [4.0]]), by=by)
+    contract.assert_close(value, {"least": 3, "greatest": 4, "more": np.nan}, rtol=0)

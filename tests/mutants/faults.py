@@ -33,8 +33,8 @@ def find(
 ) -> list[work_item.MutationSpec]:
     """Returns every fault that can be planted in the files, in order.
 
-    Annotations, decorators and the texts of errors are left out: hardly anything that
-    runs depends on them.
+    Annotations, decorators, the texts of errors, and what only asserts (`strict=True`) are
+    left out: hardly anything that runs depends on them.
     """
     sources = list(sources)
     with work_db.use_db(":memory:") as db:
@@ -100,6 +100,8 @@ def _silent_spans(tree: ast.Module) -> list[_Span]:
                 parts = [*node.decorator_list, getattr(node, "returns", None)]
                 spans += [_span(part) for part in parts if part is not None]
             case ast.Raise(exc=ast.expr() as part):
+                spans.append(_span(part))
+            case ast.keyword(arg="strict" | "usedforsecurity", value=part):
                 spans.append(_span(part))
     return spans
 
