@@ -155,3 +155,46 @@ def test_no_more_than_the_last_two_batches_wait():
         assert len(num_merged) == count
     assert merging.result().metric_states["mean"].count == 15
     assert len(num_merged) == 4
+
+
+def test_states_that_only_one_side_has_are_kept():
+    mean = metrics.AverageState.from_values(np.array([1.0, 3.0]))
+    some = auxiliaries.AuxiliariesState(metric_states={"a": mean})
+    others = auxiliaries.AuxiliariesState(loss_states={"b": mean})
+    nothing = auxiliaries.AuxiliariesState()
+    for merged in (some | None, None | some, some | nothing, nothing | some):
+        assert merged.metric_states["a"].compute() == 2
+        assert merged.loss_states is None
+    for merged in (some | others, others.merge_each(some)):
+        assert merged.metric_states["a"].compute() == 2
+        assert merged.loss_states["b"].compute() == 2
+
+
+def test_states_are_merged_in_the_order_in_which_they_stand():
+    first, second = (_aux(all=All(x=jnp.full(2, i))) for i in (1, 2))
+    for merged in (first | second, first.merge_each(second)):
+        assert merged.metric_states["all"].compute().x.tolist() == [1, 1, 2, 2]
+
+
+def test_a_state_that_cannot_be_put_together_fails_in_compute_and_costs_no_other():
+    @flax.struct.dataclass
+    class Odd(metrics.AverageState):
+        def finalize(self):
+            raise LookupError("odd")
+
+    states = {
+        "odd": Odd.from_values(np.ones(3)),
+        "even": metrics.AverageState.from_values(np.ones(3)),
+    }
+    aux = auxiliaries.AuxiliariesState(loss_states=states, metric_states=states)
+    failures = []
+    values = aux.compute(failures=failures)
+    assert dict(values.metric_values) == {"metrics/even": 1.0}
+    # A sum without one of its terms is no total.
+    assert dict(values.loss_values) == {"losses/even": 1.0}
+    assert [f.where("train") for f in failures] == [
+        "cfg.train_losses['odd']",
+        "cfg.train_metrics['odd']",
+    ]
+    with pytest.raises(LookupError):
+        aux.compute()
