@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import (
     _accumulate,
     arrays,
@@ -39,7 +40,10 @@ class CovarianceState(base_state.State):
         return cls(*(np.zeros((), np.float32),) * 3)
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array["*b n"], *, mask: Array | float | None = None
+    ) -> Self:
         """Returns the moments of vectors `[*b n]`, weighted by a mask `[*b 1]`."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
@@ -118,7 +122,13 @@ class FrechetDistance(base.Metric):
                 return np.full((), np.nan)
             return frechet_distance(*self.preds.moments(), *self.targets.moments())
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*a n"],
+        targets: Array["*b n"],
+        mask: Array | float | None = None,
+    ) -> State:
         if preds.shape[-1] != targets.shape[-1]:
             raise ValueError(
                 "FrechetDistance needs as many features of both: got "

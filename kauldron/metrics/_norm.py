@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, PyTree, Scalar, typechecked
 from kauldron.metrics import _accumulate, base, base_state
 
 
@@ -95,7 +96,10 @@ class Norm(base.Metric):
         concat = self.aggregation_type == "concat"
         return (self.ConcatState if concat else self.State).empty()
 
-    def get_state(self, tensor: Any, mask: Any = None) -> base_state.State:
+    @typechecked
+    def get_state(
+        self, tensor: Array | Scalar, mask: Array | float | None = None
+    ) -> base_state.State:
         tensor = jnp.asarray(tensor)
         tensor = tensor.astype(jnp.promote_types(tensor.dtype, jnp.float32))
         if self.aggregation_type == "concat":
@@ -135,7 +139,8 @@ class GlobalNorm(base.Metric):
     class State(base_state.AverageState["GlobalNorm"]):
         pass
 
-    def get_state(self, tree: Any) -> base_state.State:
+    @typechecked
+    def get_state(self, tree: PyTree[Array | Scalar]) -> base_state.State:
         leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
         wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in leaves]
         squares = [jnp.sum(jnp.abs(x) ** 2) for x in wide]

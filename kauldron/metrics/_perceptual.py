@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 from etils import epath
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import (
     _features,
     _inception,
@@ -51,7 +51,13 @@ class LpipsVgg(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w 1|3"],
+        target: Array["*b h w 1|3"],
+        mask: Array | float | None = None,
+    ) -> State:
         image.check_images("LPIPS", pred, target, min_size=_vgg.MIN_SIZE)
         _check_channels(self, pred)
         weights = _weights.load(
@@ -98,8 +104,12 @@ class Fid(base.Metric):
 
     State = _features.FrechetDistance.State
 
+    @typechecked
     def get_state(
-        self, pred: Any, target: Any, mask: Any = None
+        self,
+        pred: Array["*b _h _w 1|3"],
+        target: Array["*b _h _w 1|3"],
+        mask: Array | float | None = None,
     ) -> _features.FrechetDistance.State:
         weights = None
         features = []
@@ -123,7 +133,7 @@ class Fid(base.Metric):
         return self.State(preds=preds, targets=targets)
 
 
-def _check_channels(metric: Any, images: Any) -> None:
+def _check_channels(metric: object, images: Array) -> None:
     if images.shape[-1] not in (1, 3):
         raise ValueError(
             f"{type(metric).__name__} needs images of 1 or 3 channels: got shape "

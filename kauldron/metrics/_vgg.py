@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Float, typechecked
 from kauldron.metrics import _weights
 
 # Convolutions of each stage, by their place in the layers of the published network.
@@ -29,7 +30,10 @@ _SCALE = np.array([0.458, 0.448, 0.450])
 MIN_SIZE = 16  # four times halved, one pixel is left
 
 
-def lpips_vgg(weights: _weights.Weights, pred: Any, target: Any) -> jax.Array:
+@typechecked
+def lpips_vgg(
+    weights: _weights.Weights, pred: Float["*b h w 1|3"], target: Float["*b h w 1|3"]
+) -> Float["*b 1"]:
     """Returns the perceptual distance of each pair of images, `f[*b 1]`.
 
     Args:

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import Array, Scalar
 
-def to_float(x: Any) -> jax.Array:
+
+def to_float(x: Array | Scalar) -> jax.Array:
     """Returns the array in f32, or f64 if it is: nothing is measured in less."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def check_same_shape(owner: Any, **arrays: Any) -> None:
+def check_same_shape(owner: object, **arrays: Any) -> None:
     """Raises if arrays differ in shape, naming their keys; nothing is broadcast.
 
     Args:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
+from kauldron.ktyping import Array, Scalar, typechecked
 from kauldron.metrics import _accumulate
 
 _MetricT = TypeVar("_MetricT")
@@ -82,7 +83,7 @@ class State(Generic[_MetricT]):
         raise NotImplementedError(f"{type(self).__qualname__} must define `compute()`.")
 
     @staticmethod
-    def isinstance(value: Any) -> bool:
+    def isinstance(value: object) -> bool:
         """Whether `value` is a state; usable as `is_leaf` of `jax.tree.map`."""
         return isinstance(value, State)
 
@@ -160,7 +161,10 @@ class AverageState(State[_MetricT]):
         return cls(total=np.zeros((), np.float32), count=np.zeros((), np.float32))
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array | Scalar, *, mask: Array | float | None = None
+    ) -> Self:
         """Sums `values` where `mask` is set.
 
         Args:
@@ -191,6 +195,7 @@ class AverageState(State[_MetricT]):
         count = _accumulate.add_arrays(self.count, other.count)
         return dataclasses.replace(self, total=total, count=count)
 
+    @typechecked
     def mean(self) -> jax.Array | np.ndarray:
         """Returns the mean, 0 if nothing was counted; usable inside jit.
 
@@ -295,7 +300,8 @@ class CollectFirstState(CollectingState[_MetricT]):
         return dataclasses.replace(self, **first)
 
 
-def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:
+@typechecked
+def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
 
     Trailing axes of 1 that are too many are dropped: `[b 1]`, the shape of labels, fits

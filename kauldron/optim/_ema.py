@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 
 from kauldron import checkpoints, errors
+from kauldron.ktyping import DType, Int32, PyTree
 from kauldron.train import state as state_lib
 
 _IS_EMA = "__kauldron_is_ema__"
 
 
-def is_ema(transform: Any) -> bool:
+def is_ema(transform: object) -> bool:
     """Returns whether a transformation was made by `ema_params`."""
     return hasattr(getattr(transform, "update", None), _IS_EMA)
 
@@ -29,8 +30,8 @@ class EmaParamsState(NamedTuple):
       ema: Average, of the structure of the parameters.
     """
 
-    count: jax.Array
-    ema: Any
+    count: Int32[""]
+    ema: PyTree
 
 
 class EmaError(errors.UserError, ValueError):
@@ -42,7 +43,7 @@ class EmaKeyError(errors.UserError, KeyError):
 
 
 def ema_params(
-    *, decay: float, debias: bool = True, accumulator_dtype: Any = None
+    *, decay: float, debias: bool = True, accumulator_dtype: DType | None = None
 ) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the parameters; updates pass unchanged.
 
@@ -73,13 +74,13 @@ def ema_params(
             return new
         return (weight * old + (1 - weight) * cast(new)).astype(old.dtype)
 
-    def init(params: Any) -> EmaParamsState:
+    def init(params: PyTree) -> EmaParamsState:
         # A copy: the parameters and the average are donated separately.
         ema = jax.tree.map(lambda x: cast(jnp.array(x, copy=True)), params)
         return EmaParamsState(count=jnp.zeros((), jnp.int32), ema=ema)
 
     def update(
-        updates: Any, state: Any, params: Any = None
+        updates: PyTree, state: EmaParamsState, params: PyTree = None
     ) -> tuple[Any, EmaParamsState]:
         if params is None:
             raise ValueError(
@@ -115,7 +116,7 @@ class UseEmaParams(checkpoints.InitTransform):
     partial_ok: bool = False
 
     def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
-        def is_ema(x: Any) -> bool:
+        def is_ema(x: object) -> bool:
             return isinstance(x, EmaParamsState)
 
         found = [
@@ -131,14 +132,14 @@ class UseEmaParams(checkpoints.InitTransform):
             state, params=self._merge(state.params, found[0].ema)
         )
 
-    def _merge(self, params: Any, ema: Any) -> Any:
+    def _merge(self, params: PyTree, ema: PyTree) -> Any:
         averages = {
             jax.tree_util.keystr(path): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(ema)
         }
         missing = []
 
-        def pick(path: Any, value: jax.Array) -> jax.Array:
+        def pick(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
             name = jax.tree_util.keystr(path)
             if name not in averages:
                 missing.append(jax.tree_util.keystr(path, simple=True, separator="."))

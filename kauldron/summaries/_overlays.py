@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.summaries import _pictures
 
 
@@ -56,8 +57,12 @@ class ShowBoxes(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
+    @typechecked
     def get_state(
-        self, images: Any, boxes: Any, boxes_mask: Any = None
+        self,
+        images: Array["+b h w c"],
+        boxes: Array["+b n 4"],
+        boxes_mask: Array["+b n"] | Array["+b n 1"] | None = None,
     ) -> _pictures.FirstState:
         images, boxes = jnp.asarray(images), jnp.asarray(boxes)
         batch = images.shape[:-3]
@@ -166,7 +171,10 @@ class ShowSegmentations(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, segmentations: Any, images: Any = None) -> _pictures.FirstState:
+    @typechecked
+    def get_state(
+        self, segmentations: Array, images: Array | None = None
+    ) -> _pictures.FirstState:
         segmentations = self._flatten(jnp.asarray(segmentations))
         is_id = not jnp.issubdtype(segmentations.dtype, jnp.floating)
         if is_id and segmentations.shape[-1] != 1:
@@ -238,7 +246,7 @@ class ShowSegmentations(metrics.Metric):
             raise ValueError(f"`palette` must be `[k 3]`: got shape {palette.shape}.")
         return palette
 
-    def _flatten(self, images: Any) -> Any:
+    def _flatten(self, images: Array) -> Any:
         if self.rearrange is None and images.ndim == 3:
             images = images[None]
         pattern = self.rearrange or _pictures.FLATTEN
