@@ -250,7 +250,7 @@ class MulticlassHinge(_labelled.OfClasses):
         self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
         own = jnp.take_along_axis(logits, ids, axis=-1)
-        is_own = jnp.arange(logits.shape[-1]) == ids
+        is_own = jax.nn.one_hot(ids[..., 0], logits.shape[-1], dtype=bool)
         others = jnp.max(jnp.where(is_own, -jnp.inf, logits), axis=-1, keepdims=True)
         return jnp.maximum(0, 1 + others - own)
 

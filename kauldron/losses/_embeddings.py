@@ -210,7 +210,7 @@ class PairwiseRanking(base.Loss):
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
             arrays.check_same_shape(self, logits=logits, item_mask=item_mask)
-            exists = jnp.asarray(item_mask) != 0
+            exists = jnp.asarray(item_mask, bool)
             logits = _masking.guard(logits, ~exists)
             is_pair &= exists[..., :, None] & exists[..., None, :]
         margins = logits[..., :, None] - logits[..., None, :]
@@ -237,7 +237,7 @@ def _check_pairs(loss: base.Loss, vectors: Array) -> None:
 def _is_valid(mask: Array | float | None, size: int) -> Bool["b"]:
     if mask is None:
         return jnp.ones(size, bool)
-    return base_state.broadcast_mask(mask, (size, 1))[:, 0] != 0
+    return base_state.broadcast_mask(mask, (size, 1))[:, 0].astype(bool)
 
 
 def _pick_diagonal(logits: Float["b b"], is_valid: Bool["b"]) -> Float["b"]:

@@ -87,7 +87,7 @@ def leading(mask: Array | float, shape: tuple[int, ...]) -> Bool | None:
     Returns:
       `bool` that can be broadcast to the shape; `None` if the first axis is another one.
     """
-    is_masked = jnp.asarray(mask) == 0
+    is_masked = ~jnp.asarray(mask, bool)
     num_shared = 0
     for size, own in zip(is_masked.shape, shape, strict=False):
         if own != size and 1 not in (own, size):

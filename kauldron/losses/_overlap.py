@@ -64,7 +64,7 @@ class _Overlap(base.Loss):
         has_ids = self._has_ids(logits, labels)
         places = jnp.ones(labels.shape, bool)
         if region_mask is not None:
-            places = base_state.broadcast_mask(region_mask, logits.shape) != 0
+            places = base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
             places = places.any(axis=-1, keepdims=True) if has_ids else places
         if mask is not None:
             places &= ~self._is_masked("labels", mask, labels.shape)
@@ -84,7 +84,7 @@ class _Overlap(base.Loss):
             labels = _labels.to_ids(labels)
         region = jnp.asarray(labels) != self.ignored_label
         if region_mask is not None:
-            region &= base_state.broadcast_mask(region_mask, logits.shape) != 0
+            region &= base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
         return region
 
     def _tversky(
@@ -105,7 +105,7 @@ class _Overlap(base.Loss):
             probs = jax.nn.sigmoid(probs)
         labels = self._to_one_hot(probs, labels)
         if region_mask is not None:
-            mask = base_state.broadcast_mask(region_mask, probs.shape) != 0
+            mask = base_state.broadcast_mask(region_mask, probs.shape).astype(bool)
             probs, labels = jnp.where(mask, probs, 0), jnp.where(mask, labels, 0)
         space = tuple(range(1, probs.ndim - 1))
         both = (probs * labels).sum(axis=space)
@@ -117,7 +117,8 @@ class _Overlap(base.Loss):
         return jnp.where(is_empty, 0, 1 - index)
 
     def _guard_outside(self, logits: jax.Array, region_mask: Array) -> jax.Array:
-        is_outside = base_state.broadcast_mask(region_mask, logits.shape) == 0
+        is_inside = base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
+        is_outside = ~is_inside
         if self.activation == "softmax":  # each needs the scores of all classes
             is_outside = is_outside.all(axis=-1, keepdims=True)
         return _masking.guard(logits, is_outside)

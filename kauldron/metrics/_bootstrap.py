@@ -159,7 +159,7 @@ def _is_counted(mask: Array | float | None, size: int) -> Bool["{size}"]:
     """Returns which examples have a weight, `bool[size]`."""
     if mask is None:
         return jnp.ones(size, bool)
-    has_weight = jnp.asarray(mask) != 0
+    has_weight = jnp.asarray(mask, bool)
     has_weight = has_weight.any(axis=tuple(range(1, has_weight.ndim)))
     return jnp.broadcast_to(has_weight, (size,))
 
@@ -194,7 +194,7 @@ def _draw(states: base_state.State, index: np.ndarray) -> Any:
     return dataclasses.replace(states, **fields)
 
 
-def _draw_field(kind: auto_state.Kind, value: PyTree, index: np.ndarray) -> Any:
+def _draw_field(kind: Any, value: PyTree, index: np.ndarray) -> Any:
     if kind.verb == "merge":
         return _draw(value, index)
     if kind.verb == "concatenate":

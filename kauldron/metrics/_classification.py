@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from kauldron import kontext
@@ -106,7 +107,8 @@ class TopKAccuracy(base.Metric):
             owner=self,
         )
         score = jnp.take_along_axis(logits, checked.ids, axis=-1)
-        is_before = jnp.arange(logits.shape[-1]) < checked.ids
+        ids = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+        is_before = ids < checked.ids
         is_above = (logits > score) | ((logits == score) & is_before)
         rank = is_above.sum(axis=-1, keepdims=True)
         is_right = (rank < self.k) & ~_predictions.has_nan(logits)
@@ -149,7 +151,7 @@ class Precision1(base.Metric):
         is_class = best != _predictions.NO_CLASS
         best = jnp.where(is_class, best, 0)
         values = jnp.take_along_axis(jnp.asarray(labels), best, axis=-1)
-        values = jnp.where(is_class, values, 0)
+        values = jnp.where(is_class, arrays.to_float(values), 0)
         return self.State.from_values(values, mask=mask)
 
 
@@ -187,7 +189,7 @@ class BinaryAccuracy(base.Metric):
         mask: Array | float | None = None,
     ) -> State:
         arrays.check_same_shape(self, logits=logits, labels=labels)
-        is_right = (jnp.asarray(logits) > 0) == (jnp.asarray(labels) > 0)
+        is_right = (arrays.to_float(logits) > 0) == (arrays.to_float(labels) > 0)
         is_right &= ~(jnp.isnan(logits) | jnp.isnan(labels))
         if jnp.issubdtype(labels.dtype, jnp.floating):
             return self.State.from_values(is_right, mask=self._mask_of(labels, mask))

@@ -74,7 +74,7 @@ class Ari(base.Metric):
             )
         # What counts are points, each once.
         mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
-        mask = base_state.broadcast_mask(mask, labels.shape) != 0
+        mask = base_state.broadcast_mask(mask, labels.shape).astype(bool)
         true = _labels.check_labels(
             labels,
             num_classes=num_true,

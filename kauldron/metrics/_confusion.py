@@ -225,7 +225,7 @@ class F1(_ClassScore):
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
     ) -> tuple[Float["*c"], Float["*c"]]:
-        return 2 * hits, num_true + num_pred
+        return hits * 2, num_true + num_pred
 
 
 @_documented
@@ -239,7 +239,7 @@ class Dice(_ClassScore):
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
     ) -> tuple[Float["*c"], Float["*c"]]:
-        return 2 * hits, num_true + num_pred
+        return hits * 2, num_true + num_pred
 
 
 @_documented
@@ -257,7 +257,7 @@ class MeanIou(_ClassScore):
 
 
 def count_classes(
-    metric: _predictions.OfClasses,
+    metric: ConfusionMatrix | _ClassScore,
     *,
     labels: Array,
     logits: Array | None,

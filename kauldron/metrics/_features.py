@@ -52,11 +52,12 @@ class CovarianceState(base_state.State):
         values = values.reshape(-1, values.shape[-1])
         values = jnp.where(weights == 0, 0, values)
         count = weights.sum()
-        mean = (weights * values).sum(axis=0) / jnp.where(count == 0, 1, count)
+        total = (weights * values).sum(axis=0, keepdims=True)
+        mean = total / jnp.where(count == 0, 1, count)
         centred = (values - mean) * jnp.sqrt(weights)
         # Not in half precision: the distance is a small difference of traces.
         scatter = jnp.matmul(centred.T, centred, precision=jax.lax.Precision.HIGHEST)
-        return cls(count, mean, scatter)
+        return cls(count, mean[0], scatter)
 
     def merge(self, other: Self) -> Self:
         both = [(s.count, s.mean, s.scatter) for s in (self, other)]

@@ -69,7 +69,8 @@ _STEM = (
     "Conv2d_3b_1x1",
     "Conv2d_4a_3x3",
 )
-_Block: TypeAlias = "tuple[tuple[str | _Block, ...], ...]"
+_Branch: TypeAlias = "tuple[str | tuple[_Branch, ...], ...]"
+_Block: TypeAlias = tuple[_Branch, ...]
 _SIZE = 299  # pixels
 _BATCH_NORM_EPS = 1e-3
 
@@ -144,7 +145,7 @@ def _mean_pool(x: jax.Array) -> jax.Array:
     return add_up(x) / add_up(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
-def _layers(name: str, block: _Block) -> Iterator[str]:
+def _layers(name: str, block: _Block | _Branch) -> Iterator[str]:
     for step in block:
         if not isinstance(step, str):
             yield from _layers(name, step)

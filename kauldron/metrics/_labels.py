@@ -31,7 +31,7 @@ import numpy as np
 
 from kauldron import errors, sharding
 from kauldron.ktyping import Array, Bool, DType, Int32, Num
-from kauldron.metrics import base_state
+from kauldron.metrics import arrays, base_state
 
 _INT32 = np.iinfo(np.int32)
 _UNKNOWN = object()
@@ -183,7 +183,7 @@ def is_ignored(ids: Int32, ignored_label: int | Sequence[int] | None) -> Bool:
 
 def _weight_dtype(dtype: DType) -> Any:
     if jnp.issubdtype(dtype, jnp.floating):
-        return jnp.promote_types(dtype, jnp.float32)
+        return arrays.wide_dtype(dtype)
     return jnp.int32
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
@@ -63,6 +63,7 @@ def predict(
         )
     given = getattr(metric, "num_classes", None)
     num_classes = given
+    preds: Any = pred_labels
     if logits is not None:
         preds = best_class(logits)
         num_classes = given or logits.shape[-1]
@@ -71,8 +72,6 @@ def predict(
                 f"`num_classes={given}` of {name} is less than the {logits.shape[-1]} "
                 f"scores of key {metric.logits!r}. Leave it out, or score fewer classes."
             )
-    else:
-        preds = pred_labels
     if preds.shape != labels.shape:
         raise ValueError(
             f"{name} compares `i[*b 1]` labels: the predictions have shape "

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, Bool, Scalar, typechecked
+from kauldron.ktyping import Array, Bool, typechecked
 from kauldron.metrics import base, base_state
 
 
@@ -115,7 +115,7 @@ class SliceBy(base.Metric):
             is_inside = _equal(by, value)
             weights = is_inside if mask is None else _multiply(is_inside, mask)
             states[name] = self.metric.get_state(mask=weights, **kwargs)
-            counts[name] = base_state.AverageState.from_values(weights != 0)
+            counts[name] = base_state.AverageState.from_values(weights.astype(bool))
         return self.State(states=states, counts=counts)
 
     def _to_numbers(self, by: Array) -> Any:
@@ -156,7 +156,7 @@ def _equal(by: Array, value: int) -> jax.Array:
     return jnp.asarray(by == value)
 
 
-def _compute(state: base_state.State, count: Array | Scalar) -> Any:
+def _compute(state: base_state.State, count: Array) -> Any:
     """Returns the value of a slice; NaN for each number if nothing is in it."""
     if count > 0:
         return state.compute()
@@ -165,9 +165,9 @@ def _compute(state: base_state.State, count: Array | Scalar) -> Any:
 
 def _multiply(is_inside: Bool, mask: Array | float) -> Any:
     """Returns the mask where `is_inside`; both may lack trailing axes."""
-    mask = jnp.asarray(mask)
-    num_axes = max(is_inside.ndim, mask.ndim)
-    is_inside, mask = (
-        x.reshape(*x.shape, *(1,) * (num_axes - x.ndim)) for x in (is_inside, mask)
+    both = is_inside, jnp.asarray(mask)
+    num_axes = max(x.ndim for x in both)
+    is_inside, weights = (
+        x.reshape(*x.shape, *(1,) * (num_axes - x.ndim)) for x in both
     )
-    return jnp.where(is_inside, mask, 0)
+    return jnp.where(is_inside, weights, jnp.zeros_like(weights))

@@ -155,7 +155,10 @@ class TextMetric(base.Metric):
                 f"count: got shape {mask.shape}."
             )
         return self.State(
-            preds=preds, targets=targets, is_counted=mask.ravel() != 0, kind=kind
+            preds=preds,
+            targets=targets,
+            is_counted=mask.ravel().astype(bool),
+            kind=kind,
         )
 
     def _to_rows(self, texts: Texts, name: str) -> tuple[Any, str]:

@@ -25,8 +25,8 @@ NAMES = (
     *(f"lin{i}" for i in range(1, 6)),
 )
 # Mean and spread of the images that the network was trained on, in [-1, 1].
-_SHIFT = np.array([-0.030, -0.088, -0.188])
-_SCALE = np.array([0.458, 0.448, 0.450])
+_SHIFT = np.array([-0.030, -0.088, -0.188]).reshape(1, 1, 1, 3)
+_SCALE = np.array([0.458, 0.448, 0.450]).reshape(1, 1, 1, 3)
 MIN_SIZE = 16  # four times halved, one pixel is left
 
 

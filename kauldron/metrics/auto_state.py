@@ -15,7 +15,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import flax.struct
 import jax
@@ -40,15 +40,8 @@ class _Empty:
 EMPTY: Any = _Empty()
 
 
-class Kind(Protocol):
-    """How a field merges."""
-
-    @property
-    def verb(self) -> str: ...
-
-    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any: ...
-
-    def finalize(self, value: PyTree, owner: AutoState) -> Any: ...
+Kind: TypeAlias = "_Elementwise | _Concat | _Truncate | _Nested | _Static"
+"""How a field merges."""
 
 
 def sum_field(**kwargs: Any) -> Any:

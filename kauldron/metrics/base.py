@@ -137,9 +137,9 @@ class Metric:
         return self.get_state_from_context(context)
 
     def _attach(self, state: object) -> Any:
-        is_orphan = (
-            isinstance(state, base_state.State) and state.parent is base_state.EMPTY
-        )
+        if not isinstance(state, base_state.State):
+            return state
+        is_orphan = state.parent is base_state.EMPTY
         return dataclasses.replace(state, parent=self) if is_orphan else state
 
 

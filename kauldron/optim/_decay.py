@@ -98,7 +98,7 @@ def layerwise_decay(
         return optax.EmptyState()
 
     def update(
-        updates: PyTree, state: optax.EmptyState, params: PyTree = None
+        updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[Any, Any]:
         leaves, structure = jax.tree.flatten(updates)
         scaled = [u * f for u, f in zip(leaves, factors(updates), strict=True)]

@@ -66,8 +66,9 @@ def ema_params(
     def cast(x: jax.Array) -> jax.Array:
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return x.astype(wide if accumulator_dtype is None else accumulator_dtype)
+        if accumulator_dtype is not None:
+            return x.astype(accumulator_dtype)
+        return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
     def average(weight: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
         if not jnp.issubdtype(old.dtype, jnp.inexact):
@@ -80,7 +81,7 @@ def ema_params(
         return EmaParamsState(count=jnp.zeros((), jnp.int32), ema=ema)
 
     def update(
-        updates: PyTree, state: EmaParamsState, params: PyTree = None
+        updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[Any, EmaParamsState]:
         if params is None:
             raise ValueError(

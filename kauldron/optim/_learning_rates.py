@@ -93,7 +93,7 @@ def _compiled(schedule: Schedule) -> Schedule:
 
 
 def declare_learning_rates(
-    update: Callable[..., Any], rates: Mapping[str, float | Schedule]
+    update: Callable[..., Any], rates: Mapping[str, optax.ScalarOrSchedule]
 ) -> None:
     """Says what the learning rates of an update function are, in place of looking."""
     setattr(update, _DECLARED, dict(rates))
@@ -159,7 +159,7 @@ def _magnitude(schedule: Schedule, step: Scalar) -> Any:
 _Found = dict[str, _Factor]
 
 
-def _of_value(value: object, *, descends: bool) -> _Found:
+def _of_value(value: Any, *, descends: bool) -> _Found:
     if callable(value):
         return {"": _Factor(schedules=(value,), descends=descends)}
     if getattr(value, "ndim", 0) or not _is_number(value):
@@ -167,7 +167,7 @@ def _of_value(value: object, *, descends: bool) -> _Found:
     return {"": _Factor(scale=abs(float(value)), descends=descends)}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     try:
         float(value)
     except (TypeError, ValueError):  # `None`, or a traced array
@@ -194,7 +194,7 @@ def _of_accumulation(steps: optax.MultiSteps) -> _Found:
     }
 
 
-def _of_update(update: object) -> _Found:
+def _of_update(update: Any) -> _Found:
     if hasattr(update, _DECLARED):
         return {
             name: factor

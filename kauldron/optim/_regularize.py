@@ -39,7 +39,7 @@ def decay_to_init(
         return DecayToInitState(jax.tree.map(lambda x: jnp.array(x, copy=True), params))
 
     def update(
-        updates: PyTree, state: DecayToInitState, params: PyTree = None
+        updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[Any, DecayToInitState]:
         if params is None:
             raise ValueError("`decay_to_init` needs the parameters.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class PRNGKey:
         return self
 
 
-def _is_key(value: object) -> bool:
+def _is_key(value: object) -> TypeGuard[jax.Array]:
     if not isinstance(value, jax.Array | np.ndarray):
         return False
     is_typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

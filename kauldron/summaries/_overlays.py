@@ -185,13 +185,13 @@ class ShowSegmentations(metrics.Metric):
             )
         data = {"segmentations": segmentations[: self.num_images]}
         if images is not None:
-            images = self._flatten(jnp.asarray(images))
-            if images.shape[:-1] != segmentations.shape[:-1]:
+            below = self._flatten(jnp.asarray(images))
+            if below.shape[:-1] != segmentations.shape[:-1]:
                 raise ValueError(
                     "ShowSegmentations needs an image for each segmentation: got images "
-                    f"{images.shape} and segmentations {segmentations.shape}."
+                    f"{below.shape} and segmentations {segmentations.shape}."
                 )
-            data["images"] = images[: self.num_images]
+            data["images"] = below[: self.num_images]
         return self.State(data=data)
 
     def show(self, data: dict[str, np.ndarray]) -> np.ndarray:

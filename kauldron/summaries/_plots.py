@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array, Scalar, typechecked
+from kauldron.ktyping import Array, Scalar, UInt8, typechecked
 from kauldron.summaries import _pictures, _values
 
 
@@ -165,16 +165,16 @@ class ShowTexts(metrics.Metric):
 
     @typechecked
     def get_state(self, texts: Array | Sequence[Any]) -> _pictures.FirstState:
-        if getattr(texts, "dtype", None) == np.uint8 and texts.ndim:
+        if isinstance(texts, UInt8) and texts.ndim:
             texts = texts.reshape(-1, texts.shape[-1])
             return self.State(data=texts[: self.num_texts])
-        texts = np.asarray(texts)
-        if texts.dtype.kind not in "OSU":
+        strings = np.asarray(texts)
+        if strings.dtype.kind not in "OSU":
             raise ValueError(
                 "ShowTexts needs strings, or UTF-8 bytes `u8[*b n]`: key "
-                f"{self.texts!r} is {texts.dtype} {texts.shape}."
+                f"{self.texts!r} is {strings.dtype} {strings.shape}."
             )
-        return self.State(data=texts.astype(object).ravel()[: self.num_texts])
+        return self.State(data=strings.astype(object).ravel()[: self.num_texts])
 
     def show(self, data: np.ndarray) -> np.ndarray:
         """Returns the texts."""
