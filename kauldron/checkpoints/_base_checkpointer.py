@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from kauldron.utils import config_util
+from kauldron._base import root_refs
 
 _StateT = TypeVar("_StateT")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class BaseCheckpointer(config_util.UpdateFromRootCfg, abc.ABC):
+class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
     """Protocol of checkpointers."""
 
     @abc.abstractmethod

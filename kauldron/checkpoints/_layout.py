@@ -12,8 +12,9 @@ from typing import Any
 
 from etils import epath
 
+from kauldron._base import shared_files
 from kauldron.checkpoints import _errors, items
-from kauldron.train import _files, workdirs
+from kauldron.workdir import workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = items.METRICS_NAME
@@ -90,7 +91,7 @@ def remove_leftovers(directory: epath.Path) -> None:
 
 def move_aside(directory: epath.Path, step: int) -> epath.Path:
     """Renames a damaged step, so that it can be looked at; returns its new place."""
-    return _files.move_aside(step_dir(directory, step))
+    return shared_files.move_aside(step_dir(directory, step))
 
 
 def all_files(folder: epath.Path) -> dict[str, epath.Path]:

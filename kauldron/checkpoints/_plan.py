@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.checkpoints import _casting, _errors, _renaming, _resizing
 
 # From the array as it was saved to the one that is loaded.

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from kauldron._base import console
 from kauldron.checkpoints import (
     _arrays,
     _checksums,
@@ -19,7 +20,6 @@ from kauldron.checkpoints import (
     _structure,
     items,
 )
-from kauldron.utils import status_utils
 
 _T = TypeVar("_T")
 
@@ -82,8 +82,8 @@ def newest_intact(
         except _errors.DamagedCheckpointError as e:
             on_damage(step)
             errors.append(e)
-            if len(steps) > 1 and status_utils.is_lead_host():
-                status_utils.warn(f"{e}\nThe step before it is used.")
+            if len(steps) > 1 and console.is_lead_host():
+                console.warn(f"{e}\nThe step before it is used.")
     if len(errors) == 1:
         raise errors[0]
     raise _errors.CheckpointError(
@@ -99,7 +99,7 @@ def _find_damage(folder: epath.Path) -> list[str] | None:
         return _checksums.find_damage(folder)
     from jax.experimental import multihost_utils
 
-    problems = _checksums.find_damage(folder) if status_utils.is_lead_host() else None
+    problems = _checksums.find_damage(folder) if console.is_lead_host() else None
     code = -1 if problems is None else len(problems)
     code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
     if code <= 0:
@@ -168,7 +168,7 @@ def _set_state(
 ) -> None:
     """Restores a small state; what an older or another program saved may lack it."""
     if item_dir is None:
-        status_utils.log(f"The checkpoint holds no {name!r}: it starts anew.")
+        console.log(f"The checkpoint holds no {name!r}: it starts anew.")
         return
     try:
         item.set_state(json.loads((item_dir / "metadata").read_text()))
@@ -176,9 +176,7 @@ def _set_state(
         if not is_published:
             e.add_note(f"While restoring {name!r}.")
             raise
-        status_utils.log(
-            f"The checkpoint's {name!r} is of another program: it starts anew."
-        )
+        console.log(f"The checkpoint's {name!r} is of another program: it starts anew.")
 
 
 def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class Flag(NamedTuple):

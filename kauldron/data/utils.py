@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kauldron import kontext
+from kauldron._base import console
 from kauldron.data import _specs
-from kauldron.data.pipelines import BatchSize as BatchSize
-from kauldron.utils import status_utils
+from kauldron.data._batch_size import BatchSize as BatchSize
 
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
@@ -210,7 +210,7 @@ def _narrow_array(tree: Any, path: str) -> Any:
 @functools.cache  # once by key
 def _tell_what_does_not_fit(path: str, dtype: str, narrow: str) -> None:
     largest = "infinity" if narrow == "float32" else f"the limits of {narrow}"
-    status_utils.warn(
+    console.warn(
         f"`{f'batch.{path}' if path else 'batch'}` is {dtype}, and has numbers that "
         f"{narrow} cannot hold: on devices they become {largest}. If something reads them, "
         "convert them, or switch 64 bits on: `jax.config.update('jax_enable_x64', True)`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.evals._batches import EvaluationError
 from kauldron.evals._fewshot import FewShotError, FewShotEvaluator
 from kauldron.evals._output_files import OutputsError
@@ -56,3 +57,5 @@ __all__ = [
     "continuous_eval",
     "evaluate_checkpoint",
 ]
+
+__dir__ = public.publish(__name__)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import _rows
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from kauldron import _problems
+from kauldron._base import console, problem_log
 from kauldron.evals import evaluators
-from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 
 
 class Evaluations:
@@ -39,7 +38,7 @@ class Evaluations:
         """Runs an evaluator; returns whether it succeeded."""
         evaluator = self._selected[name]
         try:
-            with _problems.collect():  # one metric that fails costs no other
+            with problem_log.collect():  # one metric that fails costs no other
                 aux = evaluator.evaluate(state, step)
             evaluator.writer.flush()
             if aux is not None:
@@ -47,8 +46,8 @@ class Evaluations:
         except Exception as e:
             e.add_note(f"In `cfg.evals[{name!r}]` at step {step}.")
             self._errors[name] = e
-            status_utils.warn(
-                f"the evaluator {name!r} is given up.\n{_problems.explain(e)}"
+            console.warn(
+                f"the evaluator {name!r} is given up.\n{problem_log.explain(e)}"
             )
             return False
         return True
@@ -57,7 +56,7 @@ class Evaluations:
         # What fails was told when it was written.
         values = dataclasses.replace(aux, summary_states=None).compute(failures=[])
         self.results[name], self.outputs[name] = aux, values
-        status_utils.log(_line(name, step, values))
+        console.log(_line(name, step, values))
 
     def close(self) -> None:
         """Releases the files of the writers."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import errors, kontext, metrics
+from kauldron import kontext, metrics
+from kauldron._base import console, errors, root_refs
 from kauldron.evals import _collect, _outputs, _ridge, _rows, evaluators
-from kauldron.train import auxiliaries
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util, status_utils
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
+from kauldron.step.context import Context
 
 _LABEL = "label"
 
@@ -70,8 +70,8 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
     l2_regs: Sequence[float] = (64, 128, 256, 512, 1024)
     label_name: str
     selected_repr: str = "pre_logits"
-    seed: int | Sequence[int] = config_util.ROOT_CFG_REF.seed
-    model: Any = config_util.ROOT_CFG_REF.model
+    seed: int | Sequence[int] = root_refs.ROOT_CFG_REF.seed
+    model: Any = root_refs.ROOT_CFG_REF.model
     model_method: Any = None
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             f"{self.metric_prefix}-{k}shot": found[self.selected_repr, k]
             for k in self.num_shots
         }
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             scalars = {f"metrics/{name}": value for name, value in selected.items()}
             for (name, k), value in found.items():
                 scalars[f"z_fewshot_all/{self.metric_prefix}-{name}-{k}shot"] = value

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from kauldron import data
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 _OTHER_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl", ".csv")
 
@@ -122,9 +122,7 @@ def _fitting(transforms: Any, names: set[str] | None) -> list[Any]:
             names = _names_after(transform, names)
         fitting.append(transform)
     if left_out:
-        status_utils.log(
-            f"Left out, as the inputs lack their keys: {', '.join(left_out)}."
-        )
+        console.log(f"Left out, as the inputs lack their keys: {', '.join(left_out)}.")
     return fitting
 
 

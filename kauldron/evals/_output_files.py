@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import enp, epath
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.evals import _rows
 
 FORMATS = ("npz", "parquet")

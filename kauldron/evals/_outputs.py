@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from etils import epath
 
-from kauldron import errors, kontext
+from kauldron import kontext
+from kauldron._base import errors, root_refs
 from kauldron.evals import _output_files, _rows
-from kauldron.train.context import Context
-from kauldron.utils import config_util
+from kauldron.step.context import Context
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WriteOutputs(config_util.UpdateFromRootCfg):
+class WriteOutputs(root_refs.UpdateFromRootCfg):
     """Writes values of every example to `workdir/outputs/<evaluator>/step_<n>.npz`.
 
     There is one row per example, in the order of the dataset, for any batch size and
@@ -42,7 +42,7 @@ class WriteOutputs(config_util.UpdateFromRootCfg):
     keys: Mapping[str, str] | Sequence[str]
     format: Literal["npz", "parquet"] = "npz"
     max_bytes_per_file: int = 2**29
-    workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
+    workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
 
     def __post_init__(self) -> None:
         if self.format not in _output_files.FORMATS:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import enp, epath
 
-from kauldron import errors, konfig, kontext, sharding
+from kauldron import konfig, kontext, sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
     _collect,
@@ -25,9 +26,9 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
-from kauldron.train import workdirs
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
+from kauldron.step.context import Context
+from kauldron.workdir import workdirs
 
 _MAX_BYTES_PER_FILE = 2**29
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.evals import _output_files
 
 

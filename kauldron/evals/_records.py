@@ -14,8 +14,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from kauldron import errors
-from kauldron.train import _files
+from kauldron._base import errors, shared_files
 
 FOLDER = "standalone_evals"
 
@@ -57,7 +56,7 @@ class Record:
     def save(self) -> None:
         """Writes the file."""
         fields = {k: v for k, v in vars(self).items() if k != "path"}
-        _files.write_atomically(self.path, json.dumps(fields))
+        shared_files.write_atomically(self.path, json.dumps(fields))
 
 
 @contextlib.contextmanager
@@ -71,7 +70,9 @@ def opened(workdir: epath.Path, name: str) -> Iterator[Record]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_files.exclusive(_files.lock_of(path), blocking=False))
+            stack.enter_context(
+                shared_files.exclusive(shared_files.lock_of(path), blocking=False)
+            )
         except BlockingIOError:
             raise BusyError(
                 f"Another process runs the evaluator {name!r} in {os.fspath(workdir)!r}."

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import errors, kontext, sharding
-from kauldron.train.context import Context
+from kauldron import kontext, sharding
+from kauldron._base import errors
+from kauldron.step.context import Context
 
 Keys = Mapping[str, str] | Sequence[str] | str
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 
-from kauldron import checkpoints, errors, sharding
-from kauldron.train import workdirs
-from kauldron.train.state import TrainState
+from kauldron import checkpoints, sharding
+from kauldron._base import errors
+from kauldron.sharding import TrainState
+from kauldron.workdir import workdirs
 
 
 class PredictError(errors.UserError, ValueError):

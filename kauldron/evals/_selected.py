@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.evals import evaluators
 
 

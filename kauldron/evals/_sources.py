@@ -12,11 +12,11 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import console, errors
 from kauldron.evals import evaluators
-from kauldron.train import run_status
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron.sharding import TrainState
+from kauldron.workdir import run_status
 
 _MAX_NAME = 100
 
@@ -192,7 +192,7 @@ def initial_state(trainer: Any) -> TrainState:
     source = OtherRun(trainer)
     status = source.status()
     if status is not None and status.is_alive:
-        status_utils.log(
+        console.log(
             f"The training in {source.workdir} {status.describe()}. Its newest checkpoint "
             "is evaluated."
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints, recording
+from kauldron._base import errors
 from kauldron.evals import _evaluating, _selected, _sources, evaluators
-from kauldron.train import auxiliaries, metric_writer
+from kauldron.step import auxiliaries
 
 FOLDER = "evaluations"
 
@@ -80,7 +81,7 @@ def _redirect(
     if outputs is not None:
         changes["outputs"] = None if out is None else outputs.replace(workdir=out)
     if out is None:
-        changes["writer"] = metric_writer.NoopWriter(
+        changes["writer"] = recording.NoopWriter(
             workdir=evaluator.writer.workdir, collection=evaluator.name
         )
     else:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import console, errors
 from kauldron.evals import (
     _evaluating,
     _records,
@@ -25,8 +26,8 @@ from kauldron.evals import (
     evaluators,
     run_strategies,
 )
-from kauldron.train import auxiliaries, run_status
-from kauldron.utils import status_utils
+from kauldron.step import auxiliaries
+from kauldron.workdir import run_status
 
 _DEFAULT_POLL_SECS = 1.0
 _MAX_SHOWN = 8
@@ -188,7 +189,7 @@ class _Following:
             return
         for name, record in self._records.items():
             if record.run_id not in ("", status.run_id):
-                status_utils.log(
+                console.log(
                     f"[{name}] The training began anew: its results are taken back."
                 )
                 self._selected[name].writer.rewind(0)
@@ -229,7 +230,7 @@ class _Following:
             self._skip(due, [step])
             return False
         except checkpoints.DamagedCheckpointError as e:
-            status_utils.warn(f"[{', '.join(due)}] skipped. {e}")
+            console.warn(f"[{', '.join(due)}] skipped. {e}")
             if names is self._every:
                 self._record_skipped(due, [step])
             self._source.release(step)
@@ -260,7 +261,7 @@ class _Following:
         if len(steps) > _MAX_SHOWN:
             shown += f", … {steps[-1]} ({len(steps)} in all)"
         for name in names:
-            status_utils.warn(
+            console.warn(
                 f"[{name}] skipped, as their checkpoints are not there any more: steps "
                 f"{shown}. A larger `cfg.checkpointer.max_to_keep` keeps them longer."
             )
@@ -277,7 +278,7 @@ class _Following:
             behind = [n for n in self._every if self._records[n].last_step < final]
             self._skip(behind, [final])
             if self._at_end:
-                status_utils.warn(
+                console.warn(
                     f"[{', '.join(self._at_end)}] the checkpoint of the final step {final} "
                     f"is not there any more: step {steps[-1]} is evaluated instead."
                 )
@@ -286,7 +287,7 @@ class _Following:
             if self._evaluate(step, self._at_end, status):
                 break
         self._source.release(final)
-        status_utils.log("Every checkpoint is evaluated, and the training has ended.")
+        console.log("Every checkpoint is evaluated, and the training has ended.")
 
     def _wait(self, status: run_status.RunStatus | None, steps: list[int]) -> None:
         """Says what is waited for, once, and sleeps."""
@@ -308,7 +309,7 @@ class _Following:
             kind = f"{status.state} at {status.step}"
             text = f"{where} {status.describe()}: waiting for it to be started again."
         if kind != self._told:
-            status_utils.log(text)
+            console.log(text)
             self._told = kind
         waited = time.monotonic() - self._last_life
         if self._timeout_secs is not None and waited > self._timeout_secs:

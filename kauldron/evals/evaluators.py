@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import checkify
 
-from kauldron import checkpoints, sharding
+from kauldron import checkpoints, recording, sharding
+from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
     _merging,
@@ -21,10 +22,9 @@ from kauldron.evals import (
     _rows,
     run_strategies,
 )
-from kauldron.train import _interms, auxiliaries, metric_writer, train_step
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, intermediates, train_step
+from kauldron.step.context import Context
 
 
 class CollectionKeys:
@@ -34,9 +34,7 @@ class CollectionKeys:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluatorBase(
-    config_util.UpdateFromRootCfg, config_util.FrozenSubclasses, abc.ABC
-):
+class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc.ABC):
     """Base of evaluators.
 
     Attributes:
@@ -49,8 +47,8 @@ class EvaluatorBase(
 
     name: str = "eval"
     run: run_strategies.RunStrategy
-    writer: metric_writer.WriterBase = config_util.ROOT_CFG_REF.writer
-    base_cfg: Any = dataclasses.field(default=config_util.ROOT_CFG_REF, repr=False)
+    writer: recording.WriterBase = root_refs.ROOT_CFG_REF.writer
+    base_cfg: Any = dataclasses.field(default=root_refs.ROOT_CFG_REF, repr=False)
     discard_opt: bool = False
 
     def __post_init__(self) -> None:
@@ -110,17 +108,17 @@ class Evaluator(EvaluatorBase):
 
     num_batches: int | None = None
     cache: bool = False
-    ds: Any = config_util.ROOT_CFG_REF.eval_ds
-    losses: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_losses
-    metrics: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_metrics
-    summaries: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_summaries
-    model: Any = config_util.ROOT_CFG_REF.model
+    ds: Any = root_refs.ROOT_CFG_REF.eval_ds
+    losses: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
+    model: Any = root_refs.ROOT_CFG_REF.model
     model_method: str | Callable[..., Any] | None = None
     init_transform: checkpoints.InitTransform = dataclasses.field(
         default_factory=checkpoints.NoopTransform
     )
     checkify_error_categories: frozenset[Any] = (
-        config_util.ROOT_CFG_REF.checkify_error_categories
+        root_refs.ROOT_CFG_REF.checkify_error_categories
     )
     outputs: _outputs.WriteOutputs | None = None
 
@@ -206,7 +204,7 @@ class Evaluator(EvaluatorBase):
             rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
             is_training=False,
             method=self.model_method,
-            capture=_interms.captured_by(
+            capture=intermediates.captured_by(
                 self.losses, self.metrics, self.summaries, keys=self._output_keys
             ),
             precision=self.base_cfg.precision,

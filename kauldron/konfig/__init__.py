@@ -15,7 +15,7 @@ cfg.learning_rate = 3e-4
 
 from typing import TYPE_CHECKING
 
-from kauldron import _lazy
+from kauldron._base import lazy, public
 from kauldron.konfig import _builtin_defaults
 from kauldron.konfig._capture import imports, set_lazy_imported_modules
 from kauldron.konfig._config_dict import ConfigDict
@@ -90,7 +90,7 @@ _LATER = {
     "to_flags": "_sweeps",
     "load": "_trust",
 }
-__getattr__, __dir__, _ = _lazy.attach(
+__getattr__, _, _ = lazy.attach(
     __name__,
     {name: f"{__name__}.{module}:{name}" for name, module in _LATER.items()},
 )
@@ -151,5 +151,7 @@ __all__ = [
     "RequiredValueError",
     "UntrustedError",
 ]
+
+__dir__ = public.publish(__name__)
 
 _builtin_defaults.register()

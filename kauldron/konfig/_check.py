@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import (
     _annotations,
     _config_dict,

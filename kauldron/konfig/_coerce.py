@@ -6,7 +6,7 @@ import math
 import typing
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import (
     _annotations,
     _config_dict,

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 
 from ml_collections import config_dict
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import (
     _defaults,
     _errors,

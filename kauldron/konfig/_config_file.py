@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kauldron import _tracebacks, errors
+from kauldron._base import errors, tracebacks
 from kauldron.konfig import _capture, _config_dict, _errors, _overrides
 
 ARGS = "__args__"
@@ -190,7 +190,7 @@ def _call_get_config(
     tell: Callable[[str], None],
 ) -> Any:
     filename = getattr(module, "__file__", None) or ""
-    shown = _tracebacks.show_path(filename) if filename else module.__name__
+    shown = tracebacks.show_path(filename) if filename else module.__name__
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
@@ -309,9 +309,9 @@ def explain(filename: str, what: str) -> Iterator[None]:
             message = error.msg
         if not isinstance(error, errors.UserError):
             message = f"{type(error).__name__}: {message}"
-        where = _tracebacks.describe(error, limit=_MAX_PLACES, with_functions=False)
+        where = tracebacks.describe(error, limit=_MAX_PLACES, with_functions=False)
         if not where and filename:
-            where = f"  {_tracebacks.show_path(filename)}"
+            where = f"  {tracebacks.show_path(filename)}"
         lines = [f"Error in {what}:", *([where] if where else []), message]
         raise _errors.like(type(error))("\n".join(lines)) from error
 

@@ -7,8 +7,8 @@ import inspect
 import sys
 from typing import Any
 
+from kauldron._base import frozen_dict
 from kauldron.konfig import _errors, _proxy
-from kauldron.utils import immutabledict
 
 _SCALARS = (type(None), bool, int, float, str)
 
@@ -90,7 +90,7 @@ def _export_by_method(obj: Any) -> Any:
 
 
 def _export_dict(obj: dict[Any, Any], where: str) -> Any:
-    cls = immutabledict.ImmutableDict
+    cls = frozen_dict.ImmutableDict
     qualname = export_qualname(cls if isinstance(obj, cls) else dict)
     pairs = [
         [_export(k, f"{where}.keys()"), _export(v, f"{where}[{k!r}]")]

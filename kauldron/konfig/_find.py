@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import machinery
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 
 # Distributions that an extra of ours installs: top-level module -> extra.
 _EXTRAS = {

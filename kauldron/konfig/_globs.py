@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kauldron import errors, kontext
+from kauldron import kontext
+from kauldron._base import errors
 from kauldron.konfig import (
     _check,
     _config_dict,

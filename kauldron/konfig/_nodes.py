@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import _errors, _proxy, _reference
 
 QUALNAME = _proxy.QUALNAME

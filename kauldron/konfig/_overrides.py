@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kauldron import errors, kontext
+from kauldron import kontext
+from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 
 Parts = tuple[Any, ...]

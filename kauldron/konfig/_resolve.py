@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kauldron import _tracebacks
+from kauldron._base import frozen_dict, tracebacks
 from kauldron.konfig import (
     _check,
     _config_dict,
@@ -16,7 +16,6 @@ from kauldron.konfig import (
     _reference,
     _repr,
 )
-from kauldron.utils import immutabledict
 
 _NO_FREEZE = "_konfig_experimental_nofreeze"
 _MAX_REPR = 300
@@ -166,7 +165,7 @@ class _Resolver:
         self.enter(node)
         made = {k: self.build_part(k, v) for k, v in node._fields.items()}
         self.active.discard(id(node))
-        return immutabledict.ImmutableDict(made) if self.freeze else made
+        return frozen_dict.ImmutableDict(made) if self.freeze else made
 
     def enter(self, node: Any) -> None:
         if id(node) in self.active:
@@ -222,7 +221,7 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     lines.append(f"  In `{_check.field_name(tuple(reversed(failure.parts)))}`{where}")
     if isinstance(node, _config_dict.ConfigDict):
         lines.append(f"    {_one_line(node)}")
-    if places := _tracebacks.describe(cause, limit=_MAX_PLACES):
+    if places := tracebacks.describe(cause, limit=_MAX_PLACES):
         lines.append(places)
     if isinstance(cause, _errors.ConfigError):
         lines.append(str(cause))

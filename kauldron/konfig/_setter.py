@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.konfig import (
     _check,
     _coerce,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.kontext import _grammar, _nearest
 
 

@@ -20,7 +20,7 @@ import functools
 import re
 from typing import Any, NoReturn
 
-from kauldron import errors
+from kauldron._base import errors
 
 Parts = tuple[Any, ...]
 

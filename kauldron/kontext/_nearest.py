@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.kontext import _grammar, _tree
 
 _MAX_COMPARED = 60

@@ -6,7 +6,7 @@ import inspect
 import typing
 from typing import Any, Self, TypeVar, cast
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.kontext import _path
 
 _T = TypeVar("_T")

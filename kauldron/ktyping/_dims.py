@@ -6,7 +6,7 @@ import builtins
 import sys
 from typing import Any, TypeVar
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.ktyping import _call, _checkers, _match, _parser, _scope, _spec
 from kauldron.ktyping._errors import (
     AmbiguousDimensionError,
@@ -80,7 +80,7 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
     """`shape` for a given scope."""
     spec = _parser.parse(text)
     if spec.has_fstring:
-        spec = spec.expand(scope.evaluate)
+        spec = _parser.expand(spec, scope.evaluate)
     candidates = [k for c in scope.candidates for k in _match.assume_smallest(c)]
     shapes = {_evaluate_spec(spec, text, c) for c in candidates}
     only = next(iter(shapes)) if len(shapes) == 1 else None

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron._base import frozen_dict
 from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.losses import _masking
 from kauldron.metrics import _accumulate, base_state
-from kauldron.utils import immutabledict
 
 # Registered before the first tree of losses is traced.
-immutabledict.register_pytree()
+frozen_dict.register_pytree()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

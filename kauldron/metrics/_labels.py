@@ -29,7 +29,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.ktyping import Array, Bool, DType, Int32, Num
 from kauldron.metrics import arrays, base_state
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.ktyping import Array
 from kauldron.metrics import _text_words, _texts
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 
 Weights = Mapping[str, np.ndarray]
 

@@ -14,11 +14,11 @@ import flax.struct
 import jax
 
 from kauldron import kontext
+from kauldron._base import frozen_dict
 from kauldron.metrics import base_state
-from kauldron.utils import immutabledict
 
 # Registered before the first tree of states is traced.
-immutabledict.register_pytree()
+frozen_dict.register_pytree()
 
 
 def _sets_parent(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +42,7 @@ def _freeze_fields(metric: Metric) -> None:
     """Makes dicts and lists in the fields immutable: jit hashes the parent of a state."""
     for name, value in list(vars(metric).items()):
         if isinstance(value, dict | list):
-            object.__setattr__(metric, name, immutabledict.freeze(value))
+            object.__setattr__(metric, name, frozen_dict.freeze(value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

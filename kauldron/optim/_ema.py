@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kauldron import checkpoints, errors
+from kauldron import checkpoints
+from kauldron._base import errors
 from kauldron.ktyping import DType, Int32, PyTree
-from kauldron.train import state as state_lib
+from kauldron.sharding import TrainState
 
 _IS_EMA = "__kauldron_is_ema__"
 
@@ -116,7 +117,7 @@ class UseEmaParams(checkpoints.InitTransform):
     ema_params_transform: Any = None
     partial_ok: bool = False
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         def is_ema(x: object) -> bool:
             return isinstance(x, EmaParamsState)
 

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import jax
 
-from kauldron import errors, kontext
+from kauldron import kontext
+from kauldron._base import errors
 from kauldron.ktyping import PyTree
 
 # What names a set of parameters: globs, or a function from parameters to a tree of bools.

@@ -11,7 +11,7 @@ import jax.core
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _mesh
 

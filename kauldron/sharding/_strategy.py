@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _follow, _mesh
 from kauldron.sharding._place import ShardingTree
-from kauldron.train import state as state_lib
+from kauldron.sharding.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,16 @@ class ShardingStrategy:
     aux: ShardingTree = dataclasses.field(default_factory=_mesh.replicated)
 
     @property
-    def state(self) -> state_lib.TrainState:
+    def state(self) -> TrainState:
         """A `TrainState` of sharding trees, a prefix of the real state."""
-        return state_lib.TrainState(
+        return TrainState(
             step=cast(Any, _mesh.replicated()),
             params=self.params,
             collections=self.collections,
             opt_state=self.opt_state,
         )
 
-    def state_of(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def state_of(self, state: TrainState) -> TrainState:
         """Returns the sharding trees for a state, a prefix of it.
 
         They are those of `state`; where `opt_state` is `None`, the arrays of the optimizer

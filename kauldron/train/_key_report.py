@@ -14,11 +14,12 @@ from typing import Any, cast
 
 import jax
 
-from kauldron import errors, evals, kontext, metrics
+from kauldron import evals, kontext, metrics
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.train import _blame, _interms, auxiliaries, train_step
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, intermediates, module_errors, train_step
+from kauldron.step.context import Context
 
 _MODEL = "cfg.model"
 
@@ -194,7 +195,7 @@ def _after_update(trainer: Any, context: Context) -> tuple[Context, Exception | 
     # A run that only evaluates has no update.
     if context.preds is not None and trainer.trainstep.optimizer is not None:
         try:
-            with _interms.capture_all():
+            with intermediates.capture_all():
                 _, filled = jax.eval_shape(
                     without_measurements._whole_step, trainer.state_specs, context.batch
                 )
@@ -254,7 +255,7 @@ def _check_groups(
 def _check_metric(
     field: str, metric: metrics.Metric, context: Context
 ) -> list[kontext.KeyProblem]:
-    is_wired_by_keys = type(metric)._resolve_kwargs in _interms.KEY_WIRING
+    is_wired_by_keys = type(metric)._resolve_kwargs in intermediates.KEY_WIRING
     if is_wired_by_keys:
         found = kontext.check_keys(context, metric, prefix=field)
         if found:
@@ -322,7 +323,7 @@ def _run_own_forward(
 ) -> Context | None:
     step_nr = jax.ShapeDtypeStruct((), "int32")
     try:
-        with _interms.capture_all():
+        with intermediates.capture_all():
             return jax.eval_shape(evaluator._forward, step_nr, state, context.batch)
     except Exception as e:
         problems.append(_failure(where, e))
@@ -367,7 +368,7 @@ class _Failure(kontext.KeyProblem):
 
 def _failure(field: str, error: Exception) -> kontext.KeyProblem:
     kind = "" if isinstance(error, errors.UserError) else f"{type(error).__name__}: "
-    detail = f"{kind}{_blame.describe(error)}"
+    detail = f"{kind}{module_errors.describe(error)}"
     return _Failure(field=field, path="", kind="failure", detail=detail, error=error)
 
 

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from kauldron import data
 from kauldron import sharding as sharding_lib
+from kauldron.sharding import TrainState
+from kauldron.step import train_step
 from kauldron.train import hooks as hooks_lib
 from kauldron.train import nan_guard as nan_guard_lib
-from kauldron.train import setup_utils, train_step
-from kauldron.train.state import TrainState
+from kauldron.train import setup_utils
 
 
 class RunDescription(Protocol):

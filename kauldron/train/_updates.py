@@ -13,16 +13,16 @@ import jax
 import numpy as np
 
 from kauldron import sharding
+from kauldron._base import console
+from kauldron.recording import chrono as chrono_lib
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
     _run_description,
-    auxiliaries,
     nan_guard,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import chrono as chrono_lib
-from kauldron.utils import status_utils
 
 _NO_CONTEXT = contextlib.nullcontext()
 
@@ -123,7 +123,7 @@ class Updates:
         if not self._has_compiled:
             self._has_compiled = True
             secs = time.monotonic() - start
-            status_utils.log(self._cache_use.since(before).describe(secs))
+            console.log(self._cache_use.since(before).describe(secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []

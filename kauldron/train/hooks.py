@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kauldron import checkpoints, errors, kontext
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron import checkpoints, kontext
+from kauldron._base import console, errors
+from kauldron.sharding import TrainState
 
 
 class HookError(errors.UserError, ValueError):
@@ -218,7 +218,7 @@ class EarlyStopping(Hook):
 
     def on_end(self, run: RunControl, *, step: int, state: TrainState) -> None:
         if self._record.best_step is not None:
-            status_utils.log(
+            console.log(
                 f"Best {self.metric}: {self._record.best:.6g} at step "
                 f"{self._record.best_step}."
             )

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, errors, sharding
-from kauldron.train import _finite
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron import checkpoints, sharding
+from kauldron._base import console, errors
+from kauldron.sharding import TrainState
+from kauldron.step import finiteness
 
 
 class NonfiniteError(FloatingPointError):
@@ -93,7 +93,7 @@ class Recovery:
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
-        self._finder = _finite.Finder(trainer.trainstep._step)
+        self._finder = finiteness.Finder(trainer.trainstep._step)
         self._num_events = 0
 
     def after(self, step: int, state: TrainState, batch: Any) -> TrainState:
@@ -117,7 +117,7 @@ class Recovery:
             if guard.policy == "roll_back":
                 state, origin = self._restore(state, message)
                 message += f" Going on with the parameters of step {origin}."
-            status_utils.warn(message)
+            console.warn(message)
             # Not its neighbour's number: each step has its own random keys.
             where = getattr(state.step, "sharding", None)
             count = sharding.device_put(np.int32(step + 1), where)
@@ -147,7 +147,7 @@ class Recovery:
         return checkpointer.restore(state, step=origin), origin
 
 
-def _describe(step: int, found: list[_finite.Nonfinite]) -> str:
+def _describe(step: int, found: list[finiteness.Nonfinite]) -> str:
     if not found:
         return (
             f"Step {step} met a value that is not finite, but not when it was repeated: "

@@ -9,11 +9,13 @@ from typing import Any
 import jax
 from jax.experimental import checkify
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.train import _finite, nan_guard
+from kauldron.step import finiteness
+from kauldron.train import nan_guard
 
-Nonfinite = _finite.Nonfinite
+Nonfinite = finiteness.Nonfinite
 
 
 class ReplayError(errors.UserError, ValueError):
@@ -66,7 +68,7 @@ def replay(trainer: Any, step: int | None = None) -> Replay:
     saved = _restore(trainer, step)
     state, batch = saved.train_state, saved.batch
     with trainer.sharding.set_global_mesh():
-        found = _finite.Finder(trainer.trainstep._step).find(state, batch)
+        found = finiteness.Finder(trainer.trainstep._step).find(state, batch)
         checked = checkify.checkify(trainer.trainstep._step, errors=_CHECKS)
         error, _ = jax.jit(checked)(state, batch)
     return Replay(step=step, found=found, origin=_origin(error))

@@ -9,8 +9,9 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, errors
-from kauldron.train import _launches
+from kauldron import checkpoints, sharding
+from kauldron._base import errors
+from kauldron.workdir import launches
 
 
 class ReproductionError(errors.UserError, ValueError):
@@ -43,7 +44,7 @@ def describe_changes(source: epath.PathLike) -> list[str]:
     Args:
       source: Directory of the run.
     """
-    return _launches.describe_changes(source)
+    return launches.describe_changes(source, backend=sharding.describe_backend())
 
 
 def reproduce(trainer: Any, source: epath.PathLike) -> Reproduction:

@@ -1,23 +1,13 @@
-"""What happens before a run starts: a workdir that exists, can be written, is ours."""
+"""`Setup`: how a run is prepared, named, and shown."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from etils import epath
-
-from kauldron import errors
-from kauldron.train import _files
-from kauldron.utils import status_utils
-
-
-class WorkdirError(errors.UserError, ValueError):
-    """The workdir is missing, cannot be written, or is in use."""
+from kauldron._base import console
+from kauldron.workdir import lock
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,50 +52,13 @@ class Setup:
           WorkdirError: If there is none, or it cannot be written.
         """
         if trainer.workdir is None:
-            raise WorkdirError(
+            raise lock.WorkdirError(
                 "No workdir: say where checkpoints and results go, with "
                 "`workdir='runs/my_run'` of the Trainer, or `--cfg.workdir=runs/my_run` "
                 "on the command line."
             )
-        make_writable(trainer.workdir)
+        lock.make_writable(trainer.workdir)
 
     def log_status(self, message: str) -> None:
         """Prints one line about the state of the run."""
-        status_utils.log_status(message)
-
-
-def make_writable(workdir: epath.Path) -> None:
-    """Creates a directory and makes sure that files can be made in it.
-
-    Raises:
-      WorkdirError: If that is impossible.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f".probe-{uuid.uuid4().hex}"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as e:
-        raise WorkdirError(
-            f"The workdir {os.fspath(workdir)!r} cannot be written: "
-            f"{e.strerror or e}. Choose another with `--cfg.workdir=...`."
-        ) from e
-
-
-@contextlib.contextmanager
-def lock(workdir: epath.Path) -> Iterator[None]:
-    """Owns the workdir inside the block; the lock goes away with the process.
-
-    Raises:
-      WorkdirError: If another process owns it.
-    """
-    with contextlib.ExitStack() as stack:
-        if status_utils.is_lead_host():
-            try:
-                stack.enter_context(_files.exclusive(workdir / ".lock", blocking=False))
-            except BlockingIOError:
-                raise WorkdirError(
-                    f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
-                    "stop it, or choose another `--cfg.workdir=...`."
-                ) from None
-        yield
+        console.log_status(message)

@@ -17,28 +17,25 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import _problems, checkpoints, evals
+from kauldron import checkpoints, evals, sharding
+from kauldron._base import console, problem_log
+from kauldron.recording import profiler, progress
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _batches,
     _compilation_cache,
     _hook_events,
     _interrupts,
-    _launches,
-    _profiler,
-    _progress,
     _reporting,
     _run_description,
     _run_files,
     _selection,
     _updates,
-    auxiliaries,
     checkpoint_state,
     hooks,
-    run_status,
-    setup_utils,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron.workdir import launches, lock, run_status
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
@@ -50,8 +47,8 @@ def train(
     """Trains, or continues, until the last step; see `Trainer.train`."""
     trainer.setup.run(trainer)
     with (
-        _problems.collect() as problems,
-        setup_utils.lock(trainer.workdir),
+        problem_log.collect() as problems,
+        lock.owned(trainer.workdir),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
@@ -79,13 +76,13 @@ def train(
 
 
 def _tell_that_it_is_finished(
-    workdir: Any, step: int, problems: _problems.Problems
+    workdir: Any, step: int, problems: problem_log.Problems
 ) -> None:
     with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
-        status_utils.log(
-            _progress.finished_message(workdir, step, step, problems=report.problems)
+        console.log(
+            progress.finished_message(workdir, step, step, problems=report.problems)
         )
 
 
@@ -100,7 +97,7 @@ class _Loop:
         cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
         last_step: int,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
     ) -> None:
         self._trainer = trainer
         self._problems = problems
@@ -129,7 +126,7 @@ class _Loop:
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
-        self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
+        self._profiles = not isinstance(trainer.profiler, profiler.NoopProfiler)
         self._aux: auxiliaries.AuxiliariesState | None = None
 
     def run(
@@ -148,8 +145,8 @@ class _Loop:
                 self._reporting.judge(self._state.params)
             self._emit("on_end", step=self._step, state=self._state)
             report.problems = self._problems.lines()
-            status_utils.log(
-                _progress.finished_message(
+            console.log(
+                progress.finished_message(
                     self._trainer.workdir,
                     self._step,
                     self._last_step,
@@ -166,15 +163,15 @@ class _Loop:
     def _train(self, report: run_status.Report) -> None:
         trainer = self._trainer
         if self._restored_step is not None:
-            status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
+            console.log(f"Continuing {trainer.workdir} at step {self._step}.")
         self._batches.load_next()  # before anything is evaluated or saved
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             _run_files.write(trainer)
         self._chrono.start_loop()
         try:
             # Entering the guard costs more than all else that is done in a step.
             with self._reporting, jax.transfer_guard("disallow"):
-                if status_utils.is_lead_host():
+                if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
                 while not self._evaluate_and_save():
@@ -292,7 +289,12 @@ class _Loop:
 
     def _record_launch(self) -> None:
         trainer = self._trainer
-        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
+        launches.write(
+            trainer.workdir,
+            seed=trainer.seed,
+            first_step=self._first_step,
+            backend=sharding.describe_backend(),
+        )
 
     def _emit(self, event: str, **values: Any) -> None:
         self._hooks.emit(event, self._control, **values)

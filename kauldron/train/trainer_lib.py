@@ -10,29 +10,29 @@ from typing import Any, ClassVar, Literal
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, evals, optim, sharding
+from kauldron import checkpoints, data, evals, optim, recording, sharding
+from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import evaluators
-from kauldron.train import (
-    _eval_only,
-    _interms,
-    _precision,
-    _profiler,
-    _remat,
-    _run_files,
-    _trainer_checks,
+from kauldron.sharding import TrainState
+from kauldron.step import (
     auxiliaries,
     context,
-    hooks,
-    metric_writer,
-    nan_guard,
+    intermediates,
+    mixed_precision,
+    rematerialization,
     rngs_lib,
-    setup_utils,
-    train_loop,
     train_step,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util, immutabledict
+from kauldron.train import (
+    _eval_only,
+    _run_files,
+    _trainer_checks,
+    hooks,
+    nan_guard,
+    setup_utils,
+    train_loop,
+)
 
 _DICT_FIELDS = (
     "train_losses",
@@ -46,11 +46,11 @@ _DICT_FIELDS = (
 
 
 def _empty_dict() -> Any:
-    return dataclasses.field(default_factory=immutabledict.ImmutableDict)
+    return dataclasses.field(default_factory=frozen_dict.ImmutableDict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trainer(config_util.FrozenSubclasses):
+class Trainer(root_refs.FrozenSubclasses):
     """Data, model, losses, optimizer and the rest of a run.
 
     Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
@@ -121,8 +121,8 @@ class Trainer(config_util.FrozenSubclasses):
     train_losses: Mapping[str, Any] = _empty_dict()
     train_metrics: Mapping[str, Any] = _empty_dict()
     train_summaries: Mapping[str, Any] = _empty_dict()
-    writer: metric_writer.WriterBase | Mapping[str, Any] | None = dataclasses.field(
-        default_factory=metric_writer.KDMetricWriter
+    writer: recording.WriterBase | Mapping[str, Any] | None = dataclasses.field(
+        default_factory=recording.KDMetricWriter
     )
     profiler: Any = None
     checkify_error_categories: frozenset[Any] = frozenset()
@@ -135,8 +135,8 @@ class Trainer(config_util.FrozenSubclasses):
     trainstep: train_step.TrainStep = dataclasses.field(
         default_factory=train_step.TrainStep
     )
-    precision: _precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
-    remat: _remat.Remat | None = None
+    precision: mixed_precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
+    remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
     exporter: Any = None
@@ -146,32 +146,32 @@ class Trainer(config_util.FrozenSubclasses):
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._set("precision", _precision.as_precision(self.precision))
+        self._set("precision", mixed_precision.as_precision(self.precision))
         _trainer_checks.check_values(self)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():
             if getattr(self, name) is None:
                 self._set(name, default())
-        immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
+        frozen_dict.freeze_dict_attrs(self, _DICT_FIELDS)
         fields = vars(self)  # where no part is `None` any more
-        writer = metric_writer.as_writer(fields["writer"])
+        writer = recording.as_writer(fields["writer"])
         self._set("writer", writer.replace(collection="train"))
         named = evaluators.normalize_evaluators(fields["evals"])
-        self._set("evals", immutabledict.ImmutableDict(named))
+        self._set("evals", frozen_dict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
         for field in dataclasses.fields(self):
             if field.name not in ("raw_cfg", "xm_job"):
                 value = getattr(self, field.name)
-                self._set(field.name, config_util.bind_tree(value, self))
+                self._set(field.name, root_refs.bind_tree(value, self))
         evals_with_writers = {
             k: self._with_writer(e) for k, e in fields["evals"].items()
         }
-        self._set("evals", immutabledict.ImmutableDict(evals_with_writers))
+        self._set("evals", frozen_dict.ImmutableDict(evals_with_writers))
 
     def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""
-        writer = metric_writer.as_writer(evaluator.writer)
+        writer = recording.as_writer(evaluator.writer)
         writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
         inherited = dict(evaluator._inherited_from_root)
         if "writer" in inherited:  # it goes on to follow the trainer's
@@ -289,7 +289,7 @@ class Trainer(config_util.FrozenSubclasses):
     def context_specs(self) -> context.Context:
         """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        with _interms.capture_all():
+        with intermediates.capture_all():
             _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 
@@ -300,10 +300,10 @@ vars(Trainer)[
 ].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
 
 _DEFAULT_PARTS = {
-    "writer": metric_writer.NoopWriter,
+    "writer": recording.NoopWriter,
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
     "hooks": dict,
-    "profiler": _profiler.NoopProfiler,
+    "profiler": recording.NoopProfiler,
 }

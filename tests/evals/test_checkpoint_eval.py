@@ -85,9 +85,9 @@ def test_results_can_go_elsewhere_or_nowhere(finished_run, tmp_path):
 
 
 def test_a_run_that_is_training_can_be_evaluated(finished_run):
-    from kauldron.train import setup_utils
+    from kauldron.workdir import lock
 
-    with setup_utils.lock(finished_run):
+    with lock.owned(finished_run):
         _, outputs = kd.evals.evaluate_checkpoint(_trainer(finished_run), "along")
     assert set(outputs) == {"along"}
 

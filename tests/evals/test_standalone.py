@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kauldron import checkpoints, kd
-from kauldron.train import run_status
+from kauldron.workdir import run_status
 from tests.train import small_run
 
 

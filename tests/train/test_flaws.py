@@ -15,7 +15,8 @@ import pytest
 
 from kauldron import kd
 from kauldron.cli import _run
-from kauldron.train import _loss_watch, run_status
+from kauldron.train import _loss_watch
+from kauldron.workdir import run_status
 from tests.train import broken, small_run
 
 BROKEN = pathlib.Path(broken.__file__)

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _finite, _held_step
+from kauldron.step import _held_step, finiteness
 from tests.train import small_run
 
 
@@ -140,23 +140,23 @@ def test_guard_that_meets_nothing_changes_nothing(tmp_path):
 @pytest.mark.parametrize("shape", [(), (5,), (4, 3), (3, 1), (2, 3, 4, 5), (0, 3)])
 def test_only_values_that_are_not_finite_are_found(dtype, shape):
     huge = jnp.full(shape, jnp.finfo(dtype).max, dtype)
-    assert _finite.all_finite({"huge": huge, "int": jnp.int32(3)})
-    assert _finite.all_finite({"sign": -huge})
+    assert finiteness.all_finite({"huge": huge, "int": jnp.int32(3)})
+    assert finiteness.all_finite({"sign": -huge})
     for value in (jnp.nan, jnp.inf, -jnp.inf):
         if huge.size:
             bad = huge.ravel().at[huge.size // 2].set(value).reshape(shape)
-            assert not _finite.all_finite({"huge": huge, "bad": bad})
+            assert not finiteness.all_finite({"huge": huge, "bad": bad})
 
 
 def test_infinities_that_cancel_are_found():
-    assert not _finite.all_finite(jnp.array([[jnp.inf], [-jnp.inf]]))
+    assert not finiteness.all_finite(jnp.array([[jnp.inf], [-jnp.inf]]))
 
 
 def test_values_that_are_spread_over_devices_are_found():
     mesh = jax.make_mesh((8,), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
     values = np.zeros((16, 3), np.float32)
-    all_finite = jax.jit(_finite.all_finite)
+    all_finite = jax.jit(finiteness.all_finite)
     assert all_finite(jax.device_put(values, sharding))
     values[13, 1] = np.inf
     assert not all_finite(jax.device_put(values, sharding))

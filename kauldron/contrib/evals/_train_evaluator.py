@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kauldron import checkpoints, errors, evals, konfig
+from kauldron import checkpoints, evals, konfig
+from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
-from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 
 _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000)
 

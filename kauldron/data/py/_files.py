@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.data import _errors, _nodes, _readers
 from kauldron.data.py import _npz, _text_files, base
 

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from kauldron._base import console
 from kauldron.data import (
     _batching,
     _columns,
@@ -23,7 +24,6 @@ from kauldron.data import (
     pipelines,
 )
 from kauldron.data.py import _slices
-from kauldron.utils import status_utils
 
 if TYPE_CHECKING:
     import grain
@@ -149,7 +149,7 @@ class PyGrainPipeline(pipelines.Pipeline):
         if self.batch_size > length and batching.process[0] == 0:
             object.__setattr__(self, "_has_warned", True)
             times = f"{self.batch_size / length:.3g} times"
-            status_utils.warn(
+            console.warn(
                 f"`batch_size={self.batch_size}` of `{type(self).__name__}` is more than "
                 f"its {length} examples: with `num_epochs={self.num_epochs}` every batch "
                 f"has each of them about {times}."
