@@ -12,8 +12,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron._base import arguments
+from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _follow, _mesh
-from kauldron.sharding._place import PyTree, ShardingTree
+from kauldron.sharding._place import ShardingTree
 from kauldron.sharding.state import TrainState
 
 
@@ -98,7 +99,7 @@ class FSDPSharding(arguments.NamesArguments):
     def __call__(self, tree: PyTree) -> PyTree:
         return jax.tree.map(self._sharding_of, tree)
 
-    def _sharding_of(self, x: Any) -> NamedSharding:
+    def _sharding_of(self, x: Array) -> NamedSharding:
         if jnp.issubdtype(x.dtype, jax.dtypes.extended):  # keys: few, and small
             return _mesh.replicated()
         num_bytes = int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize
