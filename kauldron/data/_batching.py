@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kauldron._base import public
 from kauldron.data import _columns, _draws, _errors, _nodes, _order
 from kauldron.data._stages import Block, Stage
 
@@ -162,3 +163,6 @@ def _unstack(stacked: Any) -> Any:
         parts = [_unstack(part) for part in stacked]
         return type(stacked)(*parts) if hasattr(stacked, "_fields") else tuple(parts)
     return stacked[0] if stacked.dtype == object else np.asarray(stacked[0])
+
+
+public.move(DropRemainder, "kauldron.data.py")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import data
+from kauldron._base import public
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,3 +113,6 @@ class PadImage(data.ElementWiseTransform):
 def _pad(values: np.ndarray, missing: list[int], value: float) -> np.ndarray:
     widths = [(0, n) for n in missing] + [(0, 0)] * (values.ndim - len(missing))
     return np.pad(values, widths, constant_values=values.dtype.type(value))
+
+
+public.move(PadImage, "kauldron.contrib.data.py")
