@@ -28,7 +28,8 @@ def to_type_of(current: Any, text: str) -> Any:
       Mismatch: If the text does not fit.
     """
     value = _literals.parse(text)
-    if value is None or _values.is_call_or_const(value):
+    is_node = isinstance(value, _config_dict.ConfigDict)
+    if value is None or (is_node and _values.is_call_or_const(value)):
         return value
     if isinstance(current, bool):
         return _to_bool(value, text)

@@ -71,7 +71,9 @@ def _without_private_file(qualname: str) -> str:
 
 
 def _import_as_named(qualname: str) -> Any:
-    module_name, attribute = _qualname.split(qualname)
+    module_name, colon, attribute = qualname.partition(":")
+    if not colon:
+        module_name, attribute = _qualname.split(qualname)
     names = attribute.split(".") if attribute else []
     if not module_name:
         raise _errors.ConfigImportError(

@@ -31,10 +31,11 @@ def signature_of(node: Any) -> _signature.Signature | None:
       ConfigImportError: If what it calls cannot be imported.
       UntrustedError: If the config may not name it.
     """
-    if _qualname.QUALNAME not in node:
+    qualname = node._fields.get(_qualname.QUALNAME)
+    if qualname is None:
         return None
-    target = import_named_in(node, node[_qualname.QUALNAME])
-    if is_partial_of_something(node):
+    target = import_named_in(node, qualname)
+    if qualname == "functools:partial" and is_partial_of_something(node):
         wrapped = _nodes.peek(node._fields["0"])
         if not _values.is_call_or_const(wrapped) or _qualname.CONST not in wrapped:
             return None

@@ -71,7 +71,8 @@ class ConfigDict(_whole_config.WholeConfig):
             _fill(self, init_dict, {id(init_dict): self})
 
     def __getitem__(self, key: Any) -> Any:
-        key = _nodes.to_key(self, key)
+        if type(key) is not str:
+            key = _nodes.to_key(self, key)
         try:
             field = self._fields[key]
         except KeyError:
@@ -93,6 +94,8 @@ class ConfigDict(_whole_config.WholeConfig):
         raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
 
     def __contains__(self, key: Any) -> bool:
+        if type(key) is str:
+            return key in self._fields
         try:
             return _nodes.to_key(self, key) in self._fields
         except IndexError:
@@ -110,7 +113,8 @@ class ConfigDict(_whole_config.WholeConfig):
         return _reference.Reference(_reference.ROOT, (self,))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = _nodes.to_key(self, key, for_writing=True)
+        if type(key) is not str:
+            key = _nodes.to_key(self, key, for_writing=True)
         value = _values.convert(value, _make_node, {})
         fields = self._fields
         if key not in fields and (position := _call_targets.position_of(self, key)):
