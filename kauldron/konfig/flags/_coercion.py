@@ -94,6 +94,21 @@ def to_annotation(annotation: Any, text: str) -> Any:
     return best[1]
 
 
+def to_declared_scalar(annotation: Any, text: str) -> Any:
+    """Returns the number or bool that a text stands for, if an annotation names its type.
+
+    `None` if it stands for no such value, or if only a type that is not known takes it.
+    """
+    value = _literals.parse(text)
+    if not isinstance(value, bool | int | float):
+        return None
+    members = _annotations.alternatives(annotation) or []
+    certain = [m for m in members if _annotations.is_certain_member(m)]
+    found = [_to_member(member, value, None) for member in certain]
+    matches = [match for match in found if match is not None]
+    return min(matches, key=lambda match: match[0])[1] if matches else None
+
+
 # How well a literal fits a member of a union.
 _EXACT, _CONVERTED, _MAYBE, _AS_TEXT, _ANYTHING = range(5)
 _Match = tuple[int, Any] | None

@@ -51,9 +51,15 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
         return _coercion.to_type_of(current, text)
     except _coercion.Mismatch:
         # The declaration may allow more than the type of what is there.
-        if not is_certain:
+        if is_certain:
+            return _coercion.to_annotation(annotation, text)
+        if annotation is None or not isinstance(current, _config_dict.ConfigDict):
             raise
-        return _coercion.to_annotation(annotation, text)
+        # Such as a number in place of a schedule, where `float | Schedule` is declared.
+        scalar = _coercion.to_declared_scalar(annotation, text)
+        if scalar is None:
+            raise
+        return scalar
 
 
 def _is_container(text: str) -> bool:

@@ -11,7 +11,7 @@ from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.building import _arguments, _check, _problems
 from kauldron.konfig.flags import _coercion, _field_text, _override
-from kauldron.konfig.names import _qualname
+from kauldron.konfig.names import _qualname, _short_names
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import (
     _call_targets,
@@ -118,8 +118,7 @@ class Setter:
         except _coercion.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None
         if self.override.is_bare and not isinstance(value, bool):
-            name = self.override.name
-            raise _errors.ConfigTypeError(f"a value is missing: write `{name}=...`.")
+            raise self.wrong_type()
         return value
 
     def item_value(self, current: Any) -> Any:
@@ -219,11 +218,16 @@ class Setter:
                 )
         return _errors.ConfigKeyError(
             f"`{where}` has no field {str(key)!r}."
-            f"{errors.did_you_mean(str(key), keys)} Its fields: "
+            f"{_short_names.did_you_mean(str(key), keys)} Its fields: "
             f"{_errors.list_names(keys) or '(none)'}."
         )
 
-    def wrong_type(self, expected: str) -> _errors.ConfigTypeError:
+    def wrong_type(self, expected: str = "") -> _errors.ConfigTypeError:
+        if self.override.is_bare:
+            what = f", expected {expected}" if expected else ""
+            return _errors.ConfigTypeError(
+                f"a value is missing{what}: write `{self.override.name}=VALUE`."
+            )
         return _errors.ConfigTypeError(_coercion.explain(self.override.value, expected))
 
     def where(self, depth: int) -> str:
