@@ -85,7 +85,7 @@ PACKAGE = {
 @pytest.fixture
 def make_package(tmp_path, monkeypatch, request):
     """Writes a package of a name of its own, importable; returns the name."""
-    number = re.sub(r"\W", "_", request.node.name)[-40:]
+    number = re.sub(r"\W", "_", request.node.name)[-12:]
 
     def make(name: str | None = None, **changes: str) -> str:
         name = name or f"lab_{number}"
