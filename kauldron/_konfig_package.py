@@ -86,6 +86,8 @@ DECLARATION = konfig.PackageDeclaration(
         "ruff": "dev",
     },
     moved={
+        "kauldron.evals.checkpoint_eval": "kauldron.evals",
+        "kauldron.evals.continuous_eval": "kauldron.evals",
         "kauldron.train._profiler": "kauldron.inspect",
         "kauldron.train.state": "kauldron.train",
     },

@@ -22,7 +22,7 @@ import numpy as np
 from etils import enp, epath
 
 from kauldron._base import errors
-from kauldron.evals import _rows
+from kauldron.evals import example_rows
 
 FORMATS = ("npz", "parquet")
 
@@ -81,7 +81,7 @@ class OutputFiles:
         self._folder = path.parent
         self._name, _, self._format = path.name.rpartition(".")
         self._max_bytes = max_bytes_per_file
-        self._travelling: _rows.Rows | None = None
+        self._travelling: example_rows.Rows | None = None
         self._waiting: list[dict[str, np.ndarray]] = []
         self._num_bytes = 0
         self._first_row = 0
@@ -111,14 +111,14 @@ class OutputFiles:
             if name != PLACE
         }
 
-    def add(self, rows: _rows.Rows) -> None:
+    def add(self, rows: example_rows.Rows) -> None:
         """Adds the rows of a batch; waits for those of the batch before at most."""
         rows.start_copy()
         previous, self._travelling = self._travelling, rows
         if previous is not None:
             self._store(previous)
 
-    def _store(self, rows: _rows.Rows) -> None:
+    def _store(self, rows: example_rows.Rows) -> None:
         own, columns = rows.fetch()
         chunk = {name: _storable(values) for name, values in columns.items()}
         if jax.process_count() > 1:

@@ -18,13 +18,12 @@ from typing import Any
 
 from kauldron import checkpoints
 from kauldron._base import console, errors
-from kauldron.evals import (
-    _evaluating,
-    _records,
-    _selected,
+from kauldron.evals import evaluators, run_strategies
+from kauldron.evals.standalone import (
+    _evaluations,
+    _evaluator_names,
+    _progress_file,
     _sources,
-    evaluators,
-    run_strategies,
 )
 from kauldron.step import auxiliaries
 from kauldron.workdir import run_status
@@ -78,17 +77,17 @@ def continuous_eval(
       NoTrainingError: If nothing was training for `timeout_secs`.
       EvaluationInterrupted: If a signal ended it.
     """
-    selected = _selected.select(trainer.evals, eval_names)
-    _selected.check_names(trainer, selected)
-    _selected.check_one_process()
+    selected = _evaluator_names.select(trainer.evals, eval_names)
+    _evaluator_names.check_names(trainer, selected)
+    _evaluator_names.check_one_process()
     source = _make_source(trainer, selected)
     trainer.setup.run(trainer)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stoppable())
-        evaluations = _evaluating.Evaluations(selected)
+        evaluations = _evaluations.Evaluations(selected)
         stack.callback(evaluations.close)
         records = {
-            name: stack.enter_context(_records.opened(trainer.workdir, name))
+            name: stack.enter_context(_progress_file.opened(trainer.workdir, name))
             for name in selected
         }
         if source is None:
@@ -116,8 +115,8 @@ def _make_source(
 
 def _run_once(
     trainer: Any,
-    evaluations: _evaluating.Evaluations,
-    records: Mapping[str, _records.Record],
+    evaluations: _evaluations.Evaluations,
+    records: Mapping[str, _progress_file.Record],
 ) -> None:
     """Evaluates the state that an evaluation-only trainer begins with."""
     state = _sources.initial_state(trainer)
@@ -142,9 +141,9 @@ class _Following:
     def __init__(
         self,
         source: _sources.Source,
-        evaluations: _evaluating.Evaluations,
+        evaluations: _evaluations.Evaluations,
         selected: Mapping[str, evaluators.EvaluatorBase],
-        records: Mapping[str, _records.Record],
+        records: Mapping[str, _progress_file.Record],
         timeout_secs: float | None,
     ) -> None:
         self._source = source

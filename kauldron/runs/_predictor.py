@@ -17,15 +17,14 @@ from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
-    _collect,
-    _input_files,
-    _output_files,
-    _outputs,
-    _rows,
-    _runs,
     evaluators,
+    example_rows,
+    output_files,
+    rows_in_memory,
     run_strategies,
+    write_outputs,
 )
+from kauldron.runs import _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
 from kauldron.workdir import workdirs
@@ -98,7 +97,7 @@ class Predictor:
         evaluator = _as_evaluator(trainer, eval_name)
         return cls(
             trainer=trainer,
-            state=_runs.restore_state(trainer, step),
+            state=_saved_state.restore_state(trainer, step),
             evaluator=evaluator,
         )
 
@@ -124,7 +123,7 @@ class Predictor:
         return jax.device_get(self._jitted_preds(self._transformed_state, placed))
 
     def predict(
-        self, ds: Any = None, *, keys: _rows.Keys = "preds"
+        self, ds: Any = None, *, keys: example_rows.Keys = "preds"
     ) -> dict[str, np.ndarray]:
         """Returns values of every example: column -> `[n ...]`, in order of the dataset.
 
@@ -137,12 +136,12 @@ class Predictor:
         Raises:
           KeyPathError: If a key does not exist; nothing is compiled then.
         """
-        collected = _collect.InMemory()
+        collected = rows_in_memory.InMemory()
         self._run(ds, keys, collected)
         return collected.columns()
 
     def write(
-        self, path: epath.PathLike, ds: Any = None, *, keys: _rows.Keys = "preds"
+        self, path: epath.PathLike, ds: Any = None, *, keys: example_rows.Keys = "preds"
     ) -> dict[str, enp.ArraySpec]:
         """Writes values of every example to a file; for the arguments, see `predict`.
 
@@ -156,7 +155,7 @@ class Predictor:
           Column -> shape and dtype of what was written.
         """
         check_suffix(path)
-        files = _output_files.OutputFiles(path, max_bytes_per_file=_MAX_BYTES_PER_FILE)
+        files = output_files.OutputFiles(path, max_bytes_per_file=_MAX_BYTES_PER_FILE)
         self._run(ds, keys, files)
         return files.specs
 
@@ -176,10 +175,10 @@ class Predictor:
         """
         like = self._dataset(like)
         return _input_files.open_inputs(
-            paths, like=like, element_spec=_runs.element_spec(self.trainer)
+            paths, like=like, element_spec=_saved_state.element_spec(self.trainer)
         )
 
-    def check(self, ds: Any = None, *, keys: _rows.Keys = "preds") -> None:
+    def check(self, ds: Any = None, *, keys: example_rows.Keys = "preds") -> None:
         """Finds keys that don't fit, without compiling anything.
 
         Raises:
@@ -192,14 +191,16 @@ class Predictor:
         try:
             context = jax.eval_shape(forward, _int32(), state, context.batch)
         except Exception as e:
-            raise _runs.PredictError(
+            raise _saved_state.PredictError(
                 f"The model cannot take these inputs: {type(e).__name__}: {e}\n"
                 f"They are {_describe(specs)}."
             ) from e
         context = dataclasses.replace(context, batch=specs)
-        _raise_problems(_rows.check(context, _rows.fields_of(keys, "keys")))
+        _raise_problems(
+            example_rows.check(context, example_rows.fields_of(keys, "keys"))
+        )
 
-    def _run(self, ds: Any, keys: _rows.Keys, target: Any) -> None:
+    def _run(self, ds: Any, keys: example_rows.Keys, target: Any) -> None:
         ds = self._dataset(ds)
         self.check(ds, keys=keys)
         with target:
@@ -209,26 +210,26 @@ class Predictor:
     def _dataset(self, ds: Any) -> Any:
         ds = self.evaluator.ds if ds is None else ds
         if isinstance(ds, _NoDataset):
-            raise _runs.PredictError(
+            raise _saved_state.PredictError(
                 "There is no dataset to predict: the run has no `cfg.eval_ds`. Say which "
                 "one, such as `train_ds`, or give files."
             )
         if not hasattr(ds, "for_evaluation"):
-            raise _runs.PredictError(
+            raise _saved_state.PredictError(
                 f"Predictions are made for a pipeline: got a {type(ds).__name__}."
             )
         return ds
 
-    def _evaluator(self, keys: _rows.Keys) -> evaluators.Evaluator:
+    def _evaluator(self, keys: example_rows.Keys) -> evaluators.Evaluator:
         """Returns the evaluator that gives these values; one per set of keys, ever."""
-        columns = _rows.by_column(keys)
+        columns = example_rows.by_column(keys)
         cache_key = tuple(columns.items())
         if cache_key not in self._evaluators:
             self._evaluators[cache_key] = self.evaluator.replace(
                 losses={},
                 metrics={},
                 summaries={},
-                outputs=_outputs.WriteOutputs(keys=columns),
+                outputs=write_outputs.WriteOutputs(keys=columns),
             )
         return self._evaluators[cache_key]
 
@@ -276,8 +277,8 @@ def default_keys(inputs: Any = ()) -> list[str]:
 def check_suffix(path: epath.PathLike) -> None:
     """Raises `PredictError` unless the suffix names a format that can be written."""
     suffix = epath.Path(path).suffix.removeprefix(".")
-    if suffix not in _output_files.FORMATS:
-        raise _runs.PredictError(
+    if suffix not in output_files.FORMATS:
+        raise _saved_state.PredictError(
             f"Predictions are written to a '.npz' or '.parquet' file: got "
             f"{os.fspath(path)!r}."
         )
@@ -293,12 +294,12 @@ def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
     evaluator = trainer.evals.get(eval_name)
     if evaluator is None:
         hint = errors.did_you_mean(eval_name, trainer.evals)
-        raise _runs.PredictError(
+        raise _saved_state.PredictError(
             f"The run has no evaluator {eval_name!r}.{hint} There are "
             f"{list(trainer.evals)}."
         )
     if not isinstance(evaluator, evaluators.Evaluator):
-        raise _runs.PredictError(
+        raise _saved_state.PredictError(
             f"The evaluator {eval_name!r} is a {type(evaluator).__name__}, which does "
             "not predict: name a `kd.evals.Evaluator`."
         )

@@ -10,7 +10,7 @@ from etils import epath
 
 from kauldron import checkpoints, recording
 from kauldron._base import errors
-from kauldron.evals import _evaluating, _selected, _sources, evaluators
+from kauldron.evals import evaluators, standalone
 from kauldron.step import auxiliaries
 
 FOLDER = "evaluations"
@@ -48,11 +48,11 @@ def evaluate_checkpoint(
       UserError: If there is no such evaluator or checkpoint.
       ExceptionGroup: If evaluators failed; the others have been through.
     """
-    selected = _selected.select(
+    selected = standalone.select(
         trainer.evals, list(trainer.evals) if eval_names is None else eval_names
     )
-    _selected.check_one_process()
-    source = _sources.OwnRun(trainer, selected)
+    standalone.check_one_process()
+    source = standalone.OwnRun(trainer, selected)
     wanted = checkpoints.resolve_step(
         trainer.workdir, step, checkpointer=trainer.checkpointer
     )
@@ -61,7 +61,7 @@ def evaluate_checkpoint(
     )
     folder = _make_folder(trainer.workdir, number, out) if writes else None
     redirected = {name: _redirect(e, folder) for name, e in selected.items()}
-    evaluations = _evaluating.Evaluations(redirected)
+    evaluations = standalone.Evaluations(redirected)
     try:
         for name in redirected:
             evaluations.run(name, state, number)

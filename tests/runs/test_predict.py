@@ -13,7 +13,7 @@ from PIL import Image
 
 from kauldron import kd, konfig
 from kauldron.cli import predict as predict_command
-from kauldron.evals import _output_files
+from kauldron.evals import output_files
 from tests.evals import predict_config
 
 NUM_EXAMPLES = 39  # 2 * 16 + 7
@@ -101,7 +101,7 @@ def _save_inputs(folder, suffix):
         np.save(folder / "pixels.npy", pixels)
         return folder / "pixels.npy"
     elif suffix == "parquet":
-        _output_files._write_parquet(folder / "x.parquet", {"pixels": pixels})
+        output_files._write_parquet(folder / "x.parquet", {"pixels": pixels})
     return folder / f"x.{suffix}"
 
 

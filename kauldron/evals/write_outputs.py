@@ -10,7 +10,7 @@ from etils import epath
 
 from kauldron import kontext
 from kauldron._base import errors, root_refs
-from kauldron.evals import _output_files, _rows
+from kauldron.evals import example_rows, output_files
 from kauldron.step.context import Context
 
 
@@ -45,12 +45,12 @@ class WriteOutputs(root_refs.UpdateFromRootCfg):
     workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
 
     def __post_init__(self) -> None:
-        if self.format not in _output_files.FORMATS:
+        if self.format not in output_files.FORMATS:
             raise ValueError(
                 f"`format` is 'npz' or 'parquet': got {self.format!r}."
-                + errors.did_you_mean(str(self.format), _output_files.FORMATS)
+                + errors.did_you_mean(str(self.format), output_files.FORMATS)
             )
-        keys = _rows.by_column(self.keys).values()
+        keys = example_rows.by_column(self.keys).values()
         if not keys or not all(isinstance(key, str) for key in keys):
             raise ValueError(
                 f"`keys` names what to write, such as ['preds.logits']: got {self.keys!r}."
@@ -67,17 +67,19 @@ class WriteOutputs(root_refs.UpdateFromRootCfg):
           context: Abstract, after a forward pass; its batch has the texts as well.
           prefix: How the user wrote this object.
         """
-        return _rows.check(context, _rows.fields_of(self.keys, f"{prefix}.keys"))
+        return example_rows.check(
+            context, example_rows.fields_of(self.keys, f"{prefix}.keys")
+        )
 
     def open(self, evaluator: str, step: int) -> Any:
         """Returns the files of a step, a context manager."""
         self._assert_root_cfg_resolved()
         if self.workdir is None:
-            raise _output_files.OutputsError(
+            raise output_files.OutputsError(
                 "No workdir: say where outputs go, with `--cfg.workdir=runs/my_run`."
             )
         folder = epath.Path(self.workdir) / "outputs" / evaluator
-        return _output_files.OutputFiles(
+        return output_files.OutputFiles(
             folder / f"step_{step}.{self.format}",
             max_bytes_per_file=self.max_bytes_per_file,
         )

@@ -8,7 +8,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from kauldron.evals import _rows
+from kauldron.evals import example_rows
 
 
 class InMemory:
@@ -18,7 +18,7 @@ class InMemory:
         self._chunks: list[Mapping[str, np.ndarray]] = []
         self._places: list[np.ndarray] = []
         self._num_rows = 0
-        self._travelling: _rows.Rows | None = None
+        self._travelling: example_rows.Rows | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -26,7 +26,7 @@ class InMemory:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def add(self, rows: _rows.Rows) -> None:
+    def add(self, rows: example_rows.Rows) -> None:
         """Adds the rows of a batch; waits for those of the batch before at most."""
         rows.start_copy()
         self._store()
