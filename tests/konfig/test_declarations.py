@@ -119,7 +119,9 @@ def load(folder, data, **kwargs):
 def test_default_values_and_aliases_are_those_that_the_package_declares(make_package):
     lab = make_package()
     cfg = node(f"{lab}.models:Net")
-    assert repr(cfg) == f"<ConfigDict[{lab}_m.Net(head={lab}_m.Head(width=4), depth=2)]>"
+    assert (
+        repr(cfg) == f"<ConfigDict[{lab}_m.Net(head={lab}_m.Head(width=4), depth=2)]>"
+    )
     override = konfig.parse_overrides([f"--cfg.x=py::{lab}_m.Head(width=7)"])
     plain = konfig.ConfigDict({"x": None})
     konfig.apply_overrides(plain, override)
@@ -231,7 +233,9 @@ def test_third_party_names_load_nothing_of_this_package():
 def test_malformed_declaration_says_what_is_wrong(make_package, request, text, words):
     index = request.node.callspec.indices["text"]
     lab = f"malformed_lab_{index}"
-    make_package(lab, **{"_konfig_package.py": f"from kauldron import konfig\n{text}\n"})
+    make_package(
+        lab, **{"_konfig_package.py": f"from kauldron import konfig\n{text}\n"}
+    )
     for _ in range(2):  # it does not get better by asking again
         with pytest.raises(konfig.ConfigError) as info:
             node(f"{lab}.models:Net")

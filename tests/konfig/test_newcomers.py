@@ -124,7 +124,9 @@ def test_flag_without_a_value_says_that_one_is_missing(name, expected):
 
 
 def test_flag_without_a_value_for_text_says_that_one_is_missing():
-    with pytest.raises(TypeError, match=r"a value is missing: write `--cfg.name=VALUE`"):
+    with pytest.raises(
+        TypeError, match=r"a value is missing: write `--cfg.name=VALUE`"
+    ):
         apply(here.train(name="a"), "--cfg.name")
 
 

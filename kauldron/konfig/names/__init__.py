@@ -2,7 +2,3 @@
 imported, what what they name accepts, and which of them a config from elsewhere may use.
 Knows nothing of configs.
 """
-
-from kauldron._base import lazy
-
-lazy.tell_homes(__name__)

@@ -1,7 +1,3 @@
 """Configs and values as text that people write and read: literals of the command line,
 Python files, differences.
 """
-
-from kauldron._base import lazy
-
-lazy.tell_homes(__name__)
