@@ -25,7 +25,7 @@ VARIABLE = "DECLARATION"
 OWN_PACKAGE = __name__.partition(".")[0]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PackageDeclaration:
     """What a package tells konfig about its names.
 

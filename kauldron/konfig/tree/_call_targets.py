@@ -73,10 +73,7 @@ def position_of(node: Any, name: Any) -> str | None:
     What is called is imported to know the names; so this is for names that the node does
     not hold. `None` if there is no such argument, or it cannot be known.
     """
-    fields = node.__dict__.get("_fields", ())
-    if "0" not in fields or _qualname.QUALNAME not in fields or type(name) is not str:
-        return None
-    if not name.isidentifier() or name.startswith("_"):
+    if type(name) is not str or not name.isidentifier() or name.startswith("_"):
         return None
     try:
         key = find_key(node, name)
