@@ -16,7 +16,15 @@ from etils import enp, epath
 from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.evals import rows_in_memory, output_files, write_outputs, example_rows, evaluators, run_strategies
+from kauldron.evals import (
+    base,
+    evaluators,
+    example_rows,
+    output_files,
+    rows_in_memory,
+    run_strategies,
+    write_outputs,
+)
 from kauldron.runs import _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
@@ -45,7 +53,7 @@ class Predictor:
       evaluator: Says which model, method, dataset and `init_transform` are used.
     """
 
-    trainer: Any
+    trainer: base.Run
     state: TrainState
     evaluator: evaluators.Evaluator
 
@@ -80,7 +88,11 @@ class Predictor:
 
     @classmethod
     def from_trainer(
-        cls, trainer: Any, *, step: int | str | None = -1, eval_name: str | None = None
+        cls,
+        trainer: base.Run,
+        *,
+        step: int | str | None = -1,
+        eval_name: str | None = None,
     ) -> Self:
         """Returns the model of a trainer whose run has a checkpoint.
 
@@ -189,7 +201,9 @@ class Predictor:
                 f"They are {_describe(specs)}."
             ) from e
         context = dataclasses.replace(context, batch=specs)
-        _raise_problems(example_rows.check(context, example_rows.fields_of(keys, "keys")))
+        _raise_problems(
+            example_rows.check(context, example_rows.fields_of(keys, "keys"))
+        )
 
     def _run(self, ds: Any, keys: example_rows.Keys, target: Any) -> None:
         ds = self._dataset(ds)
@@ -275,7 +289,7 @@ def check_suffix(path: epath.PathLike) -> None:
         )
 
 
-def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
+def _as_evaluator(trainer: base.Run, eval_name: str | None) -> evaluators.Evaluator:
     if eval_name is None:
         ds = _NoDataset() if trainer.eval_ds is None else trainer.eval_ds
         evaluator = evaluators.Evaluator(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from kauldron._base import console
+from kauldron.evals import base
 from kauldron.workdir import lock
 
 
@@ -45,7 +45,7 @@ class Setup:
     preemptable_eval: bool = False
     compilation_cache: bool = True
 
-    def run(self, trainer: Any) -> None:
+    def run(self, trainer: base.Run) -> None:
         """Creates the workdir.
 
         Raises:
