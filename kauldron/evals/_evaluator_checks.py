@@ -12,7 +12,7 @@ from flax import linen as nn
 from kauldron import data, kontext
 from kauldron.evals import base, write_outputs
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, key_checks
+from kauldron.step import auxiliaries, intermediates, key_checks, text_keys
 from kauldron.step.context import Context
 
 
@@ -67,7 +67,7 @@ def check(
             # With the texts, which never come to a device but can be written.
             after = dataclasses.replace(after, batch=ds.element_spec)
             problems += evaluator.outputs.check(after, prefix=f"{field}.outputs")
-    return key_checks.tell_texts(problems, ds)
+    return text_keys.tell_texts(problems, ds)
 
 
 def follow(

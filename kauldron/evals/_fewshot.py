@@ -21,7 +21,7 @@ from kauldron.evals import (
     write_outputs,
 )
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, key_checks
+from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
 
 _LABEL = "label"
@@ -141,14 +141,15 @@ class FewShotEvaluator(base.EvaluatorBase):
         problems: list[kontext.KeyProblem] = []
         for name, ds in self.datasets().items():
             where = f"{field}.{name}"
-            context = key_checks.initial_context(
-                state, ds.for_evaluation(), field=where
-            )
+            ds = ds.for_evaluation()
+            found: list[kontext.KeyProblem] = []
+            context = key_checks.initial_context(state, ds, field=where)
             after = _evaluator_checks.follow(
-                self.forward._forward, context, problems, state=state, field=where
+                self.forward._forward, context, found, state=state, field=where
             )
             if after is not None and not problems:
-                problems += self._check_features(after, prefix=field)
+                found += self._check_features(after, prefix=field)
+            problems += text_keys.tell_texts(found, ds)
         return problems
 
     def _check_features(

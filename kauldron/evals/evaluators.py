@@ -24,7 +24,7 @@ from kauldron.evals import (
 )
 from kauldron.evals.base import CollectionKeys, EvaluatorBase
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, train_step
+from kauldron.step import auxiliaries, intermediates, step_inputs, train_step
 from kauldron.step.context import Context
 
 __all__ = ["CollectionKeys", "Evaluator", "EvaluatorBase"]
@@ -141,7 +141,7 @@ class Evaluator(EvaluatorBase):
         loaded = self._batches() if ds is None else self._load_batches(ds)
         index = _index(0)
         for batch in loaded:
-            index, aux, arrays = self._jitted_step(index, state, batch.batch)
+            index, aux, arrays = self._measure_batch(index, state, batch.batch)
             sharding.settle(aux)
             rows = None
             if self.outputs is not None:
@@ -155,8 +155,16 @@ class Evaluator(EvaluatorBase):
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        _, aux, _ = self._jitted_step(_index(step_nr), state, batch)
+        _, aux, _ = self._measure_batch(_index(step_nr), state, batch)
         return aux
+
+    def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
+        step_inputs.check_state(state)
+        try:
+            return self._jitted_step(index, state, batch)
+        except Exception:
+            step_inputs.check_batch(batch)
+            raise
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
         """Runs the model on one batch inside jit; to override, such as to sample.

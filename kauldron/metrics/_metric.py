@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kauldron import kontext
-from kauldron._base import frozen_dict
+from kauldron._base import arguments, frozen_dict
 from kauldron.metrics import base_state
 
 
@@ -37,7 +37,7 @@ def _freeze_fields(metric: Metric) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
+class Metric(arguments.NamesArguments):
     """Base of metrics, losses and summaries.
 
     A subclass is a frozen dataclass with a nested `State` class and a `get_state`
@@ -102,7 +102,7 @@ class Metric:
         """Returns the state of no examples."""
         return self._attach(self.State.empty())
 
-    def get_state_from_context(self, context: Any) -> base_state.State:
+    def get_state_from_context(self, context: kontext.Context) -> base_state.State:
         """Returns the state of the values that the keys point to.
 
         Raises:
@@ -110,7 +110,7 @@ class Metric:
         """
         return self.get_state(**self._resolve_kwargs(context))
 
-    def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, *, context: kontext.Context = None, **kwargs: Any) -> Any:
         """Returns the value for one batch, given a context or the values themselves."""
         return self._get_state_of(context, kwargs).finalize().compute()
 
@@ -129,7 +129,9 @@ class Metric:
         """
         return tuple(_leaves(kontext.get_keypaths(self)))
 
-    def check_keys(self, context: Any, *, field: str) -> list[kontext.KeyProblem]:
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
         """Returns what is wrong with the keys, without measuring anything.
 
         As with `context_keys`, a class that overrides how keys become values overrides
@@ -141,20 +143,20 @@ class Metric:
         """
         return kontext.check_keys(context, self, prefix=field)
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return kontext.resolve_from_keyed_obj(context, self, func=self.get_state)
 
-    def _get_state_of(self, context: Any, values: dict[str, Any]) -> Any:
+    def _get_state_of(self, context: kontext.Context, values: dict[str, Any]) -> Any:
         if context is None:
             return self.get_state(**values)
         if values:
             raise TypeError("Pass either `context=` or the values, not both.")
         return self.get_state_from_context(context)
 
-    def _attach(self, state: Any) -> Any:
-        is_orphan = (
-            isinstance(state, base_state.State) and state.parent is base_state.EMPTY
-        )
+    def _attach(self, state: object) -> Any:
+        if not isinstance(state, base_state.State):
+            return state
+        is_orphan = state.parent is base_state.EMPTY
         return dataclasses.replace(state, parent=self) if is_orphan else state
 
 
@@ -181,7 +183,9 @@ def _any_keys(self: Metric) -> None:
     del self
 
 
-def _no_problems(self: Metric, context: Any, *, field: str) -> list[kontext.KeyProblem]:
+def _no_problems(
+    self: Metric, context: kontext.Context, *, field: str
+) -> list[kontext.KeyProblem]:
     """Returns nothing: which keys are read is not known."""
     del self, context, field
     return []

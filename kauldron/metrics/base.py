@@ -97,7 +97,9 @@ class TreeMap(Metric):
     def context_keys(self) -> tuple[str, ...] | None:
         return self.metric.context_keys()
 
-    def check_keys(self, context: Any, *, field: str) -> list[kontext.KeyProblem]:
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
         return kontext.check_keys(
             context, self.metric, prefix=f"{field}.metric", allow_globs=True
         )
@@ -108,7 +110,7 @@ class TreeMap(Metric):
     def get_state(self, **trees: Any) -> base_state.State:
         return TreeState(tree=_get_leaf_states(self.metric, trees))
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return _resolve_trees(self, self.metric, context)
 
 
@@ -138,7 +140,9 @@ class TreeReduce(Metric):
     def context_keys(self) -> tuple[str, ...] | None:
         return self.metric.context_keys()
 
-    def check_keys(self, context: Any, *, field: str) -> list[kontext.KeyProblem]:
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
         return kontext.check_keys(
             context, self.metric, prefix=f"{field}.metric", allow_globs=True
         )
@@ -155,7 +159,7 @@ class TreeReduce(Metric):
         leaves = jax.tree.leaves(states, is_leaf=is_state)
         return functools.reduce(_merge, leaves) if leaves else self.metric.empty()
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return _resolve_trees(self, self.metric, context)
 
 
@@ -202,7 +206,9 @@ class SkipIfMissing(Metric):
     def context_keys(self) -> tuple[str, ...] | None:
         return self.metric.context_keys()
 
-    def check_keys(self, context: Any, *, field: str) -> list[kontext.KeyProblem]:
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
         return []  # what is missing is forgiven
 
     def __metric_names__(self) -> list[str] | None:
@@ -211,7 +217,7 @@ class SkipIfMissing(Metric):
     def get_state(self, **kwargs: Any) -> base_state.State:
         return self.State(state=self.metric.get_state(**kwargs))
 
-    def get_state_from_context(self, context: Any) -> base_state.State:
+    def get_state_from_context(self, context: kontext.Context) -> base_state.State:
         try:
             # Apart from the measuring: a missing key in there is a bug to be seen.
             self._resolve_kwargs(context)
@@ -220,7 +226,7 @@ class SkipIfMissing(Metric):
         state = self.metric.get_state_from_context(context)
         return self._attach(self.State(state=state))
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
 
@@ -232,7 +238,9 @@ def _map_states(func: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(func, *trees, is_leaf=base_state.State.isinstance)
 
 
-def _resolve_trees(wrapper: Metric, metric: Metric, context: Any) -> dict[str, Any]:
+def _resolve_trees(
+    wrapper: Metric, metric: Metric, context: kontext.Context
+) -> dict[str, Any]:
     """Returns the trees that the keys of `metric`, possibly with globs, name."""
     name = f"{type(wrapper).__name__}({type(metric).__name__})"
     problems = kontext.check_keys(context, metric, prefix=name, allow_globs=True)
@@ -249,7 +257,7 @@ def _resolve_trees(wrapper: Metric, metric: Metric, context: Any) -> dict[str, A
     }
 
 
-def _filter(context: Any, path: Any) -> Any:
+def _filter(context: kontext.Context, path: kontext.Path | str) -> Any:
     parts = path if isinstance(path, kontext.Path) else kontext.GlobPath.from_str(path)
     if isinstance(parts, kontext.Path):
         return parts.get_from(context)
@@ -272,7 +280,7 @@ def _get_leaf_states(metric: Metric, trees: dict[str, Any]) -> Any:
     names = list(trees)
     model = next((trees[name] for name in whole), trees[names[0]] if names else None)
 
-    def get_state(leaf: Any, *leaves: Any) -> base_state.State:
+    def get_state(leaf: object, *leaves: Any) -> base_state.State:
         del leaf
         return metric.get_state(**dict(zip(names, leaves, strict=True)))
 

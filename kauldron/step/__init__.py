@@ -21,6 +21,7 @@ from kauldron.step import (
     rematerialization,
     rngs_lib,
     state_trees,
+    step_inputs,
     train_step,
 )
 from kauldron.step._forward import PredictionError, forward, forward_with_loss
@@ -39,6 +40,7 @@ from kauldron.step.loss_groups import LossGroup, LossGroupsStep
 from kauldron.step.mixed_precision import Precision, PrecisionError
 from kauldron.step.rematerialization import Remat, RematError
 from kauldron.step.rngs_lib import RngStream, RngStreams
+from kauldron.step.step_inputs import HostBatchError, UsedStateError
 from kauldron.step.train_step import TrainStep
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "forward_with_loss",
     # What is wrong.
     "AccumulationError",
+    "HostBatchError",
     "LossGroupError",
     "LossScaleError",
     "ModuleGlobError",
@@ -65,6 +68,7 @@ __all__ = [
     "PredictionError",
     "RematError",
     "TrainStepError",
+    "UsedStateError",
     # Modules.
     "accumulation",
     "auxiliaries",
@@ -79,6 +83,8 @@ __all__ = [
     "rematerialization",
     "rngs_lib",
     "state_trees",
+    "text_keys",
+    "step_inputs",
     "train_step",
 ]
 

@@ -130,28 +130,6 @@ def _waits_for_model(problem: kontext.KeyProblem) -> bool:
     return first in ("preds", "interms", "collections")
 
 
-def tell_texts(
-    problems: list[kontext.KeyProblem], ds: data.IterableDataset
-) -> list[kontext.KeyProblem]:
-    """Says of keys that are missing on the devices as they hold texts that they do."""
-    told = []
-    for p in problems:
-        key = p.path.removeprefix("batch.")
-        is_text = key != p.path and data_utils.holds_texts(ds.element_spec, key)
-        if p.kind == "missing" and is_text:
-            p = dataclasses.replace(
-                p,
-                nearest=(),
-                found="",
-                detail=f"{key!r} holds texts, which stay on the host: devices hold "
-                "numbers only. Make numbers of them with one of the `transforms`: a "
-                f"tokenizer, or `kd.data.Cast(key={key!r}, dtype='float32')` where they "
-                "spell numbers.",
-            )
-        told.append(p)
-    return told
-
-
 @dataclasses.dataclass(frozen=True)
 class _Failure(kontext.KeyProblem):
     """The problem of a part that has raised an error."""

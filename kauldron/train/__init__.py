@@ -48,6 +48,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "AccumulationError": f"{_STEP}:AccumulationError",
         "CheckError": "kauldron.train._key_report:CheckError",
         "EvalOnlyError": "kauldron.train._eval_only:EvalOnlyError",
+        "HostBatchError": f"{_STEP}:HostBatchError",
+        "UsedStateError": f"{_STEP}:UsedStateError",
         "HookError": "kauldron.train.hooks:HookError",
         "LossGroupError": f"{_STEP}:LossGroupError",
         "LossScaleError": f"{_STEP}:LossScaleError",

@@ -15,7 +15,7 @@ import jax
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, key_checks
+from kauldron.step import auxiliaries, intermediates, key_checks, text_keys
 from kauldron.step.context import Context
 from kauldron.train import _run_description
 
@@ -53,11 +53,12 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     key_checks.check_groups(groups, context, problems, has_preds=is_run)
     if failure is not None and not problems:
         problems += _failure_of_step(trainer, context)
+    problems = text_keys.tell_texts(problems, trainer.train_ds)
     if state is not None:
         for name in trainer.evals:
             found = _ask_evaluator(trainer, name, state)
             problems += _say_where(found, name, known=problems)
-    return list(dict.fromkeys(key_checks.tell_texts(problems, trainer.train_ds)))
+    return list(dict.fromkeys(problems))
 
 
 def _forward_pass(trainer: _run_description.RunDescription) -> key_checks.ForwardPass:

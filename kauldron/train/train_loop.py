@@ -35,8 +35,9 @@ from kauldron.train import (
     _updates,
     checkpoint_state,
     hooks,
+    setup_utils,
 )
-from kauldron.workdir import launches, lock, run_status
+from kauldron.workdir import launches, run_status
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
@@ -46,10 +47,9 @@ def train(
     trainer: _run_description.RunDescription,
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
-    trainer.setup.run(trainer)
     with (
         problem_log.collect() as problems,
-        lock.owned(trainer.workdir),
+        setup_utils.owning(trainer, has_started=lambda: problems.has_started),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
