@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -163,6 +163,20 @@ def _unstack(stacked: Any) -> Any:
         parts = [_unstack(part) for part in stacked]
         return type(stacked)(*parts) if hasattr(stacked, "_fields") else tuple(parts)
     return stacked[0] if stacked.dtype == object else np.asarray(stacked[0])
+
+
+class PipelineParts(NamedTuple):
+    """What the batches of a pipeline are made of.
+
+    Attributes:
+      source: The examples, before transforms.
+      stages: Transforms of elements, in order.
+      batching: How batches are made of what has been through the stages.
+    """
+
+    source: _nodes.Node
+    stages: Sequence[Stage]
+    batching: Batching
 
 
 public.move(DropRemainder, "kauldron.data.py")
