@@ -279,6 +279,16 @@ def test_biases_and_norms_do_not_decay():
     }
 
 
+def test_vectors_and_numbers_of_any_name_do_not_decay():
+    params = {
+        "token": jnp.ones(3),
+        "gain": jnp.ones(()),
+        "mixing": jnp.ones((3, 1)),
+        "PreNorm": {"kernel": jnp.ones((3, 3))},
+    }
+    assert on(optim.no_bias_or_norm(params)) == {"mixing"}
+
+
 def test_decoupled_decay_is_the_rate_times_the_decay_times_the_parameter():
     optimizer = optax.adamw(0.1, weight_decay=0.5, mask=optim.no_bias_or_norm)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
