@@ -7,11 +7,11 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from kauldron.train import _progress_display, auxiliaries
+from kauldron.train import _progress_display, _run_description, auxiliaries
 from kauldron.utils import chrono as chrono_lib
 from kauldron.utils import status_utils
 
@@ -190,7 +190,7 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
 
 
 def finished_message(
-    workdir: Any,
+    trainer: _run_description.RunDescription,
     step: int,
     last_step: int,
     *,
@@ -200,20 +200,37 @@ def finished_message(
     """Returns what is said when there is nothing left to do.
 
     Args:
-      workdir: Directory of the run.
+      trainer: The run.
       step: Updates applied.
       last_step: Updates the run was to make.
       stop_reason: Why it has ended earlier.
       problems: What went wrong although the run went on.
     """
-    told = [f"Finished: {os.fspath(workdir)} is at step {step}"]
+    limit = _limit_of(trainer, last_step)
+    told = [f"Finished: {os.fspath(trainer.workdir)} is at step {step}"]
     if stop_reason is not None:
         told.append(f" of {last_step}; stopped early: {stop_reason}")
+    elif step > last_step:
+        told.append(f", beyond the {last_step} of {limit}: nothing was trained")
     if problems:
         return "".join([*told, f". Not all went well: {'; '.join(problems)}."])
-    if stop_reason is None:
-        told.append(". To train longer, raise `--cfg.num_train_steps`")
+    if stop_reason is None and step > last_step:
+        told.append(
+            f". To train longer, raise that above {step}; for a run of {last_step} steps, "
+            "choose another `--cfg.workdir=...`"
+        )
+    elif stop_reason is None:
+        told.append(f". To train longer, raise {limit}")
     return "".join([*told, "."])
+
+
+def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:
+    """Returns what says which step is the last one."""
+    if trainer.stop_after_steps == last_step != trainer.num_train_steps:
+        return "`--cfg.stop_after_steps`"
+    if trainer.num_train_steps is None:
+        return "`num_epochs` of `--cfg.train_ds`"
+    return "`--cfg.num_train_steps`"
 
 
 def _time(secs: float) -> datetime.timedelta:

@@ -63,7 +63,7 @@ def train(
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                _tell_that_it_is_finished(trainer.workdir, latest, problems)
+                _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
@@ -78,14 +78,20 @@ def train(
 
 
 def _tell_that_it_is_finished(
-    workdir: Any, step: int, problems: _problems.Problems
+    trainer: _run_description.RunDescription,
+    step: int,
+    last_step: int,
+    problems: _problems.Problems,
 ) -> None:
-    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
+    with run_status.report(
+        trainer.workdir, step=step, last_step=step, is_new=False
+    ) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
-        status_utils.log(
-            _progress.finished_message(workdir, step, step, problems=report.problems)
+        message = _progress.finished_message(
+            trainer, step, last_step, problems=report.problems
         )
+        status_utils.log(message)
 
 
 class _Loop:
@@ -149,7 +155,7 @@ class _Loop:
             report.problems = self._problems.lines()
             status_utils.log(
                 _progress.finished_message(
-                    self._trainer.workdir,
+                    self._trainer,
                     self._step,
                     self._last_step,
                     stop_reason=self._control.stop_reason,
