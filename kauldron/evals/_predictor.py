@@ -11,9 +11,9 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import enp, epath
+from etils import epath
 
-from kauldron import errors, konfig, kontext, sharding
+from kauldron import _array_spec, errors, konfig, kontext, sharding
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
     _collect,
@@ -142,7 +142,7 @@ class Predictor:
 
     def write(
         self, path: epath.PathLike, ds: Any = None, *, keys: _rows.Keys = "preds"
-    ) -> dict[str, enp.ArraySpec]:
+    ) -> dict[str, _array_spec.ArraySpec]:
         """Writes values of every example to a file; for the arguments, see `predict`.
 
         Args:
@@ -306,7 +306,8 @@ def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
 
 def _specs_of(batch: Any) -> Any:
     return jax.tree.map(
-        lambda x: enp.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype), batch
+        lambda x: _array_spec.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype),
+        batch,
     )
 
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from etils import enp, epath
+from etils import epath
 
-from kauldron import errors, konfig, kontext
+from kauldron import _array_spec, errors, konfig, kontext
 
 CONFIG_FILE = "config.json"
 PYTHON_FILE = "config.py"
@@ -160,5 +160,5 @@ def _to_specs(node: Any) -> Any:
     if node.keys() == {"shape", "dtype"} and isinstance(node["dtype"], str):
         is_text = node["dtype"] == str(str)
         dtype = str if is_text else node["dtype"]
-        return enp.ArraySpec(shape=tuple(node["shape"]), dtype=dtype)
+        return _array_spec.ArraySpec(shape=tuple(node["shape"]), dtype=dtype)
     return {k: _to_specs(v) for k, v in node.items()}
