@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from etils import enp
+
+from kauldron.workdir import array_spec
 
 
 def spec_of(tree: Any) -> Any:
@@ -16,7 +17,9 @@ def spec_of(tree: Any) -> Any:
 def with_num_rows(spec: Any, num_rows: int) -> Any:
     """Returns the specs with another size of the first axis."""
     return _map(
-        lambda leaf: enp.ArraySpec(shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype),
+        lambda leaf: array_spec.ArraySpec(
+            shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype
+        ),
         spec,
     )
 
@@ -31,10 +34,10 @@ def np_dtype(dtype: Any) -> np.dtype:
     return np.dtype(object) if dtype is str else np.dtype(dtype)
 
 
-def _spec_of_leaf(leaf: Any) -> enp.ArraySpec:
+def _spec_of_leaf(leaf: Any) -> array_spec.ArraySpec:
     if not hasattr(leaf, "shape"):
         leaf = np.asarray(leaf)
-    return enp.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
+    return array_spec.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
 
 
 def _map(fn: Any, tree: Any) -> Any:
