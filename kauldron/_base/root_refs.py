@@ -35,7 +35,7 @@ class RootCfgRef:
     def __hash__(self) -> int:
         return hash(self._names)
 
-    def _resolve(self, root: Any) -> Any:
+    def _resolve(self, root: object) -> Any:
         value = root
         for name in self._names:
             value = getattr(value, name)
@@ -73,7 +73,7 @@ class _Declared:
     def __init__(self, field: dataclasses.Field[Any]) -> None:
         self._field = field
 
-    def __get__(self, instance: Any, owner: Any) -> Any:
+    def __get__(self, instance: object, owner: object) -> Any:
         if instance is None:
             return self._field
         if self._field.default is dataclasses.MISSING:
@@ -115,7 +115,7 @@ class FrozenSubclasses:
         for name, field in declared.items():
             setattr(cls, name, _Declared(field))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -159,7 +159,7 @@ class UpdateFromRootCfg:
         kept = {k: v for k, v in self._inherited_from_root.items() if k not in changes}
         return dataclasses.replace(self, **{"_inherited_from_root": kept, **changes})
 
-    def update_from_root_cfg(self, root_cfg: Any) -> Self:
+    def update_from_root_cfg(self, root_cfg: object) -> Self:
         """Returns a copy whose untouched fields hold the values of the root.
 
         Args:
@@ -192,7 +192,7 @@ class UpdateFromRootCfg:
             return self
         return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
 
-    def _reference_behind(self, name: str, value: Any) -> RootCfgRef | None:
+    def _reference_behind(self, name: str, value: object) -> RootCfgRef | None:
         if isinstance(value, RootCfgRef):
             return value
         if name in self._inherited_from_root:
@@ -217,7 +217,7 @@ class UnboundFieldError(errors.UserError, ValueError):
     """A component was used alone although a field waits for a root object."""
 
 
-def bind_tree(tree: Any, root: Any) -> Any:
+def bind_tree(tree: object, root: object) -> Any:
     """Binds every `UpdateFromRootCfg` inside nested dicts, lists and tuples."""
     if isinstance(tree, UpdateFromRootCfg):
         return tree.update_from_root_cfg(root)

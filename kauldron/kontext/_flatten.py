@@ -10,7 +10,7 @@ from kauldron.kontext import _path
 
 
 def flatten_with_path(
-    pytree: Any,
+    pytree: object,
     *,
     prefix: str = "",
     separator: str | None = None,
@@ -48,7 +48,7 @@ def flatten_with_path(
     return flat
 
 
-def _as_dicts(tree: Any) -> Any:
+def _as_dicts(tree: object) -> Any:
     """Converts mappings that JAX takes for leaves (`ConfigDict`) to dicts."""
     if isinstance(tree, MutableMapping) and not isinstance(tree, dict):
         return {key: _as_dicts(tree[key]) for key in tree}

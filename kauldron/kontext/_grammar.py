@@ -78,7 +78,7 @@ def format_parts(parts: Parts) -> str:
     return text
 
 
-def _format_item(part: Any) -> str:
+def _format_item(part: object) -> str:
     is_index = type(part) is tuple and any(
         isinstance(p, slice) or p is ... for p in part
     )
@@ -87,7 +87,7 @@ def _format_item(part: Any) -> str:
     return _format_element(part)
 
 
-def _format_element(part: Any) -> str:
+def _format_element(part: object) -> str:
     if part is ...:
         return "..."
     if isinstance(part, slice):

@@ -22,7 +22,7 @@ class _KeyToken:
 
 _TOKEN = _KeyToken()
 
-Context = Any
+Context = object
 """Where keys are looked up: any object with attributes or items."""
 
 Key = Annotated[str, _TOKEN]
@@ -45,7 +45,7 @@ REQUIRED: Any = _Required("__kontext_required__")
 """The default of a key that has no default: using it is an error that says so."""
 
 
-def is_key_annotated(cls_or_obj: Any) -> bool:
+def is_key_annotated(cls_or_obj: object) -> bool:
     """Returns whether a class, or the class of an object, declares keys."""
     if hasattr(cls_or_obj, "__kontext_keys__"):
         return True
@@ -53,7 +53,7 @@ def is_key_annotated(cls_or_obj: Any) -> bool:
     return bool(key_fields(cls))
 
 
-def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
+def get_keypaths(keyed_obj: object) -> dict[str, Any]:
     """Returns the keys of an object by field: a path, a tree of paths, or `None`.
 
     Fields are found by their annotation: `Key`, `Key | None`, containers of `Key`,
@@ -69,7 +69,7 @@ def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     }
 
 
-def _only_entries(value: Any, entries: frozenset[str] | None) -> Any:
+def _only_entries(value: object, entries: frozenset[str] | None) -> Any:
     if entries is None or not isinstance(value, Mapping):
         return value
     return {name: path for name, path in value.items() if name in entries}
@@ -93,7 +93,7 @@ def key_fields(cls: type) -> dict[str, frozenset[str] | None]:
     return fields
 
 
-def _holds_key(hint: Any) -> bool:
+def _holds_key(hint: object) -> bool:
     """Looks through `Optional`, unions, and generics of any depth."""
     if typing.get_origin(hint) is Annotated:
         for token in hint.__metadata__:
@@ -110,7 +110,7 @@ def _holds_key(hint: Any) -> bool:
     return any(_holds_key(arg) for arg in typing.get_args(hint))
 
 
-def _typed_dict_keys(hint: Any) -> frozenset[str]:
+def _typed_dict_keys(hint: object) -> frozenset[str]:
     for candidate in (hint, *typing.get_args(hint)):
         if typing.is_typeddict(candidate):
             return frozenset(n for n, h in _hints(candidate) if _holds_key(h))
@@ -134,7 +134,7 @@ def _hints(cls: type) -> Iterator[tuple[str, Any]]:
 _KEY_NAME = re.compile(r"\b(Key|KeyTree)\b")
 
 
-def _evaluate(hint: Any, cls: type) -> Any:
+def _evaluate(hint: object, cls: type) -> Any:
     """Evaluates one hint; one that cannot be is judged by its words."""
     if not isinstance(hint, str):
         return hint

@@ -57,7 +57,7 @@ class Explainer:
     origins: Mapping[str, str]
     name: str = ""
 
-    def explain(self, value: Any, hint: Any) -> Reason:
+    def explain(self, value: object, hint: object) -> Reason:
         """Returns why `value` does not fit `hint`."""
         if _jaxtyping.is_annotation(hint):
             hint = _jaxtyping.convert(hint) or hint
@@ -84,7 +84,7 @@ class Explainer:
         seen = _format.format_value(value)
         return Reason(f"{seen} is not {_format.format_hint(hint)}")
 
-    def _explain_union(self, value: Any, args: Any) -> Reason:
+    def _explain_union(self, value: object, args: Sequence[Any]) -> Reason:
         reasons = [(self.explain(value, a), a) for a in args if a is not type(None)]
         reasons.sort(key=lambda pair: -pair[0].progress)
         best = reasons[0][0]
@@ -108,7 +108,9 @@ class Explainer:
             candidates = remaining
         return None
 
-    def _explain_items(self, value: Any, origin: type, args: Any) -> Reason | None:
+    def _explain_items(
+        self, value: object, origin: type, args: Sequence[Any]
+    ) -> Reason | None:
         if issubclass(origin, collections.abc.Mapping):
             return self._first_failure(
                 (f"[{key!r}]", item, args[1]) for key, item in value.items()
@@ -127,7 +129,7 @@ class Explainer:
             for i, (item, hint) in enumerate(zip(value, hints, strict=True))
         )
 
-    def _explain_fields(self, value: Any, cls: Any) -> Reason | None:
+    def _explain_fields(self, value: object, cls: Any) -> Reason | None:
         alone = Explainer([{}], None, {}, self.name)
         if typing.is_typeddict(cls):
             if not isinstance(value, dict):
@@ -152,7 +154,7 @@ class Explainer:
             for name, hint in fields.items()
         )
 
-    def _explain_tree(self, value: Any, hint: Any) -> Reason:
+    def _explain_tree(self, value: object, hint: object) -> Reason:
         leaves, structure = _structural.flatten(value, hint.args[0], self.scope)
         if len(hint.args) == 2:
             name = hint.args[1]
@@ -170,7 +172,9 @@ class Explainer:
         )
         return failure or Reason("its leaves do not fit", progress=2)
 
-    def _explain_array(self, value: Any, hint: array_type_meta.ArrayTypeMeta) -> Reason:
+    def _explain_array(
+        self, value: object, hint: array_type_meta.ArrayTypeMeta
+    ) -> Reason:
         if not hint.has_instance(value):
             kinds = " or ".join(map(repr, hint.array_types))
             if len(kinds) > 60:
@@ -225,7 +229,11 @@ class Explainer:
         return mismatches
 
     def _mismatch(
-        self, dim: Any, sizes: tuple[Any, ...], axis: int, candidate: _match.Candidate
+        self,
+        dim: object,
+        sizes: tuple[Any, ...],
+        axis: int,
+        candidate: _match.Candidate,
     ) -> str:
         seen = f"axis {axis} is {sizes[0]}" if len(sizes) == 1 else f"{sizes} is there"
         if isinstance(dim, _spec.Variadic):
@@ -248,7 +256,7 @@ class Explainer:
             return f"{seen}, neither 1 nor {known}{self._origin(name)}"
         return f"{seen}, but {self._explain_expression(dim, candidate)}"
 
-    def _explain_expression(self, dim: Any, candidate: _match.Candidate) -> str:
+    def _explain_expression(self, dim: object, candidate: _match.Candidate) -> str:
         names = [n for n in _names(dim) if n in candidate]
         given = ", ".join(f"{n}={candidate[n]}{self._origin(n)}" for n in names)
         given = f" with {given}" if given else ""
@@ -268,7 +276,7 @@ def _axes(count: int) -> str:
     return "1 axis" if count == 1 else f"{count} axes"
 
 
-def _names(node: Any) -> list[str]:
+def _names(node: object) -> list[str]:
     if isinstance(node, _spec.Name):
         return [node.name]
     if isinstance(node, _spec.Variadic):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import typing
-from typing import Any
 
 from kauldron.kontext import format_dtype
 
 
-def format_value(value: Any, *, max_length: int = 60) -> str:
+def format_value(value: object, *, max_length: int = 60) -> str:
     """Returns what a message shows of a value: `f32[32,128]`, `None`, `dict(a, b)`."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None and not isinstance(value, type):
@@ -32,7 +31,7 @@ def _shorten(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def format_hint(hint: Any) -> str:
+def format_hint(hint: object) -> str:
     """Returns an annotation as one would write it."""
     if isinstance(hint, str):
         return hint
@@ -52,7 +51,7 @@ def format_hint(hint: Any) -> str:
     return repr(hint).replace("typing.", "")
 
 
-def format_location(func: Any) -> str:
+def format_location(func: object) -> str:
     """Returns `name (file:line)` of a function or class."""
     target = inspect.unwrap(func)
     name = getattr(target, "__qualname__", repr(target)).replace(".<locals>", "")

@@ -114,7 +114,7 @@ def push(scope: ShapeScope | None) -> Any:
     return _current.set(scope)
 
 
-def pop(token: Any) -> None:
+def pop(token: object) -> None:
     _current.reset(token)
 
 

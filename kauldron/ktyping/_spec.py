@@ -252,7 +252,7 @@ class Call:
 EXPRESSIONS = (Binary, Negative, Call, FString)
 
 
-def _parenthesize(node: Any, tightness: int) -> str:
+def _parenthesize(node: object, tightness: int) -> str:
     if isinstance(node, Binary):
         loose = PRECEDENCE[node.op] < tightness
     elif isinstance(node, Negative):
@@ -296,7 +296,7 @@ class Spec:
         return " ".join(map(str, self.dims))
 
 
-def _num_axes(dim: Any) -> tuple[int, int | None]:
+def _num_axes(dim: object) -> tuple[int, int | None]:
     if isinstance(dim, Variadic):
         return dim.min_len, None
     if isinstance(dim, OptionalDim):
@@ -304,7 +304,7 @@ def _num_axes(dim: Any) -> tuple[int, int | None]:
     return 1, 1
 
 
-def _children(node: Any) -> Iterator[Any]:
+def _children(node: object) -> Iterator[Any]:
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         for child in value if isinstance(value, tuple) else (value,):
@@ -312,11 +312,11 @@ def _children(node: Any) -> Iterator[Any]:
                 yield child
 
 
-def has_fstring(node: Any) -> bool:
+def has_fstring(node: object) -> bool:
     return isinstance(node, FString) or any(map(has_fstring, _children(node)))
 
 
-def substitute(node: Any, evaluate: Callable[[str], Any]) -> Any:
+def substitute(node: object, evaluate: Callable[[str], Any]) -> Any:
     if isinstance(node, FString):
         return Int(int(evaluate(node.code)))
     changes: dict[str, Any] = {}

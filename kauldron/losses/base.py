@@ -57,7 +57,7 @@ class Loss(metrics.Metric):
           raw_total: Sum of the unmasked values before the weight, `f32[]`.
         """
 
-        raw_total: Any = None
+        raw_total: Float["*n"] | None = None
 
         def merge(self, other: Self) -> Self:
             merged = super().merge(other)

@@ -61,8 +61,8 @@ class Bootstrap(base.Metric):
           is_counted: Whether an example is not masked, `bool[n]`.
         """
 
-        states: Any = auto_state.concat_field()
-        is_counted: Any = auto_state.concat_field()
+        states: base_state.State = auto_state.concat_field()
+        is_counted: Bool["n"] = auto_state.concat_field()
 
         def compute(self) -> dict[str, Any]:
             data = super().compute()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import flax.struct
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
     _accumulate,
     _labels,
@@ -56,11 +56,11 @@ class CalibrationError(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["CalibrationError"]):
-        """Sums per bin, `f32[num_bins]` each."""
+        """Sums per bin."""
 
-        count: Any = auto_state.sum_field()
-        confidence: Any = auto_state.sum_field()
-        correct: Any = auto_state.sum_field()
+        count: Float["*n num_bins"] = auto_state.sum_field()
+        confidence: Float["*n num_bins"] = auto_state.sum_field()
+        correct: Float["*n num_bins"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()

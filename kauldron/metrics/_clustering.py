@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Int, IntOrBool, typechecked
 from kauldron.metrics import _labels, auto_state, base, base_state
 
 
@@ -48,9 +47,9 @@ class Ari(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Ari"]):
-        """Points per true and predicted group, `i32[b true pred]`."""
+        """Points per true and predicted group."""
 
-        tables: Any = auto_state.concat_field()
+        tables: Int["*b true pred"] = auto_state.concat_field()
 
         def compute(self) -> np.ndarray | np.floating:
             tables = super().compute().tables

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, Float, IntOrBool, typechecked
-from kauldron.metrics import _accumulate, _labels, _predictions, auto_state, base
+from kauldron.ktyping import Array, Float, IntOrBool, Num, typechecked
+from kauldron.metrics import (
+    _accumulate,
+    _labels,
+    _predictions,
+    auto_state,
+    base,
+    base_state,
+)
 
 _Average = Literal["micro", "macro", "per_class"]
 
@@ -22,11 +29,10 @@ class CountState(auto_state.AutoState):
     """How often each true class was predicted as each class.
 
     Attributes:
-      counts: `i32[classes classes+1]`, `f32` if the mask is; rows are true classes. The
-        last column counts what is predicted as no class: a score is NaN.
+      counts: Integers, or floats if the mask is; rows are true classes. The last column counts what is predicted as no class: a score is NaN.
     """
 
-    counts: Any = auto_state.sum_field()
+    counts: Num["*n classes classes+1"] = auto_state.sum_field()
 
     def compute(self) -> Any:
         counts = super().compute().counts
@@ -86,7 +92,7 @@ class ConfusionMatrix(base.Metric):
         logits: Array["*b classes"] | None = None,
         pred_labels: IntOrBool["*b 1"] | None = None,
         mask: Array | float | None = None,
-    ) -> CountState:
+    ) -> base_state.State:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
@@ -127,7 +133,7 @@ class _ClassScore(base.Metric):
         logits: Array["*b classes"] | None = None,
         pred_labels: IntOrBool["*b 1"] | None = None,
         mask: Array | float | None = None,
-    ) -> CountState:
+    ) -> base_state.State:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -90,8 +89,8 @@ class BitsPerByte(base.Metric):
     class State(auto_state.AutoState):
         """Sums over tokens."""
 
-        nats: Any = auto_state.sum_field()
-        num_bytes: Any = auto_state.sum_field()
+        nats: Float["*n"] = auto_state.sum_field()
+        num_bytes: Float["*n"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import flax.struct
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Float, Int32, IntOrBool, typechecked
 from kauldron.metrics import (
     _labels,
     _predictions,
@@ -29,14 +29,14 @@ class ScoreState(auto_state.AutoState):
     """All scores seen.
 
     Attributes:
-      logits: `f32[n classes]`.
-      labels: `i32[n]`.
-      weights: `f32[n]`.
+      logits: Scores of each example.
+      labels: Class ids.
+      weights: 0 for what does not count.
     """
 
-    logits: Any = auto_state.concat_field()
-    labels: Any = auto_state.concat_field()
-    weights: Any = auto_state.concat_field()
+    logits: Float["*n classes"] = auto_state.concat_field()
+    labels: Int32["*n"] = auto_state.concat_field()
+    weights: Float["*n"] = auto_state.concat_field()
 
     def compute(self) -> np.ndarray | np.floating:
         data = super().compute()

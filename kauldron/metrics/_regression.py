@@ -22,14 +22,14 @@ class MomentsState(base_state.State):
     Merged as in Chan et al. 1979: no difference of large squares, which f32 would lose.
 
     Attributes:
-      count: Sum of the weights, `f32[]`.
-      mean: Weighted mean, `f32[]`.
-      sum_of_squares: Weighted sum of `(x - mean)**2`, `f32[]`.
+      count: Sum of the weights.
+      mean: Weighted mean.
+      sum_of_squares: Weighted sum of `(x - mean)**2`.
     """
 
-    count: Any
-    mean: Any
-    sum_of_squares: Any
+    count: Float["*n"]
+    mean: Float["*n"]
+    sum_of_squares: Float["*n"]
 
     @classmethod
     def empty(cls) -> Self:
@@ -169,8 +169,8 @@ class R2Score(_Error):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.sum_field()
-        targets: Any = auto_state.state_field()
+        errors: Float["*n"] = auto_state.sum_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
@@ -199,8 +199,8 @@ class ExplainedVariance(_Error):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.state_field()
-        targets: Any = auto_state.state_field()
+        errors: MomentsState = auto_state.state_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:

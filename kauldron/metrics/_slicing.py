@@ -55,8 +55,8 @@ class SliceBy(base.Metric):
     class State(base_state.State["SliceBy"]):
         """Name of the slice -> state of the metric, and number of examples."""
 
-        states: Any = None
-        counts: Any = None
+        states: Mapping[str, base_state.State] | None = None
+        counts: Mapping[str, base_state.AverageState] | None = None
 
         @classmethod
         def empty(cls) -> Self:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, PyTree, typechecked
+from kauldron.ktyping import Array, Bool, Int, PyTree, typechecked
 from kauldron.metrics import _accumulate, auto_state, base
 
 Texts: TypeAlias = Array | Sequence[Any]
@@ -34,15 +34,15 @@ class TextState(auto_state.AutoState):
     """All pairs of texts seen.
 
     Attributes:
-      preds: Strings `object[n]`, or bytes or token ids `i32[n length]`, -1 for none.
+      preds: Strings, or bytes or token ids, -1 for none.
       targets: As `preds`.
-      is_counted: `bool[n]`.
+      is_counted: Which pairs count.
       kind: What the numbers are: `'bytes'`, `'tokens'`, or `'strings'` if there are none.
     """
 
-    preds: Any = auto_state.concat_field()
-    targets: Any = auto_state.concat_field()
-    is_counted: Any = auto_state.concat_field()
+    preds: Array["n"] | Int["n _length"] = auto_state.concat_field()
+    targets: Array["n"] | Int["n _length"] = auto_state.concat_field()
+    is_counted: Bool["n"] = auto_state.concat_field()
     kind: str = auto_state.static_field("strings")
 
     def merge(self, other: Self) -> Self:

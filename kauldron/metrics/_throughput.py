@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, typechecked
+from kauldron.ktyping import Array, Float, Int, typechecked
 from kauldron.metrics import auto_state, base, base_state
 
 
@@ -54,10 +53,10 @@ class Throughput(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Throughput"]):
-        """Sum of the weights, `f32[]`, and number of batches, `i32[]`."""
+        """Sum of the weights, and number of batches."""
 
-        amount: Any = auto_state.sum_field()
-        num_batches: Any = auto_state.sum_field()
+        amount: Float["*n"] = auto_state.sum_field()
+        num_batches: Int["*n"] = auto_state.sum_field()
 
         def compute(self) -> PerStep:
             sums = super().compute()

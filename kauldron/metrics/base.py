@@ -161,7 +161,7 @@ class TreeState(base_state.State):
       tree: Tree (dicts, sequences) of states; `None` if there are none yet.
     """
 
-    tree: Any = None
+    tree: PyTree[base_state.State] = None
 
     @classmethod
     def empty(cls) -> Self:

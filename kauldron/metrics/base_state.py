@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
-from kauldron.ktyping import Array, Scalar, typechecked
+from kauldron.ktyping import Array, Num, Scalar, typechecked
 from kauldron.metrics import _accumulate, arrays
 
 _MetricT = TypeVar("_MetricT")
@@ -149,12 +149,12 @@ class AverageState(State[_MetricT]):
     """A weighted mean, kept as a sum and a count.
 
     Attributes:
-      total: Sum of the unmasked values, `f32[]`.
-      count: Number of unmasked values (sum of the mask), `f32[]`.
+      total: Sum of the unmasked values; of single examples, with leading axes.
+      count: Number of unmasked values (sum of the mask).
     """
 
-    total: jax.Array | np.ndarray
-    count: jax.Array | np.ndarray
+    total: Num["*n"]
+    count: Num["*#n"]
 
     @classmethod
     def empty(cls) -> Self:

@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from kauldron import losses as losses_lib
 from kauldron import modules
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
+from kauldron.ktyping import PyTree
 from kauldron.step import (
     intermediates,
     mixed_precision,
@@ -29,7 +31,7 @@ class PredictionError(errors.UserError, TypeError):
 def forward(
     context: Context,
     *,
-    model: Any,
+    model: nn.Module,
     rngs: Mapping[str, jax.Array],
     is_training: bool,
     method: str | Callable[..., Any] | None = None,
@@ -87,7 +89,7 @@ def forward(
     )
 
 
-def _check_arrays(preds: Any) -> None:
+def _check_arrays(preds: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(preds):
         if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
             raise PredictionError(
@@ -99,7 +101,7 @@ def _check_arrays(preds: Any) -> None:
 def forward_with_loss(
     context: Context,
     *,
-    model: Any,
+    model: nn.Module,
     losses: Mapping[str, losses_lib.Loss],
     rngs: Mapping[str, jax.Array],
     is_training: bool,

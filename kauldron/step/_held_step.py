@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import PyTree
 from kauldron.step import _jaxprs
 
 
 def hold_if(
-    step: Callable[..., tuple[Any, jax.Array, Any]], state: Any, *args: Any
+    step: Callable[..., tuple[Any, jax.Array, Any]], state: PyTree, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
     """Runs a step inside jit; if it is to be held, the state stays what it was.
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import flax.struct
 
 from kauldron import kontext
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -47,7 +48,7 @@ class Context:
     summary_states: Any = None
 
     @classmethod
-    def from_state_and_batch(cls, *, state: TrainState, batch: Any) -> Self:
+    def from_state_and_batch(cls, *, state: TrainState, batch: PyTree) -> Self:
         """Returns the context at the beginning of a step."""
         return cls(
             step=state.step,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 
-def to_numbers(name: str, value: Any) -> np.ndarray:
+def to_numbers(name: str, value: object) -> np.ndarray:
     """Returns an array of numbers.
 
     Raises:

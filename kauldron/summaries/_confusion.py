@@ -9,6 +9,7 @@ import flax.struct
 import numpy as np
 
 from kauldron import metrics
+from kauldron.ktyping import Num
 
 # In pixels.
 _CELL = 40
@@ -44,9 +45,9 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["ConfusionMatrix"]):
-        """Counts, `i32|f32[classes classes+1]`, as `kd.metrics.ConfusionMatrix` has them."""
+        """Counts, as `kd.metrics.ConfusionMatrix` has them."""
 
-        counts: Any = metrics.sum_field()
+        counts: Num["*n classes classes+1"] = metrics.sum_field()
 
         def compute(self) -> Any:
             counts = super().compute().counts

@@ -79,7 +79,7 @@ class ShowBoxes(metrics.Metric):
                 f"`boxes_mask` must be {boxes.shape[:-1]}, as the boxes (key "
                 f"{self.boxes_mask!r}): got {boxes_mask.shape}."
             )
-        mask = jnp.reshape(boxes_mask, boxes.shape[:-1]) != 0
+        mask = jnp.reshape(boxes_mask, boxes.shape[:-1]).astype(bool)
         # Without a pattern, axes are flattened now, so that no more than needed is kept.
         if self.rearrange is None:
             size = math.prod(batch)  # not -1: there may be no boxes

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from kauldron import metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, PyTree
 
 FLATTEN = "... h w c -> (...) h w c"
 
@@ -25,7 +25,7 @@ class FirstState(metrics.AutoState):
       data: Tree of arrays with the examples as first axis.
     """
 
-    data: Any = metrics.truncate_field(num_field="parent.num_shown")
+    data: PyTree[Array] = metrics.truncate_field(num_field="parent.num_shown")
 
     def compute(self) -> Any:
         """Returns what the summary makes of them; `{}` if there are none."""

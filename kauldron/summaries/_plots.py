@@ -36,9 +36,9 @@ class HistogramSummary(metrics.Metric):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["HistogramSummary"]):
-        """All values, `[n]`."""
+        """All values."""
 
-        values: Any = metrics.concat_field()
+        values: Array["n"] = metrics.concat_field()
 
         def compute(self) -> Any:
             values = super().compute().values

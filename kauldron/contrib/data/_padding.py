@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kauldron import data
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class PadFirstDimensionToFixedSize(data.ElementWiseTransform):
         if self.size < 0:
             raise data.DataError(f"`size` must not be negative: got {self.size}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if not values.ndim:
             raise data.DataError(
@@ -62,7 +65,7 @@ class PadToMultiple(data.ElementWiseTransform):
         if any(m is not None and m < 1 for m in self.multiples):
             raise data.DataError(f"`multiples` are at least 1: got {self.multiples}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if values.ndim < len(self.multiples):
             raise data.DataError(
@@ -91,7 +94,7 @@ class PadImage(data.ElementWiseTransform):
     shape: tuple[int, int]
     value: float = 0
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         images = np.asarray(element)
         if images.ndim < 3 or any(
             new < old for new, old in zip(self.shape, images.shape[-3:-1], strict=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays, base_state
 
 
@@ -35,7 +36,9 @@ class JointAccuracy(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    def get_state(
+        self, logits: Any, labels: Any, mask: Array | float | None = None
+    ) -> State:
         if logits.ndim < 2 or labels.shape != (*logits.shape[:-1], 1):
             raise ValueError(
                 "JointAccuracy needs logits `f[*b n classes]` and labels `i[*b n 1]`: "
@@ -94,7 +97,9 @@ class MultilabelAveragePrecision(metrics.Metric):
             values = [value for value in values if value is not None]
             return np.mean(values) if values else np.full((), np.nan)
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    def get_state(
+        self, logits: Any, labels: Any, mask: Array | float | None = None
+    ) -> State:
         if logits.shape != labels.shape or logits.ndim < 1:
             raise ValueError(
                 "MultilabelAveragePrecision needs logits and labels `[*b classes]`: got "

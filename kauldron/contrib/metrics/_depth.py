@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays, base_state
 
 
@@ -23,7 +24,9 @@ class _DepthMetric(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    def get_state(
+        self, preds: Any, targets: Any, mask: Array | float | None = None
+    ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         preds, targets = (arrays.to_float(x) for x in (preds, targets))
         is_valid = targets > 0
@@ -65,7 +68,9 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
+    def get_state(
+        self, preds: Any, targets: Any, mask: Array | float | None = None
+    ) -> Any:
         preds, targets = (
             arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)
         )

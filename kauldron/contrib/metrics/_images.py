@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays
 
 
@@ -33,7 +34,9 @@ class PsnrWithResize(metrics.Psnr):
     size: tuple[int, int] | None = None
     method: str = "bilinear"
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> Any:
+    def get_state(
+        self, pred: Any, target: Any, mask: Array | float | None = None
+    ) -> Any:
         size = self.size or target.shape[-3:-1]
         pred, target = (self._resize(x, size) for x in (pred, target))
         return super().get_state(pred=pred, target=target, mask=mask)
@@ -98,7 +101,7 @@ class FidWithStats(metrics.Metric):
                 )
             return tuple(np.asarray(stats[k], np.float64) for k in ("mu", "sigma"))
 
-    def get_state(self, preds: Any, mask: Any = None) -> State:
+    def get_state(self, preds: Any, mask: Array | float | None = None) -> State:
         if self._stats[0].shape != preds.shape[-1:]:
             raise ValueError(
                 f"FidWithStats: key {self.preds!r} has {preds.shape[-1]} features, and "

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays, base_state
 
 
@@ -34,7 +35,9 @@ class MeanPerJointPositionError(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    def get_state(
+        self, preds: Any, targets: Any, mask: Array | float | None = None
+    ) -> State:
         if preds.shape != targets.shape or preds.ndim < 2:
             raise ValueError(
                 f"{type(self).__name__} needs positions `f[*b joints 3]`: got "

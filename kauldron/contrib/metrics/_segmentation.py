@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import base_state
 
 
@@ -41,7 +42,9 @@ class SegmentationJaccard(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    def get_state(
+        self, preds: Any, targets: Any, mask: Array | float | None = None
+    ) -> State:
         if preds.shape != targets.shape or preds.ndim < 3 or preds.shape[-1] != 1:
             raise ValueError(
                 "SegmentationJaccard needs class ids `i[*b h w 1]`: got "

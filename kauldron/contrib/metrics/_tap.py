@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays, base_state
 
 
@@ -38,7 +39,7 @@ class _Tap(metrics.Metric):
         return squares < jnp.square(jnp.asarray(self.thresholds, jnp.float32))
 
 
-def _flags(value: Any, shape: tuple[int, ...]) -> jax.Array:
+def _flags(value: object, shape: tuple[int, ...]) -> jax.Array:
     """Returns flags `[*b t n]` as numbers; a last axis of 1 may be there."""
     value = jnp.asarray(value)
     return base_state.broadcast_mask(value, shape).astype(bool)
@@ -63,7 +64,7 @@ class TapPositionAccuracy(_Tap):
         gt_tracks: Any,
         gt_visible: Any,
         visible: Any = None,
-        mask: Any = None,
+        mask: Array | float | None = None,
     ) -> Any:
         del visible
         is_near = self._is_near(tracks, gt_tracks)
@@ -91,7 +92,9 @@ class TapOcclusionAccuracy(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, visible: Any, gt_visible: Any, mask: Any = None) -> State:
+    def get_state(
+        self, visible: Any, gt_visible: Any, mask: Array | float | None = None
+    ) -> State:
         arrays.check_same_shape(self, visible=visible, gt_visible=gt_visible)
         is_right = (visible != 0) == (gt_visible != 0)
         return self.State.from_values(is_right, mask=mask)
@@ -123,7 +126,7 @@ class TapAverageJaccard(_Tap):
         visible: Any,
         gt_tracks: Any,
         gt_visible: Any,
-        mask: Any = None,
+        mask: Array | float | None = None,
     ) -> Any:
         is_near = self._is_near(tracks, gt_tracks)
         shape = is_near.shape[:-1]

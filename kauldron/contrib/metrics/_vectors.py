@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays
 
 
@@ -38,7 +39,9 @@ class CosineSimilarity(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    def get_state(
+        self, preds: Any, targets: Any, mask: Array | float | None = None
+    ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         a, b = (arrays.to_float(x) for x in (preds, targets))
         # Divided by their largest entry first: squares of large ones would overflow.
@@ -80,7 +83,7 @@ class MeanCov(metrics.Metric):
             mean, cov = self.moments()
             return {"mean": mean, "cov": cov} if mean.ndim else {}
 
-    def get_state(self, values: Any, mask: Any = None) -> State:
+    def get_state(self, values: Any, mask: Array | float | None = None) -> State:
         if jnp.ndim(values) < 1:
             raise ValueError(
                 f"MeanCov needs vectors `f[*b n]`: key {self.values!r} is a scalar."

@@ -113,5 +113,5 @@ def _with_readouts(preds: Any, readouts: dict[str, Any]) -> Any:
     return {"preds": preds, "readouts": readouts}
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
