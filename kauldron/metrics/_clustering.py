@@ -18,13 +18,15 @@ from kauldron.metrics import _labels, auto_state, base, base_state
 class Ari(base.Metric):
     """Adjusted Rand index of segmentations, averaged over examples.
 
-    1 for equal groupings, about 0 for unrelated ones. All axes after the first are points
-    of one example: an image, or a video. Examples without any point are left out.
+    1 for equal groupings, about 0 for unrelated ones. All axes after the first are
+    points of one example: an image, or a video. Examples without any point are left
+    out.
 
     Attributes:
-      predictions: Key to predicted groups, `i[b *points 1]`.
+      predictions: Key to predicted groups, `Int["b *points 1"]`.
       labels: Key to true groups, of the same shape.
-      mask: Key to which points count, `[b *points]` or with axes of 1. (Not weights.)
+      mask: Key to which points count, `Array["b *points"]` or with axes of 1. (Not
+        weights.)
       num_instances_true: Labels are in `[0, num_instances_true)`.
       num_instances_pred: Predictions are in `[0, num_instances_pred)`.
       ignored_ids: True groups that don't count, such as the background.

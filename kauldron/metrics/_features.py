@@ -44,7 +44,8 @@ class CovarianceState(base_state.State):
     def from_values(
         cls, values: Array["*b n"], *, mask: Array | float | None = None
     ) -> Self:
-        """Returns the moments of vectors `[*b n]`, weighted by a mask `[*b 1]`."""
+        """Returns the moments of vectors `Array["*b n"]`, weighted by a mask
+        `Array["*b 1"]`."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
         weights = base_state.broadcast_mask(mask, (*values.shape[:-1], 1))
@@ -78,7 +79,8 @@ class CovarianceState(base_state.State):
         )
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean `f64[n]` and covariance `f64[n n]` (divided by `count - 1`).
+        """Returns mean `Float64["n"]` and covariance `Float64["n n"]` (divided by
+        `count - 1`).
 
         Of a single example, the covariance is 0; of none, both are NaN.
         """
@@ -98,9 +100,9 @@ class FrechetDistance(base.Metric):
     NaN if a feature is not finite, or there are no examples.
 
     Attributes:
-      preds: Key to features of generated examples, `f[*b n]`.
-      targets: Key to features of real examples, `f[*b n]`.
-      mask: Key to weights of both, `[*b 1]`.
+      preds: Key to features of generated examples, `Float["*b n"]`.
+      targets: Key to features of real examples, `Float["*b n"]`.
+      mask: Key to weights of both, `Array["*b 1"]`.
 
     Raises:
       ValueError: If the numbers of features differ.

@@ -111,7 +111,7 @@ class MeanAbsoluteError(_Error):
     """Mean of `|preds - targets|` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -127,7 +127,7 @@ class MeanSquaredError(_Error):
     """Mean of `(preds - targets)**2` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -143,7 +143,7 @@ class RootMeanSquaredError(MeanSquaredError):
     """Root of the mean of `(preds - targets)**2` over all elements of all batches.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -162,7 +162,7 @@ class R2Score(_Error):
     together. Targets that are all equal have no variance to account for: NaN.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -192,7 +192,7 @@ class ExplainedVariance(_Error):
     NaN where the targets are all equal.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -228,7 +228,7 @@ class Std(base.Metric):
     """Standard deviation of all elements of all batches together.
 
     Attributes:
-      values: Key to values, `f[*b n]`.
+      values: Key to values, `Float["*b n"]`.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
 
     Raises:
@@ -254,9 +254,9 @@ class SingleDimension(base.Metric):
     """Mean of one entry of the last axis.
 
     Attributes:
-      tensor: Key to values, `f[*b n]`.
+      tensor: Key to values, `Float["*b n"]`.
       index: Which entry; `None` if the last axis has only one.
-      mask: Key to weights, `[*b]`; trailing axes may be missing.
+      mask: Key to weights, `Array["*b"]`; trailing axes may be missing.
 
     Raises:
       ValueError: If there is no such entry.

@@ -27,8 +27,8 @@ class SliceBy(base.Metric):
 
     Attributes:
       metric: The metric; its `get_state` takes a `mask`.
-      by: Key to what is sliced by, `[*b]` or `[*b 1]`, numbers of any dtype; its axes are
-        the leading axes of what the metric weighs.
+      by: Key to what is sliced by, `Array["*b"]` or `Array["*b 1"]`, numbers of any
+        dtype; its axes are the leading axes of what the metric weighs.
       slices: Name to value; or names of 0, 1, ...; or how many: `3` is
         `{'0': 0, '1': 1, '2': 2}`.
 

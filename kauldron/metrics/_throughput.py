@@ -25,13 +25,13 @@ class PerStep(float):
 class Throughput(base.Metric):
     """Examples, tokens, pixels a second, written as `perf_stats/<name>_per_sec`.
 
-    The number in the batch of a logging step, times the steps a second since the logging
-    step before. An evaluation measures no time: nothing is written there.
+    The number in the batch of a logging step, times the steps a second since the
+    logging step before. An evaluation measures no time: nothing is written there.
 
     Attributes:
       values: Key to an array of any dtype, whose first axes are counted.
       mask: Key to weights of what is counted, such as 0 for padding; axes may be 1.
-      num_axes: How many axes: 1 counts examples; 2 the tokens of `[b n]`.
+      num_axes: How many axes: 1 counts examples; 2 the tokens of `Array["b n"]`.
 
     Returns of `compute`: a `PerStep`, the mean number in a batch.
 

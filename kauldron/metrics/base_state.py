@@ -303,8 +303,8 @@ class CollectFirstState(CollectingState[_MetricT]):
 def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
 
-    Trailing axes of 1 that are too many are dropped: `[b 1]`, the shape of labels, fits
-    values `[b]`.
+    Trailing axes of 1 that are too many are dropped: `Array["b 1"]`, the shape of
+    labels, fits values `Array["b"]`.
 
     Raises:
       ValueError: If that is impossible.

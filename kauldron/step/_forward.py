@@ -112,8 +112,8 @@ def forward_with_loss(
     """Runs the model and the losses; for the arguments, see `forward`.
 
     Returns:
-      The sum of the weighted losses (`f32[]`), and the context with `loss_states` and
-      `loss_total` as well.
+      The sum of the weighted losses (`Float32[""]`), and the context with `loss_states`
+      and `loss_total` as well.
     """
     context = forward(
         context,

@@ -26,13 +26,14 @@ def hold_if(
 
     Args:
       step: From `state, *args` to `next_state, is_held, rest`: a state of the same
-        structure, shapes and dtypes, `bool[]`, and any arrays.
+        structure, shapes and dtypes, `Bool[""]`, and any arrays.
       state: The state before the step.
       *args: Further arrays.
 
     Returns:
-      The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is held,
-      what `rest` has of the next state is of no use: it may be that of either one.
+      The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is
+      held, what `rest` has of the next state is of no use: it may be that of either
+      one.
     """
     treedef: Any = None
 

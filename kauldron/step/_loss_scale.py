@@ -22,9 +22,9 @@ class LossScaleState(NamedTuple):
     """Optimizer state of a run with a `DynamicLossScale`.
 
     Attributes:
-      scale: Factor of the loss, `f32[]`.
-      num_finite: Updates since the last change of the scale, `i32[]`.
-      num_skipped: Updates skipped so far, `i32[]`.
+      scale: Factor of the loss, `Float32[""]`.
+      num_finite: Updates since the last change of the scale, `Int32[""]`.
+      num_skipped: Updates skipped so far, `Int32[""]`.
       inner: State of the optimizer.
     """
 
@@ -132,10 +132,10 @@ def scale_of(opt_state: PyTree) -> jax.Array | None:
 
 
 def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> jax.Array | None:
-    """Returns whether an update was skipped for its scale, `bool[]`, inside jit.
+    """Returns whether an update was skipped for its scale, `Bool[""]`, inside jit.
 
-    A scale below one makes nothing overflow that would not anyway: then a gradient that is
-    not finite is no overflow.
+    A scale below one makes nothing overflow that would not anyway: then a gradient that
+    is not finite is no overflow.
 
     Args:
       opt_state: Optimizer state before the step; `None` is returned without scaling.

@@ -38,7 +38,7 @@ class RoundedState(NamedTuple):
     """State of an optimizer that is rounded to bf16 at random, and has no `count`.
 
     Attributes:
-      count: Number of updates, `i32[]`; the random numbers follow from it.
+      count: Number of updates, `Int32[""]`; the random numbers follow from it.
       inner: State of the optimizer.
     """
 
@@ -111,12 +111,12 @@ def widen(tree: PyTree) -> Any:
 def round_at_random(x: jax.Array, seed: jax.Array) -> jax.Array:
     """Rounds to bf16, up or down, so that the expected value is the value itself.
 
-    Values of bf16, infinities and NaN stay what they are. The random numbers are those of
-    the places in the array: on any number of devices they are the same.
+    Values of bf16, infinities and NaN stay what they are. The random numbers are those
+    of the places in the array: on any number of devices they are the same.
 
     Args:
-      x: `f32[*any]`.
-      seed: `u32[]`, another one each time.
+      x: `Float32["*any"]`.
+      seed: `UInt32[""]`, another one each time.
     """
     place = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):
@@ -130,7 +130,7 @@ def round_at_random(x: jax.Array, seed: jax.Array) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """Returns a hash of each number, `u32[*any]`: each bit depends on all.
+    """Returns a hash of each number, `UInt32["*any"]`: each bit depends on all.
 
     Threefry takes longer than the update of Adam does on a CPU.
 

@@ -166,8 +166,9 @@ class AuxiliariesOutput:
       loss_values: Weighted losses, and their `total`.
       raw_loss_values: Values without the weight, of the losses with `log_raw`.
       metric_values: Numbers.
-      amounts_per_step: Name -> how much was processed in a step (`kd.metrics.Throughput`).
-      summary_values: Things to show: images `f32[n h w c]` in [0, 1], texts, ...
+      amounts_per_step: Name -> how much was processed in a step
+        (`kd.metrics.Throughput`).
+      summary_values: Things to show: images `Float32["n h w c"]` in [0, 1], texts, ...
     """
 
     loss_values: Mapping[str, Any]

@@ -26,7 +26,7 @@ _GROUPS = (
 
 
 def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
-    """Returns whether a step went well, `bool[]`, inside jit.
+    """Returns whether a step went well, `Bool[""]`, inside jit.
 
     It looks at the total loss and at the gradients; a step of the user's own that does
     not give the gradients is judged by the new parameters. An update that a loss scale
@@ -41,7 +41,7 @@ def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
 
 
 def all_finite(tree: PyTree) -> jax.Array:
-    """Returns whether all floating-point values of a pytree are finite, `bool[]`."""
+    """Returns whether all floating-point values of a pytree are finite, `Bool[""]`."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return sum(map(_zero_if_finite, leaves), jnp.zeros(())) == 0
 
@@ -86,7 +86,7 @@ class Nonfinite:
       key: Its path in the context, such as `grads.encoder.kernel`.
       num_nan: How many values are NaN.
       num_inf: How many are infinite.
-      spec: Dtype and shape, as `f32[3 4]`.
+      spec: Dtype and shape, as `Float32["3 4"]`.
     """
 
     key: str

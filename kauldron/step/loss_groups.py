@@ -39,7 +39,7 @@ class _Pass(NamedTuple):
     """A forward pass.
 
     Attributes:
-      totals: Name of a group -> the sum of its losses, `f32[]`.
+      totals: Name of a group -> the sum of its losses, `Float32[""]`.
       pull_back: From such a tree of factors to the gradient of the weighted sum.
       context: With everything that losses and metrics read.
     """

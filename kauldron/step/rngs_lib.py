@@ -79,7 +79,7 @@ class RngStreams(root_refs.UpdateFromRootCfg):
 
     @property
     def root_rng(self) -> jax.Array:
-        """The key everything is folded from, `u32[2]`."""
+        """The key everything is folded from, `UInt32["2"]`."""
         if isinstance(self.seed, root_refs.RootCfgRef):
             self._assert_root_cfg_resolved()
         return jax.random.PRNGKey(self.seed)

@@ -124,7 +124,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             likewise. What is not returned is not computed.
           checkify_error_categories: Errors to look for inside the step; they come back
             in `aux.error`.
-          is_halted: `bool[]`, whether an earlier step met a value that is not finite.
+          is_halted: `Bool[""]`, whether an earlier step met a value that is not finite.
             Then this one changes nothing, and neither does one that meets such a value
             itself: the state comes back as it was, and `aux.is_halted` is true. `None`
             looks for nothing.
@@ -361,10 +361,11 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 def extra_args(
     value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]
 ) -> dict[str, Any]:
-    """Returns what some optimizers want besides gradients, under the names they give it.
+    """Returns what some optimizers want besides gradients, under the names they give
+    it.
 
     Args:
-      value: The loss, `f32[]`; `None` if the step has computed none.
+      value: The loss, `Float32[""]`; `None` if the step has computed none.
       grads: The gradients.
       value_fn: From parameters to the loss; costs nothing unless it is called.
     """

@@ -20,7 +20,7 @@ class WeightedL1(losses.L1):
     which can be given besides, is what divides.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape.
       weights: Key to factors, `f`; trailing axes may be missing, axes may be 1.
 

@@ -44,7 +44,7 @@ class MeanAbsoluteRelativeError(_DepthMetric):
     """Mean of `|preds - targets| / targets` over all pixels whose target is > 0.
 
     Attributes:
-      preds: Key to depths, `f[*b h w 1]`.
+      preds: Key to depths, `Float["*b h w 1"]`.
       targets: Key to true depths of the same shape; 0 where they are not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
 
@@ -63,7 +63,7 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
     The depth of a pixel is the mean of its channels.
 
     Attributes:
-      preds: Key to pictures, `f[*b h w 3]`.
+      preds: Key to pictures, `Float["*b h w 3"]`.
       targets: Key to pictures of the same shape; 0 where the depth is not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -82,7 +82,8 @@ class Delta1(_DepthMetric):
     """Share of pixels with `max(preds / targets, targets / preds) < threshold`.
 
     Attributes:
-      preds: Key to depths, `f[*b h w 1]`; a depth that is not positive is never right.
+      preds: Key to depths, `Float["*b h w 1"]`; a depth that is not positive is never
+        right.
       targets: Key to true depths of the same shape; 0 where they are not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
       threshold: The ratio, > 1.

@@ -22,9 +22,9 @@ class PsnrWithResize(metrics.Psnr):
     """`kd.metrics.Psnr` of images that are brought to one size first.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`.
-      target: Key to images `f[*b h2 w2 c]`.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      pred: Key to images, `Float["*b h w c"]`.
+      target: Key to images `Float["*b h2 w2 c"]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; the peak is its width.
       clip: Bounds that values are clipped to first; `True` means `in_vrange`.
       size: (height, width) in pixels that both get; `None` is that of the target.
@@ -59,10 +59,10 @@ class FidWithStats(metrics.Metric):
     """Fréchet distance of features from statistics that are stored in a file.
 
     Attributes:
-      preds: Key to features, `f[*b n]`.
-      mask: Key to weights, `[*b 1]`.
-      stats_path: An `.npz` file with the mean `mu`, `f[n]`, and the covariance `sigma`,
-        `f[n n]`, of the other features.
+      preds: Key to features, `Float["*b n"]`.
+      mask: Key to weights, `Array["*b 1"]`.
+      stats_path: An `.npz` file with the mean `mu`, `Float["n"]`, and the covariance
+        `sigma`, `Float["n n"]`, of the other features.
 
     Returns of `compute`: the distance; NaN if there were no features.
 

@@ -19,9 +19,9 @@ class MeanPerJointPositionError(metrics.Metric):
     """Mean distance of joints from where they should be, in the unit of the positions.
 
     Attributes:
-      preds: Key to positions, `f[*b joints 2|3]`.
+      preds: Key to positions, `Float["*b joints 2|3"]`.
       targets: Key to true positions of the same shape.
-      mask: Key to which joints count, `[*b joints]` or `[*b joints 1]`.
+      mask: Key to which joints count, `Array["*b joints"]` or `Array["*b joints 1"]`.
 
     Raises:
       ValueError: If the shapes differ.
@@ -62,15 +62,16 @@ class MeanPerJointPositionError(metrics.Metric):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcrustesPositionError(MeanPerJointPositionError):
-    """`MeanPerJointPositionError` after the best shift, rotation and scale of each body.
+    """`MeanPerJointPositionError` after the best shift, rotation and scale of each
+    body.
 
     Attributes:
-      preds: Key to positions, `f[*b joints 2|3]`.
+      preds: Key to positions, `Float["*b joints 2|3"]`.
       targets: Key to true positions of the same shape.
-      mask: Key to which joints count, `[*b joints]` or `[*b joints 1]`.
+      mask: Key to which joints count, `Array["*b joints"]` or `Array["*b joints 1"]`.
 
-    Reference: Umeyama 1991, Least-squares estimation of transformation parameters between
-    two point patterns.
+    Reference: Umeyama 1991, Least-squares estimation of transformation parameters
+    between two point patterns.
     """
 
     def _align(

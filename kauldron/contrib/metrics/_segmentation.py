@@ -22,9 +22,9 @@ class SegmentationJaccard(metrics.Metric):
     weight of one. (`kd.metrics.MeanIou` adds up regions over the whole dataset.)
 
     Attributes:
-      preds: Key to predicted class ids, `i[*b h w 1]`.
+      preds: Key to predicted class ids, `Int["*b h w 1"]`.
       targets: Key to true class ids of the same shape.
-      mask: Key to weights of the examples, `[*b]` or `[*b 1 1 1]`.
+      mask: Key to weights of the examples, `Array["*b"]` or `Array["*b 1 1 1"]`.
       num_classes: Number of classes, >= 1; pixels of others count for none.
       ignore_background: Whether class 0 is left out.
 

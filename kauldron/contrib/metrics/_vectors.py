@@ -21,9 +21,9 @@ class CosineSimilarity(metrics.Metric):
     A vector of length 0 has the similarity 0 with every other.
 
     Attributes:
-      preds: Key to vectors, `f[*b n]`.
+      preds: Key to vectors, `Float["*b n"]`.
       targets: Key to vectors of the same shape.
-      mask: Key to weights, `[*b]` or `[*b 1]`.
+      mask: Key to weights, `Array["*b"]` or `Array["*b 1"]`.
       axis: Axis of the components.
 
     Raises:
@@ -65,11 +65,11 @@ class MeanCov(metrics.Metric):
     Merged as in Chan et al. 1979, without differences of large squares.
 
     Attributes:
-      values: Key to vectors, `f[*b n]`.
-      mask: Key to weights, `[*b 1]`.
+      values: Key to vectors, `Float["*b n"]`.
+      mask: Key to weights, `Array["*b 1"]`.
 
-    Returns of `compute`: `{'mean': f64[n], 'cov': f64[n n]}`, the covariance divided by
-    the number of vectors less one; `{}` if there were none.
+    Returns of `compute`: `{'mean': Float64["n"], 'cov': Float64["n n"]}`, the
+    covariance divided by the number of vectors less one; `{}` if there were none.
     """
 
     values: kontext.Key = kontext.REQUIRED
