@@ -146,6 +146,16 @@ def names_of_float64(element_spec: PyTree) -> list[str]:
     ]
 
 
+def names_of_texts(batch: PyTree) -> list[str]:
+    """Returns the keys of a batch, or of its specs, that hold no numbers but texts."""
+    return [
+        str(path)
+        for path, leaf in kontext.flatten_with_path(batch).items()
+        if isinstance(leaf, str | bytes)
+        or (hasattr(leaf, "dtype") and _is_text(leaf.dtype))
+    ]
+
+
 def holds_texts(element_spec: PyTree, path: str) -> bool:
     """Whether a path such as `'features'` names texts in the spec of a batch."""
     try:

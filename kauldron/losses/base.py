@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron._base import frozen_dict
+from kauldron._base import arguments, frozen_dict
 from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.losses import _masking
 from kauldron.metrics import _accumulate, base_state
@@ -180,7 +180,7 @@ class Loss(metrics.Metric):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(arguments.NamesArguments):
     """A weight that is there from one step to another, and 0 outside.
 
     Attributes:

@@ -14,7 +14,7 @@ import flax.struct
 import jax
 
 from kauldron import kontext
-from kauldron._base import frozen_dict
+from kauldron._base import arguments, frozen_dict
 from kauldron.metrics import base_state
 
 # Registered before the first tree of states is traced.
@@ -46,7 +46,7 @@ def _freeze_fields(metric: Metric) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
+class Metric(arguments.NamesArguments):
     """Base of metrics, losses and summaries.
 
     A subclass is a frozen dataclass with a nested `State` class and a `get_state`

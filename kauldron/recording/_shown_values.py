@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import summaries
+from kauldron._base import errors
 from kauldron.step import auxiliaries, measured_numbers
 
 # `write_<kind>` of a writer takes them.
@@ -16,10 +17,8 @@ KINDS = frozenset(
 )
 
 
-class CannotShowError(TypeError):
+class CannotShowError(errors.UserError, TypeError):
     """A value that a writer has no place for."""
-
-    is_plain = True  # the message says it all
 
 
 def kind_of(name: str, value: Any) -> str:

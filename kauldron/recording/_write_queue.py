@@ -113,4 +113,4 @@ class WriteQueue:
     def _report(self, e: Exception) -> None:
         self._num_failed += 1
         self._may_be_written_later &= isinstance(e, OSError)
-        self._problems.failed(self._name, e, consequence="; training goes on")
+        self._problems.failed(self._name, e, consequence="; this stops nothing")

@@ -179,7 +179,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        console.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
+        console.warn(f"the progress cannot be shown: {e!r}. This stops nothing.")
 
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from kauldron._base import arguments
 from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _follow, _mesh
 from kauldron.sharding._place import ShardingTree
@@ -18,7 +19,7 @@ from kauldron.sharding.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardingStrategy:
+class ShardingStrategy(arguments.NamesArguments):
     """Placement of batch and state; by default data parallel, state replicated.
 
     Each attribute is a prefix tree of: `None` (left to the compiler), a
@@ -84,7 +85,7 @@ class ShardingStrategy:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FSDPSharding:
+class FSDPSharding(arguments.NamesArguments):
     """Splits large arrays over all devices, each along its largest divisible axis.
 
     Attributes:

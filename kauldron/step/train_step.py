@@ -29,6 +29,7 @@ from kauldron.step import (
     mixed_precision,
     rematerialization,
     rngs_lib,
+    step_inputs,
 )
 from kauldron.step._forward import forward, forward_with_loss
 from kauldron.step.context import Context
@@ -133,16 +134,19 @@ class TrainStep(root_refs.UpdateFromRootCfg):
           The next state, and the selected measurements. They are of this batch and of
           the parameters before the update.
         """
+        step_inputs.check_state(state)
+        options = {
+            "return_losses": return_losses,
+            "return_metrics": return_metrics,
+            "return_summaries": return_summaries,
+            "checkify_error_categories": checkify_error_categories,
+        }
         with self.sharding.set_global_mesh():
-            return self._jitted_step(
-                state,
-                batch,
-                is_halted,
-                return_losses=return_losses,
-                return_metrics=return_metrics,
-                return_summaries=return_summaries,
-                checkify_error_categories=checkify_error_categories,
-            )
+            try:
+                return self._jitted_step(state, batch, is_halted, **options)
+            except Exception:
+                step_inputs.check_batch(batch)
+                raise
 
     def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
