@@ -45,7 +45,7 @@ def rename_methods(
         )
         inherited = cls.__dict__.get("__init_subclass__")
 
-        def __init_subclass__(sub: object, **kwargs: Any) -> None:
+        def __init_subclass__(sub: Any, **kwargs: Any) -> None:
             if inherited is None:
                 super(cls, sub).__init_subclass__(**kwargs)
             else:

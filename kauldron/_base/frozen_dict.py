@@ -31,7 +31,7 @@ class ImmutableDict(dict[_KT, _VT]):
         if not _registered and "jax" in sys.modules:
             register_pytree()
 
-    def __getattr__(self, name: object) -> Any:
+    def __getattr__(self, name: Any) -> Any:
         try:
             return self[name]
         except KeyError:
@@ -58,7 +58,7 @@ class ImmutableDict(dict[_KT, _VT]):
     def __copy__(self) -> ImmutableDict[_KT, _VT]:
         return self
 
-    def __or__(self, other: object) -> ImmutableDict[Any, Any]:
+    def __or__(self, other: Any) -> ImmutableDict[Any, Any]:
         return type(self)(dict(self) | dict(other))
 
     def copy(self) -> ImmutableDict[_KT, _VT]:
@@ -79,7 +79,7 @@ class ImmutableDict(dict[_KT, _VT]):
     clear = pop = popitem = setdefault = update = _refuse
 
 
-def unfreeze(obj: object) -> Any:
+def unfreeze(obj: Any) -> Any:
     """Returns `obj` with every `ImmutableDict` (at any depth) as a plain `dict`."""
     if isinstance(obj, ImmutableDict):
         return {k: unfreeze(v) for k, v in obj.items()}
@@ -90,7 +90,7 @@ def unfreeze(obj: object) -> Any:
     return obj
 
 
-def freeze(obj: object) -> Any:
+def freeze(obj: Any) -> Any:
     """Returns `obj` with every dict as `ImmutableDict` and every list as tuple."""
     if isinstance(obj, dict):
         return ImmutableDict({k: freeze(v) for k, v in obj.items()})
@@ -131,7 +131,7 @@ def register_pytree() -> None:
     def flatten(d: ImmutableDict) -> tuple[Any, Any]:
         return [d[k] for k in _sorted(d)], tuple(d)
 
-    def unflatten(original_order: tuple[Any, ...], children: object) -> ImmutableDict:
+    def unflatten(original_order: tuple[Any, ...], children: Any) -> ImmutableDict:
         by_key = dict(zip(_sorted(original_order), children, strict=True))
         return ImmutableDict({k: by_key[k] for k in original_order})
 

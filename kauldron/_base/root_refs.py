@@ -217,7 +217,7 @@ class UnboundFieldError(errors.UserError, ValueError):
     """A component was used alone although a field waits for a root object."""
 
 
-def bind_tree(tree: object, root: object) -> Any:
+def bind_tree(tree: Any, root: Any) -> Any:
     """Binds every `UpdateFromRootCfg` inside nested dicts, lists and tuples."""
     if isinstance(tree, UpdateFromRootCfg):
         return tree.update_from_root_cfg(root)

@@ -163,7 +163,7 @@ def _spec_to_read(leaf: Array, dtype: DType) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(data.shape, wanted, sharding=placement)
 
 
-def to_leaf(value: object, leaf: Array, name: str) -> Any:
+def to_leaf(value: Any, leaf: Array, name: str) -> Any:
     """Returns a value that was read as the kind of thing that a leaf is.
 
     Args:

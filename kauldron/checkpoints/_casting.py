@@ -48,7 +48,7 @@ def as_saved(leaf: Array) -> Any:
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 
-def describe(leaf: Array) -> str:
+def describe(leaf: Any) -> str:
     """Returns dtype and shape, as `float32[4, 3]`."""
     dtype = getattr(leaf, "dtype", None)
     name = getattr(dtype, "name", None) or str(dtype)
@@ -94,7 +94,7 @@ def kind(leaf: Array) -> str:
         return str(dtype)
 
 
-def is_lossy(saved: Array, wanted: Array) -> bool:
+def is_lossy(saved: DType, wanted: DType) -> bool:
     """Whether finite numbers of one dtype may be none, or others, in another one."""
     if saved == wanted or not jnp.issubdtype(saved, jnp.inexact):
         return False
@@ -140,7 +140,7 @@ def _cast_and_count(value: jax.Array, dtype: DType) -> tuple[jax.Array, jax.Arra
     return result, jnp.sum(_is_lost(jnp, value, result))
 
 
-def _is_lost(xp: Any, value: object, result: Any) -> Any:
+def _is_lost(xp: Any, value: Array, result: Array) -> Any:
     """Returns where a finite number is none any more, or stops at the largest one."""
     lost = xp.isfinite(value) & ~xp.isfinite(result)
     if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -155,7 +155,7 @@ def _is_lost(xp: Any, value: object, result: Any) -> Any:
     return lost | (xp.isfinite(value) & (xp.abs(wide) > limit))
 
 
-def _lost_message(name: str, value: object, dtype: DType, num_lost: int) -> str:
+def _lost_message(name: str, value: Any, dtype: DType, num_lost: int) -> str:
     largest = float(jnp.finfo(dtype).max)
     return (
         f"{name}: {num_lost} of {math.prod(value.shape)} numbers of {describe(value)} in "

@@ -153,7 +153,7 @@ class _Patcher:
             self.changes[name] = value
 
 
-def _takes(node: object, name: str) -> bool:
+def _takes(node: Any, name: str) -> bool:
     """Returns whether a node has a field, or what it calls such an argument."""
     if not isinstance(node, konfig.ConfigDict):
         return False

@@ -48,7 +48,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     return _flags.run("predict", predict, argv, flag_values)
 
 
-def _dataset(predictor: object, command: _flags.CommandLine) -> Any:
+def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:
     ds_path = command["ds_path"]
     ds = kontext.get_by_path(predictor.trainer, ds_path) if ds_path else None
     if not command["inputs"]:

@@ -345,7 +345,7 @@ def _structure(value: object) -> str:
     return f"a tuple of {len(value)}" if is_tuple else f"a {type(value).__name__}"
 
 
-def _dtype_name(value: object) -> str:
+def _dtype_name(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value!r:.40}"
     if isinstance(value, bytes):

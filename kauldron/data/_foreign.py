@@ -9,7 +9,7 @@ from typing import Any
 from kauldron.data import _errors
 
 
-def kind_of(transform: object) -> tuple[str | None, Callable[..., Any]]:
+def kind_of(transform: Any) -> tuple[str | None, Callable[..., Any]]:
     """Returns how to call a transform: what kind it is, and the function.
 
     Kinds are `'map'`, `'filter'`, `'random_map'`, `'map_with_index'`, or `None` if it

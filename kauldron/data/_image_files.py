@@ -12,7 +12,6 @@ import numpy as np
 from kauldron.data import _errors
 
 if TYPE_CHECKING:
-    from etils import epath
     from PIL import Image
 
 
@@ -170,7 +169,9 @@ def _to_channels(
     return _convert(Image.fromarray(squeezed), num_channels)
 
 
-def _16_bit_colours(path: epath.Path, image: Image.Image, raw_mode: str) -> np.ndarray:
+def _16_bit_colours(
+    path: str | os.PathLike[str], image: Image.Image, raw_mode: str
+) -> np.ndarray:
     """Returns `u16[h w c]` of an image whose high bytes Pillow has read."""
     from PIL import Image
 
@@ -193,7 +194,7 @@ def _16_bit_colours(path: epath.Path, image: Image.Image, raw_mode: str) -> np.n
     return np.asarray(image).astype(np.uint16) * 256 + low
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: Any) -> str:
     """Returns how the pixels lie in the file; `""` if it is not told."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""
     first = args[0] if isinstance(args, tuple) and args else args

@@ -80,7 +80,7 @@ class ColumnsReader(_nodes.Reader):
 
 
 class _ItemReader(_nodes.Reader):
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: Any) -> None:
         self._source = source
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class _ItemReader(_nodes.Reader):
 
 
 class _BulkReader(_nodes.Reader):
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: Any) -> None:
         self._source = source
 
     def __len__(self) -> int:

@@ -30,12 +30,12 @@ def zeros(spec: PyTree) -> Any:
     return _map(lambda leaf: np.zeros(leaf.shape, np_dtype(leaf.dtype)), spec)
 
 
-def np_dtype(dtype: object) -> np.dtype:
+def np_dtype(dtype: Any) -> np.dtype:
     """Returns the NumPy dtype of a spec's dtype."""
     return np.dtype(object) if dtype is str else np.dtype(dtype)
 
 
-def _spec_of_leaf(leaf: object) -> enp.ArraySpec:
+def _spec_of_leaf(leaf: Any) -> enp.ArraySpec:
     if not hasattr(leaf, "shape"):
         leaf = np.asarray(leaf)
     return enp.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)

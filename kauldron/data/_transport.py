@@ -83,7 +83,7 @@ class _File:
         return np.frombuffer(pages, np.uint8).view(self.dtype).reshape(self.shape)
 
 
-def _pack(leaf: object, folder: str) -> Any:
+def _pack(leaf: Any, folder: str) -> Any:
     is_large = type(leaf) is np.ndarray and leaf.nbytes >= _MIN_BYTES
     if not is_large or leaf.dtype.hasobject:
         return leaf

@@ -48,7 +48,7 @@ def flatten_with_path(
     return flat
 
 
-def _as_dicts(tree: object) -> Any:
+def _as_dicts(tree: Any) -> Any:
     """Converts mappings that JAX takes for leaves (`ConfigDict`) to dicts."""
     if isinstance(tree, MutableMapping) and not isinstance(tree, dict):
         return {key: _as_dicts(tree[key]) for key in tree}

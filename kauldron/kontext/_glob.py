@@ -127,7 +127,7 @@ _FROZEN_ADVICE = {
 }
 
 
-def _check_settable(container: object, at: Parts) -> None:
+def _check_settable(container: Any, at: Parts) -> None:
     """Raises if `_set_part` would not work."""
     part = at[-1]
     if isinstance(container, MutableMapping):
@@ -161,7 +161,7 @@ def _check_settable(container: object, at: Parts) -> None:
     )
 
 
-def _set_part(container: object, part: object, value: object) -> None:
+def _set_part(container: Any, part: Any, value: Any) -> None:
     if isinstance(container, MutableMapping | list):
         container[part] = value
     else:

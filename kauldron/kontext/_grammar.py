@@ -78,7 +78,7 @@ def format_parts(parts: Parts) -> str:
     return text
 
 
-def _format_item(part: object) -> str:
+def _format_item(part: Any) -> str:
     is_index = type(part) is tuple and any(
         isinstance(p, slice) or p is ... for p in part
     )

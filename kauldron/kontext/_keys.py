@@ -53,7 +53,7 @@ def is_key_annotated(cls_or_obj: object) -> bool:
     return bool(key_fields(cls))
 
 
-def get_keypaths(keyed_obj: object) -> dict[str, Any]:
+def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     """Returns the keys of an object by field: a path, a tree of paths, or `None`.
 
     Fields are found by their annotation: `Key`, `Key | None`, containers of `Key`,
@@ -93,7 +93,7 @@ def key_fields(cls: type) -> dict[str, frozenset[str] | None]:
     return fields
 
 
-def _holds_key(hint: object) -> bool:
+def _holds_key(hint: Any) -> bool:
     """Looks through `Optional`, unions, and generics of any depth."""
     if typing.get_origin(hint) is Annotated:
         for token in hint.__metadata__:
@@ -110,7 +110,7 @@ def _holds_key(hint: object) -> bool:
     return any(_holds_key(arg) for arg in typing.get_args(hint))
 
 
-def _typed_dict_keys(hint: object) -> frozenset[str]:
+def _typed_dict_keys(hint: Any) -> frozenset[str]:
     for candidate in (hint, *typing.get_args(hint)):
         if typing.is_typeddict(candidate):
             return frozenset(n for n, h in _hints(candidate) if _holds_key(h))

@@ -134,7 +134,7 @@ def check_keys(
 
 
 def _check_path(
-    context: _keys.Context, path: object, *, field: str, allow_globs: bool
+    context: _keys.Context, path: Any, *, field: str, allow_globs: bool
 ) -> KeyProblem | None:
     if path is None or _is_required(path):
         detail = "this key must be set, to a path such as 'batch.image'."
@@ -258,7 +258,7 @@ def _is_branch(tree: object) -> bool:
     return isinstance(tree, Mapping | list | tuple)
 
 
-def _items(tree: object) -> Iterator[tuple[str, Any]]:
+def _items(tree: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, Mapping):
         yield from ((f"[{key!r}]", value) for key, value in tree.items())
     else:

@@ -15,7 +15,7 @@ class MissingPart(Exception):
     """Internal: an object has no such part."""
 
 
-def get_part(obj: object, part: object) -> Any:
+def get_part(obj: Any, part: Any) -> Any:
     """Returns `obj[part]`, or `obj.part`.
 
     Items come first, so that the key `'items'` of a dict is not its method.
@@ -68,7 +68,7 @@ def _is_abstract_array(obj: object) -> bool:
     return hasattr(obj, "shape") and hasattr(obj, "dtype")
 
 
-def _get_abstract_part(obj: object, part: object) -> Any:
+def _get_abstract_part(obj: Any, part: Any) -> Any:
     """Indexes a `ShapeDtypeStruct` as if it were the array it stands for."""
     is_name = type(part) is str
     if is_name and hasattr(obj, part):
@@ -92,7 +92,7 @@ def is_dataclass_instance(obj: object) -> bool:
     return dataclasses.is_dataclass(obj) and not isinstance(obj, type)
 
 
-def children(obj: object) -> list[tuple[Any, Any]] | None:
+def children(obj: Any) -> list[tuple[Any, Any]] | None:
     """Returns `(part, child)` for every child, or `None` if `obj` is a leaf."""
     if isinstance(obj, Mapping):
         return [(key, _get_or_none(obj, key)) for key in obj]

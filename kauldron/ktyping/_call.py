@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kauldron.ktyping import _checkers, _format, _hints, _match, _report, _scope
@@ -20,7 +20,11 @@ class Call:
     """
 
     def __init__(
-        self, func: object, *, label: str | None = None, fields: str = "decorated"
+        self,
+        func: Callable[..., Any],
+        *,
+        label: str | None = None,
+        fields: str = "decorated",
     ):
         self.func = func
         self.fields = fields

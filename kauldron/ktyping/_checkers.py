@@ -156,7 +156,7 @@ def _class_checker(cls: type) -> Checker:
         return _plain_checker(cls)
     allowed = _TOWER.get(cls, cls)
 
-    def check(value: object, candidates: Candidates, scope: object) -> Candidates:
+    def check(value: Any, candidates: Candidates, scope: Any) -> Candidates:
         if not isinstance(value, allowed):
             return []
         if "__ktyping_fields__" in type(value).__dict__:
@@ -222,10 +222,10 @@ def _check_fixed_tuple(
 
 
 def _check_items(
-    origin: object,
+    origin: Any,
     item_checker: Checker,
     is_shallow: bool,
-    value: object,
+    value: Any,
     candidates: Candidates,
     scope: object,
 ) -> Candidates:
@@ -239,10 +239,10 @@ def _check_items(
 
 
 def _check_iterable(
-    origin: object,
+    origin: Any,
     item_checker: Checker,
     is_shallow: bool,
-    value: object,
+    value: Any,
     candidates: Candidates,
     scope: object,
 ) -> Candidates:
@@ -254,10 +254,10 @@ def _check_iterable(
 
 
 def _check_mapping(
-    origin: object,
+    origin: Any,
     checkers: list[Checker],
     is_shallow: bool,
-    value: object,
+    value: Any,
     candidates: Candidates,
     scope: object,
 ) -> Candidates:
@@ -284,7 +284,7 @@ def _plain_checker(hint: object) -> Checker:
     return check
 
 
-def _compile(hint: object, value: object) -> Callable[[Any], bool]:
+def _compile(hint: Any, value: Any) -> Callable[[Any], bool]:
     """Returns beartype's test, or a weaker one for hints it does not know."""
     import beartype
     from beartype import door, roar
@@ -303,7 +303,5 @@ def _compile(hint: object, value: object) -> Callable[[Any], bool]:
     return functools.partial(_is_bearable, door.is_bearable, hint, conf)
 
 
-def _is_bearable(
-    is_bearable: object, hint: object, conf: object, value: object
-) -> bool:
+def _is_bearable(is_bearable: Any, hint: Any, conf: Any, value: Any) -> bool:
     return is_bearable(value, hint, conf=conf)

@@ -142,7 +142,7 @@ class _Dims:
             raise UnknownDimensionError(_unknown(name, scope))
         return value
 
-    def __setitem__(self, name: str, value: object) -> None:
+    def __setitem__(self, name: str, value: Any) -> None:
         """Sets a dim that is not known yet.
 
         Raises:

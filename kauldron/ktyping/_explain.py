@@ -57,7 +57,7 @@ class Explainer:
     origins: Mapping[str, str]
     name: str = ""
 
-    def explain(self, value: object, hint: object) -> Reason:
+    def explain(self, value: Any, hint: Any) -> Reason:
         """Returns why `value` does not fit `hint`."""
         if _jaxtyping.is_annotation(hint):
             hint = _jaxtyping.convert(hint) or hint
@@ -109,7 +109,7 @@ class Explainer:
         return None
 
     def _explain_items(
-        self, value: object, origin: type, args: Sequence[Any]
+        self, value: Any, origin: type, args: Sequence[Any]
     ) -> Reason | None:
         if issubclass(origin, collections.abc.Mapping):
             return self._first_failure(
@@ -154,7 +154,7 @@ class Explainer:
             for name, hint in fields.items()
         )
 
-    def _explain_tree(self, value: object, hint: object) -> Reason:
+    def _explain_tree(self, value: Any, hint: Any) -> Reason:
         leaves, structure = _structural.flatten(value, hint.args[0], self.scope)
         if len(hint.args) == 2:
             name = hint.args[1]
@@ -172,9 +172,7 @@ class Explainer:
         )
         return failure or Reason("its leaves do not fit", progress=2)
 
-    def _explain_array(
-        self, value: object, hint: array_type_meta.ArrayTypeMeta
-    ) -> Reason:
+    def _explain_array(self, value: Any, hint: array_type_meta.ArrayTypeMeta) -> Reason:
         if not hint.has_instance(value):
             kinds = " or ".join(map(repr, hint.array_types))
             if len(kinds) > 60:
@@ -256,7 +254,7 @@ class Explainer:
             return f"{seen}, neither 1 nor {known}{self._origin(name)}"
         return f"{seen}, but {self._explain_expression(dim, candidate)}"
 
-    def _explain_expression(self, dim: object, candidate: _match.Candidate) -> str:
+    def _explain_expression(self, dim: Any, candidate: _match.Candidate) -> str:
         names = [n for n in _names(dim) if n in candidate]
         given = ", ".join(f"{n}={candidate[n]}{self._origin(n)}" for n in names)
         given = f" with {given}" if given else ""

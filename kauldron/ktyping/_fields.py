@@ -34,7 +34,7 @@ class Fields:
         names = [field.name for field in dataclasses.fields(self.cls)]
         return {name: hints[name] for name in names if name in hints}
 
-    def argument_checks(self, arguments: object) -> Any:
+    def argument_checks(self, arguments: Any) -> Any:
         for name, hint in self.hints.items():
             if name in arguments:
                 yield name, arguments[name], hint

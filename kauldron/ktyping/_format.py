@@ -51,7 +51,7 @@ def format_hint(hint: object) -> str:
     return repr(hint).replace("typing.", "")
 
 
-def format_location(func: object) -> str:
+def format_location(func: Any) -> str:
     """Returns `name (file:line)` of a function or class."""
     target = inspect.unwrap(func)
     name = getattr(target, "__qualname__", repr(target)).replace(".<locals>", "")

@@ -12,7 +12,7 @@ from typing import Any
 _ROOM = __name__.rpartition(".")[0]
 
 
-def early_hints(obj: object) -> dict[str, Any]:
+def early_hints(obj: Any) -> dict[str, Any]:
     """Evaluates the textual annotations of something local, while its names exist.
 
     To be called while a decorator runs.
@@ -26,7 +26,7 @@ def early_hints(obj: object) -> dict[str, Any]:
     return dict(_evaluate(annotations, _globals(obj), names))
 
 
-def late_hints(obj: object, early: Mapping[str, Any]) -> dict[str, Any]:
+def late_hints(obj: Any, early: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluates the annotations of a function or class, in order.
 
     A name that cannot be found, because only type checkers import it, means `Any`.
@@ -57,7 +57,7 @@ def _globals(obj: object) -> dict[str, Any]:
     return getattr(obj, "__globals__", {})
 
 
-def _closure(func: object) -> Iterator[tuple[str, Any]]:
+def _closure(func: Any) -> Iterator[tuple[str, Any]]:
     if getattr(func, "__closure__", None):
         for name, cell in zip(func.__code__.co_freevars, func.__closure__, strict=True):
             try:

@@ -25,7 +25,7 @@ def is_annotation(hint: object) -> bool:
     return type(hint).__module__.partition(".")[0] == "jaxtyping"
 
 
-def apply_policy(hint: object, scope: object) -> bool:
+def apply_policy(hint: object, scope: Any) -> bool:
     """Does what the configuration says; returns whether to check."""
     module = scope.namespace.get("__name__") if scope is not None else None
     policy = _config.active(module).jaxtyping_annotations
@@ -42,7 +42,7 @@ def apply_policy(hint: object, scope: object) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def convert(hint: object) -> array_type_meta.ArrayTypeMeta | None:
+def convert(hint: Any) -> array_type_meta.ArrayTypeMeta | None:
     """Returns our type that means the same, or `None` if there is none."""
     if not hasattr(hint, "dim_str"):
         return None

@@ -125,7 +125,7 @@ def _bind(dim: object, size: int, state: Candidate) -> list[Candidate]:
     return _bind_expression(dim, size, state)
 
 
-def _bind_expression(dim: object, size: int, state: Candidate) -> list[Candidate]:
+def _bind_expression(dim: Any, size: int, state: Candidate) -> list[Candidate]:
     try:
         return [state] if dim.evaluate(state) == size else []
     except _spec.NoValue:

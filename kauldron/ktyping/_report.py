@@ -80,7 +80,7 @@ def _at(reason: _explain.Reason) -> str:
 
 
 def _table(
-    call: object, scope: _scope.ShapeScope, failed: str, value: object
+    call: Any, scope: _scope.ShapeScope, failed: str, value: object
 ) -> list[str]:
     """Returns one line per argument, the failing one marked with `>`."""
     rows: list[tuple[str, str, str, str]] = []

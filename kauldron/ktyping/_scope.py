@@ -114,7 +114,7 @@ def push(scope: ShapeScope | None) -> Any:
     return _current.set(scope)
 
 
-def pop(token: object) -> None:
+def pop(token: Any) -> None:
     _current.reset(token)
 
 

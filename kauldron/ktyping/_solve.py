@@ -8,7 +8,7 @@ from kauldron.ktyping import _spec
 
 
 def solve(
-    node: object, size: int, bound: _spec.Assignment
+    node: Any, size: int, bound: _spec.Assignment
 ) -> list[tuple[str, int]] | None:
     """Returns the `(name, value)`s that make the expression equal to `size`.
 

@@ -304,7 +304,7 @@ def _num_axes(dim: object) -> tuple[int, int | None]:
     return 1, 1
 
 
-def _children(node: object) -> Iterator[Any]:
+def _children(node: Any) -> Iterator[Any]:
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         for child in value if isinstance(value, tuple) else (value,):
@@ -316,7 +316,7 @@ def has_fstring(node: object) -> bool:
     return isinstance(node, FString) or any(map(has_fstring, _children(node)))
 
 
-def substitute(node: object, evaluate: Callable[[str], Any]) -> Any:
+def substitute(node: Any, evaluate: Callable[[str], Any]) -> Any:
     if isinstance(node, FString):
         return Int(int(evaluate(node.code)))
     changes: dict[str, Any] = {}

@@ -44,7 +44,7 @@ class Shape(metaclass=_ShapeMeta):
 
 class _DTypeMeta(StructuralType):
     def match(
-        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+        cls, value: Any, candidates: list[_match.Candidate], scope: object = None
     ) -> Any:
         if value is None:
             return []
@@ -67,7 +67,7 @@ class _ArraySpecMeta(StructuralType):
         return cls.with_args(spec)
 
     def match(
-        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
     ) -> Any:
         if not hasattr(value, "shape") or not hasattr(value, "dtype"):
             return []
@@ -79,9 +79,9 @@ class _ArraySpecMeta(StructuralType):
 
 def _match_spec(
     args: Sequence[Any],
-    shape: object,
+    shape: Any,
     candidates: list[_match.Candidate],
-    scope: object,
+    scope: Any,
 ) -> Any:
     if not args:
         return candidates

@@ -44,6 +44,6 @@ class StructuralType(type):
         raise NotImplementedError
 
 
-def _name(arg: object) -> str:
+def _name(arg: Any) -> str:
     plain = isinstance(arg, type) and type(arg) is type
     return arg.__name__ if plain else repr(arg)

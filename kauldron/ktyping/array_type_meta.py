@@ -212,7 +212,7 @@ class ArrayTypeMeta(type):
         return cls.__qualname__
 
     def match(
-        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
     ) -> list[_match.Candidate]:
         """Returns the candidates, extended, with which the array fits this type."""
         if not cls.has_instance(value) or value.dtype not in cls.dtype_cache:
@@ -229,7 +229,7 @@ class ArrayTypeMeta(type):
         """Whether the dtype of an array is allowed, whatever its shape."""
         return getattr(value, "dtype", None) in cls.dtype_cache
 
-    def shape_matches(cls, value: object) -> bool:
+    def shape_matches(cls, value: Any) -> bool:
         """Whether the shape of an array fits, with any sizes for the names."""
         if cls.spec is None:
             return True
@@ -243,7 +243,7 @@ class ArrayTypeMeta(type):
         """Whether the value is an array of the right library."""
         return _is_instance(value, cls.array_types)
 
-    def parsed(cls, scope: object = None) -> _spec.Spec:
+    def parsed(cls, scope: Any = None) -> _spec.Spec:
         """Returns the spec, `{…}` evaluated with the arguments of the call."""
         spec = _parser.parse(cls.spec or "")
         if not spec.has_fstring:

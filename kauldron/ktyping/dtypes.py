@@ -111,7 +111,7 @@ class DTypes:
 class NpDType(DTypes):
     """One dtype of NumPy, by name or as it is: `NpDType("int8")`."""
 
-    def __init__(self, dtype: object):
+    def __init__(self, dtype: Any):
         name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
         super().__init__(names=frozenset([name]))
 

@@ -62,9 +62,9 @@ class Loss(metrics.Metric):
         def merge(self, other: Self) -> Self:
             merged = super().merge(other)
             # States that a subclass makes without it have no raw total.
-            raws = (self.raw_total, other.raw_total)
-            is_known = all(x is not None for x in raws)
-            raw_total = _accumulate.add_arrays(*raws) if is_known else None
+            raw_total = None
+            if self.raw_total is not None and other.raw_total is not None:
+                raw_total = _accumulate.add_arrays(self.raw_total, other.raw_total)
             return dataclasses.replace(merged, raw_total=raw_total)
 
         @classmethod

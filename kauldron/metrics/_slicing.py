@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, Bool, typechecked
+from kauldron.ktyping import Array, Bool, PyTree, typechecked
 from kauldron.metrics import base, base_state
 
 
@@ -55,8 +55,8 @@ class SliceBy(base.Metric):
     class State(base_state.State["SliceBy"]):
         """Name of the slice -> state of the metric, and number of examples."""
 
-        states: Mapping[str, base_state.State] | None = None
-        counts: Mapping[str, base_state.AverageState] | None = None
+        states: PyTree[base_state.State] = None
+        counts: PyTree[base_state.AverageState] = None
 
         @classmethod
         def empty(cls) -> Self:

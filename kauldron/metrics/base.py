@@ -15,6 +15,7 @@ import jax
 
 from kauldron import kontext
 from kauldron._base import arguments, frozen_dict
+from kauldron.ktyping import PyTree
 from kauldron.metrics import base_state
 
 # Registered before the first tree of states is traced.

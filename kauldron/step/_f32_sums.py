@@ -69,7 +69,7 @@ def grad(
     return pull_back(jnp.ones_like(value)), aux
 
 
-def _is_array(x: Array) -> bool:
+def _is_array(x: object) -> bool:
     return getattr(x, "dtype", None) != jax.dtypes.float0
 
 

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from kauldron import losses as losses_lib
@@ -31,7 +30,7 @@ class PredictionError(errors.UserError, TypeError):
 def forward(
     context: Context,
     *,
-    model: nn.Module,
+    model: Any,
     rngs: Mapping[str, jax.Array],
     is_training: bool,
     method: str | Callable[..., Any] | None = None,
@@ -101,7 +100,7 @@ def _check_arrays(preds: PyTree) -> None:
 def forward_with_loss(
     context: Context,
     *,
-    model: nn.Module,
+    model: Any,
     losses: Mapping[str, losses_lib.Loss],
     rngs: Mapping[str, jax.Array],
     is_training: bool,

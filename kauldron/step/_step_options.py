@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from kauldron._base import errors, root_refs
-from kauldron.ktyping import Scalar
 
 # As a step has them that is used without a trainer.
 DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
@@ -23,14 +22,14 @@ class TrainStepError(errors.UserError, ValueError):
     """A step that does not do what the trainer says."""
 
 
-def get(step: Scalar, name: str) -> Any:
+def get(step: object, name: str) -> Any:
     """Returns an option of a step, which may not be bound to a trainer."""
     value = getattr(step, name)
     return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
 @contextlib.contextmanager
-def all_used(step: Scalar) -> Iterator[None]:
+def all_used(step: object) -> Iterator[None]:
     """Raises at the end of the block if it has left out an option that is set.
 
     Raises:

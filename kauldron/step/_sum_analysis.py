@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, DType
+from kauldron.ktyping import DType
 from kauldron.step import _jaxprs
 
 # Sums over an axis, over a window, or of what goes to the same place.
@@ -114,7 +114,7 @@ def _only_adds(jaxpr: _jaxprs.Jaxpr, var: _jaxprs.Var, out: Any) -> bool:
     )
     makers = {x: equation for equation in jaxpr.eqns for x in equation.outvars}
 
-    def is_reached(x: Array) -> bool:
+    def is_reached(x: Any) -> bool:
         if not isinstance(x, _jaxprs.Var) or uses[x] != 1:
             return False
         if x is var or x not in makers:

@@ -23,7 +23,7 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import errors
-from kauldron.ktyping import Array, Int, PyTree, ScalarInt
+from kauldron.ktyping import Array, PyTree, ScalarInt
 from kauldron.step import _f32_sums
 from kauldron.step.context import Context
 
@@ -95,7 +95,7 @@ def compute_grads(
 
 
 def _scan_states(
-    run_part: Callable[..., Any], context: Context, indices: Int["n"]
+    run_part: Callable[..., Any], context: Context, indices: jax.Array
 ) -> Any:
     """Returns the loss states of all micro-batches, along a new first axis."""
 
@@ -135,7 +135,7 @@ def _merge(states: PyTree, num_microbatches: int) -> Any:
 def _scan_grads(
     run_part: Callable[..., Any],
     context: Context,
-    indices: Int["n"],
+    indices: jax.Array,
     weights: list[jax.Array],
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients, the last collections, and stacked values of examples."""

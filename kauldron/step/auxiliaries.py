@@ -35,7 +35,7 @@ class Auxiliaries(root_refs.UpdateFromRootCfg):
     metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
     summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
 
-    def update_context(self, context: kontext.Context) -> Any:
+    def update_context(self, context: Any) -> Any:
         """Returns the context with loss (unless there), metric and summary states."""
         if context.loss_states is None:
             total, states = losses.compute_losses(self.losses, context)

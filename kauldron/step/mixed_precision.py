@@ -216,7 +216,7 @@ class Precision(arguments.NamesArguments):
         return dtype
 
 
-def as_precision(value: object) -> Precision | None:
+def as_precision(value: Precision | str | None) -> Precision | None:
     """Returns the precision that a trainer was given, which may be a name.
 
     Raises:

@@ -51,7 +51,7 @@ def load_config(
     return at(cfg, workdir)
 
 
-def at(cfg: object, workdir: epath.PathLike) -> Any:
+def at(cfg: Any, workdir: epath.PathLike) -> Any:
     """Returns the config of a run as that of the place where the run now is."""
     cfg.workdir = os.fspath(workdir)
     return cfg
@@ -155,7 +155,7 @@ def _some(names: list[str]) -> str:
     return f"{shown}, and {len(names) - 8} more" if len(names) > 8 else shown
 
 
-def _to_specs(node: object) -> Any:
+def _to_specs(node: Any) -> Any:
     from etils import enp  # imports NumPy
 
     if isinstance(node, list):

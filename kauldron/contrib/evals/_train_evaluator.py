@@ -154,7 +154,7 @@ def _replaced(tree: PyTree, path: list[str], value: object) -> Any:
     return {**tree, path[0]: inner}
 
 
-def _put(obj: Any, path: str, value: object) -> Any:
+def _put(obj: Any, path: str, value: Any) -> Any:
     """Returns a copy of nested dataclasses with one attribute changed."""
     name, _, rest = path.partition(".")
     if not hasattr(obj, name):

@@ -48,7 +48,7 @@ class MeanPerJointPositionError(metrics.Metric):
         weights = jnp.ones(preds.shape[:-1], preds.dtype)
         if mask is not None:
             weights = base_state.broadcast_mask(mask, weights.shape)
-            counts = (weights != 0)[..., None]
+            counts = weights.astype(bool)[..., None]
             preds, targets = jnp.where(counts, preds, 0), jnp.where(counts, targets, 0)
         preds = self._align(preds, targets, weights.astype(preds.dtype))
         distances = jnp.linalg.norm(preds - targets, axis=-1)

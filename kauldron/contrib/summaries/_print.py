@@ -43,5 +43,5 @@ class Print(metrics.Metric):
         if self.first_n < 1:
             raise ValueError(f"`first_n` must be at least 1: got {self.first_n}.")
 
-    def get_state(self, value: object) -> State:
+    def get_state(self, value: Any) -> State:
         return self.State(value=jnp.atleast_1d(value)[: self.first_n])

@@ -79,7 +79,7 @@ class _Records:
         return f"HuggingFace dataset {getattr(self.dataset, 'builder_name', '')!r}"
 
 
-def _to_numpy(value: object) -> Any:
+def _to_numpy(value: Any) -> Any:
     if not hasattr(value, "getbands"):  # no PIL picture
         return value
     return _image_files.pixels_of(value, as_stored=True)

@@ -57,7 +57,7 @@ def without(transforms: object) -> Any:
     return [t for t in transforms if not isinstance(t, SliceDataset)]
 
 
-def only(transforms: object) -> list[SliceDataset]:
+def only(transforms: Any) -> list[SliceDataset]:
     """Returns the transforms that are slices."""
     if isinstance(transforms, Mapping):
         transforms = list(transforms.values())

@@ -58,7 +58,7 @@ def cast(owner: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return changed
 
 
-def fill_value(owner: str, name: str, value: object, dtype: np.dtype) -> Any:
+def fill_value(owner: str, name: str, value: Any, dtype: np.dtype) -> Any:
     """Returns a value that is put among others, in their dtype.
 
     Raises:

@@ -23,7 +23,9 @@ class VectorRandomTransform(base.ElementWiseRandomTransform):
     """
 
     @abc.abstractmethod
-    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         """Returns the changed values of one key.
 
         Args:
@@ -65,7 +67,9 @@ class RandomFlipLeftRight(VectorRandomTransform):
     All images of an example are mirrored, or none.
     """
 
-    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return _flip(values, draws.uniform() < 0.5, axis=-2)
 
 
@@ -73,7 +77,9 @@ class RandomFlipLeftRight(VectorRandomTransform):
 class RandomFlipUpDown(VectorRandomTransform):
     """Mirrors images `[*b h w c]` top to bottom with a probability of one half."""
 
-    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return _flip(values, draws.uniform() < 0.5, axis=-3)
 
 
@@ -91,7 +97,9 @@ class RandomCrop(VectorRandomTransform):
 
     shape: Sequence[int | None]
 
-    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         starts: list[np.ndarray] = []
         olds = [np.shape(value) for value in values]
         news = [images.crop_shape("RandomCrop", old, self.shape) for old in olds]
@@ -147,10 +155,14 @@ class _RandomPart(VectorRandomTransform):
         }
         return {**columns, **changed}
 
-    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return self._crop_all(values, draws, None)
 
-    def _crop_all(self, values: np.ndarray, draws: Draws, key: str | None) -> Any:
+    def _crop_all(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws, key: str | None
+    ) -> Any:
         old = np.array([np.shape(v)[-3:-1] for v in values]).reshape(len(values), -1)
         if old.shape[1] != 2:
             raise _errors.DataError(
@@ -230,7 +242,9 @@ class InceptionCrop(_RandomPart):
         return self.resize_size, self.resize_method
 
 
-def _flip(values: np.ndarray, mirrored: np.ndarray, axis: int) -> Any:
+def _flip(
+    values: np.ndarray | Sequence[np.ndarray], mirrored: np.ndarray, axis: int
+) -> Any:
     if isinstance(values, np.ndarray):
         flipped = values.copy()
         flipped[mirrored] = np.flip(values[mirrored], axis)
