@@ -37,7 +37,7 @@ class JointAccuracy(metrics.Metric):
         pass
 
     def get_state(
-        self, logits: Any, labels: Any, mask: Array | float | None = None
+        self, logits: Array, labels: Array, mask: Array | float | None = None
     ) -> State:
         if logits.ndim < 2 or labels.shape != (*logits.shape[:-1], 1):
             raise ValueError(
@@ -99,7 +99,7 @@ class MultilabelAveragePrecision(metrics.Metric):
             return np.mean(values) if values else np.full((), np.nan)
 
     def get_state(
-        self, logits: Any, labels: Any, mask: Array | float | None = None
+        self, logits: Array, labels: Array, mask: Array | float | None = None
     ) -> State:
         if logits.shape != labels.shape or logits.ndim < 1:
             raise ValueError(

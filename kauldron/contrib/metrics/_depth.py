@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -24,8 +24,12 @@ class _DepthMetric(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
+    @typechecked
     def get_state(
-        self, preds: Any, targets: Any, mask: Array | float | None = None
+        self,
+        preds: Array["*b h w c"],
+        targets: Array["*b h w c"],
+        mask: Array | float | None = None,
     ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         preds, targets = (arrays.to_float(x) for x in (preds, targets))
@@ -68,8 +72,12 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
+    @typechecked
     def get_state(
-        self, preds: Any, targets: Any, mask: Array | float | None = None
+        self,
+        preds: Array["*b h w c"],
+        targets: Array["*b h w c"],
+        mask: Array | float | None = None,
     ) -> Any:
         preds, targets = (
             arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)

@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays
 
 
@@ -34,14 +34,18 @@ class PsnrWithResize(metrics.Psnr):
     size: tuple[int, int] | None = None
     method: str = "bilinear"
 
+    @typechecked
     def get_state(
-        self, pred: Any, target: Any, mask: Array | float | None = None
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b _h _w c"],
+        mask: Array | float | None = None,
     ) -> Any:
         size = self.size or target.shape[-3:-1]
         pred, target = (self._resize(x, size) for x in (pred, target))
         return super().get_state(pred=pred, target=target, mask=mask)
 
-    def _resize(self, images: Any, size: Any) -> jax.Array:
+    def _resize(self, images: Array, size: Any) -> jax.Array:
         images = jnp.asarray(images)
         if images.ndim < 3:
             raise ValueError(
@@ -101,7 +105,10 @@ class FidWithStats(metrics.Metric):
                 )
             return tuple(np.asarray(stats[k], np.float64) for k in ("mu", "sigma"))
 
-    def get_state(self, preds: Any, mask: Array | float | None = None) -> State:
+    @typechecked
+    def get_state(
+        self, preds: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         if self._stats[0].shape != preds.shape[-1:]:
             raise ValueError(
                 f"FidWithStats: key {self.preds!r} has {preds.shape[-1]} features, and "

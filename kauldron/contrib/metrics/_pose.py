@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -35,8 +34,12 @@ class MeanPerJointPositionError(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
+    @typechecked
     def get_state(
-        self, preds: Any, targets: Any, mask: Array | float | None = None
+        self,
+        preds: Array["*b joints dims"],
+        targets: Array["*b joints dims"],
+        mask: Array | float | None = None,
     ) -> State:
         if preds.shape != targets.shape or preds.ndim < 2:
             raise ValueError(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import base_state
 
 
@@ -42,8 +41,12 @@ class SegmentationJaccard(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
+    @typechecked
     def get_state(
-        self, preds: Any, targets: Any, mask: Array | float | None = None
+        self,
+        preds: Array["*a"],
+        targets: Array["*a"],
+        mask: Array | float | None = None,
     ) -> State:
         if preds.shape != targets.shape or preds.ndim < 3 or preds.shape[-1] != 1:
             raise ValueError(

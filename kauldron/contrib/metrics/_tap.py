@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -31,7 +31,9 @@ class _Tap(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def _is_near(self, tracks: Any, gt_tracks: Any) -> jax.Array:
+    def _is_near(
+        self, tracks: Array["*b t n d"], gt_tracks: Array["*b t n d"]
+    ) -> jax.Array:
         """Whether points are nearer than each threshold,
         `Array["*b t n thresholds"]`."""
         arrays.check_same_shape(self, tracks=tracks, gt_tracks=gt_tracks)
@@ -61,12 +63,13 @@ class TapPositionAccuracy(_Tap):
       thresholds: The distances.
     """
 
+    @typechecked
     def get_state(
         self,
-        tracks: Any,
-        gt_tracks: Any,
-        gt_visible: Any,
-        visible: Any = None,
+        tracks: Array["*b t n d"],
+        gt_tracks: Array["*b t n d"],
+        gt_visible: Array,
+        visible: Array | None = None,
         mask: Array | float | None = None,
     ) -> Any:
         del visible
@@ -95,8 +98,9 @@ class TapOcclusionAccuracy(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
+    @typechecked
     def get_state(
-        self, visible: Any, gt_visible: Any, mask: Array | float | None = None
+        self, visible: Array, gt_visible: Array, mask: Array | float | None = None
     ) -> State:
         arrays.check_same_shape(self, visible=visible, gt_visible=gt_visible)
         is_right = (visible != 0) == (gt_visible != 0)
@@ -124,12 +128,13 @@ class TapAverageJaccard(_Tap):
 
     visible: kontext.Key = kontext.REQUIRED
 
+    @typechecked
     def get_state(
         self,
-        tracks: Any,
-        visible: Any,
-        gt_tracks: Any,
-        gt_visible: Any,
+        tracks: Array["*b t n d"],
+        visible: Array,
+        gt_tracks: Array["*b t n d"],
+        gt_visible: Array,
         mask: Array | float | None = None,
     ) -> Any:
         is_near = self._is_near(tracks, gt_tracks)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays
 
 
@@ -39,8 +39,12 @@ class CosineSimilarity(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
+    @typechecked
     def get_state(
-        self, preds: Any, targets: Any, mask: Array | float | None = None
+        self,
+        preds: Array["*b n"],
+        targets: Array["*b n"],
+        mask: Array | float | None = None,
     ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         a, b = (arrays.to_float(x) for x in (preds, targets))
@@ -54,7 +58,7 @@ class CosineSimilarity(metrics.Metric):
         return self.State.from_values(values, mask=mask)
 
 
-def _nonzero(x: Any) -> Any:
+def _nonzero(x: Array) -> Any:
     return jnp.where(x == 0, 1, x)
 
 
@@ -83,7 +87,10 @@ class MeanCov(metrics.Metric):
             mean, cov = self.moments()
             return {"mean": mean, "cov": cov} if mean.ndim else {}
 
-    def get_state(self, values: Any, mask: Array | float | None = None) -> State:
+    @typechecked
+    def get_state(
+        self, values: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         if jnp.ndim(values) < 1:
             raise ValueError(
                 f"MeanCov needs vectors `f[*b n]`: key {self.values!r} is a scalar."
