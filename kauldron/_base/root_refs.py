@@ -159,7 +159,19 @@ class UpdateFromRootCfg(arguments.NamesArguments):
         kept = {k: v for k, v in self._inherited_from_root.items() if k not in changes}
         return dataclasses.replace(self, **{"_inherited_from_root": kept, **changes})
 
-    def update_from_root_cfg(self, root_cfg: object) -> Self:
+    def replace_inherited(self, **changes: Any) -> Self:
+        """Returns a copy with other values in fields that may have been inherited.
+
+        As `replace`, but a field that was inherited goes on to follow the root: for a value
+        that is made from that of the root.
+        """
+        inherited = {
+            name: (ref, changes.get(name, value))
+            for name, (ref, value) in self._inherited_from_root.items()
+        }
+        return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
+
+    def update_from_root_cfg(self, root_cfg: Any) -> Self:
         """Returns a copy whose untouched fields hold the values of the root.
 
         Args:

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from kauldron._base import root_refs
 from kauldron.ktyping import PyTree
@@ -16,7 +16,13 @@ _StateT = TypeVar("_StateT")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
-    """Protocol of checkpointers."""
+    """Protocol of checkpointers.
+
+    Attributes:
+      saves: Whether anything is ever saved; without, there is nothing to restore.
+    """
+
+    saves: ClassVar[bool] = True
 
     @abc.abstractmethod
     def restore(
@@ -107,6 +113,10 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
                 return None
             time.sleep(seconds_to_sleep)
 
+    def for_reading(self) -> Self:
+        """Returns a checkpointer that creates nothing on disk, to restore with."""
+        return self
+
     def reload(self) -> None:
         """Looks at what is on disk again; nothing to do unless something is remembered."""
 
@@ -132,6 +142,8 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NoopCheckpointer(BaseCheckpointer):
     """Never saves; what it "restores" is what it was given."""
+
+    saves: ClassVar[bool] = False
 
     def restore(
         self,

@@ -11,7 +11,7 @@ import datetime
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from etils import epath
 
@@ -95,6 +95,9 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             raise ValueError(f"`best_mode` is 'max' or 'min': got {self.best_mode!r}.")
         if self.save_interval_steps is None:
             raise ValueError("`save_interval_steps` must be given.")
+
+    def for_reading(self) -> Self:
+        return self.replace(create=False)
 
     def restore(
         self,

@@ -141,8 +141,8 @@ def _repeated(ds: datasets.IterableDataset, batches: Any) -> Iterator[Any]:
 
 
 def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, float]:
-    source, stages, batch_stages = ds._parts(ds._int_seed)
-    batching = dataclasses.replace(ds._batching(ds._int_seed), process=(0, 1))
+    source, stages, batching = ds.parts()
+    batching = dataclasses.replace(batching, process=(0, 1))
     without_batch_stages = dataclasses.replace(batching, batch_stages=())
     secs: dict[str, float] = {}
 
@@ -158,12 +158,13 @@ def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, fl
         positions = _order.positions_from(max(i, 0) * batching.step, batching.step)
         block = timed("read", source.fetch, positions)
         for number, stage in enumerate(stages):
-            name = f"#{number} {stage.where.split('`')[1]}"
-            block = timed(name, _nodes.run_stages, block, [stage])
+            block = timed(
+                f"#{number} {stage.where.name}", _nodes.run_stages, block, [stage]
+            )
         if not len(block):
             continue
         timed("batch", without_batch_stages.finish, block, len(block))
-        if batch_stages:
+        if batching.batch_stages:
             begin = secs["batch"]
             timed("batch transforms", batching.finish, block, len(block))
             secs["batch transforms"] -= secs["batch"] - begin

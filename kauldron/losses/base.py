@@ -178,6 +178,10 @@ class Loss(metrics.Metric):
             kwargs.pop("step", None)
         return kwargs
 
+    # The same keys are read, in another way.
+    context_keys = metrics.Metric.context_keys
+    check_keys = metrics.Metric.check_keys
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Window(arguments.NamesArguments):

@@ -80,6 +80,14 @@ class Bootstrap(base.Metric):
     def __kontext_keys__(self) -> dict[str, Any]:
         return kontext.get_keypaths(self.metric)
 
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return self.metric.check_keys(context, field=f"{field}.metric")
+
     def __metric_names__(self) -> list[str] | None:
         return ["value", "low", "high"]
 

@@ -102,6 +102,16 @@ class SliceBy(base.Metric):
         keys = kontext.get_keypaths(self.metric)
         return {**keys, "by": self.by}
 
+    def context_keys(self) -> tuple[str, ...] | None:
+        keys = self.metric.context_keys()
+        return None if keys is None else (*keys, str(self.by))
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        found = self.metric.check_keys(context, field=f"{field}.metric")
+        return found + kontext.check_keys(context, {"by": self.by}, prefix=field)
+
     def __metric_names__(self) -> list[str] | None:
         return list(self._named_slices())
 

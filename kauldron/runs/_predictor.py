@@ -17,6 +17,7 @@ from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
+    base,
     evaluators,
     example_rows,
     output_files,
@@ -52,7 +53,7 @@ class Predictor:
       evaluator: Says which model, method, dataset and `init_transform` are used.
     """
 
-    trainer: Any
+    trainer: base.Run
     state: TrainState
     evaluator: evaluators.Evaluator
 
@@ -87,7 +88,11 @@ class Predictor:
 
     @classmethod
     def from_trainer(
-        cls, trainer: Any, *, step: int | str | None = -1, eval_name: str | None = None
+        cls,
+        trainer: base.Run,
+        *,
+        step: int | str | None = -1,
+        eval_name: str | None = None,
     ) -> Self:
         """Returns the model of a trainer whose run has a checkpoint.
 
@@ -284,7 +289,7 @@ def check_suffix(path: epath.PathLike) -> None:
         )
 
 
-def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
+def _as_evaluator(trainer: base.Run, eval_name: str | None) -> evaluators.Evaluator:
     if eval_name is None:
         ds = _NoDataset() if trainer.eval_ds is None else trainer.eval_ds
         evaluator = evaluators.Evaluator(

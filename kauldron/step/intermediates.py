@@ -11,14 +11,11 @@ import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron import kontext, losses, metrics
+from kauldron import kontext, metrics
 from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
 Capture = bool | Callable[[Any, str], bool]
-
-# Where keys become values. What overrides it may read anything.
-KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)
 
 _capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
     "kauldron_capture_all", default=False
@@ -57,13 +54,16 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         return everything
     read = [*_leaves(keys)]
     for metric in iter_metrics(trees):
-        if type(metric)._resolve_kwargs not in KEY_WIRING:
+        keys_of_metric = metric.context_keys()
+        if keys_of_metric is None:
             return True
-        read += _leaves(kontext.get_keypaths(metric))
+        read += keys_of_metric
     paths: list[tuple[Any, ...]] = []
     for key in read:
-        parts = kontext.GlobPath.from_str(key).parts
-        if any(isinstance(part, kontext.Wildcard) for part in parts):
+        # All that a glob may match lies below the part of it that is none.
+        path = kontext.GlobPath.from_str(key)
+        parts = path.first_non_glob_parent.parts
+        if not parts and path.parts:
             return True
         if parts and parts[0] == "interms":
             paths.append(tuple(parts[1:]))

@@ -117,7 +117,7 @@ class Reporting:
         def show() -> None:
             self.progress.show(step, values, timings)
             # A guard tells itself what it has left out.
-            if aux.is_halted is None or not np.asarray(aux.is_halted):
+            if aux.is_halted is None or not sharding.to_host(aux.is_halted):
                 self._watch("train", step, values)
             if then is not None:
                 then(values)

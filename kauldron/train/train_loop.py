@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import checkpoints, sharding
+from kauldron import sharding
 from kauldron._base import console, problem_log
-from kauldron.evals import evaluators
-from kauldron.recording import profiler, progress
+from kauldron.evals import base as evals_base
+from kauldron.recording import progress
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.train import (
@@ -127,7 +127,7 @@ class _Loop:
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
-        self._profiles = not isinstance(trainer.profiler, profiler.NoopProfiler)
+        self._profiles = trainer.profiler.traces
         self._aux: auxiliaries.AuxiliariesState | None = None
 
     def run(
@@ -206,7 +206,7 @@ class _Loop:
             self._control.wants_save = False
         return is_last
 
-    def _due(self, *, is_last: bool) -> list[evaluators.EvaluatorBase]:
+    def _due(self, *, is_last: bool) -> list[evals_base.EvaluatorBase]:
         return [
             evaluator
             for evaluator in self._trainer.evals.values()
@@ -214,7 +214,7 @@ class _Loop:
         ]
 
     def _evaluate(
-        self, due: list[evaluators.EvaluatorBase], *, is_last: bool
+        self, due: list[evals_base.EvaluatorBase], *, is_last: bool
     ) -> _Results:
         results: _Results = {}
         for e in due:
@@ -233,7 +233,7 @@ class _Loop:
         self._trainer.checkpointer.add_metrics(self._step, metrics)
 
     def _save(self, results: _Results | None = None) -> None:
-        if self._saves_nothing:
+        if not self._trainer.checkpointer.saves:
             return
         with self._chrono.pause("metrics_writing"):
             metrics = results and {name: values() for name, values in results.items()}
@@ -280,7 +280,7 @@ class _Loop:
 
     def _interrupt(self) -> NoReturn:
         """Saves what can be saved, and ends the run."""
-        workdir, saved = self._trainer.workdir, not self._saves_nothing
+        workdir, saved = self._trainer.workdir, self._trainer.checkpointer.saves
         if saved:
             self._log(self._updates.settle())
             with jax.transfer_guard("allow"):
@@ -309,7 +309,3 @@ class _Loop:
     @property
     def _state(self) -> TrainState:
         return self._updates.state
-
-    @property
-    def _saves_nothing(self) -> bool:
-        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)

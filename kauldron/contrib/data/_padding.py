@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kauldron import data
+from kauldron._base import public
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,3 +116,6 @@ class PadImage(data.ElementWiseTransform):
 def _pad(values: np.ndarray, missing: list[int], value: float) -> np.ndarray:
     widths = [(0, n) for n in missing] + [(0, 0)] * (values.ndim - len(missing))
     return np.pad(values, widths, constant_values=values.dtype.type(value))
+
+
+public.move(PadImage, "kauldron.contrib.data.py")

@@ -9,6 +9,7 @@ import einops
 import numpy as np
 
 from kauldron import data
+from kauldron._base import public
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -103,3 +104,6 @@ class ThreeSpatialCrop(data.ElementWiseTransform):
             top, left = (top, third) if longer else (third, left)
             crops.append(images[..., top : top + size, left : left + size, :])
         return np.stack(crops)
+
+
+public.move(FlipUpsideDown, "kauldron.contrib.data.py")

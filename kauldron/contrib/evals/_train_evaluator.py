@@ -15,7 +15,7 @@ from flax import linen as nn
 from kauldron import checkpoints, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
-from kauldron.evals import evaluators
+from kauldron.evals import base
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
@@ -24,7 +24,7 @@ _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TrainEvaluator(evaluators.EvaluatorBase):
+class TrainEvaluator(base.EvaluatorBase):
     """Trains another config on the current parameters, and reports its evaluators.
 
     The other config is that of a `kd.train.Trainer` whose model holds a model (such as
@@ -168,7 +168,7 @@ def _put(obj: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(obj, **{name: inner})
 
 
-def _train(trainer: Any, num_steps: int) -> TrainState:
+def _train(trainer: base.Run, num_steps: int) -> TrainState:
     state = trainer.init_state()
     with iter(trainer.train_ds.device_put(trainer.sharding.batch)) as batches:
         for _, batch in zip(range(num_steps), batches, strict=False):
