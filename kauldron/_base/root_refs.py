@@ -35,7 +35,7 @@ class RootCfgRef:
     def __hash__(self) -> int:
         return hash(self._names)
 
-    def _resolve(self, root: Any) -> Any:
+    def _resolve(self, root: object) -> Any:
         value = root
         for name in self._names:
             value = getattr(value, name)
@@ -73,7 +73,7 @@ class _Declared:
     def __init__(self, field: dataclasses.Field[Any]) -> None:
         self._field = field
 
-    def __get__(self, instance: Any, owner: Any) -> Any:
+    def __get__(self, instance: object, owner: object) -> Any:
         if instance is None:
             return self._field
         if self._field.default is dataclasses.MISSING:
@@ -115,7 +115,7 @@ class FrozenSubclasses(arguments.NamesArguments):
         for name, field in declared.items():
             setattr(cls, name, _Declared(field))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -204,7 +204,7 @@ class UpdateFromRootCfg(arguments.NamesArguments):
             return self
         return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
 
-    def _reference_behind(self, name: str, value: Any) -> RootCfgRef | None:
+    def _reference_behind(self, name: str, value: object) -> RootCfgRef | None:
         if isinstance(value, RootCfgRef):
             return value
         if name in self._inherited_from_root:

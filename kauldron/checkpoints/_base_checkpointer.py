@@ -5,10 +5,11 @@ from __future__ import annotations
 import abc
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 from kauldron._base import root_refs
+from kauldron.ktyping import PyTree
 
 _StateT = TypeVar("_StateT")
 
@@ -40,12 +41,22 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
 
     @abc.abstractmethod
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Saves a state; returns whether it did."""
 
     def maybe_save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Saves the state if the step is one to save at, or `force` is set."""
         if not (force or self.should_save(step)):
@@ -118,7 +129,7 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
           owner: Who needs it, such as a hook that has announced it as the best.
         """
 
-    def add_metrics(self, step: int, metrics: Any) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Stores what was measured at a step that is saved, if there is nothing yet."""
 
     def wait_until_finished(self) -> None:
@@ -150,7 +161,12 @@ class NoopCheckpointer(BaseCheckpointer):
         return False
 
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         if force:
             raise ValueError(

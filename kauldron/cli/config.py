@@ -6,7 +6,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from absl import flags
 
@@ -72,7 +71,7 @@ class Resolve:
             print(f"{self.cfg}\nResolved in {secs:.2f} s.")
 
 
-def _print_with_origin(origin: _origin.ConfigOrigin, value: Any) -> None:
+def _print_with_origin(origin: _origin.ConfigOrigin, value: object) -> None:
     summary = origin.summary()
     print(f"{summary}\n{value}" if summary else value)
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kauldron._base import public
 from kauldron.data import _columns, _draws, _errors, _nodes, _order
 from kauldron.data._stages import Block, Stage
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
 class DropRemainder(enum.Enum):
@@ -143,7 +146,7 @@ class Batching:
             stacked = _columns.pad(stacked, num_rows, length)
         return stacked
 
-    def _run_batch_stages(self, batch: Any, block: Block) -> Any:
+    def _run_batch_stages(self, batch: PyTree, block: Block) -> Any:
         for position, transform in enumerate(self.batch_stages):
             name = f"{type(transform).__name__}/batch{position}"
             try:

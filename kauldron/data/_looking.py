@@ -7,15 +7,18 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors, _nodes, _order, datasets
 from kauldron.data.py import base
 
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
-def describe_batch(batch: Any) -> str:
+
+def describe_batch(batch: PyTree) -> str:
     """Returns a table: each key with dtype, shape, and what the values look like."""
     lines = [("key", "dtype", "shape", "values")]
     for path, leaf in _leaves(batch):
@@ -28,7 +31,7 @@ def describe_batch(batch: Any) -> str:
     )
 
 
-def describe_spec(element_spec: Any) -> str:
+def describe_spec(element_spec: PyTree) -> str:
     """Returns a table: each key with dtype and shape."""
     leaves = [("key", "dtype", "shape")] + [
         (path, str(np.dtype(spec.dtype)), str(tuple(spec.shape)))
@@ -38,7 +41,7 @@ def describe_spec(element_spec: Any) -> str:
     return "\n".join("  ".join([*map(str.ljust, x[:2], widths), x[2]]) for x in leaves)
 
 
-def batch_picture(batch: Any, *, max_images: int = 16, min_side: int = 64) -> Any:
+def batch_picture(batch: PyTree, *, max_images: int = 16, min_side: int = 64) -> Any:
     """Returns a picture of the images in a batch, one row of images for each key.
 
     Args:
@@ -168,7 +171,7 @@ def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, fl
     return secs
 
 
-def _leaves(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+def _leaves(tree: PyTree, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(tree, dict):
         items: Any = tree.items()
     elif isinstance(tree, list | tuple):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.workdir import array_spec
 
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
-def spec_of(tree: Any) -> Any:
+
+def spec_of(tree: PyTree) -> Any:
     """Returns the `enp.ArraySpec` of every array, in the structure of the batch."""
     return _map(_spec_of_leaf, tree)
 
 
-def with_num_rows(spec: Any, num_rows: int) -> Any:
+def with_num_rows(spec: PyTree, num_rows: int) -> Any:
     """Returns the specs with another size of the first axis."""
     return _map(
         lambda leaf: array_spec.ArraySpec(
@@ -24,7 +28,7 @@ def with_num_rows(spec: Any, num_rows: int) -> Any:
     )
 
 
-def zeros(spec: Any) -> Any:
+def zeros(spec: PyTree) -> Any:
     """Returns NumPy zeros of these specs."""
     return _map(lambda leaf: np.zeros(leaf.shape, np_dtype(leaf.dtype)), spec)
 
@@ -40,7 +44,7 @@ def _spec_of_leaf(leaf: Any) -> array_spec.ArraySpec:
     return array_spec.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
 
 
-def _map(fn: Any, tree: Any) -> Any:
+def _map(fn: Callable[..., Any], tree: PyTree) -> Any:
     if isinstance(tree, dict):
         return {key: _map(fn, child) for key, child in tree.items()}
     if isinstance(tree, list | tuple):

@@ -296,13 +296,13 @@ def _describe_row(block: Block, index: int) -> str:
     return f"The element was example {int(block.examples[index])}: {spec}."
 
 
-def _spec(value: Any) -> str:
+def _spec(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     return type(value).__name__
 
 
-def _name(transform: Any) -> str:
+def _name(transform: object) -> str:
     if isinstance(transform, type) or not callable(transform):
         return type(transform).__name__
     return getattr(transform, "__name__", type(transform).__name__)

@@ -12,6 +12,7 @@ import jax
 
 from kauldron import kontext
 from kauldron._base import frozen_dict
+from kauldron.ktyping import PyTree
 from kauldron.metrics import base_state
 from kauldron.metrics._metric import Metric
 
@@ -37,7 +38,7 @@ class TreeState(base_state.State):
       tree: Tree (dicts, sequences) of states; `None` if there are none yet.
     """
 
-    tree: Any = None
+    tree: PyTree[base_state.State] = None
 
     @classmethod
     def empty(cls) -> Self:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
 Capture = bool | Callable[[Any, str], bool]
@@ -76,7 +77,7 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     return is_read
 
 
-def iter_metrics(tree: Any) -> Iterator[metrics.Metric]:
+def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:
     """Yields the metrics of nested dicts, lists and tuples."""
     if isinstance(tree, metrics.Metric):
         yield tree
@@ -88,7 +89,7 @@ def iter_metrics(tree: Any) -> Iterator[metrics.Metric]:
             yield from iter_metrics(value)
 
 
-def _leaves(tree: Any) -> Iterator[str]:
+def _leaves(tree: PyTree) -> Iterator[str]:
     if isinstance(tree, Mapping):
         for value in tree.values():
             yield from _leaves(value)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kauldron import data
 from kauldron._base import public
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class PadFirstDimensionToFixedSize(data.ElementWiseTransform):
         if self.size < 0:
             raise data.DataError(f"`size` must not be negative: got {self.size}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if not values.ndim:
             raise data.DataError(
@@ -63,7 +66,7 @@ class PadToMultiple(data.ElementWiseTransform):
         if any(m is not None and m < 1 for m in self.multiples):
             raise data.DataError(f"`multiples` are at least 1: got {self.multiples}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if values.ndim < len(self.multiples):
             raise data.DataError(
@@ -92,7 +95,7 @@ class PadImage(data.ElementWiseTransform):
     shape: tuple[int, int]
     value: float = 0
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         images = np.asarray(element)
         if images.ndim < 3 or any(
             new < old for new, old in zip(self.shape, images.shape[-3:-1], strict=True)

@@ -16,6 +16,7 @@ from kauldron import checkpoints, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
 from kauldron.evals import base
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -139,13 +140,13 @@ class _UseVariables(checkpoints.InitTransform):
     def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self.others.transform_after_optimizer(state)
 
-    def _put(self, tree: Any, values: Any) -> Any:
+    def _put(self, tree: PyTree, values: Any) -> Any:
         # Copies: a step deletes the arrays of the state that it is given.
         copies = jax.tree.map(jnp.copy, values)
         return _replaced(tree, self.path.split(".") if self.path else [], copies)
 
 
-def _replaced(tree: Any, path: list[str], value: Any) -> Any:
+def _replaced(tree: PyTree, path: list[str], value: object) -> Any:
     """Returns nested dicts with what is at a path replaced."""
     if not path:
         return value
