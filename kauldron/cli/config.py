@@ -6,12 +6,11 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _origin, _run
+from kauldron.cli import _flags, _origin, command_runner
 
 
 def _command(work: Callable[[_flags.CommandLine], None]):
@@ -72,7 +71,7 @@ class Resolve:
             print(f"{self.cfg}\nResolved in {secs:.2f} s.")
 
 
-def _print_with_origin(origin: _origin.ConfigOrigin, value: Any) -> None:
+def _print_with_origin(origin: _origin.ConfigOrigin, value: object) -> None:
     summary = origin.summary()
     print(f"{summary}\n{value}" if summary else value)
 
@@ -120,7 +119,11 @@ def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         differ = bool(difference)
 
     code = _flags.run("config diff", work, argv, flag_values)
-    return _run.EXIT_FAILED if code == _run.EXIT_DONE and differ else code
+    return (
+        command_runner.EXIT_FAILED
+        if code == command_runner.EXIT_DONE and differ
+        else code
+    )
 
 
 def _read(path: str):

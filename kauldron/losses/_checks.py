@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from kauldron import metrics
 from kauldron.ktyping import Array, Float
-from kauldron.metrics import _labels, _predictions
+from kauldron.metrics import class_ids, predicted_classes
 
 
 def check_int_labels(
-    loss: _predictions.OfClasses, *, logits: Array, labels: Array
+    loss: predicted_classes.OfClasses, *, logits: Array, labels: Array
 ) -> None:
-    """Raises unless logits are `f[*a classes]` and labels `i|bool[*a 1]`.
+    """Raises unless logits are `Float["*a classes"]` and labels `IntOrBool["*a 1"]`.
 
     Raises:
       ValueError: If they are not.
@@ -25,7 +25,7 @@ def check_int_labels(
             f"{name} needs logits `f[*a classes]` and labels `i[*a 1]`: got logits "
             f"{logits.shape} (key {loss.logits!r}) and labels {labels.shape} (key "
             f"{loss.labels!r})."
-            + _labels.last_axis_hint(labels.shape, expected, loss.labels)
+            + class_ids.last_axis_hint(labels.shape, expected, loss.labels)
         )
     if not is_integer(labels):
         raise ValueError(
@@ -63,7 +63,8 @@ def check_range(
 
 
 def safe_norm(x: Float["*a n"]) -> Float["*a 1"]:
-    """Returns the Euclidean norm along the last axis, `[*a 1]`; its gradient at 0 is 0."""
+    """Returns the Euclidean norm along the last axis, `Array["*a 1"]`; its gradient at
+    0 is 0."""
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))

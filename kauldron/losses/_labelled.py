@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, Scalar, typechecked
 from kauldron.losses import _checks, base
-from kauldron.metrics import _labels, arrays, base_state
+from kauldron.metrics import arrays, base_state, class_ids
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Labelled(base.Loss):
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         """Returns labels to compute with, the mask of the values, bad labels or `None`."""
         raise NotImplementedError
 
     def _weights(
-        self, checked: _labels.CheckedLabels, mask: Array | float | None
+        self, checked: class_ids.CheckedLabels, mask: Array | float | None
     ) -> Array | None:
         """Returns the mask of the values; none where there is nothing to leave out."""
         if mask is None and self.ignored_label is None:
@@ -61,14 +61,14 @@ class Labelled(base.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfClasses(Labelled):
-    """Base of losses of scores `f[*a classes]` and class ids `i[*a 1]`."""
+    """Base of losses of scores `Float["*a classes"]` and class ids `Int["*a 1"]`."""
 
     @typechecked
     def get_values(
         self, logits: Array["*a classes"], labels: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        logits, ids = arrays.to_float(logits), _labels.to_ids(labels)
+        logits, ids = arrays.to_float(logits), class_ids.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
         # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
@@ -78,14 +78,14 @@ class OfClasses(Labelled):
     def _get_values(
         self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
-        """Returns the loss of each label, `f[*a 1]`; all of them are classes."""
+        """Returns the loss of each label, `Float["*a 1"]`; all of them are classes."""
         raise NotImplementedError
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        checked = _labels.check_labels(
+        checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1],
             mask=mask,
@@ -97,17 +97,17 @@ class OfClasses(Labelled):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfElements(Labelled):
-    """Base of losses of scores `f[*a]` and labels of the same shape.
+    """Base of losses of scores `Float["*a"]` and labels of the same shape.
 
     Integer labels are 0 or 1. Floating ones are probabilities, which are not checked.
     """
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         if _checks.is_integer(labels):
-            checked = _labels.check_labels(
+            checked = class_ids.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
             )
             values = jnp.where(checked.is_bad, jnp.nan, arrays.to_float(checked.ids))

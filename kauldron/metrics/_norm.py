@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, PyTree, Scalar, typechecked
-from kauldron.metrics import _accumulate, arrays, base, base_state
+from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
+from kauldron.metrics import arrays, base, base_state, exact_sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,14 @@ class Norm(base.Metric):
     class ConcatState(base_state.State["Norm"]):
         """Sum of `|x|**ord`; the value is its root."""
 
-        sum_of_powers: jax.Array | np.ndarray
+        sum_of_powers: Float["*n"]
 
         @classmethod
         def empty(cls) -> Self:
             return cls(sum_of_powers=np.zeros((), np.float32))
 
         def merge(self, other: Self) -> Self:
-            total = _accumulate.add(self.sum_of_powers, other.sum_of_powers)
+            total = exact_sums.add(self.sum_of_powers, other.sum_of_powers)
             return type(self)(sum_of_powers=total)
 
         def compute(self) -> np.ndarray:

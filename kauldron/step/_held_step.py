@@ -15,23 +15,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import PyTree
 from kauldron.step import _jaxprs
 
 
 def hold_if(
-    step: Callable[..., tuple[Any, jax.Array, Any]], state: Any, *args: Any
+    step: Callable[..., tuple[Any, jax.Array, Any]], state: PyTree, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
     """Runs a step inside jit; if it is to be held, the state stays what it was.
 
     Args:
       step: From `state, *args` to `next_state, is_held, rest`: a state of the same
-        structure, shapes and dtypes, `bool[]`, and any arrays.
+        structure, shapes and dtypes, `Bool[""]`, and any arrays.
       state: The state before the step.
       *args: Further arrays.
 
     Returns:
-      The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is held,
-      what `rest` has of the next state is of no use: it may be that of either one.
+      The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is
+      held, what `rest` has of the next state is of no use: it may be that of either
+      one.
     """
     if jax.default_backend() != "cpu":
         next_state, is_held, rest = step(state, *args)

@@ -1,7 +1,7 @@
 """Summaries: metrics whose value is something to look at.
 
-What `compute` may return, and a writer has to show: images `f32[n h w 1|3]` in [0, 1],
-a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.
+What `compute` may return, and a writer has to show: images `Float32["n h w 1|3"]` in
+[0, 1], a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Updates:
         self._pending: deque[_Update] = deque()
         self._recovery = self._is_halted = None
         if trainer.nan_guard is not None:
-            self._recovery = nan_guard.Recovery(trainer)
+            self._recovery = nan_guard.Recovery(trainer, trainer.nan_guard)
             self._is_halted = self._not_halted()
 
     def apply(self, step: int, batch: Any) -> list[Measurements]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Bool, Int32, Num, typechecked
-from kauldron.metrics import _labels
+from kauldron.metrics import class_ids
 
 NO_CLASS = -1
 
@@ -27,10 +27,10 @@ class Predictions(NamedTuple):
     """What was predicted, and what is true.
 
     Attributes:
-      preds: Predicted classes, `i32[*b 1]`; `NO_CLASS` where scores hold a NaN, or where
-        an ignored label was predicted that is no class.
-      labels: True classes, `i32[*b 1]`; 0 where nothing counts.
-      mask: Weights, `i32|f32[*b 1]`.
+      preds: Predicted classes, `Int32["*b 1"]`; `NO_CLASS` where scores hold a NaN, or
+        where an ignored label was predicted that is no class.
+      labels: True classes, `Int32["*b 1"]`; 0 where nothing counts.
+      mask: Weights, `(Int32 | Float32)["*b 1"]`.
       num_classes: Number of classes, if it is known.
       bad_labels: For the state.
     """
@@ -39,7 +39,7 @@ class Predictions(NamedTuple):
     labels: Int32["*b 1"]
     mask: Num["*b 1"]
     num_classes: int | None
-    bad_labels: _labels.BadLabels
+    bad_labels: class_ids.BadLabels
 
 
 def predict(
@@ -76,17 +76,17 @@ def predict(
         raise ValueError(
             f"{name} compares `i[*b 1]` labels: the predictions have shape "
             f"{preds.shape}, the labels {labels.shape}."
-            + _labels.last_axis_hint(labels.shape, preds.shape, metric.labels)
+            + class_ids.last_axis_hint(labels.shape, preds.shape, metric.labels)
         )
     options = {
         "num_classes": num_classes,
         "ignored_label": metric.ignored_label,
         "owner": metric,
     }
-    checked = _labels.check_labels(labels, mask=mask, **options)
+    checked = class_ids.check_labels(labels, mask=mask, **options)
     bad_labels = checked.bad_labels
     if logits is None:
-        predicted = _labels.check_labels(
+        predicted = class_ids.check_labels(
             preds, mask=checked.mask, field="pred_labels", **options
         )
         preds = jnp.where(predicted.is_class, predicted.ids, NO_CLASS)
@@ -96,12 +96,12 @@ def predict(
 
 @typechecked
 def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
-    """Returns the class of the highest score, `i32[*b 1]`, the first of equal ones.
+    """Returns the class of the highest score, `Int32["*b 1"]`, the first of equal ones.
 
     It is `NO_CLASS` where any score is NaN: nothing is higher than NaN.
 
     Args:
-      logits: Scores, `[*b classes]`.
+      logits: Scores, `Array["*b classes"]`.
     """
     logits = jnp.asarray(logits)
     best = jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
@@ -110,12 +110,12 @@ def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
 
 @typechecked
 def has_nan(scores: Array["*b classes"]) -> Bool["*b 1"]:
-    """Returns whether any score of the last axis is NaN, `bool[*b 1]`."""
+    """Returns whether any score of the last axis is NaN, `Bool["*b 1"]`."""
     return jnp.isnan(scores).any(axis=-1, keepdims=True)
 
 
 def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:
-    """Raises unless logits are `[*b classes]` and labels `[*b 1]`.
+    """Raises unless logits are `Array["*b classes"]` and labels `Array["*b 1"]`.
 
     Raises:
       ValueError: If they are not.
@@ -125,5 +125,5 @@ def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:
         raise ValueError(
             f"{type(metric).__name__} needs logits `f[*b classes]` and labels "
             f"`i[*b 1]`: got logits {logits.shape} and labels {labels.shape}."
-            + _labels.last_axis_hint(labels.shape, expected, metric.labels)
+            + class_ids.last_axis_hint(labels.shape, expected, metric.labels)
         )
