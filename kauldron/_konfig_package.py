@@ -121,6 +121,7 @@ DECLARATION = konfig.PackageDeclaration(
     ),
     # They read what they are pointed to, and may unpickle or run it; or write.
     not_trusted=(
+        "kauldron.contrib.nn:get_model_from_xid",
         "kauldron.data.py:ArrayRecord",
         "kauldron.data.py:HuggingFace",
         "kauldron.data.py:ImageFolder",

@@ -395,6 +395,7 @@ def test_trusted_modules_exist():
     [
         "kd:ckpts.load_arrays",
         "kd:ckpts.save_safetensors",
+        "kd:contrib.nn.get_model_from_xid",
         "kd:data.fetch",
         "kd:data.py.HuggingFace",
         "kd:evals.Predictor.from_workdir",
