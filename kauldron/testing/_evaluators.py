@@ -123,8 +123,8 @@ def _check_measured(
         return
     require(aux is not None, f"`measures` announces {announced}; nothing was measured.")
     assert aux is not None
-    nested = aux.compute().nested
-    found = {*nested.loss_values, *nested.metric_values}
+    values = aux.compute(flatten=False)
+    found = {*values.loss_values, *values.metric_values}
     missing = sorted(set(announced) - found)
     require(
         not missing,
