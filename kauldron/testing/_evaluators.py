@@ -6,7 +6,6 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -19,7 +18,7 @@ from kauldron.testing._requirements import copy_to_host, require, require_same_b
 _NAME = "checked"
 
 
-def check_evaluator(make: Callable[[], base.EvaluatorBase], trainer: Any) -> None:
+def check_evaluator(make: Callable[[], base.EvaluatorBase], trainer: base.Run) -> None:
     """Checks that an evaluator keeps its contract in a run.
 
     It proves:

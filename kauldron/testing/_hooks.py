@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 
+from kauldron.evals import base
 from kauldron.testing._requirements import copy_to_host, require, require_same_bits
 from kauldron.train import hooks as hooks_lib
 
 _STATE_METHODS = ("get_state", "set_state")
 
 
-def check_hook(make: Callable[[], hooks_lib.Hook], trainer: Any) -> None:
+def check_hook(make: Callable[[], hooks_lib.Hook], trainer: base.Run) -> None:
     """Checks that a hook keeps its contract along a small run.
 
     It proves:
@@ -61,7 +62,7 @@ def check_hook(make: Callable[[], hooks_lib.Hook], trainer: Any) -> None:
 
 
 def _run(
-    trainer: Any, hooks: dict[str, hooks_lib.Hook], **changes: Any
+    trainer: base.Run, hooks: dict[str, hooks_lib.Hook], **changes: Any
 ) -> tuple[int, Any]:
     with tempfile.TemporaryDirectory() as workdir:
         state, _ = trainer.replace(workdir=workdir, hooks=hooks, **changes).train()

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 from kauldron import checkpoints
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 from kauldron.testing import assert_utils
 from kauldron.testing._requirements import require, require_same_bits
 
 
 def check_init_transform(
-    make: Callable[[], checkpoints.InitTransform], trainer: Any
+    make: Callable[[], checkpoints.InitTransform], trainer: base.Run
 ) -> None:
     """Checks that an init transform keeps its contract in a run.
 
@@ -56,7 +57,7 @@ def check_init_transform(
     )
 
 
-def _state(trainer: Any, *, skip_optimizer: bool = False) -> TrainState:
+def _state(trainer: base.Run, *, skip_optimizer: bool = False) -> TrainState:
     return trainer.init_state(skip_transforms=True, skip_optimizer=skip_optimizer)
 
 
