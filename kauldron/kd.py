@@ -5,9 +5,9 @@ Nothing is imported before it is used: `kd.nn` imports Flax, `kd.data` grain, an
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "ckpts": "kauldron.checkpoints",

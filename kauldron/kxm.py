@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
-from kauldron import errors
+from kauldron._base import errors, public
 
 
 class LaunchError(errors.UserError, RuntimeError):
@@ -319,3 +319,5 @@ __all__ = [
     "XP_DIR_PROXY",
     "file_path",
 ]
+
+__dir__ = public.publish(__name__)

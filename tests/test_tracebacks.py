@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from kauldron import _tracebacks, konfig
+from kauldron import konfig
+from kauldron._base import tracebacks
 
 MODULE = """
 def divide(x):
@@ -41,23 +42,23 @@ def error(user_module):
 
 
 def test_places_are_the_users_lines_below_ours(error):
-    places = _tracebacks.user_places(error)
+    places = tracebacks.user_places(error)
     assert [(p.function, p.line, p.text) for p in places] == [
         ("make", 7, "return divide(x)"),
         ("divide", 3, "return 1 / x"),
     ]
-    assert str(_tracebacks.user_place(error)).endswith("my_models.py:3")
+    assert str(tracebacks.user_place(error)).endswith("my_models.py:3")
 
 
 def test_description_names_the_innermost_lines(error):
-    text = _tracebacks.describe(error, limit=1)
+    text = tracebacks.describe(error, limit=1)
     where, line = text.splitlines()
     assert where.endswith("my_models.py:3, in divide")
     assert line == "    return 1 / x"
 
 
 def test_traceback_begins_at_the_users_code(error):
-    text = _tracebacks.format_error(error)
+    text = tracebacks.format_error(error)
     assert "_resolve.py" not in text and 'test_tracebacks.py", line' not in text
     assert text.index("in make") < text.index("in divide")
     assert "Error resolving the config" in text  # the message that we added
@@ -68,8 +69,8 @@ def test_traceback_without_code_of_the_user_is_shown_in_full():
     cfg = konfig.ConfigDict({"__qualname__": "fractions:Fraction", "numerator": "x"})
     with pytest.raises(ValueError) as caught:
         konfig.resolve(cfg)
-    assert _tracebacks.user_place(caught.value) is None
-    assert "_resolve.py" in _tracebacks.format_error(caught.value)
+    assert tracebacks.user_place(caught.value) is None
+    assert "_resolve.py" in tracebacks.format_error(caught.value)
 
 
 def test_frames_of_libraries_below_the_users_code_are_kept(user_module):
@@ -83,8 +84,8 @@ def test_frames_of_libraries_below_the_users_code_are_kept(user_module):
     }
     with pytest.raises(ValueError) as caught:
         konfig.resolve(cfg)
-    assert _tracebacks.user_places(caught.value)[-1].function == "call"
-    text = _tracebacks.format_error(caught.value)
+    assert tracebacks.user_places(caught.value)[-1].function == "call"
+    text = tracebacks.format_error(caught.value)
     assert "fractions.py" in text and "_resolve.py" not in text
 
 
@@ -93,7 +94,7 @@ def test_line_that_cannot_be_parsed_is_a_place(tmp_path):
     path.write_text("x = 1\n1 = 2\n")
     with pytest.raises(konfig.ConfigError) as caught:
         konfig.load_config_file(str(path))
-    place = _tracebacks.user_places(caught.value)[-1]
+    place = tracebacks.user_places(caught.value)[-1]
     assert (place.filename, place.line) == (str(path), 2)
 
 
@@ -105,10 +106,10 @@ def test_what_jax_says_about_its_own_frames_is_left_out(error):
     cause.__cause__ = UnfilteredStackTrace("100 lines")
     cause.add_note("JAX has removed its internal frames.")
     cause.add_note("Module: encoder")
-    text = _tracebacks.format_error(error)
+    text = tracebacks.format_error(error)
     assert "100 lines" not in text and "JAX has removed" not in text
     assert "Module: encoder" in text
-    assert _tracebacks.user_places(error)[-1].function == "divide"
+    assert tracebacks.user_places(error)[-1].function == "divide"
 
 
 @pytest.mark.parametrize(
@@ -125,9 +126,9 @@ def test_what_jax_says_about_its_own_frames_is_left_out(error):
         ("<frozen importlib._bootstrap>", "other"),
         ("<string>", "other"),
         ("<stdin>", "own"),
-        (_tracebacks.__file__, "other"),
+        (tracebacks.__file__, "other"),
         (sys.modules["threading"].__file__, "other"),
     ],
 )
 def test_whose_a_file_is(filename, whose):
-    assert _tracebacks._kind(filename) == whose
+    assert tracebacks._kind(filename) == whose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.checkpoints import items
 from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
 from kauldron.checkpoints._checkpointer import Checkpointer
@@ -86,3 +87,5 @@ __all__ = [
     "split_step",
     "workdir_from_xid",
 ]
+
+__dir__ = public.publish(__name__)

@@ -10,11 +10,12 @@ import dataclasses
 import datetime
 import functools
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from etils import epath
 
+from kauldron._base import console, root_refs
 from kauldron.checkpoints import (
     _arrays,
     _base_checkpointer,
@@ -25,7 +26,7 @@ from kauldron.checkpoints import (
     _retention,
     items,
 )
-from kauldron.utils import config_util, status_utils
+from kauldron.ktyping import PyTree
 
 if TYPE_CHECKING:
     from kauldron.checkpoints import _saving
@@ -69,7 +70,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
       create: Whether saving creates the directory when it is missing; reading never does.
     """
 
-    workdir: epath.PathLike = config_util.ROOT_CFG_REF.workdir
+    workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
     save_interval_steps: int
     max_to_keep: int | None = 3
     keep_time_interval: datetime.timedelta | None = None
@@ -94,6 +95,9 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             raise ValueError(f"`best_mode` is 'max' or 'min': got {self.best_mode!r}.")
         if self.save_interval_steps is None:
             raise ValueError("`save_interval_steps` must be given.")
+
+    def for_reading(self) -> Self:
+        return self.replace(create=False)
 
     def restore(
         self,
@@ -148,7 +152,12 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         )
 
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Starts saving; returns before the data are on disk.
 
@@ -179,14 +188,14 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             )
         return self._saver.start(step, items.to_items(state), metrics=metrics)
 
-    def add_metrics(self, step: int, metrics: Any) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Stores what was measured at a step that was saved before it was measured.
 
         A run that was interrupted evaluates the step when it goes on. What a step has
         already stays.
         """
         folder = _layout.step_dir(self._directory, step)
-        if not metrics or not status_utils.is_lead_host():
+        if not metrics or not console.is_lead_host():
             return
         self._join_save()
         if folder.exists() and not (folder / _layout.METRICS_ITEM).exists():
@@ -203,7 +212,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         """
         self._join_save()
         _layout.open_step(self.workdir, step)
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             _layout.remove_step(self._directory, step)
 
     @property
@@ -291,9 +300,9 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
     def _move_aside(self, step: int) -> None:
         self._damaged.discard(step)
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             target = _layout.move_aside(self._directory, step)
-            status_utils.log(f"The damaged checkpoint of step {step} is now {target}.")
+            console.log(f"The damaged checkpoint of step {step} is now {target}.")
 
     @property
     def _policy(self) -> _retention.Retention:
@@ -310,13 +319,13 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     def _delete_old(self) -> None:
         """Deletes the steps that need not stay; called when a step is complete."""
         policy = self._policy
-        if policy.keeps_all or not status_utils.is_lead_host():
+        if policy.keeps_all or not console.is_lead_host():
             return
         infos = self._step_infos()
         problem = policy.problem(infos)
         if problem and problem not in self._told:
             self._told.add(problem)
-            status_utils.warn(
+            console.warn(
                 f"`best_metric_path`: {problem} The newest steps are kept instead."
             )
         for step in {info.step for info in infos} - policy.kept(infos):

@@ -15,8 +15,8 @@ from typing import Any
 
 from etils import epath
 
+from kauldron._base import shared_files
 from kauldron.checkpoints import _layout
-from kauldron.train import _files
 
 FILE = "checksums.json"
 _ALGORITHM = "sha256"
@@ -48,7 +48,7 @@ def add(folder: epath.Path, names: Iterable[str]) -> None:
 
 def _write(folder: epath.Path, files: Mapping[str, Any]) -> None:
     content = {"files": files, _ALGORITHM: _hash_json(files)}
-    with _files.replacing(folder / FILE) as part:
+    with shared_files.replacing(folder / FILE) as part:
         part.write_text(json.dumps(content, indent=1))
 
 

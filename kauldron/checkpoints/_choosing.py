@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.checkpoints import _errors, _layout, _ranking, _retention
 
 LATEST, BEST = "latest", "best"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 
 _MAX_LINES = 8
 

@@ -6,22 +6,22 @@ import abc
 from collections.abc import Mapping
 from typing import Any
 
-from kauldron.train import state as state_lib
+from kauldron._base import arguments
+from kauldron.ktyping import PyTree
+from kauldron.sharding import TrainState
 
 
-class InitTransform(abc.ABC):
+class InitTransform(arguments.NamesArguments, abc.ABC):
     """Changes the state of a run that starts; a run that continues skips it.
 
     Values may change; the structure, shapes and dtypes may not.
     """
 
     @abc.abstractmethod
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         """Changes the state before the optimizer state is made from the parameters."""
 
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
+    def transform_after_optimizer(self, state: TrainState) -> TrainState:
         """Changes the state when the optimizer state exists as well."""
         return state
 
@@ -29,7 +29,7 @@ class InitTransform(abc.ABC):
 class NoopTransform(InitTransform):
     """Changes nothing."""
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         return state
 
 
@@ -43,15 +43,13 @@ class MultiTransform(InitTransform):
     def __init__(self, **transforms: InitTransform) -> None:
         self._transforms: Mapping[str, InitTransform] = transforms
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         return self._apply("transform", state)
 
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
+    def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self._apply("transform_after_optimizer", state)
 
-    def _apply(self, method: str, state: Any) -> Any:
+    def _apply(self, method: str, state: PyTree) -> Any:
         for name, transform in self._transforms.items():
             try:
                 state = getattr(transform, method)(state)

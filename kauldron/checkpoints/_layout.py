@@ -12,8 +12,9 @@ from typing import Any
 
 from etils import epath
 
+from kauldron._base import shared_files
 from kauldron.checkpoints import _errors, items
-from kauldron.train import _files, workdirs
+from kauldron.workdir import workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = items.METRICS_NAME
@@ -50,9 +51,18 @@ def step_of(path: epath.Path) -> int | None:
 
 
 def step_dirs(directory: epath.Path) -> dict[int, epath.Path]:
-    """Returns the folders of the complete steps, in ascending order."""
+    """Returns the folders of the complete steps, in ascending order.
+
+    Raises:
+      CheckpointError: If it is a file.
+    """
     if not directory.exists():
         return {}
+    if directory.is_file():
+        raise _errors.CheckpointError(
+            f"{os.fspath(directory)!r} is a file, where a run has the folder of its "
+            "checkpoints. Move it away, or choose another `--cfg.workdir=...`."
+        )
     found = {}
     for path in directory.iterdir():
         step = step_of(path)
@@ -90,7 +100,7 @@ def remove_leftovers(directory: epath.Path) -> None:
 
 def move_aside(directory: epath.Path, step: int) -> epath.Path:
     """Renames a damaged step, so that it can be looked at; returns its new place."""
-    return _files.move_aside(step_dir(directory, step))
+    return shared_files.move_aside(step_dir(directory, step))
 
 
 def all_files(folder: epath.Path) -> dict[str, epath.Path]:
@@ -135,7 +145,7 @@ def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
     return [f"{METRICS_ITEM}/{METRICS_ITEM}"]
 
 
-def json_values(metrics: Any) -> Any:
+def json_values(metrics: Mapping[str, Any] | None) -> Any:
     """Returns nested numbers as JSON can hold them; what is no number is left out."""
     if isinstance(metrics, Mapping):
         values = {str(k): json_values(v) for k, v in metrics.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.checkpoints import (
     _arrays,
     _errors,

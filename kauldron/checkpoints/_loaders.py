@@ -17,7 +17,7 @@ from kauldron.checkpoints import (
     _safetensors,
     _surgery,
 )
-from kauldron.train import state as state_lib
+from kauldron.sharding import TrainState
 
 
 def _default_mapping() -> dict[str, str]:
@@ -34,12 +34,12 @@ class _ArrayFunctions(dict[str, _plan.ArrayFn]):
     def __init__(
         self,
         functions: Mapping[str, _plan.ArrayFn],
-        load: Callable[[state_lib.TrainState], state_lib.TrainState],
+        load: Callable[[TrainState], TrainState],
     ) -> None:
         super().__init__(functions)
         self._load = load
 
-    def __call__(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def __call__(self, state: TrainState) -> TrainState:
         """Changes the state before the optimizer state is made from the parameters."""
         return self._load(state)
 
@@ -81,12 +81,10 @@ class _SurgeryLoader(_init_transforms.InitTransform):
     def _open(self, *, verify: bool) -> _surgery.Source:
         """Opens the source; with `verify` it is looked at for damage."""
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         return self._surgery.before_optimizer(state, self._open(verify=True))
 
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
+    def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self._surgery.after_optimizer(state, self._open(verify=False))
 
     def close(self) -> None:
@@ -223,12 +221,10 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
             step=self.step,
         )
 
-    def transform(self, state: state_lib.TrainState) -> state_lib.TrainState:
+    def transform(self, state: TrainState) -> TrainState:
         return self._loader.transform(state)
 
-    def transform_after_optimizer(
-        self, state: state_lib.TrainState
-    ) -> state_lib.TrainState:
+    def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self._loader.transform_after_optimizer(state)
 
     def close(self) -> None:

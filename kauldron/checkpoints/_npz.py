@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
+from kauldron._base import shared_files
 from kauldron.checkpoints import _dtypes, _errors
-from kauldron.train import _files
 
 SUFFIX = ".npz"
 _ENTRY_SUFFIX = ".npy"
@@ -37,7 +37,7 @@ def save(arrays: Mapping[str, np.ndarray], path: epath.Path) -> epath.Path:
                 "reads a .npz file. Rename one of the arrays, or write *.safetensors."
             )
     with (
-        _files.replacing(path) as part,
+        shared_files.replacing(path) as part,
         part.open("wb") as f,
         zipfile.ZipFile(f, "w") as archive,
     ):

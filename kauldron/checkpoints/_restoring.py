@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from kauldron._base import console
 from kauldron.checkpoints import (
     _arrays,
     _checksums,
@@ -19,13 +20,13 @@ from kauldron.checkpoints import (
     _structure,
     items,
 )
-from kauldron.utils import status_utils
+from kauldron.ktyping import Array, PyTree
 
 _T = TypeVar("_T")
 
 
 def restore_step(
-    step: int, folder: epath.Path, state: Any, *, donate: bool, parts: bool = False
+    step: int, folder: epath.Path, state: PyTree, *, donate: bool, parts: bool = False
 ) -> Any:
     """Returns what was saved at a step, see `Checkpointer.restore`.
 
@@ -82,8 +83,8 @@ def newest_intact(
         except _errors.DamagedCheckpointError as e:
             on_damage(step)
             errors.append(e)
-            if len(steps) > 1 and status_utils.is_lead_host():
-                status_utils.warn(f"{e}\nThe step before it is used.")
+            if len(steps) > 1 and console.is_lead_host():
+                console.warn(f"{e}\nThe step before it is used.")
     if len(errors) == 1:
         raise errors[0]
     raise _errors.CheckpointError(
@@ -99,7 +100,7 @@ def _find_damage(folder: epath.Path) -> list[str] | None:
         return _checksums.find_damage(folder)
     from jax.experimental import multihost_utils
 
-    problems = _checksums.find_damage(folder) if status_utils.is_lead_host() else None
+    problems = _checksums.find_damage(folder) if console.is_lead_host() else None
     code = -1 if problems is None else len(problems)
     code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
     if code <= 0:
@@ -126,7 +127,7 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) ->
         )
 
 
-def _is_self_made(item: Any) -> bool:
+def _is_self_made(item: PyTree) -> bool:
     return isinstance(item, items.Stateful | items.CheckpointItem)
 
 
@@ -153,7 +154,7 @@ def _read(
     return restored
 
 
-def _target(leaf: Any) -> Any:
+def _target(leaf: Array) -> Any:
     if isinstance(leaf, jax.Array):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
     return leaf
@@ -168,7 +169,7 @@ def _set_state(
 ) -> None:
     """Restores a small state; what an older or another program saved may lack it."""
     if item_dir is None:
-        status_utils.log(f"The checkpoint holds no {name!r}: it starts anew.")
+        console.log(f"The checkpoint holds no {name!r}: it starts anew.")
         return
     try:
         item.set_state(json.loads((item_dir / "metadata").read_text()))
@@ -176,12 +177,10 @@ def _set_state(
         if not is_published:
             e.add_note(f"While restoring {name!r}.")
             raise
-        status_utils.log(
-            f"The checkpoint's {name!r} is of another program: it starts anew."
-        )
+        console.log(f"The checkpoint's {name!r} is of another program: it starts anew.")
 
 
-def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> Any:
+def _read_checkpoint_item(item: PyTree, item_dir: epath.Path | None, name: str) -> Any:
     import orbax.checkpoint as ocp
 
     if item_dir is None:
@@ -193,7 +192,7 @@ def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> 
     return value if post is None else post(value)
 
 
-def _delete_arrays(tree: Any) -> None:
+def _delete_arrays(tree: PyTree) -> None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not leaf.is_deleted():
             leaf.delete()

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors, shared_files
 from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors
-from kauldron.train import _files
+from kauldron.ktyping import Array
 
 SUFFIX = ".safetensors"
 _INDEX_SUFFIX = f"{SUFFIX}.index.json"
@@ -151,7 +152,7 @@ def save_safetensors(
     if index is None:
         index_path.unlink(missing_ok=True)  # of an export that needed several files
     else:
-        with _files.replacing(index_path) as part:
+        with shared_files.replacing(index_path) as part:
             part.write_text(json.dumps(index, indent=1))
     return paths
 
@@ -165,7 +166,7 @@ def _write(
     # The package writes memory as it lies, also if the axes are in another order.
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
-    with _files.replacing(path) as part:
+    with shared_files.replacing(path) as part:
         _import().numpy.save_file(shaped, os.fspath(part), metadata=metadata)
 
 
@@ -290,7 +291,7 @@ def _entries(path: epath.Path) -> dict[str, _Entry]:
     return found
 
 
-def _place(array: np.ndarray, leaf: Any, name: str) -> jax.Array:
+def _place(array: np.ndarray, leaf: Array, name: str) -> jax.Array:
     if _casting.is_key(leaf):
         return _arrays.to_leaf(np.array(array), leaf, name)
 

@@ -15,6 +15,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from etils import epath
 
+from kauldron._base import console
 from kauldron.checkpoints import (
     _arrays,
     _checksums,
@@ -25,7 +26,7 @@ from kauldron.checkpoints import (
     _quiet,
     items,
 )
-from kauldron.utils import status_utils
+from kauldron.ktyping import PyTree
 
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
@@ -73,7 +74,7 @@ class Saver:
         self._failure: _errors.SaveError | None = None
         self._quiet = _quiet.QuietOrbax()
         self._quiet.start()
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
 
@@ -173,7 +174,7 @@ class Saver:
         try:
             self._after_commit()
         except OSError as e:
-            status_utils.warn(f"Old checkpoints could not be deleted: {e}.")
+            console.warn(f"Old checkpoints could not be deleted: {e}.")
 
     def _fail(self, step: int, cause: Exception) -> None:
         """Notes a failure, and frees what the step has taken on disk."""
@@ -187,12 +188,12 @@ class Saver:
             self._drop_orbax()
         self._remove_leftovers()
         if self._failure.is_no_space:
-            status_utils.warn(
-                f"{self._failure} Training continues; the next save tries again."
+            console.warn(
+                f"{self._failure} The next save, if there is one, tries again."
             )
 
     def _remove_leftovers(self) -> None:
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             _layout.remove_leftovers(self._directory)
 
     def _drop_orbax(self) -> None:
@@ -201,7 +202,7 @@ class Saver:
             checkpointer.close()
 
 
-def _save_args(item: Any) -> Any:
+def _save_args(item: PyTree) -> Any:
     if isinstance(item, items.CheckpointItem):
         return item.__kd_ocp_save_args__()
     if isinstance(item, items.Stateful):

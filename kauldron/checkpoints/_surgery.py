@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import errors
+from kauldron._base import console, errors
 from kauldron.checkpoints import (
     _arrays,
     _casting,
@@ -27,8 +27,8 @@ from kauldron.checkpoints import (
     _resizing,
     items,
 )
-from kauldron.train import state as state_lib
-from kauldron.utils import status_utils
+from kauldron.ktyping import Array
+from kauldron.sharding import TrainState
 
 OPT_STATE = "opt_state"
 FIELDS = ("step", "params", "collections", OPT_STATE)
@@ -124,18 +124,14 @@ class Surgery:
     def _rules(self) -> list[_renaming.Rule]:
         return _renaming.make_rules(self.new_to_old)
 
-    def before_optimizer(
-        self, state: state_lib.TrainState, source: Source
-    ) -> state_lib.TrainState:
+    def before_optimizer(self, state: TrainState, source: Source) -> TrainState:
         """Loads all but the state of the optimizer."""
         rules = [rule for rule in self._rules if rule.root != OPT_STATE]
         if not self._opt_state_rules:
             self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=False)
 
-    def after_optimizer(
-        self, state: state_lib.TrainState, source: Source
-    ) -> state_lib.TrainState:
+    def after_optimizer(self, state: TrainState, source: Source) -> TrainState:
         """Loads the state of the optimizer."""
         rules = self._opt_state_rules
         if rules:
@@ -146,7 +142,7 @@ class Surgery:
     def _opt_state_rules(self) -> list[_renaming.Rule]:
         return [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
 
-    def _check_globs(self, state: state_lib.TrainState) -> None:
+    def _check_globs(self, state: TrainState) -> None:
         """Finds globs that no leaf of this run matches, when all leaves are there."""
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
@@ -161,12 +157,12 @@ class Surgery:
 
     def _load(
         self,
-        state: state_lib.TrainState,
+        state: TrainState,
         source: Source,
         rules: Sequence[_renaming.Rule],
         *,
         is_opt_state: bool,
-    ) -> state_lib.TrainState:
+    ) -> TrainState:
         if not rules or (is_opt_state and state.opt_state is None):
             return state
         leaves = {
@@ -194,8 +190,8 @@ class Surgery:
                 "saved ones with `ignore_restored_keys`, or change arrays with "
                 "`resize` and `transform`."
             ) from None
-        if status_utils.is_lead_host():
-            status_utils.log(f"From {source.name}:\n{_table(plan, leaves)}")
+        if console.is_lead_host():
+            console.log(f"From {source.name}:\n{_table(plan, leaves)}")
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
         )
@@ -261,7 +257,7 @@ def _transformed(
     new: str,
     function: _plan.ArrayFn,
     saved: np.ndarray,
-    leaf: Any,
+    leaf: Array,
     resize: Mapping[str, _resizing.Resizer],
 ) -> np.ndarray:
     """Returns what a function makes of a saved array, resized if that is asked for."""
@@ -277,7 +273,7 @@ def _transformed(
 
 
 def _resized(
-    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Any
+    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Array
 ) -> np.ndarray:
     try:
         return resizer.resize(saved, np.asarray(leaf))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class Flag(NamedTuple):
@@ -215,7 +215,7 @@ _ALL = (
     Command(
         "config diff",
         "config:diff",
-        "what differs between two configs or runs",
+        "what differs between two configs or runs; exit code 1 if anything does",
         "kauldron config diff runs/a runs/b",
         positional=("A", "[B]"),
     ),

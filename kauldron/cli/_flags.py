@@ -8,7 +8,8 @@ from typing import Any
 
 from absl import flags
 
-from kauldron import errors, konfig, kontext
+from kauldron import konfig, kontext
+from kauldron._base import errors
 from kauldron.cli import _commands, _help, _origin, _run
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
@@ -111,7 +112,7 @@ class CommandLine:
         takes_workdir = self._command.takes_workdir
         workdir = self["workdir"] if takes_workdir else None
         if workdir is not None:
-            from kauldron.train import workdirs
+            from kauldron.workdir import workdirs
 
             if self._cfg_flag.config_filename is None:
                 workdirs.check_run(workdir)

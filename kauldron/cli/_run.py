@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kauldron import _problems, _tracebacks, errors
+from kauldron._base import errors, problem_log, tracebacks
 from kauldron.cli import _commands, _help
 
 EXIT_DONE = 0
@@ -39,13 +39,13 @@ def run(
     if command is not None and _help.is_wanted(argv[1:]):
         return show(_help.of_command(command))
     make_cwd_importable()
-    with _problems.collect() as problems:
+    with problem_log.collect(with_tracebacks=_wants_traceback(argv)) as problems:
         code = _run(work, argv, problems)
     return EXIT_FLAWED if code == EXIT_DONE and problems.lines() else code
 
 
 def _run(
-    work: Callable[[], None], argv: Sequence[str], problems: _problems.Problems
+    work: Callable[[], None], argv: Sequence[str], problems: problem_log.Problems
 ) -> int:
     try:
         with _debugger(argv):
@@ -53,7 +53,7 @@ def _run(
         sys.stdout.flush()
     except errors.UserError as e:
         if _wants_traceback(argv):
-            print(_tracebacks.format_error(e), end="", file=sys.stderr)
+            print(tracebacks.format_error(e), end="", file=sys.stderr)
         else:
             _print_mistake(e)
         return EXIT_FAILED if problems.has_started else EXIT_MISTAKE
@@ -69,7 +69,7 @@ def _run(
         print(f"Error: {e}", file=sys.stderr)
         return EXIT_FAILED
     except Exception as e:
-        print(_tracebacks.format_error(e), end="", file=sys.stderr)
+        print(tracebacks.format_error(e), end="", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
@@ -88,12 +88,12 @@ def _debugger(argv: Sequence[str]) -> Iterator[None]:
         if _is_set(argv, "catch_post_mortem") and not isinstance(e, BrokenPipeError):
             import pdb
 
-            print(_tracebacks.format_error(e), end="", file=sys.stderr)
+            print(tracebacks.format_error(e), end="", file=sys.stderr)
             pdb.post_mortem(e.__traceback__)
         raise
 
 
-def to_trainer(resolved: Any) -> Any:
+def to_trainer(resolved: object) -> Any:
     """Returns what a config was resolved to, if it is something that trains.
 
     Raises:
@@ -142,6 +142,6 @@ def _is_set(argv: Sequence[str], flag: str) -> bool:
 
 
 def _print_mistake(e: Exception) -> None:
-    lines = [f"Error: {e}", *_tracebacks.notes_of(e)]
+    lines = [f"Error: {e}", *tracebacks.notes_of(e)]
     print("\n".join(lines), file=sys.stderr)
     print("(--debug shows where it was raised.)", file=sys.stderr)

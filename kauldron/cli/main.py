@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import kauldron
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.cli import _commands, _help, _run
 
 

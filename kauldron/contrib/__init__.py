@@ -6,9 +6,9 @@ so on: each is imported when it is first used.
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "checkpoints": "kauldron.contrib.checkpoints",

@@ -6,17 +6,17 @@ on any number of workers and processes, and nothing but the seed decides the ord
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
 _TRANSFORMS = "kauldron.data.transforms"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # Pipelines.
         "IterableDataset": "kauldron.data.datasets:IterableDataset",
         "Pipeline": "kauldron.data.pipelines:Pipeline",
-        "BatchSize": "kauldron.data.pipelines:BatchSize",
+        "BatchSize": "kauldron.data._batch_size:BatchSize",
         "InMemoryPipeline": "kauldron.data._in_memory:InMemoryPipeline",
         # Looking.
         "batch_picture": "kauldron.data._looking:batch_picture",

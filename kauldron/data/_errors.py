@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class DataError(errors.UserError, ValueError):

@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.data import _errors
 from kauldron.data._fetchable import FETCHABLE, Fetchable, select_members
 

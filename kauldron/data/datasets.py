@@ -6,10 +6,13 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kauldron.data import _errors, _specs, iters
-from kauldron.utils import config_util
+from kauldron._base import root_refs
+from kauldron.data import _errors, _specs, iters, utils
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
 class IterableDataset(abc.ABC):
@@ -79,7 +82,7 @@ class IterableDataset(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Derived(IterableDataset, config_util.UpdateFromRootCfg):
+class _Derived(IterableDataset, root_refs.UpdateFromRootCfg):
     source: IterableDataset
 
     @property
@@ -197,7 +200,6 @@ class DevicePutDataset(_Derived):
 
     @property
     def element_spec(self) -> Any:
-        from kauldron.data import utils
 
         spec = utils.batch_specs(self.source.element_spec)
         return utils.get_global_elem_spec(_specs.spec_of(spec), self.sharding)
@@ -213,11 +215,10 @@ class _Putter:
         self._sharding = sharding
         self._num_rows = 0
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: PyTree) -> Any:
         import jax
 
         from kauldron import sharding as sharding_lib
-        from kauldron.data import utils
 
         batch = utils.for_devices(batch)
         placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding

@@ -1,4 +1,4 @@
-"""`Pipeline`: batches of examples; `BatchSize`."""
+"""`Pipeline`: batches of examples."""
 
 from __future__ import annotations
 
@@ -9,40 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.data import _draws, _errors, _processes, _specs, datasets
-from kauldron.utils import config_util
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchSize:
-    """Size of a batch over all processes.
-
-    Attributes:
-      total: Rows of the global batch.
-    """
-
-    total: int
-
-    @property
-    def per_process(self) -> int:
-        """Rows that one process loads.
-
-        Raises:
-          DataError: If the processes cannot share the rows evenly.
-        """
-        _, count = _processes.index_and_count()
-        if self.total % count:
-            below, above = self.total // count * count, -(-self.total // count) * count
-            choices = [n for n in (below, above) if n]
-            raise _errors.DataError(
-                f"`batch_size` must divide evenly over the processes: got {self.total} "
-                f"for {count} processes. Use {' or '.join(map(str, choices))}."
-            )
-        return self.total // count
+from kauldron._base import root_refs
+from kauldron.data import _draws, _errors, _specs, datasets
+from kauldron.data._batch_size import BatchSize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
+class Pipeline(datasets.IterableDataset, root_refs.UpdateFromRootCfg):
     """Base of datasets that yield batches.
 
     Attributes:
@@ -56,7 +29,7 @@ class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
     """
 
     batch_size: int | None = None
-    seed: int = config_util.ROOT_CFG_REF.seed
+    seed: int = root_refs.ROOT_CFG_REF.seed
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -92,4 +65,4 @@ class Pipeline(datasets.IterableDataset, config_util.UpdateFromRootCfg):
 
     @property
     def _has_arbitrary_seed(self) -> bool:
-        return self.seed is None or isinstance(self.seed, config_util.RootCfgRef)
+        return self.seed is None or isinstance(self.seed, root_refs.RootCfgRef)

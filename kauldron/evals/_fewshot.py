@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import errors, kontext, metrics
-from kauldron.evals import _collect, _outputs, _ridge, _rows, evaluators
-from kauldron.train import auxiliaries
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util, status_utils
+from kauldron import kontext, metrics
+from kauldron._base import console, errors, root_refs
+from kauldron.evals import (
+    _evaluator_checks,
+    _ridge,
+    base,
+    evaluators,
+    example_rows,
+    rows_in_memory,
+    write_outputs,
+)
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, key_checks, text_keys
+from kauldron.step.context import Context
 
 _LABEL = "label"
 
@@ -24,7 +32,7 @@ class FewShotError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class FewShotEvaluator(evaluators.EvaluatorBase):
+class FewShotEvaluator(base.EvaluatorBase):
     """Accuracy of linear classifiers that saw `k` examples of each class.
 
     The model gives features of all three datasets. For each `k`, `k` examples a class are
@@ -70,8 +78,8 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
     l2_regs: Sequence[float] = (64, 128, 256, 512, 1024)
     label_name: str
     selected_repr: str = "pre_logits"
-    seed: int | Sequence[int] = config_util.ROOT_CFG_REF.seed
-    model: Any = config_util.ROOT_CFG_REF.model
+    seed: int | Sequence[int] = root_refs.ROOT_CFG_REF.seed
+    model: Any = root_refs.ROOT_CFG_REF.model
     model_method: Any = None
 
     def __post_init__(self) -> None:
@@ -111,7 +119,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             f"{self.metric_prefix}-{k}shot": found[self.selected_repr, k]
             for k in self.num_shots
         }
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             scalars = {f"metrics/{name}": value for name, value in selected.items()}
             for (name, k), value in found.items():
                 scalars[f"z_fewshot_all/{self.metric_prefix}-{name}-{k}shot"] = value
@@ -127,10 +135,28 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
         """Returns the datasets by the field that holds them."""
         return {name: getattr(self, name) for name in ("ds_train", "ds_val", "ds_test")}
 
-    def check(self, context: Context, *, prefix: str) -> list[kontext.KeyProblem]:
-        """Returns what is wrong with the keys, see `WriteOutputs.check`."""
-        fields = _rows.fields_of(self.repr_names, f"{prefix}.repr_names")
-        problems = _rows.check(
+    def check(
+        self, run: base.Run, state: TrainState, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        problems: list[kontext.KeyProblem] = []
+        for name, ds in self.datasets().items():
+            where = f"{field}.{name}"
+            ds = ds.for_evaluation()
+            found: list[kontext.KeyProblem] = []
+            context = key_checks.initial_context(state, ds, field=where)
+            after = _evaluator_checks.follow(
+                self.forward._forward, context, found, state=state, field=where
+            )
+            if after is not None and not problems:
+                found += self._check_features(after, prefix=field)
+            problems += text_keys.tell_texts(found, ds)
+        return problems
+
+    def _check_features(
+        self, context: Context, *, prefix: str
+    ) -> list[kontext.KeyProblem]:
+        fields = example_rows.fields_of(self.repr_names, f"{prefix}.repr_names")
+        problems = example_rows.check(
             context, {**fields, f"{prefix}.label_name": self._keys[_LABEL]}
         )
         if not problems:
@@ -138,7 +164,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
                 shape = np.shape(kontext.get_by_path(context, key))
                 if len(shape) != 2:
                     detail = f"features need the shape [n d]: got {shape}. Pool them."
-                    problems.append(_rows.failure(field, key, detail))
+                    problems.append(example_rows.failure(field, key, detail))
         return problems
 
     @property
@@ -163,7 +189,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             model_method=self.model_method,
             discard_opt=self.discard_opt,
             checkify_error_categories=self.base_cfg.checkify_error_categories,
-            outputs=_outputs.WriteOutputs(keys=self._keys),
+            outputs=write_outputs.WriteOutputs(keys=self._keys),
         )
 
     @property
@@ -186,7 +212,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
         Raises:
           FewShotError: If the labels are no class ids.
         """
-        collected = _collect.InMemory()
+        collected = rows_in_memory.InMemory()
         for _, rows in self.forward.iter_batches(state, ds=ds):
             collected.add(rows)
         columns = collected.all_columns()

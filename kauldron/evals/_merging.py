@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from kauldron import sharding
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 
 # The states of so many batches stay on the devices, so that the host finds them ready.
 _NUM_WAITING = 2

@@ -2,89 +2,32 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.experimental import checkify
 
-from kauldron import checkpoints, sharding
+from kauldron import checkpoints, kontext, sharding
+from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
+    _evaluator_checks,
     _merging,
-    _output_files,
-    _outputs,
-    _rows,
-    run_strategies,
+    base,
+    example_rows,
+    output_files,
+    write_outputs,
 )
-from kauldron.train import _interms, auxiliaries, metric_writer, train_step
-from kauldron.train.context import Context
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util
+from kauldron.evals.base import CollectionKeys, EvaluatorBase
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, intermediates, step_inputs, train_step
+from kauldron.step.context import Context
 
-
-class CollectionKeys:
-    """Names that evaluators may not take."""
-
-    TRAIN = "train"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluatorBase(
-    config_util.UpdateFromRootCfg, config_util.FrozenSubclasses, abc.ABC
-):
-    """Base of evaluators.
-
-    Attributes:
-      name: Name of the collection that is written; the key in `cfg.evals`.
-      run: When it runs.
-      writer: Where results go; the trainer's writer unless given.
-      base_cfg: The trainer.
-      discard_opt: Whether the optimizer state is left out.
-    """
-
-    name: str = "eval"
-    run: run_strategies.RunStrategy
-    writer: metric_writer.WriterBase = config_util.ROOT_CFG_REF.writer
-    base_cfg: Any = dataclasses.field(default=config_util.ROOT_CFG_REF, repr=False)
-    discard_opt: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.run, run_strategies.RunStrategy):
-            raise TypeError(
-                "`run` must say when to evaluate, such as `kd.evals.EveryNSteps(100)`: "
-                f"got {self.run!r}."
-            )
-
-    @abc.abstractmethod
-    def evaluate(
-        self, state: TrainState, step: int
-    ) -> auxiliaries.AuxiliariesState | None:
-        """Evaluates a state and writes the results.
-
-        Args:
-          state: State after `step` updates.
-          step: The step the results are written for.
-
-        Returns:
-          The merged states of the whole dataset.
-        """
-
-    def maybe_eval(
-        self, *, step: int, state: TrainState, is_last: bool = False
-    ) -> auxiliaries.AuxiliariesState | None:
-        """Evaluates if the strategy says so; returns `None` otherwise."""
-        if not self.run.should_eval_in_train(step, is_last=is_last):
-            return None
-        try:
-            return self.evaluate(state, step)
-        except Exception as e:
-            e.add_note(f"In `cfg.evals[{self.name!r}]` at step {step}.")
-            raise
+__all__ = ["CollectionKeys", "Evaluator", "EvaluatorBase"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,19 +53,30 @@ class Evaluator(EvaluatorBase):
 
     num_batches: int | None = None
     cache: bool = False
-    ds: Any = config_util.ROOT_CFG_REF.eval_ds
-    losses: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_losses
-    metrics: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_metrics
-    summaries: Mapping[str, Any] = config_util.ROOT_CFG_REF.train_summaries
-    model: Any = config_util.ROOT_CFG_REF.model
+    ds: Any = root_refs.ROOT_CFG_REF.eval_ds
+    losses: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
+    model: Any = root_refs.ROOT_CFG_REF.model
     model_method: str | Callable[..., Any] | None = None
     init_transform: checkpoints.InitTransform = dataclasses.field(
         default_factory=checkpoints.NoopTransform
     )
     checkify_error_categories: frozenset[Any] = (
-        config_util.ROOT_CFG_REF.checkify_error_categories
+        root_refs.ROOT_CFG_REF.checkify_error_categories
     )
-    outputs: _outputs.WriteOutputs | None = None
+    outputs: write_outputs.WriteOutputs | None = None
+
+    # Which of the methods "to override" a subclass does override.
+    _own_methods: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_methods = frozenset(
+            name
+            for name in ("_forward", "_step")
+            if getattr(cls, name) is not getattr(Evaluator, name)
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,7 +87,7 @@ class Evaluator(EvaluatorBase):
             )
         if self.cache and self.num_batches is None:
             raise ValueError("`cache=True` needs `num_batches`.")
-        if self.outputs is not None and type(self)._step is not Evaluator._step:
+        if self.outputs is not None and "_step" in self._own_methods:
             raise TypeError(
                 f"`{type(self).__name__}` overrides `_step`, which returns no context "
                 "that `outputs` could point into. Override `_forward` instead."
@@ -147,6 +101,14 @@ class Evaluator(EvaluatorBase):
                 f"`cfg.evals[{self.name!r}].ds`."
             )
         return bound
+
+    def check(
+        self, run: base.Run, state: TrainState, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return _evaluator_checks.check(self, run, state, field=field)
+
+    def measures(self) -> Collection[str]:
+        return (*self.losses, *self.metrics, "total")
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         merging = _merging.Merging()
@@ -179,20 +141,30 @@ class Evaluator(EvaluatorBase):
         loaded = self._batches() if ds is None else self._load_batches(ds)
         index = _index(0)
         for batch in loaded:
-            index, aux, arrays = self._jitted_step(index, state, batch.batch)
+            index, aux, arrays = self._measure_batch(index, state, batch.batch)
             sharding.settle(aux)
             rows = None
             if self.outputs is not None:
-                num_rows = _rows.num_rows_of(batch.batch)
-                rows = _rows.Rows(arrays, batch.outputs, num_rows, batch.is_whole)
+                num_rows = example_rows.num_rows_of(batch.batch)
+                rows = example_rows.Rows(
+                    arrays, batch.outputs, num_rows, batch.is_whole
+                )
             yield aux, rows
 
     def step(
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        _, aux, _ = self._jitted_step(_index(step_nr), state, batch)
+        _, aux, _ = self._measure_batch(_index(step_nr), state, batch)
         return aux
+
+    def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
+        step_inputs.check_state(state)
+        try:
+            return self._jitted_step(index, state, batch)
+        except Exception:
+            step_inputs.check_batch(batch)
+            raise
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
         """Runs the model on one batch inside jit; to override, such as to sample.
@@ -206,7 +178,7 @@ class Evaluator(EvaluatorBase):
             rngs=self.base_cfg.rng_streams.eval_rngs(step_nr),
             is_training=False,
             method=self.model_method,
-            capture=_interms.captured_by(
+            capture=intermediates.captured_by(
                 self.losses, self.metrics, self.summaries, keys=self._output_keys
             ),
             precision=self.base_cfg.precision,
@@ -246,7 +218,7 @@ class Evaluator(EvaluatorBase):
                 # What is measured besides must not change how predictions are computed:
                 # they are the same bits wherever they are written.
                 context = _isolated(self._forward(step_nr, state, batch))
-                rows = _rows.take(context, self.outputs.keys)
+                rows = example_rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
             aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
             # The index of the next batch: sending it from here would cost more.
@@ -287,12 +259,12 @@ class Evaluator(EvaluatorBase):
         )
 
     @property
-    def _output_keys(self) -> _rows.Keys:
+    def _output_keys(self) -> example_rows.Keys:
         return () if self.outputs is None else self.outputs.keys
 
     def _open_outputs(self, step: int) -> Any:
         if self.outputs is None:
-            return _output_files.NoFiles()
+            return output_files.NoFiles()
         return self.outputs.open(self.name, step)
 
 
@@ -312,38 +284,3 @@ def _isolated(context: Context) -> Context:
         for leaf, yes in zip(leaves, is_array, strict=True)
     )
     return dataclasses.replace(context, preds=preds, interms=interms)
-
-
-def normalize_evaluators(
-    evals: Mapping[str, EvaluatorBase],
-) -> dict[str, EvaluatorBase]:
-    """Returns the evaluators named by their keys, writing to collections of that name.
-
-    Raises:
-      TypeError: If it is not a mapping of evaluators.
-      ValueError: If a name is taken or is no name.
-    """
-    if not isinstance(evals, Mapping):
-        raise TypeError(
-            "`evals` must map names to evaluators: got "
-            f"{type(evals).__name__}. Write `cfg.evals = {{'eval': ...}}`."
-        )
-    named = {}
-    for key, evaluator in evals.items():
-        if not isinstance(evaluator, EvaluatorBase):
-            raise TypeError(
-                f"`evals[{key!r}]` must be an evaluator, such as `kd.evals.Evaluator`: "
-                f"got {type(evaluator).__name__}."
-            )
-        if key == CollectionKeys.TRAIN:
-            raise ValueError("An evaluator cannot be called 'train'.")
-        if not key.replace(".", "_").replace("-", "_").isidentifier():
-            raise ValueError(
-                f"`evals` has the name {key!r}: use letters, digits, '_', '-' and '.'."
-            )
-        if evaluator.name not in ("eval", key):
-            raise ValueError(
-                f"`evals[{key!r}]` has another name, {evaluator.name!r}: leave it out."
-            )
-        named[key] = evaluator.replace(name=key)
-    return named

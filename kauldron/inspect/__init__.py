@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
-from kauldron.train._profiler import NoopProfiler, Profiler, ProfilerError
+from kauldron._base import public
+from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
 
 __all__ = ["NoopProfiler", "Profiler", "ProfilerError"]
+
+__dir__ = public.publish(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ml_collections import config_dict
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class ConfigError(errors.UserError, ValueError):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from kauldron import _tracebacks
+from kauldron._base import tracebacks
 
 # Packages and modules, with what is in them, whose frames are never the user's.
 _SKIPPED_MODULES = ("kauldron.konfig", "ml_collections", "contextlib", "copy", "abc")
@@ -28,7 +28,7 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{_tracebacks.show_path(self.source)}:{self.line}"
+            f"{tracebacks.show_path(self.source)}:{self.line}"
             if self.line
             else self.source
         )

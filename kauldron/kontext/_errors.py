@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.kontext import _grammar, _nearest
 
 
@@ -79,10 +79,10 @@ class SetPathError(errors.UserError, TypeError, ValueError):
 
 
 def missing_problem(
-    root: Any,
+    root: object,
     parts: _grammar.Parts,
     num_resolved: int,
-    parent: Any,
+    parent: object,
     *,
     field: str = "",
 ) -> KeyProblem:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from kauldron._base import frozen_dict
 from kauldron.kontext import _path
-from kauldron.utils import immutabledict
 
 
 def flatten_with_path(
-    pytree: Any,
+    pytree: object,
     *,
     prefix: str = "",
     separator: str | None = None,
@@ -35,7 +35,7 @@ def flatten_with_path(
     """
     import jax
 
-    immutabledict.register_pytree()
+    frozen_dict.register_pytree()
     leaves, _ = jax.tree_util.tree_flatten_with_path(_as_dicts(pytree), is_leaf)
     flat = {}
     for jax_path, leaf in leaves:

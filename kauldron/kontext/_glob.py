@@ -1,4 +1,4 @@
-"""Setting and filtering by paths, with wildcards."""
+"""Setting and filtering by the parts of a path, with wildcards."""
 
 from __future__ import annotations
 
@@ -6,59 +6,16 @@ import dataclasses
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
+from kauldron._base import frozen_dict
 from kauldron.kontext import _access, _errors, _grammar, _tree
-from kauldron.utils import immutabledict
 
 _STAR = _grammar.Wildcard.STAR
 _DOUBLE_STAR = _grammar.Wildcard.DOUBLE_STAR
 Parts = _grammar.Parts
 
 
-def set_by_path(obj: Any, path: _access.PathLike, value: Any) -> list[str]:
-    """Sets the value at a path, in place.
-
-    Intermediate keys must exist; the last one may be new (in dicts). `*` matches every
-    key of one level, and all of them must accept the rest of the path; `**` matches any
-    number of levels and skips what doesn't fit. Nothing is changed if an error is raised.
-
-    Args:
-      obj: A nesting of dicts (or `ConfigDict`), lists, dataclasses.
-      path: Text, a tuple of parts, a `Path` or a `GlobPath`. In texts and tuples, `*`
-        and `**` are wildcards.
-      value: The same object is set at every match.
-
-    Returns:
-      The paths that were set, for instance `["a[0].b", "a[1].b"]`.
-
-    Raises:
-      KeyPathError: A `KeyError`: an intermediate key does not exist.
-      SetPathError: A `TypeError` and `ValueError`: there is nothing to set it in, or
-        what there is cannot be changed.
-      ValueError: If the path is empty or ends with a wildcard.
-
-    Example:
-
-    ```python
-    from kauldron import kontext
-
-    tree = {"a": [{"b": 1}, {}]}
-    assert kontext.set_by_path(tree, "a.*.b", 2) == ["a[0].b", "a[1].b"]
-    assert tree == {"a": [{"b": 2}, {"b": 2}]}
-    ```
-    """
-    return set_parts(obj, _glob_parts(path), value)
-
-
-def _glob_parts(path: _access.PathLike) -> Parts:
-    from kauldron.kontext import _path
-
-    if isinstance(path, tuple):
-        return _path.GlobPath(*path).parts
-    return _access.to_parts(path)
-
-
-def set_parts(obj: Any, parts: Parts, value: Any) -> list[str]:
-    """`set_by_path` for a parsed path."""
+def set_parts(obj: object, parts: Parts, value: object) -> list[str]:
+    """Sets the value at every match; see `kontext.set_by_path`."""
     text = _grammar.format_parts(parts)
     if not parts:
         raise ValueError("The empty path is the object itself, which cannot be set.")
@@ -90,7 +47,7 @@ class _Matcher:
 
     def _match(
         self,
-        node: Any,
+        node: object,
         at: Parts,
         rest: Parts,
         *,
@@ -129,7 +86,7 @@ class _Matcher:
             )
 
     def _match_deep(
-        self, node: Any, at: Parts, rest: Parts, *, above: tuple[int, ...]
+        self, node: object, at: Parts, rest: Parts, *, above: tuple[int, ...]
     ) -> Iterator[tuple[Any, Parts]]:
         if id(node) in above:
             return  # a cycle
@@ -140,7 +97,7 @@ class _Matcher:
             )
 
 
-def _has_part(node: Any, part: Any) -> bool:
+def _has_part(node: object, part: object) -> bool:
     if _tree.children(node) is None:
         return False
     try:
@@ -150,7 +107,7 @@ def _has_part(node: Any, part: Any) -> bool:
     return True
 
 
-def _leaf_error(node: Any, at: Parts, parts: Parts) -> _errors.SetPathError:
+def _leaf_error(node: object, at: Parts, parts: Parts) -> _errors.SetPathError:
     where = repr(_grammar.format_parts(at)) if at else "The object"
     return _errors.SetPathError(
         f"Cannot set {_grammar.format_parts(parts)!r}: {where} is a leaf "
@@ -158,7 +115,7 @@ def _leaf_error(node: Any, at: Parts, parts: Parts) -> _errors.SetPathError:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -174,7 +131,7 @@ def _check_settable(container: Any, at: Parts) -> None:
     """Raises if `_set_part` would not work."""
     part = at[-1]
     if isinstance(container, MutableMapping):
-        if not isinstance(container, immutabledict.ImmutableDict):
+        if not isinstance(container, frozen_dict.ImmutableDict):
             return
         advice = _FROZEN_ADVICE["mapping"]
     elif isinstance(container, list):
@@ -211,39 +168,15 @@ def _set_part(container: Any, part: Any, value: Any) -> None:
         setattr(container, part, value)
 
 
-def filter_by_path(obj: Any, path: _access.PathLike) -> Any:
-    """Returns the part of a tree that matches a glob, within its containers.
-
-    A match keeps everything below it. List items that don't match are left out, so that
-    indices shift; NamedTuples and dataclasses become dicts of what matched.
-
-    Args:
-      obj: A nesting of dicts, sequences, dataclasses.
-      path: Such as `"params.**.bias"`; `""` and `"**"` return everything.
-
-    Raises:
-      KeyPathError: A `KeyError`: the parts before the first wildcard don't exist.
-
-    Example:
-
-    ```python
-    from kauldron import kontext
-
-    params = {"a": {"bias": 1, "kernel": 2}, "b": {"bias": 3}}
-    assert kontext.filter_by_path(params, "*.bias") == {
-        "a": {"bias": 1},
-        "b": {"bias": 3},
-    }
-    ```
-    """
-    parts = _glob_parts(path)
+def filter_parts(obj: object, parts: Parts) -> Any:
+    """Returns what matches of a tree; see `kontext.filter_by_path`."""
     if any(isinstance(part, slice) for part in parts):
         raise ValueError(
             f"A filter cannot slice: got {_grammar.format_parts(parts)!r}."
         )
     wildcards = [i for i, p in enumerate(parts) if isinstance(p, _grammar.Wildcard)]
     plain = parts[: wildcards[0]] if wildcards else parts
-    num_resolved, node = _access.resolve_prefix(obj, plain)
+    num_resolved, node = _tree.read_prefix(obj, plain)
     if num_resolved < len(plain):
         raise _access.missing_error(obj, plain, num_resolved, node)
     return _Filter(()).apply(obj, frozenset([parts]))[1]
@@ -259,7 +192,7 @@ class _Filter:
 
     above: tuple[int, ...]
 
-    def apply(self, node: Any, pending: frozenset[Parts]) -> tuple[bool, Any]:
+    def apply(self, node: object, pending: frozenset[Parts]) -> tuple[bool, Any]:
         """Returns whether anything matched, and the filtered node."""
         pending = _skip_double_stars(pending)
         if () in pending:
@@ -299,7 +232,7 @@ def _step(parts: Parts, names: set[Any]) -> Iterator[Parts]:
         yield parts[1:]
 
 
-def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
+def _rebuild(node: object, kept: list[tuple[Any, Any]]) -> Any:
     if isinstance(node, list):
         return [value for _, value in kept]
     if isinstance(node, tuple) and not _tree.is_namedtuple(node):
@@ -310,6 +243,6 @@ def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
     return dict(kept)
 
 
-def has_match(obj: Any, parts: Parts) -> bool:
+def has_match(obj: object, parts: Parts) -> bool:
     """Returns whether anything in a tree matches a glob."""
     return _Filter(()).apply(obj, frozenset([parts]))[0]

@@ -20,7 +20,7 @@ import functools
 import re
 from typing import Any, NoReturn
 
-from kauldron import errors
+from kauldron._base import errors
 
 Parts = tuple[Any, ...]
 
@@ -87,7 +87,7 @@ def _format_item(part: Any) -> str:
     return _format_element(part)
 
 
-def _format_element(part: Any) -> str:
+def _format_element(part: object) -> str:
     if part is ...:
         return "..."
     if isinstance(part, slice):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, overload
 
-from kauldron.kontext import _grammar
+from kauldron.kontext import _access, _glob, _grammar
 
 Wildcard = _grammar.Wildcard
 
@@ -73,12 +73,12 @@ class _PartsSequence(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._parts)
 
-    def __add__(self, other: Any) -> Self:
+    def __add__(self, other: object) -> Self:
         if not isinstance(other, _PartsSequence | tuple):
             return NotImplemented
         return self._from_parts((*self._parts, *other))
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if isinstance(other, type(self)) or isinstance(self, type(other)):
             return self._parts == getattr(other, "_parts", None)
         return NotImplemented
@@ -132,7 +132,9 @@ class Path(_PartsSequence):
                     f"{str(self)!r}. Use `kontext.GlobPath`."
                 )
 
-    def get_from(self, context: Any, *, default: Any = ..., err_spec: bool = False):
+    def get_from(
+        self, context: object, *, default: object = ..., err_spec: bool = False
+    ):
         """Returns the value at this path; see `kontext.get_by_path`.
 
         Args:
@@ -140,16 +142,12 @@ class Path(_PartsSequence):
           default: Returned when there is no such path. `...`: raise.
           err_spec: Whether the error also lists the structure of `context`.
         """
-        from kauldron.kontext import _access
-
         return _access.get_parts(
             context, self._parts, default=default, with_structure=err_spec
         )
 
-    def set_in(self, context: Any, value: Any) -> None:
+    def set_in(self, context: object, value: object) -> None:
         """Sets the value at this path; see `kontext.set_by_path`."""
-        from kauldron.kontext import _glob
-
         _glob.set_parts(context, self._parts, value)
 
 
@@ -177,17 +175,15 @@ class GlobPath(_PartsSequence):
                 return Path._from_parts(self._parts[:i])
         return Path._from_parts(self._parts)
 
-    def set_in(self, context: Any, value: Any) -> list[str]:
+    def set_in(self, context: object, value: object) -> list[str]:
         """Sets every matching value; returns their paths. See `kontext.set_by_path`."""
-        from kauldron.kontext import _glob
-
         return _glob.set_parts(context, self._parts, value)
 
 
 _STARS = {wildcard.value: wildcard for wildcard in Wildcard}
 
 
-def _from_jax_key(key: Any) -> Any:
+def _from_jax_key(key: object) -> Any:
     # The key classes of `jax.tree_util` are told apart by name, so that this module
     # (and a config that is only shown) does not import JAX.
     for attribute in ("name", "key", "idx"):  # GetAttrKey; DictKey, Flattened; Sequence
@@ -196,7 +192,7 @@ def _from_jax_key(key: Any) -> Any:
     return key
 
 
-def _hashable(part: Any) -> Any:
+def _hashable(part: object) -> Any:
     if isinstance(part, slice):  # unhashable before Python 3.12
         return ("slice", part.start, part.stop, part.step)
     if type(part) is tuple:

@@ -7,14 +7,24 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron.kontext import _access, _errors, _glob, _grammar, _keys, _nearest, _path
+from kauldron.kontext import (
+    _access,
+    _by_path,
+    _errors,
+    _glob,
+    _grammar,
+    _keys,
+    _nearest,
+    _path,
+    _tree,
+)
 
 KeyProblem = _errors.KeyProblem
 
 
 def resolve_from_keyed_obj(
-    context: Any,
-    keyed_obj: Any,
+    context: _keys.Context,
+    keyed_obj: object,
     *,
     func: Callable[..., Any] | None = None,
     prefix: str | None = None,
@@ -70,7 +80,7 @@ def resolve_from_keyed_obj(
 
 
 def resolve_from_keypaths(
-    context: Any, key_paths: Mapping[str, Any], *, prefix: str = ""
+    context: _keys.Context, key_paths: Mapping[str, Any], *, prefix: str = ""
 ) -> dict[str, Any]:
     """Returns the value for every path (or tree of paths) of a dict.
 
@@ -88,7 +98,11 @@ def resolve_from_keypaths(
 
 
 def check_keys(
-    context: Any, obj: Any, *, prefix: str | None = None, allow_globs: bool = False
+    context: _keys.Context,
+    obj: object,
+    *,
+    prefix: str | None = None,
+    allow_globs: bool = False,
 ) -> list[KeyProblem]:
     """Returns what is wrong with the keys of an object; raises nothing.
 
@@ -120,7 +134,7 @@ def check_keys(
 
 
 def _check_path(
-    context: Any, path: Any, *, field: str, allow_globs: bool
+    context: _keys.Context, path: Any, *, field: str, allow_globs: bool
 ) -> KeyProblem | None:
     if path is None or _is_required(path):
         detail = "this key must be set, to a path such as 'batch.image'."
@@ -128,7 +142,7 @@ def _check_path(
             field, "None" if path is None else "REQUIRED", "required", detail=detail
         )
     try:
-        parts = _access.to_parts(path)
+        parts = _by_path.to_parts(path)
     except _grammar.PathSyntaxError as error:
         near = _nearest.nearest_paths(context, str(path))
         return KeyProblem(field, str(path), "syntax", nearest=near, detail=str(error))
@@ -136,7 +150,7 @@ def _check_path(
         return KeyProblem(field, str(path), "syntax", detail=str(error))
     glob = _path.GlobPath._from_parts(parts)
     plain = glob.first_non_glob_parent.parts
-    num_resolved, value = _access.resolve_prefix(context, plain)
+    num_resolved, value = _tree.read_prefix(context, plain)
     if num_resolved < len(plain):
         return _errors.missing_problem(context, plain, num_resolved, value, field=field)
     if glob.has_wildcard:
@@ -145,7 +159,7 @@ def _check_path(
 
 
 def _check_glob(
-    context: Any, glob: _path.GlobPath, *, field: str, allow_globs: bool
+    context: _keys.Context, glob: _path.GlobPath, *, field: str, allow_globs: bool
 ) -> KeyProblem | None:
     if not allow_globs:
         detail = "wildcards are for `TreeMap` and `TreeReduce`; one value is needed."
@@ -164,40 +178,53 @@ def _check_glob(
 
 
 def _resolve(
-    context: Any, tree: Mapping[str, Any], *, name: str, prefix: str
+    context: _keys.Context, tree: Mapping[str, Any], *, name: str, prefix: str
 ) -> dict[str, Any]:
     problems: list[KeyProblem] = []
-
-    def get(path: Any, field: str) -> Any:
+    fields, paths = [], []
+    for field, path in _leaves(tree):
+        where = _field(prefix, field)
         try:
-            parts = _access.to_parts(path)
+            parts = (
+                _grammar.parse(path) if type(path) is str else _by_path.to_parts(path)
+            )
         except _grammar.PathSyntaxError as error:
             near = _nearest.nearest_paths(context, str(path))
             problems.append(
-                KeyProblem(field, str(path), "syntax", nearest=near, detail=str(error))
+                KeyProblem(where, str(path), "syntax", nearest=near, detail=str(error))
             )
-            return None
-        num_resolved, value = _access.resolve_prefix(context, parts)
-        if num_resolved == len(parts):
-            problem = _unset_problem(parts, value, field)
-            problems.extend([problem] if problem else [])
-            return value
-        _access.refuse_wildcards(parts)
-        problems.append(
-            _errors.missing_problem(context, parts, num_resolved, value, field=field)
-        )
-        return None
-
-    values = {
-        field: _map_leaves(get, path, _field(prefix, field))
-        for field, path in tree.items()
-    }
+        else:
+            fields.append(where)
+            paths.append(parts)
+    found = _tree.read_prefixes(context, paths)
+    for field, parts, (num_resolved, value) in zip(fields, paths, found, strict=True):
+        problem = _problem_of(context, parts, num_resolved, value, field)
+        problems += [problem] if problem else []
     if problems:
         raise keys_error(problems, name=name)
-    return values
+    values = iter([value for _, value in found])
+    return {
+        field: _map_leaves(lambda _: next(values), path) for field, path in tree.items()
+    }
 
 
-def _unset_problem(parts: _grammar.Parts, value: Any, field: str) -> KeyProblem | None:
+def _problem_of(
+    context: _keys.Context,
+    parts: _grammar.Parts,
+    num_resolved: int,
+    value: object,
+    field: str,
+) -> KeyProblem | None:
+    """Returns why a path does not name a value."""
+    if num_resolved == len(parts):
+        return _unset_problem(parts, value, field)
+    _access.refuse_wildcards(parts)
+    return _errors.missing_problem(context, parts, num_resolved, value, field=field)
+
+
+def _unset_problem(
+    parts: _grammar.Parts, value: object, field: str
+) -> KeyProblem | None:
     """Says so if the key names a part of the context that is not filled.
 
     Deeper down, `None` is a value like any other: a batch may hold it.
@@ -222,11 +249,11 @@ def _field(prefix: str, field: str) -> str:
     return f"{prefix}.{field}" if prefix else field
 
 
-def _is_required(path: Any) -> bool:
+def _is_required(path: object) -> bool:
     return isinstance(path, str) and path == _keys.REQUIRED
 
 
-def _is_branch(tree: Any) -> bool:
+def _is_branch(tree: object) -> bool:
     # A `Path` is a sequence too, but one key.
     return isinstance(tree, Mapping | list | tuple)
 
@@ -241,7 +268,7 @@ def _items(tree: Any) -> Iterator[tuple[str, Any]]:
 def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields `("field['a'][0]", path)` for every path of the fields."""
 
-    def walk(field: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def walk(field: str, value: object) -> Iterator[tuple[str, Any]]:
         if _is_branch(value):
             for item, child in _items(value):
                 yield from walk(field + item, child)
@@ -252,11 +279,11 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from walk(field, value)
 
 
-def _map_leaves(func: Callable[[Any, str], Any], tree: Any, field: str) -> Any:
-    """Applies `func(path, field)` to every path; keeps the structure."""
+def _map_leaves(func: Callable[[Any], Any], tree: object) -> Any:
+    """Applies `func(path)` to every path, in the order of `_leaves`; keeps the structure."""
     if not _is_branch(tree):
-        return func(tree, field)
-    values = [_map_leaves(func, child, field + item) for item, child in _items(tree)]
+        return func(tree)
+    values = [_map_leaves(func, child) for _, child in _items(tree)]
     make: Any = type(tree)
     if isinstance(tree, Mapping):
         plain = dict(zip(tree, values, strict=True))

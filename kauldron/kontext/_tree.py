@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MAX_NODES = 20_000
@@ -49,7 +49,22 @@ def get_part(obj: Any, part: Any) -> Any:
     return value
 
 
-def _is_abstract_array(obj: Any) -> bool:
+def read_prefix(obj: object, parts: Sequence[Any]) -> tuple[int, Any]:
+    """Returns how many parts exist, and the value at the last that does."""
+    for i, part in enumerate(parts):
+        try:
+            obj = get_part(obj, part)
+        except MissingPart:
+            return i, obj
+    return len(parts), obj
+
+
+def read_prefixes(obj: object, paths: Iterable[Sequence[Any]]) -> list[tuple[int, Any]]:
+    """Returns `read_prefix` of each path."""
+    return [read_prefix(obj, parts) for parts in paths]
+
+
+def _is_abstract_array(obj: object) -> bool:
     return hasattr(obj, "shape") and hasattr(obj, "dtype")
 
 
@@ -69,11 +84,11 @@ def _get_abstract_part(obj: Any, part: Any) -> Any:
         raise MissingPart from error
 
 
-def is_namedtuple(obj: Any) -> bool:
+def is_namedtuple(obj: object) -> bool:
     return isinstance(obj, tuple) and hasattr(obj, "_fields")
 
 
-def is_dataclass_instance(obj: Any) -> bool:
+def is_dataclass_instance(obj: object) -> bool:
     return dataclasses.is_dataclass(obj) and not isinstance(obj, type)
 
 
@@ -94,14 +109,14 @@ def children(obj: Any) -> list[tuple[Any, Any]] | None:
     return None
 
 
-def _get_or_none(obj: Mapping[Any, Any], key: Any) -> Any:
+def _get_or_none(obj: Mapping[Any, Any], key: object) -> Any:
     try:
         return obj[key]
     except Exception:  # an unset placeholder, a reference to nowhere: nothing below
         return None
 
 
-def walk(obj: Any) -> list[tuple[tuple[Any, ...], Any]]:
+def walk(obj: object) -> list[tuple[tuple[Any, ...], Any]]:
     """Returns `(parts, node)` of everything below `obj`, breadth first, bounded."""
     found: list[tuple[tuple[Any, ...], Any]] = []
     level: list[tuple[tuple[Any, ...], Any, frozenset[int]]] = [((), obj, frozenset())]

@@ -14,6 +14,7 @@ gray(np.zeros((8, 32, 32, 3)))
 ```
 """
 
+from kauldron._base import public
 from kauldron.ktyping import array_type_meta, dtypes
 from kauldron.ktyping._array_types import (
     Array,
@@ -231,3 +232,5 @@ __all__ = [
     "array_type_meta",
     "dtypes",
 ]
+
+__dir__ = public.publish(__name__)

@@ -6,7 +6,7 @@ import builtins
 import sys
 from typing import Any, TypeVar
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.ktyping import _call, _checkers, _match, _parser, _scope, _spec
 from kauldron.ktyping._errors import (
     AmbiguousDimensionError,
@@ -17,7 +17,7 @@ from kauldron.ktyping._errors import (
 _T = TypeVar("_T")
 
 
-def check_type(value: _T, hint: Any, *, nested_ok: bool = False) -> _T:
+def check_type(value: _T, hint: object, *, nested_ok: bool = False) -> _T:
     """Checks a value as if it were one more argument; its dims become known.
 
     Args:
@@ -37,7 +37,7 @@ def check_type(value: _T, hint: Any, *, nested_ok: bool = False) -> _T:
     return value
 
 
-def isinstance(value: Any, hint: Any) -> bool:
+def isinstance(value: object, hint: object) -> bool:
     """Returns whether a value fits, given the dims known by now; binds nothing.
 
     Of containers, only the first element is looked at.
@@ -80,7 +80,7 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
     """`shape` for a given scope."""
     spec = _parser.parse(text)
     if spec.has_fstring:
-        spec = spec.expand(scope.evaluate)
+        spec = _parser.expand(spec, scope.evaluate)
     candidates = [k for c in scope.candidates for k in _match.assume_smallest(c)]
     shapes = {_evaluate_spec(spec, text, c) for c in candidates}
     only = next(iter(shapes)) if len(shapes) == 1 else None
@@ -197,7 +197,7 @@ def _key(name: str) -> str:
     return key
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     if builtins.isinstance(value, bool):
         return False
     return hasattr(value, "__index__") or type(value).__name__ == "_DimExpr"

@@ -3,53 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kauldron.ktyping import _match, _parser, array_type_meta
-
-
-class StructuralType(type):
-    """A type that checks itself, given what is known of the dims.
-
-    Subclasses define `match`, as `ArrayTypeMeta` does.
-    """
-
-    args: tuple[Any, ...] = ()
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        return bool(cls.match(value, [{}]))
-
-    def __repr__(cls) -> str:
-        if not cls.args:
-            return cls.__name__
-        return f"{cls.__name__}[{', '.join(map(_name, cls.args))}]"
-
-    def __eq__(cls, other: Any) -> bool:
-        if not isinstance(other, StructuralType):
-            return NotImplemented
-        return (cls.__name__, cls.args) == (other.__name__, other.args)
-
-    def __hash__(cls) -> int:
-        return hash((cls.__name__, cls.args))
-
-    def with_args(cls, *args: Any) -> Any:
-        """Returns the type subscripted."""
-        if cls.args:
-            raise TypeError(f"{cls} is subscripted already.")
-        return type(cls)(cls.__name__, (cls,), {"args": args, "__doc__": cls.__doc__})
-
-    def match(
-        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
-    ) -> list[_match.Candidate]:
-        """Returns the candidates, extended, with which the value fits."""
-        raise NotImplementedError
-
-
-def _name(arg: Any) -> str:
-    plain = isinstance(arg, type) and type(arg) is type
-    return arg.__name__ if plain else repr(arg)
+from kauldron.ktyping import _checkers, _match, _parser, array_type_meta
+from kauldron.ktyping._structural_type import StructuralType
 
 
 class _ShapeMeta(StructuralType):
@@ -63,13 +23,15 @@ class _ShapeMeta(StructuralType):
             "The shape made of known dims is `kt.shape('*b n')`."
         )
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if not isinstance(value, tuple | list) or not all(map(_is_size, value)):
             return []
         return _match_spec(cls.args, value, candidates, scope)
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     if isinstance(value, bool):
         return False
     # Symbolic sizes of `jax.export` are no integers, but have their operations.
@@ -81,7 +43,9 @@ class Shape(metaclass=_ShapeMeta):
 
 
 class _DTypeMeta(StructuralType):
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if value is None:
             return []
         if isinstance(value, np.dtype) or hasattr(value, "dtype"):
@@ -102,7 +66,9 @@ class _ArraySpecMeta(StructuralType):
         _parser.parse(spec)
         return cls.with_args(spec)
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
+    ) -> Any:
         if not hasattr(value, "shape") or not hasattr(value, "dtype"):
             return []
         is_abstract = type(value).__name__ == "ShapeDtypeStruct"
@@ -111,12 +77,17 @@ class _ArraySpecMeta(StructuralType):
         return _match_spec(cls.args, value.shape, candidates, scope)
 
 
-def _match_spec(args: Any, shape: Any, candidates: Any, scope: Any) -> Any:
+def _match_spec(
+    args: Sequence[Any],
+    shape: Any,
+    candidates: list[_match.Candidate],
+    scope: Any,
+) -> Any:
     if not args:
         return candidates
     spec = _parser.parse(args[0])
     if spec.has_fstring and scope is not None:
-        spec = spec.expand(scope.evaluate)
+        spec = _parser.expand(spec, scope.evaluate)
     return _match.match(spec, tuple(shape), candidates)
 
 
@@ -125,7 +96,9 @@ class ArraySpec(metaclass=_ArraySpecMeta):
 
 
 class _WrappedKeyMeta(StructuralType):
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         # The class of `kauldron.random`, which is no room below this one.
         is_wrapper = type(value).__name__ == "PRNGKey" and hasattr(value, "rng")
         return candidates if is_wrapper else []
@@ -136,7 +109,7 @@ class WrappedKey(metaclass=_WrappedKeyMeta):
 
 
 class _PyTreeMeta(StructuralType):
-    def __getitem__(cls, item: Any) -> Any:
+    def __getitem__(cls, item: object) -> Any:
         args = item if isinstance(item, tuple) else (item,)
         if len(args) > 2 or (len(args) == 2 and not _is_structure_name(args[1])):
             raise TypeError(
@@ -145,11 +118,11 @@ class _PyTreeMeta(StructuralType):
             )
         return cls.with_args(*args)
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if not cls.args:
             return candidates
-        from kauldron.ktyping import _checkers
-
         leaves, structure = flatten(value, cls.args[0], scope)
         if len(cls.args) == 2:
             candidates = _bind_structure(cls.args[1], structure, candidates)
@@ -161,11 +134,13 @@ class _PyTreeMeta(StructuralType):
         return candidates
 
 
-def _is_structure_name(name: Any) -> bool:
+def _is_structure_name(name: object) -> bool:
     return isinstance(name, str) and name.startswith("$") and name[1:].isidentifier()
 
 
-def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
+def _bind_structure(
+    name: str, structure: object, candidates: list[_match.Candidate]
+) -> Any:
     return [
         {**candidate, name: structure}
         for candidate in candidates
@@ -174,17 +149,16 @@ def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
 
 
 def flatten(
-    tree: Any, leaf_type: Any, scope: Any = None
+    tree: object, leaf_type: object, scope: object = None
 ) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
-    from kauldron.ktyping import _checkers
-    from kauldron.utils import immutabledict
+    from kauldron._base import frozen_dict
 
     if "jax" not in sys.modules and isinstance(tree, np.ndarray):
         return [((), tree)], "*"
     import jax
 
-    immutabledict.register_pytree()
+    frozen_dict.register_pytree()
     if array_type_meta.is_array_type(leaf_type):
         return jax.tree_util.tree_flatten_with_path(tree)
     checker = _checkers.checker(leaf_type, is_shallow=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.losses._classification import (
     FocalLoss,
     GaussianKL,
@@ -70,3 +71,5 @@ __all__ = [
     "TotalVariation",
     "TverskyLoss",
 ]
+
+__dir__ = public.publish(__name__)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.losses import _checks, _labelled, base
 from kauldron.metrics import arrays
 
@@ -19,8 +19,8 @@ class SoftmaxCrossEntropy(base.Loss):
     """Cross-entropy of the softmax of scores with a distribution, in nats.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a n]`.
-      labels: Key to probabilities (one-hot, for instance), `[*a n]`.
+      logits: Key to unnormalised scores, `Float["*a n"]`.
+      labels: Key to probabilities (one-hot, for instance), `Array["*a n"]`.
       label_smoothing: Share of the labels that is spread evenly over all classes.
 
     Raises:
@@ -35,7 +35,8 @@ class SoftmaxCrossEntropy(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a n"], labels: Array["*a n"]) -> Float["*a 1"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         labels = optax.losses.smooth_labels(
             arrays.to_float(labels), self.label_smoothing
@@ -49,8 +50,8 @@ class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
     """Negative log-probability of the labelled class, in nats.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to unnormalised scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the label that is spread evenly over all classes.
 
@@ -67,7 +68,10 @@ class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         values = optax.losses.softmax_cross_entropy_with_integer_labels(
             logits, ids[..., 0]
         )
@@ -84,15 +88,15 @@ class SigmoidBinaryCrossEntropy(_labelled.OfElements):
     """Binary cross-entropy of every element, in nats.
 
     Attributes:
-      logits: Key to log-odds, `f[*a]`.
+      logits: Key to log-odds, `Float["*a"]`.
       labels: Key to probabilities (0 or 1, for instance) of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the labels that is replaced by 1/2.
 
     Raises:
       ValueError: If the shapes differ, or `label_smoothing` is not in [0, 1].
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
     """
 
     label_smoothing: float = 0.0
@@ -101,7 +105,8 @@ class SigmoidBinaryCrossEntropy(_labelled.OfElements):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         labels = arrays.to_float(labels)
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
@@ -115,8 +120,8 @@ class FocalLoss(_labelled.OfClasses):
     `(1 - p)**gamma * -log(p)`, `p` the probability of the labelled class.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to unnormalised scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
       gamma: Focusing strength, dimensionless, >= 0; 0 is plain cross-entropy.
 
@@ -135,7 +140,10 @@ class FocalLoss(_labelled.OfClasses):
         super().__post_init__()
         _checks.check_range(self, "gamma", low=0)
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), ids, axis=-1)
         if not self.gamma:
             return -logprob
@@ -152,7 +160,7 @@ class SigmoidFocalLoss(_labelled.OfElements):
     """Binary cross-entropy of every element that down-weights the easy ones.
 
     Attributes:
-      logits: Key to log-odds, `f[*a]`.
+      logits: Key to log-odds, `Float["*a"]`.
       labels: Key to 0 or 1, of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
       alpha: Weight of the positive elements in [0, 1], `1 - alpha` that of the others;
@@ -161,8 +169,8 @@ class SigmoidFocalLoss(_labelled.OfElements):
 
     Raises:
       ValueError: If the shapes differ, or a parameter is out of range.
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
 
     Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5,
     arXiv:1708.02002.
@@ -177,7 +185,8 @@ class SigmoidFocalLoss(_labelled.OfElements):
         if self.alpha is not None:
             _checks.check_range(self, "alpha", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         logits, labels = arrays.to_float(logits), arrays.to_float(labels)
         values = _binary_nats(logits, labels)
@@ -201,17 +210,18 @@ class Hinge(_labelled.OfElements):
     """Hinge loss of every element, `max(0, 1 - s)`, `s` the score of the right side.
 
     Attributes:
-      logits: Key to scores, `f[*a]`; positive means class 1.
+      logits: Key to scores, `Float["*a"]`; positive means class 1.
       labels: Key to 0 or 1, of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
       ValueError: If the shapes differ.
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
     """
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         signs = 2 * arrays.to_float(labels) - 1
         return optax.losses.hinge_loss(arrays.to_float(logits), signs)
@@ -222,8 +232,8 @@ class MulticlassHinge(_labelled.OfClasses):
     """By how much the best wrong class comes within a margin of 1 of the labelled one.
 
     Attributes:
-      logits: Key to scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
@@ -235,9 +245,12 @@ class MulticlassHinge(_labelled.OfClasses):
     Kernel-based Vector Machines.
     """
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         own = jnp.take_along_axis(logits, ids, axis=-1)
-        is_own = jnp.arange(logits.shape[-1]) == ids
+        is_own = jax.nn.one_hot(ids[..., 0], logits.shape[-1], dtype=bool)
         others = jnp.max(jnp.where(is_own, -jnp.inf, logits), axis=-1, keepdims=True)
         return jnp.maximum(0, 1 + others - own)
 
@@ -250,7 +263,7 @@ class KLDivergence(base.Loss):
     multiply by `temperature**2`, so that gradients keep their size: put it in `weight`.
 
     Attributes:
-      logits: Key to unnormalised scores of the prediction, `f[*a n]`.
+      logits: Key to unnormalised scores of the prediction, `Float["*a n"]`.
       targets: Key to probabilities, or to scores, of the same shape.
       targets_are_logits: Whether `targets` are unnormalised scores.
       temperature: Divides all scores, > 0.
@@ -271,7 +284,10 @@ class KLDivergence(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "temperature", low=0, is_open=True)
 
-    def get_values(self, logits: Any, targets: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, logits: Array["*a n"], targets: Array["*a n"]
+    ) -> Float["*a 1"]:
         arrays.check_same_shape(self, logits=logits, targets=targets)
         logprobs = jax.nn.log_softmax(arrays.to_float(logits) / self.temperature)
         targets = arrays.to_float(targets)
@@ -294,7 +310,7 @@ class GaussianKL(base.Loss):
     """`KL(N(mean, exp(logvar)) || N(0, 1))` summed over the last axis, in nats.
 
     Attributes:
-      mean: Key to means, `f[*a n]`.
+      mean: Key to means, `Float["*a n"]`.
       logvar: Key to logarithms of the variances, of the same shape.
 
     Raises:
@@ -307,14 +323,15 @@ class GaussianKL(base.Loss):
     mean: kontext.Key = kontext.REQUIRED
     logvar: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, mean: Any, logvar: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, mean: Array["*a n"], logvar: Array["*a n"]) -> Float["*a 1"]:
         arrays.check_same_shape(self, mean=mean, logvar=logvar)
         mean, logvar = arrays.to_float(mean), arrays.to_float(logvar)
         values = jnp.expm1(logvar) + mean**2 - logvar
         return values.sum(axis=-1, keepdims=True) / 2
 
 
-def _binary_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _binary_nats(logits: Float["*a"], labels: Float["*a"]) -> Float["*a"]:
     """Returns the binary cross-entropy of each element."""
     values = _checks.weigh(labels, jax.nn.log_sigmoid(logits))
     return -values - _checks.weigh(1 - labels, jax.nn.log_sigmoid(-logits))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.losses import _checks, base
 from kauldron.metrics import arrays
 
@@ -24,7 +24,8 @@ class Value(base.Loss):
 
     values: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, values: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, values: Array["*a"]) -> Float["*a"]:
         return arrays.to_float(values)
 
 
@@ -38,7 +39,8 @@ class AbsoluteValue(base.Loss):
 
     values: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, values: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, values: Array["*a"]) -> Float["*a"]:
         return jnp.abs(arrays.to_float(values))
 
 
@@ -47,7 +49,8 @@ class _Comparison(base.Loss):
     preds: kontext.Key = kontext.REQUIRED
     targets: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, preds: Any, targets: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, preds: Array["*a"], targets: Array["*a"]) -> Float["*#a"]:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         return self._compare(arrays.to_float(preds), arrays.to_float(targets))
 
@@ -60,7 +63,7 @@ class L1(_Comparison):
     """Absolute difference of every element, `|preds - targets|`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
 
     Raises:
@@ -76,7 +79,7 @@ class L2(_Comparison):
     """Squared difference of every element, `(preds - targets)**2`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
 
     Raises:
@@ -94,7 +97,7 @@ class Huber(_Comparison):
     `d**2 / 2` where `|d| <= delta`, else `delta * (|d| - delta / 2)`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
       delta: Where it becomes linear, in the unit of the values, > 0.
 
@@ -119,7 +122,7 @@ class NegativeCosineSimilarity(_Comparison):
     """Minus the cosine of the angle between vectors, in [-1, 1].
 
     Attributes:
-      preds: Key to vectors, `f[*a n]`.
+      preds: Key to vectors, `Float["*a n"]`.
       targets: Key to vectors of exactly the same shape.
       eps: Added to each norm, so that the zero vector has cosine 0.
 
@@ -140,7 +143,7 @@ class CosineDistance(NegativeCosineSimilarity):
     """One minus the cosine of the angle between vectors, in [0, 2].
 
     Attributes:
-      preds: Key to vectors, `f[*a n]`.
+      preds: Key to vectors, `Float["*a n"]`.
       targets: Key to vectors of exactly the same shape.
       eps: Added to each norm, so that the zero vector has distance 1.
 

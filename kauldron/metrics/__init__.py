@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.metrics import image, networks
 from kauldron.metrics._bootstrap import Bootstrap
 from kauldron.metrics._calibration import CalibrationError
@@ -156,3 +157,5 @@ __all__ = [
     "PerStep",
     "Throughput",
 ]
+
+__dir__ = public.publish(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import flax.struct
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
     _accumulate,
     _labels,
@@ -28,15 +29,16 @@ class CalibrationError(base.Metric):
     Confidence is the probability of the predicted class.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b classes]`.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b classes"]`.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       num_bins: Number of bins of the confidence; bin i is `(i, i + 1] / num_bins`.
       norm: `'l1'`: mean of the gaps, weighted by examples (the expected calibration
         error). `'l2'`: root of the mean square. `'max'`: the largest gap.
       ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the error in [0, 1]; NaN if a score is NaN, or without examples.
+    Returns of `compute`: the error in [0, 1]; NaN if a score is NaN, or without
+    examples.
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is none of these.
@@ -55,11 +57,11 @@ class CalibrationError(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["CalibrationError"]):
-        """Sums per bin, `f32[num_bins]` each."""
+        """Sums per bin."""
 
-        count: Any = auto_state.sum_field()
-        confidence: Any = auto_state.sum_field()
-        correct: Any = auto_state.sum_field()
+        count: Float["*n num_bins"] = auto_state.sum_field()
+        confidence: Float["*n num_bins"] = auto_state.sum_field()
+        correct: Float["*n num_bins"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()
@@ -81,7 +83,13 @@ class CalibrationError(base.Metric):
                 f"got num_bins={self.num_bins}, norm={self.norm!r}."
             )
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b classes"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         _predictions.check_shapes(self, logits=logits, labels=labels)
         checked = _labels.check_labels(
             labels,
@@ -98,9 +106,9 @@ class CalibrationError(base.Metric):
         index = jnp.ceil(confidence * self.num_bins).astype(jnp.int32) - 1
         index = jnp.clip(index, 0, self.num_bins - 1)
 
-        def sum_bins(values: Any) -> jax.Array:
-            values = jnp.where(weight == 0, 0, weight * values)
-            return _accumulate.sum_by_index(values, index, self.num_bins)
+        def sum_bins(values: Array | float) -> jax.Array:
+            weighed = jnp.where(weight == 0, 0, weight * arrays.to_float(values))
+            return _accumulate.sum_by_index(weighed, index, self.num_bins)
 
         return self.State(
             count=sum_bins(1.0),

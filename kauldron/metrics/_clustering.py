@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Int, IntOrBool, typechecked
 from kauldron.metrics import _labels, auto_state, base, base_state
 
 
@@ -18,13 +18,15 @@ from kauldron.metrics import _labels, auto_state, base, base_state
 class Ari(base.Metric):
     """Adjusted Rand index of segmentations, averaged over examples.
 
-    1 for equal groupings, about 0 for unrelated ones. All axes after the first are points
-    of one example: an image, or a video. Examples without any point are left out.
+    1 for equal groupings, about 0 for unrelated ones. All axes after the first are
+    points of one example: an image, or a video. Examples without any point are left
+    out.
 
     Attributes:
-      predictions: Key to predicted groups, `i[b *points 1]`.
+      predictions: Key to predicted groups, `Int["b *points 1"]`.
       labels: Key to true groups, of the same shape.
-      mask: Key to which points count, `[b *points]` or with axes of 1. (Not weights.)
+      mask: Key to which points count, `Array["b *points"]` or with axes of 1. (Not
+        weights.)
       num_instances_true: Labels are in `[0, num_instances_true)`.
       num_instances_pred: Predictions are in `[0, num_instances_pred)`.
       ignored_ids: True groups that don't count, such as the background.
@@ -47,16 +49,22 @@ class Ari(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Ari"]):
-        """Points per true and predicted group, `i32[b true pred]`."""
+        """Points per true and predicted group."""
 
-        tables: Any = auto_state.concat_field()
+        tables: Int["*b true pred"] = auto_state.concat_field()
 
         def compute(self) -> np.ndarray | np.floating:
             tables = super().compute().tables
             scores = [_ari(t) for t in ([] if tables is None else tables) if t.any()]
             return np.mean(scores) if scores else np.full((), np.nan)
 
-    def get_state(self, predictions: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        predictions: IntOrBool["b *points 1"],
+        labels: IntOrBool["b *points 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         num_true, num_pred = self.num_instances_true, self.num_instances_pred
         if num_true is None or num_pred is None:
             raise ValueError("Ari needs `num_instances_true` and `num_instances_pred`.")
@@ -67,7 +75,7 @@ class Ari(base.Metric):
             )
         # What counts are points, each once.
         mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
-        mask = base_state.broadcast_mask(mask, labels.shape) != 0
+        mask = base_state.broadcast_mask(mask, labels.shape).astype(bool)
         true = _labels.check_labels(
             labels,
             num_classes=num_true,
@@ -84,7 +92,7 @@ class Ari(base.Metric):
         )
         size, num_points = len(labels), int(np.prod(labels.shape[1:]))
 
-        def count(index: Any, points: Any) -> jax.Array:
+        def count(index: Array, points: Array) -> jax.Array:
             return jnp.zeros(num_true * num_pred, jnp.int32).at[index].add(points)
 
         index = (true.ids * num_pred + pred.ids).reshape(size, num_points)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import base, base_state, image
 
 
@@ -18,9 +18,9 @@ class Psnr(base.Metric):
     The mean squared error is taken to be at least 1e-10: equal images have 100 dB.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`.
+      pred: Key to images, `Float["*b h w c"]`.
       target: Key to images of the same shape.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; the peak is its width.
       clip: Bounds that values are clipped to first; `True` means `in_vrange`.
 
@@ -38,7 +38,13 @@ class Psnr(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> State:
         values = image.psnr(pred, target, in_vrange=self.in_vrange, clip=self.clip)
         return self.State.from_values(values, mask=mask)
 
@@ -48,9 +54,10 @@ class Ssim(base.Metric):
     """Structural similarity in [-1, 1], averaged over images.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`, at least `filter_size` pixels high and wide.
+      pred: Key to images, `Float["*b h w c"]`, at least `filter_size` pixels high and
+        wide.
       target: Key to images of the same shape.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values.
       filter_size: Size of the Gaussian window in pixels.
       filter_sigma: Standard deviation of the window in pixels.
@@ -77,7 +84,13 @@ class Ssim(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> State:
         values = image.ssim(
             pred,
             target,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
     _labels,
     _predictions,
@@ -26,9 +26,9 @@ class Perplexity(base.Metric):
     """Exponential of the mean negative log-probability of all tokens.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b vocab]`.
-      labels: Key to tokens, `i[*b 1]`.
-      mask: Key to weights of the tokens, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b vocab"]`.
+      labels: Key to tokens, `Int["*b 1"]`.
+      mask: Key to weights of the tokens, `Array["*b 1"]`.
       ignored_label: Token that is not counted, such as padding.
 
     Returns of `compute`: NaN if a score is NaN, or without tokens.
@@ -49,7 +49,13 @@ class Perplexity(base.Metric):
             with np.errstate(over="ignore"):  # in f64: e^89 is more than f32 can hold
                 return np.exp(np.asarray(super().compute(), np.float64))
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b vocab"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         values, checked = _negative_logprobs(self, logits, labels, mask)
         state = self.State.from_values(values, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)
@@ -60,10 +66,10 @@ class BitsPerByte(base.Metric):
     """Negative log-probability in bits per byte of text: fair between tokenizers.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b vocab]`.
-      labels: Key to tokens, `i[*b 1]`.
-      num_bytes: Key to the bytes that each token stands for, `[*b 1]`.
-      mask: Key to weights of the tokens (and of their bytes), `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b vocab"]`.
+      labels: Key to tokens, `Int["*b 1"]`.
+      num_bytes: Key to the bytes that each token stands for, `Array["*b 1"]`.
+      mask: Key to weights of the tokens (and of their bytes), `Array["*b 1"]`.
       ignored_label: Token that is not counted, such as padding.
 
     Returns of `compute`: NaN if a score is NaN, or without bytes.
@@ -83,8 +89,8 @@ class BitsPerByte(base.Metric):
     class State(auto_state.AutoState):
         """Sums over tokens."""
 
-        nats: Any = auto_state.sum_field()
-        num_bytes: Any = auto_state.sum_field()
+        nats: Float["*n"] = auto_state.sum_field()
+        num_bytes: Float["*n"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()
@@ -92,8 +98,13 @@ class BitsPerByte(base.Metric):
                 return np.full((), np.nan)
             return np.asarray(sums.nats / sums.num_bytes / np.log(2.0))
 
+    @typechecked
     def get_state(
-        self, logits: Any, labels: Any, num_bytes: Any, mask: Any = None
+        self,
+        logits: Array["*b vocab"],
+        labels: IntOrBool["*b 1"],
+        num_bytes: Array["*b 1"],
+        mask: Array | float | None = None,
     ) -> State:
         values, checked = _negative_logprobs(self, logits, labels, mask)
         if num_bytes.shape != labels.shape:
@@ -110,9 +121,12 @@ class BitsPerByte(base.Metric):
 
 
 def _negative_logprobs(
-    metric: Any, logits: Any, labels: Any, mask: Any
-) -> tuple[jax.Array, _labels.CheckedLabels]:
-    """Returns the negative log-probability of each token in nats, `f[*b 1]`."""
+    metric: _predictions.OfClasses,
+    logits: Array["*b vocab"],
+    labels: IntOrBool["*b 1"],
+    mask: Array | float | None,
+) -> tuple[Float["*b 1"], _labels.CheckedLabels]:
+    """Returns the negative log-probability of each token in nats, `Float["*b 1"]`."""
     _predictions.check_shapes(metric, logits=logits, labels=labels)
     checked = _labels.check_labels(
         labels,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
+from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.metrics import _accumulate, arrays, auto_state, base, base_state
 
 
@@ -21,21 +22,24 @@ class MomentsState(base_state.State):
     Merged as in Chan et al. 1979: no difference of large squares, which f32 would lose.
 
     Attributes:
-      count: Sum of the weights, `f32[]`.
-      mean: Weighted mean, `f32[]`.
-      sum_of_squares: Weighted sum of `(x - mean)**2`, `f32[]`.
+      count: Sum of the weights.
+      mean: Weighted mean.
+      sum_of_squares: Weighted sum of `(x - mean)**2`.
     """
 
-    count: Any
-    mean: Any
-    sum_of_squares: Any
+    count: Float["*n"]
+    mean: Float["*n"]
+    sum_of_squares: Float["*n"]
 
     @classmethod
     def empty(cls) -> Self:
         return cls(*(np.zeros((), np.float32),) * 3)
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array | Scalar, *, mask: Array | float | None = None
+    ) -> Self:
         """Returns the moments of all elements where `mask` is set."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
@@ -86,11 +90,19 @@ class _Error(base.Metric):
 
     State: ClassVar[Any] = base_state.AverageState
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*a"],
+        targets: Array["*a"],
+        mask: Array | float | None = None,
+    ) -> Any:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         return self._measure(arrays.to_float(preds), arrays.to_float(targets), mask)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         raise NotImplementedError
 
 
@@ -99,12 +111,14 @@ class MeanAbsoluteError(_Error):
     """Mean of `|preds - targets|` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State.from_values(jnp.abs(preds - targets), mask=mask)
 
 
@@ -113,12 +127,14 @@ class MeanSquaredError(_Error):
     """Mean of `(preds - targets)**2` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State.from_values(jnp.square(preds - targets), mask=mask)
 
 
@@ -127,7 +143,7 @@ class RootMeanSquaredError(MeanSquaredError):
     """Root of the mean of `(preds - targets)**2` over all elements of all batches.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -146,22 +162,24 @@ class R2Score(_Error):
     together. Targets that are all equal have no variance to account for: NaN.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.sum_field()
-        targets: Any = auto_state.state_field()
+        errors: Float["*n"] = auto_state.sum_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
                 return np.full((), np.nan)
             return _explained(self.errors, self.targets.sum_of_squares)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         errors = base_state.AverageState.from_values((targets - preds) ** 2, mask=mask)
         moments = MomentsState.from_values(targets, mask=mask)
         return self.State(errors=errors.total, targets=moments)
@@ -174,29 +192,31 @@ class ExplainedVariance(_Error):
     NaN where the targets are all equal.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.state_field()
-        targets: Any = auto_state.state_field()
+        errors: MomentsState = auto_state.state_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
                 return np.full((), np.nan)
             return _explained(self.errors.sum_of_squares, self.targets.sum_of_squares)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State(
             errors=MomentsState.from_values(targets - preds, mask=mask),
             targets=MomentsState.from_values(targets, mask=mask),
         )
 
 
-def _explained(errors: Any, total: Any) -> np.ndarray:
+def _explained(errors: Array | Scalar, total: Array | Scalar) -> np.ndarray:
     errors, total = (
         np.asarray(x, np.float64) for x in sharding.to_host((errors, total))
     )
@@ -208,7 +228,7 @@ class Std(base.Metric):
     """Standard deviation of all elements of all batches together.
 
     Attributes:
-      values: Key to values, `f[*b n]`.
+      values: Key to values, `Float["*b n"]`.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
 
     Raises:
@@ -220,7 +240,10 @@ class Std(base.Metric):
 
     State = MomentsState
 
-    def get_state(self, values: Any, mask: Any = None) -> MomentsState:
+    @typechecked
+    def get_state(
+        self, values: Array["*b n"], mask: Array | float | None = None
+    ) -> MomentsState:
         if not jnp.ndim(values):
             raise ValueError("Std needs values with at least one axis: got a scalar.")
         return self.State.from_values(values, mask=mask)
@@ -231,9 +254,9 @@ class SingleDimension(base.Metric):
     """Mean of one entry of the last axis.
 
     Attributes:
-      tensor: Key to values, `f[*b n]`.
+      tensor: Key to values, `Float["*b n"]`.
       index: Which entry; `None` if the last axis has only one.
-      mask: Key to weights, `[*b]`; trailing axes may be missing.
+      mask: Key to weights, `Array["*b"]`; trailing axes may be missing.
 
     Raises:
       ValueError: If there is no such entry.
@@ -247,7 +270,10 @@ class SingleDimension(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, tensor: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self, tensor: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         size = tensor.shape[-1] if jnp.ndim(tensor) else 0
         index = 0 if self.index is None else self.index
         if not -size <= index < size or (self.index is None and size != 1):

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kauldron import errors
+from kauldron._base import errors
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import _text_words, _texts
 
 _ATTRIBUTES = (
@@ -166,14 +167,15 @@ class _ErrorRate(_texts.TextMetric):
     def _count(
         self, preds: list[Any], targets: list[Any]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the edits and the units of the reference of each pair, `i64[n]`."""
+        """Returns the edits and the units of the reference of each pair,
+        `Int64["n"]`."""
         levenshtein = self._load().Levenshtein
         split = [tuple(map(self._split, texts)) for texts in (preds, targets)]
         edits = [levenshtein.distance(p, t) for p, t in zip(*split, strict=True)]
         units = [len(target) for target in split[1]]
         return np.asarray(edits, np.int64), np.asarray(units, np.int64)
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         raise NotImplementedError
 
 
@@ -196,7 +198,7 @@ class WordErrorRate(_ErrorRate):
     and reversals.
     """
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text.split() if isinstance(text, str) else text
 
 
@@ -215,7 +217,13 @@ class CharErrorRate(_ErrorRate):
     and reversals.
     """
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> _texts.TextState:
+    @typechecked
+    def get_state(
+        self,
+        preds: _texts.Texts,
+        targets: _texts.Texts,
+        mask: Array | float | None = None,
+    ) -> _texts.TextState:
         state = super().get_state(preds=preds, targets=targets, mask=mask)
         if state.kind == "tokens" and self.decode is None:
             raise ValueError(
@@ -224,7 +232,7 @@ class CharErrorRate(_ErrorRate):
             )
         return state
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text
 
 
@@ -249,12 +257,12 @@ class EditDistance(_ErrorRate):
         num_edits, _ = self._count(preds, targets)
         return _mean(num_edits)
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Returns the mean, `f64[]`; NaN of nothing."""
+    """Returns the mean, `Float64[""]`; NaN of nothing."""
     return np.asarray(values.mean() if len(values) else np.nan)
 
 

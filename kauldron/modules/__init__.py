@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.modules._autoencoder import FlatAutoencoder
 from kauldron.modules._dropout import Dropout
 from kauldron.modules._einops import Rearrange, Reduce
@@ -18,3 +19,5 @@ __all__ = [
     "set_train_property",
     "train_property",
 ]
+
+__dir__ = public.publish(__name__)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import einops
 import flax.linen as nn
-import jax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 
 
 class FlatAutoencoder(nn.Module):
     """Flattens each example, encodes, decodes, and restores the shape.
 
-    Returns `{name: f[b ...]}`, where `name` is the key `inputs` without `batch.`. The
-    last features of the decoder must equal the size of a flattened example.
+    Returns `{name: Float["b ..."]}`, where `name` is the key `inputs` without `batch.`.
+    The last features of the decoder must equal the size of a flattened example.
 
     Attributes:
-      encoder: Module from `f[b n]` to a code.
-      decoder: Module from the code to `f[b n]`.
-      inputs: Key to the input, `f[b ...]`.
+      encoder: Module from `Float["b n"]` to a code.
+      decoder: Module from the code to `Float["b n"]`.
+      inputs: Key to the input, `Float["b ..."]`.
     """
 
     encoder: nn.Module
@@ -28,7 +26,8 @@ class FlatAutoencoder(nn.Module):
     inputs: kontext.Key = kontext.REQUIRED
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> dict[str, Any]:
+    @typechecked
+    def __call__(self, inputs: Array["b ..."]) -> dict[str, Array["b ..."]]:
         flat = einops.rearrange(inputs, "b ... -> b (...)")
         reconstruction = self.decoder(self.encoder(flat))
         if reconstruction.shape != flat.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.optim._by_path import by_path
 from kauldron.optim._chains import named_chain
 from kauldron.optim._decay import layerwise_decay, no_bias_or_norm
@@ -51,3 +52,5 @@ __all__ = [
     "selected",
     "slowed_down",
 ]
+
+__dir__ = public.publish(__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.random._keys import fold_in_str, random_seed
 from kauldron.random._prng_key import PRNGKey
 
 __all__ = ["PRNGKey", "fold_in_str", "random_seed"]
+
+__dir__ = public.publish(__name__)

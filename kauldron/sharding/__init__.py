@@ -11,8 +11,10 @@ from typing import Any
 
 import jax
 
+from kauldron._base import public
 from kauldron.sharding import _mesh
 from kauldron.sharding._agree import max_over_processes
+from kauldron.sharding._backend import describe_backend
 from kauldron.sharding._place import (
     BatchSizeError,
     ShardingTree,
@@ -27,6 +29,7 @@ from kauldron.sharding._place import (
     with_sharding_constraint,
 )
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
+from kauldron.sharding.state import TrainState
 
 __all__ = [
     "BatchSizeError",
@@ -36,7 +39,9 @@ __all__ = [
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",
+    "TrainState",
     "check_batch",
+    "describe_backend",
     "device_put",
     "fetch_rows",
     "max_over_processes",
@@ -65,5 +70,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
 
 
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = public.publish(__name__)

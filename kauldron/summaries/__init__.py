@@ -1,11 +1,12 @@
 """Summaries: metrics whose value is something to look at.
 
-What `compute` may return, and a writer has to show: images `f32[n h w 1|3]` in [0, 1],
-a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.
+What `compute` may return, and a writer has to show: images `Float32["n h w 1|3"]` in
+[0, 1], a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.
 """
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.summaries import deprecated
 from kauldron.summaries._confusion import ConfusionMatrix
 from kauldron.summaries._images import ShowDifferenceImages, ShowImages, ShowVideos
@@ -38,3 +39,5 @@ __all__ = [
     # Modules.
     "deprecated",
 ]
+
+__dir__ = public.publish(__name__)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.summaries import _pictures, _values
 
 
@@ -18,8 +18,8 @@ class ShowImages(metrics.Metric):
     """The first images of a batch (of the first batches, in an evaluation).
 
     Attributes:
-      images: Key to images, `f|u8|u16|bool[*b h w c]` with 1 or 3 channels. `uint8` is
-        divided by 255, `uint16` by 65535. NaN is black.
+      images: Key to images, `(Float | UInt8 | UInt16 | Bool)["*b h w c"]` with 1 or 3
+        channels. `uint8` is divided by 255, `uint16` by 65535. NaN is black.
       num_images: How many to show.
       in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].
         `None` means they are in [0, 1] already. Values outside are clipped.
@@ -50,7 +50,8 @@ class ShowImages(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, images: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(self, images: Array) -> _pictures.FirstState:
         name = f"ShowImages(images={self.images!r})"
         images = _pictures.rearrange(
             jnp.asarray(images), self.rearrange, self.rearrange_kwargs, name=name
@@ -63,7 +64,7 @@ class ShowImages(metrics.Metric):
         return self.State(data=images[: self.num_images])
 
     def show(self, images: np.ndarray) -> np.ndarray:
-        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        """Returns `Float32["n h w 1|3"]` in [0, 1]."""
         images = _pictures.to_unit_range(images, self.in_vrange)
         if self.cmap is not None:
             cmap = _pictures.colormap(self.cmap, summary="ShowImages")
@@ -76,8 +77,8 @@ class ShowDifferenceImages(metrics.Metric):
     """Where two images differ: `images1 - images2`, mean of the channels, as a colour.
 
     Attributes:
-      images1: Key to images, `[*b h w c]` of any numbers; `uint8` is divided by 255,
-        `uint16` by 65535.
+      images1: Key to images, `Array["*b h w c"]` of any numbers; `uint8` is divided by
+        255, `uint16` by 65535.
       images2: Key to images of the same shape.
       num_images: How many to show.
       vrange: Differences that get the first and the last colour; `None` takes the
@@ -110,7 +111,10 @@ class ShowDifferenceImages(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, images1: Any, images2: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(
+        self, images1: Array["*a"], images2: Array["*a"]
+    ) -> _pictures.FirstState:
         if images1.shape != images2.shape:
             raise ValueError(
                 "ShowDifferenceImages needs images of the same shape: got "
@@ -127,7 +131,7 @@ class ShowDifferenceImages(metrics.Metric):
         return self.State(data=tuple(both))
 
     def show(self, both: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        """Returns `Float32["n h w 1|3"]` in [0, 1]."""
         first, second = (_pictures.to_float(x) for x in both)
         with np.errstate(invalid="ignore"):  # of two infinities: NaN
             difference = (first - second).mean(axis=-1, keepdims=True)
@@ -148,8 +152,8 @@ class ShowVideos(metrics.Metric):
     """The first videos.
 
     Attributes:
-      videos: Key to videos, `f|u8|u16|bool[*b t h w c]` with 1 or 3 channels. `uint8` is
-        divided by 255, `uint16` by 65535. NaN is black.
+      videos: Key to videos, `(Float | UInt8 | UInt16 | Bool)["*b t h w c"]` with 1 or 3
+        channels. `uint8` is divided by 255, `uint16` by 65535. NaN is black.
       num_videos: How many to show.
       fps: Frames per second.
       in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].
@@ -176,7 +180,8 @@ class ShowVideos(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_videos
 
-    def get_state(self, videos: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(self, videos: Array["*b t h w 1|3"]) -> _pictures.FirstState:
         videos = jnp.asarray(videos)
         if videos.ndim < 4 or videos.shape[-1] not in (1, 3):
             raise ValueError(

@@ -1,57 +1,84 @@
-"""`kd.train`: the trainer, the step, and what they are made of.
+"""`kd.train`: the trainer, the loop, hooks; and, by their published names, the parts below.
 
-The modules of this package live on several layers (see `docs/structure.md`), so nothing
-is imported before it is used.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+_STEP = "kauldron.step"
+_RECORDING = "kauldron.recording"
+_WORKDIR = "kauldron.workdir"
+
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
-        "Auxiliaries": "kauldron.train.auxiliaries:Auxiliaries",
-        "AuxiliariesOutput": "kauldron.train.auxiliaries:AuxiliariesOutput",
-        "AuxiliariesState": "kauldron.train.auxiliaries:AuxiliariesState",
-        "Context": "kauldron.train.context:Context",
-        "DynamicLossScale": "kauldron.train._loss_scale:DynamicLossScale",
         "EarlyStopping": "kauldron.train.hooks:EarlyStopping",
         "Hook": "kauldron.train.hooks:Hook",
-        "KDMetricWriter": "kauldron.train.metric_writer:KDMetricWriter",
-        "LossGroup": "kauldron.train.loss_groups:LossGroup",
-        "LossGroupsStep": "kauldron.train.loss_groups:LossGroupsStep",
-        "MultiWriter": "kauldron.train.metric_writer:MultiWriter",
         "NanGuard": "kauldron.train.nan_guard:NanGuard",
         "NonfiniteError": "kauldron.train.nan_guard:NonfiniteError",
-        "NoopWriter": "kauldron.train.metric_writer:NoopWriter",
-        "Precision": "kauldron.train._precision:Precision",
-        "Remat": "kauldron.train._remat:Remat",
-        "RngStream": "kauldron.train.rngs_lib:RngStream",
-        "RngStreams": "kauldron.train.rngs_lib:RngStreams",
         "RunControl": "kauldron.train.hooks:RunControl",
         "Setup": "kauldron.train.setup_utils:Setup",
         "TqdmInfo": "kauldron.train.setup_utils:TqdmInfo",
-        "TrainState": "kauldron.train.state:TrainState",
-        "TrainStep": "kauldron.train.train_step:TrainStep",
         "Trainer": "kauldron.train.trainer_lib:Trainer",
         "TrainingInterrupted": "kauldron.train._interrupts:TrainingInterrupted",
-        "WriterBase": "kauldron.train.metric_writer:WriterBase",
+        # The state, and one step.
+        "TrainState": "kauldron.sharding:TrainState",
+        "Auxiliaries": f"{_STEP}:Auxiliaries",
+        "AuxiliariesOutput": f"{_STEP}:AuxiliariesOutput",
+        "AuxiliariesState": f"{_STEP}:AuxiliariesState",
+        "Context": f"{_STEP}:Context",
+        "DynamicLossScale": f"{_STEP}:DynamicLossScale",
+        "LossGroup": f"{_STEP}:LossGroup",
+        "LossGroupsStep": f"{_STEP}:LossGroupsStep",
+        "Precision": f"{_STEP}:Precision",
+        "Remat": f"{_STEP}:Remat",
+        "RngStream": f"{_STEP}:RngStream",
+        "RngStreams": f"{_STEP}:RngStreams",
+        "TrainStep": f"{_STEP}:TrainStep",
+        "forward": f"{_STEP}:forward",
+        "forward_with_loss": f"{_STEP}:forward_with_loss",
+        # Writers.
+        "KDMetricWriter": f"{_RECORDING}:KDMetricWriter",
+        "MultiWriter": f"{_RECORDING}:MultiWriter",
+        "NoopWriter": f"{_RECORDING}:NoopWriter",
+        "WriterBase": f"{_RECORDING}:WriterBase",
+        # What is wrong.
+        "AccumulationError": f"{_STEP}:AccumulationError",
+        "CheckError": "kauldron.train._key_report:CheckError",
+        "EvalOnlyError": "kauldron.train._eval_only:EvalOnlyError",
+        "HostBatchError": f"{_STEP}:HostBatchError",
+        "UsedStateError": f"{_STEP}:UsedStateError",
+        "HookError": "kauldron.train.hooks:HookError",
+        "LossGroupError": f"{_STEP}:LossGroupError",
+        "LossScaleError": f"{_STEP}:LossScaleError",
+        "ModuleGlobError": f"{_STEP}:ModuleGlobError",
+        "NanGuardError": "kauldron.train.nan_guard:NanGuardError",
+        "OutOfDataError": "kauldron.train._batches:OutOfDataError",
+        "PrecisionError": f"{_STEP}:PrecisionError",
+        "PredictionError": f"{_STEP}:PredictionError",
+        "RematError": f"{_STEP}:RematError",
+        "TrainStepError": f"{_STEP}:TrainStepError",
+        "TrainerError": "kauldron.train._trainer_checks:TrainerError",
+        "WorkdirConfigError": f"{_WORKDIR}:WorkdirConfigError",
+        "WriterError": f"{_RECORDING}:WriterError",
+        "CannotShowError": f"{_RECORDING}:CannotShowError",
+        "WorkdirError": f"{_WORKDIR}:WorkdirError",
+        # Modules.
         "auxiliaries": "kauldron.train.auxiliaries",
+        "checkpoint_state": "kauldron.train.checkpoint_state",
         "context": "kauldron.train.context",
         "hooks": "kauldron.train.hooks",
-        "forward": "kauldron.train.train_step:forward",
-        "forward_with_loss": "kauldron.train.train_step:forward_with_loss",
-        "loss_groups": "kauldron.train.loss_groups",
+        "loss_groups": f"{_STEP}.loss_groups",
         "metric_writer": "kauldron.train.metric_writer",
-        "reproduction": "kauldron.train.reproduction",
-        "rngs_lib": "kauldron.train.rngs_lib",
+        "reproduction": "kauldron.runs.reproduction",
+        "rngs_lib": f"{_STEP}.rngs_lib",
+        "run_status": f"{_WORKDIR}.run_status",
         "setup_utils": "kauldron.train.setup_utils",
-        "run_status": "kauldron.train.run_status",
-        "checkpoint_state": "kauldron.train.checkpoint_state",
         "train_loop": "kauldron.train.train_loop",
         "train_step": "kauldron.train.train_step",
         "trainer_lib": "kauldron.train.trainer_lib",
-        "workdirs": "kauldron.train.workdirs",
+        "workdirs": f"{_WORKDIR}.workdirs",
     },
 )

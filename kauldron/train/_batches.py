@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import errors
 from kauldron.data import utils as data_utils
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, data, errors
-from kauldron.train import setup_utils, workdirs
+from kauldron import checkpoints, data
+from kauldron._base import errors
+from kauldron.train import setup_utils
+from kauldron.workdir import workdirs
 
 _INHERITED = ("model", "sharding", "rng_streams", "seed")
 

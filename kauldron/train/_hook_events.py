@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from kauldron import _problems
+from kauldron._base import console, problem_log
 from kauldron.train import hooks as hooks_lib
-from kauldron.utils import status_utils
 
 
 class HookEvents:
@@ -54,7 +53,7 @@ class HookEvents:
     def emit_log(
         self,
         run: hooks_lib.RunControl,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
         **values: Any,
     ) -> None:
         """Tells of a logging step, beside the training; what hooks raise stops nothing."""
@@ -63,7 +62,7 @@ class HookEvents:
                 listener(run, **values)
             except Exception as e:
                 what = f"`on_log` of cfg.hooks[{name!r}]"
-                problems.failed(what, e, consequence="; training goes on")
+                problems.failed(what, e, consequence="; this stops nothing")
 
     def emit_error(
         self, run: hooks_lib.RunControl, *, step: int, error: BaseException
@@ -73,8 +72,8 @@ class HookEvents:
             try:
                 listener(run, step=step, error=error)
             except Exception as e:
-                status_utils.warn(
-                    f"`on_error` of cfg.hooks[{name!r}] failed.\n{_problems.explain(e)}"
+                console.warn(
+                    f"`on_error` of cfg.hooks[{name!r}] failed.\n{problem_log.explain(e)}"
                 )
 
 

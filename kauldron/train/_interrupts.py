@@ -19,7 +19,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import sharding
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -144,7 +144,7 @@ def _catch_signals(request: StopRequest) -> Iterator[None]:
             return
         has_come = True
         request.reason = signal.Signals(signum).name
-        status_utils.log(
+        console.log(
             f"{request.reason}: saving after this step. Once more ends at once."
         )
 
@@ -162,7 +162,7 @@ def _catch_signals(request: StopRequest) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watch_file(path: epath.Path, request: StopRequest) -> Iterator[None]:
-    if not status_utils.is_lead_host():
+    if not console.is_lead_host():
         yield
         return
     is_over = threading.Event()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 _ADVICE = (
     "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
@@ -36,7 +36,7 @@ class LossWatch:
         """Takes the loss that was measured at a step; warns when it first goes wrong."""
         if np.isfinite(value).all():
             if self._since is not None and self._num_told <= _MAX_TOLD:
-                status_utils.log(
+                console.log(
                     f"{self.name} is finite again at step {step}; it was {self._value} "
                     f"from step {self._since} on."
                 )
@@ -48,7 +48,7 @@ class LossWatch:
             self._num_told += 1
             if self._num_told <= _MAX_TOLD:
                 advice = f" {_ADVICE}" if self._advises else ""
-                status_utils.warn(f"{self.name} is {value} at step {step}.{advice}")
+                console.warn(f"{self.name} is {value} at step {step}.{advice}")
 
     def fact(self) -> str | None:
         """Returns since when the loss is not finite, after its name; `None` if it is."""

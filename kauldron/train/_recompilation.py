@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from kauldron import kontext
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 
 class RecompilationWatch:
@@ -48,9 +48,7 @@ class RecompilationWatch:
         ]
         if changes:
             more = f", and {len(changes) - 4} more" if len(changes) > 4 else ""
-            status_utils.warn(
-                f"the step was compiled again: {', '.join(changes[:4])}{more}"
-            )
+            console.warn(f"the step was compiled again: {', '.join(changes[:4])}{more}")
 
 
 def _specs(arguments: Any) -> dict[str, str]:

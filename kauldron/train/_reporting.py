@@ -9,18 +9,12 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from kauldron import _problems
-from kauldron.train import (
-    _finite,
-    _loss_watch,
-    _progress,
-    _recorder,
-    _run_description,
-    _run_tables,
-    auxiliaries,
-)
-from kauldron.train.state import TrainState
-from kauldron.utils import chrono as chrono_lib
+from kauldron._base import problem_log
+from kauldron.recording import chrono as chrono_lib
+from kauldron.recording import progress, recorder, run_tables
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, finiteness
+from kauldron.train import _loss_watch, _run_description
 
 
 class Reporting:
@@ -43,13 +37,13 @@ class Reporting:
         chrono: chrono_lib.Chrono,
         first_step: int,
         last_step: int,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
     ) -> None:
         self._trainer = trainer
         self._problems = problems
         self._chrono = chrono
         self._first_step = first_step
-        self.progress = _progress.Progress(
+        self.progress = progress.Progress(
             first_step, last_step, chrono=chrono, label=trainer.setup.tqdm_info.desc
         )
         self._losses = {
@@ -63,7 +57,7 @@ class Reporting:
         # Those of standalone evaluators belong to another process.
         along_train = [e for e in self._trainer.evals.values() if e.run.is_along_train]
         writers = [self._trainer.writer, *(e.writer for e in along_train)]
-        self._recorder = _recorder.Recorder(writers, self._problems)
+        self._recorder = recorder.Recorder(writers, self._problems)
         self._recorder.rewind(self._first_step)
         self._exit.enter_context(self.progress)
         self._exit.callback(self._recorder.close)  # its last lines are still shown
@@ -88,7 +82,7 @@ class Reporting:
             lambda writer: writer.write_context_structure(step, trainer),
         ]
         if (config := trainer.raw_cfg) is not None:
-            hparams = _run_tables.hparams(config)
+            hparams = run_tables.hparams(config)
             calls.append(lambda writer: writer.write_config(config))
             calls.append(lambda writer: writer.write_hparams(hparams))
         for call in calls:
@@ -117,13 +111,13 @@ class Reporting:
             aux=aux,
             schedules=self._trainer.logged_schedules,
             log_summaries=log_summaries,
-            timer=_recorder.Timings(timings),
+            timer=recorder.Timings(timings),
         )
 
         def show() -> None:
             self.progress.show(step, values, timings)
             # A guard tells itself what it has left out.
-            if aux.is_halted is None or not np.asarray(aux.is_halted):
+            if aux.is_halted is None or not sharding.to_host(aux.is_halted):
                 self._watch("train", step, values)
             if then is not None:
                 then(values)
@@ -201,10 +195,10 @@ def _plain(values: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x).tolist(), values)
 
 
-def _note_parameters(problems: _problems.Problems, params: Any) -> None:
+def _note_parameters(problems: problem_log.Problems, params: Any) -> None:
     """Finds what has gone wrong after the last logged step."""
     with jax.transfer_guard("allow"):
-        paths = _finite.nonfinite_paths(params)
+        paths = finiteness.nonfinite_paths(params)
     if paths:
         more = f" and {len(paths) - 1} more are" if len(paths) > 1 else " is"
         problems.state(

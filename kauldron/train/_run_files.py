@@ -7,8 +7,9 @@ import json
 import jax
 
 from kauldron import konfig
-from kauldron.train import _files, _run_description, workdirs
-from kauldron.utils import status_utils
+from kauldron._base import console, shared_files
+from kauldron.train import _run_description
+from kauldron.workdir import workdirs
 
 
 def write(trainer: _run_description.RunDescription) -> None:
@@ -16,16 +17,18 @@ def write(trainer: _run_description.RunDescription) -> None:
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
-        _files.write_atomically(trainer.workdir / workdirs.CONFIG_FILE, json_text)
+        shared_files.write_atomically(trainer.workdir / workdirs.CONFIG_FILE, json_text)
         python_text = konfig.to_python(trainer.raw_cfg)
-        _files.write_atomically(trainer.workdir / workdirs.PYTHON_FILE, python_text)
+        shared_files.write_atomically(
+            trainer.workdir / workdirs.PYTHON_FILE, python_text
+        )
         record = json.dumps(konfig.record(trainer.raw_cfg), indent=2)
-        _files.write_atomically(trainer.workdir / workdirs.RECORD_FILE, record)
+        shared_files.write_atomically(trainer.workdir / workdirs.RECORD_FILE, record)
     spec = jax.tree.map(
         lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)},
         trainer.train_ds.element_spec,
     )
-    _files.write_atomically(
+    shared_files.write_atomically(
         trainer.workdir / workdirs.ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
     )
 
@@ -49,14 +52,14 @@ def _tell_changes(trainer: _run_description.RunDescription) -> None:
     try:
         changes = describe_changes(trainer)
     except konfig.ConfigError as e:
-        aside = _files.move_aside(trainer.workdir / workdirs.CONFIG_FILE)
-        status_utils.warn(
+        aside = shared_files.move_aside(trainer.workdir / workdirs.CONFIG_FILE)
+        console.warn(
             f"The config that the run began with is damaged: {e}\nIt is now {aside.name!r}, "
             "the run continues with the config given; what has changed is not known."
         )
         return
     if changes:
-        status_utils.log(
+        console.log(
             f"{changes}\nLengths, intervals, evaluators and schedules may change. Data, model and "
             "optimizer should not: the checkpoint has the state of the old ones."
         )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from kauldron import errors, sharding
+from kauldron import sharding
+from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
-from kauldron.train import (
-    _accumulate,
-    _key_report,
-    _precision,
-    _remat,
-    _selection,
-    hooks,
+from kauldron.step import (
+    accumulation,
+    key_checks,
+    mixed_precision,
+    rematerialization,
 )
-from kauldron.utils import status_utils
+from kauldron.train import _key_report, _run_description, _selection, hooks
 
 _SMALLEST = {
     "num_train_steps": 0,
@@ -30,7 +29,7 @@ class TrainerError(errors.UserError, ValueError):
     """A run that cannot start as it is described."""
 
 
-def check_values(trainer: Any) -> None:
+def check_values(trainer: _run_description.RunDescription) -> None:
     """Raises `TrainerError` for a field whose value no trainer can have."""
     if not _has_element_spec(trainer.train_ds):
         raise TrainerError(
@@ -39,7 +38,7 @@ def check_values(trainer: Any) -> None:
         )
     if not -(2**63) <= trainer.seed < 2**63:
         raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
-    if not isinstance(trainer.remat, _remat.Remat | None):
+    if not isinstance(trainer.remat, rematerialization.Remat | None):
         raise TrainerError(
             f"`remat` must be a `kd.train.Remat(...)` or None: got {trainer.remat!r}."
         )
@@ -89,7 +88,7 @@ def _check_model(model: Any) -> None:
     )
 
 
-def last_step(trainer: Any) -> int:
+def last_step(trainer: _run_description.RunDescription) -> int:
     """Returns how many updates the run makes in all, see `Trainer.last_step`."""
     num_steps = trainer.num_train_steps
     try:
@@ -115,14 +114,12 @@ def last_step(trainer: Any) -> int:
     return num_steps
 
 
-def check(trainer: Any) -> None:
+def check(trainer: _run_description.RunDescription) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
     _check_model(trainer.model)
     exporter = type(trainer.exporter).__name__
     if trainer.exporter is not None and not exporter.startswith("Noop"):
-        status_utils.warn(
-            f"`cfg.exporter` ({exporter}) is not used: nothing is exported."
-        )
+        console.warn(f"`cfg.exporter` ({exporter}) is not used: nothing is exported.")
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "
@@ -140,7 +137,7 @@ def check(trainer: Any) -> None:
     whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
     sharding.check_batch(whole_batch, trainer.sharding.batch)
     if trainer.grad_accum_steps > 1:
-        _accumulate.check_divides(
+        accumulation.check_divides(
             whole_batch, trainer.grad_accum_steps, trainer.sharding.batch
         )
     for hook in trainer.hooks.values():
@@ -149,15 +146,15 @@ def check(trainer: Any) -> None:
         trainer.nan_guard.check(trainer)
     check_keys(trainer)
     if trainer.precision is None:
-        warning = _precision.lost_updates(trainer.state_specs.params)
+        warning = mixed_precision.lost_updates(trainer.state_specs.params)
         if warning is not None:
-            status_utils.warn(warning)
+            console.warn(warning)
     if trainer.grad_accum_steps > 1:
-        mixing = _accumulate.mixing_parts(
+        mixing = accumulation.mixing_parts(
             trainer.train_losses, trainer.state_specs.collections
         )
         if mixing:
-            status_utils.warn(
+            console.warn(
                 f"`grad_accum_steps` is {trainer.grad_accum_steps}, and the result "
                 f"depends on it: {'; '.join(mixing)}."
             )
@@ -166,15 +163,15 @@ def check(trainer: Any) -> None:
 def _tell_narrowing(element_spec: Any) -> None:
     names = data_utils.names_of_float64(element_spec)
     if names:
-        status_utils.log(
+        console.log(
             f"{', '.join(f'`batch.{name}`' for name in names)}: float64, which becomes "
             "float32 on the devices, as `kd.data.Cast(key=..., dtype='float32')` would."
         )
 
 
-def check_keys(trainer: Any) -> None:
+def check_keys(trainer: _run_description.RunDescription) -> None:
     """Raises a `CheckError` that tells every key and shape that does not fit."""
     problems = [*_key_report.check(trainer), *_selection.check(trainer)]
     if problems:
-        cause = _key_report.cause_of(problems)
+        cause = key_checks.cause_of(problems)
         raise _key_report.CheckError(problems) from cause

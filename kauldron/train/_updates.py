@@ -13,16 +13,16 @@ import jax
 import numpy as np
 
 from kauldron import sharding
+from kauldron._base import console
+from kauldron.recording import chrono as chrono_lib
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
     _run_description,
-    auxiliaries,
     nan_guard,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import chrono as chrono_lib
-from kauldron.utils import status_utils
 
 _NO_CONTEXT = contextlib.nullcontext()
 
@@ -73,7 +73,7 @@ class Updates:
         self._pending: deque[_Update] = deque()
         self._recovery = self._is_halted = None
         if trainer.nan_guard is not None:
-            self._recovery = nan_guard.Recovery(trainer)
+            self._recovery = nan_guard.Recovery(trainer, trainer.nan_guard)
             self._is_halted = self._not_halted()
 
     def apply(self, step: int, batch: Any) -> list[Measurements]:
@@ -111,7 +111,8 @@ class Updates:
         sharding.settle(self.state.step)
         self._chrono.finish_step()
         if trainer.checkify_error_categories:
-            aux.error.throw()
+            with jax.transfer_guard("allow"):
+                aux.error.throw()
         return Measurements(step, aux, log_metrics or log_summaries, log_summaries)
 
     @contextlib.contextmanager
@@ -123,14 +124,14 @@ class Updates:
         if not self._has_compiled:
             self._has_compiled = True
             secs = time.monotonic() - start
-            status_utils.log(self._cache_use.since(before).describe(secs))
+            console.log(self._cache_use.since(before).describe(secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []
         while len(self._pending) > leave:
             update = self._pending.popleft()
             confirmed.append(update.measurements)
-            if np.asarray(update.measurements.aux.is_halted):
+            if sharding.to_host(update.measurements.aux.is_halted):
                 self._recover(update)
         return _to_log(confirmed)
 

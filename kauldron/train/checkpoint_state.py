@@ -6,9 +6,9 @@ import dataclasses
 from typing import ClassVar
 
 from kauldron import checkpoints, konfig
+from kauldron.recording import chrono as chrono_lib
+from kauldron.sharding import TrainState
 from kauldron.train import _batches, _hook_events, _run_description, _run_files
-from kauldron.train.state import TrainState
-from kauldron.utils import chrono as chrono_lib
 
 
 @dataclasses.dataclass(frozen=True)

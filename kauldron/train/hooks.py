@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kauldron import checkpoints, errors, kontext
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron import checkpoints, kontext
+from kauldron._base import arguments, console, errors
+from kauldron.evals import base
+from kauldron.sharding import TrainState
 
 
 class HookError(errors.UserError, ValueError):
@@ -29,7 +30,7 @@ class RunControl:
       stop_reason: Why the run is to end now; `None` while it goes on.
     """
 
-    def __init__(self, trainer: Any, *, first_step: int, last_step: int) -> None:
+    def __init__(self, trainer: base.Run, *, first_step: int, last_step: int) -> None:
         self.trainer = trainer
         self.first_step = first_step
         self.last_step = last_step
@@ -49,7 +50,7 @@ class RunControl:
         self.wants_save = True
 
 
-class Hook:
+class Hook(arguments.NamesArguments):
     """Base of hooks: override what is of interest; the rest costs nothing.
 
     Every event gets the `RunControl` first. Events come in all processes, on the main
@@ -67,7 +68,7 @@ class Hook:
     def reset(self) -> None:
         """Forgets earlier runs; called at every start, before a state is restored."""
 
-    def check(self, trainer: Any) -> None:
+    def check(self, trainer: base.Run) -> None:
         """Raises if the hook does not fit the run; nothing has been started yet."""
 
     def on_start(self, run: RunControl) -> None:
@@ -218,7 +219,7 @@ class EarlyStopping(Hook):
 
     def on_end(self, run: RunControl, *, step: int, state: TrainState) -> None:
         if self._record.best_step is not None:
-            status_utils.log(
+            console.log(
                 f"Best {self.metric}: {self._record.best:.6g} at step "
                 f"{self._record.best_step}."
             )

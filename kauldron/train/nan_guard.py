@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, errors, sharding
-from kauldron.train import _finite
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron import checkpoints, sharding
+from kauldron._base import arguments, console, errors
+from kauldron.evals import base
+from kauldron.sharding import TrainState
+from kauldron.step import finiteness
 
 
 class NonfiniteError(FloatingPointError):
@@ -24,7 +25,7 @@ class NanGuardError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NanGuard:
+class NanGuard(arguments.NamesArguments):
     """Looks at the loss and the gradients of every step, without waiting for them.
 
     A step that meets a NaN or an infinite value changes nothing, and neither do those
@@ -61,10 +62,9 @@ class NanGuard:
                 f"`NanGuard.max_events` must be at least 1: got {self.max_events}."
             )
 
-    def check(self, trainer: Any) -> None:
+    def check(self, trainer: base.Run) -> None:
         """Raises if the policy cannot be followed in this run."""
-        saves_nothing = isinstance(trainer.checkpointer, checkpoints.NoopCheckpointer)
-        if self.policy == "roll_back" and saves_nothing:
+        if self.policy == "roll_back" and not trainer.checkpointer.saves:
             raise NanGuardError(
                 "`NanGuard(policy='roll_back')` needs checkpoints: set "
                 "`cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=...)`."
@@ -91,9 +91,10 @@ def replay_checkpointer(workdir: epath.Path, step: int) -> checkpoints.Checkpoin
 class Recovery:
     """Follows the policy of a run's guard."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: base.Run, guard: NanGuard) -> None:
         self._trainer = trainer
-        self._finder = _finite.Finder(trainer.trainstep._step)
+        self._guard = guard
+        self._finder = finiteness.Finder(trainer.trainstep._step)
         self._num_events = 0
 
     def after(self, step: int, state: TrainState, batch: Any) -> TrainState:
@@ -107,7 +108,7 @@ class Recovery:
         Raises:
           NonfiniteError: If the run is to stop.
         """
-        guard, trainer = self._trainer.nan_guard, self._trainer
+        guard, trainer = self._guard, self._trainer
         self._num_events += 1
         with jax.transfer_guard("allow"), trainer.sharding.set_global_mesh():
             found = self._finder.find(state, batch)
@@ -117,7 +118,7 @@ class Recovery:
             if guard.policy == "roll_back":
                 state, origin = self._restore(state, message)
                 message += f" Going on with the parameters of step {origin}."
-            status_utils.warn(message)
+            console.warn(message)
             # Not its neighbour's number: each step has its own random keys.
             where = getattr(state.step, "sharding", None)
             count = sharding.device_put(np.int32(step + 1), where)
@@ -147,7 +148,7 @@ class Recovery:
         return checkpointer.restore(state, step=origin), origin
 
 
-def _describe(step: int, found: list[_finite.Nonfinite]) -> str:
+def _describe(step: int, found: list[finiteness.Nonfinite]) -> str:
     if not found:
         return (
             f"Step {step} met a value that is not finite, but not when it was repeated: "

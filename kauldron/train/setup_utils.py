@@ -1,23 +1,15 @@
-"""What happens before a run starts: a workdir that exists, can be written, is ours."""
+"""`Setup`: how a run is prepared, named, and shown."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
-import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-from etils import epath
-
-from kauldron import errors
-from kauldron.train import _files
-from kauldron.utils import status_utils
-
-
-class WorkdirError(errors.UserError, ValueError):
-    """The workdir is missing, cannot be written, or is in use."""
+from kauldron._base import arguments, console, shared_files
+from kauldron.evals import base
+from kauldron.workdir import lock
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +26,7 @@ class TqdmInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Setup:
+class Setup(arguments.NamesArguments):
     """Preparation of a run.
 
     Attributes:
@@ -55,57 +47,49 @@ class Setup:
     preemptable_eval: bool = False
     compilation_cache: bool = True
 
-    def run(self, trainer: Any) -> None:
+    def run(self, trainer: base.Run) -> None:
         """Creates the workdir.
 
         Raises:
           WorkdirError: If there is none, or it cannot be written.
         """
         if trainer.workdir is None:
-            raise WorkdirError(
+            raise lock.WorkdirError(
                 "No workdir: say where checkpoints and results go, with "
                 "`workdir='runs/my_run'` of the Trainer, or `--cfg.workdir=runs/my_run` "
                 "on the command line."
             )
-        make_writable(trainer.workdir)
+        lock.make_writable(trainer.workdir)
 
     def log_status(self, message: str) -> None:
         """Prints one line about the state of the run."""
-        status_utils.log_status(message)
-
-
-def make_writable(workdir: epath.Path) -> None:
-    """Creates a directory and makes sure that files can be made in it.
-
-    Raises:
-      WorkdirError: If that is impossible.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f".probe-{uuid.uuid4().hex}"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as e:
-        raise WorkdirError(
-            f"The workdir {os.fspath(workdir)!r} cannot be written: "
-            f"{e.strerror or e}. Choose another with `--cfg.workdir=...`."
-        ) from e
+        console.log_status(message)
 
 
 @contextlib.contextmanager
-def lock(workdir: epath.Path) -> Iterator[None]:
-    """Owns the workdir inside the block; the lock goes away with the process.
+def owning(trainer: base.Run, *, has_started: Callable[[], bool]) -> Iterator[None]:
+    """Prepares the workdir and owns it inside the block; see `Setup.run`.
+
+    A run that ends before it has started leaves nothing that was not there before.
+
+    Args:
+      trainer: The run.
+      has_started: Asked when the block is left by an error.
 
     Raises:
-      WorkdirError: If another process owns it.
+      WorkdirError: If there is no workdir, it cannot be written, or is in use.
     """
-    with contextlib.ExitStack() as stack:
-        if status_utils.is_lead_host():
-            try:
-                stack.enter_context(_files.exclusive(workdir / ".lock", blocking=False))
-            except BlockingIOError:
-                raise WorkdirError(
-                    f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
-                    "stop it, or choose another `--cfg.workdir=...`."
-                ) from None
-        yield
+    workdir = trainer.workdir
+    is_local = workdir is not None and not shared_files.is_remote(workdir)
+    folders = (workdir, *workdir.parents) if is_local else ()
+    made = [path for path in folders if not path.exists()]
+    try:
+        trainer.setup.run(trainer)
+        with lock.owned(workdir, stays=has_started):
+            yield
+    except BaseException:
+        if not has_started():
+            with contextlib.suppress(OSError):  # not empty: of somebody else
+                for path in made:
+                    os.rmdir(path)
+        raise

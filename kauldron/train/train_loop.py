@@ -17,28 +17,27 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import _problems, checkpoints, evals
+from kauldron import sharding
+from kauldron._base import console, problem_log
+from kauldron.evals import base as evals_base
+from kauldron.recording import progress
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _batches,
     _compilation_cache,
     _hook_events,
     _interrupts,
-    _launches,
-    _profiler,
-    _progress,
     _reporting,
     _run_description,
     _run_files,
     _selection,
     _updates,
-    auxiliaries,
     checkpoint_state,
     hooks,
-    run_status,
     setup_utils,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron.workdir import launches, run_status
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
@@ -48,10 +47,9 @@ def train(
     trainer: _run_description.RunDescription,
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
-    trainer.setup.run(trainer)
     with (
-        _problems.collect() as problems,
-        setup_utils.lock(trainer.workdir),
+        problem_log.collect() as problems,
+        setup_utils.owning(trainer, has_started=lambda: problems.has_started),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
@@ -64,7 +62,7 @@ def train(
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                _tell_that_it_is_finished(trainer.workdir, latest, problems)
+                _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
@@ -79,14 +77,34 @@ def train(
 
 
 def _tell_that_it_is_finished(
-    workdir: Any, step: int, problems: _problems.Problems
+    trainer: _run_description.RunDescription,
+    step: int,
+    last_step: int,
+    problems: problem_log.Problems,
 ) -> None:
-    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
+    with run_status.report(
+        trainer.workdir, step=step, last_step=step, is_new=False
+    ) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
-        status_utils.log(
-            _progress.finished_message(workdir, step, step, problems=report.problems)
+        console.log(
+            progress.finished_message(
+                trainer.workdir,
+                step,
+                last_step,
+                limit=_limit_of(trainer, last_step),
+                problems=report.problems,
+            )
         )
+
+
+def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:
+    """Returns what says which step is the last one."""
+    if trainer.stop_after_steps == last_step != trainer.num_train_steps:
+        return "`--cfg.stop_after_steps`"
+    if trainer.num_train_steps is None:
+        return "`num_epochs` of `--cfg.train_ds`"
+    return "`--cfg.num_train_steps`"
 
 
 class _Loop:
@@ -100,7 +118,7 @@ class _Loop:
         cache_use: _compilation_cache.CacheUse,
         restored_step: int | None,
         last_step: int,
-        problems: _problems.Problems,
+        problems: problem_log.Problems,
     ) -> None:
         self._trainer = trainer
         self._problems = problems
@@ -129,7 +147,7 @@ class _Loop:
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
-        self._profiles = not isinstance(trainer.profiler, _profiler.NoopProfiler)
+        self._profiles = trainer.profiler.traces
         self._aux: auxiliaries.AuxiliariesState | None = None
 
     def run(
@@ -148,11 +166,12 @@ class _Loop:
                 self._reporting.judge(self._state.params)
             self._emit("on_end", step=self._step, state=self._state)
             report.problems = self._problems.lines()
-            status_utils.log(
-                _progress.finished_message(
+            console.log(
+                progress.finished_message(
                     self._trainer.workdir,
                     self._step,
                     self._last_step,
+                    limit=_limit_of(self._trainer, self._last_step),
                     stop_reason=self._control.stop_reason,
                     problems=report.problems,
                 )
@@ -166,15 +185,15 @@ class _Loop:
     def _train(self, report: run_status.Report) -> None:
         trainer = self._trainer
         if self._restored_step is not None:
-            status_utils.log(f"Continuing {trainer.workdir} at step {self._step}.")
+            console.log(f"Continuing {trainer.workdir} at step {self._step}.")
         self._batches.load_next()  # before anything is evaluated or saved
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             _run_files.write(trainer)
         self._chrono.start_loop()
         try:
             # Entering the guard costs more than all else that is done in a step.
             with self._reporting, jax.transfer_guard("disallow"):
-                if status_utils.is_lead_host():
+                if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
                 while not self._evaluate_and_save():
@@ -208,7 +227,7 @@ class _Loop:
             self._control.wants_save = False
         return is_last
 
-    def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
+    def _due(self, *, is_last: bool) -> list[evals_base.EvaluatorBase]:
         return [
             evaluator
             for evaluator in self._trainer.evals.values()
@@ -216,10 +235,10 @@ class _Loop:
         ]
 
     def _evaluate(
-        self, evaluators: list[evals.EvaluatorBase], *, is_last: bool
+        self, due: list[evals_base.EvaluatorBase], *, is_last: bool
     ) -> _Results:
         results: _Results = {}
-        for e in evaluators:
+        for e in due:
             with self._chrono.pause("evals_along_train"):
                 aux = e.maybe_eval(step=self._step, state=self._state, is_last=is_last)
             results[e.name] = self._reporting.log_evaluation(e.name, self._step, aux)
@@ -235,7 +254,7 @@ class _Loop:
         self._trainer.checkpointer.add_metrics(self._step, metrics)
 
     def _save(self, results: _Results | None = None) -> None:
-        if self._saves_nothing:
+        if not self._trainer.checkpointer.saves:
             return
         with self._chrono.pause("metrics_writing"):
             metrics = results and {name: values() for name, values in results.items()}
@@ -282,7 +301,7 @@ class _Loop:
 
     def _interrupt(self) -> NoReturn:
         """Saves what can be saved, and ends the run."""
-        workdir, saved = self._trainer.workdir, not self._saves_nothing
+        workdir, saved = self._trainer.workdir, self._trainer.checkpointer.saves
         if saved:
             self._log(self._updates.settle())
             with jax.transfer_guard("allow"):
@@ -292,7 +311,12 @@ class _Loop:
 
     def _record_launch(self) -> None:
         trainer = self._trainer
-        _launches.write(trainer.workdir, seed=trainer.seed, first_step=self._first_step)
+        launches.write(
+            trainer.workdir,
+            seed=trainer.seed,
+            first_step=self._first_step,
+            backend=sharding.describe_backend(),
+        )
 
     def _emit(self, event: str, **values: Any) -> None:
         self._hooks.emit(event, self._control, **values)
@@ -306,7 +330,3 @@ class _Loop:
     @property
     def _state(self) -> TrainState:
         return self._updates.state
-
-    @property
-    def _saves_nothing(self) -> bool:
-        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, evals, optim, sharding
+from kauldron import checkpoints, data, optim, recording, sharding
+from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
-from kauldron.evals import evaluators
-from kauldron.train import (
-    _eval_only,
-    _interms,
-    _precision,
-    _profiler,
-    _remat,
-    _run_files,
-    _trainer_checks,
+from kauldron.evals import base as evals_base
+from kauldron.evals import standalone
+from kauldron.sharding import TrainState
+from kauldron.step import (
     auxiliaries,
     context,
-    hooks,
-    metric_writer,
-    nan_guard,
+    intermediates,
+    mixed_precision,
+    rematerialization,
     rngs_lib,
-    setup_utils,
-    train_loop,
     train_step,
 )
-from kauldron.train.state import TrainState
-from kauldron.utils import config_util, immutabledict
+from kauldron.train import (
+    _eval_only,
+    _run_description,
+    _run_files,
+    _trainer_checks,
+    hooks,
+    nan_guard,
+    setup_utils,
+    train_loop,
+)
 
 _DICT_FIELDS = (
     "train_losses",
@@ -45,12 +47,28 @@ _DICT_FIELDS = (
 )
 
 
+# Launch descriptions are for programs that start runs, not for the run.
+_UNRESOLVED = ("xm_job",)
+
+
+def _leaves_unresolved(
+    *names: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a function that a config calls: it gets these arguments as configs."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        vars(function)["__konfig_resolve_exclude_fields__"] = names
+        return function
+
+    return decorate
+
+
 def _empty_dict() -> Any:
-    return dataclasses.field(default_factory=immutabledict.ImmutableDict)
+    return dataclasses.field(default_factory=frozen_dict.ImmutableDict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trainer(config_util.FrozenSubclasses):
+class Trainer(root_refs.FrozenSubclasses):
     """Data, model, losses, optimizer and the rest of a run.
 
     Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
@@ -100,8 +118,7 @@ class Trainer(config_util.FrozenSubclasses):
       raw_cfg: The config it was resolved from.
     """
 
-    # Launch descriptions are for programs that start runs, not for the run.
-    __konfig_resolve_exclude_fields__: ClassVar[tuple[str, ...]] = ("xm_job",)
+    __konfig_resolve_exclude_fields__: ClassVar[tuple[str, ...]] = _UNRESOLVED
 
     seed: int = 0
     workdir: epath.PathLike | None = None
@@ -121,8 +138,8 @@ class Trainer(config_util.FrozenSubclasses):
     train_losses: Mapping[str, Any] = _empty_dict()
     train_metrics: Mapping[str, Any] = _empty_dict()
     train_summaries: Mapping[str, Any] = _empty_dict()
-    writer: metric_writer.WriterBase | Mapping[str, Any] | None = dataclasses.field(
-        default_factory=metric_writer.KDMetricWriter
+    writer: recording.WriterBase | Mapping[str, Any] | None = dataclasses.field(
+        default_factory=recording.KDMetricWriter
     )
     profiler: Any = None
     checkify_error_categories: frozenset[Any] = frozenset()
@@ -135,10 +152,10 @@ class Trainer(config_util.FrozenSubclasses):
     trainstep: train_step.TrainStep = dataclasses.field(
         default_factory=train_step.TrainStep
     )
-    precision: _precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
-    remat: _remat.Remat | None = None
+    precision: mixed_precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
+    remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
-    evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
+    evals: Mapping[str, evals_base.EvaluatorBase] | None = _empty_dict()
     exporter: Any = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
@@ -146,39 +163,41 @@ class Trainer(config_util.FrozenSubclasses):
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._set("precision", _precision.as_precision(self.precision))
-        _trainer_checks.check_values(self)
+        self._set("precision", mixed_precision.as_precision(self.precision))
+        _trainer_checks.check_values(self._kept)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():
             if getattr(self, name) is None:
                 self._set(name, default())
-        immutabledict.freeze_dict_attrs(self, _DICT_FIELDS)
+        frozen_dict.freeze_dict_attrs(self, _DICT_FIELDS)
         fields = vars(self)  # where no part is `None` any more
-        writer = metric_writer.as_writer(fields["writer"])
+        writer = recording.as_writer(fields["writer"])
         self._set("writer", writer.replace(collection="train"))
-        named = evaluators.normalize_evaluators(fields["evals"])
-        self._set("evals", immutabledict.ImmutableDict(named))
+        named = evals_base.normalize_evaluators(fields["evals"])
+        self._set("evals", frozen_dict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
         for field in dataclasses.fields(self):
             if field.name not in ("raw_cfg", "xm_job"):
                 value = getattr(self, field.name)
-                self._set(field.name, config_util.bind_tree(value, self))
+                self._set(field.name, root_refs.bind_tree(value, self))
         evals_with_writers = {
             k: self._with_writer(e) for k, e in fields["evals"].items()
         }
-        self._set("evals", immutabledict.ImmutableDict(evals_with_writers))
+        self._set("evals", frozen_dict.ImmutableDict(evals_with_writers))
 
-    def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
+    def _with_writer(
+        self, evaluator: evals_base.EvaluatorBase
+    ) -> evals_base.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""
-        writer = metric_writer.as_writer(evaluator.writer)
+        writer = recording.as_writer(evaluator.writer)
         writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
-        inherited = dict(evaluator._inherited_from_root)
-        if "writer" in inherited:  # it goes on to follow the trainer's
-            inherited["writer"] = (inherited["writer"][0], writer)
-        return dataclasses.replace(
-            evaluator, writer=writer, _inherited_from_root=inherited
-        )
+        return evaluator.replace_inherited(writer=writer)
+
+    @property
+    def _kept(self) -> _run_description.RunDescription:
+        """This trainer, typed as what `__post_init__` makes of the fields."""
+        return cast(_run_description.RunDescription, self)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -204,7 +223,7 @@ class Trainer(config_util.FrozenSubclasses):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        return train_loop.train(self)
+        return train_loop.train(self._kept)
 
     def continuous_eval(
         self,
@@ -213,15 +232,16 @@ class Trainer(config_util.FrozenSubclasses):
         timeout_secs: float | None = None,
     ) -> dict[str, auxiliaries.AuxiliariesState]:
         """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
-        evals.check_names(self, names)
-        _trainer_checks.check_keys(self)
+        standalone.check_names(self._kept, names)
+        _trainer_checks.check_keys(self._kept)
         if self.setup.eval_only:  # otherwise the training writes them
             _eval_only.check_workdir(self.workdir)
-            self.setup.run(self)
-            _run_files.write(self)
-        return evals.continuous_eval(self, names, timeout_secs=timeout_secs)
+            self.setup.run(self._kept)
+            _run_files.write(self._kept)
+        return standalone.continuous_eval(self._kept, names, timeout_secs=timeout_secs)
 
     @classmethod
+    @_leaves_unresolved(*_UNRESOLVED)
     def eval_only(cls, **kwargs: Any) -> Trainer:
         """Returns a trainer that evaluates another run and trains nothing.
 
@@ -245,7 +265,7 @@ class Trainer(config_util.FrozenSubclasses):
         Raises:
           TrainerError: If neither `num_train_steps` nor the dataset says so.
         """
-        return _trainer_checks.last_step(self)
+        return _trainer_checks.last_step(self._kept)
 
     def init_state(
         self,
@@ -268,7 +288,7 @@ class Trainer(config_util.FrozenSubclasses):
           CheckError: A `KeyError` and `ValueError` that tells all of them: the field as
             written in the config, the bad key, and the nearest ones that exist.
         """
-        _trainer_checks.check(self)
+        _trainer_checks.check(self._kept)
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:
@@ -289,21 +309,16 @@ class Trainer(config_util.FrozenSubclasses):
     def context_specs(self) -> context.Context:
         """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        with _interms.capture_all():
+        with intermediates.capture_all():
             _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 
 
-# What `konfig.resolve` asks the function that a config calls.
-vars(Trainer)[
-    "eval_only"
-].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
-
 _DEFAULT_PARTS = {
-    "writer": metric_writer.NoopWriter,
+    "writer": recording.NoopWriter,
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
     "hooks": dict,
-    "profiler": _profiler.NoopProfiler,
+    "profiler": recording.NoopProfiler,
 }

@@ -5,6 +5,7 @@ there, it keeps its meaning here: `Int` is a *signed* integer, `Shape("*b h")` i
 function, and `check_type` needs no scope.
 """
 
+from kauldron._base import public
 from kauldron.ktyping import (
     Array,
     ArraySpec,
@@ -95,3 +96,5 @@ __all__ = [
     "set_shape",
     "typechecked",
 ]
+
+__dir__ = public.publish(__name__)

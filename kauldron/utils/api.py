@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
-        "chrono": "kauldron.utils.chrono",
+        "chrono": "kauldron.recording.chrono",
         "colab": "kauldron.utils.colab",
-        "config_util": "kauldron.utils.config_util",
-        "immutabledict": "kauldron.utils.immutabledict",
+        "config_util": "kauldron._base.root_refs",
+        "immutabledict": "kauldron._base.frozen_dict",
         "sharding_utils": "kauldron.utils.sharding_utils",
-        "status": "kauldron.utils.status_utils:status",
+        "status": "kauldron._base.console:status",
         "utils": "kauldron.utils.utils",
-        "BaseConfig": "kauldron.utils.config_util:BaseConfig",
-        "ImmutableDict": "kauldron.utils.immutabledict:ImmutableDict",
-        "ROOT_CFG_REF": "kauldron.utils.config_util:ROOT_CFG_REF",
-        "UpdateFromRootCfg": "kauldron.utils.config_util:UpdateFromRootCfg",
+        "BaseConfig": "kauldron._base.root_refs:BaseConfig",
+        "ImmutableDict": "kauldron._base.frozen_dict:ImmutableDict",
+        "ROOT_CFG_REF": "kauldron._base.root_refs:ROOT_CFG_REF",
+        "UpdateFromRootCfg": "kauldron._base.root_refs:UpdateFromRootCfg",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from kauldron.utils import status_utils
+from kauldron._base import console, public
 
 
 def get_cfg(xid: int, wid: int = 1, *, lazy: bool = True) -> Any:
@@ -17,8 +17,8 @@ def get_resolved(
     wid: int = 1,
     *,
     path: str | None = None,
-    adhoc_from: Any = None,
-    config_update_fn: Any = None,
+    adhoc_from: object = None,
+    config_update_fn: object = None,
 ) -> Any:
     """Always raises `NoXManagerError`; `kd.train.workdirs.get_resolved` does it."""
     shown = f", path={path!r}" if path else ""
@@ -36,7 +36,7 @@ def get_element_spec(xid: int, wid: int = 1) -> Any:
 
 
 def _refuse(xid: int, wid: int, instead: str) -> NoReturn:
-    raise status_utils.NoXManagerError(
+    raise console.NoXManagerError(
         f"Nobody knows where the run {xid}/{wid} is: experiment ids belong to XManager, "
         f"which this package does not use. With the directory of the run, "
         f"`kd.train.workdirs.{instead}` does the same."
@@ -44,3 +44,5 @@ def _refuse(xid: int, wid: int, instead: str) -> NoReturn:
 
 
 __all__ = ["get_cfg", "get_element_spec", "get_resolved", "get_workdir"]
+
+__dir__ = public.publish(__name__)

@@ -8,8 +8,8 @@ from typing import Any
 from etils import epath
 
 from kauldron import konfig
-from kauldron.train import workdirs
-from kauldron.utils import status_utils
+from kauldron._base import console, public
+from kauldron.workdir import workdirs
 
 
 def load_config_from_path(
@@ -75,8 +75,8 @@ _WORKDIR = (
 _NOTE = "Write what should be kept with a run into `cfg.aux`, or into its workdir."
 
 
-def _no_xmanager(what: str, instead: str) -> status_utils.NoXManagerError:
-    return status_utils.NoXManagerError(
+def _no_xmanager(what: str, instead: str) -> console.NoXManagerError:
+    return console.NoXManagerError(
         f"{what} lives on XManager, which this package does not use. {instead}"
     )
 
@@ -89,3 +89,5 @@ __all__ = [
     "add_tags_to_xm",
     "load_config_from_path",
 ]
+
+__dir__ = public.publish(__name__)

@@ -12,7 +12,7 @@ import pytest
 
 from kauldron import kd
 from kauldron.checkpoints import _casting
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 _WHOLE = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 _OTHERS = ["bool", "float16", "float32", "float64", "complex64", "complex128"]

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from kauldron import kd
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 
 class Counter:

@@ -10,7 +10,7 @@ import pytest
 
 from kauldron import kd
 from kauldron.checkpoints import _ranking
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 from tests.train import small_run
 
 _NAN, _INF = float("nan"), float("inf")

@@ -218,7 +218,7 @@ def test_memory_order_does_not_matter(tmp_path, value, kind):
 def test_float8_is_loaded_in_parts_of_a_sharded_array(tmp_path):
     import jax
 
-    from kauldron.train.state import TrainState
+    from kauldron.sharding import TrainState
 
     value = np.arange(16, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).reshape(8, 2)
     kd.ckpts.save_safetensors({"w": value}, tmp_path / "x.safetensors")

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kauldron import kd, konfig
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 _OPTIMIZER = optax.chain(optax.clip(1.0), optax.adam(1e-3))
 

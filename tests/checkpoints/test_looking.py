@@ -14,7 +14,7 @@ from absl import flags
 
 from kauldron import kd
 from kauldron.cli import ckpt, main
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 _KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 _A, _B = jnp.arange(2.0), 5 + jnp.arange(2.0)
 

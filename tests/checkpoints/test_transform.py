@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, konfig
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 
 _RNG = np.random.default_rng(0)
 

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from kauldron import _problems, errors, kd
+from kauldron import errors, kd
+from kauldron._base import problem_log
 from kauldron.cli import _run, run, train
 
 _CONFIG = """
@@ -124,7 +125,7 @@ def test_exit_code_says_how_a_command_has_ended(
     has_started, has_problem, error, code, capsys
 ):
     def work():
-        problems = _problems.current()
+        problems = problem_log.current()
         if has_started:
             problems.start()
         if has_problem:
@@ -140,7 +141,7 @@ def test_exit_code_says_how_a_command_has_ended(
 
 def test_a_problem_that_is_taken_back_is_none():
     def work():
-        problems = _problems.current()
+        problems = problem_log.current()
         problems.failed("a writer", OSError("away"))
         problems.state("a writer", None)
 

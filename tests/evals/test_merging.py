@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics
-from kauldron.evals import _collect, _merging, _rows
+from kauldron.evals import _merging, example_rows, rows_in_memory
 from kauldron.train import auxiliaries
 from tests.train import small_run
 
@@ -109,7 +109,7 @@ def test_a_state_that_cannot_be_merged_fails_in_compute_and_costs_no_other():
 
 
 def _rows_of(start, stop):
-    return _rows.Rows(
+    return example_rows.Rows(
         arrays={"score": jnp.arange(start, stop) / 2.0},
         host_arrays={"name": np.array([f"n{i}" for i in range(start, stop)], object)},
         num_rows=stop - start,
@@ -119,7 +119,7 @@ def _rows_of(start, stop):
 
 @pytest.mark.parametrize("sizes", [[3], [3, 3], [4, 4, 4, 1]])
 def test_rows_of_all_batches_are_kept_once_and_in_order(sizes):
-    with _collect.InMemory() as collected:
+    with rows_in_memory.InMemory() as collected:
         stop = 0
         for size in sizes:
             start, stop = stop, stop + size

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from kauldron.train import run_status
+from kauldron.workdir import run_status
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "examples/digits_standalone_eval.py"

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _profiler
+from kauldron.recording import profiler as profiler_lib
 from tests.train import small_run
 
 
@@ -97,7 +97,7 @@ def test_traces_repeat_after_an_interval_of_steps(tmp_path, began):
 
 def test_trace_ends_when_its_time_is_over(tmp_path, began, monkeypatch):
     now = 0.0
-    monkeypatch.setattr(_profiler.time, "monotonic", lambda: now)
+    monkeypatch.setattr(profiler_lib.time, "monotonic", lambda: now)
     profiler = kd.inspect.Profiler(
         first_profile=0, profile_duration_ms=2500, every_secs=60, workdir=tmp_path
     )

@@ -34,7 +34,7 @@ ROOMS = {
         tests=("tests/checkpoints/test_checksums.py",),
     ),
     "coercion": Room(
-        files=("kauldron/konfig/**/_coerce.py", "kauldron/konfig/**/_literals.py"),
+        files=("kauldron/konfig/**/_coercion.py", "kauldron/konfig/**/_literals.py"),
         tests=("tests/konfig/test_coercion.py", "tests/konfig/test_overrides.py"),
     ),
     "globs": Room(
@@ -61,7 +61,7 @@ ROOMS = {
         ),
     ),
     "merging": Room(
-        files=("kauldron/evals/**/_merging.py", "kauldron/evals/**/_collect.py"),
+        files=("kauldron/evals/**/_merging.py", "kauldron/evals/**/rows_in_memory.py"),
         tests=("tests/evals/test_merging.py",),
     ),
     "metrics": Room(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, konfig
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 from tests.optim import contract
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

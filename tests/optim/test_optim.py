@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kauldron import kd, optim
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from kauldron import kd
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

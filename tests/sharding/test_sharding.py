@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from kauldron import sharding
-from kauldron.train.state import TrainState
+from kauldron.sharding import TrainState
 from kauldron.utils import sharding_utils
 
 

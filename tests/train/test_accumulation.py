@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _accumulate
+from kauldron.step import accumulation
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -447,7 +447,7 @@ def test_what_has_no_examples_is_averaged_in_f32_or_that_of_the_last_micro_batch
         "flag": jnp.array([True, True, True, True, False]),
     }
     specs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), parts)
-    whole = _accumulate.join(parts, specs, prefix="preds")
+    whole = accumulation.join(parts, specs, prefix="preds")
     assert whole["mean"].dtype == jnp.bfloat16
     assert whole["mean"] == (1 + 4 / 256) / 5
     assert whole["count"] == 4
@@ -460,5 +460,5 @@ def test_examples_of_micro_batches_are_put_together_along_whatever_axis(axis):
     parts = np.stack([np.moveaxis(whole[i::3], 0, axis) for i in range(3)])
     expected = np.moveaxis(whole, 0, axis)
     specs = jax.ShapeDtypeStruct(expected.shape, expected.dtype)
-    joined = _accumulate.join(jnp.asarray(parts), specs, prefix="preds")
+    joined = accumulation.join(jnp.asarray(parts), specs, prefix="preds")
     np.testing.assert_array_equal(joined, expected)

@@ -15,7 +15,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from kauldron import kd
-from kauldron.train import _f32_sums, _sum_analysis
+from kauldron.step import _f32_sums, _sum_analysis
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _finite, _held_step
+from kauldron.step import _held_step, finiteness
 from tests.train import small_run
 
 
@@ -39,6 +39,13 @@ def _held(step, *args):
     return jax.jit(lambda *args: _held_step.hold_if(step, *args))(*args)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """Each way of holding a step; both run on the CPU here."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+@pytest.mark.usefixtures("backend")
 def test_step_that_is_not_held_is_the_step_itself():
     expected, _, rest = jax.jit(_momentum_step)(_state(), jnp.array([1.0, 2.0]))
     state, is_held, held_rest = _held(_momentum_step, _state(), jnp.array([1.0, 2.0]))
@@ -47,6 +54,7 @@ def test_step_that_is_not_held_is_the_step_itself():
     np.testing.assert_array_equal(held_rest["norm"], rest["norm"])
 
 
+@pytest.mark.usefixtures("backend")
 def test_held_step_gives_every_value_back():
     gradient = jnp.array([1.0, jnp.nan])
     state, is_held, _ = _held(_momentum_step, _state(), gradient)
@@ -54,6 +62,7 @@ def test_held_step_gives_every_value_back():
     jax.tree.map(np.testing.assert_array_equal, state, _state())
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("is_held", [True, False])
 def test_verdict_on_the_new_state_itself_holds_all_of_it(is_held):
     def step(state, gradient):
@@ -140,23 +149,23 @@ def test_guard_that_meets_nothing_changes_nothing(tmp_path):
 @pytest.mark.parametrize("shape", [(), (5,), (4, 3), (3, 1), (2, 3, 4, 5), (0, 3)])
 def test_only_values_that_are_not_finite_are_found(dtype, shape):
     huge = jnp.full(shape, jnp.finfo(dtype).max, dtype)
-    assert _finite.all_finite({"huge": huge, "int": jnp.int32(3)})
-    assert _finite.all_finite({"sign": -huge})
+    assert finiteness.all_finite({"huge": huge, "int": jnp.int32(3)})
+    assert finiteness.all_finite({"sign": -huge})
     for value in (jnp.nan, jnp.inf, -jnp.inf):
         if huge.size:
             bad = huge.ravel().at[huge.size // 2].set(value).reshape(shape)
-            assert not _finite.all_finite({"huge": huge, "bad": bad})
+            assert not finiteness.all_finite({"huge": huge, "bad": bad})
 
 
 def test_infinities_that_cancel_are_found():
-    assert not _finite.all_finite(jnp.array([[jnp.inf], [-jnp.inf]]))
+    assert not finiteness.all_finite(jnp.array([[jnp.inf], [-jnp.inf]]))
 
 
 def test_values_that_are_spread_over_devices_are_found():
     mesh = jax.make_mesh((8,), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
     values = np.zeros((16, 3), np.float32)
-    all_finite = jax.jit(_finite.all_finite)
+    all_finite = jax.jit(finiteness.all_finite)
     assert all_finite(jax.device_put(values, sharding))
     values[13, 1] = np.inf
     assert not all_finite(jax.device_put(values, sharding))

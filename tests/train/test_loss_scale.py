@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _loss_scale
+from kauldron.step import _loss_scale
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -14,7 +14,9 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboardX.proto import plugin_hparams_pb2
 
 from kauldron import kd, konfig, metrics
-from kauldron.train import _numbers, _run_tables, _shown_values, auxiliaries
+from kauldron.recording import _shown_values, run_tables
+from kauldron.step import measured_numbers
+from kauldron.train import auxiliaries
 
 RNG = np.random.default_rng(0)
 
@@ -154,7 +156,7 @@ def test_rates_have_a_file_of_their_own(tmp_path):
 
 def test_metric_that_is_no_number_is_named(tmp_path):
     with pytest.raises(TypeError, match=r"'metrics/x' is no number: got str"):
-        _numbers.to_numbers("metrics/x", "text")
+        measured_numbers.to_numbers("metrics/x", "text")
 
 
 def test_table_of_numbers_is_a_line_of_its_own(tmp_path):
@@ -205,7 +207,7 @@ def test_description_of_a_run_is_text_in_tensorboard(tmp_path):
         {"optimizer": optax.adam(0.1), "names": ["a"], "n": None}
     )
     writer.write_config(config)
-    writer.write_hparams(_run_tables.hparams(config))
+    writer.write_hparams(run_tables.hparams(config))
     writer.close()
     events = _events(tmp_path / "train")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.train import _finite, _loss_scale, nan_guard
-from kauldron.train import replay as replay_lib
+from kauldron.runs import replay as replay_lib
+from kauldron.step import _loss_scale, finiteness
+from kauldron.train import nan_guard
 from tests.train import small_run
 
 NUM_STEPS = 8
@@ -187,7 +188,7 @@ def test_gradient_that_is_not_finite_counts_unless_its_scale_explains_it(
         grads={"w": jnp.float32(np.nan)},
     )
     after = kd.train.TrainState(step=jnp.int32(1), opt_state=opt_state(num_skipped))
-    assert bool(_finite.is_finite_step(context, after)) is is_fine
+    assert bool(finiteness.is_finite_step(context, after)) is is_fine
 
 
 def test_replay_repeats_the_step_and_names_module_and_source_line(skipped):

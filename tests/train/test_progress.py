@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.train import _progress, _progress_display
+from kauldron.recording import _progress_display
+from kauldron.recording import progress as progress_lib
 from kauldron.utils import chrono as chrono_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def _values(loss=0.5, **metrics):
 def _progress_after(clock, *, num_steps=20):
     """20 of 100 steps of 0.5 s, after 3 s of compiling and 2 s of an evaluation."""
     chrono = chrono_lib.Chrono(batch_size=32, clock=clock)
-    progress = _progress.Progress(0, 100, chrono=chrono, label="demo")
+    progress = progress_lib.Progress(0, 100, chrono=chrono, label="demo")
     chrono.start_loop()
     with chrono.pause("evals_along_train"):
         clock.now += 2
@@ -133,7 +134,7 @@ logging.basicConfig(format="%(message)s")
 from kauldron.train import _progress
 from kauldron.utils import chrono, status_utils
 clock = chrono.Chrono()
-progress = _progress.Progress(0, 10, chrono=clock)
+progress = progress_lib.Progress(0, 10, chrono=clock)
 before = sys.stderr
 try:
     with progress:
@@ -244,7 +245,7 @@ def test_display_that_cannot_be_drawn_is_reported_and_the_run_goes_on(
         raise OSError("no screen")
 
     monkeypatch.setattr(_progress_display, "start", start)
-    with _progress.Progress(0, 10, chrono=chrono_lib.Chrono()) as progress:
+    with progress_lib.Progress(0, 10, chrono=chrono_lib.Chrono()) as progress:
         progress.show(5, _values(), {})
     err = capfd.readouterr().err
     assert "the progress cannot be shown: OSError('no screen')" in err

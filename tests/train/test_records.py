@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from kauldron.train import _records
+from kauldron.workdir import json_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def _lines(path):
 
 def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    records = _records.RecordFile(path)
+    records = json_lines.RecordFile(path)
     for step in (0, 5, 10):
         records.append(step, "train", {"x": step})
     records.append(10, "eval", {"x": 1})
@@ -35,20 +35,20 @@ def test_rewinding_takes_back_later_steps_of_one_collection(tmp_path):
 def test_half_a_line_of_a_killed_process_is_cut_off_before_the_next(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "collection": "train"}\n{"step": 2, "coll')
-    assert [r["step"] for r in _records.read(path)] == [1]
-    _records.RecordFile(path).append(3, "eval", {})
+    assert [r["step"] for r in json_lines.read(path)] == [1]
+    json_lines.RecordFile(path).append(3, "eval", {})
     assert [r["step"] for r in _lines(path)] == [1, 3]
 
 
 def test_a_first_line_that_is_cut_off_leaves_an_empty_file(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": ' + "1" * 10_000)
-    _records.RecordFile(path).append(3, "eval", {})
+    json_lines.RecordFile(path).append(3, "eval", {})
     assert [r["step"] for r in _lines(path)] == [3]
 
 
 def test_records_that_did_not_fit_the_disk_are_written_when_they_fit(tmp_path):
-    records = _records.RecordFile(tmp_path / "run" / "metrics.jsonl")
+    records = json_lines.RecordFile(tmp_path / "run" / "metrics.jsonl")
     for step in (1, 2):
         with pytest.raises(OSError, match="No such file"):
             records.append(step, "train", {})
@@ -63,7 +63,7 @@ import resource, signal, sys
 from kauldron.train import _records
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-records = _records.RecordFile(sys.argv[1])
+records = json_lines.RecordFile(sys.argv[1])
 records.append(1, "train", {"x": 1.5})
 try:
     records.append(2, "train", {str(i): i for i in range(100)})
@@ -84,7 +84,7 @@ def test_a_write_that_stops_in_the_middle_leaves_whole_lines(tmp_path):
 _APPEND = """
 import sys
 from kauldron.train import _records
-records = _records.RecordFile(sys.argv[1])
+records = json_lines.RecordFile(sys.argv[1])
 for step in range(1000):
     records.append(step, sys.argv[2], {"x": 0.5})
     if sys.argv[2] == "train" and step % 100 == 99:

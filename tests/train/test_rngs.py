@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from kauldron.train import rngs_lib
+from kauldron.step import rngs_lib
 
 
 def streams(*given, seed=0):

@@ -12,7 +12,8 @@ import time
 import pytest
 from etils import epath
 
-from kauldron.train import run_status
+from kauldron._base import shared_files
+from kauldron.workdir import run_status
 
 
 def _report(tmp_path, **changes):
@@ -52,13 +53,12 @@ def test_the_status_tells_how_a_run_broke_off(tmp_path, error, state, text):
 
 
 def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path, monkeypatch, capfd):
-    from kauldron.train import _files
 
     def fail(path, text):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ValueError, match="the cause"), _report(tmp_path):
-        monkeypatch.setattr(_files, "write_atomically", fail)
+        monkeypatch.setattr(shared_files, "write_atomically", fail)
         raise ValueError("the cause")
     assert "status.json' could not be written" in capfd.readouterr().err
 

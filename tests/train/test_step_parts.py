@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics, random
-from kauldron.train import _recorder, _shown_values, _states, auxiliaries
+from kauldron.recording import _shown_values
+from kauldron.recording import recorder as recorder_lib
+from kauldron.step import state_trees
+from kauldron.train import auxiliaries
 from tests.train import small_run
 
 
@@ -150,7 +153,7 @@ def _measured(value):
 
 
 def test_values_of_other_measurements_are_not_those_that_were_just_written():
-    recorder = _recorder.Recorder([])
+    recorder = recorder_lib.Recorder([])
     one, other = _measured(1), _measured(2)
     writer = kd.train.NoopWriter()
     written = recorder.write_step_metrics(
@@ -184,10 +187,10 @@ def test_numbers_of_one_element_are_scalars_whatever_axes_they_have():
 def test_what_has_failed_stays_failed_whatever_it_is_merged_with():
     first, second = ValueError("first"), ValueError("second")
     good = metrics.AverageState(total=np.float32(1), count=np.float32(1))
-    failed = [_states.FailedState(error=e, parent=None) for e in (first, second)]
+    failed = [state_trees.FailedState(error=e, parent=None) for e in (first, second)]
     for a, b in [(failed[0], good), (good, failed[0]), failed]:
-        merged = _states.merge_each({"x": a, "ok": good}, {"x": b, "ok": good})
+        merged = state_trees.merge_each({"x": a, "ok": good}, {"x": b, "ok": good})
         failures = []
-        values = _states.compute("metrics", merged, failures=failures)
+        values = state_trees.compute("metrics", merged, failures=failures)
         assert [f.error for f in failures] == [first]
         assert values["ok"] == 1

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.train import _stored_state
+from kauldron.step import _stored_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

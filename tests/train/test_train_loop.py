@@ -17,7 +17,7 @@ import optax
 import pytest
 
 from kauldron import kd, konfig
-from kauldron.train import setup_utils
+from kauldron.workdir import lock
 from tests.evals import predict_config
 from tests.train import small_run
 
@@ -312,7 +312,7 @@ def test_signal_saves_and_says_how_to_continue(tmp_path, name):
 
 def test_two_processes_on_one_workdir_are_refused(tmp_path):
     with (
-        setup_utils.lock(kd.train.trainer_lib.epath.Path(tmp_path)),
+        lock.owned(kd.train.trainer_lib.epath.Path(tmp_path)),
         pytest.raises(ValueError, match="Another process"),
     ):
         small_run.make_trainer(tmp_path).train()
@@ -326,7 +326,7 @@ def test_missing_workdir_is_reported():
 def test_workdir_that_cannot_be_written_is_reported(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+    with pytest.raises(ValueError, match="file' is a file, not a folder"):
         small_run.make_trainer(file / "run").train()
 
 

@@ -13,7 +13,8 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from kauldron import kd, konfig, metrics
-from kauldron.train import _recorder, metric_writer
+from kauldron.recording import recorder as recorder_lib
+from kauldron.train import metric_writer
 from tests.train import small_run
 
 RNG = np.random.default_rng(0)
@@ -212,7 +213,7 @@ def test_evaluators_follow_the_writer_of_the_trainer_unless_they_have_their_own(
 def test_broken_and_hanging_writers_leave_the_run_and_the_others_alone(
     tmp_path, capfd, monkeypatch
 ):
-    monkeypatch.setattr(_recorder, "_PATIENCE_SECS", 0.05)
+    monkeypatch.setattr(recorder_lib, "_PATIENCE_SECS", 0.05)
     run_ended = threading.Event()
     written_before = []
 
@@ -253,7 +254,7 @@ def test_broken_and_hanging_writers_leave_the_run_and_the_others_alone(
     for name in ("numbers", "hanging"):
         assert [step for _, step, _ in CALLS[name]] == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8]
     err = capfd.readouterr().err
-    assert err.count("Warning: the writer 'broken' failed; training goes on") == 2
+    assert err.count("Warning: the writer 'broken' failed; this stops nothing") == 2
     for text in ("OSError: cannot rewind", "ValueError: no tracker at 0"):
         assert err.count(f"\n{text}") == 1
     # Where it was raised: the user's file and line.
@@ -264,10 +265,10 @@ def test_broken_and_hanging_writers_leave_the_run_and_the_others_alone(
 
 
 def test_a_writer_that_is_too_slow_loses_writes_and_says_so_once(capfd, monkeypatch):
-    monkeypatch.setattr(_recorder, "_MAX_WRITING", 2)
+    monkeypatch.setattr(recorder_lib, "_MAX_WRITING", 2)
     go_on = threading.Event()
     writer = Numbers()
-    recorder = _recorder.Recorder([writer])
+    recorder = recorder_lib.Recorder([writer])
     for step in range(6):
         recorder.tell(
             writer, lambda w, step=step: (go_on.wait(60), CALLS["n"].append(step))
@@ -379,7 +380,7 @@ class _Shown(metrics.State):
 def test_summary_that_nobody_can_show_is_reported_and_the_others_are_written(
     tmp_path, capfd
 ):
-    recorder = _recorder.Recorder([Everything(workdir=tmp_path)])
+    recorder = recorder_lib.Recorder([Everything(workdir=tmp_path)])
     recorder.write_step_metrics(
         recorder._writers[0],
         step=2,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from kauldron._base import root_refs
 from kauldron.utils import config_util
 from kauldron.utils.config_util import ROOT_CFG_REF, UpdateFromRootCfg
 
@@ -91,7 +92,7 @@ def test_base_config_makes_frozen_keyword_only_dataclasses():
         Config().a = 5
 
 
-class _Part(config_util.UpdateFromRootCfg, config_util.FrozenSubclasses):
+class _Part(config_util.UpdateFromRootCfg, root_refs.FrozenSubclasses):
     pass
 
 

@@ -5,12 +5,12 @@ Policies go to `kd.ckpts.Checkpointer(preservation_policy=...)`.
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
 _OWN = "kauldron.contrib.checkpoints._preservation"
 _ORBAX = "orbax.checkpoint.checkpoint_managers"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "AnyPreservationPolicy": f"{_ORBAX}:AnyPreservationPolicy",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
 _ROOM = "kauldron.contrib.data"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "py": f"{_ROOM}.py",

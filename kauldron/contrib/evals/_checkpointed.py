@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, data, evals, sharding
+from kauldron import checkpoints, data, sharding
+from kauldron._base import console
 from kauldron.data import utils as data_utils
-from kauldron.train import auxiliaries
-from kauldron.train.state import TrainState
-from kauldron.utils import status_utils
+from kauldron.evals import evaluators
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class _Saved(checkpoints.items.TopLevelCheckpointItem):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class CheckpointedEvaluator(evals.Evaluator):
+class CheckpointedEvaluator(evaluators.Evaluator):
     """An `Evaluator` that continues where it was interrupted.
 
     What was measured so far and the position in the dataset are saved to
@@ -78,7 +79,7 @@ class CheckpointedEvaluator(evals.Evaluator):
         folder = epath.Path(self.checkpointer.workdir)
         done = folder / f"step_{step}_done"
         if done.exists():
-            status_utils.log(f"{self.name!r} was evaluated at step {step} already.")
+            console.log(f"{self.name!r} was evaluated at step {step} already.")
             return None
         if self.discard_opt:
             state = dataclasses.replace(state, opt_state=None)
@@ -89,7 +90,7 @@ class CheckpointedEvaluator(evals.Evaluator):
         self.writer.write_step_metrics(
             step=step, aux=merged, schedules={}, log_summaries=True
         )
-        if status_utils.is_lead_host():
+        if console.is_lead_host():
             folder.mkdir(parents=True, exist_ok=True)
             done.touch()
             if (folder / f"step_{step}").exists():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "DiceLoss": "kauldron.losses:DiceLoss",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 
 def get_model_from_xid(xid: int, wid: int = 1, **kwargs: Any) -> Any:
     """Always raises `NoXManagerError`; `kd.train.workdirs.get_resolved` does it."""
     del kwargs
-    raise status_utils.NoXManagerError(
+    raise console.NoXManagerError(
         f"Nobody knows where the run {xid}/{wid} is: experiment ids belong to XManager, "
         "which this package does not use. With the directory of the run, "
         "`kd.train.workdirs.get_resolved(workdir, path='model')` gives its model."

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron.utils import status_utils
+from kauldron._base import console
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Print(metrics.Metric):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["Print"]):
-        """The first elements, `[n ...]`."""
+        """The first elements, `Array["n ..."]`."""
 
         value: Any = metrics.truncate_field(num_field="parent.first_n")
 
@@ -36,7 +36,7 @@ class Print(metrics.Metric):
             if value is None:
                 return {}
             text = f"{self.parent.value}: {np.array2string(np.asarray(value))}"
-            status_utils.log(text)
+            console.log(text)
             return text
 
     def __post_init__(self) -> None:

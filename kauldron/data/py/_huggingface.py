@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 from kauldron.data import _errors, _image_files
 from kauldron.data.py import base
 

@@ -9,9 +9,9 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from kauldron._base import console
 from kauldron.data import _errors
 from kauldron.data.py import base
-from kauldron.utils import status_utils
 
 _MAKES_UP = contextvars.ContextVar("makes_up_missing_tfds", default=False)
 
@@ -99,7 +99,7 @@ class Tfds(base.DataSourceBase):
             (element,) = tfds.data_source(
                 self.name, split=self.split, decoders=self.decoders
             )
-        status_utils.log(
+        console.log(
             f"The dataset {self.name!r} is not in {self._where}: what is shown is made "
             "up from the features that TFDS knows. Its data would be downloaded by "
             "training, or by `tfds build --file_format=array_record "

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from kauldron._base import console
 from kauldron.data import (
     _batching,
     _columns,
@@ -23,7 +24,6 @@ from kauldron.data import (
     pipelines,
 )
 from kauldron.data.py import _slices
-from kauldron.utils import status_utils
 
 if TYPE_CHECKING:
     import grain
@@ -149,7 +149,7 @@ class PyGrainPipeline(pipelines.Pipeline):
         if self.batch_size > length and batching.process[0] == 0:
             object.__setattr__(self, "_has_warned", True)
             times = f"{self.batch_size / length:.3g} times"
-            status_utils.warn(
+            console.warn(
                 f"`batch_size={self.batch_size}` of `{type(self).__name__}` is more than "
                 f"its {length} examples: with `num_epochs={self.num_epochs}` every batch "
                 f"has each of them about {times}."
@@ -218,12 +218,17 @@ class PyGrainPipeline(pipelines.Pipeline):
         node = _nodes.FromFunction(dataset.__getitem__, len(dataset), seed=seed)
         return _slices.apply(node, self.transforms)
 
+    def parts(self) -> _batching.PipelineParts:
+        """Returns what batches are made of, for those who measure or explain a pipeline."""
+        source, stages, _ = self._parts(self._int_seed)
+        return _batching.PipelineParts(source, stages, self._batching(self._int_seed))
+
     def _node(self, seed: int) -> _nodes.Node:
         """Returns the examples after the transforms of elements."""
         source, stages, _ = self._parts(seed)
         return _nodes.Transformed(source, stages) if stages else source
 
-    def _parts(self, seed: int) -> tuple[_nodes.Node, list[Any], list[Any]]:
+    def _parts(self, seed: int) -> tuple[_nodes.Node, list[_stages.Stage], list[Any]]:
         of_elements, of_batches = _stages.split_transforms(
             _slices.without(self.transforms)
         )

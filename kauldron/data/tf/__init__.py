@@ -7,13 +7,13 @@ raises, and says what to write instead.
 
 from __future__ import annotations
 
-from kauldron import _lazy
+from kauldron._base import lazy
 
 _GENERIC = "kauldron.data.transforms"
 _PIPELINES = "kauldron.data.tf._pipelines"
 _UNAVAILABLE = "kauldron.data.tf._unavailable"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+__getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # Pipelines.

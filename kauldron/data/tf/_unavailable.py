@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class NeedsTensorFlowError(errors.UserError, NotImplementedError):

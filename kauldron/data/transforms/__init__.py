@@ -1,0 +1,1 @@
+"""Transforms of examples and of batches; offered as `kd.data.Resize`, and so on."""

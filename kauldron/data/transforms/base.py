@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from kauldron._base import arguments
 from kauldron.data import _columns, _errors
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _register_once() -> None:
     kinds.RandomMap.register(RandomMapTransform)
 
 
-class _ForGrain:
+class _ForGrain(arguments.NamesArguments):
     """What grain takes for one of its own transforms.
 
     grain is not imported for it. Once it is, our kinds are registered as virtual
@@ -44,9 +45,8 @@ class _ForGrain:
         _register_with_grain()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        del args, kwargs
         _register_with_grain()
-        return super().__new__(cls)
+        return super().__new__(cls, *args, **kwargs)
 
 
 class MapTransform(_ForGrain, abc.ABC):
@@ -58,10 +58,10 @@ class MapTransform(_ForGrain, abc.ABC):
     """
 
     @abc.abstractmethod
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         """Returns the changed element."""
 
-    def __call__(self, features: Any) -> Any:
+    def __call__(self, features: Mapping[str, Any]) -> Any:
         """Returns `map(features)`."""
         return self.map(features)
 
@@ -90,7 +90,7 @@ class RandomMapTransform(_ForGrain, abc.ABC):
         """Returns the changed element; `rng` depends on (seed, epoch, example)."""
 
 
-class BatchTransform(abc.ABC):
+class BatchTransform(arguments.NamesArguments, abc.ABC):
     """Changes whole batches, after all other transforms; implement `map_batch`."""
 
     @abc.abstractmethod
@@ -137,7 +137,7 @@ class _KeyedTransform:
             )
         return targets
 
-    def _present(self, element: Any) -> dict[str, str]:
+    def _present(self, element: object) -> dict[str, str]:
         if not isinstance(element, Mapping):
             raise _errors.DataError(
                 f"{type(self).__name__} needs elements that are dicts: got "
@@ -181,7 +181,7 @@ class ElementWiseTransform(_KeyedTransform, MapTransform):
     def map_element(self, element: Any) -> Any:
         """Returns the changed value of one key."""
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         changed = {
             out: self.map_element(features[key])
             for key, out in self._present(features).items()
@@ -229,7 +229,7 @@ class ElementWiseRandomTransform(_KeyedTransform, RandomMapTransform):
         return {**element, **changed}
 
 
-def overrides_together(transform: Any, fast: str, plain: str) -> bool:
+def overrides_together(transform: object, fast: str, plain: str) -> bool:
     """Whether a fast method still does what the plain one does.
 
     It does if the class that defines it is not older than the one that defines the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron._base import public
 from kauldron.utils.kdash._dashboards import (
     BuildContext,
     DashboardError,
@@ -25,3 +26,5 @@ __all__ = [
     "SingleDashboard",
     "build_and_upload",
 ]
+
+__dir__ = public.publish(__name__)

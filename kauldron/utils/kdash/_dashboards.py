@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from kauldron import errors
+from kauldron._base import errors
 
 
 class DashboardError(errors.UserError, ValueError):

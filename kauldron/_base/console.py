@@ -1,0 +1,112 @@
+"""Lines for the person at the screen, and where the program runs: `kd.utils.status`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from kauldron._base import errors, public
+
+on_xmanager = False
+
+
+class NoXManagerError(errors.UserError, RuntimeError):
+    """Something that only XManager can tell or do, which is not used here."""
+
+
+class Status:
+    """`kd.utils.status`: where the program runs, and lines for who looks at it.
+
+    Attributes:
+      on_xmanager: Always false.
+      is_lead_host: Whether this is the process that writes files, of all of the run.
+    """
+
+    on_xmanager = on_xmanager
+
+    @property
+    def is_lead_host(self) -> bool:
+        return is_lead_host()
+
+    def log(self, message: str) -> None:
+        """Prints one line, to stderr."""
+        log(message)
+
+    def log_status(self, message: str) -> None:
+        """Prints one line about the state of the run."""
+        log_status(message)
+
+    def warn(self, message: str) -> None:
+        """Prints one warning line."""
+        warn(message)
+
+    @property
+    def xp(self) -> Any:
+        """Always raises `NoXManagerError`, as `wu`, `wid`, `xid` do."""
+        raise _nobody_knows("xp", "the experiment")
+
+    @property
+    def wu(self) -> Any:
+        raise _nobody_knows("wu", "the work unit")
+
+    @property
+    def wid(self) -> int:
+        raise _nobody_knows("wid", "the number of the work unit")
+
+    @property
+    def xid(self) -> int:
+        raise _nobody_knows("xid", "the number of the experiment")
+
+
+def _nobody_knows(name: str, meaning: str) -> NoXManagerError:
+    return NoXManagerError(
+        f"`status.{name}` is {meaning} on XManager, which this package does not use. "
+        "Ask `status.on_xmanager` first; a run is named by its workdir, "
+        "`trainer.workdir`."
+    )
+
+
+status = Status()
+
+
+def is_lead_host() -> bool:
+    """Whether this is the process that writes files, of all processes of the run."""
+    jax = sys.modules.get("jax")  # without it there is one process
+    return jax is None or jax.process_index() == 0
+
+
+def log(message: str) -> None:
+    """Prints one line (to stderr, so that stdout stays for results).
+
+    Of several processes of a run only the first does: all would say the same.
+    """
+    if not _index_of_process():
+        _print(message)
+
+
+def log_status(message: str) -> None:
+    """Prints one line about the state of the run."""
+    log(message)
+
+
+def warn(message: str) -> None:
+    """Prints one warning line; of several processes, those but the first say which."""
+    index = _index_of_process()
+    _print(f"Warning (process {index}): {message}" if index else f"Warning: {message}")
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _index_of_process() -> int:
+    """Returns which of several processes this is; starts no devices to find out."""
+    jax = sys.modules.get("jax")
+    distributed = getattr(jax, "distributed", None)
+    if jax is None or distributed is None or not distributed.is_initialized():
+        return 0
+    return jax.process_index()
+
+
+for _public in (NoXManagerError, Status):
+    public.move(_public, "kauldron.utils.status_utils")

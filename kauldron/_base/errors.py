@@ -1,0 +1,113 @@
+"""The one exception base that commands turn into a short message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from kauldron._base import public
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for, found before anything was started.
+
+    Commands print its message without a traceback and exit with code 2. Rooms derive
+    their own exceptions from it together with the builtin type that fits, for instance
+    `class ConfigError(UserError, ValueError)`. The message says what is wrong, what was
+    seen, and what to do.
+    """
+
+    def __str__(self) -> str:
+        # `KeyError.__str__` would print the repr of the message, newlines escaped.
+        return Exception.__str__(self)
+
+
+class Failure(Exception):
+    """Something outside of the program went wrong, such as a disk that is full.
+
+    Commands print its message without a traceback and exit with code 1. The message says
+    everything: what failed, why, and what is left.
+    """
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Returns `" Did you mean 'x'?"` for the nearest candidate, else `""`."""
+    near = nearest(name, candidates, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
+    """Returns up to `n` candidates that look like `name`, the most similar first.
+
+    Few edits count most (insertions, deletions, replacements, swaps of neighbours;
+    upper and lower case are the same), then whether the letters are the same in another
+    order, then how much the names have in common.
+    """
+    folded = name.casefold()
+    scored = []
+    for i, candidate in enumerate(dict.fromkeys(map(str, candidates))):
+        other = candidate.casefold()
+        if abs(len(other) - len(folded)) > max(len(folded), len(other)) * 0.7:
+            continue
+        edits = edit_distance(folded, other)
+        ratio = difflib.SequenceMatcher(None, folded, other).ratio()
+        if edits <= _max_edits(folded, other) or ratio >= 0.6:
+            is_swap = sorted(folded) == sorted(other)
+            scored.append((edits, not is_swap, -ratio, i, candidate))
+    return [candidate for *_, candidate in sorted(scored)[:n]]
+
+
+def _max_edits(a: str, b: str) -> int:
+    """Returns how many edits can be a slip: one in the shortest names, then two."""
+    longest = max(len(a), len(b))
+    return 1 if longest <= 3 else 2 if longest <= 9 else longest // 4
+
+
+def is_probable_typo(name: str, candidates: Iterable[str]) -> bool:
+    """Returns whether `name` is a slip of the pen for one of the candidates.
+
+    Names that differ in digits alone (`layer1`, `layer2`) are different names, and so
+    are those that are like a name of less than four letters.
+    """
+    folded = name.casefold()
+    for candidate in map(str, candidates):
+        other = candidate.casefold()
+        if len(other) < 4 or _without_digits(folded) == _without_digits(other):
+            continue
+        if edit_distance(folded, other) <= (1 if len(other) == 4 else 2):
+            return True
+    return False
+
+
+def _without_digits(text: str) -> str:
+    return "".join(c for c in text if not c.isdigit())
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Returns the insertions, deletions, replacements and swaps of neighbours.
+
+    Reference: Boytsov 2011, Indexing methods for approximate dictionary searching,
+    "optimal string alignment" distance.
+    """
+    before: list[int] = []
+    previous = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        current = [i]
+        for j, y in enumerate(b, 1):
+            cost = min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, before[j - 2] + 1)
+            current.append(cost)
+        before, previous = previous, current
+    return previous[-1]
+
+
+for _public in (
+    UserError,
+    Failure,
+    did_you_mean,
+    nearest,
+    is_probable_typo,
+    edit_distance,
+):
+    public.move(_public, "kauldron.errors")

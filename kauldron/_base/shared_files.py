@@ -1,0 +1,85 @@
+"""Files that several processes read and write: replaced whole, changed one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Iterator
+
+from etils import epath
+
+
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a name to write to, which becomes `path` when the block has gone well.
+
+    A reader sees the old or the new file, never a part.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: epath.Path, text: str) -> None:
+    """Writes a file so that a reader sees the old or the new text, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def move_aside(path: epath.Path) -> epath.Path:
+    """Renames something damaged, so that it can be looked at; returns its new place."""
+    for suffix in itertools.chain([""], (f".{i}" for i in itertools.count(1))):
+        target = path.with_name(f"{path.name}.damaged{suffix}")
+        if not target.exists():
+            return path.rename(target)
+    raise AssertionError("there are endless numbers")
+
+
+def lock_of(path: epath.Path) -> epath.Path:
+    """Returns the lock of a file: another one, so that the file can be replaced."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is in an object store, which has no locks and no appending."""
+    return "://" in os.fspath(path)
+
+
+@contextlib.contextmanager
+def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]:
+    """Keeps other processes and threads out of a block.
+
+    The lock goes away with the process. Object stores have none: nothing is done there.
+
+    Args:
+      lock_file: Is created, and stays, unless whoever is inside removes it.
+      blocking: Whether to wait until it is free.
+
+    Raises:
+      BlockingIOError: If another process is inside, and `blocking` is off.
+    """
+    if is_remote(lock_file):
+        yield
+        return
+    import fcntl
+
+    while True:
+        with lock_file.open("w") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            if _is_at(lock_file, f.fileno()):
+                yield  # closing the file unlocks it
+                return
+
+
+def _is_at(path: epath.Path, descriptor: int) -> bool:
+    """Whether an open file still has its name: who held the lock may have removed it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

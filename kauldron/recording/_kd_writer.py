@@ -1,0 +1,195 @@
+"""`KDMetricWriter`: TensorBoard event files, JSON lines, and pictures as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from kauldron.recording import _event_file, _picture_files, _writer_base, run_tables
+from kauldron.workdir import json_lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class KDMetricWriter(_writer_base.WriterBase):
+    """Writes TensorBoard events per collection, and JSON lines for any other tool.
+
+    `workdir/<collection>/` holds the event files. `workdir/metrics.jsonl` has a line per
+    collection and step, a function of config and seed alone; rates and durations are in
+    `workdir/timings.jsonl`. NaN and infinities are the strings `"NaN"`, `"Infinity"`,
+    `"-Infinity"` there, so that every line is strict JSON.
+
+    What a full disk keeps from being written is kept in memory and written later.
+
+    Attributes:
+      save_images: Whether pictures are also written as files:
+        `workdir/<collection>/images/<name>/step_<step>_<i>.png`, `.gif` for videos.
+      add_artifacts: Accepted for compatibility.
+    """
+
+    save_images: bool = False
+    add_artifacts: bool = True
+
+    @functools.cached_property
+    def _events(self) -> _event_file.EventFile:
+        purge_step = self.__dict__.get("_purge_step")
+        return _event_file.EventFile(self._folder, purge_step=purge_step)
+
+    @functools.cached_property
+    def _record_files(self) -> Mapping[str, json_lines.RecordFile]:
+        self._assert_root_cfg_resolved()
+        names = (json_lines.METRICS_FILE, json_lines.TIMINGS_FILE)
+        return {x: json_lines.RecordFile(epath.Path(self.workdir) / x) for x in names}
+
+    @property
+    def _folder(self) -> epath.Path:
+        self._assert_root_cfg_resolved()
+        return epath.Path(self.workdir) / self.collection
+
+    @property
+    def _image_folder(self) -> epath.Path:
+        return self._folder / "images"
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._write_numbers(json_lines.METRICS_FILE, step, scalars)
+
+    def write_timings(self, step: int, timings: Mapping[str, float]) -> None:
+        self._write_numbers(json_lines.TIMINGS_FILE, step, timings)
+
+    def _write_numbers(
+        self, file: str, step: int, scalars: Mapping[str, float]
+    ) -> None:
+        try:
+            self._record_files[file].append(step, self.collection, scalars)
+        finally:  # one file that cannot be written is no reason to leave out the other
+            self._events.add(
+                step, [_event_file.scalar(k, v) for k, v in scalars.items()]
+            )
+
+    def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        # TensorBoard has no tables: they stand in the JSON lines alone.
+        values = {k: np.asarray(v).tolist() for k, v in arrays.items()}
+        self._record_files[json_lines.METRICS_FILE].append(
+            step, self.collection, values
+        )
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        for name, batch in images.items():
+            if self.save_images:
+                _picture_files.write_images(self._image_folder, name, step, batch)
+            values = [_event_file.image(f"{name}/{i}", x) for i, x in enumerate(batch)]
+            self._events.add(step, values)
+
+    def write_videos(
+        self, step: int, videos: Mapping[str, np.ndarray], *, fps: float = 10.0
+    ) -> None:
+        for name, batch in videos.items():
+            gifs = _picture_files.to_gifs(batch, fps)
+            if self.save_images:
+                _picture_files.write_videos(self._image_folder, name, step, gifs)
+            shape = np.shape(batch)[2:]
+            values = [
+                _event_file.encoded_image(f"{name}/{i}", gif, shape)
+                for i, gif in enumerate(gifs)
+            ]
+            self._events.add(step, values)
+
+    def write_audios(
+        self, step: int, audios: Mapping[str, np.ndarray], *, sample_rate: int
+    ) -> None:
+        for name, batch in audios.items():
+            values = [
+                _event_file.audio(f"{name}/{i}", x, sample_rate)
+                for i, x in enumerate(batch)
+            ]
+            self._events.add(step, values)
+
+    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+        from tensorboardX import summary
+
+        for name, text in texts.items():
+            several = [text] if isinstance(text, str) else np.ravel(text).tolist()
+            shown = "\n\n".join(map(str, several))  # paragraphs of Markdown
+            self._events.add(step, summary.text(name, shown).value)
+
+    def write_histograms(
+        self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
+    ) -> None:
+        from tensorboardX import summary
+
+        for name, array in arrays.items():
+            values = np.asarray(array, np.float64).ravel()
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                message = summary.histogram(name, finite, bins=num_buckets)
+                self._events.add(step, message.value)
+
+    def write_pointcloud(
+        self,
+        step: int,
+        point_clouds: Mapping[str, np.ndarray],
+        *,
+        point_colors: Mapping[str, Any],
+        configs: Mapping[str, Any] | None = None,
+    ) -> None:
+        from tensorboardX import summary
+
+        for name, points in point_clouds.items():
+            colors = point_colors.get(name)
+            config = (configs or {}).get(name)
+            self._events.add(
+                step, summary.mesh(name, points, colors, None, config).value
+            )
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        from tensorboardX import summary
+
+        experiment, start, _ = summary.hparams(dict(hparams), {})
+        self._events.add(0, [*experiment.value, *start.value])
+
+    def write_config(self, config: Any) -> None:
+        self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
+
+    def write_param_overview(self, step: int, params: Any) -> None:
+        table, num_params = run_tables.parameters(params)
+        self.write_texts(step, {"parameters": table})
+        self._events.add(step, [_event_file.scalar("num_params", num_params)])
+
+    def write_element_spec(self, step: int, element_spec: Any) -> None:
+        self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
+
+    def write_context_structure(self, step: int, trainer: Any) -> None:
+        table = run_tables.shapes(trainer.context_specs)
+        self.write_texts(step, {"context_spec": table})
+
+    def rewind(self, step: int) -> None:
+        self.close()
+        # TensorBoard hides events of this step and later that were written before.
+        object.__setattr__(self, "_purge_step", step)
+        for records in self._record_files.values():
+            records.rewind(step, self.collection)
+        if self._image_folder.exists():
+            _picture_files.rewind(self._image_folder, step)
+
+    def flush(self) -> None:
+        for records in self._record_files.values():
+            records.flush()
+        if "_events" in self.__dict__:
+            self._events.flush()
+
+    def has_written_all(self) -> bool:
+        # Files of pictures are not tried again.
+        if self.save_images or "_events" in vars(self) or "_has_lost" in vars(self):
+            return False
+        return all(file.has_written_all for file in self._record_files.values())
+
+    def close(self) -> None:
+        if "_events" in vars(self):
+            self._events.close()
+            if not self._events.has_written_all:
+                vars(self)["_has_lost"] = True
+            del vars(self)["_events"]

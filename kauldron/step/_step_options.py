@@ -1,0 +1,50 @@
+"""Fails if a custom step ignores an option of the trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+from kauldron._base import errors, root_refs
+
+# As a step has them that is used without a trainer.
+DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
+
+# What the step that is being traced has followed.
+USED: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
+    "kauldron_used_options", default=None
+)
+
+
+class TrainStepError(errors.UserError, ValueError):
+    """A step that does not do what the trainer says."""
+
+
+def get(step: object, name: str) -> Any:
+    """Returns an option of a step, which may not be bound to a trainer."""
+    value = getattr(step, name)
+    return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
+
+
+@contextlib.contextmanager
+def all_used(step: object) -> Iterator[None]:
+    """Raises at the end of the block if it has left out an option that is set.
+
+    Raises:
+      TrainStepError: If it has.
+    """
+    used: set[str] = set()
+    token = USED.set(used)
+    try:
+        yield
+    finally:
+        USED.reset(token)
+    for name, default in DEFAULTS.items():
+        if name not in used and get(step, name) != default:
+            raise TrainStepError(
+                f"`cfg.{name}` has no effect: {type(step).__name__}._step leaves it out. "
+                "Leave it out too, or build the step from `self.forward`, "
+                "`self.compute_grads` and `self.apply_grads`."
+            )

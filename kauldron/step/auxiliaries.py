@@ -1,0 +1,219 @@
+"""Losses, metrics and summaries of one step, and the states they leave behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import flax.struct
+import jax
+import numpy as np
+
+from kauldron import kontext, losses, metrics, sharding
+from kauldron._base import frozen_dict, root_refs
+from kauldron.ktyping import PyTree
+from kauldron.metrics import base_state
+from kauldron.step import state_trees
+
+frozen_dict.register_pytree()
+
+flatten_names = state_trees.flatten_names
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Auxiliaries(root_refs.UpdateFromRootCfg):
+    """What is measured besides the update itself.
+
+    Attributes:
+      losses: Tree of losses; the trainer's unless given.
+      metrics: Tree of metrics; the trainer's unless given.
+      summaries: Tree of summaries; the trainer's unless given.
+    """
+
+    losses: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
+
+    def update_context(self, context: Any) -> Any:
+        """Returns the context with loss (unless there), metric and summary states."""
+        if context.loss_states is None:
+            total, states = losses.compute_losses(self.losses, context)
+            context = context.replace(loss_states=states, loss_total=total)
+        return context.replace(
+            metric_states=_get_states("metrics", self.metrics, context),
+            summary_states=_get_states("summaries", self.summaries, context),
+        )
+
+
+def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
+    def get_state(path: tuple[Any, ...], metric: metrics.Metric) -> Any:
+        try:
+            return metric.get_state_from_context(context)
+        except Exception as e:
+            e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
+            raise
+
+    return jax.tree_util.tree_map_with_path(
+        get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
+    )
+
+
+@flax.struct.dataclass(kw_only=True)
+class AuxiliariesState:
+    """States of losses, metrics and summaries; `a | b` merges, `None` is the identity.
+
+    Attributes:
+      loss_states: Tree of states, or `None`.
+      metric_states: Tree of states, or `None`.
+      summary_states: Tree of states, or `None`.
+      error: Checkify error of the step, or `None`.
+      is_halted: Whether the step changed nothing, see `TrainStep.step`, or `None`.
+    """
+
+    loss_states: Any = None
+    metric_states: Any = None
+    summary_states: Any = None
+    error: Any = None
+    is_halted: Any = None
+
+    def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
+        """Returns the states of the examples of both."""
+        return self._merge(other, state_trees.merge)
+
+    def merge_each(self, other: AuxiliariesState | None) -> AuxiliariesState:
+        """As `merge`, but what cannot be merged fails in `compute`, and no other does."""
+        return self._merge(other, state_trees.merge_each)
+
+    def _merge(
+        self, other: AuxiliariesState | None, merge: Callable[..., Any]
+    ) -> AuxiliariesState:
+        if other is None:
+            return self
+        names = ("loss_states", "metric_states", "summary_states")
+        return AuxiliariesState(
+            **{name: merge(getattr(self, name), getattr(other, name)) for name in names}
+        )
+
+    def __or__(self, other: AuxiliariesState | None) -> AuxiliariesState:
+        return self.merge(other)
+
+    def __ror__(self, other: AuxiliariesState | None) -> AuxiliariesState:
+        return self if other is None else other.merge(self)
+
+    def finalize(self) -> Self:
+        """Returns the states with collected chunks put together."""
+        is_state = base_state.State.isinstance
+        return jax.tree.map(
+            lambda x: x.finalize() if is_state(x) else x, self, is_leaf=is_state
+        )
+
+    def compute(
+        self, *, flatten: bool = True, failures: list[state_trees.Failure] | None = None
+    ) -> AuxiliariesOutput:
+        """Computes all values on the host.
+
+        Args:
+          flatten: Whether to name the values `losses/x`, `metrics/x/y`, `summaries/x`
+            in flat dicts; otherwise the trees keep their structure.
+          failures: Takes what losses, metrics and summaries raise; the others are
+            computed all the same. `None` raises the first error.
+
+        Returns:
+          The values. If there is at least one loss, and none has failed, `losses/total`
+          is their sum, weights included.
+        """
+        with jax.transfer_guard("allow"):
+            final = (
+                self.finalize() if failures is None else state_trees.finalize_each(self)
+            )
+            state = sharding.to_host(final)
+            loss_values = state_trees.compute(
+                "losses", state.loss_states, failures=failures
+            )
+            is_whole = not failures
+            raw_loss_values = _compute_raw_losses(state.loss_states, failures)
+            measured = state_trees.compute(
+                "metrics", state.metric_states, failures=failures
+            )
+            summary_values = state_trees.compute(
+                "summaries", state.summary_states, failures=failures
+            )
+        metric_values, rates = _split_rates(measured)
+        flat_losses = flatten_names("", loss_values)
+        if flat_losses and is_whole:
+            total = np.sum(list(flat_losses.values()), axis=0)
+            loss_values = {**loss_values, "total": total}
+        if flatten:
+            loss_values = flatten_names("losses", loss_values)
+            raw_loss_values = flatten_names("losses_raw", raw_loss_values)
+            metric_values = flatten_names("metrics", metric_values)
+            summary_values = flatten_names("summaries", summary_values)
+        return AuxiliariesOutput(
+            loss_values=loss_values,
+            raw_loss_values=raw_loss_values,
+            amounts_per_step=flatten_names("", rates),
+            metric_values=metric_values,
+            summary_values=summary_values,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuxiliariesOutput:
+    """Computed values.
+
+    Attributes:
+      loss_values: Weighted losses, and their `total`.
+      raw_loss_values: Values without the weight, of the losses with `log_raw`.
+      metric_values: Numbers.
+      amounts_per_step: Name -> how much was processed in a step
+        (`kd.metrics.Throughput`).
+      summary_values: Things to show: images `Float32["n h w c"]` in [0, 1], texts, ...
+    """
+
+    loss_values: Mapping[str, Any]
+    metric_values: Mapping[str, Any]
+    summary_values: Mapping[str, Any]
+    raw_loss_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    amounts_per_step: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def throughputs(self, timings: Mapping[str, float]) -> dict[str, float]:
+        """Returns the amounts a second, by the rate of steps among `timings`."""
+        rate = timings.get("perf_stats/steps_per_sec")
+        if rate is None:
+            return {}
+        amounts = self.amounts_per_step.items()
+        return {f"perf_stats/{name}_per_sec": x * rate for name, x in amounts}
+
+
+def _split_rates(tree: PyTree) -> tuple[Any, Any]:
+    """Returns a tree of values without the amounts per step, and one of these alone."""
+    if isinstance(tree, metrics.PerStep):
+        return {}, float(tree)
+    if isinstance(tree, state_trees.NUMBERS) or not isinstance(tree, Mapping):
+        return tree, {}
+    split = {name: _split_rates(value) for name, value in tree.items()}
+    values = {k: v for k, (v, r) in split.items() if not isinstance(r, float)}
+    return values, {k: r for k, (_, r) in split.items() if r != {}}
+
+
+def _compute_raw_losses(
+    states: PyTree, failures: list[state_trees.Failure] | None
+) -> Any:
+    """Returns the raw values of the losses that ask for it; a tree without the others."""
+
+    def compute_raw(state: base_state.State) -> Any:
+        loss = state.parent
+        if not isinstance(loss, losses.Loss) or not loss.log_raw:
+            return {}
+        if not isinstance(state, losses.Loss.State | state_trees.FailedState):
+            raise TypeError(
+                f"The raw value is not known: the states of {type(loss).__name__} are "
+                f"{type(state).__name__}, not `kd.losses.Loss.State`. Set "
+                "`log_raw=False`."
+            )
+        return state.compute_raw()
+
+    return state_trees.compute(
+        "losses_raw", states, compute_one=compute_raw, failures=failures
+    )

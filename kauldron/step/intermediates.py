@@ -1,0 +1,105 @@
+"""Which intermediate values a step keeps: those that some key reads.
+
+Flax can record the output of every method of every module. Recording all costs tracing
+time, and memory where the compiler cannot see that a value is unused (inside scans).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kauldron import kontext, metrics
+from kauldron.ktyping import PyTree
+
+# What `flax.linen.Module.apply` takes as `capture_intermediates`.
+Capture = bool | Callable[[Any, str], bool]
+
+_capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
+    "kauldron_capture_all", default=False
+)
+
+
+@contextlib.contextmanager
+def capture_all() -> Iterator[list[tuple[str, ...]]]:
+    """Makes steps inside the block record everything, whatever keys read.
+
+    Yields:
+      The list of what is recorded, filled as modules return: their path, then the
+      method.
+    """
+    order: list[tuple[str, ...]] = []
+
+    def record(module: Any, method_name: str) -> bool:
+        order.append((*module.path, method_name))
+        return True
+
+    token = _capture_all.set(record)
+    try:
+        yield order
+    finally:
+        _capture_all.reset(token)
+
+
+def captured_by(*trees: Any, keys: Any = ()) -> Capture:
+    """Returns what must be recorded for the keys of trees of metrics.
+
+    Args:
+      *trees: Nested dicts, lists and tuples of metrics (losses and summaries are).
+      keys: Further keys, a tree.
+    """
+    if everything := _capture_all.get():
+        return everything
+    read = [*_leaves(keys)]
+    for metric in iter_metrics(trees):
+        keys_of_metric = metric.context_keys()
+        if keys_of_metric is None:
+            return True
+        read += keys_of_metric
+    paths: list[tuple[Any, ...]] = []
+    for key in read:
+        # All that a glob may match lies below the part of it that is none.
+        path = kontext.GlobPath.from_str(key)
+        parts = path.first_non_glob_parent.parts
+        if not parts and path.parts:
+            return True
+        if parts and parts[0] == "interms":
+            paths.append(tuple(parts[1:]))
+    if not paths:
+        return False
+
+    def is_read(module: Any, method_name: str) -> bool:
+        recorded = (*module.path, method_name)
+        return any(_overlap(recorded, path) for path in paths)
+
+    return is_read
+
+
+def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:
+    """Yields the metrics of nested dicts, lists and tuples."""
+    if isinstance(tree, metrics.Metric):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from iter_metrics(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from iter_metrics(value)
+
+
+def _leaves(tree: PyTree) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _leaves(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _leaves(value)
+    elif tree is not None:
+        yield str(tree)
+
+
+def _overlap(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether one is the beginning of the other: a key may name a whole module."""
+    return all(x == y for x, y in zip(a, b, strict=False))

@@ -1,0 +1,29 @@
+"""What counts as a number that was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kauldron._base import errors
+
+
+class NotANumberError(errors.UserError, TypeError):
+    """A metric, loss or schedule gives something that is no number."""
+
+
+def to_numbers(name: str, value: object) -> np.ndarray:
+    """Returns an array of numbers.
+
+    Raises:
+      NotANumberError: A `TypeError`: it is none.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind in "fiub":
+        return array
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin
+        return array.astype(np.float32)
+    raise NotANumberError(
+        f"{name!r} is no number: got {type(value).__name__}, shape {array.shape}, dtype "
+        f"{array.dtype}. A metric computes numbers or a dict of them; something to look "
+        "at is a summary."
+    )

@@ -1,0 +1,34 @@
+"""What a run leaves on disk: its files, config, status, records, launches, and its lock.
+
+Imports no array library, so that programs that look at many runs start at once.
+"""
+
+from __future__ import annotations
+
+from kauldron._base import public
+from kauldron.workdir import json_lines, launches, lock, run_status, workdirs
+from kauldron.workdir.lock import WorkdirError
+from kauldron.workdir.run_status import RunStatus
+from kauldron.workdir.workdirs import (
+    WorkdirConfigError,
+    get_element_spec,
+    get_resolved,
+    load_config,
+)
+
+__all__ = [
+    "RunStatus",
+    "WorkdirConfigError",
+    "WorkdirError",
+    "get_element_spec",
+    "get_resolved",
+    "load_config",
+    # Modules.
+    "json_lines",
+    "launches",
+    "lock",
+    "run_status",
+    "workdirs",
+]
+
+__dir__ = public.publish(__name__)

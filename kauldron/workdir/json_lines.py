@@ -1,0 +1,152 @@
+"""Files of JSON lines that several processes append to, and take back from.
+
+A line is one record: `{"step": ..., "collection": ..., name: value, ...}`. This module
+owns how a file changes: a lock beside it makes appending and rewinding exclude each
+other, also between a training and the evaluators that run next to it, and a line is there
+as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from etils import epath
+
+from kauldron._base import shared_files
+
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+
+# Records that a full disk keeps from being written wait in memory, so many per file.
+_MAX_WAITING = 10_000
+
+
+class RecordFile:
+    """A file of records.
+
+    Args:
+      path: Where it is; created with the first record.
+    """
+
+    def __init__(self, path: epath.PathLike) -> None:
+        self._path = epath.Path(path)
+        self._waiting: list[str] = []
+        self._num_lost = 0
+
+    @property
+    def has_written_all(self) -> bool:
+        """Whether nothing waits to be written, and nothing was left out."""
+        return not self._waiting and not self._num_lost
+
+    def append(self, step: int, collection: str, values: Mapping[str, Any]) -> None:
+        """Adds a record; NaN and infinities become strings.
+
+        Raises:
+          OSError: If it cannot be written now. It is kept, and written before the next.
+        """
+        record = {"step": step, "collection": collection}
+        record |= {name: _to_json(value) for name, value in values.items()}
+        if len(self._waiting) < _MAX_WAITING:
+            self._waiting.append(json.dumps(record, allow_nan=False) + "\n")
+        else:
+            self._num_lost += 1
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what could not be written before.
+
+        Raises:
+          OSError: If that is still impossible.
+        """
+        if self._waiting:
+            with shared_files.exclusive(shared_files.lock_of(self._path)):
+                _append_text(self._path, "".join(self._waiting))
+            self._waiting = []
+
+    def rewind(self, step: int, collection: str) -> None:
+        """Removes the records of a collection for `step` and later ones."""
+        self._waiting = []
+        if not self._path.exists():
+            return
+        with shared_files.exclusive(shared_files.lock_of(self._path)):
+            lines = self._path.read_text().splitlines()
+            kept = [x + "\n" for x in lines if _is_kept(x, step, collection)]
+            if len(kept) < len(lines):
+                shared_files.write_atomically(self._path, "".join(kept))
+
+
+def read(path: epath.PathLike) -> list[dict[str, Any]]:
+    """Returns the records of a file; one that a killed process left half is left out."""
+    path = epath.Path(path)
+    with shared_files.exclusive(shared_files.lock_of(path)):
+        lines = path.read_text().splitlines()
+    return [record for x in lines if (record := _parse(x)) is not None]
+
+
+def _append_text(path: epath.Path, text: str) -> None:
+    """Appends whole lines, or nothing."""
+    if shared_files.is_remote(path):
+        with path.open("a") as f:
+            f.write(text)
+        return
+    with open(path, "ab+", buffering=0) as f:
+        f.truncate(_end_of_last_line(f))  # what a killed process left half
+        write_whole(f, text.encode())
+
+
+def write_whole(f: BinaryIO, data: bytes) -> None:
+    """Appends to a file that is not buffered: all of the bytes, or none.
+
+    Raises:
+      OSError: If the disk is full, or the file cannot be written for another reason.
+    """
+    end = f.seek(0, os.SEEK_END)
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[f.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            f.truncate(end)
+        raise
+
+
+def _end_of_last_line(f: BinaryIO) -> int:
+    end = f.seek(0, os.SEEK_END)
+    position = end
+    while position > 0:
+        start = max(0, position - 4096)
+        f.seek(start)
+        newline = f.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+def _is_kept(line: str, step: int, collection: str) -> bool:
+    record = _parse(line)
+    return record is not None and (
+        record.get("collection") != collection or record.get("step", 0) < step
+    )
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(v) for v in value]
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"

@@ -1,0 +1,35 @@
+"""No two files of the language need each other, also not by imports inside functions."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from tests import import_graph
+
+
+@pytest.mark.parametrize("room", ["kauldron.konfig", "kauldron.kontext"])
+def test_no_files_of_the_language_need_each_other(room):
+    assert import_graph.cycles(import_graph.read(room)) == []
+
+
+def test_imports_in_functions_and_for_type_checkers_close_a_cycle(tmp_path):
+    files = {
+        "__init__": "from pkg import a, alone",
+        "a": "from pkg.inner import b",
+        "inner/__init__": "",
+        "inner/b": "def f():\n    import pkg.c",
+        "c": """
+            from typing import TYPE_CHECKING
+            if TYPE_CHECKING:
+                from pkg.a import Something
+        """,
+        "alone": "from pkg import a",
+    }
+    for name, text in files.items():
+        path = tmp_path / "pkg" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    graph = import_graph.read("pkg", tmp_path)
+    assert import_graph.cycles(graph) == [["pkg.a", "pkg.c", "pkg.inner.b"]]
