@@ -92,9 +92,9 @@ ROOMS = {
     ),
     "retention": Room(
         files=(
-            "kauldron/**/_retention.py",
-            "kauldron/**/_ranking.py",
-            "kauldron/**/_choosing.py",
+            "kauldron/checkpoints/**/_retention.py",
+            "kauldron/checkpoints/**/_ranking.py",
+            "kauldron/checkpoints/**/_choosing.py",
         ),
         tests=(
             "tests/checkpoints/test_retention.py",
