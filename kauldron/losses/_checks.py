@@ -28,6 +28,7 @@ def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
     if not is_integer(labels):
         raise ValueError(
             f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
+            + _labels.integers_hint(loss.labels)
         )
 
 
