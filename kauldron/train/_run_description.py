@@ -50,7 +50,7 @@ class RunDescription(Protocol):
 
     @property
     def writer(self) -> Any:
-        """The `WriterBase`."""
+        """The `Writer`."""
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]: ...

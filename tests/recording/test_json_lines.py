@@ -60,7 +60,7 @@ def test_records_that_did_not_fit_the_disk_are_written_when_they_fit(tmp_path):
 
 _FULL = """
 import resource, signal, sys
-from kauldron.train import _records
+from kauldron.workdir import json_lines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 records = json_lines.RecordFile(sys.argv[1])
@@ -83,7 +83,7 @@ def test_a_write_that_stops_in_the_middle_leaves_whole_lines(tmp_path):
 
 _APPEND = """
 import sys
-from kauldron.train import _records
+from kauldron.workdir import json_lines
 records = json_lines.RecordFile(sys.argv[1])
 for step in range(1000):
     records.append(step, sys.argv[2], {"x": 0.5})
