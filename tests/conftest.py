@@ -23,6 +23,13 @@ if _FLAG not in os.environ.get("XLA_FLAGS", ""):
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Runs leave the user's cache alone.
 os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
+# The annotations of the package are checked, in other processes that tests start too.
+# Benchmarks measure what users have.
+if "KAULDRON_TEST_DEVICES" not in os.environ:
+    os.environ.setdefault("KAULDRON_TYPECHECKING", "all")
+# Nothing is broadcast over axes that are not there, and no dtype is changed unsaid.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 # The same small programs are needed by many tests: they are compiled once a session, for
 # all of its processes. Benchmarks compile anew.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
@@ -39,6 +46,15 @@ sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
 # The first example of a property compiles: a deadline would measure that.
 hypothesis.settings.register_profile("kauldron", deadline=None)
 hypothesis.settings.load_profile("kauldron")
+
+
+@pytest.fixture
+def unchecked():
+    """The package as users run it: its functions themselves say what does not fit."""
+    from kauldron import ktyping as kt
+
+    with kt.Config(typechecking_enabled=False):
+        yield
 
 
 @pytest.fixture(scope="module")

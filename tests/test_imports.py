@@ -33,6 +33,18 @@ def test_language_imports_no_array_library():
     assert not loaded & {"jax", "flax", "numpy"}
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from kauldron.evals import run_strategies",
+        "from kauldron import kd\nkd.evals.EveryNSteps(10)",
+    ],
+)
+def test_when_to_evaluate_is_said_without_an_array_library(program):
+    loaded = _modules_after(program)
+    assert not loaded & {"jax", "flax", "numpy", "optax", "orbax", "grain"}
+
+
 def test_training_rooms_import_nothing_heavy():
     loaded = _modules_after(
         "from kauldron import kd\n"

@@ -114,11 +114,14 @@ _registered = False
 
 
 def register_pytree() -> None:
-    """Makes `ImmutableDict` a JAX pytree node (with `DictKey` paths). Idempotent."""
+    """Makes `ImmutableDict` a JAX pytree node (with `DictKey` paths). Idempotent.
+
+    Called by what has imported JAX.
+    """
     global _registered
     if _registered:
         return
-    import jax
+    jax = sys.modules["jax"]
 
     def flatten_with_keys(d: ImmutableDict) -> tuple[Any, Any]:
         keys = _sorted(d)

@@ -24,9 +24,8 @@ class _Package(types.ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if isinstance(value, types.ModuleType) and value.__name__ in _homes:
-            room, names = _homes[value.__name__]
-            public.publish_names(room, value, names)
+        if isinstance(value, types.ModuleType):
+            _tell_home(value, inside=self.__name__)
 
 
 def attach(
@@ -42,7 +41,8 @@ def attach(
       targets: Public name -> `'package.module'` or `'package.module:attribute'`.
 
     Returns:
-      `__getattr__`, `__dir__`, `__all__` to bind in the module.
+      `__getattr__`, `__dir__`, `__all__` to bind in the module. `__getattr__.targets` is
+      the table.
 
     Example:
 
@@ -54,7 +54,7 @@ def attach(
         file, _, attribute = target.partition(":")
         if attribute and file.startswith(f"{module_name}."):
             _homes.setdefault(file, (module_name, []))[1].append(attribute)
-    tell_homes(module_name)
+    _watch(sys.modules[module_name])
 
     def __getattr__(name: str) -> Any:
         try:
@@ -74,13 +74,24 @@ def attach(
         setattr(sys.modules[module_name], name, value)
         return value
 
+    vars(__getattr__)["targets"] = dict(targets)
     names = sorted(targets)
     return __getattr__, lambda: names, names
 
 
-def tell_homes(package_name: str) -> None:
-    """Makes public names in files of a package say where they live, once loaded.
+def _tell_home(module: types.ModuleType, inside: str) -> None:
+    """Makes public names in a file, or in those of a folder, say where they live."""
+    if not module.__name__.startswith(f"{inside}."):  # imported by its `__init__`
+        return
+    if module.__name__ in _homes:
+        room, names = _homes[module.__name__]
+        public.publish_names(room, module, names)
+    if hasattr(module, "__path__") and not isinstance(module, _Package):
+        _watch(module)
 
-    Called by `attach`, and by packages inside of a room that offer nothing themselves.
-    """
-    sys.modules[package_name].__class__ = _Package
+
+def _watch(package: types.ModuleType) -> None:
+    package.__class__ = _Package
+    for value in list(vars(package).values()):
+        if isinstance(value, types.ModuleType):
+            _tell_home(value, inside=package.__name__)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import textwrap
 import threading
 from collections.abc import Iterator
 
-from kauldron._base import console, tracebacks
+from kauldron._base import console, errors, tracebacks
 
 _MAX_MESSAGE = 160
 
@@ -32,14 +33,21 @@ class Problems:
 
     Args:
       outer: Is told everything, too.
+      with_tracebacks: Whether mistakes of the user are told with the traceback.
 
     Attributes:
       has_started: Whether a run has begun: from then on nothing that it raises means that
         nothing was started.
+      with_tracebacks: As given, or as the outer one has it.
     """
 
-    def __init__(self, outer: Problems | None = None) -> None:
+    def __init__(
+        self, outer: Problems | None = None, *, with_tracebacks: bool = False
+    ) -> None:
         self.has_started = False
+        self.with_tracebacks = with_tracebacks or (
+            outer is not None and outer.with_tracebacks
+        )
         self._outer = outer
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
@@ -63,7 +71,8 @@ class Problems:
             told = (
                 f"{what} failed{consequence}. Further errors of this kind are counted, "
             )
-            console.warn(f"{told}not shown.\n{explain(error)}")
+            explained = explain(error, with_traceback=self.with_tracebacks)
+            console.warn(f"{told}not shown.\n{explained}")
 
     def _count(self, what: str, error: BaseException) -> bool:
         with self._lock:
@@ -102,12 +111,15 @@ _current: contextvars.ContextVar[Problems | None] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def collect() -> Iterator[Problems]:
+def collect(*, with_tracebacks: bool = False) -> Iterator[Problems]:
     """Collects what goes wrong inside the block, in this thread.
 
     Blocks may be nested: the outer one has the problems of all.
+
+    Args:
+      with_tracebacks: See `Problems`.
     """
-    problems = Problems(_current.get())
+    problems = Problems(_current.get(), with_tracebacks=with_tracebacks)
     token = _current.set(problems)
     try:
         yield problems
@@ -120,15 +132,29 @@ def current() -> Problems | None:
     return _current.get()
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, *, with_traceback: bool | None = None) -> str:
     """Returns an error with the user's lines it came from; else its traceback.
 
-    A full disk, and an error that says it all itself, are told in a line.
+    A full disk, and a mistake of the user, whose message says what to do, are told
+    without a traceback.
+
+    Args:
+      error: What was raised.
+      with_traceback: Whether mistakes have it all the same; as this thread collects
+        problems unless given.
     """
-    message = f"{type(error).__name__}: {error}"
+    if with_traceback is None:
+        collected = current()
+        with_traceback = collected is not None and collected.with_tracebacks
+    is_mistake = isinstance(error, errors.UserError | errors.Failure)
+    if is_mistake and with_traceback:
+        return tracebacks.format_error(error).rstrip()
+    message = str(error) if is_mistake else f"{type(error).__name__}: {error}"
     if places := tracebacks.describe(error):
         return "\n".join([message, *tracebacks.notes_of(error), places])
-    if isinstance(error, OSError) or getattr(error, "is_plain", False):
+    if is_mistake:
+        return "\n".join([message, *tracebacks.notes_of(error)])
+    if isinstance(error, OSError):
         return str(error)
     return tracebacks.format_error(error).rstrip()
 
@@ -137,7 +163,7 @@ def _describe(what: str, failure: _Failure) -> str:
     error = failure.first
     message = (str(error).splitlines() or [""])[0]
     if len(message) > _MAX_MESSAGE:
-        message = f"{message[:_MAX_MESSAGE]}..."
+        message = textwrap.shorten(message, _MAX_MESSAGE, placeholder=" ...")
     place = tracebacks.user_place(error)
     where = f", {place}" if place else ""
     times = "once" if failure.num == 1 else f"{failure.num} times"

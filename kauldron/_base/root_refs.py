@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from kauldron._base import errors, frozen_dict, public
+from kauldron._base import arguments, errors, frozen_dict, public
 
 
 class RootCfgRef:
@@ -48,7 +48,7 @@ ROOT_CFG_REF: Any = RootCfgRef()
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
 )
-class BaseConfig:
+class BaseConfig(arguments.NamesArguments):
     """Base that makes every subclass a frozen, keyword-only dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -84,7 +84,7 @@ class _Declared:
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
 )
-class FrozenSubclasses:
+class FrozenSubclasses(arguments.NamesArguments):
     """Base whose subclasses are frozen, keyword-only dataclasses without saying so.
 
     They are compared by identity. A subclass may say `@dataclasses.dataclass(frozen=True,
@@ -125,7 +125,7 @@ class FrozenSubclasses:
 # Without equality of its own: subclasses that are compared by identity would inherit it,
 # and all of them be equal.
 @dataclasses.dataclass(frozen=True, eq=False)
-class UpdateFromRootCfg:
+class UpdateFromRootCfg(arguments.NamesArguments):
     """Base of components that take the fields the user left alone from the root.
 
     A value that the user set is never overwritten. A field that was inherited follows

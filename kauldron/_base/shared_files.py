@@ -58,7 +58,7 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     The lock goes away with the process. Object stores have none: nothing is done there.
 
     Args:
-      lock_file: Is created, and stays.
+      lock_file: Is created, and stays, unless whoever is inside removes it.
       blocking: Whether to wait until it is free.
 
     Raises:
@@ -69,6 +69,17 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
         return
     import fcntl
 
-    with lock_file.open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-        yield  # closing the file unlocks it
+    while True:
+        with lock_file.open("w") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            if _is_at(lock_file, f.fileno()):
+                yield  # closing the file unlocks it
+                return
+
+
+def _is_at(path: epath.Path, descriptor: int) -> bool:
+    """Whether an open file still has its name: who held the lock may have removed it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

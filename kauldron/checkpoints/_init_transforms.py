@@ -6,10 +6,11 @@ import abc
 from collections.abc import Mapping
 from typing import Any
 
+from kauldron._base import arguments
 from kauldron.sharding import TrainState
 
 
-class InitTransform(abc.ABC):
+class InitTransform(arguments.NamesArguments, abc.ABC):
     """Changes the state of a run that starts; a run that continues skips it.
 
     Values may change; the structure, shapes and dtypes may not.

@@ -51,9 +51,18 @@ def step_of(path: epath.Path) -> int | None:
 
 
 def step_dirs(directory: epath.Path) -> dict[int, epath.Path]:
-    """Returns the folders of the complete steps, in ascending order."""
+    """Returns the folders of the complete steps, in ascending order.
+
+    Raises:
+      CheckpointError: If it is a file.
+    """
     if not directory.exists():
         return {}
+    if directory.is_file():
+        raise _errors.CheckpointError(
+            f"{os.fspath(directory)!r} is a file, where a run has the folder of its "
+            "checkpoints. Move it away, or choose another `--cfg.workdir=...`."
+        )
     found = {}
     for path in directory.iterdir():
         step = step_of(path)

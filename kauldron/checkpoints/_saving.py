@@ -188,7 +188,7 @@ class Saver:
         self._remove_leftovers()
         if self._failure.is_no_space:
             console.warn(
-                f"{self._failure} Training continues; the next save tries again."
+                f"{self._failure} The next save, if there is one, tries again."
             )
 
     def _remove_leftovers(self) -> None:

@@ -39,7 +39,7 @@ def run(
     if command is not None and _help.is_wanted(argv[1:]):
         return show(_help.of_command(command))
     make_cwd_importable()
-    with problem_log.collect() as problems:
+    with problem_log.collect(with_tracebacks=_wants_traceback(argv)) as problems:
         code = _run(work, argv, problems)
     return EXIT_FLAWED if code == EXIT_DONE and problems.lines() else code
 

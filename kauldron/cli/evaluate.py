@@ -29,9 +29,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def evaluate(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
-        from kauldron import evals
+        from kauldron import runs
 
-        step, outputs = evals.evaluate_checkpoint(
+        step, outputs = runs.evaluate_checkpoint(
             trainer,
             command["eval_names"],
             step=command["step"],

@@ -24,7 +24,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """
 
     def predict(command: _flags.CommandLine) -> None:
-        from kauldron import evals
+        from kauldron import runs
 
         cfg = command.cfg
         out = command["out"]
@@ -32,14 +32,14 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             raise _flags.UsageError(
                 "Say where predictions go, for instance `--out=preds.npz`."
             )
-        evals.check_suffix(out)
-        predictor = evals.Predictor.from_trainer(
+        runs.check_suffix(out)
+        predictor = runs.Predictor.from_trainer(
             _run.to_trainer(konfig.resolve(cfg)),
             step=command["step"],
             eval_name=command["eval_name"],
         )
         ds = _dataset(predictor, command)
-        keys = command["keys"] or evals.default_keys(command["inputs"])
+        keys = command["keys"] or runs.default_keys(command["inputs"])
         written = predictor.write(out, ds, keys=keys)
         print(f"{out}: step {predictor.step}")
         for name, values in written.items():

@@ -27,7 +27,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             raise _flags.UsageError(_flags.NO_RUN)
         cfg.workdir = command["out"] or f"{source.rstrip('/')}_repro"
         trainer = _run.to_trainer(konfig.resolve(cfg))
-        from kauldron.train import reproduction
+        from kauldron.runs import reproduction
 
         if changes := reproduction.describe_changes(source):
             print("Not as it was when the run started:")

@@ -44,7 +44,7 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
 
     def work(command: _flags.CommandLine) -> None:
         trainer = _run.to_trainer(konfig.resolve(command.cfg))
-        from kauldron.train import replay as replay_lib
+        from kauldron.runs import replay as replay_lib
 
         result = replay_lib.replay(trainer, command["step"])
         print(f"Step {result.step}, values that are not finite, in the order made:")

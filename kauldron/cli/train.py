@@ -35,12 +35,12 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
                 raise _flags.UsageError("--eval_timeout is for --eval_names=...")
             trainer.train()
             return
-        from kauldron import evals
+        from kauldron.evals import standalone
 
         try:
             names = list(trainer.evals) if names is None else names
             trainer.continuous_eval(names, timeout_secs=timeout_secs)
-        except evals.NoTrainingError as e:
+        except standalone.NoTrainingError as e:
             raise _run.CommandFailed(str(e)) from e
 
     return _flags.run("train", train, argv, flag_values)

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # Pipelines.
         "IterableDataset": "kauldron.data.datasets:IterableDataset",
         "Pipeline": "kauldron.data.pipelines:Pipeline",
-        "BatchSize": "kauldron.data.pipelines:BatchSize",
+        "BatchSize": "kauldron.data._batch_size:BatchSize",
         "InMemoryPipeline": "kauldron.data._in_memory:InMemoryPipeline",
         # Looking.
         "batch_picture": "kauldron.data._looking:batch_picture",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kauldron._base import root_refs
-from kauldron.data import _errors, _specs, iters
+from kauldron.data import _errors, _specs, iters, utils
 
 
 class IterableDataset(abc.ABC):
@@ -197,7 +197,6 @@ class DevicePutDataset(_Derived):
 
     @property
     def element_spec(self) -> Any:
-        from kauldron.data import utils
 
         spec = utils.batch_specs(self.source.element_spec)
         return utils.get_global_elem_spec(_specs.spec_of(spec), self.sharding)
@@ -217,7 +216,6 @@ class _Putter:
         import jax
 
         from kauldron import sharding as sharding_lib
-        from kauldron.data import utils
 
         batch = utils.for_devices(batch)
         placement = sharding_lib.FIRST_DIM if self._sharding is None else self._sharding

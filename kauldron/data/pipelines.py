@@ -1,4 +1,4 @@
-"""`Pipeline`: batches of examples; `BatchSize`."""
+"""`Pipeline`: batches of examples."""
 
 from __future__ import annotations
 
@@ -10,35 +10,8 @@ from typing import Any
 import numpy as np
 
 from kauldron._base import root_refs
-from kauldron.data import _draws, _errors, _processes, _specs, datasets
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchSize:
-    """Size of a batch over all processes.
-
-    Attributes:
-      total: Rows of the global batch.
-    """
-
-    total: int
-
-    @property
-    def per_process(self) -> int:
-        """Rows that one process loads.
-
-        Raises:
-          DataError: If the processes cannot share the rows evenly.
-        """
-        _, count = _processes.index_and_count()
-        if self.total % count:
-            below, above = self.total // count * count, -(-self.total // count) * count
-            choices = [n for n in (below, above) if n]
-            raise _errors.DataError(
-                f"`batch_size` must divide evenly over the processes: got {self.total} "
-                f"for {count} processes. Use {' or '.join(map(str, choices))}."
-            )
-        return self.total // count
+from kauldron.data import _draws, _errors, _specs, datasets
+from kauldron.data._batch_size import BatchSize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from kauldron import kontext
 from kauldron._base import console
 from kauldron.data import _specs
-from kauldron.data.pipelines import BatchSize as BatchSize
+from kauldron.data._batch_size import BatchSize as BatchSize
 
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
@@ -139,6 +139,16 @@ def names_of_float64(element_spec: Any) -> list[str]:
         str(path)
         for path, spec in leaves.items()
         if _specs.np_dtype(spec.dtype) in (np.float64, np.complex128)
+    ]
+
+
+def names_of_texts(batch: Any) -> list[str]:
+    """Returns the keys of a batch, or of its specs, that hold no numbers but texts."""
+    return [
+        str(path)
+        for path, leaf in kontext.flatten_with_path(batch).items()
+        if isinstance(leaf, str | bytes)
+        or (hasattr(leaf, "dtype") and _is_text(leaf.dtype))
     ]
 
 

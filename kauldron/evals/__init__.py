@@ -1,61 +1,46 @@
-"""Evaluators, and when they run."""
+"""`kd.evals`: evaluators, when they run, and what to do with a run that exists.
+
+Nothing is imported before it is used.
+"""
 
 from __future__ import annotations
 
-from kauldron._base import public
-from kauldron.evals._batches import EvaluationError
-from kauldron.evals._fewshot import FewShotError, FewShotEvaluator
-from kauldron.evals._output_files import OutputsError
-from kauldron.evals._outputs import WriteOutputs
-from kauldron.evals._predictor import Predictor, check_suffix, default_keys
-from kauldron.evals._read_outputs import read_outputs
-from kauldron.evals._runs import PredictError
-from kauldron.evals._selected import check_names
-from kauldron.evals.checkpoint_eval import evaluate_checkpoint
-from kauldron.evals.continuous_eval import (
-    EvaluationInterrupted,
-    NoTrainingError,
-    continuous_eval,
-)
-from kauldron.evals.evaluators import CollectionKeys, Evaluator, EvaluatorBase
-from kauldron.evals.run_strategies import (
-    AlongTrain,
-    EveryNSteps,
-    Final,
-    Once,
-    RunStrategy,
-    Standalone,
-    StandaloneEveryCheckpoint,
-    StandaloneLastCheckpoint,
-)
+from kauldron._base import lazy
 
-__all__ = [
-    "AlongTrain",
-    "CollectionKeys",
-    "EvaluationError",
-    "EvaluationInterrupted",
-    "Evaluator",
-    "EvaluatorBase",
-    "EveryNSteps",
-    "FewShotError",
-    "FewShotEvaluator",
-    "Final",
-    "NoTrainingError",
-    "Once",
-    "OutputsError",
-    "PredictError",
-    "Predictor",
-    "RunStrategy",
-    "WriteOutputs",
-    "check_suffix",
-    "default_keys",
-    "read_outputs",
-    "Standalone",
-    "StandaloneEveryCheckpoint",
-    "StandaloneLastCheckpoint",
-    "check_names",
-    "continuous_eval",
-    "evaluate_checkpoint",
-]
+_STRATEGIES = "kauldron.evals.run_strategies"
+_STANDALONE = "kauldron.evals.standalone"
+_RUNS = "kauldron.runs"
 
-__dir__ = public.publish(__name__)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "CollectionKeys": "kauldron.evals.evaluators:CollectionKeys",
+        "Evaluator": "kauldron.evals.evaluators:Evaluator",
+        "EvaluatorBase": "kauldron.evals.evaluators:EvaluatorBase",
+        "FewShotEvaluator": "kauldron.evals._fewshot:FewShotEvaluator",
+        "WriteOutputs": "kauldron.evals.write_outputs:WriteOutputs",
+        "read_outputs": "kauldron.evals._read_outputs:read_outputs",
+        # When they run.
+        "AlongTrain": f"{_STRATEGIES}:AlongTrain",
+        "EveryNSteps": f"{_STRATEGIES}:EveryNSteps",
+        "Final": f"{_STRATEGIES}:Final",
+        "Once": f"{_STRATEGIES}:Once",
+        "RunStrategy": f"{_STRATEGIES}:RunStrategy",
+        "Standalone": f"{_STRATEGIES}:Standalone",
+        "StandaloneEveryCheckpoint": f"{_STRATEGIES}:StandaloneEveryCheckpoint",
+        "StandaloneLastCheckpoint": f"{_STRATEGIES}:StandaloneLastCheckpoint",
+        # Beside a training.
+        "EvaluationInterrupted": f"{_STANDALONE}:EvaluationInterrupted",
+        "NoTrainingError": f"{_STANDALONE}:NoTrainingError",
+        "continuous_eval": f"{_STANDALONE}:continuous_eval",
+        # What is wrong.
+        "EvaluationError": "kauldron.evals._batches:EvaluationError",
+        "FewShotError": "kauldron.evals._fewshot:FewShotError",
+        "OutputsError": "kauldron.evals.output_files:OutputsError",
+        # Names for users alone: they live in a room above, and nothing below it may use
+        # them. `tests/test_layers.py` lists them.
+        "PredictError": f"{_RUNS}:PredictError",
+        "Predictor": f"{_RUNS}:Predictor",
+        "evaluate_checkpoint": f"{_RUNS}:evaluate_checkpoint",
+    },
+)

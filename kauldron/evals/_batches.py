@@ -12,7 +12,7 @@ import numpy as np
 from kauldron import sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.evals import _rows
+from kauldron.evals import example_rows
 
 
 class EvaluationError(errors.UserError, ValueError):
@@ -39,7 +39,7 @@ def load(
     *,
     batch_sharding: Any,
     num_batches: int | None = None,
-    output_keys: _rows.Keys = (),
+    output_keys: example_rows.Keys = (),
     name: str,
 ) -> Iterator[LoadedBatch]:
     """Yields the batches of a dataset.
@@ -70,7 +70,7 @@ def load(
             on_devices = sharding.put_batch(
                 data_utils.for_devices(batch), batch_sharding, is_whole=is_whole
             )
-            outputs = _rows.take_from_batch(batch, output_keys)
+            outputs = example_rows.take_from_batch(batch, output_keys)
             yield LoadedBatch(on_devices, outputs, is_whole)
     finally:
         batches.close()

@@ -11,7 +11,13 @@ import numpy as np
 
 from kauldron import kontext, metrics
 from kauldron._base import console, errors, root_refs
-from kauldron.evals import _collect, _outputs, _ridge, _rows, evaluators
+from kauldron.evals import (
+    _ridge,
+    evaluators,
+    example_rows,
+    rows_in_memory,
+    write_outputs,
+)
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.step.context import Context
@@ -129,8 +135,8 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
 
     def check(self, context: Context, *, prefix: str) -> list[kontext.KeyProblem]:
         """Returns what is wrong with the keys, see `WriteOutputs.check`."""
-        fields = _rows.fields_of(self.repr_names, f"{prefix}.repr_names")
-        problems = _rows.check(
+        fields = example_rows.fields_of(self.repr_names, f"{prefix}.repr_names")
+        problems = example_rows.check(
             context, {**fields, f"{prefix}.label_name": self._keys[_LABEL]}
         )
         if not problems:
@@ -138,7 +144,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
                 shape = np.shape(kontext.get_by_path(context, key))
                 if len(shape) != 2:
                     detail = f"features need the shape [n d]: got {shape}. Pool them."
-                    problems.append(_rows.failure(field, key, detail))
+                    problems.append(example_rows.failure(field, key, detail))
         return problems
 
     @property
@@ -163,7 +169,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
             model_method=self.model_method,
             discard_opt=self.discard_opt,
             checkify_error_categories=self.base_cfg.checkify_error_categories,
-            outputs=_outputs.WriteOutputs(keys=self._keys),
+            outputs=write_outputs.WriteOutputs(keys=self._keys),
         )
 
     @property
@@ -186,7 +192,7 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
         Raises:
           FewShotError: If the labels are no class ids.
         """
-        collected = _collect.InMemory()
+        collected = rows_in_memory.InMemory()
         for _, rows in self.forward.iter_batches(state, ds=ds):
             collected.add(rows)
         columns = collected.all_columns()

@@ -17,13 +17,13 @@ from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
     _merging,
-    _output_files,
-    _outputs,
-    _rows,
+    example_rows,
+    output_files,
     run_strategies,
+    write_outputs,
 )
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, train_step
+from kauldron.step import auxiliaries, intermediates, step_inputs, train_step
 from kauldron.step.context import Context
 
 
@@ -120,7 +120,7 @@ class Evaluator(EvaluatorBase):
     checkify_error_categories: frozenset[Any] = (
         root_refs.ROOT_CFG_REF.checkify_error_categories
     )
-    outputs: _outputs.WriteOutputs | None = None
+    outputs: write_outputs.WriteOutputs | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,20 +177,30 @@ class Evaluator(EvaluatorBase):
         loaded = self._batches() if ds is None else self._load_batches(ds)
         index = _index(0)
         for batch in loaded:
-            index, aux, arrays = self._jitted_step(index, state, batch.batch)
+            index, aux, arrays = self._measure_batch(index, state, batch.batch)
             sharding.settle(aux)
             rows = None
             if self.outputs is not None:
-                num_rows = _rows.num_rows_of(batch.batch)
-                rows = _rows.Rows(arrays, batch.outputs, num_rows, batch.is_whole)
+                num_rows = example_rows.num_rows_of(batch.batch)
+                rows = example_rows.Rows(
+                    arrays, batch.outputs, num_rows, batch.is_whole
+                )
             yield aux, rows
 
     def step(
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        _, aux, _ = self._jitted_step(_index(step_nr), state, batch)
+        _, aux, _ = self._measure_batch(_index(step_nr), state, batch)
         return aux
+
+    def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
+        step_inputs.check_state(state)
+        try:
+            return self._jitted_step(index, state, batch)
+        except Exception:
+            step_inputs.check_batch(batch)
+            raise
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
         """Runs the model on one batch inside jit; to override, such as to sample.
@@ -244,7 +254,7 @@ class Evaluator(EvaluatorBase):
                 # What is measured besides must not change how predictions are computed:
                 # they are the same bits wherever they are written.
                 context = _isolated(self._forward(step_nr, state, batch))
-                rows = _rows.take(context, self.outputs.keys)
+                rows = example_rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
             aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
             # The index of the next batch: sending it from here would cost more.
@@ -285,12 +295,12 @@ class Evaluator(EvaluatorBase):
         )
 
     @property
-    def _output_keys(self) -> _rows.Keys:
+    def _output_keys(self) -> example_rows.Keys:
         return () if self.outputs is None else self.outputs.keys
 
     def _open_outputs(self, step: int) -> Any:
         if self.outputs is None:
-            return _output_files.NoFiles()
+            return output_files.NoFiles()
         return self.outputs.open(self.name, step)
 
 

@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from kauldron._base import arguments
 
-class RunStrategy(abc.ABC):
+
+class RunStrategy(arguments.NamesArguments, abc.ABC):
     """Decides at which steps of the training an evaluator runs.
 
     Attributes:

@@ -16,10 +16,6 @@ cfg.learning_rate = 3e-4
 from typing import TYPE_CHECKING
 
 from kauldron._base import lazy, public
-from kauldron.konfig import _builtin_defaults
-from kauldron.konfig._capture import imports, set_lazy_imported_modules
-from kauldron.konfig._config_dict import ConfigDict
-from kauldron.konfig._defaults import register_default_values
 from kauldron.konfig._errors import (
     ConfigAttributeError,
     ConfigError,
@@ -32,8 +28,11 @@ from kauldron.konfig._errors import (
     RequiredValueError,
     UntrustedError,
 )
-from kauldron.konfig._qualname import register_aliases
-from kauldron.konfig._refs import (
+from kauldron.konfig.names._declarations import PackageDeclaration, register_aliases
+from kauldron.konfig.tree._config_dict import ConfigDict
+from kauldron.konfig.tree._default_values import register_default_values
+from kauldron.konfig.writing._capture import imports, set_lazy_imported_modules
+from kauldron.konfig.writing._reference_makers import (
     ConfigDictLike,
     WithRef,
     placeholder,
@@ -44,51 +43,62 @@ from kauldron.konfig._refs import (
 
 # For editors and type checkers; see `_LATER`.
 if TYPE_CHECKING:
-    from kauldron.konfig._auto_nested import AutoNestedConfigDict
-    from kauldron.konfig._check import Problem, check, to_lines
-    from kauldron.konfig._config_file import get_config_from_module, load_config_file
-    from kauldron.konfig._diff import Change, Diff, diff
-    from kauldron.konfig._export import export, export_qualname
-    from kauldron.konfig._flags import (
+    from kauldron.konfig.building._check import check
+    from kauldron.konfig.building._exact_record import record
+    from kauldron.konfig.building._export import export, export_qualname
+    from kauldron.konfig.building._problems import Problem, to_lines
+    from kauldron.konfig.building._resolve import resolve
+    from kauldron.konfig.flags._config_file import (
+        get_config_from_module,
+        load_config_file,
+    )
+    from kauldron.konfig.flags._config_flag import (
         DEFINE_config_file,
         parse_overrides,
         split_overrides,
     )
-    from kauldron.konfig._mock import mock_modules
-    from kauldron.konfig._overrides import Override, apply_overrides
-    from kauldron.konfig._record import record
-    from kauldron.konfig._resolve import resolve
-    from kauldron.konfig._sweeps import Sweep, expand_sweeps, find_sweeps, to_flags
-    from kauldron.konfig._to_python import to_python
-    from kauldron.konfig._trust import load
+    from kauldron.konfig.flags._override import Override
+    from kauldron.konfig.flags._overrides import apply_overrides
+    from kauldron.konfig.flags._sources import diff
+    from kauldron.konfig.flags._sweeps import (
+        Sweep,
+        expand_sweeps,
+        find_sweeps,
+        to_flags,
+    )
+    from kauldron.konfig.text._diff import Change, Diff
+    from kauldron.konfig.text._json_file import load
+    from kauldron.konfig.text._python_file import to_python
+    from kauldron.konfig.writing._auto_nested import AutoNestedConfigDict
+    from kauldron.konfig.writing._mocked_modules import mock_modules
 
 # Imported when first used, so that writing configs stays light.
 _LATER = {
-    "resolve": "_resolve",
-    "check": "_check",
-    "Problem": "_check",
-    "to_lines": "_check",
-    "DEFINE_config_file": "_flags",
-    "parse_overrides": "_flags",
-    "split_overrides": "_flags",
-    "load_config_file": "_config_file",
-    "get_config_from_module": "_config_file",
-    "Override": "_overrides",
-    "apply_overrides": "_overrides",
-    "AutoNestedConfigDict": "_auto_nested",
-    "mock_modules": "_mock",
-    "export": "_export",
-    "export_qualname": "_export",
-    "record": "_record",
-    "diff": "_diff",
-    "Diff": "_diff",
-    "Change": "_diff",
-    "to_python": "_to_python",
-    "Sweep": "_sweeps",
-    "find_sweeps": "_sweeps",
-    "expand_sweeps": "_sweeps",
-    "to_flags": "_sweeps",
-    "load": "_trust",
+    "resolve": "building._resolve",
+    "check": "building._check",
+    "Problem": "building._problems",
+    "to_lines": "building._problems",
+    "DEFINE_config_file": "flags._config_flag",
+    "parse_overrides": "flags._config_flag",
+    "split_overrides": "flags._config_flag",
+    "load_config_file": "flags._config_file",
+    "get_config_from_module": "flags._config_file",
+    "Override": "flags._override",
+    "apply_overrides": "flags._overrides",
+    "AutoNestedConfigDict": "writing._auto_nested",
+    "mock_modules": "writing._mocked_modules",
+    "export": "building._export",
+    "export_qualname": "building._export",
+    "record": "building._exact_record",
+    "diff": "flags._sources",
+    "Diff": "text._diff",
+    "Change": "text._diff",
+    "to_python": "text._python_file",
+    "Sweep": "flags._sweeps",
+    "find_sweeps": "flags._sweeps",
+    "expand_sweeps": "flags._sweeps",
+    "to_flags": "flags._sweeps",
+    "load": "text._json_file",
 }
 __getattr__, _, _ = lazy.attach(
     __name__,
@@ -137,6 +147,7 @@ __all__ = [
     "expand_sweeps",
     "to_flags",
     # Names and defaults.
+    "PackageDeclaration",
     "register_aliases",
     "register_default_values",
     # What is wrong.
@@ -153,5 +164,3 @@ __all__ = [
 ]
 
 __dir__ = public.publish(__name__)
-
-_builtin_defaults.register()

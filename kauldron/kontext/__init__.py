@@ -9,7 +9,12 @@ Imports no array library: `flatten_with_path` imports JAX when it is called.
 
 from kauldron._base import public
 from kauldron.kontext import path_builder
-from kauldron.kontext._access import PathLike, get_by_path
+from kauldron.kontext._by_path import (
+    PathLike,
+    filter_by_path,
+    get_by_path,
+    set_by_path,
+)
 from kauldron.kontext._errors import (
     KeyPathError,
     KeyProblem,
@@ -18,7 +23,6 @@ from kauldron.kontext._errors import (
     SetPathError,
 )
 from kauldron.kontext._flatten import flatten_with_path
-from kauldron.kontext._glob import filter_by_path, set_by_path
 from kauldron.kontext._grammar import PathSyntaxError
 from kauldron.kontext._keys import (
     REQUIRED,

@@ -1,4 +1,4 @@
-"""Setting and filtering by paths, with wildcards."""
+"""Setting and filtering by the parts of a path, with wildcards."""
 
 from __future__ import annotations
 
@@ -14,51 +14,8 @@ _DOUBLE_STAR = _grammar.Wildcard.DOUBLE_STAR
 Parts = _grammar.Parts
 
 
-def set_by_path(obj: Any, path: _access.PathLike, value: Any) -> list[str]:
-    """Sets the value at a path, in place.
-
-    Intermediate keys must exist; the last one may be new (in dicts). `*` matches every
-    key of one level, and all of them must accept the rest of the path; `**` matches any
-    number of levels and skips what doesn't fit. Nothing is changed if an error is raised.
-
-    Args:
-      obj: A nesting of dicts (or `ConfigDict`), lists, dataclasses.
-      path: Text, a tuple of parts, a `Path` or a `GlobPath`. In texts and tuples, `*`
-        and `**` are wildcards.
-      value: The same object is set at every match.
-
-    Returns:
-      The paths that were set, for instance `["a[0].b", "a[1].b"]`.
-
-    Raises:
-      KeyPathError: A `KeyError`: an intermediate key does not exist.
-      SetPathError: A `TypeError` and `ValueError`: there is nothing to set it in, or
-        what there is cannot be changed.
-      ValueError: If the path is empty or ends with a wildcard.
-
-    Example:
-
-    ```python
-    from kauldron import kontext
-
-    tree = {"a": [{"b": 1}, {}]}
-    assert kontext.set_by_path(tree, "a.*.b", 2) == ["a[0].b", "a[1].b"]
-    assert tree == {"a": [{"b": 2}, {"b": 2}]}
-    ```
-    """
-    return set_parts(obj, _glob_parts(path), value)
-
-
-def _glob_parts(path: _access.PathLike) -> Parts:
-    from kauldron.kontext import _path
-
-    if isinstance(path, tuple):
-        return _path.GlobPath(*path).parts
-    return _access.to_parts(path)
-
-
 def set_parts(obj: Any, parts: Parts, value: Any) -> list[str]:
-    """`set_by_path` for a parsed path."""
+    """Sets the value at every match; see `kontext.set_by_path`."""
     text = _grammar.format_parts(parts)
     if not parts:
         raise ValueError("The empty path is the object itself, which cannot be set.")
@@ -211,39 +168,15 @@ def _set_part(container: Any, part: Any, value: Any) -> None:
         setattr(container, part, value)
 
 
-def filter_by_path(obj: Any, path: _access.PathLike) -> Any:
-    """Returns the part of a tree that matches a glob, within its containers.
-
-    A match keeps everything below it. List items that don't match are left out, so that
-    indices shift; NamedTuples and dataclasses become dicts of what matched.
-
-    Args:
-      obj: A nesting of dicts, sequences, dataclasses.
-      path: Such as `"params.**.bias"`; `""` and `"**"` return everything.
-
-    Raises:
-      KeyPathError: A `KeyError`: the parts before the first wildcard don't exist.
-
-    Example:
-
-    ```python
-    from kauldron import kontext
-
-    params = {"a": {"bias": 1, "kernel": 2}, "b": {"bias": 3}}
-    assert kontext.filter_by_path(params, "*.bias") == {
-        "a": {"bias": 1},
-        "b": {"bias": 3},
-    }
-    ```
-    """
-    parts = _glob_parts(path)
+def filter_parts(obj: Any, parts: Parts) -> Any:
+    """Returns what matches of a tree; see `kontext.filter_by_path`."""
     if any(isinstance(part, slice) for part in parts):
         raise ValueError(
             f"A filter cannot slice: got {_grammar.format_parts(parts)!r}."
         )
     wildcards = [i for i, p in enumerate(parts) if isinstance(p, _grammar.Wildcard)]
     plain = parts[: wildcards[0]] if wildcards else parts
-    num_resolved, node = _access.resolve_prefix(obj, plain)
+    num_resolved, node = _tree.read_prefix(obj, plain)
     if num_resolved < len(plain):
         raise _access.missing_error(obj, plain, num_resolved, node)
     return _Filter(()).apply(obj, frozenset([parts]))[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, overload
 
-from kauldron.kontext import _grammar
+from kauldron.kontext import _access, _glob, _grammar
 
 Wildcard = _grammar.Wildcard
 
@@ -140,16 +140,12 @@ class Path(_PartsSequence):
           default: Returned when there is no such path. `...`: raise.
           err_spec: Whether the error also lists the structure of `context`.
         """
-        from kauldron.kontext import _access
-
         return _access.get_parts(
             context, self._parts, default=default, with_structure=err_spec
         )
 
     def set_in(self, context: Any, value: Any) -> None:
         """Sets the value at this path; see `kontext.set_by_path`."""
-        from kauldron.kontext import _glob
-
         _glob.set_parts(context, self._parts, value)
 
 
@@ -179,8 +175,6 @@ class GlobPath(_PartsSequence):
 
     def set_in(self, context: Any, value: Any) -> list[str]:
         """Sets every matching value; returns their paths. See `kontext.set_by_path`."""
-        from kauldron.kontext import _glob
-
         return _glob.set_parts(context, self._parts, value)
 
 

@@ -7,7 +7,17 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron.kontext import _access, _errors, _glob, _grammar, _keys, _nearest, _path
+from kauldron.kontext import (
+    _access,
+    _by_path,
+    _errors,
+    _glob,
+    _grammar,
+    _keys,
+    _nearest,
+    _path,
+    _tree,
+)
 
 KeyProblem = _errors.KeyProblem
 
@@ -128,7 +138,7 @@ def _check_path(
             field, "None" if path is None else "REQUIRED", "required", detail=detail
         )
     try:
-        parts = _access.to_parts(path)
+        parts = _by_path.to_parts(path)
     except _grammar.PathSyntaxError as error:
         near = _nearest.nearest_paths(context, str(path))
         return KeyProblem(field, str(path), "syntax", nearest=near, detail=str(error))
@@ -136,7 +146,7 @@ def _check_path(
         return KeyProblem(field, str(path), "syntax", detail=str(error))
     glob = _path.GlobPath._from_parts(parts)
     plain = glob.first_non_glob_parent.parts
-    num_resolved, value = _access.resolve_prefix(context, plain)
+    num_resolved, value = _tree.read_prefix(context, plain)
     if num_resolved < len(plain):
         return _errors.missing_problem(context, plain, num_resolved, value, field=field)
     if glob.has_wildcard:
@@ -167,34 +177,41 @@ def _resolve(
     context: Any, tree: Mapping[str, Any], *, name: str, prefix: str
 ) -> dict[str, Any]:
     problems: list[KeyProblem] = []
-
-    def get(path: Any, field: str) -> Any:
+    fields, paths = [], []
+    for field, path in _leaves(tree):
+        where = _field(prefix, field)
         try:
-            parts = _access.to_parts(path)
+            parts = (
+                _grammar.parse(path) if type(path) is str else _by_path.to_parts(path)
+            )
         except _grammar.PathSyntaxError as error:
             near = _nearest.nearest_paths(context, str(path))
             problems.append(
-                KeyProblem(field, str(path), "syntax", nearest=near, detail=str(error))
+                KeyProblem(where, str(path), "syntax", nearest=near, detail=str(error))
             )
-            return None
-        num_resolved, value = _access.resolve_prefix(context, parts)
-        if num_resolved == len(parts):
-            problem = _unset_problem(parts, value, field)
-            problems.extend([problem] if problem else [])
-            return value
-        _access.refuse_wildcards(parts)
-        problems.append(
-            _errors.missing_problem(context, parts, num_resolved, value, field=field)
-        )
-        return None
-
-    values = {
-        field: _map_leaves(get, path, _field(prefix, field))
-        for field, path in tree.items()
-    }
+        else:
+            fields.append(where)
+            paths.append(parts)
+    found = _tree.read_prefixes(context, paths)
+    for field, parts, (num_resolved, value) in zip(fields, paths, found, strict=True):
+        problem = _problem_of(context, parts, num_resolved, value, field)
+        problems += [problem] if problem else []
     if problems:
         raise keys_error(problems, name=name)
-    return values
+    values = iter([value for _, value in found])
+    return {
+        field: _map_leaves(lambda _: next(values), path) for field, path in tree.items()
+    }
+
+
+def _problem_of(
+    context: Any, parts: _grammar.Parts, num_resolved: int, value: Any, field: str
+) -> KeyProblem | None:
+    """Returns why a path does not name a value."""
+    if num_resolved == len(parts):
+        return _unset_problem(parts, value, field)
+    _access.refuse_wildcards(parts)
+    return _errors.missing_problem(context, parts, num_resolved, value, field=field)
 
 
 def _unset_problem(parts: _grammar.Parts, value: Any, field: str) -> KeyProblem | None:
@@ -252,11 +269,11 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from walk(field, value)
 
 
-def _map_leaves(func: Callable[[Any, str], Any], tree: Any, field: str) -> Any:
-    """Applies `func(path, field)` to every path; keeps the structure."""
+def _map_leaves(func: Callable[[Any], Any], tree: Any) -> Any:
+    """Applies `func(path)` to every path, in the order of `_leaves`; keeps the structure."""
     if not _is_branch(tree):
-        return func(tree, field)
-    values = [_map_leaves(func, child, field + item) for item, child in _items(tree)]
+        return func(tree)
+    values = [_map_leaves(func, child) for _, child in _items(tree)]
     make: Any = type(tree)
     if isinstance(tree, Mapping):
         plain = dict(zip(tree, values, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MAX_NODES = 20_000
@@ -47,6 +47,21 @@ def get_part(obj: Any, part: Any) -> Any:
     if isinstance(obj, Mapping | tuple) and inspect.isroutine(value):
         raise MissingPart  # `batch.keys` is a mistake, not a method call
     return value
+
+
+def read_prefix(obj: Any, parts: Sequence[Any]) -> tuple[int, Any]:
+    """Returns how many parts exist, and the value at the last that does."""
+    for i, part in enumerate(parts):
+        try:
+            obj = get_part(obj, part)
+        except MissingPart:
+            return i, obj
+    return len(parts), obj
+
+
+def read_prefixes(obj: Any, paths: Iterable[Sequence[Any]]) -> list[tuple[int, Any]]:
+    """Returns `read_prefix` of each path."""
+    return [read_prefix(obj, parts) for parts in paths]
 
 
 def _is_abstract_array(obj: Any) -> bool:

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from kauldron.ktyping import _jaxtyping, _match, _structural, array_type_meta
+from kauldron.ktyping import _jaxtyping, _match, _structural_type, array_type_meta
 
 Candidates = list[_match.Candidate]
 Checker = Callable[[Any, Candidates, Any], Candidates]
@@ -58,7 +58,9 @@ def _make_checker(hint: Any, is_shallow: bool) -> Checker:
         hint = _NoneType
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, str):
         return accept
-    if isinstance(hint, array_type_meta.ArrayTypeMeta | _structural.StructuralType):
+    if isinstance(
+        hint, array_type_meta.ArrayTypeMeta | _structural_type.StructuralType
+    ):
         return hint.match
     if isinstance(hint, dataclasses.InitVar):
         return checker(hint.type, is_shallow=is_shallow)
@@ -88,7 +90,9 @@ def _bound(variable: typing.TypeVar) -> Any:
 
 def holds_dims(hint: Any) -> bool:
     """Returns whether a hint has parts that beartype cannot check."""
-    if isinstance(hint, array_type_meta.ArrayTypeMeta | _structural.StructuralType):
+    if isinstance(
+        hint, array_type_meta.ArrayTypeMeta | _structural_type.StructuralType
+    ):
         return True
     if _jaxtyping.is_annotation(hint) or is_checked_class(hint):
         return True

@@ -13,6 +13,7 @@ JaxtypingPolicy = Literal["check", "ignore", "log_info", "warn", "error"]
 FieldsPolicy = Literal["decorated", "arrays", "all"]
 
 ENV_VAR = "KAULDRON_TYPECHECKING"
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclasses.dataclass
@@ -31,7 +32,8 @@ class Config:
     Attributes:
       typechecking_enabled: Off, `@typechecked` functions only call the function, and
         `kt.dim`, `kt.shape` are not available. The environment variable
-        `KAULDRON_TYPECHECKING=0` sets the initial value.
+        `KAULDRON_TYPECHECKING` sets the initial value: `0` is off, `1` (the default) on,
+        and with `all` the functions of this package are checked as well.
       jaxtyping_annotations: What to do with annotations of jaxtyping in `@typechecked`
         functions. `check`: check them as if they were ours, names are shared; `ignore`;
         `log_info`, `warn`: say so, and check; `error`: raise.
@@ -54,9 +56,12 @@ class Config:
         _local.reset(token)
 
 
+def _setting() -> str:
+    return os.environ.get(ENV_VAR, "1").strip().lower()
+
+
 def _initial() -> Config:
-    value = os.environ.get(ENV_VAR, "1").strip().lower()
-    return Config(typechecking_enabled=value not in ("0", "false", "off", "no"))
+    return Config(typechecking_enabled=_setting() not in ("0", "false", "off", "no"))
 
 
 CONFIG = _initial()
@@ -109,6 +114,16 @@ def remove_config_override(override: int | str) -> None:
         )
     for override_id in same_regex:
         del _overrides[override_id]
+
+
+def is_left_alone(module_name: str | None) -> bool:
+    """Returns whether the functions of a module are not even wrapped.
+
+    Those of this package are not, so that they cost what they would cost undecorated,
+    unless the environment asks for them while they are imported.
+    """
+    is_own = (module_name or "").partition(".")[0] == _PACKAGE
+    return is_own and _setting() != "all"
 
 
 def active(module_name: str | None) -> Config:

@@ -80,7 +80,7 @@ def shape_in(scope: _scope.ShapeScope, text: str) -> tuple[int, ...]:
     """`shape` for a given scope."""
     spec = _parser.parse(text)
     if spec.has_fstring:
-        spec = spec.expand(scope.evaluate)
+        spec = _parser.expand(spec, scope.evaluate)
     candidates = [k for c in scope.candidates for k in _match.assume_smallest(c)]
     shapes = {_evaluate_spec(spec, text, c) for c in candidates}
     only = next(iter(shapes)) if len(shapes) == 1 else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from kauldron.ktyping import _spec
@@ -54,6 +55,21 @@ def parse(text: str) -> _spec.Spec:
     """
     words = _split(text)
     return _spec.Spec(tuple(_DimParser(text, word).dim() for word in words))
+
+
+def expand(spec: _spec.Spec, evaluate: Callable[[str], Any]) -> _spec.Spec:
+    """Returns a spec with every `{code}` replaced by what it evaluates to."""
+    dims: list[Any] = []
+    for dim in spec.dims:
+        if isinstance(dim, _spec.FString):
+            value = evaluate(dim.code)
+            if isinstance(value, tuple | list):
+                value = " ".join(map(str, value))
+            dims += parse(str(value)).dims
+        else:
+            has_code = _spec.has_fstring(dim)
+            dims.append(_spec.substitute(dim, evaluate) if has_code else dim)
+    return _spec.Spec(tuple(dims))
 
 
 def _split(text: str) -> list[str]:

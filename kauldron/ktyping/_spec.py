@@ -290,25 +290,10 @@ class Spec:
         put(self, "min_rest", tuple(reversed(min_rest)))
         put(self, "max_rest", tuple(reversed(max_rest)))
         put(self, "is_fixed", self.min_rest[0] == self.max_rest[0] == len(self.dims))
-        put(self, "has_fstring", any(map(_has_fstring, self.dims)))
+        put(self, "has_fstring", any(map(has_fstring, self.dims)))
 
     def __str__(self) -> str:
         return " ".join(map(str, self.dims))
-
-    def expand(self, evaluate: Callable[[str], Any]) -> Spec:
-        """Returns the spec with every `{code}` replaced by what it evaluates to."""
-        from kauldron.ktyping import _parser
-
-        dims: list[Any] = []
-        for dim in self.dims:
-            if isinstance(dim, FString):
-                value = evaluate(dim.code)
-                if isinstance(value, tuple | list):
-                    value = " ".join(map(str, value))
-                dims += _parser.parse(str(value)).dims
-            else:
-                dims.append(_substitute(dim, evaluate) if _has_fstring(dim) else dim)
-        return Spec(tuple(dims))
 
 
 def _num_axes(dim: Any) -> tuple[int, int | None]:
@@ -327,18 +312,18 @@ def _children(node: Any) -> Iterator[Any]:
                 yield child
 
 
-def _has_fstring(node: Any) -> bool:
-    return isinstance(node, FString) or any(map(_has_fstring, _children(node)))
+def has_fstring(node: Any) -> bool:
+    return isinstance(node, FString) or any(map(has_fstring, _children(node)))
 
 
-def _substitute(node: Any, evaluate: Callable[[str], Any]) -> Any:
+def substitute(node: Any, evaluate: Callable[[str], Any]) -> Any:
     if isinstance(node, FString):
         return Int(int(evaluate(node.code)))
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         if isinstance(value, tuple):
-            changes[field.name] = tuple(_substitute(v, evaluate) for v in value)
+            changes[field.name] = tuple(substitute(v, evaluate) for v in value)
         elif dataclasses.is_dataclass(value):
-            changes[field.name] = _substitute(value, evaluate)
+            changes[field.name] = substitute(value, evaluate)
     return dataclasses.replace(node, **changes)

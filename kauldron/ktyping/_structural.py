@@ -7,49 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.ktyping import _match, _parser, array_type_meta
-
-
-class StructuralType(type):
-    """A type that checks itself, given what is known of the dims.
-
-    Subclasses define `match`, as `ArrayTypeMeta` does.
-    """
-
-    args: tuple[Any, ...] = ()
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        return bool(cls.match(value, [{}]))
-
-    def __repr__(cls) -> str:
-        if not cls.args:
-            return cls.__name__
-        return f"{cls.__name__}[{', '.join(map(_name, cls.args))}]"
-
-    def __eq__(cls, other: Any) -> bool:
-        if not isinstance(other, StructuralType):
-            return NotImplemented
-        return (cls.__name__, cls.args) == (other.__name__, other.args)
-
-    def __hash__(cls) -> int:
-        return hash((cls.__name__, cls.args))
-
-    def with_args(cls, *args: Any) -> Any:
-        """Returns the type subscripted."""
-        if cls.args:
-            raise TypeError(f"{cls} is subscripted already.")
-        return type(cls)(cls.__name__, (cls,), {"args": args, "__doc__": cls.__doc__})
-
-    def match(
-        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
-    ) -> list[_match.Candidate]:
-        """Returns the candidates, extended, with which the value fits."""
-        raise NotImplementedError
-
-
-def _name(arg: Any) -> str:
-    plain = isinstance(arg, type) and type(arg) is type
-    return arg.__name__ if plain else repr(arg)
+from kauldron.ktyping import _checkers, _match, _parser, array_type_meta
+from kauldron.ktyping._structural_type import StructuralType
 
 
 class _ShapeMeta(StructuralType):
@@ -116,7 +75,7 @@ def _match_spec(args: Any, shape: Any, candidates: Any, scope: Any) -> Any:
         return candidates
     spec = _parser.parse(args[0])
     if spec.has_fstring and scope is not None:
-        spec = spec.expand(scope.evaluate)
+        spec = _parser.expand(spec, scope.evaluate)
     return _match.match(spec, tuple(shape), candidates)
 
 
@@ -148,8 +107,6 @@ class _PyTreeMeta(StructuralType):
     def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
         if not cls.args:
             return candidates
-        from kauldron.ktyping import _checkers
-
         leaves, structure = flatten(value, cls.args[0], scope)
         if len(cls.args) == 2:
             candidates = _bind_structure(cls.args[1], structure, candidates)
@@ -178,7 +135,6 @@ def flatten(
 ) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
     from kauldron._base import frozen_dict
-    from kauldron.ktyping import _checkers
 
     if "jax" not in sys.modules and isinstance(tree, np.ndarray):
         return [((), tree)], "*"

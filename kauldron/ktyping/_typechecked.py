@@ -40,6 +40,9 @@ def typechecked(
     methods, properties, and dataclasses (whose fields are checked after
     `__post_init__`). `with typechecked():` opens a scope for the block.
 
+    What belongs to Kauldron itself is returned as it is, unless the environment variable
+    `KAULDRON_TYPECHECKING=all` was set before it was imported.
+
     Args:
       func: What to check.
       new_scope: Whether a call has dims of its own. If not, it uses those of the
@@ -111,6 +114,8 @@ class _Typechecked:
 def _decorate(
     func: Any, new_scope: bool, fields: FieldsPolicy, label: str | None
 ) -> Any:
+    if _config.is_left_alone(getattr(func, "__module__", None)):
+        return func
     if isinstance(func, type):
         return _decorate_class(func)
     if isinstance(func, classmethod | staticmethod):

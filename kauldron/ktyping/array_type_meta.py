@@ -252,7 +252,7 @@ class ArrayTypeMeta(type):
             raise NoActiveScopeError(
                 f"{cls} needs the arguments of a call: it holds Python in braces."
             )
-        return spec.expand(scope.evaluate)
+        return _parser.expand(spec, scope.evaluate)
 
 
 class _DTypeCache(dict):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from kauldron.metrics import _labels
+from kauldron import metrics
+from kauldron.ktyping import Array, Float
+from kauldron.metrics import _labels, _predictions
 
 
-def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
+def check_int_labels(
+    loss: _predictions.OfClasses, *, logits: Array, labels: Array
+) -> None:
     """Raises unless logits are `f[*a classes]` and labels `i|bool[*a 1]`.
 
     Raises:
@@ -31,13 +33,13 @@ def check_int_labels(loss: Any, *, logits: Any, labels: Any) -> None:
         )
 
 
-def is_integer(x: Any) -> bool:
+def is_integer(x: Array) -> bool:
     """Whether an array is of integers or bool."""
     return x.dtype == bool or jnp.issubdtype(x.dtype, jnp.integer)
 
 
 def check_range(
-    loss: Any,
+    loss: metrics.Metric,
     field: str,
     *,
     low: float,
@@ -60,14 +62,14 @@ def check_range(
     )
 
 
-def safe_norm(x: jax.Array) -> jax.Array:
+def safe_norm(x: Float["*a n"]) -> Float["*a 1"]:
     """Returns the Euclidean norm along the last axis, `[*a 1]`; its gradient at 0 is 0."""
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))
 
 
-def weigh(weights: Any, logs: jax.Array) -> jax.Array:
+def weigh(weights: Array | float, logs: jax.Array) -> jax.Array:
     """Returns `weights * logs` of logarithms, in which 0 times -inf (or inf) is 0."""
     is_nothing = (weights == 0) & jnp.isinf(logs)
     return weights * jnp.where(is_nothing, 0, logs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.losses import _checks, _labelled, base
 from kauldron.metrics import arrays
 
@@ -35,7 +35,8 @@ class SoftmaxCrossEntropy(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a n"], labels: Array["*a n"]) -> Float["*a 1"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         labels = optax.losses.smooth_labels(
             arrays.to_float(labels), self.label_smoothing
@@ -67,7 +68,10 @@ class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         values = optax.losses.softmax_cross_entropy_with_integer_labels(
             logits, ids[..., 0]
         )
@@ -101,7 +105,8 @@ class SigmoidBinaryCrossEntropy(_labelled.OfElements):
         super().__post_init__()
         _checks.check_range(self, "label_smoothing", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         labels = arrays.to_float(labels)
         labels = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
@@ -135,7 +140,10 @@ class FocalLoss(_labelled.OfClasses):
         super().__post_init__()
         _checks.check_range(self, "gamma", low=0)
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), ids, axis=-1)
         if not self.gamma:
             return -logprob
@@ -177,7 +185,8 @@ class SigmoidFocalLoss(_labelled.OfElements):
         if self.alpha is not None:
             _checks.check_range(self, "alpha", low=0, high=1)
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         logits, labels = arrays.to_float(logits), arrays.to_float(labels)
         values = _binary_nats(logits, labels)
@@ -211,7 +220,8 @@ class Hinge(_labelled.OfElements):
         is neither 0 nor 1.
     """
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, logits: Array["*a"], labels: Array["*a"]) -> Float["*a"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         signs = 2 * arrays.to_float(labels) - 1
         return optax.losses.hinge_loss(arrays.to_float(logits), signs)
@@ -235,9 +245,12 @@ class MulticlassHinge(_labelled.OfClasses):
     Kernel-based Vector Machines.
     """
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    @typechecked
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         own = jnp.take_along_axis(logits, ids, axis=-1)
-        is_own = jnp.arange(logits.shape[-1]) == ids
+        is_own = jax.nn.one_hot(ids[..., 0], logits.shape[-1], dtype=bool)
         others = jnp.max(jnp.where(is_own, -jnp.inf, logits), axis=-1, keepdims=True)
         return jnp.maximum(0, 1 + others - own)
 
@@ -271,7 +284,10 @@ class KLDivergence(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "temperature", low=0, is_open=True)
 
-    def get_values(self, logits: Any, targets: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, logits: Array["*a n"], targets: Array["*a n"]
+    ) -> Float["*a 1"]:
         arrays.check_same_shape(self, logits=logits, targets=targets)
         logprobs = jax.nn.log_softmax(arrays.to_float(logits) / self.temperature)
         targets = arrays.to_float(targets)
@@ -307,14 +323,15 @@ class GaussianKL(base.Loss):
     mean: kontext.Key = kontext.REQUIRED
     logvar: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, mean: Any, logvar: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, mean: Array["*a n"], logvar: Array["*a n"]) -> Float["*a 1"]:
         arrays.check_same_shape(self, mean=mean, logvar=logvar)
         mean, logvar = arrays.to_float(mean), arrays.to_float(logvar)
         values = jnp.expm1(logvar) + mean**2 - logvar
         return values.sum(axis=-1, keepdims=True) / 2
 
 
-def _binary_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _binary_nats(logits: Float["*a"], labels: Float["*a"]) -> Float["*a"]:
     """Returns the binary cross-entropy of each element."""
     values = _checks.weigh(labels, jax.nn.log_sigmoid(logits))
     return -values - _checks.weigh(1 - labels, jax.nn.log_sigmoid(-logits))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Bool, Float, Scalar, typechecked
 from kauldron.losses import _checks, _masking, base
 from kauldron.metrics import _labels, arrays, base_state
 
@@ -42,7 +43,10 @@ class TripletMargin(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "margin", low=0, is_open=True)
 
-    def get_values(self, anchors: Any, positives: Any, negatives: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, anchors: Array["*a n"], positives: Array["*a n"], negatives: Array["*a n"]
+    ) -> Float["*a 1"]:
         vectors = {"anchors": anchors, "positives": positives, "negatives": negatives}
         arrays.check_same_shape(self, **vectors)
         anchors, positives, negatives = map(arrays.to_float, vectors.values())
@@ -64,14 +68,19 @@ class _Contrastive(base.Loss):
         super().__post_init__()
         _checks.check_range(self, "temperature", low=0, is_open=True)
 
+    @typechecked
     def get_state(
-        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        mask: Array | float | None = None,
+        step: Scalar | None = None,
+        **kwargs: Any,
     ) -> base.Loss.State:
         args, kwargs = self._guard(args, kwargs, mask)
         values = self.get_values(*args, mask=mask, **kwargs)
         return self._to_state(values, mask=mask, step=step)
 
-    def _similarities(self, a: Any, b: Any) -> jax.Array:
+    def _similarities(self, a: Array["_ n"], b: Array["_ n"]) -> Float["_ _"]:
         a, b = (_unit(x) for x in (a, b))
         # Half-precision products would be too coarse after division by temperature.
         products = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
@@ -105,7 +114,13 @@ class InfoNCE(_Contrastive):
     positives: kontext.Key = kontext.REQUIRED
     is_symmetric: bool = False
 
-    def get_values(self, queries: Any, positives: Any, mask: Any = None) -> jax.Array:
+    @typechecked
+    def get_values(
+        self,
+        queries: Array["b n"],
+        positives: Array["b n"],
+        mask: Array | float | None = None,
+    ) -> Float["b 1"]:
         arrays.check_same_shape(self, queries=queries, positives=positives)
         _check_pairs(self, queries)
         logits = self._similarities(queries, positives)
@@ -138,7 +153,13 @@ class NTXent(_Contrastive):
     view1: kontext.Key = kontext.REQUIRED
     view2: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, view1: Any, view2: Any, mask: Any = None) -> jax.Array:
+    @typechecked
+    def get_values(
+        self,
+        view1: Array["b n"],
+        view2: Array["b n"],
+        mask: Array | float | None = None,
+    ) -> Float["b 1"]:
         arrays.check_same_shape(self, view1=view1, view2=view2)
         _check_pairs(self, view1)
         size = len(view1)
@@ -175,7 +196,13 @@ class PairwiseRanking(base.Loss):
     labels: kontext.Key = kontext.REQUIRED
     item_mask: kontext.Key | None = None
 
-    def get_values(self, logits: Any, labels: Any, item_mask: Any = None) -> jax.Array:
+    @typechecked
+    def get_values(
+        self,
+        logits: Array["*a n"],
+        labels: Array["*a n"],
+        item_mask: Array["*a n"] | None = None,
+    ) -> Float["*a 1"]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         logits = arrays.to_float(logits)
         is_integer = _checks.is_integer(labels)
@@ -183,7 +210,7 @@ class PairwiseRanking(base.Loss):
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
             arrays.check_same_shape(self, logits=logits, item_mask=item_mask)
-            exists = jnp.asarray(item_mask) != 0
+            exists = jnp.asarray(item_mask, bool)
             logits = _masking.guard(logits, ~exists)
             is_pair &= exists[..., :, None] & exists[..., None, :]
         margins = logits[..., :, None] - logits[..., None, :]
@@ -194,12 +221,12 @@ class PairwiseRanking(base.Loss):
         return (values.sum(axis=(-2, -1)) / jnp.maximum(num_pairs, 1))[..., None]
 
 
-def _unit(x: Any) -> jax.Array:
+def _unit(x: Array["*a n"]) -> Float["*a n"]:
     x = arrays.to_float(x)
     return x / jnp.maximum(_checks.safe_norm(x), 1e-12)
 
 
-def _check_pairs(loss: base.Loss, vectors: Any) -> None:
+def _check_pairs(loss: base.Loss, vectors: Array) -> None:
     if vectors.ndim != 2:
         raise ValueError(
             f"{type(loss).__name__} compares the vectors `f[b n]` of a batch: got shape "
@@ -207,13 +234,13 @@ def _check_pairs(loss: base.Loss, vectors: Any) -> None:
         )
 
 
-def _is_valid(mask: Any, size: int) -> jax.Array:
+def _is_valid(mask: Array | float | None, size: int) -> Bool["b"]:
     if mask is None:
         return jnp.ones(size, bool)
-    return base_state.broadcast_mask(mask, (size, 1))[:, 0] != 0
+    return base_state.broadcast_mask(mask, (size, 1))[:, 0].astype(bool)
 
 
-def _pick_diagonal(logits: jax.Array, is_valid: jax.Array) -> jax.Array:
+def _pick_diagonal(logits: Float["b b"], is_valid: Bool["b"]) -> Float["b"]:
     """Returns the cross-entropy of row i with column i among the valid columns."""
     is_own = jnp.eye(len(logits), dtype=bool)
     # A masked row keeps its own column, so that its (unused) value is finite.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, Scalar, typechecked
 from kauldron.losses import _checks, base
 from kauldron.metrics import _labels, arrays, base_state
 
@@ -27,8 +28,13 @@ class Labelled(base.Loss):
     labels: kontext.Key = kontext.REQUIRED
     ignored_label: int | None = None
 
+    @typechecked
     def get_state(
-        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        mask: Array | float | None = None,
+        step: Scalar | None = None,
+        **kwargs: Any,
     ) -> base.Loss.State:
         kwargs = bind(self, args, kwargs)
         labels, mask, bad_labels = self._check(kwargs["logits"], kwargs["labels"], mask)
@@ -36,11 +42,15 @@ class Labelled(base.Loss):
         state = super().get_state(mask=mask, step=step, **kwargs)
         return dataclasses.replace(state, bad_labels=bad_labels)
 
-    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+    def _check(
+        self, logits: Array, labels: Array, mask: Array | float | None
+    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
         """Returns labels to compute with, the mask of the values, bad labels or `None`."""
         raise NotImplementedError
 
-    def _weights(self, checked: _labels.CheckedLabels, mask: Any) -> Any:
+    def _weights(
+        self, checked: _labels.CheckedLabels, mask: Array | float | None
+    ) -> Array | None:
         """Returns the mask of the values; none where there is nothing to leave out."""
         if mask is None and self.ignored_label is None:
             return None
@@ -53,7 +63,10 @@ class Labelled(base.Loss):
 class OfClasses(Labelled):
     """Base of losses of scores `f[*a classes]` and class ids `i[*a 1]`."""
 
-    def get_values(self, logits: Any, labels: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, logits: Array["*a classes"], labels: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
         logits, ids = arrays.to_float(logits), _labels.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
@@ -62,11 +75,15 @@ class OfClasses(Labelled):
         # that are logged.
         return values * jnp.where(is_class, 1, jnp.nan)
 
-    def _get_values(self, logits: jax.Array, ids: jax.Array) -> jax.Array:
+    def _get_values(
+        self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
+    ) -> Float["*a 1"]:
         """Returns the loss of each label, `f[*a 1]`; all of them are classes."""
         raise NotImplementedError
 
-    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+    def _check(
+        self, logits: Array, labels: Array, mask: Array | float | None
+    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
         checked = _labels.check_labels(
             labels,
@@ -85,13 +102,15 @@ class OfElements(Labelled):
     Integer labels are 0 or 1. Floating ones are probabilities, which are not checked.
     """
 
-    def _check(self, logits: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+    def _check(
+        self, logits: Array, labels: Array, mask: Array | float | None
+    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         if _checks.is_integer(labels):
             checked = _labels.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
             )
-            values = jnp.where(checked.is_bad, jnp.nan, checked.ids)
+            values = jnp.where(checked.is_bad, jnp.nan, arrays.to_float(checked.ids))
             return values, self._weights(checked, mask), checked.bad_labels
         if self.ignored_label is not None:
             is_counted = jnp.asarray(labels) != self.ignored_label
@@ -100,7 +119,9 @@ class OfElements(Labelled):
         return labels, mask, None
 
 
-def bind(loss: base.Loss, args: Any, kwargs: Any) -> dict[str, Any]:
+def bind(
+    loss: base.Loss, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the arguments of `get_values` by name."""
     names = inspect.signature(loss.get_values).parameters
     return {**dict(zip(names, args, strict=False)), **kwargs}

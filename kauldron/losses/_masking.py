@@ -14,12 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Array, Bool, Float, PyTree
+
 # Stands for a masked number that is not finite. Unlike 0 and 1, it is no singularity of
 # a logarithm, a quotient, a norm, or an inverse of a trigonometric function.
 _HARMLESS = 0.5
 
 
-def guard_tree(inputs: Any, is_masked_at: Callable[[tuple[int, ...]], Any]) -> Any:
+def guard_tree(
+    inputs: PyTree, is_masked_at: Callable[[tuple[int, ...]], Any]
+) -> PyTree:
     """Guards the floating arrays of a tree; leaves everything else as it is.
 
     Args:
@@ -28,7 +32,7 @@ def guard_tree(inputs: Any, is_masked_at: Callable[[tuple[int, ...]], Any]) -> A
         that can be broadcast to the shape; `None` where it has no axis of the mask.
     """
 
-    def guard_leaf(x: Any) -> Any:
+    def guard_leaf(x: object) -> Any:
         if not isinstance(x, jax.Array | np.ndarray):
             return x
         if not jnp.issubdtype(x.dtype, jnp.inexact):
@@ -40,7 +44,7 @@ def guard_tree(inputs: Any, is_masked_at: Callable[[tuple[int, ...]], Any]) -> A
 
 
 @jax.custom_vjp
-def guard(x: Any, is_masked: Any) -> jax.Array:
+def guard(x: Float["*a"], is_masked: Bool["*#a"]) -> Float["*a"]:
     """Returns `x` without masked values that are not finite.
 
     Nothing else changes, so that a loss whose elements look at their neighbours has the
@@ -54,12 +58,14 @@ def guard(x: Any, is_masked: Any) -> jax.Array:
     return jnp.where(is_masked & ~jnp.isfinite(x), jnp.asarray(_HARMLESS, x.dtype), x)
 
 
-def _forward(x: Any, is_masked: Any) -> tuple[jax.Array, Any]:
+def _forward(x: Array, is_masked: Array) -> tuple[jax.Array, Any]:
     is_replaced = is_masked & ~jnp.isfinite(x)
     return guard(x, is_masked), (is_masked, is_replaced)
 
 
-def _backward(masks: Any, gradient: jax.Array) -> tuple[jax.Array, None]:
+def _backward(
+    masks: tuple[Array, Array], gradient: jax.Array
+) -> tuple[jax.Array, None]:
     is_masked, is_replaced = masks
     is_nothing = is_replaced | (is_masked & ~jnp.isfinite(gradient))
     return jnp.where(is_nothing, jnp.zeros_like(gradient), gradient), None
@@ -68,7 +74,7 @@ def _backward(masks: Any, gradient: jax.Array) -> tuple[jax.Array, None]:
 guard.defvjp(_forward, _backward)
 
 
-def leading(mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
+def leading(mask: Array | float, shape: tuple[int, ...]) -> Bool | None:
     """Returns where an input is masked, by a mask whose axes are its leading axes.
 
     An axis of the input that is not in the mask is masked as a whole. For an axis of the
@@ -81,7 +87,7 @@ def leading(mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
     Returns:
       `bool` that can be broadcast to the shape; `None` if the first axis is another one.
     """
-    is_masked = jnp.asarray(mask) == 0
+    is_masked = ~jnp.asarray(mask, bool)
     num_shared = 0
     for size, own in zip(is_masked.shape, shape, strict=False):
         if own != size and 1 not in (own, size):
@@ -95,7 +101,7 @@ def leading(mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
     return is_masked.reshape(*is_masked.shape, *(1,) * (len(shape) - num_shared))
 
 
-def of_channels(mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
+def of_channels(mask: Array | float, shape: tuple[int, ...]) -> Bool | None:
     """Returns where an input `[b *space c]` is masked, by a mask `[b]` or `[b 1|c]`."""
     mask = jnp.asarray(mask)
     if mask.ndim == 2 and len(shape) >= 2:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.losses import _checks, _labelled, _masking, base
 from kauldron.metrics import _labels, arrays, base_state
 
@@ -34,8 +35,13 @@ class _Overlap(base.Loss):
                 f"{self.activation!r}."
             )
 
+    @typechecked
     def get_state(
-        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        mask: Array | float | None = None,
+        step: Scalar | None = None,
+        **kwargs: Any,
     ) -> base.Loss.State:
         kwargs = _labelled.bind(self, args, kwargs)
         labels, bad_labels = kwargs["labels"], None
@@ -48,13 +54,17 @@ class _Overlap(base.Loss):
         return dataclasses.replace(state, bad_labels=bad_labels)
 
     def _check_labels(
-        self, logits: Any, labels: Any, region_mask: Any = None, mask: Any = None
+        self,
+        logits: Array,
+        labels: Array,
+        region_mask: Array | None = None,
+        mask: Array | float | None = None,
     ) -> tuple[jax.Array, _labels.BadLabels]:
         """Returns integer labels, -1 for those that are no class, and these."""
         has_ids = self._has_ids(logits, labels)
         places = jnp.ones(labels.shape, bool)
         if region_mask is not None:
-            places = base_state.broadcast_mask(region_mask, logits.shape) != 0
+            places = base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
             places = places.any(axis=-1, keepdims=True) if has_ids else places
         if mask is not None:
             places &= ~self._is_masked("labels", mask, labels.shape)
@@ -67,18 +77,23 @@ class _Overlap(base.Loss):
         return jnp.where(checked.is_bad, -1, checked.ids), checked.bad_labels
 
     def _without_ignored(
-        self, logits: Any, labels: Any, region_mask: Any = None
+        self, logits: Array, labels: Array, region_mask: Array | None = None
     ) -> jax.Array:
         """Returns the region without the places of the ignored label."""
         if _checks.is_integer(labels):
             labels = _labels.to_ids(labels)
         region = jnp.asarray(labels) != self.ignored_label
         if region_mask is not None:
-            region &= base_state.broadcast_mask(region_mask, logits.shape) != 0
+            region &= base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
         return region
 
     def _tversky(
-        self, logits: Any, labels: Any, region_mask: Any, alpha: float, beta: float
+        self,
+        logits: Array,
+        labels: Array,
+        region_mask: Array | None,
+        alpha: float,
+        beta: float,
     ) -> jax.Array:
         """Returns one minus the index of each example and class, `f[b c]`."""
         probs = arrays.to_float(logits)
@@ -90,7 +105,7 @@ class _Overlap(base.Loss):
             probs = jax.nn.sigmoid(probs)
         labels = self._to_one_hot(probs, labels)
         if region_mask is not None:
-            mask = base_state.broadcast_mask(region_mask, probs.shape) != 0
+            mask = base_state.broadcast_mask(region_mask, probs.shape).astype(bool)
             probs, labels = jnp.where(mask, probs, 0), jnp.where(mask, labels, 0)
         space = tuple(range(1, probs.ndim - 1))
         both = (probs * labels).sum(axis=space)
@@ -101,19 +116,20 @@ class _Overlap(base.Loss):
         index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
         return jnp.where(is_empty, 0, 1 - index)
 
-    def _guard_outside(self, logits: jax.Array, region_mask: Any) -> jax.Array:
-        is_outside = base_state.broadcast_mask(region_mask, logits.shape) == 0
+    def _guard_outside(self, logits: jax.Array, region_mask: Array) -> jax.Array:
+        is_inside = base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
+        is_outside = ~is_inside
         if self.activation == "softmax":  # each needs the scores of all classes
             is_outside = is_outside.all(axis=-1, keepdims=True)
         return _masking.guard(logits, is_outside)
 
-    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+    def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
         is_masked = _masking.of_channels(mask, shape)
         if name == "logits" and self.activation == "softmax" and is_masked is not None:
             is_masked = is_masked.all(axis=-1, keepdims=True)
         return is_masked
 
-    def _has_ids(self, logits: Any, labels: Any) -> bool:
+    def _has_ids(self, logits: Array, labels: Array) -> bool:
         """Whether labels are class ids, rather than one-hot.
 
         Raises:
@@ -128,7 +144,7 @@ class _Overlap(base.Loss):
         arrays.check_same_shape(self, logits=logits, labels=labels)
         return False
 
-    def _to_one_hot(self, probs: jax.Array, labels: Any) -> jax.Array:
+    def _to_one_hot(self, probs: jax.Array, labels: Array) -> jax.Array:
         """Returns labels of the shape of the probabilities, NaN for what is no class."""
         has_ids = self._has_ids(probs, labels)
         if not _checks.is_integer(labels):
@@ -177,9 +193,13 @@ class TverskyLoss(_Overlap):
         _checks.check_range(self, "alpha", low=0)
         _checks.check_range(self, "beta", low=0)
 
+    @typechecked
     def get_values(
-        self, logits: Any, labels: Any, region_mask: Any = None
-    ) -> jax.Array:
+        self,
+        logits: Array["b *space c"],
+        labels: Array["b *space 1|c"],
+        region_mask: Array | None = None,
+    ) -> Float["b c"]:
         return self._tversky(logits, labels, region_mask, self.alpha, self.beta)
 
 
@@ -208,9 +228,13 @@ class DiceLoss(_Overlap):
     Reference: Milletari et al. 2016, V-Net, arXiv:1606.04797 (there with squares below).
     """
 
+    @typechecked
     def get_values(
-        self, logits: Any, labels: Any, region_mask: Any = None
-    ) -> jax.Array:
+        self,
+        logits: Array["b *space c"],
+        labels: Array["b *space 1|c"],
+        region_mask: Array | None = None,
+    ) -> Float["b c"]:
         return self._tversky(logits, labels, region_mask, 0.5, 0.5)
 
 
@@ -230,7 +254,8 @@ class TotalVariation(base.Loss):
 
     images: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, images: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, images: Array["*b h w c"]) -> Float["*b 1"]:
         if images.ndim < 3 or min(images.shape[-3:-1]) < 2:
             raise ValueError(
                 "TotalVariation needs images `f[*b h w c]` of at least 2 x 2 pixels: key "
@@ -275,7 +300,10 @@ class NormalizedCrossCorrelation(base.Loss):
         if self.window is not None:
             _checks.check_range(self, "window", low=2)
 
-    def get_values(self, preds: Any, targets: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, preds: Array["b *space c"], targets: Array["b *space c"]
+    ) -> Float["b c"]:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         space = preds.shape[1:-1]
         if not space or min(space) < (self.window or 1):
@@ -296,7 +324,7 @@ class NormalizedCrossCorrelation(base.Loss):
         correlation = covariance / jnp.sqrt(var_a * var_b + self.eps)
         return 1 - correlation.mean(axis=axes)
 
-    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+    def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
         del name
         return _masking.of_channels(mask, shape)
 

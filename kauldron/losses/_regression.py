@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.losses import _checks, base
 from kauldron.metrics import arrays
 
@@ -24,7 +24,8 @@ class Value(base.Loss):
 
     values: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, values: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, values: Array["*a"]) -> Float["*a"]:
         return arrays.to_float(values)
 
 
@@ -38,7 +39,8 @@ class AbsoluteValue(base.Loss):
 
     values: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, values: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, values: Array["*a"]) -> Float["*a"]:
         return jnp.abs(arrays.to_float(values))
 
 
@@ -47,7 +49,8 @@ class _Comparison(base.Loss):
     preds: kontext.Key = kontext.REQUIRED
     targets: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, preds: Any, targets: Any) -> jax.Array:
+    @typechecked
+    def get_values(self, preds: Array["*a"], targets: Array["*a"]) -> Float["*#a"]:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         return self._compare(arrays.to_float(preds), arrays.to_float(targets))
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
-from kauldron._base import frozen_dict
+from kauldron._base import arguments, frozen_dict
+from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.losses import _masking
 from kauldron.metrics import _accumulate, base_state
 
@@ -96,25 +97,35 @@ class Loss(metrics.Metric):
                 f"`normalize_by` must be 'mask' or 'values': got {self.normalize_by!r}."
             )
 
-    def get_values(self, **kwargs: Any) -> jax.Array:
+    def get_values(self, **kwargs: Any) -> Float:
         """Returns the loss of each element, unreduced, batch axes kept."""
         raise NotImplementedError(f"{type(self).__qualname__} must define get_values.")
 
+    @typechecked
     def get_state(
-        self, *args: Any, mask: Any = None, step: Any = None, **kwargs: Any
+        self,
+        *args: Any,
+        mask: Array | float | None = None,
+        step: Scalar | None = None,
+        **kwargs: Any,
     ) -> State:
         args, kwargs = self._guard(args, kwargs, mask)
         values = self.get_values(*args, **kwargs)
         return self._to_state(values, mask=mask, step=step)
 
-    def _guard(self, args: Any, kwargs: Any, mask: Any) -> tuple[Any, Any]:
+    def _guard(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        mask: Array | float | None,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns the inputs with nothing in them that is masked and not finite."""
         if mask is None:
             return args, kwargs
         names = list(inspect.signature(self.get_values).parameters)[: len(args)]
         names += [""] * (len(args) - len(names))
 
-        def guard(name: str, x: Any) -> Any:
+        def guard(name: str, x: PyTree) -> Any:
             is_masked_at = functools.partial(self._is_masked, name, mask)
             return _masking.guard_tree(x, is_masked_at)
 
@@ -122,7 +133,7 @@ class Loss(metrics.Metric):
             k: guard(k, x) for k, x in kwargs.items()
         }
 
-    def _is_masked(self, name: str, mask: Any, shape: tuple[int, ...]) -> Any:
+    def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
         """Returns where an input is masked, see `_masking.leading`.
 
         To be overridden where the axes of the values are no leading axes of the inputs.
@@ -130,12 +141,14 @@ class Loss(metrics.Metric):
         del name
         return _masking.leading(mask, shape)
 
-    def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, *, context: kontext.Context = None, **kwargs: Any) -> Any:
         """Returns the weighted mean, a scalar; also inside jit and `jax.grad`."""
         state = self._get_state_of(context, kwargs)
         return state.mean() if _accumulate.is_traced(state) else state.compute()
 
-    def _to_state(self, values: jax.Array, *, mask: Any, step: Any) -> State:
+    def _to_state(
+        self, values: jax.Array, *, mask: Array | float | None, step: Scalar | None
+    ) -> State:
         """Returns the state of values `[*a]`, before mask and weight."""
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
@@ -143,7 +156,8 @@ class Loss(metrics.Metric):
         total = state.total * self.get_weight(step)
         return dataclasses.replace(state, total=total, raw_total=state.total)
 
-    def get_weight(self, step: Any = None) -> Any:
+    @typechecked
+    def get_weight(self, step: Scalar | None = None) -> Scalar:
         """Returns the weight at a step.
 
         Raises:
@@ -151,13 +165,14 @@ class Loss(metrics.Metric):
         """
         if not callable(self.weight):
             return self.weight
+        schedule: Callable[..., Any] = self.weight
         if step is None:
             raise ValueError(
                 f"The weight of {type(self).__name__} is a schedule: pass `step=`."
             )
-        return self.weight(step)
+        return schedule(step)
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         kwargs = kontext.resolve_from_keyed_obj(context, self)
         if not callable(self.weight):
             kwargs.pop("step", None)
@@ -165,7 +180,7 @@ class Loss(metrics.Metric):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(arguments.NamesArguments):
     """A weight that is there from one step to another, and 0 outside.
 
     Attributes:
@@ -199,7 +214,8 @@ class Window:
                 f"start_step={self.start_step}, stop_step={self.stop_step}."
             )
 
-    def __call__(self, step: Any) -> jax.Array:
+    @typechecked
+    def __call__(self, step: Scalar) -> Float[""]:
         since = jnp.maximum(jnp.asarray(step) - self.start_step, 0)
         weight = self.weight(since) if callable(self.weight) else self.weight
         is_inside = step >= jnp.asarray(self.start_step)
@@ -208,7 +224,10 @@ class Window:
         return jnp.where(is_inside, weight, 0.0)
 
 
-def compute_losses(losses: Any, context: Any) -> tuple[jax.Array, Any]:
+@typechecked
+def compute_losses(
+    losses: PyTree[Loss], context: kontext.Context
+) -> tuple[Float[""], PyTree[base_state.State]]:
     """Computes a tree of losses.
 
     Args:
@@ -226,7 +245,8 @@ def compute_losses(losses: Any, context: Any) -> tuple[jax.Array, Any]:
     return total_of(states), states
 
 
-def total_of(states: Any) -> jax.Array:
+@typechecked
+def total_of(states: PyTree[base_state.State]) -> Float[""]:
     """Returns the sum of the means of a tree of loss states (`f32[]`, 0 without any)."""
     leaves = jax.tree.leaves(states, is_leaf=base_state.State.isinstance)
     return sum((s.mean() for s in leaves), start=jnp.zeros(()))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
+from kauldron.ktyping import Array, DType, PyTree, Scalar
 
 _PART = 2**16
 
@@ -26,31 +27,31 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees))
 
 
-def to_host(tree: Any) -> Any:
+def to_host(tree: PyTree) -> Any:
     """Returns the tree with NumPy leaves; tracers are kept."""
     if is_traced(tree):
         return tree
     return jax.tree.map(np.asarray, sharding.to_host(tree))
 
 
-def add(a: Any, b: Any) -> Any:
+def add(a: PyTree, b: PyTree) -> Any:
     """Returns `a + b` of two trees; booleans are counted."""
     return _map(_add_traced, _add_on_host, a, b)
 
 
-def add_arrays(a: Any, b: Any) -> Any:
+def add_arrays(a: Array | Scalar, b: Array | Scalar) -> Any:
     """Returns `a + b` of two arrays: `add` without the cost of looking through trees."""
     if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
         return _add_traced(a, b)
     return _add_on_host(a, b)
 
 
-def minimum(a: Any, b: Any) -> Any:
+def minimum(a: PyTree, b: PyTree) -> Any:
     """Returns the elementwise minimum of two trees."""
     return _map(jnp.minimum, np.minimum, a, b)
 
 
-def maximum(a: Any, b: Any) -> Any:
+def maximum(a: PyTree, b: PyTree) -> Any:
     """Returns the elementwise maximum of two trees."""
     return _map(jnp.maximum, np.maximum, a, b)
 
@@ -63,7 +64,7 @@ def concatenate(trees: Sequence[Any], *, axis: int) -> Any:
     return jax.tree.map(lambda *chunks: func(chunks, axis=axis), *trees)
 
 
-def take_first(tree: Any, num: int | None, *, axis: int) -> Any:
+def take_first(tree: PyTree, num: int | None, *, axis: int) -> Any:
     """Returns the first `num` entries of every array; all of them if `num` is `None`."""
     if num is None:
         return tree
@@ -71,7 +72,7 @@ def take_first(tree: Any, num: int | None, *, axis: int) -> Any:
     return jax.tree.map(lambda x: x[index] if x.shape[axis] > num else x, tree)
 
 
-def size(tree: Any, *, axis: int) -> int:
+def size(tree: PyTree, *, axis: int) -> int:
     """Returns the number of entries of the arrays of a tree, which are all as long."""
     return max((x.shape[axis] for x in jax.tree.leaves(tree)), default=0)
 
@@ -99,7 +100,7 @@ def sum_by_index(values: jax.Array, index: jax.Array, size: int) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=64)
-def accumulator_dtype(dtype: Any) -> np.dtype:
+def accumulator_dtype(dtype: DType) -> np.dtype:
     """Returns the dtype that sums are kept in on the host."""
     if jnp.issubdtype(dtype, jnp.complexfloating):
         return np.dtype(np.complex128)
@@ -110,21 +111,21 @@ def accumulator_dtype(dtype: Any) -> np.dtype:
     return np.dtype(np.int64)
 
 
-def _map(traced: Callable, on_host: Callable, a: Any, b: Any) -> Any:
+def _map(traced: Callable, on_host: Callable, a: PyTree, b: PyTree) -> Any:
     if is_traced(a, b):
         return jax.tree.map(traced, a, b)
     a, b = sharding.to_host((a, b))  # one transfer
     return jax.tree.map(on_host, a, b)
 
 
-def _add_traced(a: Any, b: Any) -> Any:
+def _add_traced(a: Array | Scalar, b: Array | Scalar) -> Any:
     a, b = jnp.asarray(a), jnp.asarray(b)
     if a.dtype == bool and b.dtype == bool:
         return a.astype(jnp.int32) + b.astype(jnp.int32)
     return a + b
 
 
-def _add_on_host(a: Any, b: Any) -> np.ndarray:
+def _add_on_host(a: Array | Scalar, b: Array | Scalar) -> np.ndarray:
     a, b = np.asarray(a), np.asarray(b)
     dtype = np.promote_types(accumulator_dtype(a.dtype), accumulator_dtype(b.dtype))
     return np.asarray(a.astype(dtype) + b.astype(dtype))

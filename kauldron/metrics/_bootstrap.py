@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -13,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Bool, PyTree, Scalar
 from kauldron.metrics import _accumulate, auto_state, base, base_state
 
 
@@ -105,7 +107,7 @@ class Bootstrap(base.Metric):
             states=states, is_counted=_is_counted(kwargs.get("mask"), size)
         )
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
     def _intervals(
@@ -153,11 +155,11 @@ class Bootstrap(base.Metric):
             )
 
 
-def _is_counted(mask: Any, size: int) -> jax.Array:
+def _is_counted(mask: Array | float | None, size: int) -> Bool["{size}"]:
     """Returns which examples have a weight, `bool[size]`."""
     if mask is None:
         return jnp.ones(size, bool)
-    has_weight = jnp.asarray(mask) != 0
+    has_weight = jnp.asarray(mask, bool)
     has_weight = has_weight.any(axis=tuple(range(1, has_weight.ndim)))
     return jnp.broadcast_to(has_weight, (size,))
 
@@ -171,7 +173,7 @@ def _check_can_be_drawn(metric: base.Metric, state: base_state.State) -> None:
         )
 
 
-def _can_be_drawn(state: Any) -> bool:
+def _can_be_drawn(state: base_state.State) -> bool:
     if not isinstance(state, auto_state.AutoState):
         return isinstance(state, base_state.AverageState)
     return all(
@@ -181,7 +183,7 @@ def _can_be_drawn(state: Any) -> bool:
     )
 
 
-def _draw(states: Any, index: np.ndarray) -> Any:
+def _draw(states: base_state.State, index: np.ndarray) -> Any:
     """Returns the merged state of some examples."""
     if isinstance(states, base_state.AverageState):
         return jax.tree.map(lambda x: _sum(x[index]), states)
@@ -192,7 +194,7 @@ def _draw(states: Any, index: np.ndarray) -> Any:
     return dataclasses.replace(states, **fields)
 
 
-def _draw_field(kind: Any, value: Any, index: np.ndarray) -> Any:
+def _draw_field(kind: Any, value: PyTree, index: np.ndarray) -> Any:
     if kind.verb == "merge":
         return _draw(value, index)
     if kind.verb == "concatenate":
@@ -218,7 +220,7 @@ _REDUCTIONS = {
 }
 
 
-def _compute(state: Any) -> Any:
+def _compute(state: base_state.State) -> Any:
     """Returns the value; NaN for an average of nothing."""
     value = state.compute()
     if isinstance(state, base_state.AverageState):
@@ -226,11 +228,13 @@ def _compute(state: Any) -> Any:
     return value
 
 
-def _to_nan(x: Any) -> np.ndarray:
+def _to_nan(x: Array | Scalar) -> np.ndarray:
     return np.full(np.shape(x), np.nan)
 
 
-def _quantile(value: Any, draws: Any, share: float) -> Any:
+def _quantile(
+    value: Array | Scalar, draws: Sequence[Array | Scalar], share: float
+) -> Any:
     """Returns the quantile of the draws that are defined; NaN if `value` is."""
 
     def of_numbers(x: np.ndarray) -> Any:

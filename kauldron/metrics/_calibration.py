@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, IntOrBool, typechecked
 from kauldron.metrics import (
     _accumulate,
     _labels,
@@ -81,7 +82,13 @@ class CalibrationError(base.Metric):
                 f"got num_bins={self.num_bins}, norm={self.norm!r}."
             )
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b classes"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         _predictions.check_shapes(self, logits=logits, labels=labels)
         checked = _labels.check_labels(
             labels,
@@ -98,9 +105,9 @@ class CalibrationError(base.Metric):
         index = jnp.ceil(confidence * self.num_bins).astype(jnp.int32) - 1
         index = jnp.clip(index, 0, self.num_bins - 1)
 
-        def sum_bins(values: Any) -> jax.Array:
-            values = jnp.where(weight == 0, 0, weight * values)
-            return _accumulate.sum_by_index(values, index, self.num_bins)
+        def sum_bins(values: Array | float) -> jax.Array:
+            weighed = jnp.where(weight == 0, 0, weight * arrays.to_float(values))
+            return _accumulate.sum_by_index(weighed, index, self.num_bins)
 
         return self.State(
             count=sum_bins(1.0),

@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from kauldron import kontext
+from kauldron.ktyping import Array, IntOrBool, typechecked
 from kauldron.metrics import _labels, _predictions, arrays, base, base_state
 
 
@@ -39,12 +41,13 @@ class Accuracy(base.Metric):
     class State(base_state.AverageState):
         pass
 
+    @typechecked
     def get_state(
         self,
-        labels: Any,
-        logits: Any = None,
-        pred_labels: Any = None,
-        mask: Any = None,
+        labels: IntOrBool["*b 1"],
+        logits: Array["*b classes"] | None = None,
+        pred_labels: IntOrBool["*b 1"] | None = None,
+        mask: Array | float | None = None,
     ) -> State:
         given = _predictions.predict(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
@@ -87,7 +90,13 @@ class TopKAccuracy(base.Metric):
         if self.k < 1:
             raise ValueError(f"`k` of TopKAccuracy must be at least 1: got {self.k}.")
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b classes"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         _predictions.check_shapes(self, logits=logits, labels=labels)
         logits = jnp.asarray(logits)
         checked = _labels.check_labels(
@@ -98,7 +107,8 @@ class TopKAccuracy(base.Metric):
             owner=self,
         )
         score = jnp.take_along_axis(logits, checked.ids, axis=-1)
-        is_before = jnp.arange(logits.shape[-1]) < checked.ids
+        ids = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+        is_before = ids < checked.ids
         is_above = (logits > score) | ((logits == score) & is_before)
         rank = is_above.sum(axis=-1, keepdims=True)
         is_right = (rank < self.k) & ~_predictions.has_nan(logits)
@@ -129,13 +139,19 @@ class Precision1(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b n"],
+        labels: Array["*b n"],
+        mask: Array | float | None = None,
+    ) -> State:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         best = _predictions.best_class(logits)
         is_class = best != _predictions.NO_CLASS
         best = jnp.where(is_class, best, 0)
         values = jnp.take_along_axis(jnp.asarray(labels), best, axis=-1)
-        values = jnp.where(is_class, values, 0)
+        values = jnp.where(is_class, arrays.to_float(values), 0)
         return self.State.from_values(values, mask=mask)
 
 
@@ -165,9 +181,15 @@ class BinaryAccuracy(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*a"],
+        labels: Array["*a"],
+        mask: Array | float | None = None,
+    ) -> State:
         arrays.check_same_shape(self, logits=logits, labels=labels)
-        is_right = (jnp.asarray(logits) > 0) == (jnp.asarray(labels) > 0)
+        is_right = (arrays.to_float(logits) > 0) == (arrays.to_float(labels) > 0)
         is_right &= ~(jnp.isnan(logits) | jnp.isnan(labels))
         if jnp.issubdtype(labels.dtype, jnp.floating):
             return self.State.from_values(is_right, mask=self._mask_of(labels, mask))
@@ -181,7 +203,7 @@ class BinaryAccuracy(base.Metric):
         state = self.State.from_values(is_right, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)
 
-    def _mask_of(self, labels: Any, mask: Any) -> Any:
+    def _mask_of(self, labels: Array, mask: Array | float | None) -> Any:
         """Returns the mask without what is ignored; labels are floats."""
         if self.ignored_label is None:
             return mask

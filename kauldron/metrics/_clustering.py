@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, IntOrBool, typechecked
 from kauldron.metrics import _labels, auto_state, base, base_state
 
 
@@ -56,7 +57,13 @@ class Ari(base.Metric):
             scores = [_ari(t) for t in ([] if tables is None else tables) if t.any()]
             return np.mean(scores) if scores else np.full((), np.nan)
 
-    def get_state(self, predictions: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        predictions: IntOrBool["b *points 1"],
+        labels: IntOrBool["b *points 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         num_true, num_pred = self.num_instances_true, self.num_instances_pred
         if num_true is None or num_pred is None:
             raise ValueError("Ari needs `num_instances_true` and `num_instances_pred`.")
@@ -67,7 +74,7 @@ class Ari(base.Metric):
             )
         # What counts are points, each once.
         mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
-        mask = base_state.broadcast_mask(mask, labels.shape) != 0
+        mask = base_state.broadcast_mask(mask, labels.shape).astype(bool)
         true = _labels.check_labels(
             labels,
             num_classes=num_true,
@@ -84,7 +91,7 @@ class Ari(base.Metric):
         )
         size, num_points = len(labels), int(np.prod(labels.shape[1:]))
 
-        def count(index: Any, points: Any) -> jax.Array:
+        def count(index: Array, points: Array) -> jax.Array:
             return jnp.zeros(num_true * num_pred, jnp.int32).at[index].add(points)
 
         index = (true.ids * num_pred + pred.ids).reshape(size, num_points)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import _accumulate, _labels, _predictions, auto_state, base
 
 _Average = Literal["micro", "macro", "per_class"]
@@ -78,12 +79,13 @@ class ConfusionMatrix(base.Metric):
                 f"{self.normalize!r}."
             )
 
+    @typechecked
     def get_state(
         self,
-        labels: Any,
-        logits: Any = None,
-        pred_labels: Any = None,
-        mask: Any = None,
+        labels: IntOrBool["*b 1"],
+        logits: Array["*b classes"] | None = None,
+        pred_labels: IntOrBool["*b 1"] | None = None,
+        mask: Array | float | None = None,
     ) -> CountState:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
@@ -118,12 +120,13 @@ class _ClassScore(base.Metric):
                 f"{self.average!r}."
             )
 
+    @typechecked
     def get_state(
         self,
-        labels: Any,
-        logits: Any = None,
-        pred_labels: Any = None,
-        mask: Any = None,
+        labels: IntOrBool["*b 1"],
+        logits: Array["*b classes"] | None = None,
+        pred_labels: IntOrBool["*b 1"] | None = None,
+        mask: Array | float | None = None,
     ) -> CountState:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
@@ -143,7 +146,9 @@ class _ClassScore(base.Metric):
         occurs = num_true + num_pred != 0
         return scores[occurs].mean() if occurs.any() else np.full((), np.nan)
 
-    def _divided(self, hits: Any, num_true: Any, num_pred: Any) -> np.ndarray:
+    def _divided(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> np.ndarray:
         """Returns the scores of classes, NaN where a class neither is nor was predicted.
 
         Of a class that is and was never predicted, or the reverse, all scores are 0.
@@ -153,7 +158,9 @@ class _ClassScore(base.Metric):
             num_true + num_pred == 0, np.nan, score / np.where(of == 0, 1, of)
         )
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
         """Returns what was right, and of how many."""
         raise NotImplementedError
 
@@ -193,7 +200,9 @@ def _documented(cls: type) -> type:
 class Precision(_ClassScore):
     """Of what was predicted as a class, the fraction that is."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
         return hits, num_pred
 
 
@@ -202,7 +211,9 @@ class Precision(_ClassScore):
 class Recall(_ClassScore):
     """Of what is of a class, the fraction that was predicted so."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
         return hits, num_true
 
 
@@ -211,8 +222,10 @@ class Recall(_ClassScore):
 class F1(_ClassScore):
     """Harmonic mean of precision and recall."""
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
-        return 2 * hits, num_true + num_pred
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
+        return hits * 2, num_true + num_pred
 
 
 @_documented
@@ -223,8 +236,10 @@ class Dice(_ClassScore):
     Pixels are the examples: `labels` are `i[*b h w 1]`.
     """
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
-        return 2 * hits, num_true + num_pred
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
+        return hits * 2, num_true + num_pred
 
 
 @_documented
@@ -235,12 +250,19 @@ class MeanIou(_ClassScore):
     Pixels are the examples: `labels` are `i[*b h w 1]`.
     """
 
-    def _score(self, hits: Any, num_true: Any, num_pred: Any) -> tuple[Any, Any]:
+    def _score(
+        self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
+    ) -> tuple[Float["*c"], Float["*c"]]:
         return hits, num_true + num_pred - hits
 
 
 def count_classes(
-    metric: Any, *, labels: Any, logits: Any, pred_labels: Any, mask: Any
+    metric: ConfusionMatrix | _ClassScore,
+    *,
+    labels: Array,
+    logits: Array | None,
+    pred_labels: Array | None,
+    mask: Array | float | None,
 ) -> tuple[jax.Array, _labels.BadLabels]:
     """Returns the counts of a batch, `i32|f32[classes classes+1]`, and bad labels.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import (
     _accumulate,
     arrays,
@@ -39,7 +40,10 @@ class CovarianceState(base_state.State):
         return cls(*(np.zeros((), np.float32),) * 3)
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array["*b n"], *, mask: Array | float | None = None
+    ) -> Self:
         """Returns the moments of vectors `[*b n]`, weighted by a mask `[*b 1]`."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
@@ -48,11 +52,12 @@ class CovarianceState(base_state.State):
         values = values.reshape(-1, values.shape[-1])
         values = jnp.where(weights == 0, 0, values)
         count = weights.sum()
-        mean = (weights * values).sum(axis=0) / jnp.where(count == 0, 1, count)
+        total = (weights * values).sum(axis=0, keepdims=True)
+        mean = total / jnp.where(count == 0, 1, count)
         centred = (values - mean) * jnp.sqrt(weights)
         # Not in half precision: the distance is a small difference of traces.
         scatter = jnp.matmul(centred.T, centred, precision=jax.lax.Precision.HIGHEST)
-        return cls(count, mean, scatter)
+        return cls(count, mean[0], scatter)
 
     def merge(self, other: Self) -> Self:
         both = [(s.count, s.mean, s.scatter) for s in (self, other)]
@@ -118,7 +123,13 @@ class FrechetDistance(base.Metric):
                 return np.full((), np.nan)
             return frechet_distance(*self.preds.moments(), *self.targets.moments())
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*a n"],
+        targets: Array["*b n"],
+        mask: Array | float | None = None,
+    ) -> State:
         if preds.shape[-1] != targets.shape[-1]:
             raise ValueError(
                 "FrechetDistance needs as many features of both: got "

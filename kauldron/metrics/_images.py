@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import base, base_state, image
 
 
@@ -38,7 +38,13 @@ class Psnr(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> State:
         values = image.psnr(pred, target, in_vrange=self.in_vrange, clip=self.clip)
         return self.State.from_values(values, mask=mask)
 
@@ -77,7 +83,13 @@ class Ssim(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> State:
         values = image.ssim(
             pred,
             target,

@@ -7,12 +7,13 @@ its last block, as the network that the first FIDs were computed with.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.metrics import _weights
 
 # A block is branches, whose outputs are concatenated; a branch is steps, one after
@@ -68,11 +69,16 @@ _STEM = (
     "Conv2d_3b_1x1",
     "Conv2d_4a_3x3",
 )
+_Branch: TypeAlias = "tuple[str | tuple[_Branch, ...], ...]"
+_Block: TypeAlias = tuple[_Branch, ...]
 _SIZE = 299  # pixels
 _BATCH_NORM_EPS = 1e-3
 
 
-def inception_features(weights: _weights.Weights, images: Any) -> jax.Array:
+@typechecked
+def inception_features(
+    weights: _weights.Weights, images: Float["*b h w 1|3"]
+) -> Float["*b 2048"]:
     """Returns the features of images that the FID compares, `f[*b 2048]`.
 
     Args:
@@ -99,7 +105,9 @@ def pool_features(weights: _weights.Weights, x: jax.Array) -> jax.Array:
     return x.mean(axis=(1, 2))
 
 
-def _run_block(x: jax.Array, weights: _weights.Weights, name: str, block: Any) -> Any:
+def _run_block(
+    x: jax.Array, weights: _weights.Weights, name: str, block: _Block
+) -> Any:
     outputs = []
     for branch in block:
         y = x
@@ -109,7 +117,9 @@ def _run_block(x: jax.Array, weights: _weights.Weights, name: str, block: Any) -
     return jnp.concatenate(outputs, axis=-1)
 
 
-def _run_step(x: jax.Array, weights: _weights.Weights, name: str, step: Any) -> Any:
+def _run_step(
+    x: jax.Array, weights: _weights.Weights, name: str, step: str | _Block
+) -> Any:
     if step == "mean":
         return _mean_pool(x)
     if step == "max":
@@ -128,14 +138,14 @@ def _mean_pool(x: jax.Array) -> jax.Array:
     """Returns means of windows of 3 x 3; beyond the border nothing is counted."""
     window, strides = (1, 3, 3, 1), (1, 1, 1, 1)
 
-    def add_up(y: Any) -> jax.Array:
+    def add_up(y: Array) -> jax.Array:
         zero = np.zeros((), x.dtype)
         return jax.lax.reduce_window(y, zero, jax.lax.add, window, strides, "SAME")
 
     return add_up(x) / add_up(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
 
 
-def _layers(name: str, block: Any) -> Iterator[str]:
+def _layers(name: str, block: _Block | _Branch) -> Iterator[str]:
     for step in block:
         if not isinstance(step, str):
             yield from _layers(name, step)

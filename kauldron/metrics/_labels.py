@@ -20,7 +20,7 @@ return state.replace(bad_labels=checked.bad_labels)
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import flax.struct
@@ -31,7 +31,8 @@ import numpy as np
 
 from kauldron import sharding
 from kauldron._base import errors
-from kauldron.metrics import base_state
+from kauldron.ktyping import Array, Bool, DType, Int32, Num
+from kauldron.metrics import arrays, base_state
 
 _INT32 = np.iinfo(np.int32)
 _UNKNOWN = object()
@@ -50,7 +51,7 @@ class BadLabels:
         highest, number of classes (0: no upper limit). All zeros if there was none.
     """
 
-    records: Mapping[str, Any] = flax.struct.field(default_factory=dict)
+    records: Mapping[str, Int32["*b 4"]] = flax.struct.field(default_factory=dict)
 
     @classmethod
     def empty(cls) -> Self:
@@ -64,7 +65,7 @@ class BadLabels:
             merged[field] = _merge(merged[field], record) if field in merged else record
         return BadLabels(records=merged)
 
-    def raise_if_any(self, owner: Any = None) -> None:
+    def raise_if_any(self, owner: object = None) -> None:
         """Raises if there was such a label. Runs on the host.
 
         Records may have leading axes, of single examples for instance.
@@ -102,20 +103,20 @@ class CheckedLabels(NamedTuple):
       bad_labels: The record of these, for the state.
     """
 
-    ids: jax.Array
-    mask: jax.Array
-    is_class: jax.Array
-    is_bad: jax.Array
+    ids: Int32["*a"]
+    mask: Num["*a"]
+    is_class: Bool["*a"]
+    is_bad: Bool["*a"]
     bad_labels: BadLabels
 
 
 def check_labels(
-    labels: Any,
+    labels: Array,
     *,
     num_classes: int | None,
-    mask: Any = None,
+    mask: Array | float | None = None,
     ignored_label: int | tuple[int, ...] | None = None,
-    owner: Any = None,
+    owner: object = None,
     field: str = "labels",
 ) -> CheckedLabels:
     """Returns labels to compute with, and a record of those that are no class.
@@ -151,7 +152,7 @@ def check_labels(
     )
 
 
-def to_ids(labels: Any, *, owner: Any = None, field: str = "labels") -> jax.Array:
+def to_ids(labels: Array, *, owner: object = None, field: str = "labels") -> Int32:
     """Returns ids as `i32`; what is beyond becomes the largest or smallest `i32`.
 
     Raises:
@@ -172,7 +173,7 @@ def to_ids(labels: Any, *, owner: Any = None, field: str = "labels") -> jax.Arra
     return jnp.asarray(labels.astype(np.int32))
 
 
-def is_ignored(ids: jax.Array, ignored_label: Any) -> jax.Array:
+def is_ignored(ids: Int32, ignored_label: int | Sequence[int] | None) -> Bool:
     """Returns where ids `i32` are an ignored label, a number or several."""
     ignored = () if ignored_label is None else np.atleast_1d(ignored_label)
     is_ignored = jnp.zeros(ids.shape, bool)
@@ -181,14 +182,16 @@ def is_ignored(ids: jax.Array, ignored_label: Any) -> jax.Array:
     return is_ignored
 
 
-def _weight_dtype(dtype: Any) -> Any:
+def _weight_dtype(dtype: DType) -> Any:
     if jnp.issubdtype(dtype, jnp.floating):
-        return jnp.promote_types(dtype, jnp.float32)
+        return arrays.wide_dtype(dtype)
     return jnp.int32
 
 
 @functools.partial(jax.jit, static_argnames="num_classes", inline=True)
-def _record(ids: jax.Array, is_bad: jax.Array, num_classes: int | None) -> jax.Array:
+def _record(
+    ids: Int32["*a"], is_bad: Bool["*a"], num_classes: int | None
+) -> Int32["4"]:
     count = is_bad.sum(dtype=jnp.int32)
     if not ids.size:
         return jnp.zeros(4, jnp.int32)
@@ -198,7 +201,7 @@ def _record(ids: jax.Array, is_bad: jax.Array, num_classes: int | None) -> jax.A
     return jnp.where(count > 0, seen, 0)
 
 
-def _merge(a: Any, b: Any) -> Any:
+def _merge(a: Array["*b 4"], b: Array["*b 4"]) -> Any:
     is_traced = isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer)
     xp = jnp if is_traced else np
     if not is_traced:
@@ -211,7 +214,7 @@ def _merge(a: Any, b: Any) -> Any:
 
 
 def _describe(
-    owner: Any, field: str, count: int, seen: tuple[int, int], num_classes: int
+    owner: object, field: str, count: int, seen: tuple[int, int], num_classes: int
 ) -> str:
     """Returns the message about one field."""
     name = "" if owner is None else f"{type(owner).__name__}: "
@@ -234,12 +237,14 @@ def _describe(
     )
 
 
-def _field_and_key(owner: Any, field: str) -> str:
+def _field_and_key(owner: object, field: str) -> str:
     key = getattr(owner, field, None)
     return f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"
 
 
-def last_axis_hint(shape: tuple[int, ...], expected: tuple[int, ...], key: Any) -> str:
+def last_axis_hint(
+    shape: tuple[int, ...], expected: tuple[int, ...], key: object
+) -> str:
     """Returns what to do about labels whose last axis of 1 is missing, else `""`."""
     if (*shape, 1) != tuple(expected):
         return ""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
     _labels,
     _predictions,
@@ -49,7 +50,13 @@ class Perplexity(base.Metric):
             with np.errstate(over="ignore"):  # in f64: e^89 is more than f32 can hold
                 return np.exp(np.asarray(super().compute(), np.float64))
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b vocab"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> State:
         values, checked = _negative_logprobs(self, logits, labels, mask)
         state = self.State.from_values(values, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)
@@ -92,8 +99,13 @@ class BitsPerByte(base.Metric):
                 return np.full((), np.nan)
             return np.asarray(sums.nats / sums.num_bytes / np.log(2.0))
 
+    @typechecked
     def get_state(
-        self, logits: Any, labels: Any, num_bytes: Any, mask: Any = None
+        self,
+        logits: Array["*b vocab"],
+        labels: IntOrBool["*b 1"],
+        num_bytes: Array["*b 1"],
+        mask: Array | float | None = None,
     ) -> State:
         values, checked = _negative_logprobs(self, logits, labels, mask)
         if num_bytes.shape != labels.shape:
@@ -110,8 +122,11 @@ class BitsPerByte(base.Metric):
 
 
 def _negative_logprobs(
-    metric: Any, logits: Any, labels: Any, mask: Any
-) -> tuple[jax.Array, _labels.CheckedLabels]:
+    metric: _predictions.OfClasses,
+    logits: Array["*b vocab"],
+    labels: IntOrBool["*b 1"],
+    mask: Array | float | None,
+) -> tuple[Float["*b 1"], _labels.CheckedLabels]:
     """Returns the negative log-probability of each token in nats, `f[*b 1]`."""
     _predictions.check_shapes(metric, logits=logits, labels=labels)
     checked = _labels.check_labels(

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.metrics import _accumulate, base, base_state
+from kauldron.ktyping import Array, PyTree, Scalar, typechecked
+from kauldron.metrics import _accumulate, arrays, base, base_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,18 +96,18 @@ class Norm(base.Metric):
         concat = self.aggregation_type == "concat"
         return (self.ConcatState if concat else self.State).empty()
 
-    def get_state(self, tensor: Any, mask: Any = None) -> base_state.State:
-        tensor = jnp.asarray(tensor)
-        tensor = tensor.astype(jnp.promote_types(tensor.dtype, jnp.float32))
+    @typechecked
+    def get_state(
+        self, tensor: Array | Scalar, mask: Array | float | None = None
+    ) -> base_state.State:
+        x = arrays.to_float(tensor)
         if self.aggregation_type == "concat":
             if mask is not None:
                 raise ValueError("Norm(aggregation_type='concat') takes no mask.")
-            return self.ConcatState(
-                sum_of_powers=(jnp.abs(tensor) ** self._order).sum()
-            )
+            return self.ConcatState(sum_of_powers=(jnp.abs(x) ** self._order).sum())
         if self.axis is None and self.ord is not None:
-            tensor = tensor.ravel()
-        norms = jnp.linalg.norm(tensor, ord=self.ord, axis=self.axis)
+            x = x.ravel()
+        norms = jnp.linalg.norm(x, ord=self.ord, axis=self.axis)
         return self.State.from_values(norms, mask=mask)
 
 
@@ -135,8 +136,8 @@ class GlobalNorm(base.Metric):
     class State(base_state.AverageState["GlobalNorm"]):
         pass
 
-    def get_state(self, tree: Any) -> base_state.State:
-        leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-        wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in leaves]
-        squares = [jnp.sum(jnp.abs(x) ** 2) for x in wide]
+    @typechecked
+    def get_state(self, tree: PyTree[Array | Scalar]) -> base_state.State:
+        leaves = map(arrays.to_float, jax.tree.leaves(tree))
+        squares = [jnp.sum(jnp.abs(x) ** 2) for x in leaves]
         return self.State.from_values(jnp.sqrt(sum(squares)))

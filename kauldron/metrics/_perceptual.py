@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
+import jax.numpy as jnp
 from etils import epath
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import (
     _features,
     _inception,
@@ -51,7 +52,13 @@ class LpipsVgg(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w 1|3"],
+        target: Array["*b h w 1|3"],
+        mask: Array | float | None = None,
+    ) -> State:
         image.check_images("LPIPS", pred, target, min_size=_vgg.MIN_SIZE)
         _check_channels(self, pred)
         weights = _weights.load(
@@ -98,8 +105,12 @@ class Fid(base.Metric):
 
     State = _features.FrechetDistance.State
 
+    @typechecked
     def get_state(
-        self, pred: Any, target: Any, mask: Any = None
+        self,
+        pred: Array["*b _h _w 1|3"],
+        target: Array["*b _h _w 1|3"],
+        mask: Array | float | None = None,
     ) -> _features.FrechetDistance.State:
         weights = None
         features = []
@@ -115,15 +126,15 @@ class Fid(base.Metric):
                 )
             x = image.rescale_image(x, self.in_vrange, (-1, 1))
             features.append(_inception.inception_features(weights, x))
-        if mask is not None and mask.ndim < features[0].ndim:
-            mask = mask[..., None]
+        if mask is not None and jnp.ndim(mask) < features[0].ndim:
+            mask = jnp.asarray(mask)[..., None]
         preds, targets = (
             _features.CovarianceState.from_values(x, mask=mask) for x in features
         )
         return self.State(preds=preds, targets=targets)
 
 
-def _check_channels(metric: Any, images: Any) -> None:
+def _check_channels(metric: object, images: Array) -> None:
     if images.shape[-1] not in (1, 3):
         raise ValueError(
             f"{type(metric).__name__} needs images of 1 or 3 channels: got shape "

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import Array, Bool, Int32, Num, typechecked
 from kauldron.metrics import _labels
 
 NO_CLASS = -1
+
+
+class OfClasses(Protocol):
+    """A metric of class ids: the keys that messages name, and what is left out."""
+
+    @property
+    def logits(self) -> str | None: ...
+    @property
+    def labels(self) -> str: ...
+    @property
+    def ignored_label(self) -> int | None: ...
 
 
 class Predictions(NamedTuple):
@@ -24,15 +35,20 @@ class Predictions(NamedTuple):
       bad_labels: For the state.
     """
 
-    preds: jax.Array
-    labels: jax.Array
-    mask: jax.Array
+    preds: Int32["*b 1"]
+    labels: Int32["*b 1"]
+    mask: Num["*b 1"]
     num_classes: int | None
     bad_labels: _labels.BadLabels
 
 
 def predict(
-    metric: Any, *, labels: Any, logits: Any, pred_labels: Any, mask: Any
+    metric: OfClasses,
+    *,
+    labels: Array,
+    logits: Array | None,
+    pred_labels: Array | None,
+    mask: Array | float | None,
 ) -> Predictions:
     """Returns predicted and true classes of a metric that takes logits or classes.
 
@@ -47,6 +63,7 @@ def predict(
         )
     given = getattr(metric, "num_classes", None)
     num_classes = given
+    preds: Any = pred_labels
     if logits is not None:
         preds = best_class(logits)
         num_classes = given or logits.shape[-1]
@@ -55,8 +72,6 @@ def predict(
                 f"`num_classes={given}` of {name} is less than the {logits.shape[-1]} "
                 f"scores of key {metric.logits!r}. Leave it out, or score fewer classes."
             )
-    else:
-        preds = pred_labels
     if preds.shape != labels.shape:
         raise ValueError(
             f"{name} compares `i[*b 1]` labels: the predictions have shape "
@@ -79,7 +94,8 @@ def predict(
     return Predictions(preds, checked.ids, checked.mask, num_classes, bad_labels)
 
 
-def best_class(logits: Any) -> jax.Array:
+@typechecked
+def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
     """Returns the class of the highest score, `i32[*b 1]`, the first of equal ones.
 
     It is `NO_CLASS` where any score is NaN: nothing is higher than NaN.
@@ -92,12 +108,13 @@ def best_class(logits: Any) -> jax.Array:
     return jnp.where(has_nan(logits), NO_CLASS, best)
 
 
-def has_nan(scores: Any) -> jax.Array:
+@typechecked
+def has_nan(scores: Array["*b classes"]) -> Bool["*b 1"]:
     """Returns whether any score of the last axis is NaN, `bool[*b 1]`."""
     return jnp.isnan(scores).any(axis=-1, keepdims=True)
 
 
-def check_shapes(metric: Any, *, logits: Any, labels: Any) -> None:
+def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:
     """Raises unless logits are `[*b classes]` and labels `[*b 1]`.
 
     Raises:

@@ -14,6 +14,7 @@ import flax.struct
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, IntOrBool, typechecked
 from kauldron.metrics import (
     _labels,
     _predictions,
@@ -94,7 +95,13 @@ class RocAuc(base.Metric):
                 f"{self.multi_class_mode!r}."
             )
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> ScoreState:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b classes"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> ScoreState:
         num_classes = logits.shape[-1]
         if num_classes == 1:
             num_classes = max((1, *(self.unique_labels or ()))) + 1
@@ -156,7 +163,13 @@ class PrAuc(base.Metric):
 
     State = ScoreState
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> ScoreState:
+    @typechecked
+    def get_state(
+        self,
+        logits: Array["*b classes"],
+        labels: IntOrBool["*b 1"],
+        mask: Array | float | None = None,
+    ) -> ScoreState:
         num_classes = max(logits.shape[-1], 2)
         return _collect(self, logits, labels, mask, num_classes=num_classes)
 
@@ -176,7 +189,12 @@ class PrAuc(base.Metric):
 
 
 def _collect(
-    metric: Any, logits: Any, labels: Any, mask: Any, *, num_classes: int
+    metric: RocAuc | PrAuc,
+    logits: Array["*b classes"],
+    labels: IntOrBool["*b 1"],
+    mask: Array | float | None,
+    *,
+    num_classes: int,
 ) -> ScoreState:
     _predictions.check_shapes(metric, logits=logits, labels=labels)
     checked = _labels.check_labels(

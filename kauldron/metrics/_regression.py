@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
+from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.metrics import _accumulate, arrays, auto_state, base, base_state
 
 
@@ -35,7 +36,10 @@ class MomentsState(base_state.State):
         return cls(*(np.zeros((), np.float32),) * 3)
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array | Scalar, *, mask: Array | float | None = None
+    ) -> Self:
         """Returns the moments of all elements where `mask` is set."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
@@ -86,11 +90,19 @@ class _Error(base.Metric):
 
     State: ClassVar[Any] = base_state.AverageState
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*a"],
+        targets: Array["*a"],
+        mask: Array | float | None = None,
+    ) -> Any:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         return self._measure(arrays.to_float(preds), arrays.to_float(targets), mask)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         raise NotImplementedError
 
 
@@ -104,7 +116,9 @@ class MeanAbsoluteError(_Error):
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State.from_values(jnp.abs(preds - targets), mask=mask)
 
 
@@ -118,7 +132,9 @@ class MeanSquaredError(_Error):
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State.from_values(jnp.square(preds - targets), mask=mask)
 
 
@@ -161,7 +177,9 @@ class R2Score(_Error):
                 return np.full((), np.nan)
             return _explained(self.errors, self.targets.sum_of_squares)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         errors = base_state.AverageState.from_values((targets - preds) ** 2, mask=mask)
         moments = MomentsState.from_values(targets, mask=mask)
         return self.State(errors=errors.total, targets=moments)
@@ -189,14 +207,16 @@ class ExplainedVariance(_Error):
                 return np.full((), np.nan)
             return _explained(self.errors.sum_of_squares, self.targets.sum_of_squares)
 
-    def _measure(self, preds: Any, targets: Any, mask: Any) -> Any:
+    def _measure(
+        self, preds: Float["*a"], targets: Float["*a"], mask: Array | float | None
+    ) -> Any:
         return self.State(
             errors=MomentsState.from_values(targets - preds, mask=mask),
             targets=MomentsState.from_values(targets, mask=mask),
         )
 
 
-def _explained(errors: Any, total: Any) -> np.ndarray:
+def _explained(errors: Array | Scalar, total: Array | Scalar) -> np.ndarray:
     errors, total = (
         np.asarray(x, np.float64) for x in sharding.to_host((errors, total))
     )
@@ -220,7 +240,10 @@ class Std(base.Metric):
 
     State = MomentsState
 
-    def get_state(self, values: Any, mask: Any = None) -> MomentsState:
+    @typechecked
+    def get_state(
+        self, values: Array["*b n"], mask: Array | float | None = None
+    ) -> MomentsState:
         if not jnp.ndim(values):
             raise ValueError("Std needs values with at least one axis: got a scalar.")
         return self.State.from_values(values, mask=mask)
@@ -247,7 +270,10 @@ class SingleDimension(base.Metric):
     class State(base_state.AverageState):
         pass
 
-    def get_state(self, tensor: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self, tensor: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         size = tensor.shape[-1] if jnp.ndim(tensor) else 0
         index = 0 if self.index is None else self.index
         if not -size <= index < size or (self.index is None and size != 1):

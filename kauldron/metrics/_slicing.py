@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, Bool, typechecked
 from kauldron.metrics import base, base_state
 
 
@@ -104,17 +105,20 @@ class SliceBy(base.Metric):
     def __metric_names__(self) -> list[str] | None:
         return list(self._named_slices())
 
-    def get_state(self, by: Any, mask: Any = None, **kwargs: Any) -> State:
+    @typechecked
+    def get_state(
+        self, by: Array, mask: Array | float | None = None, **kwargs: Any
+    ) -> State:
         states, counts = {}, {}
         by = self._to_numbers(by)
         for name, value in self._named_slices().items():
             is_inside = _equal(by, value)
             weights = is_inside if mask is None else _multiply(is_inside, mask)
             states[name] = self.metric.get_state(mask=weights, **kwargs)
-            counts[name] = base_state.AverageState.from_values(weights != 0)
+            counts[name] = base_state.AverageState.from_values(weights.astype(bool))
         return self.State(states=states, counts=counts)
 
-    def _to_numbers(self, by: Any) -> Any:
+    def _to_numbers(self, by: Array) -> Any:
         # Not `jnp.asarray`: 64 bits would lose their upper half.
         by = by if isinstance(by, jax.Array) else np.asarray(by)
         if by.dtype == bool or jnp.issubdtype(by.dtype, jnp.number):
@@ -125,7 +129,7 @@ class SliceBy(base.Metric):
             "a list."
         )
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         kwargs = self.metric._resolve_kwargs(context)
         by = kontext.resolve_from_keypaths(
             context, {"by": self.by}, prefix=type(self).__name__
@@ -140,7 +144,7 @@ class SliceBy(base.Metric):
         return {name: i for i, name in enumerate(names)}
 
 
-def _equal(by: Any, value: int) -> jax.Array:
+def _equal(by: Array, value: int) -> jax.Array:
     """Returns where numbers of any dtype have a value, which may not fit into it."""
     if by.dtype == bool:
         by = by.astype(np.int32)
@@ -152,18 +156,18 @@ def _equal(by: Any, value: int) -> jax.Array:
     return jnp.asarray(by == value)
 
 
-def _compute(state: base_state.State, count: Any) -> Any:
+def _compute(state: base_state.State, count: Array) -> Any:
     """Returns the value of a slice; NaN for each number if nothing is in it."""
     if count > 0:
         return state.compute()
     return jax.tree.map(lambda x: np.full(np.shape(x), np.nan)[()], state.compute())
 
 
-def _multiply(is_inside: Any, mask: Any) -> Any:
+def _multiply(is_inside: Bool, mask: Array | float) -> Any:
     """Returns the mask where `is_inside`; both may lack trailing axes."""
-    mask = jnp.asarray(mask)
-    num_axes = max(is_inside.ndim, mask.ndim)
-    is_inside, mask = (
-        x.reshape(*x.shape, *(1,) * (num_axes - x.ndim)) for x in (is_inside, mask)
+    both = is_inside, jnp.asarray(mask)
+    num_axes = max(x.ndim for x in both)
+    is_inside, weights = (
+        x.reshape(*x.shape, *(1,) * (num_axes - x.ndim)) for x in both
     )
-    return jnp.where(is_inside, mask, 0)
+    return jnp.where(is_inside, weights, jnp.zeros_like(weights))

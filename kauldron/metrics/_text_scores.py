@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kauldron._base import errors
+from kauldron.ktyping import Array
 from kauldron.metrics import _text_words, _texts
 
 _ATTRIBUTES = (
@@ -173,7 +174,7 @@ class _ErrorRate(_texts.TextMetric):
         units = [len(target) for target in split[1]]
         return np.asarray(edits, np.int64), np.asarray(units, np.int64)
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         raise NotImplementedError
 
 
@@ -196,7 +197,7 @@ class WordErrorRate(_ErrorRate):
     and reversals.
     """
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text.split() if isinstance(text, str) else text
 
 
@@ -215,7 +216,12 @@ class CharErrorRate(_ErrorRate):
     and reversals.
     """
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> _texts.TextState:
+    def get_state(
+        self,
+        preds: _texts.Texts,
+        targets: _texts.Texts,
+        mask: Array | float | None = None,
+    ) -> _texts.TextState:
         state = super().get_state(preds=preds, targets=targets, mask=mask)
         if state.kind == "tokens" and self.decode is None:
             raise ValueError(
@@ -224,7 +230,7 @@ class CharErrorRate(_ErrorRate):
             )
         return state
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text
 
 
@@ -249,7 +255,7 @@ class EditDistance(_ErrorRate):
         num_edits, _ = self._count(preds, targets)
         return _mean(num_edits)
 
-    def _split(self, text: Any) -> Any:
+    def _split(self, text: str | list[int]) -> Any:
         return text
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import unicodedata
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
 
 import flax.struct
 import jax
@@ -22,7 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, PyTree, typechecked
 from kauldron.metrics import _accumulate, auto_state, base
+
+Texts: TypeAlias = Array | Sequence[Any]
+"""Strings `[*b]`, an array or a list; or an array of bytes or token ids `[*b n]`."""
 
 
 @flax.struct.dataclass
@@ -81,18 +85,18 @@ def _normalize(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _width(value: Any) -> int:
+def _width(value: PyTree) -> int:
     return max((x.shape[1] for x in jax.tree.leaves(value) if x.ndim == 2), default=0)
 
 
-def _widen(value: Any, width: int) -> Any:
+def _widen(value: PyTree, width: int) -> Any:
     """Returns the tree with rows of numbers filled up with -1."""
     leaves = jax.tree.leaves(value)
     if all(x.ndim != 2 or x.shape[1] == width for x in leaves):
         return value
     module = jnp if _accumulate.is_traced(value) else np
 
-    def pad(x: Any) -> Any:
+    def pad(x: Array) -> Any:
         fill = ((0, 0), (0, width - x.shape[1]))
         return module.pad(x, fill, constant_values=-1)
 
@@ -131,7 +135,10 @@ class TextMetric(base.Metric):
 
     _library: ClassVar[str]
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> TextState:
+    @typechecked
+    def get_state(
+        self, preds: Texts, targets: Texts, mask: Array | float | None = None
+    ) -> TextState:
         self._load()  # a missing library is to be told before anything is measured
         preds, kind = self._to_rows(preds, "preds")
         targets, other_kind = self._to_rows(targets, "targets")
@@ -148,10 +155,13 @@ class TextMetric(base.Metric):
                 f"count: got shape {mask.shape}."
             )
         return self.State(
-            preds=preds, targets=targets, is_counted=mask.ravel() != 0, kind=kind
+            preds=preds,
+            targets=targets,
+            is_counted=mask.ravel().astype(bool),
+            kind=kind,
         )
 
-    def _to_rows(self, texts: Any, name: str) -> tuple[Any, str]:
+    def _to_rows(self, texts: Texts, name: str) -> tuple[Any, str]:
         """Returns strings `[n]` or numbers `i32[n length]`, and which kind they are."""
         if not isinstance(texts, jax.Array):
             texts = np.asarray(texts)

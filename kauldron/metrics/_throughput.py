@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import auto_state, base, base_state
 
 
@@ -70,7 +71,8 @@ class Throughput(base.Metric):
                 f"`num_axes` of Throughput must be at least 1: got {self.num_axes}."
             )
 
-    def get_state(self, values: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(self, values: Array, mask: Array | float | None = None) -> State:
         shape = np.shape(values)
         if len(shape) < self.num_axes:
             raise ValueError(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Float, typechecked
 from kauldron.metrics import _weights
 
 # Convolutions of each stage, by their place in the layers of the published network.
@@ -24,12 +25,15 @@ NAMES = (
     *(f"lin{i}" for i in range(1, 6)),
 )
 # Mean and spread of the images that the network was trained on, in [-1, 1].
-_SHIFT = np.array([-0.030, -0.088, -0.188])
-_SCALE = np.array([0.458, 0.448, 0.450])
+_SHIFT = np.array([-0.030, -0.088, -0.188]).reshape(1, 1, 1, 3)
+_SCALE = np.array([0.458, 0.448, 0.450]).reshape(1, 1, 1, 3)
 MIN_SIZE = 16  # four times halved, one pixel is left
 
 
-def lpips_vgg(weights: _weights.Weights, pred: Any, target: Any) -> jax.Array:
+@typechecked
+def lpips_vgg(
+    weights: _weights.Weights, pred: Float["*b h w 1|3"], target: Float["*b h w 1|3"]
+) -> Float["*b 1"]:
     """Returns the perceptual distance of each pair of images, `f[*b 1]`.
 
     Args:

@@ -100,7 +100,8 @@ def conv(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=jax.lax.Precision.HIGHEST,  # half precision would show in the value
     )
-    return jax.nn.relu(y + weights[f"{name}.bias"].astype(x.dtype))
+    bias = weights[f"{name}.bias"].astype(x.dtype)
+    return jax.nn.relu(y + bias.reshape(1, 1, 1, -1))
 
 
 def max_pool(

@@ -6,15 +6,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from kauldron.ktyping import Array, DType, Scalar
 
 
-def to_float(x: Any) -> jax.Array:
-    """Returns the array in f32, or f64 if it is: nothing is measured in less."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def wide_dtype(dtype: DType) -> np.dtype:
+    """Returns f32, or what is wider (f64, complex) as it is: nothing is measured in less."""
+    dtype = np.dtype(dtype)
+    is_wide = dtype == np.float64 or jnp.issubdtype(dtype, jnp.complexfloating)
+    return dtype if is_wide else np.dtype(np.float32)
 
 
-def check_same_shape(owner: Any, **arrays: Any) -> None:
+def to_float(x: Array | Scalar) -> jax.Array:
+    """Returns the array in f32, or in what is wider if it is."""
+    array = jnp.asarray(x)
+    return array.astype(wide_dtype(array.dtype))
+
+
+def check_same_shape(owner: object, **arrays: Any) -> None:
     """Raises if arrays differ in shape, naming their keys; nothing is broadcast.
 
     Args:

@@ -15,12 +15,13 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import flax.struct
 import jax
 
 from kauldron import kontext
+from kauldron.ktyping import PyTree
 from kauldron.metrics import _accumulate, base_state
 
 _MetricT = TypeVar("_MetricT")
@@ -37,6 +38,10 @@ class _Empty:
 
 
 EMPTY: Any = _Empty()
+
+
+Kind: TypeAlias = "_Elementwise | _Concat | _Truncate | _Nested | _Static"
+"""How a field merges."""
 
 
 def sum_field(**kwargs: Any) -> Any:
@@ -76,14 +81,14 @@ def state_field(**kwargs: Any) -> Any:
     return _field(_Nested(), kwargs)
 
 
-def static_field(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+def static_field(default: object = dataclasses.MISSING, **kwargs: Any) -> Any:
     """Something that is no array and must be equal in all merged states."""
     if default is not dataclasses.MISSING:
         kwargs["default"] = default
     return _field(_Static(), kwargs, pytree_node=False)
 
 
-def _field(kind: Any, kwargs: dict[str, Any], pytree_node: bool = True) -> Any:
+def _field(kind: Kind, kwargs: dict[str, Any], pytree_node: bool = True) -> Any:
     metadata = {**kwargs.pop("metadata", {}), _KIND: kind}
     return flax.struct.field(pytree_node=pytree_node, metadata=metadata, **kwargs)
 
@@ -165,7 +170,7 @@ def data_kinds(state: base_state.State) -> dict[str, Any]:
     return {name: kind for name, kind in kinds if not isinstance(kind, _Static)}
 
 
-def _as_field(cls: type, name: str, value: Any) -> Any:
+def _as_field(cls: type, name: str, value: object) -> Any:
     """Returns the field that a class attribute stands for; plain ones are static."""
     if not isinstance(value, dataclasses.Field):
         has_default = name in vars(cls)
@@ -190,7 +195,7 @@ def _kinds(cls: type) -> dict[str, Any]:
     }
 
 
-def _merge_field(kind: Any, a: Any, b: Any, owner: AutoState) -> Any:
+def _merge_field(kind: Kind, a: PyTree, b: PyTree, owner: AutoState) -> Any:
     if a is EMPTY or b is EMPTY:
         return b if a is EMPTY else a
     if (a is None) != (b is None):
@@ -203,11 +208,11 @@ class _Elementwise:
     verb: str
     func: Callable[[Any, Any], Any]
 
-    def merge(self, a: Any, b: Any, owner: AutoState) -> Any:
+    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any:
         del owner
         return self.func(a, b)
 
-    def finalize(self, value: Any, owner: AutoState) -> Any:
+    def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
         return _accumulate.to_host(value)
 
@@ -217,11 +222,11 @@ class _Concat:
     axis: int
     verb: ClassVar[str] = "concatenate"
 
-    def merge(self, a: Any, b: Any, owner: AutoState) -> _Chunks:
+    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> _Chunks:
         del owner
         return _Chunks.of(_to_chunks(a), _to_chunks(b), axis=self.axis)
 
-    def finalize(self, value: Any, owner: AutoState) -> Any:
+    def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
         chunks = [_accumulate.to_host(chunk) for chunk in _to_chunks(value)]
         return _accumulate.concatenate(chunks, axis=self.axis)
@@ -257,7 +262,7 @@ class _Chunks:
         return cls(tuple(chunks))
 
 
-def _to_chunks(value: Any) -> tuple[Any, ...]:
+def _to_chunks(value: PyTree) -> tuple[Any, ...]:
     return value.chunks if isinstance(value, _Chunks) else (value,)
 
 
@@ -267,7 +272,7 @@ class _Truncate:
     num_field: str
     verb: ClassVar[str] = "truncate"
 
-    def merge(self, a: Any, b: Any, owner: AutoState) -> Any:
+    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any:
         missing = self._num(owner)
         if missing is not None:
             missing -= _accumulate.size(a, axis=self.axis)
@@ -277,7 +282,7 @@ class _Truncate:
         both = [_accumulate.to_host(a), _accumulate.to_host(b)]
         return _accumulate.concatenate(both, axis=self.axis)
 
-    def finalize(self, value: Any, owner: AutoState) -> Any:
+    def finalize(self, value: PyTree, owner: AutoState) -> Any:
         first = _accumulate.take_first(value, self._num(owner), axis=self.axis)
         return _accumulate.to_host(first)
 
@@ -295,11 +300,11 @@ class _Truncate:
 class _Nested:
     verb: ClassVar[str] = "merge"
 
-    def merge(self, a: Any, b: Any, owner: AutoState) -> Any:
+    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any:
         del owner
         return a.merge(b)
 
-    def finalize(self, value: Any, owner: AutoState) -> Any:
+    def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
         return value.finalize()
 
@@ -308,12 +313,12 @@ class _Nested:
 class _Static:
     verb: ClassVar[str] = "merge"
 
-    def merge(self, a: Any, b: Any, owner: AutoState) -> Any:
+    def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any:
         del owner
         if a != b:
             raise ValueError(f"Static fields must be equal: got {a!r} and {b!r}.")
         return a
 
-    def finalize(self, value: Any, owner: AutoState) -> Any:
+    def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
         return value

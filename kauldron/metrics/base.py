@@ -14,7 +14,7 @@ import flax.struct
 import jax
 
 from kauldron import kontext
-from kauldron._base import frozen_dict
+from kauldron._base import arguments, frozen_dict
 from kauldron.metrics import base_state
 
 # Registered before the first tree of states is traced.
@@ -46,7 +46,7 @@ def _freeze_fields(metric: Metric) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
+class Metric(arguments.NamesArguments):
     """Base of metrics, losses and summaries.
 
     A subclass is a frozen dataclass with a nested `State` class and a `get_state`
@@ -110,7 +110,7 @@ class Metric:
         """Returns the state of no examples."""
         return self._attach(self.State.empty())
 
-    def get_state_from_context(self, context: Any) -> base_state.State:
+    def get_state_from_context(self, context: kontext.Context) -> base_state.State:
         """Returns the state of the values that the keys point to.
 
         Raises:
@@ -118,7 +118,7 @@ class Metric:
         """
         return self.get_state(**self._resolve_kwargs(context))
 
-    def __call__(self, *, context: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, *, context: kontext.Context = None, **kwargs: Any) -> Any:
         """Returns the value for one batch, given a context or the values themselves."""
         return self._get_state_of(context, kwargs).finalize().compute()
 
@@ -126,20 +126,20 @@ class Metric:
         """Names of the values that `compute` gives; `None` for a single one."""
         return None
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return kontext.resolve_from_keyed_obj(context, self, func=self.get_state)
 
-    def _get_state_of(self, context: Any, values: dict[str, Any]) -> Any:
+    def _get_state_of(self, context: kontext.Context, values: dict[str, Any]) -> Any:
         if context is None:
             return self.get_state(**values)
         if values:
             raise TypeError("Pass either `context=` or the values, not both.")
         return self.get_state_from_context(context)
 
-    def _attach(self, state: Any) -> Any:
-        is_orphan = (
-            isinstance(state, base_state.State) and state.parent is base_state.EMPTY
-        )
+    def _attach(self, state: object) -> Any:
+        if not isinstance(state, base_state.State):
+            return state
+        is_orphan = state.parent is base_state.EMPTY
         return dataclasses.replace(state, parent=self) if is_orphan else state
 
 
@@ -224,7 +224,7 @@ class TreeMap(Metric):
     def get_state(self, **trees: Any) -> base_state.State:
         return TreeState(tree=_get_leaf_states(self.metric, trees))
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return _resolve_trees(self, self.metric, context)
 
 
@@ -263,7 +263,7 @@ class TreeReduce(Metric):
         leaves = jax.tree.leaves(states, is_leaf=is_state)
         return functools.reduce(_merge, leaves) if leaves else self.metric.empty()
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return _resolve_trees(self, self.metric, context)
 
 
@@ -313,7 +313,7 @@ class SkipIfMissing(Metric):
     def get_state(self, **kwargs: Any) -> base_state.State:
         return self.State(state=self.metric.get_state(**kwargs))
 
-    def get_state_from_context(self, context: Any) -> base_state.State:
+    def get_state_from_context(self, context: kontext.Context) -> base_state.State:
         try:
             # Apart from the measuring: a missing key in there is a bug to be seen.
             self._resolve_kwargs(context)
@@ -322,7 +322,7 @@ class SkipIfMissing(Metric):
         state = self.metric.get_state_from_context(context)
         return self._attach(self.State(state=state))
 
-    def _resolve_kwargs(self, context: Any) -> dict[str, Any]:
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
         return self.metric._resolve_kwargs(context)
 
 
@@ -334,7 +334,9 @@ def _map_states(func: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(func, *trees, is_leaf=base_state.State.isinstance)
 
 
-def _resolve_trees(wrapper: Metric, metric: Metric, context: Any) -> dict[str, Any]:
+def _resolve_trees(
+    wrapper: Metric, metric: Metric, context: kontext.Context
+) -> dict[str, Any]:
     """Returns the trees that the keys of `metric`, possibly with globs, name."""
     name = f"{type(wrapper).__name__}({type(metric).__name__})"
     problems = kontext.check_keys(context, metric, prefix=name, allow_globs=True)
@@ -351,7 +353,7 @@ def _resolve_trees(wrapper: Metric, metric: Metric, context: Any) -> dict[str, A
     }
 
 
-def _filter(context: Any, path: Any) -> Any:
+def _filter(context: kontext.Context, path: kontext.Path | str) -> Any:
     parts = path if isinstance(path, kontext.Path) else kontext.GlobPath.from_str(path)
     if isinstance(parts, kontext.Path):
         return parts.get_from(context)
@@ -374,7 +376,7 @@ def _get_leaf_states(metric: Metric, trees: dict[str, Any]) -> Any:
     names = list(trees)
     model = next((trees[name] for name in whole), trees[names[0]] if names else None)
 
-    def get_state(leaf: Any, *leaves: Any) -> base_state.State:
+    def get_state(leaf: object, *leaves: Any) -> base_state.State:
         del leaf
         return metric.get_state(**dict(zip(names, leaves, strict=True)))
 

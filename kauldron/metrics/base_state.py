@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
-from kauldron.metrics import _accumulate
+from kauldron.ktyping import Array, Scalar, typechecked
+from kauldron.metrics import _accumulate, arrays
 
 _MetricT = TypeVar("_MetricT")
 
@@ -82,7 +83,7 @@ class State(Generic[_MetricT]):
         raise NotImplementedError(f"{type(self).__qualname__} must define `compute()`.")
 
     @staticmethod
-    def isinstance(value: Any) -> bool:
+    def isinstance(value: object) -> bool:
         """Whether `value` is a state; usable as `is_leaf` of `jax.tree.map`."""
         return isinstance(value, State)
 
@@ -160,7 +161,10 @@ class AverageState(State[_MetricT]):
         return cls(total=np.zeros((), np.float32), count=np.zeros((), np.float32))
 
     @classmethod
-    def from_values(cls, values: Any, *, mask: Any = None) -> Self:
+    @typechecked
+    def from_values(
+        cls, values: Array | Scalar, *, mask: Array | float | None = None
+    ) -> Self:
         """Sums `values` where `mask` is set.
 
         Args:
@@ -171,14 +175,13 @@ class AverageState(State[_MetricT]):
         Raises:
           ValueError: If the mask does not fit the values.
         """
-        values = jnp.atleast_1d(jnp.asarray(values))
-        values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+        x = jnp.atleast_1d(arrays.to_float(values))
         if mask is None:
-            return cls(total=values.sum(), count=jnp.float32(values.size))
-        mask = broadcast_mask(mask, values.shape).astype(values.dtype)
+            return cls(total=x.sum(), count=jnp.float32(x.size))
+        weights = broadcast_mask(mask, x.shape).astype(x.dtype)
         # `where` and not `*`: a masked NaN must not become part of the sum.
-        weighted = jnp.where(mask == 0, 0, values * mask)
-        return cls(total=weighted.sum(), count=mask.sum())
+        weighted = jnp.where(weights == 0, 0, x * weights)
+        return cls(total=weighted.sum(), count=weights.sum())
 
     def merge(self, other: Self) -> Self:
         shapes = {np.shape(self.total), np.shape(other.total)} - {()}
@@ -191,6 +194,7 @@ class AverageState(State[_MetricT]):
         count = _accumulate.add_arrays(self.count, other.count)
         return dataclasses.replace(self, total=total, count=count)
 
+    @typechecked
     def mean(self) -> jax.Array | np.ndarray:
         """Returns the mean, 0 if nothing was counted; usable inside jit.
 
@@ -295,7 +299,8 @@ class CollectFirstState(CollectingState[_MetricT]):
         return dataclasses.replace(self, **first)
 
 
-def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:
+@typechecked
+def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
 
     Trailing axes of 1 that are too many are dropped: `[b 1]`, the shape of labels, fits
@@ -304,14 +309,14 @@ def broadcast_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array:
     Raises:
       ValueError: If that is impossible.
     """
-    mask = jnp.asarray(mask)
-    if mask.ndim > len(shape) and set(mask.shape[len(shape) :]) == {1}:
-        mask = mask.reshape(mask.shape[: len(shape)])
-    padded = mask.reshape(*mask.shape, *(1,) * (len(shape) - mask.ndim))
+    weights = jnp.asarray(mask)
+    if weights.ndim > len(shape) and set(weights.shape[len(shape) :]) == {1}:
+        weights = weights.reshape(weights.shape[: len(shape)])
+    padded = weights.reshape(*weights.shape, *(1,) * (len(shape) - weights.ndim))
     try:
         return jnp.broadcast_to(padded, shape)
     except ValueError:
         raise ValueError(
-            f"The mask does not fit the values: mask {mask.shape}, values {shape}. "
+            f"The mask does not fit the values: mask {weights.shape}, values {shape}. "
             "Every axis of the mask must be 1 or equal that of the values."
         ) from None

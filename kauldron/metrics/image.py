@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.metrics import arrays
 
 _MIN_MSE = 1e-10  # identical images have 100 dB, not infinity
 
 
+@typechecked
 def rescale_image(
-    image: Any,
+    image: Array["*a"] | Scalar,
     in_vrange: tuple[float, float] = (0.0, 1.0),
     out_vrange: tuple[float, float] = (0.0, 1.0),
     clip: bool | tuple[float, float] | None = None,
@@ -40,13 +40,14 @@ def rescale_image(
     return (image - low) / (high - low) * (out_high - out_low) + out_low
 
 
+@typechecked
 def psnr(
-    pred: Any,
-    target: Any,
+    pred: Array["*b h w c"],
+    target: Array["*b h w c"],
     *,
     in_vrange: tuple[float, float] = (0.0, 1.0),
     clip: bool | tuple[float, float] | None = None,
-) -> jax.Array:
+) -> Float["*b 1"]:
     """Returns the peak signal-to-noise ratio of each image in dB, `f[*b 1]`.
 
     Args:
@@ -64,16 +65,17 @@ def psnr(
     return -10 * jnp.log10(jnp.maximum(mse, _MIN_MSE))[..., None]
 
 
+@typechecked
 def ssim(
-    pred: Any,
-    target: Any,
+    pred: Array["*b h w c"],
+    target: Array["*b h w c"],
     *,
     in_vrange: tuple[float, float] = (0.0, 1.0),
     filter_size: int = 11,
     filter_sigma: float = 1.5,
     k1: float = 0.01,
     k2: float = 0.03,
-) -> jax.Array:
+) -> Float["*b 1"]:
     """Returns the structural similarity of each image, in [-1, 1], `f[*b 1]`.
 
     Mean over channels and over the windows that lie inside the image.
@@ -127,7 +129,7 @@ def _blur(image: jax.Array, weights: np.ndarray, *, axis: int) -> jax.Array:
     return jnp.moveaxis(blurred, -1, axis)
 
 
-def check_images(name: str, pred: Any, target: Any, *, min_size: int) -> None:
+def check_images(name: str, pred: Array, target: Array, *, min_size: int) -> None:
     """Raises `ValueError` unless both are images of one shape, not too small."""
     if pred.shape != target.shape:
         raise ValueError(

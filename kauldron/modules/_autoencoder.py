@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import einops
 import flax.linen as nn
-import jax
 
 from kauldron import kontext
+from kauldron.ktyping import Array, typechecked
 
 
 class FlatAutoencoder(nn.Module):
@@ -28,7 +26,8 @@ class FlatAutoencoder(nn.Module):
     inputs: kontext.Key = kontext.REQUIRED
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> dict[str, Any]:
+    @typechecked
+    def __call__(self, inputs: Array["b ..."]) -> dict[str, Array["b ..."]]:
         flat = einops.rearrange(inputs, "b ... -> b (...)")
         reconstruction = self.decoder(self.encoder(flat))
         if reconstruction.shape != flat.shape:

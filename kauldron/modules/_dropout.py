@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
-import jax
 
+from kauldron.ktyping import Array, PRNGKey, typechecked
 from kauldron.modules import _train_property
 
 
@@ -22,7 +20,13 @@ class Dropout(nn.Dropout):
     is_training = _train_property.train_property()
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, deterministic: Any = None, rng: Any = None):
+    @typechecked
+    def __call__(
+        self,
+        inputs: Array["*a"],
+        deterministic: bool | None = None,
+        rng: PRNGKey | None = None,
+    ):
         if deterministic is not None or self.deterministic is not None:
             raise ValueError(
                 "`kd.nn.Dropout` follows the train property; don't pass "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import einops
 import flax.linen as nn
-import jax
 from flax.core import FrozenDict
+
+from kauldron.ktyping import Array, typechecked
 
 
 class Rearrange(nn.Module):
@@ -23,7 +23,8 @@ class Rearrange(nn.Module):
     axes_lengths: Mapping[str, int] = FrozenDict()
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> Any:
+    @typechecked
+    def __call__(self, inputs: Array) -> Array:
         return einops.rearrange(inputs, self.pattern, **self.axes_lengths)
 
 
@@ -41,5 +42,6 @@ class Reduce(nn.Module):
     axes_lengths: Mapping[str, int] = FrozenDict()
 
     @nn.compact
-    def __call__(self, inputs: jax.Array) -> Any:
+    @typechecked
+    def __call__(self, inputs: Array) -> Array:
         return einops.reduce(inputs, self.pattern, self.reduction, **self.axes_lengths)

@@ -8,13 +8,14 @@ from typing import Any
 import flax.linen as nn
 
 from kauldron import kontext
+from kauldron.ktyping import PyTree
 
 
 class Identity(nn.Module):
     """Returns its input."""
 
     @nn.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs: PyTree) -> Any:
         return inputs
 
 
@@ -36,7 +37,7 @@ class Sequential(nn.Module):
     outputs: str | None = None
 
     @nn.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs: PyTree) -> Any:
         x = inputs
         for layer in self.layers:
             if isinstance(x, tuple):

@@ -11,6 +11,8 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
+import flax.linen as nn
+
 _is_training: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
     "kauldron_is_training", default=None
 )
@@ -43,7 +45,7 @@ def train_property() -> Any:
     return property(_read)
 
 
-def _read(module: Any) -> bool:
+def _read(module: nn.Module) -> bool:
     if module.scope is None:
         raise ValueError(
             f"The train property of {type(module).__name__} exists only inside "

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import optax
 
+from kauldron.ktyping import PyTree
 from kauldron.optim import _paths
 
 
@@ -51,7 +52,7 @@ def by_path(
         raise ValueError("`by_path` needs at least one glob, such as '**'.")
     tags = _tags(optimizers)
 
-    def labels(params: Any) -> Any:
+    def labels(params: PyTree) -> Any:
         owners = _paths.route(optimizers, params)
         return jax.tree.structure(params).unflatten(tags[p] for p in owners)
 

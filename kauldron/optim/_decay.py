@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kauldron.ktyping import Array, PyTree, typechecked
 from kauldron.optim import _paths
 
 _VECTORS = frozenset({"bias", "scale"})
 _NORM = re.compile(r"norm", re.IGNORECASE)
 
 
-def no_bias_or_norm(params: Any) -> Any:
+@typechecked
+def no_bias_or_norm(params: PyTree[Array]) -> PyTree[bool]:
     """Selects the parameters that weight decay is good for: no biases, no norms.
 
     To be given as it is: `optax.adamw(1e-3, mask=kd.optim.no_bias_or_norm)`. Left out is
@@ -74,7 +76,7 @@ def layerwise_decay(
         raise ValueError(f"`decay` must be in (0, 1]: got {decay}.")
     pattern = re.compile(layers)
 
-    def factors(params: Any) -> list[float]:
+    def factors(params: PyTree) -> list[float]:
         paths = _paths.parameter_paths(params)
         depths = [_layer_of(path, pattern) for path in paths]
         num_layers = max((d for d in depths if d is not None), default=-1) + 1
@@ -91,11 +93,13 @@ def layerwise_decay(
         ]
         return [decay**power for power in powers]
 
-    def init(params: Any) -> optax.EmptyState:
+    def init(params: PyTree) -> optax.EmptyState:
         factors(params)  # raises
         return optax.EmptyState()
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None
+    ) -> tuple[Any, Any]:
         leaves, structure = jax.tree.flatten(updates)
         scaled = [u * f for u, f in zip(leaves, factors(updates), strict=True)]
         return structure.unflatten(scaled), state

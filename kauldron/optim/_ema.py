@@ -12,12 +12,13 @@ import optax
 
 from kauldron import checkpoints
 from kauldron._base import errors
+from kauldron.ktyping import DType, Int32, PyTree
 from kauldron.sharding import TrainState
 
 _IS_EMA = "__kauldron_is_ema__"
 
 
-def is_ema(transform: Any) -> bool:
+def is_ema(transform: object) -> bool:
     """Returns whether a transformation was made by `ema_params`."""
     return hasattr(getattr(transform, "update", None), _IS_EMA)
 
@@ -30,8 +31,8 @@ class EmaParamsState(NamedTuple):
       ema: Average, of the structure of the parameters.
     """
 
-    count: jax.Array
-    ema: Any
+    count: Int32[""]
+    ema: PyTree
 
 
 class EmaError(errors.UserError, ValueError):
@@ -43,7 +44,7 @@ class EmaKeyError(errors.UserError, KeyError):
 
 
 def ema_params(
-    *, decay: float, debias: bool = True, accumulator_dtype: Any = None
+    *, decay: float, debias: bool = True, accumulator_dtype: DType | None = None
 ) -> optax.GradientTransformation:
     """Keeps an exponential moving average of the parameters; updates pass unchanged.
 
@@ -66,21 +67,22 @@ def ema_params(
     def cast(x: jax.Array) -> jax.Array:
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return x.astype(wide if accumulator_dtype is None else accumulator_dtype)
+        if accumulator_dtype is not None:
+            return x.astype(accumulator_dtype)
+        return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
     def average(weight: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
         if not jnp.issubdtype(old.dtype, jnp.inexact):
             return new
         return (weight * old + (1 - weight) * cast(new)).astype(old.dtype)
 
-    def init(params: Any) -> EmaParamsState:
+    def init(params: PyTree) -> EmaParamsState:
         # A copy: the parameters and the average are donated separately.
         ema = jax.tree.map(lambda x: cast(jnp.array(x, copy=True)), params)
         return EmaParamsState(count=jnp.zeros((), jnp.int32), ema=ema)
 
     def update(
-        updates: Any, state: Any, params: Any = None
+        updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[Any, EmaParamsState]:
         if params is None:
             raise ValueError(
@@ -116,7 +118,7 @@ class UseEmaParams(checkpoints.InitTransform):
     partial_ok: bool = False
 
     def transform(self, state: TrainState) -> TrainState:
-        def is_ema(x: Any) -> bool:
+        def is_ema(x: object) -> bool:
             return isinstance(x, EmaParamsState)
 
         found = [
@@ -132,14 +134,14 @@ class UseEmaParams(checkpoints.InitTransform):
             state, params=self._merge(state.params, found[0].ema)
         )
 
-    def _merge(self, params: Any, ema: Any) -> Any:
+    def _merge(self, params: PyTree, ema: PyTree) -> Any:
         averages = {
             jax.tree_util.keystr(path): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(ema)
         }
         missing = []
 
-        def pick(path: Any, value: jax.Array) -> jax.Array:
+        def pick(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
             name = jax.tree_util.keystr(path)
             if name not in averages:
                 missing.append(jax.tree_util.keystr(path, simple=True, separator="."))

@@ -17,11 +17,14 @@ import functools
 import inspect
 import itertools
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import optax
+
+from kauldron.ktyping import Scalar
 
 # From the number of updates applied so far to the learning rate of the next one.
 Schedule = Callable[[Any], Any]
@@ -29,7 +32,7 @@ Schedule = Callable[[Any], Any]
 _DECLARED = "__kauldron_learning_rates__"
 
 
-def learning_rates(optimizer: Any) -> dict[str, Schedule]:
+def learning_rates(optimizer: object) -> dict[str, Schedule]:
     """Returns the learning rates of an optimizer, as functions of the step.
 
     The factors along a chain are multiplied, so `optax.scale(0.5)` behind `optax.adam`
@@ -50,7 +53,7 @@ def learning_rates(optimizer: Any) -> dict[str, Schedule]:
 
 
 def schedules_to_log(
-    optimizer: Any, schedules: Mapping[str, Schedule]
+    optimizer: object, schedules: Mapping[str, Schedule]
 ) -> dict[str, Schedule]:
     """Returns schedules, and the learning rates of an optimizer, compiled.
 
@@ -77,7 +80,7 @@ def _compiled(schedule: Schedule) -> Schedule:
     in_jit = jax.jit(schedule)
     is_plain_python = False
 
-    def compiled(step: Any) -> Any:
+    def compiled(step: Scalar) -> Any:
         nonlocal is_plain_python
         if not is_plain_python:
             try:
@@ -90,7 +93,7 @@ def _compiled(schedule: Schedule) -> Schedule:
 
 
 def declare_learning_rates(
-    update: Callable[..., Any], rates: Mapping[str, float | Schedule]
+    update: Callable[..., Any], rates: Mapping[str, optax.ScalarOrSchedule]
 ) -> None:
     """Says what the learning rates of an update function are, in place of looking."""
     setattr(update, _DECLARED, dict(rates))
@@ -141,7 +144,7 @@ class _Factor:
         return lambda step: self.scale * math.prod(s(step) for s in self.schedules)
 
 
-def _constant(value: float, step: Any) -> float:
+def _constant(value: float, step: Scalar) -> float:
     return value
 
 
@@ -149,7 +152,7 @@ def _is_constant(rate: Schedule) -> bool:
     return isinstance(rate, functools.partial) and rate.func is _constant
 
 
-def _magnitude(schedule: Schedule, step: Any) -> Any:
+def _magnitude(schedule: Schedule, step: Scalar) -> Any:
     return abs(schedule(step))
 
 
@@ -172,7 +175,7 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _of_transformation(transformation: Any) -> _Found:
+def _of_transformation(transformation: object) -> _Found:
     if isinstance(transformation, optax.MultiSteps):
         return _of_accumulation(transformation)
     return _of_update(getattr(transformation, "update", None))
@@ -209,7 +212,7 @@ def _of_update(update: Any) -> _Found:
     return _of_wrapper(held)
 
 
-def _held_by(function: Any) -> dict[str, Any]:
+def _held_by(function: types.FunctionType) -> dict[str, Any]:
     """Returns the variables of the functions around it that a function uses."""
     names = function.__code__.co_freevars
     held = {}

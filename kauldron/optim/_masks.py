@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import optax
 
+from kauldron.ktyping import PyTree
 from kauldron.optim import _paths
 
 _REGEX_CHARACTERS = frozenset("()[]?+*^$|\\")
 
 
 def partial_updates(
-    optimizer: optax.GradientTransformation, mask: Any
+    optimizer: optax.GradientTransformation, mask: PyTree[bool] | Callable[[Any], Any]
 ) -> optax.GradientTransformation:
     """Lets an optimizer change some parameters, and freezes the others.
 
@@ -27,7 +28,7 @@ def partial_updates(
         parameters to such a tree, such as `kd.optim.select('head')`.
     """
 
-    def labels(params: Any) -> Any:
+    def labels(params: PyTree) -> Any:
         selected = mask(params) if callable(mask) else mask
         return jax.tree.map(lambda on: "train" if on else "freeze", selected)
 
@@ -65,7 +66,7 @@ class _Select:
         self._patterns = patterns
         self._matches = matches
 
-    def __call__(self, params: Any) -> Any:
+    def __call__(self, params: PyTree) -> Any:
         paths = _paths.parameter_paths(params)
         is_matched = [False] * len(paths)
         for pattern in self._patterns:

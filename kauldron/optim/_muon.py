@@ -10,11 +10,12 @@ import jax
 import optax
 import optax.contrib
 
+from kauldron.ktyping import PyTree
 from kauldron.optim import _decay, _learning_rates, _paths
 
 
 def muon(
-    learning_rate: Any,
+    learning_rate: optax.ScalarOrSchedule,
     *,
     exclude: str | Sequence[str] = (),
     matrices: Mapping[str, Sequence[Sequence[int]]] | None = None,
@@ -23,7 +24,7 @@ def muon(
     ns_steps: int = 5,
     consistent_rms: float | None = None,
     weight_decay: float = 0.0,
-    adam_learning_rate: Any = None,
+    adam_learning_rate: optax.ScalarOrSchedule | None = None,
     adam_b1: float = 0.9,
     adam_b2: float = 0.999,
     adam_weight_decay: float = 0.0,
@@ -88,7 +89,7 @@ def muon(
         rates = {"muon": learning_rate, "adam": adam_learning_rate}
     _learning_rates.declare_learning_rates(optimizer.update, rates)
 
-    def init(params: Any) -> Any:
+    def init(params: PyTree) -> Any:
         routing.check(params)
         return optimizer.init(params)
 
@@ -102,7 +103,7 @@ class _Routing:
     exclude: str | Sequence[str]
     matrices: Mapping[str, Sequence[Sequence[int]]]
 
-    def check(self, params: Any) -> None:
+    def check(self, params: PyTree) -> None:
         """Raises if a glob is for nothing."""
         _paths.selected(self.exclude, params, of="`exclude`")
         for pattern in self.matrices:
@@ -114,14 +115,14 @@ class _Routing:
                 f"parameters are matrices with `matrices`. The parameters are {paths}."
             )
 
-    def labels(self, params: Any) -> Any:
+    def labels(self, params: PyTree) -> Any:
         labels = ["adam" if spec is None else "muon" for spec in self._specs(params)]
         return jax.tree.structure(params).unflatten(labels)
 
-    def dimension_numbers(self, params: Any) -> Any:
+    def dimension_numbers(self, params: PyTree) -> Any:
         return jax.tree.structure(params).unflatten(self._specs(params))
 
-    def _specs(self, params: Any) -> list[Any]:
+    def _specs(self, params: PyTree) -> list[Any]:
         """Returns how each leaf is a matrix, or `None`."""
         paths = _paths.parameter_paths(params)
         return [

@@ -9,6 +9,7 @@ import jax
 
 from kauldron import kontext
 from kauldron._base import errors
+from kauldron.ktyping import PyTree
 
 # What names a set of parameters: globs, or a function from parameters to a tree of bools.
 Selection: TypeAlias = str | Sequence[str] | Callable[[Any], Any]
@@ -24,7 +25,7 @@ class RoutingError(errors.UserError, ValueError):
     """Parameters that nothing, or more than one thing, takes care of."""
 
 
-def parameter_paths(params: Any) -> list[str]:
+def parameter_paths(params: PyTree) -> list[str]:
     """Returns the dotted paths of all leaves, in the order of `jax.tree.leaves`."""
     return [
         jax.tree_util.keystr(path, simple=True, separator=".")
@@ -54,7 +55,7 @@ def _is_match(parts: tuple[Any, ...], names: Sequence[str]) -> bool:
     return is_named and _is_match(parts[1:], names[1:])
 
 
-def selected(selection: Selection, params: Any, *, of: str = "") -> list[bool]:
+def selected(selection: Selection, params: PyTree, *, of: str = "") -> list[bool]:
     """Returns, for each leaf of the parameters, whether it is selected.
 
     Args:
@@ -80,7 +81,7 @@ def selected(selection: Selection, params: Any, *, of: str = "") -> list[bool]:
     return chosen
 
 
-def route(patterns: Iterable[str], params: Any) -> list[str]:
+def route(patterns: Iterable[str], params: PyTree) -> list[str]:
     """Returns, for each leaf of the parameters, the first glob that matches it.
 
     Raises:

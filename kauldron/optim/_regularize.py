@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from kauldron.ktyping import PyTree
+
 
 class DecayToInitState(NamedTuple):
     """State of `decay_to_init`: the initial parameters."""
 
-    init_params: Any
+    init_params: PyTree
 
 
 def decay_to_init(
-    weight_decay: float, mask: Any = None
+    weight_decay: float, mask: PyTree[bool] | Callable[[Any], Any] | None = None
 ) -> optax.GradientTransformation:
     """Adds `weight_decay * (params - initial params)` to the updates.
 
@@ -32,11 +35,11 @@ def decay_to_init(
     arXiv:1802.01483.
     """
 
-    def init(params: Any) -> DecayToInitState:
+    def init(params: PyTree) -> DecayToInitState:
         return DecayToInitState(jax.tree.map(lambda x: jnp.array(x, copy=True), params))
 
     def update(
-        updates: Any, state: Any, params: Any = None
+        updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[Any, DecayToInitState]:
         if params is None:
             raise ValueError("`decay_to_init` needs the parameters.")

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import optax
 
+from kauldron.ktyping import Scalar
+
 
 def wsd_schedule(
     peak_value: float,
@@ -46,7 +48,7 @@ def wsd_schedule(
             f"fit into num_steps={num_steps}."
         )
 
-    def schedule(step: Any) -> Any:
+    def schedule(step: Scalar) -> Any:
         step = jnp.asarray(step, jnp.float32)
         warmed_up = jnp.clip(step / warmup_steps, 0, 1) if warmup_steps else 1.0
         rising = jnp.asarray(init_value + (peak_value - init_value) * warmed_up)

@@ -7,8 +7,11 @@ import hashlib
 import jax
 import numpy as np
 
+from kauldron.ktyping import PRNGKeyArray, typechecked
 
-def fold_in_str(key: jax.Array, data: str) -> jax.Array:
+
+@typechecked
+def fold_in_str(key: PRNGKeyArray[""], data: str) -> PRNGKeyArray[""]:
     """Derives a key from `key` and a text.
 
     The data folded in are the first four bytes of the SHA-1 of the UTF-8 text, read as
@@ -25,6 +28,7 @@ def fold_in_str(key: jax.Array, data: str) -> jax.Array:
     return jax.random.fold_in(key, np.uint32(int.from_bytes(digest[:4], "big")))
 
 
-def random_seed(key: jax.Array) -> int:
+@typechecked
+def random_seed(key: PRNGKeyArray[""]) -> int:
     """Returns an integer in `[0, 2**32)` drawn from `key`, for NumPy and grain."""
     return int(jax.random.bits(key, dtype=np.uint32))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import DType
 from kauldron.random import _keys
 
 
@@ -23,7 +24,12 @@ class PRNGKey:
 
     rng: jax.Array
 
-    def __init__(self, seed_or_rng: Any = 0, *, impl: str | None = None) -> None:
+    def __init__(
+        self,
+        seed_or_rng: int | jax.Array | np.ndarray | PRNGKey = 0,
+        *,
+        impl: str | None = None,
+    ) -> None:
         if isinstance(seed_or_rng, PRNGKey):
             self.rng = seed_or_rng.rng
         elif _is_key(seed_or_rng):
@@ -55,7 +61,9 @@ class PRNGKey:
         function = getattr(jax.random, name)
         return lambda *args, **kwargs: function(self.rng, *args, **kwargs)
 
-    def __getitem__(self, index: Any) -> PRNGKey:
+    def __getitem__(
+        self, index: int | slice | jax.Array | np.ndarray | tuple[Any, ...]
+    ) -> PRNGKey:
         return PRNGKey(self.rng[index])
 
     def __len__(self) -> int:
@@ -64,7 +72,9 @@ class PRNGKey:
     def __iter__(self) -> Iterator[PRNGKey]:
         return (PRNGKey(key) for key in self.rng)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(
+        self, dtype: DType | None = None, copy: bool | None = None
+    ) -> np.ndarray:
         return np.asarray(self.rng, dtype=dtype)
 
     def __repr__(self) -> str:
@@ -80,7 +90,7 @@ class PRNGKey:
         return self
 
 
-def _is_key(value: Any) -> bool:
+def _is_key(value: object) -> TypeGuard[jax.Array]:
     if not isinstance(value, jax.Array | np.ndarray):
         return False
     is_typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

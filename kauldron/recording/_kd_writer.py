@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from kauldron import konfig
 from kauldron.recording import (
     _attempts,
     _event_file,
@@ -174,18 +175,20 @@ class KDMetricWriter(_writer_base.WriterBase):
         experiment, start, _ = summary.hparams(dict(hparams), {})
         self._events.add(0, [*experiment.value, *start.value])
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         table, num_params = run_tables.parameters(params)
         self.write_texts(step, {"parameters": table})
         self._events.add(step, [_event_file.scalar("num_params", num_params)])
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         table = run_tables.shapes(trainer.context_specs)
         self.write_texts(step, {"context_spec": table})
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kauldron._base import console, problem_log
-from kauldron.recording import _attempts, _writer, measured
+from kauldron.recording import _attempts, _step_states, measured
 from kauldron.step import auxiliaries, measured_numbers, state_trees
 
 
@@ -36,7 +36,7 @@ def with_summaries(
 
 def to_measured(
     output: auxiliaries.AuxiliariesOutput,
-    states: _writer.StepStates,
+    states: _step_states.StepStates,
     failures: list[state_trees.Failure],
     *,
     collection: str,
@@ -89,8 +89,8 @@ def split_numbers(
 
 
 def without_place(
-    writer: _writer.Writer,
-    parts: Mapping[str, _writer.Writer],
+    writer: _step_states.Part,
+    parts: Mapping[str, _step_states.Part],
     values: measured.Measured,
 ) -> list[measured.CannotShowError]:
     """Returns an error for each kind of values that no part of a writer can show."""
@@ -102,9 +102,9 @@ def without_place(
 
 
 def write_now(
-    writer: _writer.Writer,
-    parts: Mapping[str, _writer.Writer],
-    states: _writer.StepStates,
+    writer: _step_states.Part,
+    parts: Mapping[str, _step_states.Part],
+    states: _step_states.StepStates,
 ) -> auxiliaries.AuxiliariesOutput:
     """Computes and writes in this thread, for writers that belong to no run.
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kauldron._base import errors, frozen_dict, problem_log
-from kauldron.recording import _attempts, _by_kind, _writer, _writer_base, measured
+from kauldron.recording import (
+    _attempts,
+    _by_kind,
+    _step_states,
+    _writer,
+    _writer_base,
+    measured,
+)
 
 if TYPE_CHECKING:  # a writer alone needs no JAX
     from kauldron.step import auxiliaries
@@ -98,10 +105,10 @@ class MultiWriter(_writer_base.WriterBase):
         aux: auxiliaries.AuxiliariesState,
         schedules: Mapping[str, Callable[[int], Any]],
         log_summaries: bool,
-        timer: _writer.Timer | None = None,
+        timer: _step_states.Timer | None = None,
         flush: bool = True,
     ) -> auxiliaries.AuxiliariesOutput:
-        states = _writer.StepStates(
+        states = _step_states.StepStates(
             step=step,
             aux=aux,
             schedules=schedules,
@@ -124,7 +131,9 @@ class MultiWriter(_writer_base.WriterBase):
             _attempts.raise_all([e for _, e in errors])
         else:
             for name, e in errors:
-                problems.failed(f"the writer {name!r}", e)
+                problems.failed(
+                    f"the writer {name!r}", e, consequence="; this stops nothing"
+                )
         return output
 
     write = _to_each("write")
@@ -176,7 +185,7 @@ class _Reading:
         return self.timings
 
 
-def _write_step_metrics(part: _writer.Writer, states: _writer.StepStates) -> None:
+def _write_step_metrics(part: _writer.Writer, states: _step_states.StepStates) -> None:
     part.write_step_metrics(
         step=states.step,
         aux=states.aux,

@@ -142,4 +142,4 @@ class WriteQueue:
         self._num_failed += 1
         for error in _attempts.each(e):
             self._may_be_written_later &= isinstance(error, OSError)
-            self._problems.failed(self._name, error, consequence="; training goes on")
+            self._problems.failed(self._name, error, consequence="; this stops nothing")

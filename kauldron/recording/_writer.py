@@ -11,49 +11,18 @@ import abc
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from etils import epath
 
 from kauldron._base import root_refs
-from kauldron.recording import measured
+from kauldron.recording import _step_states, measured
 
 if TYPE_CHECKING:  # a writer alone needs no JAX
     from kauldron.step import auxiliaries
 
 # Attribute of a writer while it belongs to a run that goes on.
 _RUN = "_run_that_records"
-
-
-class Timer(Protocol):
-    """Something that knows rates and durations, such as a `Chrono`."""
-
-    def flush_metrics(self) -> Mapping[str, float]:
-        """Returns the measurements since the last call."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StepStates:
-    """What a step has left to be computed and written.
-
-    The fields are those of `Writer.write_step_metrics`; `timings` is what its timer says.
-    """
-
-    step: int
-    aux: auxiliaries.AuxiliariesState
-    schedules: Mapping[str, Callable[[int], Any]]
-    log_summaries: bool
-    timings: Mapping[str, float]
-    flush: bool
-
-
-class Run(Protocol):
-    """A run that computes and writes beside the training, see `recorder.Recorder`."""
-
-    def record(
-        self, writer: Writer, parts: Mapping[str, Writer], states: StepStates
-    ) -> auxiliaries.AuxiliariesOutput: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +90,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         aux: auxiliaries.AuxiliariesState,
         schedules: Mapping[str, Callable[[int], Any]],
         log_summaries: bool,
-        timer: Timer | None = None,
+        timer: _step_states.Timer | None = None,
         flush: bool = True,
     ) -> auxiliaries.AuxiliariesOutput:
         """Hands over the states of a step: they are computed once, and written.
@@ -144,7 +113,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
           Exception: What a loss, metric or summary raises, after the others are written.
             Where problems are collected, as in a training run, it is told instead.
         """
-        states = StepStates(
+        states = _step_states.StepStates(
             step=step,
             aux=aux,
             schedules=schedules,
@@ -155,9 +124,9 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         return self._hand_over(self.parts(), states)
 
     def _hand_over(
-        self, parts: Mapping[str, Writer], states: StepStates
+        self, parts: Mapping[str, Writer], states: _step_states.StepStates
     ) -> auxiliaries.AuxiliariesOutput:
-        run: Run | None = vars(self).get(_RUN)
+        run: _step_states.Run | None = vars(self).get(_RUN)
         if run is not None:
             return run.record(self, parts, states)
         from kauldron.recording import _measuring  # needs JAX
@@ -166,7 +135,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
 
 
 @contextlib.contextmanager
-def bound(writers: Iterable[Writer], run: Run) -> Iterator[None]:
+def bound(writers: Iterable[Writer], run: _step_states.Run) -> Iterator[None]:
     """Inside the block, the writers and their parts belong to a run."""
     members = [x for w in writers for x in (w, *w.parts().values())]
     before = [vars(x).get(_RUN) for x in members]
@@ -178,7 +147,7 @@ def bound(writers: Iterable[Writer], run: Run) -> Iterator[None]:
             _bind([member], run_before)
 
 
-def _bind(writers: Iterable[Writer], run: Run | None) -> None:
+def _bind(writers: Iterable[Writer], run: _step_states.Run | None) -> None:
     for writer in writers:
         if run is None:
             vars(writer).pop(_RUN, None)

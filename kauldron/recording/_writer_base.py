@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import summaries
+from kauldron import konfig, summaries
 from kauldron.recording import _attempts, _writer, measured
 
 
@@ -79,16 +79,18 @@ class WriterBase(_writer.Writer):
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes the numbers, strings and flags of the config, by path."""
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         """Writes the config of the run."""
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         """Writes name, shape and size of each parameter (given as shapes)."""
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         """Writes the names, shapes and dtypes of an example of the training data."""
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         """Writes the keys there are (`trainer.context_specs`)."""
 
     def write_summaries(
@@ -215,14 +217,16 @@ class NoopMetadataWriter:
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         pass
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         pass
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         pass
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         pass
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         pass

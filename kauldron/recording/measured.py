@@ -11,7 +11,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from kauldron import konfig
 from kauldron import summaries as summary_types
+from kauldron._base import errors
 
 # What a summary may compute, see `kauldron.summaries`.
 Summary: TypeAlias = (
@@ -35,10 +37,8 @@ KINDS = {
 }
 
 
-class CannotShowError(TypeError):
+class CannotShowError(errors.UserError, TypeError):
     """A value that a writer has no place for."""
-
-    is_plain = True  # the message says it all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,9 +101,12 @@ class Measured:
         return names
 
 
-class _HasContextSpecs(Protocol):
+class HasContextSpecs(Protocol):
+    """A trainer, as far as writers look at it."""
+
     @property
-    def context_specs(self) -> Any: ...
+    def context_specs(self) -> Any:
+        """The `Context` of a step, as shapes and dtypes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,10 +121,10 @@ class Description:
       hparams: The numbers, strings and flags of the config, by path.
     """
 
-    params: Any
-    element_spec: Any
-    trainer: _HasContextSpecs
-    config: Any = None
+    params: object
+    element_spec: object
+    trainer: HasContextSpecs
+    config: konfig.ConfigDict | None = None
     hparams: Mapping[str, str | float | bool] = dataclasses.field(default_factory=dict)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Any
 
 import jax
 from etils import epath
@@ -74,7 +73,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
                     f"`Profiler.{name}` must be at least {smallest}: got {value}."
                 )
 
-    def __call__(self, step: int, *, wait_for: Any = None) -> None:
+    def __call__(self, step: int, *, wait_for: object = None) -> None:
         """Begins or ends a trace; to be called before each step.
 
         Args:
@@ -141,7 +140,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
 class NoopProfiler(root_refs.UpdateFromRootCfg):
     """Traces nothing."""
 
-    def __call__(self, step: int, *, wait_for: Any = None) -> None:
+    def __call__(self, step: int, *, wait_for: object = None) -> None:
         """Does nothing."""
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+from etils import epath
 
 from kauldron._base import console
 from kauldron.recording import _progress_display
@@ -179,7 +180,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        console.warn(f"the progress cannot be shown: {e!r}. Training goes on.")
+        console.warn(f"the progress cannot be shown: {e!r}. This stops nothing.")
 
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
@@ -191,7 +192,7 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
 
 
 def finished_message(
-    workdir: Any,
+    workdir: epath.PathLike,
     step: int,
     last_step: int,
     *,

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron._base import console, problem_log
-from kauldron.recording import _attempts, _measuring, _write_queue, _writer
+from kauldron.recording import (
+    _attempts,
+    _measuring,
+    _step_states,
+    _write_queue,
+    _writer,
+)
 from kauldron.step import auxiliaries, state_trees
 
 # Each waiting entry keeps the states of one logging step on the devices.
@@ -63,6 +69,8 @@ class Recorder:
         self._lanes = {
             name: self._make_lane(name) for name in dict.fromkeys(self._names.values())
         }
+        # Those that copies of writers use, too: nobody knows what these have not written.
+        self._shared: set[str] = set()
         self._too_slow: set[str] = set()
         self._last: tuple[auxiliaries.AuxiliariesState, Recorded] | None = None
 
@@ -87,9 +95,9 @@ class Recorder:
 
     def record(
         self,
-        writer: _writer.Writer,
-        parts: Mapping[str, _writer.Writer],
-        states: _writer.StepStates,
+        writer: _step_states.Part,
+        parts: Mapping[str, _step_states.Part],
+        states: _step_states.StepStates,
     ) -> auxiliaries.AuxiliariesOutput:
         """Computes in the background, and lets the parts of a writer write.
 
@@ -132,9 +140,9 @@ class Recorder:
 
     def _write(
         self,
-        writer: _writer.Writer,
-        parts: Mapping[str, _writer.Writer],
-        states: _writer.StepStates,
+        writer: _step_states.Part,
+        parts: Mapping[str, _step_states.Part],
+        states: _step_states.StepStates,
         output: auxiliaries.AuxiliariesOutput,
         failures: list[state_trees.Failure],
     ) -> None:
@@ -195,14 +203,30 @@ class Recorder:
             lane.close(
                 timeout_secs=_PATIENCE_AT_END_SECS,
                 last=[part.close for part in parts],
-                unwritten=functools.partial(_unwritten, parts),
+                unwritten=functools.partial(self._unwritten, name, parts),
             )
+
+    def _unwritten(
+        self, name: str, parts: Iterable[_writer.Writer]
+    ) -> Mapping[str, int] | None:
+        """Returns what the writers of a name have not written; `None` if unknown."""
+        total: dict[str, int] = {}
+        for part in parts:
+            counts = part.unwritten()
+            if counts is None or name in self._shared:
+                return None
+            for what, count in counts.items():
+                total[what] = total.get(what, 0) + count
+        return total
 
     def _parts_of(self, name: str) -> list[_writer.Writer]:
         return [w.parts()[name] for w in self._writers if name in w.parts()]
 
-    def _lane(self, name: str, part: _writer.Writer) -> _write_queue.WriteQueue:
-        name = self._names.get(id(part), name)
+    def _lane(self, name: str, part: _step_states.Part) -> _write_queue.WriteQueue:
+        if id(part) in self._names:
+            name = self._names[id(part)]
+        else:
+            self._shared.add(name)
         if name not in self._lanes:  # of an evaluator that writes elsewhere
             self._lanes[name] = self._make_lane(name)
         return self._lanes[name]
@@ -293,18 +317,6 @@ class _AwaitedDict(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._result())
-
-
-def _unwritten(parts: Iterable[_writer.Writer]) -> Mapping[str, int] | None:
-    """Returns what the writers of one name have not written; `None` if unknown."""
-    total: dict[str, int] = {}
-    for part in parts:
-        counts = part.unwritten()
-        if counts is None:
-            return None
-        for what, count in counts.items():
-            total[what] = total.get(what, 0) + count
-    return total
 
 
 def _field_of_writer(collection: str) -> str:

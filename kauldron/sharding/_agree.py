@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron.ktyping import Float, typechecked
 from kauldron.sharding import _mesh
 
 
-def max_over_processes(values: np.ndarray) -> jax.Array:
+@typechecked
+def max_over_processes(values: Float["n"]) -> Float["n"]:
     """Starts an element-wise maximum over all processes.
 
     Every process must call it at the same place. It returns before the result is there.

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
+from kauldron.ktyping import PyTree
 from kauldron.sharding import _place
 
 
@@ -19,7 +20,7 @@ class _Placed:
     sharding: Sharding | None
 
 
-def follow(opt_state: Any, params: Any, shardings: _place.ShardingTree) -> Any:
+def follow(opt_state: PyTree, params: PyTree, shardings: _place.ShardingTree) -> Any:
     """Returns shardings for an optimizer state: each array is where its parameter is.
 
     The parameter of an array is the one whose path the path of the array ends with (as
@@ -63,8 +64,8 @@ def _sharding_of(
     return None
 
 
-def _names(path: Any) -> tuple[str, ...]:
-    def name(entry: Any) -> str:
+def _names(path: tuple[object, ...]) -> tuple[str, ...]:
+    def name(entry: object) -> str:
         for attribute in ("key", "idx", "name"):
             if hasattr(entry, attribute):
                 return str(getattr(entry, attribute))

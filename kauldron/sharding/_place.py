@@ -12,13 +12,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from kauldron._base import errors
+from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _mesh
-
-PyTree: TypeAlias = Any
 
 # A prefix tree of: None (leave to the compiler), a sharding (for the whole subtree), or
 # a callable from the subtree to a sharding tree.
-ShardingTree: TypeAlias = Any
+ShardingTree: TypeAlias = PyTree
 
 
 class BatchSizeError(errors.UserError, ValueError):
@@ -104,7 +103,7 @@ def spread_rows(tree: PyTree) -> PyTree:
     all rows. `own_rows` says which ones a process answers for.
     """
 
-    def place(x: Any) -> Any:
+    def place(x: Array) -> Any:
         is_split = x.shape[0] % jax.device_count() == 0
         sharding = _mesh.first_dim() if is_split else _mesh.replicated()
         return _constrain(x, sharding)
@@ -177,7 +176,7 @@ def map_shardings(
 
 
 def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
-    def place_subtree(sharding: Any, subtree: PyTree) -> PyTree:
+    def place_subtree(sharding: object, subtree: PyTree) -> PyTree:
         if sharding is None:
             sharding_of = None
         elif isinstance(sharding, Sharding):
@@ -194,11 +193,11 @@ def _apply(place: Callable, tree: PyTree, shardings: ShardingTree) -> PyTree:
     return jax.tree.map(place_subtree, shardings, tree, is_leaf=_is_sharding_leaf)
 
 
-def _is_sharding_leaf(node: Any) -> bool:
+def _is_sharding_leaf(node: object) -> bool:
     return node is None or isinstance(node, Sharding) or _is_rule(node)
 
 
-def _is_rule(node: Any) -> bool:
+def _is_rule(node: object) -> bool:
     # Containers such as `ImmutableDict` are not callable; flax structs may be.
     return callable(node) and jax.tree_util.all_leaves([node])
 
@@ -208,7 +207,7 @@ def _constrain(tree: PyTree, sharding: Sharding | None) -> PyTree:
         return tree
     sharding = _canonical(sharding)
 
-    def constrain(x: Any) -> Any:
+    def constrain(x: Array) -> Any:
         if isinstance(x, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
         is_placed = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
@@ -248,7 +247,7 @@ def _put(tree: PyTree, sharding: Sharding | None) -> PyTree:
     return jax.device_put(tree, sharding)  # one call: a call per array is slower
 
 
-def _put_from_processes(x: Any, sharding: Sharding) -> jax.Array:
+def _put_from_processes(x: Array, sharding: Sharding) -> jax.Array:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return jax.device_put(x, sharding)
     x = np.asarray(x)

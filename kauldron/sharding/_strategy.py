@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from kauldron._base import arguments
+from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _follow, _mesh
-from kauldron.sharding._place import PyTree, ShardingTree
+from kauldron.sharding._place import ShardingTree
 from kauldron.sharding.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardingStrategy:
+class ShardingStrategy(arguments.NamesArguments):
     """Placement of batch and state; by default data parallel, state replicated.
 
     Each attribute is a prefix tree of: `None` (left to the compiler), a
@@ -83,7 +85,7 @@ class ShardingStrategy:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FSDPSharding:
+class FSDPSharding(arguments.NamesArguments):
     """Splits large arrays over all devices, each along its largest divisible axis.
 
     Attributes:
@@ -97,7 +99,7 @@ class FSDPSharding:
     def __call__(self, tree: PyTree) -> PyTree:
         return jax.tree.map(self._sharding_of, tree)
 
-    def _sharding_of(self, x: Any) -> NamedSharding:
+    def _sharding_of(self, x: Array) -> NamedSharding:
         if jnp.issubdtype(x.dtype, jax.dtypes.extended):  # keys: few, and small
             return _mesh.replicated()
         num_bytes = int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize

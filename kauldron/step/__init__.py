@@ -20,6 +20,7 @@ from kauldron.step import (
     rematerialization,
     rngs_lib,
     state_trees,
+    step_inputs,
     train_step,
 )
 from kauldron.step._forward import PredictionError, forward, forward_with_loss
@@ -38,6 +39,7 @@ from kauldron.step.loss_groups import LossGroup, LossGroupsStep
 from kauldron.step.mixed_precision import Precision, PrecisionError
 from kauldron.step.rematerialization import Remat, RematError
 from kauldron.step.rngs_lib import RngStream, RngStreams
+from kauldron.step.step_inputs import HostBatchError, UsedStateError
 from kauldron.step.train_step import TrainStep
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "forward_with_loss",
     # What is wrong.
     "AccumulationError",
+    "HostBatchError",
     "LossGroupError",
     "LossScaleError",
     "ModuleGlobError",
@@ -64,6 +67,7 @@ __all__ = [
     "PredictionError",
     "RematError",
     "TrainStepError",
+    "UsedStateError",
     # Modules.
     "accumulation",
     "auxiliaries",
@@ -77,6 +81,7 @@ __all__ = [
     "rematerialization",
     "rngs_lib",
     "state_trees",
+    "step_inputs",
     "train_step",
 ]
 

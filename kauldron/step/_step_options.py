@@ -1,4 +1,4 @@
-"""Options of the trainer that a training step must not leave out unsaid."""
+"""Fails if a custom step ignores an option of the trainer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from kauldron._base import errors, root_refs
 
 # As a step has them that is used without a trainer.
-_DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
+DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
 
-_used: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
+# What the step that is being traced has followed.
+USED: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
     "kauldron_used_options", default=None
 )
 
@@ -24,14 +25,7 @@ class TrainStepError(errors.UserError, ValueError):
 def get(step: Any, name: str) -> Any:
     """Returns an option of a step, which may not be bound to a trainer."""
     value = getattr(step, name)
-    return _DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
-
-
-def note_use(*names: str) -> None:
-    """Tells that the step that is traced follows these options."""
-    used = _used.get()
-    if used is not None:
-        used.update(names)
+    return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
 @contextlib.contextmanager
@@ -42,15 +36,15 @@ def all_used(step: Any) -> Iterator[None]:
       TrainStepError: If it has.
     """
     used: set[str] = set()
-    token = _used.set(used)
+    token = USED.set(used)
     try:
         yield
     finally:
-        _used.reset(token)
-    for name, default in _DEFAULTS.items():
+        USED.reset(token)
+    for name, default in DEFAULTS.items():
         if name not in used and get(step, name) != default:
             raise TrainStepError(
                 f"`cfg.{name}` has no effect: {type(step).__name__}._step leaves it out. "
-                "Leave it out too, or build the step from `self._forward`, "
-                "`self._compute_grads` and `self._apply_grads`."
+                "Leave it out too, or build the step from `self.forward`, "
+                "`self.compute_grads` and `self.apply_grads`."
             )

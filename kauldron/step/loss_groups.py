@@ -19,7 +19,6 @@ import optax
 from kauldron import losses as losses_lib
 from kauldron import optim
 from kauldron._base import errors, frozen_dict
-from kauldron.metrics import base_state
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
@@ -154,12 +153,12 @@ class LossGroupsStep(train_step_lib.TrainStep):
             )
         return super().update_from_root_cfg(root_cfg)
 
-    def _init_optimizer(self, state: TrainState) -> TrainState:
+    def init_optimizer(self, state: TrainState) -> TrainState:
         self._check_losses()
-        return super()._init_optimizer(state)
+        return super().init_optimizer(state)
 
     @property
-    def _full_optimizer(self) -> optax.GradientTransformation:
+    def full_optimizer(self) -> optax.GradientTransformation:
         precision = _step_options.get(self, "precision")
         return _optimizer_of(self.groups, self.frozen, precision)
 
@@ -265,18 +264,13 @@ class LossGroupsStep(train_step_lib.TrainStep):
         self, before: Context, params: Any
     ) -> tuple[dict[str, jax.Array], Context]:
         rngs = self.rng_streams.train_rngs(before.step)
-        after = self._forward(dataclasses.replace(before, params=params), rngs)
+        after = self.forward(dataclasses.replace(before, params=params), rngs)
         total, states = losses_lib.compute_losses(self.aux.losses, after)
         after = dataclasses.replace(after, loss_states=states, loss_total=total)
         return {
-            name: _total([states[n] for n in group.loss_names])
+            name: losses_lib.total_of([states[n] for n in group.loss_names])
             for name, group in self.groups.items()
         }, after
-
-
-def _total(states: Any) -> jax.Array:
-    leaves = jax.tree.leaves(states, is_leaf=base_state.State.isinstance)
-    return sum((s.mean() for s in leaves), start=jnp.zeros(()))
 
 
 def _split(

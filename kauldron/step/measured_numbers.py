@@ -6,19 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from kauldron._base import errors
+
+
+class NotANumberError(errors.UserError, TypeError):
+    """A metric, loss or schedule gives something that is no number."""
+
 
 def to_numbers(name: str, value: Any) -> np.ndarray:
     """Returns an array of numbers.
 
     Raises:
-      TypeError: If it is none.
+      NotANumberError: A `TypeError`: it is none.
     """
     array = np.asarray(value)
     if array.dtype.kind in "fiub":
         return array
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kin
         return array.astype(np.float32)
-    raise TypeError(
+    raise NotANumberError(
         f"{name!r} is no number: got {type(value).__name__}, shape {array.shape}, dtype "
         f"{array.dtype}. A metric computes numbers or a dict of them; something to look "
         "at is a summary."

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from kauldron._base import errors, frozen_dict
+from kauldron._base import arguments, errors, frozen_dict
 from kauldron.step import _loss_scale, _module_globs, _stored_state
 
 _FLOATS = ("float32", "bfloat16", "float16", "float64")
@@ -33,7 +33,7 @@ class PrecisionError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Precision:
+class Precision(arguments.NamesArguments):
     """Dtypes of a model, as a whole and by path.
 
     Floating values are cast where they enter a module, and parameters before the forward

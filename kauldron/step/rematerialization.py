@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from kauldron._base import errors
+from kauldron._base import arguments, errors
 from kauldron.step import _module_globs, intermediates
 
 # Those of `jax.checkpoint_policies` that are policies themselves; the others make one.
@@ -32,7 +32,7 @@ class RematError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Remat:
+class Remat(arguments.NamesArguments):
     """Drops what modules compute in the forward pass, and computes it again for gradients.
 
     Neither parameters nor numbers change, nor the random bits of dropout. It is done in

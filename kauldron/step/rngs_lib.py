@@ -80,7 +80,8 @@ class RngStreams(root_refs.UpdateFromRootCfg):
     @property
     def root_rng(self) -> jax.Array:
         """The key everything is folded from, `u32[2]`."""
-        self._assert_root_cfg_resolved()
+        if isinstance(self.seed, root_refs.RootCfgRef):
+            self._assert_root_cfg_resolved()
         return jax.random.PRNGKey(self.seed)
 
     def init_rngs(self) -> dict[str, jax.Array]:

@@ -8,30 +8,27 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.core
-import jax.numpy as jnp
 import optax
 from jax.experimental import checkify
 
-from kauldron import checkpoints, modules, sharding
+from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
-from kauldron._base import root_refs
-from kauldron.data import utils as data_utils
+from kauldron._base import deprecation, root_refs
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
     _held_step,
+    _initial_state,
     _loss_scale,
-    _module_globs,
     _step_options,
     accumulation,
     auxiliaries,
     finiteness,
     intermediates,
     mixed_precision,
-    module_errors,
     rematerialization,
     rngs_lib,
+    step_inputs,
 )
 from kauldron.step._forward import forward, forward_with_loss
 from kauldron.step.context import Context
@@ -39,14 +36,23 @@ from kauldron.step.context import Context
 __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
 
 
+@deprecation.rename_methods(
+    {
+        "_init_model": "init_model",
+        "_forward": "forward",
+        "_compute_grads": "compute_grads",
+        "_apply_grads": "apply_grads",
+    },
+    removed_in="0.3",
+)
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TrainStep(root_refs.UpdateFromRootCfg):
     """Initialises the state and applies one update.
 
     For custom training, override the piece that differs; everything around it (jit,
     donation, sharding, checkify, which states leave the step) stays. From the inside out:
-    `_forward` runs the model on a (micro-)batch, `_compute_grads` takes the gradient of
-    the losses, `_apply_grads` updates the state, and `_step` is the two after each other.
+    `forward` runs the model on a (micro-)batch, `compute_grads` takes the gradient of
+    the losses, `apply_grads` updates the state, and `_step` is the two after each other.
 
     Attributes:
       model: The Flax model.
@@ -89,13 +95,13 @@ class TrainStep(root_refs.UpdateFromRootCfg):
           skip_transforms: Whether to leave out `init_transform`.
           skip_optimizer: Whether to leave out the optimizer state.
         """
-        state = self._init_model(elem_spec, model_method)
+        state = self.init_model(elem_spec, model_method)
         if not skip_transforms:
-            state = self._place(self.init_transform.transform(state))
+            state = self.place(self.init_transform.transform(state))
         if self.optimizer is not None and not skip_optimizer:
-            state = self._init_optimizer(state)
+            state = self.init_optimizer(state)
         if not skip_transforms:
-            state = self._place(self.init_transform.transform_after_optimizer(state))
+            state = self.place(self.init_transform.transform_after_optimizer(state))
         return state
 
     def step(
@@ -127,30 +133,33 @@ class TrainStep(root_refs.UpdateFromRootCfg):
           The next state, and the selected measurements. They are of this batch and of
           the parameters before the update.
         """
+        step_inputs.check_state(state)
+        options = {
+            "return_losses": return_losses,
+            "return_metrics": return_metrics,
+            "return_summaries": return_summaries,
+            "checkify_error_categories": checkify_error_categories,
+        }
         with self.sharding.set_global_mesh():
-            return self._jitted_step(
-                state,
-                batch,
-                is_halted,
-                return_losses=return_losses,
-                return_metrics=return_metrics,
-                return_summaries=return_summaries,
-                checkify_error_categories=checkify_error_categories,
-            )
+            try:
+                return self._jitted_step(state, batch, is_halted, **options)
+            except Exception:
+                step_inputs.check_batch(batch)
+                raise
 
     def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
         context = Context.from_state_and_batch(state=state, batch=batch)
-        grads, context = self._compute_grads(context)
-        return self._apply_grads(state, context, grads)
+        grads, context = self.compute_grads(context)
+        return self.apply_grads(state, context, grads)
 
-    def _forward(self, context: Context, rngs: Any) -> Context:
+    def forward(self, context: Context, rngs: Any) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
         It is differentiated with respect to `context.params`. What an override adds to
         `preds` or `batch`, losses, metrics and summaries find by key.
         """
-        _step_options.note_use("precision", "remat")
+        precision, remat = self._use("precision", "remat")
         aux = self.aux
         return forward(
             context,
@@ -158,25 +167,25 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             rngs=rngs,
             is_training=True,
             capture=intermediates.captured_by(aux.losses, aux.metrics, aux.summaries),
-            precision=_step_options.get(self, "precision"),
-            remat=_step_options.get(self, "remat"),
+            precision=precision,
+            remat=remat,
         )
 
-    def _compute_grads(self, context: Context) -> tuple[Any, Context]:
+    def compute_grads(self, context: Context) -> tuple[Any, Context]:
         """Returns the gradient of the losses on the batch, and the context with losses.
 
         Its sums (over the places that a bias is added at, the occurrences of a token, the
         steps of a scan) accumulate in f32, whatever the model computes in.
         """
-        _step_options.note_use("grad_accum_steps")
+        (num_parts,) = self._use("grad_accum_steps")
         rngs = self.rng_streams.train_rngs(context.step)
         scale = _loss_scale.scale_of(context.opt_state)
-        if _step_options.get(self, "grad_accum_steps") > 1:
-            grads, after = self._accumulate_grads(context, rngs, scale)
+        if num_parts > 1:
+            grads, after = self._accumulate_grads(context, rngs, num_parts, scale)
         else:
 
             def loss_fn(params: Any) -> tuple[jax.Array, Context]:
-                after = self._forward(dataclasses.replace(context, params=params), rngs)
+                after = self.forward(dataclasses.replace(context, params=params), rngs)
                 total, states = losses_lib.compute_losses(self.aux.losses, after)
                 after = dataclasses.replace(after, loss_states=states, loss_total=total)
                 return total if scale is None else total * scale, after
@@ -187,27 +196,27 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return grads, dataclasses.replace(after, params=context.params)
 
     def _accumulate_grads(
-        self, context: Context, rngs: Any, scale: jax.Array | None
+        self, context: Context, rngs: Any, num_parts: int, scale: jax.Array | None
     ) -> tuple[Any, Context]:
         def run(part: Context, index: Any) -> Context:
             part_rngs = {k: jax.random.fold_in(rng, index) for k, rng in rngs.items()}
-            after = self._forward(part, part_rngs)
+            after = self.forward(part, part_rngs)
             _, states = losses_lib.compute_losses(self.aux.losses, after)
             return dataclasses.replace(after, loss_states=states)
 
         return accumulation.compute_grads(
             context,
             run,
-            num_microbatches=_step_options.get(self, "grad_accum_steps"),
+            num_microbatches=num_parts,
             batch_sharding=self.sharding.batch,
             loss_scale=scale,
         )
 
-    def _apply_grads(
+    def apply_grads(
         self, state: TrainState, context: Context, grads: Any
     ) -> tuple[TrainState, Context]:
         """Returns the updated state, and the context with everything measured."""
-        optimizer = optax.with_extra_args_support(self._full_optimizer)
+        optimizer = optax.with_extra_args_support(self.full_optimizer)
         updates, opt_state = optimizer.update(
             grads,
             state.opt_state,
@@ -245,7 +254,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
                 )
             before = Context.from_state_and_batch(state=state, batch=context.batch)
             rngs = self.rng_streams.train_rngs(state.step)
-            after = self._forward(dataclasses.replace(before, params=params), rngs)
+            after = self.forward(dataclasses.replace(before, params=params), rngs)
             return losses_lib.compute_losses(self.aux.losses, after)[0]
 
         return value_fn
@@ -256,8 +265,21 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         Raises:
           TrainStepError: If an option of the trainer is set that `_step` leaves out.
         """
+        if type(self) is TrainStep:  # follows them all
+            return self._step(state, batch)
         with _step_options.all_used(self):
             return self._step(state, batch)
+
+    def _use(self, *names: str) -> list[Any]:
+        """Returns options, and notes that the step that is traced follows them."""
+        used = _step_options.USED.get()
+        if used is not None:
+            used.update(names)
+        values = [getattr(self, name) for name in names]
+        return [
+            _step_options.DEFAULTS[n] if isinstance(v, root_refs.RootCfgRef) else v
+            for n, v in zip(names, values, strict=True)
+        ]
 
     def _traced_step(
         self,
@@ -296,7 +318,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         else:
             state, is_bad, aux = _held_step.hold_if(run, state, batch)
             aux = dataclasses.replace(aux, is_halted=is_bad)
-        return self._place(state), aux
+        return self.place(state), aux
 
     # One compilation cache an object: it goes away with the object.
     @functools.cached_property
@@ -312,68 +334,23 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             ),
         )
 
-    def _init_model(self, elem_spec: Any, model_method: Any) -> TrainState:
-        @_jit_for_one_run
-        def init() -> TrainState:
-            rngs = self.rng_streams.init_rngs()
-            batch = data_utils.mock_batch_from_elem_spec(elem_spec)
-            context = Context(step=jnp.zeros((), jnp.int32), batch=batch)
-            args, kwargs = data_utils.get_model_inputs(self.model, context)
-            with modules.set_train_property(True), _module_globs.record() as paths:
-                try:
-                    variables = self.model.init(
-                        rngs, *args, method=model_method, **kwargs
-                    )
-                except Exception as e:
-                    module_errors.add_note(e)
-                    raise
-            collections = dict(variables)
-            params = collections.pop("params", {})
-            collections.pop("intermediates", None)
-            precision, remat = (
-                _step_options.get(self, "precision"),
-                _step_options.get(self, "remat"),
-            )
-            if remat is not None:
-                remat.check_modules(paths)
-            if precision is not None:
-                precision.check_modules(paths)
-                params = precision.cast_params(params, use="params")
-            return self._place(
-                TrainState(step=context.step, params=params, collections=collections)
-            )
+    def init_model(self, elem_spec: Any, model_method: Any = None) -> TrainState:
+        """Returns a state with parameters and collections, placed; see `init`."""
+        return _initial_state.init_model(self, elem_spec, model_method)
 
-        return init()
-
-    def _init_optimizer(self, state: TrainState) -> TrainState:
-        @_jit_for_one_run
-        def init(state: TrainState) -> TrainState:
-            opt_state = self._full_optimizer.init(state.params)
-            return self._place(dataclasses.replace(state, opt_state=opt_state))
-
-        return init(state)
+    def init_optimizer(self, state: TrainState) -> TrainState:
+        """Returns the state with that of the optimizer, placed."""
+        return _initial_state.init_optimizer(self, state)
 
     @property
-    def _full_optimizer(self) -> Any:
+    def full_optimizer(self) -> Any:
         """The optimizer with what the precision adds to it."""
         precision = _step_options.get(self, "precision")
         return precision.wrap_optimizer(self.optimizer) if precision else self.optimizer
 
-    def _place(self, state: TrainState) -> TrainState:
+    def place(self, state: TrainState) -> TrainState:
+        """Returns the state where the sharding wants it."""
         return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
-
-
-def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function whose compilation takes longer than its run.
-
-    On a CPU the random numbers of an initial state take a quarter of the time to compile
-    with most optimisations off, and are the same to the bit.
-    """
-    # Inside of another jit the options would have to be those of the outer one.
-    is_traced = isinstance(jnp.zeros(()), jax.core.Tracer)
-    if is_traced or jax.default_backend() != "cpu":
-        return jax.jit(function)
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
 
 
 def extra_args(

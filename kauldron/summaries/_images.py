@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.summaries import _pictures, _values
 
 
@@ -50,7 +50,8 @@ class ShowImages(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, images: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(self, images: Array) -> _pictures.FirstState:
         name = f"ShowImages(images={self.images!r})"
         images = _pictures.rearrange(
             jnp.asarray(images), self.rearrange, self.rearrange_kwargs, name=name
@@ -110,7 +111,10 @@ class ShowDifferenceImages(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, images1: Any, images2: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(
+        self, images1: Array["*a"], images2: Array["*a"]
+    ) -> _pictures.FirstState:
         if images1.shape != images2.shape:
             raise ValueError(
                 "ShowDifferenceImages needs images of the same shape: got "
@@ -176,7 +180,8 @@ class ShowVideos(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_videos
 
-    def get_state(self, videos: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(self, videos: Array["*b t h w 1|3"]) -> _pictures.FirstState:
         videos = jnp.asarray(videos)
         if videos.ndim < 4 or videos.shape[-1] not in (1, 3):
             raise ValueError(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.summaries import _pictures
 
 
@@ -56,8 +57,12 @@ class ShowBoxes(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
+    @typechecked
     def get_state(
-        self, images: Any, boxes: Any, boxes_mask: Any = None
+        self,
+        images: Array["+b h w c"],
+        boxes: Array["+b n 4"],
+        boxes_mask: Array["+b n"] | Array["+b n 1"] | None = None,
     ) -> _pictures.FirstState:
         images, boxes = jnp.asarray(images), jnp.asarray(boxes)
         batch = images.shape[:-3]
@@ -166,7 +171,10 @@ class ShowSegmentations(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_images
 
-    def get_state(self, segmentations: Any, images: Any = None) -> _pictures.FirstState:
+    @typechecked
+    def get_state(
+        self, segmentations: Array, images: Array | None = None
+    ) -> _pictures.FirstState:
         segmentations = self._flatten(jnp.asarray(segmentations))
         is_id = not jnp.issubdtype(segmentations.dtype, jnp.floating)
         if is_id and segmentations.shape[-1] != 1:
@@ -177,13 +185,13 @@ class ShowSegmentations(metrics.Metric):
             )
         data = {"segmentations": segmentations[: self.num_images]}
         if images is not None:
-            images = self._flatten(jnp.asarray(images))
-            if images.shape[:-1] != segmentations.shape[:-1]:
+            below = self._flatten(jnp.asarray(images))
+            if below.shape[:-1] != segmentations.shape[:-1]:
                 raise ValueError(
                     "ShowSegmentations needs an image for each segmentation: got images "
-                    f"{images.shape} and segmentations {segmentations.shape}."
+                    f"{below.shape} and segmentations {segmentations.shape}."
                 )
-            data["images"] = images[: self.num_images]
+            data["images"] = below[: self.num_images]
         return self.State(data=data)
 
     def show(self, data: dict[str, np.ndarray]) -> np.ndarray:
@@ -238,7 +246,7 @@ class ShowSegmentations(metrics.Metric):
             raise ValueError(f"`palette` must be `[k 3]`: got shape {palette.shape}.")
         return palette
 
-    def _flatten(self, images: Any) -> Any:
+    def _flatten(self, images: Array) -> Any:
         if self.rearrange is None and images.ndim == 3:
             images = images[None]
         pattern = self.rearrange or _pictures.FLATTEN

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from kauldron import metrics
+from kauldron.ktyping import Array
 
 FLATTEN = "... h w c -> (...) h w c"
 
@@ -34,7 +35,7 @@ class FirstState(metrics.AutoState):
 
 
 def rearrange(
-    images: Any, pattern: str | None, kwargs: Mapping[str, int] | None, *, name: str
+    images: Array, pattern: str | None, kwargs: Mapping[str, int] | None, *, name: str
 ) -> Any:
     """Returns images as `[n h w c]`, or says why that is impossible.
 
@@ -94,7 +95,7 @@ def to_float(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(scale)
 
 
-def check_vrange(summary: Any, field: str) -> None:
+def check_vrange(summary: metrics.Metric, field: str) -> None:
     """Raises unless a range is `None` or two different numbers.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import einops
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, Scalar, UInt8, typechecked
 from kauldron.summaries import _pictures, _values
 
 
@@ -46,7 +47,8 @@ class HistogramSummary(metrics.Metric):
             num_buckets = self.parent.num_buckets
             return _values.Histogram(tensor=values, num_buckets=num_buckets)
 
-    def get_state(self, tensor: Any) -> State:
+    @typechecked
+    def get_state(self, tensor: Array | Scalar) -> State:
         tensor = jnp.asarray(tensor)
         if tensor.size == 0:
             raise ValueError(
@@ -91,8 +93,9 @@ class ShowPointCloud(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_clouds
 
+    @typechecked
     def get_state(
-        self, point_clouds: Any, point_colors: Any = None
+        self, point_clouds: Array["*a"], point_colors: Array["*a"] | None = None
     ) -> _pictures.FirstState:
         data = {"points": self._select(point_clouds)}
         if point_colors is not None:
@@ -118,7 +121,7 @@ class ShowPointCloud(metrics.Metric):
             configs=self.configs,
         )
 
-    def _select(self, points: Any) -> jax.Array:
+    def _select(self, points: Array) -> jax.Array:
         points = jnp.asarray(points)
         if self.rearrange is not None:
             kwargs = self.rearrange_kwargs or {}
@@ -160,24 +163,25 @@ class ShowTexts(metrics.Metric):
     def num_shown(self) -> int:
         return self.num_texts
 
-    def get_state(self, texts: Any) -> _pictures.FirstState:
-        if getattr(texts, "dtype", None) == np.uint8 and texts.ndim:
+    @typechecked
+    def get_state(self, texts: Array | Sequence[Any]) -> _pictures.FirstState:
+        if isinstance(texts, UInt8) and texts.ndim:
             texts = texts.reshape(-1, texts.shape[-1])
             return self.State(data=texts[: self.num_texts])
-        texts = np.asarray(texts)
-        if texts.dtype.kind not in "OSU":
+        strings = np.asarray(texts)
+        if strings.dtype.kind not in "OSU":
             raise ValueError(
                 "ShowTexts needs strings, or UTF-8 bytes `u8[*b n]`: key "
-                f"{self.texts!r} is {texts.dtype} {texts.shape}."
+                f"{self.texts!r} is {strings.dtype} {strings.shape}."
             )
-        return self.State(data=texts.astype(object).ravel()[: self.num_texts])
+        return self.State(data=strings.astype(object).ravel()[: self.num_texts])
 
     def show(self, data: np.ndarray) -> np.ndarray:
         """Returns the texts."""
         return np.array([_to_text(row) for row in data], dtype=object)
 
 
-def _to_text(row: Any) -> str:
+def _to_text(row: np.ndarray | bytes | str) -> str:
     if isinstance(row, np.ndarray):
         row = bytes(row).rstrip(b"\0")
     return row.decode("utf-8", "replace") if isinstance(row, bytes) else str(row)
@@ -212,7 +216,8 @@ class ShowFigure(metrics.Metric):
     def num_shown(self) -> int | None:
         return self.num_examples
 
-    def get_state(self, inputs: Any) -> _pictures.FirstState:
+    @typechecked
+    def get_state(self, inputs: Mapping[str, Array]) -> _pictures.FirstState:
         data = {name: x[: self.num_examples] for name, x in dict(inputs).items()}
         return self.State(data=data)
 

@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "assert_step_specs": "kauldron.testing._steps:assert_step_specs",
         "assert_utils": "kauldron.testing.assert_utils",
+        "check_writer": "kauldron.testing._writers:check_writer",
     },
 )

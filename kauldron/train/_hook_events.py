@@ -62,7 +62,7 @@ class HookEvents:
                 listener(run, **values)
             except Exception as e:
                 what = f"`on_log` of cfg.hooks[{name!r}]"
-                problems.failed(what, e, consequence="; training goes on")
+                problems.failed(what, e, consequence="; this stops nothing")
 
     def emit_error(
         self, run: hooks_lib.RunControl, *, step: int, error: BaseException

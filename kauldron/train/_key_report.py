@@ -20,6 +20,7 @@ from kauldron.data import utils as data_utils
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, module_errors, train_step
 from kauldron.step.context import Context
+from kauldron.train import _text_keys
 
 _MODEL = "cfg.model"
 
@@ -81,29 +82,7 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
             problems += _say_where(found, name, known=problems)
         elif isinstance(evaluator, evals.FewShotEvaluator) and state is not None:
             problems += _check_few_shot(name, evaluator, state)
-    return list(dict.fromkeys(_tell_texts(problems, trainer.train_ds)))
-
-
-def _tell_texts(
-    problems: list[kontext.KeyProblem], ds: Any
-) -> list[kontext.KeyProblem]:
-    """Says of keys that are missing on the devices as they hold texts that they do."""
-    told = []
-    for p in problems:
-        key = p.path.removeprefix("batch.")
-        is_text = key != p.path and data_utils.holds_texts(ds.element_spec, key)
-        if p.kind == "missing" and is_text:
-            p = dataclasses.replace(
-                p,
-                nearest=(),
-                found="",
-                detail=f"{key!r} holds texts, which stay on the host: devices hold "
-                "numbers only. Make numbers of them with one of the `transforms`: a "
-                f"tokenizer, or `kd.data.Cast(key={key!r}, dtype='float32')` where they "
-                "spell numbers.",
-            )
-        told.append(p)
-    return told
+    return list(dict.fromkeys(_text_keys.tell_texts(problems, trainer.train_ds)))
 
 
 def _say_where(
@@ -311,7 +290,7 @@ def _check_evaluator(
         _check_groups(parts.groups, after, problems)
         if evaluator.outputs is not None:
             problems += _check_outputs(evaluator, where, after)
-    return _tell_texts(problems, ds)
+    return _text_keys.tell_texts(problems, ds)
 
 
 def _run_own_forward(

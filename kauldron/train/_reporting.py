@@ -65,7 +65,7 @@ class Reporting:
         self._exit.enter_context(self._recorder.active())
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._exit.close()
 
     def describe(self, state: TrainState) -> None:
@@ -128,7 +128,7 @@ class Reporting:
                     timer=self._chrono,
                 )
         except Exception as e:  # of a writer that has a method of its own for it
-            self._problems.failed("cfg.writer", e, consequence="; training goes on")
+            self._problems.failed("cfg.writer", e, consequence="; this stops nothing")
 
     def _watch(
         self, collection: str, step: int, values: auxiliaries.AuxiliariesOutput
@@ -194,7 +194,7 @@ class Reporting:
         self.raise_loss_error()
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return isinstance(value, dict) and not value
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kauldron import checkpoints, kontext
-from kauldron._base import console, errors
+from kauldron._base import arguments, console, errors
 from kauldron.sharding import TrainState
 
 
@@ -49,7 +49,7 @@ class RunControl:
         self.wants_save = True
 
 
-class Hook:
+class Hook(arguments.NamesArguments):
     """Base of hooks: override what is of interest; the rest costs nothing.
 
     Every event gets the `RunControl` first. Events come in all processes, on the main

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import checkpoints, sharding
-from kauldron._base import console, errors
+from kauldron._base import arguments, console, errors
 from kauldron.sharding import TrainState
 from kauldron.step import finiteness
 
@@ -24,7 +24,7 @@ class NanGuardError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NanGuard:
+class NanGuard(arguments.NamesArguments):
     """Looks at the loss and the gradients of every step, without waiting for them.
 
     A step that meets a NaN or an infinite value changes nothing, and neither do those

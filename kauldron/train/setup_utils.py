@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kauldron._base import console
+from kauldron._base import arguments, console, shared_files
 from kauldron.workdir import lock
 
 
@@ -24,7 +26,7 @@ class TqdmInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Setup:
+class Setup(arguments.NamesArguments):
     """Preparation of a run.
 
     Attributes:
@@ -62,3 +64,32 @@ class Setup:
     def log_status(self, message: str) -> None:
         """Prints one line about the state of the run."""
         console.log_status(message)
+
+
+@contextlib.contextmanager
+def owning(trainer: Any, *, has_started: Callable[[], bool]) -> Iterator[None]:
+    """Prepares the workdir and owns it inside the block; see `Setup.run`.
+
+    A run that ends before it has started leaves nothing that was not there before.
+
+    Args:
+      trainer: The run.
+      has_started: Asked when the block is left by an error.
+
+    Raises:
+      WorkdirError: If there is no workdir, it cannot be written, or is in use.
+    """
+    workdir = trainer.workdir
+    is_local = workdir is not None and not shared_files.is_remote(workdir)
+    folders = (workdir, *workdir.parents) if is_local else ()
+    made = [path for path in folders if not path.exists()]
+    try:
+        trainer.setup.run(trainer)
+        with lock.owned(workdir, stays=has_started):
+            yield
+    except BaseException:
+        if not has_started():
+            with contextlib.suppress(OSError):  # not empty: of somebody else
+                for path in made:
+                    os.rmdir(path)
+        raise

@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import checkpoints, evals, sharding
+from kauldron import checkpoints, sharding
 from kauldron._base import console, problem_log
+from kauldron.evals import evaluators
 from kauldron.recording import profiler, progress
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
@@ -34,8 +35,9 @@ from kauldron.train import (
     _updates,
     checkpoint_state,
     hooks,
+    setup_utils,
 )
-from kauldron.workdir import launches, lock, run_status
+from kauldron.workdir import launches, run_status
 
 # Evaluator -> function that gives what it measured: `{metric: value}`.
 _Results = dict[str, Callable[[], Mapping[str, Any]]]
@@ -45,10 +47,9 @@ def train(
     trainer: _run_description.RunDescription,
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
-    trainer.setup.run(trainer)
     with (
         problem_log.collect() as problems,
-        lock.owned(trainer.workdir),
+        setup_utils.owning(trainer, has_started=lambda: problems.has_started),
         _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
         _interrupts.catch(trainer.workdir) as stop,
     ):
@@ -205,7 +206,7 @@ class _Loop:
             self._control.wants_save = False
         return is_last
 
-    def _due(self, *, is_last: bool) -> list[evals.EvaluatorBase]:
+    def _due(self, *, is_last: bool) -> list[evaluators.EvaluatorBase]:
         return [
             evaluator
             for evaluator in self._trainer.evals.values()
@@ -213,10 +214,10 @@ class _Loop:
         ]
 
     def _evaluate(
-        self, evaluators: list[evals.EvaluatorBase], *, is_last: bool
+        self, due: list[evaluators.EvaluatorBase], *, is_last: bool
     ) -> _Results:
         results: _Results = {}
-        for e in evaluators:
+        for e in due:
             with self._chrono.pause("evals_along_train"):
                 aux = e.maybe_eval(step=self._step, state=self._state, is_last=is_last)
             results[e.name] = self._reporting.log_evaluation(e.name, self._step, aux)

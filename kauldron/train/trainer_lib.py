@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, evals, optim, recording, sharding
+from kauldron import checkpoints, data, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
-from kauldron.evals import evaluators
+from kauldron.evals import evaluators, standalone
 from kauldron.sharding import TrainState
 from kauldron.step import (
     auxiliaries,
@@ -138,7 +138,7 @@ class Trainer(root_refs.FrozenSubclasses):
     precision: mixed_precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
     remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
-    evals: Mapping[str, evals.EvaluatorBase] | None = _empty_dict()
+    evals: Mapping[str, evaluators.EvaluatorBase] | None = _empty_dict()
     exporter: Any = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
@@ -169,7 +169,9 @@ class Trainer(root_refs.FrozenSubclasses):
         }
         self._set("evals", frozen_dict.ImmutableDict(evals_with_writers))
 
-    def _with_writer(self, evaluator: evals.EvaluatorBase) -> evals.EvaluatorBase:
+    def _with_writer(
+        self, evaluator: evaluators.EvaluatorBase
+    ) -> evaluators.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""
         writer = recording.as_writer(evaluator.writer)
         writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
@@ -213,13 +215,13 @@ class Trainer(root_refs.FrozenSubclasses):
         timeout_secs: float | None = None,
     ) -> dict[str, auxiliaries.AuxiliariesState]:
         """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
-        evals.check_names(self, names)
+        standalone.check_names(self, names)
         _trainer_checks.check_keys(self)
         if self.setup.eval_only:  # otherwise the training writes them
             _eval_only.check_workdir(self.workdir)
             self.setup.run(self)
             _run_files.write(self)
-        return evals.continuous_eval(self, names, timeout_secs=timeout_secs)
+        return standalone.continuous_eval(self, names, timeout_secs=timeout_secs)
 
     @classmethod
     def eval_only(cls, **kwargs: Any) -> Trainer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from etils import epath
 
@@ -30,26 +30,53 @@ def make_writable(workdir: epath.Path) -> None:
     except OSError as e:
         raise WorkdirError(
             f"The workdir {os.fspath(workdir)!r} cannot be written: "
-            f"{e.strerror or e}. Choose another with `--cfg.workdir=...`."
+            f"{_why_not(workdir, e)}. Choose another with `--cfg.workdir=...`."
         ) from e
 
 
+def _why_not(workdir: epath.Path, error: OSError) -> str:
+    """Returns why a directory cannot be made, or written."""
+    for path in (workdir, *workdir.parents):
+        if path.is_file():
+            what = "it" if path == workdir else f"{os.fspath(path)!r}"
+            return f"{what} is a file, not a folder"
+    reason = error.strerror or str(error)
+    nearest = next((p for p in (workdir, *workdir.parents) if p.is_dir()), workdir)
+    if nearest != workdir:
+        return f"no folder can be made in {os.fspath(nearest)!r} ({reason})"
+    return reason
+
+
 @contextlib.contextmanager
-def owned(workdir: epath.Path) -> Iterator[None]:
+def owned(
+    workdir: epath.Path, *, stays: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Owns the workdir inside the block; the lock goes away with the process.
+
+    Args:
+      workdir: Directory of the run.
+      stays: Whether the file of the lock stays, if the block has made it and is left by
+        an error.
 
     Raises:
       WorkdirError: If another process owns it.
     """
-    with contextlib.ExitStack() as stack:
-        if console.is_lead_host():
-            try:
-                stack.enter_context(
-                    shared_files.exclusive(workdir / ".lock", blocking=False)
-                )
-            except BlockingIOError:
-                raise WorkdirError(
-                    f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
-                    "stop it, or choose another `--cfg.workdir=...`."
-                ) from None
+    if not console.is_lead_host():
         yield
+        return
+    path = workdir / ".lock"
+    was_there = path.exists()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(shared_files.exclusive(path, blocking=False))
+        except BlockingIOError:
+            raise WorkdirError(
+                f"Another process is training in {os.fspath(workdir)!r}. Wait for it, "
+                "stop it, or choose another `--cfg.workdir=...`."
+            ) from None
+        try:
+            yield
+        except BaseException:
+            if not was_there and not stays():
+                path.unlink(missing_ok=True)
+            raise

@@ -31,11 +31,11 @@ MODELS = {
 class Plain(kd.train.TrainStep):
     """Takes the gradient as JAX gives it."""
 
-    def _compute_grads(self, context):
+    def compute_grads(self, context):
         rngs = self.rng_streams.train_rngs(context.step)
 
         def loss_fn(params):
-            after = self._forward(dataclasses.replace(context, params=params), rngs)
+            after = self.forward(dataclasses.replace(context, params=params), rngs)
             total, states = losses_lib.compute_losses(self.aux.losses, after)
             return total, dataclasses.replace(
                 after, loss_states=states, loss_total=total

@@ -89,7 +89,8 @@ def test_full_disk_is_a_warning_and_the_next_save_succeeds(disk, capsys, leave_b
         said = capsys.readouterr().err
         assert "Warning: The checkpoint of step 1 could not be written" in said
         assert "No space left on device" in said
-        assert "Training continues" in said
+        # Nothing here knows whether there is one.
+        assert "The next save, if there is one, tries again." in said
         _assert_restores(checkpointer, 0)
         with pytest.raises(
             kd.ckpts.SaveError, match="step 2 could not be written"

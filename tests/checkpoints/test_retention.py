@@ -88,6 +88,17 @@ _NAN = float("nan")
             },
             [1, 4],
         ),
+        # What is protected stays in addition, whatever else decides.
+        ([0] * 6, {"protected": frozenset({1})}, [1, 4, 5]),
+        ([5, 9, 7, 1, 2], {**_BEST, "protected": frozenset({3})}, [1, 2, 3, 4]),
+        (
+            [0] * 6,
+            {
+                "policy": checkpoint_managers.CustomSteps([1]),
+                "protected": frozenset({2}),
+            },
+            [1, 2, 5],
+        ),
         ([], {}, []),
     ],
 )

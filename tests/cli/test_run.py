@@ -1,12 +1,17 @@
-"""`kauldron run replay`, and the debugger at the place of an error."""
+"""`kauldron run replay`; exit codes; the debugger at the place of an error."""
 
 from __future__ import annotations
 
+import os
+import pathlib
 import pdb
+import subprocess
+import sys
 
 import pytest
 
-from kauldron import kd
+from kauldron import errors, kd
+from kauldron._base import problem_log
 from kauldron.cli import _run, run, train
 
 _CONFIG = """
@@ -95,3 +100,103 @@ def test_debugger_is_entered_where_the_error_was_raised(
     assert _run.run(_fail, argv=["kauldron", *args]) == 1
     assert seen == [3] * is_entered
     assert "ValueError: local is 3" in capfd.readouterr().err
+
+
+def _interrupted(saved):
+    return kd.train.TrainingInterrupted("Stopped.", saved=saved)
+
+
+@pytest.mark.parametrize(
+    ("has_started", "has_problem", "error", "code"),
+    [
+        (True, False, None, 0),
+        (True, True, None, 3),
+        (False, False, errors.UserError("wrong"), 2),
+        # Whatever else went wrong, how it ended counts.
+        (False, True, errors.UserError("wrong"), 2),
+        (True, False, errors.UserError("wrong"), 1),
+        (True, True, _interrupted(saved=True), 75),
+        (True, True, _interrupted(saved=False), 1),
+        (True, True, errors.Failure("The disk is full."), 1),
+        (True, True, ValueError("a bug"), 1),
+    ],
+)
+def test_exit_code_says_how_a_command_has_ended(
+    has_started, has_problem, error, code, capsys
+):
+    def work():
+        problems = problem_log.current()
+        if has_started:
+            problems.start()
+        if has_problem:
+            problems.state("the loss", "is nan since step 4")
+        if error is not None:
+            raise error
+
+    assert _run.run(work, argv=["kauldron"]) == code
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) == isinstance(error, ValueError)
+    assert (str(error) in err) == (error is not None)
+
+
+def test_a_problem_that_is_taken_back_is_none():
+    def work():
+        problems = problem_log.current()
+        problems.failed("a writer", OSError("away"))
+        problems.state("a writer", None)
+
+    assert _run.run(work, argv=["kauldron"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "variable", "is_shown"),
+    [
+        ([], None, False),
+        ([], "", False),
+        ([], "0", False),
+        ([], "1", True),
+        (["--debug"], None, True),
+        (["--debug=true"], None, True),
+        (["--debug=0"], None, False),
+        (["--debug", "--debug=false"], None, False),
+        (["--debugger"], None, False),
+        (["debug"], None, False),
+    ],
+)
+def test_traceback_of_a_mistake_is_shown_if_it_is_asked_for(
+    monkeypatch, capsys, args, variable, is_shown
+):
+    if variable is None:
+        monkeypatch.delenv("KAULDRON_DEBUG", raising=False)
+    else:
+        monkeypatch.setenv("KAULDRON_DEBUG", variable)
+
+    def work():
+        raise errors.UserError("wrong")
+
+    assert _run.run(work, argv=["kauldron", *args]) == 2
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) == is_shown
+    assert ("(--debug shows where it was raised.)" in err) != is_shown
+
+
+_PRINTS = """
+import sys
+from kauldron.cli import _run
+sys.exit(_run.run(lambda: print("x" * 10**6), argv=["kauldron"]))
+"""
+
+
+def test_output_that_nobody_reads_to_its_end_is_cut_without_a_word():
+    """As `| head` does it."""
+    root = pathlib.Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRINTS],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

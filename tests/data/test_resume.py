@@ -356,6 +356,27 @@ def test_bad_records_are_counted_up_to_the_limit():
     assert "is damaged" in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("of_mixture", "of_members", "is_enough"),
+    [(0, (2, 2), True), (1, (2, 1), True), (0, (2, 1), False), (1, (1, 1), False)],
+)
+def test_a_mixture_skips_as_many_bad_records_as_it_and_its_members_may(
+    of_mixture, of_members, is_enough
+):
+    members = [_data_source(_FailingSource(), max_bad_records=n) for n in of_members]
+    ds = kd.data.py.Mix(
+        members, seed=0, batch_size=4, num_epochs=1, max_bad_records=of_mixture
+    )
+    with iter(ds) as batches:
+        if is_enough:
+            list(batches)
+            assert batches.num_bad_records == 4
+        else:
+            limit = of_mixture + sum(of_members)
+            with pytest.raises(ValueError, match=f"max_bad_records={limit}"):
+                list(batches)
+
+
 def test_unreadable_record_is_named():
     ds = _data_source(_FailingSource(), shuffle=False)
     with iter(ds) as batches, pytest.raises(OSError, match="block 2") as e:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import flax.linen as nn
+import flax.struct
+import jax
 import numpy as np
 import pytest
 from jax.experimental import checkify
 
-from kauldron import kd
+from kauldron import kd, metrics
 from tests.train import small_run
 
 
@@ -81,6 +85,55 @@ def test_checkify_error_in_an_evaluation_is_raised_as_the_trainer_asks(tmp_path)
         trainer.evals.test.evaluate(state, step=0)
 
 
+class _Noise(nn.Module):
+    x: kd.kontext.Key = "batch.x"
+
+    @nn.compact
+    def __call__(self, x):
+        nn.Dense(1)(x)
+        noise = jax.random.normal(self.make_rng("noise"), (len(x), 1))
+        return {"noise": noise}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Noises(metrics.Metric):
+    noise: kd.kontext.Key = "preds.noise"
+
+    @flax.struct.dataclass
+    class State(metrics.CollectingState):
+        noise: jax.Array
+
+    def get_state(self, noise):
+        return self.State(noise=noise)
+
+
+def test_each_batch_of_an_evaluation_has_its_own_random_numbers_every_time_the_same(
+    tmp_path,
+):
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        ds=small_run.make_ds(training=False, batch_size=8),
+        losses={},
+        metrics={},
+        summaries={"noise": _Noises()},
+        writer=kd.train.metric_writer.NoopWriter(),
+    )
+    trainer = small_run.make_trainer(
+        tmp_path,
+        model=_Noise(),
+        rng_streams=kd.train.RngStreams([kd.train.RngStream("noise", eval=True)]),
+        evals={"test": evaluator},
+    )
+    state = trainer.init_state()
+    first, second = (
+        trainer.evals["test"].evaluate(state, step).finalize().summary_states["noise"]
+        for step in (0, 5)
+    )
+    noise = first.compute().noise.ravel()
+    assert len(set(noise.tolist())) == len(noise) == small_run.NUM_EXAMPLES
+    np.testing.assert_array_equal(second.compute().noise.ravel(), noise)
+
+
 def test_cached_batches_give_the_same_result(tmp_path):
     cached = _evaluate(tmp_path, 10, num_batches=2, cache=True)[2]
     fresh = _evaluate(tmp_path, 10, num_batches=2)[2]
@@ -95,8 +148,6 @@ def test_results_are_written_under_the_name_of_the_evaluator(tmp_path):
 
 
 def test_initial_transform_changes_the_evaluated_state_only(tmp_path):
-    import jax
-
     class Zero(kd.ckpts.InitTransform):
         def transform(self, state):
             return state.replace(params=jax.tree.map(lambda x: 0 * x, state.params))

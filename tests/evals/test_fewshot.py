@@ -118,6 +118,34 @@ def test_draws_are_balanced_repeatable_and_nested():
     assert set(five) != set(draw(labels, 5, 1))
 
 
+def test_each_class_has_a_draw_of_its_own():
+    """Examples that lie together, such as the views of an object, are not drawn together."""
+    labels = np.arange(40) % 2
+    draw = _evaluator()._draw
+    drawn = [draw(labels, 5, seed).reshape(2, 5) // 2 for seed in range(5)]
+    assert all(set(of_first) != set(of_second) for of_first, of_second in drawn)
+
+
+def test_accuracy_is_the_mean_over_all_seeds():
+    rng = np.random.default_rng(3)
+    labels = np.arange(40) % 2
+    x = {name: rng.normal(size=(40, 4)) + labels[:, None] for name in "abc"}
+    features = {
+        name: {"x": values, "label": labels}
+        for name, values in zip(
+            ("ds_train", "ds_val", "ds_test"), x.values(), strict=True
+        )
+    }
+
+    def accuracy(seed):
+        names = {"repr_names": {"x": "preds.x"}, "selected_repr": "x"}
+        return _evaluator(seed=seed, **names)._accuracy(features, "x", 1)
+
+    each = [accuracy(seed) for seed in range(4)]
+    assert len(set(each)) > 1
+    assert accuracy([0, 1, 2, 3]) == pytest.approx(np.mean(each))
+
+
 def test_class_with_just_enough_examples_gives_all_of_them():
     drawn = _evaluator()._draw(np.array([0, 1, 0, 1, 1]), 2, 0)
     assert set(drawn[:2]) == {0, 2}
@@ -154,8 +182,9 @@ def test_class_with_too_few_examples_is_named():
 
 
 def test_labels_outside_of_the_classes_are_refused():
-    with pytest.raises(ValueError, match=r"\[0, 2\): got 0 to 7"):
-        _evaluator()._draw(np.array([0, 1, 7]), 1, 0)
+    for wrong, seen in ((7, "0 to 7"), (2, "0 to 2"), (-1, "-1 to 1")):
+        with pytest.raises(ValueError, match=rf"\[0, 2\): got {seen}"):
+            _evaluator()._draw(np.array([0, 1, wrong]), 1, 0)
 
 
 @pytest.mark.parametrize(

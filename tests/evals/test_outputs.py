@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from examples import digits_data
 from kauldron import kd
-from kauldron.evals import _output_files, _rows
+from kauldron.evals import example_rows, output_files
 from tests.train import small_run
 
 FIRST_ID = 2**40  # more than the i32 that JAX would make of it
@@ -204,8 +204,8 @@ def test_bad_settings_are_refused(options, message):
 
 def _write(path, **columns):
     num_rows = len(next(iter(columns.values())))
-    with _output_files.OutputFiles(path, max_bytes_per_file=10**6) as files:
-        files.add(_rows.Rows({}, columns, num_rows, is_whole=False))
+    with output_files.OutputFiles(path, max_bytes_per_file=10**6) as files:
+        files.add(example_rows.Rows({}, columns, num_rows, is_whole=False))
 
 
 _COLUMNS = {
@@ -255,10 +255,10 @@ def test_what_cannot_be_written_is_explained(tmp_path, file, values, message):
 def test_rows_of_several_shapes_are_explained(tmp_path):
     with (
         pytest.raises(ValueError, match=r"several shapes, \[\(3,\), \(4,\)\]"),
-        _output_files.OutputFiles(tmp_path / "x.npz", max_bytes_per_file=10**6) as f,
+        output_files.OutputFiles(tmp_path / "x.npz", max_bytes_per_file=10**6) as f,
     ):
         for width in (4, 3):
-            f.add(_rows.Rows({}, {"a": np.zeros((2, width))}, 2, is_whole=False))
+            f.add(example_rows.Rows({}, {"a": np.zeros((2, width))}, 2, is_whole=False))
 
 
 def test_outputs_that_do_not_exist_name_the_nearest(tmp_path):

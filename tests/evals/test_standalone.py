@@ -331,7 +331,7 @@ def test_a_preemptable_evaluation_keeps_the_state_it_works_on(run_dir):
 
 
 def test_two_processes_do_not_run_the_same_evaluator(run_dir):
-    from kauldron.evals import _records as records
+    from kauldron.evals.standalone import _progress_file as records
 
     with records.opened(run_dir, "a"), pytest.raises(kd.errors.UserError) as e:
         _trainer(run_dir).continuous_eval(["a"])

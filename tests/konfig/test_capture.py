@@ -93,9 +93,9 @@ def test_missing_module_is_reported_at_once_with_the_nearest_name():
 
 
 def test_missing_module_of_an_extra_names_the_install_command(monkeypatch):
-    from kauldron.konfig import _find
+    from kauldron.konfig.names import _declarations
 
-    monkeypatch.setitem(_find._EXTRAS, "not_there", "demo")
+    monkeypatch.setitem(_declarations.own().extras, "not_there", "demo")
     words = r"pip install 'kauldron\[demo\]'"
     with pytest.raises(ImportError, match=words), konfig.imports():
         import not_there.sub  # noqa: F401

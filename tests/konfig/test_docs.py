@@ -24,7 +24,7 @@ _DOCSTRINGS = docs_snippets.docstrings_with_code("kauldron.konfig")
 
 @pytest.mark.parametrize("name", _DOCSTRINGS)
 def test_docstrings_run(name, tmp_path):
-    if name == "kauldron.konfig._sweeps":
+    if name == "kauldron.konfig.flags._sweeps":
         pytest.skip("shows a part of a config file")
     assert docs_snippets.run_docstring(name, _DOCSTRINGS[name], tmp_path) >= 1
 

@@ -89,7 +89,7 @@ def test_module_of_the_user_whose_name_begins_like_a_library(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["copy", "abc", "contextlib", "kauldron.konfig._nodes"]
+    "name", ["copy", "abc", "contextlib", "kauldron.konfig.tree._nodes"]
 )
 def test_libraries_between_the_user_and_konfig_are_skipped(name):
     assert _origin._is_skipped(name)

@@ -150,7 +150,7 @@ def test_py_values(text, expected):
 
 
 def test_py_values_expand_aliases():
-    from kauldron.konfig import _literals
+    from kauldron.konfig.text import _literals
 
     assert _literals.parse_py("nn.Dense(3)")["__qualname__"] == "flax.linen:Dense"
     assert _literals.parse_py("kd.data.X")["__const__"] == "kauldron.kd:data.X"

@@ -19,6 +19,7 @@ def test_l2_is_the_mean_squared_difference():
     np.testing.assert_allclose(loss(preds=preds, targets=targets), expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_l2_does_not_broadcast():
     loss = losses.L2(preds="preds.image", targets="batch.image")
     with pytest.raises(ValueError, match=r"\(2, 3\) \(key 'preds.image'\)"):

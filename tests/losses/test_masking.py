@@ -150,6 +150,38 @@ def test_losses_of_users_are_guarded(garbage):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shared(losses.Loss):
+    """An input that several places of an example read, or several examples."""
+
+    x: kontext.Key = kontext.REQUIRED
+    y: kontext.Key = kontext.REQUIRED
+
+    def get_values(self, x, y):
+        return x.reshape(*x.shape, *(1,) * (y.ndim - x.ndim)) * y
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "is_held_back"),
+    [
+        # Of the first example one place counts; of the second, none.
+        ((2,), [[1, 0, 0], [0, 0, 0]], [False, True]),
+        ((2, 1), [[1, 0, 0], [0, 0, 0]], [[False], [True]]),
+        ((1, 3), [[1, 0, 0], [1, 1, 0]], [[False, False, True]]),
+        # However little it counts.
+        ((2,), [[1e-6, 0, 0], [0.25, 0, 0]], [False, False]),
+    ],
+)
+def test_what_anything_that_counts_has_read_is_not_held_back(shape, mask, is_held_back):
+    y, mask = np.ones((2, 3), np.float32), np.array(mask, np.float32)
+    for index in np.ndindex(shape):
+        x = np.ones(shape, np.float32)
+        x[index] = np.nan
+        grad = _gradient(_Shared(x="x", y="y"), y=y, x=x, mask=mask)
+        is_seen = np.isnan(grad).any()
+        assert is_seen != np.array(is_held_back)[index]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Roughness(losses.Loss):
     """Differences of neighbours in time: a step may be masked, and be a neighbour."""
 
@@ -199,6 +231,24 @@ def test_masked_classes_of_regions_have_no_gradient(activation):
     spoilt = np.where(is_unused, np.nan, logits).astype(np.float32)
     grad = _gradient(loss, logits=spoilt, labels=labels, mask=mask)
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_inputs_given_by_position_are_held_back_as_those_given_by_name():
+    logits = np.zeros((1, 4, 3), np.float32)
+    logits[..., 1] = np.nan  # no class that counts, but a softmax needs its scores
+    labels, mask = np.ones((1, 4, 3), np.float32), np.array([[1, 0, 1]])
+    loss = losses.DiceLoss(logits="l", labels="t", activation="softmax")
+    by_name = loss.get_state(logits=logits, labels=labels, mask=mask).mean()
+    by_position = loss.get_state(logits, labels, mask=mask).mean()
+    assert np.isnan(by_name)
+    assert np.isnan(by_position)
+    labels[..., 1] = np.nan  # these it does not need
+    for name, value in {"logits": np.zeros_like(logits), "labels": labels}.items():
+        inputs = {"logits": np.zeros_like(logits), "labels": labels, name: value}
+        expected = loss.get_state(**inputs, mask=mask).mean()
+        assert np.isfinite(expected)
+        actual = loss.get_state(*inputs.values(), mask=mask).mean()
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -143,6 +143,7 @@ def test_parameter_out_of_range_is_refused(make, message):
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_fit_are_refused(loss, shapes, message):
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     with pytest.raises(ValueError, match=message):

@@ -363,3 +363,105 @@ def test_labels_that_are_no_class_are_told_through_wrappers():
     expected = loss(logits=_logits[::2], labels=_labels[::2])
     value = only_even(**batch, by=by)
     np.testing.assert_allclose(value["even"], expected, rtol=1e-6)
+
+
+def test_an_example_of_which_anything_counts_is_drawn():
+    x = np.arange(16, dtype=np.float32).reshape(8, 2)
+    mask = np.array([[1, 0], [0, 0.5]] * 4)
+    metric = metrics.Bootstrap(
+        metric=losses.L2(preds="p", targets="t"), num_resamples=32, seed=5
+    )
+    value = metric(preds=x, targets=0 * x, mask=mask)
+    totals, counts = (mask * x**2).sum(-1), mask.sum(-1)
+    draws = [totals[i].sum() / counts[i].sum() for i in _draws(8, num=32, seed=5)]
+    np.testing.assert_allclose(value["value"], totals.sum() / counts.sum(), rtol=1e-6)
+    bounds = [value["low"], value["high"]]
+    np.testing.assert_allclose(bounds, np.quantile(draws, [0.025, 0.975]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_undefined", [0, 1])
+def test_a_single_undefined_draw_is_told_and_none_is_not(caplog, num_undefined):
+    x, y = np.arange(1.0, 9), np.array([2.0] + 7 * [0.0])
+    is_undefined = [not y[i].sum() for i in _draws(8, num=20)]
+    num = 1 + int(np.argmax(np.cumsum(is_undefined) == num_undefined))
+    assert sum(is_undefined[:num]) == num_undefined
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        metrics.Bootstrap(metric=_Ratio(x="x", y="y"), num_resamples=num)(x=x, y=y)
+    assert ("not defined (NaN) in 1 of" in caplog.text) == bool(num_undefined)
+
+
+def test_two_slices_have_examples_in_each_batch_or_in_one_alone():
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=3)
+    empty = metric.empty()
+    first = metric.get_state(tensor=np.array([[3.0], [5.0]]), by=np.array([0, 1]))
+    second = metric.get_state(tensor=np.array([[7.0], [9.0]]), by=np.array([1, 1]))
+    expected = {"0": 3, "1": 7, "2": np.nan}
+    for merged in (
+        first.merge(second),
+        second.merge(first),
+        empty.merge(first).merge(second),
+        first.merge(empty).merge(second.merge(empty)),
+    ):
+        contract.assert_close(merged.finalize().compute(), expected, rtol=1e-6)
+    assert empty.merge(empty).finalize().compute() == {}
+
+
+def test_fractional_weights_weigh_inside_of_slices():
+    x, by = np.array([[3.0], [4.0], [6.0], [9.0]]), np.array([0, 0, 1, 1])
+    weights = np.array([1.0, 0.25, 0.5, 1.5])
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=2)
+    value = metric(tensor=x, by=by, mask=weights)
+    expected = {"0": (3 + 4 / 4) / 1.25, "1": (6 / 2 + 9 * 1.5) / 2}
+    contract.assert_close(value, expected, rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _InOrder(metrics.Metric):
+    """What a sequence of pairs adds up to if later numbers count more."""
+
+    x: kontext.Key = kontext.REQUIRED
+
+    @flax.struct.dataclass
+    class State(metrics.AutoState):
+        pairs: jnp.ndarray = metrics.concat_field(axis=1)
+        total: jnp.ndarray = metrics.sum_field()
+
+        def compute(self):
+            final = super().compute()
+            numbers = final.pairs[0]
+            return {
+                "weighted": (numbers * np.arange(numbers.size)).sum(),
+                "total": final.total,
+            }
+
+    def get_state(self, x):
+        return self.State(pairs=x.reshape(1, -1), total=x.sum(dtype=x.dtype))
+
+
+def test_examples_that_are_drawn_are_laid_end_to_end():
+    x = np.array([[1.0, 2.0], [3.0, 5.0], [8.0, 13.0]])
+    value = metrics.Bootstrap(metric=_InOrder(x="x"), num_resamples=9)(x=x)
+    drawn = [x[i].ravel() @ np.arange(6) for i in _draws(3, num=9)]
+    assert value["value"]["weighted"] == x.ravel() @ np.arange(6)
+    np.testing.assert_allclose(
+        [value["low"]["weighted"], value["high"]["weighted"]],
+        np.quantile(drawn, [0.025, 0.975]),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_sums_over_the_examples_of_a_draw_do_not_overflow(dtype):
+    largest = {np.int32: 2**30, np.float32: 2.0**127}[dtype]
+    x = np.full((5, 1), largest, dtype)
+    value = metrics.Bootstrap(metric=_InOrder(x="x"), num_resamples=2)(x=x)
+    assert value["low"]["total"] == value["value"]["total"] == 5 * largest
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_least_and_greatest_number_of_a_dtype_are_slices(dtype):
+    least, greatest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    slices = {"least": least, "greatest": greatest, "more": greatest + 1}
+    metric = metrics.SliceBy(metric=metrics.Norm(tensor="x"), by="d", slices=slices)
+    by = np.array([least, greatest], dtype)
+    value = metric(tensor=np.array([[3.0], [4.0]]), by=by)
+    contract.assert_close(value, {"least": 3, "greatest": 4, "more": np.nan}, rtol=0)

@@ -131,6 +131,54 @@ def test_skipped_and_measured_states_merge():
         assert state.parent == metric
 
 
+@flax.struct.dataclass
+class _Chunks(metrics.State):
+    """A state of a user that has to be put together before it is computed."""
+
+    chunks: tuple[Any, ...] = ()
+    whole: Any = None
+
+    def merge(self, other):
+        return self.replace(chunks=(*self.chunks, *other.chunks))
+
+    def finalize(self):
+        return self.replace(whole=np.concatenate(self.chunks))
+
+    def compute(self):
+        return self.whole.sum()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Chunked(metrics.Metric):
+    x: kontext.Key = "x"
+
+    State = _Chunks
+
+    def get_state(self, x, mask=None):
+        return self.State(chunks=(np.where(True if mask is None else mask, x, 0),))
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "context", "expected"),
+    [
+        (metrics.SkipIfMissing(_Chunked()), {"x": np.arange(4)}, 12),
+        (metrics.TreeMap(metric=_Chunked()), {"x": {"a": np.arange(4)}}, {"a": 12}),
+        (metrics.TreeReduce(metric=_Chunked()), {"x": {"a": np.arange(4)}}, 12),
+        (
+            metrics.SliceBy(metric=_Chunked(), by="by", slices=2),
+            {"x": np.arange(4), "by": np.array([0, 1, 0, 1])},
+            {"0": 4, "1": 8},
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_wrapped_states_are_put_together_before_they_are_computed(
+    wrapper, context, expected
+):
+    state = wrapper.get_state_from_context(context)
+    assert state.merge(state).finalize().compute() == expected
+
+
 def test_key_error_inside_the_metric_is_not_swallowed():
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Broken(metrics.Metric):

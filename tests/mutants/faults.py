@@ -7,8 +7,12 @@ import pathlib
 import random
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from cosmic_ray import commands, work_db, work_item
+
+# From (line, column) up to another.
+_Span: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 # Slips that a person makes: a sign, a boundary, a negation, a constant, a default.
 _REALISTIC = re.compile(
@@ -29,19 +33,28 @@ def find(
 ) -> list[work_item.MutationSpec]:
     """Returns every fault that can be planted in the files, in order.
 
-    Annotations, decorators and the texts of errors are left out: hardly anything that
-    runs depends on them.
+    Annotations, decorators, the texts of errors, and what only asserts (`strict=True`) are
+    left out: hardly anything that runs depends on them.
     """
     sources = list(sources)
     with work_db.use_db(":memory:") as db:
         commands.init([root / source for source in sources], db, {})
         specs = [m for item in db.work_items for m in item.mutations]
-    silent = {root / source: _silent_spans(root / source) for source in sources}
+    trees = {
+        root / source: ast.parse((root / source).read_text(encoding="utf-8"))
+        for source in sources
+    }
+    silent = {file: _silent_spans(tree) for file, tree in trees.items()}
+    operators = {file: _operator_spans(tree) for file, tree in trees.items()}
     kept = [
         spec
         for spec in specs
         if _REALISTIC.fullmatch(spec.operator_name)
-        and not any(a <= spec.start_pos < b for a, b in silent[spec.module_path])
+        and not _is_in(silent[spec.module_path], spec)
+        and (
+            "Binary" not in spec.operator_name
+            or _is_in(operators[spec.module_path], spec)
+        )
     ]
     return sorted(kept, key=lambda s: (s.module_path, s.start_pos, s.operator_name))
 
@@ -59,9 +72,25 @@ def choose(
     return [rng.choice(place) for place in places[:num]]
 
 
-def _silent_spans(file: pathlib.Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _is_in(spans: Iterable[_Span], spec: work_item.MutationSpec) -> bool:
+    return any(a <= spec.start_pos < b for a, b in spans)
+
+
+def _operator_spans(tree: ast.Module) -> list[_Span]:
+    """Returns where binary operators are: the stars of arguments are none."""
     spans = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(left=left, right=right):
+                spans.append((_span(left)[1], _span(right)[0]))
+            case ast.AugAssign(target=left, value=right):
+                spans.append((_span(left)[1], _span(right)[0]))
+    return spans
+
+
+def _silent_spans(tree: ast.Module) -> list[_Span]:
+    spans = []
+    for node in ast.walk(tree):
         match node:
             case ast.arg(annotation=ast.expr() as part):
                 spans.append(_span(part))
@@ -72,9 +101,11 @@ def _silent_spans(file: pathlib.Path) -> list[tuple[tuple[int, int], tuple[int, 
                 spans += [_span(part) for part in parts if part is not None]
             case ast.Raise(exc=ast.expr() as part):
                 spans.append(_span(part))
+            case ast.keyword(arg="strict" | "usedforsecurity", value=part):
+                spans.append(_span(part))
     return spans
 
 
-def _span(node: ast.expr) -> tuple[tuple[int, int], tuple[int, int]]:
+def _span(node: ast.expr) -> _Span:
     start = (node.lineno, node.col_offset)
     return start, (node.end_lineno or 0, node.end_col_offset or 0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from kauldron import random
 
@@ -56,3 +58,30 @@ def test_wrapper_takes_typed_keys():
     key = random.PRNGKey(jax.random.key(7))
     assert key.uniform() == jax.random.uniform(jax.random.key(7))
     assert 0 <= key.as_seed() < 2**32
+
+
+def test_wrapper_of_nothing_is_that_of_seed_0():
+    np.testing.assert_array_equal(random.PRNGKey().rng, jax.random.PRNGKey(0))
+
+
+@pytest.mark.parametrize("seed", [5, np.uint32(5), jnp.uint32(5), np.int64(5)])
+def test_numbers_of_any_dtype_are_seeds(seed):
+    np.testing.assert_array_equal(random.PRNGKey(seed).rng, jax.random.PRNGKey(5))
+
+
+def test_what_is_no_key_and_no_seed_is_refused():
+    with pytest.raises(TypeError, match="scalar"):
+        random.PRNGKey(np.zeros(2, np.int32))
+
+
+def test_next_key_is_the_only_one_of_a_split():
+    key = random.PRNGKey(7)
+    (expected,) = jax.random.split(jax.random.PRNGKey(7), 1)
+    np.testing.assert_array_equal(key.next().rng, expected)
+
+
+def test_wrapper_has_the_functions_of_jax_random_alone():
+    key = random.PRNGKey(7)
+    for name in ("unifrom", "_uniform", "__jax_array__"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+            getattr(key, name)

@@ -434,6 +434,39 @@ def test_no_more_images_are_kept_than_shown_also_of_one_batch():
         np.testing.assert_array_equal(_run(summary, {"images": _images}), _images[:num])
 
 
+@pytest.mark.parametrize(
+    ("summary", "inputs"),
+    [
+        (summaries.ShowImages(images="x", num_images=2), {"images": _images}),
+        (
+            summaries.ShowDifferenceImages(images1="a", images2="b", num_images=2),
+            {"images1": _images, "images2": _images},
+        ),
+        (summaries.ShowVideos(videos="v", num_videos=2), {"videos": _images[:, None]}),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_no_more_leaves_the_devices_than_is_shown(summary, inputs):
+    state = jax.jit(lambda kwargs: summary.get_state(**kwargs))(inputs)
+    assert {len(x) for x in jax.tree.leaves(state)} == {2}
+    shown = summary.get_state(**inputs).finalize().compute()
+    assert len(getattr(shown, "frames", shown)) == 2
+
+
+def test_white_may_be_less_than_black():
+    x = np.array([-2, -1, 0, 3], np.float32).reshape(1, 1, 4, 1)
+    summary = summaries.ShowImages(images="x", in_vrange=(1, -1))
+    shown = _run(summary, {"images": x}).ravel()
+    np.testing.assert_array_equal(shown, [1, 1, 0.5, 0])
+
+
+def test_difference_of_images_all_on_one_side_has_its_middle_in_grey():
+    a = np.array([0.2, 0.4, 0.0, np.nan], np.float32).reshape(1, 1, 4, 1)
+    summary = summaries.ShowDifferenceImages(images1="a", images2="b", num_images=1)
+    shown = _run(summary, {"images1": a, "images2": np.zeros_like(a)})
+    np.testing.assert_allclose(shown.ravel(), [0.75, 1, 0.5, 0], rtol=1e-6)
+
+
 def test_edges_between_rows_are_drawn_in_the_grey_that_is_told():
     labels = np.zeros((1, 4, 3, 1), int)
     labels[:, 1:] = 1

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from kauldron import kd
+from kauldron.step import accumulation
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -436,3 +437,28 @@ def test_gradients_of_bf16_parameters_are_summed_up_in_f32():
     grads = step(trainer.init_state(), next(iter(trainer.train_ds)))
     # 1063 / 64 = 16.61, rounded once.
     assert float(grads["slope"]) == float(jnp.asarray(x.mean(), jnp.bfloat16))
+
+
+def test_what_has_no_examples_is_averaged_in_f32_or_that_of_the_last_micro_batch():
+    # A sum in bf16, of 8 bits, would stay at 1.
+    parts = {
+        "mean": jnp.array([1.0, *[1 / 256] * 4], jnp.bfloat16),
+        "count": jnp.arange(5),
+        "flag": jnp.array([True, True, True, True, False]),
+    }
+    specs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), parts)
+    whole = accumulation.join(parts, specs, prefix="preds")
+    assert whole["mean"].dtype == jnp.bfloat16
+    assert whole["mean"] == (1 + 4 / 256) / 5
+    assert whole["count"] == 4
+    assert not whole["flag"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_examples_of_micro_batches_are_put_together_along_whatever_axis(axis):
+    whole = np.arange(6 * 2 * 3).reshape(6, 2, 3)  # the first axis has the examples
+    parts = np.stack([np.moveaxis(whole[i::3], 0, axis) for i in range(3)])
+    expected = np.moveaxis(whole, 0, axis)
+    specs = jax.ShapeDtypeStruct(expected.shape, expected.dtype)
+    joined = accumulation.join(jnp.asarray(parts), specs, prefix="preds")
+    np.testing.assert_array_equal(joined, expected)

@@ -38,6 +38,58 @@ def _last_line(err):
     return err.strip().splitlines()[-1]
 
 
+class _Unlabelled(small_run.Points):
+    """As the points, with a `kind` that is no class."""
+
+    def __getitem__(self, index):
+        return {**super().__getitem__(index), "kind": np.array([7], np.int32)}
+
+
+_KEYS = {"logits": "preds.logits", "labels": "batch.kind"}
+_ACCURACY = {"x": kd.metrics.Accuracy(**_KEYS)}
+_CONFUSION = {"x": kd.summaries.ConfusionMatrix(**_KEYS)}
+
+
+def _evaluating(**measured):
+    nothing = {"losses": {}, "metrics": {}, "summaries": {}}
+    run = kd.evals.EveryNSteps(1)
+    return {"test": kd.evals.Evaluator(run=run, **{**nothing, **measured})}
+
+
+@pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        ("cfg.train_metrics['x']", {"train_metrics": _ACCURACY}),
+        ("cfg.train_summaries['x']", {"train_summaries": _CONFUSION}),
+        (
+            "cfg.evals['test'].metrics['x']",
+            {"evals": _evaluating(metrics=_ACCURACY)},
+        ),
+        (
+            "cfg.evals['test'].summaries['x']",
+            {"evals": _evaluating(summaries=_CONFUSION)},
+        ),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--nodebug", "--debug"])
+def test_label_that_is_no_class_is_told_with_a_remedy_and_a_traceback_only_if_debugging(
+    tmp_path, capfd, where, changes, flag
+):
+    ds = small_run.make_ds(data_source=_Unlabelled())
+    trainer = small_run.make_trainer(tmp_path, train_ds=ds, num_train_steps=1)
+    trainer = trainer.replace(
+        eval_ds=small_run.make_ds(data_source=_Unlabelled(), training=False),
+        train_metrics={},
+        log_summaries_every=1,
+    )
+    assert _train(trainer.replace(**changes), flag) == _run.EXIT_FLAWED
+    err = capfd.readouterr().err
+    assert f"Warning: {where} failed" in err
+    assert "labels of `labels` (key 'batch.kind') must be in [0, 2): got 7." in err
+    assert "Correct them" in err
+    assert ("Traceback" in err) == (flag == "--debug")
+
+
 @pytest.fixture(scope="module")
 def flawed(tmp_path_factory):
     """A run where one of each kind fails, next to others that don't."""
@@ -100,7 +152,6 @@ def test_what_works_is_written_at_every_step_beside_what_fails(flawed):
             "a bug in merge",
         ),
         ("cfg.train_metrics['list'][0]", "LookupError", "a bug in finalize"),
-        ("cfg.train_metrics['text']", "TypeError", None),
         ("cfg.schedules['bad']", "ZeroDivisionError", None),
         ("`on_log` of cfg.hooks['teller']", "RuntimeError", "no connection"),
     ],
@@ -112,6 +163,15 @@ def test_what_fails_is_told_once_with_its_place_and_counted(flawed, where, error
         assert _line_of(line) in warning
     num = 2 if "evals" in where else 5
     assert f"{where} failed {num} times ({error}: " in _last_line(flawed.err)
+
+
+def test_text_as_a_metric_is_told_without_a_traceback(flawed):
+    where = "cfg.train_metrics['text']"
+    [warning] = [t for t in flawed.told if t.startswith(f"Warning: {where} failed")]
+    assert "\n'metrics' is no number: got str" in warning
+    assert "something to look at is a summary." in warning
+    assert "Traceback" not in warning
+    assert f"{where} failed 5 times (NotANumberError: " in _last_line(flawed.err)
 
 
 def test_last_line_status_and_exit_code_say_that_not_all_went_well(flawed):

@@ -268,6 +268,24 @@ def test_run_without_hooks_saves_nothing_for_them(tmp_path):
     assert not (tmp_path / "checkpoints/ckpt_1/hooks").exists()
 
 
+def test_first_reason_to_stop_is_the_one_that_is_told():
+    run = kd.train.RunControl(None, first_step=0, last_step=100)
+    run.stop("first")
+    run.stop("second")
+    assert run.stop_reason == "first"
+
+
+def test_evaluation_that_is_repeated_after_a_restart_is_not_counted_again():
+    hook = kd.train.EarlyStopping(metric="test.score", patience=2)
+    run = kd.train.RunControl(None, first_step=4, last_step=100)
+    hook.set_state({"best": 0.9, "best_step": 2, "num_without": 1, "last_step": 4})
+    hook.on_eval(run, step=4, name="test", values={"score": 0.1})
+    assert run.stop_reason is None
+    assert hook.get_state()["num_without"] == 1
+    hook.on_eval(run, step=6, name="test", values={"score": 0.1})
+    assert "not improved for 2 evaluations (best 0.9 at step 2)" in run.stop_reason
+
+
 def test_hook_is_reset_when_a_run_begins_anew():
     hook = kd.train.EarlyStopping(metric="test.score", patience=1)
     run = kd.train.RunControl(None, first_step=0, last_step=100)

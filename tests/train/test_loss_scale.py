@@ -106,3 +106,67 @@ def test_gradients_are_divided_in_f32_and_integers_are_left_alone():
     np.testing.assert_allclose(unscaled["half"], 2.0**-34)
     np.testing.assert_allclose(unscaled["full"], 3 / 1024)
     assert unscaled["ids"].dtype == jax.dtypes.float0
+
+
+def test_without_a_word_the_scale_doubles_every_2000_updates_from_two_to_the_15():
+    scale = kd.train.DynamicLossScale()
+    assert (scale.initial, scale.growth_interval) == (32768.0, 2000)
+    assert (scale.growth_factor, scale.backoff_factor) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("initial", 0.0, 1e-6),
+        ("growth_interval", 0, 1),
+        ("growth_factor", 1.0, 1.001),
+        ("backoff_factor", 0.0, 0.001),
+        ("backoff_factor", 1.0, 0.999),
+    ],
+)
+def test_values_that_cannot_work_are_refused(name, bad, good):
+    kd.train.DynamicLossScale(**{name: good})
+    with pytest.raises(_loss_scale.LossScaleError, match=rf"{name}` must be .*{bad}"):
+        kd.train.DynamicLossScale(**{name: bad})
+
+
+def test_scale_is_that_of_the_state_and_there_is_none_without_scaling():
+    (_, state), *_ = states_of([], initial=4.0)
+    assert _loss_scale.scale_of(state) == 4
+    assert _loss_scale.scale_of({"count": jnp.zeros(())}) is None
+
+
+def train_state(step, opt_state, mean):
+    return kd.train.TrainState(
+        step=step, params={}, opt_state=opt_state, collections={"mean": mean}
+    )
+
+
+@pytest.mark.parametrize("is_dict", [False, True])
+@pytest.mark.parametrize(
+    ("is_finite", "mean", "num_skipped"), [(True, 7.0, 0), (False, 3.0, 1)]
+)
+def test_collections_of_a_skipped_step_stay_and_it_is_counted(
+    is_finite, mean, num_skipped, is_dict
+):
+    (_, before), (_, after) = states_of([is_finite], initial=4.0)
+    if is_dict:  # of two optimizers, of which one may skip
+        (_, other), (_, next_of_other) = states_of([True], initial=8.0)
+        before, after = {"a": other, "b": before}, {"a": next_of_other, "b": after}
+    state, context = _loss_scale.after_update(
+        train_state(0, before, jnp.float32(3)),
+        train_state(1, after, jnp.float32(7)),
+        kd.train.Context(
+            step=0, batch={}, metric_states={"mine": kd.metrics.AverageState.empty()}
+        ),
+    )
+    assert state.collections["mean"] == mean
+    assert state.step == 1
+    measured = context.metric_states
+    assert set(measured) == {"loss_scale", "skipped_updates", "mine"}
+    scale, skipped = measured["loss_scale"], measured["skipped_updates"]
+    if is_dict:
+        assert (scale["a"].compute(), skipped["a"].compute()) == (8, 0)
+        scale, skipped = scale["b"], skipped["b"]
+    # The scale of the step itself, not of the next one.
+    assert (scale.compute(), skipped.compute()) == (4, num_skipped)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.runs import replay as replay_lib
 from kauldron.step import _loss_scale, finiteness
 from kauldron.train import nan_guard
-from kauldron.train import replay as replay_lib
 from tests.train import small_run
 
 NUM_STEPS = 8

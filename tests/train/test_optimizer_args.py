@@ -103,7 +103,7 @@ def _loss_by_hand(params, batch):
 
 def test_step_of_a_plain_optimizer_is_the_same_program():
     class WithoutArgs(kd.train.TrainStep):
-        def _apply_grads(self, state, context, grads):
+        def apply_grads(self, state, context, grads):
             updates, opt_state = self.optimizer.update(
                 grads, state.opt_state, state.params
             )

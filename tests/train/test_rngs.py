@@ -78,3 +78,24 @@ def test_stream_that_is_not_per_step_has_one_key(per_step):
 def test_traced_step_gives_the_key_of_the_number():
     traced = jax.jit(lambda step: streams().train_rngs(step)["dropout"])(5)
     np.testing.assert_array_equal(traced, streams().train_rngs(5)["dropout"])
+
+
+def test_parameters_are_drawn_from_the_seed_and_the_names_alone():
+    plain = jax.random.fold_in(jax.random.PRNGKey(7), name_of("params"))
+    keys = streams(seed=7).init_rngs()
+    np.testing.assert_array_equal(
+        keys["params"], jax.random.fold_in(plain, name_of("init"))
+    )
+    # Those of steps are those of step 0.
+    key = jax.random.PRNGKey(7)
+    for data in (name_of("dropout"), 0, name_of("init")):
+        key = jax.random.fold_in(key, data)
+    np.testing.assert_array_equal(keys["dropout"], key)
+
+
+def test_streams_have_two_names_of_which_one_is_given():
+    mine = (rngs_lib.RngStream("mine"),)
+    for given in ({"streams": mine}, {"stream_overwrites": mine}):
+        assert "mine" in rngs_lib.RngStreams(**given, seed=0).train_rngs(0)
+    with pytest.raises(ValueError, match="two names of one field"):
+        rngs_lib.RngStreams(streams=mine, stream_overwrites=mine, seed=0)

@@ -326,7 +326,7 @@ def test_missing_workdir_is_reported():
 def test_workdir_that_cannot_be_written_is_reported(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(ValueError, match="cannot be written: Not a directory"):
+    with pytest.raises(ValueError, match="file' is a file, not a folder"):
         small_run.make_trainer(file / "run").train()
 
 

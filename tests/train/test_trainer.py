@@ -262,3 +262,35 @@ def test_subclass_of_a_trainer_adds_fields_without_a_decorator(tmp_path):
     assert mine.extra == mine.replace(seed=5).extra == 4
     with pytest.raises(dataclasses.FrozenInstanceError):
         mine.extra = 5
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "num_train_steps", "stop_after_steps", "expected"),
+    [
+        (None, 7, None, 7),
+        (None, 7, 5, 5),
+        (None, 7, 9, 7),
+        (None, 7, 0, 0),
+        # 4 x 40 examples in batches of 16.
+        (4, None, None, 10),
+        (4, None, 3, 3),
+        (4, 10, None, 10),
+        (4, 9, None, 9),
+    ],
+)
+def test_number_of_updates(num_epochs, num_train_steps, stop_after_steps, expected):
+    trainer = small_run.make_trainer(
+        "unused",
+        train_ds=small_run.make_ds(num_epochs=num_epochs),
+        num_train_steps=num_train_steps,
+        stop_after_steps=stop_after_steps,
+    )
+    assert trainer.last_step() == expected
+
+
+def test_one_update_more_than_there_are_batches_is_refused():
+    trainer = small_run.make_trainer(
+        "unused", train_ds=small_run.make_ds(num_epochs=4), num_train_steps=11
+    )
+    with pytest.raises(ValueError, match="is 11, but `train_ds` has only 10 batches"):
+        trainer.last_step()

@@ -9,6 +9,7 @@ import sys
 import jax
 import pytest
 
+from kauldron._base import frozen_dict
 from kauldron.utils import immutabledict
 
 ImmutableDict = immutabledict.ImmutableDict
@@ -62,9 +63,9 @@ def test_it_hashes_and_pickles():
 
 def test_freeze_and_unfreeze_are_inverse():
     tree = {"a": [1, {"b": 2}], "c": {"d": 3}}
-    frozen = immutabledict.freeze(tree)
+    frozen = frozen_dict.freeze(tree)
     assert frozen.a[1].b == 2
-    assert immutabledict.unfreeze(frozen) == {"a": (1, {"b": 2}), "c": {"d": 3}}
+    assert frozen_dict.unfreeze(frozen) == {"a": (1, {"b": 2}), "c": {"d": 3}}
 
 
 def test_it_becomes_a_pytree_although_the_module_imports_no_jax():

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, data, evals, sharding
+from kauldron import checkpoints, data, sharding
 from kauldron._base import console
 from kauldron.data import utils as data_utils
+from kauldron.evals import evaluators
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -32,7 +33,7 @@ class _Saved(checkpoints.items.TopLevelCheckpointItem):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class CheckpointedEvaluator(evals.Evaluator):
+class CheckpointedEvaluator(evaluators.Evaluator):
     """An `Evaluator` that continues where it was interrupted.
 
     What was measured so far and the position in the dataset are saved to

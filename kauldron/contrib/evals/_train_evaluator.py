@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kauldron import checkpoints, evals, konfig
+from kauldron import checkpoints, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
+from kauldron.evals import evaluators
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -22,7 +23,7 @@ _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TrainEvaluator(evals.EvaluatorBase):
+class TrainEvaluator(evaluators.EvaluatorBase):
     """Trains another config on the current parameters, and reports its evaluators.
 
     The other config is that of a `kd.train.Trainer` whose model holds a model (such as

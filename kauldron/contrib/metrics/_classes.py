@@ -47,7 +47,7 @@ class JointAccuracy(metrics.Metric):
         is_right &= ~jnp.isnan(logits).any(axis=-1)
         if mask is None:
             return self.State.from_values(is_right.all(axis=-1))
-        counts = base_state.broadcast_mask(mask, is_right.shape) != 0
+        counts = base_state.broadcast_mask(mask, is_right.shape).astype(bool)
         is_right = (is_right | ~counts).all(axis=-1)
         return self.State.from_values(is_right, mask=counts.any(axis=-1))
 

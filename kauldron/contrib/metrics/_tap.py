@@ -41,7 +41,7 @@ class _Tap(metrics.Metric):
 def _flags(value: Any, shape: tuple[int, ...]) -> jax.Array:
     """Returns flags `[*b t n]` as numbers; a last axis of 1 may be there."""
     value = jnp.asarray(value)
-    return base_state.broadcast_mask(value, shape) != 0
+    return base_state.broadcast_mask(value, shape).astype(bool)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -150,7 +150,7 @@ class MultiTrainStep(train.TrainStep):
 
         def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             before = dataclasses.replace(context, params=params, subgrads=known)
-            after = self._forward(before, rngs)
+            after = self.forward(before, rngs)
             total, states = losses.compute_losses({name: loss}, after)
             return total, (total, dataclasses.replace(after, loss_states=states))
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from kauldron._base import arguments
 from kauldron.data import _columns, _errors
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _register_once() -> None:
     kinds.RandomMap.register(RandomMapTransform)
 
 
-class _ForGrain:
+class _ForGrain(arguments.NamesArguments):
     """What grain takes for one of its own transforms.
 
     grain is not imported for it. Once it is, our kinds are registered as virtual
@@ -44,9 +45,8 @@ class _ForGrain:
         _register_with_grain()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        del args, kwargs
         _register_with_grain()
-        return super().__new__(cls)
+        return super().__new__(cls, *args, **kwargs)
 
 
 class MapTransform(_ForGrain, abc.ABC):
@@ -90,7 +90,7 @@ class RandomMapTransform(_ForGrain, abc.ABC):
         """Returns the changed element; `rng` depends on (seed, epoch, example)."""
 
 
-class BatchTransform(abc.ABC):
+class BatchTransform(arguments.NamesArguments, abc.ABC):
     """Changes whole batches, after all other transforms; implement `map_batch`."""
 
     @abc.abstractmethod

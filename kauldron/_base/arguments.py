@@ -1,0 +1,50 @@
+"""Which argument of a constructor was meant, for those that plain Python is given."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any, Self
+
+from kauldron._base import errors
+
+
+class ArgumentError(errors.UserError, TypeError):
+    """A constructor has no argument of this name."""
+
+
+class NamesArguments:
+    """Base whose subclasses say which argument was meant by a name that they don't have.
+
+    In a config the names are checked before anything is built; this is for objects that
+    are made in Python. It looks at names alone: what Python itself says of arguments that
+    are missing or given twice is clear.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        names = _names_of(cls)
+        if names is not None and not (kwargs.keys() <= names.keys()):
+            _refuse(cls, [name for name in kwargs if name not in names], names)
+        if args and cls.__init__ is object.__init__:
+            raise ArgumentError(f"`{cls.__name__}` takes no arguments: got {args!r}.")
+        return super().__new__(cls)
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_of(cls: type) -> dict[str, None] | None:
+    """Returns what a class can be given by name; `None` if that is anything."""
+    if cls.__init__ is object.__init__:
+        return {}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name: None for p in parameters if p.kind is not p.POSITIONAL_ONLY}
+
+
+def _refuse(cls: type, unknown: list[str], names: dict[str, None]) -> None:
+    public = [name for name in names if not name.startswith("_")]
+    told = [f"{name!r}.{errors.did_you_mean(name, public)}" for name in unknown]
+    takes = f"It takes {', '.join(public)}." if public else "It takes none."
+    raise ArgumentError(
+        f"`{cls.__name__}` has no argument {' And no '.join(told)} {takes}"
+    )

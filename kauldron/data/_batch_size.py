@@ -1,0 +1,35 @@
+"""The size of a batch, over all processes and on each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kauldron.data import _errors, _processes
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSize:
+    """Size of a batch over all processes.
+
+    Attributes:
+      total: Rows of the global batch.
+    """
+
+    total: int
+
+    @property
+    def per_process(self) -> int:
+        """Rows that one process loads.
+
+        Raises:
+          DataError: If the processes cannot share the rows evenly.
+        """
+        _, count = _processes.index_and_count()
+        if self.total % count:
+            below, above = self.total // count * count, -(-self.total // count) * count
+            choices = [n for n in (below, above) if n]
+            raise _errors.DataError(
+                f"`batch_size` must divide evenly over the processes: got {self.total} "
+                f"for {count} processes. Use {' or '.join(map(str, choices))}."
+            )
+        return self.total // count

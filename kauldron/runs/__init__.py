@@ -1,0 +1,26 @@
+"""Work on a run that exists: predict, evaluate a checkpoint, repeat a step, do it again.
+
+Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from kauldron._base import lazy
+
+_PREDICTOR = "kauldron.runs._predictor"
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "Predictor": f"{_PREDICTOR}:Predictor",
+        "check_suffix": f"{_PREDICTOR}:check_suffix",
+        "default_keys": f"{_PREDICTOR}:default_keys",
+        "evaluate_checkpoint": "kauldron.runs._checkpoint_eval:evaluate_checkpoint",
+        # What is wrong.
+        "OutputFolderError": "kauldron.runs._checkpoint_eval:OutputFolderError",
+        "PredictError": "kauldron.runs._saved_state:PredictError",
+        # Modules.
+        "replay": "kauldron.runs.replay",
+        "reproduction": "kauldron.runs.reproduction",
+    },
+)

@@ -1,0 +1,40 @@
+"""What a report of keys says of the texts in a batch, which no step ever sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from kauldron import kontext
+from kauldron.data import utils as data_utils
+
+
+def tell_texts(problems: list[kontext.KeyProblem], ds: Any) -> list[kontext.KeyProblem]:
+    """Says of keys that are missing on the devices as they hold texts that they do."""
+    told = []
+    for p in problems:
+        key = p.path.removeprefix("batch.")
+        is_text = key != p.path and data_utils.holds_texts(ds.element_spec, key)
+        if p.kind == "missing" and is_text:
+            p = dataclasses.replace(
+                p,
+                nearest=(),
+                found="",
+                detail=f"{key!r} holds texts, which stay on the host: devices hold "
+                "numbers only. Make numbers of them with one of the `transforms`: a "
+                f"tokenizer, or `kd.data.Cast(key={key!r}, dtype='float32')` where they "
+                "spell numbers.",
+            )
+        told.append(_list_texts(p, ds.element_spec))
+    return told
+
+
+def _list_texts(p: kontext.KeyProblem, element_spec: Any) -> kontext.KeyProblem:
+    """Adds to what a batch has the texts, which the devices don't."""
+    if p.kind != "missing" or p.resolved != "batch" or not p.found:
+        return p
+    names = data_utils.names_of_texts(element_spec)
+    if not names:
+        return p
+    found = f"{p.found.removesuffix('.')}; on the host only, as texts or dates: {', '.join(names)}."
+    return dataclasses.replace(p, found=found)

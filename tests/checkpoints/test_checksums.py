@@ -1,0 +1,135 @@
+"""Checksums of a folder: what they cover, and what is said of a file that has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+from etils import epath
+
+from kauldron.checkpoints import _checksums
+
+_MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = epath.Path(tmp_path)
+    (folder / "a").write_bytes(b"abc")
+    (folder / "state/deep").mkdir(parents=True)
+    (folder / "state/deep/b").write_bytes(b"")
+    # What is written after the checksums, in any folder.
+    for name in ("_CHECKPOINT_METADATA", "state/commit_success.txt"):
+        (folder / name).write_text("later")
+    _checksums.write(folder)
+    return folder
+
+
+def _sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def _content(folder):
+    return json.loads((folder / "checksums.json").read_text())
+
+
+def test_sizes_and_sha256_of_all_files_and_of_themselves_are_written(folder):
+    files = {
+        "a": {"bytes": 3, "sha256": _sha256(b"abc")},
+        "state/deep/b": {"bytes": 0, "sha256": _sha256(b"")},
+    }
+    as_text = json.dumps(files, sort_keys=True).encode()
+    assert _content(folder) == {"files": files, "sha256": _sha256(as_text)}
+    assert _checksums.find_damage(folder) == []
+    assert _checksums.find_damage(folder, sizes_only=True) == []
+    assert not list(folder.glob("checksums.json?*"))
+
+
+def test_what_is_not_covered_may_change_and_what_comes_later_is_not_missed(folder):
+    for name in ("_CHECKPOINT_METADATA", "state/commit_success.txt", "more"):
+        (folder / name).write_text("another")
+    assert _checksums.find_damage(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "of_all", "of_sizes"),
+    [
+        (lambda f: f.write_bytes(b"abd"), ["its content has changed"], []),
+        (lambda f: f.write_bytes(b"abcd"), ["has 4 bytes, 3 were written"], None),
+        (lambda f: f.write_bytes(b"ab"), ["has 2 bytes, 3 were written"], None),
+        (lambda f: f.unlink(), ["is missing"], None),
+    ],
+)
+def test_damage_is_named(folder, damage, of_all, of_sizes):
+    damage(folder / "a")
+    of_sizes = of_all if of_sizes is None else of_sizes
+    assert _checksums.find_damage(folder) == [f"a: {x}" for x in of_all]
+    assert _checksums.find_damage(folder, sizes_only=True) == [
+        f"a: {x}" for x in of_sizes
+    ]
+
+
+def test_what_cannot_be_read_is_told_with_the_reason(folder):
+    (folder / "a").unlink()
+    (folder / "a").mkdir()
+    assert _checksums.find_damage(folder) == [
+        f"a: cannot be read ({os.strerror(21)})"  # EISDIR
+    ]
+
+
+@pytest.mark.parametrize("size", [_MEBIBYTE - 1, _MEBIBYTE, _MEBIBYTE + 1, 5_000_000])
+def test_every_byte_of_a_large_file_counts(tmp_path, size):
+    folder, content = epath.Path(tmp_path), bytearray(size)
+    (folder / "large").write_bytes(content)
+    _checksums.write(folder)
+    assert _content(folder)["files"]["large"] == {
+        "bytes": size,
+        "sha256": _sha256(bytes(size)),
+    }
+    for place in {0, size // 2, min(_MEBIBYTE, size - 1), size - 1}:
+        content[place] = 1
+        (folder / "large").write_bytes(content)
+        assert _checksums.find_damage(folder) == ["large: its content has changed"]
+        content[place] = 0
+    (folder / "large").write_bytes(content)
+    assert _checksums.find_damage(folder) == []
+
+
+def test_a_checksum_that_was_changed_is_no_damage_of_the_file(folder):
+    content = _content(folder)
+    content["files"]["a"]["bytes"] = 4
+    (folder / "checksums.json").write_text(json.dumps(content))
+    assert _checksums.find_damage(folder) == ["checksums.json: its content has changed"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": {}}', "1"])
+def test_checksums_that_cannot_be_read_are_damage(folder, text):
+    (folder / "checksums.json").write_text(text)
+    (problem,) = _checksums.find_damage(folder)
+    assert problem.startswith("checksums.json: cannot be read (")
+
+
+def test_without_checksums_nobody_knows_and_none_are_added(tmp_path):
+    folder = epath.Path(tmp_path)
+    (folder / "a").write_bytes(b"abc")
+    assert _checksums.find_damage(folder) is None
+    _checksums.add(folder, ["a"])
+    assert _checksums.find_damage(folder) is None
+
+
+def test_files_that_come_later_can_be_added(folder):
+    before = _content(folder)["files"]
+    (folder / "metrics").mkdir()
+    (folder / "metrics/m").write_bytes(b"{}")
+    _checksums.add(folder, ["metrics/m"])
+    added = {"metrics/m": {"bytes": 2, "sha256": _sha256(b"{}")}}
+    content = _content(folder)
+    assert content["files"] == {**before, **added}
+    # Whatever the order of the files in it.
+    as_text = json.dumps({**added, **before}, sort_keys=True).encode()
+    assert content["sha256"] == _sha256(as_text)
+    assert _checksums.find_damage(folder) == []
+    (folder / "metrics/m").write_bytes(b"[]")
+    assert _checksums.find_damage(folder) == ["metrics/m: its content has changed"]
