@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from etils import enp
+
+from kauldron.workdir import array_spec
 
 if TYPE_CHECKING:
     from kauldron.ktyping import PyTree
@@ -20,7 +21,9 @@ def spec_of(tree: PyTree) -> Any:
 def with_num_rows(spec: PyTree, num_rows: int) -> Any:
     """Returns the specs with another size of the first axis."""
     return _map(
-        lambda leaf: enp.ArraySpec(shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype),
+        lambda leaf: array_spec.ArraySpec(
+            shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype
+        ),
         spec,
     )
 
@@ -35,10 +38,10 @@ def np_dtype(dtype: Any) -> np.dtype:
     return np.dtype(object) if dtype is str else np.dtype(dtype)
 
 
-def _spec_of_leaf(leaf: Any) -> enp.ArraySpec:
+def _spec_of_leaf(leaf: Any) -> array_spec.ArraySpec:
     if not hasattr(leaf, "shape"):
         leaf = np.asarray(leaf)
-    return enp.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
+    return array_spec.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
 
 
 def _map(fn: Callable[..., Any], tree: PyTree) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import enp, epath
+from etils import epath
 
 from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
@@ -28,7 +28,7 @@ from kauldron.evals import (
 from kauldron.runs import _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
-from kauldron.workdir import workdirs
+from kauldron.workdir import array_spec, workdirs
 
 _MAX_BYTES_PER_FILE = 2**29
 
@@ -147,7 +147,7 @@ class Predictor:
 
     def write(
         self, path: epath.PathLike, ds: Any = None, *, keys: example_rows.Keys = "preds"
-    ) -> dict[str, enp.ArraySpec]:
+    ) -> dict[str, array_spec.ArraySpec]:
         """Writes values of every example to a file; for the arguments, see `predict`.
 
         Args:
@@ -313,7 +313,8 @@ def _as_evaluator(trainer: base.Run, eval_name: str | None) -> evaluators.Evalua
 
 def _specs_of(batch: Any) -> Any:
     return jax.tree.map(
-        lambda x: enp.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype), batch
+        lambda x: array_spec.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype),
+        batch,
     )
 
 

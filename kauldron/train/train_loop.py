@@ -62,7 +62,7 @@ def train(
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                _tell_that_it_is_finished(trainer.workdir, latest, problems)
+                _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
@@ -77,14 +77,34 @@ def train(
 
 
 def _tell_that_it_is_finished(
-    workdir: Any, step: int, problems: problem_log.Problems
+    trainer: _run_description.RunDescription,
+    step: int,
+    last_step: int,
+    problems: problem_log.Problems,
 ) -> None:
-    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
+    with run_status.report(
+        trainer.workdir, step=step, last_step=step, is_new=False
+    ) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
         console.log(
-            progress.finished_message(workdir, step, step, problems=report.problems)
+            progress.finished_message(
+                trainer.workdir,
+                step,
+                last_step,
+                limit=_limit_of(trainer, last_step),
+                problems=report.problems,
+            )
         )
+
+
+def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:
+    """Returns what says which step is the last one."""
+    if trainer.stop_after_steps == last_step != trainer.num_train_steps:
+        return "`--cfg.stop_after_steps`"
+    if trainer.num_train_steps is None:
+        return "`num_epochs` of `--cfg.train_ds`"
+    return "`--cfg.num_train_steps`"
 
 
 class _Loop:
@@ -151,6 +171,7 @@ class _Loop:
                     self._trainer.workdir,
                     self._step,
                     self._last_step,
+                    limit=_limit_of(self._trainer, self._last_step),
                     stop_reason=self._control.stop_reason,
                     problems=report.problems,
                 )
