@@ -14,7 +14,7 @@ from jax.experimental import checkify
 from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
 from kauldron._base import deprecation, root_refs
-from kauldron.ktyping import PyTree, ScalarInt
+from kauldron.ktyping import Bool, Float, PRNGKeyArray, PyTree, ScalarInt
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
@@ -114,7 +114,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return_metrics: bool = False,
         return_summaries: bool = False,
         checkify_error_categories: frozenset[Any] = frozenset(),
-        is_halted: jax.Array | None = None,
+        is_halted: Bool[""] | None = None,
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
         """Applies one update. The arrays of `state` are donated: don't use them again.
 
@@ -154,7 +154,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         grads, context = self.compute_grads(context)
         return self.apply_grads(state, context, grads)
 
-    def forward(self, context: Context, rngs: Mapping[str, jax.Array]) -> Context:
+    def forward(
+        self, context: Context, rngs: Mapping[str, PRNGKeyArray[""]]
+    ) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
         It is differentiated with respect to `context.params`. What an override adds to
@@ -172,7 +174,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             remat=remat,
         )
 
-    def compute_grads(self, context: Context) -> tuple[Any, Context]:
+    def compute_grads(self, context: Context) -> tuple[PyTree, Context]:
         """Returns the gradient of the losses on the batch, and the context with losses.
 
         Its sums (over the places that a bias is added at, the occurrences of a token, the
@@ -363,7 +365,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 
 
 def extra_args(
-    value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]
+    value: Float[""] | None, grads: PyTree, value_fn: Callable[[Any], Any]
 ) -> dict[str, Any]:
     """Returns what some optimizers want besides gradients, under the names they give
     it.
