@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 from tests.metrics import contract
 from tests.train import small_run
 
