@@ -12,13 +12,7 @@ import numpy as np
 
 from kauldron import kontext, sharding
 from kauldron.ktyping import Array, Float, typechecked
-from kauldron.metrics import (
-    _accumulate,
-    arrays,
-    auto_state,
-    base,
-    base_state,
-)
+from kauldron.metrics import arrays, auto_state, base, base_state, exact_sums
 
 
 @flax.struct.dataclass
@@ -62,7 +56,7 @@ class CovarianceState(base_state.State):
 
     def merge(self, other: Self) -> Self:
         both = [(s.count, s.mean, s.scatter) for s in (self, other)]
-        if not _accumulate.is_traced(both):
+        if not exact_sums.is_traced(both):
             both = jax.tree.map(
                 lambda x: np.asarray(x, np.float64), sharding.to_host(both)
             )

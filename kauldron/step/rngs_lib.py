@@ -37,10 +37,10 @@ class RngStream:
         self, root_rng: PRNGKeyArray[""], *, step: Scalar, phase: str
     ) -> PRNGKeyArray[""]:
         """Returns the key of a step; `phase` is `'init'`, `'train'` or `'eval'`."""
-        rng = random.fold_in_str(root_rng, self.name)
+        rng = jax.random.fold_in(root_rng, random.hash_str(self.name))
         if self.per_step:
             rng = jax.random.fold_in(rng, step)
-        return random.fold_in_str(rng, phase)
+        return jax.random.fold_in(rng, random.hash_str(phase))
 
 
 _DEFAULT_STREAMS = (
