@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from kauldron import recording
+from kauldron import recording, sharding
 from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
 from kauldron.recording import progress, recorder, run_tables
