@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from kauldron.konfig.text._diff import Change, Diff
     from kauldron.konfig.text._json_file import load
     from kauldron.konfig.text._python_file import to_python
-    from kauldron.konfig.writing._auto_nested import AutoNestedConfigDict
+    from kauldron.konfig.writing._auto_nested_config import AutoNestedConfigDict
     from kauldron.konfig.writing._mocked_modules import mock_modules
 
 # Imported when first used, so that writing configs stays light.
@@ -85,7 +85,7 @@ _LATER = {
     "get_config_from_module": "flags._config_file",
     "Override": "flags._override",
     "apply_overrides": "flags._overrides",
-    "AutoNestedConfigDict": "writing._auto_nested",
+    "AutoNestedConfigDict": "writing._auto_nested_config",
     "mock_modules": "writing._mocked_modules",
     "export": "building._export",
     "export_qualname": "building._export",

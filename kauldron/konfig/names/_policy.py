@@ -18,10 +18,10 @@ from typing import Any
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.names import (
     _declarations,
-    _declared,
     _libraries,
-    _objects,
+    _named_objects,
     _qualname,
+    _safe_objects,
 )
 
 
@@ -59,9 +59,9 @@ class Policy:
           ConfigImportError: If there is no such object.
         """
         if self.trusts_everything:
-            return _objects.import_object(qualname)
+            return _named_objects.import_object(qualname)
         _check_name(qualname, self)
-        obj = _objects.import_object(qualname)
+        obj = _named_objects.import_object(qualname)
         reason = _why_not(qualname, obj, self)
         if reason:
             raise _refusal(qualname, reason, self)
@@ -107,7 +107,9 @@ def _why_not(qualname: str, obj: Any, policy: Policy) -> str:
     home = getattr(obj, "__module__", None) or ""
     for module in (package, home):
         declaration = _declaration_for(module, policy)
-        if declaration is not None and _declared.is_safe(obj, qualname, declaration):
+        if declaration is not None and _safe_objects.is_safe(
+            obj, qualname, declaration
+        ):
             return ""
     if not _is_class_or_function(obj):
         return f"it is neither a class nor a function, but of type {type(obj).__name__}"
