@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from kauldron.ktyping import PyTree
+
 
 def extra_args(
     value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]

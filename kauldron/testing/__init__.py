@@ -15,5 +15,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "check_init_transform": "kauldron.testing._init_transforms:check_init_transform",
         "check_pipeline": "kauldron.testing._pipelines:check_pipeline",
         "check_source": "kauldron.testing._sources:check_source",
+        "check_writer": "kauldron.testing._writers:check_writer",
     },
 )
