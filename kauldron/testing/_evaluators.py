@@ -54,14 +54,16 @@ def check_evaluator(make: Callable[[], base.EvaluatorBase], trainer: base.Run) -
             workdir=folder, writer=recording.KDMetricWriter(), evals={_NAME: make()}
         )
         evaluator = bound.evals[_NAME]
-        _check_check(evaluator, bound)
-        state = bound.init_state()
-        aux = _check_evaluations(evaluator, state)
-        evaluator.writer.flush()
-        _check_written(workdir, step=7)
-        _check_measured(evaluator, aux)
-        _check_strategy(evaluator, state, workdir)
-        evaluator.writer.close()
+        try:
+            _check_check(evaluator, bound)
+            state = bound.init_state()
+            aux = _check_evaluations(evaluator, state)
+            evaluator.writer.flush()
+            _check_written(workdir, step=7)
+            _check_measured(evaluator, aux)
+            _check_strategy(evaluator, state, workdir)
+        finally:
+            evaluator.writer.close()
 
 
 def _check_check(evaluator: base.EvaluatorBase, run: base.Run) -> None:

@@ -61,7 +61,9 @@ class _WritesNothing(_Base):
 
 class _WritesElsewhere(_Base):
     def evaluate(self, state, step):
-        self.writer.replace(collection="other").write_scalars(step, {"x": 1.0})
+        writer = self.writer.replace(collection="other")
+        writer.write_scalars(step, {"x": 1.0})
+        writer.close()
 
 
 class _WritesAnotherStep(_Base):
