@@ -27,9 +27,6 @@ os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
 # Benchmarks measure what users have.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
     os.environ.setdefault("KAULDRON_TYPECHECKING", "all")
-# Nothing is broadcast over axes that are not there, and no dtype is changed unsaid.
-os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
-os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 # The same small programs are needed by many tests: they are compiled once a session, for
 # all of its processes. Benchmarks compile anew.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
@@ -46,6 +43,28 @@ sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
 # The first example of a property compiles: a deadline would measure that.
 hypothesis.settings.register_profile("kauldron", deadline=None)
 hypothesis.settings.load_profile("kauldron")
+
+
+# Room -> whether dtypes are strict as well. Optimizers of optax mix them
+# (`1 - decay**count`); above the step, models and tests are written as users write them.
+_STRICT_ROOMS = {
+    **dict.fromkeys(("losses", "metrics", "random", "summaries"), True),
+    **dict.fromkeys(("modules", "optim", "sharding", "step"), False),
+}
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion(request):
+    """Nothing is broadcast over axes that are not there, no dtype is changed unsaid."""
+    room = request.path.relative_to(PROJECT_ROOT / "tests").parts[0]
+    if room not in _STRICT_ROOMS:
+        yield
+        return
+    import jax
+
+    dtypes = "strict" if _STRICT_ROOMS[room] else "standard"
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion(dtypes):
+        yield
 
 
 @pytest.fixture

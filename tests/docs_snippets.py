@@ -55,7 +55,9 @@ def _run_block(
     code: str, output: str | None, namespace: dict[str, Any], filename: str, line: int
 ) -> None:
     if file := _FILE.match(code):
-        pathlib.Path(file[1]).write_text(code[file.end() :], "utf-8")
+        path = pathlib.Path(file[1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code[file.end() :], "utf-8")
         return
     compiled = compile("\n" * line + code, filename, "exec", dont_inherit=True)
     printed = io.StringIO()
@@ -84,7 +86,9 @@ def docstrings(package: str) -> Iterator[tuple[str, str]]:
     for name in (package, *names):
         module = importlib.import_module(name)
         yield name, inspect.getdoc(module) or ""
-        for attribute, obj in vars(module).items():
+        lazy = getattr(module, "__all__", ())  # imported when asked for
+        for attribute in dict.fromkeys((*lazy, *vars(module))):
+            obj = getattr(module, attribute)
             if getattr(obj, "__module__", None) != name:
                 continue
             if inspect.isclass(obj) or inspect.isroutine(obj):

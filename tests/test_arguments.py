@@ -56,8 +56,8 @@ def test_all_misspelt_arguments_are_told_and_what_there_is():
     with pytest.raises(TypeError) as error:
         kd.metrics.Accuracy(logit="preds.logits", zzz="batch.label")
     assert str(error.value) == (
-        "`Accuracy` has no argument 'logit'. Did you mean 'logits'? And no 'zzz'. It "
-        "takes logits, pred_labels, labels, mask, ignored_label."
+        "`Accuracy` has no argument 'logit'. Did you mean 'logits'? And no 'zzz'. Its "
+        "arguments: logits, pred_labels, labels, mask, ignored_label."
     )
 
 
@@ -93,7 +93,7 @@ def test_constructor_that_takes_any_name_gets_any_name():
 
 
 def test_class_without_arguments_says_so():
-    with pytest.raises(TypeError, match=r"`Hook` has no argument 'x'. It takes none\."):
+    with pytest.raises(TypeError, match=r"`Hook` has no argument 'x'. It has none\."):
         kd.train.Hook(x=1)
     with pytest.raises(TypeError, match=r"`Hook` takes no arguments: got \(1,\)"):
         kd.train.Hook(1)

@@ -44,7 +44,7 @@ def _names_of(cls: type) -> dict[str, None] | None:
 def _refuse(cls: type, unknown: list[str], names: dict[str, None]) -> None:
     public = [name for name in names if not name.startswith("_")]
     told = [f"{name!r}.{errors.did_you_mean(name, public)}" for name in unknown]
-    takes = f"It takes {', '.join(public)}." if public else "It takes none."
+    takes = f"Its arguments: {', '.join(public)}." if public else "It has none."
     raise ArgumentError(
         f"`{cls.__name__}` has no argument {' And no '.join(told)} {takes}"
     )

@@ -99,7 +99,7 @@ def freeze(obj: Any) -> Any:
     return obj
 
 
-def freeze_dict_attrs(obj: Any, names: Iterable[str]) -> None:
+def freeze_dict_attrs(obj: object, names: Iterable[str]) -> None:
     """Freezes the dicts held by the given attributes of a frozen dataclass, in place.
 
     Attributes that are `None` stay `None`.

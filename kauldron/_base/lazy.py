@@ -22,7 +22,7 @@ class _Package(types.ModuleType):
     is when the public names in it can be told where they live.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if isinstance(value, types.ModuleType):
             _tell_home(value, inside=self.__name__)

@@ -49,7 +49,7 @@ def publish_names(room: str, module: types.ModuleType, names: Iterable[str]) -> 
                 move(obj, room)
 
 
-def move(obj: Any, home: str) -> None:
+def move(obj: object, home: str) -> None:
     """Makes a class or function say that it lives in the module `home`.
 
     Classes inside of a class move with it.
@@ -57,7 +57,7 @@ def move(obj: Any, home: str) -> None:
     _set_home(obj, home, obj.__module__)
 
 
-def _set_home(obj: Any, home: str, defined_in: str) -> None:
+def _set_home(obj: object, home: str, defined_in: str) -> None:
     if isinstance(obj, type):
         for name, value in list(vars(obj).items()):
             is_inside = (
@@ -86,7 +86,7 @@ def _evaluate_annotations(cls: type, defined_in: str) -> None:
     cls.__annotations__ = evaluated
 
 
-def _evaluate(annotation: Any, namespace: dict[str, Any], cls: type) -> Any:
+def _evaluate(annotation: object, namespace: dict[str, Any], cls: type) -> Any:
     if isinstance(annotation, typing.ForwardRef):  # of a `NamedTuple`
         annotation = annotation.__forward_arg__
     if not isinstance(annotation, str):

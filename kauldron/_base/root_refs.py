@@ -35,7 +35,7 @@ class RootCfgRef:
     def __hash__(self) -> int:
         return hash(self._names)
 
-    def _resolve(self, root: Any) -> Any:
+    def _resolve(self, root: object) -> Any:
         value = root
         for name in self._names:
             value = getattr(value, name)
@@ -73,7 +73,7 @@ class _Declared:
     def __init__(self, field: dataclasses.Field[Any]) -> None:
         self._field = field
 
-    def __get__(self, instance: Any, owner: Any) -> Any:
+    def __get__(self, instance: object, owner: object) -> Any:
         if instance is None:
             return self._field
         if self._field.default is dataclasses.MISSING:
@@ -115,7 +115,7 @@ class FrozenSubclasses(arguments.NamesArguments):
         for name, field in declared.items():
             setattr(cls, name, _Declared(field))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -159,6 +159,18 @@ class UpdateFromRootCfg(arguments.NamesArguments):
         kept = {k: v for k, v in self._inherited_from_root.items() if k not in changes}
         return dataclasses.replace(self, **{"_inherited_from_root": kept, **changes})
 
+    def replace_inherited(self, **changes: Any) -> Self:
+        """Returns a copy with other values in fields that may have been inherited.
+
+        As `replace`, but a field that was inherited goes on to follow the root: for a value
+        that is made from that of the root.
+        """
+        inherited = {
+            name: (ref, changes.get(name, value))
+            for name, (ref, value) in self._inherited_from_root.items()
+        }
+        return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
+
     def update_from_root_cfg(self, root_cfg: Any) -> Self:
         """Returns a copy whose untouched fields hold the values of the root.
 
@@ -192,7 +204,7 @@ class UpdateFromRootCfg(arguments.NamesArguments):
             return self
         return dataclasses.replace(self, _inherited_from_root=inherited, **changes)
 
-    def _reference_behind(self, name: str, value: Any) -> RootCfgRef | None:
+    def _reference_behind(self, name: str, value: object) -> RootCfgRef | None:
         if isinstance(value, RootCfgRef):
             return value
         if name in self._inherited_from_root:

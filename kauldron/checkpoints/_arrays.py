@@ -17,6 +17,7 @@ from etils import epath
 
 from kauldron import sharding
 from kauldron.checkpoints import _casting, _names
+from kauldron.ktyping import Array, DType, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SavedArray:
     key_impl: str | None = None
 
 
-def flatten(tree: Any) -> dict[str, Any]:
+def flatten(tree: PyTree) -> dict[str, Any]:
     """Returns `{name: leaf}` of a pytree.
 
     Raises:
@@ -100,14 +101,14 @@ def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
         name: _spec_to_read(leaf, there[name].dtype) for name, leaf in wanted.items()
     }
 
-    def item_of(path: Any, leaf: Any) -> Any:
+    def item_of(path: tuple[Any, ...], leaf: Array) -> Any:
         name = _names.name_of(path)
         if name not in specs:
             return ocp.PLACEHOLDER
         spec = specs[name]
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if spec is None else spec
 
-    def args_of(path: Any, leaf: Any) -> ocp.RestoreArgs:
+    def args_of(path: tuple[Any, ...], leaf: Array) -> ocp.RestoreArgs:
         del leaf
         spec = specs.get(_names.name_of(path))
         if spec is None:
@@ -127,7 +128,7 @@ def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_leaf(found[name], leaf, name) for name, leaf in wanted.items()}
 
 
-def read_as(specs: Any, item_dir: epath.Path) -> Any:
+def read_as(specs: PyTree, item_dir: epath.Path) -> Any:
     """Reads the leaves that `specs` has, into a tree of that structure."""
     values = read(item_dir, flatten(specs))
     return _map_named(lambda name, _: values[name], specs)
@@ -140,13 +141,13 @@ def read_tree(item_dir: epath.Path) -> Any:
     return _map_named(lambda name, _: values[name], tree)
 
 
-def _map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:
+def _map_named(function: Callable[[str, Any], Any], tree: PyTree) -> Any:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: function(_names.name_of(path), leaf), tree
     )
 
 
-def _spec_to_read(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct | None:
+def _spec_to_read(leaf: Array, dtype: DType) -> jax.ShapeDtypeStruct | None:
     """Returns what Orbax is to make of a leaf, `None` for a NumPy array."""
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return None
@@ -162,7 +163,7 @@ def _spec_to_read(leaf: Any, dtype: Any) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(data.shape, wanted, sharding=placement)
 
 
-def to_leaf(value: Any, leaf: Any, name: str) -> Any:
+def to_leaf(value: Any, leaf: Array, name: str) -> Any:
     """Returns a value that was read as the kind of thing that a leaf is.
 
     Args:
@@ -192,7 +193,7 @@ def to_leaf(value: Any, leaf: Any, name: str) -> Any:
     return place(_casting.cast(np.asarray(value), leaf.dtype, name=name), leaf)
 
 
-def place(value: np.ndarray, leaf: Any) -> jax.Array:
+def place(value: np.ndarray, leaf: Array) -> jax.Array:
     """Returns a host value with the sharding of a leaf."""
     return jax.make_array_from_callback(
         value.shape, leaf.sharding or sharding.REPLICATED, lambda index: value[index]

@@ -5,17 +5,24 @@ from __future__ import annotations
 import abc
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 from kauldron._base import root_refs
+from kauldron.ktyping import PyTree
 
 _StateT = TypeVar("_StateT")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
-    """Protocol of checkpointers."""
+    """Protocol of checkpointers.
+
+    Attributes:
+      saves: Whether anything is ever saved; without, there is nothing to restore.
+    """
+
+    saves: ClassVar[bool] = True
 
     @abc.abstractmethod
     def restore(
@@ -34,12 +41,22 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
 
     @abc.abstractmethod
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Saves a state; returns whether it did."""
 
     def maybe_save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Saves the state if the step is one to save at, or `force` is set."""
         if not (force or self.should_save(step)):
@@ -96,6 +113,10 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
                 return None
             time.sleep(seconds_to_sleep)
 
+    def for_reading(self) -> Self:
+        """Returns a checkpointer that creates nothing on disk, to restore with."""
+        return self
+
     def reload(self) -> None:
         """Looks at what is on disk again; nothing to do unless something is remembered."""
 
@@ -108,7 +129,7 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
           owner: Who needs it, such as a hook that has announced it as the best.
         """
 
-    def add_metrics(self, step: int, metrics: Any) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Stores what was measured at a step that is saved, if there is nothing yet."""
 
     def wait_until_finished(self) -> None:
@@ -121,6 +142,8 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NoopCheckpointer(BaseCheckpointer):
     """Never saves; what it "restores" is what it was given."""
+
+    saves: ClassVar[bool] = False
 
     def restore(
         self,
@@ -138,7 +161,12 @@ class NoopCheckpointer(BaseCheckpointer):
         return False
 
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         if force:
             raise ValueError(

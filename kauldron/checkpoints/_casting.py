@@ -18,17 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron.checkpoints import _errors
+from kauldron.ktyping import Array, DType
 
 _KINDS = (np.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
 
 
-def is_key(leaf: Any) -> bool:
+def is_key(leaf: Array) -> bool:
     """Whether a leaf is an array of typed random keys."""
     dtype = getattr(leaf, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-def key_impl(leaf: Any) -> str:
+def key_impl(leaf: Array) -> str:
     """Returns the name of the algorithm of typed random keys, as `jax.random` has it."""
     found: list[str] = []
     spec = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
@@ -36,7 +37,7 @@ def key_impl(leaf: Any) -> str:
     return found[0]
 
 
-def as_saved(leaf: Any) -> Any:
+def as_saved(leaf: Array) -> Any:
     """Returns what is on disk of a leaf: of typed random keys, the spec of their data.
 
     A number of Python becomes an array of it.
@@ -54,7 +55,7 @@ def describe(leaf: Any) -> str:
     return f"{name}[{', '.join(map(str, _shape(leaf)))}]"
 
 
-def mismatch(expected: Any, found: Any) -> str | None:
+def mismatch(expected: Array, found: Array) -> str | None:
     """Returns how a saved array differs from the one expected, `None` if it may fit.
 
     Args:
@@ -67,7 +68,7 @@ def mismatch(expected: Any, found: Any) -> str | None:
     return dtype_mismatch(expected, found)
 
 
-def dtype_mismatch(expected: Any, found: Any) -> str | None:
+def dtype_mismatch(expected: Array, found: Array) -> str | None:
     """As `mismatch`, whatever the shapes are."""
     data = as_saved(expected)
     if kind(data) != kind(found):
@@ -82,7 +83,7 @@ def dtype_mismatch(expected: Any, found: Any) -> str | None:
     return None
 
 
-def kind(leaf: Any) -> str:
+def kind(leaf: Array) -> str:
     """Returns the kind of numbers that a leaf has."""
     dtype = leaf.dtype
     try:
@@ -93,7 +94,7 @@ def kind(leaf: Any) -> str:
         return str(dtype)
 
 
-def is_lossy(saved: Any, wanted: Any) -> bool:
+def is_lossy(saved: DType, wanted: DType) -> bool:
     """Whether finite numbers of one dtype may be none, or others, in another one."""
     if saved == wanted or not jnp.issubdtype(saved, jnp.inexact):
         return False
@@ -101,7 +102,7 @@ def is_lossy(saved: Any, wanted: Any) -> bool:
     return float(b.max) < float(a.max) or float(b.min) > float(a.min) or b.nmant == 0
 
 
-def cast(value: np.ndarray, dtype: Any, *, name: str) -> np.ndarray:
+def cast(value: np.ndarray, dtype: DType, *, name: str) -> np.ndarray:
     """Returns an array on the host with another dtype.
 
     Raises:
@@ -117,7 +118,7 @@ def cast(value: np.ndarray, dtype: Any, *, name: str) -> np.ndarray:
     return result
 
 
-def _converted(value: np.ndarray, dtype: Any) -> np.ndarray:
+def _converted(value: np.ndarray, dtype: DType) -> np.ndarray:
     # `ml_dtypes` does not cast each of its floats to each other; f32 has all their values.
     floats = all(jnp.issubdtype(x, jnp.floating) for x in (value.dtype, dtype))
     if floats and value.dtype.itemsize == 1 and value.dtype != dtype:
@@ -125,7 +126,7 @@ def _converted(value: np.ndarray, dtype: Any) -> np.ndarray:
     return value.astype(dtype)
 
 
-def cast_on_devices(value: jax.Array, dtype: Any, *, name: str) -> jax.Array:
+def cast_on_devices(value: jax.Array, dtype: DType, *, name: str) -> jax.Array:
     """As `cast`, for an array on devices; the sharding stays."""
     result, num_lost = _cast_and_count(value, np.dtype(dtype))
     if int(num_lost):
@@ -134,12 +135,12 @@ def cast_on_devices(value: jax.Array, dtype: Any, *, name: str) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _cast_and_count(value: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+def _cast_and_count(value: jax.Array, dtype: DType) -> tuple[jax.Array, jax.Array]:
     result = value.astype(dtype)
     return result, jnp.sum(_is_lost(jnp, value, result))
 
 
-def _is_lost(xp: Any, value: Any, result: Any) -> Any:
+def _is_lost(xp: Any, value: Array, result: Array) -> Any:
     """Returns where a finite number is none any more, or stops at the largest one."""
     lost = xp.isfinite(value) & ~xp.isfinite(result)
     if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -154,7 +155,7 @@ def _is_lost(xp: Any, value: Any, result: Any) -> Any:
     return lost | (xp.isfinite(value) & (xp.abs(wide) > limit))
 
 
-def _lost_message(name: str, value: Any, dtype: Any, num_lost: int) -> str:
+def _lost_message(name: str, value: Any, dtype: DType, num_lost: int) -> str:
     largest = float(jnp.finfo(dtype).max)
     return (
         f"{name}: {num_lost} of {math.prod(value.shape)} numbers of {describe(value)} in "
@@ -163,16 +164,16 @@ def _lost_message(name: str, value: Any, dtype: Any, num_lost: int) -> str:
     )
 
 
-def _expected(expected: Any, found: Any) -> str:
+def _expected(expected: Array, found: Array) -> str:
     return (
         f"{describe(found)} in the checkpoint, expected {describe(as_saved(expected))}"
     )
 
 
-def _holds(wanted: Any, saved: Any) -> bool:
+def _holds(wanted: Array, saved: Array) -> bool:
     a, b = jnp.iinfo(saved), jnp.iinfo(wanted)
     return int(b.min) <= int(a.min) and int(a.max) <= int(b.max)
 
 
-def _shape(leaf: Any) -> tuple[int, ...]:
+def _shape(leaf: Array) -> tuple[int, ...]:
     return tuple(getattr(leaf, "shape", None) or ())

@@ -10,8 +10,8 @@ import dataclasses
 import datetime
 import functools
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from etils import epath
 
@@ -26,6 +26,7 @@ from kauldron.checkpoints import (
     _retention,
     items,
 )
+from kauldron.ktyping import PyTree
 
 if TYPE_CHECKING:
     from kauldron.checkpoints import _saving
@@ -95,6 +96,9 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         if self.save_interval_steps is None:
             raise ValueError("`save_interval_steps` must be given.")
 
+    def for_reading(self) -> Self:
+        return self.replace(create=False)
+
     def restore(
         self,
         state: _StateT,
@@ -148,7 +152,12 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         )
 
     def save(
-        self, state: Any, *, step: int, force: bool = False, metrics: Any = None
+        self,
+        state: PyTree,
+        *,
+        step: int,
+        force: bool = False,
+        metrics: Mapping[str, Any] | None = None,
     ) -> bool:
         """Starts saving; returns before the data are on disk.
 
@@ -179,7 +188,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             )
         return self._saver.start(step, items.to_items(state), metrics=metrics)
 
-    def add_metrics(self, step: int, metrics: Any) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Stores what was measured at a step that was saved before it was measured.
 
         A run that was interrupted evaluates the step when it goes on. What a step has

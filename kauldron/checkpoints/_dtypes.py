@@ -16,13 +16,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from kauldron.checkpoints import _casting, _errors
+from kauldron.ktyping import Array, DType
 
 _EVERYWHERE = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -58,7 +57,7 @@ SAFETENSORS = {
 }
 
 
-def check_checkpoint(name: str, leaf: Any) -> None:
+def check_checkpoint(name: str, leaf: Array) -> None:
     """Finds what Orbax does not save; it would say so in threads, after it has begun.
 
     Raises:
@@ -115,7 +114,7 @@ def for_npz(name: str, array: np.ndarray) -> np.ndarray:
     )
 
 
-def _check(name: str, dtype: Any, known: set[str], what: str) -> None:
+def _check(name: str, dtype: DType, known: set[str], what: str) -> None:
     if np.dtype(dtype).name in known:
         return
     raise _errors.CheckpointError(

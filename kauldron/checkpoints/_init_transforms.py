@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kauldron._base import arguments
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 
 
@@ -48,7 +49,7 @@ class MultiTransform(InitTransform):
     def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self._apply("transform_after_optimizer", state)
 
-    def _apply(self, method: str, state: Any) -> Any:
+    def _apply(self, method: str, state: PyTree) -> Any:
         for name, transform in self._transforms.items():
             try:
                 state = getattr(transform, method)(state)

@@ -22,6 +22,7 @@ from kauldron.checkpoints import (
     _safetensors,
     _surgery,
 )
+from kauldron.ktyping import PyTree
 
 
 def describe_steps(workdir: epath.PathLike) -> str:
@@ -198,7 +199,7 @@ def _num_bytes(folder: epath.Path) -> int:
     return sum(path.stat().length for path in _layout.all_files(folder).values())
 
 
-def _spec_bytes(spec: Any) -> int:
+def _spec_bytes(spec: PyTree) -> int:
     return math.prod(spec.shape or ()) * np.dtype(spec.dtype).itemsize
 
 

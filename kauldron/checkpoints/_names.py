@@ -15,19 +15,20 @@ from typing import Any
 import jax
 
 from kauldron.checkpoints import _errors
+from kauldron.ktyping import PyTree
 
 
-def parts_of(path: Any) -> tuple[str, ...]:
+def parts_of(path: tuple[Any, ...]) -> tuple[str, ...]:
     """Returns the parts of a leaf's path in a pytree, as text."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def name_of(path: Any) -> str:
+def name_of(path: tuple[Any, ...]) -> str:
     """Returns the name of a leaf from its path in a pytree."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def flatten_with_path(tree: Any) -> dict[str, tuple[Any, Any]]:
+def flatten_with_path(tree: PyTree) -> dict[str, tuple[Any, Any]]:
     """Returns `{name: (path, leaf)}` of a pytree.
 
     Raises:
@@ -51,7 +52,7 @@ def flatten_with_path(tree: Any) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def check_savable(tree: Any) -> None:
+def check_savable(tree: PyTree) -> None:
     """Finds names that cannot be on disk.
 
     Raises:
@@ -68,7 +69,7 @@ def check_savable(tree: Any) -> None:
             ) from e
 
 
-def check_json_keys(value: Any, prefix: str = "") -> None:
+def check_json_keys(value: object, prefix: str = "") -> None:
     """Finds keys of a state that become the same text in JSON, such as `0` and `"0"`.
 
     Raises:
@@ -88,7 +89,7 @@ def check_json_keys(value: Any, prefix: str = "") -> None:
         check_json_keys(child, f"{prefix}[{key!r}]")
 
 
-def _mixed_keys(tree: Any, prefix: str = "") -> _errors.CheckpointError | None:
+def _mixed_keys(tree: PyTree, prefix: str = "") -> _errors.CheckpointError | None:
     """Returns an error that names the dict whose keys cannot be put in order."""
     if isinstance(tree, Mapping):
         kinds = _kinds(tree)
@@ -111,7 +112,7 @@ def _kinds(keys: Iterable[Any]) -> dict[str, Any]:
     return kinds
 
 
-def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+def _children(value: object) -> Iterator[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         yield from value.items()
     elif isinstance(value, list | tuple):

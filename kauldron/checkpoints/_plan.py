@@ -10,6 +10,7 @@ import numpy as np
 
 from kauldron._base import errors
 from kauldron.checkpoints import _casting, _errors, _renaming, _resizing
+from kauldron.ktyping import Array
 
 # From the array as it was saved to the one that is loaded.
 ArrayFn = Callable[[np.ndarray], np.ndarray]
@@ -97,7 +98,7 @@ def make(
     return Plan(loads, resizes, transforms, kept, skipped)
 
 
-def _unused(name: str, saved: Any) -> str:
+def _unused(name: str, saved: Array) -> str:
     return (
         f"{name}: {_casting.describe(saved)} in the checkpoint, nothing to load it into"
     )
@@ -110,7 +111,7 @@ def first_match(by_glob: Mapping[str, _T], name: str) -> _T | None:
     )
 
 
-def _layout_doubt(new: str, old: str, saved: Any) -> str | None:
+def _layout_doubt(new: str, old: str, saved: Array) -> str | None:
     """Returns why an array that fits may still be the wrong way round.
 
     PyTorch keeps a `weight` as `[out, in, *space]`, Flax a `kernel` as

@@ -20,12 +20,13 @@ from kauldron.checkpoints import (
     _structure,
     items,
 )
+from kauldron.ktyping import Array, PyTree
 
 _T = TypeVar("_T")
 
 
 def restore_step(
-    step: int, folder: epath.Path, state: Any, *, donate: bool, parts: bool = False
+    step: int, folder: epath.Path, state: PyTree, *, donate: bool, parts: bool = False
 ) -> Any:
     """Returns what was saved at a step, see `Checkpointer.restore`.
 
@@ -126,7 +127,7 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) ->
         )
 
 
-def _is_self_made(item: Any) -> bool:
+def _is_self_made(item: PyTree) -> bool:
     return isinstance(item, items.Stateful | items.CheckpointItem)
 
 
@@ -153,7 +154,7 @@ def _read(
     return restored
 
 
-def _target(leaf: Any) -> Any:
+def _target(leaf: Array) -> Any:
     if isinstance(leaf, jax.Array):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
     return leaf
@@ -179,7 +180,7 @@ def _set_state(
         console.log(f"The checkpoint's {name!r} is of another program: it starts anew.")
 
 
-def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> Any:
+def _read_checkpoint_item(item: PyTree, item_dir: epath.Path | None, name: str) -> Any:
     import orbax.checkpoint as ocp
 
     if item_dir is None:
@@ -191,7 +192,7 @@ def _read_checkpoint_item(item: Any, item_dir: epath.Path | None, name: str) -> 
     return value if post is None else post(value)
 
 
-def _delete_arrays(tree: Any) -> None:
+def _delete_arrays(tree: PyTree) -> None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not leaf.is_deleted():
             leaf.delete()

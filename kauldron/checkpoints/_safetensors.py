@@ -15,6 +15,7 @@ from etils import epath
 from kauldron import sharding
 from kauldron._base import errors, shared_files
 from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors
+from kauldron.ktyping import Array
 
 SUFFIX = ".safetensors"
 _INDEX_SUFFIX = f"{SUFFIX}.index.json"
@@ -290,7 +291,7 @@ def _entries(path: epath.Path) -> dict[str, _Entry]:
     return found
 
 
-def _place(array: np.ndarray, leaf: Any, name: str) -> jax.Array:
+def _place(array: np.ndarray, leaf: Array, name: str) -> jax.Array:
     if _casting.is_key(leaf):
         return _arrays.to_leaf(np.array(array), leaf, name)
 

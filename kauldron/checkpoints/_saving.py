@@ -26,6 +26,7 @@ from kauldron.checkpoints import (
     _quiet,
     items,
 )
+from kauldron.ktyping import PyTree
 
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
@@ -201,7 +202,7 @@ class Saver:
             checkpointer.close()
 
 
-def _save_args(item: Any) -> Any:
+def _save_args(item: PyTree) -> Any:
     if isinstance(item, items.CheckpointItem):
         return item.__kd_ocp_save_args__()
     if isinstance(item, items.Stateful):

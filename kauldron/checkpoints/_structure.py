@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 
 from kauldron.checkpoints import _arrays, _casting, _names
+from kauldron.ktyping import Array
 
 _OPT_STATE = "opt_state"
 _MAX_LINES = 6
@@ -14,7 +13,7 @@ _ABSENT = object()
 
 
 def differences(
-    expected: Any, item_dir: epath.Path, *, parts: bool = False
+    expected: Array, item_dir: epath.Path, *, parts: bool = False
 ) -> list[str]:
     """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
@@ -42,7 +41,7 @@ def differences(
     return [*others, *of_optimizer]
 
 
-def _problem(expected: Any, found: _arrays.SavedArray | None) -> str | None:
+def _problem(expected: Array, found: _arrays.SavedArray | None) -> str | None:
     if found is None:
         expectation = _casting.describe(_casting.as_saved(expected))
         return f"not in the checkpoint, expected {expectation}"

@@ -27,6 +27,7 @@ from kauldron.checkpoints import (
     _resizing,
     items,
 )
+from kauldron.ktyping import Array
 from kauldron.sharding import TrainState
 
 OPT_STATE = "opt_state"
@@ -256,7 +257,7 @@ def _transformed(
     new: str,
     function: _plan.ArrayFn,
     saved: np.ndarray,
-    leaf: Any,
+    leaf: Array,
     resize: Mapping[str, _resizing.Resizer],
 ) -> np.ndarray:
     """Returns what a function makes of a saved array, resized if that is asked for."""
@@ -272,7 +273,7 @@ def _transformed(
 
 
 def _resized(
-    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Any
+    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Array
 ) -> np.ndarray:
     try:
         return resizer.resize(saved, np.asarray(leaf))

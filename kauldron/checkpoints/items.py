@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from kauldron.checkpoints import _errors
+from kauldron.ktyping import PyTree
 
 
 @runtime_checkable
@@ -15,7 +16,7 @@ class Stateful(Protocol):
     def get_state(self) -> Any:
         """Returns the state, as something JSON can express."""
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: PyTree) -> None:
         """Takes a state that `get_state` returned."""
 
 
@@ -45,7 +46,7 @@ class StandardCheckpointItem:
     """
 
     @staticmethod
-    def is_untyped(item: Any) -> bool:
+    def is_untyped(item: PyTree) -> bool:
         """Whether an item asks for whatever there is."""
         return type(item) is StandardCheckpointItem
 
@@ -71,7 +72,7 @@ DEFAULT_NAME = "state"
 METRICS_NAME = "metrics"
 
 
-def to_items(state: Any) -> dict[str, Any]:
+def to_items(state: PyTree) -> dict[str, Any]:
     """Returns `{folder name: item}` of what is to be saved or restored.
 
     Raises:
@@ -96,7 +97,7 @@ def to_items(state: Any) -> dict[str, Any]:
     }
 
 
-def from_items(state: Any, restored: dict[str, Any]) -> Any:
+def from_items(state: PyTree, restored: dict[str, Any]) -> Any:
     """Returns `state` with its items replaced by restored ones."""
     if not isinstance(state, TopLevelCheckpointItem):
         return restored[DEFAULT_NAME]

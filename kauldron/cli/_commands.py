@@ -215,7 +215,7 @@ _ALL = (
     Command(
         "config diff",
         "config:diff",
-        "what differs between two configs or runs",
+        "what differs between two configs or runs; exit code 1 if anything does",
         "kauldron config diff runs/a runs/b",
         positional=("A", "[B]"),
     ),

@@ -135,18 +135,18 @@ class _Patcher:
         if patch.eval_run_once:
             self.set_in_evals("run", _ONCE)
 
-    def set_in_evals(self, name: str, value: Any) -> None:
+    def set_in_evals(self, name: str, value: object) -> None:
         """Sets an argument of every evaluator that has it."""
         evals = self.cfg.get("evals")
         for key in evals if isinstance(evals, konfig.ConfigDict) else ():
             if _takes(evals[key], name):
                 self.set_all(str(kontext.Path("evals", key, name)), value)
 
-    def set_all(self, path: str, value: Any) -> None:
+    def set_all(self, path: str, value: object) -> None:
         for changed in kontext.set_by_path(self.cfg, path, value):
             self.changes[changed] = value
 
-    def set(self, name: str, value: Any) -> None:
+    def set(self, name: str, value: object) -> None:
         """Sets a field of the run, if what the config builds has it."""
         if _takes(self.cfg, name):
             self.cfg[name] = value

@@ -93,7 +93,7 @@ def _debugger(argv: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def to_trainer(resolved: Any) -> Any:
+def to_trainer(resolved: object) -> Any:
     """Returns what a config was resolved to, if it is something that trains.
 
     Raises:

@@ -6,12 +6,11 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _origin
+from kauldron.cli import _flags, _origin, _run
 
 
 def _command(work: Callable[[_flags.CommandLine], None]):
@@ -72,7 +71,7 @@ class Resolve:
             print(f"{self.cfg}\nResolved in {secs:.2f} s.")
 
 
-def _print_with_origin(origin: _origin.ConfigOrigin, value: Any) -> None:
+def _print_with_origin(origin: _origin.ConfigOrigin, value: object) -> None:
     summary = origin.summary()
     print(f"{summary}\n{value}" if summary else value)
 
@@ -97,22 +96,30 @@ def _check(command: _flags.CommandLine) -> None:
     print("The config can be resolved, as far as can be told without building it.")
 
 
-def _diff(command: _flags.CommandLine) -> None:
-    """`kauldron config diff A B`, or `diff A --cfg=B`: from A to B.
+def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron config diff A B`, or `diff A --cfg=B`: from A to B; code 1 if they differ.
 
     A and B are config files, `config.json` files or workdirs.
     """
-    if not command.positional:
-        raise _flags.UsageError(
-            "`kauldron config diff` compares two configs: give two paths (config files, "
-            "config.json files or workdirs), or one and --cfg=..."
-        )
-    sources = [_read(path) for path in command.positional]
-    if len(sources) == 1:
-        sources.append(command.cfg)
-    difference = konfig.diff(*sources)
-    is_terminal = sys.stdout.isatty()
-    print(difference.to_text(color=is_terminal) if difference else "No difference.")
+    differ = False
+
+    def work(command: _flags.CommandLine) -> None:
+        nonlocal differ
+        if not command.positional:
+            raise _flags.UsageError(
+                "`kauldron config diff` compares two configs: give two paths (config "
+                "files, config.json files or workdirs), or one and --cfg=..."
+            )
+        sources = [_read(path) for path in command.positional]
+        if len(sources) == 1:
+            sources.append(command.cfg)
+        difference = konfig.diff(*sources)
+        is_terminal = sys.stdout.isatty()
+        print(difference.to_text(color=is_terminal) if difference else "No difference.")
+        differ = bool(difference)
+
+    code = _flags.run("config diff", work, argv, flag_values)
+    return _run.EXIT_FAILED if code == _run.EXIT_DONE and differ else code
 
 
 def _read(path: str):
@@ -141,6 +148,5 @@ def _sweeps(command: _flags.CommandLine) -> None:
 show = _command(_show)
 resolve = _command(_resolve)
 check = _command(_check)
-diff = _command(_diff)
 to_python = _command(_to_python)
 sweeps = _command(_sweeps)

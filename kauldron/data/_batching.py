@@ -10,12 +10,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kauldron._base import public
 from kauldron.data import _columns, _draws, _errors, _nodes, _order
 from kauldron.data._stages import Block, Stage
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
 class DropRemainder(enum.Enum):
@@ -142,7 +146,7 @@ class Batching:
             stacked = _columns.pad(stacked, num_rows, length)
         return stacked
 
-    def _run_batch_stages(self, batch: Any, block: Block) -> Any:
+    def _run_batch_stages(self, batch: PyTree, block: Block) -> Any:
         for position, transform in enumerate(self.batch_stages):
             name = f"{type(transform).__name__}/batch{position}"
             try:
@@ -162,3 +166,20 @@ def _unstack(stacked: Any) -> Any:
         parts = [_unstack(part) for part in stacked]
         return type(stacked)(*parts) if hasattr(stacked, "_fields") else tuple(parts)
     return stacked[0] if stacked.dtype == object else np.asarray(stacked[0])
+
+
+class PipelineParts(NamedTuple):
+    """What the batches of a pipeline are made of.
+
+    Attributes:
+      source: The examples, before transforms.
+      stages: Transforms of elements, in order.
+      batching: How batches are made of what has been through the stages.
+    """
+
+    source: _nodes.Node
+    stages: Sequence[Stage]
+    batching: Batching
+
+
+public.move(DropRemainder, "kauldron.data.py")

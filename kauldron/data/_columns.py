@@ -205,7 +205,7 @@ def in_native_order(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _as_array(value: Any) -> np.ndarray:
+def _as_array(value: object) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype == np.uint64 and not hasattr(value, "dtype"):
         raise OverflowError  # a Python int is an int64
@@ -333,14 +333,14 @@ def _no_number(
     raise AssertionError("Some value is no number.")
 
 
-def _too_large(where: str, value: Any, path: str) -> _errors.DataError:
+def _too_large(where: str, value: object, path: str) -> _errors.DataError:
     return _errors.DataError(
         f"{where} does not fit into 64 bits: {value!r:.60}. Leave it a text, or "
         f"convert it with `kd.data.Cast(key={path or '...'!r}, dtype='float64')`."
     )
 
 
-def _structure(value: Any) -> str:
+def _structure(value: object) -> str:
     is_tuple = isinstance(value, tuple)
     return f"a tuple of {len(value)}" if is_tuple else f"a {type(value).__name__}"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -75,7 +79,7 @@ def read_image(
     return pixels if is_turned or not exif_orientation else turn(pixels, orientation)
 
 
-def pixels_of(image: Any, *, as_stored: bool = False) -> np.ndarray:
+def pixels_of(image: Image.Image, *, as_stored: bool = False) -> np.ndarray:
     """Returns the pixels `[h w c]` of a `PIL.Image`, by the rule of `read_image`.
 
     Raises:
@@ -116,7 +120,7 @@ def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _pixels(
-    image: Any, num_channels: int | None, as_stored: bool, raw_mode: str
+    image: Image.Image, num_channels: int | None, as_stored: bool, raw_mode: str
 ) -> np.ndarray:
     dtype = _32_BITS.get(image.mode)
     # Grey of 16 bits has a mode of its own, or that of 32 in older versions of Pillow.
@@ -134,7 +138,7 @@ def _pixels(
     return _to_channels(values, num_channels, as_stored)
 
 
-def _convert(image: Any, num_channels: int | None) -> np.ndarray:
+def _convert(image: Image.Image, num_channels: int | None) -> np.ndarray:
     if num_channels is None:
         is_grey = image.mode in _GREY
         num_channels = 4 if image.has_transparency_data else 1 if is_grey else 3
@@ -165,7 +169,9 @@ def _to_channels(
     return _convert(Image.fromarray(squeezed), num_channels)
 
 
-def _16_bit_colours(path: Any, image: Any, raw_mode: str) -> np.ndarray:
+def _16_bit_colours(
+    path: str | os.PathLike[str], image: Image.Image, raw_mode: str
+) -> np.ndarray:
     """Returns `u16[h w c]` of an image whose high bytes Pillow has read."""
     from PIL import Image
 
@@ -205,7 +211,7 @@ def _other_order(raw_mode: str) -> str:
     return raw_mode[:-1] + ("B" if order == "L" else "L")
 
 
-def _orientation(image: Any) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):

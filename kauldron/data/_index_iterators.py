@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from kauldron.data import _errors, _order, _running, _schema, _workers, iters
 from kauldron.data._batching import Batching, DropRemainder
 from kauldron.data._stages import Block
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
+
 
 _STATE_KEYS = {"next_example", "num_examples", "seed"}
 # Candidates a filtering pipeline looks at in one go.
@@ -43,7 +47,7 @@ class IndexIterator(iters.Iterator):
     does not depend on the number of workers, processes, or the batch size.
     """
 
-    def __init__(self, source: Any, plan: Plan, batching: Batching) -> None:
+    def __init__(self, source: object, plan: Plan, batching: Batching) -> None:
         super().__init__(source)
         self._plan = plan
         self._seed = plan.seed
@@ -105,7 +109,7 @@ class IndexIterator(iters.Iterator):
     def has_whole_batch(self) -> bool:
         return self._whole
 
-    def _check(self, batch: Any, name_first_row: Callable[[], str]) -> None:
+    def _check(self, batch: PyTree, name_first_row: Callable[[], str]) -> None:
         """Raises `DataError` if a batch has other keys or dtypes than those before."""
         schema = _schema.schema_of(batch)
         if self._schema is None:
@@ -141,7 +145,7 @@ class FilteringIterator(IndexIterator):
     processes. Transforms after the last filter run on this process's rows only.
     """
 
-    def __init__(self, source: Any, plan: Plan, batching: Batching) -> None:
+    def __init__(self, source: object, plan: Plan, batching: Batching) -> None:
         super().__init__(source, plan, batching)
         self._pending: list[Block] = []
         self._num_pending = 0
@@ -245,7 +249,7 @@ def _candidates(batching: Batching) -> int:
     return max(batching.step, _MIN_CANDIDATES)
 
 
-def make_iterator(source: Any, plan: Plan) -> IndexIterator:
+def make_iterator(source: object, plan: Plan) -> IndexIterator:
     """Returns the iterator that fits the pipeline."""
     batching = plan.make_batching(plan.seed)
     kind = FilteringIterator if batching.node.drops_rows else IndexIterator

@@ -7,15 +7,18 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors, _nodes, _order, datasets
 from kauldron.data.py import base
 
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
-def describe_batch(batch: Any) -> str:
+
+def describe_batch(batch: PyTree) -> str:
     """Returns a table: each key with dtype, shape, and what the values look like."""
     lines = [("key", "dtype", "shape", "values")]
     for path, leaf in _leaves(batch):
@@ -28,7 +31,7 @@ def describe_batch(batch: Any) -> str:
     )
 
 
-def describe_spec(element_spec: Any) -> str:
+def describe_spec(element_spec: PyTree) -> str:
     """Returns a table: each key with dtype and shape."""
     leaves = [("key", "dtype", "shape")] + [
         (path, str(np.dtype(spec.dtype)), str(tuple(spec.shape)))
@@ -38,7 +41,7 @@ def describe_spec(element_spec: Any) -> str:
     return "\n".join("  ".join([*map(str.ljust, x[:2], widths), x[2]]) for x in leaves)
 
 
-def batch_picture(batch: Any, *, max_images: int = 16, min_side: int = 64) -> Any:
+def batch_picture(batch: PyTree, *, max_images: int = 16, min_side: int = 64) -> Any:
     """Returns a picture of the images in a batch, one row of images for each key.
 
     Args:
@@ -138,8 +141,8 @@ def _repeated(ds: datasets.IterableDataset, batches: Any) -> Iterator[Any]:
 
 
 def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, float]:
-    source, stages, batch_stages = ds._parts(ds._int_seed)
-    batching = dataclasses.replace(ds._batching(ds._int_seed), process=(0, 1))
+    source, stages, batching = ds.parts()
+    batching = dataclasses.replace(batching, process=(0, 1))
     without_batch_stages = dataclasses.replace(batching, batch_stages=())
     secs: dict[str, float] = {}
 
@@ -155,19 +158,20 @@ def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, fl
         positions = _order.positions_from(max(i, 0) * batching.step, batching.step)
         block = timed("read", source.fetch, positions)
         for number, stage in enumerate(stages):
-            name = f"#{number} {stage.where.split('`')[1]}"
-            block = timed(name, _nodes.run_stages, block, [stage])
+            block = timed(
+                f"#{number} {stage.where.name}", _nodes.run_stages, block, [stage]
+            )
         if not len(block):
             continue
         timed("batch", without_batch_stages.finish, block, len(block))
-        if batch_stages:
+        if batching.batch_stages:
             begin = secs["batch"]
             timed("batch transforms", batching.finish, block, len(block))
             secs["batch transforms"] -= secs["batch"] - begin
     return secs
 
 
-def _leaves(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+def _leaves(tree: PyTree, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(tree, dict):
         items: Any = tree.items()
     elif isinstance(tree, list | tuple):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _columns, _errors, _giving_way, _nodes
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
 def reader_for(data_source: Any, owner: str = "") -> _nodes.Reader:
@@ -55,7 +58,7 @@ class ColumnsReader(_nodes.Reader):
       DataError: If their lengths differ; names them.
     """
 
-    def __init__(self, arrays: Any) -> None:
+    def __init__(self, arrays: PyTree) -> None:
         self._arrays = _as_arrays(arrays)
         lengths = dict(_lengths(self._arrays, ""))
         if len(set(lengths.values())) != 1:
@@ -128,20 +131,20 @@ def _name_row(indices: list[int]) -> _columns.NameRow:
     return lambda row: f"example {indices[row]}"
 
 
-def _take(arrays: Any, indices: np.ndarray) -> Any:
+def _take(arrays: PyTree, indices: np.ndarray) -> Any:
     if type(arrays) is dict:
         return {key: _take(child, indices) for key, child in arrays.items()}
     taken = arrays.take(indices, axis=0)
     return taken if taken.dtype.isnative else _columns.in_native_order(taken)
 
 
-def _num_bytes(arrays: Any) -> int:
+def _num_bytes(arrays: PyTree) -> int:
     if type(arrays) is dict:
         return sum(_num_bytes(child) for child in arrays.values())
     return arrays.nbytes
 
 
-def _as_arrays(tree: Any) -> Any:
+def _as_arrays(tree: PyTree) -> Any:
     if isinstance(tree, Mapping):
         return {key: _as_arrays(child) for key, child in tree.items()}
     if isinstance(tree, tuple | list) and any(hasattr(x, "shape") for x in tree):
@@ -167,7 +170,7 @@ def _as_arrays(tree: Any) -> Any:
     return array
 
 
-def _lengths(tree: Any, path: str) -> list[tuple[str, int]]:
+def _lengths(tree: PyTree, path: str) -> list[tuple[str, int]]:
     if type(tree) is dict:
         return [
             item
@@ -177,7 +180,7 @@ def _lengths(tree: Any, path: str) -> list[tuple[str, int]]:
     return [(path or "the array", len(tree))]
 
 
-def _describe(source: Any) -> str:
+def _describe(source: object) -> str:
     if isinstance(source, list | tuple | Mapping | np.ndarray):
         return f"a {type(source).__name__} of {len(source)}"
     text = repr(source)

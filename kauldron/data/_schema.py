@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors, _specs
 
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
+
+
 # Path of a value in the batch -> its dtype; texts count as one.
 Schema = dict[str, Any]
 
 
-def schema_of(batch: Any, path: str = "") -> Schema:
+def schema_of(batch: PyTree, path: str = "") -> Schema:
     """Returns keys and dtypes of a batch, or of its specs."""
     found: Schema = {}
     _collect(batch, path, found)
     return found
 
 
-def _collect(tree: Any, path: str, found: Schema) -> None:
+def _collect(tree: PyTree, path: str, found: Schema) -> None:
     if isinstance(tree, dict):
         for key, child in tree.items():
             _collect(child, f"{path}.{key}" if path else str(key), found)

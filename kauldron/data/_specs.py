@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from etils import enp
+
+from kauldron.workdir import array_spec
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
-def spec_of(tree: Any) -> Any:
+def spec_of(tree: PyTree) -> Any:
     """Returns the `enp.ArraySpec` of every array, in the structure of the batch."""
     return _map(_spec_of_leaf, tree)
 
 
-def with_num_rows(spec: Any, num_rows: int) -> Any:
+def with_num_rows(spec: PyTree, num_rows: int) -> Any:
     """Returns the specs with another size of the first axis."""
     return _map(
-        lambda leaf: enp.ArraySpec(shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype),
+        lambda leaf: array_spec.ArraySpec(
+            shape=(num_rows, *leaf.shape[1:]), dtype=leaf.dtype
+        ),
         spec,
     )
 
 
-def zeros(spec: Any) -> Any:
+def zeros(spec: PyTree) -> Any:
     """Returns NumPy zeros of these specs."""
     return _map(lambda leaf: np.zeros(leaf.shape, np_dtype(leaf.dtype)), spec)
 
@@ -31,13 +38,13 @@ def np_dtype(dtype: Any) -> np.dtype:
     return np.dtype(object) if dtype is str else np.dtype(dtype)
 
 
-def _spec_of_leaf(leaf: Any) -> enp.ArraySpec:
+def _spec_of_leaf(leaf: Any) -> array_spec.ArraySpec:
     if not hasattr(leaf, "shape"):
         leaf = np.asarray(leaf)
-    return enp.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
+    return array_spec.ArraySpec(shape=tuple(leaf.shape), dtype=leaf.dtype)
 
 
-def _map(fn: Any, tree: Any) -> Any:
+def _map(fn: Callable[..., Any], tree: PyTree) -> Any:
     if isinstance(tree, dict):
         return {key: _map(fn, child) for key, child in tree.items()}
     if isinstance(tree, list | tuple):

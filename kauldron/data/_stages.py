@@ -66,9 +66,26 @@ class Block:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Which transform of a pipeline it is; as text, how an error begins.
+
+    Attributes:
+      position: In the list of transforms.
+      name: Of its class, or of the function.
+    """
+
+    position: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"In transform #{self.position}, `{self.name}`"
+
+
 class Stage(Protocol):
     """One transform, ready to run."""
 
+    where: Place
     drops_rows: bool
 
     def __call__(self, block: Block) -> Block: ...
@@ -116,12 +133,11 @@ def build(transforms: Iterable[Any]) -> list[Stage]:
         # The n-th transform of a name: others can be added without changing its numbers.
         salt = f"{name}/{occurrences[name]}"
         occurrences[name] += 1
-        where = f"In transform #{position}, `{name}`"
-        stages.append(_build_one(transform, salt, where))
+        stages.append(_build_one(transform, salt, Place(position, name)))
     return stages
 
 
-def _build_one(transform: Any, salt: str, where: str) -> Stage:
+def _build_one(transform: Any, salt: str, where: Place) -> Stage:
     if isinstance(transform, base.FilterTransform):
         return _Filter(transform.filter, where)
     if isinstance(transform, base.RandomMapTransform):
@@ -152,7 +168,7 @@ def _build_one(transform: Any, salt: str, where: str) -> Stage:
 @dataclasses.dataclass
 class _Map:
     function: Callable[[Any], Any]
-    where: str
+    where: Place
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
@@ -164,7 +180,7 @@ class _Map:
 @dataclasses.dataclass
 class _MapColumns:
     transform: Any
-    where: str
+    where: Place
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
@@ -185,7 +201,7 @@ class _MapColumns:
 @dataclasses.dataclass
 class _Filter:
     function: Callable[[Any], bool]
-    where: str
+    where: Place
     drops_rows: bool = True
 
     def __call__(self, block: Block) -> Block:
@@ -199,7 +215,7 @@ class _Filter:
 class _RandomMap:
     function: Callable[[Any, np.random.Generator], Any]
     salt: str
-    where: str
+    where: Place
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
@@ -218,7 +234,7 @@ class _RandomMap:
 class _RandomColumns:
     transform: Any
     salt: str
-    where: str
+    where: Place
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
@@ -234,7 +250,7 @@ class _RandomColumns:
 @dataclasses.dataclass
 class _MapWithIndex:
     function: Callable[[int, Any], Any]
-    where: str
+    where: Place
     drops_rows: bool = False
 
     def __call__(self, block: Block) -> Block:
@@ -246,7 +262,7 @@ class _MapWithIndex:
 
 
 def _each_row(
-    function: Callable[[Any], Any], rows: Sequence[Any], block: Block, where: str
+    function: Callable[[Any], Any], rows: Sequence[Any], block: Block, where: Place
 ) -> list[Any]:
     results: list[Any] = []
     give_way = _giving_way.of_this_thread()
@@ -261,7 +277,7 @@ def _each_row(
     return results
 
 
-def _from_rows(rows: list[Any], block: Block, where: str) -> _columns.Column:
+def _from_rows(rows: list[Any], block: Block, where: Place) -> _columns.Column:
     if not rows:
         return []
     try:
@@ -280,13 +296,13 @@ def _describe_row(block: Block, index: int) -> str:
     return f"The element was example {int(block.examples[index])}: {spec}."
 
 
-def _spec(value: Any) -> str:
+def _spec(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     return type(value).__name__
 
 
-def _name(transform: Any) -> str:
+def _name(transform: object) -> str:
     if isinstance(transform, type) or not callable(transform):
         return type(transform).__name__
     return getattr(transform, "__name__", type(transform).__name__)

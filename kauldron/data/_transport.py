@@ -15,9 +15,14 @@ import shutil
 import tempfile
 import threading
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
+
 
 _MEMORY = "/dev/shm"  # Linux; elsewhere arrays travel through pipes
 _MIN_BYTES = 2**17  # a pipe is faster for less
@@ -36,14 +41,14 @@ def remove_folder(folder: str | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pack(tree: Any, folder: str | None) -> Any:
+def pack(tree: PyTree, folder: str | None) -> Any:
     """Returns nested dicts, lists and tuples whose large arrays are in the folder."""
     if folder is None:
         return tree
     return _map(lambda leaf: _pack(leaf, folder), tree)
 
 
-def unpack(tree: Any) -> Any:
+def unpack(tree: PyTree) -> Any:
     """Returns what was packed; the files are gone."""
     return _map(lambda leaf: leaf.open() if type(leaf) is _File else leaf, tree)
 
@@ -91,7 +96,7 @@ def _pack(leaf: Any, folder: str) -> Any:
     return _File(path, leaf.shape, leaf.dtype)
 
 
-def _map(fn: Any, tree: Any) -> Any:
+def _map(fn: Callable[..., Any], tree: PyTree) -> Any:
     if type(tree) is dict:
         return {key: _map(fn, child) for key, child in tree.items()}
     if isinstance(tree, list | tuple):

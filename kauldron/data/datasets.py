@@ -6,10 +6,13 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kauldron._base import root_refs
 from kauldron.data import _errors, _specs, iters, utils
+
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
 
 
 class IterableDataset(abc.ABC):
@@ -212,7 +215,7 @@ class _Putter:
         self._sharding = sharding
         self._num_rows = 0
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: PyTree) -> Any:
         import jax
 
         from kauldron import sharding as sharding_lib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,12 +12,16 @@ from kauldron._base import console
 from kauldron.data import _specs
 from kauldron.data._batch_size import BatchSize as BatchSize
 
+if TYPE_CHECKING:
+    from kauldron.ktyping import PyTree
+
+
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 
-def mock_batch_from_elem_spec(elem_spec: Any, elem_sharding: Any = None) -> Any:
+def mock_batch_from_elem_spec(elem_spec: PyTree, elem_sharding: Any = None) -> Any:
     """Returns a batch of zeros of the given specs, as JAX arrays.
 
     Args:
@@ -42,14 +46,14 @@ def array_spec_to_jnp_empty(array_spec: Any) -> Any:
     return jnp.zeros(array_spec.shape, _specs.np_dtype(array_spec.dtype))
 
 
-def batch_specs(element_spec: Any) -> Any:
+def batch_specs(element_spec: PyTree) -> Any:
     """Returns the specs as `jax.ShapeDtypeStruct`s, with the dtypes that JAX gives them.
 
     Keys that hold no numbers, such as texts, are left out.
     """
     import jax
 
-    def convert(spec: Any) -> Any:
+    def convert(spec: PyTree) -> Any:
         dtype = _specs.np_dtype(spec.dtype)
         return jax.ShapeDtypeStruct(spec.shape, jax.dtypes.canonicalize_dtype(dtype))
 
@@ -97,7 +101,7 @@ def get_model_inputs(
 
 
 def get_model_inputs_from_batch(
-    model: Any, batch: Any
+    model: Any, batch: PyTree
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Returns what a model is called with, from a batch alone."""
     import types
@@ -105,7 +109,7 @@ def get_model_inputs_from_batch(
     return get_model_inputs(model, types.SimpleNamespace(batch=batch))
 
 
-def numeric(batch: Any) -> Any:
+def numeric(batch: PyTree) -> Any:
     """Returns a batch, or its specs, without the keys that hold texts."""
     if not isinstance(batch, dict):
         return batch
@@ -117,7 +121,7 @@ def numeric(batch: Any) -> Any:
     }
 
 
-def for_devices(batch: Any) -> Any:
+def for_devices(batch: PyTree) -> Any:
     """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
 
     Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost:
@@ -130,7 +134,7 @@ def for_devices(batch: Any) -> Any:
     return batch if _has_64_bits() else _narrow(batch, "")
 
 
-def names_of_float64(element_spec: Any) -> list[str]:
+def names_of_float64(element_spec: PyTree) -> list[str]:
     """Returns the keys of a spec that JAX would hold in fewer bits."""
     if _has_64_bits():
         return []
@@ -142,7 +146,7 @@ def names_of_float64(element_spec: Any) -> list[str]:
     ]
 
 
-def names_of_texts(batch: Any) -> list[str]:
+def names_of_texts(batch: PyTree) -> list[str]:
     """Returns the keys of a batch, or of its specs, that hold no numbers but texts."""
     return [
         str(path)
@@ -152,7 +156,7 @@ def names_of_texts(batch: Any) -> list[str]:
     ]
 
 
-def holds_texts(element_spec: Any, path: str) -> bool:
+def holds_texts(element_spec: PyTree, path: str) -> bool:
     """Whether a path such as `'features'` names texts in the spec of a batch."""
     try:
         spec = kontext.get_by_path(element_spec, path)
@@ -186,7 +190,7 @@ def _has_64_bits() -> bool:
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
 
 
-def _narrow(tree: Any, path: str) -> Any:
+def _narrow(tree: PyTree, path: str) -> Any:
     if isinstance(tree, dict):
         return {
             key: _narrow(child, f"{path}.{key}" if path else str(key))
@@ -200,7 +204,7 @@ def _narrow(tree: Any, path: str) -> Any:
     return _narrow_array(tree, path)
 
 
-def _narrow_array(tree: Any, path: str) -> Any:
+def _narrow_array(tree: PyTree, path: str) -> Any:
     if tree.dtype in (np.int64, np.uint64):
         narrow = np.int32 if tree.dtype == np.int64 else np.uint32
         bounds = np.iinfo(narrow)
@@ -227,6 +231,6 @@ def _tell_what_does_not_fit(path: str, dtype: str, narrow: str) -> None:
     )
 
 
-def _is_text(dtype: Any) -> bool:
+def _is_text(dtype: object) -> bool:
     # Dates too: JAX has no such dtype.
     return dtype is str or _specs.np_dtype(dtype).kind in "OUSMm"

@@ -14,9 +14,9 @@ _RUNS = "kauldron.runs"
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
-        "CollectionKeys": "kauldron.evals.evaluators:CollectionKeys",
+        "CollectionKeys": "kauldron.evals.base:CollectionKeys",
         "Evaluator": "kauldron.evals.evaluators:Evaluator",
-        "EvaluatorBase": "kauldron.evals.evaluators:EvaluatorBase",
+        "EvaluatorBase": "kauldron.evals.base:EvaluatorBase",
         "FewShotEvaluator": "kauldron.evals._fewshot:FewShotEvaluator",
         "WriteOutputs": "kauldron.evals.write_outputs:WriteOutputs",
         "read_outputs": "kauldron.evals._read_outputs:read_outputs",

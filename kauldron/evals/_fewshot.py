@@ -12,14 +12,16 @@ import numpy as np
 from kauldron import kontext, metrics
 from kauldron._base import console, errors, root_refs
 from kauldron.evals import (
+    _evaluator_checks,
     _ridge,
+    base,
     evaluators,
     example_rows,
     rows_in_memory,
     write_outputs,
 )
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries
+from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
 
 _LABEL = "label"
@@ -30,7 +32,7 @@ class FewShotError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class FewShotEvaluator(evaluators.EvaluatorBase):
+class FewShotEvaluator(base.EvaluatorBase):
     """Accuracy of linear classifiers that saw `k` examples of each class.
 
     The model gives features of all three datasets. For each `k`, `k` examples a class are
@@ -133,8 +135,26 @@ class FewShotEvaluator(evaluators.EvaluatorBase):
         """Returns the datasets by the field that holds them."""
         return {name: getattr(self, name) for name in ("ds_train", "ds_val", "ds_test")}
 
-    def check(self, context: Context, *, prefix: str) -> list[kontext.KeyProblem]:
-        """Returns what is wrong with the keys, see `WriteOutputs.check`."""
+    def check(
+        self, run: base.Run, state: TrainState, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        problems: list[kontext.KeyProblem] = []
+        for name, ds in self.datasets().items():
+            where = f"{field}.{name}"
+            ds = ds.for_evaluation()
+            found: list[kontext.KeyProblem] = []
+            context = key_checks.initial_context(state, ds, field=where)
+            after = _evaluator_checks.follow(
+                self.forward._forward, context, found, state=state, field=where
+            )
+            if after is not None and not problems:
+                found += self._check_features(after, prefix=field)
+            problems += text_keys.tell_texts(found, ds)
+        return problems
+
+    def _check_features(
+        self, context: Context, *, prefix: str
+    ) -> list[kontext.KeyProblem]:
         fields = example_rows.fields_of(self.repr_names, f"{prefix}.repr_names")
         problems = example_rows.check(
             context, {**fields, f"{prefix}.label_name": self._keys[_LABEL]}

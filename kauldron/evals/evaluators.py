@@ -2,87 +2,32 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.experimental import checkify
 
-from kauldron import checkpoints, recording, sharding
+from kauldron import checkpoints, kontext, sharding
 from kauldron._base import root_refs
 from kauldron.evals import (
     _batches,
+    _evaluator_checks,
     _merging,
+    base,
     example_rows,
     output_files,
-    run_strategies,
     write_outputs,
 )
+from kauldron.evals.base import CollectionKeys, EvaluatorBase
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, step_inputs, train_step
 from kauldron.step.context import Context
 
-
-class CollectionKeys:
-    """Names that evaluators may not take."""
-
-    TRAIN = "train"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc.ABC):
-    """Base of evaluators.
-
-    Attributes:
-      name: Name of the collection that is written; the key in `cfg.evals`.
-      run: When it runs.
-      writer: Where results go; the trainer's writer unless given.
-      base_cfg: The trainer.
-      discard_opt: Whether the optimizer state is left out.
-    """
-
-    name: str = "eval"
-    run: run_strategies.RunStrategy
-    writer: recording.Writer = root_refs.ROOT_CFG_REF.writer
-    base_cfg: Any = dataclasses.field(default=root_refs.ROOT_CFG_REF, repr=False)
-    discard_opt: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.run, run_strategies.RunStrategy):
-            raise TypeError(
-                "`run` must say when to evaluate, such as `kd.evals.EveryNSteps(100)`: "
-                f"got {self.run!r}."
-            )
-
-    @abc.abstractmethod
-    def evaluate(
-        self, state: TrainState, step: int
-    ) -> auxiliaries.AuxiliariesState | None:
-        """Evaluates a state and writes the results.
-
-        Args:
-          state: State after `step` updates.
-          step: The step the results are written for.
-
-        Returns:
-          The merged states of the whole dataset.
-        """
-
-    def maybe_eval(
-        self, *, step: int, state: TrainState, is_last: bool = False
-    ) -> auxiliaries.AuxiliariesState | None:
-        """Evaluates if the strategy says so; returns `None` otherwise."""
-        if not self.run.should_eval_in_train(step, is_last=is_last):
-            return None
-        try:
-            return self.evaluate(state, step)
-        except Exception as e:
-            e.add_note(f"In `cfg.evals[{self.name!r}]` at step {step}.")
-            raise
+__all__ = ["CollectionKeys", "Evaluator", "EvaluatorBase"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,6 +67,17 @@ class Evaluator(EvaluatorBase):
     )
     outputs: write_outputs.WriteOutputs | None = None
 
+    # Which of the methods "to override" a subclass does override.
+    _own_methods: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_methods = frozenset(
+            name
+            for name in ("_forward", "_step")
+            if getattr(cls, name) is not getattr(Evaluator, name)
+        )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_batches is not None and self.num_batches < 1:
@@ -131,7 +87,7 @@ class Evaluator(EvaluatorBase):
             )
         if self.cache and self.num_batches is None:
             raise ValueError("`cache=True` needs `num_batches`.")
-        if self.outputs is not None and type(self)._step is not Evaluator._step:
+        if self.outputs is not None and "_step" in self._own_methods:
             raise TypeError(
                 f"`{type(self).__name__}` overrides `_step`, which returns no context "
                 "that `outputs` could point into. Override `_forward` instead."
@@ -145,6 +101,14 @@ class Evaluator(EvaluatorBase):
                 f"`cfg.evals[{self.name!r}].ds`."
             )
         return bound
+
+    def check(
+        self, run: base.Run, state: TrainState, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return _evaluator_checks.check(self, run, state, field=field)
+
+    def measures(self) -> Collection[str]:
+        return (*self.losses, *self.metrics, "total")
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         merging = _merging.Merging()
@@ -320,38 +284,3 @@ def _isolated(context: Context) -> Context:
         for leaf, yes in zip(leaves, is_array, strict=True)
     )
     return dataclasses.replace(context, preds=preds, interms=interms)
-
-
-def normalize_evaluators(
-    evals: Mapping[str, EvaluatorBase],
-) -> dict[str, EvaluatorBase]:
-    """Returns the evaluators named by their keys, writing to collections of that name.
-
-    Raises:
-      TypeError: If it is not a mapping of evaluators.
-      ValueError: If a name is taken or is no name.
-    """
-    if not isinstance(evals, Mapping):
-        raise TypeError(
-            "`evals` must map names to evaluators: got "
-            f"{type(evals).__name__}. Write `cfg.evals = {{'eval': ...}}`."
-        )
-    named = {}
-    for key, evaluator in evals.items():
-        if not isinstance(evaluator, EvaluatorBase):
-            raise TypeError(
-                f"`evals[{key!r}]` must be an evaluator, such as `kd.evals.Evaluator`: "
-                f"got {type(evaluator).__name__}."
-            )
-        if key == CollectionKeys.TRAIN:
-            raise ValueError("An evaluator cannot be called 'train'.")
-        if not key.replace(".", "_").replace("-", "_").isidentifier():
-            raise ValueError(
-                f"`evals` has the name {key!r}: use letters, digits, '_', '-' and '.'."
-            )
-        if evaluator.name not in ("eval", key):
-            raise ValueError(
-                f"`evals[{key!r}]` has another name, {evaluator.name!r}: leave it out."
-            )
-        named[key] = evaluator.replace(name=key)
-    return named

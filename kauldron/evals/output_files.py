@@ -19,10 +19,11 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import enp, epath
+from etils import epath
 
 from kauldron._base import errors
 from kauldron.evals import example_rows
+from kauldron.workdir import array_spec
 
 FORMATS = ("npz", "parquet")
 
@@ -85,7 +86,7 @@ class OutputFiles:
         self._waiting: list[dict[str, np.ndarray]] = []
         self._num_bytes = 0
         self._first_row = 0
-        self._row_specs: dict[str, enp.ArraySpec] = {}
+        self._row_specs: dict[str, array_spec.ArraySpec] = {}
         self._written: list[epath.Path] = []
 
     def __enter__(self) -> Self:
@@ -103,10 +104,12 @@ class OutputFiles:
                 self._remove_temporary()
 
     @property
-    def specs(self) -> dict[str, enp.ArraySpec]:
+    def specs(self) -> dict[str, array_spec.ArraySpec]:
         """Column -> shape and dtype of all rows, those of other processes included."""
         return {
-            name: enp.ArraySpec(shape=(self._first_row, *row.shape), dtype=row.dtype)
+            name: array_spec.ArraySpec(
+                shape=(self._first_row, *row.shape), dtype=row.dtype
+            )
             for name, row in self._row_specs.items()
             if name != PLACE
         }
@@ -127,7 +130,8 @@ class OutputFiles:
         self._num_bytes += sum(values.nbytes for values in chunk.values())
         self._waiting.append(chunk)
         self._row_specs = {
-            k: enp.ArraySpec(shape=v.shape[1:], dtype=v.dtype) for k, v in chunk.items()
+            k: array_spec.ArraySpec(shape=v.shape[1:], dtype=v.dtype)
+            for k, v in chunk.items()
         }
         if self._num_bytes >= self._max_bytes:
             self._write_waiting()

@@ -10,10 +10,10 @@ _get_part = _tree.get_part
 
 
 def get_parts(
-    obj: Any,
+    obj: object,
     parts: _grammar.Parts,
     *,
-    default: Any = ...,
+    default: object = ...,
     with_structure: bool = False,
 ) -> Any:
     """Returns the value at a path; see `kontext.get_by_path`."""
@@ -30,10 +30,10 @@ def get_parts(
 
 
 def missing_error(
-    root: Any,
+    root: object,
     parts: _grammar.Parts,
     num_resolved: int,
-    parent: Any,
+    parent: object,
     with_structure: bool = False,
 ) -> _errors.KeyPathError:
     """Returns the error for a path of which only some parts exist."""

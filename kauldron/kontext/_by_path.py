@@ -9,7 +9,7 @@ from kauldron.kontext import _access, _glob, _grammar, _path
 PathLike = str | _path.Path | tuple[Any, ...]
 
 
-def get_by_path(obj: Any, path: PathLike | None, default: Any = ...) -> Any:
+def get_by_path(obj: object, path: PathLike | None, default: object = ...) -> Any:
     """Returns the value at a path.
 
     Every part is looked up as an item first, then as an attribute. Items of
@@ -46,7 +46,7 @@ def get_by_path(obj: Any, path: PathLike | None, default: Any = ...) -> Any:
     return _access.get_parts(obj, parts, default=default)
 
 
-def set_by_path(obj: Any, path: PathLike, value: Any) -> list[str]:
+def set_by_path(obj: object, path: PathLike, value: object) -> list[str]:
     """Sets the value at a path, in place.
 
     Intermediate keys must exist; the last one may be new (in dicts). `*` matches every
@@ -81,7 +81,7 @@ def set_by_path(obj: Any, path: PathLike, value: Any) -> list[str]:
     return _glob.set_parts(obj, _glob_parts(path), value)
 
 
-def filter_by_path(obj: Any, path: PathLike) -> Any:
+def filter_by_path(obj: object, path: PathLike) -> Any:
     """Returns the part of a tree that matches a glob, within its containers.
 
     A match keeps everything below it. List items that don't match are left out, so that

@@ -79,10 +79,10 @@ class SetPathError(errors.UserError, TypeError, ValueError):
 
 
 def missing_problem(
-    root: Any,
+    root: object,
     parts: _grammar.Parts,
     num_resolved: int,
-    parent: Any,
+    parent: object,
     *,
     field: str = "",
 ) -> KeyProblem:

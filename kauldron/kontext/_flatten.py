@@ -10,7 +10,7 @@ from kauldron.kontext import _path
 
 
 def flatten_with_path(
-    pytree: Any,
+    pytree: object,
     *,
     prefix: str = "",
     separator: str | None = None,

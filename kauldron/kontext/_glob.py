@@ -14,7 +14,7 @@ _DOUBLE_STAR = _grammar.Wildcard.DOUBLE_STAR
 Parts = _grammar.Parts
 
 
-def set_parts(obj: Any, parts: Parts, value: Any) -> list[str]:
+def set_parts(obj: object, parts: Parts, value: object) -> list[str]:
     """Sets the value at every match; see `kontext.set_by_path`."""
     text = _grammar.format_parts(parts)
     if not parts:
@@ -47,7 +47,7 @@ class _Matcher:
 
     def _match(
         self,
-        node: Any,
+        node: object,
         at: Parts,
         rest: Parts,
         *,
@@ -86,7 +86,7 @@ class _Matcher:
             )
 
     def _match_deep(
-        self, node: Any, at: Parts, rest: Parts, *, above: tuple[int, ...]
+        self, node: object, at: Parts, rest: Parts, *, above: tuple[int, ...]
     ) -> Iterator[tuple[Any, Parts]]:
         if id(node) in above:
             return  # a cycle
@@ -97,7 +97,7 @@ class _Matcher:
             )
 
 
-def _has_part(node: Any, part: Any) -> bool:
+def _has_part(node: object, part: object) -> bool:
     if _tree.children(node) is None:
         return False
     try:
@@ -107,7 +107,7 @@ def _has_part(node: Any, part: Any) -> bool:
     return True
 
 
-def _leaf_error(node: Any, at: Parts, parts: Parts) -> _errors.SetPathError:
+def _leaf_error(node: object, at: Parts, parts: Parts) -> _errors.SetPathError:
     where = repr(_grammar.format_parts(at)) if at else "The object"
     return _errors.SetPathError(
         f"Cannot set {_grammar.format_parts(parts)!r}: {where} is a leaf "
@@ -115,7 +115,7 @@ def _leaf_error(node: Any, at: Parts, parts: Parts) -> _errors.SetPathError:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -168,7 +168,7 @@ def _set_part(container: Any, part: Any, value: Any) -> None:
         setattr(container, part, value)
 
 
-def filter_parts(obj: Any, parts: Parts) -> Any:
+def filter_parts(obj: object, parts: Parts) -> Any:
     """Returns what matches of a tree; see `kontext.filter_by_path`."""
     if any(isinstance(part, slice) for part in parts):
         raise ValueError(
@@ -192,7 +192,7 @@ class _Filter:
 
     above: tuple[int, ...]
 
-    def apply(self, node: Any, pending: frozenset[Parts]) -> tuple[bool, Any]:
+    def apply(self, node: object, pending: frozenset[Parts]) -> tuple[bool, Any]:
         """Returns whether anything matched, and the filtered node."""
         pending = _skip_double_stars(pending)
         if () in pending:
@@ -232,7 +232,7 @@ def _step(parts: Parts, names: set[Any]) -> Iterator[Parts]:
         yield parts[1:]
 
 
-def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
+def _rebuild(node: object, kept: list[tuple[Any, Any]]) -> Any:
     if isinstance(node, list):
         return [value for _, value in kept]
     if isinstance(node, tuple) and not _tree.is_namedtuple(node):
@@ -243,6 +243,6 @@ def _rebuild(node: Any, kept: list[tuple[Any, Any]]) -> Any:
     return dict(kept)
 
 
-def has_match(obj: Any, parts: Parts) -> bool:
+def has_match(obj: object, parts: Parts) -> bool:
     """Returns whether anything in a tree matches a glob."""
     return _Filter(()).apply(obj, frozenset([parts]))[0]

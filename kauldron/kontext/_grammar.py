@@ -87,7 +87,7 @@ def _format_item(part: Any) -> str:
     return _format_element(part)
 
 
-def _format_element(part: Any) -> str:
+def _format_element(part: object) -> str:
     if part is ...:
         return "..."
     if isinstance(part, slice):

@@ -22,7 +22,7 @@ class _KeyToken:
 
 _TOKEN = _KeyToken()
 
-Context = Any
+Context = object
 """Where keys are looked up: any object with attributes or items."""
 
 Key = Annotated[str, _TOKEN]
@@ -45,7 +45,7 @@ REQUIRED: Any = _Required("__kontext_required__")
 """The default of a key that has no default: using it is an error that says so."""
 
 
-def is_key_annotated(cls_or_obj: Any) -> bool:
+def is_key_annotated(cls_or_obj: object) -> bool:
     """Returns whether a class, or the class of an object, declares keys."""
     if hasattr(cls_or_obj, "__kontext_keys__"):
         return True
@@ -69,7 +69,7 @@ def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     }
 
 
-def _only_entries(value: Any, entries: frozenset[str] | None) -> Any:
+def _only_entries(value: object, entries: frozenset[str] | None) -> Any:
     if entries is None or not isinstance(value, Mapping):
         return value
     return {name: path for name, path in value.items() if name in entries}
@@ -134,7 +134,7 @@ def _hints(cls: type) -> Iterator[tuple[str, Any]]:
 _KEY_NAME = re.compile(r"\b(Key|KeyTree)\b")
 
 
-def _evaluate(hint: Any, cls: type) -> Any:
+def _evaluate(hint: object, cls: type) -> Any:
     """Evaluates one hint; one that cannot be is judged by its words."""
     if not isinstance(hint, str):
         return hint

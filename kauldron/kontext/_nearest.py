@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from kauldron._base import errors
 from kauldron.kontext import _grammar, _tree
@@ -30,7 +29,7 @@ class Suggestion:
 
 
 def nearest_paths(
-    root: Any, missing: _grammar.Parts | str, *, n: int = 3, num_resolved: int = 0
+    root: object, missing: _grammar.Parts | str, *, n: int = 3, num_resolved: int = 0
 ) -> tuple[Suggestion, ...]:
     """Returns the existing paths below `root` most like the missing one, best first.
 
@@ -73,7 +72,7 @@ def nearest_paths(
     )
 
 
-def _word(part: Any) -> str:
+def _word(part: object) -> str:
     return part if isinstance(part, str) else repr(part)
 
 
@@ -131,7 +130,7 @@ _DTYPE_PREFIXES = (
 )
 
 
-def format_dtype(dtype: Any) -> str:
+def format_dtype(dtype: object) -> str:
     """Returns the short name of a dtype: `f32`, `bf16`, `u8`, `bool`."""
     name = str(getattr(dtype, "name", dtype))
     for long, short in _DTYPE_PREFIXES:
@@ -140,7 +139,7 @@ def format_dtype(dtype: Any) -> str:
     return name
 
 
-def format_spec(value: Any) -> str:
+def format_spec(value: object) -> str:
     """Returns dtype and shape as `f32[32 28 28 1]`, or `""` if `value` has none."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if not isinstance(shape, tuple) or dtype is None:
@@ -148,7 +147,7 @@ def format_spec(value: Any) -> str:
     return f"{format_dtype(dtype)}[{' '.join(map(str, shape))}]"
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """Returns a few words on what a value is, for messages."""
     if value is None:
         return "None"
@@ -159,7 +158,7 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def list_parts(value: Any, *, limit: int = 12) -> str:
+def list_parts(value: object, *, limit: int = 12) -> str:
     """Returns the names below a value that is set, comma separated, cut after `limit`."""
     kids = _tree.children(value) or []
     names = [
@@ -169,7 +168,7 @@ def list_parts(value: Any, *, limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def format_structure(root: Any, *, limit: int = 200) -> str:
+def format_structure(root: object, *, limit: int = 200) -> str:
     """Returns one line per leaf: its path and what it is."""
     leaves = [
         f"  {_grammar.format_parts(parts)}: {describe(value)}"

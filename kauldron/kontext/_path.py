@@ -73,12 +73,12 @@ class _PartsSequence(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._parts)
 
-    def __add__(self, other: Any) -> Self:
+    def __add__(self, other: object) -> Self:
         if not isinstance(other, _PartsSequence | tuple):
             return NotImplemented
         return self._from_parts((*self._parts, *other))
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if isinstance(other, type(self)) or isinstance(self, type(other)):
             return self._parts == getattr(other, "_parts", None)
         return NotImplemented
@@ -132,7 +132,9 @@ class Path(_PartsSequence):
                     f"{str(self)!r}. Use `kontext.GlobPath`."
                 )
 
-    def get_from(self, context: Any, *, default: Any = ..., err_spec: bool = False):
+    def get_from(
+        self, context: object, *, default: object = ..., err_spec: bool = False
+    ):
         """Returns the value at this path; see `kontext.get_by_path`.
 
         Args:
@@ -144,7 +146,7 @@ class Path(_PartsSequence):
             context, self._parts, default=default, with_structure=err_spec
         )
 
-    def set_in(self, context: Any, value: Any) -> None:
+    def set_in(self, context: object, value: object) -> None:
         """Sets the value at this path; see `kontext.set_by_path`."""
         _glob.set_parts(context, self._parts, value)
 
@@ -173,7 +175,7 @@ class GlobPath(_PartsSequence):
                 return Path._from_parts(self._parts[:i])
         return Path._from_parts(self._parts)
 
-    def set_in(self, context: Any, value: Any) -> list[str]:
+    def set_in(self, context: object, value: object) -> list[str]:
         """Sets every matching value; returns their paths. See `kontext.set_by_path`."""
         return _glob.set_parts(context, self._parts, value)
 
@@ -181,7 +183,7 @@ class GlobPath(_PartsSequence):
 _STARS = {wildcard.value: wildcard for wildcard in Wildcard}
 
 
-def _from_jax_key(key: Any) -> Any:
+def _from_jax_key(key: object) -> Any:
     # The key classes of `jax.tree_util` are told apart by name, so that this module
     # (and a config that is only shown) does not import JAX.
     for attribute in ("name", "key", "idx"):  # GetAttrKey; DictKey, Flattened; Sequence
@@ -190,7 +192,7 @@ def _from_jax_key(key: Any) -> Any:
     return key
 
 
-def _hashable(part: Any) -> Any:
+def _hashable(part: object) -> Any:
     if isinstance(part, slice):  # unhashable before Python 3.12
         return ("slice", part.start, part.stop, part.step)
     if type(part) is tuple:

@@ -23,8 +23,8 @@ KeyProblem = _errors.KeyProblem
 
 
 def resolve_from_keyed_obj(
-    context: Any,
-    keyed_obj: Any,
+    context: _keys.Context,
+    keyed_obj: object,
     *,
     func: Callable[..., Any] | None = None,
     prefix: str | None = None,
@@ -80,7 +80,7 @@ def resolve_from_keyed_obj(
 
 
 def resolve_from_keypaths(
-    context: Any, key_paths: Mapping[str, Any], *, prefix: str = ""
+    context: _keys.Context, key_paths: Mapping[str, Any], *, prefix: str = ""
 ) -> dict[str, Any]:
     """Returns the value for every path (or tree of paths) of a dict.
 
@@ -98,7 +98,11 @@ def resolve_from_keypaths(
 
 
 def check_keys(
-    context: Any, obj: Any, *, prefix: str | None = None, allow_globs: bool = False
+    context: _keys.Context,
+    obj: object,
+    *,
+    prefix: str | None = None,
+    allow_globs: bool = False,
 ) -> list[KeyProblem]:
     """Returns what is wrong with the keys of an object; raises nothing.
 
@@ -130,7 +134,7 @@ def check_keys(
 
 
 def _check_path(
-    context: Any, path: Any, *, field: str, allow_globs: bool
+    context: _keys.Context, path: Any, *, field: str, allow_globs: bool
 ) -> KeyProblem | None:
     if path is None or _is_required(path):
         detail = "this key must be set, to a path such as 'batch.image'."
@@ -155,7 +159,7 @@ def _check_path(
 
 
 def _check_glob(
-    context: Any, glob: _path.GlobPath, *, field: str, allow_globs: bool
+    context: _keys.Context, glob: _path.GlobPath, *, field: str, allow_globs: bool
 ) -> KeyProblem | None:
     if not allow_globs:
         detail = "wildcards are for `TreeMap` and `TreeReduce`; one value is needed."
@@ -174,7 +178,7 @@ def _check_glob(
 
 
 def _resolve(
-    context: Any, tree: Mapping[str, Any], *, name: str, prefix: str
+    context: _keys.Context, tree: Mapping[str, Any], *, name: str, prefix: str
 ) -> dict[str, Any]:
     problems: list[KeyProblem] = []
     fields, paths = [], []
@@ -205,7 +209,11 @@ def _resolve(
 
 
 def _problem_of(
-    context: Any, parts: _grammar.Parts, num_resolved: int, value: Any, field: str
+    context: _keys.Context,
+    parts: _grammar.Parts,
+    num_resolved: int,
+    value: object,
+    field: str,
 ) -> KeyProblem | None:
     """Returns why a path does not name a value."""
     if num_resolved == len(parts):
@@ -214,7 +222,9 @@ def _problem_of(
     return _errors.missing_problem(context, parts, num_resolved, value, field=field)
 
 
-def _unset_problem(parts: _grammar.Parts, value: Any, field: str) -> KeyProblem | None:
+def _unset_problem(
+    parts: _grammar.Parts, value: object, field: str
+) -> KeyProblem | None:
     """Says so if the key names a part of the context that is not filled.
 
     Deeper down, `None` is a value like any other: a batch may hold it.
@@ -239,11 +249,11 @@ def _field(prefix: str, field: str) -> str:
     return f"{prefix}.{field}" if prefix else field
 
 
-def _is_required(path: Any) -> bool:
+def _is_required(path: object) -> bool:
     return isinstance(path, str) and path == _keys.REQUIRED
 
 
-def _is_branch(tree: Any) -> bool:
+def _is_branch(tree: object) -> bool:
     # A `Path` is a sequence too, but one key.
     return isinstance(tree, Mapping | list | tuple)
 
@@ -258,7 +268,7 @@ def _items(tree: Any) -> Iterator[tuple[str, Any]]:
 def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields `("field['a'][0]", path)` for every path of the fields."""
 
-    def walk(field: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def walk(field: str, value: object) -> Iterator[tuple[str, Any]]:
         if _is_branch(value):
             for item, child in _items(value):
                 yield from walk(field + item, child)
@@ -269,7 +279,7 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from walk(field, value)
 
 
-def _map_leaves(func: Callable[[Any], Any], tree: Any) -> Any:
+def _map_leaves(func: Callable[[Any], Any], tree: object) -> Any:
     """Applies `func(path)` to every path, in the order of `_leaves`; keeps the structure."""
     if not _is_branch(tree):
         return func(tree)

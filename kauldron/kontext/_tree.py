@@ -49,7 +49,7 @@ def get_part(obj: Any, part: Any) -> Any:
     return value
 
 
-def read_prefix(obj: Any, parts: Sequence[Any]) -> tuple[int, Any]:
+def read_prefix(obj: object, parts: Sequence[Any]) -> tuple[int, Any]:
     """Returns how many parts exist, and the value at the last that does."""
     for i, part in enumerate(parts):
         try:
@@ -59,12 +59,12 @@ def read_prefix(obj: Any, parts: Sequence[Any]) -> tuple[int, Any]:
     return len(parts), obj
 
 
-def read_prefixes(obj: Any, paths: Iterable[Sequence[Any]]) -> list[tuple[int, Any]]:
+def read_prefixes(obj: object, paths: Iterable[Sequence[Any]]) -> list[tuple[int, Any]]:
     """Returns `read_prefix` of each path."""
     return [read_prefix(obj, parts) for parts in paths]
 
 
-def _is_abstract_array(obj: Any) -> bool:
+def _is_abstract_array(obj: object) -> bool:
     return hasattr(obj, "shape") and hasattr(obj, "dtype")
 
 
@@ -84,11 +84,11 @@ def _get_abstract_part(obj: Any, part: Any) -> Any:
         raise MissingPart from error
 
 
-def is_namedtuple(obj: Any) -> bool:
+def is_namedtuple(obj: object) -> bool:
     return isinstance(obj, tuple) and hasattr(obj, "_fields")
 
 
-def is_dataclass_instance(obj: Any) -> bool:
+def is_dataclass_instance(obj: object) -> bool:
     return dataclasses.is_dataclass(obj) and not isinstance(obj, type)
 
 
@@ -109,14 +109,14 @@ def children(obj: Any) -> list[tuple[Any, Any]] | None:
     return None
 
 
-def _get_or_none(obj: Mapping[Any, Any], key: Any) -> Any:
+def _get_or_none(obj: Mapping[Any, Any], key: object) -> Any:
     try:
         return obj[key]
     except Exception:  # an unset placeholder, a reference to nowhere: nothing below
         return None
 
 
-def walk(obj: Any) -> list[tuple[tuple[Any, ...], Any]]:
+def walk(obj: object) -> list[tuple[tuple[Any, ...], Any]]:
     """Returns `(parts, node)` of everything below `obj`, breadth first, bounded."""
     found: list[tuple[tuple[Any, ...], Any]] = []
     level: list[tuple[tuple[Any, ...], Any, frozenset[int]]] = [((), obj, frozenset())]

@@ -51,16 +51,16 @@ class DynamicPathBuilder:
             raise AttributeError(name)
         return _extend(self, name)
 
-    def __getitem__(self, part: Any) -> Any:
+    def __getitem__(self, part: object) -> Any:
         return _extend(self, part)
 
     def __iter__(self) -> Any:
         raise TypeError(f"The key {str(self)!r} cannot be iterated over.")
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"The key {str(self)!r} cannot be changed.")
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, DynamicPathBuilder):
             return NotImplemented
         return self._path == other._path
@@ -134,7 +134,7 @@ class AnnotatedPathBuilder(DynamicPathBuilder):
         return cls(prefix)
 
 
-def _extend(builder: DynamicPathBuilder, part: Any) -> DynamicPathBuilder:
+def _extend(builder: DynamicPathBuilder, part: object) -> DynamicPathBuilder:
     return DynamicPathBuilder(_path.Path(*builder._path, part))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kauldron.ktyping import _checkers, _format, _hints, _match, _report, _scope
@@ -20,7 +20,11 @@ class Call:
     """
 
     def __init__(
-        self, func: Any, *, label: str | None = None, fields: str = "decorated"
+        self,
+        func: Callable[..., Any],
+        *,
+        label: str | None = None,
+        fields: str = "decorated",
     ):
         self.func = func
         self.fields = fields
@@ -76,7 +80,9 @@ class Call:
     def return_checker(self) -> _checkers.Checker:
         return _checkers.checker(self.hints.get("return", Any))
 
-    def new_scope(self, args: Any, kwargs: Any) -> _scope.ShapeScope:
+    def new_scope(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> _scope.ShapeScope:
         """Returns a scope that knows the arguments, nothing checked yet."""
         arguments = dict(zip(self.positional, args, strict=False))
         if self.var_positional and len(args) > len(self.positional):
@@ -128,7 +134,7 @@ class Call:
             if name.startswith("*"):
                 check(name, value, hint, scope)
 
-    def check_result(self, scope: _scope.ShapeScope, result: Any) -> None:
+    def check_result(self, scope: _scope.ShapeScope, result: object) -> None:
         """Checks the returned value, and that nothing was left undetermined."""
         if self.return_checker is not _checkers.accept:
             remaining = self.return_checker(result, scope.candidates, scope)
@@ -147,7 +153,7 @@ class Call:
                 raise _report.undetermined(scope)
 
 
-def check(name: str, value: Any, hint: Any, scope: _scope.ShapeScope) -> None:
+def check(name: str, value: object, hint: object, scope: _scope.ShapeScope) -> None:
     """Checks one value and updates the scope."""
     remaining = _checkers.checker(hint)(value, scope.candidates, scope)
     if not remaining:

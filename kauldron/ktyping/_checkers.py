@@ -17,7 +17,7 @@ import operator
 import types
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from kauldron.ktyping import _jaxtyping, _match, _structural_type, array_type_meta
@@ -30,7 +30,7 @@ _UNIONS = (typing.Union, types.UnionType)
 _WRAPPERS = (typing.ClassVar, typing.Final, typing.Required, typing.NotRequired)
 
 
-def checker(hint: Any, *, is_shallow: bool = False) -> Checker:
+def checker(hint: object, *, is_shallow: bool = False) -> Checker:
     """Returns the checker of an annotation.
 
     Args:
@@ -43,17 +43,17 @@ def checker(hint: Any, *, is_shallow: bool = False) -> Checker:
         return _make_checker(hint, is_shallow)
 
 
-def accept(value: Any, candidates: Candidates, scope: Any) -> Candidates:
+def accept(value: object, candidates: Candidates, scope: object) -> Candidates:
     """The checker of `Any`."""
     return candidates
 
 
 @functools.lru_cache(maxsize=8192)
-def _cached_checker(hint: Any, is_shallow: bool) -> Checker:
+def _cached_checker(hint: object, is_shallow: bool) -> Checker:
     return _make_checker(hint, is_shallow)
 
 
-def _make_checker(hint: Any, is_shallow: bool) -> Checker:
+def _make_checker(hint: object, is_shallow: bool) -> Checker:
     if hint is None:
         hint = _NoneType
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, str):
@@ -88,7 +88,7 @@ def _bound(variable: typing.TypeVar) -> Any:
     return variable.__bound__ or Any
 
 
-def holds_dims(hint: Any) -> bool:
+def holds_dims(hint: object) -> bool:
     """Returns whether a hint has parts that beartype cannot check."""
     if isinstance(
         hint, array_type_meta.ArrayTypeMeta | _structural_type.StructuralType
@@ -99,30 +99,32 @@ def holds_dims(hint: Any) -> bool:
     return any(map(holds_dims, typing.get_args(hint)))
 
 
-def may_hold_dims(hint: Any) -> bool:
+def may_hold_dims(hint: object) -> bool:
     """Returns whether a hint holds dims, or dataclasses that may be looked into."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return True
     return holds_dims(hint) or any(map(may_hold_dims, typing.get_args(hint)))
 
 
-def is_dataclass_object(value: Any) -> bool:
+def is_dataclass_object(value: object) -> bool:
     """Returns whether a value is an object, not a class, of a dataclass."""
     return hasattr(type(value), "__dataclass_fields__")
 
 
-def is_checked_class(hint: Any) -> bool:
+def is_checked_class(hint: object) -> bool:
     """Returns whether a class has fields that are checked in a scope of their own."""
     if not isinstance(hint, type):
         return False
     return typing.is_typeddict(hint) or "__ktyping_fields__" in vars(hint)
 
 
-def _jaxtyping_checker(hint: Any) -> Checker:
+def _jaxtyping_checker(hint: object) -> Checker:
     converted = _jaxtyping.convert(hint)
     check = _plain_checker(hint) if converted is None else converted.match
 
-    def check_by_policy(value: Any, candidates: Candidates, scope: Any) -> Candidates:
+    def check_by_policy(
+        value: object, candidates: Candidates, scope: object
+    ) -> Candidates:
         if not _jaxtyping.apply_policy(hint, scope):
             return candidates
         return check(value, candidates, scope)
@@ -131,7 +133,7 @@ def _jaxtyping_checker(hint: Any) -> Checker:
 
 
 def _union_checker(members: list[Checker]) -> Checker:
-    def check(value: Any, candidates: Candidates, scope: Any) -> Candidates:
+    def check(value: object, candidates: Candidates, scope: object) -> Candidates:
         found: Candidates = []
         for member in members:
             remaining = member(value, candidates, scope)
@@ -173,7 +175,7 @@ def _typed_dict_checker(cls: Any) -> Checker:
         hints = typing.get_type_hints(cls, include_extras=True)
         return {name: checker(hint) for name, hint in hints.items()}
 
-    def check(value: Any, candidates: Candidates, scope: Any) -> Candidates:
+    def check(value: object, candidates: Candidates, scope: object) -> Candidates:
         if not isinstance(value, dict) or not cls.__required_keys__ <= value.keys():
             return []
         if not value.keys() <= fields().keys():
@@ -188,7 +190,9 @@ def _typed_dict_checker(cls: Any) -> Checker:
     return check
 
 
-def _container_checker(origin: Any, args: Any, is_shallow: bool) -> Checker:
+def _container_checker(
+    origin: object, args: Sequence[Any], is_shallow: bool
+) -> Checker:
     checkers = [checker(a, is_shallow=is_shallow) for a in args if a is not ...]
     if origin is tuple and args[-1:] != (...,):
         return functools.partial(_check_fixed_tuple, checkers)
@@ -208,7 +212,7 @@ def _container_checker(origin: Any, args: Any, is_shallow: bool) -> Checker:
 
 
 def _check_fixed_tuple(
-    checkers: list[Checker], value: Any, candidates: Candidates, scope: Any
+    checkers: list[Checker], value: object, candidates: Candidates, scope: object
 ) -> Candidates:
     if not isinstance(value, tuple) or len(value) != len(checkers):
         return []
@@ -223,7 +227,7 @@ def _check_items(
     is_shallow: bool,
     value: Any,
     candidates: Candidates,
-    scope: Any,
+    scope: object,
 ) -> Candidates:
     if not isinstance(value, origin):
         return []
@@ -240,7 +244,7 @@ def _check_iterable(
     is_shallow: bool,
     value: Any,
     candidates: Candidates,
-    scope: Any,
+    scope: object,
 ) -> Candidates:
     if not isinstance(value, origin):
         return []
@@ -255,7 +259,7 @@ def _check_mapping(
     is_shallow: bool,
     value: Any,
     candidates: Candidates,
-    scope: Any,
+    scope: object,
 ) -> Candidates:
     if not isinstance(value, origin):
         return []
@@ -268,10 +272,10 @@ def _check_mapping(
     return candidates
 
 
-def _plain_checker(hint: Any) -> Checker:
+def _plain_checker(hint: object) -> Checker:
     is_bearable: Callable[[Any], bool] | None = None
 
-    def check(value: Any, candidates: Candidates, scope: Any) -> Candidates:
+    def check(value: object, candidates: Candidates, scope: object) -> Candidates:
         nonlocal is_bearable
         if is_bearable is None:
             is_bearable = _compile(hint, value)

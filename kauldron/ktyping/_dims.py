@@ -17,7 +17,7 @@ from kauldron.ktyping._errors import (
 _T = TypeVar("_T")
 
 
-def check_type(value: _T, hint: Any, *, nested_ok: bool = False) -> _T:
+def check_type(value: _T, hint: object, *, nested_ok: bool = False) -> _T:
     """Checks a value as if it were one more argument; its dims become known.
 
     Args:
@@ -37,7 +37,7 @@ def check_type(value: _T, hint: Any, *, nested_ok: bool = False) -> _T:
     return value
 
 
-def isinstance(value: Any, hint: Any) -> bool:
+def isinstance(value: object, hint: object) -> bool:
     """Returns whether a value fits, given the dims known by now; binds nothing.
 
     Of containers, only the first element is looked at.
@@ -197,7 +197,7 @@ def _key(name: str) -> str:
     return key
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     if builtins.isinstance(value, bool):
         return False
     return hasattr(value, "__index__") or type(value).__name__ == "_DimExpr"

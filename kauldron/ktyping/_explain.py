@@ -84,7 +84,7 @@ class Explainer:
         seen = _format.format_value(value)
         return Reason(f"{seen} is not {_format.format_hint(hint)}")
 
-    def _explain_union(self, value: Any, args: Any) -> Reason:
+    def _explain_union(self, value: object, args: Sequence[Any]) -> Reason:
         reasons = [(self.explain(value, a), a) for a in args if a is not type(None)]
         reasons.sort(key=lambda pair: -pair[0].progress)
         best = reasons[0][0]
@@ -108,7 +108,9 @@ class Explainer:
             candidates = remaining
         return None
 
-    def _explain_items(self, value: Any, origin: type, args: Any) -> Reason | None:
+    def _explain_items(
+        self, value: Any, origin: type, args: Sequence[Any]
+    ) -> Reason | None:
         if issubclass(origin, collections.abc.Mapping):
             return self._first_failure(
                 (f"[{key!r}]", item, args[1]) for key, item in value.items()
@@ -127,7 +129,7 @@ class Explainer:
             for i, (item, hint) in enumerate(zip(value, hints, strict=True))
         )
 
-    def _explain_fields(self, value: Any, cls: Any) -> Reason | None:
+    def _explain_fields(self, value: object, cls: Any) -> Reason | None:
         alone = Explainer([{}], None, {}, self.name)
         if typing.is_typeddict(cls):
             if not isinstance(value, dict):
@@ -225,7 +227,11 @@ class Explainer:
         return mismatches
 
     def _mismatch(
-        self, dim: Any, sizes: tuple[Any, ...], axis: int, candidate: _match.Candidate
+        self,
+        dim: object,
+        sizes: tuple[Any, ...],
+        axis: int,
+        candidate: _match.Candidate,
     ) -> str:
         seen = f"axis {axis} is {sizes[0]}" if len(sizes) == 1 else f"{sizes} is there"
         if isinstance(dim, _spec.Variadic):
@@ -268,7 +274,7 @@ def _axes(count: int) -> str:
     return "1 axis" if count == 1 else f"{count} axes"
 
 
-def _names(node: Any) -> list[str]:
+def _names(node: object) -> list[str]:
     if isinstance(node, _spec.Name):
         return [node.name]
     if isinstance(node, _spec.Variadic):

@@ -39,24 +39,24 @@ class Fields:
             if name in arguments:
                 yield name, arguments[name], hint
 
-    def _scope(self, obj: Any) -> _scope.ShapeScope:
+    def _scope(self, obj: object) -> _scope.ShapeScope:
         values = {n: getattr(obj, n) for n in self.hints if hasattr(obj, n)}
         namespace = vars(sys.modules.get(self.cls.__module__, typing))
         scope = _scope.ShapeScope([{}], values, None, namespace, self)
         scope.defaults = {"self": obj}
         return scope
 
-    def check(self, obj: Any) -> None:
+    def check(self, obj: object) -> None:
         scope = self._scope(obj)
         with _scope.entered(scope):
             for name, value, hint in self.argument_checks(scope.arguments):
                 _call.check(name, value, hint, scope)
 
-    def fit(self, obj: Any) -> bool:
+    def fit(self, obj: object) -> bool:
         """Whether the fields, as they are now, fit."""
         return self.fit_some(obj, self.hints, None)
 
-    def fit_some(self, obj: Any, names: Collection[str], look_into: Any) -> bool:
+    def fit_some(self, obj: object, names: Collection[str], look_into: object) -> bool:
         """Whether some of the fields fit, and what `look_into` finds inside of them."""
         scope = self._scope(obj)
         scope.look_into = look_into
@@ -78,7 +78,7 @@ class Undecorated:
         self._only_arrays = only_arrays
         self._fields = functools.lru_cache(maxsize=1024)(Fields)
 
-    def fit(self, obj: Any) -> bool:
+    def fit(self, obj: object) -> bool:
         """Whether the fields fit."""
         cls = type(obj)
         return self._fields(cls).fit_some(obj, self.hints(cls), self)

@@ -9,7 +9,7 @@ from typing import Any
 from kauldron.kontext import format_dtype
 
 
-def format_value(value: Any, *, max_length: int = 60) -> str:
+def format_value(value: object, *, max_length: int = 60) -> str:
     """Returns what a message shows of a value: `f32[32,128]`, `None`, `dict(a, b)`."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None and not isinstance(value, type):
@@ -32,7 +32,7 @@ def _shorten(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def format_hint(hint: Any) -> str:
+def format_hint(hint: object) -> str:
     """Returns an annotation as one would write it."""
     if isinstance(hint, str):
         return hint

@@ -51,7 +51,7 @@ def _evaluate(
         yield name, hints[name]
 
 
-def _globals(obj: Any) -> dict[str, Any]:
+def _globals(obj: object) -> dict[str, Any]:
     if isinstance(obj, type):
         return dict(vars(sys.modules.get(obj.__module__, typing)))
     return getattr(obj, "__globals__", {})

@@ -20,12 +20,12 @@ from kauldron.ktyping._parser import ShapeSpecError
 _log = logging.getLogger(__name__)
 
 
-def is_annotation(hint: Any) -> bool:
+def is_annotation(hint: object) -> bool:
     """Returns whether a hint is an array type or `PyTree` of jaxtyping."""
     return type(hint).__module__.partition(".")[0] == "jaxtyping"
 
 
-def apply_policy(hint: Any, scope: Any) -> bool:
+def apply_policy(hint: object, scope: Any) -> bool:
     """Does what the configuration says; returns whether to check."""
     module = scope.namespace.get("__name__") if scope is not None else None
     policy = _config.active(module).jaxtyping_annotations
@@ -65,7 +65,7 @@ def convert(hint: Any) -> array_type_meta.ArrayTypeMeta | None:
         return None
 
 
-def _array_types(array_type: Any) -> Any:
+def _array_types(array_type: object) -> Any:
     if array_type is Any:
         return (array_type_meta.ANY_ARRAY, object)
     jax = sys.modules.get("jax")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kauldron.ktyping import array_type_meta, dtypes
+from kauldron.ktyping import _match, array_type_meta, dtypes
 
 # Words of a raw key -> the dtype of the typed one: threefry's, and those of `rbg`.
 _RAW_KEYS = {2: "key<fry>", 4: "key<rbg>"}
@@ -27,7 +27,7 @@ class KeyTypeMeta(array_type_meta.ArrayTypeMeta):
     may be raw keys, and is taken for them.
     """
 
-    def as_seen(cls, value: Any) -> Any:
+    def as_seen(cls, value: object) -> Any:
         shape: Any = getattr(value, "shape", None) or ()
         dtype = getattr(value, "dtype", None)
         is_raw = len(shape) > 0 and shape[-1] in _RAW_KEYS
@@ -35,16 +35,18 @@ class KeyTypeMeta(array_type_meta.ArrayTypeMeta):
             return _RawKeys(tuple(shape[:-1]), _RAW_KEYS[shape[-1]])
         return value
 
-    def has_instance(cls, value: Any) -> bool:
+    def has_instance(cls, value: object) -> bool:
         return isinstance(value, _RawKeys) or super().has_instance(value)
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if not cls.has_instance(value):
             return []
         return super().match(cls.as_seen(value), candidates, scope)
 
-    def dtype_matches(cls, value: Any) -> bool:
+    def dtype_matches(cls, value: object) -> bool:
         return super().dtype_matches(cls.as_seen(value))
 
-    def shape_matches(cls, value: Any) -> bool:
+    def shape_matches(cls, value: object) -> bool:
         return super().shape_matches(cls.as_seen(value))

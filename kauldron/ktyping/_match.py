@@ -94,7 +94,9 @@ def _match_flexible(
     return [state for state, stop in states if stop == num_axes]
 
 
-def _bind_axes(dim: Any, sizes: tuple[int, ...], state: Candidate) -> list[Candidate]:
+def _bind_axes(
+    dim: object, sizes: tuple[int, ...], state: Candidate
+) -> list[Candidate]:
     """Returns the state extended by `dim` taking exactly these axes."""
     if isinstance(dim, _spec.Variadic):
         return _bind_variadic(dim, sizes, state)
@@ -105,7 +107,7 @@ def _bind_axes(dim: Any, sizes: tuple[int, ...], state: Candidate) -> list[Candi
     return _bind(dim, sizes[0], state) if len(sizes) == 1 else []
 
 
-def _bind(dim: Any, size: int, state: Candidate) -> list[Candidate]:
+def _bind(dim: object, size: int, state: Candidate) -> list[Candidate]:
     """Returns the state extended by `dim` being one axis of this size."""
     if isinstance(dim, _spec.Int):
         return [state] if dim.value == size else []

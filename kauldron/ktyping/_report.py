@@ -13,8 +13,8 @@ _RETURN = "return value"
 
 def failure(
     name: str,
-    value: Any,
-    hint: Any,
+    value: object,
+    hint: object,
     candidates: list[_match.Candidate],
     scope: _scope.ShapeScope,
 ) -> KTypeCheckError:
@@ -79,7 +79,9 @@ def _at(reason: _explain.Reason) -> str:
     return f" at {reason.at}" if reason.at else ""
 
 
-def _table(call: Any, scope: _scope.ShapeScope, failed: str, value: Any) -> list[str]:
+def _table(
+    call: Any, scope: _scope.ShapeScope, failed: str, value: object
+) -> list[str]:
     """Returns one line per argument, the failing one marked with `>`."""
     rows: list[tuple[str, str, str, str]] = []
     for name, hint in call.hints.items():

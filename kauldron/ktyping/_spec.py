@@ -252,7 +252,7 @@ class Call:
 EXPRESSIONS = (Binary, Negative, Call, FString)
 
 
-def _parenthesize(node: Any, tightness: int) -> str:
+def _parenthesize(node: object, tightness: int) -> str:
     if isinstance(node, Binary):
         loose = PRECEDENCE[node.op] < tightness
     elif isinstance(node, Negative):
@@ -296,7 +296,7 @@ class Spec:
         return " ".join(map(str, self.dims))
 
 
-def _num_axes(dim: Any) -> tuple[int, int | None]:
+def _num_axes(dim: object) -> tuple[int, int | None]:
     if isinstance(dim, Variadic):
         return dim.min_len, None
     if isinstance(dim, OptionalDim):
@@ -312,7 +312,7 @@ def _children(node: Any) -> Iterator[Any]:
                 yield child
 
 
-def has_fstring(node: Any) -> bool:
+def has_fstring(node: object) -> bool:
     return isinstance(node, FString) or any(map(has_fstring, _children(node)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,15 @@ class _ShapeMeta(StructuralType):
             "The shape made of known dims is `kt.shape('*b n')`."
         )
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if not isinstance(value, tuple | list) or not all(map(_is_size, value)):
             return []
         return _match_spec(cls.args, value, candidates, scope)
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     if isinstance(value, bool):
         return False
     # Symbolic sizes of `jax.export` are no integers, but have their operations.
@@ -40,7 +43,9 @@ class Shape(metaclass=_ShapeMeta):
 
 
 class _DTypeMeta(StructuralType):
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if value is None:
             return []
         if isinstance(value, np.dtype) or hasattr(value, "dtype"):
@@ -61,7 +66,9 @@ class _ArraySpecMeta(StructuralType):
         _parser.parse(spec)
         return cls.with_args(spec)
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
+    ) -> Any:
         if not hasattr(value, "shape") or not hasattr(value, "dtype"):
             return []
         is_abstract = type(value).__name__ == "ShapeDtypeStruct"
@@ -70,7 +77,12 @@ class _ArraySpecMeta(StructuralType):
         return _match_spec(cls.args, value.shape, candidates, scope)
 
 
-def _match_spec(args: Any, shape: Any, candidates: Any, scope: Any) -> Any:
+def _match_spec(
+    args: Sequence[Any],
+    shape: Any,
+    candidates: list[_match.Candidate],
+    scope: Any,
+) -> Any:
     if not args:
         return candidates
     spec = _parser.parse(args[0])
@@ -84,7 +96,9 @@ class ArraySpec(metaclass=_ArraySpecMeta):
 
 
 class _WrappedKeyMeta(StructuralType):
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         # The class of `kauldron.random`, which is no room below this one.
         is_wrapper = type(value).__name__ == "PRNGKey" and hasattr(value, "rng")
         return candidates if is_wrapper else []
@@ -95,7 +109,7 @@ class WrappedKey(metaclass=_WrappedKeyMeta):
 
 
 class _PyTreeMeta(StructuralType):
-    def __getitem__(cls, item: Any) -> Any:
+    def __getitem__(cls, item: object) -> Any:
         args = item if isinstance(item, tuple) else (item,)
         if len(args) > 2 or (len(args) == 2 and not _is_structure_name(args[1])):
             raise TypeError(
@@ -104,7 +118,9 @@ class _PyTreeMeta(StructuralType):
             )
         return cls.with_args(*args)
 
-    def match(cls, value: Any, candidates: Any, scope: Any = None) -> Any:
+    def match(
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
+    ) -> Any:
         if not cls.args:
             return candidates
         leaves, structure = flatten(value, cls.args[0], scope)
@@ -118,11 +134,13 @@ class _PyTreeMeta(StructuralType):
         return candidates
 
 
-def _is_structure_name(name: Any) -> bool:
+def _is_structure_name(name: object) -> bool:
     return isinstance(name, str) and name.startswith("$") and name[1:].isidentifier()
 
 
-def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
+def _bind_structure(
+    name: str, structure: object, candidates: list[_match.Candidate]
+) -> Any:
     return [
         {**candidate, name: structure}
         for candidate in candidates
@@ -131,7 +149,7 @@ def _bind_structure(name: str, structure: Any, candidates: Any) -> Any:
 
 
 def flatten(
-    tree: Any, leaf_type: Any, scope: Any = None
+    tree: object, leaf_type: object, scope: object = None
 ) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns `(path, leaf)` pairs and the structure; what fits the type is a leaf."""
     from kauldron._base import frozen_dict

@@ -15,7 +15,7 @@ class StructuralType(type):
 
     args: tuple[Any, ...] = ()
 
-    def __instancecheck__(cls, value: Any) -> bool:
+    def __instancecheck__(cls, value: object) -> bool:
         return bool(cls.match(value, [{}]))
 
     def __repr__(cls) -> str:
@@ -23,7 +23,7 @@ class StructuralType(type):
             return cls.__name__
         return f"{cls.__name__}[{', '.join(map(_name, cls.args))}]"
 
-    def __eq__(cls, other: Any) -> bool:
+    def __eq__(cls, other: object) -> bool:
         if not isinstance(other, StructuralType):
             return NotImplemented
         return (cls.__name__, cls.args) == (other.__name__, other.args)
@@ -38,7 +38,7 @@ class StructuralType(type):
         return type(cls)(cls.__name__, (cls,), {"args": args, "__doc__": cls.__doc__})
 
     def match(
-        cls, value: Any, candidates: list[_match.Candidate], scope: Any = None
+        cls, value: object, candidates: list[_match.Candidate], scope: object = None
     ) -> list[_match.Candidate]:
         """Returns the candidates, extended, with which the value fits."""
         raise NotImplementedError

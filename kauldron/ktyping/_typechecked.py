@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from kauldron.ktyping import _call, _checkers, _config, _fields, _report, _scope
@@ -25,7 +25,7 @@ def typechecked(
     *, new_scope: bool = True, fields: FieldsPolicy = "decorated"
 ) -> Any: ...
 def typechecked(
-    func: Any = None,
+    func: object = None,
     /,
     *,
     new_scope: bool = True,
@@ -87,7 +87,7 @@ class _Typechecked:
         self._fields: FieldsPolicy = fields
         self._tokens: list[Any] = []
 
-    def __call__(self, func: Any) -> Any:
+    def __call__(self, func: object) -> Any:
         return _decorate(func, self._new_scope, self._fields, label=None)
 
     def __enter__(self) -> _scope.ShapeScope | None:
@@ -112,7 +112,7 @@ class _Typechecked:
 
 
 def _decorate(
-    func: Any, new_scope: bool, fields: FieldsPolicy, label: str | None
+    func: object, new_scope: bool, fields: FieldsPolicy, label: str | None
 ) -> Any:
     if _config.is_left_alone(getattr(func, "__module__", None)):
         return func
@@ -145,7 +145,11 @@ def _decorate(
 
 
 def _open_scope(
-    call: _call.Call, new_scope: bool, args: Any, kwargs: Any, config: _config.Config
+    call: _call.Call,
+    new_scope: bool,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    config: _config.Config,
 ) -> tuple[_scope.ShapeScope, _scope.ShapeScope | None]:
     """Returns the scope of a call, and the one that takes over what it finds out."""
     scope = call.new_scope(args, kwargs)
@@ -223,8 +227,8 @@ def _wrap_generator(call: _call.Call, new_scope: bool) -> Callable[..., Any]:
 def _drive(
     generator: Generator[Any, Any, Any],
     scope: _scope.ShapeScope,
-    yield_hint: Any,
-    return_hint: Any,
+    yield_hint: object,
+    return_hint: object,
 ) -> Generator[Any, Any, Any]:
     """Runs a generator with its scope in place only while its own code runs."""
     resume: Callable[[], Any] = functools.partial(next, generator)

@@ -56,12 +56,12 @@ def _is_array_class(cls: type, jax_is_loaded: bool) -> bool:
     return issubclass(cls, jax.Array | jax.core.Tracer | jax.ShapeDtypeStruct)
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Returns whether `value` is an array of NumPy or JAX, a tracer, or abstract."""
     return _is_array_class(type(value), "jax" in sys.modules)
 
 
-def _is_instance(value: Any, array_types: tuple[Any, ...]) -> bool:
+def _is_instance(value: object, array_types: tuple[Any, ...]) -> bool:
     for array_type in array_types:
         if isinstance(array_type, _AnyArray):
             if is_array(value):
@@ -75,13 +75,13 @@ def _is_instance(value: Any, array_types: tuple[Any, ...]) -> bool:
     return False
 
 
-def _as_tuple(array_types: Any) -> tuple[Any, ...]:
+def _as_tuple(array_types: object) -> tuple[Any, ...]:
     if isinstance(array_types, tuple):
         return array_types
     return typing.get_args(array_types) or (array_types,)
 
 
-def _is_allowed_class(array_type: Any, allowed: tuple[Any, ...]) -> bool:
+def _is_allowed_class(array_type: object, allowed: tuple[Any, ...]) -> bool:
     """Whether a class narrows; the general types may be narrowed to any class."""
     if array_type in allowed or ANY_ARRAY in allowed:
         return True
@@ -89,7 +89,7 @@ def _is_allowed_class(array_type: Any, allowed: tuple[Any, ...]) -> bool:
     return isinstance(array_type, type) and issubclass(array_type, classes)
 
 
-def _class_name(array_type: Any) -> str:
+def _class_name(array_type: object) -> str:
     return getattr(array_type, "__qualname__", None) or repr(array_type)
 
 
@@ -122,12 +122,12 @@ class ArrayTypeMeta(type):
     dtype_cache: _DTypeCache
 
     def __new__(
-        mcs,
+        mcs: object,
         name: str,
         bases: tuple[type, ...] = (),
         namespace: dict[str, Any] | None = None,
         *,
-        array_types: Any = ANY_ARRAY,
+        array_types: object = ANY_ARRAY,
         dtype: dtypes_lib.DTypes = dtypes_lib.any_dtype,
         spec: str | None = None,
     ) -> ArrayTypeMeta:
@@ -143,7 +143,7 @@ class ArrayTypeMeta(type):
             f"{cls.__name__}[...] in brackets."
         )
 
-    def __getitem__(cls, item: Any) -> ArrayTypeMeta:
+    def __getitem__(cls, item: object) -> ArrayTypeMeta:
         if cls.spec is not None:
             raise TypeError(f"{cls} has a shape already: got {item!r} as well.")
         if isinstance(item, str):
@@ -159,7 +159,7 @@ class ArrayTypeMeta(type):
             f"a spec and dtypes: got {item!r}."
         )
 
-    def _check_narrows(cls, array_types: tuple[Any, ...], dtype: Any) -> None:
+    def _check_narrows(cls, array_types: tuple[Any, ...], dtype: object) -> None:
         """Raises `TypeError` if a long form asks for what the type rules out."""
         if not isinstance(dtype, dtypes_lib.DTypes):
             raise TypeError(
@@ -184,7 +184,7 @@ class ArrayTypeMeta(type):
         """The shape spec; `None` for a type without one. The published name."""
         return cls.spec
 
-    def __or__(cls, other: Any) -> Any:
+    def __or__(cls, other: object) -> Any:
         if (
             isinstance(other, ArrayTypeMeta)
             and type(cls) is type(other) is ArrayTypeMeta
@@ -201,11 +201,11 @@ class ArrayTypeMeta(type):
             )
         return super().__or__(other)
 
-    def __instancecheck__(cls, value: Any) -> bool:
+    def __instancecheck__(cls, value: object) -> bool:
         """Whether the array fits, on its own: binds nothing and needs no scope."""
         return bool(cls.match(value, [{}]))
 
-    def __subclasscheck__(cls, other: Any) -> bool:
+    def __subclasscheck__(cls, other: object) -> bool:
         return cls is other
 
     def __repr__(cls) -> str:
@@ -221,11 +221,11 @@ class ArrayTypeMeta(type):
             return candidates
         return _match.match(cls.parsed(scope), tuple(value.shape), candidates)
 
-    def array_types_match(cls, value: Any) -> bool:
+    def array_types_match(cls, value: object) -> bool:
         """Whether the value is an array of an allowed class, whatever its dtype."""
         return cls.has_instance(value)
 
-    def dtype_matches(cls, value: Any) -> bool:
+    def dtype_matches(cls, value: object) -> bool:
         """Whether the dtype of an array is allowed, whatever its shape."""
         return getattr(value, "dtype", None) in cls.dtype_cache
 
@@ -235,11 +235,11 @@ class ArrayTypeMeta(type):
             return True
         return bool(_match.match(cls.parsed(), tuple(value.shape), [{}]))
 
-    def as_seen(cls, value: Any) -> Any:
+    def as_seen(cls, value: object) -> Any:
         """Returns what the spec and the dtypes are about: `value`, or a view of it."""
         return value
 
-    def has_instance(cls, value: Any) -> bool:
+    def has_instance(cls, value: object) -> bool:
         """Whether the value is an array of the right library."""
         return _is_instance(value, cls.array_types)
 
@@ -262,7 +262,7 @@ class _DTypeCache(dict):
         super().__init__()
         self.dtypes = dtypes
 
-    def __contains__(self, dtype: Any) -> bool:
+    def __contains__(self, dtype: object) -> bool:
         found = self.get(dtype)
         if found is None:
             found = self[dtype] = dtype in self.dtypes
@@ -293,7 +293,7 @@ def _make(
     return type.__new__(mcs, name, (), namespace)
 
 
-def is_array_type(hint: Any) -> bool:
+def is_array_type(hint: object) -> bool:
     """Returns whether an annotation is an array type such as `Float["h w"]`."""
     return isinstance(hint, ArrayTypeMeta)
 

@@ -27,7 +27,7 @@ _KIND_PREFIXES = (
 _BUILTINS = (bool, int, float, complex)
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: object) -> str:
     """Returns the name of a dtype of NumPy, JAX, TensorFlow, or PyTorch.
 
     The types of Python's own numbers are told apart from dtypes: `pyfloat` for `float`.
@@ -87,7 +87,7 @@ class DTypes:
         kinds_of_names = {name for name in other.names if _kind(name) in self.kinds}
         return other.kinds <= self.kinds and other.names <= self.names | kinds_of_names
 
-    def __contains__(self, dtype: Any) -> bool:
+    def __contains__(self, dtype: object) -> bool:
         name = dtype_name(dtype)
         return self.is_any or name in self.names or _kind(name) in self.kinds
 

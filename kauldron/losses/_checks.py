@@ -13,7 +13,7 @@ from kauldron.metrics import _labels, _predictions
 def check_int_labels(
     loss: _predictions.OfClasses, *, logits: Array, labels: Array
 ) -> None:
-    """Raises unless logits are `f[*a classes]` and labels `i|bool[*a 1]`.
+    """Raises unless logits are `Float["*a classes"]` and labels `IntOrBool["*a 1"]`.
 
     Raises:
       ValueError: If they are not.
@@ -63,7 +63,8 @@ def check_range(
 
 
 def safe_norm(x: Float["*a n"]) -> Float["*a 1"]:
-    """Returns the Euclidean norm along the last axis, `[*a 1]`; its gradient at 0 is 0."""
+    """Returns the Euclidean norm along the last axis, `Array["*a 1"]`; its gradient at
+    0 is 0."""
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     is_zero = squares == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))

@@ -19,8 +19,8 @@ class SoftmaxCrossEntropy(base.Loss):
     """Cross-entropy of the softmax of scores with a distribution, in nats.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a n]`.
-      labels: Key to probabilities (one-hot, for instance), `[*a n]`.
+      logits: Key to unnormalised scores, `Float["*a n"]`.
+      labels: Key to probabilities (one-hot, for instance), `Array["*a n"]`.
       label_smoothing: Share of the labels that is spread evenly over all classes.
 
     Raises:
@@ -50,8 +50,8 @@ class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
     """Negative log-probability of the labelled class, in nats.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to unnormalised scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the label that is spread evenly over all classes.
 
@@ -88,15 +88,15 @@ class SigmoidBinaryCrossEntropy(_labelled.OfElements):
     """Binary cross-entropy of every element, in nats.
 
     Attributes:
-      logits: Key to log-odds, `f[*a]`.
+      logits: Key to log-odds, `Float["*a"]`.
       labels: Key to probabilities (0 or 1, for instance) of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
       label_smoothing: Share of the labels that is replaced by 1/2.
 
     Raises:
       ValueError: If the shapes differ, or `label_smoothing` is not in [0, 1].
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
     """
 
     label_smoothing: float = 0.0
@@ -120,8 +120,8 @@ class FocalLoss(_labelled.OfClasses):
     `(1 - p)**gamma * -log(p)`, `p` the probability of the labelled class.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to unnormalised scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
       gamma: Focusing strength, dimensionless, >= 0; 0 is plain cross-entropy.
 
@@ -160,7 +160,7 @@ class SigmoidFocalLoss(_labelled.OfElements):
     """Binary cross-entropy of every element that down-weights the easy ones.
 
     Attributes:
-      logits: Key to log-odds, `f[*a]`.
+      logits: Key to log-odds, `Float["*a"]`.
       labels: Key to 0 or 1, of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
       alpha: Weight of the positive elements in [0, 1], `1 - alpha` that of the others;
@@ -169,8 +169,8 @@ class SigmoidFocalLoss(_labelled.OfElements):
 
     Raises:
       ValueError: If the shapes differ, or a parameter is out of range.
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
 
     Reference: Lin et al. 2017, Focal Loss for Dense Object Detection, eq. 5,
     arXiv:1708.02002.
@@ -210,14 +210,14 @@ class Hinge(_labelled.OfElements):
     """Hinge loss of every element, `max(0, 1 - s)`, `s` the score of the right side.
 
     Attributes:
-      logits: Key to scores, `f[*a]`; positive means class 1.
+      logits: Key to scores, `Float["*a"]`; positive means class 1.
       labels: Key to 0 or 1, of the same shape.
       ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
       ValueError: If the shapes differ.
-      LabelError: A `ValueError`: on computing the value, if an integer label that counts
-        is neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if an integer label that
+        counts is neither 0 nor 1.
     """
 
     @typechecked
@@ -232,8 +232,8 @@ class MulticlassHinge(_labelled.OfClasses):
     """By how much the best wrong class comes within a margin of 1 of the labelled one.
 
     Attributes:
-      logits: Key to scores, `f[*a classes]`.
-      labels: Key to class ids in `[0, classes)`, `i[*a 1]` of any integer dtype.
+      logits: Key to scores, `Float["*a classes"]`.
+      labels: Key to class ids in `[0, classes)`, `Int["*a 1"]` of any integer dtype.
       ignored_label: Label that does not count (often -1 or 255).
 
     Raises:
@@ -263,7 +263,7 @@ class KLDivergence(base.Loss):
     multiply by `temperature**2`, so that gradients keep their size: put it in `weight`.
 
     Attributes:
-      logits: Key to unnormalised scores of the prediction, `f[*a n]`.
+      logits: Key to unnormalised scores of the prediction, `Float["*a n"]`.
       targets: Key to probabilities, or to scores, of the same shape.
       targets_are_logits: Whether `targets` are unnormalised scores.
       temperature: Divides all scores, > 0.
@@ -310,7 +310,7 @@ class GaussianKL(base.Loss):
     """`KL(N(mean, exp(logvar)) || N(0, 1))` summed over the last axis, in nats.
 
     Attributes:
-      mean: Key to means, `f[*a n]`.
+      mean: Key to means, `Float["*a n"]`.
       logvar: Key to logarithms of the variances, of the same shape.
 
     Raises:

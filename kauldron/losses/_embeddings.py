@@ -22,7 +22,7 @@ class TripletMargin(base.Loss):
     `max(0, |anchor - positive| - |anchor - negative| + margin)`.
 
     Attributes:
-      anchors: Key to vectors, `f[*a n]`.
+      anchors: Key to vectors, `Float["*a n"]`.
       positives: Key to vectors of the same shape that should be near.
       negatives: Key to vectors of the same shape that should be far.
       margin: Wanted difference of the distances, > 0.
@@ -96,15 +96,15 @@ class InfoNCE(_Contrastive):
     the mean, not to the value of one larger batch.
 
     Attributes:
-      queries: Key to vectors, `f[b n]`.
+      queries: Key to vectors, `Float["b n"]`.
       positives: Key to vectors of the same shape: row i belongs to query i, the other
         rows are its negatives.
       temperature: Divides the cosines, > 0.
-      is_symmetric: Whether positives also look for their query, as in CLIP; the value is
-        the mean of both.
+      is_symmetric: Whether positives also look for their query, as in CLIP; the value
+        is the mean of both.
 
     Raises:
-      ValueError: If the shapes differ or are not `[b n]`, or `temperature <= 0`.
+      ValueError: If the shapes differ or are not `Array["b n"]`, or `temperature <= 0`.
 
     Reference: van den Oord et al. 2018, Representation Learning with Contrastive
     Predictive Coding, eq. 4, arXiv:1807.03748.
@@ -139,12 +139,12 @@ class NTXent(_Contrastive):
     examples take no part, and the value depends on the batch size.
 
     Attributes:
-      view1: Key to vectors, `f[b n]`.
+      view1: Key to vectors, `Float["b n"]`.
       view2: Key to vectors of the same examples, of the same shape.
       temperature: Divides the cosines, > 0.
 
     Raises:
-      ValueError: If the shapes differ or are not `[b n]`, or `temperature <= 0`.
+      ValueError: If the shapes differ or are not `Array["b n"]`, or `temperature <= 0`.
 
     Reference: Chen et al. 2020, A Simple Framework for Contrastive Learning, eq. 1,
     arXiv:2002.05709.
@@ -182,7 +182,7 @@ class PairwiseRanking(base.Loss):
     `labels_i > labels_j`; 0 for a list without such pairs.
 
     Attributes:
-      logits: Key to scores, `f[*a n]`, n items a list.
+      logits: Key to scores, `Float["*a n"]`, n items a list.
       labels: Key to relevances of the same shape, integer or float.
       item_mask: Key to which items exist, of the same shape.
 

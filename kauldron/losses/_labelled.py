@@ -61,7 +61,7 @@ class Labelled(base.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfClasses(Labelled):
-    """Base of losses of scores `f[*a classes]` and class ids `i[*a 1]`."""
+    """Base of losses of scores `Float["*a classes"]` and class ids `Int["*a 1"]`."""
 
     @typechecked
     def get_values(
@@ -78,7 +78,7 @@ class OfClasses(Labelled):
     def _get_values(
         self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
-        """Returns the loss of each label, `f[*a 1]`; all of them are classes."""
+        """Returns the loss of each label, `Float["*a 1"]`; all of them are classes."""
         raise NotImplementedError
 
     def _check(
@@ -97,7 +97,7 @@ class OfClasses(Labelled):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfElements(Labelled):
-    """Base of losses of scores `f[*a]` and labels of the same shape.
+    """Base of losses of scores `Float["*a"]` and labels of the same shape.
 
     Integer labels are 0 or 1. Floating ones are probabilities, which are not checked.
     """

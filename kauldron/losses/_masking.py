@@ -102,7 +102,8 @@ def leading(mask: Array | float, shape: tuple[int, ...]) -> Bool | None:
 
 
 def of_channels(mask: Array | float, shape: tuple[int, ...]) -> Bool | None:
-    """Returns where an input `[b *space c]` is masked, by a mask `[b]` or `[b 1|c]`."""
+    """Returns where an input `Array["b *space c"]` is masked, by a mask `Array["b"]` or
+    `Array["b 1|c"]`."""
     mask = jnp.asarray(mask)
     if mask.ndim == 2 and len(shape) >= 2:
         mask = mask.reshape(mask.shape[0], *(1,) * (len(shape) - 2), mask.shape[1])

@@ -95,7 +95,7 @@ class _Overlap(base.Loss):
         alpha: float,
         beta: float,
     ) -> jax.Array:
-        """Returns one minus the index of each example and class, `f[b c]`."""
+        """Returns one minus the index of each example and class, `Float["b c"]`."""
         probs = arrays.to_float(logits)
         if region_mask is not None:
             probs = self._guard_outside(probs, region_mask)
@@ -164,13 +164,13 @@ class TverskyLoss(_Overlap):
     `alpha = beta = 1/2` is Dice, `alpha = beta = 1` is intersection over union.
 
     Attributes:
-      logits: Key to scores, `f[b *space c]`.
+      logits: Key to scores, `Float["b *space c"]`.
       labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
-        ids `i[b *space 1]` of any integer dtype.
-      ignored_label: Label of places that do not count (often -1 or 255), as those outside
-        of the region.
-      region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
-        `mask` weighs the values `[b c]`.)
+        ids `Int["b *space 1"]` of any integer dtype.
+      ignored_label: Label of places that do not count (often -1 or 255), as those
+        outside of the region.
+      region_mask: Key to the places that count, `Array["b *space"]` or
+        `Array["b *space 1|c"]`. (A `mask` weighs the values `Array["b c"]`.)
       activation: What makes the scores probabilities; `None` if they are.
       smooth: Added above and below, in places; 0 makes an absent class a value of 0.
       alpha: Weight of false positives, >= 0.
@@ -178,8 +178,8 @@ class TverskyLoss(_Overlap):
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is out of range.
-      LabelError: A `ValueError`: on computing the value, if a class id that counts is no
-        class, or an integer of a multi-hot label neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if a class id that counts is
+        no class, or an integer of a multi-hot label neither 0 nor 1.
 
     Reference: Salehi et al. 2017, Tversky loss function for image segmentation,
     arXiv:1706.05721.
@@ -210,22 +210,23 @@ class DiceLoss(_Overlap):
     `1 - (2 TP + 2 smooth) / (2 TP + FP + FN + 2 smooth)`, with sums over space.
 
     Attributes:
-      logits: Key to scores, `f[b *space c]`.
+      logits: Key to scores, `Float["b *space c"]`.
       labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
-        ids `i[b *space 1]` of any integer dtype.
-      ignored_label: Label of places that do not count (often -1 or 255), as those outside
-        of the region.
-      region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`. (A
-        `mask` weighs the values `[b c]`.)
+        ids `Int["b *space 1"]` of any integer dtype.
+      ignored_label: Label of places that do not count (often -1 or 255), as those
+        outside of the region.
+      region_mask: Key to the places that count, `Array["b *space"]` or
+        `Array["b *space 1|c"]`. (A `mask` weighs the values `Array["b c"]`.)
       activation: What makes the scores probabilities; `None` if they are.
       smooth: See the formula; 0 makes an absent class a value of 0.
 
     Raises:
       ValueError: If the shapes don't fit, or `smooth < 0`.
-      LabelError: A `ValueError`: on computing the value, if a class id that counts is no
-        class, or an integer of a multi-hot label neither 0 nor 1.
+      LabelError: A `ValueError`: on computing the value, if a class id that counts is
+        no class, or an integer of a multi-hot label neither 0 nor 1.
 
-    Reference: Milletari et al. 2016, V-Net, arXiv:1606.04797 (there with squares below).
+    Reference: Milletari et al. 2016, V-Net, arXiv:1606.04797 (there with squares
+      below).
     """
 
     @typechecked
@@ -243,7 +244,7 @@ class TotalVariation(base.Loss):
     """Mean absolute difference of neighbouring pixels, down plus across, per image.
 
     Attributes:
-      images: Key to images, `f[*b h w c]` with h, w >= 2.
+      images: Key to images, `Float["*b h w c"]` with h, w >= 2.
 
     Raises:
       ValueError: If these are no such images.
@@ -277,7 +278,7 @@ class NormalizedCrossCorrelation(base.Loss):
     intensities mean nothing.
 
     Attributes:
-      preds: Key to images of any number of spatial axes, `f[b *space c]`.
+      preds: Key to images of any number of spatial axes, `Float["b *space c"]`.
       targets: Key to images of exactly the same shape.
       window: Size in pixels of the windows whose correlations are averaged (those that
         lie inside); `None` correlates whole images.
@@ -329,7 +330,8 @@ class NormalizedCrossCorrelation(base.Loss):
         return _masking.of_channels(mask, shape)
 
     def _mean(self, x: jax.Array) -> jax.Array:
-        """Returns means over windows (one, if there is no `window`), `f[b *space c]`."""
+        """Returns means over windows (one, if there is no `window`),
+        `Float["b *space c"]`."""
         size = x.shape[1:-1] if self.window is None else (self.window,) * (x.ndim - 2)
         window = (1, *size, 1)
         strides = (1,) * x.ndim

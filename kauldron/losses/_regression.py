@@ -63,7 +63,7 @@ class L1(_Comparison):
     """Absolute difference of every element, `|preds - targets|`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
 
     Raises:
@@ -79,7 +79,7 @@ class L2(_Comparison):
     """Squared difference of every element, `(preds - targets)**2`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
 
     Raises:
@@ -97,7 +97,7 @@ class Huber(_Comparison):
     `d**2 / 2` where `|d| <= delta`, else `delta * (|d| - delta / 2)`.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape (nothing is broadcast).
       delta: Where it becomes linear, in the unit of the values, > 0.
 
@@ -122,7 +122,7 @@ class NegativeCosineSimilarity(_Comparison):
     """Minus the cosine of the angle between vectors, in [-1, 1].
 
     Attributes:
-      preds: Key to vectors, `f[*a n]`.
+      preds: Key to vectors, `Float["*a n"]`.
       targets: Key to vectors of exactly the same shape.
       eps: Added to each norm, so that the zero vector has cosine 0.
 
@@ -143,7 +143,7 @@ class CosineDistance(NegativeCosineSimilarity):
     """One minus the cosine of the angle between vectors, in [0, 2].
 
     Attributes:
-      preds: Key to vectors, `f[*a n]`.
+      preds: Key to vectors, `Float["*a n"]`.
       targets: Key to vectors of exactly the same shape.
       eps: Added to each norm, so that the zero vector has distance 1.
 

@@ -54,17 +54,17 @@ class Loss(metrics.Metric):
         """A weighted mean of values; `total` has the weight of the loss in it.
 
         Attributes:
-          raw_total: Sum of the unmasked values before the weight, `f32[]`.
+          raw_total: Sum of the unmasked values before the weight, `Float32[""]`.
         """
 
-        raw_total: Any = None
+        raw_total: Float["*n"] | None = None
 
         def merge(self, other: Self) -> Self:
             merged = super().merge(other)
             # States that a subclass makes without it have no raw total.
-            raws = (self.raw_total, other.raw_total)
-            is_known = all(x is not None for x in raws)
-            raw_total = _accumulate.add_arrays(*raws) if is_known else None
+            raw_total = None
+            if self.raw_total is not None and other.raw_total is not None:
+                raw_total = _accumulate.add_arrays(self.raw_total, other.raw_total)
             return dataclasses.replace(merged, raw_total=raw_total)
 
         @classmethod
@@ -149,7 +149,7 @@ class Loss(metrics.Metric):
     def _to_state(
         self, values: jax.Array, *, mask: Array | float | None, step: Scalar | None
     ) -> State:
-        """Returns the state of values `[*a]`, before mask and weight."""
+        """Returns the state of values `Array["*a"]`, before mask and weight."""
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
             state = dataclasses.replace(state, count=jnp.float32(jnp.size(values)))
@@ -177,6 +177,10 @@ class Loss(metrics.Metric):
         if not callable(self.weight):
             kwargs.pop("step", None)
         return kwargs
+
+    # The same keys are read, in another way.
+    context_keys = metrics.Metric.context_keys
+    check_keys = metrics.Metric.check_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -235,7 +239,8 @@ def compute_losses(
       context: What their keys point into.
 
     Returns:
-      The sum of the weighted losses (`f32[]`, 0 without losses), and the tree of states.
+      The sum of the weighted losses (`Float32[""]`, 0 without losses), and the tree of
+      states.
     """
     states = jax.tree.map(
         lambda loss: loss.get_state_from_context(context),
@@ -247,6 +252,7 @@ def compute_losses(
 
 @typechecked
 def total_of(states: PyTree[base_state.State]) -> Float[""]:
-    """Returns the sum of the means of a tree of loss states (`f32[]`, 0 without any)."""
+    """Returns the sum of the means of a tree of loss states (`Float32[""]`, 0 without
+    any)."""
     leaves = jax.tree.leaves(states, is_leaf=base_state.State.isinstance)
     return sum((s.mean() for s in leaves), start=jnp.zeros(()))

@@ -79,14 +79,14 @@ def size(tree: PyTree, *, axis: int) -> int:
 
 @functools.partial(jax.jit, static_argnames="size", inline=True)
 def sum_by_index(values: jax.Array, index: jax.Array, size: int) -> jax.Array:
-    """Returns the sum of the values at each index, `[size]`, inside jit.
+    """Returns the sum of the values at each index, `Array["size"]`, inside jit.
 
-    Scattered values are added one after another, and in f32 a single batch of images can
-    have more pixels than can be counted so. Hence parts are summed first.
+    Scattered values are added one after another, and in f32 a single batch of images
+    can have more pixels than can be counted so. Hence parts are summed first.
 
     Args:
-      values: `[n]`.
-      index: Where each is added, `i[n]` in `[0, size)`.
+      values: `Array["n"]`.
+      index: Where each is added, `Int["n"]` in `[0, size)`.
       size: Number of sums.
     """
     num_parts = -(-len(values) // _PART)

@@ -58,11 +58,11 @@ class Bootstrap(base.Metric):
 
         Attributes:
           states: States of the metric.
-          is_counted: Whether an example is not masked, `bool[n]`.
+          is_counted: Whether an example is not masked, `Bool["n"]`.
         """
 
-        states: Any = auto_state.concat_field()
-        is_counted: Any = auto_state.concat_field()
+        states: base_state.State = auto_state.concat_field()
+        is_counted: Bool["n"] = auto_state.concat_field()
 
         def compute(self) -> dict[str, Any]:
             data = super().compute()
@@ -79,6 +79,14 @@ class Bootstrap(base.Metric):
 
     def __kontext_keys__(self) -> dict[str, Any]:
         return kontext.get_keypaths(self.metric)
+
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return self.metric.check_keys(context, field=f"{field}.metric")
 
     def __metric_names__(self) -> list[str] | None:
         return ["value", "low", "high"]
@@ -156,7 +164,7 @@ class Bootstrap(base.Metric):
 
 
 def _is_counted(mask: Array | float | None, size: int) -> Bool["{size}"]:
-    """Returns which examples have a weight, `bool[size]`."""
+    """Returns which examples have a weight, `Bool["size"]`."""
     if mask is None:
         return jnp.ones(size, bool)
     has_weight = jnp.asarray(mask, bool)

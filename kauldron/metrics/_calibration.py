@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import flax.struct
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
     _accumulate,
     _labels,
@@ -29,15 +29,16 @@ class CalibrationError(base.Metric):
     Confidence is the probability of the predicted class.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b classes]`.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b classes"]`.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       num_bins: Number of bins of the confidence; bin i is `(i, i + 1] / num_bins`.
       norm: `'l1'`: mean of the gaps, weighted by examples (the expected calibration
         error). `'l2'`: root of the mean square. `'max'`: the largest gap.
       ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the error in [0, 1]; NaN if a score is NaN, or without examples.
+    Returns of `compute`: the error in [0, 1]; NaN if a score is NaN, or without
+    examples.
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is none of these.
@@ -56,11 +57,11 @@ class CalibrationError(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["CalibrationError"]):
-        """Sums per bin, `f32[num_bins]` each."""
+        """Sums per bin."""
 
-        count: Any = auto_state.sum_field()
-        confidence: Any = auto_state.sum_field()
-        correct: Any = auto_state.sum_field()
+        count: Float["*n num_bins"] = auto_state.sum_field()
+        confidence: Float["*n num_bins"] = auto_state.sum_field()
+        correct: Float["*n num_bins"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()

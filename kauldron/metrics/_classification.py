@@ -19,10 +19,11 @@ class Accuracy(base.Metric):
     """Fraction of examples whose predicted class is the label.
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`; the prediction is the argmax.
-      pred_labels: Key to predicted classes, `i[*b 1]`; exactly one of both is given.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`; `None` counts every example.
+      logits: Key to scores, `Float["*b classes"]`; the prediction is the argmax.
+      pred_labels: Key to predicted classes, `Int["*b 1"]`; exactly one of both is
+        given.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`; `None` counts every example.
       ignored_label: True label of what is not counted (often 255 or -1).
 
     Raises:
@@ -61,13 +62,13 @@ class Accuracy(base.Metric):
 class TopKAccuracy(base.Metric):
     """Fraction of examples whose label is among the `k` highest scores.
 
-    Of equal scores, the lower class id counts as higher, as in `argmax`. An example with
-    a NaN among its scores is wrong for every `k`.
+    Of equal scores, the lower class id counts as higher, as in `argmax`. An example
+    with a NaN among its scores is wrong for every `k`.
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to scores, `Float["*b classes"]`.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       k: How many, >= 1.
       ignored_label: Label of what is not counted (often 255 or -1).
 
@@ -123,9 +124,9 @@ class Precision1(base.Metric):
     An example with a NaN among its scores is wrong.
 
     Attributes:
-      logits: Key to scores, `f[*b n]`.
-      labels: Key to 1 for right classes and 0 elsewhere, `[*b n]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to scores, `Float["*b n"]`.
+      labels: Key to 1 for right classes and 0 elsewhere, `Array["*b n"]`.
+      mask: Key to weights, `Array["*b 1"]`.
 
     Raises:
       ValueError: If the shapes differ.
@@ -162,7 +163,7 @@ class BinaryAccuracy(base.Metric):
     A NaN, as score or as label, is wrong.
 
     Attributes:
-      logits: Key to log-odds, `f[*a]`.
+      logits: Key to log-odds, `Float["*a"]`.
       labels: Key to 0 or 1, integers or floats, of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
       ignored_label: Label of what is not counted (often 255 or -1).

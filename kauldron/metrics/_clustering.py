@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Int, IntOrBool, typechecked
 from kauldron.metrics import _labels, auto_state, base, base_state
 
 
@@ -19,13 +18,15 @@ from kauldron.metrics import _labels, auto_state, base, base_state
 class Ari(base.Metric):
     """Adjusted Rand index of segmentations, averaged over examples.
 
-    1 for equal groupings, about 0 for unrelated ones. All axes after the first are points
-    of one example: an image, or a video. Examples without any point are left out.
+    1 for equal groupings, about 0 for unrelated ones. All axes after the first are
+    points of one example: an image, or a video. Examples without any point are left
+    out.
 
     Attributes:
-      predictions: Key to predicted groups, `i[b *points 1]`.
+      predictions: Key to predicted groups, `Int["b *points 1"]`.
       labels: Key to true groups, of the same shape.
-      mask: Key to which points count, `[b *points]` or with axes of 1. (Not weights.)
+      mask: Key to which points count, `Array["b *points"]` or with axes of 1. (Not
+        weights.)
       num_instances_true: Labels are in `[0, num_instances_true)`.
       num_instances_pred: Predictions are in `[0, num_instances_pred)`.
       ignored_ids: True groups that don't count, such as the background.
@@ -48,9 +49,9 @@ class Ari(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Ari"]):
-        """Points per true and predicted group, `i32[b true pred]`."""
+        """Points per true and predicted group."""
 
-        tables: Any = auto_state.concat_field()
+        tables: Int["*b true pred"] = auto_state.concat_field()
 
         def compute(self) -> np.ndarray | np.floating:
             tables = super().compute().tables

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, Float, IntOrBool, typechecked
-from kauldron.metrics import _accumulate, _labels, _predictions, auto_state, base
+from kauldron.ktyping import Array, Float, IntOrBool, Num, typechecked
+from kauldron.metrics import (
+    _accumulate,
+    _labels,
+    _predictions,
+    auto_state,
+    base,
+    base_state,
+)
 
 _Average = Literal["micro", "macro", "per_class"]
 
@@ -22,11 +29,11 @@ class CountState(auto_state.AutoState):
     """How often each true class was predicted as each class.
 
     Attributes:
-      counts: `i32[classes classes+1]`, `f32` if the mask is; rows are true classes. The
-        last column counts what is predicted as no class: a score is NaN.
+      counts: Integers, or floats if the mask is; rows are true classes. The last column
+        counts what is predicted as no class: a score is NaN.
     """
 
-    counts: Any = auto_state.sum_field()
+    counts: Num["*n classes classes+1"] = auto_state.sum_field()
 
     def compute(self) -> Any:
         counts = super().compute().counts
@@ -38,18 +45,19 @@ class CountState(auto_state.AutoState):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfusionMatrix(base.Metric):
-    """How often each class was predicted as each class, `f64[classes classes]`.
+    """How often each class was predicted as each class, `Float64["classes classes"]`.
 
     Rows are true classes, columns predicted ones. The value is no single number:
-    `kd.summaries.ConfusionMatrix` shows it as a picture. An example with a NaN among its
-    scores is predicted as no class: it is in no column, but it is part of its row, whose
-    fractions add up to less than 1.
+    `kd.summaries.ConfusionMatrix` shows it as a picture. An example with a NaN among
+    its scores is predicted as no class: it is in no column, but it is part of its row,
+    whose fractions add up to less than 1.
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`; the prediction is the argmax.
-      pred_labels: Key to predicted classes, `i[*b 1]`; exactly one of both is given.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to scores, `Float["*b classes"]`; the prediction is the argmax.
+      pred_labels: Key to predicted classes, `Int["*b 1"]`; exactly one of both is
+        given.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       num_classes: Number of classes; needed with `pred_labels`.
       ignored_label: True label of what is not counted (often 255 or -1). If it is a
         class, predicting it still is wrong.
@@ -86,7 +94,7 @@ class ConfusionMatrix(base.Metric):
         logits: Array["*b classes"] | None = None,
         pred_labels: IntOrBool["*b 1"] | None = None,
         mask: Array | float | None = None,
-    ) -> CountState:
+    ) -> base_state.State:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
@@ -127,7 +135,7 @@ class _ClassScore(base.Metric):
         logits: Array["*b classes"] | None = None,
         pred_labels: IntOrBool["*b 1"] | None = None,
         mask: Array | float | None = None,
-    ) -> CountState:
+    ) -> base_state.State:
         counts, bad_labels = count_classes(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
@@ -168,10 +176,11 @@ class _ClassScore(base.Metric):
 _ATTRIBUTES = """
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`; the prediction is the argmax.
-      pred_labels: Key to predicted classes, `i[*b 1]`; exactly one of both is given.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to scores, `Float["*b classes"]`; the prediction is the argmax.
+      pred_labels: Key to predicted classes, `Int["*b 1"]`; exactly one of both is
+        given.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       num_classes: Number of classes; needed with `pred_labels`.
       ignored_label: True label of what is not counted (often 255 or -1). If it is a
         class, predicting it still is wrong for
@@ -233,7 +242,7 @@ class F1(_ClassScore):
 class Dice(_ClassScore):
     """Dice coefficient of regions over the whole dataset, `2 |A and B| / (|A| + |B|)`.
 
-    Pixels are the examples: `labels` are `i[*b h w 1]`.
+    Pixels are the examples: `labels` are `Int["*b h w 1"]`.
     """
 
     def _score(
@@ -247,7 +256,7 @@ class Dice(_ClassScore):
 class MeanIou(_ClassScore):
     """Intersection over union of regions over the whole dataset.
 
-    Pixels are the examples: `labels` are `i[*b h w 1]`.
+    Pixels are the examples: `labels` are `Int["*b h w 1"]`.
     """
 
     def _score(
@@ -264,7 +273,8 @@ def count_classes(
     pred_labels: Array | None,
     mask: Array | float | None,
 ) -> tuple[jax.Array, _labels.BadLabels]:
-    """Returns the counts of a batch, `i32|f32[classes classes+1]`, and bad labels.
+    """Returns the counts of a batch, `(Int32 | Float32)["classes classes+1"]`, and bad
+    labels.
 
     Raises:
       ValueError: If the inputs don't fit, or the number of classes is unknown.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Self
 
 import flax.struct
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, sharding
-from kauldron.ktyping import Array, typechecked
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.metrics import (
     _accumulate,
     arrays,
@@ -26,14 +26,14 @@ class CovarianceState(base_state.State):
     """Weight, mean, and sum of outer products of differences from the mean.
 
     Attributes:
-      count: Sum of the weights, `f32[]`.
-      mean: `f32[n]`; `f32[]` as long as nothing was counted.
-      scatter: Sum of `(x - mean) (x - mean)^T`, `f32[n n]`.
+      count: Sum of the weights.
+      mean: Weighted mean; without an axis as long as nothing was counted.
+      scatter: Sum of `(x - mean) (x - mean)^T`.
     """
 
-    count: Any
-    mean: Any
-    scatter: Any
+    count: Float["*b"]
+    mean: Float["*b n?"]
+    scatter: Float["*b n? n?"]
 
     @classmethod
     def empty(cls) -> Self:
@@ -44,7 +44,8 @@ class CovarianceState(base_state.State):
     def from_values(
         cls, values: Array["*b n"], *, mask: Array | float | None = None
     ) -> Self:
-        """Returns the moments of vectors `[*b n]`, weighted by a mask `[*b 1]`."""
+        """Returns the moments of vectors `Array["*b n"]`, weighted by a mask
+        `Array["*b 1"]`."""
         values = arrays.to_float(values)
         mask = jnp.ones((1,) * values.ndim) if mask is None else mask
         weights = base_state.broadcast_mask(mask, (*values.shape[:-1], 1))
@@ -78,7 +79,8 @@ class CovarianceState(base_state.State):
         )
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean `f64[n]` and covariance `f64[n n]` (divided by `count - 1`).
+        """Returns mean `Float64["n"]` and covariance `Float64["n n"]` (divided by
+        `count - 1`).
 
         Of a single example, the covariance is 0; of none, both are NaN.
         """
@@ -98,9 +100,9 @@ class FrechetDistance(base.Metric):
     NaN if a feature is not finite, or there are no examples.
 
     Attributes:
-      preds: Key to features of generated examples, `f[*b n]`.
-      targets: Key to features of real examples, `f[*b n]`.
-      mask: Key to weights of both, `[*b 1]`.
+      preds: Key to features of generated examples, `Float["*b n"]`.
+      targets: Key to features of real examples, `Float["*b n"]`.
+      mask: Key to weights of both, `Array["*b 1"]`.
 
     Raises:
       ValueError: If the numbers of features differ.
@@ -115,8 +117,8 @@ class FrechetDistance(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        preds: Any = auto_state.state_field()
-        targets: Any = auto_state.state_field()
+        preds: CovarianceState = auto_state.state_field()
+        targets: CovarianceState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.preds is auto_state.EMPTY:
@@ -143,11 +145,11 @@ class FrechetDistance(base.Metric):
 
 
 def frechet_distance(
-    mean1: np.ndarray,
-    covariance1: np.ndarray,
-    mean2: np.ndarray,
-    covariance2: np.ndarray,
-) -> np.ndarray:
+    mean1: Float["n?"],
+    covariance1: Float["n? n?"],
+    mean2: Float["n?"],
+    covariance2: Float["n? n?"],
+) -> Float[""]:
     """Returns `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))` in f64; NaN if one is NaN."""
     moments = (mean1, covariance1, mean2, covariance2)
     if not all(np.isfinite(x).all() for x in moments):

@@ -18,9 +18,9 @@ class Psnr(base.Metric):
     The mean squared error is taken to be at least 1e-10: equal images have 100 dB.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`.
+      pred: Key to images, `Float["*b h w c"]`.
       target: Key to images of the same shape.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; the peak is its width.
       clip: Bounds that values are clipped to first; `True` means `in_vrange`.
 
@@ -54,9 +54,10 @@ class Ssim(base.Metric):
     """Structural similarity in [-1, 1], averaged over images.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`, at least `filter_size` pixels high and wide.
+      pred: Key to images, `Float["*b h w c"]`, at least `filter_size` pixels high and
+        wide.
       target: Key to images of the same shape.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values.
       filter_size: Size of the Gaussian window in pixels.
       filter_sigma: Standard deviation of the window in pixels.

@@ -79,11 +79,11 @@ _BATCH_NORM_EPS = 1e-3
 def inception_features(
     weights: _weights.Weights, images: Float["*b h w 1|3"]
 ) -> Float["*b 2048"]:
-    """Returns the features of images that the FID compares, `f[*b 2048]`.
+    """Returns the features of images that the FID compares, `Float["*b 2048"]`.
 
     Args:
       weights: Arrays as `convert_inception` gives them.
-      images: `f[*b h w 1|3]` in [-1, 1]; resized to 299 x 299 (bilinear).
+      images: `Float["*b h w 1|3"]` in [-1, 1]; resized to 299 x 299 (bilinear).
     """
     x = _weights.to_rgb(images)
     x = jax.image.resize(x, (len(x), _SIZE, _SIZE, 3), method="linear", antialias=False)
@@ -91,7 +91,7 @@ def inception_features(
 
 
 def pool_features(weights: _weights.Weights, x: jax.Array) -> jax.Array:
-    """Returns the features of images `f[b h w 3]` of any size from 75 x 75 on."""
+    """Returns the features of images `Float["b h w 3"]` of any size from 75 x 75 on."""
     conv1, conv2, conv3, conv4, conv5 = _STEM
     x = _weights.conv(x, weights, conv1, stride=2, padding="VALID")
     x = _weights.conv(x, weights, conv2, padding="VALID")
@@ -167,9 +167,9 @@ def convert_inception(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
         `.bn.running_var`, ... Others, such as `fc.weight`, are left out.
 
     Returns:
-      `Mixed_5b.branch1x1.kernel` (`f32[h w in out]`), `Mixed_5b.branch1x1.bias`
-      (`f32[out]`), ...: convolutions with the batch normalisation that follows, to be
-      saved by `save`.
+      `Mixed_5b.branch1x1.kernel` (`Float32["h w in out"]`), `Mixed_5b.branch1x1.bias`
+      (`Float32["out"]`), ...: convolutions with the batch normalisation that follows,
+      to be saved by `save`.
 
     Raises:
       WeightsError: A `ValueError`: an array is missing.

@@ -47,8 +47,8 @@ class BadLabels:
     """The labels seen that are no class, part of a state (`State.bad_labels`).
 
     Attributes:
-      records: Field of the metric -> `i32[4]`: number of such labels, the lowest, the
-        highest, number of classes (0: no upper limit). All zeros if there was none.
+      records: Field of the metric -> `Int32["4"]`: number of such labels, the lowest,
+        the highest, number of classes (0: no upper limit). All zeros if there was none.
     """
 
     records: Mapping[str, Int32["*b 4"]] = flax.struct.field(default_factory=dict)
@@ -122,7 +122,7 @@ def check_labels(
     """Returns labels to compute with, and a record of those that are no class.
 
     Args:
-      labels: Class ids, `i[*a]` of any integer dtype, or bool.
+      labels: Class ids, `Int["*a"]` of any integer dtype, or bool.
       num_classes: Number of classes; `None` if it is not known: any id >= 0 is one.
       mask: Weights that fit the labels, as `AverageState.from_values` takes them.
       ignored_label: Label (or labels) that doesn't count.

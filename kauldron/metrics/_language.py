@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
@@ -27,9 +26,9 @@ class Perplexity(base.Metric):
     """Exponential of the mean negative log-probability of all tokens.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b vocab]`.
-      labels: Key to tokens, `i[*b 1]`.
-      mask: Key to weights of the tokens, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b vocab"]`.
+      labels: Key to tokens, `Int["*b 1"]`.
+      mask: Key to weights of the tokens, `Array["*b 1"]`.
       ignored_label: Token that is not counted, such as padding.
 
     Returns of `compute`: NaN if a score is NaN, or without tokens.
@@ -67,10 +66,10 @@ class BitsPerByte(base.Metric):
     """Negative log-probability in bits per byte of text: fair between tokenizers.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b vocab]`.
-      labels: Key to tokens, `i[*b 1]`.
-      num_bytes: Key to the bytes that each token stands for, `[*b 1]`.
-      mask: Key to weights of the tokens (and of their bytes), `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b vocab"]`.
+      labels: Key to tokens, `Int["*b 1"]`.
+      num_bytes: Key to the bytes that each token stands for, `Array["*b 1"]`.
+      mask: Key to weights of the tokens (and of their bytes), `Array["*b 1"]`.
       ignored_label: Token that is not counted, such as padding.
 
     Returns of `compute`: NaN if a score is NaN, or without bytes.
@@ -90,8 +89,8 @@ class BitsPerByte(base.Metric):
     class State(auto_state.AutoState):
         """Sums over tokens."""
 
-        nats: Any = auto_state.sum_field()
-        num_bytes: Any = auto_state.sum_field()
+        nats: Float["*n"] = auto_state.sum_field()
+        num_bytes: Float["*n"] = auto_state.sum_field()
 
         def compute(self) -> np.ndarray:
             sums = super().compute()
@@ -127,7 +126,7 @@ def _negative_logprobs(
     labels: IntOrBool["*b 1"],
     mask: Array | float | None,
 ) -> tuple[Float["*b 1"], _labels.CheckedLabels]:
-    """Returns the negative log-probability of each token in nats, `f[*b 1]`."""
+    """Returns the negative log-probability of each token in nats, `Float["*b 1"]`."""
     _predictions.check_shapes(metric, logits=logits, labels=labels)
     checked = _labels.check_labels(
         labels,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, PyTree, Scalar, typechecked
+from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.metrics import _accumulate, arrays, base, base_state
 
 
@@ -79,7 +79,7 @@ class Norm(base.Metric):
     class ConcatState(base_state.State["Norm"]):
         """Sum of `|x|**ord`; the value is its root."""
 
-        sum_of_powers: jax.Array | np.ndarray
+        sum_of_powers: Float["*n"]
 
         @classmethod
         def empty(cls) -> Self:

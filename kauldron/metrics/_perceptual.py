@@ -26,9 +26,9 @@ class LpipsVgg(base.Metric):
     """Perceptual distance of images by a VGG network (LPIPS), averaged over images.
 
     Attributes:
-      pred: Key to images, `f[*b h w 1|3]`, at least 16 pixels high and wide.
+      pred: Key to images, `Float["*b h w 1|3"]`, at least 16 pixels high and wide.
       target: Key to images of the same shape.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; it is mapped to [-1, 1].
       weights: File with the weights of the network, made once by
         `kd.metrics.networks.convert_lpips_vgg` and `save`. It is read once a process.
@@ -82,9 +82,9 @@ class Fid(base.Metric):
     2,048. `FrechetDistance` takes features of other networks.
 
     Attributes:
-      pred: Key to generated images, `f[*b h w 1|3]`.
-      target: Key to real images, `f[*b h w 1|3]`, as many.
-      mask: Key to weights of both, `[*b]` or `[*b 1]`.
+      pred: Key to generated images, `Float["*b h w 1|3"]`.
+      target: Key to real images, `Float["*b h w 1|3"]`, as many.
+      mask: Key to weights of both, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; it is mapped to [-1, 1].
       weights: File with the weights of the network, made once by
         `kd.metrics.networks.convert_inception` and `save`. It is read once a process.

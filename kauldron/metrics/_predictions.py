@@ -27,10 +27,10 @@ class Predictions(NamedTuple):
     """What was predicted, and what is true.
 
     Attributes:
-      preds: Predicted classes, `i32[*b 1]`; `NO_CLASS` where scores hold a NaN, or where
-        an ignored label was predicted that is no class.
-      labels: True classes, `i32[*b 1]`; 0 where nothing counts.
-      mask: Weights, `i32|f32[*b 1]`.
+      preds: Predicted classes, `Int32["*b 1"]`; `NO_CLASS` where scores hold a NaN, or
+        where an ignored label was predicted that is no class.
+      labels: True classes, `Int32["*b 1"]`; 0 where nothing counts.
+      mask: Weights, `(Int32 | Float32)["*b 1"]`.
       num_classes: Number of classes, if it is known.
       bad_labels: For the state.
     """
@@ -96,12 +96,12 @@ def predict(
 
 @typechecked
 def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
-    """Returns the class of the highest score, `i32[*b 1]`, the first of equal ones.
+    """Returns the class of the highest score, `Int32["*b 1"]`, the first of equal ones.
 
     It is `NO_CLASS` where any score is NaN: nothing is higher than NaN.
 
     Args:
-      logits: Scores, `[*b classes]`.
+      logits: Scores, `Array["*b classes"]`.
     """
     logits = jnp.asarray(logits)
     best = jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
@@ -110,12 +110,12 @@ def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
 
 @typechecked
 def has_nan(scores: Array["*b classes"]) -> Bool["*b 1"]:
-    """Returns whether any score of the last axis is NaN, `bool[*b 1]`."""
+    """Returns whether any score of the last axis is NaN, `Bool["*b 1"]`."""
     return jnp.isnan(scores).any(axis=-1, keepdims=True)
 
 
 def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:
-    """Raises unless logits are `[*b classes]` and labels `[*b 1]`.
+    """Raises unless logits are `Array["*b classes"]` and labels `Array["*b 1"]`.
 
     Raises:
       ValueError: If they are not.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import flax.struct
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, IntOrBool, typechecked
+from kauldron.ktyping import Array, Float, Int32, IntOrBool, typechecked
 from kauldron.metrics import (
     _labels,
     _predictions,
@@ -29,14 +29,14 @@ class ScoreState(auto_state.AutoState):
     """All scores seen.
 
     Attributes:
-      logits: `f32[n classes]`.
-      labels: `i32[n]`.
-      weights: `f32[n]`.
+      logits: Scores of each example.
+      labels: Class ids.
+      weights: 0 for what does not count.
     """
 
-    logits: Any = auto_state.concat_field()
-    labels: Any = auto_state.concat_field()
-    weights: Any = auto_state.concat_field()
+    logits: Float["*n classes"] = auto_state.concat_field()
+    labels: Int32["*n"] = auto_state.concat_field()
+    weights: Float["*n"] = auto_state.concat_field()
 
     def compute(self) -> np.ndarray | np.floating:
         data = super().compute()
@@ -54,22 +54,23 @@ class ScoreState(auto_state.AutoState):
 class RocAuc(base.Metric):
     """Area under the ROC curve: the chance that a positive outranks a negative.
 
-    With several classes, each is ranked by its log-odds against the others that occur, and
-    the areas are averaged. Exact, ties included: every score is kept in host memory.
+    With several classes, each is ranked by its log-odds against the others that occur,
+    and the areas are averaged. Exact, ties included: every score is kept in host
+    memory.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b classes]`, or `f[*b 1]` for the score of
-        class 1 of two.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b classes"]`, or `Float["*b 1"]` for
+        the score of class 1 of two.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       unique_labels: The classes to look at: examples of others don't count. `None`
         takes those that occur.
       multi_class_mode: `'ovr'`: each class against the rest. `'ovo'`: each pair of
         classes, both ways.
       ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the area in [0, 1]; NaN if fewer than two classes occur, or any
-    score is NaN.
+    Returns of `compute`: the area in [0, 1]; NaN if fewer than two classes occur, or
+    any score is NaN.
 
     Raises:
       ValueError: If the shapes don't fit.
@@ -138,18 +139,18 @@ class RocAuc(base.Metric):
 class PrAuc(base.Metric):
     """Average precision: the area under the precision-recall curve, as a step function.
 
-    With two classes that of class 1; with more, the mean of each class against the rest,
-    ranked by log-odds. Exact, ties included: every score is kept in host memory.
+    With two classes that of class 1; with more, the mean of each class against the
+    rest, ranked by log-odds. Exact, ties included: every score is kept in host memory.
 
     Attributes:
-      logits: Key to unnormalised scores, `f[*b classes]`, or `f[*b 1]` for the score of
-        class 1 of two.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to unnormalised scores, `Float["*b classes"]`, or `Float["*b 1"]` for
+        the score of class 1 of two.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       ignored_label: Label of what is not counted (often 255 or -1).
 
-    Returns of `compute`: the area in [0, 1]. Classes that don't occur are left out; NaN if
-    there is no positive at all, or any score is NaN.
+    Returns of `compute`: the area in [0, 1]. Classes that don't occur are left out; NaN
+    if there is no positive at all, or any score is NaN.
 
     Raises:
       ValueError: If the shapes don't fit.
@@ -214,7 +215,8 @@ def _collect(
 
 
 def _log_odds(logits: np.ndarray) -> np.ndarray:
-    """Returns `log(p / (1 - p))` of the softmax, `f64[n classes]`; `logits` are `f64`.
+    """Returns `log(p / (1 - p))` of the softmax, `Float64["n classes"]`; `logits` are
+    `f64`.
 
     Differences below the precision of p stay. Infinite scores are above all others, and
     equal. A row of -inf alone is NaN.

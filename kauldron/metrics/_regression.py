@@ -22,14 +22,14 @@ class MomentsState(base_state.State):
     Merged as in Chan et al. 1979: no difference of large squares, which f32 would lose.
 
     Attributes:
-      count: Sum of the weights, `f32[]`.
-      mean: Weighted mean, `f32[]`.
-      sum_of_squares: Weighted sum of `(x - mean)**2`, `f32[]`.
+      count: Sum of the weights.
+      mean: Weighted mean.
+      sum_of_squares: Weighted sum of `(x - mean)**2`.
     """
 
-    count: Any
-    mean: Any
-    sum_of_squares: Any
+    count: Float["*n"]
+    mean: Float["*n"]
+    sum_of_squares: Float["*n"]
 
     @classmethod
     def empty(cls) -> Self:
@@ -111,7 +111,7 @@ class MeanAbsoluteError(_Error):
     """Mean of `|preds - targets|` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -127,7 +127,7 @@ class MeanSquaredError(_Error):
     """Mean of `(preds - targets)**2` over all elements.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -143,7 +143,7 @@ class RootMeanSquaredError(MeanSquaredError):
     """Root of the mean of `(preds - targets)**2` over all elements of all batches.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
@@ -162,15 +162,15 @@ class R2Score(_Error):
     together. Targets that are all equal have no variance to account for: NaN.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.sum_field()
-        targets: Any = auto_state.state_field()
+        errors: Float["*n"] = auto_state.sum_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
@@ -192,15 +192,15 @@ class ExplainedVariance(_Error):
     NaN where the targets are all equal.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of the same shape.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
     @flax.struct.dataclass
     class State(auto_state.AutoState):
-        errors: Any = auto_state.state_field()
-        targets: Any = auto_state.state_field()
+        errors: MomentsState = auto_state.state_field()
+        targets: MomentsState = auto_state.state_field()
 
         def compute(self) -> np.ndarray:
             if self.targets is auto_state.EMPTY:
@@ -228,7 +228,7 @@ class Std(base.Metric):
     """Standard deviation of all elements of all batches together.
 
     Attributes:
-      values: Key to values, `f[*b n]`.
+      values: Key to values, `Float["*b n"]`.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
 
     Raises:
@@ -254,9 +254,9 @@ class SingleDimension(base.Metric):
     """Mean of one entry of the last axis.
 
     Attributes:
-      tensor: Key to values, `f[*b n]`.
+      tensor: Key to values, `Float["*b n"]`.
       index: Which entry; `None` if the last axis has only one.
-      mask: Key to weights, `[*b]`; trailing axes may be missing.
+      mask: Key to weights, `Array["*b"]`; trailing axes may be missing.
 
     Raises:
       ValueError: If there is no such entry.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, Bool, typechecked
+from kauldron.ktyping import Array, Bool, PyTree, typechecked
 from kauldron.metrics import base, base_state
 
 
@@ -27,8 +27,8 @@ class SliceBy(base.Metric):
 
     Attributes:
       metric: The metric; its `get_state` takes a `mask`.
-      by: Key to what is sliced by, `[*b]` or `[*b 1]`, numbers of any dtype; its axes are
-        the leading axes of what the metric weighs.
+      by: Key to what is sliced by, `Array["*b"]` or `Array["*b 1"]`, numbers of any
+        dtype; its axes are the leading axes of what the metric weighs.
       slices: Name to value; or names of 0, 1, ...; or how many: `3` is
         `{'0': 0, '1': 1, '2': 2}`.
 
@@ -55,8 +55,8 @@ class SliceBy(base.Metric):
     class State(base_state.State["SliceBy"]):
         """Name of the slice -> state of the metric, and number of examples."""
 
-        states: Any = None
-        counts: Any = None
+        states: PyTree[base_state.State] = None
+        counts: PyTree[base_state.AverageState] = None
 
         @classmethod
         def empty(cls) -> Self:
@@ -101,6 +101,16 @@ class SliceBy(base.Metric):
     def __kontext_keys__(self) -> dict[str, Any]:
         keys = kontext.get_keypaths(self.metric)
         return {**keys, "by": self.by}
+
+    def context_keys(self) -> tuple[str, ...] | None:
+        keys = self.metric.context_keys()
+        return None if keys is None else (*keys, str(self.by))
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        found = self.metric.check_keys(context, field=f"{field}.metric")
+        return found + kontext.check_keys(context, {"by": self.by}, prefix=field)
 
     def __metric_names__(self) -> list[str] | None:
         return list(self._named_slices())

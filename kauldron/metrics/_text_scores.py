@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kauldron._base import errors
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import _text_words, _texts
 
 _ATTRIBUTES = (
@@ -167,7 +167,8 @@ class _ErrorRate(_texts.TextMetric):
     def _count(
         self, preds: list[Any], targets: list[Any]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the edits and the units of the reference of each pair, `i64[n]`."""
+        """Returns the edits and the units of the reference of each pair,
+        `Int64["n"]`."""
         levenshtein = self._load().Levenshtein
         split = [tuple(map(self._split, texts)) for texts in (preds, targets)]
         edits = [levenshtein.distance(p, t) for p, t in zip(*split, strict=True)]
@@ -216,6 +217,7 @@ class CharErrorRate(_ErrorRate):
     and reversals.
     """
 
+    @typechecked
     def get_state(
         self,
         preds: _texts.Texts,
@@ -260,7 +262,7 @@ class EditDistance(_ErrorRate):
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Returns the mean, `f64[]`; NaN of nothing."""
+    """Returns the mean, `Float64[""]`; NaN of nothing."""
     return np.asarray(values.mean() if len(values) else np.nan)
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, PyTree, typechecked
+from kauldron.ktyping import Array, Bool, Int, PyTree, typechecked
 from kauldron.metrics import _accumulate, auto_state, base
 
 Texts: TypeAlias = Array | Sequence[Any]
@@ -34,15 +34,15 @@ class TextState(auto_state.AutoState):
     """All pairs of texts seen.
 
     Attributes:
-      preds: Strings `object[n]`, or bytes or token ids `i32[n length]`, -1 for none.
+      preds: Strings, or bytes or token ids, -1 for none.
       targets: As `preds`.
-      is_counted: `bool[n]`.
+      is_counted: Which pairs count.
       kind: What the numbers are: `'bytes'`, `'tokens'`, or `'strings'` if there are none.
     """
 
-    preds: Any = auto_state.concat_field()
-    targets: Any = auto_state.concat_field()
-    is_counted: Any = auto_state.concat_field()
+    preds: Array["n"] | Int["n _length"] = auto_state.concat_field()
+    targets: Array["n"] | Int["n _length"] = auto_state.concat_field()
+    is_counted: Bool["n"] = auto_state.concat_field()
     kind: str = auto_state.static_field("strings")
 
     def merge(self, other: Self) -> Self:
@@ -107,15 +107,17 @@ def _widen(value: PyTree, width: int) -> Any:
 class TextMetric(base.Metric):
     """Base of metrics of pairs of texts, each with one reference.
 
-    Strings are compared in the normal form NFC of Unicode. The value of no pairs is NaN.
+    Strings are compared in the normal form NFC of Unicode. The value of no pairs is
+    NaN.
 
     Attributes:
-      preds: Key to generated texts: strings `[*b]` (an array or a list; these cannot pass
-        through jit), UTF-8 bytes `u8[*b n]` filled up with zeros, or token ids `i[*b n]`.
+      preds: Key to generated texts: strings `Array["*b"]` (an array or a list; these
+        cannot pass through jit), UTF-8 bytes `UInt8["*b n"]` filled up with zeros, or
+        token ids `Int["*b n"]`.
       targets: Key to reference texts, of the same kind and number.
-      mask: Key to which pairs count, `[*b]` or `[*b 1]`. (Not weights.)
-      decode: Function from a list of token ids to a string, such as that of a tokenizer.
-        `None` compares the ids, each for a word.
+      mask: Key to which pairs count, `Array["*b"]` or `Array["*b 1"]`. (Not weights.)
+      decode: Function from a list of token ids to a string, such as that of a
+        tokenizer. `None` compares the ids, each for a word.
       pad_id: Token id that stands for nothing; `None` if there is none.
       end_id: Token id that ends a text, with all that follows; `None` if there is none.
 
@@ -162,7 +164,8 @@ class TextMetric(base.Metric):
         )
 
     def _to_rows(self, texts: Texts, name: str) -> tuple[Any, str]:
-        """Returns strings `[n]` or numbers `i32[n length]`, and which kind they are."""
+        """Returns strings `Array["n"]` or numbers `Int32["n length"]`, and which kind
+        they are."""
         if not isinstance(texts, jax.Array):
             texts = np.asarray(texts)
             if texts.dtype.kind in "OSUT":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, typechecked
+from kauldron.ktyping import Array, Float, Int, typechecked
 from kauldron.metrics import auto_state, base, base_state
 
 
@@ -26,13 +25,13 @@ class PerStep(float):
 class Throughput(base.Metric):
     """Examples, tokens, pixels a second, written as `perf_stats/<name>_per_sec`.
 
-    The number in the batch of a logging step, times the steps a second since the logging
-    step before. An evaluation measures no time: nothing is written there.
+    The number in the batch of a logging step, times the steps a second since the
+    logging step before. An evaluation measures no time: nothing is written there.
 
     Attributes:
       values: Key to an array of any dtype, whose first axes are counted.
       mask: Key to weights of what is counted, such as 0 for padding; axes may be 1.
-      num_axes: How many axes: 1 counts examples; 2 the tokens of `[b n]`.
+      num_axes: How many axes: 1 counts examples; 2 the tokens of `Array["b n"]`.
 
     Returns of `compute`: a `PerStep`, the mean number in a batch.
 
@@ -54,10 +53,10 @@ class Throughput(base.Metric):
 
     @flax.struct.dataclass
     class State(auto_state.AutoState["Throughput"]):
-        """Sum of the weights, `f32[]`, and number of batches, `i32[]`."""
+        """Sum of the weights, and number of batches."""
 
-        amount: Any = auto_state.sum_field()
-        num_batches: Any = auto_state.sum_field()
+        amount: Float["*n"] = auto_state.sum_field()
+        num_batches: Int["*n"] = auto_state.sum_field()
 
         def compute(self) -> PerStep:
             sums = super().compute()

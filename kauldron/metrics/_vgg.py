@@ -34,11 +34,11 @@ MIN_SIZE = 16  # four times halved, one pixel is left
 def lpips_vgg(
     weights: _weights.Weights, pred: Float["*b h w 1|3"], target: Float["*b h w 1|3"]
 ) -> Float["*b 1"]:
-    """Returns the perceptual distance of each pair of images, `f[*b 1]`.
+    """Returns the perceptual distance of each pair of images, `Float["*b 1"]`.
 
     Args:
       weights: Arrays as `convert_lpips_vgg` gives them.
-      pred: Images, `f[*b h w 1|3]` in [-1, 1], at least 16 pixels high and wide.
+      pred: Images, `Float["*b h w 1|3"]` in [-1, 1], at least 16 pixels high and wide.
       target: Images of the same shape.
     """
     batch = pred.shape[:-3]
@@ -76,8 +76,9 @@ def convert_lpips_vgg(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
         together with the `lin*` of LPIPS. Other names are left out.
 
     Returns:
-      `conv1_1.kernel` (`f32[3 3 in out]`), `conv1_1.bias` (`f32[out]`), ...,
-      `conv5_3.bias`, and `lin1` to `lin5` (`f32[channels]`), to be saved by `save`.
+      `conv1_1.kernel` (`Float32["3 3 in out"]`), `conv1_1.bias` (`Float32["out"]`),
+      ..., `conv5_3.bias`, and `lin1` to `lin5` (`Float32["channels"]`), to be saved by
+      `save`.
 
     Raises:
       WeightsError: A `ValueError`: an array is missing.

@@ -91,7 +91,7 @@ def save(path: epath.PathLike, weights: Mapping[str, Any]) -> None:
 def conv(
     x: jax.Array, weights: Weights, name: str, *, stride: int = 1, padding: str = "SAME"
 ) -> jax.Array:
-    """Returns the ReLU of a convolution of `[b h w c]`, in the dtype of `x`."""
+    """Returns the ReLU of a convolution of `Array["b h w c"]`, in the dtype of `x`."""
     y = jax.lax.conv_general_dilated(
         x,
         jnp.asarray(weights[f"{name}.kernel"], x.dtype),
@@ -107,13 +107,13 @@ def conv(
 def max_pool(
     x: jax.Array, *, size: int, stride: int, padding: str = "VALID"
 ) -> jax.Array:
-    """Returns the maximum of each window of `[b h w c]`."""
+    """Returns the maximum of each window of `Array["b h w c"]`."""
     lowest = np.asarray(-np.inf, x.dtype)
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
     return jax.lax.reduce_window(x, lowest, jax.lax.max, window, strides, padding)
 
 
 def to_rgb(images: jax.Array) -> jax.Array:
-    """Returns images `[*b h w 1|3]` as `[n h w 3]`."""
+    """Returns images `Array["*b h w 1|3"]` as `Array["n h w 3"]`."""
     images = jnp.broadcast_to(images, (*images.shape[:-1], 3))
     return images.reshape(-1, *images.shape[-3:])

@@ -1,7 +1,4 @@
-"""`Metric`: what to measure, as a stateless object whose fields are keys.
-
-And the wrappers that map, reduce, or skip another metric.
-"""
+"""`Metric`, and the wrappers that map, reduce, or skip another metric."""
 
 from __future__ import annotations
 
@@ -14,133 +11,13 @@ import flax.struct
 import jax
 
 from kauldron import kontext
-from kauldron._base import arguments, frozen_dict
+from kauldron._base import frozen_dict
+from kauldron.ktyping import PyTree
 from kauldron.metrics import base_state
+from kauldron.metrics._metric import Metric
 
 # Registered before the first tree of states is traced.
 frozen_dict.register_pytree()
-
-
-def _sets_parent(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def with_parent(self: Metric, *args: Any, **kwargs: Any) -> Any:
-        return self._attach(method(self, *args, **kwargs))
-
-    return with_parent
-
-
-def _freezes_fields(post_init: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(post_init)
-    def with_frozen_fields(self: Metric, *args: Any) -> None:
-        post_init(self, *args)
-        _freeze_fields(self)
-
-    return with_frozen_fields
-
-
-def _freeze_fields(metric: Metric) -> None:
-    """Makes dicts and lists in the fields immutable: jit hashes the parent of a state."""
-    for name, value in list(vars(metric).items()):
-        if isinstance(value, dict | list):
-            object.__setattr__(metric, name, frozen_dict.freeze(value))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric(arguments.NamesArguments):
-    """Base of metrics, losses and summaries.
-
-    A subclass is a frozen dataclass with a nested `State` class and a `get_state`
-    method. Its fields annotated `kontext.Key` are paths into the context; the values
-    found there are passed to `get_state` under the field's name.
-
-    Example:
-
-    ```python
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Mean(kd.metrics.Metric):
-        values: kontext.Key = kontext.REQUIRED
-
-        @flax.struct.dataclass
-        class State(kd.metrics.AverageState):
-            pass
-
-        def get_state(self, values):
-            return self.State.from_values(values)
-    ```
-    """
-
-    State = base_state.State
-
-    def __post_init__(self) -> None:
-        _freeze_fields(self)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "compute" in vars(cls):
-            raise ValueError(
-                f"{cls.__qualname__} defines `compute`. The value is computed by the "
-                "state: move it to the nested `State` class."
-            )
-        state_class = vars(cls).get("State")
-        if isinstance(state_class, type) and "__dataclass_fields__" not in vars(
-            state_class
-        ):
-            raise TypeError(
-                f"`{cls.__qualname__}.State` must be decorated with "
-                "`@flax.struct.dataclass` itself; inheriting from one is not enough."
-            )
-        if isinstance(state_class, type) and not issubclass(
-            state_class, base_state.State
-        ):
-            raise TypeError(
-                f"`{cls.__qualname__}.State` must derive from `kd.metrics.State`, such as "
-                f"`kd.metrics.AutoState`: got {state_class.__mro__[1].__name__}."
-            )
-        for name in ("get_state", "empty"):
-            if name in vars(cls):
-                setattr(cls, name, _sets_parent(vars(cls)[name]))
-        if "__post_init__" in vars(cls):
-            cls.__post_init__ = _freezes_fields(vars(cls)["__post_init__"])
-
-    def get_state(self, **kwargs: Any) -> base_state.State:
-        """Returns the state of one batch. Runs inside jit."""
-        raise NotImplementedError(f"{type(self).__qualname__} must define get_state().")
-
-    def empty(self) -> base_state.State:
-        """Returns the state of no examples."""
-        return self._attach(self.State.empty())
-
-    def get_state_from_context(self, context: kontext.Context) -> base_state.State:
-        """Returns the state of the values that the keys point to.
-
-        Raises:
-          kontext.KeyPathError: If a key does not exist in the context.
-        """
-        return self.get_state(**self._resolve_kwargs(context))
-
-    def __call__(self, *, context: kontext.Context = None, **kwargs: Any) -> Any:
-        """Returns the value for one batch, given a context or the values themselves."""
-        return self._get_state_of(context, kwargs).finalize().compute()
-
-    def __metric_names__(self) -> list[str] | None:
-        """Names of the values that `compute` gives; `None` for a single one."""
-        return None
-
-    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
-        return kontext.resolve_from_keyed_obj(context, self, func=self.get_state)
-
-    def _get_state_of(self, context: kontext.Context, values: dict[str, Any]) -> Any:
-        if context is None:
-            return self.get_state(**values)
-        if values:
-            raise TypeError("Pass either `context=` or the values, not both.")
-        return self.get_state_from_context(context)
-
-    def _attach(self, state: object) -> Any:
-        if not isinstance(state, base_state.State):
-            return state
-        is_orphan = state.parent is base_state.EMPTY
-        return dataclasses.replace(state, parent=self) if is_orphan else state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +38,7 @@ class TreeState(base_state.State):
       tree: Tree (dicts, sequences) of states; `None` if there are none yet.
     """
 
-    tree: Any = None
+    tree: PyTree[base_state.State] = None
 
     @classmethod
     def empty(cls) -> Self:
@@ -218,6 +95,16 @@ class TreeMap(Metric):
     def __kontext_keys__(self) -> dict[str, Any]:
         return kontext.get_keypaths(self.metric)
 
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return kontext.check_keys(
+            context, self.metric, prefix=f"{field}.metric", allow_globs=True
+        )
+
     def __metric_names__(self) -> list[str] | None:
         return self.metric.__metric_names__()
 
@@ -250,6 +137,16 @@ class TreeReduce(Metric):
 
     def __kontext_keys__(self) -> dict[str, Any]:
         return kontext.get_keypaths(self.metric)
+
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return kontext.check_keys(
+            context, self.metric, prefix=f"{field}.metric", allow_globs=True
+        )
 
     def __metric_names__(self) -> list[str] | None:
         return self.metric.__metric_names__()
@@ -306,6 +203,14 @@ class SkipIfMissing(Metric):
 
     def __kontext_keys__(self) -> dict[str, Any]:
         return kontext.get_keypaths(self.metric)
+
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return []  # what is missing is forgiven
 
     def __metric_names__(self) -> list[str] | None:
         return self.metric.__metric_names__()

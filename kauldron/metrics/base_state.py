@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
-from kauldron.ktyping import Array, Scalar, typechecked
+from kauldron.ktyping import Array, Num, Scalar, typechecked
 from kauldron.metrics import _accumulate, arrays
 
 _MetricT = TypeVar("_MetricT")
@@ -149,12 +149,12 @@ class AverageState(State[_MetricT]):
     """A weighted mean, kept as a sum and a count.
 
     Attributes:
-      total: Sum of the unmasked values, `f32[]`.
-      count: Number of unmasked values (sum of the mask), `f32[]`.
+      total: Sum of the unmasked values; of single examples, with leading axes.
+      count: Number of unmasked values (sum of the mask).
     """
 
-    total: jax.Array | np.ndarray
-    count: jax.Array | np.ndarray
+    total: Num["*n"]
+    count: Num["*#n"]
 
     @classmethod
     def empty(cls) -> Self:
@@ -303,8 +303,8 @@ class CollectFirstState(CollectingState[_MetricT]):
 def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
 
-    Trailing axes of 1 that are too many are dropped: `[b 1]`, the shape of labels, fits
-    values `[b]`.
+    Trailing axes of 1 that are too many are dropped: `Array["b 1"]`, the shape of
+    labels, fits values `Array["b"]`.
 
     Raises:
       ValueError: If that is impossible.

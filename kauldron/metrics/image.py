@@ -48,10 +48,10 @@ def psnr(
     in_vrange: tuple[float, float] = (0.0, 1.0),
     clip: bool | tuple[float, float] | None = None,
 ) -> Float["*b 1"]:
-    """Returns the peak signal-to-noise ratio of each image in dB, `f[*b 1]`.
+    """Returns the peak signal-to-noise ratio of each image in dB, `Float["*b 1"]`.
 
     Args:
-      pred: Images, `[*b h w c]`.
+      pred: Images, `Array["*b h w c"]`.
       target: Images of the same shape.
       in_vrange: Range of the values; the peak is its width.
       clip: As in `rescale_image`.
@@ -76,12 +76,12 @@ def ssim(
     k1: float = 0.01,
     k2: float = 0.03,
 ) -> Float["*b 1"]:
-    """Returns the structural similarity of each image, in [-1, 1], `f[*b 1]`.
+    """Returns the structural similarity of each image, in [-1, 1], `Float["*b 1"]`.
 
     Mean over channels and over the windows that lie inside the image.
 
     Args:
-      pred: Images, `[*b h w c]`, at least `filter_size` pixels high and wide.
+      pred: Images, `Array["*b h w c"]`, at least `filter_size` pixels high and wide.
       target: Images of the same shape.
       in_vrange: Range of the values.
       filter_size: Size of the Gaussian window in pixels.

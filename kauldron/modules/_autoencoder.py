@@ -12,13 +12,13 @@ from kauldron.ktyping import Array, typechecked
 class FlatAutoencoder(nn.Module):
     """Flattens each example, encodes, decodes, and restores the shape.
 
-    Returns `{name: f[b ...]}`, where `name` is the key `inputs` without `batch.`. The
-    last features of the decoder must equal the size of a flattened example.
+    Returns `{name: Float["b ..."]}`, where `name` is the key `inputs` without `batch.`.
+    The last features of the decoder must equal the size of a flattened example.
 
     Attributes:
-      encoder: Module from `f[b n]` to a code.
-      decoder: Module from the code to `f[b n]`.
-      inputs: Key to the input, `f[b ...]`.
+      encoder: Module from `Float["b n"]` to a code.
+      decoder: Module from the code to `Float["b n"]`.
+      inputs: Key to the input, `Float["b ..."]`.
     """
 
     encoder: nn.Module

@@ -27,7 +27,7 @@ class EmaParamsState(NamedTuple):
     """State of `ema_params`.
 
     Attributes:
-      count: Number of updates, `i32[]`.
+      count: Number of updates, `Int32[""]`.
       ema: Average, of the structure of the parameters.
     """
 

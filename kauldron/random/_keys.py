@@ -18,7 +18,7 @@ def fold_in_str(key: PRNGKeyArray[""], data: str) -> PRNGKeyArray[""]:
     a big-endian `uint32`.
 
     Args:
-      key: A raw (`uint32[2]`) or typed key.
+      key: A raw (`UInt32["2"]`) or typed key.
       data: Any string.
 
     Returns:

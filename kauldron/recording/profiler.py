@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from typing import ClassVar
 
 import jax
 from etils import epath
@@ -50,6 +51,9 @@ class Profiler(root_refs.UpdateFromRootCfg):
     Raises:
       ProfilerError: If a value is out of range.
     """
+
+    # Whether it is to be called at all.
+    traces: ClassVar[bool] = True
 
     num_profile_steps: int = 5
     profile_duration_ms: float | None = 3_000
@@ -139,6 +143,8 @@ class Profiler(root_refs.UpdateFromRootCfg):
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NoopProfiler(root_refs.UpdateFromRootCfg):
     """Traces nothing."""
+
+    traces: ClassVar[bool] = False
 
     def __call__(self, step: int, *, wait_for: object = None) -> None:
         """Does nothing."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
-from etils import epath
 
 from kauldron._base import console
 from kauldron.recording import _progress_display
@@ -192,10 +191,11 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
 
 
 def finished_message(
-    workdir: epath.PathLike,
+    workdir: os.PathLike[str],
     step: int,
     last_step: int,
     *,
+    limit: str,
     stop_reason: str | None = None,
     problems: Sequence[str] = (),
 ) -> str:
@@ -205,16 +205,24 @@ def finished_message(
       workdir: Directory of the run.
       step: Updates applied.
       last_step: Updates the run was to make.
+      limit: What says which step is the last one: `` `--cfg.num_train_steps` ``.
       stop_reason: Why it has ended earlier.
       problems: What went wrong although the run went on.
     """
     told = [f"Finished: {os.fspath(workdir)} is at step {step}"]
     if stop_reason is not None:
         told.append(f" of {last_step}; stopped early: {stop_reason}")
+    elif step > last_step:
+        told.append(f", beyond the {last_step} of {limit}: nothing was trained")
     if problems:
         return "".join([*told, f". Not all went well: {'; '.join(problems)}."])
-    if stop_reason is None:
-        told.append(". To train longer, raise `--cfg.num_train_steps`")
+    if stop_reason is None and step > last_step:
+        told.append(
+            f". To train longer, raise that above {step}; for a run of {last_step} steps, "
+            "choose another `--cfg.workdir=...`"
+        )
+    elif stop_reason is None:
+        told.append(f". To train longer, raise {limit}")
     return "".join([*told, "."])
 
 

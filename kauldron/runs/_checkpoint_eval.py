@@ -10,7 +10,7 @@ from etils import epath
 
 from kauldron import checkpoints, recording
 from kauldron._base import errors
-from kauldron.evals import evaluators, standalone
+from kauldron.evals import base, standalone
 from kauldron.step import auxiliaries
 
 FOLDER = "evaluations"
@@ -21,7 +21,7 @@ class OutputFolderError(errors.UserError, ValueError):
 
 
 def evaluate_checkpoint(
-    trainer: Any,
+    trainer: base.Run,
     eval_names: Iterable[str] | str | None = None,
     *,
     step: int | str | None = -1,
@@ -72,8 +72,8 @@ def evaluate_checkpoint(
 
 
 def _redirect(
-    evaluator: evaluators.EvaluatorBase, out: epath.Path | None
-) -> evaluators.EvaluatorBase:
+    evaluator: base.EvaluatorBase, out: epath.Path | None
+) -> base.EvaluatorBase:
     """Returns the evaluator writing to another folder; nothing at all if it is `None`."""
     changes: dict[str, Any] = {}
     # Some write values of every example, too.

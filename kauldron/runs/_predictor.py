@@ -11,12 +11,13 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import enp, epath
+from etils import epath
 
 from kauldron import konfig, kontext, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
+    base,
     evaluators,
     example_rows,
     output_files,
@@ -27,7 +28,7 @@ from kauldron.evals import (
 from kauldron.runs import _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
-from kauldron.workdir import workdirs
+from kauldron.workdir import array_spec, workdirs
 
 _MAX_BYTES_PER_FILE = 2**29
 
@@ -52,7 +53,7 @@ class Predictor:
       evaluator: Says which model, method, dataset and `init_transform` are used.
     """
 
-    trainer: Any
+    trainer: base.Run
     state: TrainState
     evaluator: evaluators.Evaluator
 
@@ -87,7 +88,11 @@ class Predictor:
 
     @classmethod
     def from_trainer(
-        cls, trainer: Any, *, step: int | str | None = -1, eval_name: str | None = None
+        cls,
+        trainer: base.Run,
+        *,
+        step: int | str | None = -1,
+        eval_name: str | None = None,
     ) -> Self:
         """Returns the model of a trainer whose run has a checkpoint.
 
@@ -142,7 +147,7 @@ class Predictor:
 
     def write(
         self, path: epath.PathLike, ds: Any = None, *, keys: example_rows.Keys = "preds"
-    ) -> dict[str, enp.ArraySpec]:
+    ) -> dict[str, array_spec.ArraySpec]:
         """Writes values of every example to a file; for the arguments, see `predict`.
 
         Args:
@@ -284,7 +289,7 @@ def check_suffix(path: epath.PathLike) -> None:
         )
 
 
-def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
+def _as_evaluator(trainer: base.Run, eval_name: str | None) -> evaluators.Evaluator:
     if eval_name is None:
         ds = _NoDataset() if trainer.eval_ds is None else trainer.eval_ds
         evaluator = evaluators.Evaluator(
@@ -308,7 +313,8 @@ def _as_evaluator(trainer: Any, eval_name: str | None) -> evaluators.Evaluator:
 
 def _specs_of(batch: Any) -> Any:
     return jax.tree.map(
-        lambda x: enp.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype), batch
+        lambda x: array_spec.ArraySpec(shape=np.shape(x), dtype=np.asarray(x).dtype),
+        batch,
     )
 
 

@@ -10,6 +10,7 @@ import jax
 
 from kauldron import checkpoints, sharding
 from kauldron._base import errors
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 from kauldron.workdir import workdirs
 
@@ -18,19 +19,18 @@ class PredictError(errors.UserError, ValueError):
     """A run that cannot be used to predict, or inputs that do not fit it."""
 
 
-def restore_state(trainer: Any, step: int | str | None) -> TrainState:
+def restore_state(trainer: base.Run, step: int | str | None) -> TrainState:
     """Returns the state of a checkpoint, see `kd.ckpts.resolve_step`.
 
     Raises:
       PredictError: If there is no such checkpoint.
     """
     checkpointer = trainer.checkpointer
-    if isinstance(checkpointer, checkpoints.NoopCheckpointer):
+    if not checkpointer.saves:  # what it has saved before, or what another config has
         checkpointer = checkpoints.Checkpointer(
             workdir=trainer.workdir, save_interval_steps=1
         )
-    if isinstance(checkpointer, checkpoints.Checkpointer):
-        checkpointer = checkpointer.replace(create=False)  # reading creates nothing
+    checkpointer = checkpointer.for_reading()
     steps = list(checkpointer.all_steps)
     if steps:
         step = checkpoints.resolve_step(
@@ -54,7 +54,7 @@ def restore_state(trainer: Any, step: int | str | None) -> TrainState:
         checkpointer.close()
 
 
-def element_spec(trainer: Any) -> Any:
+def element_spec(trainer: base.Run) -> Any:
     """Returns the specs of a training batch; no training data are needed."""
     try:
         return workdirs.get_element_spec(trainer.workdir)

@@ -12,6 +12,7 @@ from jax.experimental import checkify
 from kauldron import sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
+from kauldron.evals import base
 from kauldron.step import finiteness
 from kauldron.train import nan_guard
 
@@ -44,7 +45,7 @@ def saved_steps(workdir: Any) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def replay(trainer: Any, step: int | None = None) -> Replay:
+def replay(trainer: base.Run, step: int | None = None) -> Replay:
     """Repeats a step from the state and the batch that a `NanGuard` has saved.
 
     The state need not have been trained on as many devices.
@@ -92,7 +93,7 @@ def _is_library(filename: str) -> bool:
 _CHECKS = checkify.nan_checks | checkify.div_checks
 
 
-def _restore(trainer: Any, step: int) -> nan_guard.ReplayState:
+def _restore(trainer: base.Run, step: int) -> nan_guard.ReplayState:
     batch = data_utils.batch_specs(trainer.train_ds.element_spec)
     batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
     wanted = nan_guard.ReplayState(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from typing import Any
 
 from etils import epath
 
 from kauldron import checkpoints, sharding
 from kauldron._base import errors
+from kauldron.evals import base
 from kauldron.workdir import launches
 
 
@@ -47,7 +47,7 @@ def describe_changes(source: epath.PathLike) -> list[str]:
     return launches.describe_changes(source, backend=sharding.describe_backend())
 
 
-def reproduce(trainer: Any, source: epath.PathLike) -> Reproduction:
+def reproduce(trainer: base.Run, source: epath.PathLike) -> Reproduction:
     """Trains as far as the newest checkpoint of another run, and compares.
 
     On CPU, with the same packages and devices, the parameters are the same bit for bit.

@@ -19,10 +19,10 @@ def max_over_processes(values: Float["n"]) -> Float["n"]:
     Every process must call it at the same place. It returns before the result is there.
 
     Args:
-      values: This process's values, `f32[n]`.
+      values: This process's values, `Float32["n"]`.
 
     Returns:
-      `f32[n]`, replicated.
+      `Float32["n"]`, replicated.
     """
     copies = np.broadcast_to(values, (jax.local_device_count(), *values.shape))
     # JAX takes this way to the devices for an implicit one.

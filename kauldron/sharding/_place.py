@@ -143,9 +143,12 @@ def to_host(tree: PyTree) -> PyTree:
     """
     leaves, structure = jax.tree.flatten(tree)
     if jax.default_backend() != "cpu":
-        for x in leaves:
-            if isinstance(x, jax.Array):
-                x.copy_to_host_async()  # all are on their way before the first wait
+        # All are on their way before the first wait; and a transfer guard allows it, as
+        # it does not `np.asarray`.
+        placed = [i for i, x in enumerate(leaves) if isinstance(x, jax.Array)]
+        fetched = jax.device_get([leaves[i] for i in placed])
+        for i, x in zip(placed, fetched, strict=True):
+            leaves[i] = x
     return structure.unflatten(
         [np.asarray(x) if isinstance(x, jax.Array) else x for x in leaves]
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.struct
-import jax
+
+from kauldron.ktyping import PyTree, ScalarInt
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -13,13 +12,13 @@ class TrainState:
     """The state of a run between two steps.
 
     Attributes:
-      step: Number of updates applied so far, `i32[]`.
+      step: Number of updates applied so far.
       params: Parameters of the model.
       collections: The other Flax variable collections (such as `batch_stats`).
       opt_state: State of the optimizer; `None` without one.
     """
 
-    step: jax.Array | int
-    params: Any = None
-    collections: Any = None
-    opt_state: Any = None
+    step: ScalarInt
+    params: PyTree = None
+    collections: PyTree = None
+    opt_state: PyTree = None

@@ -13,6 +13,7 @@ from kauldron.step import (
     context,
     finiteness,
     intermediates,
+    key_checks,
     loss_groups,
     measured_numbers,
     mixed_precision,
@@ -74,6 +75,7 @@ __all__ = [
     "context",
     "finiteness",
     "intermediates",
+    "key_checks",
     "loss_groups",
     "measured_numbers",
     "mixed_precision",
@@ -81,6 +83,7 @@ __all__ = [
     "rematerialization",
     "rngs_lib",
     "state_trees",
+    "text_keys",
     "step_inputs",
     "train_step",
 ]

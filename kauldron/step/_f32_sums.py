@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import Array, DType, PyTree
 from kauldron.step import _jaxprs, _sum_analysis
 
 
 def value_and_pull_back(
-    function: Callable[[Any], tuple[Any, Any]], primals: Any
+    function: Callable[[Any], tuple[Any, Any]], primals: PyTree
 ) -> tuple[Any, Callable[[Any], Any], Any]:
     """Returns what `jax.vjp(function, primals, has_aux=True)` does, with sums in f32.
 
@@ -42,11 +43,11 @@ def value_and_pull_back(
     if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace a second time
         return values, lambda cotangents: pull_back(cotangents)[0], aux
 
-    def pull_back_in_f32(cotangents: Any) -> Any:
+    def pull_back_in_f32(cotangents: PyTree) -> Any:
         others: list[Any] = []
         structure: Any = None
 
-        def run(cotangents: Any) -> list[Any]:
+        def run(cotangents: PyTree) -> list[Any]:
             nonlocal others, structure
             (result,) = pull_back(cotangents)
             leaves, structure = jax.tree.flatten(result)
@@ -61,14 +62,14 @@ def value_and_pull_back(
 
 
 def grad(
-    function: Callable[[Any], tuple[jax.Array, Any]], primals: Any
+    function: Callable[[Any], tuple[jax.Array, Any]], primals: PyTree
 ) -> tuple[Any, Any]:
     """Returns the gradient of a scalar by `primals`, and what else `function` returns."""
     value, pull_back, aux = value_and_pull_back(function, primals)
     return pull_back(jnp.ones_like(value)), aux
 
 
-def _is_array(x: Any) -> bool:
+def _is_array(x: object) -> bool:
     return getattr(x, "dtype", None) != jax.dtypes.float0
 
 
@@ -265,9 +266,9 @@ def _traced(
     return jax.make_jaxpr(run)(*inputs)
 
 
-def _widen(x: Any) -> Any:
+def _widen(x: Array) -> Any:
     return x.astype(jnp.float32) if _sum_analysis.is_narrow(x.dtype) else x
 
 
-def _narrow(x: Any, dtype: Any) -> Any:
+def _narrow(x: Array, dtype: DType) -> Any:
     return x.astype(dtype) if _sum_analysis.is_narrow(dtype) and x.dtype != dtype else x

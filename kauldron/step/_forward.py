@@ -13,6 +13,7 @@ from kauldron import losses as losses_lib
 from kauldron import modules
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
+from kauldron.ktyping import PyTree
 from kauldron.step import (
     intermediates,
     mixed_precision,
@@ -87,7 +88,7 @@ def forward(
     )
 
 
-def _check_arrays(preds: Any) -> None:
+def _check_arrays(preds: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(preds):
         if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
             raise PredictionError(
@@ -110,8 +111,8 @@ def forward_with_loss(
     """Runs the model and the losses; for the arguments, see `forward`.
 
     Returns:
-      The sum of the weighted losses (`f32[]`), and the context with `loss_states` and
-      `loss_total` as well.
+      The sum of the weighted losses (`Float32[""]`), and the context with `loss_states`
+      and `loss_total` as well.
     """
     context = forward(
         context,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from kauldron import modules
 from kauldron.data import utils as data_utils
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import _module_globs, _step_options, module_errors, rngs_lib
 from kauldron.step.context import Context
@@ -29,7 +30,9 @@ class _Step(Protocol):
     def place(self, state: TrainState) -> TrainState: ...
 
 
-def init_model(step: _Step, elem_spec: Any, model_method: Any) -> TrainState:
+def init_model(
+    step: _Step, elem_spec: PyTree, model_method: str | Callable[..., Any] | None
+) -> TrainState:
     """Returns a state with parameters and collections.
 
     Args:

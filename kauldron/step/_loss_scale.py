@@ -11,6 +11,7 @@ import optax
 
 from kauldron import metrics
 from kauldron._base import errors
+from kauldron.ktyping import Array, PyTree
 
 
 class LossScaleError(errors.UserError, ValueError):
@@ -21,9 +22,9 @@ class LossScaleState(NamedTuple):
     """Optimizer state of a run with a `DynamicLossScale`.
 
     Attributes:
-      scale: Factor of the loss, `f32[]`.
-      num_finite: Updates since the last change of the scale, `i32[]`.
-      num_skipped: Updates skipped so far, `i32[]`.
+      scale: Factor of the loss, `Float32[""]`.
+      num_finite: Updates since the last change of the scale, `Int32[""]`.
+      num_skipped: Updates skipped so far, `Int32[""]`.
       inner: State of the optimizer.
     """
 
@@ -81,7 +82,7 @@ class DynamicLossScale:
         """Returns an optimizer that skips overflows; its state is a `LossScaleState`."""
         optimizer = optax.with_extra_args_support(optimizer)
 
-        def init(params: Any) -> LossScaleState:
+        def init(params: PyTree) -> LossScaleState:
             return LossScaleState(
                 scale=jnp.float32(self.initial),
                 num_finite=jnp.int32(0),
@@ -90,7 +91,7 @@ class DynamicLossScale:
             )
 
         def update(
-            updates: Any, state: Any, params: Any = None, **extra_args: Any
+            updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any
         ) -> tuple[Any, LossScaleState]:
             is_finite = jnp.array(True)
             for x in jax.tree.leaves(updates):
@@ -120,21 +121,21 @@ class DynamicLossScale:
         )
 
 
-def keep_if(is_finite: jax.Array, new: Any, old: Any) -> Any:
+def keep_if(is_finite: jax.Array, new: PyTree, old: PyTree) -> Any:
     """Returns the new tree, or the old one after an overflow."""
     return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
 
 
-def scale_of(opt_state: Any) -> jax.Array | None:
+def scale_of(opt_state: PyTree) -> jax.Array | None:
     """Returns the scale that an optimizer state holds; `None` without scaling."""
     return opt_state.scale if isinstance(opt_state, LossScaleState) else None
 
 
-def is_overflow(opt_state: Any, next_opt_state: Any) -> jax.Array | None:
-    """Returns whether an update was skipped for its scale, `bool[]`, inside jit.
+def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> jax.Array | None:
+    """Returns whether an update was skipped for its scale, `Bool[""]`, inside jit.
 
-    A scale below one makes nothing overflow that would not anyway: then a gradient that is
-    not finite is no overflow.
+    A scale below one makes nothing overflow that would not anyway: then a gradient that
+    is not finite is no overflow.
 
     Args:
       opt_state: Optimizer state before the step; `None` is returned without scaling.
@@ -146,10 +147,10 @@ def is_overflow(opt_state: Any, next_opt_state: Any) -> jax.Array | None:
     return is_skipped & (opt_state.scale >= 1)
 
 
-def unscale(grads: Any, scale: jax.Array) -> Any:
+def unscale(grads: PyTree, scale: jax.Array) -> Any:
     """Returns gradients of the loss as it was before scaling; in f32 at least."""
 
-    def divide(g: Any) -> Any:
+    def divide(g: Array) -> Any:
         if not jnp.issubdtype(g.dtype, jnp.inexact):  # of integer parameters
             return g
         return g.astype(jnp.promote_types(g.dtype, jnp.float32)) / scale
@@ -157,7 +158,7 @@ def unscale(grads: Any, scale: jax.Array) -> Any:
     return jax.tree.map(divide, grads)
 
 
-def after_update(state: Any, next_state: Any, context: Any) -> tuple[Any, Any]:
+def after_update(state: PyTree, next_state: PyTree, context: Any) -> tuple[Any, Any]:
     """Returns the state and the context of a step that may have been skipped.
 
     Args:
@@ -167,7 +168,7 @@ def after_update(state: Any, next_state: Any, context: Any) -> tuple[Any, Any]:
       context: With `metric_states`.
     """
 
-    def each(name: str, opt_state: Any) -> Any:
+    def each(name: str, opt_state: PyTree) -> Any:
         return jax.tree.map(
             lambda s: getattr(s, name),
             opt_state,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flax import linen as nn
@@ -38,7 +38,12 @@ def record() -> Iterator[dict[ModulePath, None]]:
     """Collects the paths of the modules that are called in the block, in order."""
     seen: dict[ModulePath, None] = {}
 
-    def intercept(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def intercept(
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         seen[tuple(context.module.path)] = None
         return next_fun(*args, **kwargs)
 

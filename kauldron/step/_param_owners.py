@@ -11,6 +11,7 @@ import optax
 
 from kauldron import optim
 from kauldron._base import errors
+from kauldron.ktyping import PyTree
 
 _MAX_SHOWN = 8
 
@@ -34,7 +35,7 @@ class Owners:
         cls,
         selections: Mapping[str, optim.Selection],
         frozen: str | Sequence[str],
-        params: Any,
+        params: PyTree,
     ) -> Owners:
         """Finds the owners.
 
@@ -69,7 +70,7 @@ class Owners:
             )
         return cls([taken[0] for taken in takers])
 
-    def take(self, name: str, tree: Any) -> Any:
+    def take(self, name: str, tree: PyTree) -> Any:
         """Returns the leaves of one group in the tree; `MaskedNode`s elsewhere."""
         leaves, structure = jax.tree.flatten(tree)
         return structure.unflatten(
@@ -77,7 +78,7 @@ class Owners:
             for leaf, owner in zip(leaves, self.names, strict=True)
         )
 
-    def put(self, name: str, tree: Any, part: Any) -> Any:
+    def put(self, name: str, tree: PyTree, part: PyTree) -> Any:
         """Returns the tree with the leaves of one group replaced."""
         leaves, structure = jax.tree.flatten(tree)
         own = iter(jax.tree.leaves(part))

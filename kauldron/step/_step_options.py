@@ -22,14 +22,14 @@ class TrainStepError(errors.UserError, ValueError):
     """A step that does not do what the trainer says."""
 
 
-def get(step: Any, name: str) -> Any:
+def get(step: object, name: str) -> Any:
     """Returns an option of a step, which may not be bound to a trainer."""
     value = getattr(step, name)
     return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
 @contextlib.contextmanager
-def all_used(step: Any) -> Iterator[None]:
+def all_used(step: object) -> Iterator[None]:
     """Raises at the end of the block if it has left out an option that is set.
 
     Raises:

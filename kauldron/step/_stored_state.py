@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from kauldron.ktyping import Array, DType, PyTree
+
 # Averages of gradients over a few dozen steps, by the state that has them. All else is
 # f32: second moments, long averages, copies of parameters, sums, hyperparameters.
 _FIRST_MOMENTS: dict[type, str] = {
@@ -36,7 +38,7 @@ class RoundedState(NamedTuple):
     """State of an optimizer that is rounded to bf16 at random, and has no `count`.
 
     Attributes:
-      count: Number of updates, `i32[]`; the random numbers follow from it.
+      count: Number of updates, `Int32[""]`; the random numbers follow from it.
       inner: State of the optimizer.
     """
 
@@ -45,7 +47,7 @@ class RoundedState(NamedTuple):
 
 
 def wrap_optimizer(
-    optimizer: optax.GradientTransformation, moments_dtype: Any = None
+    optimizer: optax.GradientTransformation, moments_dtype: DType | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Lets an optimizer compute in f32, whatever is stored in 16 bits.
 
@@ -63,12 +65,12 @@ def wrap_optimizer(
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def store(state: Any, rounding: _Rounding) -> Any:
+    def store(state: PyTree, rounding: _Rounding) -> Any:
         return (
             state if moments_dtype is None else _store(state, moments_dtype, rounding)
         )
 
-    def init(params: Any) -> Any:
+    def init(params: PyTree) -> Any:
         state = optimizer.init(widen(params))
         is_rounded = moments_dtype == jnp.bfloat16 and _has_moments(state)
         if (is_rounded or _has_bf16(params)) and _count_of(state) is None:
@@ -76,7 +78,7 @@ def wrap_optimizer(
         return store(state, _Rounding(jnp.zeros((), jnp.int32)))
 
     def update(
-        updates: Any, state: Any, params: Any = None, **extra_args: Any
+        updates: PyTree, state: PyTree, params: PyTree = None, **extra_args: Any
     ) -> tuple[Any, Any]:
         inner = state.inner if isinstance(state, RoundedState) else state
         updates, new_inner = optimizer.update(
@@ -97,10 +99,10 @@ def wrap_optimizer(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def widen(tree: Any) -> Any:
+def widen(tree: PyTree) -> Any:
     """Returns the tree with its 16-bit floats in f32."""
 
-    def cast(x: Any) -> Any:
+    def cast(x: Array) -> Any:
         return x.astype(jnp.float32) if _is_16_bit(x) else x
 
     return jax.tree.map(cast, tree)
@@ -109,12 +111,12 @@ def widen(tree: Any) -> Any:
 def round_at_random(x: jax.Array, seed: jax.Array) -> jax.Array:
     """Rounds to bf16, up or down, so that the expected value is the value itself.
 
-    Values of bf16, infinities and NaN stay what they are. The random numbers are those of
-    the places in the array: on any number of devices they are the same.
+    Values of bf16, infinities and NaN stay what they are. The random numbers are those
+    of the places in the array: on any number of devices they are the same.
 
     Args:
-      x: `f32[*any]`.
-      seed: `u32[]`, another one each time.
+      x: `Float32["*any"]`.
+      seed: `UInt32[""]`, another one each time.
     """
     place = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):
@@ -128,7 +130,7 @@ def round_at_random(x: jax.Array, seed: jax.Array) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """Returns a hash of each number, `u32[*any]`: each bit depends on all.
+    """Returns a hash of each number, `UInt32["*any"]`: each bit depends on all.
 
     Threefry takes longer than the update of Adam does on a CPU.
 
@@ -145,14 +147,14 @@ class _Rounding:
     def __init__(self, count: jax.Array) -> None:
         self._seeds = _seeds(count)
 
-    def __call__(self, x: jax.Array, dtype: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, dtype: DType) -> jax.Array:
         seed = next(self._seeds)
         if dtype == jnp.bfloat16 and x.dtype == jnp.float32:
             return round_at_random(x, seed)
         return x.astype(dtype)
 
 
-def _count_of(state: Any) -> jax.Array | None:
+def _count_of(state: PyTree) -> jax.Array | None:
     """Returns the number of updates, if anything in the state counts them."""
     counts = [
         x
@@ -172,18 +174,18 @@ def _seeds(count: jax.Array) -> Iterator[jax.Array]:
         yield _mix(_mix(count.astype(jnp.uint32)) + jnp.uint32(array))
 
 
-def _has_moments(state: Any) -> bool:
+def _has_moments(state: PyTree) -> bool:
     return any(map(_is_moments, jax.tree.leaves(state, is_leaf=_is_moments)))
 
 
-def _is_moments(x: Any) -> bool:
+def _is_moments(x: Array) -> bool:
     return isinstance(x, tuple(_FIRST_MOMENTS))
 
 
-def _store(state: Any, dtype: Any, rounding: _Rounding) -> Any:
+def _store(state: PyTree, dtype: DType, rounding: _Rounding) -> Any:
     """Returns the state with its first moments in a dtype, and the rest in f32."""
 
-    def store(x: Any) -> Any:
+    def store(x: Array) -> Any:
         if not _is_moments(x):
             return widen(x)
         name = next(n for kind, n in _FIRST_MOMENTS.items() if isinstance(x, kind))
@@ -198,10 +200,10 @@ def _store(state: Any, dtype: Any, rounding: _Rounding) -> Any:
     return jax.tree.map(store, state, is_leaf=_is_moments)
 
 
-def _to_bf16_values(updates: Any, params: Any, rounding: _Rounding) -> Any:
+def _to_bf16_values(updates: PyTree, params: PyTree, rounding: _Rounding) -> Any:
     """Returns updates that lead from parameters in bf16 to values of bf16."""
 
-    def round_update(update: Any, param: Any) -> Any:
+    def round_update(update: Array, param: Array) -> Any:
         if getattr(param, "dtype", None) != jnp.bfloat16:
             return update
         old = param.astype(jnp.float32)
@@ -210,12 +212,12 @@ def _to_bf16_values(updates: Any, params: Any, rounding: _Rounding) -> Any:
     return jax.tree.map(round_update, updates, params)
 
 
-def _has_bf16(tree: Any) -> bool:
+def _has_bf16(tree: PyTree) -> bool:
     dtypes = [getattr(x, "dtype", None) for x in jax.tree.leaves(tree)]
     return any(dtype == jnp.bfloat16 for dtype in dtypes)
 
 
-def _is_16_bit(x: Any) -> bool:
+def _is_16_bit(x: Array) -> bool:
     dtype = getattr(x, "dtype", None)
     return (
         dtype is not None

@@ -6,12 +6,13 @@ A program is a jaxpr of a backward pass. "Narrow" are floats of 16 bits and less
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from kauldron.ktyping import DType
 from kauldron.step import _jaxprs
 
 # Sums over an axis, over a window, or of what goes to the same place.
@@ -150,7 +151,7 @@ def has_sums(equation: _jaxprs.JaxprEqn) -> bool:
     )
 
 
-def may_have_narrow(pull_back: Any) -> bool:
+def may_have_narrow(pull_back: Callable[..., Any]) -> bool:
     """Whether the backward pass of a `jax.vjp` may have narrow values.
 
     It has the dtypes of the linear program that it transposes; only what is differentiated
@@ -185,7 +186,7 @@ def dtype_of(atom: Any) -> Any:
     return getattr(atom.aval, "dtype", None)
 
 
-def is_narrow(dtype: Any) -> bool:
+def is_narrow(dtype: DType) -> bool:
     return (
         dtype is not None
         and jnp.issubdtype(dtype, jnp.floating)

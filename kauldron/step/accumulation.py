@@ -23,6 +23,7 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import errors
+from kauldron.ktyping import Array, PyTree, ScalarInt
 from kauldron.step import _f32_sums
 from kauldron.step.context import Context
 
@@ -66,7 +67,7 @@ def compute_grads(
     specs = jax.eval_shape(functools.partial(run, index=0), context)
     indices = jnp.arange(num_microbatches)
 
-    def run_part(params: Any, collections: Any, index: Any) -> Context:
+    def run_part(params: PyTree, collections: PyTree, index: ScalarInt) -> Context:
         batch = take_part(context.batch, index, num_microbatches)
         batch = sharding.with_sharding_constraint(batch, batch_sharding)
         part = dataclasses.replace(
@@ -93,10 +94,12 @@ def compute_grads(
     )
 
 
-def _scan_states(run_part: Any, context: Context, indices: Any) -> Any:
+def _scan_states(
+    run_part: Callable[..., Any], context: Context, indices: jax.Array
+) -> Any:
     """Returns the loss states of all micro-batches, along a new first axis."""
 
-    def step(collections: Any, index: Any) -> tuple[Any, Any]:
+    def step(collections: PyTree, index: ScalarInt) -> tuple[Any, Any]:
         part = run_part(context.params, collections, index)
         return part.collections, part.loss_states
 
@@ -105,7 +108,7 @@ def _scan_states(run_part: Any, context: Context, indices: Any) -> Any:
 
 
 def _differentiate(
-    states: Any, num_microbatches: int, loss_scale: jax.Array | None
+    states: PyTree, num_microbatches: int, loss_scale: jax.Array | None
 ) -> list[jax.Array]:
     """Returns the derivative of the total by the floating leaves of the states."""
     floats, rebuild = _split_floats(states)
@@ -117,11 +120,11 @@ def _differentiate(
     return jax.grad(total_of)(floats)
 
 
-def _merge(states: Any, num_microbatches: int) -> Any:
+def _merge(states: PyTree, num_microbatches: int) -> Any:
     """Returns one tree of states from those of all micro-batches."""
     parts = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(num_microbatches)]
 
-    def merge(a: Any, b: Any) -> Any:
+    def merge(a: PyTree, b: PyTree) -> Any:
         return jax.tree.map(
             lambda x, y: x.merge(y), a, b, is_leaf=metrics.State.isinstance
         )
@@ -130,12 +133,15 @@ def _merge(states: Any, num_microbatches: int) -> Any:
 
 
 def _scan_grads(
-    run_part: Any, context: Context, indices: Any, weights: list[jax.Array]
+    run_part: Callable[..., Any],
+    context: Context,
+    indices: jax.Array,
+    weights: list[jax.Array],
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients, the last collections, and stacked values of examples."""
     floats, rebuild = _split_floats(context.params)
 
-    def step(carry: Any, x: Any) -> tuple[Any, Any]:
+    def step(carry: PyTree, x: Array) -> tuple[Any, Any]:
         grads, collections = carry
         index, weights = x
 
@@ -165,7 +171,7 @@ def _scan_grads(
     return _split_floats(context.params, others=nothing)[1](grads), collections, parts
 
 
-def _split_floats(tree: Any, others: Any = None) -> tuple[list[jax.Array], Any]:
+def _split_floats(tree: PyTree, others: PyTree = None) -> tuple[list[jax.Array], Any]:
     """Returns the floating leaves, and a function from such leaves to the tree.
 
     Args:
@@ -186,10 +192,10 @@ def _split_floats(tree: Any, others: Any = None) -> tuple[list[jax.Array], Any]:
     return [x for x, yes in zip(leaves, is_float, strict=True) if yes], rebuild
 
 
-def _check_collections(before: Any, after: Any) -> None:
+def _check_collections(before: PyTree, after: PyTree) -> None:
     """Raises if a step changes the structure of collections, which a scan cannot."""
 
-    def shapes(tree: Any) -> dict[str, Any]:
+    def shapes(tree: PyTree) -> dict[str, Any]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)
         return {
             jax.tree_util.keystr(path, simple=True, separator="."): (x.shape, x.dtype)
@@ -205,7 +211,7 @@ def _check_collections(before: Any, after: Any) -> None:
         )
 
 
-def take_part(batch: Any, index: Any, num_microbatches: int) -> Any:
+def take_part(batch: PyTree, index: ScalarInt, num_microbatches: int) -> Any:
     """Returns one micro-batch: every `num_microbatches`-th example, from `index` on.
 
     Of an array that is sharded along its first axis every device holds examples of each
@@ -221,7 +227,7 @@ def take_part(batch: Any, index: Any, num_microbatches: int) -> Any:
     return jax.tree.map(take, batch)
 
 
-def join(parts: Any, specs: Any, *, prefix: str) -> Any:
+def join(parts: PyTree, specs: PyTree, *, prefix: str) -> Any:
     """Puts values of micro-batches together, as one batch would give them.
 
     Args:
@@ -235,7 +241,7 @@ def join(parts: Any, specs: Any, *, prefix: str) -> Any:
       AccumulationError: If several axes are longer.
     """
 
-    def join_array(path: Any, x: jax.Array, spec: Any) -> jax.Array:
+    def join_array(path: tuple[Any, ...], x: jax.Array, spec: Any) -> jax.Array:
         sizes = zip(x.shape[1:], spec.shape, strict=True)
         longer = [i for i, (part, whole) in enumerate(sizes) if part != whole]
         if not longer:
@@ -258,7 +264,7 @@ def _mean(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(0).astype(x.dtype)
 
 
-def _name(entry: Any) -> Any:
+def _name(entry: object) -> Any:
     """Returns the part of a path that a JAX key entry stands for."""
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
@@ -267,7 +273,7 @@ def _name(entry: Any) -> Any:
 
 
 def check_divides(
-    batch: Any, num_microbatches: int, batch_sharding: sharding.ShardingTree
+    batch: PyTree, num_microbatches: int, batch_sharding: sharding.ShardingTree
 ) -> None:
     """Raises if a batch does not divide into micro-batches, and these over the devices.
 
@@ -280,7 +286,7 @@ def check_divides(
       AccumulationError: If it does not.
     """
 
-    def part(path: Any, x: Any) -> jax.ShapeDtypeStruct:
+    def part(path: tuple[Any, ...], x: Array) -> jax.ShapeDtypeStruct:
         if x.shape and x.shape[0] % num_microbatches:
             key = kontext.Path("batch", *(_name(p) for p in path))
             fits = [n for n in range(2, x.shape[0] + 1) if x.shape[0] % n == 0]
@@ -302,7 +308,7 @@ def check_divides(
         ) from e
 
 
-def mixing_parts(loss_tree: Any, collections: Any) -> list[str]:
+def mixing_parts(loss_tree: PyTree, collections: PyTree) -> list[str]:
     """Returns what in a run depends on which examples are in a batch together."""
     found = []
     if isinstance(collections, Mapping) and "batch_stats" in collections:

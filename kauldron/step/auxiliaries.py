@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import flax.struct
 import jax
 import numpy as np
 
-from kauldron import losses, metrics, sharding
+from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
+from kauldron.ktyping import PyTree
 from kauldron.metrics import base_state
 from kauldron.step import state_trees
 
@@ -45,8 +46,8 @@ class Auxiliaries(root_refs.UpdateFromRootCfg):
         )
 
 
-def _get_states(group: str, tree: Any, context: Any) -> Any:
-    def get_state(path: Any, metric: metrics.Metric) -> Any:
+def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
+    def get_state(path: tuple[Any, ...], metric: metrics.Metric) -> Any:
         try:
             return metric.get_state_from_context(context)
         except Exception as e:
@@ -84,7 +85,9 @@ class AuxiliariesState:
         """As `merge`, but what cannot be merged fails in `compute`, and no other does."""
         return self._merge(other, state_trees.merge_each)
 
-    def _merge(self, other: AuxiliariesState | None, merge: Any) -> AuxiliariesState:
+    def _merge(
+        self, other: AuxiliariesState | None, merge: Callable[..., Any]
+    ) -> AuxiliariesState:
         if other is None:
             return self
         names = ("loss_states", "metric_states", "summary_states")
@@ -159,8 +162,9 @@ class AuxiliariesOutput:
       loss_values: Weighted losses, and their `total`.
       raw_loss_values: Values without the weight, of the losses with `log_raw`.
       metric_values: Numbers.
-      amounts_per_step: Name -> how much was processed in a step (`kd.metrics.Throughput`).
-      summary_values: Things to show: images `f32[n h w c]` in [0, 1], texts, ...
+      amounts_per_step: Name -> how much was processed in a step
+        (`kd.metrics.Throughput`).
+      summary_values: Things to show: images `Float32["n h w c"]` in [0, 1], texts, ...
     """
 
     loss_values: Mapping[str, Any]
@@ -188,7 +192,7 @@ class AuxiliariesOutput:
         return {f"perf_stats/{name}_per_sec": x * rate for name, x in amounts}
 
 
-def _split_rates(tree: Any) -> tuple[Any, Any]:
+def _split_rates(tree: PyTree) -> tuple[Any, Any]:
     """Returns a tree of values without the amounts per step, and one of these alone."""
     if isinstance(tree, metrics.PerStep):
         return {}, float(tree)
@@ -199,7 +203,9 @@ def _split_rates(tree: Any) -> tuple[Any, Any]:
     return values, {k: r for k, (_, r) in split.items() if r != {}}
 
 
-def _compute_raw_losses(states: Any, failures: list[state_trees.Failure] | None) -> Any:
+def _compute_raw_losses(
+    states: PyTree, failures: list[state_trees.Failure] | None
+) -> Any:
     """Returns the raw values of the losses that ask for it; a tree without the others."""
 
     def compute_raw(state: base_state.State) -> Any:

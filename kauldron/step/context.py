@@ -7,6 +7,7 @@ from typing import Any, Self
 import flax.struct
 
 from kauldron import kontext
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -16,7 +17,7 @@ class Context:
     """Everything that exists during one step; filled from top to bottom.
 
     Attributes:
-      step: Number of updates applied before this step, `i32[]`.
+      step: Number of updates applied before this step, `Int32[""]`.
       batch: The batch.
       params: Parameters, before the update.
       collections: Other variable collections; after the forward pass, the new ones.
@@ -24,7 +25,7 @@ class Context:
       interms: Flax intermediates: `interms.<module path>.__call__[0]`, and what modules
         sowed.
       loss_states: Tree of loss states.
-      loss_total: Sum of the weighted losses, `f32[]`.
+      loss_total: Sum of the weighted losses, `Float32[""]`.
       grads: Gradients with respect to `params` (training only).
       updates: What the optimizer adds to `params` (training only).
       opt_state: State of the optimizer before the update (training only).
@@ -47,7 +48,7 @@ class Context:
     summary_states: Any = None
 
     @classmethod
-    def from_state_and_batch(cls, *, state: TrainState, batch: Any) -> Self:
+    def from_state_and_batch(cls, *, state: TrainState, batch: PyTree) -> Self:
         """Returns the context at the beginning of a step."""
         return cls(
             step=state.step,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
+from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import _loss_scale, intermediates
 from kauldron.step.context import Context
@@ -25,7 +26,7 @@ _GROUPS = (
 
 
 def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
-    """Returns whether a step went well, `bool[]`, inside jit.
+    """Returns whether a step went well, `Bool[""]`, inside jit.
 
     It looks at the total loss and at the gradients; a step of the user's own that does
     not give the gradients is judged by the new parameters. An update that a loss scale
@@ -39,8 +40,8 @@ def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
     return is_fine & all_finite(context.loss_total)
 
 
-def all_finite(tree: Any) -> jax.Array:
-    """Returns whether all floating-point values of a pytree are finite, `bool[]`."""
+def all_finite(tree: PyTree) -> jax.Array:
+    """Returns whether all floating-point values of a pytree are finite, `Bool[""]`."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return sum(map(_zero_if_finite, leaves), jnp.zeros(())) == 0
 
@@ -58,7 +59,7 @@ def _zero_if_finite(x: jax.Array) -> jax.Array:
     return jnp.sum(x * 0)
 
 
-def nonfinite_paths(tree: Any) -> list[str]:
+def nonfinite_paths(tree: PyTree) -> list[str]:
     """Returns the paths of arrays that hold NaN or infinities, looked at on the host.
 
     One array after the other is fetched, of several processes its own part: for the end
@@ -68,7 +69,7 @@ def nonfinite_paths(tree: Any) -> list[str]:
     return [path for path, x in leaves.items() if not _is_finite_on_host(x)]
 
 
-def _is_finite_on_host(x: Any) -> bool:
+def _is_finite_on_host(x: Array) -> bool:
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         return True
     if not isinstance(x, jax.Array):
@@ -85,7 +86,7 @@ class Nonfinite:
       key: Its path in the context, such as `grads.encoder.kernel`.
       num_nan: How many values are NaN.
       num_inf: How many are infinite.
-      spec: Dtype and shape, as `f32[3 4]`.
+      spec: Dtype and shape, as `Float32["3 4"]`.
     """
 
     key: str
@@ -110,7 +111,7 @@ class Finder:
         self._step = step
         self._specs: dict[str, str] = {}
 
-    def find(self, state: TrainState, batch: Any) -> list[Nonfinite]:
+    def find(self, state: TrainState, batch: PyTree) -> list[Nonfinite]:
         """Returns tensors with values that are not finite, in the order they are made.
 
         Args:
@@ -129,7 +130,9 @@ class Finder:
     @functools.cached_property
     def _count(self) -> Callable[..., list[tuple[jax.Array, jax.Array]]]:
         @jax.jit
-        def count(state: TrainState, batch: Any) -> list[tuple[jax.Array, jax.Array]]:
+        def count(
+            state: TrainState, batch: PyTree
+        ) -> list[tuple[jax.Array, jax.Array]]:
             with intermediates.capture_all() as modules:
                 _, context = self._step(state, batch)
             values = _in_order(context, modules)

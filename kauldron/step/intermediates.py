@@ -11,13 +11,11 @@ import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kauldron import kontext, losses, metrics
+from kauldron import kontext, metrics
+from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
 Capture = bool | Callable[[Any, str], bool]
-
-# Where keys become values. What overrides it may read anything.
-KEY_WIRING = (metrics.Metric._resolve_kwargs, losses.Loss._resolve_kwargs)
 
 _capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
     "kauldron_capture_all", default=False
@@ -56,13 +54,16 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         return everything
     read = [*_leaves(keys)]
     for metric in iter_metrics(trees):
-        if type(metric)._resolve_kwargs not in KEY_WIRING:
+        keys_of_metric = metric.context_keys()
+        if keys_of_metric is None:
             return True
-        read += _leaves(kontext.get_keypaths(metric))
+        read += keys_of_metric
     paths: list[tuple[Any, ...]] = []
     for key in read:
-        parts = kontext.GlobPath.from_str(key).parts
-        if any(isinstance(part, kontext.Wildcard) for part in parts):
+        # All that a glob may match lies below the part of it that is none.
+        path = kontext.GlobPath.from_str(key)
+        parts = path.first_non_glob_parent.parts
+        if not parts and path.parts:
             return True
         if parts and parts[0] == "interms":
             paths.append(tuple(parts[1:]))
@@ -76,7 +77,7 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     return is_read
 
 
-def iter_metrics(tree: Any) -> Iterator[metrics.Metric]:
+def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:
     """Yields the metrics of nested dicts, lists and tuples."""
     if isinstance(tree, metrics.Metric):
         yield tree
@@ -88,7 +89,7 @@ def iter_metrics(tree: Any) -> Iterator[metrics.Metric]:
             yield from iter_metrics(value)
 
 
-def _leaves(tree: Any) -> Iterator[str]:
+def _leaves(tree: PyTree) -> Iterator[str]:
     if isinstance(tree, Mapping):
         for value in tree.values():
             yield from _leaves(value)

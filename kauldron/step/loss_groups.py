@@ -19,6 +19,7 @@ import optax
 from kauldron import losses as losses_lib
 from kauldron import optim
 from kauldron._base import errors, frozen_dict
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
@@ -38,7 +39,7 @@ class _Pass(NamedTuple):
     """A forward pass.
 
     Attributes:
-      totals: Name of a group -> the sum of its losses, `f32[]`.
+      totals: Name of a group -> the sum of its losses, `Float32[""]`.
       pull_back: From such a tree of factors to the gradient of the weighted sum.
       context: With everything that losses and metrics read.
     """
@@ -180,7 +181,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
                 "to be watched is a metric."
             )
 
-    def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
+    def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         if _step_options.get(self, "grad_accum_steps") > 1:
             raise _param_owners.LossGroupError(
                 "Steps of loss groups don't split batches: set `cfg.grad_accum_steps = 1`, "
@@ -236,8 +237,8 @@ class LossGroupsStep(train_step_lib.TrainStep):
         precision = _step_options.get(self, "precision")
         optimizer = _transformation(self.groups[name], precision)
 
-        def update(params: Any, opt_state: Any) -> _Update:
-            def value_fn(own: Any) -> jax.Array:
+        def update(params: PyTree, opt_state: PyTree) -> _Update:
+            def value_fn(own: PyTree) -> jax.Array:
                 return self._totals(before, split.put(name, params, own))[0][name]
 
             this = known or self._linearize(before, params)
@@ -252,7 +253,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
         return update
 
-    def _linearize(self, before: Context, params: Any) -> _Pass:
+    def _linearize(self, before: Context, params: PyTree) -> _Pass:
         """Runs the forward pass on these parameters."""
         return _Pass(
             *_f32_sums.value_and_pull_back(
@@ -261,7 +262,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
         )
 
     def _totals(
-        self, before: Context, params: Any
+        self, before: Context, params: PyTree
     ) -> tuple[dict[str, jax.Array], Context]:
         rngs = self.rng_streams.train_rngs(before.step)
         after = self.forward(dataclasses.replace(before, params=params), rngs)
@@ -274,7 +275,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
 
 def _split(
-    groups: Mapping[str, LossGroup], frozen: str | Sequence[str], params: Any
+    groups: Mapping[str, LossGroup], frozen: str | Sequence[str], params: PyTree
 ) -> _param_owners.Owners:
     selections: dict[str, optim.Selection] = {n: g.params for n, g in groups.items()}
     return _param_owners.Owners.of(selections, frozen, params)
@@ -284,13 +285,13 @@ def _if_due(
     is_due: jax.Array | bool,
     update: Callable[[Any, Any], _Update],
     take: Callable[[Any], Any],
-    params: Any,
-    opt_state: Any,
+    params: PyTree,
+    opt_state: PyTree,
 ) -> _Update:
     """Runs the update of a group, or leaves everything as it is."""
     _, _, grads, updates = jax.eval_shape(update, params, opt_state)
 
-    def skip(params: Any, opt_state: Any) -> _Update:
+    def skip(params: PyTree, opt_state: PyTree) -> _Update:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, updates))
         return take(params), opt_state, *zeros
 
@@ -316,14 +317,14 @@ def _optimizer_of(
 ) -> optax.GradientTransformation:
     """All optimizers as one: its state is a dict by group."""
 
-    def init(params: Any) -> Any:
+    def init(params: PyTree) -> Any:
         split = _split(groups, frozen, params)
         return {
             name: _transformation(group, precision).init(split.take(name, params))
             for name, group in groups.items()
         }
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> Any:
         raise NotImplementedError("`LossGroupsStep` updates group by group.")
 
     rates = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kauldron._base import errors
@@ -13,7 +11,7 @@ class NotANumberError(errors.UserError, TypeError):
     """A metric, loss or schedule gives something that is no number."""
 
 
-def to_numbers(name: str, value: Any) -> np.ndarray:
+def to_numbers(name: str, value: object) -> np.ndarray:
     """Returns an array of numbers.
 
     Raises:

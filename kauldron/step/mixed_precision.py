@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -14,6 +14,7 @@ import optax
 from flax import linen as nn
 
 from kauldron._base import arguments, errors, frozen_dict
+from kauldron.ktyping import Array, DType, PyTree
 from kauldron.step import _loss_scale, _module_globs, _stored_state
 
 _FLOATS = ("float32", "bfloat16", "float16", "float64")
@@ -145,7 +146,7 @@ class Precision(arguments.NamesArguments):
         """Raises if a glob of `overrides` matches none of the paths of modules."""
         _module_globs.check(self.overrides, paths, field="cfg.precision.overrides")
 
-    def cast_params(self, params: Any, *, use: str) -> Any:
+    def cast_params(self, params: PyTree, *, use: str) -> Any:
         """Returns the parameters in the dtype they are kept in, or compute with.
 
         Args:
@@ -153,7 +154,7 @@ class Precision(arguments.NamesArguments):
           use: `'params'` or `'compute'`.
         """
 
-        def cast(path: Any, x: Any) -> Any:
+        def cast(path: tuple[Any, ...], x: Array) -> Any:
             names = tuple(str(getattr(key, "key", key)) for key in path)
             return _cast(x, self._dtype_of(names[:-1], use))
 
@@ -164,7 +165,12 @@ class Precision(arguments.NamesArguments):
         """Casts what enters and leaves the modules that are called in the block."""
         open_paths: list[_module_globs.ModulePath] = []
 
-        def intercept(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        def intercept(
+            next_fun: Callable[..., Any],
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            context: nn.module.InterceptorContext,
+        ) -> Any:
             path = tuple(context.module.path)
             # A module that calls its own methods is not entered again.
             if context.method_name == "setup" or open_paths[-1:] == [path]:
@@ -210,7 +216,7 @@ class Precision(arguments.NamesArguments):
         return dtype
 
 
-def as_precision(value: Any) -> Precision | None:
+def as_precision(value: Precision | str | None) -> Precision | None:
     """Returns the precision that a trainer was given, which may be a name.
 
     Raises:
@@ -221,7 +227,7 @@ def as_precision(value: Any) -> Precision | None:
     return Precision.from_name(value)
 
 
-def lost_updates(params: Any) -> str | None:
+def lost_updates(params: PyTree) -> str | None:
     """Returns a warning if parameters lose small updates when nothing is done about it.
 
     Args:
@@ -252,7 +258,7 @@ class _Overridden:
         self.compute = dtypes.get("compute")
 
 
-def _check_dtype(name: str, dtype: Any) -> None:
+def _check_dtype(name: str, dtype: DType) -> None:
     try:
         is_float = jnp.issubdtype(jnp.dtype(dtype), jnp.floating) and dtype is not None
     except TypeError:
@@ -265,17 +271,17 @@ def _check_dtype(name: str, dtype: Any) -> None:
         )
 
 
-def _is_fp16(dtype: Any) -> bool:
+def _is_fp16(dtype: DType) -> bool:
     return dtype is not None and jnp.dtype(dtype) == jnp.float16
 
 
-def _is_float(x: Any) -> bool:
+def _is_float(x: Array) -> bool:
     return isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(
         x.dtype, jnp.floating
     )
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
+def _cast(tree: PyTree, dtype: DType) -> Any:
     if dtype is None:
         return tree
     return jax.tree.map(lambda x: x.astype(dtype) if _is_float(x) else x, tree)

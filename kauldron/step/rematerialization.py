@@ -91,7 +91,12 @@ class Remat(arguments.NamesArguments):
         """
         open_paths: list[_module_globs.ModulePath] = []
 
-        def intercept(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        def intercept(
+            next_fun: Callable[..., Any],
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            context: nn.module.InterceptorContext,
+        ) -> Any:
             path = tuple(context.module.path)
             if (
                 context.method_name != "__call__"
@@ -117,7 +122,9 @@ class Remat(arguments.NamesArguments):
         with nn.intercept_methods(intercept):
             yield is_captured
 
-    def _call(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+    def _call(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         leaves, structure = jax.tree.flatten((args, kwargs))
         # Flags such as `deterministic=True` stay Python values.
         is_array = [isinstance(x, jax.Array | np.ndarray) for x in leaves]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 
 from kauldron import random
 from kauldron._base import frozen_dict, root_refs
+from kauldron.ktyping import Scalar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RngStream:
     eval: bool = False
     per_step: bool = True
 
-    def make(self, root_rng: jax.Array, *, step: Any, phase: str) -> jax.Array:
+    def make(self, root_rng: jax.Array, *, step: Scalar, phase: str) -> jax.Array:
         """Returns the key of a step; `phase` is `'init'`, `'train'` or `'eval'`."""
         rng = random.fold_in_str(root_rng, self.name)
         if self.per_step:
@@ -79,7 +79,7 @@ class RngStreams(root_refs.UpdateFromRootCfg):
 
     @property
     def root_rng(self) -> jax.Array:
-        """The key everything is folded from, `u32[2]`."""
+        """The key everything is folded from, `UInt32["2"]`."""
         if isinstance(self.seed, root_refs.RootCfgRef):
             self._assert_root_cfg_resolved()
         return jax.random.PRNGKey(self.seed)
@@ -88,15 +88,15 @@ class RngStreams(root_refs.UpdateFromRootCfg):
         """Returns the keys for initialising parameters."""
         return self._make("init", 0)
 
-    def train_rngs(self, step: Any) -> dict[str, jax.Array]:
+    def train_rngs(self, step: Scalar) -> dict[str, jax.Array]:
         """Returns the keys of a training step (an int or a traced scalar)."""
         return self._make("train", step)
 
-    def eval_rngs(self, step: Any) -> dict[str, jax.Array]:
+    def eval_rngs(self, step: Scalar) -> dict[str, jax.Array]:
         """Returns the keys of an evaluation; `step` is the index of the batch."""
         return self._make("eval", step)
 
-    def _make(self, phase: str, step: Any) -> dict[str, jax.Array]:
+    def _make(self, phase: str, step: Scalar) -> dict[str, jax.Array]:
         root_rng = self.root_rng
         return {
             name: stream.make(root_rng, step=step, phase=phase)

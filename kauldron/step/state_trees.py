@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import numpy as np
 
+from kauldron.ktyping import Array, PyTree
 from kauldron.metrics import base_state
 from kauldron.step import measured_numbers
 
@@ -60,7 +61,7 @@ class FailedState(base_state.State):
 
     error: Exception = flax.struct.field(pytree_node=False, kw_only=True)
 
-    def merge(self, other: Any) -> Self:
+    def merge(self, other: object) -> Self:
         del other
         return self
 
@@ -71,15 +72,15 @@ class FailedState(base_state.State):
         raise self.error
 
 
-def merge(a: Any, b: Any) -> Any:
+def merge(a: PyTree, b: PyTree) -> Any:
     """Merges two trees of states; `None` is the identity."""
     return _merge(a, b, lambda x, y: x.merge(y))
 
 
-def merge_each(a: Any, b: Any) -> Any:
+def merge_each(a: PyTree, b: PyTree) -> Any:
     """As `merge`; a state that cannot be merged becomes a `FailedState`."""
 
-    def merge_one(x: Any, y: Any) -> Any:
+    def merge_one(x: Array, y: PyTree) -> Any:
         for state in (x, y):
             if isinstance(state, FailedState):
                 return state
@@ -91,16 +92,16 @@ def merge_each(a: Any, b: Any) -> Any:
     return _merge(a, b, merge_one)
 
 
-def _merge(a: Any, b: Any, merge_one: Callable[[Any, Any], Any]) -> Any:
+def _merge(a: PyTree, b: PyTree, merge_one: Callable[[Any, Any], Any]) -> Any:
     if a is None or b is None:
         return b if a is None else a
     return jax.tree.map(merge_one, a, b, is_leaf=base_state.State.isinstance)
 
 
-def finalize_each(tree: Any) -> Any:
+def finalize_each(tree: PyTree) -> Any:
     """Returns the states finalized; one that raises becomes a `FailedState`."""
 
-    def finalize(x: Any) -> Any:
+    def finalize(x: Array) -> Any:
         if not base_state.State.isinstance(x):
             return x
         try:
@@ -113,7 +114,7 @@ def finalize_each(tree: Any) -> Any:
 
 def compute(
     group: str,
-    tree: Any,
+    tree: PyTree,
     *,
     compute_one: Callable[[Any], Any] = lambda state: state.compute(),
     failures: list[Failure] | None,
@@ -128,7 +129,7 @@ def compute(
         numbers; `{}` is in their places. `None` raises the first.
     """
 
-    def compute_state(state: Any, keys: tuple[Any, ...]) -> Any:
+    def compute_state(state: PyTree, keys: tuple[Any, ...]) -> Any:
         try:
             value = compute_one(state)
             if failures is not None and group != "summaries":
@@ -168,7 +169,7 @@ def values_at_step(
 
 
 def _map_states(
-    fn: Callable[[Any, tuple[Any, ...]], Any], tree: Any, keys: tuple[Any, ...]
+    fn: Callable[[Any, tuple[Any, ...]], Any], tree: PyTree, keys: tuple[Any, ...]
 ) -> Any:
     if base_state.State.isinstance(tree):
         return fn(tree, keys)
@@ -177,7 +178,7 @@ def _map_states(
     return [_map_states(fn, v, (*keys, i)) for i, v in enumerate(tree)]
 
 
-def _check_numbers(name: str, value: Any) -> None:
+def _check_numbers(name: str, value: object) -> None:
     children = children_of(value)
     if children is None:
         measured_numbers.to_numbers(name, value)
@@ -198,7 +199,7 @@ def flatten_names(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def children_of(value: Any) -> list[tuple[Any, Any]] | None:
+def children_of(value: object) -> list[tuple[Any, Any]] | None:
     """Returns the named children of a container; `None` for a leaf."""
     if isinstance(value, NUMBERS):  # nearly all are, and this is the quickest test
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jax.experimental import checkify
 from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
 from kauldron._base import deprecation, root_refs
+from kauldron.ktyping import PyTree, ScalarInt
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
@@ -80,7 +81,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 
     def init(
         self,
-        elem_spec: Any,
+        elem_spec: PyTree,
         *,
         model_method: str | Callable[..., Any] | None = None,
         skip_transforms: bool = False,
@@ -107,7 +108,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def step(
         self,
         state: TrainState,
-        batch: Any,
+        batch: PyTree,
         *,
         return_losses: bool = False,
         return_metrics: bool = False,
@@ -124,7 +125,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             likewise. What is not returned is not computed.
           checkify_error_categories: Errors to look for inside the step; they come back
             in `aux.error`.
-          is_halted: `bool[]`, whether an earlier step met a value that is not finite.
+          is_halted: `Bool[""]`, whether an earlier step met a value that is not finite.
             Then this one changes nothing, and neither does one that meets such a value
             itself: the state comes back as it was, and `aux.is_halted` is true. `None`
             looks for nothing.
@@ -147,13 +148,13 @@ class TrainStep(root_refs.UpdateFromRootCfg):
                 step_inputs.check_batch(batch)
                 raise
 
-    def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
+    def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
         context = Context.from_state_and_batch(state=state, batch=batch)
         grads, context = self.compute_grads(context)
         return self.apply_grads(state, context, grads)
 
-    def forward(self, context: Context, rngs: Any) -> Context:
+    def forward(self, context: Context, rngs: Mapping[str, jax.Array]) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
         It is differentiated with respect to `context.params`. What an override adds to
@@ -184,7 +185,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             grads, after = self._accumulate_grads(context, rngs, num_parts, scale)
         else:
 
-            def loss_fn(params: Any) -> tuple[jax.Array, Context]:
+            def loss_fn(params: PyTree) -> tuple[jax.Array, Context]:
                 after = self.forward(dataclasses.replace(context, params=params), rngs)
                 total, states = losses_lib.compute_losses(self.aux.losses, after)
                 after = dataclasses.replace(after, loss_states=states, loss_total=total)
@@ -196,9 +197,13 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return grads, dataclasses.replace(after, params=context.params)
 
     def _accumulate_grads(
-        self, context: Context, rngs: Any, num_parts: int, scale: jax.Array | None
+        self,
+        context: Context,
+        rngs: Mapping[str, jax.Array],
+        num_parts: int,
+        scale: jax.Array | None,
     ) -> tuple[Any, Context]:
-        def run(part: Context, index: Any) -> Context:
+        def run(part: Context, index: ScalarInt) -> Context:
             part_rngs = {k: jax.random.fold_in(rng, index) for k, rng in rngs.items()}
             after = self.forward(part, part_rngs)
             _, states = losses_lib.compute_losses(self.aux.losses, after)
@@ -213,7 +218,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         )
 
     def apply_grads(
-        self, state: TrainState, context: Context, grads: Any
+        self, state: TrainState, context: Context, grads: PyTree
     ) -> tuple[TrainState, Context]:
         """Returns the updated state, and the context with everything measured."""
         optimizer = optax.with_extra_args_support(self.full_optimizer)
@@ -239,7 +244,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def _value_fn(self, state: TrainState, context: Context) -> Callable[[Any], Any]:
         """Returns the loss of the batch as a function of the parameters."""
 
-        def value_fn(params: Any) -> jax.Array:
+        def value_fn(params: PyTree) -> jax.Array:
             if _step_options.get(self, "grad_accum_steps") > 1:
                 raise _step_options.TrainStepError(
                     "`cfg.optimizer` asks for the loss at other parameters (as "
@@ -259,7 +264,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 
         return value_fn
 
-    def _whole_step(self, state: TrainState, batch: Any) -> tuple[TrainState, Context]:
+    def _whole_step(
+        self, state: TrainState, batch: PyTree
+    ) -> tuple[TrainState, Context]:
         """One update as it is inside jit: `_step`, whatever class it is of.
 
         Raises:
@@ -284,7 +291,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def _traced_step(
         self,
         state: TrainState,
-        batch: Any,
+        batch: PyTree,
         is_halted: jax.Array | None = None,
         *,
         return_losses: bool,
@@ -292,7 +299,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return_summaries: bool,
         checkify_error_categories: frozenset[Any],
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
-        def run(state: TrainState, batch: Any) -> tuple[TrainState, Any, Any]:
+        def run(state: TrainState, batch: PyTree) -> tuple[TrainState, Any, Any]:
             error = None
             if checkify_error_categories:
                 step = checkify.checkify(
@@ -334,7 +341,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             ),
         )
 
-    def init_model(self, elem_spec: Any, model_method: Any = None) -> TrainState:
+    def init_model(
+        self, elem_spec: PyTree, model_method: str | Callable[..., Any] | None = None
+    ) -> TrainState:
         """Returns a state with parameters and collections, placed; see `init`."""
         return _initial_state.init_model(self, elem_spec, model_method)
 
@@ -354,18 +363,19 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 
 
 def extra_args(
-    value: jax.Array | None, grads: Any, value_fn: Callable[[Any], Any]
+    value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]
 ) -> dict[str, Any]:
-    """Returns what some optimizers want besides gradients, under the names they give it.
+    """Returns what some optimizers want besides gradients, under the names they give
+    it.
 
     Args:
-      value: The loss, `f32[]`; `None` if the step has computed none.
+      value: The loss, `Float32[""]`; `None` if the step has computed none.
       grads: The gradients.
       value_fn: From parameters to the loss; costs nothing unless it is called.
     """
 
     # Line searches of optax give the function what they don't know themselves.
-    def searched_fn(params: Any, *, obj_fn: Any = None) -> Any:
+    def searched_fn(params: PyTree, *, obj_fn: Any = None) -> Any:
         del obj_fn
         return value_fn(params)
 

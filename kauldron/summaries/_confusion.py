@@ -9,6 +9,7 @@ import flax.struct
 import numpy as np
 
 from kauldron import metrics
+from kauldron.ktyping import Num
 
 # In pixels.
 _CELL = 40
@@ -24,17 +25,18 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
     Rows are true classes, columns predicted ones; the darker, the more.
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`; the prediction is the argmax.
-      pred_labels: Key to predicted classes, `i[*b 1]`; exactly one of both is given.
-      labels: Key to class ids, `i[*b 1]`.
-      mask: Key to weights, `[*b 1]`.
+      logits: Key to scores, `Float["*b classes"]`; the prediction is the argmax.
+      pred_labels: Key to predicted classes, `Int["*b 1"]`; exactly one of both is
+        given.
+      labels: Key to class ids, `Int["*b 1"]`.
+      mask: Key to weights, `Array["*b 1"]`.
       num_classes: Number of classes; needed with `pred_labels`.
       ignored_label: True label of what is not counted (often 255 or -1).
       normalize: Whether each `'true'` class (row), each `'pred'` class (column), or
         `'all'` add up to 1, NaN where there is nothing; `None` gives counts.
       class_names: Names at the margins; class ids unless given.
 
-    Returns of `compute`: an image, `f32[1 h w 3]`.
+    Returns of `compute`: an image, `Float32["1 h w 3"]`.
 
     Raises:
       ValueError: As `kd.metrics.ConfusionMatrix`, or if there are too few names.
@@ -44,9 +46,9 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["ConfusionMatrix"]):
-        """Counts, `i32|f32[classes classes+1]`, as `kd.metrics.ConfusionMatrix` has them."""
+        """Counts, as `kd.metrics.ConfusionMatrix` has them."""
 
-        counts: Any = metrics.sum_field()
+        counts: Num["*n classes classes+1"] = metrics.sum_field()
 
         def compute(self) -> Any:
             counts = super().compute().counts
@@ -63,9 +65,10 @@ class ConfusionMatrix(metrics.ConfusionMatrix):
 
 
 def draw_matrix(values: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Returns a picture of a matrix, `f32[h w 3]` in [0, 1].
+    """Returns a picture of a matrix, `Float32["h w 3"]` in [0, 1].
 
-    Each number stands in its cell, as does NaN; of many classes there are only the shades.
+    Each number stands in its cell, as does NaN; of many classes there are only the
+    shades.
     """
     from PIL import Image, ImageDraw
 

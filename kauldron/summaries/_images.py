@@ -18,8 +18,8 @@ class ShowImages(metrics.Metric):
     """The first images of a batch (of the first batches, in an evaluation).
 
     Attributes:
-      images: Key to images, `f|u8|u16|bool[*b h w c]` with 1 or 3 channels. `uint8` is
-        divided by 255, `uint16` by 65535. NaN is black.
+      images: Key to images, `(Float | UInt8 | UInt16 | Bool)["*b h w c"]` with 1 or 3
+        channels. `uint8` is divided by 255, `uint16` by 65535. NaN is black.
       num_images: How many to show.
       in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].
         `None` means they are in [0, 1] already. Values outside are clipped.
@@ -64,7 +64,7 @@ class ShowImages(metrics.Metric):
         return self.State(data=images[: self.num_images])
 
     def show(self, images: np.ndarray) -> np.ndarray:
-        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        """Returns `Float32["n h w 1|3"]` in [0, 1]."""
         images = _pictures.to_unit_range(images, self.in_vrange)
         if self.cmap is not None:
             cmap = _pictures.colormap(self.cmap, summary="ShowImages")
@@ -77,8 +77,8 @@ class ShowDifferenceImages(metrics.Metric):
     """Where two images differ: `images1 - images2`, mean of the channels, as a colour.
 
     Attributes:
-      images1: Key to images, `[*b h w c]` of any numbers; `uint8` is divided by 255,
-        `uint16` by 65535.
+      images1: Key to images, `Array["*b h w c"]` of any numbers; `uint8` is divided by
+        255, `uint16` by 65535.
       images2: Key to images of the same shape.
       num_images: How many to show.
       vrange: Differences that get the first and the last colour; `None` takes the
@@ -131,7 +131,7 @@ class ShowDifferenceImages(metrics.Metric):
         return self.State(data=tuple(both))
 
     def show(self, both: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """Returns `f32[n h w 1|3]` in [0, 1]."""
+        """Returns `Float32["n h w 1|3"]` in [0, 1]."""
         first, second = (_pictures.to_float(x) for x in both)
         with np.errstate(invalid="ignore"):  # of two infinities: NaN
             difference = (first - second).mean(axis=-1, keepdims=True)
@@ -152,8 +152,8 @@ class ShowVideos(metrics.Metric):
     """The first videos.
 
     Attributes:
-      videos: Key to videos, `f|u8|u16|bool[*b t h w c]` with 1 or 3 channels. `uint8` is
-        divided by 255, `uint16` by 65535. NaN is black.
+      videos: Key to videos, `(Float | UInt8 | UInt16 | Bool)["*b t h w c"]` with 1 or 3
+        channels. `uint8` is divided by 255, `uint16` by 65535. NaN is black.
       num_videos: How many to show.
       fps: Frames per second.
       in_vrange: Range of the values (after division, if any); it is mapped to [0, 1].

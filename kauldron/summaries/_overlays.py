@@ -21,17 +21,18 @@ class ShowBoxes(metrics.Metric):
     """Images with frames around boxes.
 
     Attributes:
-      images: Key to images, `f|u8|u16|bool[*b h w c]` with 1 or 3 channels, as
-        `ShowImages` takes them.
+      images: Key to images, `(Float | UInt8 | UInt16 | Bool)["*b h w c"]` with 1 or 3
+        channels, as `ShowImages` takes them.
       boxes: Key to `[ymin, xmin, ymax, xmax]` in [0, 1], relative to the image,
-        `f[*b n 4]`. Box i has colour i in all images. A side that is beyond the image is
-        drawn at its border; a box that is all outside, NaN or inside out is not drawn.
-      boxes_mask: Key to which boxes exist, `[*b n]` or `[*b n 1]`.
+        `Float["*b n 4"]`. Box i has colour i in all images. A side that is beyond the
+        image is drawn at its border; a box that is all outside, NaN or inside out is
+        not drawn.
+      boxes_mask: Key to which boxes exist, `Array["*b n"]` or `Array["*b n 1"]`.
       num_images: How many to show.
       num_colors: After how many boxes the colours begin again.
       in_vrange: Range of the pixel values; it is mapped to [0, 1].
-      rearrange: Einops pattern to the shape `n h w c`, applied after drawing; all leading
-        axes are flattened unless given.
+      rearrange: Einops pattern to the shape `n h w c`, applied after drawing; all
+        leading axes are flattened unless given.
       rearrange_kwargs: Sizes of the axes in `rearrange`.
 
     Raises:
@@ -79,7 +80,7 @@ class ShowBoxes(metrics.Metric):
                 f"`boxes_mask` must be {boxes.shape[:-1]}, as the boxes (key "
                 f"{self.boxes_mask!r}): got {boxes_mask.shape}."
             )
-        mask = jnp.reshape(boxes_mask, boxes.shape[:-1]) != 0
+        mask = jnp.reshape(boxes_mask, boxes.shape[:-1]).astype(bool)
         # Without a pattern, axes are flattened now, so that no more than needed is kept.
         if self.rearrange is None:
             size = math.prod(batch)  # not -1: there may be no boxes
@@ -90,7 +91,7 @@ class ShowBoxes(metrics.Metric):
         return self.State(data={k: v[: self.num_images] for k, v in data.items()})
 
     def show(self, data: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns `f32[n h w 3]` in [0, 1]."""
+        """Returns `Float32["n h w 3"]` in [0, 1]."""
         images = _pictures.to_unit_range(data["images"], self.in_vrange)
         images = _pictures.to_rgb(images)
         colors = _pictures.palette(self.num_colors)
@@ -132,16 +133,17 @@ class ShowSegmentations(metrics.Metric):
     """Segmentations in colours, over the image if there is one.
 
     Attributes:
-      segmentations: Key to class ids, `i[*b h w 1]` of any integers, or probabilities of
-        classes, `f[*b h w k]`, whose colours are mixed. Ids below 0 (what is not
-        labelled, often -1) and NaN are black.
-      images: Key to images to lie below, `f|u8|u16|bool[*b h w c]`, as `ShowImages` takes
-        them.
+      segmentations: Key to class ids, `Int["*b h w 1"]` of any integers, or
+        probabilities of classes, `Float["*b h w k"]`, whose colours are mixed. Ids
+        below 0 (what is not labelled, often -1) and NaN are black.
+      images: Key to images to lie below, `(Float | UInt8 | UInt16 | Bool)["*b h w c"]`,
+        as `ShowImages` takes them.
       num_images: How many to show.
       entropy: Whether uncertain pixels are darker, for probabilities.
       hard: Whether only the most probable class is shown, for probabilities.
-      palette: Colour of each class, `[k 3]` in [0, 1], or the name of a matplotlib colour
-        map with as many colours. Beyond the last, colours begin again.
+      palette: Colour of each class, `Array["k 3"]` in [0, 1], or the name of a
+        matplotlib colour map with as many colours. Beyond the last, colours begin
+        again.
       rearrange: Einops pattern to the shape `n h w c`; all leading axes are flattened
         unless given.
       rearrange_kwargs: Sizes of the axes in `rearrange`.
@@ -195,7 +197,7 @@ class ShowSegmentations(metrics.Metric):
         return self.State(data=data)
 
     def show(self, data: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns `f32[n h w 3]` in [0, 1]."""
+        """Returns `Float32["n h w 3"]` in [0, 1]."""
         segmentations = data["segmentations"]
         is_soft = segmentations.shape[-1] > 1
         if is_soft:

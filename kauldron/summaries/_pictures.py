@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from kauldron import metrics
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, PyTree
 
 FLATTEN = "... h w c -> (...) h w c"
 
@@ -25,7 +25,7 @@ class FirstState(metrics.AutoState):
       data: Tree of arrays with the examples as first axis.
     """
 
-    data: Any = metrics.truncate_field(num_field="parent.num_shown")
+    data: PyTree[Array] = metrics.truncate_field(num_field="parent.num_shown")
 
     def compute(self) -> Any:
         """Returns what the summary makes of them; `{}` if there are none."""
@@ -37,7 +37,7 @@ class FirstState(metrics.AutoState):
 def rearrange(
     images: Array, pattern: str | None, kwargs: Mapping[str, int] | None, *, name: str
 ) -> Any:
-    """Returns images as `[n h w c]`, or says why that is impossible.
+    """Returns images as `Array["n h w c"]`, or says why that is impossible.
 
     Raises:
       ValueError: If the result has another shape or other than 1 or 3 channels.
@@ -112,17 +112,19 @@ def check_vrange(summary: metrics.Metric, field: str) -> None:
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
-    """Returns images `[... 1|3]` with three channels, a copy."""
+    """Returns images `Array["... 1|3"]` with three channels, a copy."""
     return np.array(np.broadcast_to(images, (*images.shape[:-1], 3)), np.float32)
 
 
 def palette(num_colors: int) -> np.ndarray:
-    """Returns colours that are easily told apart, `f32[num_colors 3]` in [0, 1]."""
+    """Returns colours that are easily told apart, `Float32["num_colors 3"]` in [0,
+    1]."""
     return colors_of(np.arange(num_colors))
 
 
 def colors_of(ids: np.ndarray) -> np.ndarray:
-    """Returns the colours of numbers `i[n]` >= 0 in the palette, `f32[n 3]` in [0, 1]."""
+    """Returns the colours of numbers `Int["n"]` >= 0 in the palette, `Float32["n 3"]`
+    in [0, 1]."""
     hues = (0.6 + ids * 0.618034) % 1  # golden ratio: never close
     values = np.array([1.0, 0.75, 0.9])[ids % 3]
     colors = [

@@ -36,9 +36,9 @@ class HistogramSummary(metrics.Metric):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["HistogramSummary"]):
-        """All values, `[n]`."""
+        """All values."""
 
-        values: Any = metrics.concat_field()
+        values: Array["n"] = metrics.concat_field()
 
         def compute(self) -> Any:
             values = super().compute().values
@@ -63,9 +63,9 @@ class ShowPointCloud(metrics.Metric):
     """The first point clouds.
 
     Attributes:
-      point_clouds: Key to positions, `f[*b n 3]`.
-      point_colors: Key to colours, `[*b n 3]`: integers in [0, 255], or floats in [0, 1].
-        Values outside are clipped, NaN is 0.
+      point_clouds: Key to positions, `Float["*b n 3"]`.
+      point_colors: Key to colours, `Array["*b n 3"]`: integers in [0, 255], or floats
+        in [0, 1]. Values outside are clipped, NaN is 0.
       configs: Options of whatever shows them, such as the camera.
       rearrange: Einops pattern to the shape `b n c`; all leading axes are flattened
         unless given.
@@ -143,12 +143,12 @@ class ShowTexts(metrics.Metric):
     """The first texts.
 
     Attributes:
-      texts: Key to texts: an array (or a list) of strings, which cannot pass through jit
-        and is for evaluators of your own, or UTF-8 bytes `u8[*b n]` filled up with
-        zeros, which can.
+      texts: Key to texts: an array (or a list) of strings, which cannot pass through
+        jit and is for evaluators of your own, or UTF-8 bytes `UInt8["*b n"]` filled up
+        with zeros, which can.
       num_texts: How many to show.
 
-    Returns of `compute`: an array of strings, `[n]`.
+    Returns of `compute`: an array of strings, `Array["n"]`.
 
     Raises:
       ValueError: If these are no texts.
@@ -198,7 +198,7 @@ class ShowFigure(metrics.Metric):
       num_examples: How many examples it gets (the first ones); `None` for all.
       dpi: Pixels per inch.
 
-    Returns of `compute`: an image, `f32[1 h w 3]`.
+    Returns of `compute`: an image, `Float32["1 h w 3"]`.
 
     Raises:
       ImportError: If matplotlib is not installed.

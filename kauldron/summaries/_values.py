@@ -36,10 +36,12 @@ class Histogram:
             )
 
     def bins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `counts` (`i64[num_buckets]`) and `edges` (`f64[num_buckets + 1]`).
+        """Returns `counts` (`Int64["num_buckets"]`) and `edges`
+        (`Float64["num_buckets + 1"]`).
 
-        Values that are not finite are left out; if there are no others, all counts are 0.
-        Around values that are too close for as many buckets, there is room on both sides.
+        Values that are not finite are left out; if there are no others, all counts are
+        0. Around values that are too close for as many buckets, there is room on both
+        sides.
         """
         values = np.asarray(self.tensor, np.float64).ravel()
         values = values[np.isfinite(values)]
@@ -62,8 +64,8 @@ class PointCloud:
     """Points in space.
 
     Attributes:
-      point_clouds: Positions, `f32[n points 3]`.
-      point_colors: Colours in [0, 255], `u8[n points 3]`, or `None`.
+      point_clouds: Positions, `Float32["n points 3"]`.
+      point_colors: Colours in [0, 255], `UInt8["n points 3"]`, or `None`.
       configs: Options of whatever shows them, such as the camera.
 
     Raises:
@@ -90,7 +92,7 @@ class Video:
     """Moving pictures.
 
     Attributes:
-      frames: `f32[n t h w 1|3]` in [0, 1].
+      frames: `Float32["n t h w 1|3"]` in [0, 1].
       fps: Frames per second.
 
     Raises:
@@ -126,6 +128,7 @@ class Video:
         return gifs
 
     def as_images(self) -> np.ndarray:
-        """Returns the frames side by side, `f32[n h t*w 1|3]`, for what shows no videos."""
+        """Returns the frames side by side, `Float32["n h t*w 1|3"]`, for what shows no
+        videos."""
         n, t, h, w, c = self.frames.shape
         return np.moveaxis(self.frames, 1, 2).reshape(n, h, t * w, c)

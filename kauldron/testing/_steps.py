@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 
 from kauldron.testing import assert_utils
+from kauldron.train import trainer_lib
 
 
-def assert_step_specs(trainer: Any) -> None:
+def assert_step_specs(trainer: trainer_lib.Trainer) -> None:
     """Traces the initial state and one update of a trainer; computes nothing.
 
     Needs the element spec of `train_ds`, not its data; no checkpoint is read.

@@ -9,7 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from kauldron import recording
+from kauldron import recording, sharding
 from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
 from kauldron.recording import progress, recorder, run_tables
@@ -108,7 +108,7 @@ class Reporting:
             values = recorded.values()
             self.progress.show(step, values, recorded.timings)
             # A guard tells itself what it has left out.
-            if aux.is_halted is None or not np.asarray(aux.is_halted):
+            if aux.is_halted is None or not sharding.to_host(aux.is_halted):
                 self._watch("train", step, values)
             if then is not None:
                 then(values)

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import checkpoints, evals, kontext
-from kauldron.train import _key_report, hooks
+from kauldron import checkpoints, kontext
+from kauldron.step import key_checks
+from kauldron.train import _key_report, _run_description, hooks
 
 
-def check(trainer: Any) -> list[kontext.KeyProblem]:
+def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     """Checks evaluators and metrics by which checkpoints are chosen and runs end."""
-    fields = {"cfg.checkpointer": ("best_metric_path", trainer.checkpointer)}
+    fields: dict[str, tuple[str, object]] = {
+        "cfg.checkpointer": ("best_metric_path", trainer.checkpointer)
+    }
     for name, hook in trainer.hooks.items():
         fields[f"cfg.hooks[{name!r}]"] = ("metric", hook)
-    known: dict[str, Any] = {
-        name: {**dict.fromkeys((*e.losses, *e.metrics), 0.0), "total": 0.0}
-        for name, e in trainer.evals.items()
-        if isinstance(e, evals.Evaluator)
-    }
+    measured = {name: e.measures() for name, e in trainer.evals.items()}
+    known = {k: dict.fromkeys(v, 0.0) for k, v in measured.items() if v is not None}
     # What others measure is known when they have run.
     unknown = {name: {} for name in trainer.evals if name not in known}
     problems = []
@@ -38,21 +38,24 @@ def check(trainer: Any) -> list[kontext.KeyProblem]:
                 f"{evaluator.name!r} runs in a process of its own. Choose by one that "
                 "runs along the training."
             )
-            problems.append(_key_report.problem(f"{prefix}.{field}", detail))
+            problems.append(key_checks.problem(f"{prefix}.{field}", detail))
         elif path.split(".")[0] not in unknown:
             keys = {field: ".".join(path.split(".")[:2])}
             problems += kontext.check_keys(known | unknown, keys, prefix=prefix)
     return problems + _mode_problems(trainer)
 
 
-def _mode_problems(trainer: Any) -> list[kontext.KeyProblem]:
+def _mode_problems(
+    trainer: _run_description.RunDescription,
+) -> list[kontext.KeyProblem]:
     """Finds a hook for which the best of a metric is the checkpointer's worst."""
-    chosen_by = getattr(trainer.checkpointer, "best_metric_path", None)
+    checkpointer: Any = trainer.checkpointer
+    chosen_by = getattr(checkpointer, "best_metric_path", None)
     if chosen_by is None:
         return []
-    parts, mode = kontext.Path.from_str(chosen_by).parts, trainer.checkpointer.best_mode
+    parts, mode = kontext.Path.from_str(chosen_by).parts, checkpointer.best_mode
     return [
-        _key_report.problem(
+        key_checks.problem(
             f"cfg.hooks[{name!r}].mode",
             f"{hook.metric!r} is best when it is {hook.mode!r}, for the checkpointer when "
             f"it is {mode!r} (`cfg.checkpointer.best_mode`). Make them the same.",
@@ -82,6 +85,6 @@ def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
         measured, {"best_metric_path": path}, prefix="cfg.checkpointer"
     )
     if not problems and np.size(kontext.get_by_path(measured, path)) != 1:
-        problems = [_key_report.problem(field, f"{path!r} is no single number.")]
+        problems = [key_checks.problem(field, f"{path!r} is no single number.")]
     if problems:
         raise _key_report.CheckError(problems)

@@ -8,8 +8,13 @@ from typing import Any
 from kauldron import sharding
 from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
-from kauldron.step import accumulation, mixed_precision, rematerialization
-from kauldron.train import _key_report, _selection, hooks
+from kauldron.step import (
+    accumulation,
+    key_checks,
+    mixed_precision,
+    rematerialization,
+)
+from kauldron.train import _key_report, _run_description, _selection, hooks
 
 _SMALLEST = {
     "num_train_steps": 0,
@@ -24,7 +29,7 @@ class TrainerError(errors.UserError, ValueError):
     """A run that cannot start as it is described."""
 
 
-def check_values(trainer: Any) -> None:
+def check_values(trainer: _run_description.RunDescription) -> None:
     """Raises `TrainerError` for a field whose value no trainer can have."""
     if not _has_element_spec(trainer.train_ds):
         raise TrainerError(
@@ -83,7 +88,7 @@ def _check_model(model: Any) -> None:
     )
 
 
-def last_step(trainer: Any) -> int:
+def last_step(trainer: _run_description.RunDescription) -> int:
     """Returns how many updates the run makes in all, see `Trainer.last_step`."""
     num_steps = trainer.num_train_steps
     try:
@@ -109,7 +114,7 @@ def last_step(trainer: Any) -> int:
     return num_steps
 
 
-def check(trainer: Any) -> None:
+def check(trainer: _run_description.RunDescription) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
     _check_model(trainer.model)
     exporter = type(trainer.exporter).__name__
@@ -164,9 +169,9 @@ def _tell_narrowing(element_spec: Any) -> None:
         )
 
 
-def check_keys(trainer: Any) -> None:
+def check_keys(trainer: _run_description.RunDescription) -> None:
     """Raises a `CheckError` that tells every key and shape that does not fit."""
     problems = [*_key_report.check(trainer), *_selection.check(trainer)]
     if problems:
-        cause = _key_report.cause_of(problems)
+        cause = key_checks.cause_of(problems)
         raise _key_report.CheckError(problems) from cause

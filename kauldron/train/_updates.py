@@ -73,7 +73,7 @@ class Updates:
         self._pending: deque[_Update] = deque()
         self._recovery = self._is_halted = None
         if trainer.nan_guard is not None:
-            self._recovery = nan_guard.Recovery(trainer)
+            self._recovery = nan_guard.Recovery(trainer, trainer.nan_guard)
             self._is_halted = self._not_halted()
 
     def apply(self, step: int, batch: Any) -> list[Measurements]:
@@ -111,7 +111,8 @@ class Updates:
         sharding.settle(self.state.step)
         self._chrono.finish_step()
         if trainer.checkify_error_categories:
-            aux.error.throw()
+            with jax.transfer_guard("allow"):
+                aux.error.throw()
         return Measurements(step, aux, log_metrics or log_summaries, log_summaries)
 
     @contextlib.contextmanager
@@ -130,7 +131,7 @@ class Updates:
         while len(self._pending) > leave:
             update = self._pending.popleft()
             confirmed.append(update.measurements)
-            if np.asarray(update.measurements.aux.is_halted):
+            if sharding.to_host(update.measurements.aux.is_halted):
                 self._recover(update)
         return _to_log(confirmed)
 

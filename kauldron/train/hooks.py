@@ -10,6 +10,7 @@ import numpy as np
 
 from kauldron import checkpoints, kontext
 from kauldron._base import arguments, console, errors
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 
 
@@ -29,7 +30,7 @@ class RunControl:
       stop_reason: Why the run is to end now; `None` while it goes on.
     """
 
-    def __init__(self, trainer: Any, *, first_step: int, last_step: int) -> None:
+    def __init__(self, trainer: base.Run, *, first_step: int, last_step: int) -> None:
         self.trainer = trainer
         self.first_step = first_step
         self.last_step = last_step
@@ -67,7 +68,7 @@ class Hook(arguments.NamesArguments):
     def reset(self) -> None:
         """Forgets earlier runs; called at every start, before a state is restored."""
 
-    def check(self, trainer: Any) -> None:
+    def check(self, trainer: base.Run) -> None:
         """Raises if the hook does not fit the run; nothing has been started yet."""
 
     def on_start(self, run: RunControl) -> None:

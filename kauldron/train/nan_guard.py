@@ -11,6 +11,7 @@ from etils import epath
 
 from kauldron import checkpoints, sharding
 from kauldron._base import arguments, console, errors
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 from kauldron.step import finiteness
 
@@ -61,10 +62,9 @@ class NanGuard(arguments.NamesArguments):
                 f"`NanGuard.max_events` must be at least 1: got {self.max_events}."
             )
 
-    def check(self, trainer: Any) -> None:
+    def check(self, trainer: base.Run) -> None:
         """Raises if the policy cannot be followed in this run."""
-        saves_nothing = isinstance(trainer.checkpointer, checkpoints.NoopCheckpointer)
-        if self.policy == "roll_back" and saves_nothing:
+        if self.policy == "roll_back" and not trainer.checkpointer.saves:
             raise NanGuardError(
                 "`NanGuard(policy='roll_back')` needs checkpoints: set "
                 "`cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=...)`."
@@ -91,8 +91,9 @@ def replay_checkpointer(workdir: epath.Path, step: int) -> checkpoints.Checkpoin
 class Recovery:
     """Follows the policy of a run's guard."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: base.Run, guard: NanGuard) -> None:
         self._trainer = trainer
+        self._guard = guard
         self._finder = finiteness.Finder(trainer.trainstep._step)
         self._num_events = 0
 
@@ -107,7 +108,7 @@ class Recovery:
         Raises:
           NonfiniteError: If the run is to stop.
         """
-        guard, trainer = self._trainer.nan_guard, self._trainer
+        guard, trainer = self._guard, self._trainer
         self._num_events += 1
         with jax.transfer_guard("allow"), trainer.sharding.set_global_mesh():
             found = self._finder.find(state, batch)

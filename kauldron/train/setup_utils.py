@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from kauldron._base import arguments, console, shared_files
+from kauldron.evals import base
 from kauldron.workdir import lock
 
 
@@ -47,7 +47,7 @@ class Setup(arguments.NamesArguments):
     preemptable_eval: bool = False
     compilation_cache: bool = True
 
-    def run(self, trainer: Any) -> None:
+    def run(self, trainer: base.Run) -> None:
         """Creates the workdir.
 
         Raises:
@@ -67,7 +67,7 @@ class Setup(arguments.NamesArguments):
 
 
 @contextlib.contextmanager
-def owning(trainer: Any, *, has_started: Callable[[], bool]) -> Iterator[None]:
+def owning(trainer: base.Run, *, has_started: Callable[[], bool]) -> Iterator[None]:
     """Prepares the workdir and owns it inside the block; see `Setup.run`.
 
     A run that ends before it has started leaves nothing that was not there before.

@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 import jax
 
-from kauldron import checkpoints, sharding
+from kauldron import sharding
 from kauldron._base import console, problem_log
-from kauldron.evals import evaluators
-from kauldron.recording import profiler, progress
+from kauldron.evals import base as evals_base
+from kauldron.recording import progress
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.train import (
@@ -62,7 +62,7 @@ def train(
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step:
-                _tell_that_it_is_finished(trainer.workdir, latest, problems)
+                _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
@@ -77,14 +77,34 @@ def train(
 
 
 def _tell_that_it_is_finished(
-    workdir: Any, step: int, problems: problem_log.Problems
+    trainer: _run_description.RunDescription,
+    step: int,
+    last_step: int,
+    problems: problem_log.Problems,
 ) -> None:
-    with run_status.report(workdir, step=step, last_step=step, is_new=False) as report:
+    with run_status.report(
+        trainer.workdir, step=step, last_step=step, is_new=False
+    ) as report:
         for problem in report.problems:
             problems.state(problem, "(when it was trained)")
         console.log(
-            progress.finished_message(workdir, step, step, problems=report.problems)
+            progress.finished_message(
+                trainer.workdir,
+                step,
+                last_step,
+                limit=_limit_of(trainer, last_step),
+                problems=report.problems,
+            )
         )
+
+
+def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:
+    """Returns what says which step is the last one."""
+    if trainer.stop_after_steps == last_step != trainer.num_train_steps:
+        return "`--cfg.stop_after_steps`"
+    if trainer.num_train_steps is None:
+        return "`num_epochs` of `--cfg.train_ds`"
+    return "`--cfg.num_train_steps`"
 
 
 class _Loop:
@@ -127,7 +147,7 @@ class _Loop:
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
-        self._profiles = not isinstance(trainer.profiler, profiler.NoopProfiler)
+        self._profiles = trainer.profiler.traces
         self._aux: auxiliaries.AuxiliariesState | None = None
 
     def run(
@@ -151,6 +171,7 @@ class _Loop:
                     self._trainer.workdir,
                     self._step,
                     self._last_step,
+                    limit=_limit_of(self._trainer, self._last_step),
                     stop_reason=self._control.stop_reason,
                     problems=report.problems,
                 )
@@ -206,7 +227,7 @@ class _Loop:
             self._control.wants_save = False
         return is_last
 
-    def _due(self, *, is_last: bool) -> list[evaluators.EvaluatorBase]:
+    def _due(self, *, is_last: bool) -> list[evals_base.EvaluatorBase]:
         return [
             evaluator
             for evaluator in self._trainer.evals.values()
@@ -214,7 +235,7 @@ class _Loop:
         ]
 
     def _evaluate(
-        self, due: list[evaluators.EvaluatorBase], *, is_last: bool
+        self, due: list[evals_base.EvaluatorBase], *, is_last: bool
     ) -> _Results:
         results: _Results = {}
         for e in due:
@@ -233,7 +254,7 @@ class _Loop:
         self._trainer.checkpointer.add_metrics(self._step, metrics)
 
     def _save(self, results: _Results | None = None) -> None:
-        if self._saves_nothing:
+        if not self._trainer.checkpointer.saves:
             return
         with self._chrono.pause("metrics_writing"):
             metrics = results and {name: values() for name, values in results.items()}
@@ -280,7 +301,7 @@ class _Loop:
 
     def _interrupt(self) -> NoReturn:
         """Saves what can be saved, and ends the run."""
-        workdir, saved = self._trainer.workdir, not self._saves_nothing
+        workdir, saved = self._trainer.workdir, self._trainer.checkpointer.saves
         if saved:
             self._log(self._updates.settle())
             with jax.transfer_guard("allow"):
@@ -309,7 +330,3 @@ class _Loop:
     @property
     def _state(self) -> TrainState:
         return self._updates.state
-
-    @property
-    def _saves_nothing(self) -> bool:
-        return isinstance(self._trainer.checkpointer, checkpoints.NoopCheckpointer)

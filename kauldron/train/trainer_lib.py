@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 from etils import epath
@@ -13,7 +13,8 @@ from etils import epath
 from kauldron import checkpoints, data, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
-from kauldron.evals import evaluators, standalone
+from kauldron.evals import base as evals_base
+from kauldron.evals import standalone
 from kauldron.sharding import TrainState
 from kauldron.step import (
     auxiliaries,
@@ -26,6 +27,7 @@ from kauldron.step import (
 )
 from kauldron.train import (
     _eval_only,
+    _run_description,
     _run_files,
     _trainer_checks,
     hooks,
@@ -43,6 +45,22 @@ _DICT_FIELDS = (
     "hooks",
     "aux",
 )
+
+
+# Launch descriptions are for programs that start runs, not for the run.
+_UNRESOLVED = ("xm_job",)
+
+
+def _leaves_unresolved(
+    *names: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a function that a config calls: it gets these arguments as configs."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        vars(function)["__konfig_resolve_exclude_fields__"] = names
+        return function
+
+    return decorate
 
 
 def _empty_dict() -> Any:
@@ -100,8 +118,7 @@ class Trainer(root_refs.FrozenSubclasses):
       raw_cfg: The config it was resolved from.
     """
 
-    # Launch descriptions are for programs that start runs, not for the run.
-    __konfig_resolve_exclude_fields__: ClassVar[tuple[str, ...]] = ("xm_job",)
+    __konfig_resolve_exclude_fields__: ClassVar[tuple[str, ...]] = _UNRESOLVED
 
     seed: int = 0
     workdir: epath.PathLike | None = None
@@ -138,7 +155,7 @@ class Trainer(root_refs.FrozenSubclasses):
     precision: mixed_precision.Precision | Literal["bf16", "fp16", "f32"] | None = None
     remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
-    evals: Mapping[str, evaluators.EvaluatorBase] | None = _empty_dict()
+    evals: Mapping[str, evals_base.EvaluatorBase] | None = _empty_dict()
     exporter: Any = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
@@ -147,7 +164,7 @@ class Trainer(root_refs.FrozenSubclasses):
 
     def __post_init__(self) -> None:
         self._set("precision", mixed_precision.as_precision(self.precision))
-        _trainer_checks.check_values(self)
+        _trainer_checks.check_values(self._kept)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():
@@ -157,7 +174,7 @@ class Trainer(root_refs.FrozenSubclasses):
         fields = vars(self)  # where no part is `None` any more
         writer = recording.as_writer(fields["writer"])
         self._set("writer", writer.replace(collection="train"))
-        named = evaluators.normalize_evaluators(fields["evals"])
+        named = evals_base.normalize_evaluators(fields["evals"])
         self._set("evals", frozen_dict.ImmutableDict(named))
         # In the order of the fields: later parts see earlier ones bound.
         for field in dataclasses.fields(self):
@@ -170,17 +187,17 @@ class Trainer(root_refs.FrozenSubclasses):
         self._set("evals", frozen_dict.ImmutableDict(evals_with_writers))
 
     def _with_writer(
-        self, evaluator: evaluators.EvaluatorBase
-    ) -> evaluators.EvaluatorBase:
+        self, evaluator: evals_base.EvaluatorBase
+    ) -> evals_base.EvaluatorBase:
         """Gives an evaluator a writer for its own collection."""
         writer = recording.as_writer(evaluator.writer)
         writer = writer.replace(collection=evaluator.name).update_from_root_cfg(self)
-        inherited = dict(evaluator._inherited_from_root)
-        if "writer" in inherited:  # it goes on to follow the trainer's
-            inherited["writer"] = (inherited["writer"][0], writer)
-        return dataclasses.replace(
-            evaluator, writer=writer, _inherited_from_root=inherited
-        )
+        return evaluator.replace_inherited(writer=writer)
+
+    @property
+    def _kept(self) -> _run_description.RunDescription:
+        """This trainer, typed as what `__post_init__` makes of the fields."""
+        return cast(_run_description.RunDescription, self)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -206,7 +223,7 @@ class Trainer(root_refs.FrozenSubclasses):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        return train_loop.train(self)
+        return train_loop.train(self._kept)
 
     def continuous_eval(
         self,
@@ -215,15 +232,16 @@ class Trainer(root_refs.FrozenSubclasses):
         timeout_secs: float | None = None,
     ) -> dict[str, auxiliaries.AuxiliariesState]:
         """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
-        standalone.check_names(self, names)
-        _trainer_checks.check_keys(self)
+        standalone.check_names(self._kept, names)
+        _trainer_checks.check_keys(self._kept)
         if self.setup.eval_only:  # otherwise the training writes them
             _eval_only.check_workdir(self.workdir)
-            self.setup.run(self)
-            _run_files.write(self)
-        return standalone.continuous_eval(self, names, timeout_secs=timeout_secs)
+            self.setup.run(self._kept)
+            _run_files.write(self._kept)
+        return standalone.continuous_eval(self._kept, names, timeout_secs=timeout_secs)
 
     @classmethod
+    @_leaves_unresolved(*_UNRESOLVED)
     def eval_only(cls, **kwargs: Any) -> Trainer:
         """Returns a trainer that evaluates another run and trains nothing.
 
@@ -247,7 +265,7 @@ class Trainer(root_refs.FrozenSubclasses):
         Raises:
           TrainerError: If neither `num_train_steps` nor the dataset says so.
         """
-        return _trainer_checks.last_step(self)
+        return _trainer_checks.last_step(self._kept)
 
     def init_state(
         self,
@@ -270,7 +288,7 @@ class Trainer(root_refs.FrozenSubclasses):
           CheckError: A `KeyError` and `ValueError` that tells all of them: the field as
             written in the config, the bad key, and the nearest ones that exist.
         """
-        _trainer_checks.check(self)
+        _trainer_checks.check(self._kept)
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:
@@ -295,11 +313,6 @@ class Trainer(root_refs.FrozenSubclasses):
             _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
         return specs
 
-
-# What `konfig.resolve` asks the function that a config calls.
-vars(Trainer)[
-    "eval_only"
-].__func__.__konfig_resolve_exclude_fields__ = Trainer.__konfig_resolve_exclude_fields__
 
 _DEFAULT_PARTS = {
     "writer": recording.NoopWriter,

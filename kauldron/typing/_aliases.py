@@ -15,6 +15,7 @@ ScalarInt = kt.SInt[""]
 TfInt = array_type_meta.ArrayTypeMeta(
     "TfInt", array_types=array_type_meta.TF_TENSOR, dtype=dtypes.signed
 )
+TfInt.__module__ = "kauldron.typing"
 
 AxisName = Hashable
 Initializer = Callable[..., Any]

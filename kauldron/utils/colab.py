@@ -18,9 +18,9 @@ class SweepMode(enum.Enum):
 
 
 def iter_sweep_configs(
-    source: Any,
+    source: object,
     *,
-    sweep: Any = True,
+    sweep: object = True,
     mode: SweepMode | str = SweepMode.ALL,
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yields the overrides and the config of every run of a sweep.

@@ -17,8 +17,8 @@ def get_resolved(
     wid: int = 1,
     *,
     path: str | None = None,
-    adhoc_from: Any = None,
-    config_update_fn: Any = None,
+    adhoc_from: object = None,
+    config_update_fn: object = None,
 ) -> Any:
     """Always raises `NoXManagerError`; `kd.train.workdirs.get_resolved` does it."""
     shown = f", path={path!r}" if path else ""

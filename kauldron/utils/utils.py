@@ -57,7 +57,7 @@ def enum_iter(
             bar.update(task, completed=i + 1)
 
 
-def json_list_to_tuple(value: Any) -> Any:
+def json_list_to_tuple(value: object) -> Any:
     """Returns what was read from JSON with its lists as tuples, in dicts too."""
     if isinstance(value, list | tuple):
         return tuple(map(json_list_to_tuple, value))

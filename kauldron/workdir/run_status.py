@@ -132,7 +132,7 @@ class Report:
         )
         self._thread.start()
 
-    def end(self, state: Any, message: str = "") -> None:
+    def end(self, state: object, message: str = "") -> None:
         """Writes how the run ended."""
         self._ended.set()
         self._thread.join()
@@ -167,7 +167,7 @@ class _Unwritten:
     step = 0
     problems: Sequence[str] = ()
 
-    def end(self, state: Any, message: str = "") -> None:
+    def end(self, state: object, message: str = "") -> None:
         pass
 
 

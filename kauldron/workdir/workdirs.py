@@ -156,12 +156,12 @@ def _some(names: list[str]) -> str:
 
 
 def _to_specs(node: Any) -> Any:
-    from etils import enp  # imports NumPy
+    from kauldron.workdir import array_spec  # imports NumPy
 
     if isinstance(node, list):
         return [_to_specs(x) for x in node]
     if node.keys() == {"shape", "dtype"} and isinstance(node["dtype"], str):
         is_text = node["dtype"] == str(str)
         dtype = str if is_text else node["dtype"]
-        return enp.ArraySpec(shape=tuple(node["shape"]), dtype=dtype)
+        return array_spec.ArraySpec(shape=tuple(node["shape"]), dtype=dtype)
     return {k: _to_specs(v) for k, v in node.items()}

@@ -65,8 +65,9 @@ def test_resolve_prints_the_objects(call):
 def test_diff_names_what_changed(call):
     file = "examples/digits_classifier.py"
     code, out, _ = call(config.diff, file, CLASSIFIER, "--cfg.seed=7")
-    assert (code, out.strip()) == (0, "~ cfg.seed: 42 -> 7")
-    assert call(config.diff, file, file)[1].strip() == "No difference."
+    assert (code, out.strip()) == (1, "~ cfg.seed: 42 -> 7")
+    code, out, _ = call(config.diff, file, file)
+    assert (code, out.strip()) == (0, "No difference.")
     code, _, err = call(config.diff)
     assert code == 2
     assert "two paths" in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from etils import enp
 
 from kauldron import kd
 
@@ -81,3 +82,19 @@ def test_bench_times_every_stage():
     assert all(secs > 0 for secs in report.stages.values())
     assert report.examples_per_sec > 0
     assert "#0 ValueRange" in str(report)
+
+
+def test_specs_are_printed_with_the_dtypes_of_shape_annotations():
+    printed = str(_pipeline().element_spec)
+    assert printed == "{'image': u8[4 5 4 3], 'nested': {'id': i64[4]}}"
+
+
+def test_specs_are_equal_to_those_of_etils():
+    spec = _pipeline().element_spec["image"]
+    theirs = enp.ArraySpec((4, 5, 4, 3), np.uint8)
+    assert isinstance(spec, enp.ArraySpec)
+    assert spec == theirs
+    assert theirs == spec
+    assert hash(theirs) == hash(spec)
+    assert spec != enp.ArraySpec((4, 5, 4, 1), np.uint8)
+    assert spec != "u8[4 5 4 3]"

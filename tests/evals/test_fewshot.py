@@ -146,6 +146,38 @@ def test_accuracy_is_the_mean_over_all_seeds():
     assert accuracy([0, 1, 2, 3]) == pytest.approx(np.mean(each))
 
 
+class _Known(kd.evals.FewShotEvaluator):
+    """Features that tell the classes apart, and some that tell nothing."""
+
+    def compute_features(self, state, ds):
+        labels = np.arange(40) % 2
+        good = np.where(labels == 1, 1.0, -1.0)[:, None]
+        return {"bad": 0 * good, "good": good, "label": labels}
+
+
+def test_selected_representation_is_the_one_that_is_reported(tmp_path):
+    fields = {f: getattr(_evaluator(), f) for f in ("run", "num_shots", "label_name")}
+    datasets = {f"ds_{name}": _ds(0) for name in ("train", "val", "test")}
+    evaluator = _Known(
+        **fields,
+        **datasets,
+        metric_prefix="known",
+        num_classes=2,
+        repr_names={"bad": "preds.bad", "good": "preds.good"},
+        selected_repr="good",
+        l2_regs=(1.0,),
+    )
+    trainer = small_run.make_trainer(tmp_path, evals={"few": evaluator})
+    trainer.setup.run(trainer)
+    aux = trainer.evals["few"].evaluate(None, step=0)
+    values = aux.compute().metric_values
+    assert dict(values) == {"metrics/known-1shot": 1.0, "metrics/known-5shot": 1.0}
+    [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["z_fewshot_all/known-good-5shot"] == 1
+    assert record["z_fewshot_all/known-bad-5shot"] == 0.5
+
+
 def test_class_with_just_enough_examples_gives_all_of_them():
     drawn = _evaluator()._draw(np.array([0, 1, 0, 1, 1]), 2, 0)
     assert set(drawn[:2]) == {0, 2}

@@ -23,6 +23,11 @@ pytestmark = [
 ]
 
 
+_XENTROPY = kd.losses.SoftmaxCrossEntropyWithIntLabels(
+    logits="preds.logits", labels="batch.label"
+)
+
+
 @pytest.fixture
 def exact_products():
     """Products of f32 matrices in f32, not in TF32."""
@@ -142,3 +147,50 @@ def test_a_step_that_meets_nan_changes_nothing(tmp_path):
     after, aux = trainer.trainstep.step(state, batch, is_halted=jnp.asarray(False))
     assert bool(aux.is_halted)
     jax.tree.map(np.testing.assert_array_equal, _on_host(after), before)
+
+
+def test_a_guarded_run_goes_on_over_what_is_not_finite(tmp_path, capfd):
+    """Also: the loop, which allows no transfer that it does not ask for."""
+    bad = small_run.Points()
+    bad.x[5] = np.nan
+    state, _ = small_run.make_trainer(
+        tmp_path,
+        train_ds=small_run.make_ds(data_source=bad),
+        num_train_steps=12,
+        log_metrics_every=1,
+        nan_guard=kd.train.NanGuard(policy="skip", max_events=100),
+        evals={"test": _evaluator()},
+        checkpointer=kd.ckpts.Checkpointer(save_interval_steps=4),
+        hooks={"stop": kd.train.EarlyStopping(metric="test.total", patience=50)},
+    ).train()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(_on_host(state.params)))
+    capfd.readouterr()
+
+
+def _evaluator():
+    return kd.evals.Evaluator(
+        run=kd.evals.EveryNSteps(4),
+        ds=small_run.make_ds(training=False, batch_size=16),
+        losses={"xentropy": _XENTROPY},
+        metrics={},
+    )
+
+
+def test_an_evaluation_gives_the_numbers_of_the_cpu(tmp_path, exact_products):
+    trainer = small_run.make_trainer(tmp_path, evals={"test": _evaluator()})
+    state = trainer.init_state()
+    evaluator = trainer.evals["test"]
+    on_gpu = evaluator.evaluate(state, 0).compute().loss_values
+    host = _on_host(state.params)
+    logits = []
+    ds = list(evaluator.ds)
+    for batch in ds:
+        x = batch["x"] @ host["layers_0"]["kernel"] + host["layers_0"]["bias"]
+        x = np.maximum(x, 0)
+        logits.append(x @ host["layers_3"]["kernel"] + host["layers_3"]["bias"])
+    logits = np.concatenate(logits)
+    labels = np.concatenate([batch["label"] for batch in ds])[:, 0]
+    shifted = logits - logits.max(-1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    expected = -logprobs[np.arange(len(labels)), labels].mean()
+    np.testing.assert_allclose(on_gpu["losses/xentropy"], expected, rtol=1e-5)

@@ -24,8 +24,6 @@ _DOCSTRINGS = docs_snippets.docstrings_with_code("kauldron.konfig")
 
 @pytest.mark.parametrize("name", _DOCSTRINGS)
 def test_docstrings_run(name, tmp_path):
-    if name == "kauldron.konfig.flags._sweeps":
-        pytest.skip("shows a part of a config file")
     assert docs_snippets.run_docstring(name, _DOCSTRINGS[name], tmp_path) >= 1
 
 
@@ -33,3 +31,11 @@ def test_public_names_have_docstrings():
     from kauldron import konfig
 
     assert not [name for name in konfig.__all__ if not getattr(konfig, name).__doc__]
+
+
+def test_public_names_are_listed_and_live_in_the_room():
+    from kauldron import konfig
+
+    assert dir(konfig) == sorted(konfig.__all__)
+    homes = {n: getattr(getattr(konfig, n), "__module__", None) for n in dir(konfig)}
+    assert set(homes.values()) == {"kauldron.konfig"}, homes

@@ -101,8 +101,8 @@ def test_flat_autoencoder_restores_the_shape_and_names_the_output():
     preds = model.apply(variables, x)
     assert preds["image"].shape == x.shape
     p = variables["params"]
-    code = x.reshape(2, 20) @ p["encoder"]["kernel"] + p["encoder"]["bias"]
-    flat = code @ p["decoder"]["kernel"] + p["decoder"]["bias"]
+    code = x.reshape(2, 20) @ p["encoder"]["kernel"] + p["encoder"]["bias"][None]
+    flat = code @ p["decoder"]["kernel"] + p["decoder"]["bias"][None]
     np.testing.assert_allclose(preds["image"], flat.reshape(x.shape), rtol=1e-5)
 
 

@@ -185,6 +185,23 @@ def test_average_of_low_precision_parameters_is_precise(dtype):
     assert swapped.params["w"].dtype == jnp.bfloat16
 
 
+def test_average_is_kept_in_the_dtype_that_is_given_and_no_integer_is_averaged():
+    optimizer = optim.ema_params(
+        decay=0.5, debias=False, accumulator_dtype=jnp.bfloat16
+    )
+    params = {"w": jnp.full(2, 4.0), "count": jnp.array([3])}
+    state = optimizer.init(params)
+    updates = {"w": jnp.full(2, 2.0), "count": jnp.array([4])}
+    _, state = optimizer.update(updates, state, params)
+    assert {k: x.dtype for k, x in state.ema.items()} == {
+        "w": jnp.bfloat16,
+        "count": jnp.int32,
+    }
+    np.testing.assert_array_equal(state.ema["w"], 5)
+    np.testing.assert_array_equal(state.ema["count"], 7)  # the last one
+    assert state.count == 1
+
+
 def test_average_of_a_part_replaces_that_part():
     optimizer = optim.by_path(
         {

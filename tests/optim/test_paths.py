@@ -103,6 +103,33 @@ def test_first_glob_that_matches_counts():
     }
 
 
+def test_globs_that_differ_in_stars_alone_have_an_optimizer_each():
+    optimizer = optim.by_path(
+        {
+            "bias": optax.sgd(1.0),
+            "**.bias": optax.sgd(2.0),
+            "a.any": optax.sgd(3.0),
+            "a.*": optax.sgd(4.0),
+            "rest": optax.sgd(5.0),
+            "**": optax.sgd(6.0),
+        }
+    )
+    one = jnp.ones(())
+    params = {
+        "bias": one,
+        "a": {"bias": one, "any": one, "some": one},
+        "rest": one,
+        "x": one,
+    }
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert jax.tree.map(lambda u: -float(u), updates) == {
+        "bias": 1,
+        "a": {"bias": 2, "any": 3, "some": 4},
+        "rest": 5,
+        "x": 6,
+    }
+
+
 def test_frozen_part_keeps_its_bits_and_costs_no_memory():
     params = {
         **PARAMS,
@@ -277,6 +304,16 @@ def test_biases_and_norms_do_not_decay():
         "Dense_0.kernel",
         "layers.Dense_0.kernel",
     }
+
+
+def test_vectors_and_numbers_of_any_name_do_not_decay():
+    params = {
+        "token": jnp.ones(3),
+        "gain": jnp.ones(()),
+        "mixing": jnp.ones((3, 1)),
+        "PreNorm": {"kernel": jnp.ones((3, 3))},
+    }
+    assert on(optim.no_bias_or_norm(params)) == {"mixing"}
 
 
 def test_decoupled_decay_is_the_rate_times_the_decay_times_the_parameter():

@@ -207,6 +207,7 @@ def test_difference_is_grey_where_images_agree():
     np.testing.assert_allclose(shown.ravel(), [0.5, 0, 0], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_difference_of_other_shapes_is_refused():
     summary = summaries.ShowDifferenceImages(images1="a", images2="b", num_images=3)
     with pytest.raises(ValueError, match="same shape"):
@@ -299,6 +300,7 @@ def test_boxes_outside_do_no_harm(box):
     assert shown.shape == _images.shape
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_boxes_of_another_batch_are_refused():
     summary = summaries.ShowBoxes(images="i", boxes="b")
     with pytest.raises(ValueError, match=r"boxes `\[\*b n 4\]`"):
@@ -423,6 +425,7 @@ def test_video_can_be_a_gif_or_frames_side_by_side():
         assert (image.n_frames, image.size, image.info["duration"]) == (3, (5, 4), 50)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_video_is_refused():
     with pytest.raises(ValueError, match=r"`\[\*b t h w 1\|3\]`"):
         summaries.ShowVideos(videos="v").get_state(videos=np.zeros((4, 4, 3)))

@@ -39,6 +39,13 @@ def _held(step, *args):
     return jax.jit(lambda *args: _held_step.hold_if(step, *args))(*args)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """Each way of holding a step; both run on the CPU here."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+
+
+@pytest.mark.usefixtures("backend")
 def test_step_that_is_not_held_is_the_step_itself():
     expected, _, rest = jax.jit(_momentum_step)(_state(), jnp.array([1.0, 2.0]))
     state, is_held, held_rest = _held(_momentum_step, _state(), jnp.array([1.0, 2.0]))
@@ -47,6 +54,7 @@ def test_step_that_is_not_held_is_the_step_itself():
     np.testing.assert_array_equal(held_rest["norm"], rest["norm"])
 
 
+@pytest.mark.usefixtures("backend")
 def test_held_step_gives_every_value_back():
     gradient = jnp.array([1.0, jnp.nan])
     state, is_held, _ = _held(_momentum_step, _state(), gradient)
@@ -54,6 +62,7 @@ def test_held_step_gives_every_value_back():
     jax.tree.map(np.testing.assert_array_equal, state, _state())
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("is_held", [True, False])
 def test_verdict_on_the_new_state_itself_holds_all_of_it(is_held):
     def step(state, gradient):

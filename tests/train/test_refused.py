@@ -138,3 +138,54 @@ def test_checkpoints_that_are_a_file_are_said_to_be_one(tmp_path, capfd):
     assert f"'{tmp_path}/checkpoints' is a file, where a run has the folder" in err
     assert "Move it away, or choose another `--cfg.workdir=...`." in err
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+_BEFORE = "Finished: {} is at step 10"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, ". To train longer, raise `--cfg.num_train_steps`."),
+        (
+            {"num_train_steps": 4},
+            ", beyond the 4 of `--cfg.num_train_steps`: nothing was trained. To train "
+            "longer, raise that above 10; for a run of 4 steps, choose another "
+            "`--cfg.workdir=...`.",
+        ),
+        (
+            {"num_train_steps": 20, "stop_after_steps": 10},
+            ". To train longer, raise `--cfg.stop_after_steps`.",
+        ),
+        (
+            {"num_train_steps": 20, "stop_after_steps": 3},
+            ", beyond the 3 of `--cfg.stop_after_steps`: nothing was trained. To train "
+            "longer, raise that above 10; for a run of 3 steps, choose another "
+            "`--cfg.workdir=...`.",
+        ),
+        (
+            {
+                "num_train_steps": None,
+                "train_ds": small_run.make_ds(num_epochs=2, batch_size=8),
+            },
+            ". To train longer, raise `num_epochs` of `--cfg.train_ds`.",
+        ),
+    ],
+)
+def test_finished_run_says_what_would_let_it_train_longer(
+    finished, capfd, changes, message
+):
+    finished.replace(**changes).train()
+    err = capfd.readouterr().err
+    assert f"{_BEFORE.format(finished.workdir)}{message}" in err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that is at its last step, 10."""
+    checkpointer = kd.ckpts.Checkpointer(save_interval_steps=10)
+    trainer = small_run.make_trainer(
+        tmp_path_factory.mktemp("finished"), checkpointer=checkpointer
+    )
+    trainer.train()
+    return trainer

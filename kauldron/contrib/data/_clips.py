@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron import data
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class FirstClip(_FixedClip):
       DataError: If there are fewer frames.
     """
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         video = np.asarray(element)
         self._room(video)
         return self._take(video, 0)
@@ -76,7 +79,7 @@ class MiddleClip(_FixedClip):
       DataError: If there are fewer frames.
     """
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         video = np.asarray(element)
         return self._take(video, self._room(video) // 2)
 
@@ -98,7 +101,7 @@ class MultiClip(_FixedClip):
 
     num_clips: int
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         video = np.asarray(element)
         room = self._room(video)
         if self.num_clips == 1:
@@ -141,7 +144,7 @@ class RepeatFrames(data.ElementWiseTransform):
 
     min_frames: int
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         video = np.asarray(element)
         if not video.ndim or not len(video):
             raise data.DataError(f"RepeatFrames({self.key!r}): there is no frame.")

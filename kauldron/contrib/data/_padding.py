@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kauldron import data
+from kauldron._base import public
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class PadFirstDimensionToFixedSize(data.ElementWiseTransform):
         if self.size < 0:
             raise data.DataError(f"`size` must not be negative: got {self.size}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if not values.ndim:
             raise data.DataError(
@@ -62,7 +66,7 @@ class PadToMultiple(data.ElementWiseTransform):
         if any(m is not None and m < 1 for m in self.multiples):
             raise data.DataError(f"`multiples` are at least 1: got {self.multiples}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         if values.ndim < len(self.multiples):
             raise data.DataError(
@@ -91,7 +95,7 @@ class PadImage(data.ElementWiseTransform):
     shape: tuple[int, int]
     value: float = 0
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         images = np.asarray(element)
         if images.ndim < 3 or any(
             new < old for new, old in zip(self.shape, images.shape[-3:-1], strict=True)
@@ -112,3 +116,6 @@ class PadImage(data.ElementWiseTransform):
 def _pad(values: np.ndarray, missing: list[int], value: float) -> np.ndarray:
     widths = [(0, n) for n in missing] + [(0, 0)] * (values.ndim - len(missing))
     return np.pad(values, widths, constant_values=values.dtype.type(value))
+
+
+public.move(PadImage, "kauldron.contrib.data.py")

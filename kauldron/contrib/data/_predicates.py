@@ -6,11 +6,14 @@ import abc
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron import data
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def matching_keys(
@@ -49,7 +52,7 @@ class ElementWiseTransformWithPredicate(data.MapTransform):
     predicate: str | Callable[[str, Any], bool]
 
     @abc.abstractmethod
-    def map_element(self, element: Any) -> Any:
+    def map_element(self, element: npt.ArrayLike) -> Any:
         """Returns the changed value of one key."""
 
     def map(self, element: Any) -> Any:

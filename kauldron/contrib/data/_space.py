@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 import einops
 import numpy as np
 
 from kauldron import data
+from kauldron._base import public
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlipUpsideDown(data.ElementWiseTransform):
     """Mirrors images `[*b h w c]` top to bottom, always."""
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         return np.flip(np.asarray(element), axis=-3)
 
     map_batch = map_element
@@ -25,7 +29,7 @@ class FlipUpsideDown(data.ElementWiseTransform):
 class FlattenVideo(data.ElementWiseTransform):
     """Lays the frames of videos `[*b t h w c]` below each other: `[*b t*h w c]`."""
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         return einops.rearrange(np.asarray(element), "... t h w c -> ... (t h) w c")
 
     map_batch = map_element
@@ -48,7 +52,7 @@ class SpacetimeToDepth(data.ElementWiseTransform):
     temporal_block_size: int = 1
     spatial_block_size: int = 1
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         videos = np.asarray(element)
         sizes = (self.temporal_block_size, *(self.spatial_block_size,) * 2)
         if videos.ndim < 4 or any(
@@ -83,7 +87,7 @@ class ThreeSpatialCrop(data.ElementWiseTransform):
 
     size: int | None = None
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         images = np.asarray(element)
         sides = images.shape[-3:-1]
         size = min(sides) if self.size is None and len(sides) == 2 else self.size
@@ -100,3 +104,6 @@ class ThreeSpatialCrop(data.ElementWiseTransform):
             top, left = (top, third) if longer else (third, left)
             crops.append(images[..., top : top + size, left : left + size, :])
         return np.stack(crops)
+
+
+public.move(FlipUpsideDown, "kauldron.contrib.data.py")

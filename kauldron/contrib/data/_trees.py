@@ -40,7 +40,7 @@ class TreeUnflattenForKey(data.MapTransform):
         others = {k: v for k, v in element.items() if not k.startswith(prefix)}
         return {**others, self.key: nest}
 
-    def _put(self, nest: dict[str, Any], path: list[str], value: Any) -> None:
+    def _put(self, nest: dict[str, Any], path: list[str], value: object) -> None:
         *parents, last = path
         for parent in parents:
             nest = nest.setdefault(parent, {})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron import data
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class Scale(data.ElementWiseTransform):
 
     factor: Any
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = _as_float(element)
         return values * np.asarray(self.factor, values.dtype)
 
@@ -37,7 +40,7 @@ class AddBias(data.ElementWiseTransform):
 
     bias: Any
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = _as_float(element)
         return values + np.asarray(self.bias, values.dtype)
 
@@ -55,7 +58,7 @@ class Standardize(data.ElementWiseTransform):
 
     min_std: float | None = None
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = _as_float(element)
         # In f64: a sum of a million bytes is past what f32 counts exactly.
         mean = values.mean(dtype=np.float64)

@@ -15,7 +15,8 @@ from flax import linen as nn
 from kauldron import checkpoints, konfig
 from kauldron._base import errors
 from kauldron.contrib.evals import _schedules
-from kauldron.evals import evaluators
+from kauldron.evals import base
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -23,7 +24,7 @@ _default_schedule = functools.partial(_schedules.constant_stop_after_steps, 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TrainEvaluator(evaluators.EvaluatorBase):
+class TrainEvaluator(base.EvaluatorBase):
     """Trains another config on the current parameters, and reports its evaluators.
 
     The other config is that of a `kd.train.Trainer` whose model holds a model (such as
@@ -139,13 +140,13 @@ class _UseVariables(checkpoints.InitTransform):
     def transform_after_optimizer(self, state: TrainState) -> TrainState:
         return self.others.transform_after_optimizer(state)
 
-    def _put(self, tree: Any, values: Any) -> Any:
+    def _put(self, tree: PyTree, values: Any) -> Any:
         # Copies: a step deletes the arrays of the state that it is given.
         copies = jax.tree.map(jnp.copy, values)
         return _replaced(tree, self.path.split(".") if self.path else [], copies)
 
 
-def _replaced(tree: Any, path: list[str], value: Any) -> Any:
+def _replaced(tree: PyTree, path: list[str], value: object) -> Any:
     """Returns nested dicts with what is at a path replaced."""
     if not path:
         return value
@@ -167,7 +168,7 @@ def _put(obj: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(obj, **{name: inner})
 
 
-def _train(trainer: Any, num_steps: int) -> TrainState:
+def _train(trainer: base.Run, num_steps: int) -> TrainState:
     state = trainer.init_state()
     with iter(trainer.train_ds.device_put(trainer.sharding.batch)) as batches:
         for _, batch in zip(range(num_steps), batches, strict=False):

@@ -14,10 +14,11 @@ class IoULoss(losses.TverskyLoss):
     `1 - (TP + smooth) / (TP + FP + FN + smooth)`, with sums over space.
 
     Attributes:
-      logits: Key to scores, `f[b *space c]`.
+      logits: Key to scores, `Float["b *space c"]`.
       labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
-        ids `i[b *space 1]`.
-      region_mask: Key to the places that count, `[b *space]` or `[b *space 1|c]`.
+        ids `Int["b *space 1"]`.
+      region_mask: Key to the places that count, `Array["b *space"]` or
+        `Array["b *space 1|c"]`.
       activation: What makes the scores probabilities; `None` if they are.
       smooth: Added above and below, in places.
 

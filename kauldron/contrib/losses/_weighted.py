@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, losses
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import base_state
 
 
@@ -20,7 +20,7 @@ class WeightedL1(losses.L1):
     which can be given besides, is what divides.
 
     Attributes:
-      preds: Key to predictions, `f[*a]`.
+      preds: Key to predictions, `Float["*a"]`.
       targets: Key to targets of exactly the same shape.
       weights: Key to factors, `f`; trailing axes may be missing, axes may be 1.
 
@@ -30,7 +30,10 @@ class WeightedL1(losses.L1):
 
     weights: kontext.Key = kontext.REQUIRED
 
-    def get_values(self, preds: Any, targets: Any, weights: Any) -> jax.Array:
+    @typechecked
+    def get_values(
+        self, preds: Array["*a"], targets: Array["*a"], weights: Array
+    ) -> jax.Array:
         values = super().get_values(preds=preds, targets=targets)
         weights = base_state.broadcast_mask(weights, values.shape)
         # What has no weight leaves no trace, whatever it holds.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array
 from kauldron.metrics import arrays, base_state
 
 
@@ -18,10 +19,10 @@ class JointAccuracy(metrics.Metric):
     """Share of the examples for which every one of several classes is right.
 
     Attributes:
-      logits: Key to scores, `f[*b n classes]`; n are decided about together.
-      labels: Key to class ids, `i[*b n 1]`.
-      mask: Key to which decisions count, `[*b n 1]` or `[*b n]`. An example of which none
-        counts is left out.
+      logits: Key to scores, `Float["*b n classes"]`; n are decided about together.
+      labels: Key to class ids, `Int["*b n 1"]`.
+      mask: Key to which decisions count, `Array["*b n 1"]` or `Array["*b n"]`. An
+        example of which none counts is left out.
 
     Raises:
       ValueError: If the shapes don't fit.
@@ -35,7 +36,9 @@ class JointAccuracy(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    def get_state(
+        self, logits: Array, labels: Array, mask: Array | float | None = None
+    ) -> State:
         if logits.ndim < 2 or labels.shape != (*logits.shape[:-1], 1):
             raise ValueError(
                 "JointAccuracy needs logits `f[*b n classes]` and labels `i[*b n 1]`: "
@@ -60,9 +63,9 @@ class MultilabelAveragePrecision(metrics.Metric):
     example are left out of the mean.
 
     Attributes:
-      logits: Key to scores, `f[*b classes]`; only their order matters.
-      labels: Key to which classes an example has, `[*b classes]`, 0 or 1.
-      mask: Key to which of these count, `[*b classes]` or `[*b 1]`.
+      logits: Key to scores, `Float["*b classes"]`; only their order matters.
+      labels: Key to which classes an example has, `Array["*b classes"]`, 0 or 1.
+      mask: Key to which of these count, `Array["*b classes"]` or `Array["*b 1"]`.
 
     Returns of `compute`: a number in [0, 1]; NaN if no class has a positive, or a score
     that counts is NaN.
@@ -79,7 +82,8 @@ class MultilabelAveragePrecision(metrics.Metric):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["MultilabelAveragePrecision"]):
-        """All scores seen: `f[n classes]`, with labels and weights of that shape."""
+        """All scores seen: `Float["n classes"]`, with labels and weights of that
+        shape."""
 
         logits: Any = metrics.concat_field()
         labels: Any = metrics.concat_field()
@@ -94,7 +98,9 @@ class MultilabelAveragePrecision(metrics.Metric):
             values = [value for value in values if value is not None]
             return np.mean(values) if values else np.full((), np.nan)
 
-    def get_state(self, logits: Any, labels: Any, mask: Any = None) -> State:
+    def get_state(
+        self, logits: Array, labels: Array, mask: Array | float | None = None
+    ) -> State:
         if logits.shape != labels.shape or logits.ndim < 1:
             raise ValueError(
                 "MultilabelAveragePrecision needs logits and labels `[*b classes]`: got "

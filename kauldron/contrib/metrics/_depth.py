@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -23,7 +24,13 @@ class _DepthMetric(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*b h w c"],
+        targets: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         preds, targets = (arrays.to_float(x) for x in (preds, targets))
         is_valid = targets > 0
@@ -41,7 +48,7 @@ class MeanAbsoluteRelativeError(_DepthMetric):
     """Mean of `|preds - targets| / targets` over all pixels whose target is > 0.
 
     Attributes:
-      preds: Key to depths, `f[*b h w 1]`.
+      preds: Key to depths, `Float["*b h w 1"]`.
       targets: Key to true depths of the same shape; 0 where they are not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
 
@@ -60,12 +67,18 @@ class RGBMeanAbsoluteRelativeError(MeanAbsoluteRelativeError):
     The depth of a pixel is the mean of its channels.
 
     Attributes:
-      preds: Key to pictures, `f[*b h w 3]`.
+      preds: Key to pictures, `Float["*b h w 3"]`.
       targets: Key to pictures of the same shape; 0 where the depth is not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
     """
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> Any:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*b h w c"],
+        targets: Array["*b h w c"],
+        mask: Array | float | None = None,
+    ) -> Any:
         preds, targets = (
             arrays.to_float(x).mean(-1, keepdims=True) for x in (preds, targets)
         )
@@ -77,7 +90,8 @@ class Delta1(_DepthMetric):
     """Share of pixels with `max(preds / targets, targets / preds) < threshold`.
 
     Attributes:
-      preds: Key to depths, `f[*b h w 1]`; a depth that is not positive is never right.
+      preds: Key to depths, `Float["*b h w 1"]`; a depth that is not positive is never
+        right.
       targets: Key to true depths of the same shape; 0 where they are not known.
       mask: Key to weights; trailing axes may be missing, axes may be 1.
       threshold: The ratio, > 1.

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays
 
 
@@ -21,9 +22,9 @@ class PsnrWithResize(metrics.Psnr):
     """`kd.metrics.Psnr` of images that are brought to one size first.
 
     Attributes:
-      pred: Key to images, `f[*b h w c]`.
-      target: Key to images `f[*b h2 w2 c]`.
-      mask: Key to weights of the images, `[*b]` or `[*b 1]`.
+      pred: Key to images, `Float["*b h w c"]`.
+      target: Key to images `Float["*b h2 w2 c"]`.
+      mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; the peak is its width.
       clip: Bounds that values are clipped to first; `True` means `in_vrange`.
       size: (height, width) in pixels that both get; `None` is that of the target.
@@ -33,12 +34,18 @@ class PsnrWithResize(metrics.Psnr):
     size: tuple[int, int] | None = None
     method: str = "bilinear"
 
-    def get_state(self, pred: Any, target: Any, mask: Any = None) -> Any:
+    @typechecked
+    def get_state(
+        self,
+        pred: Array["*b h w c"],
+        target: Array["*b _h _w c"],
+        mask: Array | float | None = None,
+    ) -> Any:
         size = self.size or target.shape[-3:-1]
         pred, target = (self._resize(x, size) for x in (pred, target))
         return super().get_state(pred=pred, target=target, mask=mask)
 
-    def _resize(self, images: Any, size: Any) -> jax.Array:
+    def _resize(self, images: Array, size: Any) -> jax.Array:
         images = jnp.asarray(images)
         if images.ndim < 3:
             raise ValueError(
@@ -56,10 +63,10 @@ class FidWithStats(metrics.Metric):
     """Fréchet distance of features from statistics that are stored in a file.
 
     Attributes:
-      preds: Key to features, `f[*b n]`.
-      mask: Key to weights, `[*b 1]`.
-      stats_path: An `.npz` file with the mean `mu`, `f[n]`, and the covariance `sigma`,
-        `f[n n]`, of the other features.
+      preds: Key to features, `Float["*b n"]`.
+      mask: Key to weights, `Array["*b 1"]`.
+      stats_path: An `.npz` file with the mean `mu`, `Float["n"]`, and the covariance
+        `sigma`, `Float["n n"]`, of the other features.
 
     Returns of `compute`: the distance; NaN if there were no features.
 
@@ -98,7 +105,10 @@ class FidWithStats(metrics.Metric):
                 )
             return tuple(np.asarray(stats[k], np.float64) for k in ("mu", "sigma"))
 
-    def get_state(self, preds: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self, preds: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         if self._stats[0].shape != preds.shape[-1:]:
             raise ValueError(
                 f"FidWithStats: key {self.preds!r} has {preds.shape[-1]} features, and "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -18,9 +18,9 @@ class MeanPerJointPositionError(metrics.Metric):
     """Mean distance of joints from where they should be, in the unit of the positions.
 
     Attributes:
-      preds: Key to positions, `f[*b joints 2|3]`.
+      preds: Key to positions, `Float["*b joints 2|3"]`.
       targets: Key to true positions of the same shape.
-      mask: Key to which joints count, `[*b joints]` or `[*b joints 1]`.
+      mask: Key to which joints count, `Array["*b joints"]` or `Array["*b joints 1"]`.
 
     Raises:
       ValueError: If the shapes differ.
@@ -34,7 +34,13 @@ class MeanPerJointPositionError(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*b joints dims"],
+        targets: Array["*b joints dims"],
+        mask: Array | float | None = None,
+    ) -> State:
         if preds.shape != targets.shape or preds.ndim < 2:
             raise ValueError(
                 f"{type(self).__name__} needs positions `f[*b joints 3]`: got "
@@ -45,7 +51,7 @@ class MeanPerJointPositionError(metrics.Metric):
         weights = jnp.ones(preds.shape[:-1], preds.dtype)
         if mask is not None:
             weights = base_state.broadcast_mask(mask, weights.shape)
-            counts = (weights != 0)[..., None]
+            counts = weights.astype(bool)[..., None]
             preds, targets = jnp.where(counts, preds, 0), jnp.where(counts, targets, 0)
         preds = self._align(preds, targets, weights.astype(preds.dtype))
         distances = jnp.linalg.norm(preds - targets, axis=-1)
@@ -59,15 +65,16 @@ class MeanPerJointPositionError(metrics.Metric):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcrustesPositionError(MeanPerJointPositionError):
-    """`MeanPerJointPositionError` after the best shift, rotation and scale of each body.
+    """`MeanPerJointPositionError` after the best shift, rotation and scale of each
+    body.
 
     Attributes:
-      preds: Key to positions, `f[*b joints 2|3]`.
+      preds: Key to positions, `Float["*b joints 2|3"]`.
       targets: Key to true positions of the same shape.
-      mask: Key to which joints count, `[*b joints]` or `[*b joints 1]`.
+      mask: Key to which joints count, `Array["*b joints"]` or `Array["*b joints 1"]`.
 
-    Reference: Umeyama 1991, Least-squares estimation of transformation parameters between
-    two point patterns.
+    Reference: Umeyama 1991, Least-squares estimation of transformation parameters
+    between two point patterns.
     """
 
     def _align(

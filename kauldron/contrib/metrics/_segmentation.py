@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import base_state
 
 
@@ -21,9 +21,9 @@ class SegmentationJaccard(metrics.Metric):
     weight of one. (`kd.metrics.MeanIou` adds up regions over the whole dataset.)
 
     Attributes:
-      preds: Key to predicted class ids, `i[*b h w 1]`.
+      preds: Key to predicted class ids, `Int["*b h w 1"]`.
       targets: Key to true class ids of the same shape.
-      mask: Key to weights of the examples, `[*b]` or `[*b 1 1 1]`.
+      mask: Key to weights of the examples, `Array["*b"]` or `Array["*b 1 1 1"]`.
       num_classes: Number of classes, >= 1; pixels of others count for none.
       ignore_background: Whether class 0 is left out.
 
@@ -41,7 +41,13 @@ class SegmentationJaccard(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*a"],
+        targets: Array["*a"],
+        mask: Array | float | None = None,
+    ) -> State:
         if preds.shape != targets.shape or preds.ndim < 3 or preds.shape[-1] != 1:
             raise ValueError(
                 "SegmentationJaccard needs class ids `i[*b h w 1]`: got "

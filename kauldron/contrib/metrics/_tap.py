@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays, base_state
 
 
@@ -30,16 +31,19 @@ class _Tap(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def _is_near(self, tracks: Any, gt_tracks: Any) -> jax.Array:
-        """Whether points are nearer than each threshold, `[*b t n thresholds]`."""
+    def _is_near(
+        self, tracks: Array["*b t n d"], gt_tracks: Array["*b t n d"]
+    ) -> jax.Array:
+        """Whether points are nearer than each threshold,
+        `Array["*b t n thresholds"]`."""
         arrays.check_same_shape(self, tracks=tracks, gt_tracks=gt_tracks)
         difference = jnp.asarray(tracks, jnp.float32) - gt_tracks
         squares = jnp.sum(jnp.square(difference), axis=-1, keepdims=True)
         return squares < jnp.square(jnp.asarray(self.thresholds, jnp.float32))
 
 
-def _flags(value: Any, shape: tuple[int, ...]) -> jax.Array:
-    """Returns flags `[*b t n]` as numbers; a last axis of 1 may be there."""
+def _flags(value: object, shape: tuple[int, ...]) -> jax.Array:
+    """Returns flags `Array["*b t n"]` as numbers; a last axis of 1 may be there."""
     value = jnp.asarray(value)
     return base_state.broadcast_mask(value, shape).astype(bool)
 
@@ -49,21 +53,24 @@ class TapPositionAccuracy(_Tap):
     """Share of the visible points that are within a distance, averaged over distances.
 
     Attributes:
-      tracks: Key to predicted positions, `f[*b t n 2]`, in pixels of a 256 x 256 image.
+      tracks: Key to predicted positions, `Float["*b t n 2"]`, in pixels of a 256 x 256
+        image.
       visible: Not used here.
       gt_tracks: Key to true positions of the same shape.
-      gt_visible: Key to whether a point can be seen, `[*b t n]` or `[*b t n 1]`.
-      mask: Key to which points count, `[*b t n]` or `[*b t n 1]`.
+      gt_visible: Key to whether a point can be seen, `Array["*b t n"]` or
+        `Array["*b t n 1"]`.
+      mask: Key to which points count, `Array["*b t n"]` or `Array["*b t n 1"]`.
       thresholds: The distances.
     """
 
+    @typechecked
     def get_state(
         self,
-        tracks: Any,
-        gt_tracks: Any,
-        gt_visible: Any,
-        visible: Any = None,
-        mask: Any = None,
+        tracks: Array["*b t n d"],
+        gt_tracks: Array["*b t n d"],
+        gt_visible: Array,
+        visible: Array | None = None,
+        mask: Array | float | None = None,
     ) -> Any:
         del visible
         is_near = self._is_near(tracks, gt_tracks)
@@ -78,7 +85,7 @@ class TapOcclusionAccuracy(metrics.Metric):
     """Share of the points of which it is told rightly whether they can be seen.
 
     Attributes:
-      visible: Key to predictions, `[*b t n]` or `[*b t n 1]`.
+      visible: Key to predictions, `Array["*b t n"]` or `Array["*b t n 1"]`.
       gt_visible: Key to the truth, of the same shape.
       mask: Key to which points count; an axis may be missing at the end.
     """
@@ -91,7 +98,10 @@ class TapOcclusionAccuracy(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, visible: Any, gt_visible: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self, visible: Array, gt_visible: Array, mask: Array | float | None = None
+    ) -> State:
         arrays.check_same_shape(self, visible=visible, gt_visible=gt_visible)
         is_right = (visible != 0) == (gt_visible != 0)
         return self.State.from_values(is_right, mask=mask)
@@ -101,29 +111,31 @@ class TapOcclusionAccuracy(metrics.Metric):
 class TapAverageJaccard(_Tap):
     """Jaccard of points that are found, seen, and within a distance of the truth.
 
-    For each distance `TP / (TP + FP + FN)` over the points of an example: TP are visible
-    points that are predicted visible and near; FP those predicted visible that are
-    occluded or far; FN visible points predicted occluded or far. Averaged over distances
-    and examples.
+    For each distance `TP / (TP + FP + FN)` over the points of an example: TP are
+    visible points that are predicted visible and near; FP those predicted visible that
+    are occluded or far; FN visible points predicted occluded or far. Averaged over
+    distances and examples.
 
     Attributes:
-      tracks: Key to predicted positions, `f[*b t n 2]`, in pixels of a 256 x 256 image.
-      visible: Key to predicted visibility, `[*b t n]` or `[*b t n 1]`.
+      tracks: Key to predicted positions, `Float["*b t n 2"]`, in pixels of a 256 x 256
+        image.
+      visible: Key to predicted visibility, `Array["*b t n"]` or `Array["*b t n 1"]`.
       gt_tracks: Key to true positions of the same shape.
       gt_visible: Key to true visibility.
-      mask: Key to which points count, `[*b t n]` or `[*b t n 1]`.
+      mask: Key to which points count, `Array["*b t n"]` or `Array["*b t n 1"]`.
       thresholds: The distances.
     """
 
     visible: kontext.Key = kontext.REQUIRED
 
+    @typechecked
     def get_state(
         self,
-        tracks: Any,
-        visible: Any,
-        gt_tracks: Any,
-        gt_visible: Any,
-        mask: Any = None,
+        tracks: Array["*b t n d"],
+        visible: Array,
+        gt_tracks: Array["*b t n d"],
+        gt_visible: Array,
+        mask: Array | float | None = None,
     ) -> Any:
         is_near = self._is_near(tracks, gt_tracks)
         shape = is_near.shape[:-1]
@@ -137,7 +149,7 @@ class TapAverageJaccard(_Tap):
 
 
 def _count(flags: jax.Array) -> jax.Array:
-    """Sums over time and points, `[*b thresholds|1]`."""
+    """Sums over time and points, `Array["*b thresholds|1"]`."""
     return flags.sum(axis=(-3, -2), dtype=jnp.float32)
 
 
@@ -147,7 +159,8 @@ _DISTANCES = (0.1, 0.3, 0.5, 1.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap3DPositionAccuracy(TapPositionAccuracy):
-    """`TapPositionAccuracy` of points in space, `f[*b t n 3]`, in the unit of distances.
+    """`TapPositionAccuracy` of points in space, `Float["*b t n 3"]`, in the unit of
+    distances.
 
     Attributes:
       thresholds: The distances, the same for every point.
@@ -158,7 +171,8 @@ class Tap3DPositionAccuracy(TapPositionAccuracy):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tap3DAverageJaccard(TapAverageJaccard):
-    """`TapAverageJaccard` of points in space, `f[*b t n 3]`, in the unit of distances.
+    """`TapAverageJaccard` of points in space, `Float["*b t n 3"]`, in the unit of
+    distances.
 
     Attributes:
       thresholds: The distances, the same for every point.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
+from kauldron.ktyping import Array, typechecked
 from kauldron.metrics import arrays
 
 
@@ -20,9 +21,9 @@ class CosineSimilarity(metrics.Metric):
     A vector of length 0 has the similarity 0 with every other.
 
     Attributes:
-      preds: Key to vectors, `f[*b n]`.
+      preds: Key to vectors, `Float["*b n"]`.
       targets: Key to vectors of the same shape.
-      mask: Key to weights, `[*b]` or `[*b 1]`.
+      mask: Key to weights, `Array["*b"]` or `Array["*b 1"]`.
       axis: Axis of the components.
 
     Raises:
@@ -38,7 +39,13 @@ class CosineSimilarity(metrics.Metric):
     class State(metrics.AverageState):
         pass
 
-    def get_state(self, preds: Any, targets: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self,
+        preds: Array["*b n"],
+        targets: Array["*b n"],
+        mask: Array | float | None = None,
+    ) -> State:
         arrays.check_same_shape(self, preds=preds, targets=targets)
         a, b = (arrays.to_float(x) for x in (preds, targets))
         # Divided by their largest entry first: squares of large ones would overflow.
@@ -51,7 +58,7 @@ class CosineSimilarity(metrics.Metric):
         return self.State.from_values(values, mask=mask)
 
 
-def _nonzero(x: Any) -> Any:
+def _nonzero(x: Array) -> Any:
     return jnp.where(x == 0, 1, x)
 
 
@@ -62,11 +69,11 @@ class MeanCov(metrics.Metric):
     Merged as in Chan et al. 1979, without differences of large squares.
 
     Attributes:
-      values: Key to vectors, `f[*b n]`.
-      mask: Key to weights, `[*b 1]`.
+      values: Key to vectors, `Float["*b n"]`.
+      mask: Key to weights, `Array["*b 1"]`.
 
-    Returns of `compute`: `{'mean': f64[n], 'cov': f64[n n]}`, the covariance divided by
-    the number of vectors less one; `{}` if there were none.
+    Returns of `compute`: `{'mean': Float64["n"], 'cov': Float64["n n"]}`, the
+    covariance divided by the number of vectors less one; `{}` if there were none.
     """
 
     values: kontext.Key = kontext.REQUIRED
@@ -80,7 +87,10 @@ class MeanCov(metrics.Metric):
             mean, cov = self.moments()
             return {"mean": mean, "cov": cov} if mean.ndim else {}
 
-    def get_state(self, values: Any, mask: Any = None) -> State:
+    @typechecked
+    def get_state(
+        self, values: Array["*b n"], mask: Array | float | None = None
+    ) -> State:
         if jnp.ndim(values) < 1:
             raise ValueError(
                 f"MeanCov needs vectors `f[*b n]`: key {self.values!r} is a scalar."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from flax import linen as nn
 
 from kauldron import kontext
+from kauldron.ktyping import PyTree
 
 
 class ReadoutWrapper(nn.Module):
@@ -58,7 +59,12 @@ class ReadoutWrapper(nn.Module):
         interms: dict[str, Any] = {}
         path = self.model.path
 
-        def record(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        def record(
+            next_fun: Callable[..., Any],
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            context: Any,
+        ) -> Any:
             result = next_fun(*args, **kwargs)
             inner = context.module.path
             if inner[: len(path)] == path:
@@ -91,7 +97,7 @@ class ReadoutWrapper(nn.Module):
         return head(**kontext.resolve_from_keyed_obj(context, head, func=head.__call__))
 
 
-def _record(interms: dict[str, Any], path: Any, method: str, result: Any) -> None:
+def _record(interms: dict[str, Any], path: Any, method: str, result: PyTree) -> None:
     if any(not isinstance(x, jax.Array) for x in jax.tree.leaves(result)):
         return  # functions that return no values, such as `setup`
     for part in path:
@@ -99,7 +105,7 @@ def _record(interms: dict[str, Any], path: Any, method: str, result: Any) -> Non
     interms[method] = (*interms.get(method, ()), result)
 
 
-def _with_readouts(preds: Any, readouts: dict[str, Any]) -> Any:
+def _with_readouts(preds: PyTree, readouts: dict[str, Any]) -> Any:
     if isinstance(preds, Mapping):
         if "readouts" in preds:
             raise ValueError("The model returns `readouts` itself: nothing is wrapped.")
@@ -113,5 +119,5 @@ def _with_readouts(preds: Any, readouts: dict[str, Any]) -> Any:
     return {"preds": preds, "readouts": readouts}
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)

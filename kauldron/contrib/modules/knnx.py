@@ -12,6 +12,7 @@ from flax import linen as nn
 from flax import nnx
 
 from kauldron import kontext, modules
+from kauldron.ktyping import PyTree
 
 # The collection of everything but parameters and random numbers, such as means of a
 # batch norm.
@@ -158,7 +159,7 @@ def _variables(module: Any) -> dict[str, Any]:
     return {**params, _STATE: others} if others else params
 
 
-def _to_dict(state: Any) -> dict[str, Any]:
+def _to_dict(state: PyTree) -> dict[str, Any]:
     """Returns a state as nested dicts of arrays; indices become strings."""
     nest: dict[str, Any] = {}
     for path, variable in nnx.to_flat_state(state):

@@ -13,7 +13,7 @@ class ConfusionMatrix(summaries.ConfusionMatrix):
     """As `kd.summaries.ConfusionMatrix`, whose `mask` is called `sample_weight` here.
 
     Attributes:
-      sample_weight: Key to weights, `[*b 1]`.
+      sample_weight: Key to weights, `Array["*b 1"]`.
     """
 
     sample_weight: kontext.Key | None = None

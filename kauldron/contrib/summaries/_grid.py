@@ -20,7 +20,7 @@ class ImageGrid(metrics.Metric):
       columns: Name -> summary of images, from left to right. Their images have one
         height.
 
-    Returns of `compute`: images `f32[n h w 3]`: w is the sum of the widths, n the
+    Returns of `compute`: images `Float32["n h w 3"]`: w is the sum of the widths, n the
     smallest number of images. Grey becomes colour where one column has colours.
 
     Raises:
@@ -77,7 +77,7 @@ class ImageGrid(metrics.Metric):
         """Returns a grid of images, each column given by its key.
 
         Args:
-          columns: Name -> key to images `[*b h w 1|3]`.
+          columns: Name -> key to images `Array["*b h w 1|3"]`.
           **kwargs: Of `kd.summaries.ShowImages`: `num_images`, `in_vrange`, ...
         """
         shown = {

@@ -27,7 +27,7 @@ class Print(metrics.Metric):
 
     @flax.struct.dataclass
     class State(metrics.AutoState["Print"]):
-        """The first elements, `[n ...]`."""
+        """The first elements, `Array["n ..."]`."""
 
         value: Any = metrics.truncate_field(num_field="parent.first_n")
 

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # Steps.
         "MultiContext": f"{_ROOM}._multi_step:MultiContext",
         "MultiOptimizer": f"{_ROOM}._multi_step:MultiOptimizer",
+        "MultiStepError": f"{_ROOM}._multi_step:MultiStepError",
         "MultiTrainStep": f"{_ROOM}._multi_step:MultiTrainStep",
         "NoopTrainStep": f"{_ROOM}._noop_step:NoopTrainStep",
         "multi_optimizer": f"{_ROOM}._multi_step:multi_optimizer",

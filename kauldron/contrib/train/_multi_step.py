@@ -18,6 +18,7 @@ import optax
 
 from kauldron import losses, optim, train
 from kauldron._base import errors
+from kauldron.ktyping import PyTree
 
 
 class MultiStepError(errors.UserError, ValueError):
@@ -74,10 +75,10 @@ def multi_optimizer(**optimizers: optax.GradientTransformation) -> MultiOptimize
             f"`recon=optax.adam(1e-3)`: got {wrong or 'none'}."
         )
 
-    def init(params: Any) -> dict[str, Any]:
+    def init(params: PyTree) -> dict[str, Any]:
         return {name: o.init(params) for name, o in optimizers.items()}
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> Any:
         del updates, state, params
         raise MultiStepError(
             "Several optimizers need a gradient each: set "
@@ -109,7 +110,7 @@ class MultiTrainStep(train.TrainStep):
       MultiStepError: If the names of optimizers are not those of the losses.
     """
 
-    def _step(self, state: Any, batch: Any) -> tuple[Any, train.Context]:
+    def _step(self, state: PyTree, batch: PyTree) -> tuple[Any, train.Context]:
         optimizers = self._optimizers()
         context = MultiContext.from_state_and_batch(state=state, batch=batch)
         subgrads, subupdates, opt_state, loss_states = {}, {}, {}, {}
@@ -148,7 +149,7 @@ class MultiTrainStep(train.TrainStep):
         """Returns gradient, value and context of one loss."""
         rngs = self.rng_streams.train_rngs(context.step)
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: PyTree) -> tuple[jax.Array, Any]:
             before = dataclasses.replace(context, params=params, subgrads=known)
             after = self.forward(before, rngs)
             total, states = losses.compute_losses({name: loss}, after)
@@ -176,5 +177,5 @@ class MultiTrainStep(train.TrainStep):
         return optimizers
 
 
-def _sum(trees: Any) -> Any:
+def _sum(trees: PyTree) -> Any:
     return functools.reduce(lambda a, b: jax.tree.map(lambda x, y: x + y, a, b), trees)

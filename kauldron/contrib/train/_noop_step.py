@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from kauldron import train
+from kauldron.ktyping import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -15,6 +16,6 @@ class NoopTrainStep(train.TrainStep):
     To measure how fast the data come, or to run evaluators of a state that is loaded.
     """
 
-    def _step(self, state: Any, batch: Any) -> tuple[Any, train.Context]:
+    def _step(self, state: PyTree, batch: PyTree) -> tuple[Any, train.Context]:
         context = train.Context.from_state_and_batch(state=state, batch=batch)
         return dataclasses.replace(state, step=state.step + 1), context

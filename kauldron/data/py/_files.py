@@ -252,7 +252,7 @@ class _ArrayRecords:
         return f"{self._files[0]}{more}"
 
 
-def existing(path: Any) -> epath.Path:
+def existing(path: epath.Path) -> epath.Path:
     """Returns a path that exists.
 
     Raises:
@@ -273,7 +273,7 @@ def existing(path: Any) -> epath.Path:
     )
 
 
-def find_files(path: Any) -> list[str]:
+def find_files(path: epath.Path) -> list[str]:
     """Returns the files that a path, a pattern, or a list of them names, sorted.
 
     Raises:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
 
+if TYPE_CHECKING:
+    from etils import epath
+
+
 _LOCAL_HEADER_BYTES = 30
 
 
-def load(path: Any) -> dict[str, np.ndarray]:
+def load(path: epath.Path) -> dict[str, np.ndarray]:
     """Returns the arrays by name; those that are not compressed are not read yet.
 
     Raises:
@@ -29,7 +33,9 @@ def load(path: Any) -> dict[str, np.ndarray]:
         raise _errors.BadRecordError(f"{path} cannot be read: {error}.") from error
 
 
-def _load_one(archive: Any, info: zipfile.ZipInfo, file: Any, path: Any) -> np.ndarray:
+def _load_one(
+    archive: Any, info: zipfile.ZipInfo, file: Any, path: epath.Path
+) -> np.ndarray:
     if info.compress_type != zipfile.ZIP_STORED:
         with archive.open(info) as member:
             return np.lib.format.read_array(member, allow_pickle=False)

@@ -48,7 +48,7 @@ class SliceDataset:
         return hash(repr(self))
 
 
-def without(transforms: Any) -> Any:
+def without(transforms: object) -> Any:
     """Returns the transforms that are no slices."""
     if isinstance(transforms, Mapping):
         transforms = list(transforms.values())
@@ -64,7 +64,7 @@ def only(transforms: Any) -> list[SliceDataset]:
     return [t for t in transforms if isinstance(t, SliceDataset)]
 
 
-def indices(length: int, transforms: Any) -> range:
+def indices(length: int, transforms: object) -> range:
     """Returns which of `length` examples the slices among the transforms leave.
 
     Raises:
@@ -79,7 +79,7 @@ def indices(length: int, transforms: Any) -> range:
     return left
 
 
-def apply(node: _nodes.Node, transforms: Any) -> _nodes.Node:
+def apply(node: _nodes.Node, transforms: object) -> _nodes.Node:
     """Returns the part of a node that the slices among the transforms leave."""
     left = indices(node.length, transforms)
     return node if left == range(node.length) else _Sliced(node, left)

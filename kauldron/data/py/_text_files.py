@@ -7,11 +7,16 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from etils import epath
+
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(
@@ -22,7 +27,7 @@ _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 _INT64 = range(-(2**63), 2**63)
 
 
-def read(path: Any) -> str:
+def read(path: epath.Path) -> str:
     """Returns the characters of a UTF-8 file, without a byte order mark.
 
     Raises:
@@ -57,7 +62,9 @@ def with_common_numbers(records: Sequence[Any]) -> list[Any]:
     ]
 
 
-def read_csv(path: Any, *, delimiter: str, dtypes: Mapping[str, Any]) -> dict[str, Any]:
+def read_csv(
+    path: epath.Path, *, delimiter: str, dtypes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the columns of a CSV file, see `kd.data.py.Csv`."""
     rows = csv.reader(
         io.StringIO(read(path), newline=""), delimiter=delimiter, strict=True
@@ -90,7 +97,9 @@ def read_csv(path: Any, *, delimiter: str, dtypes: Mapping[str, Any]) -> dict[st
     return columns if fields else {name: np.zeros(0) for name in header}
 
 
-def _check_header(header: list[str], path: Any, dtypes: Mapping[str, Any]) -> None:
+def _check_header(
+    header: list[str], path: epath.Path, dtypes: Mapping[str, Any]
+) -> None:
     if not header:
         raise _errors.DataError(f"{path} is empty: its first line names the columns.")
     twice = [name for name, n in collections.Counter(header).items() if n > 1]
@@ -101,7 +110,9 @@ def _check_header(header: list[str], path: Any, dtypes: Mapping[str, Any]) -> No
             raise _errors.missing_key(f"Csv({path}).dtypes", name, header)
 
 
-def _guessed(name: str, texts: Sequence[str], path: Any, lines: list[int]) -> Any:
+def _guessed(
+    name: str, texts: Sequence[str], path: epath.Path, lines: list[int]
+) -> Any:
     if all(map(_WHOLE.fullmatch, texts)):
         values = [int(text) for text in texts]
         for value, line in zip(values, lines, strict=True):
@@ -117,7 +128,11 @@ def _guessed(name: str, texts: Sequence[str], path: Any, lines: list[int]) -> An
 
 
 def _converted(
-    name: str, texts: Sequence[str], dtype: Any, path: Any, lines: list[int]
+    name: str,
+    texts: Sequence[str],
+    dtype: npt.DTypeLike,
+    path: epath.Path,
+    lines: list[int],
 ) -> Any:
     from kauldron.data.transforms import values
 
@@ -161,7 +176,7 @@ def _texts(texts: Sequence[str]) -> np.ndarray:
 
 
 def _collect_types(
-    value: Any, path: tuple[str, ...], types: dict[tuple[str, ...], set[type]]
+    value: object, path: tuple[str, ...], types: dict[tuple[str, ...], set[type]]
 ) -> None:
     if type(value) is dict:
         for key, child in value.items():
@@ -177,7 +192,7 @@ def _collect_types(
 
 
 def _with_floats(
-    value: Any, path: tuple[str, ...], mixed: set[tuple[str, ...]], where: str
+    value: object, path: tuple[str, ...], mixed: set[tuple[str, ...]], where: str
 ) -> Any:
     if type(value) is dict:
         return {

@@ -218,12 +218,17 @@ class PyGrainPipeline(pipelines.Pipeline):
         node = _nodes.FromFunction(dataset.__getitem__, len(dataset), seed=seed)
         return _slices.apply(node, self.transforms)
 
+    def parts(self) -> _batching.PipelineParts:
+        """Returns what batches are made of, for those who measure or explain a pipeline."""
+        source, stages, _ = self._parts(self._int_seed)
+        return _batching.PipelineParts(source, stages, self._batching(self._int_seed))
+
     def _node(self, seed: int) -> _nodes.Node:
         """Returns the examples after the transforms of elements."""
         source, stages, _ = self._parts(seed)
         return _nodes.Transformed(source, stages) if stages else source
 
-    def _parts(self, seed: int) -> tuple[_nodes.Node, list[Any], list[Any]]:
+    def _parts(self, seed: int) -> tuple[_nodes.Node, list[_stages.Stage], list[Any]]:
         of_elements, of_batches = _stages.split_transforms(
             _slices.without(self.transforms)
         )

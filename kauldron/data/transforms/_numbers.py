@@ -15,7 +15,7 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
 
 
-def real(owner: str, value: Any) -> np.ndarray:
+def real(owner: str, value: object) -> np.ndarray:
     """Returns an array of bools, ints or floats.
 
     Raises:
@@ -119,7 +119,7 @@ def _may_overflow(old: np.dtype, new: np.dtype) -> bool:
 
 
 def _does_not_fit(
-    owner: str, value: Any, old: np.dtype, new: np.dtype
+    owner: str, value: object, old: np.dtype, new: np.dtype
 ) -> _errors.DataError:
     return _errors.DataError(
         f"{owner}: {value} ({old}) does not fit into {new}. Use a wider dtype, or clip "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def apply(
@@ -39,45 +42,45 @@ def apply(
     return np.asarray(image).reshape(pixels.shape)
 
 
-def _identity(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _identity(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     del strength, sign, fill
     return image
 
 
-def _auto_contrast(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _auto_contrast(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     from PIL import ImageOps
 
     del strength, sign, fill
     return ImageOps.autocontrast(image)
 
 
-def _equalize(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _equalize(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     from PIL import ImageOps
 
     del strength, sign, fill
     return ImageOps.equalize(image)
 
 
-def _solarize(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _solarize(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     from PIL import ImageOps
 
     del sign, fill
     return ImageOps.solarize(image, int(256 - strength * 256))
 
 
-def _posterize(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _posterize(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     from PIL import ImageOps
 
     del sign, fill
     return ImageOps.posterize(image, 8 - round(strength * 4))
 
 
-def _rotate(image: Any, strength: float, sign: int, fill: int) -> Any:
+def _rotate(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
     return image.rotate(sign * strength * 30, fillcolor=_fill(image, fill))
 
 
 def _enhance(name: str) -> Callable[[Any, float, int, int], Any]:
-    def enhance(image: Any, strength: float, sign: int, fill: int) -> Any:
+    def enhance(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
         from PIL import ImageEnhance
 
         del fill
@@ -89,7 +92,7 @@ def _enhance(name: str) -> Callable[[Any, float, int, int], Any]:
 def _affine(
     shear: tuple[float, float] = (0, 0), shift: tuple[float, float] = (0, 0)
 ) -> Callable[[Any, float, int, int], Any]:
-    def transform(image: Any, strength: float, sign: int, fill: int) -> Any:
+    def transform(image: Image.Image, strength: float, sign: int, fill: int) -> Any:
         from PIL import Image
 
         amount = sign * strength
@@ -108,7 +111,7 @@ def _affine(
     return transform
 
 
-def _fill(image: Any, fill: int) -> Any:
+def _fill(image: Image.Image, fill: int) -> Any:
     return (fill,) * 3 if image.mode == "RGB" else fill
 
 

@@ -58,10 +58,10 @@ class MapTransform(_ForGrain, abc.ABC):
     """
 
     @abc.abstractmethod
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         """Returns the changed element."""
 
-    def __call__(self, features: Any) -> Any:
+    def __call__(self, features: Mapping[str, Any]) -> Any:
         """Returns `map(features)`."""
         return self.map(features)
 
@@ -137,7 +137,7 @@ class _KeyedTransform:
             )
         return targets
 
-    def _present(self, element: Any) -> dict[str, str]:
+    def _present(self, element: object) -> dict[str, str]:
         if not isinstance(element, Mapping):
             raise _errors.DataError(
                 f"{type(self).__name__} needs elements that are dicts: got "
@@ -181,7 +181,7 @@ class ElementWiseTransform(_KeyedTransform, MapTransform):
     def map_element(self, element: Any) -> Any:
         """Returns the changed value of one key."""
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         changed = {
             out: self.map_element(features[key])
             for key, out in self._present(features).items()
@@ -229,7 +229,7 @@ class ElementWiseRandomTransform(_KeyedTransform, RandomMapTransform):
         return {**element, **changed}
 
 
-def overrides_together(transform: Any, fast: str, plain: str) -> bool:
+def overrides_together(transform: object, fast: str, plain: str) -> bool:
     """Whether a fast method still does what the plain one does.
 
     It does if the class that defines it is not older than the one that defines the

@@ -49,7 +49,7 @@ class ColorJitter(random_crops.VectorRandomTransform):
                 f"ColorJitter: `hue` is at most 0.5, half a turn: got {self.hue}."
             )
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
         factors = [
             draws.uniform(1 - width, 1 + width)
             for width in (self.brightness, self.contrast, self.saturation)
@@ -118,7 +118,7 @@ class RandAugment(random_crops.VectorRandomTransform):
             )
         _numbers.fill_value("RandAugment", "fill", self.fill, np.dtype(np.uint8))
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(self, values: np.ndarray, draws: Draws) -> Any:
         from kauldron.data.transforms import _rand_augment_ops
 
         num_ops = len(_rand_augment_ops.OPERATIONS)

@@ -74,7 +74,7 @@ class Elements(base.MapTransform):
                 "Choose another name for one of them."
             )
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         if not isinstance(features, Mapping):
             raise _errors.DataError(
                 f"Elements needs elements that are dicts: got {type(features).__name__}."
@@ -99,7 +99,7 @@ class Elements(base.MapTransform):
         del num_rows
         return self.map(columns)
 
-    def _add(self, element: dict[str, Any], key: str, value: Any, what: str) -> None:
+    def _add(self, element: dict[str, Any], key: str, value: object, what: str) -> None:
         if key in element:
             raise _errors.DataKeyError(
                 f"Elements: the {what} would overwrite the key {key!r}. Choose another "
@@ -121,7 +121,7 @@ class AddConstants(base.MapTransform):
 
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         self._check(features)
         return {**features, **self.values}
 
@@ -161,7 +161,7 @@ class TreeFlattenWithPath(base.MapTransform):
     key: str
     separator: str = "_"
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         if self.key not in features:
             raise _errors.missing_key("TreeFlattenWithPath", self.key, features)
         flat = {k: v for k, v in features.items() if k != self.key}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
 from kauldron.data.transforms import _numbers, _resampling, base
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Resize(base.ElementWiseTransform):
             _check_lengths(name, value, 2 if name == "size" else 1)
         _resampling.canonical_method(self.method, np.dtype(np.float32))
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         images = np.asarray(element)
         size = self._new_size(images.shape[-3:-1])
         return _resampling.resize(
@@ -88,7 +91,7 @@ class ResizeSmall(base.ElementWiseTransform):
     smaller_size: int
     method: str = "AUTO"
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         resize = Resize(
             key=self.key,
             min_size=self.smaller_size,
@@ -112,7 +115,7 @@ class CenterCrop(base.ElementWiseTransform):
 
     shape: Sequence[int | None]
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         return self._crop(np.asarray(element), num_lead=0)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
@@ -154,7 +157,7 @@ class PadToShape(base.ElementWiseTransform):
                 f"{ {key: f'{key}_mask' for key in self._targets} }."
             )
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         masks = {
             mask_key: self._mask(np.asarray(features[key]))
             for key, mask_key in self._mask_keys.items()
@@ -168,7 +171,7 @@ class PadToShape(base.ElementWiseTransform):
             )
         return {**super().map(features), **masks}
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         values = np.asarray(element)
         widths = self._widths(values.shape)
         if not any(after for _, after in widths):
@@ -203,7 +206,7 @@ class PadToShape(base.ElementWiseTransform):
         return dict(self.mask_key)
 
 
-def _check_lengths(name: str, value: Any, most: int) -> None:
+def _check_lengths(name: str, value: object, most: int) -> None:
     lengths = list(value) if isinstance(value, Sequence) else [value]
     are_whole = all(isinstance(x, int | np.integer) and x >= 1 for x in lengths)
     if not are_whole or (isinstance(value, Sequence) and len(lengths) != most):

@@ -23,7 +23,9 @@ class VectorRandomTransform(base.ElementWiseRandomTransform):
     """
 
     @abc.abstractmethod
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         """Returns the changed values of one key.
 
         Args:
@@ -43,7 +45,7 @@ class VectorRandomTransform(base.ElementWiseRandomTransform):
         columns = {key: [value] for key, value in element.items()}
         return _columns.row(self.random_columns(columns, Draws(ids)), 0)
 
-    def random_columns(self, columns: Any, draws: Draws) -> Any:
+    def random_columns(self, columns: Mapping[str, Any], draws: Draws) -> Any:
         """Changes columns, see `_columns`."""
         present = self._present(columns)
         self._check(columns, list(present))
@@ -54,7 +56,7 @@ class VectorRandomTransform(base.ElementWiseRandomTransform):
         }
         return {**columns, **changed}
 
-    def _check(self, columns: Any, keys: list[str]) -> None:
+    def _check(self, columns: Mapping[str, Any], keys: list[str]) -> None:
         """Raises if the keys do not fit together; to override."""
 
 
@@ -65,7 +67,9 @@ class RandomFlipLeftRight(VectorRandomTransform):
     All images of an example are mirrored, or none.
     """
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return _flip(values, draws.uniform() < 0.5, axis=-2)
 
 
@@ -73,7 +77,9 @@ class RandomFlipLeftRight(VectorRandomTransform):
 class RandomFlipUpDown(VectorRandomTransform):
     """Mirrors images `[*b h w c]` top to bottom with a probability of one half."""
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return _flip(values, draws.uniform() < 0.5, axis=-3)
 
 
@@ -91,7 +97,9 @@ class RandomCrop(VectorRandomTransform):
 
     shape: Sequence[int | None]
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         starts: list[np.ndarray] = []
         olds = [np.shape(value) for value in values]
         news = [images.crop_shape("RandomCrop", old, self.shape) for old in olds]
@@ -106,7 +114,7 @@ class RandomCrop(VectorRandomTransform):
         ]
         return np.stack(crops) if isinstance(values, np.ndarray) else crops
 
-    def _check(self, columns: Any, keys: list[str]) -> None:
+    def _check(self, columns: Mapping[str, Any], keys: list[str]) -> None:
         cropped = [axis for axis, size in enumerate(self.shape) if size is not None]
         values = [_values(columns[key]) for key in keys]
         for of_example in zip(*values, strict=True):
@@ -139,7 +147,7 @@ class _RandomPart(VectorRandomTransform):
     def _size_and_method(self) -> tuple[Any, Any]:
         """Returns the size of the result (`None`: that of the part), and the method."""
 
-    def random_columns(self, columns: Any, draws: Draws) -> Any:
+    def random_columns(self, columns: Mapping[str, Any], draws: Draws) -> Any:
         every_row = slice(None)
         changed = {
             out: self._crop_all(_values(columns[key]), draws.select(every_row), key)
@@ -147,10 +155,14 @@ class _RandomPart(VectorRandomTransform):
         }
         return {**columns, **changed}
 
-    def random_batch(self, values: Any, draws: Draws) -> Any:
+    def random_batch(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws
+    ) -> Any:
         return self._crop_all(values, draws, None)
 
-    def _crop_all(self, values: Any, draws: Draws, key: str | None) -> Any:
+    def _crop_all(
+        self, values: np.ndarray | Sequence[np.ndarray], draws: Draws, key: str | None
+    ) -> Any:
         old = np.array([np.shape(v)[-3:-1] for v in values]).reshape(len(values), -1)
         if old.shape[1] != 2:
             raise _errors.DataError(
@@ -230,7 +242,9 @@ class InceptionCrop(_RandomPart):
         return self.resize_size, self.resize_method
 
 
-def _flip(values: Any, mirrored: np.ndarray, axis: int) -> Any:
+def _flip(
+    values: np.ndarray | Sequence[np.ndarray], mirrored: np.ndarray, axis: int
+) -> Any:
     if isinstance(values, np.ndarray):
         flipped = values.copy()
         flipped[mirrored] = np.flip(values[mirrored], axis)

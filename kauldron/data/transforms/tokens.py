@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
 from kauldron.data.transforms import _numbers, base
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
                 f"{self.truncate!r}."
             )
 
-    def map(self, features: Any) -> Any:
+    def map(self, features: Mapping[str, Any]) -> Any:
         changed = super().map(features)
         if self.mask_key is None:
             return changed
@@ -61,7 +65,7 @@ class PadOrTruncateTokens(base.ElementWiseTransform):
         mask = np.arange(self.length) < num_tokens.pop()
         return {**changed, self.mask_key: mask}
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         tokens = _numbers.real("PadOrTruncateTokens", element)
         if not len(tokens) and tokens.dtype == np.float64:
             # NumPy's type of an empty list, which has none.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kauldron.data import _errors
 from kauldron.data.transforms import _numbers, base
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Cast(base.ElementWiseTransform):
     def _dtype(self) -> np.dtype:
         return as_dtype(self.dtype)
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         return _numbers.cast(f"Cast({self.key!r})", np.asarray(element), self._dtype)
 
     map_batch = map_element
@@ -80,7 +83,7 @@ class ValueRange(base.ElementWiseTransform):
                     "out `dtype` for float32."
                 )
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         owner = f"ValueRange({self.key!r})"
         element = _numbers.real(owner, element)
         dtype, compute_dtype, scale, offset = self._constants
@@ -132,7 +135,7 @@ class Rearrange(base.ElementWiseTransform):
     pattern: str
     axes_lengths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         import einops
 
         return einops.rearrange(np.asarray(element), self.pattern, **self.axes_lengths)
@@ -165,7 +168,7 @@ class Gather(base.ElementWiseTransform):
     axis: int
     indices: Sequence[int] | int
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         return np.take(np.asarray(element), self._indices, axis=self.axis)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
@@ -197,7 +200,7 @@ class Normalize(base.ElementWiseTransform):
         if not np.all(np.asarray(self.std)):
             raise _errors.DataError(f"Normalize: `std` must not be 0: got {self.std}.")
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         mean, scale = self._constants
         element = _numbers.real(f"Normalize({self.key!r})", element)
         shifted = np.subtract(element, mean, dtype=np.float32)
@@ -231,7 +234,7 @@ class OneHot(base.ElementWiseTransform):
     on: float = 1.0
     off: float = 0.0
 
-    def map_element(self, element: Any) -> np.ndarray:
+    def map_element(self, element: npt.ArrayLike) -> np.ndarray:
         ids = np.asarray(element)
         hits = self._hits(ids)
         if self.multi and ids.ndim:
@@ -268,7 +271,7 @@ class OneHot(base.ElementWiseTransform):
         return np.float32(self.on), np.float32(self.off)
 
 
-def as_dtype(dtype: Any) -> np.dtype:
+def as_dtype(dtype: npt.DTypeLike) -> np.dtype:
     """Returns a NumPy dtype, also for the names that `ml_dtypes` adds.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kauldron._base import console, problem_log
-from kauldron.evals import evaluators
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -24,7 +24,7 @@ class Evaluations:
       outputs: Name -> values of the last result.
     """
 
-    def __init__(self, selected: Mapping[str, evaluators.EvaluatorBase]) -> None:
+    def __init__(self, selected: Mapping[str, base.EvaluatorBase]) -> None:
         self._selected = selected
         self._errors: dict[str, Exception] = {}
         self.results: dict[str, auxiliaries.AuxiliariesState] = {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import jax
 
 from kauldron._base import errors
-from kauldron.evals import evaluators
+from kauldron.evals import base
 
 
 class EvalNameError(errors.UserError, ValueError):
@@ -16,8 +15,8 @@ class EvalNameError(errors.UserError, ValueError):
 
 
 def select(
-    evals: Mapping[str, evaluators.EvaluatorBase], names: Iterable[str] | str
-) -> dict[str, evaluators.EvaluatorBase]:
+    evals: Mapping[str, base.EvaluatorBase], names: Iterable[str] | str
+) -> dict[str, base.EvaluatorBase]:
     """Returns the evaluators with the given names, each once, in the order given.
 
     Raises:
@@ -40,7 +39,7 @@ def select(
     return selected
 
 
-def check_names(trainer: Any, names: Iterable[str] | str) -> None:
+def check_names(trainer: base.Run, names: Iterable[str] | str) -> None:
     """Finds names that `continuous_eval` cannot run.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import Any
 
 from kauldron import checkpoints
 from kauldron._base import console, errors
-from kauldron.evals import evaluators, run_strategies
+from kauldron.evals import base, run_strategies
 from kauldron.evals.standalone import (
     _evaluations,
     _evaluator_names,
@@ -47,7 +47,7 @@ class StandaloneError(errors.UserError, RuntimeError):
 
 
 def continuous_eval(
-    trainer: Any,
+    trainer: base.Run,
     eval_names: Iterable[str] | str,
     *,
     timeout_secs: float | None = None,
@@ -98,12 +98,12 @@ def continuous_eval(
     return evaluations.results
 
 
-def _is_every(evaluator: evaluators.EvaluatorBase) -> bool:
+def _is_every(evaluator: base.EvaluatorBase) -> bool:
     return isinstance(evaluator.run, run_strategies.StandaloneEveryCheckpoint)
 
 
 def _make_source(
-    trainer: Any, selected: Mapping[str, evaluators.EvaluatorBase]
+    trainer: base.Run, selected: Mapping[str, base.EvaluatorBase]
 ) -> _sources.Source | None:
     """Returns where checkpoints come from; `None` if nothing is to be followed."""
     if trainer.setup.eval_only:
@@ -114,7 +114,7 @@ def _make_source(
 
 
 def _run_once(
-    trainer: Any,
+    trainer: base.Run,
     evaluations: _evaluations.Evaluations,
     records: Mapping[str, _progress_file.Record],
 ) -> None:
@@ -142,7 +142,7 @@ class _Following:
         self,
         source: _sources.Source,
         evaluations: _evaluations.Evaluations,
-        selected: Mapping[str, evaluators.EvaluatorBase],
+        selected: Mapping[str, base.EvaluatorBase],
         records: Mapping[str, _progress_file.Record],
         timeout_secs: float | None,
     ) -> None:

@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron import checkpoints
 from kauldron._base import console, errors
-from kauldron.evals import evaluators
+from kauldron.evals import base
 from kauldron.sharding import TrainState
 from kauldron.workdir import run_status
 
@@ -84,9 +84,9 @@ class OwnRun(Source):
     """
 
     def __init__(
-        self, trainer: Any, selected: Mapping[str, evaluators.EvaluatorBase]
+        self, trainer: base.Run, selected: Mapping[str, base.EvaluatorBase]
     ) -> None:
-        if isinstance(trainer.checkpointer, checkpoints.NoopCheckpointer):
+        if not trainer.checkpointer.saves:
             raise NothingToEvaluateError(
                 "This run saves nothing, so there is nothing to evaluate: set "
                 "`cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=...)`."
@@ -148,8 +148,8 @@ class OtherRun(Source):
       trainer: Whose `init_transform` has a `workdir` and a `step`.
     """
 
-    def __init__(self, trainer: Any) -> None:
-        loader = trainer.init_transform
+    def __init__(self, trainer: base.Run) -> None:
+        loader: Any = trainer.init_transform
         if not _loads_a_run(loader):
             raise NothingToEvaluateError(
                 "To follow the checkpoints of another run, `cfg.init_transform` must be a "
@@ -159,7 +159,7 @@ class OtherRun(Source):
         self.last_step = None
         self._trainer = trainer
         step = checkpoints.resolve_step(self.workdir, loader.step)
-        self._loader: Any = dataclasses.replace(loader, step=step)
+        self._loader = dataclasses.replace(loader, step=step)
 
     def steps(self) -> list[int]:
         wanted = self._loader.step
@@ -181,7 +181,7 @@ def _loads_a_run(transform: Any) -> bool:
     return {"workdir", "step"} <= {f.name for f in dataclasses.fields(transform)}
 
 
-def initial_state(trainer: Any) -> TrainState:
+def initial_state(trainer: base.Run) -> TrainState:
     """Returns the state that an evaluation-only trainer begins with.
 
     If it loads the newest checkpoint of a run that goes on, it is the newest one as of

@@ -7,10 +7,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from kauldron._base import errors
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _problems
-from kauldron.konfig.names import _annotations, _qualname, _signature
+from kauldron.konfig.names import _annotations, _qualname, _short_names, _signature
 from kauldron.konfig.tree import _call_targets, _field_names, _nodes
 
 Problem = _problems.Problem
@@ -149,7 +148,7 @@ class _Call:
 
 def unknown_argument(signature: _signature.Signature, name: str, key: Any) -> str:
     """Returns the message for an argument that does not exist."""
-    near = errors.did_you_mean(str(key), signature.named)
+    near = _short_names.did_you_mean(str(key), signature.named)
     hint = _config_function_hint(signature.target, name)
     return f"`{name}` has no argument {str(key)!r}.{near}{_list_arguments(signature)}{hint}"
 

@@ -1,3 +1,5 @@
-"""Where configs come from and how they are changed from outside: config files, flags,
-overrides, sweeps.
+"""Where configs come from, and how they are changed from outside.
+
+Owns config files, the flag `--cfg`, overrides from their text to the field that they set,
+and sweeps.
 """

@@ -28,7 +28,8 @@ def to_type_of(current: Any, text: str) -> Any:
       Mismatch: If the text does not fit.
     """
     value = _literals.parse(text)
-    if value is None or _values.is_call_or_const(value):
+    is_node = isinstance(value, _config_dict.ConfigDict)
+    if value is None or (is_node and _values.is_call_or_const(value)):
         return value
     if isinstance(current, bool):
         return _to_bool(value, text)
@@ -91,6 +92,21 @@ def to_annotation(annotation: Any, text: str) -> Any:
         raise Mismatch(_expected(annotation, members, text))
     best = min(matches, key=lambda match: match[0])
     return best[1]
+
+
+def to_declared_scalar(annotation: Any, text: str) -> Any:
+    """Returns the number or bool that a text stands for, if an annotation names its type.
+
+    `None` if it stands for no such value, or if only a type that is not known takes it.
+    """
+    value = _literals.parse(text)
+    if not isinstance(value, bool | int | float):
+        return None
+    members = _annotations.alternatives(annotation) or []
+    certain = [m for m in members if _annotations.is_certain_member(m)]
+    found = [_to_member(member, value, None) for member in certain]
+    matches = [match for match in found if match is not None]
+    return min(matches, key=lambda match: match[0])[1] if matches else None
 
 
 # How well a literal fits a member of a union.

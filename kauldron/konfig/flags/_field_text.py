@@ -31,16 +31,17 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
     """
     if isinstance(raw, _placeholder.Placeholder) and raw.get_type() is not object:
         return _coercion.to_scalar(raw.get_type(), text)
-    current = _nodes.peek(raw)
-    if isinstance(current, _reference.FieldReference):
-        current = None
-    if _is_computed_node(raw, current):
-        return _instead_of_computed_node(text, node, key)
+    current = raw
+    if isinstance(raw, _reference.FieldReference):
+        current = _nodes.peek(raw)
+        if isinstance(current, _reference.FieldReference):
+            current = None
+        if _is_computed_node(raw, current):
+            return _instead_of_computed_node(text, node, key)
     if current is None:
         return _without_current(text, node, key)
     annotation = _call_targets.annotation_of(node, key)
-    is_container = isinstance(_literals.parse(text), list | tuple | dict)
-    if isinstance(current, str) and annotation is not None and is_container:
+    if isinstance(current, str) and annotation is not None and _is_container(text):
         # Such as `[(1, 1)]` for `padding="SAME"`.
         return _coercion.to_annotation(annotation, text)
     is_certain = annotation is not None and _annotations.is_certain(annotation)
@@ -50,9 +51,19 @@ def read(text: str, raw: Any, node: Any, key: Any) -> Any:
         return _coercion.to_type_of(current, text)
     except _coercion.Mismatch:
         # The declaration may allow more than the type of what is there.
-        if not is_certain:
+        if is_certain:
+            return _coercion.to_annotation(annotation, text)
+        if annotation is None or not isinstance(current, _config_dict.ConfigDict):
             raise
-        return _coercion.to_annotation(annotation, text)
+        # Such as a number in place of a schedule, where `float | Schedule` is declared.
+        scalar = _coercion.to_declared_scalar(annotation, text)
+        if scalar is None:
+            raise
+        return scalar
+
+
+def _is_container(text: str) -> bool:
+    return isinstance(_literals.parse(text), list | tuple | dict)
 
 
 def _instead_of_list(current: Any, text: str, annotation: Any) -> Any:

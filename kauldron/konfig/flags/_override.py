@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kauldron import kontext
@@ -31,7 +32,7 @@ class Override:
     is_text: bool = True
     is_bare: bool = False
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         text = self.flag or f"{self.path}={self.value!r}"
         return text if len(text) <= _MAX_FLAG else f"{text[:_MAX_FLAG]}…"
@@ -42,31 +43,52 @@ class Override:
         return (self.flag or self.path).partition("=")[0]
 
     @functools.cached_property
-    def glob_path(self) -> kontext.GlobPath:
+    def parts(self) -> Parts:
         """The path, parsed.
 
         Raises:
           ConfigError: If it is no path, or names nothing.
         """
         try:
-            path = kontext.GlobPath.from_str(self.path)
+            parts = kontext.GlobPath.from_str(self.path).parts
         except ValueError as error:
             raise _errors.ConfigError(f"{self.label}: {error}") from error
-        if not len(path):
+        if not parts:
             raise _errors.ConfigError(
                 f"{self.label}: no field is named. Write `--cfg.field=value`."
             )
-        return path
-
-    @property
-    def parts(self) -> Parts:
-        return self.glob_path.parts
+        return parts
 
     @functools.cached_property
     def is_glob(self) -> bool:
-        return self.glob_path.has_wildcard
+        parts = self.parts
+        return kontext.Wildcard.STAR in parts or kontext.Wildcard.DOUBLE_STAR in parts
 
 
 def from_mapping(values: Any) -> list[Override]:
     """Returns overrides from `{path: value}`; values are taken as they are."""
     return [Override(path, value, is_text=False) for path, value in values.items()]
+
+
+def arrange(
+    overrides: Iterable[Override], tell: Callable[[str], None]
+) -> tuple[list[Override], list[Override]]:
+    """Returns the overrides of single fields, and those of many, in the order to apply.
+
+    Of the same path given twice, the last stays. Whole nodes come before fields in them.
+
+    Args:
+      overrides: In any order.
+      tell: Gets a line for each path given twice.
+    """
+    last: dict[str, Override] = {}
+    for override in overrides:
+        key = repr(override.parts)
+        if key in last and last[key].value != override.value:
+            tell(f"{override.name} is given twice: {override.label} wins.")
+        last.pop(key, None)
+        last[key] = override
+    plain = sorted(
+        (o for o in last.values() if not o.is_glob), key=lambda o: len(o.parts)
+    )
+    return plain, [o for o in last.values() if o.is_glob]

@@ -28,9 +28,7 @@ def apply_overrides(
       ConfigError: A `UserError`, also of the builtin type that fits: no such field, a
         value of the wrong type.
     """
-    unique = _keep_last(overrides, tell)
-    plain = sorted((o for o in unique if not o.is_glob), key=lambda o: len(o.parts))
-    globs = [o for o in unique if o.is_glob]
+    plain, globs = _override.arrange(overrides, tell)
     for override in plain:
         _setter.set_one(cfg, override, override.parts, tell)
     if not globs:
@@ -40,16 +38,3 @@ def apply_overrides(
         parts = override.parts
         if any(parts[: len(above)] == above for above in changed):
             _setter.set_one(cfg, override, parts, tell)
-
-
-def _keep_last(
-    overrides: Iterable[_override.Override], tell: Callable[[str], None]
-) -> list[_override.Override]:
-    last: dict[Any, _override.Override] = {}
-    for override in overrides:
-        key = str(override.glob_path)
-        if key in last and last[key].value != override.value:
-            tell(f"{override.name} is given twice: {override.label} wins.")
-        last.pop(key, None)
-        last[key] = override
-    return list(last.values())

@@ -11,7 +11,7 @@ from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.building import _arguments, _check, _problems
 from kauldron.konfig.flags import _coercion, _field_text, _override
-from kauldron.konfig.names import _qualname
+from kauldron.konfig.names import _qualname, _short_names
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import (
     _call_targets,
@@ -19,6 +19,7 @@ from kauldron.konfig.tree import (
     _field_names,
     _nodes,
     _placeholder,
+    _reference,
     _values,
 )
 
@@ -54,12 +55,16 @@ class Setter:
         )
 
     def set_in_node(self, node: Any, part: Any, depth: int) -> None:
-        key = _call_targets.find_key(node, part)
+        fields = node._fields
+        is_field = type(part) is str and part in fields
+        key = part if is_field else _call_targets.find_key(node, part)
         is_last = depth + 1 == len(self.parts)
         if is_last:
             self.assign(node, key, depth)
-        elif key in node:
-            child = node[key]
+        elif key in fields:
+            child = fields[key]
+            if isinstance(child, _reference.FieldReference):
+                child = node[key]
             new = self.set_in(child, depth + 1)
             if new is not child:
                 node[key] = new
@@ -91,7 +96,7 @@ class Setter:
 
     def assign(self, node: Any, key: Any, depth: int) -> None:
         """Sets the last part of the path."""
-        if key not in node:
+        if key not in node._fields:
             self.check_new_key(node, key, depth)
         raw = node._fields.get(key)
         value = self.convert(raw, node, key)
@@ -102,7 +107,7 @@ class Setter:
         else:  # converted to the right type already, which may be another than before
             with _any_type(node):
                 node[key] = value
-        self.check_value(_nodes.peek(node._fields[key]))
+        self.check_value(node._fields[key])
 
     def convert(self, raw: Any, node: Any, key: Any) -> Any:
         """Returns the value in the type of the field."""
@@ -113,8 +118,7 @@ class Setter:
         except _coercion.Mismatch as mismatch:
             raise self.wrong_type(mismatch.expected) from None
         if self.override.is_bare and not isinstance(value, bool):
-            name = self.override.name
-            raise _errors.ConfigTypeError(f"a value is missing: write `{name}=...`.")
+            raise self.wrong_type()
         return value
 
     def item_value(self, current: Any) -> Any:
@@ -131,6 +135,8 @@ class Setter:
 
     def check_value(self, value: Any) -> None:
         """Reports unknown arguments and the like in a node that was just set."""
+        if isinstance(value, _reference.FieldReference):
+            value = _nodes.peek(value)
         if not isinstance(value, _config_dict.ConfigDict | list | tuple):
             return
         problems = _check.check_errors_in(value, self.parts)
@@ -212,11 +218,16 @@ class Setter:
                 )
         return _errors.ConfigKeyError(
             f"`{where}` has no field {str(key)!r}."
-            f"{errors.did_you_mean(str(key), keys)} Its fields: "
+            f"{_short_names.did_you_mean(str(key), keys)} Its fields: "
             f"{_errors.list_names(keys) or '(none)'}."
         )
 
-    def wrong_type(self, expected: str) -> _errors.ConfigTypeError:
+    def wrong_type(self, expected: str = "") -> _errors.ConfigTypeError:
+        if self.override.is_bare:
+            what = f", expected {expected}" if expected else ""
+            return _errors.ConfigTypeError(
+                f"a value is missing{what}: write `{self.override.name}=VALUE`."
+            )
         return _errors.ConfigTypeError(_coercion.explain(self.override.value, expected))
 
     def where(self, depth: int) -> str:

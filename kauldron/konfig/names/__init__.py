@@ -1,4 +1,6 @@
-"""Names of importable objects, without importing them: how they are written, found, and
-imported, what what they name accepts, and which of them a config from elsewhere may use.
-Knows nothing of configs.
+"""Names of importable objects: written, found, imported, and judged; no config in sight.
+
+Owns `'module:attribute'` names and their aliases, the search for modules that executes
+nothing, what packages declare about their names, what a callable accepts, and which names
+a config from elsewhere may use.
 """

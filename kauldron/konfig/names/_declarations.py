@@ -25,7 +25,7 @@ VARIABLE = "DECLARATION"
 OWN_PACKAGE = __name__.partition(".")[0]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PackageDeclaration:
     """What a package tells konfig about its names.
 
@@ -222,7 +222,10 @@ def _load(package: str) -> PackageDeclaration:
                 package,
                 f"it can only say of its own names what is trusted, got {other!r}.",
             )
-    add_aliases(declaration.aliases)
+    try:
+        add_aliases(declaration.aliases)
+    except _errors.ConfigError as error:
+        raise malformed(package, str(error)) from error
     return declaration
 
 

@@ -1,4 +1,4 @@
-"""The objects that names stand for: imported, and what to say where there is none."""
+"""The objects that names stand for, imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _declarations, _finder, _qualname
+from kauldron.konfig.names import _declarations, _finder, _missing, _qualname
 
 
 def expand_alias(dotted: str) -> str:
@@ -71,7 +71,9 @@ def _without_private_file(qualname: str) -> str:
 
 
 def _import_as_named(qualname: str) -> Any:
-    module_name, attribute = _qualname.split(qualname)
+    module_name, colon, attribute = qualname.partition(":")
+    if not colon:
+        module_name, attribute = _qualname.split(qualname)
     names = attribute.split(".") if attribute else []
     if not module_name:
         raise _errors.ConfigImportError(
@@ -110,13 +112,13 @@ def _import_longest(
             if not is_itself:  # a module that exists imports one that doesn't
                 raise _errors.ConfigImportError(
                     f"Importing `{module_name}` for `{_qualname.shorten(qualname)}` failed: "
-                    f"{error}." + install_hint(error.name or "")
+                    f"{error}." + _missing.install_hint(error.name or "")
                 ) from error
             # `a.b` is not a package, or `a` has no module `b`: `b` may be a name in it.
             if not parent or _finder.find(parent) is not None:
                 raise _errors.ConfigImportError(
                     f"`{_qualname.shorten(qualname)}` cannot be imported: "
-                    f"{describe_missing(module_name)}"
+                    f"{_missing.describe_missing(module_name)}"
                 ) from error
             module_name, names = parent, [last, *names]
 
@@ -133,22 +135,3 @@ def _missing_attribute(
 
 def _is_module(obj: Any) -> bool:
     return isinstance(obj, types.ModuleType)
-
-
-def describe_missing(name: str) -> str:
-    """Returns a sentence on why the module cannot be found, and what to do."""
-    missing = _finder.find(name) or name
-    parent, _, last = missing.rpartition(".")
-    if not parent:
-        near = errors.did_you_mean(missing, _finder.top_level_names())
-        return f"there is no module {missing!r}.{near}{install_hint(missing)}"
-    near = errors.did_you_mean(last, _finder.submodule_names(parent))
-    return f"{parent!r} has no module {last!r}.{near}"
-
-
-def install_hint(name: str) -> str:
-    """Returns how to install what provides the module, if a known extra does."""
-    requirement = _declarations.extra_of(name.partition(".")[0])
-    if requirement is None:
-        return ""
-    return f" It comes with `pip install '{requirement}'`."

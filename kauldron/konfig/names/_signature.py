@@ -19,7 +19,7 @@ _POSITIONAL = (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Signature:
     """The parameters of a callable.
 

@@ -1,3 +1,5 @@
-"""Configs and values as text that people write and read: literals of the command line,
-Python files, differences.
+"""Configs and values as text.
+
+Owns literals of the command line, config files that are written (`to_python`), JSON files,
+and differences of two configs.
 """

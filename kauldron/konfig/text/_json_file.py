@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,5 +58,27 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ) from None
     except (ValueError, RecursionError) as error:
         raise _errors.ConfigFileError(
-            f"{os.fspath(path)!r} is not JSON: {error}"
+            f"{os.fspath(path)!r} is not JSON: {error}.{_remedy(path)}"
         ) from error
+
+
+def _remedy(path: pathlib.Path) -> str:
+    """Returns what helps if the config of a run is damaged."""
+    if path.name != "config.json":
+        return ""
+    python = path.with_suffix(".py")
+    if not python.exists():
+        return (
+            " It is damaged: put a copy of it there. A run that continues with its own "
+            f"config file (`kauldron train --cfg=FILE --cfg.workdir={path.parent}`) "
+            "writes it anew."
+        )
+    program = (
+        "from kauldron import konfig; "
+        f"text = konfig.load_config_file({os.fspath(python)!r}).to_json(indent=2); "
+        f"open({os.fspath(path)!r}, 'w').write(text)"
+    )
+    return (
+        f" It is damaged; the same config is in {os.fspath(python)!r}. If the run is your "
+        f"own, this writes it anew:\n  python -c {shlex.quote(program)}"
+    )

@@ -1,3 +1,5 @@
-"""`ConfigDict` and what is in one: nodes, references, values, defaults; how a tree of them
-is walked, compared, printed, and kept as JSON.
+"""`ConfigDict` and all that is in one.
+
+Owns nodes, references, values and default values; how a tree of them is walked, compared
+and printed, and its JSON. Knows what a node calls, and what that accepts.
 """

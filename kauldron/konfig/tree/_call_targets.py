@@ -31,10 +31,11 @@ def signature_of(node: Any) -> _signature.Signature | None:
       ConfigImportError: If what it calls cannot be imported.
       UntrustedError: If the config may not name it.
     """
-    if _qualname.QUALNAME not in node:
+    qualname = node._fields.get(_qualname.QUALNAME)
+    if qualname is None:
         return None
-    target = import_named_in(node, node[_qualname.QUALNAME])
-    if is_partial_of_something(node):
+    target = import_named_in(node, qualname)
+    if qualname == "functools:partial" and is_partial_of_something(node):
         wrapped = _nodes.peek(node._fields["0"])
         if not _values.is_call_or_const(wrapped) or _qualname.CONST not in wrapped:
             return None
@@ -72,10 +73,7 @@ def position_of(node: Any, name: Any) -> str | None:
     What is called is imported to know the names; so this is for names that the node does
     not hold. `None` if there is no such argument, or it cannot be known.
     """
-    fields = node.__dict__.get("_fields", ())
-    if "0" not in fields or _qualname.QUALNAME not in fields or type(name) is not str:
-        return None
-    if not name.isidentifier() or name.startswith("_"):
+    if type(name) is not str or not name.isidentifier() or name.startswith("_"):
         return None
     try:
         key = find_key(node, name)

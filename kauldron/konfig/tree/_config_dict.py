@@ -13,7 +13,6 @@ from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
 from kauldron.konfig.names import _declarations, _qualname
 from kauldron.konfig.tree import (
-    _call_targets,
     _default_values,
     _json,
     _nodes,
@@ -71,11 +70,12 @@ class ConfigDict(_whole_config.WholeConfig):
             _fill(self, init_dict, {id(init_dict): self})
 
     def __getitem__(self, key: Any) -> Any:
-        key = _nodes.to_key(self, key)
+        if type(key) is not str:
+            key = _nodes.to_key(self, key)
         try:
             field = self._fields[key]
         except KeyError:
-            if (position := _call_targets.position_of(self, key)) is None:
+            if (position := _position_of(self, key)) is None:
                 raise _nodes.missing_key(self, key) from None
             field = self._fields[position]
         if isinstance(field, FieldReference):
@@ -86,13 +86,15 @@ class ConfigDict(_whole_config.WholeConfig):
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__.get("_fields", {})
-        if name in fields or _call_targets.position_of(self, name) is not None:
+        if name in fields or _position_of(self, name) is not None:
             return self[name]
         if name.startswith("__"):  # a protocol is asked for, not a field
             raise AttributeError(name)
         raise _errors.ConfigAttributeError(*_nodes.missing_key(self, name).args)
 
     def __contains__(self, key: Any) -> bool:
+        if type(key) is str:
+            return key in self._fields
         try:
             return _nodes.to_key(self, key) in self._fields
         except IndexError:
@@ -110,10 +112,11 @@ class ConfigDict(_whole_config.WholeConfig):
         return _reference.Reference(_reference.ROOT, (self,))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = _nodes.to_key(self, key, for_writing=True)
+        if type(key) is not str:
+            key = _nodes.to_key(self, key, for_writing=True)
         value = _values.convert(value, _make_node, {})
         fields = self._fields
-        if key not in fields and (position := _call_targets.position_of(self, key)):
+        if key not in fields and (position := _position_of(self, key)):
             key = position
         if key in fields:
             fields[key] = _assign(self, key, fields[key], value)
@@ -238,6 +241,17 @@ _METHODS = frozenset(
 )
 for _name in _METHODS:
     setattr(ConfigDict, _name, _FieldOrMethod(_name, getattr(ConfigDict, _name)))
+
+
+def _position_of(node: Any, name: Any) -> str | None:
+    """Returns the key of an argument that a call got by position, given its name."""
+    fields = node.__dict__.get("_fields", ())
+    if "0" not in fields or _qualname.QUALNAME not in fields:
+        return None
+    # Loaded when an argument is first asked for so: most configs never do.
+    from kauldron.konfig.tree import _call_targets
+
+    return _call_targets.position_of(node, name)
 
 
 def _make_node(value: Any, memo: dict[int, Any]) -> Any:

@@ -8,9 +8,8 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from kauldron._base import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _qualname
+from kauldron.konfig.names import _qualname, _short_names
 from kauldron.konfig.tree import _placeholder, _reference
 
 FieldReference = config_dict.FieldReference
@@ -92,7 +91,7 @@ def missing_key(node: Any, key: Any) -> _errors.ConfigKeyError:
     names = [
         str(k) for k in node._fields if k not in (_qualname.QUALNAME, _qualname.CONST)
     ]
-    near = errors.did_you_mean(str(key), names)
+    near = _short_names.did_you_mean(str(key), names)
     what = "The config"
     if _qualname.QUALNAME in node._fields:
         what = f"`{node._fields[_qualname.QUALNAME]}`"

@@ -160,7 +160,8 @@ def is_call_or_const(value: Any) -> bool:
     """Returns whether the value is a node that stands for a Python object."""
     if not isinstance(value, config_dict.ConfigDict):
         return False
-    return _qualname.QUALNAME in value or _qualname.CONST in value
+    fields = value.__dict__["_fields"]
+    return _qualname.QUALNAME in fields or _qualname.CONST in fields
 
 
 def set_through(name: str, field: config_dict.FieldReference, value: Any) -> Any:

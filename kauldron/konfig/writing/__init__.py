@@ -1,3 +1,5 @@
-"""What a config is written with: stand-ins for modules (`imports()`, `mock_modules()`),
-placeholders and references.
+"""What a config is written with, in Python.
+
+Owns the stand-ins for modules that `imports()` and `mock_modules()` bind, placeholders,
+and the makers of references.
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from kauldron import kontext
+from kauldron import data, kontext
 from kauldron.data import utils as data_utils
 
 
-def tell_texts(problems: list[kontext.KeyProblem], ds: Any) -> list[kontext.KeyProblem]:
+def tell_texts(
+    problems: list[kontext.KeyProblem], ds: data.IterableDataset
+) -> list[kontext.KeyProblem]:
     """Says of keys that are missing on the devices as they hold texts that they do."""
     told = []
     for p in problems:
