@@ -136,7 +136,7 @@ def _scan_grads(
     run_part: Callable[..., Any],
     context: Context,
     indices: jax.Array,
-    weights: list[jax.Array],
+    weights: Any,
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients, the last collections, and stacked values of examples."""
     floats, rebuild = _split_floats(context.params)

@@ -12,7 +12,7 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
-from kauldron.ktyping import PyTree
+from kauldron.ktyping import Bool, PyTree
 from kauldron.metrics import base_state
 from kauldron.step import state_trees
 
@@ -71,11 +71,11 @@ class AuxiliariesState:
       is_halted: Whether the step changed nothing, see `TrainStep.step`, or `None`.
     """
 
-    loss_states: Any = None
-    metric_states: Any = None
-    summary_states: Any = None
+    loss_states: PyTree[base_state.State] = None
+    metric_states: PyTree[base_state.State] = None
+    summary_states: PyTree[base_state.State] = None
     error: Any = None
-    is_halted: Any = None
+    is_halted: Bool[""] | None = None
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
         """Returns the states of the examples of both."""

@@ -2,7 +2,6 @@
 
 What `compute` may return, and a writer has to show: images `Float32["n h w 1|3"]` in
 [0, 1], a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.
-
 Nothing is imported before it is used: these values need no JAX.
 """
 

@@ -20,7 +20,7 @@ import pytest
 
 from kauldron import kd
 from kauldron.checkpoints import _quiet
-from kauldron.cli import _run
+from kauldron.cli import command_runner
 from tests.train import small_run
 
 _DISK_BYTES = 8 << 20
@@ -201,7 +201,7 @@ def test_command_says_a_full_disk_in_one_line(capsys):
     def fail():
         raise error from error.cause
 
-    assert _run.run(fail, argv=["kauldron"]) == 1
+    assert command_runner.run(fail, argv=["kauldron"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "Error: The checkpoint of step 4 could not be written to 'runs/a': No space left "
         "on device. The ones before it are intact."
