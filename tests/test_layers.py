@@ -65,6 +65,10 @@ def test_the_package_keeps_its_layers(tree):
         ),
         ("kauldron/losses/base.py", "import kauldron.summaries\n"),
         ("kauldron/sharding/_mesh.py", "from kauldron import kd\n"),
+        (
+            "kauldron/konfig/tree/_nodes.py",
+            "def f():\n    from kauldron.konfig.flags import _setter\n",
+        ),
     ],
 )
 def test_a_planted_upward_import_is_found(tree, file, planted):

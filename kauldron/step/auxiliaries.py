@@ -144,18 +144,14 @@ class AuxiliariesState:
         if flat_losses and is_whole:
             total = np.sum(list(flat_losses.values()), axis=0)
             loss_values = {**loss_values, "total": total}
-        if flatten:
-            loss_values = flatten_names("losses", loss_values)
-            raw_loss_values = flatten_names("losses_raw", raw_loss_values)
-            metric_values = flatten_names("metrics", metric_values)
-            summary_values = flatten_names("summaries", summary_values)
-        return AuxiliariesOutput(
+        nested = AuxiliariesOutput(
             loss_values=loss_values,
             raw_loss_values=raw_loss_values,
             amounts_per_step=flatten_names("", rates),
             metric_values=metric_values,
             summary_values=summary_values,
         )
+        return nested.flattened() if flatten else nested
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,6 +172,16 @@ class AuxiliariesOutput:
     summary_values: Mapping[str, Any]
     raw_loss_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     amounts_per_step: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def flattened(self) -> AuxiliariesOutput:
+        """Returns the values in flat dicts: `losses/x`, `metrics/x/y`, `summaries/x`."""
+        return dataclasses.replace(
+            self,
+            loss_values=flatten_names("losses", self.loss_values),
+            raw_loss_values=flatten_names("losses_raw", self.raw_loss_values),
+            metric_values=flatten_names("metrics", self.metric_values),
+            summary_values=flatten_names("summaries", self.summary_values),
+        )
 
     def throughputs(self, timings: Mapping[str, float]) -> dict[str, float]:
         """Returns the amounts a second, by the rate of steps among `timings`."""

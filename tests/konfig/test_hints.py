@@ -76,7 +76,14 @@ def test_required_keys_are_shown_as_required(monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["copy_models", "copyright", "abc_net", "contextlib_extra", "ml_collections2"],
+    [
+        "copy_task",
+        "copy_models",
+        "copyright",
+        "abc_net",
+        "contextlib_extra",
+        "ml_collections2",
+    ],
 )
 def test_module_of_the_user_whose_name_begins_like_a_library(name):
     code = compile("\n\nnode = make()\n", f"/home/me/{name}.py", "exec")
@@ -100,6 +107,7 @@ CONFIG = {
     "empty": {},
     "evals": {"a": {"metrics": {"x": 1}}, "b": {"n": 2}},
     "list": [{"size": 1}],
+    "model": {"__qualname__": "collections:OrderedDict"},
 }
 
 
@@ -124,6 +132,7 @@ CONFIG = {
         ),
         ("seed.*.n", "There is nothing below `cfg.seed`."),
         ("empty.*.n", "There is nothing below `cfg.empty`."),
+        ("*.__qualname__.n", "matches `cfg.*.__qualname__` has a field 'n'."),
     ],
 )
 def test_glob_without_a_match_names_the_part_that_is_missing(path, words):

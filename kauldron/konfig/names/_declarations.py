@@ -47,7 +47,8 @@ class PackageDeclaration:
       moved: Module that is gone -> the one that has what was in it, for configs that were
         saved before.
       trusted: Modules whose public classes and functions, and those of the modules in
-        them, are safe: what `__all__` lists. Or single objects, `"module:name"`.
+        them, are safe: what `__all__` lists; where there is none, the public classes that
+        the module defines. Or single objects, `"module:name"`.
       trusted_classes: The same, for classes alone.
       not_trusted: Exceptions from both, `"module:name"`.
       namespaces: Modules that offer what is trusted under names of their own.

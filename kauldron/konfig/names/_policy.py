@@ -85,7 +85,8 @@ def _check_name(qualname: str, policy: Policy) -> None:
     if _origin.is_within(module, _libraries.MODULES):
         return
     declaration = _declaration_for(module, policy)
-    if declaration is None or not _origin.is_within(module, declaration.modules):
+    home = module if declaration is None else declaration.moved.get(module, module)
+    if declaration is None or not _origin.is_within(home, declaration.modules):
         raise _refusal(qualname, f"{module!r} is not on the list", policy)
 
 
