@@ -7,8 +7,6 @@ from typing import Any
 
 from kauldron.ktyping import Float, PyTree
 
-from kauldron.ktyping import PyTree
-
 
 def extra_args(
     value: Float[""] | None, grads: PyTree, value_fn: Callable[[Any], Any]
