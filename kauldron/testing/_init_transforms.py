@@ -50,9 +50,9 @@ def check_init_transform(
     first, again = (trainer.replace(init_transform=make()).init_state() for _ in "12")
     _require_same_specs(first, whole, "both methods")
     require_same_bits(again, first, "A second start begins with another state.")
+    step = jax.numpy.asarray(first.step)
     require(
-        jax.numpy.issubdtype(first.step.dtype, jax.numpy.integer)
-        and first.step.shape == (),
+        jax.numpy.issubdtype(step.dtype, jax.numpy.integer) and step.shape == (),
         f"The step must stay an integer: got {first.step!r}.",
     )
 
