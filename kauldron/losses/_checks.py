@@ -30,6 +30,7 @@ def check_int_labels(
     if not is_integer(labels):
         raise ValueError(
             f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
+            + class_ids.integers_hint(loss.labels)
         )
 
 

@@ -107,7 +107,8 @@ class CalibrationError(base.Metric):
         index = jnp.clip(index, 0, self.num_bins - 1)
 
         def sum_bins(values: Array | float) -> jax.Array:
-            weighed = jnp.where(weight == 0, 0, weight * arrays.to_float(values))
+            values = jnp.asarray(values, weight.dtype)
+            weighed = jnp.where(weight == 0, 0, weight * values)
             return exact_sums.sum_by_index(weighed, index, self.num_bins)
 
         return self.State(

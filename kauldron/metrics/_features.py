@@ -62,7 +62,7 @@ class CovarianceState(base_state.State):
             )
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = both
         count = n_a + n_b
-        share = n_b / (count + (count == 0))
+        share = n_b / (count + (count == 0).astype(count.dtype))
         step = mean_b - mean_a
         outer = step[..., :, None] * step[..., None, :] if step.ndim else 0.0
         return dataclasses.replace(

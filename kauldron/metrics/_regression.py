@@ -56,7 +56,7 @@ class MomentsState(base_state.State):
     def merge(self, other: Self) -> Self:
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = self._moments(other)
         count = n_a + n_b
-        share = n_b / (count + (count == 0))
+        share = n_b / (count + (count == 0).astype(count.dtype))
         step = mean_b - mean_a
         return dataclasses.replace(
             self,

@@ -26,7 +26,7 @@ from kauldron.ktyping import Array, Bool, Int, PyTree, typechecked
 from kauldron.metrics import auto_state, base, exact_sums
 
 Texts: TypeAlias = Array | Sequence[Any]
-"""Strings `[*b]`, an array or a list; or an array of bytes or token ids `[*b n]`."""
+"""Strings `Array["*b"]` or a list of them; or bytes or token ids `Int["*b n"]`."""
 
 
 @flax.struct.dataclass

@@ -22,6 +22,7 @@ from kauldron.step import (
     rngs_lib,
     state_trees,
     step_inputs,
+    text_keys,
     train_step,
 )
 from kauldron.step._forward import PredictionError, forward, forward_with_loss

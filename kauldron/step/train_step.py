@@ -15,7 +15,7 @@ from jax.experimental import checkify
 from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
 from kauldron._base import deprecation, errors, root_refs
-from kauldron.ktyping import PyTree, ScalarInt
+from kauldron.ktyping import Bool, PRNGKeyArray, PyTree, ScalarInt
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
@@ -128,7 +128,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return_metrics: bool = False,
         return_summaries: bool = False,
         checkify_error_categories: frozenset[Any] = frozenset(),
-        is_halted: jax.Array | None = None,
+        is_halted: Bool[""] | None = None,
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
         """Applies one update. The arrays of `state` are donated: don't use them again.
 
@@ -168,7 +168,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         grads, context = self.compute_grads(context)
         return self.apply_grads(state, context, grads)
 
-    def forward(self, context: Context, rngs: Mapping[str, jax.Array]) -> Context:
+    def forward(
+        self, context: Context, rngs: Mapping[str, PRNGKeyArray[""]]
+    ) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
         It is differentiated with respect to `context.params`. What an override adds to
@@ -186,7 +188,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             remat=remat,
         )
 
-    def compute_grads(self, context: Context) -> tuple[Any, Context]:
+    def compute_grads(self, context: Context) -> tuple[PyTree, Context]:
         """Returns the gradient of the losses on the batch, and the context with losses.
 
         Its sums (over the places that a bias is added at, the occurrences of a token, the
@@ -384,7 +386,7 @@ def check_state(state: TrainState) -> None:
     One is enough to ask, as a step takes all of them or none. JAX may ask none: with
     several devices, jaxlib 0.10.2 ends by a segmentation fault.
     """
-    array = state.step
+    array: Any = state.step
     is_concrete = isinstance(array, jax.Array) and not isinstance(
         array, jax.core.Tracer
     )

@@ -90,3 +90,36 @@ def test_two_processes_write_the_rows_that_one_writes(tmp_path):
     ]
     assert len(few[0]) == 1
     assert few[0] == few[1]
+
+
+_COLLECTS = """
+import sys
+import jax
+_, num_processes, index, port = sys.argv[1], *map(int, sys.argv[2:])
+jax.distributed.initialize(
+    f"localhost:{port}", num_processes=num_processes, process_id=index
+)
+import numpy as np
+from kauldron import sharding
+from kauldron.evals import _collect, _rows
+collected = _collect.InMemory()
+start = 0
+# The rest of a dataset is loaded whole by every process.
+for size, is_whole in ((8, False), (8, False), (5, True), (1, True)):
+    x, own = np.arange(start, start + size), sharding.own_rows(size)
+    x, start = (x if is_whole else x[own]), start + size
+    columns = {"x": x, "pair": np.stack([x, -x], axis=1)}
+    collected.add(_rows.Rows({}, columns, size, is_whole))
+mine, everything = collected.columns(), collected.all_columns()
+assert len(mine["x"]) < len(everything["x"]) == start
+np.testing.assert_array_equal(everything["x"], np.arange(start))
+np.testing.assert_array_equal(everything["pair"][:, 1], -np.arange(start))
+"""
+
+
+@pytest.mark.slow
+def test_rows_that_two_processes_have_loaded_are_those_of_the_dataset(tmp_path):
+    processes = processes_lib.start(_COLLECTS, tmp_path, 2)
+    outputs = [p.communicate(timeout=200)[0] for p in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output

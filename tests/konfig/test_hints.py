@@ -107,6 +107,7 @@ CONFIG = {
     "empty": {},
     "evals": {"a": {"metrics": {"x": 1}}, "b": {"n": 2}},
     "list": [{"size": 1}],
+    "model": {"__qualname__": "collections:OrderedDict"},
 }
 
 
@@ -131,6 +132,7 @@ CONFIG = {
         ),
         ("seed.*.n", "There is nothing below `cfg.seed`."),
         ("empty.*.n", "There is nothing below `cfg.empty`."),
+        ("*.__qualname__.n", "matches `cfg.*.__qualname__` has a field 'n'."),
     ],
 )
 def test_glob_without_a_match_names_the_part_that_is_missing(path, words):

@@ -35,12 +35,17 @@ ROOMS = {
     ),
     "coercion": Room(
         files=("kauldron/konfig/**/_coercion.py", "kauldron/konfig/**/_literals.py"),
-        tests=("tests/konfig/test_coercion.py", "tests/konfig/test_overrides.py"),
+        tests=(
+            "tests/konfig/test_coercion.py",
+            "tests/konfig/test_overrides.py",
+            "tests/konfig/test_newcomers.py",
+        ),
     ),
     "globs": Room(
         files=("kauldron/konfig/**/_globs.py", "kauldron/kontext/**/_glob.py"),
         tests=(
             "tests/konfig/test_overrides.py",
+            "tests/konfig/test_hints.py",
             "tests/kontext/test_access.py",
             "tests/kontext/test_config_dict.py",
         ),
@@ -92,9 +97,9 @@ ROOMS = {
     ),
     "retention": Room(
         files=(
-            "kauldron/**/_retention.py",
-            "kauldron/**/_ranking.py",
-            "kauldron/**/_choosing.py",
+            "kauldron/checkpoints/**/_retention.py",
+            "kauldron/checkpoints/**/_ranking.py",
+            "kauldron/checkpoints/**/_choosing.py",
         ),
         tests=(
             "tests/checkpoints/test_retention.py",

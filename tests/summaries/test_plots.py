@@ -250,3 +250,10 @@ def test_buckets_of_one_value_reach_half_to_both_sides():
     counts, edges = summaries.Histogram(np.full(3, 2.0), num_buckets=4).bins()
     np.testing.assert_array_equal(edges, [1.5, 1.75, 2.0, 2.25, 2.5])
     np.testing.assert_array_equal(counts, [0, 0, 3, 0])
+
+
+def test_infinities_widen_no_bucket_of_a_histogram():
+    values = np.array([0.0, np.inf, 1.0, -np.inf, 2.0, np.nan, 4.0])
+    counts, edges = summaries.Histogram(tensor=values, num_buckets=4).bins()
+    np.testing.assert_array_equal(edges, [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(counts, [1, 1, 1, 1])

@@ -109,7 +109,7 @@ def flawed(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         told = []
-        patch.setattr("kauldron.utils.status_utils._print", told.append)
+        patch.setattr("kauldron._base.console._print", told.append)
         code = _train(trainer)
     return types.SimpleNamespace(
         workdir=workdir, trainer=trainer, told=told, code=code, err="\n".join(told)

@@ -219,6 +219,15 @@ def test_stop_names_the_tensor_and_keeps_the_state_before_the_step(tmp_path):
     assert saved.batch["x"][2, 1] == -1e9
 
 
+def test_step_that_meets_a_nan_in_a_second_run_is_the_one_that_is_replayed(tmp_path):
+    for seed in (1, 2):
+        trainer = make(tmp_path, "stop", bad=(0,), seed=seed)
+        with pytest.raises(kd.train.NonfiniteError, match="Step 0"):
+            trainer.train()
+        saved = replay_lib._restore(trainer, 0).train_state.params
+        jax.tree.map(np.testing.assert_array_equal, saved, trainer.init_state().params)
+
+
 def test_roll_back_takes_the_newest_checkpoint_and_goes_on_with_the_next_batch(
     tmp_path,
 ):

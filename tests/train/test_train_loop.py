@@ -109,6 +109,62 @@ def test_steps_that_are_logged_evaluated_and_saved(tmp_path):
     assert list(trainer.checkpointer.all_steps) == [0, 4, 8, 10]
 
 
+def test_metrics_and_summaries_are_logged_each_at_their_own_steps(tmp_path):
+    logged = {}
+
+    class Notes(kd.train.Hook):
+        def on_log(self, run, *, step, values):
+            logged[step] = {
+                "losses": bool(values.loss_values),
+                "metrics": bool(values.metric_values),
+                "summaries": bool(values.summary_values),
+            }
+
+    small_run.make_trainer(
+        tmp_path,
+        num_train_steps=10,
+        log_metrics_every=4,
+        log_summaries_every=6,
+        train_summaries={"x": kd.summaries.HistogramSummary(tensor="batch.x")},
+        hooks={"notes": Notes()},
+    ).train()
+    # The loss of what is looked at is told, too.
+    assert logged == {
+        0: {"losses": True, "metrics": True, "summaries": True},
+        4: {"losses": True, "metrics": True, "summaries": False},
+        6: {"losses": True, "metrics": False, "summaries": True},
+        8: {"losses": True, "metrics": True, "summaries": False},
+    }
+
+
+def test_no_batch_is_loaded_that_is_not_used(tmp_path):
+    """Behind the last step there may be nothing, or hours of waiting for a stream."""
+    num_loaded = 0
+
+    def count(batch):
+        nonlocal num_loaded
+        num_loaded += 1
+        return batch
+
+    ds = _Counted(small_run.make_ds(), count)
+    small_run.make_trainer(tmp_path, num_train_steps=3, train_ds=ds).train()
+    assert num_loaded == 3
+
+
+class _Counted(kd.data.IterableDataset):
+    """A dataset whose batches are counted as they are loaded."""
+
+    def __init__(self, ds, count):
+        self._ds, self._count = ds, count
+        self.element_spec = ds.element_spec
+
+    element_spec = None
+    is_endless = True
+
+    def __iter__(self):
+        return kd.data.iters.MappedIterator(self, iter(self._ds), self._count)
+
+
 def test_evaluation_at_a_step_sees_the_state_after_that_many_updates(tmp_path):
     seen = {}
 
