@@ -28,7 +28,7 @@ from kauldron.konfig._errors import (
     RequiredValueError,
     UntrustedError,
 )
-from kauldron.konfig.names._declarations import PackageDeclaration, register_aliases
+from kauldron.konfig.names._declarations import register_aliases
 from kauldron.konfig.tree._config_dict import ConfigDict
 from kauldron.konfig.tree._default_values import register_default_values
 from kauldron.konfig.writing._capture import imports, set_lazy_imported_modules
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         find_sweeps,
         to_flags,
     )
+    from kauldron.konfig.names._package_declaration import PackageDeclaration
     from kauldron.konfig.text._diff import Change, Diff
     from kauldron.konfig.text._json_file import load
     from kauldron.konfig.text._python_file import to_python
@@ -99,6 +100,7 @@ _LATER = {
     "expand_sweeps": "flags._sweeps",
     "to_flags": "flags._sweeps",
     "load": "text._json_file",
+    "PackageDeclaration": "names._package_declaration",
 }
 __getattr__, _, _ = lazy.attach(
     __name__,

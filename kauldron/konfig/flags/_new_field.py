@@ -15,7 +15,7 @@ from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import _call_targets, _config_dict, _nodes, _values
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class NewField:
     """A field that a node does not have.
 

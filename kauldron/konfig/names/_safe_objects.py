@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from kauldron.konfig import _origin
-from kauldron.konfig.names import _declarations, _named_objects, _qualname
+from kauldron.konfig.names import (
+    _named_objects,
+    _package_declaration,
+    _qualname,
+)
 
 
 def is_safe(
-    obj: Any, qualname: str, declaration: _declarations.PackageDeclaration
+    obj: Any, qualname: str, declaration: _package_declaration.PackageDeclaration
 ) -> bool:
     """Returns whether a declaration covers an object.
 
