@@ -147,20 +147,22 @@ class WriterBase(_writer.Writer):
 
     def write(self, step: int, values: measured.Measured) -> None:
         """Calls the method of each kind there is, also after one has raised."""
+        # The dicts are copies: other writers are given the same values.
+        later = functools.partial
         calls: list[Callable[[], None]] = []
         if values.scalars:
-            calls.append(functools.partial(self.write_scalars, step, values.scalars))
+            calls.append(later(self.write_scalars, step, dict(values.scalars)))
         if values.arrays and self.can_write("arrays"):
-            calls.append(functools.partial(self.write_arrays, step, values.arrays))
+            calls.append(later(self.write_arrays, step, dict(values.arrays)))
         if values.timings:
-            calls.append(functools.partial(self.write_timings, step, values.timings))
+            calls.append(later(self.write_timings, step, dict(values.timings)))
         shown = {
             name: value
             for name, value in values.summaries.items()
             if self.can_write(measured.kind_of(name, value))
         }
         if shown:
-            calls.append(functools.partial(self.write_summaries, step, shown))
+            calls.append(later(self.write_summaries, step, shown))
         _attempts.call_all(calls)
 
     def describe(self, step: int, run: measured.Description) -> None:

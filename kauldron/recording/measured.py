@@ -43,7 +43,7 @@ class CannotShowError(errors.UserError, TypeError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured at one step.
+    """What was measured at one step; all writers of a run share it, to be read only.
 
     Attributes:
       scalars: Losses, metrics and schedules: `losses/x`, `metrics/x/y`, `schedules/x`.

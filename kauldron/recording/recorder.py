@@ -154,6 +154,8 @@ class Recorder:
         for name, part in parts.items():
             calls = [functools.partial(part.write, states.step, values)]
             calls += [part.flush] if states.flush else []
+            if id(part) not in self._names:  # a copy, which nobody closes at the end
+                calls.append(part.close)
             self._lane(name, part).submit(functools.partial(_attempts.call_all, calls))
         for error in _measuring.without_place(writer, parts, values):
             field = _field_of_writer(writer.collection)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
-from kauldron.ktyping import PyTree
+from kauldron.ktyping import Float, PyTree
 
 
 def extra_args(
-    value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]
+    value: Float[""] | None, grads: PyTree, value_fn: Callable[[Any], Any]
 ) -> dict[str, Any]:
-    """Returns what some optimizers want besides gradients, under the names they give
-    it.
+    """Returns what some optimizers want besides gradients, by the names they give it.
 
     Args:
       value: The loss, `Float32[""]`; `None` if the step has computed none.

@@ -141,7 +141,7 @@ def _scan_grads(
     """Returns the gradients, the last collections, and stacked values of examples."""
     floats, rebuild = _split_floats(context.params)
 
-    def step(carry: PyTree, x: Array) -> tuple[Any, Any]:
+    def step(carry: PyTree, x: tuple[jax.Array, Any]) -> tuple[Any, Any]:
         grads, collections = carry
         index, weights = x
 

@@ -45,7 +45,7 @@ def is_finite_step(context: Context, next_state: TrainState) -> Bool[""]:
 def all_finite(tree: PyTree) -> Bool[""]:
     """Returns whether all floating-point values of a pytree are finite, `Bool[""]`."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return sum(map(_zero_if_finite, leaves), jnp.zeros(())) == 0
+    return jnp.equal(sum(map(_zero_if_finite, leaves), jnp.zeros(())), 0)
 
 
 def _zero_if_finite(x: Array["*a"]) -> Float[""]:

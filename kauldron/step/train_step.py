@@ -386,7 +386,7 @@ def check_state(state: TrainState) -> None:
     One is enough to ask, as a step takes all of them or none. JAX may ask none: with
     several devices, jaxlib 0.10.2 ends by a segmentation fault.
     """
-    array = state.step
+    array: Any = state.step
     is_concrete = isinstance(array, jax.Array) and not isinstance(
         array, jax.core.Tracer
     )

@@ -243,6 +243,13 @@ def test_literal_for_an_optional(text, i, expected):
         (tuple[int, int, int], "(1, 2, 3, 4)", REFUSED),
         (tuple[int, str] | str, "(1,)", "(1,)"),
         (tuple[int, ...] | tuple[str, str], "('a',)", REFUSED),
+        # Of two sequences, the one that is written.
+        (list[int] | tuple[int, ...], "[1, 2]", [1, 2]),
+        (list[int] | tuple[int, ...], "(1, 2)", (1, 2)),
+        (tuple[int, ...] | list[int], "[1, 2]", [1, 2]),
+        (tuple[int, ...] | list[int], "(1, 2)", (1, 2)),
+        (tuple[float, ...] | list[int], "[1, 2]", [1, 2]),
+        (collections.abc.Sequence[int] | str, "(1, 2)", [1, 2]),
         (list[list[int]], "[[1], [2, 3]]", [[1], [2, 3]]),
         (list[list[int]], "[1]", REFUSED),
         (tuple[tuple[int, int], ...], "[(1, 2)]", ((1, 2),)),

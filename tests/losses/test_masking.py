@@ -234,21 +234,22 @@ def test_masked_classes_of_regions_have_no_gradient(activation):
 
 
 def test_inputs_given_by_position_are_held_back_as_those_given_by_name():
-    logits = np.zeros((1, 4, 3), np.float32)
-    logits[..., 1] = np.nan  # no class that counts, but a softmax needs its scores
-    labels, mask = np.ones((1, 4, 3), np.float32), np.array([[1, 0, 1]])
-    loss = losses.DiceLoss(logits="l", labels="t", activation="softmax")
-    by_name = loss.get_state(logits=logits, labels=labels, mask=mask).mean()
-    by_position = loss.get_state(logits, labels, mask=mask).mean()
-    assert np.isnan(by_name)
-    assert np.isnan(by_position)
-    labels[..., 1] = np.nan  # these it does not need
-    for name, value in {"logits": np.zeros_like(logits), "labels": labels}.items():
-        inputs = {"logits": np.zeros_like(logits), "labels": labels, name: value}
-        expected = loss.get_state(**inputs, mask=mask).mean()
-        assert np.isfinite(expected)
-        actual = loss.get_state(*inputs.values(), mask=mask).mean()
-        np.testing.assert_array_equal(actual, expected)
+    seen = []
+
+    class Product(losses.Loss):
+        def get_values(self, x, y, scale=None):
+            return x * y if scale is None else x * y * scale
+
+        def _is_masked(self, name, mask, shape):
+            seen.append(name)
+            return super()._is_masked(name, mask, shape)
+
+    x, y = _x, _x + 1
+    expected = Product().get_state(x=x, y=y, scale=x, mask=x > 0).mean()
+    assert seen == ["x", "y", "scale"]
+    seen.clear()
+    assert Product().get_state(x, y, scale=x, mask=x > 0).mean() == expected
+    assert seen == ["x", "y", "scale"]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -38,7 +38,7 @@ ROOMS = {
         tests=(
             "tests/konfig/test_coercion.py",
             "tests/konfig/test_overrides.py",
-            "tests/konfig/test_hints.py",
+            "tests/konfig/test_newcomers.py",
         ),
     ),
     "globs": Room(

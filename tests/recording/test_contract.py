@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,3 +150,25 @@ def test_a_tracker_takes_twenty_lines_and_six_methods_at_most():
     own = {"write", "describe", "rewind", "flush", "close", "unwritten"}
     assert own <= {*vars(kd.train.Writer)}
     assert {f.name for f in dataclasses.fields(kd.train.Writer)} >= {"workdir"}
+
+
+_ALONE = """
+import sys
+from kauldron import recording, summaries
+values = recording.Measured(
+    scalars={"x": 0.5}, summaries={"text": "a", "points": summaries.Histogram([1.0])}
+)
+writers = {"files": recording.KDMetricWriter(workdir=sys.argv[1])}
+writer = recording.MultiWriter(workdir=sys.argv[1], writers=writers, collection="notes")
+writer.write(3, values)
+writer.close()
+print([name for name in ("jax", "flax") if name in sys.modules])
+"""
+
+
+def test_a_writer_alone_imports_no_jax(tmp_path):
+    root = pathlib.Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "KAULDRON_TYPECHECKING": ""}
+    command = [sys.executable, "-c", _ALONE, str(tmp_path)]
+    assert subprocess.check_output(command, env=env, text=True) == "[]\n"
+    assert [*_read_lines(tmp_path)] == [("notes", 3, "x", 0.5)]

@@ -12,6 +12,7 @@ import pytest
 
 from kauldron import kd, konfig
 from kauldron.metrics import base_state
+from kauldron.train import _hook_events
 from tests.train import small_run
 
 
@@ -268,6 +269,30 @@ def test_run_without_hooks_saves_nothing_for_them(tmp_path):
     )
     trainer.train()
     assert not (tmp_path / "checkpoints/ckpt_1/hooks").exists()
+
+
+class Counts(kd.train.Hook):
+    def __init__(self):
+        self.num_seen = 7
+
+    def reset(self):
+        self.num_seen = 0
+
+    def get_state(self):
+        return {"num_seen": self.num_seen}
+
+    def set_state(self, state):
+        self.num_seen = state["num_seen"]
+
+
+def test_hook_that_is_added_to_a_run_begins_anew_and_the_others_go_on():
+    hooks = {"old": Counts(), "diary": Diary(), "new": Counts()}
+    states = _hook_events.HookStates.of(hooks)
+    assert states.get_state() == {"old": {"num_seen": 0}, "new": {"num_seen": 0}}
+    # One that is no more is forgotten.
+    states.set_state({"old": {"num_seen": 3}, "gone": {"num_seen": 5}})
+    assert states.get_state() == {"old": {"num_seen": 3}, "new": {"num_seen": 0}}
+    assert _hook_events.HookStates.of({"diary": Diary()}) is None
 
 
 def test_first_reason_to_stop_is_the_one_that_is_told():

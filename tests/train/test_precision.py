@@ -97,6 +97,22 @@ def test_evaluators_measure_in_the_precision_of_the_training(tmp_path):
     assert set(seen) == {("bfloat16", False)}
 
 
+def test_output_is_that_of_the_last_glob_that_matches_the_module_itself():
+    precision = kd.train.Precision(
+        overrides={
+            "*": {"output": "bfloat16"},
+            "head": {"output": "float16"},
+        }
+    )
+    context = make_trainer(precision=precision).context_specs
+    outputs = {
+        k: v["__call__"][0].dtype.name
+        for k, v in context.interms.items()
+        if k[0] != "_"
+    }
+    assert outputs == {"first": "bfloat16", "norm": "bfloat16", "head": "float16"}
+
+
 def test_overrides_hold_inside_of_a_module_and_the_last_one_wins():
     precision = kd.train.Precision(
         compute="bfloat16",

@@ -198,8 +198,7 @@ def _to_sequence(member: Any, kind: type, value: Any) -> _Match:
         items.append(best[1])
     if isinstance(value, set):
         return _CONVERTED, set(items)
-    is_kind = isinstance(value, kind) or kind is list
-    return (_EXACT if is_kind else _CONVERTED), kind(items)
+    return (_EXACT if isinstance(value, kind) else _CONVERTED), kind(items)
 
 
 def _expected(annotation: Any, members: list[Any], text: str) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.building import _arguments
+from kauldron.konfig.building import _call_arguments
 from kauldron.konfig.flags import _override
 from kauldron.konfig.names import _qualname, _short_names
 from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import _call_targets, _config_dict, _nodes, _values
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class NewField:
     """A field that a node does not have.
 
@@ -99,7 +99,7 @@ class NewField:
                     f"Set it as a whole: `--{where}.{key}=py::...`."
                 )
             if signature is not None and not signature.takes_any_named:
-                unknown = _arguments.unknown_argument(signature, name, key)
+                unknown = _call_arguments.unknown_argument(signature, name, key)
                 return _errors.ConfigTypeError(
                     f"{unknown}{_call_targets.written_at(node)}"
                 )

@@ -1,16 +1,19 @@
-"""Setting one path of a config from text: typed, and refused if it cannot be meant."""
+"""Setting one path of a config from text: typed, and refused if it cannot be meant.
+
+What checks whole nodes and new fields is imported when there is one: most commands show or
+change a few numbers, and start faster without.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.building import _check, _problems
-from kauldron.konfig.flags import _coercion, _field_text, _new_field, _override
+from kauldron.konfig.flags import _coercion, _field_text, _override
 from kauldron.konfig.tree import (
     _call_targets,
     _config_dict,
@@ -19,6 +22,9 @@ from kauldron.konfig.tree import (
     _placeholder,
     _reference,
 )
+
+if TYPE_CHECKING:
+    from kauldron.konfig.flags import _new_field
 
 
 class Setter:
@@ -136,6 +142,8 @@ class Setter:
             value = _nodes.peek(value)
         if not isinstance(value, _config_dict.ConfigDict | list | tuple):
             return
+        from kauldron.konfig.building import _check, _problems
+
         problems = _check.check_errors_in(value, self.parts)
         label = self.override.label  # stands at the beginning of the message anyway
         _problems.raise_errors(
@@ -155,6 +163,8 @@ class Setter:
         return _errors.ConfigTypeError(_coercion.explain(self.override.value, expected))
 
     def new_field(self, node: Any, key: Any, depth: int) -> _new_field.NewField:
+        from kauldron.konfig.flags import _new_field
+
         return _new_field.NewField(node, key, self.where(depth), self.override)
 
     def where(self, depth: int) -> str:
