@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from kauldron.data import _errors, _giving_way
+from kauldron.data import _errors, _thread_turns
 
 
 class Iterator(abc.ABC):
@@ -236,7 +236,7 @@ def _load(
     loaded: queue.SimpleQueue,
     stopping: threading.Event,
 ) -> None:
-    _giving_way.in_this_thread()
+    _thread_turns.in_this_thread()
     while True:
         slots.acquire()
         if stopping.is_set():

@@ -110,7 +110,7 @@ class OfElements(Labelled):
             checked = class_ids.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
             )
-            values = jnp.where(checked.is_bad, jnp.nan, arrays.to_float(checked.ids))
+            values = jnp.where(checked.is_bad, jnp.nan, checked.ids.astype(float))
             return values, self._weights(checked, mask), checked.bad_labels
         if self.ignored_label is not None:
             is_counted = jnp.asarray(labels) != self.ignored_label

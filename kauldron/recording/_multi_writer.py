@@ -98,6 +98,9 @@ class MultiWriter(_writer_base.WriterBase):
     def can_write(self, kind: str) -> bool:
         return any(part.can_write(kind) for part in self.parts().values())
 
+    def takes_states(self) -> bool:
+        return any(part.takes_states() for part in self.parts().values())
+
     def write_step_metrics(
         self,
         *,
@@ -119,8 +122,7 @@ class MultiWriter(_writer_base.WriterBase):
         parts = dict(self.parts())
         errors = []
         for name, part in self.parts().items():
-            # What overrides the method computes for itself.
-            if type(part).write_step_metrics is not _writer.Writer.write_step_metrics:
+            if part.takes_states():
                 try:
                     _write_step_metrics(parts.pop(name), states)
                 except Exception as e:

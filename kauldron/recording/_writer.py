@@ -72,6 +72,10 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         """
         return kind != "audios"  # no summary computes sound
 
+    def takes_states(self) -> bool:
+        """Whether it looks at states itself: it overrides `write_step_metrics`."""
+        return type(self).write_step_metrics is not Writer.write_step_metrics
+
     def parts(self) -> Mapping[str, Writer]:
         """The writers this one consists of, by the names used in messages."""
         return {type(self).__name__: self}

@@ -252,6 +252,7 @@ class Recorded:
     def __init__(self, timings: Mapping[str, float]) -> None:
         self.timings = timings
         self._numbers: _Later = concurrent.futures.Future()
+        self._flat: _Later = concurrent.futures.Future()
         self._all: _Later = concurrent.futures.Future()
 
     def numbers(self) -> auxiliaries.AuxiliariesOutput:
@@ -265,15 +266,13 @@ class Recorded:
     def awaited(self) -> auxiliaries.AuxiliariesOutput:
         """Returns the values, in flat dicts that wait when they are looked at."""
 
-        def numbers(field: str) -> _AwaitedDict:
-            return _AwaitedDict(lambda: getattr(self.numbers().flattened(), field))
-
+        flat = self._flat
         return auxiliaries.AuxiliariesOutput(
-            loss_values=numbers("loss_values"),
-            raw_loss_values=numbers("raw_loss_values"),
-            metric_values=numbers("metric_values"),
-            amounts_per_step=numbers("amounts_per_step"),
-            summary_values=_AwaitedDict(lambda: self.values().summary_values),
+            loss_values=_AwaitedDict(flat, "loss_values"),
+            raw_loss_values=_AwaitedDict(flat, "raw_loss_values"),
+            metric_values=_AwaitedDict(flat, "metric_values"),
+            amounts_per_step=_AwaitedDict(flat, "amounts_per_step"),
+            summary_values=_AwaitedDict(self._all, "summary_values"),
         )
 
     def compute(
@@ -288,11 +287,12 @@ class Recorded:
             nested = _measuring.compute_numbers(aux, failures)
             self._numbers.set_result(nested)
             output = nested.flattened()
+            self._flat.set_result(output)
             if with_summaries:
                 output = _measuring.with_summaries(output, aux, failures)
             self._all.set_result(output)
         except Exception as e:
-            for future in (self._numbers, self._all):
+            for future in (self._numbers, self._flat, self._all):
                 if not future.done():
                     future.set_exception(e)
             raise
@@ -303,22 +303,26 @@ _Later = concurrent.futures.Future[auxiliaries.AuxiliariesOutput]
 
 
 class _AwaitedDict(Mapping[str, Any]):
-    """A dict that another thread makes: reading it waits."""
+    """A dict among values that another thread computes: reading it waits."""
 
-    def __init__(self, result: Callable[[], Mapping[str, Any]]) -> None:
-        self._result = functools.cache(result)
+    def __init__(self, values: _Later, field: str) -> None:
+        self._values = values
+        self._field = field
+
+    def _read(self) -> Mapping[str, Any]:
+        return getattr(self._values.result(), self._field)
 
     def __getitem__(self, name: str) -> Any:
-        return self._result()[name]
+        return self._read()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._result())
+        return iter(self._read())
 
     def __len__(self) -> int:
-        return len(self._result())
+        return len(self._read())
 
     def __repr__(self) -> str:
-        return repr(self._result())
+        return repr(self._read())
 
 
 def _field_of_writer(collection: str) -> str:

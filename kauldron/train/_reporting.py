@@ -118,9 +118,13 @@ class Reporting:
     def _hand_over(
         self, step: int, aux: auxiliaries.AuxiliariesState, *, log_summaries: bool
     ) -> None:
+        writer = self._trainer.writer
+        guard = contextlib.nullcontext()
+        if writer.takes_states():  # with code of the user, in this thread
+            guard = jax.transfer_guard("allow")
         try:
-            with jax.transfer_guard("allow"):
-                self._trainer.writer.write_step_metrics(
+            with guard:
+                writer.write_step_metrics(
                     step=step,
                     aux=aux,
                     schedules=self._trainer.logged_schedules,

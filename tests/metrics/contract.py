@@ -142,7 +142,7 @@ def _applies(law: str, case: Case) -> bool:
 
 
 @kt.typechecked(fields="arrays")
-def _look_at_fields(state: metrics.State) -> None:
+def look_at_fields(state: metrics.State) -> None:
     """Raises unless the fields of a state, and of states in it, are as annotated."""
 
 
@@ -150,7 +150,7 @@ class _Laws:
     def test_fields_of_states_are_as_annotated(self, case):
         a, b, _ = case.states
         for state in (a, a.finalize(), a.merge(b).finalize()):
-            _look_at_fields(state)
+            look_at_fields(state)
 
     def test_merging_is_associative_and_commutative(self, case):
         a, b, c = case.states
