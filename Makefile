@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo test test-slow test-gpu faults mutants bench lint types smoke format clean
+.PHONY: demo test test-slow test-gpu faults mutants bench lint types smoke format layers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -39,6 +39,9 @@ types: $(VENV)/.installed-dev
 
 smoke: $(VENV)/.installed-demo
 	$(BIN)/python -m pytest -m smoke tests/smoke
+
+layers: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.draw_layers
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

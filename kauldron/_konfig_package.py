@@ -119,7 +119,7 @@ DECLARATION = konfig.PackageDeclaration(
         "kauldron.train",
         "kauldron.utils.immutabledict",
     ),
-    # They read what they are pointed to, and may unpickle or run it.
+    # They read what they are pointed to, and may unpickle or run it; or write.
     not_trusted=(
         "kauldron.contrib.nn:get_model_from_xid",
         "kauldron.data.py:ArrayRecord",

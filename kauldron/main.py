@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from kauldron.cli import _commands, _help, _run
+from kauldron.cli import command_runner, command_table, help_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains, or continues, the run of a config; returns the exit code."""
     argv = sys.argv if argv is None else argv
-    if _help.is_wanted(argv[1:]):
-        return _run.show(_help.of_command(_commands.COMMANDS["train"]))
+    if help_text.is_wanted(argv[1:]):
+        return command_runner.show(
+            help_text.of_command(command_table.COMMANDS["train"])
+        )
     from kauldron.cli import train
 
     return train.main(argv)

@@ -49,7 +49,7 @@ hypothesis.settings.load_profile("kauldron")
 # (`1 - decay**count`); above the step, models and tests are written as users write them.
 _STRICT_ROOMS = {
     **dict.fromkeys(("losses", "metrics", "random", "summaries"), True),
-    **dict.fromkeys(("modules", "optim", "sharding", "step"), False),
+    **dict.fromkeys(("modules", "optim", "sharding"), False),
 }
 
 
@@ -64,6 +64,15 @@ def strict_promotion(request):
 
     dtypes = "strict" if _STRICT_ROOMS[room] else "standard"
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion(dtypes):
+        yield
+
+
+@pytest.fixture
+def training(strict_promotion):
+    """For tests that train in a room with strict dtypes: an optimizer may mix them."""
+    import jax
+
+    with jax.numpy_dtype_promotion("standard"):
         yield
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from kauldron import ktyping as kt
 from kauldron import losses, metrics, summaries
+from tests.metrics import contract
 
 _PACKAGE = pathlib.Path(losses.__file__).parents[1]
 
@@ -113,6 +114,14 @@ def test_a_wrong_array_is_told_by_the_name_of_the_argument():
 def test_wrong_labels_of_losses_are_told(loss, labels):
     with pytest.raises(kt.KTypeCheckError, match="`labels` of"):
         loss(logits="l", labels="t").get_values(jnp.zeros((4, 3)), labels)
+
+
+def test_fields_of_a_state_that_are_not_as_annotated_are_seen():
+    right = metrics.ConfusionMatrix.State(counts=np.zeros((3, 4)))
+    contract.look_at_fields(right)
+    wrong = metrics.ConfusionMatrix.State(counts=np.zeros((3, 3)))
+    with pytest.raises(kt.KTypeCheckError, match=r"classes\+1 is 4 with classes=3"):
+        contract.look_at_fields(wrong)
 
 
 @pytest.mark.parametrize(("value", "is_checked"), [("1", "False"), ("all", "True")])

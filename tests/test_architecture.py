@@ -12,7 +12,7 @@ import types
 import pytest
 
 from kauldron import kd
-from tests import import_graph
+from tests import draw_layers, import_graph
 
 _FILES = import_graph.files_of("kauldron")
 _GRAPH = import_graph.read("kauldron")
@@ -159,3 +159,19 @@ def test_files_stay_small():
 def test_the_folder_of_the_trainer_is_one_room():
     folder = import_graph.ROOT / "kauldron" / "train"
     assert len(list(folder.glob("*.py"))) <= 25
+
+
+def test_the_picture_of_the_layers_is_that_of_the_imports():
+    drawn = draw_layers.PICTURE.read_text()
+    assert drawn == draw_layers.draw(), "Draw it again: make layers"
+
+
+def test_every_file_that_the_map_names_exists():
+    text = (import_graph.ROOT / "docs" / "structure.md").read_text()
+    folders = {p.name for p in (import_graph.ROOT / "kauldron").iterdir() if p.is_dir()}
+    named = [
+        n for n in re.findall(r"`([\w/]+\.py)`", text) if n.split("/")[0] in folders
+    ]
+    assert len(named) > 15
+    missing = [n for n in named if not (import_graph.ROOT / "kauldron" / n).exists()]
+    assert missing == []

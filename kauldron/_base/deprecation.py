@@ -39,7 +39,7 @@ def rename_methods(
       removed_in: Version of the package that knows the old names no more.
     """
 
-    def decorate(cls: type) -> type:
+    def decorate(cls: Any) -> Any:
         RENAMINGS.append(
             Renaming(f"{cls.__module__}:{cls.__qualname__}", names, removed_in)
         )

@@ -126,7 +126,7 @@ def describe(
     return "\n".join(lines)
 
 
-def notes_of(error: BaseException) -> list[str]:
+def notes_of(error: object) -> list[str]:
     """Returns the notes of an error, without that of JAX about frames it has removed."""
     notes = getattr(error, "__notes__", None) or ()
     return [str(note) for note in notes if _JAX_NOTE not in str(note)]

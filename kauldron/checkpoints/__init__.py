@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kauldron._base import public
 from kauldron.checkpoints import items
+from kauldron.checkpoints._array_functions import TorchKernel, Transpose
 from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
 from kauldron.checkpoints._checkpointer import Checkpointer
-from kauldron.checkpoints._choosing import resolve_step
 from kauldron.checkpoints._errors import (
     CheckpointError,
     DamagedCheckpointError,
@@ -19,13 +19,7 @@ from kauldron.checkpoints._init_transforms import (
     MultiTransform,
     NoopTransform,
 )
-from kauldron.checkpoints._load_arrays import load_arrays
-from kauldron.checkpoints._loaders import (
-    PartialKauldronLoader,
-    SafetensorsLoader,
-    SimpleCheckpointLoader,
-)
-from kauldron.checkpoints._looking import (
+from kauldron.checkpoints._inspection import (
     describe_arrays,
     describe_steps,
     diff_arrays,
@@ -34,17 +28,23 @@ from kauldron.checkpoints._looking import (
     list_steps,
     split_step,
 )
+from kauldron.checkpoints._load_arrays import load_arrays
+from kauldron.checkpoints._loaders import (
+    PartialKauldronLoader,
+    SafetensorsLoader,
+    SimpleCheckpointLoader,
+)
 from kauldron.checkpoints._ranking import best_step, is_better
 from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
-from kauldron.checkpoints._resizing import (
+from kauldron.checkpoints._restoring import newest_intact
+from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
+from kauldron.checkpoints._shape_changes import (
     CopyOverlap,
     InterpolatePositions,
     KeepInit,
     Resizer,
 )
-from kauldron.checkpoints._restoring import newest_intact
-from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
-from kauldron.checkpoints._turning import TorchKernel, Transpose
+from kauldron.checkpoints._step_choice import resolve_step
 from kauldron.checkpoints._xid import workdir_from_xid
 
 __all__ = [

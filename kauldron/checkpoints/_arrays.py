@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import sharding
-from kauldron.checkpoints import _casting, _names
+from kauldron.checkpoints import _dtype_changes, _names
 from kauldron.ktyping import Array, DType, PyTree
 
 
@@ -151,9 +151,9 @@ def _spec_to_read(leaf: Array, dtype: DType) -> jax.ShapeDtypeStruct | None:
     """Returns what Orbax is to make of a leaf, `None` for a NumPy array."""
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return None
-    data = _casting.as_saved(leaf)
+    data = _dtype_changes.as_saved(leaf)
     wanted = data.dtype
-    if _casting.is_lossy(dtype, wanted):
+    if _dtype_changes.is_lossy(dtype, wanted):
         # First as it was saved, to see what does not fit. What JAX does not hold, such as
         # float64 by default, is made to fit on the host.
         if jax.dtypes.canonicalize_dtype(dtype) != dtype:
@@ -172,25 +172,25 @@ def to_leaf(value: Any, leaf: Array, name: str) -> Any:
       leaf: As in `read`.
       name: For errors.
     """
-    if _casting.is_key(value) and not _casting.is_key(leaf):
+    if _dtype_changes.is_key(value) and not _dtype_changes.is_key(leaf):
         value = jax.random.key_data(value)
     if leaf is None:
         return np.asarray(value)
     if isinstance(leaf, np.ndarray | np.generic):
-        return _casting.cast(np.asarray(value), leaf.dtype, name=name)
+        return _dtype_changes.cast(np.asarray(value), leaf.dtype, name=name)
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return type(leaf)(np.asarray(value).item())
-    if _casting.is_key(leaf):
-        if _casting.is_key(value):
+    if _dtype_changes.is_key(leaf):
+        if _dtype_changes.is_key(value):
             return value
-        data = to_leaf(value, _casting.as_saved(leaf), name)
-        return jax.random.wrap_key_data(data, impl=_casting.key_impl(leaf))
+        data = to_leaf(value, _dtype_changes.as_saved(leaf), name)
+        return jax.random.wrap_key_data(data, impl=_dtype_changes.key_impl(leaf))
     if isinstance(value, jax.Array):
         if value.dtype == leaf.dtype:
             return value
-        result = _casting.cast_on_devices(value, leaf.dtype, name=name)
+        result = _dtype_changes.cast_on_devices(value, leaf.dtype, name=name)
         return jax.device_put(result, value.sharding)
-    return place(_casting.cast(np.asarray(value), leaf.dtype, name=name), leaf)
+    return place(_dtype_changes.cast(np.asarray(value), leaf.dtype, name=name), leaf)
 
 
 def place(value: np.ndarray, leaf: Array) -> jax.Array:

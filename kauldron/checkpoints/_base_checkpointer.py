@@ -129,7 +129,7 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
           owner: Who needs it, such as a hook that has announced it as the best.
         """
 
-    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """Stores what was measured at a step that is saved, if there is nothing yet."""
 
     def wait_until_finished(self) -> None:

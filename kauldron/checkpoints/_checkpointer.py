@@ -188,7 +188,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             )
         return self._saver.start(step, items.to_items(state), metrics=metrics)
 
-    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def add_metrics(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """Stores what was measured at a step that was saved before it was measured.
 
         A run that was interrupted evaluates the step when it goes on. What a step has

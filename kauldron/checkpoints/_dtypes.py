@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from kauldron.checkpoints import _casting, _errors
+from kauldron.checkpoints import _dtype_changes, _errors
 from kauldron.ktyping import Array, DType
 
 _EVERYWHERE = (
@@ -63,7 +63,7 @@ def check_checkpoint(name: str, leaf: Array) -> None:
     Raises:
       CheckpointError: If a leaf is no array of numbers that Orbax can save.
     """
-    if _casting.is_key(leaf):
+    if _dtype_changes.is_key(leaf):
         return
     if not hasattr(leaf, "dtype"):
         # Exactly what Orbax takes: it refuses complex numbers and texts.

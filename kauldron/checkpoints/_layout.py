@@ -145,7 +145,7 @@ def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
     return [f"{METRICS_ITEM}/{METRICS_ITEM}"]
 
 
-def json_values(metrics: Mapping[str, Any] | None) -> Any:
+def json_values(metrics: Any) -> Any:
     """Returns nested numbers as JSON can hold them; what is no number is left out."""
     if isinstance(metrics, Mapping):
         values = {str(k): json_values(v) for k, v in metrics.items()}

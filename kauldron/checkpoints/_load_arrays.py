@@ -9,12 +9,7 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import errors
-from kauldron.checkpoints import (
-    _arrays,
-    _errors,
-    _renaming,
-    _surgery,
-)
+from kauldron.checkpoints import _arrays, _errors, _source_paths, _surgery
 
 
 def load_arrays(
@@ -61,7 +56,7 @@ def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
         raise _errors.CheckpointError(f"`paths` is a list of globs: got {paths!r}.")
     specs = source.specs()
     for glob in paths:
-        if not any(_renaming.matches([glob], name) for name in specs):
+        if not any(_source_paths.matches([glob], name) for name in specs):
             parts = [part for name in specs for part in name.split(".")]
             hint = errors.did_you_mean(glob, [*_arrays.prefixes(specs), *parts])
             raise _errors.CheckpointError(
@@ -70,7 +65,7 @@ def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
     return {
         name: spec
         for name, spec in specs.items()
-        if not paths or _renaming.matches(paths, name)
+        if not paths or _source_paths.matches(paths, name)
     }
 
 

@@ -13,8 +13,8 @@ from etils import epath
 from kauldron.checkpoints import (
     _init_transforms,
     _plan,
-    _resizing,
     _safetensors,
+    _shape_changes,
     _surgery,
 )
 from kauldron.sharding import TrainState
@@ -58,7 +58,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
     new_to_old: Mapping[str, str]
     ignore_model_keys: Sequence[str]
     ignore_restored_keys: Sequence[str]
-    resize: Mapping[str, _resizing.Resizer]
+    resize: Mapping[str, _shape_changes.Resizer]
 
     def __post_init__(self) -> None:
         # What a subclass calls so stands before the method.
@@ -147,7 +147,9 @@ class PartialKauldronLoader(_SurgeryLoader):
     ignore_restored_keys: Sequence[str] = ()
     step: int | str = -1
     lightweight_initialize: bool = False
-    resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+    resize: Mapping[str, _shape_changes.Resizer] = dataclasses.field(
+        default_factory=dict
+    )
     transform: Any = dataclasses.field(default_factory=dict)
 
     def _open(self, *, verify: bool) -> _surgery.StepSource:
@@ -182,7 +184,9 @@ class SafetensorsLoader(_SurgeryLoader):
     new_to_old: Mapping[str, str] = dataclasses.field(default_factory=_default_mapping)
     ignore_model_keys: Sequence[str] = ()
     ignore_restored_keys: Sequence[str] = ()
-    resize: Mapping[str, _resizing.Resizer] = dataclasses.field(default_factory=dict)
+    resize: Mapping[str, _shape_changes.Resizer] = dataclasses.field(
+        default_factory=dict
+    )
     transform: Any = dataclasses.field(default_factory=dict)
 
     def _open(self, *, verify: bool) -> _safetensors.SafetensorsFiles:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kauldron._base import errors
-from kauldron.checkpoints import _casting, _errors, _renaming, _resizing
+from kauldron.checkpoints import _dtype_changes, _errors, _shape_changes, _source_paths
 from kauldron.ktyping import Array
 
 # From the array as it was saved to the one that is loaded.
@@ -30,7 +30,7 @@ class Plan:
     """
 
     loads: Mapping[str, str]
-    resizes: Mapping[str, tuple[str, _resizing.Resizer]]
+    resizes: Mapping[str, tuple[str, _shape_changes.Resizer]]
     transforms: Mapping[str, tuple[str, ArrayFn]]
     kept: Mapping[str, str]
     skipped: Sequence[str]
@@ -40,10 +40,10 @@ def make(
     state: Mapping[str, Any],
     saved: Mapping[str, Any],
     *,
-    rules: Sequence[_renaming.Rule],
+    rules: Sequence[_source_paths.Rule],
     ignore_model_keys: Sequence[str],
     ignore_restored_keys: Sequence[str],
-    resize: Mapping[str, _resizing.Resizer],
+    resize: Mapping[str, _shape_changes.Resizer],
     transform: Mapping[str, ArrayFn],
 ) -> Plan:
     """Decides for all leaves.
@@ -61,28 +61,28 @@ def make(
       CheckpointError: If something doesn't fit; it names all leaves.
     """
     loads: dict[str, str] = {}
-    resizes: dict[str, tuple[str, _resizing.Resizer]] = {}
+    resizes: dict[str, tuple[str, _shape_changes.Resizer]] = {}
     transforms: dict[str, tuple[str, ArrayFn]] = {}
     kept: dict[str, str] = {}
     used: set[str] = set()
     problems: list[str] = []
     for new, leaf in state.items():
-        old = _renaming.old_path(rules, new)
+        old = _source_paths.old_path(rules, new)
         if old is None:
             continue
         used.add(old)
-        if _renaming.matches(ignore_model_keys, new):
+        if _source_paths.matches(ignore_model_keys, new):
             kept[new] = "ignored"
         elif old not in saved:
             hint = "" if problems else errors.did_you_mean(old, saved)
             problems.append(f"{new}: {old!r} is not in the checkpoint.{hint}")
         elif function := first_match(transform, new):
             transforms[new] = (old, function)
-        elif (problem := _casting.mismatch(leaf, saved[old])) is None:
+        elif (problem := _dtype_changes.mismatch(leaf, saved[old])) is None:
             if doubt := _layout_doubt(new, old, saved[old]):
                 problems.append(f"{new}: {doubt}")
             loads[new] = old
-        elif _casting.dtype_mismatch(leaf, saved[old]) or not (
+        elif _dtype_changes.dtype_mismatch(leaf, saved[old]) or not (
             resizer := first_match(resize, new)
         ):
             problems.append(f"{new}: {problem}")
@@ -91,7 +91,7 @@ def make(
         else:
             kept[new] = "other shape"
     claimed = [n for n in saved if n not in used and any(r.claims(n) for r in rules)]
-    skipped = [n for n in claimed if _renaming.matches(ignore_restored_keys, n)]
+    skipped = [n for n in claimed if _source_paths.matches(ignore_restored_keys, n)]
     problems += [_unused(n, saved[n]) for n in claimed if n not in set(skipped)]
     if problems:
         raise _errors.CheckpointError(_errors.listing(problems))
@@ -99,15 +99,13 @@ def make(
 
 
 def _unused(name: str, saved: Array) -> str:
-    return (
-        f"{name}: {_casting.describe(saved)} in the checkpoint, nothing to load it into"
-    )
+    return f"{name}: {_dtype_changes.describe(saved)} in the checkpoint, nothing to load it into"
 
 
 def first_match(by_glob: Mapping[str, _T], name: str) -> _T | None:
     """Returns the value of the first glob that matches a name."""
     return next(
-        (x for glob, x in by_glob.items() if _renaming.matches([glob], name)), None
+        (x for glob, x in by_glob.items() if _source_paths.matches([glob], name)), None
     )
 
 
@@ -125,7 +123,7 @@ def _layout_doubt(new: str, old: str, saved: Array) -> str | None:
         return None
     axes = tuple(range(len(shape)))
     return (
-        f"{_casting.describe(saved)} of {old!r} fits as it is and turned. Files of "
+        f"{_dtype_changes.describe(saved)} of {old!r} fits as it is and turned. Files of "
         f"PyTorch have [out, in, ...], here it is [..., in, out]: say which, "
         f"`transform={{{new!r}: kd.ckpts.TorchKernel()}}`, or, to take it as it is, "
         f"`kd.ckpts.Transpose(axes={axes})`."

@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron import sharding
 from kauldron._base import errors, shared_files
-from kauldron.checkpoints import _arrays, _casting, _dtypes, _errors
+from kauldron.checkpoints import _arrays, _dtype_changes, _dtypes, _errors
 from kauldron.ktyping import Array
 
 SUFFIX = ".safetensors"
@@ -292,11 +292,11 @@ def _entries(path: epath.Path) -> dict[str, _Entry]:
 
 
 def _place(array: np.ndarray, leaf: Array, name: str) -> jax.Array:
-    if _casting.is_key(leaf):
+    if _dtype_changes.is_key(leaf):
         return _arrays.to_leaf(np.array(array), leaf, name)
 
     def part(index: Any) -> np.ndarray:
-        return _casting.cast(np.array(array[index]), leaf.dtype, name=name)
+        return _dtype_changes.cast(np.array(array[index]), leaf.dtype, name=name)
 
     placement = leaf.sharding or sharding.REPLICATED
     return jax.make_array_from_callback(array.shape, placement, part)

@@ -23,7 +23,7 @@ from kauldron.checkpoints import (
     _errors,
     _layout,
     _names,
-    _quiet,
+    _orbax_messages,
     items,
 )
 from kauldron.ktyping import PyTree
@@ -72,7 +72,7 @@ class Saver:
         self._checkpointer: ocp.AsyncCheckpointer | None = None
         self._thread: threading.Thread | None = None
         self._failure: _errors.SaveError | None = None
-        self._quiet = _quiet.QuietOrbax()
+        self._quiet = _orbax_messages.QuietOrbax()
         self._quiet.start()
         if console.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)

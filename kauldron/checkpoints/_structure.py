@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etils import epath
 
-from kauldron.checkpoints import _arrays, _casting, _names
+from kauldron.checkpoints import _arrays, _dtype_changes, _names
 from kauldron.ktyping import Array
 
 _OPT_STATE = "opt_state"
@@ -43,11 +43,11 @@ def differences(
 
 def _problem(expected: Array, found: _arrays.SavedArray | None) -> str | None:
     if found is None:
-        expectation = _casting.describe(_casting.as_saved(expected))
+        expectation = _dtype_changes.describe(_dtype_changes.as_saved(expected))
         return f"not in the checkpoint, expected {expectation}"
     if expected is _ABSENT:
-        return f"{_casting.describe(found)} in the checkpoint, not expected"
-    return _casting.mismatch(expected, found)
+        return f"{_dtype_changes.describe(found)} in the checkpoint, not expected"
+    return _dtype_changes.mismatch(expected, found)
 
 
 def _more(lines: list[str]) -> list[str]:

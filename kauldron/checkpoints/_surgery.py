@@ -16,15 +16,15 @@ from etils import epath
 from kauldron._base import console, errors
 from kauldron.checkpoints import (
     _arrays,
-    _casting,
     _checksums,
-    _choosing,
+    _dtype_changes,
     _errors,
     _layout,
     _names,
     _plan,
-    _renaming,
-    _resizing,
+    _shape_changes,
+    _source_paths,
+    _step_choice,
     items,
 )
 from kauldron.ktyping import Array
@@ -74,7 +74,9 @@ class StepSource:
           DamagedCheckpointError: If files have changed since they were written.
           CheckpointError: If it holds no state.
         """
-        step, folder = _layout.open_step(workdir, _choosing.resolve_step(workdir, step))
+        step, folder = _layout.open_step(
+            workdir, _step_choice.resolve_step(workdir, step)
+        )
         if verify and (problems := _checksums.find_damage(folder)):
             raise _errors.DamagedCheckpointError(step, folder, problems)
         item_dir = _layout.find_item(folder, items.DEFAULT_NAME)
@@ -104,7 +106,7 @@ class Surgery:
     new_to_old: Mapping[str, str]
     ignore_model_keys: Sequence[str]
     ignore_restored_keys: Sequence[str]
-    resize: Mapping[str, _resizing.Resizer]
+    resize: Mapping[str, _shape_changes.Resizer]
     transform: Mapping[str, _plan.ArrayFn]
 
     def __post_init__(self) -> None:
@@ -121,8 +123,8 @@ class Surgery:
                 )
 
     @property
-    def _rules(self) -> list[_renaming.Rule]:
-        return _renaming.make_rules(self.new_to_old)
+    def _rules(self) -> list[_source_paths.Rule]:
+        return _source_paths.make_rules(self.new_to_old)
 
     def before_optimizer(self, state: TrainState, source: Source) -> TrainState:
         """Loads all but the state of the optimizer."""
@@ -139,7 +141,7 @@ class Surgery:
         return self._load(state, source, rules, is_opt_state=True)
 
     @property
-    def _opt_state_rules(self) -> list[_renaming.Rule]:
+    def _opt_state_rules(self) -> list[_source_paths.Rule]:
         return [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
 
     def _check_globs(self, state: TrainState) -> None:
@@ -147,7 +149,7 @@ class Surgery:
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
             for glob in getattr(self, field):
-                if not any(_renaming.matches([glob], name) for name in names):
+                if not any(_source_paths.matches([glob], name) for name in names):
                     parts = dict.fromkeys(p for name in names for p in name.split("."))
                     near = [*_arrays.prefixes(names), *parts]
                     raise _errors.CheckpointError(
@@ -159,7 +161,7 @@ class Surgery:
         self,
         state: TrainState,
         source: Source,
-        rules: Sequence[_renaming.Rule],
+        rules: Sequence[_source_paths.Rule],
         *,
         is_opt_state: bool,
     ) -> TrainState:
@@ -198,11 +200,11 @@ class Surgery:
 
 
 def _check_rules_match(
-    rules: Sequence[_renaming.Rule], leaves: Mapping[str, Any]
+    rules: Sequence[_source_paths.Rule], leaves: Mapping[str, Any]
 ) -> None:
     for rule in rules:
         # A whole field may be empty: a model without collections.
-        if rule.root is None or _renaming.normalize(rule.new) in FIELDS:
+        if rule.root is None or _source_paths.normalize(rule.new) in FIELDS:
             continue
         if not any(rule.old_path(name) for name in leaves):
             raise _errors.CheckpointError(
@@ -215,7 +217,7 @@ def _read(
     source: Source,
     plan: _plan.Plan,
     leaves: Mapping[str, Any],
-    resize: Mapping[str, _resizing.Resizer],
+    resize: Mapping[str, _shape_changes.Resizer],
 ) -> dict[str, Any]:
     """Returns the new value of each leaf that changes."""
     changed = {**plan.resizes, **plan.transforms}
@@ -244,7 +246,7 @@ def _read(
     problems = [
         f"{new}: after `transform`, {problem}"
         for new, value in transformed.items()
-        if (problem := _casting.mismatch(leaves[new], value))
+        if (problem := _dtype_changes.mismatch(leaves[new], value))
     ]
     if problems:
         raise _errors.CheckpointError(_errors.listing(problems))
@@ -258,13 +260,13 @@ def _transformed(
     function: _plan.ArrayFn,
     saved: np.ndarray,
     leaf: Array,
-    resize: Mapping[str, _resizing.Resizer],
+    resize: Mapping[str, _shape_changes.Resizer],
 ) -> np.ndarray:
     """Returns what a function makes of a saved array, resized if that is asked for."""
     try:
         value = np.asarray(function(saved))
     except Exception as e:
-        e.add_note(f"In `transform`, for {new!r}, of {_casting.describe(saved)}.")
+        e.add_note(f"In `transform`, for {new!r}, of {_dtype_changes.describe(saved)}.")
         raise
     resizer = _plan.first_match(resize, new)
     if value.shape == np.shape(leaf) or resizer is None:
@@ -273,7 +275,7 @@ def _transformed(
 
 
 def _resized(
-    new: str, resizer: _resizing.Resizer, saved: np.ndarray, leaf: Array
+    new: str, resizer: _shape_changes.Resizer, saved: np.ndarray, leaf: Array
 ) -> np.ndarray:
     try:
         return resizer.resize(saved, np.asarray(leaf))
@@ -300,7 +302,7 @@ def _table(plan: _plan.Plan, leaves: Mapping[str, Any]) -> str:
         row = rows.setdefault((".".join(name.split(".")[:2]), outcome), [0, 0])
         row[0] += 1
         if name in leaves:
-            data = _casting.as_saved(leaves[name])
+            data = _dtype_changes.as_saved(leaves[name])
             row[1] += math.prod(data.shape) * np.dtype(data.dtype).itemsize
     width = max((len(group) for group, _ in rows), default=0)
     lines = [

@@ -10,7 +10,7 @@ from absl import flags
 
 from kauldron import konfig, kontext
 from kauldron._base import errors
-from kauldron.cli import _commands, _help, _origin, _run
+from kauldron.cli import _origin, command_runner, command_table, help_text
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
 NO_RUN = "No run: say which one, for instance `--workdir=runs/digits`."
@@ -34,8 +34,8 @@ def run(
       argv: Program name and arguments.
       flag_values: Where flags are defined; the global ones unless given.
     """
-    command = _commands.COMMANDS[name]
-    return _run.run(
+    command = command_table.COMMANDS[name]
+    return command_runner.run(
         lambda: work(CommandLine(argv, flag_values, command)),
         argv=argv,
         command=command,
@@ -58,7 +58,7 @@ class CommandLine:
         self,
         argv: Sequence[str],
         flag_values: flags.FlagValues | None,
-        command: _commands.Command,
+        command: command_table.Command,
     ) -> None:
         self._command = command
         self._values = flags.FLAGS if flag_values is None else flag_values
@@ -181,7 +181,7 @@ _DEFINE = {
 }
 
 
-def _define(flag: _commands.Flag, flag_values: flags.FlagValues) -> None:
+def _define(flag: command_table.Flag, flag_values: flags.FlagValues) -> None:
     bounds = {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
     define: Any = _DEFINE[flag.kind]
     define(
@@ -194,7 +194,7 @@ def _define(flag: _commands.Flag, flag_values: flags.FlagValues) -> None:
     )
 
 
-def _unexpected(arg: str, command: _commands.Command) -> str:
+def _unexpected(arg: str, command: command_table.Command) -> str:
     message = f"Unexpected argument {arg!r}. "
     if command.takes_cfg:
         return f"{message}Values are given as `--cfg.name=value`, without spaces around '='."
@@ -203,7 +203,9 @@ def _unexpected(arg: str, command: _commands.Command) -> str:
 
 
 def _unknown(
-    error: flags.UnrecognizedFlagError, argv: Sequence[str], command: _commands.Command
+    error: flags.UnrecognizedFlagError,
+    argv: Sequence[str],
+    command: command_table.Command,
 ) -> str:
     """Returns the message for a flag that the command does not have."""
     name = error.flagname
@@ -222,7 +224,7 @@ def _unknown(
     return " ".join([f"Unknown flag '--{name}'.", *hints])
 
 
-def _illegal(error: flags.IllegalFlagValueError, command: _commands.Command) -> str:
+def _illegal(error: flags.IllegalFlagValueError, command: command_table.Command) -> str:
     """Returns the message for a value that a flag does not take."""
     flag_text = str(error).removeprefix("flag ").partition(": ")[0]
     name, _, value = flag_text.lstrip("-").partition("=")
@@ -231,14 +233,14 @@ def _illegal(error: flags.IllegalFlagValueError, command: _commands.Command) -> 
             least = (
                 "" if flag.lower_bound is None else f" of at least {flag.lower_bound}"
             )
-            kind = _help.type_name(flag.kind)
+            kind = help_text.type_name(flag.kind)
             article = "an" if kind[0] in "aeiou" else "a"
             return f"`--{name}` takes {article} {kind}{least}, got {value!r}."
     return str(error)
 
 
 def _split_patches(
-    argv: list[str], command: _commands.Command
+    argv: list[str], command: command_table.Command
 ) -> tuple[list[str], list[konfig.Override] | None]:
     """Separates `--patch` and `--patch.name=value` from the other arguments.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -52,7 +52,11 @@ def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         differ = bool(lines)
 
     code = _flags.run("ckpt diff", work, argv, flag_values)
-    return _run.EXIT_FAILED if code == _run.EXIT_DONE and differ else code
+    return (
+        command_runner.EXIT_FAILED
+        if code == command_runner.EXIT_DONE and differ
+        else code
+    )
 
 
 def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -80,7 +84,11 @@ def verify(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
                 print(f"step {n}: ok")
 
     code = _flags.run("ckpt verify", work, argv, flag_values)
-    return _run.EXIT_FAILED if code == _run.EXIT_DONE and any_bad else code
+    return (
+        command_runner.EXIT_FAILED
+        if code == command_runner.EXIT_DONE and any_bad
+        else code
+    )
 
 
 def export(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:

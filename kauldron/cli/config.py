@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _origin, _run
+from kauldron.cli import _flags, _origin, command_runner
 
 
 def _command(work: Callable[[_flags.CommandLine], None]):
@@ -119,7 +119,11 @@ def diff(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         differ = bool(difference)
 
     code = _flags.run("config diff", work, argv, flag_values)
-    return _run.EXIT_FAILED if code == _run.EXIT_DONE and differ else code
+    return (
+        command_runner.EXIT_FAILED
+        if code == command_runner.EXIT_DONE and differ
+        else code
+    )
 
 
 def _read(path: str):

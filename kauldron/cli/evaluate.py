@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """
 
     def evaluate(command: _flags.CommandLine) -> None:
-        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
         from kauldron import runs
 

@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             )
         runs.check_suffix(out)
         predictor = runs.Predictor.from_trainer(
-            _run.to_trainer(konfig.resolve(cfg)),
+            command_runner.to_trainer(konfig.resolve(cfg)),
             step=command["step"],
             eval_name=command["eval_name"],
         )

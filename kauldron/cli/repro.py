@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         if source is None:
             raise _flags.UsageError(_flags.NO_RUN)
         cfg.workdir = command["out"] or f"{source.rstrip('/')}_repro"
-        trainer = _run.to_trainer(konfig.resolve(cfg))
+        trainer = command_runner.to_trainer(konfig.resolve(cfg))
         from kauldron.runs import reproduction
 
         if changes := reproduction.describe_changes(source):
@@ -37,7 +37,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         print(f"  {result.expected}  {source}")
         print(f"  {result.found}  {trainer.workdir}")
         if not result.is_same:
-            raise _run.CommandFailed("The parameters differ.")
+            raise command_runner.CommandFailed("The parameters differ.")
         print("The same, bit for bit.")
 
     return _flags.run("run repro", work, argv, flag_values)

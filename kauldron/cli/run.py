@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def check(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron run check`: finds keys and shapes that don't fit; compiles nothing."""
 
     def work(command: _flags.CommandLine) -> None:
-        _run.to_trainer(konfig.resolve(command.cfg)).check()
+        command_runner.to_trainer(konfig.resolve(command.cfg)).check()
         print("Every key exists, and every shape fits.")
 
     return _flags.run("run check", work, argv, flag_values)
@@ -26,7 +26,7 @@ def eval_shape(
     """`kauldron run eval_shape`: prints every key of a step, with dtype and shape."""
 
     def work(command: _flags.CommandLine) -> None:
-        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         trainer.check()
         print(command.origin.summary())
         for path, spec in trainer.context_specs.flatten().items():
@@ -43,7 +43,7 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
     """
 
     def work(command: _flags.CommandLine) -> None:
-        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         from kauldron.runs import replay as replay_lib
 
         result = replay_lib.replay(trainer, command["step"])

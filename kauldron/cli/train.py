@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags, _run
+from kauldron.cli import _flags, command_runner
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     def train(command: _flags.CommandLine) -> None:
         names, timeout_secs = command["eval_names"], command["eval_timeout"]
-        trainer = _run.to_trainer(konfig.resolve(command.cfg))
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         setup = getattr(trainer, "setup", None)
         if names is None and not getattr(setup, "eval_only", False):
             if timeout_secs is not None:
@@ -41,6 +41,6 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             names = list(trainer.evals) if names is None else names
             trainer.continuous_eval(names, timeout_secs=timeout_secs)
         except standalone.NoTrainingError as e:
-            raise _run.CommandFailed(str(e)) from e
+            raise command_runner.CommandFailed(str(e)) from e
 
     return _flags.run("train", train, argv, flag_values)

@@ -19,14 +19,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "BatchSize": "kauldron.data._batch_size:BatchSize",
         "InMemoryPipeline": "kauldron.data._in_memory:InMemoryPipeline",
         # Looking.
-        "batch_picture": "kauldron.data._looking:batch_picture",
-        "bench": "kauldron.data._looking:bench",
-        "describe_batch": "kauldron.data._looking:describe_batch",
-        "describe_spec": "kauldron.data._looking:describe_spec",
+        "batch_picture": "kauldron.data._inspection:batch_picture",
+        "bench": "kauldron.data._inspection:bench",
+        "describe_batch": "kauldron.data._inspection:describe_batch",
+        "describe_spec": "kauldron.data._inspection:describe_spec",
         # Real data.
-        "FetchError": "kauldron.data._fetching:FetchError",
-        "fetch": "kauldron.data._fetching:fetch",
-        "fetchable": "kauldron.data._fetching:fetchable",
+        "FetchError": "kauldron.data._fetch:FetchError",
+        "fetch": "kauldron.data._fetch:fetch",
+        "fetchable": "kauldron.data._fetch:fetchable",
         "IMAGE_SUFFIXES": "kauldron.data._image_files:IMAGE_SUFFIXES",
         "read_image": "kauldron.data._image_files:read_image",
         # Namespaces.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from kauldron.data import _errors, _order, _running, _schema, _workers, iters
+from kauldron.data import _batch_builders, _errors, _order, _schema, _workers, iters
 from kauldron.data._batching import Batching, DropRemainder
 from kauldron.data._stages import Block
 
@@ -53,7 +53,7 @@ class IndexIterator(iters.Iterator):
         self._seed = plan.seed
         self._batching = batching
         self._position = 0
-        self._runner: _running.Runner | None = None
+        self._runner: _batch_builders.Runner | None = None
         self._whole = False
         self._schema: _schema.Schema | None = None
 
@@ -124,17 +124,21 @@ class IndexIterator(iters.Iterator):
         first = position + batching.process[0] * (batching.step // batching.process[1])
         return batching.node.fetch(_order.positions_from(first, 1)).name_row(0)
 
-    def _start(self, batching: Batching) -> _running.Runner:
-        schedule = _running.Schedule(
+    def _start(self, batching: Batching) -> _batch_builders.Runner:
+        schedule = _batch_builders.Schedule(
             first=self._position,
             step=batching.step,
             count=batching.num_batches_from(self._position),
         )
         return self._run(batching.batch_at, schedule)
 
-    def _run(self, task: Any, schedule: _running.Schedule) -> _running.Runner:
+    def _run(
+        self, task: Any, schedule: _batch_builders.Schedule
+    ) -> _batch_builders.Runner:
         num_bytes = self._batching.node.num_bytes
-        return _running.start(task, schedule, self._plan.workers, num_bytes=num_bytes)
+        return _batch_builders.start(
+            task, schedule, self._plan.workers, num_bytes=num_bytes
+        )
 
 
 class FilteringIterator(IndexIterator):
@@ -192,7 +196,7 @@ class FilteringIterator(IndexIterator):
             mine = stage(mine)
         return batching.finish(mine, num_rows)
 
-    def _fill(self, runner: _running.Runner, batching: Batching) -> bool:
+    def _fill(self, runner: _batch_builders.Runner, batching: Batching) -> bool:
         """Collects the rows of a batch; returns whether there were enough."""
         num_empty = 0
         while self._num_pending < batching.step:
@@ -226,10 +230,12 @@ class FilteringIterator(IndexIterator):
                 )
             logging.warning("Skipped a record that cannot be read: %s", what)
 
-    def _start(self, batching: Batching) -> _running.Runner:
+    def _start(self, batching: Batching) -> _batch_builders.Runner:
         size, end = _candidates(batching), batching.num_positions
         count = None if end is None else -(-max(end - self._position, 0) // size)
-        schedule = _running.Schedule(first=self._position, step=size, count=count)
+        schedule = _batch_builders.Schedule(
+            first=self._position, step=size, count=count
+        )
         task = _FetchCandidates(batching, size)
         return self._run(task, schedule)
 

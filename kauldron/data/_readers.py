@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kauldron.data import _columns, _errors, _giving_way, _nodes
+from kauldron.data import _columns, _errors, _nodes, _thread_turns
 
 if TYPE_CHECKING:
     from kauldron.ktyping import PyTree
@@ -96,7 +96,7 @@ class _ItemReader(_nodes.Reader):
         source = self._source
         records: list[Any] = []
         wanted = indices.tolist()
-        give_way = _giving_way.of_this_thread()
+        give_way = _thread_turns.of_this_thread()
         try:
             for index in wanted:
                 records.append(source[index])

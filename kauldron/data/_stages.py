@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kauldron.data import _columns, _draws, _errors, _foreign, _giving_way
+from kauldron.data import _columns, _draws, _errors, _foreign_transforms, _thread_turns
 from kauldron.data.transforms import base
 
 
@@ -150,7 +150,7 @@ def _build_one(transform: Any, salt: str, where: Place) -> Stage:
         if base.overrides_together(transform, "map_columns", "map"):
             return _MapColumns(transform, where)
         return _Map(transform.map, where)
-    kind, function = _foreign.kind_of(transform)
+    kind, function = _foreign_transforms.kind_of(transform)
     if kind == "map":
         return _Map(function, where)
     if kind == "filter":
@@ -265,7 +265,7 @@ def _each_row(
     function: Callable[[Any], Any], rows: Sequence[Any], block: Block, where: Place
 ) -> list[Any]:
     results: list[Any] = []
-    give_way = _giving_way.of_this_thread()
+    give_way = _thread_turns.of_this_thread()
     try:
         for element in rows:
             results.append(function(element))

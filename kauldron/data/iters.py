@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from kauldron.data import _errors, _giving_way
+from kauldron.data import _errors, _thread_turns
 
 
 class Iterator(abc.ABC):
@@ -22,7 +22,7 @@ class Iterator(abc.ABC):
       source: The dataset that is iterated.
     """
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: Any) -> None:
         self.source = source
 
     @abc.abstractmethod
@@ -75,9 +75,7 @@ class Iterator(abc.ABC):
 class MappedIterator(Iterator):
     """Applies a function to each batch."""
 
-    def __init__(
-        self, source: object, inner: Iterator, fn: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, source: Any, inner: Iterator, fn: Callable[[Any], Any]) -> None:
         super().__init__(source)
         self._inner = inner
         self._fn = fn
@@ -102,7 +100,7 @@ class MappedIterator(Iterator):
 class TakeIterator(Iterator):
     """Ends after some number of batches."""
 
-    def __init__(self, source: object, inner: Iterator, num_batches: int) -> None:
+    def __init__(self, source: Any, inner: Iterator, num_batches: int) -> None:
         super().__init__(source)
         self._inner = inner
         self._num_batches = num_batches
@@ -134,7 +132,7 @@ class TakeIterator(Iterator):
 class ListIterator(Iterator):
     """Batches that are kept in memory."""
 
-    def __init__(self, source: object, load: Callable[[], list[Any]]) -> None:
+    def __init__(self, source: Any, load: Callable[[], list[Any]]) -> None:
         super().__init__(source)
         self._load = load
         self._next_batch = 0
@@ -160,7 +158,7 @@ class PrefetchIterator(Iterator):
     The state is that of the batches handed out; those loaded ahead do not count.
     """
 
-    def __init__(self, source: object, inner: Iterator, buffer_size: int) -> None:
+    def __init__(self, source: Any, inner: Iterator, buffer_size: int) -> None:
         super().__init__(source)
         self._inner = inner
         self._buffer_size = buffer_size
@@ -238,7 +236,7 @@ def _load(
     loaded: queue.SimpleQueue,
     stopping: threading.Event,
 ) -> None:
-    _giving_way.in_this_thread()
+    _thread_turns.in_this_thread()
     while True:
         slots.acquire()
         if stopping.is_set():
@@ -254,7 +252,7 @@ def _load(
 class NonCheckpointableIterator(Iterator):
     """Wraps any iterator; its position cannot be saved."""
 
-    def __init__(self, source: object, inner: Any) -> None:
+    def __init__(self, source: Any, inner: Any) -> None:
         super().__init__(source)
         self._inner = iter(inner)
 
@@ -280,7 +278,7 @@ class PyGrainIterator(Iterator):
       iter: What grain's `iter(dataset)` returned.
     """
 
-    def __init__(self, source: object, iter: Any) -> None:
+    def __init__(self, source: Any, iter: Any) -> None:
         super().__init__(source)
         self.iter = iter
 
@@ -301,7 +299,7 @@ class PyGrainIterator(Iterator):
 class TFDataIterator(Iterator):
     """Not available: it needs TensorFlow. Iterators here save their position anyway."""
 
-    def __init__(self, source: object = None, **fields: Any) -> None:
+    def __init__(self, source: Any = None, **fields: Any) -> None:
         del source, fields
         raise _errors.DataError(
             "`kd.data.iters.TFDataIterator` iterates a `tf.data.Dataset`, which needs "
@@ -319,7 +317,7 @@ class TFDataIterator(Iterator):
         del state
 
 
-def check_state(state: Any, keys: set[str], source: object) -> None:
+def check_state(state: Any, keys: set[str], source: Any) -> None:
     """Raises `IteratorStateError` unless the state has exactly these keys."""
     if not isinstance(state, Mapping) or set(state) != keys:
         seen = sorted(state) if isinstance(state, Mapping) else state

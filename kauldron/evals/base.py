@@ -105,7 +105,7 @@ class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc
 
     name: str = "eval"
     run: run_strategies.RunStrategy
-    writer: recording.WriterBase = root_refs.ROOT_CFG_REF.writer
+    writer: recording.Writer = root_refs.ROOT_CFG_REF.writer
     base_cfg: Run = dataclasses.field(default=root_refs.ROOT_CFG_REF, repr=False)
     discard_opt: bool = False
 

@@ -159,7 +159,7 @@ class Evaluator(EvaluatorBase):
         return aux
 
     def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
-        step_inputs.check_state(state)
+        train_step.check_state(state)
         try:
             return self._jitted_step(index, state, batch)
         except Exception:

@@ -28,7 +28,7 @@ from kauldron.konfig._errors import (
     RequiredValueError,
     UntrustedError,
 )
-from kauldron.konfig.names._declarations import PackageDeclaration, register_aliases
+from kauldron.konfig.names._declarations import register_aliases
 from kauldron.konfig.tree._config_dict import ConfigDict
 from kauldron.konfig.tree._default_values import register_default_values
 from kauldron.konfig.writing._capture import imports, set_lazy_imported_modules
@@ -66,10 +66,11 @@ if TYPE_CHECKING:
         find_sweeps,
         to_flags,
     )
+    from kauldron.konfig.names._package_declaration import PackageDeclaration
     from kauldron.konfig.text._diff import Change, Diff
     from kauldron.konfig.text._json_file import load
     from kauldron.konfig.text._python_file import to_python
-    from kauldron.konfig.writing._auto_nested import AutoNestedConfigDict
+    from kauldron.konfig.writing._auto_nested_config import AutoNestedConfigDict
     from kauldron.konfig.writing._mocked_modules import mock_modules
 
 # Imported when first used, so that writing configs stays light.
@@ -85,7 +86,7 @@ _LATER = {
     "get_config_from_module": "flags._config_file",
     "Override": "flags._override",
     "apply_overrides": "flags._overrides",
-    "AutoNestedConfigDict": "writing._auto_nested",
+    "AutoNestedConfigDict": "writing._auto_nested_config",
     "mock_modules": "writing._mocked_modules",
     "export": "building._export",
     "export_qualname": "building._export",
@@ -99,6 +100,7 @@ _LATER = {
     "expand_sweeps": "flags._sweeps",
     "to_flags": "flags._sweeps",
     "load": "text._json_file",
+    "PackageDeclaration": "names._package_declaration",
 }
 __getattr__, _, _ = lazy.attach(
     __name__,

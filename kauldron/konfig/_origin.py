@@ -34,14 +34,14 @@ class Origin(NamedTuple):
         )
 
 
-_declared: contextvars.ContextVar[Origin | None] = contextvars.ContextVar(
+_safe_objects: contextvars.ContextVar[Origin | None] = contextvars.ContextVar(
     "konfig_origin", default=None
 )
 
 
 def current() -> Origin | None:
     """Returns the place of the innermost frame that is not konfig's own."""
-    if (declared := _declared.get()) is not None:
+    if (declared := _safe_objects.get()) is not None:
         return declared
     frame = sys._getframe(1)
     while frame is not None:
@@ -65,8 +65,8 @@ def is_within(module: str, packages: Iterable[str]) -> bool:
 @contextlib.contextmanager
 def declare(origin: Origin | None) -> Iterator[None]:
     """Within the block, everything is said to have been written at `origin`."""
-    token = _declared.set(origin)
+    token = _safe_objects.set(origin)
     try:
         yield
     finally:
-        _declared.reset(token)
+        _safe_objects.reset(token)

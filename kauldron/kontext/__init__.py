@@ -31,6 +31,7 @@ from kauldron.kontext._keys import (
     KeyTree,
     get_keypaths,
     is_key_annotated,
+    list_keypaths,
 )
 from kauldron.kontext._nearest import (
     Suggestion,
@@ -58,6 +59,7 @@ __all__ = [
     "REQUIRED",
     "is_key_annotated",
     "get_keypaths",
+    "list_keypaths",
     "resolve_from_keyed_obj",
     "resolve_from_keypaths",
     "check_keys",

@@ -69,6 +69,24 @@ def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     }
 
 
+def list_keypaths(keyed_obj: Any) -> list[str]:
+    """Returns the keys of an object as texts, those inside of trees too.
+
+    Keys that are `None` are left out.
+    """
+    found: list[str] = []
+    waiting = [get_keypaths(keyed_obj)]
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, Mapping):
+            waiting[:0] = value.values()
+        elif isinstance(value, list | tuple):
+            waiting[:0] = value
+        elif value is not None:
+            found.append(str(value))
+    return found
+
+
 def _only_entries(value: object, entries: frozenset[str] | None) -> Any:
     if entries is None or not isinstance(value, Mapping):
         return value

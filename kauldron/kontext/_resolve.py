@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -196,12 +197,16 @@ def _resolve(
         else:
             fields.append(where)
             paths.append(parts)
+    is_flat = not any(map(_is_branch, tree.values()))
     found = _tree.read_prefixes(context, paths)
     for field, parts, (num_resolved, value) in zip(fields, paths, found, strict=True):
-        problem = _problem_of(context, parts, num_resolved, value, field)
-        problems += [problem] if problem else []
+        if num_resolved < len(parts) or value is None:
+            problem = _problem_of(context, parts, num_resolved, value, field)
+            problems += [problem] if problem else []
     if problems:
         raise keys_error(problems, name=name)
+    if is_flat:
+        return dict(zip(tree, map(operator.itemgetter(1), found), strict=True))
     values = iter([value for _, value in found])
     return {
         field: _map_leaves(lambda _: next(values), path) for field, path in tree.items()

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from kauldron import metrics
 from kauldron.ktyping import Array, Float
-from kauldron.metrics import _labels, _predictions
+from kauldron.metrics import class_ids, predicted_classes
 
 
 def check_int_labels(
-    loss: _predictions.OfClasses, *, logits: Array, labels: Array
+    loss: predicted_classes.OfClasses, *, logits: Array, labels: Array
 ) -> None:
     """Raises unless logits are `Float["*a classes"]` and labels `IntOrBool["*a 1"]`.
 
@@ -25,11 +25,12 @@ def check_int_labels(
             f"{name} needs logits `f[*a classes]` and labels `i[*a 1]`: got logits "
             f"{logits.shape} (key {loss.logits!r}) and labels {labels.shape} (key "
             f"{loss.labels!r})."
-            + _labels.last_axis_hint(labels.shape, expected, loss.labels)
+            + class_ids.last_axis_hint(labels.shape, expected, loss.labels)
         )
     if not is_integer(labels):
         raise ValueError(
             f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
+            + class_ids.integers_hint(loss.labels)
         )
 
 

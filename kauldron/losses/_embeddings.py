@@ -12,7 +12,7 @@ import optax
 from kauldron import kontext
 from kauldron.ktyping import Array, Bool, Float, Scalar, typechecked
 from kauldron.losses import _checks, _masking, base
-from kauldron.metrics import _labels, arrays, base_state
+from kauldron.metrics import arrays, base_state, class_ids
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class PairwiseRanking(base.Loss):
         arrays.check_same_shape(self, logits=logits, labels=labels)
         logits = arrays.to_float(logits)
         is_integer = _checks.is_integer(labels)
-        labels = _labels.to_ids(labels) if is_integer else jnp.asarray(labels)
+        labels = class_ids.to_ids(labels) if is_integer else jnp.asarray(labels)
         is_pair = labels[..., :, None] > labels[..., None, :]
         if item_mask is not None:
             arrays.check_same_shape(self, logits=logits, item_mask=item_mask)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, Scalar, typechecked
 from kauldron.losses import _checks, base
-from kauldron.metrics import _labels, arrays, base_state
+from kauldron.metrics import arrays, base_state, class_ids
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Labelled(base.Loss):
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         """Returns labels to compute with, the mask of the values, bad labels or `None`."""
         raise NotImplementedError
 
     def _weights(
-        self, checked: _labels.CheckedLabels, mask: Array | float | None
+        self, checked: class_ids.CheckedLabels, mask: Array | float | None
     ) -> Array | None:
         """Returns the mask of the values; none where there is nothing to leave out."""
         if mask is None and self.ignored_label is None:
@@ -68,7 +68,7 @@ class OfClasses(Labelled):
         self, logits: Array["*a classes"], labels: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        logits, ids = arrays.to_float(logits), _labels.to_ids(labels)
+        logits, ids = arrays.to_float(logits), class_ids.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
         # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
@@ -83,9 +83,9 @@ class OfClasses(Labelled):
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         _checks.check_int_labels(self, logits=logits, labels=labels)
-        checked = _labels.check_labels(
+        checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1],
             mask=mask,
@@ -104,13 +104,13 @@ class OfElements(Labelled):
 
     def _check(
         self, logits: Array, labels: Array, mask: Array | float | None
-    ) -> tuple[Array, Array | float | None, _labels.BadLabels | None]:
+    ) -> tuple[Array, Array | float | None, class_ids.BadLabels | None]:
         arrays.check_same_shape(self, logits=logits, labels=labels)
         if _checks.is_integer(labels):
-            checked = _labels.check_labels(
+            checked = class_ids.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
             )
-            values = jnp.where(checked.is_bad, jnp.nan, arrays.to_float(checked.ids))
+            values = jnp.where(checked.is_bad, jnp.nan, checked.ids.astype(float))
             return values, self._weights(checked, mask), checked.bad_labels
         if self.ignored_label is not None:
             is_counted = jnp.asarray(labels) != self.ignored_label

@@ -12,7 +12,7 @@ import numpy as np
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.losses import _checks, _labelled, _masking, base
-from kauldron.metrics import _labels, arrays, base_state
+from kauldron.metrics import arrays, base_state, class_ids
 
 _Activation = Literal["softmax", "sigmoid"] | None
 
@@ -59,7 +59,7 @@ class _Overlap(base.Loss):
         labels: Array,
         region_mask: Array | None = None,
         mask: Array | float | None = None,
-    ) -> tuple[jax.Array, _labels.BadLabels]:
+    ) -> tuple[jax.Array, class_ids.BadLabels]:
         """Returns integer labels, -1 for those that are no class, and these."""
         has_ids = self._has_ids(logits, labels)
         places = jnp.ones(labels.shape, bool)
@@ -68,7 +68,7 @@ class _Overlap(base.Loss):
             places = places.any(axis=-1, keepdims=True) if has_ids else places
         if mask is not None:
             places &= ~self._is_masked("labels", mask, labels.shape)
-        checked = _labels.check_labels(
+        checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1] if has_ids else 2,
             mask=places,
@@ -81,7 +81,7 @@ class _Overlap(base.Loss):
     ) -> jax.Array:
         """Returns the region without the places of the ignored label."""
         if _checks.is_integer(labels):
-            labels = _labels.to_ids(labels)
+            labels = class_ids.to_ids(labels)
         region = jnp.asarray(labels) != self.ignored_label
         if region_mask is not None:
             region &= base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
@@ -149,7 +149,7 @@ class _Overlap(base.Loss):
         has_ids = self._has_ids(probs, labels)
         if not _checks.is_integer(labels):
             return jnp.asarray(labels).astype(probs.dtype)
-        ids = _labels.to_ids(labels)
+        ids = class_ids.to_ids(labels)
         is_class = (ids >= 0) & (ids < (probs.shape[-1] if has_ids else 2))
         if has_ids:
             ids = jax.nn.one_hot(ids[..., 0], probs.shape[-1])

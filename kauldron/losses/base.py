@@ -17,7 +17,7 @@ from kauldron import kontext, metrics
 from kauldron._base import arguments, frozen_dict
 from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.losses import _masking
-from kauldron.metrics import _accumulate, base_state
+from kauldron.metrics import base_state, exact_sums
 
 # Registered before the first tree of losses is traced.
 frozen_dict.register_pytree()
@@ -64,7 +64,7 @@ class Loss(metrics.Metric):
             # States that a subclass makes without it have no raw total.
             raw_total = None
             if self.raw_total is not None and other.raw_total is not None:
-                raw_total = _accumulate.add_arrays(self.raw_total, other.raw_total)
+                raw_total = exact_sums.add_arrays(self.raw_total, other.raw_total)
             return dataclasses.replace(merged, raw_total=raw_total)
 
         @classmethod
@@ -144,7 +144,7 @@ class Loss(metrics.Metric):
     def __call__(self, *, context: kontext.Context = None, **kwargs: Any) -> Any:
         """Returns the weighted mean, a scalar; also inside jit and `jax.grad`."""
         state = self._get_state_of(context, kwargs)
-        return state.mean() if _accumulate.is_traced(state) else state.compute()
+        return state.mean() if exact_sums.is_traced(state) else state.compute()
 
     def _to_state(
         self, values: jax.Array, *, mask: Array | float | None, step: Scalar | None

@@ -27,7 +27,6 @@ from kauldron.metrics._features import (
     frechet_distance,
 )
 from kauldron.metrics._images import Psnr, Ssim
-from kauldron.metrics._labels import LabelError, check_labels
 from kauldron.metrics._language import BitsPerByte, Perplexity
 from kauldron.metrics._norm import GlobalNorm, Norm
 from kauldron.metrics._perceptual import Fid, LpipsVgg
@@ -77,6 +76,7 @@ from kauldron.metrics.base_state import (
     EmptyState,
     State,
 )
+from kauldron.metrics.class_ids import LabelError, check_labels
 
 __all__ = [
     # The protocol.

@@ -15,7 +15,7 @@ from absl import logging
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Bool, PyTree, Scalar
-from kauldron.metrics import _accumulate, auto_state, base, base_state
+from kauldron.metrics import auto_state, base, base_state, exact_sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ def _draw_field(kind: Any, value: PyTree, index: np.ndarray) -> Any:
 
 
 def _sum(x: np.ndarray) -> np.ndarray:
-    return x.sum(axis=0, dtype=_accumulate.accumulator_dtype(x.dtype))
+    return x.sum(axis=0, dtype=exact_sums.accumulator_dtype(x.dtype))
 
 
 def _join(x: np.ndarray, axis: int) -> np.ndarray:

@@ -13,12 +13,12 @@ import numpy as np
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
-    _accumulate,
-    _labels,
-    _predictions,
     arrays,
     auto_state,
     base,
+    class_ids,
+    exact_sums,
+    predicted_classes,
 )
 
 
@@ -90,8 +90,8 @@ class CalibrationError(base.Metric):
         labels: IntOrBool["*b 1"],
         mask: Array | float | None = None,
     ) -> State:
-        _predictions.check_shapes(self, logits=logits, labels=labels)
-        checked = _labels.check_labels(
+        predicted_classes.check_shapes(self, logits=logits, labels=labels)
+        checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1],
             mask=mask,
@@ -101,14 +101,15 @@ class CalibrationError(base.Metric):
         # In f32 at least: in bf16, a confidence of 0.997 would be 1.
         probs = jax.nn.softmax(arrays.to_float(logits))
         confidence = probs.max(axis=-1).ravel()
-        is_right = (_predictions.best_class(logits) == checked.ids).ravel()
+        is_right = (predicted_classes.best_class(logits) == checked.ids).ravel()
         weight = checked.mask.ravel().astype(probs.dtype)
         index = jnp.ceil(confidence * self.num_bins).astype(jnp.int32) - 1
         index = jnp.clip(index, 0, self.num_bins - 1)
 
         def sum_bins(values: Array | float) -> jax.Array:
-            weighed = jnp.where(weight == 0, 0, weight * arrays.to_float(values))
-            return _accumulate.sum_by_index(weighed, index, self.num_bins)
+            values = jnp.asarray(values, weight.dtype)
+            weighed = jnp.where(weight == 0, 0, weight * values)
+            return exact_sums.sum_by_index(weighed, index, self.num_bins)
 
         return self.State(
             count=sum_bins(1.0),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.ktyping import Array, IntOrBool, typechecked
-from kauldron.metrics import _labels, _predictions, arrays, base, base_state
+from kauldron.metrics import arrays, base, base_state, class_ids, predicted_classes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Accuracy(base.Metric):
         pred_labels: IntOrBool["*b 1"] | None = None,
         mask: Array | float | None = None,
     ) -> State:
-        given = _predictions.predict(
+        given = predicted_classes.predict(
             self, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
         )
         is_right = given.preds == given.labels
@@ -98,9 +98,9 @@ class TopKAccuracy(base.Metric):
         labels: IntOrBool["*b 1"],
         mask: Array | float | None = None,
     ) -> State:
-        _predictions.check_shapes(self, logits=logits, labels=labels)
+        predicted_classes.check_shapes(self, logits=logits, labels=labels)
         logits = jnp.asarray(logits)
-        checked = _labels.check_labels(
+        checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1],
             mask=mask,
@@ -112,7 +112,7 @@ class TopKAccuracy(base.Metric):
         is_before = ids < checked.ids
         is_above = (logits > score) | ((logits == score) & is_before)
         rank = is_above.sum(axis=-1, keepdims=True)
-        is_right = (rank < self.k) & ~_predictions.has_nan(logits)
+        is_right = (rank < self.k) & ~predicted_classes.has_nan(logits)
         state = self.State.from_values(is_right, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)
 
@@ -148,8 +148,8 @@ class Precision1(base.Metric):
         mask: Array | float | None = None,
     ) -> State:
         arrays.check_same_shape(self, logits=logits, labels=labels)
-        best = _predictions.best_class(logits)
-        is_class = best != _predictions.NO_CLASS
+        best = predicted_classes.best_class(logits)
+        is_class = best != predicted_classes.NO_CLASS
         best = jnp.where(is_class, best, 0)
         values = jnp.take_along_axis(jnp.asarray(labels), best, axis=-1)
         values = jnp.where(is_class, arrays.to_float(values), 0)
@@ -194,7 +194,7 @@ class BinaryAccuracy(base.Metric):
         is_right &= ~(jnp.isnan(logits) | jnp.isnan(labels))
         if jnp.issubdtype(labels.dtype, jnp.floating):
             return self.State.from_values(is_right, mask=self._mask_of(labels, mask))
-        checked = _labels.check_labels(
+        checked = class_ids.check_labels(
             labels,
             num_classes=2,
             mask=mask,

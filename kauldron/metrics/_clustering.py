@@ -11,7 +11,7 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Int, IntOrBool, typechecked
-from kauldron.metrics import _labels, auto_state, base, base_state
+from kauldron.metrics import auto_state, base, base_state, class_ids
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,14 @@ class Ari(base.Metric):
         # What counts are points, each once.
         mask = jnp.ones((1,) * labels.ndim) if mask is None else mask
         mask = base_state.broadcast_mask(mask, labels.shape).astype(bool)
-        true = _labels.check_labels(
+        true = class_ids.check_labels(
             labels,
             num_classes=num_true,
             mask=mask,
             ignored_label=self.ignored_ids,
             owner=self,
         )
-        pred = _labels.check_labels(
+        pred = class_ids.check_labels(
             predictions,
             num_classes=num_pred,
             mask=true.mask,

@@ -13,12 +13,12 @@ import numpy as np
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, Num, typechecked
 from kauldron.metrics import (
-    _accumulate,
-    _labels,
-    _predictions,
     auto_state,
     base,
     base_state,
+    class_ids,
+    exact_sums,
+    predicted_classes,
 )
 
 _Average = Literal["micro", "macro", "per_class"]
@@ -272,7 +272,7 @@ def count_classes(
     logits: Array | None,
     pred_labels: Array | None,
     mask: Array | float | None,
-) -> tuple[jax.Array, _labels.BadLabels]:
+) -> tuple[jax.Array, class_ids.BadLabels]:
     """Returns the counts of a batch, `(Int32 | Float32)["classes classes+1"]`, and bad
     labels.
 
@@ -282,14 +282,14 @@ def count_classes(
     if logits is None and pred_labels is not None and metric.num_classes is None:
         name = type(metric).__name__
         raise ValueError(f"{name} with `pred_labels` needs `num_classes`.")
-    given = _predictions.predict(
+    given = predicted_classes.predict(
         metric, labels=labels, logits=logits, pred_labels=pred_labels, mask=mask
     )
     size = given.num_classes or 0
-    column = jnp.where(given.preds == _predictions.NO_CLASS, size, given.preds)
+    column = jnp.where(given.preds == predicted_classes.NO_CLASS, size, given.preds)
     index = given.labels * (size + 1) + column
     # Integers, where the mask allows: f32 would stop counting pixels at 2^24.
-    counts = _accumulate.sum_by_index(
+    counts = exact_sums.sum_by_index(
         given.mask.ravel(), index.ravel(), size * (size + 1)
     )
     return counts.reshape(size, size + 1), given.bad_labels

@@ -12,13 +12,7 @@ import numpy as np
 
 from kauldron import kontext, sharding
 from kauldron.ktyping import Array, Float, typechecked
-from kauldron.metrics import (
-    _accumulate,
-    arrays,
-    auto_state,
-    base,
-    base_state,
-)
+from kauldron.metrics import arrays, auto_state, base, base_state, exact_sums
 
 
 @flax.struct.dataclass
@@ -62,13 +56,13 @@ class CovarianceState(base_state.State):
 
     def merge(self, other: Self) -> Self:
         both = [(s.count, s.mean, s.scatter) for s in (self, other)]
-        if not _accumulate.is_traced(both):
+        if not exact_sums.is_traced(both):
             both = jax.tree.map(
                 lambda x: np.asarray(x, np.float64), sharding.to_host(both)
             )
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = both
         count = n_a + n_b
-        share = n_b / (count + (count == 0))
+        share = n_b / (count + (count == 0).astype(count.dtype))
         step = mean_b - mean_a
         outer = step[..., :, None] * step[..., None, :] if step.ndim else 0.0
         return dataclasses.replace(

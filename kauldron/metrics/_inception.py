@@ -78,7 +78,7 @@ _BATCH_NORM_EPS = 1e-3
 @typechecked
 def inception_features(
     weights: _weights.Weights, images: Float["*b h w 1|3"]
-) -> Float["*b 2048"]:
+) -> Float["*b n"]:
     """Returns the features of images that the FID compares, `Float["*b 2048"]`.
 
     Args:

@@ -12,12 +12,12 @@ import numpy as np
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.metrics import (
-    _labels,
-    _predictions,
     arrays,
     auto_state,
     base,
     base_state,
+    class_ids,
+    predicted_classes,
 )
 
 
@@ -121,14 +121,14 @@ class BitsPerByte(base.Metric):
 
 
 def _negative_logprobs(
-    metric: _predictions.OfClasses,
+    metric: predicted_classes.OfClasses,
     logits: Array["*b vocab"],
     labels: IntOrBool["*b 1"],
     mask: Array | float | None,
-) -> tuple[Float["*b 1"], _labels.CheckedLabels]:
+) -> tuple[Float["*b 1"], class_ids.CheckedLabels]:
     """Returns the negative log-probability of each token in nats, `Float["*b 1"]`."""
-    _predictions.check_shapes(metric, logits=logits, labels=labels)
-    checked = _labels.check_labels(
+    predicted_classes.check_shapes(metric, logits=logits, labels=labels)
+    checked = class_ids.check_labels(
         labels,
         num_classes=logits.shape[-1],
         mask=mask,

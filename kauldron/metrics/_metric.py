@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from kauldron import kontext
@@ -127,7 +127,7 @@ class Metric(arguments.NamesArguments):
         A class that overrides how keys become values (`_resolve_kwargs`,
         `get_state_from_context`) may read anything, unless it overrides this, too.
         """
-        return tuple(_leaves(kontext.get_keypaths(self)))
+        return tuple(kontext.list_keypaths(self))
 
     def check_keys(
         self, context: kontext.Context, *, field: str
@@ -189,14 +189,3 @@ def _no_problems(
     """Returns nothing: which keys are read is not known."""
     del self, context, field
     return []
-
-
-def _leaves(tree: Any) -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _leaves(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _leaves(value)
-    elif tree is not None:
-        yield str(tree)

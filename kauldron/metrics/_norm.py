@@ -13,7 +13,7 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
-from kauldron.metrics import _accumulate, arrays, base, base_state
+from kauldron.metrics import arrays, base, base_state, exact_sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Norm(base.Metric):
             return cls(sum_of_powers=np.zeros((), np.float32))
 
         def merge(self, other: Self) -> Self:
-            total = _accumulate.add(self.sum_of_powers, other.sum_of_powers)
+            total = exact_sums.add(self.sum_of_powers, other.sum_of_powers)
             return type(self)(sum_of_powers=total)
 
         def compute(self) -> np.ndarray:

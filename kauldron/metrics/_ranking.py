@@ -15,13 +15,7 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, Int32, IntOrBool, typechecked
-from kauldron.metrics import (
-    _labels,
-    _predictions,
-    arrays,
-    auto_state,
-    base,
-)
+from kauldron.metrics import arrays, auto_state, base, class_ids, predicted_classes
 
 
 @flax.struct.dataclass
@@ -197,8 +191,8 @@ def _collect(
     *,
     num_classes: int,
 ) -> ScoreState:
-    _predictions.check_shapes(metric, logits=logits, labels=labels)
-    checked = _labels.check_labels(
+    predicted_classes.check_shapes(metric, logits=logits, labels=labels)
+    checked = class_ids.check_labels(
         labels,
         num_classes=num_classes,
         mask=mask,

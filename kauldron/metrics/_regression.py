@@ -12,7 +12,7 @@ import numpy as np
 
 from kauldron import kontext, sharding
 from kauldron.ktyping import Array, Float, Scalar, typechecked
-from kauldron.metrics import _accumulate, arrays, auto_state, base, base_state
+from kauldron.metrics import arrays, auto_state, base, base_state, exact_sums
 
 
 @flax.struct.dataclass
@@ -56,7 +56,7 @@ class MomentsState(base_state.State):
     def merge(self, other: Self) -> Self:
         (n_a, mean_a, s_a), (n_b, mean_b, s_b) = self._moments(other)
         count = n_a + n_b
-        share = n_b / (count + (count == 0))
+        share = n_b / (count + (count == 0).astype(count.dtype))
         step = mean_b - mean_a
         return dataclasses.replace(
             self,
@@ -76,7 +76,7 @@ class MomentsState(base_state.State):
 
     def _moments(self, other: Self) -> list[tuple[Any, Any, Any]]:
         both = [(s.count, s.mean, s.sum_of_squares) for s in (self, other)]
-        if _accumulate.is_traced(both):
+        if exact_sums.is_traced(both):
             return both
         both = sharding.to_host(both)
         return jax.tree.map(lambda x: np.asarray(x, np.float64), both)

@@ -23,10 +23,10 @@ import numpy as np
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Bool, Int, PyTree, typechecked
-from kauldron.metrics import _accumulate, auto_state, base
+from kauldron.metrics import auto_state, base, exact_sums
 
 Texts: TypeAlias = Array | Sequence[Any]
-"""Strings `[*b]`, an array or a list; or an array of bytes or token ids `[*b n]`."""
+"""Strings `Array["*b"]` or a list of them; or bytes or token ids `Int["*b n"]`."""
 
 
 @flax.struct.dataclass
@@ -94,13 +94,13 @@ def _widen(value: PyTree, width: int) -> Any:
     leaves = jax.tree.leaves(value)
     if all(x.ndim != 2 or x.shape[1] == width for x in leaves):
         return value
-    module = jnp if _accumulate.is_traced(value) else np
+    module = jnp if exact_sums.is_traced(value) else np
 
     def pad(x: Array) -> Any:
         fill = ((0, 0), (0, width - x.shape[1]))
         return module.pad(x, fill, constant_values=-1)
 
-    return jax.tree.map(pad, _accumulate.to_host(value))
+    return jax.tree.map(pad, exact_sums.to_host(value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

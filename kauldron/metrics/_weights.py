@@ -13,8 +13,9 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import errors
+from kauldron.ktyping import Array
 
-Weights = Mapping[str, np.ndarray]
+Weights = Mapping[str, Array]
 
 
 class WeightsError(errors.UserError, ValueError):

@@ -22,7 +22,7 @@ import jax
 
 from kauldron import kontext
 from kauldron.ktyping import PyTree
-from kauldron.metrics import _accumulate, base_state
+from kauldron.metrics import base_state, exact_sums
 
 _MetricT = TypeVar("_MetricT")
 _KIND = "kauldron_merge"
@@ -46,17 +46,17 @@ Kind: TypeAlias = "_Elementwise | _Concat | _Truncate | _Nested | _Static"
 
 def sum_field(**kwargs: Any) -> Any:
     """A tree of arrays that is added up elementwise."""
-    return _field(_Elementwise("sum", _accumulate.add), kwargs)
+    return _field(_Elementwise("sum", exact_sums.add), kwargs)
 
 
 def min_field(**kwargs: Any) -> Any:
     """A tree of arrays of which the elementwise minimum is kept."""
-    return _field(_Elementwise("take the minimum of", _accumulate.minimum), kwargs)
+    return _field(_Elementwise("take the minimum of", exact_sums.minimum), kwargs)
 
 
 def max_field(**kwargs: Any) -> Any:
     """A tree of arrays of which the elementwise maximum is kept."""
-    return _field(_Elementwise("take the maximum of", _accumulate.maximum), kwargs)
+    return _field(_Elementwise("take the maximum of", exact_sums.maximum), kwargs)
 
 
 def concat_field(*, axis: int = 0, **kwargs: Any) -> Any:
@@ -214,7 +214,7 @@ class _Elementwise:
 
     def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
-        return _accumulate.to_host(value)
+        return exact_sums.to_host(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,8 +228,8 @@ class _Concat:
 
     def finalize(self, value: PyTree, owner: AutoState) -> Any:
         del owner
-        chunks = [_accumulate.to_host(chunk) for chunk in _to_chunks(value)]
-        return _accumulate.concatenate(chunks, axis=self.axis)
+        chunks = [exact_sums.to_host(chunk) for chunk in _to_chunks(value)]
+        return exact_sums.concatenate(chunks, axis=self.axis)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -243,15 +243,15 @@ class _Chunks:
     def of(cls, a: tuple[Any, ...], b: tuple[Any, ...], *, axis: int) -> _Chunks:
         chunks = list(a)
         for chunk in b:
-            chunks.append(_accumulate.to_host(chunk))
+            chunks.append(exact_sums.to_host(chunk))
             # Chunks at least as long as the one before are joined with it: so there
             # are only ever log(n), and each entry is copied log(n) times.
-            while len(chunks) > 1 and not _accumulate.is_traced(chunks[-2:]):
-                sizes = [_accumulate.size(c, axis=axis) for c in chunks[-2:]]
+            while len(chunks) > 1 and not exact_sums.is_traced(chunks[-2:]):
+                sizes = [exact_sums.size(c, axis=axis) for c in chunks[-2:]]
                 if sizes[0] > sizes[1]:
                     break
-                last = [_accumulate.to_host(chunks.pop(-2)), chunks.pop()]
-                chunks.append(_accumulate.concatenate(last, axis=axis))
+                last = [exact_sums.to_host(chunks.pop(-2)), chunks.pop()]
+                chunks.append(exact_sums.concatenate(last, axis=axis))
         return cls(tuple(chunks))
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
@@ -275,16 +275,16 @@ class _Truncate:
     def merge(self, a: PyTree, b: PyTree, owner: AutoState) -> Any:
         missing = self._num(owner)
         if missing is not None:
-            missing -= _accumulate.size(a, axis=self.axis)
+            missing -= exact_sums.size(a, axis=self.axis)
             if missing <= 0:  # decided by shapes alone: nothing is fetched
                 return a
-        b = _accumulate.take_first(b, missing, axis=self.axis)
-        both = [_accumulate.to_host(a), _accumulate.to_host(b)]
-        return _accumulate.concatenate(both, axis=self.axis)
+        b = exact_sums.take_first(b, missing, axis=self.axis)
+        both = [exact_sums.to_host(a), exact_sums.to_host(b)]
+        return exact_sums.concatenate(both, axis=self.axis)
 
     def finalize(self, value: PyTree, owner: AutoState) -> Any:
-        first = _accumulate.take_first(value, self._num(owner), axis=self.axis)
-        return _accumulate.to_host(first)
+        first = exact_sums.take_first(value, self._num(owner), axis=self.axis)
+        return exact_sums.to_host(first)
 
     def _num(self, owner: AutoState) -> int | None:
         if owner.parent is base_state.EMPTY and self.num_field.startswith("parent"):

@@ -23,7 +23,7 @@ import numpy as np
 
 from kauldron import sharding
 from kauldron.ktyping import Array, Num, Scalar, typechecked
-from kauldron.metrics import _accumulate, arrays
+from kauldron.metrics import arrays, exact_sums
 
 _MetricT = TypeVar("_MetricT")
 
@@ -190,8 +190,8 @@ class AverageState(State[_MetricT]):
                 "Averages of different shapes cannot be merged: got totals "
                 f"{np.shape(self.total)} and {np.shape(other.total)}."
             )
-        total = _accumulate.add_arrays(self.total, other.total)
-        count = _accumulate.add_arrays(self.count, other.count)
+        total = exact_sums.add_arrays(self.total, other.total)
+        count = exact_sums.add_arrays(self.count, other.count)
         return dataclasses.replace(self, total=total, count=count)
 
     @typechecked
@@ -227,15 +227,15 @@ class CollectingState(State[_MetricT]):
     def merge(self, other: Self) -> Self:
         if self._is_empty or other._is_empty:
             return other if self._is_empty else self
-        mine, others = _accumulate.to_host((self._data(), other._data()))
+        mine, others = exact_sums.to_host((self._data(), other._data()))
         return dataclasses.replace(
-            self, **_accumulate.concatenate([mine, others], axis=0)
+            self, **exact_sums.concatenate([mine, others], axis=0)
         )
 
     def compute(self) -> types.SimpleNamespace:
         """Returns a namespace of the fields; they are `None` if there was nothing."""
         data = self.finalize()._data()
-        return types.SimpleNamespace(**_accumulate.to_host(data))
+        return types.SimpleNamespace(**exact_sums.to_host(data))
 
     @classmethod
     def _data_fields(cls) -> list[str]:
@@ -283,19 +283,17 @@ class CollectFirstState(CollectingState[_MetricT]):
             )
         missing = self.keep_first
         if missing is not None:
-            missing -= _accumulate.size(self._data(), axis=0)
+            missing -= exact_sums.size(self._data(), axis=0)
             if missing <= 0:  # decided by shapes alone: nothing is fetched
                 return self
-        rest = _accumulate.take_first(other._data(), missing, axis=0)
-        mine, rest = _accumulate.to_host((self._data(), rest))
-        return dataclasses.replace(
-            self, **_accumulate.concatenate([mine, rest], axis=0)
-        )
+        rest = exact_sums.take_first(other._data(), missing, axis=0)
+        mine, rest = exact_sums.to_host((self._data(), rest))
+        return dataclasses.replace(self, **exact_sums.concatenate([mine, rest], axis=0))
 
     def finalize(self) -> Self:
         if self._is_empty:
             return self
-        first = _accumulate.take_first(self._data(), self.keep_first, axis=0)
+        first = exact_sums.take_first(self._data(), self.keep_first, axis=0)
         return dataclasses.replace(self, **first)
 
 

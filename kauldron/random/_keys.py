@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import jax
@@ -24,8 +25,14 @@ def fold_in_str(key: PRNGKeyArray[""], data: str) -> PRNGKeyArray[""]:
     Returns:
       A key of the same kind.
     """
+    return jax.random.fold_in(key, hash_str(data))
+
+
+@functools.lru_cache(maxsize=4096)
+def hash_str(data: str) -> np.uint32:
+    """Returns the number that `fold_in_str` folds in for a text."""
     digest = hashlib.sha1(data.encode("utf-8"), usedforsecurity=False).digest()
-    return jax.random.fold_in(key, np.uint32(int.from_bytes(digest[:4], "big")))
+    return np.uint32(int.from_bytes(digest[:4], "big"))
 
 
 @typechecked

@@ -1,39 +1,42 @@
 """What a run tells: values to writers, progress to the screen, traces, timers.
 
-The `Recorder` computes what was measured, away from the loop, and hands it to writers.
+The `Recorder` computes what was measured, away from the loop, and hands it to writers as a
+`Measured`. Nothing is imported before it is used: a writer alone needs no JAX.
 """
 
 from __future__ import annotations
 
-from kauldron._base import public
-from kauldron.recording import chrono, profiler, progress, recorder, run_tables
-from kauldron.recording._kd_writer import KDMetricWriter
-from kauldron.recording._multi_writer import MultiWriter, WriterError, as_writer
-from kauldron.recording._shown_values import CannotShowError
-from kauldron.recording._writer_base import NoopMetadataWriter, NoopWriter, WriterBase
-from kauldron.recording.chrono import Chrono, Pause
-from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
+from kauldron._base import lazy
 
-__all__ = [
-    "CannotShowError",
-    "Chrono",
-    "KDMetricWriter",
-    "MultiWriter",
-    "NoopMetadataWriter",
-    "NoopProfiler",
-    "NoopWriter",
-    "Pause",
-    "Profiler",
-    "ProfilerError",
-    "WriterBase",
-    "WriterError",
-    "as_writer",
-    # Modules.
-    "chrono",
-    "profiler",
-    "progress",
-    "recorder",
-    "run_tables",
-]
+_HERE = "kauldron.recording"
 
-__dir__ = public.publish(__name__)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        # Writers.
+        "CannotShowError": f"{_HERE}.measured:CannotShowError",
+        "Description": f"{_HERE}.measured:Description",
+        "KDMetricWriter": f"{_HERE}._kd_writer:KDMetricWriter",
+        "Measured": f"{_HERE}.measured:Measured",
+        "MultiWriter": f"{_HERE}._multi_writer:MultiWriter",
+        "NoopMetadataWriter": f"{_HERE}._writer_base:NoopMetadataWriter",
+        "NoopWriter": f"{_HERE}._writer_base:NoopWriter",
+        "Writer": f"{_HERE}._writer:Writer",
+        "WriterBase": f"{_HERE}._writer_base:WriterBase",
+        "WriterError": f"{_HERE}._multi_writer:WriterError",
+        "as_writer": f"{_HERE}._multi_writer:as_writer",
+        # Timers and traces.
+        "Chrono": f"{_HERE}.chrono:Chrono",
+        "NoopProfiler": f"{_HERE}.profiler:NoopProfiler",
+        "Pause": f"{_HERE}.chrono:Pause",
+        "Profiler": f"{_HERE}.profiler:Profiler",
+        "ProfilerError": f"{_HERE}.profiler:ProfilerError",
+        # Modules.
+        "chrono": f"{_HERE}.chrono",
+        "measured": f"{_HERE}.measured",
+        "profiler": f"{_HERE}.profiler",
+        "progress": f"{_HERE}.progress",
+        "recorder": f"{_HERE}.recorder",
+        "run_tables": f"{_HERE}.run_tables",
+    },
+)

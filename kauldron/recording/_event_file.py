@@ -23,7 +23,6 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import shared_files
-from kauldron.recording import _picture_files
 from kauldron.workdir import json_lines
 
 # Events that a full disk keeps from being written wait in memory, so many bytes.
@@ -32,6 +31,9 @@ _MAX_WAITING_BYTES = 64 * 2**20
 
 class EventFile:
     """One event file; made when the first event is added.
+
+    What cannot be written waits in memory, 64 MiB of events; what is beyond it is lost,
+    which is raised and counted.
 
     Args:
       folder: Where it is; created if needed.
@@ -57,17 +59,28 @@ class EventFile:
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
+          LostError: If it cannot be written, and is lost: too much waits already.
         """
+        event = _event(step=step, summary={"value": list(values)})
         if sum(map(len, self._waiting)) < _MAX_WAITING_BYTES:
-            self._waiting.append(_event(step=step, summary={"value": list(values)}))
-        else:
+            self._waiting.append(event)
+            self.flush()
+            return
+        try:
+            self.flush()
+        except OSError as e:
             self._num_lost += 1
+            raise json_lines.LostError(
+                f"TensorBoard events of {self._folder}: {_MAX_WAITING_BYTES:,} bytes wait "
+                f"for the disk; further ones are lost until they can be written ({e})."
+            ) from e
+        self._waiting.append(event)
         self.flush()
 
     @property
-    def has_written_all(self) -> bool:
-        """Whether nothing waits to be written, and nothing was left out."""
-        return not self._waiting and not self._num_lost
+    def num_unwritten(self) -> int:
+        """How many events wait to be written, or are lost."""
+        return len(self._waiting) + self._num_lost
 
     def flush(self) -> None:
         """Writes what could not be written before."""
@@ -102,11 +115,6 @@ class EventFile:
 def scalar(name: str, value: float) -> Any:
     """Returns a number as a message."""
     return _value(tag=name, simple_value=value)
-
-
-def image(name: str, pixels: np.ndarray) -> Any:
-    """Returns `[h w 1|3]`, `u8` or `f32` in [0, 1], as a message."""
-    return encoded_image(name, _picture_files.to_png(pixels), pixels.shape)
 
 
 def encoded_image(name: str, content: bytes, shape: tuple[int, ...]) -> Any:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from kauldron.recording import _event_file, _picture_files, _writer_base, run_tables
+from kauldron import konfig
+from kauldron.recording import (
+    _attempts,
+    _event_file,
+    _picture_files,
+    _writer_base,
+    measured,
+    run_tables,
+)
 from kauldron.workdir import json_lines
 
 
@@ -23,7 +31,8 @@ class KDMetricWriter(_writer_base.WriterBase):
     `workdir/timings.jsonl`. NaN and infinities are the strings `"NaN"`, `"Infinity"`,
     `"-Infinity"` there, so that every line is strict JSON.
 
-    What a full disk keeps from being written is kept in memory and written later.
+    What a full disk keeps from being written is kept in memory and written later: 10,000
+    records a file, and 64 MiB of events. What is beyond it is lost, and told.
 
     Attributes:
       save_images: Whether pictures are also written as files:
@@ -63,12 +72,14 @@ class KDMetricWriter(_writer_base.WriterBase):
     def _write_numbers(
         self, file: str, step: int, scalars: Mapping[str, float]
     ) -> None:
-        try:
-            self._record_files[file].append(step, self.collection, scalars)
-        finally:  # one file that cannot be written is no reason to leave out the other
-            self._events.add(
-                step, [_event_file.scalar(k, v) for k, v in scalars.items()]
-            )
+        values = [_event_file.scalar(k, v) for k, v in scalars.items()]
+        # One file that cannot be written is no reason to leave out the other.
+        _attempts.call_all(
+            [
+                lambda: self._record_files[file].append(step, self.collection, scalars),
+                lambda: self._events.add(step, values),
+            ]
+        )
 
     def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         # TensorBoard has no tables: they stand in the JSON lines alone.
@@ -79,24 +90,39 @@ class KDMetricWriter(_writer_base.WriterBase):
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, batch in images.items():
-            if self.save_images:
-                _picture_files.write_images(self._image_folder, name, step, batch)
-            values = [_event_file.image(f"{name}/{i}", x) for i, x in enumerate(batch)]
-            self._events.add(step, values)
+            pngs = [_picture_files.to_png(image) for image in batch]
+            self._write_pictures(step, name, pngs, "png", np.shape(batch)[1:])
 
     def write_videos(
         self, step: int, videos: Mapping[str, np.ndarray], *, fps: float = 10.0
     ) -> None:
         for name, batch in videos.items():
             gifs = _picture_files.to_gifs(batch, fps)
-            if self.save_images:
-                _picture_files.write_videos(self._image_folder, name, step, gifs)
-            shape = np.shape(batch)[2:]
-            values = [
-                _event_file.encoded_image(f"{name}/{i}", gif, shape)
-                for i, gif in enumerate(gifs)
-            ]
-            self._events.add(step, values)
+            self._write_pictures(step, name, gifs, "gif", np.shape(batch)[2:])
+
+    def _write_pictures(
+        self,
+        step: int,
+        name: str,
+        contents: list[bytes],
+        ending: str,
+        shape: tuple[int, ...],
+    ) -> None:
+        values = [
+            _event_file.encoded_image(f"{name}/{i}", content, shape)
+            for i, content in enumerate(contents)
+        ]
+        calls: list[Callable[[], None]] = [lambda: self._events.add(step, values)]
+        if self.save_images:
+            calls.append(lambda: self._save(step, name, contents, ending))
+        _attempts.call_all(calls)
+
+    def _save(self, step: int, name: str, contents: list[bytes], ending: str) -> None:
+        try:
+            _picture_files.write(self._image_folder, name, step, contents, ending)
+        except OSError:
+            self._count_lost("pictures", len(contents))  # they are not tried again
+            raise
 
     def write_audios(
         self, step: int, audios: Mapping[str, np.ndarray], *, sample_rate: int
@@ -108,13 +134,11 @@ class KDMetricWriter(_writer_base.WriterBase):
             ]
             self._events.add(step, values)
 
-    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+    def write_texts(self, step: int, texts: Mapping[str, str | np.ndarray]) -> None:
         from tensorboardX import summary
 
         for name, text in texts.items():
-            several = [text] if isinstance(text, str) else np.ravel(text).tolist()
-            shown = "\n\n".join(map(str, several))  # paragraphs of Markdown
-            self._events.add(step, summary.text(name, shown).value)
+            self._events.add(step, summary.text(name, measured.as_text(text)).value)
 
     def write_histograms(
         self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
@@ -133,7 +157,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         step: int,
         point_clouds: Mapping[str, np.ndarray],
         *,
-        point_colors: Mapping[str, Any],
+        point_colors: Mapping[str, np.ndarray | None],
         configs: Mapping[str, Any] | None = None,
     ) -> None:
         from tensorboardX import summary
@@ -151,45 +175,69 @@ class KDMetricWriter(_writer_base.WriterBase):
         experiment, start, _ = summary.hparams(dict(hparams), {})
         self._events.add(0, [*experiment.value, *start.value])
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         table, num_params = run_tables.parameters(params)
         self.write_texts(step, {"parameters": table})
         self._events.add(step, [_event_file.scalar("num_params", num_params)])
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         table = run_tables.shapes(trainer.context_specs)
         self.write_texts(step, {"context_spec": table})
 
     def rewind(self, step: int) -> None:
-        self.close()
+        _attempts.call_all([self.close, functools.partial(self._take_back, step)])
+
+    def _take_back(self, step: int) -> None:
         # TensorBoard hides events of this step and later that were written before.
-        object.__setattr__(self, "_purge_step", step)
+        vars(self)["_purge_step"] = step
         for records in self._record_files.values():
             records.rewind(step, self.collection)
         if self._image_folder.exists():
             _picture_files.rewind(self._image_folder, step)
 
     def flush(self) -> None:
-        for records in self._record_files.values():
-            records.flush()
-        if "_events" in self.__dict__:
-            self._events.flush()
-
-    def has_written_all(self) -> bool:
-        # Files of pictures are not tried again.
-        if self.save_images or "_events" in vars(self) or "_has_lost" in vars(self):
-            return False
-        return all(file.has_written_all for file in self._record_files.values())
+        _attempts.call_all(
+            x.flush for x in [*self._open_records(), *self._open_events()]
+        )
 
     def close(self) -> None:
-        if "_events" in vars(self):
-            self._events.close()
-            if not self._events.has_written_all:
-                vars(self)["_has_lost"] = True
+        calls = [records.flush for records in self._open_records()]
+        _attempts.call_all([*calls, self._close_events])
+
+    def _open_records(self) -> list[json_lines.RecordFile]:
+        return [*self._record_files.values()] if "_record_files" in vars(self) else []
+
+    def _open_events(self) -> list[_event_file.EventFile]:
+        return [self._events] if "_events" in vars(self) else []
+
+    def _close_events(self) -> None:
+        for events in self._open_events():
             del vars(self)["_events"]
+            try:
+                events.close()
+            finally:  # the next file does not have what this one still keeps
+                self._count_lost("events", events.num_unwritten)
+
+    def unwritten(self) -> Mapping[str, int]:
+        records = sum(x.num_unwritten for x in self._open_records())
+        events = sum(x.num_unwritten for x in self._open_events())
+        return {
+            "records": records,
+            "events": events + self._lost.get("events", 0),
+            "pictures": self._lost.get("pictures", 0),
+        }
+
+    @functools.cached_property
+    def _lost(self) -> dict[str, int]:
+        return {}
+
+    def _count_lost(self, what: str, count: int) -> None:
+        self._lost[what] = self._lost.get(what, 0) + count

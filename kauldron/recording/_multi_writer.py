@@ -5,10 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kauldron._base import errors, frozen_dict
-from kauldron.recording import _shown_values, _writer_base
+from kauldron._base import errors, frozen_dict, problem_log
+from kauldron.recording import (
+    _attempts,
+    _by_kind,
+    _step_states,
+    _writer,
+    _writer_base,
+    measured,
+)
+
+if TYPE_CHECKING:  # a writer alone needs no JAX
+    from kauldron.step import auxiliaries
 
 
 class WriterError(errors.UserError, TypeError):
@@ -23,14 +33,23 @@ def _to_each(name: str) -> Any:
     @functools.wraps(base_method)
     def method(self: MultiWriter, *args: Any, **kwargs: Any) -> None:
         parts = self.parts().values()
-        if kind in _shown_values.KINDS:
+        if kind in measured.KINDS:
             parts = [part for part in parts if part.can_write(kind)]
             if not parts:
                 base_method(self, *args, **kwargs)  # says that there is no place for it
-        _call_all(parts, lambda part: getattr(part, name)(*args, **kwargs))
+        _attempts.call_all(
+            functools.partial(_call, part, name, *args, **kwargs) for part in parts
+        )
 
     vars(method)["__isabstractmethod__"] = False  # `wraps` has copied it
     return method
+
+
+def _call(part: _writer.Writer, name: str, *args: Any, **kwargs: Any) -> None:
+    if hasattr(part, name):
+        getattr(part, name)(*args, **kwargs)
+    elif (values := _by_kind.to_measured(name, *args, **kwargs)) is not None:
+        part.write(args[0], values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +68,7 @@ class MultiWriter(_writer_base.WriterBase):
       WriterError: If one of them is no writer.
     """
 
-    writers: Mapping[str, _writer_base.WriterBase]
+    writers: Mapping[str, _writer.Writer]
 
     __root_cfg_fields_to_recurse__: ClassVar[tuple[str, ...]] = ("writers",)
 
@@ -67,7 +86,7 @@ class MultiWriter(_writer_base.WriterBase):
             }
         object.__setattr__(self, "writers", frozen_dict.ImmutableDict(members))
 
-    def parts(self) -> Mapping[str, _writer_base.WriterBase]:
+    def parts(self) -> Mapping[str, _writer.Writer]:
         found = {}
         for name, writer in self.writers.items():
             if isinstance(writer, MultiWriter):
@@ -79,6 +98,48 @@ class MultiWriter(_writer_base.WriterBase):
     def can_write(self, kind: str) -> bool:
         return any(part.can_write(kind) for part in self.parts().values())
 
+    def takes_states(self) -> bool:
+        return any(part.takes_states() for part in self.parts().values())
+
+    def write_step_metrics(
+        self,
+        *,
+        step: int,
+        aux: auxiliaries.AuxiliariesState,
+        schedules: Mapping[str, Callable[[int], Any]],
+        log_summaries: bool,
+        timer: _step_states.Timer | None = None,
+        flush: bool = True,
+    ) -> auxiliaries.AuxiliariesOutput:
+        states = _step_states.StepStates(
+            step=step,
+            aux=aux,
+            schedules=schedules,
+            log_summaries=log_summaries,
+            timings={} if timer is None else timer.flush_metrics(),
+            flush=flush,
+        )
+        parts = dict(self.parts())
+        errors = []
+        for name, part in self.parts().items():
+            if part.takes_states():
+                try:
+                    _write_step_metrics(parts.pop(name), states)
+                except Exception as e:
+                    errors.append((name, e))
+        output = self._hand_over(parts, states)
+        problems = problem_log.current()
+        if problems is None:
+            _attempts.raise_all([e for _, e in errors])
+        else:
+            for name, e in errors:
+                problems.failed(
+                    f"the writer {name!r}", e, consequence="; this stops nothing"
+                )
+        return output
+
+    write = _to_each("write")
+    describe = _to_each("describe")
     write_scalars = _to_each("write_scalars")
     write_timings = _to_each("write_timings")
     write_arrays = _to_each("write_arrays")
@@ -98,7 +159,7 @@ class MultiWriter(_writer_base.WriterBase):
     close = _to_each("close")
 
 
-def as_writer(writer: Any, name: str = "writer") -> _writer_base.WriterBase:
+def as_writer(writer: Any, name: str = "writer") -> _writer.Writer:
     """Returns a writer: `None` is one that writes nothing, a dict is several.
 
     Raises:
@@ -108,7 +169,7 @@ def as_writer(writer: Any, name: str = "writer") -> _writer_base.WriterBase:
         return _writer_base.NoopWriter()
     if isinstance(writer, Mapping):
         return MultiWriter(writers=writer)
-    if isinstance(writer, _writer_base.WriterBase):
+    if isinstance(writer, _writer.Writer):
         return writer
     raise WriterError(
         f"`{name}` must be a writer such as `kd.train.KDMetricWriter()`, or a dict "
@@ -116,13 +177,22 @@ def as_writer(writer: Any, name: str = "writer") -> _writer_base.WriterBase:
     )
 
 
-def _call_all(parts: Any, call: Callable[[Any], None]) -> None:
-    """Calls for each part, also after one has raised; raises the first error."""
-    failures = []
-    for part in parts:
-        try:
-            call(part)
-        except Exception as e:
-            failures.append(e)
-    if failures:
-        raise failures[0]
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """One reading of a timer, for each of several writers that ask for it."""
+
+    timings: Mapping[str, float]
+
+    def flush_metrics(self) -> Mapping[str, float]:
+        return self.timings
+
+
+def _write_step_metrics(part: _writer.Writer, states: _step_states.StepStates) -> None:
+    part.write_step_metrics(
+        step=states.step,
+        aux=states.aux,
+        schedules=states.schedules,
+        log_summaries=states.log_summaries,
+        timer=_Reading(states.timings),
+        flush=states.flush,
+    )

@@ -13,14 +13,14 @@ from kauldron import summaries
 _FILE_NAME = re.compile(r"step_(\d+)_\d+\.(png|gif)")
 
 
-def write_images(folder: epath.Path, name: str, step: int, images: np.ndarray) -> None:
-    """Writes each image of `[n h w 1|3]`, `u8` or `f32` in [0, 1], as a PNG file."""
-    _write(folder / _folder_name(name), step, [to_png(x) for x in images], "png")
-
-
-def write_videos(folder: epath.Path, name: str, step: int, gifs: list[bytes]) -> None:
-    """Writes the contents of GIF files."""
-    _write(folder / _folder_name(name), step, gifs, "gif")
+def write(
+    folder: epath.Path, name: str, step: int, contents: list[bytes], ending: str
+) -> None:
+    """Writes the contents of files that end in `png` or `gif`."""
+    folder = folder / _folder_name(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, content in enumerate(contents):
+        (folder / f"step_{step}_{i}.{ending}").write_bytes(content)
 
 
 def rewind(folder: epath.Path, step: int) -> None:
@@ -49,12 +49,6 @@ def to_gifs(videos: np.ndarray, fps: float) -> list[bytes]:
     if videos.dtype == np.uint8:
         videos = videos / np.float32(255)
     return summaries.Video(np.nan_to_num(videos), fps=fps).to_gifs()
-
-
-def _write(folder: epath.Path, step: int, files: list[bytes], ending: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, content in enumerate(files):
-        (folder / f"step_{step}_{i}.{ending}").write_bytes(content)
 
 
 def _folder_name(name: str) -> str:

@@ -1,60 +1,27 @@
-"""`WriterBase`: what is told of everything that a run measures.
-
-A writer implements `write_scalars`, and whatever else its service has a place for. In a
-training run its methods are called from a background thread of its own, in order; what it
-raises is reported, and the run goes on.
-"""
+"""`WriterBase`: a writer with a method for each kind of values, as published."""
 
 from __future__ import annotations
 
 import abc
-import contextvars
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-from etils import epath
 
-from kauldron import summaries
-from kauldron._base import console, problem_log, root_refs
-from kauldron.recording import _shown_values
-from kauldron.step import auxiliaries, state_trees
-
-
-class Background(Protocol):
-    """Computes and writes later; see `_recorder.Recorder`."""
-
-    def write_step_metrics(
-        self,
-        writer: WriterBase,
-        *,
-        step: int,
-        aux: auxiliaries.AuxiliariesState,
-        schedules: Mapping[str, Any],
-        log_summaries: bool,
-        timer: Any = None,
-        flush: bool = True,
-    ) -> auxiliaries.AuxiliariesOutput: ...
-
-
-# Set while a training loop runs, in its thread only: evaluators write through it too.
-background: contextvars.ContextVar[Background | None] = contextvars.ContextVar(
-    "kauldron_background_writing", default=None
-)
+from kauldron import konfig, summaries
+from kauldron.recording import _attempts, _writer, measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
-    """Protocol of writers.
+class WriterBase(_writer.Writer):
+    """A `Writer` that implements `write_scalars`, and others that it has a place for.
 
     Attributes:
       workdir: Directory of the run; the trainer's unless given.
       collection: `'train'`, or the name of an evaluator; set by the trainer.
     """
-
-    workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
-    collection: str = "$not_set$"
 
     @abc.abstractmethod
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -66,13 +33,13 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
 
     def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes metrics that are tables of numbers, such as a confusion matrix."""
-        self._cannot_show("tables of numbers", arrays)
+        self._cannot_show("arrays", arrays)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images, `f32[n h w 1|3]` in [0, 1] or `u8[n h w 1|3]`."""
         self._cannot_show("images", images)
 
-    def write_texts(self, step: int, texts: Mapping[str, Any]) -> None:
+    def write_texts(self, step: int, texts: Mapping[str, str | np.ndarray]) -> None:
         """Writes strings (Markdown), or arrays of them."""
         self._cannot_show("texts", texts)
 
@@ -87,14 +54,14 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
         step: int,
         point_clouds: Mapping[str, np.ndarray],
         *,
-        point_colors: Mapping[str, Any],
+        point_colors: Mapping[str, np.ndarray | None],
         configs: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes points, `f32[n points 3]`, and their colours, `u8[n points 3]`.
 
         `configs` has options of the viewer by name.
         """
-        self._cannot_show("point clouds", point_clouds)
+        self._cannot_show("pointcloud", point_clouds)
 
     def write_videos(
         self, step: int, videos: Mapping[str, np.ndarray], *, fps: float = 10.0
@@ -107,56 +74,31 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
         self, step: int, audios: Mapping[str, np.ndarray], *, sample_rate: int
     ) -> None:
         """Writes sound, `f32[n t channels]` in [-1, 1], `sample_rate` in Hz."""
-        self._cannot_show("sound", audios)
+        self._cannot_show("audios", audios)
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes the numbers, strings and flags of the config, by path."""
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         """Writes the config of the run."""
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         """Writes name, shape and size of each parameter (given as shapes)."""
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         """Writes the names, shapes and dtypes of an example of the training data."""
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         """Writes the keys there are (`trainer.context_specs`)."""
 
-    def rewind(self, step: int) -> None:
-        """Takes back everything written for `step` and later steps.
-
-        Called at every start of a run, with the step it continues at: what was written
-        for later ones belongs to a part of the run that was lost.
-        """
-
-    def flush(self) -> None:
-        """Makes everything written so far visible to readers."""
-
-    def close(self) -> None:
-        """Releases files and connections; a write after it opens them again."""
-
-    def has_written_all(self) -> bool:
-        """Whether all it was given is written by now, also what was put off by errors.
-
-        Asked after `close` if it has raised an `OSError`; unless it is known, no.
-        """
-        return False
-
-    def parts(self) -> Mapping[str, WriterBase]:
-        """The writers this one consists of, by the names used in messages."""
-        return {type(self).__name__: self}
-
-    def can_write(self, kind: str) -> bool:
-        """Whether there is a place for a kind: `'images'`, `'texts'`, `'arrays'`, ..."""
-        method = f"write_{kind}"
-        if getattr(type(self), method) is not getattr(WriterBase, method):
-            return True
-        return kind == "videos" and self.can_write("images")
-
     def write_summaries(
-        self, step: int, values: Mapping[str, Any], *, metadata: Any = None
+        self,
+        step: int,
+        values: Mapping[str, measured.Summary],
+        *,
+        metadata: object = None,
     ) -> None:
         """Writes things to show: each with the method of its kind.
 
@@ -170,17 +112,20 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
             written first.
         """
         del metadata
-        problems = []
+        problems, errors = [], []
         for name, value in values.items():
             try:
                 self._write_summary(step, name, value)
-            except _shown_values.CannotShowError as e:
+            except measured.CannotShowError as e:
                 problems.append(str(e))
+            except Exception as e:
+                errors.append(e)
         if problems:
-            raise _shown_values.CannotShowError("\n".join(problems))
+            errors.append(measured.CannotShowError("\n".join(problems)))
+        _attempts.raise_all(errors)
 
     def _write_summary(self, step: int, name: str, value: Any) -> None:
-        match _shown_values.kind_of(name, value):
+        match measured.kind_of(name, value):
             case "texts":
                 self.write_texts(step, {name: value})
             case "images":
@@ -200,92 +145,49 @@ class WriterBase(root_refs.UpdateFromRootCfg, abc.ABC):
                 options = {} if value.fps == 10 else {"fps": value.fps}
                 self.write_videos(step, {name: value.frames}, **options)
 
-    def write_step_metrics(
-        self,
-        *,
-        step: int,
-        aux: auxiliaries.AuxiliariesState,
-        schedules: Mapping[str, Any],
-        log_summaries: bool,
-        timer: Any = None,
-        flush: bool = True,
-    ) -> auxiliaries.AuxiliariesOutput:
-        """Computes and writes the measurements of a step.
+    def write(self, step: int, values: measured.Measured) -> None:
+        """Calls the method of each kind there is, also after one has raised."""
+        # The dicts are copies: other writers are given the same values.
+        later = functools.partial
+        calls: list[Callable[[], None]] = []
+        if values.scalars:
+            calls.append(later(self.write_scalars, step, dict(values.scalars)))
+        if values.arrays and self.can_write("arrays"):
+            calls.append(later(self.write_arrays, step, dict(values.arrays)))
+        if values.timings:
+            calls.append(later(self.write_timings, step, dict(values.timings)))
+        shown = {
+            name: value
+            for name, value in values.summaries.items()
+            if self.can_write(measured.kind_of(name, value))
+        }
+        if shown:
+            calls.append(later(self.write_summaries, step, shown))
+        _attempts.call_all(calls)
 
-        Inside of a training loop it returns at once: the values are computed and
-        written in the background, and waited for when they are looked at.
+    def describe(self, step: int, run: measured.Description) -> None:
+        calls = [
+            functools.partial(self.write_param_overview, step, run.params),
+            functools.partial(self.write_element_spec, step, run.element_spec),
+            functools.partial(self.write_context_structure, step, run.trainer),
+        ]
+        if run.config is not None:
+            calls.append(functools.partial(self.write_config, run.config))
+            calls.append(functools.partial(self.write_hparams, run.hparams))
+        _attempts.call_all(calls)
 
-        Args:
-          step: Number of updates applied before it.
-          aux: States of the step, or merged states of an evaluation.
-          schedules: Name -> function from step to value.
-          log_summaries: Whether the summaries are written too.
-          timer: Object whose `flush_metrics()` gives rates and durations.
-          flush: Whether readers should see the values at once.
+    def can_write(self, kind: str) -> bool:
+        if self._overrides(f"write_{kind}"):
+            return True
+        if kind != "arrays" and self._overrides("write_summaries"):
+            return True
+        return kind == "videos" and self.can_write("images")
 
-        Returns:
-          The computed values, without those of what fails.
+    def _overrides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(WriterBase, method)
 
-        Raises:
-          Exception: What a loss, metric or summary raises, after the others are written.
-            Where problems are collected, as in a training run, it is told instead.
-        """
-        if (later := background.get()) is not None:
-            return later.write_step_metrics(
-                self,
-                step=step,
-                aux=aux,
-                schedules=schedules,
-                log_summaries=log_summaries,
-                timer=timer,
-                flush=flush,
-            )
-        if not log_summaries:
-            aux = dataclasses.replace(aux, summary_states=None)
-        failures: list[state_trees.Failure] = []
-        # In every process: merging may need all of them.
-        values = aux.compute(failures=failures)
-        schedules = state_trees.at_step(schedules, step, failures)
-        if console.is_lead_host():
-            self._write_values(step, values, schedules, log_summaries, timer)
-            if flush:
-                self.flush()
-        tell_failures(failures, self.collection)
-        return values
-
-    def _write_values(
-        self,
-        step: int,
-        values: auxiliaries.AuxiliariesOutput,
-        schedules: Mapping[str, Any],
-        log_summaries: bool,
-        timer: Any,
-    ) -> None:
-        scalars, arrays = _shown_values.split_numbers(step, values, schedules)
-        if scalars:
-            self.write_scalars(step, scalars)
-        if arrays:
-            self.write_arrays(step, arrays)
-        if timer is not None and (timings := timer.flush_metrics()):
-            self.write_timings(step, {**timings, **values.throughputs(timings)})
-        if log_summaries and values.summary_values:
-            self.write_summaries(step, values.summary_values)
-
-    def _cannot_show(self, kind: str, values: Mapping[str, Any]) -> None:
-        raise _shown_values.CannotShowError(
-            f"{type(self).__name__} cannot show {kind}: {list(values)}. Put a writer that "
-            "can beside it: `cfg.writer = {'files': kd.train.KDMetricWriter(), ...}`."
-        )
-
-
-def tell_failures(failures: Sequence[state_trees.Failure], collection: str) -> None:
-    """Tells what could not be computed, or raises the first if nobody would know."""
-    problems = problem_log.current()
-    for failure in failures:
-        if problems is None:
-            raise failure.error
-        what = failure.where(collection)
-        problems.failed(what, failure.error, consequence="; the others are written")
+    def _cannot_show(self, kind: str, values: Mapping[str, object]) -> None:
+        raise measured.no_place_for(kind, list(values), writer=type(self).__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -296,15 +198,19 @@ class NoopWriter(WriterBase):
         pass
 
     def write_summaries(
-        self, step: int, values: Mapping[str, Any], *, metadata: Any = None
+        self,
+        step: int,
+        values: Mapping[str, measured.Summary],
+        *,
+        metadata: object = None,
     ) -> None:
-        pass
-
-    def _cannot_show(self, kind: str, values: Mapping[str, Any]) -> None:
         pass
 
     def can_write(self, kind: str) -> bool:
         return True
+
+    def _cannot_show(self, kind: str, values: Mapping[str, object]) -> None:
+        pass
 
 
 class NoopMetadataWriter:
@@ -313,14 +219,16 @@ class NoopMetadataWriter:
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         pass
 
-    def write_config(self, config: Any) -> None:
+    def write_config(self, config: konfig.ConfigDict) -> None:
         pass
 
-    def write_param_overview(self, step: int, params: Any) -> None:
+    def write_param_overview(self, step: int, params: object) -> None:
         pass
 
-    def write_element_spec(self, step: int, element_spec: Any) -> None:
+    def write_element_spec(self, step: int, element_spec: object) -> None:
         pass
 
-    def write_context_structure(self, step: int, trainer: Any) -> None:
+    def write_context_structure(
+        self, step: int, trainer: measured.HasContextSpecs
+    ) -> None:
         pass

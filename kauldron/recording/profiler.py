@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 from etils import epath
@@ -77,7 +77,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
                     f"`Profiler.{name}` must be at least {smallest}: got {value}."
                 )
 
-    def __call__(self, step: int, *, wait_for: Any = None) -> None:
+    def __call__(self, step: int, *, wait_for: object = None) -> None:
         """Begins or ends a trace; to be called before each step.
 
         Args:
@@ -146,7 +146,7 @@ class NoopProfiler(root_refs.UpdateFromRootCfg):
 
     traces: ClassVar[bool] = False
 
-    def __call__(self, step: int, *, wait_for: Any = None) -> None:
+    def __call__(self, step: int, *, wait_for: object = None) -> None:
         """Does nothing."""
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
+from etils import epath
 
 from kauldron._base import console
 from kauldron.recording import _progress_display
@@ -191,7 +192,7 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
 
 
 def finished_message(
-    workdir: os.PathLike[str],
+    workdir: epath.PathLike,
     step: int,
     last_step: int,
     *,

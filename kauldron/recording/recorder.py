@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron._base import console, problem_log
-from kauldron.recording import _shown_values, _write_queue, _writer_base
+from kauldron.recording import (
+    _attempts,
+    _measuring,
+    _step_states,
+    _write_queue,
+    _writer,
+)
 from kauldron.step import auxiliaries, state_trees
 
 # Each waiting entry keeps the states of one logging step on the devices.
@@ -25,16 +30,6 @@ _MAX_WRITING = 1000
 # disk; one that takes longer is not waited for again.
 _PATIENCE_SECS = 5.0
 _PATIENCE_AT_END_SECS = 60.0
-
-
-class Timings:
-    """Rates and durations taken at one moment, in the form writers ask for."""
-
-    def __init__(self, metrics: Mapping[str, float]) -> None:
-        self._metrics = metrics
-
-    def flush_metrics(self) -> Mapping[str, float]:
-        return self._metrics
 
 
 class Recorder:
@@ -53,7 +48,7 @@ class Recorder:
 
     def __init__(
         self,
-        writers: Iterable[_writer_base.WriterBase],
+        writers: Iterable[_writer.Writer],
         problems: problem_log.Problems | None = None,
     ) -> None:
         self.loss_error: Exception | None = None
@@ -66,92 +61,105 @@ class Recorder:
             may_drop=False,
             problems=self._problems,
         )
+        # A part that is told something on its own is known by the name it has in a dict.
+        self._names = {
+            id(part): name for w in self._writers for name, part in w.parts().items()
+        }
         # By name: writers of one name share their files, whose lines stay in order.
-        names = dict.fromkeys(k for w in self._writers for k in w.parts())
-        self._lanes = {name: self._make_lane(name) for name in names}
+        self._lanes = {
+            name: self._make_lane(name) for name in dict.fromkeys(self._names.values())
+        }
+        # Those that copies of writers use, too: nobody knows what these have not written.
+        self._shared: set[str] = set()
         self._too_slow: set[str] = set()
-        self._last: tuple[Any, LaterValues] | None = None
+        self._last: tuple[auxiliaries.AuxiliariesState, Recorded] | None = None
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, in this thread, `writer.write_step_metrics` comes here."""
-        token = _writer_base.background.set(self)
-        try:
+        """Inside the block, what the writers of the run are handed comes here."""
+        with _writer.bound(self._writers, self):
             yield
-        finally:
-            _writer_base.background.reset(token)
 
     def tell(
-        self,
-        writer: _writer_base.WriterBase,
-        call: Callable[[_writer_base.WriterBase], Any],
+        self, writer: _writer.Writer, call: Callable[[_writer.Writer], object]
     ) -> None:
         """Calls a function with each part of a writer, in the thread of that part."""
         if self._is_lead:
             for name, part in writer.parts().items():
-                self._lane(name).submit(functools.partial(call, part))
+                self._lane(name, part).submit(functools.partial(call, part))
 
     def rewind(self, step: int) -> None:
         """Lets all writers take back what they have of this step and later ones."""
         for writer in self._writers:
             self.tell(writer, lambda part: part.rewind(step))
 
-    def write_step_metrics(
+    def record(
         self,
-        writer: _writer_base.WriterBase,
-        *,
-        step: int,
-        aux: auxiliaries.AuxiliariesState,
-        schedules: Mapping[str, Any],
-        log_summaries: bool,
-        timer: Any = None,
-        flush: bool = True,
-    ) -> LaterValues:
-        """Computes and writes in the background; see `WriterBase.write_step_metrics`.
+        writer: _step_states.Part,
+        parts: Mapping[str, _step_states.Part],
+        states: _step_states.StepStates,
+    ) -> auxiliaries.AuxiliariesOutput:
+        """Computes in the background, and lets the parts of a writer write.
 
         Returns:
           The values; looking at them waits until they are computed.
         """
-        # The timer is taken now: later it would hold the steps that follow.
-        timings = timer.flush_metrics() if timer is not None else None
-        later = LaterValues()
-        self._last = aux, later
+        recorded = Recorded(states.timings)
+        self._last = states.aux, recorded
 
         def compute() -> None:
             failures: list[state_trees.Failure] = []
-            values = _compute(aux, later, failures, with_summaries=log_summaries)
-            self._write(
-                writer,
-                values,
-                step=step,
-                schedules=state_trees.at_step(schedules, step, failures),
-                log_summaries=log_summaries,
-                timer=None if timings is None else Timings(timings),
-                flush=flush,
+            with_summaries = states.log_summaries
+            output = recorded.compute(
+                states.aux, failures, with_summaries=with_summaries
             )
-            self._tell(failures, writer.collection, step)
+            self._write(writer, parts, states, output, failures)
+            self._tell(failures, writer.collection, states.step)
 
         self._computing.submit(compute)
-        return later
+        return recorded.awaited()
 
     def values_of(
         self, aux: auxiliaries.AuxiliariesState, *, collection: str = "train"
-    ) -> LaterValues:
+    ) -> Recorded:
         """Returns the values of measurements, without those of summaries.
 
-        What was just given to `write_step_metrics` is not computed a second time.
+        What was just handed to a writer is not computed a second time.
         """
         if self._last is not None and self._last[0] is aux:
             return self._last[1]
-        later = LaterValues()
+        recorded = Recorded({})
 
         def compute() -> None:
             failures: list[state_trees.Failure] = []
-            _compute(aux, later, failures, with_summaries=False)
+            recorded.compute(aux, failures, with_summaries=False)
             self._tell(failures, collection)
 
         self._computing.submit(compute)
-        return later
+        return recorded
+
+    def _write(
+        self,
+        writer: _step_states.Part,
+        parts: Mapping[str, _step_states.Part],
+        states: _step_states.StepStates,
+        output: auxiliaries.AuxiliariesOutput,
+        failures: list[state_trees.Failure],
+    ) -> None:
+        values = _measuring.to_measured(
+            output, states, failures, collection=writer.collection
+        )
+        if not self._is_lead:
+            return
+        for name, part in parts.items():
+            calls = [functools.partial(part.write, states.step, values)]
+            calls += [part.flush] if states.flush else []
+            if id(part) not in self._names:  # a copy, which nobody closes at the end
+                calls.append(part.close)
+            self._lane(name, part).submit(functools.partial(_attempts.call_all, calls))
+        for error in _measuring.without_place(writer, parts, values):
+            field = _field_of_writer(writer.collection)
+            self._problems.failed(field, error, consequence="; the others are written")
 
     def _tell(
         self,
@@ -171,7 +179,7 @@ class Recorder:
                 where, error, consequence=f"{at}; the others are written"
             )
 
-    def run_after(self, job: Callable[[], Any]) -> None:
+    def run_after(self, job: Callable[[], object]) -> None:
         """Runs a function when everything given so far is computed."""
         self._computing.submit(job)
 
@@ -192,20 +200,35 @@ class Recorder:
     def close(self) -> None:
         """Writes what waits, closes the writers, and ends the threads."""
         self._computing.close()
-        for writer in self._writers:
-            self.tell(writer, lambda part: part.close())
         for name, lane in self._lanes.items():
+            parts = self._parts_of(name) if self._is_lead else []
             lane.close(
                 timeout_secs=_PATIENCE_AT_END_SECS,
-                has_all=functools.partial(self._has_all, name),
+                last=[part.close for part in parts],
+                unwritten=functools.partial(self._unwritten, name, parts),
             )
 
-    def _has_all(self, name: str) -> bool:
-        """Whether the parts of a name have written everything, whatever has failed."""
-        parts = [w.parts()[name] for w in self._writers if name in w.parts()]
-        return all(part.has_written_all() for part in parts)
+    def _unwritten(
+        self, name: str, parts: Iterable[_writer.Writer]
+    ) -> Mapping[str, int] | None:
+        """Returns what the writers of a name have not written; `None` if unknown."""
+        total: dict[str, int] = {}
+        for part in parts:
+            counts = part.unwritten()
+            if counts is None or name in self._shared:
+                return None
+            for what, count in counts.items():
+                total[what] = total.get(what, 0) + count
+        return total
 
-    def _lane(self, name: str) -> _write_queue.WriteQueue:
+    def _parts_of(self, name: str) -> list[_writer.Writer]:
+        return [w.parts()[name] for w in self._writers if name in w.parts()]
+
+    def _lane(self, name: str, part: _step_states.Part) -> _write_queue.WriteQueue:
+        if id(part) in self._names:
+            name = self._names[id(part)]
+        else:
+            self._shared.add(name)
         if name not in self._lanes:  # of an evaluator that writes elsewhere
             self._lanes[name] = self._make_lane(name)
         return self._lanes[name]
@@ -218,133 +241,92 @@ class Recorder:
             problems=self._problems,
         )
 
-    def _write(
-        self,
-        writer: _writer_base.WriterBase,
-        values: auxiliaries.AuxiliariesOutput,
-        **kwargs: Any,
-    ) -> None:
-        if not self._is_lead:
-            return
-        problems: dict[str, _shown_values.CannotShowError] = {}
-        for name, part in writer.parts().items():
-            shown = _share(writer, part, values, problems)
-            aux: Any = _Computed(shown)
-            write = functools.partial(part.write_step_metrics, aux=aux, **kwargs)
-            self._lane(name).submit(write)
-        for name, error in problems.items():
-            keys = tuple(name.split("/")[1:])
-            failure = state_trees.Failure("summaries", keys, error)
-            self._tell([failure], writer.collection)
 
+class Recorded:
+    """Values that the recorder's thread computes.
 
-def _share(
-    writer: _writer_base.WriterBase,
-    part: _writer_base.WriterBase,
-    values: auxiliaries.AuxiliariesOutput,
-    problems: dict[str, _shown_values.CannotShowError],
-) -> auxiliaries.AuxiliariesOutput:
-    """Returns the values without those that only other parts of a writer can show."""
+    Args:
+      timings: Rates and durations that were taken with them.
+    """
 
-    def is_for_part(kind: str) -> bool:
-        return part.can_write(kind) or not writer.can_write(kind)
+    def __init__(self, timings: Mapping[str, float]) -> None:
+        self.timings = timings
+        self._numbers: _Later = concurrent.futures.Future()
+        self._flat: _Later = concurrent.futures.Future()
+        self._all: _Later = concurrent.futures.Future()
 
-    pictures = {}
-    for name, value in values.summary_values.items():
-        try:
-            if is_for_part(_shown_values.kind_of(name, value)):
-                pictures[name] = value
-        except _shown_values.CannotShowError as e:
-            problems[name] = e
-    numbers = values.metric_values
-    if not is_for_part("arrays"):
-        numbers = {k: v for k, v in numbers.items() if _shown_values.is_scalar(v)}
-    return dataclasses.replace(values, metric_values=numbers, summary_values=pictures)
+    def numbers(self) -> auxiliaries.AuxiliariesOutput:
+        """Waits for losses and metrics, nested as in the config."""
+        return self._numbers.result()
 
+    def values(self) -> auxiliaries.AuxiliariesOutput:
+        """Waits for all values, in flat dicts: `losses/x`, `summaries/x`."""
+        return self._all.result()
 
-def _compute(
-    aux: auxiliaries.AuxiliariesState,
-    later: LaterValues,
-    failures: list[state_trees.Failure],
-    *,
-    with_summaries: bool,
-) -> auxiliaries.AuxiliariesOutput:
-    """Computes the numbers first: nobody who waits for them waits for pictures."""
-    try:
-        numbers = dataclasses.replace(aux, summary_states=None)
-        later.set_numbers(numbers.compute(flatten=False, failures=failures))
-        if not with_summaries or aux.summary_states is None:
-            return later.set_pictures({})
-        pictures = auxiliaries.AuxiliariesState(summary_states=aux.summary_states)
-        return later.set_pictures(pictures.compute(failures=failures).summary_values)
-    except Exception as e:
-        later.fail(e)
-        raise
+    def awaited(self) -> auxiliaries.AuxiliariesOutput:
+        """Returns the values, in flat dicts that wait when they are looked at."""
 
-
-# Group of numbers -> what their names begin with.
-_PREFIXES = {
-    "loss_values": "losses",
-    "raw_loss_values": "losses_raw",
-    "metric_values": "metrics",
-}
-
-
-class LaterValues(auxiliaries.AuxiliariesOutput):
-    """Values that another thread computes: looking at them waits."""
-
-    def __init__(self) -> None:
-        set_field = object.__setattr__  # the base is frozen
-        set_field(self, "_numbers", concurrent.futures.Future())
-        set_field(self, "_flat", concurrent.futures.Future())
-        set_field(self, "_pictures", concurrent.futures.Future())
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _PREFIXES:
-            return vars(self)["_flat"].result()[name]
-        if name == "amounts_per_step":
-            return self.nested.amounts_per_step
-        if name == "summary_values":
-            return vars(self)["_pictures"].result()
-        raise AttributeError(name)
-
-    @property
-    def nested(self) -> auxiliaries.AuxiliariesOutput:
-        """Losses and metrics, nested as in the config."""
-        return vars(self)["_numbers"].result()
-
-    def set_numbers(self, nested: auxiliaries.AuxiliariesOutput) -> None:
-        vars(self)["_numbers"].set_result(nested)
-        vars(self)["_flat"].set_result(
-            {
-                name: auxiliaries.flatten_names(prefix, getattr(nested, name))
-                for name, prefix in _PREFIXES.items()
-            }
-        )
-
-    def set_pictures(self, flat: Mapping[str, Any]) -> auxiliaries.AuxiliariesOutput:
-        vars(self)["_pictures"].set_result(flat)
+        flat = self._flat
         return auxiliaries.AuxiliariesOutput(
-            **vars(self)["_flat"].result(),
-            amounts_per_step=self.amounts_per_step,
-            summary_values=flat,
+            loss_values=_AwaitedDict(flat, "loss_values"),
+            raw_loss_values=_AwaitedDict(flat, "raw_loss_values"),
+            metric_values=_AwaitedDict(flat, "metric_values"),
+            amounts_per_step=_AwaitedDict(flat, "amounts_per_step"),
+            summary_values=_AwaitedDict(self._all, "summary_values"),
         )
-
-    def fail(self, e: Exception) -> None:
-        for future in vars(self).values():
-            if not future.done():
-                future.set_exception(e)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Computed:
-    """Values in the place of the states they were computed of."""
-
-    values: auxiliaries.AuxiliariesOutput
-    summary_states: Any = None  # writers leave them out with `dataclasses.replace`
 
     def compute(
-        self, *, flatten: bool = True, failures: Any = None
+        self,
+        aux: auxiliaries.AuxiliariesState,
+        failures: list[state_trees.Failure],
+        *,
+        with_summaries: bool,
     ) -> auxiliaries.AuxiliariesOutput:
-        del flatten, failures
-        return self.values
+        """Computes the numbers first: who waits for them does not wait for pictures."""
+        try:
+            nested = _measuring.compute_numbers(aux, failures)
+            self._numbers.set_result(nested)
+            output = nested.flattened()
+            self._flat.set_result(output)
+            if with_summaries:
+                output = _measuring.with_summaries(output, aux, failures)
+            self._all.set_result(output)
+        except Exception as e:
+            for future in (self._numbers, self._flat, self._all):
+                if not future.done():
+                    future.set_exception(e)
+            raise
+        return output
+
+
+_Later = concurrent.futures.Future[auxiliaries.AuxiliariesOutput]
+
+
+class _AwaitedDict(Mapping[str, Any]):
+    """A dict among values that another thread computes: reading it waits."""
+
+    def __init__(self, values: _Later, field: str) -> None:
+        self._values = values
+        self._field = field
+
+    def _read(self) -> Mapping[str, Any]:
+        return getattr(self._values.result(), self._field)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+
+def _field_of_writer(collection: str) -> str:
+    """Returns the writer as the user wrote it: `cfg.evals['test'].writer`."""
+    return (
+        "cfg.writer" if collection == "train" else f"cfg.evals[{collection!r}].writer"
+    )

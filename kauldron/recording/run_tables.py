@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kauldron import kontext
+from kauldron import konfig, kontext
 
 
-def parameters(params: Any) -> tuple[str, int]:
+def parameters(params: object) -> tuple[str, int]:
     """Returns a table of the parameters, and how many numbers they are in all."""
     flat = kontext.flatten_with_path(params)
     sizes = {path: math.prod(x.shape) for path, x in flat.items()}
@@ -20,7 +20,7 @@ def parameters(params: Any) -> tuple[str, int]:
     return _table(("name", "shape", "dtype", "size"), rows), total
 
 
-def shapes(tree: Any) -> str:
+def shapes(tree: object) -> str:
     """Returns a table of the paths of a tree with their shapes and dtypes."""
     flat = kontext.flatten_with_path(tree)
     rows = [
@@ -30,7 +30,7 @@ def shapes(tree: Any) -> str:
     return _table(("key", "shape", "dtype"), rows)
 
 
-def hparams(config: Any) -> dict[str, Any]:
+def hparams(config: konfig.ConfigDict) -> dict[str, Any]:
     """Returns the numbers, strings and flags of a config, by path.
 
     What is called or taken from a module stands at the path of its node, by name.
@@ -38,7 +38,7 @@ def hparams(config: Any) -> dict[str, Any]:
     return dict(_leaves(json.loads(config.to_json()), ""))
 
 
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(node: object, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key in ("__qualname__", "__const__"):
@@ -52,7 +52,7 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def _shape(x: Any) -> str:
+def _shape(x: object) -> str:
     return " x ".join(map(str, getattr(x, "shape", ()))) or "scalar"
 
 

@@ -13,9 +13,8 @@ import jax
 
 from kauldron._base import public
 from kauldron.sharding import _mesh
-from kauldron.sharding._agree import max_over_processes
 from kauldron.sharding._backend import describe_backend
-from kauldron.sharding._place import (
+from kauldron.sharding._placement import (
     BatchSizeError,
     ShardingTree,
     check_batch,
@@ -28,6 +27,7 @@ from kauldron.sharding._place import (
     to_host,
     with_sharding_constraint,
 )
+from kauldron.sharding._process_agreement import max_over_processes
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
 from kauldron.sharding.state import TrainState
 

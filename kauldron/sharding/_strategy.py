@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron._base import arguments
 from kauldron.ktyping import Array, PyTree
-from kauldron.sharding import _follow, _mesh
-from kauldron.sharding._place import ShardingTree
+from kauldron.sharding import _mesh, _optimizer_placement
+from kauldron.sharding._placement import ShardingTree
 from kauldron.sharding.state import TrainState
 
 
@@ -64,7 +64,9 @@ class ShardingStrategy(arguments.NamesArguments):
         shardings = self.state
         if shardings.opt_state is not None or state.opt_state is None:
             return shardings
-        followed = _follow.follow(state.opt_state, state.params, shardings.params)
+        followed = _optimizer_placement.follow(
+            state.opt_state, state.params, shardings.params
+        )
         return dataclasses.replace(shardings, opt_state=followed)
 
     def set_global_mesh(self) -> Any:

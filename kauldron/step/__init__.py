@@ -22,6 +22,7 @@ from kauldron.step import (
     rngs_lib,
     state_trees,
     step_inputs,
+    text_keys,
     train_step,
 )
 from kauldron.step._forward import PredictionError, forward, forward_with_loss
@@ -40,8 +41,8 @@ from kauldron.step.loss_groups import LossGroup, LossGroupsStep
 from kauldron.step.mixed_precision import Precision, PrecisionError
 from kauldron.step.rematerialization import Remat, RematError
 from kauldron.step.rngs_lib import RngStream, RngStreams
-from kauldron.step.step_inputs import HostBatchError, UsedStateError
-from kauldron.step.train_step import TrainStep
+from kauldron.step.step_inputs import HostBatchError
+from kauldron.step.train_step import TrainStep, UsedStateError
 
 __all__ = [
     "Auxiliaries",

@@ -13,7 +13,7 @@ from kauldron import losses as losses_lib
 from kauldron import modules
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
-from kauldron.ktyping import PyTree
+from kauldron.ktyping import Float, PRNGKeyArray, PyTree, typechecked
 from kauldron.step import (
     intermediates,
     mixed_precision,
@@ -31,7 +31,7 @@ def forward(
     context: Context,
     *,
     model: Any,
-    rngs: Mapping[str, jax.Array],
+    rngs: Mapping[str, PRNGKeyArray[""]],
     is_training: bool,
     method: str | Callable[..., Any] | None = None,
     capture: intermediates.Capture = True,
@@ -97,17 +97,18 @@ def _check_arrays(preds: PyTree) -> None:
             )
 
 
+@typechecked
 def forward_with_loss(
     context: Context,
     *,
     model: Any,
-    losses: Mapping[str, losses_lib.Loss],
-    rngs: Mapping[str, jax.Array],
+    losses: PyTree[losses_lib.Loss],
+    rngs: Mapping[str, PRNGKeyArray[""]],
     is_training: bool,
     capture: intermediates.Capture = True,
     precision: mixed_precision.Precision | None = None,
     remat: rematerialization.Remat | None = None,
-) -> tuple[jax.Array, Context]:
+) -> tuple[Float[""], Context]:
     """Runs the model and the losses; for the arguments, see `forward`.
 
     Returns:

@@ -11,7 +11,7 @@ import optax
 
 from kauldron import metrics
 from kauldron._base import errors
-from kauldron.ktyping import Array, PyTree
+from kauldron.ktyping import Array, Bool, Float, Int, PyTree, typechecked
 
 
 class LossScaleError(errors.UserError, ValueError):
@@ -28,9 +28,9 @@ class LossScaleState(NamedTuple):
       inner: State of the optimizer.
     """
 
-    scale: jax.Array
-    num_finite: jax.Array
-    num_skipped: jax.Array
+    scale: Float[""]
+    num_finite: Int[""]
+    num_skipped: Int[""]
     inner: Any
 
 
@@ -121,17 +121,19 @@ class DynamicLossScale:
         )
 
 
-def keep_if(is_finite: jax.Array, new: PyTree, old: PyTree) -> Any:
+@typechecked
+def keep_if(is_finite: Bool[""], new: PyTree, old: PyTree) -> Any:
     """Returns the new tree, or the old one after an overflow."""
     return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
 
 
-def scale_of(opt_state: PyTree) -> jax.Array | None:
+@typechecked
+def scale_of(opt_state: PyTree) -> Float[""] | None:
     """Returns the scale that an optimizer state holds; `None` without scaling."""
     return opt_state.scale if isinstance(opt_state, LossScaleState) else None
 
 
-def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> jax.Array | None:
+def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> Bool[""] | None:
     """Returns whether an update was skipped for its scale, `Bool[""]`, inside jit.
 
     A scale below one makes nothing overflow that would not anyway: then a gradient that
@@ -147,7 +149,8 @@ def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> jax.Array | None:
     return is_skipped & (opt_state.scale >= 1)
 
 
-def unscale(grads: PyTree, scale: jax.Array) -> Any:
+@typechecked
+def unscale(grads: PyTree, scale: Float[""]) -> Any:
     """Returns gradients of the loss as it was before scaling; in f32 at least."""
 
     def divide(g: Array) -> Any:

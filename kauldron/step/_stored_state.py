@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from kauldron.ktyping import Array, DType, PyTree
+from kauldron.ktyping import Array, DType, Float, PyTree
 
 # Averages of gradients over a few dozen steps, by the state that has them. All else is
 # f32: second moments, long averages, copies of parameters, sums, hyperparameters.
@@ -108,7 +108,7 @@ def widen(tree: PyTree) -> Any:
     return jax.tree.map(cast, tree)
 
 
-def round_at_random(x: jax.Array, seed: jax.Array) -> jax.Array:
+def round_at_random(x: Float["*a"], seed: jax.Array) -> Float["*a"]:
     """Rounds to bf16, up or down, so that the expected value is the value itself.
 
     Values of bf16, infinities and NaN stay what they are. The random numbers are those

@@ -136,12 +136,12 @@ def _scan_grads(
     run_part: Callable[..., Any],
     context: Context,
     indices: jax.Array,
-    weights: list[jax.Array],
+    weights: Any,
 ) -> tuple[Any, Any, Any]:
     """Returns the gradients, the last collections, and stacked values of examples."""
     floats, rebuild = _split_floats(context.params)
 
-    def step(carry: PyTree, x: Array) -> tuple[Any, Any]:
+    def step(carry: PyTree, x: tuple[jax.Array, Any]) -> tuple[Any, Any]:
         grads, collections = carry
         index, weights = x
 

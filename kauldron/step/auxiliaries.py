@@ -12,7 +12,7 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
-from kauldron.ktyping import PyTree
+from kauldron.ktyping import Bool, PyTree
 from kauldron.metrics import base_state
 from kauldron.step import state_trees
 
@@ -71,11 +71,11 @@ class AuxiliariesState:
       is_halted: Whether the step changed nothing, see `TrainStep.step`, or `None`.
     """
 
-    loss_states: Any = None
-    metric_states: Any = None
-    summary_states: Any = None
+    loss_states: PyTree[base_state.State] = None
+    metric_states: PyTree[base_state.State] = None
+    summary_states: PyTree[base_state.State] = None
     error: Any = None
-    is_halted: Any = None
+    is_halted: Bool[""] | None = None
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
         """Returns the states of the examples of both."""
@@ -144,18 +144,14 @@ class AuxiliariesState:
         if flat_losses and is_whole:
             total = np.sum(list(flat_losses.values()), axis=0)
             loss_values = {**loss_values, "total": total}
-        if flatten:
-            loss_values = flatten_names("losses", loss_values)
-            raw_loss_values = flatten_names("losses_raw", raw_loss_values)
-            metric_values = flatten_names("metrics", metric_values)
-            summary_values = flatten_names("summaries", summary_values)
-        return AuxiliariesOutput(
+        nested = AuxiliariesOutput(
             loss_values=loss_values,
             raw_loss_values=raw_loss_values,
             amounts_per_step=flatten_names("", rates),
             metric_values=metric_values,
             summary_values=summary_values,
         )
+        return nested.flattened() if flatten else nested
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,6 +172,16 @@ class AuxiliariesOutput:
     summary_values: Mapping[str, Any]
     raw_loss_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     amounts_per_step: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def flattened(self) -> AuxiliariesOutput:
+        """Returns the values in flat dicts: `losses/x`, `metrics/x/y`, `summaries/x`."""
+        return dataclasses.replace(
+            self,
+            loss_values=flatten_names("losses", self.loss_values),
+            raw_loss_values=flatten_names("losses_raw", self.raw_loss_values),
+            metric_values=flatten_names("metrics", self.metric_values),
+            summary_values=flatten_names("summaries", self.summary_values),
+        )
 
     def throughputs(self, timings: Mapping[str, float]) -> dict[str, float]:
         """Returns the amounts a second, by the rate of steps among `timings`."""

@@ -7,7 +7,8 @@ from typing import Any, Self
 import flax.struct
 
 from kauldron import kontext
-from kauldron.ktyping import PyTree
+from kauldron.ktyping import Float, PyTree, ScalarInt
+from kauldron.metrics import base_state
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 
@@ -17,7 +18,7 @@ class Context:
     """Everything that exists during one step; filled from top to bottom.
 
     Attributes:
-      step: Number of updates applied before this step, `Int32[""]`.
+      step: Number of updates applied before this step.
       batch: The batch.
       params: Parameters, before the update.
       collections: Other variable collections; after the forward pass, the new ones.
@@ -25,7 +26,7 @@ class Context:
       interms: Flax intermediates: `interms.<module path>.__call__[0]`, and what modules
         sowed.
       loss_states: Tree of loss states.
-      loss_total: Sum of the weighted losses, `Float32[""]`.
+      loss_total: Sum of the weighted losses.
       grads: Gradients with respect to `params` (training only).
       updates: What the optimizer adds to `params` (training only).
       opt_state: State of the optimizer before the update (training only).
@@ -33,19 +34,19 @@ class Context:
       summary_states: Tree of summary states.
     """
 
-    step: Any
-    batch: Any
-    params: Any = None
-    collections: Any = None
-    preds: Any = None
-    interms: Any = None
-    loss_states: Any = None
-    loss_total: Any = None
-    grads: Any = None
-    updates: Any = None
-    opt_state: Any = None
-    metric_states: Any = None
-    summary_states: Any = None
+    step: ScalarInt
+    batch: PyTree
+    params: PyTree = None
+    collections: PyTree = None
+    preds: PyTree = None
+    interms: PyTree = None
+    loss_states: PyTree[base_state.State] = None
+    loss_total: Float[""] | None = None
+    grads: PyTree = None
+    updates: PyTree = None
+    opt_state: PyTree = None
+    metric_states: PyTree[base_state.State] = None
+    summary_states: PyTree[base_state.State] = None
 
     @classmethod
     def from_state_and_batch(cls, *, state: TrainState, batch: PyTree) -> Self:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.ktyping import Array, PyTree
+from kauldron.ktyping import Array, Bool, Float, PyTree, typechecked
 from kauldron.sharding import TrainState
 from kauldron.step import _loss_scale, intermediates
 from kauldron.step.context import Context
@@ -25,7 +25,8 @@ _GROUPS = (
 )
 
 
-def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
+@typechecked
+def is_finite_step(context: Context, next_state: TrainState) -> Bool[""]:
     """Returns whether a step went well, `Bool[""]`, inside jit.
 
     It looks at the total loss and at the gradients; a step of the user's own that does
@@ -40,13 +41,14 @@ def is_finite_step(context: Context, next_state: TrainState) -> jax.Array:
     return is_fine & all_finite(context.loss_total)
 
 
-def all_finite(tree: PyTree) -> jax.Array:
+@typechecked
+def all_finite(tree: PyTree) -> Bool[""]:
     """Returns whether all floating-point values of a pytree are finite, `Bool[""]`."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return sum(map(_zero_if_finite, leaves), jnp.zeros(())) == 0
+    return jnp.equal(sum(map(_zero_if_finite, leaves), jnp.zeros(())), 0)
 
 
-def _zero_if_finite(x: jax.Array) -> jax.Array:
+def _zero_if_finite(x: Array["*a"]) -> Float[""]:
     """Returns 0 for an array without NaN and infinities, otherwise NaN.
 
     A product of matrices reads a large array about three times as fast as XLA's own

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
 Capture = bool | Callable[[Any, str], bool]
+
+# Whether a key may point below `interms`, to parse only those that do.
+_MAY_BE_READ = re.compile(r"[\s.]*(interms|\*|\[)").match
 
 _capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
     "kauldron_capture_all", default=False
@@ -53,13 +57,15 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     if everything := _capture_all.get():
         return everything
     read = [*_leaves(keys)]
-    for metric in iter_metrics(trees):
+    for metric in list(iter_metrics(trees)):
         keys_of_metric = metric.context_keys()
         if keys_of_metric is None:
             return True
         read += keys_of_metric
     paths: list[tuple[Any, ...]] = []
     for key in read:
+        if not _MAY_BE_READ(key):
+            continue
         # All that a glob may match lies below the part of it that is none.
         path = kontext.GlobPath.from_str(key)
         parts = path.first_non_glob_parent.parts

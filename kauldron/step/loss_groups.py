@@ -24,6 +24,7 @@ from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
     _loss_scale,
+    _optimizer_args,
     _param_owners,
     _step_options,
     mixed_precision,
@@ -247,7 +248,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
             grads = split.take(name, this.grads_of(name, scale))
             if scale is not None:
                 grads = _loss_scale.unscale(grads, scale)
-            extra = train_step_lib.extra_args(this.totals[name], grads, value_fn)
+            extra = _optimizer_args.extra_args(this.totals[name], grads, value_fn)
             updates, opt_state = optimizer.update(grads, opt_state, own, **extra)
             return optax.apply_updates(own, updates), opt_state, grads, updates
 

@@ -10,7 +10,7 @@ import jax
 
 from kauldron import random
 from kauldron._base import frozen_dict, root_refs
-from kauldron.ktyping import Scalar
+from kauldron.ktyping import PRNGKeyArray, Scalar, typechecked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,15 @@ class RngStream:
     eval: bool = False
     per_step: bool = True
 
-    def make(self, root_rng: jax.Array, *, step: Scalar, phase: str) -> jax.Array:
+    @typechecked
+    def make(
+        self, root_rng: PRNGKeyArray[""], *, step: Scalar, phase: str
+    ) -> PRNGKeyArray[""]:
         """Returns the key of a step; `phase` is `'init'`, `'train'` or `'eval'`."""
-        rng = random.fold_in_str(root_rng, self.name)
+        rng = jax.random.fold_in(root_rng, random.hash_str(self.name))
         if self.per_step:
             rng = jax.random.fold_in(rng, step)
-        return random.fold_in_str(rng, phase)
+        return jax.random.fold_in(rng, random.hash_str(phase))
 
 
 _DEFAULT_STREAMS = (
@@ -78,25 +81,25 @@ class RngStreams(root_refs.UpdateFromRootCfg):
         return frozen_dict.ImmutableDict(by_name)
 
     @property
-    def root_rng(self) -> jax.Array:
+    def root_rng(self) -> PRNGKeyArray[""]:
         """The key everything is folded from, `UInt32["2"]`."""
         if isinstance(self.seed, root_refs.RootCfgRef):
             self._assert_root_cfg_resolved()
         return jax.random.PRNGKey(self.seed)
 
-    def init_rngs(self) -> dict[str, jax.Array]:
+    def init_rngs(self) -> dict[str, PRNGKeyArray[""]]:
         """Returns the keys for initialising parameters."""
         return self._make("init", 0)
 
-    def train_rngs(self, step: Scalar) -> dict[str, jax.Array]:
+    def train_rngs(self, step: Scalar) -> dict[str, PRNGKeyArray[""]]:
         """Returns the keys of a training step (an int or a traced scalar)."""
         return self._make("train", step)
 
-    def eval_rngs(self, step: Scalar) -> dict[str, jax.Array]:
+    def eval_rngs(self, step: Scalar) -> dict[str, PRNGKeyArray[""]]:
         """Returns the keys of an evaluation; `step` is the index of the batch."""
         return self._make("eval", step)
 
-    def _make(self, phase: str, step: Scalar) -> dict[str, jax.Array]:
+    def _make(self, phase: str, step: Scalar) -> dict[str, PRNGKeyArray[""]]:
         root_rng = self.root_rng
         return {
             name: stream.make(root_rng, step=step, phase=phase)

@@ -145,12 +145,12 @@ def compute(
     return {} if tree is None else _map_states(compute_state, tree, ())
 
 
-def at_step(
+def values_at_step(
     schedules: Mapping[str, Callable[[int], Any]],
     step: int,
     failures: list[Failure],
-) -> dict[str, Callable[[int], Any]]:
-    """Returns the schedules as constants: their values at a step.
+) -> dict[str, np.ndarray]:
+    """Returns the values of schedules at a step.
 
     Args:
       schedules: Name -> function of the step.
@@ -165,7 +165,7 @@ def at_step(
             )
         except Exception as e:
             failures.append(Failure("schedules", (name,), e))
-    return {name: lambda _, value=value: value for name, value in values.items()}
+    return values
 
 
 def _map_states(

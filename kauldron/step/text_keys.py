@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from kauldron import data, kontext
 from kauldron.data import utils as data_utils

@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.core
 import optax
 from jax.experimental import checkify
 
 from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
-from kauldron._base import deprecation, root_refs
-from kauldron.ktyping import PyTree, ScalarInt
+from kauldron._base import deprecation, errors, root_refs
+from kauldron.ktyping import Bool, PRNGKeyArray, PyTree, ScalarInt
 from kauldron.sharding import TrainState
 from kauldron.step import (
     _f32_sums,
     _held_step,
     _initial_state,
     _loss_scale,
+    _optimizer_args,
     _step_options,
     accumulation,
     auxiliaries,
@@ -35,6 +37,18 @@ from kauldron.step._forward import forward, forward_with_loss
 from kauldron.step.context import Context
 
 __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
+
+
+class UsedStateError(errors.UserError, RuntimeError, ValueError):
+    """A state whose arrays a step before has taken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The arrays of `state` are used up: it was given to `trainstep.step` before, "
+            "which takes their memory (they are donated) for the state that it returns. "
+            "Go on with that one, `state, aux = trainer.trainstep.step(state, batch)`, or "
+            "give `step` a copy and keep yours: `jax.tree.map(jax.numpy.copy, state)`."
+        )
 
 
 @deprecation.rename_methods(
@@ -114,7 +128,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return_metrics: bool = False,
         return_summaries: bool = False,
         checkify_error_categories: frozenset[Any] = frozenset(),
-        is_halted: jax.Array | None = None,
+        is_halted: Bool[""] | None = None,
     ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
         """Applies one update. The arrays of `state` are donated: don't use them again.
 
@@ -134,7 +148,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
           The next state, and the selected measurements. They are of this batch and of
           the parameters before the update.
         """
-        step_inputs.check_state(state)
+        check_state(state)
         options = {
             "return_losses": return_losses,
             "return_metrics": return_metrics,
@@ -154,7 +168,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         grads, context = self.compute_grads(context)
         return self.apply_grads(state, context, grads)
 
-    def forward(self, context: Context, rngs: Mapping[str, jax.Array]) -> Context:
+    def forward(
+        self, context: Context, rngs: Mapping[str, PRNGKeyArray[""]]
+    ) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
         It is differentiated with respect to `context.params`. What an override adds to
@@ -172,7 +188,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             remat=remat,
         )
 
-    def compute_grads(self, context: Context) -> tuple[Any, Context]:
+    def compute_grads(self, context: Context) -> tuple[PyTree, Context]:
         """Returns the gradient of the losses on the batch, and the context with losses.
 
         Its sums (over the places that a bias is added at, the occurrences of a token, the
@@ -226,7 +242,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             grads,
             state.opt_state,
             state.params,
-            **extra_args(context.loss_total, grads, self._value_fn(state, context)),
+            **_optimizer_args.extra_args(
+                context.loss_total, grads, self._value_fn(state, context)
+            ),
         )
         next_state = dataclasses.replace(
             state,
@@ -362,22 +380,15 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
 
 
-def extra_args(
-    value: jax.Array | None, grads: PyTree, value_fn: Callable[[Any], Any]
-) -> dict[str, Any]:
-    """Returns what some optimizers want besides gradients, under the names they give
-    it.
+def check_state(state: TrainState) -> None:
+    """Raises `UsedStateError` if arrays of a state were donated before.
 
-    Args:
-      value: The loss, `Float32[""]`; `None` if the step has computed none.
-      grads: The gradients.
-      value_fn: From parameters to the loss; costs nothing unless it is called.
+    One is enough to ask, as a step takes all of them or none. JAX may ask none: with
+    several devices, jaxlib 0.10.2 ends by a segmentation fault.
     """
-
-    # Line searches of optax give the function what they don't know themselves.
-    def searched_fn(params: PyTree, *, obj_fn: Any = None) -> Any:
-        del obj_fn
-        return value_fn(params)
-
-    known = {} if value is None else {"value": value}
-    return {**known, "grad": grads, "value_fn": searched_fn, "obj_fn": value_fn}
+    array: Any = state.step
+    is_concrete = isinstance(array, jax.Array) and not isinstance(
+        array, jax.core.Tracer
+    )
+    if is_concrete and array.is_deleted():
+        raise UsedStateError

@@ -1,4 +1,4 @@
-"""What tests of configs and components need."""
+"""What tests of configs and components need: assertions, and the contracts of kinds."""
 
 from __future__ import annotations
 
@@ -9,5 +9,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         "assert_step_specs": "kauldron.testing._steps:assert_step_specs",
         "assert_utils": "kauldron.testing.assert_utils",
+        "check_checkpointer": "kauldron.testing._checkpointers:check_checkpointer",
+        "check_evaluator": "kauldron.testing._evaluators:check_evaluator",
+        "check_hook": "kauldron.testing._hooks:check_hook",
+        "check_init_transform": "kauldron.testing._init_transforms:check_init_transform",
+        "check_pipeline": "kauldron.testing._pipelines:check_pipeline",
+        "check_source": "kauldron.testing._sources:check_source",
+        "check_writer": "kauldron.testing._writers:check_writer",
     },
 )

@@ -40,9 +40,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "forward": f"{_STEP}:forward",
         "forward_with_loss": f"{_STEP}:forward_with_loss",
         # Writers.
+        "Description": f"{_RECORDING}:Description",
         "KDMetricWriter": f"{_RECORDING}:KDMetricWriter",
+        "Measured": f"{_RECORDING}:Measured",
         "MultiWriter": f"{_RECORDING}:MultiWriter",
         "NoopWriter": f"{_RECORDING}:NoopWriter",
+        "Writer": f"{_RECORDING}:Writer",
         "WriterBase": f"{_RECORDING}:WriterBase",
         # What is wrong.
         "AccumulationError": f"{_STEP}:AccumulationError",

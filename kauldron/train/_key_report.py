@@ -77,6 +77,8 @@ def _ask_evaluator(
     field = f"cfg.evals[{name!r}]"
     try:
         return trainer.evals[name].check(trainer, state, field=field)
+    except errors.UserError:  # such as of data that cannot be read, which says it all
+        raise
     except Exception as e:
         return [key_checks.failure(field, e)]
 

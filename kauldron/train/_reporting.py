@@ -9,6 +9,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from kauldron import recording, sharding
 from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
 from kauldron.recording import progress, recorder, run_tables
@@ -64,7 +65,7 @@ class Reporting:
         self._exit.enter_context(self._recorder.active())
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._exit.close()
 
     def describe(self, state: TrainState) -> None:
@@ -74,19 +75,15 @@ class Reporting:
         params = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state.params
         )
-        element_spec = trainer.train_ds.element_spec
-
-        calls: list[Callable[[Any], Any]] = [
-            lambda writer: writer.write_param_overview(step, params),
-            lambda writer: writer.write_element_spec(step, element_spec),
-            lambda writer: writer.write_context_structure(step, trainer),
-        ]
-        if (config := trainer.raw_cfg) is not None:
-            hparams = run_tables.hparams(config)
-            calls.append(lambda writer: writer.write_config(config))
-            calls.append(lambda writer: writer.write_hparams(hparams))
-        for call in calls:
-            self._recorder.tell(trainer.writer, call)
+        config = trainer.raw_cfg
+        description = recording.Description(
+            params=params,
+            element_spec=trainer.train_ds.element_spec,
+            trainer=trainer,
+            config=config,
+            hparams={} if config is None else run_tables.hparams(config),
+        )
+        self._recorder.tell(trainer.writer, lambda w: w.describe(step, description))
 
     def log(
         self,
@@ -104,18 +101,12 @@ class Reporting:
           log_summaries: Whether the summaries are written too.
           then: Is given the values, in the thread that computes.
         """
-        timings = self._chrono.flush_metrics()
-        values = self._recorder.write_step_metrics(
-            self._trainer.writer,
-            step=step,
-            aux=aux,
-            schedules=self._trainer.logged_schedules,
-            log_summaries=log_summaries,
-            timer=recorder.Timings(timings),
-        )
+        self._hand_over(step, aux, log_summaries=log_summaries)
+        recorded = self._recorder.values_of(aux)
 
         def show() -> None:
-            self.progress.show(step, values, timings)
+            values = recorded.values()
+            self.progress.show(step, values, recorded.timings)
             # A guard tells itself what it has left out.
             if aux.is_halted is None or not sharding.to_host(aux.is_halted):
                 self._watch("train", step, values)
@@ -123,6 +114,25 @@ class Reporting:
                 then(values)
 
         self._recorder.run_after(show)
+
+    def _hand_over(
+        self, step: int, aux: auxiliaries.AuxiliariesState, *, log_summaries: bool
+    ) -> None:
+        writer = self._trainer.writer
+        guard = contextlib.nullcontext()
+        if writer.takes_states():  # with code of the user, in this thread
+            guard = jax.transfer_guard("allow")
+        try:
+            with guard:
+                writer.write_step_metrics(
+                    step=step,
+                    aux=aux,
+                    schedules=self._trainer.logged_schedules,
+                    log_summaries=log_summaries,
+                    timer=self._chrono,
+                )
+        except Exception as e:  # of a writer that has a method of its own for it
+            self._problems.failed("cfg.writer", e, consequence="; this stops nothing")
 
     def _watch(
         self, collection: str, step: int, values: auxiliaries.AuxiliariesOutput
@@ -137,19 +147,21 @@ class Reporting:
         """Shows an evaluation; returns a function that gives `{metric: value}`."""
         if aux is None:
             return dict
-        values = self._recorder.values_of(aux, collection=name)
+        recorded = self._recorder.values_of(aux, collection=name)
         self._losses.setdefault(
             name, _loss_watch.LossWatch(f"the loss of `cfg.evals[{name!r}]`")
         )
 
         def show() -> None:
+            values = recorded.values()
             self.progress.show_evaluation(name, step, values)
             self._watch(name, step, values)
 
         self._recorder.run_after(show)
 
         def results() -> dict[str, Any]:
-            measured = {**values.nested.loss_values, **values.nested.metric_values}
+            values = recorded.numbers()
+            measured = {**values.loss_values, **values.metric_values}
             # An empty dict is in the place of what has failed.
             return _plain({k: v for k, v in measured.items() if not _is_empty(v)})
 
@@ -186,7 +198,7 @@ class Reporting:
         self.raise_loss_error()
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return isinstance(value, dict) and not value
 
 

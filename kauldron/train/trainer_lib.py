@@ -138,7 +138,7 @@ class Trainer(root_refs.FrozenSubclasses):
     train_losses: Mapping[str, Any] = _empty_dict()
     train_metrics: Mapping[str, Any] = _empty_dict()
     train_summaries: Mapping[str, Any] = _empty_dict()
-    writer: recording.WriterBase | Mapping[str, Any] | None = dataclasses.field(
+    writer: recording.Writer | Mapping[str, Any] | None = dataclasses.field(
         default_factory=recording.KDMetricWriter
     )
     profiler: Any = None

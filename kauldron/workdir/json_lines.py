@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from etils import epath
 
@@ -22,12 +22,21 @@ from kauldron._base import shared_files
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
 
+Number: TypeAlias = float | int | bool
+
 # Records that a full disk keeps from being written wait in memory, so many per file.
 _MAX_WAITING = 10_000
 
 
+class LostError(OSError):
+    """What cannot be written now, and finds no room in memory to wait either."""
+
+
 class RecordFile:
     """A file of records.
+
+    What cannot be written waits in memory, 10,000 records at most; those beyond it are
+    lost, which is raised and counted.
 
     Args:
       path: Where it is; created with the first record.
@@ -39,22 +48,35 @@ class RecordFile:
         self._num_lost = 0
 
     @property
-    def has_written_all(self) -> bool:
-        """Whether nothing waits to be written, and nothing was left out."""
-        return not self._waiting and not self._num_lost
+    def num_unwritten(self) -> int:
+        """How many records wait to be written, or are lost."""
+        return len(self._waiting) + self._num_lost
 
-    def append(self, step: int, collection: str, values: Mapping[str, Any]) -> None:
+    def append(
+        self, step: int, collection: str, values: Mapping[str, Number | list[Any]]
+    ) -> None:
         """Adds a record; NaN and infinities become strings.
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
+          LostError: If it cannot be written, and is lost: too many wait already.
         """
         record = {"step": step, "collection": collection}
         record |= {name: _to_json(value) for name, value in values.items()}
+        line = json.dumps(record, allow_nan=False) + "\n"
         if len(self._waiting) < _MAX_WAITING:
-            self._waiting.append(json.dumps(record, allow_nan=False) + "\n")
-        else:
+            self._waiting.append(line)
+            self.flush()
+            return
+        try:
+            self.flush()
+        except OSError as e:
             self._num_lost += 1
+            raise LostError(
+                f"{self._path.name}: {_MAX_WAITING:,} records wait for the disk; "
+                f"further ones are lost until they can be written ({e})."
+            ) from e
+        self._waiting.append(line)
         self.flush()
 
     def flush(self) -> None:
@@ -70,7 +92,7 @@ class RecordFile:
 
     def rewind(self, step: int, collection: str) -> None:
         """Removes the records of a collection for `step` and later ones."""
-        self._waiting = []
+        self._waiting = [x for x in self._waiting if _is_kept(x, step, collection)]
         if not self._path.exists():
             return
         with shared_files.exclusive(shared_files.lock_of(self._path)):
@@ -144,7 +166,7 @@ def _parse(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: Number | list[Any]) -> float | str | list[Any]:
     if isinstance(value, list):
         return [_to_json(v) for v in value]
     if math.isfinite(value):

@@ -5,6 +5,8 @@ make bench
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import timeit
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from kauldron import ktyping as kt
+from kauldron import losses, metrics
 
 pytestmark = pytest.mark.bench
 
@@ -45,6 +48,34 @@ def test_switched_off():
     cost -= _microseconds(lambda: scale.__wrapped__(x, x, mask=None))
     print(f"switched off: {cost:.2f} µs")
     assert cost <= 1
+
+
+def test_functions_of_the_package_are_themselves():
+    for function in (losses.L2.get_values, metrics.AverageState.mean):
+        assert not hasattr(function, "__wrapped__")
+
+
+def test_import_for_annotations():
+    program = (
+        "import time\n"
+        "start = time.process_time()\n"
+        "import flax.struct, jax.numpy, optax\n"
+        "from kauldron import kontext\n"
+        "before = time.process_time()\n"
+        "from kauldron import ktyping\n"
+        "own = time.process_time() - before\n"
+        "from kauldron import losses\n"
+        "print(own / (time.process_time() - start))\n"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        for _ in range(5)
+    ]
+    share = min(float(run.stdout) for run in runs)
+    print(f"ktyping is {share:.1%} of the import of kauldron.losses")
+    assert share <= 0.06
 
 
 def test_nothing_is_checked_after_tracing():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.checkpoints import _casting
+from kauldron.checkpoints import _dtype_changes
 from kauldron.sharding import TrainState
 
 _WHOLE = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -51,7 +51,7 @@ _WAYS = pytest.mark.parametrize("way", [_restore, _read, _load])
 
 
 def _fits(saved: str, asked: str) -> bool:
-    return _casting.mismatch(_spec(_dtype(asked)), _spec(_dtype(saved))) is None
+    return _dtype_changes.mismatch(_spec(_dtype(asked)), _spec(_dtype(saved))) is None
 
 
 def test_whole_numbers_go_where_numpy_calls_it_safe():
@@ -147,8 +147,8 @@ def test_finite_numbers_stay_finite(asked, sign):
     good, bad = (np.array([0, sign * x], np.float32) for x in _LIMITS[asked])
     dtype = _dtype(asked)
     for cast, put in [
-        (_casting.cast, np.asarray),
-        (_casting.cast_on_devices, jnp.asarray),
+        (_dtype_changes.cast, np.asarray),
+        (_dtype_changes.cast_on_devices, jnp.asarray),
     ]:
         result = np.asarray(cast(put(good), dtype, name="w"))
         assert result.dtype == dtype
@@ -204,8 +204,8 @@ def test_negative_numbers_do_not_go_where_there_are_none(saved):
     dtype = _dtype("float8_e8m0fnu")
     good, bad = (np.array(x).astype(_dtype(saved)) for x in ([1, 8], [-1, 8]))
     for cast, put in [
-        (_casting.cast, np.asarray),
-        (_casting.cast_on_devices, jnp.asarray),
+        (_dtype_changes.cast, np.asarray),
+        (_dtype_changes.cast_on_devices, jnp.asarray),
     ]:
         result = np.asarray(cast(put(good), dtype, name="w"))
         np.testing.assert_array_equal(result.astype(np.float32), [1, 8])

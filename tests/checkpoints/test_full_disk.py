@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.checkpoints import _quiet
-from kauldron.cli import _run
+from kauldron.checkpoints import _orbax_messages
+from kauldron.cli import command_runner
 from tests.train import small_run
 
 _DISK_BYTES = 8 << 20
@@ -201,7 +201,7 @@ def test_command_says_a_full_disk_in_one_line(capsys):
     def fail():
         raise error from error.cause
 
-    assert _run.run(fail, argv=["kauldron"]) == 1
+    assert command_runner.run(fail, argv=["kauldron"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "Error: The checkpoint of step 4 could not be written to 'runs/a': No space left "
         "on device. The ones before it are intact."
@@ -214,8 +214,8 @@ def unraisables(monkeypatch):
     seen = []
     monkeypatch.setattr("sys.unraisablehook", lambda u: seen.append(u.exc_value))
     # As in a process where no checkpointer is open.
-    monkeypatch.setattr(_quiet.QuietOrbax, "_active", set())
-    monkeypatch.setattr(_quiet.QuietOrbax, "_hook_before", None)
+    monkeypatch.setattr(_orbax_messages.QuietOrbax, "_active", set())
+    monkeypatch.setattr(_orbax_messages.QuietOrbax, "_hook_before", None)
     return seen
 
 
@@ -239,7 +239,7 @@ class _OrbaxThread(threading.Thread):
 
 @pytest.mark.usefixtures("unraisables")
 def test_what_threads_and_results_of_a_failed_save_say_late_is_dropped(caplog):
-    listener = _quiet.QuietOrbax()
+    listener = _orbax_messages.QuietOrbax()
     listener.start()
     listener.failed()
     error = ValueError("tensorstore_spec='{}'")
@@ -269,7 +269,7 @@ def test_only_what_a_failed_save_leaves_behind_is_dropped(unraisables, caplog):
         _Unraisable(RuntimeError(closed), is_of_asyncio=False),
         _Unraisable(ValueError("mine"), is_of_asyncio=False),
     ]
-    outer, inner = _quiet.QuietOrbax(), _quiet.QuietOrbax()
+    outer, inner = _orbax_messages.QuietOrbax(), _orbax_messages.QuietOrbax()
     outer.start()
     inner.start()
     outer.stop()  # the other one still listens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kauldron.checkpoints import _renaming
+from kauldron.checkpoints import _source_paths
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from kauldron.checkpoints import _renaming
     ],
 )
 def test_globs(glob, matched, not_matched):
-    assert [n for n in matched if not _renaming.matches([glob], n)] == []
-    assert [n for n in not_matched if _renaming.matches([glob], n)] == []
+    assert [n for n in matched if not _source_paths.matches([glob], n)] == []
+    assert [n for n in not_matched if _source_paths.matches([glob], n)] == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_globs(glob, matched, not_matched):
     ],
 )
 def test_rules(new, old, name, expected):
-    assert _renaming.Rule(new, old).old_path(name) == expected
+    assert _source_paths.Rule(new, old).old_path(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_rules(new, old, name, expected):
     ],
 )
 def test_what_a_rule_may_leave_unused(old, claimed, not_claimed):
-    rule = _renaming.Rule(old, old)
+    rule = _source_paths.Rule(old, old)
     assert [n for n in claimed if not rule.claims(n)] == []
     assert [n for n in not_claimed if rule.claims(n)] == []
 
 
 def test_rule_decides_by_its_place_and_not_by_its_length():
-    rules = _renaming.make_rules({"a.b": "x", "a": "y"})
-    assert _renaming.old_path(rules, "a.b.c") == "y.b.c"
-    rules = _renaming.make_rules({"a": "y", "a.b": "x"})
-    assert _renaming.old_path(rules, "a.b.c") == "x.c"
-    assert _renaming.old_path(rules, "c") is None
+    rules = _source_paths.make_rules({"a.b": "x", "a": "y"})
+    assert _source_paths.old_path(rules, "a.b.c") == "y.b.c"
+    rules = _source_paths.make_rules({"a": "y", "a.b": "x"})
+    assert _source_paths.old_path(rules, "a.b.c") == "x.c"
+    assert _source_paths.old_path(rules, "c") is None

@@ -73,6 +73,15 @@ def test_diff_names_what_changed(call):
     assert "two paths" in err
 
 
+def test_diff_with_a_damaged_run_says_what_mends_it(call, tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 1, "mod')
+    (tmp_path / "config.py").write_text("")
+    code, out, err = call(config.diff, str(tmp_path), CLASSIFIER)
+    assert (code, out) == (2, "")
+    assert f"the same config is in '{tmp_path}/config.py'" in err
+    assert "python -c 'from kauldron import konfig; cfg = " in err
+
+
 def test_printed_python_makes_the_same_config(call, tmp_path):
     _, out, _ = call(config.to_python, CLASSIFIER, "--cfg.seed=7")
     written = tmp_path / "written.py"

@@ -11,11 +11,11 @@ import pytest
 from absl import flags
 
 from kauldron import main as train_binary
-from kauldron.cli import PatchConfig, _commands, _flags, _help
+from kauldron.cli import PatchConfig, _flags, command_table, help_text
 from kauldron.cli import main as cli_main
 
 ROOT = pathlib.Path(__file__).parents[2]
-NAMES = list(_commands.COMMANDS)
+NAMES = list(command_table.COMMANDS)
 
 
 @pytest.fixture
@@ -36,20 +36,20 @@ def test_help_of_a_command_lists_flags_with_type_and_default(kauldron, name, fla
     assert code == 0 and err == ""
     assert f"Usage: kauldron {name}" in out
     assert f"Example: kauldron {name}" in out
-    command = _commands.COMMANDS[name]
+    command = command_table.COMMANDS[name]
     for flag in (*command.flags, *command.shared_flags):
         (line,) = [
             ln for ln in out.splitlines() if ln.split()[:1] == [f"--{flag.name}"]
         ]
         words = line.split()
-        assert words[1] == _help.type_name(flag.kind)
-        assert words[2] == _help._default(flag).split()[0]
+        assert words[1] == help_text.type_name(flag.kind)
+        assert words[2] == help_text._default(flag).split()[0]
         assert flag.help in line
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example_in_the_help_can_be_parsed(name):
-    command = _commands.COMMANDS[name]
+    command = command_table.COMMANDS[name]
     words = command.example.partition(" > ")[0].split()
     num_words = 1 + len(name.split())
     assert words[:num_words] == ["kauldron", *name.split()]
@@ -87,8 +87,8 @@ def test_training_binary_has_the_help_of_train(capfd):
 
 
 def test_help_behind_two_dashes_is_no_flag():
-    assert not _help.is_wanted(["--", "--help"])
-    assert _help.is_wanted(["--help", "--"])
+    assert not help_text.is_wanted(["--", "--help"])
+    assert help_text.is_wanted(["--help", "--"])
 
 
 @pytest.mark.parametrize("module", ["kauldron.cli.main", "kauldron.main"])
@@ -157,7 +157,7 @@ def test_version(kauldron):
 def test_unknown_flag_names_what_was_meant(name, arg, hints):
     with pytest.raises(_flags.UsageError) as info:
         _flags.CommandLine(
-            ["kauldron", arg], flags.FlagValues(), _commands.COMMANDS[name]
+            ["kauldron", arg], flags.FlagValues(), command_table.COMMANDS[name]
         )
     message = str(info.value)
     assert f"Unknown flag '{arg.partition('=')[0]}'" in message
@@ -178,11 +178,11 @@ def test_unknown_flag_names_what_was_meant(name, arg, hints):
 def test_value_that_a_flag_does_not_take(name, arg, words):
     with pytest.raises(_flags.UsageError) as info:
         _flags.CommandLine(
-            ["kauldron", arg], flags.FlagValues(), _commands.COMMANDS[name]
+            ["kauldron", arg], flags.FlagValues(), command_table.COMMANDS[name]
         )
     assert words in str(info.value)
 
 
 def test_patch_flags_are_the_fields_of_patch_config():
     fields = {f.name: f.default for f in dataclasses.fields(PatchConfig)}
-    assert {f.name: f.default for f in _commands.PATCHES} == fields
+    assert {f.name: f.default for f in command_table.PATCHES} == fields

@@ -160,18 +160,18 @@ def test_help_lists_the_commands(capfd):
 
 
 def test_cwd_is_importable_for_the_console_script(monkeypatch, tmp_path):
-    from kauldron.cli import _run
+    from kauldron.cli import command_runner
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["/somewhere"])
-    _run.make_cwd_importable()
+    command_runner.make_cwd_importable()
     assert sys.path[0] == os.fspath(tmp_path)
 
 
 def test_reader_that_stops_reading_is_no_failure_to_complain_about():
     code = (
         "import sys; from kauldron.cli import _run; "
-        "sys.exit(_run.run(lambda: print('x' * 10**6), argv=[]))"
+        "sys.exit(command_runner.run(lambda: print('x' * 10**6), argv=[]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],

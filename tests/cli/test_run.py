@@ -12,7 +12,7 @@ import pytest
 
 from kauldron import errors, kd
 from kauldron._base import problem_log
-from kauldron.cli import _run, run, train
+from kauldron.cli import command_runner, run, train
 
 _CONFIG = """
 from examples import digits_classifier
@@ -73,7 +73,7 @@ def test_interrupted_command_asks_to_be_run_again_only_if_it_can_continue(
     def work():
         raise error
 
-    assert _run.run(work, argv=["kauldron"]) == code
+    assert command_runner.run(work, argv=["kauldron"]) == code
     assert capsys.readouterr().err.strip() == (str(error) or "Interrupted.")
 
 
@@ -97,7 +97,7 @@ def test_debugger_is_entered_where_the_error_was_raised(
         seen.append(tb.tb_frame.f_locals["local"])
 
     monkeypatch.setattr(pdb, "post_mortem", post_mortem)
-    assert _run.run(_fail, argv=["kauldron", *args]) == 1
+    assert command_runner.run(_fail, argv=["kauldron", *args]) == 1
     assert seen == [3] * is_entered
     assert "ValueError: local is 3" in capfd.readouterr().err
 
@@ -133,7 +133,7 @@ def test_exit_code_says_how_a_command_has_ended(
         if error is not None:
             raise error
 
-    assert _run.run(work, argv=["kauldron"]) == code
+    assert command_runner.run(work, argv=["kauldron"]) == code
     err = capsys.readouterr().err
     assert ("Traceback" in err) == isinstance(error, ValueError)
     assert (str(error) in err) == (error is not None)
@@ -145,7 +145,7 @@ def test_a_problem_that_is_taken_back_is_none():
         problems.failed("a writer", OSError("away"))
         problems.state("a writer", None)
 
-    assert _run.run(work, argv=["kauldron"]) == 0
+    assert command_runner.run(work, argv=["kauldron"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_traceback_of_a_mistake_is_shown_if_it_is_asked_for(
     def work():
         raise errors.UserError("wrong")
 
-    assert _run.run(work, argv=["kauldron", *args]) == 2
+    assert command_runner.run(work, argv=["kauldron", *args]) == 2
     err = capsys.readouterr().err
     assert ("Traceback" in err) == is_shown
     assert ("(--debug shows where it was raised.)" in err) != is_shown
@@ -183,7 +183,7 @@ def test_traceback_of_a_mistake_is_shown_if_it_is_asked_for(
 _PRINTS = """
 import sys
 from kauldron.cli import _run
-sys.exit(_run.run(lambda: print("x" * 10**6), argv=["kauldron"]))
+sys.exit(command_runner.run(lambda: print("x" * 10**6), argv=["kauldron"]))
 """
 
 

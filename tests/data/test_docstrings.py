@@ -14,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kauldron import kd
-from kauldron.data import _fetchable
+from kauldron.data import _fetch_table
 
 _ROOM = pathlib.Path(kd.data.__file__).parent
 
@@ -34,7 +34,7 @@ def names(monkeypatch, tmp_path):
     folder = tmp_path / "mnist_5k"
     folder.mkdir()
     np.savez(folder / "mnist_5k.npz", image=np.zeros((64, 28, 28, 1), np.uint8))
-    assert "mnist_5k" in _fetchable.FETCHABLE
+    assert "mnist_5k" in _fetch_table.FETCHABLE
     monkeypatch.setenv("KAULDRON_DATA", str(tmp_path))
     source = [{"x": i} for i in range(2000)]
     ds = kd.data.py.DataSource(source, shuffle=True, batch_size=4, seed=0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.data import _fetchable, _fetching
+from kauldron.data import _fetch, _fetch_table
 
 
 def _deb(files):
@@ -33,7 +33,7 @@ def _deb(files):
 def test_debian_packages_are_unpacked_without_tools(tmp_path):
     files = {"./usr/a.txt": b"first", "./usr/b.txt": b"second"}
     (tmp_path / "x.deb").write_bytes(_deb(files))
-    assert _fetching._unpack(tmp_path / "x.deb") == files
+    assert _fetch._unpack(tmp_path / "x.deb") == files
 
 
 @pytest.fixture
@@ -42,15 +42,15 @@ def toy_dataset(monkeypatch, tmp_path):
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("toy/data.txt", "hello")
         archive.writestr("toy/code.py", "raise SystemExit")
-    toy = _fetchable.Fetchable(
+    toy = _fetch_table.Fetchable(
         description="A word",
         licence="none",
         wheel="no-such-package-of-this-name==0",
         members=r"toy/.*\.txt",
-        sha256=_fetching.checksum({"toy/data.txt": b"hello"}),
-        write=_fetchable._write_as_they_are,
+        sha256=_fetch.checksum({"toy/data.txt": b"hello"}),
+        write=_fetch_table._write_as_they_are,
     )
-    monkeypatch.setitem(_fetchable.FETCHABLE, "toy", toy)
+    monkeypatch.setitem(_fetch_table.FETCHABLE, "toy", toy)
     return package
 
 
@@ -63,8 +63,8 @@ def test_only_the_data_are_taken_and_kept(toy_dataset, tmp_path):
 
 
 def test_other_files_than_expected_are_refused(toy_dataset, tmp_path, monkeypatch):
-    toy = dataclasses.replace(_fetchable.FETCHABLE["toy"], sha256="0" * 64)
-    monkeypatch.setitem(_fetchable.FETCHABLE, "toy", toy)
+    toy = dataclasses.replace(_fetch_table.FETCHABLE["toy"], sha256="0" * 64)
+    monkeypatch.setitem(_fetch_table.FETCHABLE, "toy", toy)
     with pytest.raises(ValueError, match=r"expected 0000.*Nothing was kept"):
         kd.data.fetch("toy", folder=tmp_path / "cache", archive=toy_dataset)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -89,12 +89,12 @@ def test_failed_download_is_explained(toy_dataset, tmp_path, monkeypatch):
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("KAULDRON_DATA", str(tmp_path))
-    assert _fetching.cache_folder() == tmp_path
+    assert _fetch.cache_folder() == tmp_path
 
 
 @pytest.mark.slow
 def test_real_datasets_are_what_they_say(tmp_path):
-    assert kd.data.fetchable().keys() == _fetchable.FETCHABLE.keys()
+    assert kd.data.fetchable().keys() == _fetch_table.FETCHABLE.keys()
     folders = {
         name: kd.data.fetch(name, folder=tmp_path) for name in kd.data.fetchable()
     }

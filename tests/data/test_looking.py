@@ -98,3 +98,14 @@ def test_specs_are_equal_to_those_of_etils():
     assert hash(theirs) == hash(spec)
     assert spec != enp.ArraySpec((4, 5, 4, 1), np.uint8)
     assert spec != "u8[4 5 4 3]"
+
+
+def test_batch_of_more_than_there_is_warns_of_the_repetition(capfd):
+    ds = kd.data.py.DataSource(
+        {"x": np.zeros((1, 2), np.float32)}, shuffle=False, batch_size=4, seed=0
+    )
+    next(iter(ds))
+    assert (
+        "`batch_size=4` of `DataSource` is more than its one example: with "
+        "`num_epochs=None` every batch has each of them about 4 times."
+    ) in capfd.readouterr().err

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kauldron import kd
-from kauldron.data import _running, _workers
+from kauldron.data import _batch_builders, _workers
 
 NUM_EXAMPLES = 11
 
@@ -192,7 +192,7 @@ def test_workers_change_nothing_and_may_change_on_resume(kind, num_workers):
 
 
 def test_thread_changes_nothing(monkeypatch):
-    monkeypatch.setattr(_running, "_MIN_SECS_FOR_THREAD", 0.0)
+    monkeypatch.setattr(_batch_builders, "_MIN_SECS_FOR_THREAD", 0.0)
     for kind in ("arrays", "filtered", "kept"):
         expected = _uninterrupted(kind)
         with iter(KINDS[kind]()) as batches:
@@ -215,11 +215,11 @@ def test_batch_size_may_change_on_resume():
 def test_consumer_that_waits_gets_processes_without_a_change_of_data(monkeypatch):
     monkeypatch.setattr(_workers, "_num_cores", lambda: 4)
     monkeypatch.setattr(_workers, "_may_spawn", lambda: True)
-    monkeypatch.setattr(_running, "_START_SECS", 0.05)
+    monkeypatch.setattr(_batch_builders, "_START_SECS", 0.05)
     ds = _data_source(_arrays(), transforms=[_Slow()], num_epochs=60)
     with iter(ds) as batches:
         ids = [batch["id"].tolist() for batch in batches]
-        assert isinstance(batches._runner._processes, _running._Processes)
+        assert isinstance(batches._runner._processes, _batch_builders._Processes)
     with iter(dataclasses.replace(ds, transforms=[])) as batches:
         assert ids == [batch["id"].tolist() for batch in batches]
 

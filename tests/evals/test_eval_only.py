@@ -140,3 +140,12 @@ def test_the_workdir_of_the_other_run_is_not_written_to(source):
     with pytest.raises(kd.errors.UserError, match="needs a workdir of its own"):
         konfig.resolve(_cfg(source, source)).train()
     assert "eval_only" not in (source / "config.json").read_text()
+
+
+def test_launch_descriptions_are_left_unresolved(source, tmp_path):
+    with konfig.imports():
+        from kauldron import kxm
+
+    cfg = _cfg(source, tmp_path)
+    cfg.xm_job = kxm.Job(platform="a100=1")
+    assert konfig.resolve(cfg).xm_job is cfg.xm_job

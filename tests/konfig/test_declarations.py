@@ -32,6 +32,7 @@ PACKAGE = {
             aliases={"LAB.models": "SHORT"},
             extras={"not_there_for_LAB": "video"},
             distribution="lab-tools",
+            moved={"LAB.gone": "LAB.models", "LAB.gone_maths": "LAB.maths"},
             trusted=("LAB.maths", "LAB.models:CONSTANT"),
             trusted_classes=("LAB.models",),
             not_trusted=("LAB.models:Reader",),
@@ -150,6 +151,13 @@ def test_missing_module_of_an_extra_names_what_to_install(make_package):
     words = r"pip install 'lab-tools\[video\]'"
     with pytest.raises(ImportError, match=words):
         konfig.resolve(node(f"not_there_for_{lab}.x:f"))
+
+
+def test_name_in_a_module_that_is_gone_is_found_where_it_went(make_package):
+    lab = make_package()
+    assert konfig.resolve(node(f"{lab}.gone:Net", head=None)).depth == 1
+    with pytest.raises(ImportError, match=rf"{lab}.gone.Nte` does not exist"):
+        konfig.resolve(node(f"{lab}.gone:Nte"))
 
 
 def test_package_that_appears_later_is_asked_then(make_package, request):
@@ -294,6 +302,7 @@ def test_package_that_the_user_trusts_is_asked(make_package, tmp_path):
         "maths:double",
         "maths:Number",
         "maths:Number.one",
+        "gone:Net",
         "api:m.Net",
         "api:maths.double",
     ],
@@ -315,6 +324,8 @@ def test_public_names_of_declared_modules_are_safe(make_package, tmp_path, name)
         ("models:os.system", "is not on the list"),
         ("models:dataclasses.sys.exit", "is not on the list"),
         ("maths:other", "does not offer it as safe"),
+        ("gone:Reader", "does not offer it as safe"),
+        ("gone_maths:other", "does not offer it as safe"),
         ("api:os.system", "is not on the list"),
         ("api:m.Internal", "does not offer it as safe"),
         ("api:m", "neither a class nor a function"),

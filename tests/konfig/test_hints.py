@@ -76,7 +76,14 @@ def test_required_keys_are_shown_as_required(monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["copy_models", "copyright", "abc_net", "contextlib_extra", "ml_collections2"],
+    [
+        "copy_task",
+        "copy_models",
+        "copyright",
+        "abc_net",
+        "contextlib_extra",
+        "ml_collections2",
+    ],
 )
 def test_module_of_the_user_whose_name_begins_like_a_library(name):
     code = compile("\n\nnode = make()\n", f"/home/me/{name}.py", "exec")

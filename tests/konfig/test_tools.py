@@ -380,3 +380,10 @@ def test_flag_values_parse_to_themselves(value):
     (flag,) = konfig.to_flags({"x": value})
     konfig.apply_overrides(cfg, konfig.parse_overrides([flag]))
     assert cfg == ConfigDict({"x": value})
+
+
+def test_shared_dict_is_written_where_it_is_first():
+    cfg = ConfigDict({"a": {"x": 1}})
+    cfg.b = [cfg.a]
+    text = konfig.to_python(cfg)
+    assert '    cfg.a = {"x": 1}\n    cfg.b = [cfg.a]\n' in text

@@ -48,7 +48,7 @@ GADGETS = [
     "kauldron.kontext:set_by_path",
     "kauldron.workdir.lock:owned",
     "kauldron.train.hooks:dataclasses.sys.exit",
-    "kauldron.data._fetching:fetch",
+    "kauldron.data._fetch:fetch",
     "kauldron.kd:data.py.Json.__init__",
     "tensorflow_datasets:features.FeatureConnector.from_config",
     "tensorflow_datasets:ImageFolder",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kauldron import ktyping as kt
 from kauldron import metrics, sharding
 
 # Most of the time is spent compiling.
@@ -140,7 +141,17 @@ def _applies(law: str, case: Case) -> bool:
     return case.oracle is not None or "oracle" not in law
 
 
+@kt.typechecked(fields="arrays")
+def look_at_fields(state: metrics.State) -> None:
+    """Raises unless the fields of a state, and of states in it, are as annotated."""
+
+
 class _Laws:
+    def test_fields_of_states_are_as_annotated(self, case):
+        a, b, _ = case.states
+        for state in (a, a.finalize(), a.merge(b).finalize()):
+            look_at_fields(state)
+
     def test_merging_is_associative_and_commutative(self, case):
         a, b, c = case.states
         expected = value(a.merge(b).merge(c))

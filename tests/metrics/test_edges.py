@@ -359,6 +359,7 @@ def test_agreement_of_groups_worked_out_by_hand():
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_inputs_that_do_not_fit_are_refused(metric, values, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(lambda v: metric.get_state(**v), values)

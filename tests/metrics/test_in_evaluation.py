@@ -74,6 +74,7 @@ def test_members_measure_a_dataset_in_any_batches(tmp_path, batch_size):
     assert values.summary_values["summaries/confusion"].shape[-1] == 3
 
 
+@pytest.mark.usefixtures("training")
 def test_members_measure_training_steps(tmp_path):
     trainer = small_run.make_trainer(tmp_path, train_metrics=METRICS, num_train_steps=2)
     trainer.train()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kauldron import errors, kontext, metrics
+from kauldron import errors, kd, kontext, metrics
 
 _INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 
@@ -132,3 +132,15 @@ def test_labels_without_a_number_of_classes_are_not_negative():
 def test_labels_that_are_no_integers_are_refused():
     with pytest.raises(ValueError, match="`labels` must be integers: got float32"):
         _metric(labels=np.zeros((2, 1), np.float32))
+
+
+def test_labels_that_are_no_integers_are_refused_with_a_remedy():
+    keys = {"logits": "preds.logits", "labels": "batch.label"}
+    metric = kd.metrics.Accuracy(**keys)
+    loss = kd.losses.SoftmaxCrossEntropyWithIntLabels(**keys)
+    values = {"labels": np.zeros((2, 1), np.float32), "logits": np.zeros((2, 3))}
+    remedy = r"Convert them with `kd\.data\.Cast\(key='label', dtype='int32'\)`\."
+    with pytest.raises(ValueError, match=f"got float32. {remedy}"):
+        metric(**values)
+    with pytest.raises(ValueError, match=f"'batch.label' is float32. {remedy}"):
+        loss(**values)

@@ -31,6 +31,7 @@ def test_accuracy_takes_predicted_labels():
 
 
 @pytest.mark.parametrize("given", [{}, {"logits": 1, "pred_labels": 1}])
+@pytest.mark.usefixtures("unchecked")
 def test_accuracy_needs_exactly_one_kind_of_prediction(given):
     metric = metrics.Accuracy(logits="l", labels="t")
     values = {k: np.zeros((2, 1)) for k in given}
@@ -38,6 +39,7 @@ def test_accuracy_needs_exactly_one_kind_of_prediction(given):
         metric(labels=np.zeros((2, 1), int), **values)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_accuracy_refuses_labels_without_last_axis():
     metric = metrics.Accuracy(logits="l", labels="t")
     with pytest.raises(ValueError, match="Rearrange"):

@@ -180,6 +180,7 @@ def test_incomplete_state_dict_is_refused(inception):
         ((16, 16), "needs images"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_image_is_refused(shape, message):
     metric = metrics.LpipsVgg(weights=tiny_networks.vgg_file(), **_pair)
     with pytest.raises(ValueError, match=message):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics
-from kauldron.train import auxiliaries
+from kauldron.step import auxiliaries
 from tests.metrics import contract
 from tests.train import small_run
 
@@ -69,6 +69,7 @@ def test_amounts_become_rates_and_are_no_metrics():
         }
 
 
+@pytest.mark.usefixtures("training")
 def test_run_writes_rates_among_the_timings_alone(tmp_path):
     trainer = small_run.make_trainer(
         tmp_path,

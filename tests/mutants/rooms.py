@@ -99,7 +99,7 @@ ROOMS = {
         files=(
             "kauldron/checkpoints/**/_retention.py",
             "kauldron/checkpoints/**/_ranking.py",
-            "kauldron/checkpoints/**/_choosing.py",
+            "kauldron/checkpoints/**/_step_choice.py",
         ),
         tests=(
             "tests/checkpoints/test_retention.py",

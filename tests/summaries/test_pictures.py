@@ -180,6 +180,7 @@ def test_pattern_arranges_images():
         ({"cmap": "viridis"}, (2, 4, 4, 3), "needs images of one channel: got 3"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_image_is_refused(options, shape, message):
     summary = summaries.ShowImages(images="batch.x", **options)
     with pytest.raises(ValueError, match=message):

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from kauldron import kd
-from kauldron.cli import _run
+from kauldron.cli import command_runner
 from kauldron.train import _loss_watch
 from kauldron.workdir import run_status
 from tests.train import broken, small_run
@@ -31,7 +31,7 @@ def _line_of(text):
 
 def _train(trainer, *flags):
     """The exit code of a command that trains."""
-    return _run.run(trainer.train, argv=["kauldron train", *flags])
+    return command_runner.run(trainer.train, argv=["kauldron train", *flags])
 
 
 def _last_line(err):
@@ -82,7 +82,7 @@ def test_label_that_is_no_class_is_told_with_a_remedy_and_a_traceback_only_if_de
         train_metrics={},
         log_summaries_every=1,
     )
-    assert _train(trainer.replace(**changes), flag) == _run.EXIT_FLAWED
+    assert _train(trainer.replace(**changes), flag) == command_runner.EXIT_FLAWED
     err = capfd.readouterr().err
     assert f"Warning: {where} failed" in err
     assert "labels of `labels` (key 'batch.kind') must be in [0, 2): got 7." in err
@@ -109,7 +109,7 @@ def flawed(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         told = []
-        patch.setattr("kauldron.utils.status_utils._print", told.append)
+        patch.setattr("kauldron._base.console._print", told.append)
         code = _train(trainer)
     return types.SimpleNamespace(
         workdir=workdir, trainer=trainer, told=told, code=code, err="\n".join(told)
@@ -516,6 +516,6 @@ def test_a_checkpoint_is_evaluated_without_the_metric_that_fails(tmp_path, capfd
     def evaluate():
         found.update(kd.evals.evaluate_checkpoint(trainer, ["test"])[1])
 
-    assert _run.run(evaluate, argv=["kauldron eval"]) == 3
+    assert command_runner.run(evaluate, argv=["kauldron eval"]) == 3
     assert "losses/total" in found["test"].loss_values
     assert "cfg.evals['test'].metrics['bad'] failed" in capfd.readouterr().err

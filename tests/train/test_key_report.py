@@ -294,6 +294,102 @@ def test_intermediates_are_recorded_for_the_modules_that_keys_read(tmp_path):
     }
 
 
+def _count_of_recorded(trainer):
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trainer.train_ds.element_spec
+    )
+    _, context = jax.eval_shape(trainer.trainstep._step, trainer.state_specs, batch)
+    return len(jax.tree.leaves(context.interms))
+
+
+@pytest.mark.parametrize(
+    ("key", "num_recorded"),
+    [
+        ("grads", 0),
+        ("params.**.bias", 0),
+        ("interms.encoder.**", 2),  # of the encoder, and of the layer in it
+    ],
+)
+def test_wrapped_metrics_record_no_more_than_their_keys_read(
+    tmp_path, key, num_recorded
+):
+    norm = kd.metrics.Norm(tensor=key, axis=None, aggregation_type="concat")
+    wrapped = kd.metrics.SkipIfMissing(kd.metrics.TreeReduce(metric=norm))
+    trainer = _trainer(tmp_path, metrics={"norm": wrapped})
+    assert _count_of_recorded(trainer) == num_recorded
+
+
+def test_a_metric_that_says_nothing_of_its_keys_records_everything(tmp_path):
+    class Own(kd.metrics.Norm):
+        def _resolve_kwargs(self, context):
+            return super()._resolve_kwargs(context)
+
+    norm = Own(tensor="grads.head.bias", axis=None)
+    trainer = _trainer(tmp_path, metrics={"norm": kd.metrics.SkipIfMissing(norm)})
+    # Model, encoder, its layer, and head; the model returns three arrays.
+    assert _count_of_recorded(trainer) == 6
+
+
+class _Asking(kd.evals.EvaluatorBase):
+    """An evaluator of the user's own, which reads one key of the batch."""
+
+    key: str
+
+    def evaluate(self, state, step):
+        raise NotImplementedError
+
+    def check(self, run, state, *, field):
+        if self.key == "raise":
+            raise ZeroDivisionError("by nothing")
+        batch = {"batch": run.eval_ds.element_spec, "params": state.params}
+        return kontext.check_keys(batch, {"key": self.key}, prefix=field)
+
+
+def test_an_evaluator_of_ones_own_checks_itself(tmp_path):
+    def check(key):
+        run = kd.evals.EveryNSteps(1)
+        _trainer(tmp_path, evals={"own": _Asking(run=run, key=key)}).check()
+
+    check("batch.x")
+    check("params.encoder.proj.kernel")
+    with pytest.raises(kd.errors.UserError) as e:
+        check("batch.labl")
+    [problem] = e.value.problems
+    assert problem.field == "cfg.evals['own'].key"
+    assert problem.nearest[0].path == "batch.label"
+    with pytest.raises(kd.errors.UserError, match=r"cfg\.evals\['own'\].*by nothing"):
+        check("raise")
+
+
+def test_an_evaluator_that_says_nothing_is_not_in_the_way(tmp_path):
+    class Silent(kd.evals.EvaluatorBase):
+        def evaluate(self, state, step):
+            raise NotImplementedError
+
+    _trainer(tmp_path, evals={"own": Silent(run=kd.evals.Final())}).check()
+
+
+def test_a_metric_that_an_evaluator_of_ones_own_announces_can_be_chosen_by(tmp_path):
+    class Announcing(kd.evals.EvaluatorBase):
+        def evaluate(self, state, step):
+            raise NotImplementedError
+
+        def measures(self):
+            return ["recall"]
+
+    def check(path):
+        checkpointer = kd.ckpts.Checkpointer(
+            save_interval_steps=1, best_metric_path=path
+        )
+        evaluator = Announcing(run=kd.evals.EveryNSteps(1))
+        trainer = _trainer(tmp_path, evals={"own": evaluator})
+        trainer.replace(checkpointer=checkpointer).check()
+
+    check("own.recall")
+    with pytest.raises(kd.errors.UserError, match=r"Did you mean 'own\.recall'"):
+        check("own.recal")
+
+
 def _typo(rng: random.Random, text: str) -> str:
     """Changes one letter of a name inside a key."""
     while True:

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from kauldron import kd
-from kauldron.cli import _run
+from kauldron.cli import command_runner
 from kauldron.train import setup_utils
 from tests.train import small_run
 
@@ -18,7 +18,7 @@ def _misspelt():
 
 
 def _train(trainer):
-    return _run.run(trainer.train, argv=["kauldron train"])
+    return command_runner.run(trainer.train, argv=["kauldron train"])
 
 
 @pytest.mark.parametrize("folder", ["run", "a/b/run"])
@@ -26,7 +26,7 @@ def test_refused_run_leaves_no_folder(tmp_path, folder):
     trainer = small_run.make_trainer(
         tmp_path / folder, train_losses={"bad": _misspelt()}
     )
-    assert _train(trainer) == _run.EXIT_MISTAKE
+    assert _train(trainer) == command_runner.EXIT_MISTAKE
     assert list(tmp_path.iterdir()) == []
 
 
@@ -35,7 +35,7 @@ def test_refusal_by_what_the_state_is_made_of_leaves_no_folder(tmp_path):
         workdir=tmp_path / "none", new_to_old={"params": "params"}
     )
     trainer = small_run.make_trainer(tmp_path / "run", init_transform=loader)
-    assert _train(trainer) == _run.EXIT_MISTAKE
+    assert _train(trainer) == command_runner.EXIT_MISTAKE
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,7 +44,7 @@ def test_refused_run_leaves_a_folder_as_it_was(tmp_path, files):
     for name in files:
         (tmp_path / name).write_text("mine")
     trainer = small_run.make_trainer(tmp_path, train_losses={"bad": _misspelt()})
-    assert _train(trainer) == _run.EXIT_MISTAKE
+    assert _train(trainer) == command_runner.EXIT_MISTAKE
     assert [path.name for path in tmp_path.iterdir()] == files
 
 
@@ -55,7 +55,7 @@ def test_refused_run_leaves_what_another_process_has_put_there(tmp_path):
             raise kd.train.hooks.HookError("no")
 
     trainer = small_run.make_trainer(tmp_path / "run", hooks={"x": Writing()})
-    assert _train(trainer) == _run.EXIT_MISTAKE
+    assert _train(trainer) == command_runner.EXIT_MISTAKE
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["theirs"]
 
 
@@ -75,13 +75,15 @@ def test_run_that_fails_after_it_has_begun_leaves_its_status(tmp_path):
             raise RuntimeError("no")
 
     trainer = small_run.make_trainer(tmp_path / "run", hooks={"x": Failing()})
-    assert _train(trainer) == _run.EXIT_FAILED
+    assert _train(trainer) == command_runner.EXIT_FAILED
     assert (tmp_path / "run" / "status.json").exists()
 
 
 def test_workdir_that_is_a_file_is_said_to_be_one(tmp_path, capfd):
     (tmp_path / "run").write_text("")
-    assert _train(small_run.make_trainer(tmp_path / "run")) == _run.EXIT_MISTAKE
+    assert (
+        _train(small_run.make_trainer(tmp_path / "run")) == command_runner.EXIT_MISTAKE
+    )
     err = capfd.readouterr().err
     assert (
         f"The workdir '{tmp_path}/run' cannot be written: it is a file, not a folder. "
@@ -92,7 +94,10 @@ def test_workdir_that_is_a_file_is_said_to_be_one(tmp_path, capfd):
 
 def test_file_above_the_workdir_is_named(tmp_path, capfd):
     (tmp_path / "a").write_text("")
-    assert _train(small_run.make_trainer(tmp_path / "a/b/run")) == _run.EXIT_MISTAKE
+    assert (
+        _train(small_run.make_trainer(tmp_path / "a/b/run"))
+        == command_runner.EXIT_MISTAKE
+    )
     err = capfd.readouterr().err
     assert f"cannot be written: '{tmp_path}/a' is a file, not a folder." in err
 
@@ -133,7 +138,7 @@ def test_checkpoints_that_are_a_file_are_said_to_be_one(tmp_path, capfd):
     (tmp_path / "checkpoints").write_text("")
     checkpointer = kd.ckpts.Checkpointer(save_interval_steps=5)
     trainer = small_run.make_trainer(tmp_path, checkpointer=checkpointer)
-    assert _train(trainer) == _run.EXIT_MISTAKE
+    assert _train(trainer) == command_runner.EXIT_MISTAKE
     err = capfd.readouterr().err
     assert f"'{tmp_path}/checkpoints' is a file, where a run has the folder" in err
     assert "Move it away, or choose another `--cfg.workdir=...`." in err

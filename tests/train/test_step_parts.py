@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from kauldron import kd, metrics, random
-from kauldron.recording import _shown_values
-from kauldron.recording import recorder as recorder_lib
 from kauldron.step import state_trees
 from kauldron.train import auxiliaries
 from tests.train import small_run
@@ -145,43 +143,6 @@ def test_failing_metric_is_named():
     with pytest.raises(ZeroDivisionError) as e:
         state.compute()
     assert e.value.__notes__ == ["While computing 'metrics/x/y'."]
-
-
-def _measured(value):
-    state = metrics.AverageState(total=np.float32(value), count=np.float32(1))
-    return auxiliaries.AuxiliariesState(metric_states={"x": state})
-
-
-def test_values_of_other_measurements_are_not_those_that_were_just_written():
-    recorder = recorder_lib.Recorder([])
-    one, other = _measured(1), _measured(2)
-    writer = kd.train.NoopWriter()
-    written = recorder.write_step_metrics(
-        writer, step=0, aux=one, schedules={}, log_summaries=False
-    )
-    assert recorder.values_of(one) is written
-    assert recorder.values_of(other).metric_values == {"metrics/x": 2}
-    assert written.metric_values == {"metrics/x": 1}
-    recorder.close()
-
-
-def test_numbers_of_one_element_are_scalars_whatever_axes_they_have():
-    values = kd.train.AuxiliariesOutput(
-        loss_values={"losses/a": np.float32(1)},
-        metric_values={
-            "metrics/b": np.full((1,), 2.0),
-            "metrics/c": np.full((1, 1), 3),
-            "metrics/d": np.bool_(1),
-            "metrics/e": np.arange(2),
-            "metrics/f": np.asarray(jax.numpy.full((1,), 3e38, jax.numpy.bfloat16)),
-        },
-        summary_values={},
-    )
-    scalars, tables = _shown_values.split_numbers(0, values, {})
-    in_bf16 = scalars.pop("metrics/f")
-    assert scalars == {"losses/a": 1, "metrics/b": 2, "metrics/c": 3, "metrics/d": 1}
-    assert in_bf16 == pytest.approx(3e38, rel=2**-8)
-    assert list(tables) == ["metrics/e"]
 
 
 def test_what_has_failed_stays_failed_whatever_it_is_merged_with():

@@ -59,6 +59,14 @@ def test_replacing_one_field_keeps_the_others_inherited(replace):
     assert (part.seed, part.width) == (6, 100)
 
 
+def test_a_value_made_from_an_inherited_one_follows_the_root():
+    bound = Part(width=2).update_from_root_cfg(Root(seed=5))
+    made = bound.replace_inherited(seed=50, width=20)
+    assert (made.seed, made.width) == (50, 20)
+    again = made.update_from_root_cfg(Root(seed=6))
+    assert (again.seed, again.width) == (6, 20)  # what was set stays
+
+
 def test_replacing_by_the_inherited_value_is_setting_it():
     bound = Part().update_from_root_cfg(Root(seed=5))
     assert bound.replace(seed=5).update_from_root_cfg(Root(seed=6)).seed == 5

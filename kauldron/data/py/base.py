@@ -149,9 +149,10 @@ class PyGrainPipeline(pipelines.Pipeline):
         if self.batch_size > length and batching.process[0] == 0:
             object.__setattr__(self, "_has_warned", True)
             times = f"{self.batch_size / length:.3g} times"
+            examples = "one example" if length == 1 else f"{length} examples"
             console.warn(
                 f"`batch_size={self.batch_size}` of `{type(self).__name__}` is more than "
-                f"its {length} examples: with `num_epochs={self.num_epochs}` every batch "
+                f"its {examples}: with `num_epochs={self.num_epochs}` every batch "
                 f"has each of them about {times}."
             )
 

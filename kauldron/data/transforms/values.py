@@ -284,7 +284,7 @@ def as_dtype(dtype: npt.DTypeLike) -> np.dtype:
     try:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, dtype))
+        return np.dtype(getattr(ml_dtypes, str(dtype)))
     except (ImportError, AttributeError, TypeError):
         raise _errors.DataError(
             f"{dtype!r} is no dtype. Use e.g. 'float32', 'int32', 'uint8', 'bfloat16'."

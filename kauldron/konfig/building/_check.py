@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kauldron.konfig import _errors
-from kauldron.konfig.building import _arguments, _aux_references, _problems
+from kauldron.konfig.building import _aux_references, _call_arguments, _problems
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import (
     _call_targets,
@@ -17,7 +17,7 @@ from kauldron.konfig.tree import (
     _reference,
 )
 
-Path = tuple[Any, ...]
+Path = _field_names.Path
 
 
 def check(cfg: Any, *, trusted: Iterable[str] = ()) -> list[_problems.Problem]:
@@ -111,7 +111,7 @@ class _Checker:
             if not problems:
                 target = self.targets[fields[_qualname.QUALNAME], node._trust]
                 excluded = getattr(target, "__konfig_resolve_exclude_fields__", ())
-                problems = list(_arguments.check(target, node, path))
+                problems = list(_call_arguments.check(target, node, path))
             yield from problems
         for key, value in fields.items():
             if key != _qualname.QUALNAME and key not in excluded:

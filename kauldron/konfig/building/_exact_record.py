@@ -11,7 +11,7 @@ from typing import Any
 from kauldron import kontext
 from kauldron.konfig import _errors
 from kauldron.konfig.building import _export
-from kauldron.konfig.names import _objects, _qualname, _signature
+from kauldron.konfig.names import _named_objects, _qualname, _signature
 from kauldron.konfig.tree import _json
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -57,7 +57,7 @@ def _fill(value: Any) -> Any:
         return value
     if _qualname.QUALNAME not in value:
         return {key: _fill(v) for key, v in value.items()}
-    target = _objects.import_object(value[_qualname.QUALNAME])
+    target = _named_objects.import_object(value[_qualname.QUALNAME])
     # Never resolved: what it names need not be installed here.
     unresolved = getattr(target, "__konfig_resolve_exclude_fields__", ())
     filled = {k: v if k in unresolved else _fill(v) for k, v in value.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _policy
+from kauldron.konfig.names import _refusals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,4 +67,4 @@ def to_lines(problems: list[Problem]) -> list[str]:
     if len(refused) < 2:
         return [str(p) for p in problems]
     others = [p for p in problems if not isinstance(p.cause, _errors.UntrustedError)]
-    return [_policy.summarize(refused), *map(str, others)]
+    return [_refusals.summarize(refused), *map(str, others)]

@@ -16,7 +16,7 @@ from kauldron.konfig.tree import (
     _field_names,
     _node_trust,
     _nodes,
-    _printing,
+    _printer,
     _reference,
 )
 
@@ -236,7 +236,7 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
 
 def _one_line(node: Any) -> str:
     """Returns the call on one line; arguments that need several are left out."""
-    first, *rest = _printing.to_text(node).splitlines()
+    first, *rest = _printer.to_text(node).splitlines()
     if rest:
         arguments = [
             line.strip()

@@ -17,7 +17,6 @@ from typing import Any
 from kauldron._base import errors, tracebacks
 from kauldron.konfig import _errors
 from kauldron.konfig.flags import _override, _overrides
-from kauldron.konfig.text import _json_file
 from kauldron.konfig.tree import _config_dict
 from kauldron.konfig.writing import _capture
 
@@ -59,6 +58,9 @@ def load_config_file(
     if isinstance(overrides, Mapping):
         overrides = _override.from_mapping(overrides)
     if _is_json(filename):
+        # Brings all that configs from elsewhere may name; Python files need none of it.
+        from kauldron.konfig.text import _json_file
+
         make_importable(os.getcwd())
         cfg = _json_file.load(filename, trusted=trusted)
         _overrides.apply_overrides(cfg, overrides, tell=tell)

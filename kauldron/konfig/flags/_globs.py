@@ -11,7 +11,7 @@ from kauldron.konfig import _errors
 from kauldron.konfig.flags import _override, _setter
 from kauldron.konfig.tree import _config_dict, _field_names, _nodes, _walk
 
-Parts = tuple[Any, ...]
+Parts = _override.Parts
 _STAR = kontext.Wildcard.STAR
 _DOUBLE_STAR = kontext.Wildcard.DOUBLE_STAR
 

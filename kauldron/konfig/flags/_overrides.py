@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kauldron.konfig.flags import _globs, _override, _setter
+from kauldron.konfig.flags import _override, _setter
 
 
 def apply_overrides(
@@ -33,6 +33,8 @@ def apply_overrides(
         _setter.set_one(cfg, override, override.parts, tell)
     if not globs:
         return
+    from kauldron.konfig.flags import _globs  # most commands give none
+
     changed = _globs.apply(cfg, globs, {o.parts for o in plain}, tell)
     for override in plain:  # a glob may have replaced what they are in
         parts = override.parts

@@ -1,18 +1,19 @@
-"""Setting one path of a config from text: typed, and refused if it cannot be meant."""
+"""Setting one path of a config from text: typed, and refused if it cannot be meant.
+
+What checks whole nodes and new fields is imported when there is one: most commands show or
+change a few numbers, and start faster without.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.building import _arguments, _check, _problems
 from kauldron.konfig.flags import _coercion, _field_text, _override
-from kauldron.konfig.names import _qualname, _short_names
-from kauldron.konfig.text import _literals
 from kauldron.konfig.tree import (
     _call_targets,
     _config_dict,
@@ -20,8 +21,10 @@ from kauldron.konfig.tree import (
     _nodes,
     _placeholder,
     _reference,
-    _values,
 )
+
+if TYPE_CHECKING:
+    from kauldron.konfig.flags import _new_field
 
 
 class Setter:
@@ -51,7 +54,7 @@ class Setter:
         where = self.where(depth)
         what = "None" if container is None else _errors.short(container)
         raise _errors.ConfigTypeError(
-            f"`{where}` is {what}, so it has no {self.text(part)!r}. Set `{where}` itself."
+            f"`{where}` is {what}, so it has no {_text(part)!r}. Set `{where}` itself."
         )
 
     def set_in_node(self, node: Any, part: Any, depth: int) -> None:
@@ -69,14 +72,14 @@ class Setter:
             if new is not child:
                 node[key] = new
         else:
-            raise self.no_such_field(node, key, depth)
+            raise self.new_field(node, key, depth).missing()
 
     def set_in_sequence(self, items: Any, part: Any, depth: int) -> Any:
         where = self.where(depth)
         if type(part) is not int:
             raise _errors.ConfigKeyError(
                 f"`{where}` is a {type(items).__name__}: its items are `{where}[0]`, "
-                f"..., it has no {self.text(part)!r}."
+                f"..., it has no {_text(part)!r}."
             )
         if not -len(items) <= part < len(items):
             raise _errors.ConfigIndexError(
@@ -97,7 +100,7 @@ class Setter:
     def assign(self, node: Any, key: Any, depth: int) -> None:
         """Sets the last part of the path."""
         if key not in node._fields:
-            self.check_new_key(node, key, depth)
+            self.new_field(node, key, depth).check(self.tell)
         raw = node._fields.get(key)
         value = self.convert(raw, node, key)
         if isinstance(value, dict):
@@ -139,6 +142,8 @@ class Setter:
             value = _nodes.peek(value)
         if not isinstance(value, _config_dict.ConfigDict | list | tuple):
             return
+        from kauldron.konfig.building import _check, _problems
+
         problems = _check.check_errors_in(value, self.parts)
         label = self.override.label  # stands at the beginning of the message anyway
         _problems.raise_errors(
@@ -149,79 +154,6 @@ class Setter:
             ]
         )
 
-    def check_new_key(self, node: Any, key: Any, depth: int) -> None:
-        """Raises if a field that is not there yet cannot be meant."""
-        if _qualname.CONST in node:
-            raise self.no_such_field(node, key, depth)
-        if _qualname.QUALNAME in node:
-            signature = _call_targets.signature_of(node)
-            if signature is None or key in signature.named:
-                return
-            if not signature.takes_any_named:
-                raise self.no_such_field(node, key, depth)
-            self.check_free_name({*signature.named, *node}, key, depth)
-            return
-        self.check_entry_is_a_call(node, depth)
-        self.check_free_name(node, key, depth)
-
-    def check_free_name(self, names: Iterable[Any], key: Any, depth: int) -> None:
-        """Raises if a new name, where any is possible, looks like a slip of the pen."""
-        if not self.is_quoted(key) and self.is_typo(key, names):
-            where = self.where(depth)
-            raise _errors.ConfigKeyError(
-                f"`{where}` has no field {key!r}."
-                f"{errors.did_you_mean(key, map(str, names))} "
-                f"To add {key!r} nevertheless, quote it: "
-                f"`--{where}[{key!r}]=...`."
-            )
-        if self.override.is_text:
-            self.tell(f"{self.override.label} adds a new field.")
-
-    def check_entry_is_a_call(self, node: Any, depth: int) -> None:
-        """Raises for `train_losses.new=3`: every other entry there is a call."""
-        value = self.override.value
-        others = [_nodes.peek(other) for other in node._fields.values()]
-        if not others or not all(map(_values.is_call_or_const, others)):
-            return
-        if self.override.is_text:
-            value = _literals.parse(value)
-        if value is not None and not isinstance(value, dict | _config_dict.ConfigDict):
-            raise _errors.ConfigTypeError(
-                f"the entries of `{self.where(depth)}` are calls, got "
-                f"{_errors.short(value)} ({type(value).__name__}). Give "
-                "`py::module.Class(argument=1)`, or the name of an entry: "
-                f"{_errors.list_names([str(k) for k in node])}."
-                f"{errors.did_you_mean(str(self.parts[depth]), map(str, node))}"
-            )
-
-    def is_typo(self, key: Any, names: Iterable[Any]) -> bool:
-        return isinstance(key, str) and errors.is_probable_typo(key, map(str, names))
-
-    def is_quoted(self, key: Any) -> bool:
-        text = self.override.path.rstrip()
-        return text.endswith((f"[{key!r}]", f'["{key}"]'))
-
-    def no_such_field(self, node: Any, key: Any, depth: int) -> _errors.ConfigError:
-        where = self.where(depth)
-        keys = [str(k) for k in node if k not in (_qualname.QUALNAME, _qualname.CONST)]
-        if _qualname.QUALNAME in node:
-            signature = _call_targets.signature_of(node)
-            name = _qualname.shorten(str(node[_qualname.QUALNAME]))
-            if signature is not None and key in signature.named:
-                return _errors.ConfigKeyError(
-                    f"`{where}.{key}` is not set, so that nothing in it can be changed. "
-                    f"Set it as a whole: `--{where}.{key}=py::...`."
-                )
-            if signature is not None and not signature.takes_any_named:
-                return _errors.ConfigTypeError(
-                    f"{_arguments.unknown_argument(signature, name, key)}{_call_targets.written_at(node)}"
-                )
-        return _errors.ConfigKeyError(
-            f"`{where}` has no field {str(key)!r}."
-            f"{_short_names.did_you_mean(str(key), keys)} Its fields: "
-            f"{_errors.list_names(keys) or '(none)'}."
-        )
-
     def wrong_type(self, expected: str = "") -> _errors.ConfigTypeError:
         if self.override.is_bare:
             what = f", expected {expected}" if expected else ""
@@ -230,11 +162,17 @@ class Setter:
             )
         return _errors.ConfigTypeError(_coercion.explain(self.override.value, expected))
 
+    def new_field(self, node: Any, key: Any, depth: int) -> _new_field.NewField:
+        from kauldron.konfig.flags import _new_field
+
+        return _new_field.NewField(node, key, self.where(depth), self.override)
+
     def where(self, depth: int) -> str:
         return _field_names.field_name(self.parts[:depth])
 
-    def text(self, part: Any) -> str:
-        return part if isinstance(part, str) else f"[{part!r}]"
+
+def _text(part: Any) -> str:
+    return part if isinstance(part, str) else f"[{part!r}]"
 
 
 @contextlib.contextmanager

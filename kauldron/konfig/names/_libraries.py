@@ -6,8 +6,6 @@ These libraries know nothing of konfig; others speak for themselves, see
 
 from __future__ import annotations
 
-import re
-
 # Module prefixes in which a name may be looked up, and in which what is found may be
 # defined. JAX and Flax define things in private modules; those are listed that hold
 # pure functions of arrays.
@@ -83,13 +81,13 @@ EXACT = frozenset(
     )
 )
 # Reads files, loads pickles, imports, calls back into Python, or registers things.
-REFUSED_NAMES = re.compile(
+REFUSED_NAMES = (
     r"(?i)load|save|pickle|fromfile|genfromtxt|tofile|frompyfunc|callback|import"
     r"|restore_from|deserial|read_file|write_file|open|exec|eval_code|huggingface"
     r"|folder|from_json|from_config|bagz|arrayrecord|tfrecord|parquet|register|download|builder|subprocess"
 )
 # A name that matches, and is fine: `grain.DataLoader`.
-HARMLESS_NAMES = re.compile(r"\w*Loader$")
+HARMLESS_NAMES = r"\w*Loader$"
 REFUSED_MODULES = (
     "flax.linen.summary",
     "grain._src.core",

@@ -9,19 +9,21 @@ it was *defined*, so that `optax:some.module.os.system` does not pass for optax.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from kauldron.konfig import _errors, _origin
+from kauldron.konfig import _origin
 from kauldron.konfig.names import (
     _declarations,
-    _declared,
     _libraries,
-    _objects,
+    _named_objects,
+    _package_declaration,
     _qualname,
+    _refusals,
+    _safe_objects,
 )
 
 
@@ -59,12 +61,12 @@ class Policy:
           ConfigImportError: If there is no such object.
         """
         if self.trusts_everything:
-            return _objects.import_object(qualname)
+            return _named_objects.import_object(qualname)
         _check_name(qualname, self)
-        obj = _objects.import_object(qualname)
+        obj = _named_objects.import_object(qualname)
         reason = _why_not(qualname, obj, self)
         if reason:
-            raise _refusal(qualname, reason, self)
+            raise _refusals.refusal(qualname, reason, self.source)
         return obj
 
 
@@ -73,25 +75,30 @@ def _check_name(qualname: str, policy: Policy) -> None:
     module, attribute = _qualname.split(qualname)
     names = [*module.split("."), *(attribute.split(".") if attribute else [])]
     if any(not name.isidentifier() for name in names):
-        raise _refusal(qualname, "it is not a dotted name", policy)
+        raise _refusals.refusal(qualname, "it is not a dotted name", policy.source)
     if any(name.startswith("__") for name in names):
-        raise _refusal(qualname, "it reaches into the inside of Python objects", policy)
+        raise _refusals.refusal(
+            qualname, "it reaches into the inside of Python objects", policy.source
+        )
     if _origin.is_within(module, policy.trusted):
         return
     if any(name.startswith("_") for name in names):
-        raise _refusal(qualname, "it is private", policy)
+        raise _refusals.refusal(qualname, "it is private", policy.source)
     if qualname in _libraries.EXACT or module in _libraries.LOOK_UP_ONLY:
         return
     if _origin.is_within(module, _libraries.MODULES):
         return
     declaration = _declaration_for(module, policy)
-    if declaration is None or not _origin.is_within(module, declaration.modules):
-        raise _refusal(qualname, f"{module!r} is not on the list", policy)
+    home = module if declaration is None else declaration.moved.get(module, module)
+    if declaration is None or not _origin.is_within(home, declaration.modules):
+        raise _refusals.refusal(
+            qualname, f"{module!r} is not on the list", policy.source
+        )
 
 
 def _declaration_for(
     module: str, policy: Policy
-) -> _declarations.PackageDeclaration | None:
+) -> _package_declaration.PackageDeclaration | None:
     with _declarations.only_trusted(policy.trusted):
         return _declarations.meet(module)
 
@@ -106,7 +113,9 @@ def _why_not(qualname: str, obj: Any, policy: Policy) -> str:
     home = getattr(obj, "__module__", None) or ""
     for module in (package, home):
         declaration = _declaration_for(module, policy)
-        if declaration is not None and _declared.is_safe(obj, qualname, declaration):
+        if declaration is not None and _safe_objects.is_safe(
+            obj, qualname, declaration
+        ):
             return ""
     if not _is_class_or_function(obj):
         return f"it is neither a class nor a function, but of type {type(obj).__name__}"
@@ -137,8 +146,8 @@ def _why_not_defined(part: Any, qualname: str, policy: Policy) -> str:
 
 def _is_refused(name: str) -> bool:
     return any(
-        _libraries.REFUSED_NAMES.search(part)
-        and not _libraries.HARMLESS_NAMES.fullmatch(part)
+        re.search(_libraries.REFUSED_NAMES, part)
+        and not re.fullmatch(_libraries.HARMLESS_NAMES, part)
         for part in name.split(".")
     )
 
@@ -179,37 +188,3 @@ def _is_numpy_type(obj: Any) -> bool:
     if obj.__module__ not in ("numpy", "ml_dtypes"):
         return False
     return issubclass(obj, numpy.generic | numpy.dtype)
-
-
-@functools.lru_cache(maxsize=1024)
-def _refusal(qualname: str, reason: str, policy: Policy) -> _errors.UntrustedError:
-    package = qualname.partition(":")[0].partition(".")[0]
-    return _errors.UntrustedError(
-        f"The config of {policy.source!r} names {qualname!r}, which is refused: "
-        f"{reason}. {_advice([package])}",
-        qualname=qualname,
-        reason=reason,
-        source=policy.source,
-    )
-
-
-def _advice(packages: list[str]) -> str:
-    return (
-        "If you know what they do, and trust where the config comes from, pass "
-        f"trusted={packages!r} (on the command line, --trust={','.join(packages)})."
-    )
-
-
-def summarize(errors: Sequence[_errors.UntrustedError]) -> str:
-    """Returns one sentence for all the names of a config that are refused."""
-    first = errors[0]
-    names = list(dict.fromkeys(e.qualname for e in errors))
-    if len(names) == 1:
-        return str(first)
-    packages = list(dict.fromkeys(n.partition(":")[0].partition(".")[0] for n in names))
-    return (
-        f"The config of {first.source!r} names {len(names)} things that are refused: "
-        f"{first.qualname!r} ({first.reason}), "
-        f"{_errors.list_names([repr(n) for n in names[1:]], limit=3)}. "
-        f"{_advice(packages)}"
-    )

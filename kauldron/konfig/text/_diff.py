@@ -13,12 +13,12 @@ from kauldron.konfig.tree import (
     _config_dict,
     _field_names,
     _nodes,
-    _printing,
+    _printer,
     _reference,
     _walk,
 )
 
-Path = tuple[Any, ...]
+Path = _field_names.Path
 _ABSENT = object()
 _COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m"}
 _HTML_COLORS = {"+": "green", "-": "firebrick", "~": "darkgoldenrod"}
@@ -216,4 +216,4 @@ def _change(path: Path, old: Any, new: Any) -> Change:
 
 
 def _text(value: Any) -> str:
-    return _printing.to_text(value)
+    return _printer.to_text(value)

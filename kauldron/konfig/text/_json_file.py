@@ -73,10 +73,11 @@ def _remedy(path: pathlib.Path) -> str:
             f"config file (`kauldron train --cfg=FILE --cfg.workdir={path.parent}`) "
             "writes it anew."
         )
+    # Texts in double quotes: the shell has the single ones.
+    source, target = (json.dumps(os.fspath(file)) for file in (python, path))
     program = (
-        "from kauldron import konfig; "
-        f"text = konfig.load_config_file({os.fspath(python)!r}).to_json(indent=2); "
-        f"open({os.fspath(path)!r}, 'w').write(text)"
+        f"from kauldron import konfig; cfg = konfig.load_config_file({source}); "
+        f'open({target}, "w").write(cfg.to_json(indent=2))'
     )
     return (
         f" It is damaged; the same config is in {os.fspath(python)!r}. If the run is your "

@@ -11,7 +11,7 @@ import tokenize
 from typing import Any
 
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _objects, _qualname
+from kauldron.konfig.names import _named_objects, _qualname
 from kauldron.konfig.tree import _config_dict
 
 PY_PREFIX = "py::"
@@ -234,7 +234,7 @@ def _to_qualname(tree: ast.expr) -> str:
         raise _errors.ConfigError(
             f"{tree.id!r} is a single name; write `module.name` (`builtins.{tree.id}`)"
         )
-    return _objects.expand_alias(dotted)
+    return _named_objects.expand_alias(dotted)
 
 
 def _describe(tree: ast.AST) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _objects, _qualname, _signature
+from kauldron.konfig.names import _named_objects, _qualname, _signature
 from kauldron.konfig.tree import _field_names, _nodes, _values
 
 
@@ -91,7 +91,7 @@ def import_named_in(node: Any, qualname: Any) -> Any:
     """
     policy = getattr(node, "_trust", None)
     if policy is None:
-        return _objects.import_object(str(qualname))
+        return _named_objects.import_object(str(qualname))
     return policy.import_object(str(qualname))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import threading
 from typing import Any
@@ -43,16 +42,17 @@ def register_default_values(cfg_node: Any) -> None:
 def get(node: Any) -> dict[str, Any]:
     """Returns the registered fields of what a node calls, references kept."""
     qualname = node._fields.get(_qualname.QUALNAME)
-    trust = node._trust
-    with _declarations.only_trusted(trust.trusted) if trust else _ANY:
+    if qualname is None:
+        return {}
+    if node._trust is None:
         _register_declared(qualname)
+    else:
+        with _declarations.only_trusted(node._trust.trusted):
+            _register_declared(qualname)
     registered = _registered.get(qualname)
     if registered is None:
         return {}
     return {k: v for k, v in registered._fields.items() if k != _qualname.QUALNAME}
-
-
-_ANY = contextlib.nullcontext()
 
 
 def fill_in(node: Any, qualname: str) -> None:

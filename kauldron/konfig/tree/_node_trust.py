@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kauldron.konfig.names import _policy
 from kauldron.konfig.tree import _walk
+
+if TYPE_CHECKING:
+    from kauldron.konfig.names import _policy
 
 
 def mark(cfg: Any, policy: _policy.Policy) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ml_collections import config_dict
 
-from kauldron.konfig.tree import _json, _nodes, _printing, _walk
+from kauldron.konfig.tree import _json, _nodes, _printer, _walk
 
 # What `ml_collections.ConfigDict` keeps beside the fields.
 BASE_STATE = {
@@ -64,12 +64,12 @@ class WholeConfig(config_dict.ConfigDict):
         return not self == other
 
     def __repr__(self) -> str:
-        return f"<ConfigDict[{_printing.to_text(self)}]>"
+        return f"<ConfigDict[{_printer.to_text(self)}]>"
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return _printing.to_html(self)
+        return _printer.to_html(self)
 
     def __dir__(self) -> list[str]:
         names = (k for k in self._fields if isinstance(k, str) and k.isidentifier())

@@ -19,7 +19,7 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors, _origin
-from kauldron.konfig.names import _finder, _missing
+from kauldron.konfig.names import _finder, _missing_modules
 from kauldron.konfig.writing import _proxy
 
 
@@ -235,7 +235,7 @@ def _not_found(name: str, fromlist: tuple[str, ...]) -> _errors.ConfigImportErro
     where = _origin.current()
     error = _errors.ConfigImportError(
         f"`{statement}`{f' ({where})' if where else ''}: "
-        f"{_missing.describe_missing(name)} If it is not needed here, import it in a "
+        f"{_missing_modules.describe_missing(name)} If it is not needed here, import it in a "
         "block of its own: `with konfig.imports(lazy=True):`."
     )
     error.name = name

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboardX.proto import plugin_hparams_pb2
 
 from kauldron import kd, konfig, metrics
-from kauldron.recording import _shown_values, run_tables
+from kauldron.recording import run_tables
 from kauldron.step import measured_numbers
 from kauldron.train import auxiliaries
 
@@ -272,11 +272,3 @@ def test_what_could_not_be_written_is_written_later_and_in_order(tmp_path):
     assert [r["step"] for r in _lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
     scalars = _events(tmp_path / "run" / "train").Scalars("x")
     assert [s.step for s in scalars] == [0, 1, 2]
-
-
-def test_an_array_of_one_number_is_a_number():
-    values = auxiliaries.AuxiliariesOutput(
-        loss_values={}, metric_values={"m": np.full((1, 1), 0.5)}, summary_values={}
-    )
-    scalars, arrays = _shown_values.split_numbers(0, values, {})
-    assert (scalars, arrays) == ({"m": 0.5}, {})

@@ -20,7 +20,7 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.data import _errors
-from kauldron.data._fetchable import FETCHABLE, Fetchable, select_members
+from kauldron.data._fetch_table import FETCHABLE, Fetchable, select_members
 
 _CACHE_VARIABLE = "KAULDRON_DATA"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kauldron.cli import _commands
+from kauldron.cli import command_table
 
 WORDS = ("-h", "--help", "-help", "--helpfull", "--helpshort")
 
@@ -22,10 +22,10 @@ def overview() -> str:
         [
             "Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]",
             "",
-            *_list(_commands.COMMANDS.values()),
+            *_list(command_table.COMMANDS.values()),
             "",
             "`kauldron <command> --help` lists the flags of a command.",
-            f"Example: {_commands.COMMANDS['train'].example}",
+            f"Example: {command_table.COMMANDS['train'].example}",
         ]
     )
 
@@ -36,14 +36,14 @@ def of_group(group: str) -> str:
         [
             f"Usage: kauldron {group} <command> [flags]",
             "",
-            *_list(_commands.GROUPS[group]),
+            *_list(command_table.GROUPS[group]),
             "",
             f"`kauldron {group} <command> --help` lists the flags of a command.",
         ]
     )
 
 
-def of_command(command: _commands.Command) -> str:
+def of_command(command: command_table.Command) -> str:
     """Returns what a command does, its flags, and an example."""
     summary = command.summary[0].upper() + command.summary[1:]
     return "\n".join(
@@ -60,11 +60,11 @@ def of_command(command: _commands.Command) -> str:
     )
 
 
-def _list(commands: Iterable[_commands.Command]) -> list[str]:
+def _list(commands: Iterable[command_table.Command]) -> list[str]:
     return [f"  kauldron {c.name:<18} {c.summary}" for c in commands]
 
 
-def _usage(command: _commands.Command) -> str:
+def _usage(command: command_table.Command) -> str:
     words = ["kauldron", command.name, *command.positional]
     if command.takes_workdir and not command.positional:
         words.append("--workdir=DIR")
@@ -75,7 +75,7 @@ def _usage(command: _commands.Command) -> str:
     return " ".join([*words, "[flags]"])
 
 
-def _rows(command: _commands.Command) -> list[tuple[str, str, str, str]]:
+def _rows(command: command_table.Command) -> list[tuple[str, str, str, str]]:
     """Returns name, type, default and help of every flag."""
     rows = []
     if command.takes_cfg:
@@ -101,13 +101,13 @@ def _rows(command: _commands.Command) -> list[tuple[str, str, str, str]]:
                 "Shrinks the config for a trial run, by these:",
             )
         )
-        rows += [_row(f, prefix="patch.") for f in _commands.PATCHES]
+        rows += [_row(f, prefix="patch.") for f in command_table.PATCHES]
     rows += [_row(f) for f in command.shared_flags]
     rows.append(("--help, -h", "bool", "false", "Prints this."))
     return rows
 
 
-def _row(flag: _commands.Flag, prefix: str = "") -> tuple[str, str, str, str]:
+def _row(flag: command_table.Flag, prefix: str = "") -> tuple[str, str, str, str]:
     name = f"--{prefix}{flag.name}"
     return name, type_name(flag.kind), _default(flag), flag.help
 
@@ -126,7 +126,7 @@ def type_name(kind: type) -> str:
     return {str: "text", list: "a,b,..."}.get(kind, kind.__name__)
 
 
-def _default(flag: _commands.Flag) -> str:
+def _default(flag: command_table.Flag) -> str:
     if flag.shown_default:
         return flag.shown_default
     value: Any = flag.default

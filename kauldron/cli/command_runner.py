@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kauldron._base import errors, problem_log, tracebacks
-from kauldron.cli import _commands, _help
+from kauldron.cli import command_table, help_text
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -24,7 +24,7 @@ def run(
     work: Callable[[], None],
     *,
     argv: Sequence[str],
-    command: _commands.Command | None = None,
+    command: command_table.Command | None = None,
 ) -> int:
     """Runs a command and returns its exit code; prints its help if that is asked for.
 
@@ -36,8 +36,8 @@ def run(
     a summary, a writer or a hook has failed on the way, or the last loss is no number, the
     code is 3.
     """
-    if command is not None and _help.is_wanted(argv[1:]):
-        return show(_help.of_command(command))
+    if command is not None and help_text.is_wanted(argv[1:]):
+        return show(help_text.of_command(command))
     make_cwd_importable()
     with problem_log.collect(with_tracebacks=_wants_traceback(argv)) as problems:
         code = _run(work, argv, problems)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Bool, Int32, Num, typechecked
-from kauldron.metrics import _labels
+from kauldron.metrics import class_ids
 
 NO_CLASS = -1
 
@@ -39,7 +39,7 @@ class Predictions(NamedTuple):
     labels: Int32["*b 1"]
     mask: Num["*b 1"]
     num_classes: int | None
-    bad_labels: _labels.BadLabels
+    bad_labels: class_ids.BadLabels
 
 
 def predict(
@@ -76,17 +76,17 @@ def predict(
         raise ValueError(
             f"{name} compares `i[*b 1]` labels: the predictions have shape "
             f"{preds.shape}, the labels {labels.shape}."
-            + _labels.last_axis_hint(labels.shape, preds.shape, metric.labels)
+            + class_ids.last_axis_hint(labels.shape, preds.shape, metric.labels)
         )
     options = {
         "num_classes": num_classes,
         "ignored_label": metric.ignored_label,
         "owner": metric,
     }
-    checked = _labels.check_labels(labels, mask=mask, **options)
+    checked = class_ids.check_labels(labels, mask=mask, **options)
     bad_labels = checked.bad_labels
     if logits is None:
-        predicted = _labels.check_labels(
+        predicted = class_ids.check_labels(
             preds, mask=checked.mask, field="pred_labels", **options
         )
         preds = jnp.where(predicted.is_class, predicted.ids, NO_CLASS)
@@ -125,5 +125,5 @@ def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:
         raise ValueError(
             f"{type(metric).__name__} needs logits `f[*b classes]` and labels "
             f"`i[*b 1]`: got logits {logits.shape} and labels {labels.shape}."
-            + _labels.last_axis_hint(labels.shape, expected, metric.labels)
+            + class_ids.last_axis_hint(labels.shape, expected, metric.labels)
         )

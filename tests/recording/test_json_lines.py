@@ -58,9 +58,40 @@ def test_records_that_did_not_fit_the_disk_are_written_when_they_fit(tmp_path):
     assert [r["step"] for r in _lines(path)] == [1, 2, 3]
 
 
+def test_records_beyond_those_that_may_wait_are_lost_which_is_raised_and_counted(
+    tmp_path,
+):
+    path = tmp_path / "run" / "metrics.jsonl"
+    records = json_lines.RecordFile(path)
+    for step in range(10_000):
+        with pytest.raises(FileNotFoundError):
+            records.append(step, "train", {})
+    with pytest.raises(
+        json_lines.LostError, match=r"metrics.jsonl: 10,000 records wait"
+    ):
+        records.append(10_000, "train", {})
+    assert records.num_unwritten == 10_001
+    path.parent.mkdir()
+    records.append(10_001, "train", {})  # there is room again: nothing more is lost
+    assert [r["step"] for r in _lines(path)] == [*range(10_000), 10_001]
+    assert records.num_unwritten == 1
+
+
+def test_rewinding_takes_back_what_waits_and_no_more(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    records = json_lines.RecordFile(path)
+    for step in (1, 2):
+        with pytest.raises(FileNotFoundError):
+            records.append(step, "train", {})
+    records.rewind(2, "train")
+    path.parent.mkdir()
+    records.flush()
+    assert [r["step"] for r in _lines(path)] == [1]
+
+
 _FULL = """
 import resource, signal, sys
-from kauldron.train import _records
+from kauldron.workdir import json_lines
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 records = json_lines.RecordFile(sys.argv[1])
@@ -83,7 +114,7 @@ def test_a_write_that_stops_in_the_middle_leaves_whole_lines(tmp_path):
 
 _APPEND = """
 import sys
-from kauldron.train import _records
+from kauldron.workdir import json_lines
 records = json_lines.RecordFile(sys.argv[1])
 for step in range(1000):
     records.append(step, sys.argv[2], {"x": 0.5})

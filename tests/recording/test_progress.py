@@ -131,8 +131,9 @@ def test_narrow_terminal_keeps_the_first_words():
 _PROGRAM = """
 import logging, sys, time, warnings
 logging.basicConfig(format="%(message)s")
-from kauldron.train import _progress
-from kauldron.utils import chrono, status_utils
+from kauldron.recording import chrono
+from kauldron.recording import progress as progress_lib
+from kauldron.utils import status_utils
 clock = chrono.Chrono()
 progress = progress_lib.Progress(0, 10, chrono=clock)
 before = sys.stderr

@@ -61,7 +61,7 @@ def _problem(
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Call:
     """The arguments that a node gives, and the signature that is to take them.
 

@@ -165,7 +165,7 @@ def test_something_that_is_no_writer_is_refused(tmp_path, wrong):
 def test_a_config_has_several_writers_by_name(tmp_path):
     with konfig.imports():
         from kauldron import kd as lazy_kd
-        from tests.train import test_writers
+        from tests.recording import test_writers
 
     cfg = konfig.ConfigDict(
         {
@@ -380,16 +380,17 @@ class _Shown(metrics.State):
 def test_summary_that_nobody_can_show_is_reported_and_the_others_are_written(
     tmp_path, capfd
 ):
-    recorder = recorder_lib.Recorder([Everything(workdir=tmp_path)])
-    recorder.write_step_metrics(
-        recorder._writers[0],
-        step=2,
-        aux=kd.train.AuxiliariesState(
-            summary_states={"odd": _Shown(0), "b": _Shown(1)}
-        ),
-        schedules={},
-        log_summaries=True,
-    )
+    writer = Everything(workdir=tmp_path, collection="train")
+    recorder = recorder_lib.Recorder([writer])
+    with recorder.active():
+        writer.write_step_metrics(
+            step=2,
+            aux=kd.train.AuxiliariesState(
+                summary_states={"odd": _Shown(0), "b": _Shown(1)}
+            ),
+            schedules={},
+            log_summaries=True,
+        )
     recorder.close()
     assert CALLS["texts"] == [(2, ["summaries/b"])]
     assert (

@@ -11,15 +11,15 @@ import numpy as np
 from etils import epath
 
 from kauldron.checkpoints import (
-    _casting,
     _checksums,
-    _choosing,
+    _dtype_changes,
     _errors,
     _layout,
     _load_arrays,
     _npz,
     _retention,
     _safetensors,
+    _step_choice,
     _surgery,
 )
 from kauldron.ktyping import PyTree
@@ -37,7 +37,7 @@ def describe_steps(workdir: epath.PathLike) -> str:
     directory = _layout.checkpoints_dir(workdir)
     folders = _layout.step_dirs(directory)
     infos = _retention.step_infos(folders)
-    best = _choosing.best_by_config(workdir, infos)
+    best = _step_choice.best_by_config(workdir, infos)
     rows = [("step", "saved", "size", "state", "metrics")]
     for info in infos:
         folder = folders[info.step]
@@ -70,7 +70,7 @@ def describe_arrays(
     source = _surgery.StepSource.open(workdir, step)
     specs = _load_arrays.select(source, paths)
     rows = [
-        (name, _casting.describe(spec), format_bytes(_spec_bytes(spec)))
+        (name, _dtype_changes.describe(spec), format_bytes(_spec_bytes(spec)))
         for name, spec in specs.items()
     ]
     total = sum(_spec_bytes(spec) for spec in specs.values())
@@ -97,12 +97,14 @@ def diff_arrays(
     for name in sorted({*first, *second}):
         if name not in first or name not in second:
             which = "first" if name in first else "second"
-            spec = _casting.describe(first.get(name, second.get(name)))
+            spec = _dtype_changes.describe(first.get(name, second.get(name)))
             lines.append(f"{name}: {spec} in the {which} only")
             continue
         x, y = first[name], second[name]
         if x.shape != y.shape or x.dtype != y.dtype:
-            lines.append(f"{name}: {_casting.describe(x)} | {_casting.describe(y)}")
+            lines.append(
+                f"{name}: {_dtype_changes.describe(x)} | {_dtype_changes.describe(y)}"
+            )
         if x.shape == y.shape and not np.array_equal(x, y, equal_nan=_is_float(x, y)):
             x, y = x.astype(np.float64), y.astype(np.float64)
             norms = [np.linalg.norm(v.ravel()) for v in (x, y, x - y)]
@@ -119,7 +121,7 @@ def find_damage(workdir: epath.PathLike, step: int | str = -1) -> list[str] | No
     Returns:
       `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
     """
-    _, folder = _layout.open_step(workdir, _choosing.resolve_step(workdir, step))
+    _, folder = _layout.open_step(workdir, _step_choice.resolve_step(workdir, step))
     return _checksums.find_damage(folder)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.konfig import _errors
-from kauldron.konfig.names import _declarations, _finder, _missing, _qualname
+from kauldron.konfig.names import _declarations, _finder, _missing_modules, _qualname
 
 
 def expand_alias(dotted: str) -> str:
@@ -112,13 +112,13 @@ def _import_longest(
             if not is_itself:  # a module that exists imports one that doesn't
                 raise _errors.ConfigImportError(
                     f"Importing `{module_name}` for `{_qualname.shorten(qualname)}` failed: "
-                    f"{error}." + _missing.install_hint(error.name or "")
+                    f"{error}." + _missing_modules.install_hint(error.name or "")
                 ) from error
             # `a.b` is not a package, or `a` has no module `b`: `b` may be a name in it.
             if not parent or _finder.find(parent) is not None:
                 raise _errors.ConfigImportError(
                     f"`{_qualname.shorten(qualname)}` cannot be imported: "
-                    f"{_missing.describe_missing(module_name)}"
+                    f"{_missing_modules.describe_missing(module_name)}"
                 ) from error
             module_name, names = parent, [last, *names]
 

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from kauldron.konfig import _origin
-from kauldron.konfig.names import _declarations, _objects, _qualname
+from kauldron.konfig.names import (
+    _named_objects,
+    _package_declaration,
+    _qualname,
+)
 
 
 def is_safe(
-    obj: Any, qualname: str, declaration: _declarations.PackageDeclaration
+    obj: Any, qualname: str, declaration: _package_declaration.PackageDeclaration
 ) -> bool:
     """Returns whether a declaration covers an object.
 
@@ -45,7 +49,7 @@ def _is_among(obj: Any, qualname: str, names: tuple[str, ...]) -> bool:
     last_names = {own_name, _last_name(qualname)}
     for name in names:
         if ":" in name and _last_name(name) in last_names:
-            listed = _objects.import_object(name)
+            listed = _named_objects.import_object(name)
             if listed is obj or (inspect.ismethod(obj) and listed == obj):
                 return True
     return False

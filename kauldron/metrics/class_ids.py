@@ -166,6 +166,7 @@ def to_ids(labels: Array, *, owner: object = None, field: str = "labels") -> Int
         name = "" if owner is None else f"{type(owner).__name__} needs integer labels: "
         raise ValueError(
             f"{name}{_field_and_key(owner, field)} must be integers: got {labels.dtype}."
+            + integers_hint(getattr(owner, field, None))
         )
     if np.iinfo(labels.dtype).max > _INT32.max:
         lowest = max(np.iinfo(labels.dtype).min, _INT32.min)
@@ -240,6 +241,14 @@ def _describe(
 def _field_and_key(owner: object, field: str) -> str:
     key = getattr(owner, field, None)
     return f"`{field}`" if key is None else f"`{field}` (key {str(key)!r})"
+
+
+def integers_hint(key: object) -> str:
+    """Returns what to do about labels that are no integers."""
+    if key is None:
+        return ""
+    name = str(key).rpartition(".")[2]
+    return f" Convert them with `kd.data.Cast(key={name!r}, dtype='int32')`."
 
 
 def last_axis_hint(

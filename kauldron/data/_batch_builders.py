@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import logging
 
-from kauldron.data import _giving_way, _workers
+from kauldron.data import _thread_turns, _workers
 
 Task = Callable[[int], Any]
 
@@ -244,7 +244,7 @@ class _Builder:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        _giving_way.in_this_thread()
+        _thread_turns.in_this_thread()
         while not self.stopping.is_set():
             with self._lock:
                 todo = self._todo

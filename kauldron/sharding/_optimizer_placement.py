@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from kauldron.ktyping import PyTree
-from kauldron.sharding import _place
+from kauldron.sharding import _placement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,9 @@ class _Placed:
     sharding: Sharding | None
 
 
-def follow(opt_state: PyTree, params: PyTree, shardings: _place.ShardingTree) -> Any:
+def follow(
+    opt_state: PyTree, params: PyTree, shardings: _placement.ShardingTree
+) -> Any:
     """Returns shardings for an optimizer state: each array is where its parameter is.
 
     The parameter of an array is the one whose path the path of the array ends with (as
@@ -38,7 +40,7 @@ def follow(opt_state: PyTree, params: PyTree, shardings: _place.ShardingTree) ->
     placed = {
         _names(path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(
-            _place.map_shardings(
+            _placement.map_shardings(
                 lambda x, sharding: _Placed(np.shape(x), sharding), params, shardings
             )
         )
