@@ -40,6 +40,7 @@ def to_measured(
     failures: list[state_trees.Failure],
     *,
     collection: str,
+    parts: Mapping[str, _step_states.Part],
 ) -> measured.Measured:
     """Returns the record for the writers.
 
@@ -49,7 +50,10 @@ def to_measured(
       failures: What could not be computed; takes what schedules raise, and summaries that
         nothing can show.
       collection: `train`, or the name of an evaluator.
+      parts: The writers. Where all of them show nothing at all (`NoopWriter`), nothing is
+        missed that nothing can show.
     """
+    is_missed = not parts or not all(p.can_write("anything") for p in parts.values())
     schedules = state_trees.values_at_step(states.schedules, states.step, failures)
     scalars, arrays = split_numbers(output, schedules)
     timings = states.timings and {
@@ -63,7 +67,8 @@ def to_measured(
             shown[name] = value
         except measured.CannotShowError as e:
             keys = tuple(name.split("/")[1:])
-            failures.append(state_trees.Failure("summaries", keys, e))
+            if is_missed:
+                failures.append(state_trees.Failure("summaries", keys, e))
     return measured.Measured(
         scalars=scalars,
         arrays=arrays,
@@ -119,7 +124,9 @@ def write_now(
     output = compute_numbers(states.aux, failures).flattened()
     if states.log_summaries:
         output = with_summaries(output, states.aux, failures)
-    values = to_measured(output, states, failures, collection=writer.collection)
+    values = to_measured(
+        output, states, failures, collection=writer.collection, parts=parts
+    )
     if console.is_lead_host():
         calls = [
             functools.partial(x.write, states.step, values) for x in parts.values()

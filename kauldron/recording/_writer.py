@@ -70,7 +70,8 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
 
         What no writer of a run has a place for is told.
         """
-        return kind != "audios"  # no summary computes sound
+        # No summary computes sound; and what nothing can show reaches no writer.
+        return kind not in ("audios", "anything")
 
     def takes_states(self) -> bool:
         """Whether it looks at states itself: it overrides `write_step_metrics`."""

@@ -179,12 +179,13 @@ class WriterBase(_writer.Writer):
     def can_write(self, kind: str) -> bool:
         if self._overrides(f"write_{kind}"):
             return True
-        if kind != "arrays" and self._overrides("write_summaries"):
+        if kind not in ("arrays", "anything") and self._overrides("write_summaries"):
             return True
         return kind == "videos" and self.can_write("images")
 
     def _overrides(self, method: str) -> bool:
-        return getattr(type(self), method) is not getattr(WriterBase, method)
+        inherited = getattr(WriterBase, method, None)
+        return getattr(type(self), method, inherited) is not inherited
 
     def _cannot_show(self, kind: str, values: Mapping[str, object]) -> None:
         raise measured.no_place_for(kind, list(values), writer=type(self).__name__)

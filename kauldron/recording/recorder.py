@@ -147,7 +147,7 @@ class Recorder:
         failures: list[state_trees.Failure],
     ) -> None:
         values = _measuring.to_measured(
-            output, states, failures, collection=writer.collection
+            output, states, failures, collection=writer.collection, parts=parts
         )
         if not self._is_lead:
             return
