@@ -249,9 +249,6 @@ class Call:
         return [name for arg in self.args for name in arg.unknown(bound)]
 
 
-EXPRESSIONS = (Binary, Negative, Call, FString)
-
-
 def _parenthesize(node: object, tightness: int) -> str:
     if isinstance(node, Binary):
         loose = PRECEDENCE[node.op] < tightness

@@ -110,12 +110,15 @@ class OfElements(Labelled):
             checked = class_ids.check_labels(
                 labels, num_classes=2, mask=mask, ignored_label=self.ignored_label
             )
-            values = jnp.where(checked.is_bad, jnp.nan, checked.ids.astype(float))
+            numbers = checked.ids.astype(arrays.wide_dtype(logits.dtype))
+            values = jnp.where(checked.is_bad, jnp.nan, numbers)
             return values, self._weights(checked, mask), checked.bad_labels
         if self.ignored_label is not None:
             is_counted = jnp.asarray(labels) != self.ignored_label
-            mask = 1 if mask is None else base_state.broadcast_mask(mask, labels.shape)
-            mask = jnp.where(is_counted, mask, 0)
+            weights = jnp.ones(labels.shape, bool)
+            if mask is not None:
+                weights = base_state.broadcast_mask(mask, labels.shape)
+            mask = jnp.where(is_counted, weights, jnp.zeros_like(weights))
         return labels, mask, None
 
 

@@ -8,7 +8,9 @@ from typing import Any, Self
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import checkify
 
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
@@ -59,6 +61,18 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
     )
 
 
+def _first_error(a: checkify.Error | None, b: checkify.Error | None) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return a if a.get() is not None else b
+
+
+def _either(a: jax.Array | None, b: jax.Array | None) -> jax.Array | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return jnp.logical_or(a, b)
+
+
 @flax.struct.dataclass(kw_only=True)
 class AuxiliariesState:
     """States of losses, metrics and summaries; `a | b` merges, `None` is the identity.
@@ -78,7 +92,10 @@ class AuxiliariesState:
     is_halted: Bool[""] | None = None
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
-        """Returns the states of the examples of both."""
+        """Returns the states of the examples of both.
+
+        An error that either has met stays (the first of two), and so does a halt.
+        """
         return self._merge(other, state_trees.merge)
 
     def merge_each(self, other: AuxiliariesState | None) -> AuxiliariesState:
@@ -92,7 +109,11 @@ class AuxiliariesState:
             return self
         names = ("loss_states", "metric_states", "summary_states")
         return AuxiliariesState(
-            **{name: merge(getattr(self, name), getattr(other, name)) for name in names}
+            **{
+                name: merge(getattr(self, name), getattr(other, name)) for name in names
+            },
+            error=_first_error(self.error, other.error),
+            is_halted=_either(self.is_halted, other.is_halted),
         )
 
     def __or__(self, other: AuxiliariesState | None) -> AuxiliariesState:

@@ -170,7 +170,7 @@ def test_cwd_is_importable_for_the_console_script(monkeypatch, tmp_path):
 
 def test_reader_that_stops_reading_is_no_failure_to_complain_about():
     code = (
-        "import sys; from kauldron.cli import _run; "
+        "import sys; from kauldron.cli import command_runner; "
         "sys.exit(command_runner.run(lambda: print('x' * 10**6), argv=[]))"
     )
     process = subprocess.Popen(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 import pdb
-import subprocess
-import sys
 
 import pytest
 
@@ -178,25 +174,3 @@ def test_traceback_of_a_mistake_is_shown_if_it_is_asked_for(
     err = capsys.readouterr().err
     assert ("Traceback" in err) == is_shown
     assert ("(--debug shows where it was raised.)" in err) != is_shown
-
-
-_PRINTS = """
-import sys
-from kauldron.cli import _run
-sys.exit(command_runner.run(lambda: print("x" * 10**6), argv=["kauldron"]))
-"""
-
-
-def test_output_that_nobody_reads_to_its_end_is_cut_without_a_word():
-    """As `| head` does it."""
-    root = pathlib.Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", _PRINTS],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        process.stdout.read(10)
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 1

@@ -246,6 +246,7 @@ def test_labels_without_a_mask_add_no_arithmetic_in_floating_point():
     "measure",
     [losses.SoftmaxCrossEntropyWithIntLabels, metrics.Accuracy, metrics.RocAuc],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_the_last_axis_is_advised_only_where_it_is_what_is_missing(measure):
     measure = measure(logits="preds.logits", labels="batch.digit")
     with pytest.raises(ValueError, match=r"key='digit', pattern='\.\.\. -> \.\.\. 1'"):

@@ -83,6 +83,7 @@ def test_raw_value_that_is_not_known_is_an_error(state_class, error, message):
     assert _aux({"a": quiet}, _x).compute().loss_values["losses/a"] == 1.5
 
 
+@pytest.mark.usefixtures("training")
 def test_run_writes_raw_and_weighted_losses(tmp_path):
     evaluator = kd.evals.Evaluator(run=kd.evals.Final())
     loss = kd.losses.SoftmaxCrossEntropyWithIntLabels(

@@ -71,6 +71,16 @@ def test_rate_and_remaining_time_leave_compiling_and_the_start_out():
     ]
 
 
+def test_line_of_the_first_step_of_a_process_has_no_rate(capsys):
+    """The time before it was that of starting."""
+    progress = progress_lib.Progress(10, 100, chrono=chrono_lib.Chrono(clock=Clock()))
+    for step in (10, 12):
+        progress.show(step, _values(), {"perf_stats/steps_per_sec": 2.0})
+    first, second = capsys.readouterr().err.splitlines()
+    assert "steps/s" not in first
+    assert "2 steps/s  ETA 0:00:44" in second
+
+
 def test_evaluations_to_come_are_part_of_the_remaining_time():
     clock = Clock()
     progress, chrono = _progress_after(clock)

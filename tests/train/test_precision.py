@@ -132,6 +132,16 @@ def test_overrides_hold_inside_of_a_module_and_the_last_one_wins():
     assert dtypes(precision.cast_params(params, use="params")) == {"bfloat16", "int32"}
 
 
+def test_globs_of_modules_are_not_those_of_parameters():
+    precision = kd.train.Precision(
+        compute="bfloat16", overrides={"**.scale": {"compute": "float32"}}
+    )
+    params = {"scale": {"w": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    computed = precision.cast_params(params, use="compute")
+    assert computed["scale"]["w"].dtype == jnp.float32
+    assert computed["norm"]["scale"].dtype == jnp.bfloat16
+
+
 def test_glob_that_matches_no_module_is_reported_with_near_ones():
     precision = kd.train.Precision(overrides={"**.nrom": {"compute": "float32"}})
     with pytest.raises(

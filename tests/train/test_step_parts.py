@@ -155,3 +155,22 @@ def test_what_has_failed_stays_failed_whatever_it_is_merged_with():
         values = state_trees.compute("metrics", merged, failures=failures)
         assert [f.error for f in failures] == [first]
         assert values["ok"] == 1
+
+
+def test_merged_measurements_keep_what_either_has_met():
+    import jax.numpy as jnp
+    from jax.experimental import checkify
+
+    def check(x):
+        checkify.check(x > 0, "not positive")
+
+    checked = checkify.checkify(check)
+    (fine, _), (bad, _) = checked(jnp.float32(1)), checked(jnp.float32(-1))
+    states = [
+        kd.train.AuxiliariesState(error=error, is_halted=jnp.bool_(is_halted))
+        for error, is_halted in ((fine, False), (bad, False), (fine, True))
+    ]
+    merged = states[0] | states[1] | states[2] | None
+    assert "not positive" in merged.error.get() and bool(merged.is_halted)
+    alone = kd.train.AuxiliariesState() | states[0]
+    assert alone.error.get() is None and not bool(alone.is_halted)
