@@ -145,7 +145,7 @@ def context_with(num_microbatches):
 
 def assert_same_gradient(grads, expected):
     difference = jax.tree.map(lambda a, b: a - b, grads, expected)
-    assert optax.global_norm(difference) <= 1e-6 * optax.global_norm(expected)
+    assert optax.tree.norm(difference) <= 1e-6 * optax.tree.norm(expected)
 
 
 def by_hand(params):
