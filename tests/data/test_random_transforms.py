@@ -10,6 +10,7 @@ from scipy import stats
 
 from kauldron import kd
 from kauldron.data import _draws
+from kauldron.data.transforms import _rand_augment_ops
 
 _NUM = 12
 _IMAGES = np.random.default_rng(0).integers(0, 256, (_NUM, 12, 10, 3), dtype=np.uint8)
@@ -256,6 +257,58 @@ def test_cutmix_labels_are_shares_of_area():
         is_partner = (batch["image"][i] == data["image"][i ^ 1]).all(-1)
         assert (is_own ^ is_partner).all()
         np.testing.assert_allclose(batch["label"][i, i], is_own.mean())
+
+
+def test_cutmix_pastes_as_much_of_one_side_as_of_the_other():
+    num, width = 4000, 6
+    images = np.broadcast_to(np.arange(num)[:, None, None, None], (num, 1, width, 1))
+    data = {"image": images, "label": np.eye(2)[np.arange(num) % 2]}
+    ds = kd.data.py.DataSource(
+        data, shuffle=False, batch_size=num, seed=1, transforms=[kd.data.CutMix()]
+    )
+    is_pasted = next(iter(ds))["image"] != images
+    counts = is_pasted.sum(axis=(0, 1, 3))
+    # The difference of two counts that add up to n is +- sqrt(n); five sigma.
+    difference = counts - counts[::-1]
+    assert (np.abs(difference) < 5 * np.sqrt(counts + counts[::-1])).all()
+
+
+def test_images_are_moved_by_up_to_45_percent():
+    """As in the code of the paper, for images of any size."""
+    operations = _rand_augment_ops.OPERATIONS
+    across, down = len(operations) - 2, len(operations) - 1
+    image = np.arange(20 * 40, dtype=np.int64).reshape(20, 40, 1).astype(np.uint8)
+
+    def move(index, *, negate, strength):
+        return _rand_augment_ops.apply(
+            image, [(index, negate)], strength=strength, fill=7
+        )
+
+    for strength, columns, rows in ((1.0, 18, 9), (1 / 9, 2, 1)):
+        moved = move(across, negate=False, strength=strength)
+        other = move(across, negate=True, strength=strength)
+        if (moved[:, 0] == 7).all():
+            moved, other = other, moved
+        np.testing.assert_array_equal(moved[:, :-columns], image[:, columns:])
+        np.testing.assert_array_equal(moved[:, -columns:], 7)
+        np.testing.assert_array_equal(other[:, columns:], image[:, :-columns])
+        moved = move(down, negate=False, strength=strength)
+        if (moved[0] == 7).all():
+            moved = move(down, negate=True, strength=strength)
+        np.testing.assert_array_equal(moved[:-rows], image[rows:])
+        np.testing.assert_array_equal(moved[-rows:], 7)
+
+
+def test_one_element_can_be_changed_by_hand():
+    image = _IMAGES[0]
+    flip = kd.data.RandomFlipLeftRight(key="image")
+    rng = np.random.default_rng(0)
+    found = [flip.random_map_element(image, rng) for _ in range(20)]
+    is_flipped = [np.array_equal(x, image[:, ::-1]) for x in found]
+    assert 0 < sum(is_flipped) < 20
+    assert all(
+        np.array_equal(x, image) or f for x, f in zip(found, is_flipped, strict=True)
+    )
 
 
 def test_mixing_class_ids_says_to_use_one_hot():

@@ -276,6 +276,17 @@ def test_padding_says_what_was_data():
         transform.map({"x": np.zeros(5)})
 
 
+def test_one_mask_is_for_sequences_of_one_length():
+    transform = kd.data.PadOrTruncateTokens(
+        key={"a": "a", "b": "b"}, length=4, mask_key="mask"
+    )
+    padded = transform({"a": [1, 2], "b": [3, 4]})
+    assert padded["mask"].tolist() == [True, True, False, False]
+    assert [padded[k].tolist() for k in "ab"] == [[1, 2, 0, 0], [3, 4, 0, 0]]
+    with pytest.raises(ValueError, match=r"different lengths in one element: \[1, 2\]"):
+        transform({"a": [1, 2], "b": [3]})
+
+
 def test_tokens_are_padded_or_truncated_at_the_asked_end():
     right = kd.data.PadOrTruncateTokens(key="t", length=3, pad_id=-1, mask_key="m")
     assert right.map({"t": [5, 6]})["t"].tolist() == [5, 6, -1]

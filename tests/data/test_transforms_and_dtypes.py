@@ -275,9 +275,24 @@ def test_mixup_takes_floats_of_any_width(dtype):
     "make",
     [
         lambda: kd.data.RandAugment(key="x", fill=256),
+        lambda: kd.data.RandAugment(key="x", magnitude=30.1),
+        lambda: kd.data.RandAugment(key="x", magnitude=-0.1),
+        lambda: kd.data.RandAugment(key="x", num_layers=0),
         lambda: kd.data.ColorJitter(key="x", hue=0.6),
     ],
 )
 def test_options_without_a_meaning_are_refused_when_they_are_written(make):
-    with pytest.raises(ValueError, match=r"fill=256|at most 0.5"):
+    with pytest.raises(ValueError, match=r"fill=256|at most 0.5|is in \[0, 30\]"):
         make()
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32"])
+def test_resized_images_of_one_value_have_that_value(dtype, method):
+    bounds = np.iinfo(dtype)
+    # f32 holds neither 2**24 + 1 nor the greatest numbers of 32 bits.
+    for value in {bounds.min, bounds.max, min(2**24 + 1, bounds.max)}:
+        image = np.full((5, 4, 3), value, dtype)
+        resized = kd.data.Resize(key="x", size=(8, 3), method=method)({"x": image})
+        assert resized["x"].dtype == dtype
+        np.testing.assert_array_equal(resized["x"], value)
