@@ -101,15 +101,15 @@ jax.distributed.initialize(
 )
 import numpy as np
 from kauldron import sharding
-from kauldron.evals import _collect, _rows
-collected = _collect.InMemory()
+from kauldron.evals import example_rows, rows_in_memory
+collected = rows_in_memory.InMemory()
 start = 0
 # The rest of a dataset is loaded whole by every process.
 for size, is_whole in ((8, False), (8, False), (5, True), (1, True)):
     x, own = np.arange(start, start + size), sharding.own_rows(size)
     x, start = (x if is_whole else x[own]), start + size
     columns = {"x": x, "pair": np.stack([x, -x], axis=1)}
-    collected.add(_rows.Rows({}, columns, size, is_whole))
+    collected.add(example_rows.Rows({}, columns, size, is_whole))
 mine, everything = collected.columns(), collected.all_columns()
 assert len(mine["x"]) < len(everything["x"]) == start
 np.testing.assert_array_equal(everything["x"], np.arange(start))
