@@ -93,7 +93,8 @@ def test_a_state_that_cannot_be_merged_fails_in_compute_and_costs_no_other():
     assert dict(values.metric_values) == {"metrics/even": 1.0}
     # Merged with what has not failed, from either side, it stays so.
     fresh = _aux(
-        odd=Odd.from_values(np.ones(3)), even=metrics.AverageState.from_values([5.0])
+        odd=Odd.from_values(np.ones(3)),
+        even=metrics.AverageState.from_values(np.array([5.0])),
     )
     for both in (
         fresh.merge_each(merging.result()),

@@ -210,3 +210,10 @@ def test_logged_schedule_is_compiled_once():
     logged = optim.schedules_to_log(None, {"ramp": ramp})
     assert [float(logged["ramp"](step)) for step in range(4)] == [0.0, 0.5, 1.0, 1.5]
     assert num_traces == 1
+
+
+def test_a_factor_that_does_not_descend_is_no_learning_rate():
+    for optimizer in (optax.scale(0.5), optax.chain(optax.clip(1.0), optax.scale(0.5))):
+        assert optim.learning_rates(optimizer) == {}
+    (rate,) = optim.learning_rates(optax.scale(-0.5)).values()
+    assert rate(0) == 0.5

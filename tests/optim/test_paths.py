@@ -130,6 +130,31 @@ def test_globs_that_differ_in_stars_alone_have_an_optimizer_each():
     }
 
 
+def test_arguments_of_the_shape_of_parameters_are_those_of_the_part():
+    """Such as the gradients that `optax.contrib.sophia` asks for."""
+    seen = []
+
+    def update(updates, state, params=None, *, grad, value):
+        seen.append((jax.tree.leaves(grad), jax.tree.leaves(params), value))
+        return updates, state
+
+    part = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    optimizer = optim.by_path({"a": part, "**": optax.sgd(1.0)})
+    params = {"a": jnp.ones(()), "b": jnp.zeros(())}
+    grads = {"a": 2 * jnp.ones(()), "b": jnp.ones(())}
+    optimizer.update(grads, optimizer.init(params), params, grad=grads, value=5)
+    assert seen == [([2], [1], 5)]
+
+
+def test_many_parameters_are_listed_up_to_the_eighth():
+    params = {f"w{i}": jnp.ones(()) for i in range(10)}
+    with pytest.raises(ValueError, match=r"are \['w0', .*'w7'\] and 2 more"):
+        optim.select("x")(params)
+    params = {f"w{i}": jnp.ones(()) for i in range(8)}
+    with pytest.raises(ValueError, match=r"'w7'\]\.$"):
+        optim.select("x")(params)
+
+
 def test_frozen_part_keeps_its_bits_and_costs_no_memory():
     params = {
         **PARAMS,
