@@ -62,7 +62,7 @@ def rename_methods(
 def _follow(cls: type, names: Mapping[str, str], removed_in: str) -> None:
     for old, new in names.items():
         message = (
-            f"`{cls.__qualname__}.{old}` is spelled `{new}` now. The old name is gone in "
+            f"`{cls.__name__}.{old}` is spelled `{new}` now. The old name is gone in "
             f"version {removed_in}."
         )
         defined = vars(cls)
