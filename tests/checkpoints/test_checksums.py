@@ -104,11 +104,21 @@ def test_a_checksum_that_was_changed_is_no_damage_of_the_file(folder):
     assert _checksums.find_damage(folder) == ["checksums.json: its content has changed"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": {}}', "1"])
-def test_checksums_that_cannot_be_read_are_damage(folder, text):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: "),
+        ("{}", "'files'"),
+        ('{"files": {}}', "'sha256'"),
+        ("[]", "list indices must be integers"),
+        ("1", "'int' object is not subscriptable"),
+    ],
+)
+def test_checksums_that_cannot_be_read_are_damage(folder, text, why):
     (folder / "checksums.json").write_text(text)
     (problem,) = _checksums.find_damage(folder)
-    assert problem.startswith("checksums.json: cannot be read (")
+    assert problem.startswith(f"checksums.json: cannot be read ({why}")
 
 
 def test_without_checksums_nobody_knows_and_none_are_added(tmp_path):
