@@ -1,4 +1,4 @@
-"""Which argument of a constructor was meant, for those that plain Python is given."""
+"""Unknown constructor arguments: an error that suggests the nearest name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines for the person at the screen, and where the program runs: `kd.utils.status`."""
+"""Console status lines, and environment detection: `kd.utils.status`."""
 
 from __future__ import annotations
 

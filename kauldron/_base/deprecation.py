@@ -1,4 +1,4 @@
-"""Methods under their old names, for the release in which they are renamed."""
+"""Deprecated method names, kept for one release after a rename."""
 
 from __future__ import annotations
 

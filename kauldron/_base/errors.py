@@ -1,4 +1,4 @@
-"""The one exception base that commands turn into a short message."""
+"""The base class of user-facing errors, which commands print as short messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hashable, ordered dict with attribute access; a pytree once JAX is in use."""
+"""An immutable, hashable, ordered dict with attribute access; a pytree under JAX."""
 
 from __future__ import annotations
 

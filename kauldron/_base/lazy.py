@@ -1,4 +1,4 @@
-"""Lazy attributes of packages (PEP 562): one table, one import on first use."""
+"""Lazy imports of package attributes (PEP 562): one table, imported on first use."""
 
 from __future__ import annotations
 

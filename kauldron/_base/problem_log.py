@@ -1,4 +1,4 @@
-"""What went wrong in something that went on all the same.
+"""Non-fatal failures of a run: told once, counted, summed up at the end.
 
 A metric that cannot be computed, a writer that fails, a loss that is NaN: each is told when
 it happens, once, then counted, and told again at the end: in the last line, in

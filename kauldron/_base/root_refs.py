@@ -1,4 +1,4 @@
-"""Root references: fields whose default is "what the root object says".
+"""Root references: fields whose default is taken from the root object.
 
 A component such as a data pipeline says `seed: int = ROOT_CFG_REF.seed`. When it becomes
 part of a root object (the `Trainer`), `update_from_root_cfg(root)` returns a copy in

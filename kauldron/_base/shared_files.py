@@ -1,4 +1,4 @@
-"""Files that several processes read and write: replaced whole, changed one at a time."""
+"""Atomic writes and locks for files that several processes read and write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the user's code raised: its file and line, and tracebacks that begin there.
+"""Tracebacks trimmed to user code: the file and line where it raised.
 
 *Ours* are the frames of this package. The user's code is what we call into: files that
 are neither ours, nor Python's, nor of an installed package; if there are none, those of

@@ -1,4 +1,4 @@
-"""Functions of saved arrays for `transform={glob: function}`, such as turning a kernel."""
+"""Functions applied to saved arrays, for `transform={glob: function}`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading arrays: which there are, and any selection of them.
+"""Reading checkpointed arrays: the list of them, and any subset.
 
 A leaf is named by its path on disk, see `_names`. Orbax takes a second to import, so it
 is imported when something is read.

@@ -1,4 +1,4 @@
-"""The protocol of checkpointers, and the one that saves nothing."""
+"""The checkpointer protocol, and a no-op checkpointer."""
 
 from __future__ import annotations
 

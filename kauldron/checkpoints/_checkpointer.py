@@ -1,4 +1,4 @@
-"""`Checkpointer`: when and where; Orbax does the work.
+"""`Checkpointer`: decides when and where to save; Orbax does the I/O.
 
 Steps are written by `_saving` and read by `_restoring`; what is on disk is asked from the
 disk (`_layout`), so that there is nothing to get out of date.

@@ -1,4 +1,4 @@
-"""Checksums of a checkpoint: written before it counts as complete, compared when read.
+"""Checksums of a checkpoint: written before it is committed, verified when it is read.
 
 `checksums.json` lies in the folder of a step. It is written into the temporary folder,
 before Orbax gives the folder its name: a checkpoint of ours always has one. Checkpoints

@@ -1,4 +1,4 @@
-"""Which saved array may become which array of a run, and how.
+"""Dtype casts on restore: which saved dtypes may become which.
 
 No number changes in silence. Whole numbers go into types that hold each of them. Floats
 go into any float type, as long as those that are finite stay finite: digits may be lost,

@@ -1,4 +1,4 @@
-"""Which dtypes the formats on disk hold: Orbax's arrays, safetensors, `.npz`.
+"""Dtypes supported by each format on disk: Orbax arrays, safetensors, `.npz`.
 
 | dtype | checkpoint | safetensors | npz |
 |---|---|---|---|

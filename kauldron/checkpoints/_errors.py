@@ -1,4 +1,4 @@
-"""What can be wrong with a checkpoint."""
+"""Exceptions of checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of the initial state, such as loading weights of another run."""
+"""Init transforms: changes to the initial state, such as loading pretrained weights."""
 
 from __future__ import annotations
 

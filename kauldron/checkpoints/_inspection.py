@@ -1,4 +1,4 @@
-"""What a run has on disk, for people: steps, arrays, differences, damage."""
+"""Inspecting the checkpoints of a run: steps, arrays, differences, damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things lie: `workdir/checkpoints/ckpt_<step>/<item>/`. Looking creates nothing."""
+"""Directory layout of checkpoints: `workdir/checkpoints/ckpt_<step>/<item>/`."""
 
 from __future__ import annotations
 

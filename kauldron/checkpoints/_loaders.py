@@ -1,4 +1,4 @@
-"""Loading parts of another run into the initial state."""
+"""Partial loading: parts of another run into the initial state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of leaves: the parts of a path, joined by dots; and which ones can be saved.
+"""Leaf names: path parts joined by dots, and which of them can be saved.
 
 On disk, in exported files and in every rule and glob a leaf is one text, such as
 `params.dense.kernel`. Keys that hold dots themselves are fine as long as no two leaves

@@ -1,4 +1,4 @@
-"""What Orbax says in its threads about a save that fails: told once, by us.
+"""Filtering of Orbax's log messages about a failed save: we report it once.
 
 Orbax logs a traceback in each thread of a failed save. It closes its event loops while
 TensorStore is still writing, whose threads then find them closed, and asyncio tells of

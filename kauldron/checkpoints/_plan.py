@@ -1,4 +1,4 @@
-"""What is loaded from another run into which leaf, decided before anything is read."""
+"""Load plan: which leaf is loaded from where, decided before anything is read."""
 
 from __future__ import annotations
 

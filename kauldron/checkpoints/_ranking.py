@@ -1,4 +1,4 @@
-"""Which value of a metric is best, and which step: the one rule, for everybody.
+"""Ranking of steps by a metric: the single definition of "best".
 
 A value beats another if it is strictly better. So of equal ones the earliest step is the
 best, today and after a restart. NaN is worse than every number, and so is a step at which

@@ -1,4 +1,4 @@
-"""Reading the checkpoints of a run that another process writes and removes."""
+"""Reading a run's checkpoints while another process writes and removes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the items of one step."""
+"""Restoring the items of one step."""
 
 from __future__ import annotations
 

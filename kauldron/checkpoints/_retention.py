@@ -1,4 +1,4 @@
-"""Which steps stay. The newest always does."""
+"""Retention: which steps are kept. The newest always is."""
 
 from __future__ import annotations
 

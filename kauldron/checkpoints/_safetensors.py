@@ -1,4 +1,4 @@
-"""safetensors in and out: read lazily, written in shards of a bounded size."""
+"""safetensors import and export: read lazily, written in shards of bounded size."""
 
 from __future__ import annotations
 

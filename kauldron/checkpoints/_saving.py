@@ -1,4 +1,4 @@
-"""Writing steps in the background: commit, checksums, then the clean-up of old ones.
+"""Asynchronous saving: commit, checksums, then deletion of old steps.
 
 Imported when the first checkpoint is written, because Orbax takes a second to import.
 """

@@ -1,4 +1,4 @@
-"""What to do with an array whose shape has changed since it was saved."""
+"""Shape mismatches on restore: arrays whose shape has changed since they were saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of another run: which leaf of a checkpoint belongs to which leaf of a state.
+"""Path mapping between runs: which checkpoint leaf goes to which leaf of the state.
 
 Both sides are written with dots (`params.encoder`, `opt_state[0].mu`) and name a leaf or
 a subtree. `*` stands for any text inside one part, `**` for any number of parts, and what

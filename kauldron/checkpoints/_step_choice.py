@@ -1,4 +1,4 @@
-"""Which step somebody means: a number, `'latest'`, or `'best'`."""
+"""Parsing of a step argument: a number, `'latest'`, or `'best'`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of what a run expects with what a checkpoint holds, before reading it."""
+"""Structure check before restoring: what a run expects against what was saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies arrays of a source into the leaves of a state."""
+"""Checkpoint surgery: copies source arrays into the leaves of a state."""
 
 from __future__ import annotations
 

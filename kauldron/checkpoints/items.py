@@ -1,4 +1,4 @@
-"""What a checkpoint holds: named items, each an array pytree or a small JSON state."""
+"""Checkpoint items: named, each an array pytree or a small JSON state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of a command: `--cfg` and its overrides, and the command's own flags."""
+"""Command-line flags: `--cfg` and its overrides, and each command's own flags."""
 
 from __future__ import annotations
 

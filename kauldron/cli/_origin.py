@@ -1,4 +1,4 @@
-"""`ConfigOrigin`: what a config was made of."""
+"""`ConfigOrigin`: the file, overrides and patches that a config was made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`PatchConfig`: shrinks a config, so that a trial run of it takes seconds."""
+"""`PatchConfig`: shrinks a config so that a trial run takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command does around its work: flags, messages, exit codes."""
+"""The shell around every command: flags, messages, exit codes."""
 
 from __future__ import annotations
 

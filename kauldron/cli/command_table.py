@@ -1,4 +1,4 @@
-"""The table of commands: what each is called, does, and takes.
+"""The command table: name, description and arguments of each command.
 
 Imports nothing heavy, so that help costs little more than the start of Python.
 """

@@ -1,4 +1,4 @@
-"""`kauldron train --cfg=config.py`: trains, or continues, the run of a config."""
+"""`kauldron train --cfg=config.py`: starts or resumes the run of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who builds the batches: this thread, a thread ahead of it, or worker processes.
+"""Batch building: in this thread, in a prefetch thread, or in worker processes.
 
 All three run `task(start)` for `start = first, first + step, ...` and hand out the
 results in that order, so which one it is never changes the data.

@@ -1,4 +1,4 @@
-"""From an order of examples to batches: sizes, remainders, this process's rows.
+"""Batching of an order of examples: sizes, remainders, this process's rows.
 
 The rows of the global batch are the concatenation, in order of processes, of the
 batches that the processes load. So the global batch does not depend on how many

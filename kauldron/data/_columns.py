@@ -1,4 +1,4 @@
-"""Rows as columns: many elements held key by key, so that work is done on whole arrays.
+"""Columnar batches of elements, so that transforms work on whole arrays.
 
 A *column* holds one value per row: a NumPy array whose first axis counts rows, a list
 (values that were not stacked yet, or cannot be), or a dict of columns. Elements that are

@@ -1,4 +1,4 @@
-"""What goes wrong with data, and is the user's to change."""
+"""Errors of data pipelines that the user can fix."""
 
 from __future__ import annotations
 

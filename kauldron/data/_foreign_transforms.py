@@ -1,4 +1,4 @@
-"""Transforms that are not ours: functions, and grain's classes."""
+"""Adapters for foreign transforms: plain functions, and grain's classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files: which are some, and what they hold."""
+"""Image files: recognising and decoding them."""
 
 from __future__ import annotations
 

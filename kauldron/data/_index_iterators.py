@@ -1,4 +1,4 @@
-"""Iterators over pipelines with random access: the state is a position."""
+"""Iterators over random-access pipelines: their state is a position."""
 
 from __future__ import annotations
 

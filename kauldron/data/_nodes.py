@@ -1,4 +1,4 @@
-"""Endless orders of examples with random access: sources, mixtures, transforms.
+"""Infinite random-access streams of examples: sources, mixtures, transforms.
 
 A node maps positions 0, 1, 2, ... to examples. One epoch is `length` positions; after it
 the order is drawn anew. Because every position can be computed alone, resuming is

@@ -1,4 +1,4 @@
-"""Reading records by index, many at once where the source can."""
+"""Reading records by index, in bulk where the source supports it."""
 
 from __future__ import annotations
 

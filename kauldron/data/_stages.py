@@ -1,4 +1,4 @@
-"""Transforms as steps over blocks of rows: on whole columns where a transform can."""
+"""Pipeline stages: transforms of blocks of rows, on whole columns where possible."""
 
 from __future__ import annotations
 

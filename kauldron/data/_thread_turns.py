@@ -1,4 +1,4 @@
-"""Threads that build batches let others run between two records.
+"""Thread scheduling: threads that build batches yield the GIL between records.
 
 CPython hands the interpreter to a waiting thread after 5 ms only. A training loop that
 waits that long several times a step is slower than without any thread.

@@ -1,4 +1,4 @@
-"""Large arrays on their way from workers: files in memory, which leave nothing behind.
+"""Shared-memory transport of large arrays from worker processes, without leftovers.
 
 Python's own shared memory is watched by a process that complains of what is in use when a
 program ends. A file in a folder of the system's memory is mapped, and its name removed at

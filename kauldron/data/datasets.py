@@ -1,4 +1,4 @@
-"""`IterableDataset`: datasets that chain, each with its spec, length and state."""
+"""`IterableDataset`: chainable datasets, each with its spec, length and state."""
 
 from __future__ import annotations
 

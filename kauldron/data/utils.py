@@ -1,4 +1,4 @@
-"""Batches and specs on their way into models."""
+"""Batches and specs on their way into a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of an evaluation: all of a dataset, on the devices, the last one included."""
+"""Evaluation batches: a whole dataset on the devices, including a partial last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `Evaluator.check` finds: keys and shapes that do not fit."""
+"""Static checks of evaluators: keys and shapes that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`FewShotEvaluator`: how much a linear classifier learns from few examples."""
+"""`FewShotEvaluator`: few-shot linear classification on a model's features."""
 
 from __future__ import annotations
 

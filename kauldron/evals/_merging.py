@@ -1,4 +1,4 @@
-"""Merging the states of many batches without making the devices wait."""
+"""Asynchronous merging of batch states, without making the devices wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`EvaluatorBase`, the protocol of evaluators, and `Run`, what they ask of their run."""
+"""`EvaluatorBase`, the evaluator protocol, and `Run`, what evaluators need of a run."""
 
 from __future__ import annotations
 

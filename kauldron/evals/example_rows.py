@@ -1,4 +1,4 @@
-"""Values with a row per example: which keys have one, and how they reach the host.
+"""Per-example values: which keys have them, and how they reach the host.
 
 What the model made is taken from the context inside the jitted step. What the batch had
 is taken from the batch on the host, which has texts, and i64 that JAX would make i32.

@@ -1,4 +1,4 @@
-"""Files with a row per example: `.npz` or Parquet, in pieces where they are large.
+"""Per-example output files: `.npz` or Parquet, split into parts where large.
 
 A set of outputs is one file, `name.npz`, or several: `name.part_0_of_3.npz` if it is
 large, `name.process_0_of_2.npz` if several processes wrote it. Files are written under

@@ -1,4 +1,4 @@
-"""Rows of all batches, in memory."""
+"""Per-example rows of all batches, kept in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an evaluator runs."""
+"""Run strategies: when an evaluator runs."""
 
 from __future__ import annotations
 

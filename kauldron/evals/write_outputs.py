@@ -1,4 +1,4 @@
-"""`WriteOutputs`: which values of each example an evaluator writes, and where."""
+"""`WriteOutputs`: which per-example values an evaluator writes, and where."""
 
 from __future__ import annotations
 

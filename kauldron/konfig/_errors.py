@@ -1,4 +1,4 @@
-"""What can be wrong with a config, as exceptions that keep their builtin type."""
+"""Config exceptions, each also of the matching builtin type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of paths and keys, and the words they are told in."""
+"""Exceptions of paths and keys, and their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Switching checks off: everywhere, for some modules, for a while."""
+"""Disabling checks: globally, per module, or temporarily."""
 
 from __future__ import annotations
 

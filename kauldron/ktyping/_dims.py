@@ -1,4 +1,4 @@
-"""Asking for dims, and checking single values: `dim`, `shape`, `check_type`."""
+"""Querying dims, and checking single values: `dim`, `shape`, `check_type`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields of dataclasses, checked as the arguments of a function are."""
+"""Checks of dataclass fields, like those of function arguments."""
 
 from __future__ import annotations
 

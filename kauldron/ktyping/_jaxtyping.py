@@ -1,4 +1,4 @@
-"""Annotations of jaxtyping in functions that are checked by us.
+"""Support for jaxtyping annotations in functions that we check.
 
 jaxtyping is never imported: if nobody did, there are no annotations of it.
 """

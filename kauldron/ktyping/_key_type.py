@@ -1,4 +1,4 @@
-"""Arrays of random keys: typed ones, and the raw words of `jax.random.PRNGKey`."""
+"""Random-key arrays: typed keys, and the raw words of `jax.random.PRNGKey`."""
 
 from __future__ import annotations
 

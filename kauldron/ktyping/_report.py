@@ -1,4 +1,4 @@
-"""The message of a failed check: what, where, and everything it was checked with."""
+"""The error report of a failed check: what, where, and all that was checked with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scopes: what is known of the dims during one call of a `@typechecked` function."""
+"""Scopes: known dims during one call of a `@typechecked` function."""
 
 from __future__ import annotations
 

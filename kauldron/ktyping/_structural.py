@@ -1,4 +1,4 @@
-"""Types that are no arrays but come with them: shapes, dtypes, specs, trees."""
+"""Non-array types that go with arrays: shapes, dtypes, specs, trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metaclass of array types: what `Float`, `Float["*b h w c"]` are."""
+"""The metaclass of array types: the class of `Float` and `Float["*b h w c"]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on distances: triplets, contrastive pairs, rankings."""
+"""Metric-learning losses: triplet, contrastive, ranking."""
 
 from __future__ import annotations
 

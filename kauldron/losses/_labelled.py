@@ -1,4 +1,4 @@
-"""Losses of labels: which of them do not count, and which are no class.
+"""Ignored and invalid labels in classification losses.
 
 A label that is masked or ignored does not count, whatever it holds. Any other one that is
 no class makes the loss and its gradient NaN inside jit, and `compute` of its state raise

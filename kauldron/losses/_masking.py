@@ -1,4 +1,4 @@
-"""What is masked leaves no trace in the value and the gradient of a loss.
+"""NaN-safe masking: masked elements affect neither the loss nor its gradient.
 
 Selecting the values that count after they were computed is too late for gradients: the
 derivative of a value that does not count is 0 times a derivative that may be NaN. So the

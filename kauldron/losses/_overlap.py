@@ -1,4 +1,4 @@
-"""Losses on regions and images: overlap, smoothness, correlation."""
+"""Region and image losses: overlap, smoothness, correlation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling."""
+"""Bootstrap confidence intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model is as sure as it is right."""
+"""Calibration error: how well confidence matches accuracy."""
 
 from __future__ import annotations
 

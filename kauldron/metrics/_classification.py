@@ -1,4 +1,4 @@
-"""Metrics of class predictions."""
+"""Classification metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of counts of (true class, predicted class)."""
+"""Confusion-matrix metrics: counts of (true class, predicted class)."""
 
 from __future__ import annotations
 

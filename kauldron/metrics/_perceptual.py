@@ -1,4 +1,4 @@
-"""Metrics of images as networks see them: LPIPS and FID."""
+"""Perceptual image metrics: LPIPS and FID."""
 
 from __future__ import annotations
 

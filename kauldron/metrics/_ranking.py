@@ -1,4 +1,4 @@
-"""Areas under curves, exact: all scores are collected.
+"""ROC AUC and precision-recall AUC, exact: all scores are collected.
 
 Of several columns, classes are ranked by their log-odds, `log(p / (1 - p))`: probabilities
 are the same order, but in floating point they end at 1, and what is above becomes a tie.

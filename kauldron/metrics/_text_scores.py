@@ -1,4 +1,4 @@
-"""BLEU, ROUGE, edit distances, by their usual libraries."""
+"""BLEU, ROUGE and edit distances, computed by their standard libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of texts, collected: what metrics of generated texts have in common.
+"""Text-pair metrics: what all metrics of generated text share.
 
 Texts come as strings, as UTF-8 bytes, or as token ids. Bytes and ids can pass through jit.
 All are kept in host memory, and scored at the end as one corpus: the value does not depend

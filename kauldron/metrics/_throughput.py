@@ -1,4 +1,4 @@
-"""How much is processed in a second."""
+"""Throughput: items processed per second."""
 
 from __future__ import annotations
 

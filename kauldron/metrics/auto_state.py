@@ -1,4 +1,4 @@
-"""`AutoState`: a state whose fields say how they merge.
+"""`AutoState`: a metric state whose fields declare how they merge.
 
 ```python
 @flax.struct.dataclass

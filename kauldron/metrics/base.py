@@ -1,4 +1,4 @@
-"""`Metric`, and the wrappers that map, reduce, or skip another metric."""
+"""`Metric`, and wrappers that map, reduce, or skip another metric."""
 
 from __future__ import annotations
 

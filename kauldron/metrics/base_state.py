@@ -1,4 +1,4 @@
-"""States: small pytrees that can be merged, the algebra behind every measurement.
+"""Metric states: small mergeable pytrees, the algebra behind every measurement.
 
 For every state class: `merge` is associative and commutative up to rounding, `empty()`
 is its identity, `finalize` is idempotent, and `compute` runs on the host.

@@ -1,4 +1,4 @@
-"""One rule for class ids, in every loss and metric.
+"""Class id conventions, the same in every loss and metric.
 
 1. Ids are `i32` before anything is computed with them, whatever integers they come as:
    arithmetic of `u8` wraps at 256. Those beyond `i32` become its largest or smallest

@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM, as functions."""
+"""Image similarity as functions: PSNR and SSIM."""
 
 from __future__ import annotations
 

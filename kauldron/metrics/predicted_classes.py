@@ -1,4 +1,4 @@
-"""Predicted classes beside the true ones, from scores or as ids."""
+"""Predicted class ids paired with true ones, from scores or as ids."""
 
 from __future__ import annotations
 

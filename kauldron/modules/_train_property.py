@@ -1,4 +1,4 @@
-"""Whether a module runs in training or in evaluation, without passing it by hand.
+"""Train/eval mode of modules, without passing a flag through every call.
 
 The value travels in a context variable: `kd.train.forward` sets it, and so does
 `set_train_property` in your own code. Flax itself is not touched.

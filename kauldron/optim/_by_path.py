@@ -1,4 +1,4 @@
-"""An optimizer for each part of the parameters."""
+"""Per-parameter optimizers, chosen by path."""
 
 from __future__ import annotations
 

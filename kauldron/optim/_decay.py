@@ -1,4 +1,4 @@
-"""Which parameters decay, and which learn more slowly."""
+"""Weight-decay masks and layer-wise learning-rate decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the learning rates inside an optimizer, so that they can be logged.
+"""Extracts the learning rates from inside an optimizer, for logging.
 
 Optax keeps no record of them: an optimizer is a pair of functions, and the learning rate
 is a variable that some inner function holds on to. So we look at what the functions hold.

@@ -1,4 +1,4 @@
-"""Muon, with a rule for which parameters are matrices."""
+"""Muon, with a rule for which parameters count as matrices."""
 
 from __future__ import annotations
 

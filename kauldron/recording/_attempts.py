@@ -1,4 +1,4 @@
-"""Several calls of which each is made, whatever those before it have raised."""
+"""Makes every one of several calls, even if earlier ones raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard event files, written at once and in the calling thread.
+"""TensorBoard event files, written synchronously in the calling thread.
 
 The writer of tensorboardX sends each event through a pipe to a thread; if the disk is full
 that thread ends, and the next writes wait for ever. Its messages and its checksums are used

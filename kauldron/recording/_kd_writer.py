@@ -1,4 +1,4 @@
-"""`KDMetricWriter`: TensorBoard event files, JSON lines, and pictures as files."""
+"""`KDMetricWriter`: TensorBoard event files, JSON lines, and image files."""
 
 from __future__ import annotations
 

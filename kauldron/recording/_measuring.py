@@ -1,4 +1,4 @@
-"""From states of losses, metrics and summaries to the `Measured` that writers get."""
+"""Computes the `Measured` of a step from states of losses, metrics and summaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`MultiWriter`: several writers at once, each on its own."""
+"""`MultiWriter`: fans out to several writers, independent of each other."""
 
 from __future__ import annotations
 

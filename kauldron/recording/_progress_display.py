@@ -1,4 +1,4 @@
-"""Live displays of a run, drawn by threads of their own a few times a second."""
+"""Live progress displays, drawn in threads a few times a second."""
 
 from __future__ import annotations
 

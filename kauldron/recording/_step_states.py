@@ -1,4 +1,4 @@
-"""What a step leaves to be computed and written, and who takes it."""
+"""The states a step leaves to be computed and written, and who consumes them."""
 
 from __future__ import annotations
 

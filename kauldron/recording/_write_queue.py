@@ -1,4 +1,4 @@
-"""Threads that run jobs in the order given, while the training goes on."""
+"""Background job queues: threads that run jobs in order while training continues."""
 
 from __future__ import annotations
 

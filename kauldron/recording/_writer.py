@@ -1,4 +1,4 @@
-"""`Writer`: what keeps the measurements of a run; a tracker is one.
+"""`Writer`: the metric writer protocol, also for experiment trackers.
 
 A writer implements `write`, and whatever else of the first six methods it needs. In a
 training run they are called from a background thread of the writer's own, in order; what

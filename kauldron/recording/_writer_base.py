@@ -1,4 +1,4 @@
-"""`WriterBase`: a writer with a method for each kind of values, as published."""
+"""`WriterBase`: a writer with one method per kind of value, as published."""
 
 from __future__ import annotations
 

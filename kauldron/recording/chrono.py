@@ -1,4 +1,4 @@
-"""`Chrono`: how fast a loop runs, pauses left out, and where the time goes."""
+"""`Chrono`: steps per second, excluding pauses, and where the time goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Measured`: losses, metrics, timings and summaries of one step, as a writer gets them.
+"""`Measured`: one step's losses, metrics, timings and summaries, as writers get them.
 
 All values are NumPy arrays, numbers and text on the host: no writer needs JAX.
 """

@@ -1,4 +1,4 @@
-"""Traces of a few steps: where the time goes, on the host and on the devices."""
+"""Profiler traces of a few steps: where time goes on the host and on the devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live display, or a line now and then."""
+"""Progress reports on a run: a live display, or a line now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Recorder`: computes what was measured and tells the writers, beside the training.
+"""`Recorder`: computes measurements and feeds the writers, off the training loop.
 
 One thread computes values, in the order of the steps. Each writer has a thread of its own
 that writes them: one that is slow or fails concerns no other one, and not the training.

@@ -1,4 +1,4 @@
-"""What is known of a run before its first step, as Markdown tables."""
+"""Markdown tables of what is known of a run before its first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing a run again, in another workdir, to see whether the same parameters come out."""
+"""Reruns a run in a new workdir, to test whether it gives the same parameters."""
 
 from __future__ import annotations
 

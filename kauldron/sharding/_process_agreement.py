@@ -1,4 +1,4 @@
-"""What all processes must know of each other."""
+"""Reductions across processes: values that all of them must agree on."""
 
 from __future__ import annotations
 

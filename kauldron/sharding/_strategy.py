@@ -1,4 +1,4 @@
-"""Which part of a training run lives where."""
+"""Sharding strategy: how each part of a training run is sharded."""
 
 from __future__ import annotations
 

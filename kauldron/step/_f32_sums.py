@@ -1,4 +1,4 @@
-"""Gradients whose sums are accumulated in f32, whatever the model computes in.
+"""Gradients with f32 accumulation of sums, whatever dtype the model computes in.
 
 Where a model broadcasts a bias, looks up an embedding or uses a weight in every step of a
 scan, its gradient has a sum, in the dtype of the cotangents. In bf16 such a sum does not

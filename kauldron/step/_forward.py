@@ -1,4 +1,4 @@
-"""The forward pass: a model and losses on the values that their keys point to."""
+"""The forward pass: the model and its losses, with inputs looked up by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that give back the state before them if they went wrong.
+"""Conditional updates: steps that keep the previous state if they went wrong.
 
 On a CPU, choosing between two states at the end is expensive. What was computed from a new
 value (new parameters from a new momentum) makes XLA compute that value twice, and copy the

@@ -1,4 +1,4 @@
-"""Loss scaling: keeps small gradients from vanishing in fp16."""
+"""Loss scaling: keeps small gradients from underflowing in fp16."""
 
 from __future__ import annotations
 

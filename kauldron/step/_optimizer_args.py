@@ -1,4 +1,4 @@
-"""What some optimizers want besides gradients."""
+"""Extra arguments of optimizer updates, besides gradients."""
 
 from __future__ import annotations
 

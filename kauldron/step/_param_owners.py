@@ -1,4 +1,4 @@
-"""Which group a parameter belongs to."""
+"""Parameter ownership: which loss group a parameter belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an optimizer keeps between updates, in which dtype.
+"""Dtypes of the optimizer state between updates, with stochastic rounding.
 
 An optimizer adds small steps to large values. In bf16, whose values are 2^-8 apart, a step
 of less than half of that is lost if it is rounded to the nearest value: a second moment

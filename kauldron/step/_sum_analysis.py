@@ -1,4 +1,4 @@
-"""Which values of a traced gradient are sums, or go into nothing but sums.
+"""Dataflow analysis of a traced gradient: values that are sums or feed only sums.
 
 A program is a jaxpr of a backward pass. "Narrow" are floats of 16 bits and less.
 """

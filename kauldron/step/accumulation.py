@@ -1,4 +1,4 @@
-"""Gradient accumulation: the gradient of a batch, with the memory of a micro-batch.
+"""Gradient accumulation: full-batch gradients in the memory of a micro-batch.
 
 The loss of a batch is a function `f` of the loss states of its micro-batches: they are
 merged, then each is a total divided by a count. So its gradient is the sum, over

@@ -1,4 +1,4 @@
-"""Losses, metrics and summaries of one step, and the states they leave behind."""
+"""Losses, metrics and summaries of one step, and the states that they produce."""
 
 from __future__ import annotations
 

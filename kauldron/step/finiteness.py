@@ -1,4 +1,4 @@
-"""Values that are not finite: whether a step met one, and where it met the first."""
+"""Non-finite values: whether a step produced any, and where the first one was."""
 
 from __future__ import annotations
 

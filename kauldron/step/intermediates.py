@@ -1,4 +1,4 @@
-"""Which intermediate values a step keeps: those that some key reads.
+"""Which intermediates a step captures: those that some key reads.
 
 Flax can record the output of every method of every module. Recording all costs tracing
 time, and memory where the compiler cannot see that a value is unused (inside scans).

@@ -1,4 +1,4 @@
-"""Finds keys and shapes that do not fit, on abstract arrays: nothing is compiled.
+"""Static checks of keys and shapes on abstract arrays: nothing is compiled.
 
 A step is followed as `jax.eval_shape` does: what the model returns, then what losses,
 metrics and summaries ask for. A part that fails is noted, and what does not depend on it

@@ -1,4 +1,4 @@
-"""Several losses that train several parts of one model against each other: GANs.
+"""Adversarial training: several losses train different parts of one model (GANs).
 
 The model is one Flax module that returns everything the losses need (what the generator
 made, what the discriminator says of it and of real examples). A *group* names some losses,

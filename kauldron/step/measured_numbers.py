@@ -1,4 +1,4 @@
-"""What counts as a number that was measured."""
+"""Checks that a measured value is a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precision: the dtypes of parameters, of computation, and of what comes out."""
+"""Mixed precision: dtypes of parameters, of computation, and of outputs."""
 
 from __future__ import annotations
 

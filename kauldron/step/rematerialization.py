@@ -1,4 +1,4 @@
-"""Rematerialisation: which modules compute their activations twice to save memory."""
+"""Rematerialisation: which modules recompute their activations to save memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees of states: merged and computed one by one, so that one that fails costs no other."""
+"""Trees of metric states, merged and computed one by one: failures stay isolated."""
 
 from __future__ import annotations
 

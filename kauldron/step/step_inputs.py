@@ -1,4 +1,4 @@
-"""What a step cannot take: a batch with texts."""
+"""Checks of a step's inputs: host-only columns in a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report of keys says of the texts in a batch, which no step ever sees."""
+"""Key reports about text columns of a batch, which never reach a step."""
 
 from __future__ import annotations
 

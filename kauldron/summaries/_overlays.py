@@ -1,4 +1,4 @@
-"""Boxes and segmentations, drawn into images."""
+"""Boxes and segmentation masks drawn on images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histograms, point clouds, texts, figures."""
+"""Histogram, point cloud, text and figure summaries."""
 
 from __future__ import annotations
 

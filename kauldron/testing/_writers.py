@@ -1,4 +1,4 @@
-"""What every writer must do, found out with a writer of one's own."""
+"""The contract of writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assertions about trees."""
+"""Assertions on pytrees."""
 
 from __future__ import annotations
 

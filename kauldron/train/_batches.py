@@ -1,4 +1,4 @@
-"""Batches of the training data, put on devices one step ahead."""
+"""Prefetching of training batches to the devices, one step ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled programs are kept between runs, in a cache directory of the user."""
+"""Persistent compilation cache, in a cache directory of the user."""
 
 from __future__ import annotations
 

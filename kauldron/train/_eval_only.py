@@ -1,4 +1,4 @@
-"""What a trainer that only evaluates takes from the run that it evaluates."""
+"""Eval-only trainers: what they take from the run they evaluate."""
 
 from __future__ import annotations
 

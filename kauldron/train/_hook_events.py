@@ -1,4 +1,4 @@
-"""Tells hooks what happens, and keeps their states with the checkpoints."""
+"""Dispatching events to hooks, and checkpointing of their states."""
 
 from __future__ import annotations
 

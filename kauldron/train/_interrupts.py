@@ -1,4 +1,4 @@
-"""What asks a run to stop: signals, and the file `STOP` in the workdir.
+"""Stop requests: signals, and the file `STOP` in the workdir.
 
 A request is noted at once and obeyed at a step boundary, the same one in all processes.
 """

@@ -1,4 +1,4 @@
-"""Finds every key and shape of a run that does not fit, without compiling anything.
+"""Static checks of every key and shape of a run, without compiling anything.
 
 The training step is followed on abstract arrays, see `kauldron.step.key_checks`; the
 evaluators are asked what does not fit them.

@@ -1,4 +1,4 @@
-"""Since when a loss is no finite number."""
+"""Tracks since when a loss has been non-finite."""
 
 from __future__ import annotations
 

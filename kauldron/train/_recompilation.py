@@ -1,4 +1,4 @@
-"""Tells when a step is compiled again although it should not be, and why."""
+"""Warns of unexpected recompilation of a step, and says what caused it."""
 
 from __future__ import annotations
 

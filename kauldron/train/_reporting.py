@@ -1,4 +1,4 @@
-"""`Reporting`: everything that a training run tells: to writers and to the screen."""
+"""`Reporting`: everything a training run reports, to writers and to the console."""
 
 from __future__ import annotations
 

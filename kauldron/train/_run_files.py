@@ -1,4 +1,4 @@
-"""Files that describe a run to other programs, written when it starts."""
+"""Files describing a run to other programs, written when it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds that a checkpoint is chosen, or a run ended, by what nothing measures."""
+"""Checks that checkpoint selection and early stopping use metrics that are measured."""
 
 from __future__ import annotations
 

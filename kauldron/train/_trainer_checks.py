@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a trainer before anything is compiled or written."""
+"""Trainer validation, before anything is compiled or written."""
 
 from __future__ import annotations
 

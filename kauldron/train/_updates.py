@@ -1,4 +1,4 @@
-"""One update after the other: the state, compilation, values that are not finite."""
+"""The update loop: state, compilation, non-finite values."""
 
 from __future__ import annotations
 

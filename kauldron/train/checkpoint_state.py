@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, and how a run comes by it."""
+"""The checkpointed state of a run: its contents, and how it is obtained."""
 
 from __future__ import annotations
 

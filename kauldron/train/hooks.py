@@ -1,4 +1,4 @@
-"""Hooks: what else happens along a run. `EarlyStopping` is the first member."""
+"""Hooks: extra work during a run, such as `EarlyStopping`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`NanGuard`: what happens when a loss or a gradient is not finite."""
+"""`NanGuard`: what to do when a loss or a gradient is not finite."""
 
 from __future__ import annotations
 

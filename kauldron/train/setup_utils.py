@@ -1,4 +1,4 @@
-"""`Setup`: how a run is prepared, named, and shown."""
+"""`Setup`: how a run is prepared, named, and displayed."""
 
 from __future__ import annotations
 

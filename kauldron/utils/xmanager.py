@@ -1,4 +1,4 @@
-"""Published import path of `kd.xm`. There is no XManager here, but there are workdirs."""
+"""Published import path of `kd.xm`. There is no XManager here, only workdirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of JSON lines that several processes append to, and take back from.
+"""JSON-lines files that several processes append to and rewind.
 
 A line is one record: `{"step": ..., "collection": ..., name: value, ...}`. This module
 owns how a file changes: a lock beside it makes appending and rewinding exclude each

@@ -1,4 +1,4 @@
-"""`workdir/status.json`: what a training is doing, for any program that looks.
+"""`workdir/status.json`: the status of a training run, for any program to read.
 
 The process that trains writes it, also while a step takes long; reading it needs no JAX.
 Programs that follow a run, such as standalone evaluators, end by it.

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir: the names of its files, its config, what that builds."""
+"""Workdir layout: the names of its files, its config, and building that config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blurring of images."""
+"""Image blurring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses whose elements have weights of their own."""
+"""Losses with per-element weights."""
 
 from __future__ import annotations
 

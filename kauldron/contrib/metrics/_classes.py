@@ -1,4 +1,4 @@
-"""Several decisions about each example."""
+"""Multi-label classification metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions of the joints of a body."""
+"""Pose estimation metrics: positions of body joints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules of `flax.nnx` as models: with keys, and usable where a Linen module is."""
+"""`flax.nnx` modules as models: with keys, and usable in place of a Linen module."""
 
 from __future__ import annotations
 

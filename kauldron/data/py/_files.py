@@ -1,4 +1,4 @@
-"""Pipelines over files: JSON, CSV, NumPy, ArrayRecord, Parquet."""
+"""File-based pipelines: JSON, CSV, NumPy, ArrayRecord, Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SliceDataset`: a part of the examples, chosen before they are shuffled."""
+"""`SliceDataset`: a subset of the examples, chosen before shuffling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text files hold: their characters, records, columns, and numbers of one dtype."""
+"""Parsing of text files: encodings, records, columns, and numbers of one dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dtypes can hold: a number that would become another one is refused."""
+"""Range checks of dtypes: a value that a cast would change is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes of colour, and RandAugment."""
+"""Colour augmentation, and RandAugment."""
 
 from __future__ import annotations
 

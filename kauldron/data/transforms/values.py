@@ -1,4 +1,4 @@
-"""Transforms of single values: type, range, layout."""
+"""Value transforms: dtype, range, layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several evaluators on one state: one that fails does not stop the others."""
+"""Running several evaluators on one state: a failing one does not stop the others."""
 
 from __future__ import annotations
 

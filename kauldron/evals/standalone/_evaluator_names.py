@@ -1,4 +1,4 @@
-"""Which evaluators a command means by their names."""
+"""Resolving the evaluator names given to a command."""
 
 from __future__ import annotations
 

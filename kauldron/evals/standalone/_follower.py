@@ -1,4 +1,4 @@
-"""Standalone evaluation: follows the checkpoints of a run, in a process of its own.
+"""Standalone evaluation: follows a run's checkpoints from a separate process.
 
 Each evaluator goes through the checkpoints in ascending order and records each step once
 its results are written; after a restart it continues behind the last one. The status of

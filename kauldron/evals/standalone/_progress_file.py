@@ -1,4 +1,4 @@
-"""What a standalone evaluator has done: `workdir/standalone_evals/<name>.json`.
+"""Progress of a standalone evaluator: `workdir/standalone_evals/<name>.json`.
 
 A step is recorded after its results are written. Whatever the results hold for steps
 behind the last recorded one is of an evaluation that was killed.

@@ -1,4 +1,4 @@
-"""Where the states of a standalone evaluation come from."""
+"""Sources of the states that a standalone evaluation evaluates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of an override to a value of the type that the field takes."""
+"""Type coercion of override values to the type of their field."""
 
 from __future__ import annotations
 

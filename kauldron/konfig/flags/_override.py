@@ -1,4 +1,4 @@
-"""One override: a path of a config, and what to set there."""
+"""A single override: a config path, and the value to set there."""
 
 from __future__ import annotations
 

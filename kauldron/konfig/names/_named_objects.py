@@ -1,4 +1,4 @@
-"""The objects that names stand for, imported."""
+"""Importing objects by name."""
 
 from __future__ import annotations
 

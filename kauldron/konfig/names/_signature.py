@@ -1,4 +1,4 @@
-"""What a callable accepts: parameters, and the types that annotations make certain."""
+"""Signatures of callables: parameters, and types that annotations make certain."""
 
 from __future__ import annotations
 

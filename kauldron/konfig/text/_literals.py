@@ -1,4 +1,4 @@
-"""Text of the command line to values: literals, JSON, and `py::` expressions."""
+"""Parsing of command-line values: literals, JSON, and `py::` expressions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that a call node has from the start, by the name of what it calls."""
+"""Registered default values of call nodes, by the name of the callable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config can hold: conversion of values, and the types of fields."""
+"""Values of a config: conversion, and the types of fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A config in which missing fields are made when they are asked for."""
+"""A config that creates missing fields when they are accessed."""
 
 from __future__ import annotations
 

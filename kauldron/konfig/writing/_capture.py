@@ -1,4 +1,4 @@
-"""`konfig.imports()`: import statements that bind names instead of executing modules.
+"""`konfig.imports()`: import statements that bind proxies instead of importing.
 
 `builtins.__import__` has to be replaced for the time of the block, which every thread
 sees. Our replacement hands over to the original one unless the import statement is

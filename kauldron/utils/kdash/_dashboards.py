@@ -1,4 +1,4 @@
-"""Descriptions of dashboards."""
+"""Dashboard descriptions."""
 
 from __future__ import annotations
 
