@@ -122,8 +122,8 @@ class FrozenSubclasses(arguments.NamesArguments):
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-# Without equality of its own: subclasses that are compared by identity would inherit it,
-# and all of them be equal.
+# Defines no `__eq__`: subclasses that are compared by identity would inherit it, and
+# all be equal.
 @dataclasses.dataclass(frozen=True, eq=False)
 class UpdateFromRootCfg(arguments.NamesArguments):
     """Base of components that take the fields the user left alone from the root.
@@ -162,8 +162,8 @@ class UpdateFromRootCfg(arguments.NamesArguments):
     def replace_inherited(self, **changes: Any) -> Self:
         """Returns a copy with other values in fields that may have been inherited.
 
-        As `replace`, but a field that was inherited goes on to follow the root: for a value
-        that is made from that of the root.
+        Like `replace`, but an inherited field keeps following the root: for a value
+        derived from the root's.
         """
         inherited = {
             name: (ref, changes.get(name, value))

@@ -58,7 +58,7 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     The lock goes away with the process. Object stores have none: nothing is done there.
 
     Args:
-      lock_file: Is created, and stays, unless whoever is inside removes it.
+      lock_file: Created if missing, and left there unless the holder removes it.
       blocking: Whether to wait until it is free.
 
     Raises:

@@ -3,8 +3,7 @@
 *Ours* are the frames of this package. The user's code is what we call into: files that
 are neither ours, nor Python's, nor of an installed package; if there are none, those of
 installed packages that Kauldron is not built on, such as a library of models. What comes
-before our first frame (the script that called us) is known to whoever reads it, and left
-out.
+before our first frame (the script that called us) is known to the reader, and left out.
 """
 
 from __future__ import annotations

@@ -191,8 +191,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     def add_metrics(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """Stores what was measured at a step that was saved before it was measured.
 
-        A run that was interrupted evaluates the step when it goes on. What a step has
-        already stays.
+        A run that was interrupted evaluates the step when it resumes. Values that the
+        step already has are kept.
         """
         folder = _layout.step_dir(self._directory, step)
         if not metrics or not console.is_lead_host():

@@ -1,10 +1,10 @@
 """Dtype casts on restore: which saved dtypes may become which.
 
-No number changes in silence. Whole numbers go into types that hold each of them. Floats
-go into any float type, as long as those that are finite stay finite: digits may be lost,
-which is what mixed precision is for. Nothing becomes another kind of number. Random keys
-are bits and the name of their algorithm: they come as they are asked for, typed or raw,
-but typed ones never as those of another algorithm.
+No number changes silently. Integers may go into any type that holds every one of them.
+Floats may go into any float type, as long as finite values stay finite: digits may be
+lost, which is what mixed precision is for. No cast changes the kind of a number. Random
+keys are bits and the name of their algorithm: they are restored as requested, typed or
+raw, but typed keys never as keys of another algorithm.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def check_checkpoint(name: str, leaf: Array) -> None:
     """Finds what Orbax does not save; it would say so in threads, after it has begun.
 
     Raises:
-      CheckpointError: If a leaf is no array of numbers that Orbax can save.
+      CheckpointError: If a leaf is not an array of numbers that Orbax can save.
     """
     if _dtype_changes.is_key(leaf):
         return

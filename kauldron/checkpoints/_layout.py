@@ -146,7 +146,7 @@ def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def json_values(metrics: Any) -> Any:
-    """Returns nested numbers as JSON can hold them; what is no number is left out."""
+    """Returns nested numbers in JSON form, leaving out whatever is not a number."""
     if isinstance(metrics, Mapping):
         values = {str(k): json_values(v) for k, v in metrics.items()}
         return {k: v for k, v in values.items() if v is not None}

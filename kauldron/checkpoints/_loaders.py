@@ -172,7 +172,7 @@ class SafetensorsLoader(_SurgeryLoader):
       resize: Glob of leaves of this run -> what to do if their shape has changed.
       transform: Glob of leaves of this run -> function of the array as it was saved. A
         file of PyTorch needs `{"kernel": kd.ckpts.TorchKernel()}`: a square kernel would
-        fit as it is, so one that comes from a `weight` is refused until it is said.
+        fit untransposed, so one that comes from a `weight` is refused without it.
 
     Raises:
       NoCheckpointError: If there is no such file.

@@ -1,9 +1,9 @@
 """Leaf names: path parts joined by dots, and which of them can be saved.
 
 On disk, in exported files and in every rule and glob a leaf is one text, such as
-`params.dense.kernel`. Keys that hold dots themselves are fine as long as no two leaves
-come by the same text: `{"a.b": x, "a": {"b": y}}` would be one array on disk, and which
-of the two is chance.
+`params.dense.kernel`. Keys may contain dots themselves as long as no two leaves end
+up with the same name: `{"a.b": x, "a": {"b": y}}` would be one array on disk, and which
+of the two would be a matter of chance.
 """
 
 from __future__ import annotations

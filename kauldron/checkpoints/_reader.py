@@ -43,7 +43,7 @@ class CheckpointReader:
         """Returns the steps that can stand for `step`, the best first: -1 is any.
 
         Raises:
-          NoCheckpointError: If there is none. It says which there are.
+          NoCheckpointError: If there is none. It lists those that exist.
         """
         _layout.open_step(self._workdir, step)  # raises
         return sorted(self.steps(), reverse=True) if step == -1 else [step]

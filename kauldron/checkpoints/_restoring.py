@@ -51,8 +51,8 @@ def restore_step(
     except (_errors.CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
         raise
     except Exception as e:
-        # With good checksums it is no damage. Without any, the files are the suspects;
-        # but of several processes each could come to another conclusion.
+        # With good checksums the files are not damaged. Without any, they are suspect;
+        # but with several processes, each could come to a different conclusion.
         if problems is not None or jax.process_count() > 1:
             raise
         line = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"
@@ -65,7 +65,7 @@ def newest_intact(
     *,
     on_damage: Callable[[int], None] = lambda step: None,
 ) -> tuple[int, _T]:
-    """Returns the first step that can be restored, and what it holds; tells of others.
+    """Returns the first restorable step and its contents; reports the others.
 
     Args:
       steps: Steps to try, at least one: usually the newest first.

@@ -75,7 +75,7 @@ class InterpolatePositions(Resizer):
     """Interpolates position embeddings `[*b n d]` to another number of positions.
 
     Attributes:
-      num_prefix_tokens: How many positions at the start are no places (class tokens,
+      num_prefix_tokens: How many leading positions are not spatial (class tokens,
         registers); they are copied.
       is_grid: Whether the positions are those of a square image, row by row; otherwise
         they are a sequence.

@@ -33,7 +33,7 @@ def resolve_step(
 
     Raises:
       NoCheckpointError: If there is no step to choose from.
-      CheckpointError: If the text is no step, or nothing says what is best.
+      CheckpointError: If the text is not a step, or nothing says what is best.
     """
     if step is None or step == LATEST:
         return -1

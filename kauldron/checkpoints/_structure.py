@@ -18,10 +18,11 @@ def differences(
     """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
     Args:
-      expected: Pytree of anything with `shape` and `dtype`, or of numbers. Another
-        precision of floats is no difference, nor are whole numbers that fit.
+      expected: Pytree of anything with `shape` and `dtype`, or of numbers. A
+        different float precision does not count as a difference, nor do integers
+        that fit.
       item_dir: Folder of the item in the checkpoint.
-      parts: Whether only those fields count of which `expected` has something.
+      parts: Whether to compare only the fields that are not empty in `expected`.
     """
     named = _names.flatten_with_path(expected)
     wanted = {name: leaf for name, (_, leaf) in named.items()}

@@ -126,9 +126,10 @@ def for_devices(batch: PyTree) -> Any:
 
     Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost:
     2**32 + 7 becomes 7. Here an integer that does not fit becomes the largest or smallest
-    that does, which is no class and no row of an embedding; a warning names the key once.
-    It may be a key that nothing reads, such as the hash of a file name. `WriteOutputs`
-    and `Predictor` take the keys of the batch from the host, as they are.
+    that does, which is neither a class nor an embedding row; a warning names the key
+    once. It may be a key that nothing reads, such as the hash of a file name.
+    `WriteOutputs` and `Predictor` take the keys of the batch from the host, as they
+    are.
     """
     batch = numeric(batch)
     return batch if _has_64_bits() else _narrow(batch, "")

@@ -83,9 +83,9 @@ def follow(
     Args:
       function: Of the number of the batch, the state and the batch.
       context: Before it.
-      problems: Is added to.
+      problems: List to append to.
       state: The abstract state.
-      field: What an error is told of.
+      field: The config field that errors name.
     """
     step_nr = jax.ShapeDtypeStruct((), "int32")
     try:

@@ -210,7 +210,7 @@ class FewShotEvaluator(base.EvaluatorBase):
           ds: The dataset.
 
         Raises:
-          FewShotError: If the labels are no class ids.
+          FewShotError: If the labels are not class ids.
         """
         collected = rows_in_memory.InMemory()
         for _, rows in self.forward.iter_batches(state, ds=ds):

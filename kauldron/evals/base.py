@@ -172,7 +172,7 @@ def normalize_evaluators(
 
     Raises:
       TypeError: If it is not a mapping of evaluators.
-      ValueError: If a name is taken or is no name.
+      ValueError: If a name is taken or is not a name.
     """
     if not isinstance(evals, Mapping):
         raise TypeError(

@@ -1,7 +1,7 @@
 """Per-example values: which keys have them, and how they reach the host.
 
-What the model made is taken from the context inside the jitted step. What the batch had
-is taken from the batch on the host, which has texts, and i64 that JAX would make i32.
+Model outputs are taken from the context inside the jitted step. Batch values are taken
+from the batch on the host, which still has text, and i64 that JAX would turn into i32.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A set of outputs is one file, `name.npz`, or several: `name.part_0_of_3.npz` if it is
 large, `name.process_0_of_2.npz` if several processes wrote it. Files are written under
-other names and renamed when all are complete; names tell how many there are, so a reader
+other names and renamed when all are complete; names say how many there are, so a reader
 knows whether one is missing.
 """
 

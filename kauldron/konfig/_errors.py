@@ -39,7 +39,7 @@ class MissingNameError(ConfigImportError):
 
 
 class ConfigFileError(ConfigError, AssertionError):
-    """A config file that is missing, or that is no config file."""
+    """A config file that is missing, or that is not a config file."""
 
 
 class MissingFileError(ConfigError, FileNotFoundError):

@@ -75,7 +75,7 @@ class KeySignatureError(errors.UserError, TypeError):
 
 
 class SetPathError(errors.UserError, TypeError, ValueError):
-    """A value that cannot be set: the container is immutable, or is no container."""
+    """A value that cannot be set: the container is immutable, or is not a container."""
 
 
 def missing_problem(

@@ -52,7 +52,7 @@ def _is_array_class(cls: type, jax_is_loaded: bool) -> bool:
     import jax
     import jax.core
 
-    # Tracers are no subclasses of `jax.Array`, but their instances are instances.
+    # Tracers are not subclasses of `jax.Array`, but their instances are instances.
     return issubclass(cls, jax.Array | jax.core.Tracer | jax.ShapeDtypeStruct)
 
 

@@ -58,7 +58,7 @@ class TripletMargin(base.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Contrastive(base.Loss):
-    """Compares all pairs of a batch; masked examples are no negatives either."""
+    """Compares all pairs of a batch; masked examples are not negatives either."""
 
     temperature: float = 0.1
 

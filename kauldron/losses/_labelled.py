@@ -1,8 +1,8 @@
 """Ignored and invalid labels in classification losses.
 
-A label that is masked or ignored does not count, whatever it holds. Any other one that is
-no class makes the loss and its gradient NaN inside jit, and `compute` of its state raise
-`LabelError`.
+A label that is masked or ignored does not count, whatever its value. Any other label
+that is not a class makes the loss and its gradient NaN inside jit, and makes `compute`
+of its state raise `LabelError`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Labelled(base.Loss):
         """Returns the mask of the values; none where there is nothing to leave out."""
         if mask is None and self.ignored_label is None:
             return None
-        # What is no class counts: it makes the loss NaN, rather than vanish in silence.
+        # An invalid label counts: it makes the loss NaN instead of silently vanishing.
         weights = checked.mask
         return jnp.where(checked.is_bad, jnp.ones_like(weights), weights)
 

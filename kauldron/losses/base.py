@@ -136,7 +136,7 @@ class Loss(metrics.Metric):
     def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
         """Returns where an input is masked, see `_masking.leading`.
 
-        To be overridden where the axes of the values are no leading axes of the inputs.
+        Override it where the axes of the values are not leading axes of the inputs.
         """
         del name
         return _masking.leading(mask, shape)

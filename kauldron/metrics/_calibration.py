@@ -42,7 +42,7 @@ class CalibrationError(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is none of these.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
 
     Reference: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3,
     arXiv:1706.04599.

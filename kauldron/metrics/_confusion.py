@@ -47,7 +47,7 @@ class CountState(auto_state.AutoState):
 class ConfusionMatrix(base.Metric):
     """How often each class was predicted as each class, `Float64["classes classes"]`.
 
-    Rows are true classes, columns predicted ones. The value is no single number:
+    Rows are true classes, columns predicted ones. The value is not a single number:
     `kd.summaries.ConfusionMatrix` shows it as a picture. An example with a NaN among
     its scores is predicted as no class: it is in no column, but it is part of its row,
     whose fractions add up to less than 1.
@@ -67,7 +67,7 @@ class ConfusionMatrix(base.Metric):
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, the shapes
         differ, or `num_classes` is unknown.
-      LabelError: In `compute`: a label or prediction is no class.
+      LabelError: In `compute`: a label or prediction is not a class.
     """
 
     logits: kontext.Key | None = None

@@ -68,7 +68,7 @@ class RocAuc(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
 
     Reference: Fawcett 2006, An introduction to ROC analysis; Hand and Till 2001 for
     `'ovo'`.
@@ -148,7 +148,7 @@ class PrAuc(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
     """
 
     logits: kontext.Key = kontext.REQUIRED

@@ -122,7 +122,7 @@ class TextMetric(base.Metric):
       end_id: Token id that ends a text, with all that follows; `None` if there is none.
 
     Raises:
-      ValueError: If these are no texts, or not as many.
+      ValueError: If these are not texts, or not as many.
       ImportError: If the library that scores is not installed.
     """
 

@@ -47,7 +47,7 @@ class State(Generic[_MetricT]):
 
     Attributes:
       parent: The metric that made the state; static, set by `Metric.get_state`.
-      bad_labels: Labels that are no class, as `check_labels` records them; `None` if
+      bad_labels: Labels that are not classes, as `check_labels` records them; `None` if
         there are no labels. Every `merge` merges them, every `compute` raises
         `LabelError` if there are any.
     """
@@ -117,7 +117,7 @@ def _merge_bad_labels(a: Any, b: Any) -> Any:
 
 
 def _with_label_check(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a `compute` so that labels that are no class are an error."""
+    """Wraps a `compute` so that labels that are not classes are an error."""
 
     @functools.wraps(compute)
     def checked(self: State) -> Any:

@@ -44,7 +44,7 @@ class LabelError(errors.UserError, ValueError):
 
 @flax.struct.dataclass
 class BadLabels:
-    """The labels seen that are no class, part of a state (`State.bad_labels`).
+    """The labels seen that are not classes, part of a state (`State.bad_labels`).
 
     Attributes:
       records: Field of the metric -> `Int32["4"]`: number of such labels, the lowest,
@@ -94,7 +94,7 @@ class CheckedLabels(NamedTuple):
     """Labels that can be computed with.
 
     Attributes:
-      ids: `i32`, of the shape of the labels; 0 in the place of what is no class.
+      ids: `i32`, of the shape of the labels; 0 in the place of what is not a class.
       mask: Weights of the same shape, 0 for what does not count: what is masked out,
         ignored, or no class. `i32` if there was no mask, or one of bool or integers,
         else `f32` (`f64`).
@@ -119,7 +119,7 @@ def check_labels(
     owner: object = None,
     field: str = "labels",
 ) -> CheckedLabels:
-    """Returns labels to compute with, and a record of those that are no class.
+    """Returns labels to compute with, and a record of those that are not classes.
 
     Args:
       labels: Class ids, `Int["*a"]` of any integer dtype, or bool.
@@ -130,7 +130,7 @@ def check_labels(
       field: Its field with the key of the labels.
 
     Raises:
-      ValueError: If the labels are no integers, or the mask doesn't fit.
+      ValueError: If the labels are not integers, or the mask doesn't fit.
     """
     ids = to_ids(labels, owner=owner, field=field)
     is_class = ids >= 0
@@ -244,7 +244,7 @@ def _field_and_key(owner: object, field: str) -> str:
 
 
 def integers_hint(key: object) -> str:
-    """Returns what to do about labels that are no integers."""
+    """Returns what to do about labels that are not integers."""
     if key is None:
         return ""
     name = str(key).rpartition(".")[2]

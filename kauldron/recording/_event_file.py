@@ -1,8 +1,7 @@
 """TensorBoard event files, written synchronously in the calling thread.
 
 The writer of tensorboardX sends each event through a pipe to a thread; if the disk is full
-that thread ends, and the next writes wait for ever. Its messages and its checksums are used
-here.
+that thread ends, and later writes hang. We use only its messages and its checksums.
 
 Format: https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto,
 each event framed as a TFRecord: length, checksum of it, bytes, checksum of them.
@@ -25,7 +24,7 @@ from etils import epath
 from kauldron._base import shared_files
 from kauldron.workdir import json_lines
 
-# Events that a full disk keeps from being written wait in memory, so many bytes.
+# Up to this many bytes of events wait in memory while the disk is full.
 _MAX_WAITING_BYTES = 64 * 2**20
 
 

@@ -79,7 +79,7 @@ def split_numbers(
     """Returns the scalars and the tables of numbers; one number with axes is a scalar.
 
     Raises:
-      TypeError: If a metric is no number.
+      TypeError: If a metric is not a number.
     """
     values = {**output.loss_values, **output.raw_loss_values, **output.metric_values}
     numbers = {k: measured_numbers.to_numbers(k, v) for k, v in values.items()}
@@ -133,7 +133,7 @@ def write_now(
 
 
 def _tell(failures: Sequence[state_trees.Failure], collection: str) -> None:
-    """Tells what could not be computed, or raises it if nobody would know."""
+    """Reports what could not be computed, or raises it if nothing collects problems."""
     problems = problem_log.current()
     if problems is None:
         _attempts.raise_all([failure.error for failure in failures])

@@ -79,7 +79,7 @@ class TerminalDisplay:
         original = sys.stdout, sys.stderr
         self._live.start()
         self._exit.callback(self._live.stop)
-        # Nobody could show it again for a process that is killed.
+        # If the process is killed, nothing would show it again.
         self._console.show_cursor(True)
         self._exit.enter_context(_redirected_loggers(original))
 

@@ -14,14 +14,15 @@ from kauldron.recording import _attempts
 class WriteQueue:
     """A thread and the jobs that wait for it.
 
-    What a job raises is reported once per kind of error; the run goes on. Jobs that are
-    dropped, and what the last of them leave unwritten, are counted and told at the end.
+    What a job raises is reported once per kind of error; the run continues. Jobs that
+    are dropped, and what the last ones leave unwritten, are counted and reported at the
+    end.
 
     Args:
       name: What the thread works for, in messages: `"the writer 'mine'"`.
       max_waiting: How many jobs may wait.
-      may_drop: Whether a job too many is dropped (reported once) or waited with.
-      problems: Is told what fails or is lost.
+      may_drop: Whether a job beyond `max_waiting` is dropped (reported once) or waits.
+      problems: Receives what fails or is lost.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """`Writer`: the metric writer protocol, also for experiment trackers.
 
 A writer implements `write`, and whatever else of the first six methods it needs. In a
-training run they are called from a background thread of the writer's own, in order; what
-they raise is reported, and the run goes on.
+training run they are called in order, from the writer's own background thread; what
+they raise is reported, and the run continues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kauldron.recording import _step_states, measured
 if TYPE_CHECKING:  # a writer alone needs no JAX
     from kauldron.step import auxiliaries
 
-# Attribute of a writer while it belongs to a run that goes on.
+# Attribute of a writer while the run it belongs to is in progress.
 _RUN = "_run_that_records"
 
 
@@ -68,7 +68,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
     def can_write(self, kind: str) -> bool:
         """Whether there is a place for a kind: `'images'`, `'texts'`, `'arrays'`, ...
 
-        What no writer of a run has a place for is told.
+        What no writer of a run has a place for is reported.
         """
         return kind != "audios"  # no summary computes sound
 
@@ -99,8 +99,8 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
     ) -> auxiliaries.AuxiliariesOutput:
         """Hands over the states of a step: they are computed once, and written.
 
-        The writers of a run return at once: its recorder computes and writes beside the
-        training, and the values are waited for when they are looked at.
+        The writers of a run return immediately: its recorder computes and writes in the
+        background, and reading the values waits for them.
 
         Args:
           step: Number of updates applied before it.
@@ -108,14 +108,14 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
           schedules: Name -> function from step to value.
           log_summaries: Whether the summaries are written too.
           timer: Object whose `flush_metrics()` gives rates and durations.
-          flush: Whether readers should see the values at once.
+          flush: Whether readers should see the values immediately.
 
         Returns:
           The computed values, without those of what fails.
 
         Raises:
           Exception: What a loss, metric or summary raises, after the others are written.
-            Where problems are collected, as in a training run, it is told instead.
+            Where problems are collected, as in a training run, it is reported instead.
         """
         states = _step_states.StepStates(
             step=step,

@@ -105,7 +105,7 @@ class WriterBase(_writer.Writer):
         Args:
           step: The step they belong to.
           values: Name -> images, text, `Histogram`, `PointCloud` or `Video`.
-          metadata: Of no use to the writers here; for your own.
+          metadata: Ignored by the built-in writers; for writers of your own.
 
         Raises:
           CannotShowError: If a value is nothing that can be shown. The others are
@@ -141,7 +141,7 @@ class WriterBase(_writer.Writer):
                     configs={name: value.configs},
                 )
             case "videos":
-                # Writers from elsewhere may know no speed.
+                # Third-party writers may not accept `fps`.
                 options = {} if value.fps == 10 else {"fps": value.fps}
                 self.write_videos(step, {name: value.frames}, **options)
 

@@ -111,7 +111,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
             jax.profiler.start_trace(
                 os.fspath(self._directory), create_perfetto_trace=True
             )
-        except RuntimeError as e:  # somebody else is tracing this process
+        except RuntimeError as e:  # another trace of this process is active
             console.warn(f"no profile of step {step}: {e}")
             return
         trace.is_running = True

@@ -113,7 +113,7 @@ class Progress:
             console.log("  ".join(["", *parts]))
 
     def snapshot(self) -> _progress_display.Snapshot:
-        """Returns what there is to show now."""
+        """Returns what to show now."""
         step, rate = self.step, self._rate()
         if step == self._first_step:
             self._paused_at_start = self._paused_secs()

@@ -1,7 +1,7 @@
 """`Recorder`: computes measurements and feeds the writers, off the training loop.
 
-One thread computes values, in the order of the steps. Each writer has a thread of its own
-that writes them: one that is slow or fails concerns no other one, and not the training.
+One thread computes values, in the order of the steps. Each writer has its own thread
+that writes them: one that is slow or fails affects neither the others nor the training.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _PATIENCE_AT_END_SECS = 60.0
 
 
 class Recorder:
-    """Takes measurements of a run; returns at once.
+    """Takes measurements of a run, without blocking it.
 
-    What fails is left out, told once, and counted; the others are written all the same. A
-    loss of the training that fails is kept in `loss_error`: the run cannot go on with it.
+    What fails is left out, reported once, and counted; the rest is still written. A
+    training loss that fails is kept in `loss_error`: the run cannot continue with it.
 
     Args:
       writers: All writers of the run.
-      problems: Is told what fails.
+      problems: Receives what fails.
 
     Attributes:
       loss_error: What a loss of the training has raised.
@@ -61,7 +61,7 @@ class Recorder:
             may_drop=False,
             problems=self._problems,
         )
-        # A part that is told something on its own is known by the name it has in a dict.
+        # A writer in a dict that is reported on its own goes by its name there.
         self._names = {
             id(part): name for w in self._writers for name, part in w.parts().items()
         }
@@ -69,7 +69,7 @@ class Recorder:
         self._lanes = {
             name: self._make_lane(name) for name in dict.fromkeys(self._names.values())
         }
-        # Those that copies of writers use, too: nobody knows what these have not written.
+        # Lanes that copies of writers use too: what these have not written is unknown.
         self._shared: set[str] = set()
         self._too_slow: set[str] = set()
         self._last: tuple[auxiliaries.AuxiliariesState, Recorded] | None = None
@@ -154,7 +154,7 @@ class Recorder:
         for name, part in parts.items():
             calls = [functools.partial(part.write, states.step, values)]
             calls += [part.flush] if states.flush else []
-            if id(part) not in self._names:  # a copy, which nobody closes at the end
+            if id(part) not in self._names:  # a copy, which is not closed at the end
                 calls.append(part.close)
             self._lane(name, part).submit(functools.partial(_attempts.call_all, calls))
         for error in _measuring.without_place(writer, parts, values):

@@ -1,17 +1,17 @@
 """Gradients with f32 accumulation of sums, whatever dtype the model computes in.
 
 Where a model broadcasts a bias, looks up an embedding or uses a weight in every step of a
-scan, its gradient has a sum, in the dtype of the cotangents. In bf16 such a sum does not
-grow beyond 256 equal terms where the backend adds up one after the other, as CPUs do.
+scan, its gradient contains a sum, in the dtype of the cotangents. In bf16 a sum of
+equal terms stalls after 256 of them where the backend adds sequentially, as CPUs do.
 
-So a backward pass with such values is traced, and run again with these sums in f32, on
-whatever the model is made of. What a sum gives stays in f32 until something else than a sum or a change of
-shape reads it, such as the optimizer. Nothing else is changed: the forward pass is that of
-the evaluators, and products of matrices and convolutions accumulate in f32 by themselves,
-on every backend.
+So a backward pass with such values is traced and then run with these sums in f32,
+whatever the model is made of. The result of a sum stays in f32 until something other
+than a sum or a change of shape reads it, such as the optimizer. Nothing else changes:
+the forward pass is that of the evaluators, and matrix products and convolutions
+accumulate in f32 anyway, on every backend.
 
-Parameters in f32 that each use casts by itself would not do: the sum over a broadcast
-comes after the cast, and modules outside of Flax cast where they like.
+Keeping parameters in f32 and casting them at each use would not help: the sum over a
+broadcast comes after the cast, and modules outside of Flax cast where they like.
 """
 
 from __future__ import annotations

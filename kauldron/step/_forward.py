@@ -55,7 +55,7 @@ def forward(
       The context with `preds`, `interms` and the new `collections`.
 
     Raises:
-      PredictionError: A `TypeError`: something in what the model returned is no array.
+      PredictionError: A `TypeError`: something that the model returned is not an array.
     """
     args, kwargs = data_utils.get_model_inputs(model, context)
     params = context.params

@@ -1,10 +1,11 @@
 """Conditional updates: steps that keep the previous state if they went wrong.
 
-On a CPU, choosing between two states at the end is expensive. What was computed from a new
-value (new parameters from a new momentum) makes XLA compute that value twice, and copy the
-old one before it is overwritten. So each new value is chosen as soon as it is there, and
-what depends on it is computed from the choice: the update then runs in place, as it does
-without one. On a GPU the choice at the end is as fast, and is what is done there.
+On a CPU, selecting between two states at the end is expensive. Anything computed from a
+new value (new parameters from a new momentum) makes XLA compute that value twice, and
+copy the old one before it is overwritten. So each new value is selected as soon as it
+is computed, and what depends on it uses the selection: the update then runs in place,
+as it does without one. On a GPU, selecting at the end is as fast, so that is done
+there.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def hold_if(
 
     Returns:
       The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is
-      held, what `rest` has of the next state is of no use: it may be that of either
-      one.
+      held, do not use what `rest` holds of the next state: it may belong to either
+      state.
     """
     if jax.default_backend() != "cpu":
         next_state, is_held, rest = step(state, *args)
@@ -49,7 +50,7 @@ def choose(is_held: jax.Array, old: Any, new: Any) -> Any:
 def _hold_each(
     step: Callable[..., tuple[Any, jax.Array, Any]], state: Any, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
-    """Chooses each value of the next state as soon as it is there."""
+    """Selects each value of the next state as soon as it is computed."""
     treedef: Any = None
 
     def run(*inputs: Any) -> list[Any]:

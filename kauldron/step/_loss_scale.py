@@ -137,7 +137,7 @@ def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> Bool[""] | None:
     """Returns whether an update was skipped for its scale, `Bool[""]`, inside jit.
 
     A scale below one makes nothing overflow that would not anyway: then a gradient that
-    is not finite is no overflow.
+    is not finite is not an overflow.
 
     Args:
       opt_state: Optimizer state before the step; `None` is returned without scaling.

@@ -3,9 +3,9 @@
 An optimizer adds small steps to large values. In bf16, whose values are 2^-8 apart, a step
 of less than half of that is lost if it is rounded to the nearest value: a second moment
 with decay 0.999 never decays, an average of parameters never moves, and a parameter with a
-small learning rate stays what it was. So an update is computed in f32, what has no noise
-to hide its rounding stays in f32, and what is kept in bf16 is rounded at random, up or down
-by how near it is: then small steps add up to what they should, on average.
+small learning rate never moves either. So updates are computed in f32, values without
+noise to hide their rounding stay in f32, and values kept in bf16 are rounded
+stochastically, up or down by proximity: small steps then add up correctly on average.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 The loss of a batch is a function `f` of the loss states of its micro-batches: they are
 merged, then each is a total divided by a count. So its gradient is the sum, over
 micro-batches, of the gradient of their states, weighted by the derivative of `f`. That is
-exact for whatever masks and weights, and for a micro-batch that is masked altogether.
+exact for any masks and weights, and for a micro-batch that is fully masked.
 
-The derivative of `f` is taken at the states of all micro-batches, which takes a pass over
-them of its own. Of means, the derivative needs the counts alone: where these come from the
-batch, as those of masks do, the compiler removes the model from that pass.
+The derivative of `f` is taken at the states of all micro-batches, which takes a
+separate pass over them. For means, the derivative needs only the counts: where these
+come from the batch, as those of masks do, the compiler removes the model from that
+pass.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from kauldron._base import errors
 
 
 class NotANumberError(errors.UserError, TypeError):
-    """A metric, loss or schedule gives something that is no number."""
+    """A metric, loss or schedule gives something that is not a number."""
 
 
 def to_numbers(name: str, value: object) -> np.ndarray:

@@ -59,8 +59,8 @@ class Precision(arguments.NamesArguments):
       loss_scale: Scales the loss so that small gradients don't vanish; needed for fp16.
 
     Raises:
-      PrecisionError: If a name is no float dtype, or fp16 is used in a way that does not
-        train.
+      PrecisionError: If a name isn't a float dtype, or fp16 is used in a way that does
+        not train.
 
     Reference: Micikevicius et al. 2018, Mixed Precision Training, arXiv:1710.03740.
 
@@ -220,7 +220,7 @@ def as_precision(value: Precision | str | None) -> Precision | None:
     """Returns the precision that a trainer was given, which may be a name.
 
     Raises:
-      PrecisionError: If it is no precision, and not the name of one.
+      PrecisionError: If it is not a precision, and not the name of one.
     """
     if value is None or isinstance(value, Precision):
         return value

@@ -155,7 +155,7 @@ def values_at_step(
     Args:
       schedules: Name -> function of the step.
       step: The step.
-      failures: Takes what they raise, and values that are no numbers.
+      failures: Takes what they raise, and values that are not numbers.
     """
     values = {}
     for name, schedule in schedules.items():

@@ -16,7 +16,7 @@ class HostBatchError(errors.UserError, TypeError):
 def check_batch(batch: Any) -> None:
     """Raises `HostBatchError` if a batch holds texts; for a step that has failed.
 
-    A step that goes well pays nothing for it.
+    A step that succeeds pays nothing for it.
     """
     names = data_utils.names_of_texts(batch)
     if not names:

@@ -148,7 +148,7 @@ def _rewind_takes_back_later_steps_of_its_collection(case: _Case) -> None:
 
 
 def _numbers_that_are_not_finite_stop_nothing(case: _Case) -> None:
-    """NaN and infinities are no numbers like others, and cost none of the others."""
+    """NaN and infinities are special, and must not affect any other number."""
     odd = {"nan": math.nan, "inf": math.inf, "minus_inf": -math.inf}
     writer = case.writer()
     writer.write(1, recording.Measured(scalars={"x": 1.0, **odd, "y": 2.0}))

@@ -1,7 +1,7 @@
 """Static checks of every key and shape of a run, without compiling anything.
 
 The training step is followed on abstract arrays, see `kauldron.step.key_checks`; the
-evaluators are asked what does not fit them.
+evaluators check their own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CheckError(kontext.KeyPathError, ValueError):
         super().__init__(f"{count} together:\n{listed}", problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the errors behind them, which nobody may be able to pickle.
+        # Without the underlying errors, which may not be picklable.
         return type(self), ([key_checks.without_error(p) for p in self.problems],)
 
 
@@ -130,7 +130,7 @@ def _after_update(
 ) -> tuple[Context, Exception | None]:
     """Returns the context at the end of a step, as the user's own step leaves it.
 
-    If the step fails, it is what is known of it, with the error.
+    If the step fails, the context holds what is known of it, and comes with the error.
     """
     failure = None
     without_measurements = trainer.trainstep.replace(

@@ -12,7 +12,7 @@ _ADVICE = (
     "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
 )
 
-# A loss that comes and goes is told so many times.
+# How often a loss that alternates between finite and not is reported.
 _MAX_TOLD = 3
 
 

@@ -28,7 +28,7 @@ class Reporting:
       chrono: Clock of the loop.
       first_step: Where this process begins.
       last_step: Number of updates of the whole run.
-      problems: Is told what goes wrong and stops nothing.
+      problems: Receives failures that do not stop the run.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Reporting:
                     log_summaries=log_summaries,
                     timer=self._chrono,
                 )
-        except Exception as e:  # of a writer that has a method of its own for it
+        except Exception as e:  # from a writer that overrides the method
             self._problems.failed("cfg.writer", e, consequence="; this stops nothing")
 
     def _watch(

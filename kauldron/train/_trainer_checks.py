@@ -63,7 +63,7 @@ def _has_element_spec(ds: Any) -> bool:
 
 
 def _check_model(model: Any) -> None:
-    """Raises for what is no Flax module: `init` and `apply` are what a run calls."""
+    """Raises for what is not a Flax module: `init` and `apply` are what a run calls."""
     is_class = isinstance(model, type)
     kind = model if is_class else type(model)
     modules = {f"{c.__module__}.{c.__qualname__}" for c in kind.__mro__}

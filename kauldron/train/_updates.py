@@ -117,7 +117,7 @@ class Updates:
 
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
-        """The first call of a kind compiles, which is no part of the rate."""
+        """The first call of each kind compiles; this does not count towards the rate."""
         start, before = time.monotonic(), dataclasses.replace(self._cache_use)
         with self._chrono.pause("compile"):
             yield

@@ -28,7 +28,7 @@ def restore_or_init(
     batches: _batches.BatchesAhead,
     latest: int | None,
 ) -> CheckpointState:
-    """Returns what the run goes on with, or starts with if `latest` is `None`."""
+    """Returns what the run resumes from, or starts from if `latest` is `None`."""
     # Nothing is on the devices before it is known that the checkpoint fits.
     state = trainer.init_state() if latest is None else trainer.state_specs
     run = CheckpointState(

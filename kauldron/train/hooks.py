@@ -27,7 +27,7 @@ class RunControl:
       trainer: The `Trainer`.
       first_step: Where this process started: 0, or the step of the checkpoint.
       last_step: Where the run ends unless it is stopped.
-      stop_reason: Why the run is to end now; `None` while it goes on.
+      stop_reason: Why the run is to end now; `None` while it continues.
     """
 
     def __init__(self, trainer: base.Run, *, first_step: int, last_step: int) -> None:
@@ -59,7 +59,7 @@ class Hook(arguments.NamesArguments):
 
     What a hook raises ends the run (exit code 1) once the other hooks have heard of the
     event: a check of your own may stop a run in this way. Only `on_log` and `on_error` stop
-    nothing: what they raise is told, and the exit code is 3.
+    nothing: what they raise is reported, and the exit code is 3.
 
     A hook with `get_state` and `set_state` (JSON) is saved with every checkpoint, and
     restored before `on_start`.
@@ -88,7 +88,7 @@ class Hook(arguments.NamesArguments):
         """The measurements of a logging step are computed.
 
         It runs on the writing thread, some steps later: don't stop the run here. What it
-        raises is told once per kind of error, and the run goes on.
+        raises is reported once per kind of error, and the run continues.
 
         Args:
           run: The run.
@@ -138,9 +138,10 @@ class EarlyStopping(Hook):
     state is saved, `Final` evaluators run, and starting again does not train on, unless
     `patience` was raised.
 
-    Each better state is saved at once, and stays until there is a better one, whatever
-    else the checkpointer keeps. To keep several of the best, let the checkpointer go by
-    the same metric: `Checkpointer(best_metric_path='test.accuracy', max_to_keep=3)`.
+    Each better state is saved immediately, and kept until there is a better one,
+    whatever else the checkpointer keeps. To keep several of the best, have the
+    checkpointer rank by the same metric:
+      `Checkpointer(best_metric_path='test.accuracy', max_to_keep=3)`.
 
     Attributes:
       metric: Key into `{evaluator: {metric: value}}`, such as `'test.accuracy'`, as in

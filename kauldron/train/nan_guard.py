@@ -29,12 +29,12 @@ class NanGuard(arguments.NamesArguments):
     """Looks at the loss and the gradients of every step, without waiting for them.
 
     A step that meets a NaN or an infinite value changes nothing, and neither do those
-    that are already on their way behind it. The first tensor that is not finite is
+    already dispatched after it. The first tensor that is not finite is
     named, the state before the step and its batch are saved in `workdir/nan_<step>/`
     for `kauldron run replay`, and then:
 
     - `'stop'`: the run fails with `NonfiniteError`.
-    - `'skip'`: the run goes on with the next batch. The step counts as one of
+    - `'skip'`: the run continues with the next batch. The step counts as one of
       `num_train_steps`, has its random keys and its batch; parameters, optimizer state
       and collections stay as they were.
     - `'roll_back'`: as `'skip'`, and the parameters, optimizer state and collections

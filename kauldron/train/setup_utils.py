@@ -89,7 +89,7 @@ def owning(trainer: base.Run, *, has_started: Callable[[], bool]) -> Iterator[No
             yield
     except BaseException:
         if not has_started():
-            with contextlib.suppress(OSError):  # not empty: of somebody else
+            with contextlib.suppress(OSError):  # not empty: in use
                 for path in made:
                     os.rmdir(path)
         raise

@@ -4,8 +4,8 @@
 measurements of step i are of the batch that leads from i to i + 1. The order at a step:
 evaluate, save, update. The final state is evaluated and saved too.
 
-Read `train`, then `_Loop._train` and downwards: methods stand in the order in which a step
-calls them.
+Read `train`, then `_Loop._train` and downwards: methods are in the order in which a
+step calls them.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class _Loop:
         """Runs all steps; returns the final state and the last measurements.
 
         Args:
-          report: Is told how many updates were applied.
+          report: Receives the number of updates applied.
         """
         try:
             self._emit("on_start")

@@ -49,7 +49,7 @@ class SliceDataset:
 
 
 def without(transforms: object) -> Any:
-    """Returns the transforms that are no slices."""
+    """Returns the transforms that are not slices."""
     if isinstance(transforms, Mapping):
         transforms = list(transforms.values())
     if not isinstance(transforms, list | tuple):

@@ -53,7 +53,7 @@ class Evaluations:
         return True
 
     def _keep(self, name: str, step: int, aux: auxiliaries.AuxiliariesState) -> None:
-        # What fails was told when it was written.
+        # Failures were reported when the values were written.
         values = dataclasses.replace(aux, summary_states=None).compute(failures=[])
         self.results[name], self.outputs[name] = aux, values
         console.log(_line(name, step, values))

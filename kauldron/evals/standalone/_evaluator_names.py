@@ -11,7 +11,7 @@ from kauldron.evals import base
 
 
 class EvalNameError(errors.UserError, ValueError):
-    """A name that is no evaluator, or none that can run like this."""
+    """A name of no evaluator, or of one that cannot run like this."""
 
 
 def select(

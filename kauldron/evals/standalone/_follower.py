@@ -1,9 +1,9 @@
 """Standalone evaluation: follows a run's checkpoints from a separate process.
 
 Each evaluator goes through the checkpoints in ascending order and records each step once
-its results are written; after a restart it continues behind the last one. The status of
-the run, `run_status`, says when the training has ended, together with the step at which
-the evaluator's own config ends: a run that is to be extended is waited for.
+its results are written; after a restart it continues after the last one. Training has
+ended when the run's status, `run_status`, says so and the last step of the evaluator's
+own config is reached: a run that is still to be extended is waited for.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Override:
         """The path, parsed.
 
         Raises:
-          ConfigError: If it is no path, or names nothing.
+          ConfigError: If it is not a path, or names nothing.
         """
         try:
             parts = kontext.GlobPath.from_str(self.path).parts

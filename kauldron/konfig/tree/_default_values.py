@@ -21,7 +21,7 @@ def register_default_values(cfg_node: Any) -> None:
         `konfig.imports()`.
 
     Raises:
-      ConfigError: A `ValueError`: `cfg_node` is no call, or other defaults are
+      ConfigError: A `ValueError`: `cfg_node` is not a call, or other defaults are
         registered for it already.
     """
     qualname = _nodes.fields_of(cfg_node).get(_qualname.QUALNAME)
