@@ -116,7 +116,7 @@ _registered = False
 def register_pytree() -> None:
     """Makes `ImmutableDict` a JAX pytree node (with `DictKey` paths). Idempotent.
 
-    Called by what has imported JAX.
+    Called by modules that have imported JAX.
     """
     global _registered
     if _registered:

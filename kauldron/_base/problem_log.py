@@ -36,7 +36,7 @@ class Problems:
       with_tracebacks: Whether user errors are reported with the traceback.
 
     Attributes:
-      has_started: Whether a run has begun: from then on nothing that it raises means that
+      has_started: Whether a run has begun: from then on, an error no longer means that
         nothing was started.
       with_tracebacks: As given, or as the outer one has it.
     """
@@ -65,7 +65,7 @@ class Problems:
         Args:
           what: What has failed, as the user wrote it: `cfg.train_metrics['x']`.
           error: What it has raised.
-          consequence: What becomes of the rest, as the end of "x failed".
+          consequence: What happens to the rest, as the end of "x failed".
         """
         if self._count(what, error):
             told = (
@@ -85,9 +85,9 @@ class Problems:
         return is_new
 
     def state(self, what: str, fact: str | None) -> None:
-        """Notes how something stands: `'the loss'`, `'is nan since step 4'`.
+        """Notes the state of something: `'the loss'`, `'is nan since step 4'`.
 
-        `None` takes it back, and what has failed under this name as well.
+        `None` retracts it, and the failures noted under this name as well.
         """
         with self._lock:
             if fact is None:

@@ -87,8 +87,8 @@ class _Declared:
 class FrozenSubclasses(arguments.NamesArguments):
     """Base whose subclasses are frozen, keyword-only dataclasses without saying so.
 
-    They are compared by identity. A subclass may say `@dataclasses.dataclass(frozen=True,
-    kw_only=True, ...)` all the same.
+    They are compared by identity. A subclass may still be decorated with
+    `@dataclasses.dataclass(frozen=True, kw_only=True, ...)`.
 
     Example:
 

@@ -31,12 +31,12 @@ _MAX_WAITING_BYTES = 64 * 2**20
 class EventFile:
     """One event file; made when the first event is added.
 
-    What cannot be written waits in memory, 64 MiB of events; what is beyond it is lost,
-    which is raised and counted.
+    Events that cannot be written wait in memory, up to 64 MiB; beyond that they are
+    lost, which is raised and counted.
 
     Args:
       folder: Where it is; created if needed.
-      purge_step: Readers forget what older files of the folder say of this step and
+      purge_step: Readers drop what older files of the folder hold for this step and
         later ones.
     """
 
@@ -58,7 +58,7 @@ class EventFile:
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
-          LostError: If it cannot be written, and is lost: too much waits already.
+          LostError: If it cannot be written and is lost: too many are waiting already.
         """
         event = _event(step=step, summary={"value": list(values)})
         if sum(map(len, self._waiting)) < _MAX_WAITING_BYTES:
@@ -78,11 +78,11 @@ class EventFile:
 
     @property
     def num_unwritten(self) -> int:
-        """How many events wait to be written, or are lost."""
+        """How many events are waiting to be written, or are lost."""
         return len(self._waiting) + self._num_lost
 
     def flush(self) -> None:
-        """Writes what could not be written before."""
+        """Writes the events that could not be written before."""
         if self._file is None:
             self._file = self._open()
         while self._waiting:
@@ -93,7 +93,7 @@ class EventFile:
             del self._waiting[0]
 
     def close(self) -> None:
-        """Writes what waits and closes the file; nothing can be added after it."""
+        """Writes waiting events and closes the file; nothing can be added after that."""
         try:
             self.flush()
         finally:

@@ -45,7 +45,7 @@ def to_measured(
 
     Args:
       output: Computed values, with flat names.
-      states: What they were computed of.
+      states: What they were computed from.
       failures: What could not be computed; takes what schedules raise, and summaries that
         nothing can show.
       collection: `train`, or the name of an evaluator.

@@ -26,7 +26,7 @@ class WriterError(errors.UserError, TypeError):
 
 
 def _to_each(name: str) -> Any:
-    """Returns the method of `WriterBase` that tells each part."""
+    """Returns the method of `WriterBase` that calls each part."""
     base_method = getattr(_writer_base.WriterBase, name)
     kind = name.removeprefix("write_")
 
@@ -56,7 +56,7 @@ def _call(part: _writer.Writer, name: str, *args: Any, **kwargs: Any) -> None:
 class MultiWriter(_writer_base.WriterBase):
     """Several writers; one that fails or is slow does not affect the others.
 
-    A value is given to the writers that have a place for it.
+    Each value goes to the writers that have a place for it.
 
     In a config, `cfg.writer = {"files": kd.train.KDMetricWriter(), "mine": ...}` is short
     for it.

@@ -38,7 +38,7 @@ class WriteQueue:
         self._may_drop = may_drop
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue(max_waiting)
         self._num_failed = self._num_dropped = 0
-        self._may_be_written_later = True  # until something else than a disk fails
+        self._may_be_written_later = True  # until something other than a disk fails
         # A daemon: a service that hangs cannot keep the process from ending.
         self._thread = threading.Thread(
             target=self._run, name=f"kauldron {name}", daemon=True
@@ -72,7 +72,7 @@ class WriteQueue:
         last: Sequence[Callable[[], object]] = (),
         unwritten: Callable[[], Mapping[str, int] | None] = lambda: None,
     ) -> None:
-        """Runs what is waiting, and ends the thread; says what is lost.
+        """Runs the waiting jobs and ends the thread; reports what is lost.
 
         Args:
           timeout_secs: How long to wait.

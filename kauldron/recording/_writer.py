@@ -39,13 +39,13 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
 
     @abc.abstractmethod
     def write(self, step: int, values: measured.Measured) -> None:
-        """Writes what was measured at a step; what it has no place for it leaves out."""
+        """Writes the measurements of a step, leaving out what it has no place for."""
 
     def describe(self, step: int, run: measured.Description) -> None:
         """Writes what is known of a new run at its first step."""
 
     def rewind(self, step: int) -> None:
-        """Takes back everything written for `step` and later steps.
+        """Discards everything written for `step` and later steps.
 
         Called at every start of a run, with the step it continues at: what was written
         for later ones belongs to a part of the run that was lost.
@@ -58,10 +58,10 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         """Releases files and connections; a write after it opens them again."""
 
     def unwritten(self) -> Mapping[str, int] | None:
-        """Returns what it was given and has not written by now: `{'events': 3}`.
+        """Returns what it was given but has not written so far: `{'events': 3}`.
 
-        Asked after `close`, so that a run can tell what was lost; nothing is lost if what
-        was put off by errors is written since. `None` if it is not known.
+        Asked after `close`, so that a run can report what was lost; nothing is lost if
+        what errors had delayed has since been written. `None` if it is not known.
         """
         return None
 
@@ -81,7 +81,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         return {type(self).__name__: self}
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with other values of some fields, of the same run."""
+        """Returns a copy with some fields changed, of the same run."""
         copy = super().replace(**changes)
         if _RUN in vars(self):
             _bind([copy, *copy.parts().values()], vars(self)[_RUN])

@@ -91,7 +91,7 @@ class WriterBase(_writer.Writer):
     def write_context_structure(
         self, step: int, trainer: measured.HasContextSpecs
     ) -> None:
-        """Writes the keys there are (`trainer.context_specs`)."""
+        """Writes the existing keys (`trainer.context_specs`)."""
 
     def write_summaries(
         self,
@@ -108,8 +108,7 @@ class WriterBase(_writer.Writer):
           metadata: Ignored by the built-in writers; for writers of your own.
 
         Raises:
-          CannotShowError: If a value is nothing that can be shown. The others are
-            written first.
+          CannotShowError: If a value cannot be shown. The others are written first.
         """
         del metadata
         problems, errors = [], []
@@ -146,7 +145,7 @@ class WriterBase(_writer.Writer):
                 self.write_videos(step, {name: value.frames}, **options)
 
     def write(self, step: int, values: measured.Measured) -> None:
-        """Calls the method of each kind there is, also after one has raised."""
+        """Calls the method of each kind of value present, even after one has raised."""
         # The dicts are copies: other writers are given the same values.
         later = functools.partial
         calls: list[Callable[[], None]] = []
@@ -214,7 +213,7 @@ class NoopWriter(WriterBase):
 
 
 class NoopMetadataWriter:
-    """Mixin: keeps a writer from writing what is known at the start of a run."""
+    """Mixin: makes a writer skip what is known at the start of a run."""
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         pass

@@ -26,8 +26,8 @@ from kauldron.step import auxiliaries, state_trees
 _MAX_COMPUTING = 16
 # These are numbers on the host; pictures make them large.
 _MAX_WRITING = 1000
-# How long a checkpoint waits for a writer, so that what was measured before it is on
-# disk; one that takes longer is not waited for again.
+# How long a checkpoint waits for a writer, so that earlier measurements are on disk. A
+# writer that takes longer is not waited for again.
 _PATIENCE_SECS = 5.0
 _PATIENCE_AT_END_SECS = 60.0
 
@@ -76,7 +76,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, what the writers of the run are handed comes here."""
+        """Inside the block, the run's writers hand their states to this recorder."""
         with _writer.bound(self._writers, self):
             yield
 
@@ -89,7 +89,7 @@ class Recorder:
                 self._lane(name, part).submit(functools.partial(call, part))
 
     def rewind(self, step: int) -> None:
-        """Lets all writers take back what they have of this step and later ones."""
+        """Makes all writers discard what they have for this step and later ones."""
         for writer in self._writers:
             self.tell(writer, lambda part: part.rewind(step))
 
@@ -99,7 +99,7 @@ class Recorder:
         parts: Mapping[str, _step_states.Part],
         states: _step_states.StepStates,
     ) -> auxiliaries.AuxiliariesOutput:
-        """Computes in the background, and lets the parts of a writer write.
+        """Computes in the background, then has the parts of a writer write.
 
         Returns:
           The values; looking at them waits until they are computed.
@@ -184,7 +184,7 @@ class Recorder:
         self._computing.submit(job)
 
     def join(self) -> None:
-        """Waits until what was measured is written, but not for long for a slow writer."""
+        """Waits until all measurements are written, but not long for a slow writer."""
         self._computing.join()
         for name, lane in self._lanes.items():
             if name not in self._too_slow and not lane.join(
@@ -282,7 +282,7 @@ class Recorded:
         *,
         with_summaries: bool,
     ) -> auxiliaries.AuxiliariesOutput:
-        """Computes the numbers first: who waits for them does not wait for pictures."""
+        """Computes the numbers first, so that waiting for them needn't wait for images."""
         try:
             nested = _measuring.compute_numbers(aux, failures)
             self._numbers.set_result(nested)

@@ -11,7 +11,7 @@ from kauldron import konfig, kontext
 
 
 def parameters(params: object) -> tuple[str, int]:
-    """Returns a table of the parameters, and how many numbers they are in all."""
+    """Returns a table of the parameters, and their total count."""
     flat = kontext.flatten_with_path(params)
     sizes = {path: math.prod(x.shape) for path, x in flat.items()}
     total = sum(sizes.values())

@@ -40,7 +40,7 @@ def value_and_pull_back(
       dtypes of `primals`; and what else the function returned.
     """
     values, pull_back, aux = jax.vjp(function, primals, has_aux=True)
-    if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace a second time
+    if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace again
         return values, lambda cotangents: pull_back(cotangents)[0], aux
 
     def pull_back_in_f32(cotangents: PyTree) -> Any:
@@ -89,7 +89,7 @@ class _Run:
 
     Args:
       jaxpr: The program.
-      is_sum: Of each output, whether it goes on as a sum: a gradient, for instance.
+      is_sum: For each output, whether it feeds a further sum, as a gradient does.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class _Run:
         called = params[_sum_analysis.CALLS[name]]
         closed = _traced(called, inputs, may_widen=is_sum)
         if isinstance(called, _jaxprs.Jaxpr):
-            if closed.consts:  # there is no place for them
+            if closed.consts:  # nowhere to put them
                 return _jaxprs.evaluate(equation, self._narrowed(equation))
             closed = closed.jaxpr
         return _jaxprs.bind(
@@ -205,7 +205,7 @@ class _Run:
 def _run_scan(
     equation: _jaxprs.JaxprEqn, inputs: Sequence[Any]
 ) -> dict[_jaxprs.Var, Any]:
-    """Runs a scan; what its steps do nothing with but add to it is added up in f32."""
+    """Runs a scan; carries that its steps only add to are accumulated in f32."""
     params = equation.params
     first, num_carry = params["num_consts"], params["num_carry"]
     adds = _sum_analysis.adding_carries(equation)
@@ -251,7 +251,7 @@ def _traced(
     Args:
       called: The program.
       inputs: As it will get them, or their specs.
-      may_widen: Of each output, whether it may come in f32.
+      may_widen: For each output, whether it may be in f32.
     """
     is_closed = isinstance(called, _jaxprs.ClosedJaxpr)
     jaxpr, consts = (called.jaxpr, called.consts) if is_closed else (called, [])

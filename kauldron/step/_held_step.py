@@ -23,7 +23,7 @@ from kauldron.step import _jaxprs
 def hold_if(
     step: Callable[..., tuple[Any, jax.Array, Any]], state: PyTree, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
-    """Runs a step inside jit; if it is to be held, the state stays what it was.
+    """Runs a step inside jit; if it is to be held, the state remains unchanged.
 
     Args:
       step: From `state, *args` to `next_state, is_held, rest`: a state of the same
@@ -87,7 +87,7 @@ def _hold_each(
     for i, (var, old) in enumerate(
         zip(out_vars[num_rest:], olds, strict=True), num_rest
     ):
-        # One that was there before the verdict, or that stands for two leaves.
+        # It was computed before the decision, or stands for two leaves.
         if not isinstance(var, _jaxprs.Var) or kept.get(var) is not old:
             outputs[i] = jnp.where(is_held, old, outputs[i])
     rest, next_state = jax.tree.unflatten(treedef, outputs)
@@ -97,7 +97,7 @@ def _hold_each(
 def _split(
     jaxpr: _jaxprs.Jaxpr, var: Any
 ) -> tuple[list[_jaxprs.JaxprEqn], list[_jaxprs.JaxprEqn]]:
-    """Returns the equations that give a variable, and the others, in their order.
+    """Returns the equations that compute a variable, and the others, in order.
 
     Those with effects, such as prints, keep their order: nothing is moved past them.
     """

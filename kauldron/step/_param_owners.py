@@ -41,7 +41,7 @@ class Owners:
 
         Args:
           selections: Name of a group -> what it owns.
-          frozen: Globs of what nobody owns.
+          frozen: Globs of parameters that no group owns.
           params: The parameters.
 
         Raises:

@@ -111,12 +111,12 @@ def widen(tree: PyTree) -> Any:
 def round_at_random(x: Float["*a"], seed: jax.Array) -> Float["*a"]:
     """Rounds to bf16, up or down, so that the expected value is the value itself.
 
-    Values of bf16, infinities and NaN stay what they are. The random numbers are those
-    of the places in the array: on any number of devices they are the same.
+    Values exact in bf16, infinities and NaN stay unchanged. The random numbers depend
+    on the position in the array: they are the same on any number of devices.
 
     Args:
       x: `Float32["*any"]`.
-      seed: `UInt32[""]`, another one each time.
+      seed: `UInt32[""]`, a different one each time.
     """
     place = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):

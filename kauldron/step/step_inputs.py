@@ -10,7 +10,7 @@ from kauldron.data import utils as data_utils
 
 
 class HostBatchError(errors.UserError, TypeError):
-    """A batch with what devices cannot hold."""
+    """A batch with values that devices cannot hold."""
 
 
 def check_batch(batch: Any) -> None:
@@ -23,7 +23,7 @@ def check_batch(batch: Any) -> None:
         return
     texts = ", ".join(f"`batch.{name}`" for name in names)
     dropped = list(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in names))
-    # Not from the error: it begins with a page that describes the step.
+    # `from None`: the original error begins with a page that describes the step.
     raise HostBatchError(
         f"{texts}: texts or dates, which devices cannot hold. A run leaves them on the "
         "host, and so does `ds.device_put(trainer.sharding.batch)`: iterate that. Or drop "

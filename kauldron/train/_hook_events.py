@@ -35,7 +35,7 @@ class HookEvents:
         """Calls `hook.<event>(run, **values)` of every hook that listens.
 
         Raises:
-          Exception: What the first one raises, when all have been told.
+          Exception: The first error raised, once all hooks have been called.
         """
         failures: list[Exception] = []
         for name, listener in self.listeners(event):

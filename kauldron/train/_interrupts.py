@@ -90,8 +90,8 @@ class StopRequest:
 class _Agreement:
     """One small reduction about once a second, read when the next one is due.
 
-    By then it has long been computed, so that no step waits for it. How many steps lie
-    between follows from the slowest process's time, which is reduced too.
+    By then it has long been computed, so that no step waits for it. The number of steps
+    in between follows from the slowest process's time, which is reduced too.
     """
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     context = key_checks.initial_context(state, trainer.train_ds, field=_DATA)
     after = key_checks.run_model(_forward_pass(trainer), context, problems)
     context, failure = _after_update(trainer, after or context)
-    # An own step may leave the model out, and then measures what it likes.
+    # A custom step may leave the model out, and then measures what it likes.
     is_run = after is not None and (after.preds is None or context.preds is not None)
     groups = {
         "cfg.train_losses": trainer.train_losses,
@@ -163,7 +163,7 @@ def _failure_of_step(
     """Returns what is wrong with the step where losses and metrics are fine.
 
     The step is traced again as it will run: what only fails with all intermediates
-    recorded does no harm.
+    recorded does not matter.
 
     Raises:
       Exception: What the step raises, unless it says that it is the user's mistake.

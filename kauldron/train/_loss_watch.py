@@ -21,7 +21,7 @@ class LossWatch:
 
     Args:
       name: Whose loss it is, in messages: `'the loss'`.
-      advises: Whether a guard would say more.
+      advises: Whether to mention that a guard would say more.
     """
 
     def __init__(self, name: str, *, advises: bool = False) -> None:

@@ -34,7 +34,7 @@ def write(trainer: _run_description.RunDescription) -> None:
 
 
 def describe_changes(trainer: _run_description.RunDescription) -> str | None:
-    """Returns what a run that continues changes in its config, `None` if nothing.
+    """Returns how a resumed run's config has changed; `None` if it has not.
 
     Raises:
       ConfigError: If the config in the workdir is damaged.
