@@ -62,8 +62,8 @@ def rename_methods(
 def _follow(cls: type, names: Mapping[str, str], removed_in: str) -> None:
     for old, new in names.items():
         message = (
-            f"`{cls.__qualname__}.{old}` is spelled `{new}` now. The old name is gone in
-            " f"version {removed_in}."
+            f"`{cls.__qualname__}.{old}` is spelled `{new}` now. The old name is gone in "
+            f"version {removed_in}."
         )
         defined = vars(cls)
         if new in defined:

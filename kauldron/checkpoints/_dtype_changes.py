@@ -95,7 +95,7 @@ def kind(leaf: Array) -> str:
 
 
 def is_lossy(saved: DType, wanted: DType) -> bool:
-    """Whether finite numbers of one dtype may be none, or others, in another one."""
+    """Whether finite numbers of one dtype may overflow or change in another one."""
     if saved == wanted or not jnp.issubdtype(saved, jnp.inexact):
         return False
     a, b = jnp.finfo(saved), jnp.finfo(wanted)
@@ -141,11 +141,11 @@ def _cast_and_count(value: jax.Array, dtype: DType) -> tuple[jax.Array, jax.Arra
 
 
 def _is_lost(xp: Any, value: Array, result: Array) -> Any:
-    """Returns where a finite number is none any more, or stops at the largest one."""
+    """Returns where a finite number has overflowed or been clipped to the largest one."""
     lost = xp.isfinite(value) & ~xp.isfinite(result)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return lost
-    # Types without infinity stop at their largest number.
+    # Types without infinity clip at their largest number.
     info = jnp.finfo(result.dtype)
     largest = float(info.max)
     half_ulp = 2.0 ** (math.floor(math.log2(largest)) - info.nmant - 1)

@@ -12,7 +12,7 @@ from kauldron.sharding import TrainState
 
 
 class InitTransform(arguments.NamesArguments, abc.ABC):
-    """Changes the state of a run that starts; a run that continues skips it.
+    """Changes the state of a new run; a resumed run skips it.
 
     Values may change; the structure, shapes and dtypes may not.
     """

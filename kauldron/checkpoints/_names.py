@@ -53,7 +53,7 @@ def flatten_with_path(tree: PyTree) -> dict[str, tuple[Any, Any]]:
 
 
 def check_savable(tree: PyTree) -> None:
-    """Finds names that cannot be on disk.
+    """Finds names that cannot be written to disk.
 
     Raises:
       CheckpointError: As `flatten_with_path`; or if a key has characters that are no

@@ -38,7 +38,7 @@ class QuietOrbax:
         self._has_failed = False
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Starts filtering."""
         cls = type(self)
         with cls._lock:
             if not cls._active:
@@ -52,7 +52,7 @@ class QuietOrbax:
         self._has_failed = True
 
     def stop(self) -> None:
-        """Waits for what is still to be said, and ends."""
+        """Waits for the remaining messages, then stops."""
         cls = type(self)
         if self._has_failed:
             _join_threads()
@@ -111,5 +111,5 @@ def _join_threads() -> None:
     for thread in threading.enumerate():
         is_orbax = type(thread).__module__.startswith(_ORBAX_MODULE)
         if is_orbax and thread is not threading.current_thread():
-            # Their own `join` raises again what they have ended with.
+            # Their own `join` would re-raise their exception.
             threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))

@@ -38,8 +38,8 @@ def is_better(
 def ranked(values: Mapping[int, float | None], mode: Mode) -> list[int]:
     """Returns steps, the best first; of equals the earliest.
 
-    Steps without a number come last, the newest of them first: nothing speaks for the
-    others.
+    Steps without a number come last, the newest of them first: there is no reason to
+    prefer another.
 
     Args:
       values: Step -> value, `None` if nothing was measured.

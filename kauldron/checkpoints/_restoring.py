@@ -39,7 +39,7 @@ def restore_step(
 
     Raises:
       DamagedCheckpointError: If files are not what was written.
-      CheckpointError: If the checkpoint holds something else than `state`.
+      CheckpointError: If the checkpoint does not match `state`.
     """
     problems = _find_damage(folder)
     if problems:
@@ -95,7 +95,7 @@ def newest_intact(
 
 
 def _find_damage(folder: epath.Path) -> list[str] | None:
-    """As `_checksums.find_damage`; with several processes the first one looks."""
+    """Like `_checksums.find_damage`; with several processes the first one checks."""
     if jax.process_count() == 1:
         return _checksums.find_damage(folder)
     from jax.experimental import multihost_utils
@@ -167,7 +167,7 @@ def _set_state(
     *,
     is_published: bool,
 ) -> None:
-    """Restores a small state; what an older or another program saved may lack it."""
+    """Restores a small state, which checkpoints of older or other programs may lack."""
     if item_dir is None:
         console.log(f"The checkpoint holds no {name!r}: it starts anew.")
         return

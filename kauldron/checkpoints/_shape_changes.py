@@ -17,7 +17,7 @@ from kauldron.checkpoints import _errors
 class Resizer(abc.ABC):
     """Makes a saved array fit a parameter of another shape.
 
-    It is asked only if the shapes differ.
+    It is called only if the shapes differ.
     """
 
     needs_saved: bool = True
@@ -40,7 +40,7 @@ class Resizer(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeepInit(Resizer):
-    """Keeps the initial value: a head for other classes starts anew."""
+    """Keeps the initial value, as for a head with other classes."""
 
     needs_saved = False
 
@@ -50,7 +50,8 @@ class KeepInit(Resizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CopyOverlap(Resizer):
-    """Copies the part that both have, from index 0 on; the rest is initial.
+    """Copies the part that both share, from index 0 on; the rest keeps its initial
+    value.
 
     For vocabularies and heads that have grown or shrunk at their end.
     """

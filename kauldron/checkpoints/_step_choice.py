@@ -26,7 +26,7 @@ def resolve_step(
     Args:
       workdir: Directory of the run.
       step: A number, also as text; `'latest'`, -1 or `None`; or `'best'`.
-      checkpointer: Says what is best; the one in the config of the run unless given.
+      checkpointer: Defines what is best; by default that of the run's config.
 
     Returns:
       The step; -1 for the newest that is not damaged.

@@ -37,7 +37,7 @@ def differences(
             lines[is_opt_state].append(f"{path}: {problem}")
     others, of_optimizer = lines[False], lines[True]
     if others and len(of_optimizer) > 1:
-        # It follows its parameters: what is wrong with it is wrong with them.
+        # It follows its parameters: problems with it are problems with them.
         return [*others[:_MAX_LINES], *_more(others), _summary(of_optimizer)]
     return [*others, *of_optimizer]
 

@@ -47,7 +47,7 @@ class StandardCheckpointItem:
 
     @staticmethod
     def is_untyped(item: PyTree) -> bool:
-        """Whether an item asks for whatever there is."""
+        """Whether an item requests whatever exists."""
         return type(item) is StandardCheckpointItem
 
 
@@ -68,7 +68,7 @@ class TopLevelCheckpointItem:
 DEFAULT_NAME = "state"
 
 
-# What the evaluators measured lies there.
+# Evaluation metrics are stored there.
 METRICS_NAME = "metrics"
 
 

@@ -93,7 +93,7 @@ class EventFile:
             del self._waiting[0]
 
     def close(self) -> None:
-        """Writes waiting events and closes the file; nothing can be added after that."""
+        """Writes waiting events and closes the file; it accepts no more after that."""
         try:
             self.flush()
         finally:

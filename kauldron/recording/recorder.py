@@ -282,7 +282,7 @@ class Recorded:
         *,
         with_summaries: bool,
     ) -> auxiliaries.AuxiliariesOutput:
-        """Computes the numbers first, so that waiting for them needn't wait for images."""
+        """Computes numbers first: waiting for them must not mean waiting for images."""
         try:
             nested = _measuring.compute_numbers(aux, failures)
             self._numbers.set_result(nested)

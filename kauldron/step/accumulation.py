@@ -36,7 +36,7 @@ _PER_EXAMPLE = ("batch", "preds", "interms")
 
 
 class AccumulationError(errors.UserError, ValueError):
-    """A batch that cannot be divided, or a model that is not meaningful on parts of one."""
+    """A batch that cannot be divided, or a model that only works on whole batches."""
 
 
 def compute_grads(

@@ -99,7 +99,7 @@ class AuxiliariesState:
         return self._merge(other, state_trees.merge)
 
     def merge_each(self, other: AuxiliariesState | None) -> AuxiliariesState:
-        """Like `merge`, but what cannot be merged fails in `compute`, and nothing else does."""
+        """Like `merge`, but states that cannot be merged fail later, in `compute`."""
         return self._merge(other, state_trees.merge_each)
 
     def _merge(
