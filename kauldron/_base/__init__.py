@@ -1,4 +1,4 @@
 """Foundations of every package: errors, lazy attributes, public names, file writes.
 
-Imports no array library, and none of the other rooms.
+Imports no array library, and no other room.
 """

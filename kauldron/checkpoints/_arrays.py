@@ -69,7 +69,7 @@ def saved(item_dir: epath.Path) -> dict[str, SavedArray]:
 
 
 def _key_impls(item_dir: epath.Path) -> dict[str, str]:
-    """Returns name -> algorithm of the typed random keys, which Orbax stores separately."""
+    """Returns name -> algorithm of typed random keys, which Orbax stores separately."""
     found = {}
     folder = item_dir / "array_metadatas"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

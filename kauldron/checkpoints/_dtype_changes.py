@@ -141,7 +141,7 @@ def _cast_and_count(value: jax.Array, dtype: DType) -> tuple[jax.Array, jax.Arra
 
 
 def _is_lost(xp: Any, value: Array, result: Array) -> Any:
-    """Returns where a finite number has overflowed or been clipped to the largest one."""
+    """Returns where a finite number has overflowed or was clipped to the largest."""
     lost = xp.isfinite(value) & ~xp.isfinite(result)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return lost

@@ -226,9 +226,8 @@ def _read(
     )
     wanted: dict[str, Any] = {}
     for new, old in plan.loads.items():
-        # A source array that several leaves take, each with its own dtype and
-        # placement,
-        # is read once.
+        # An array that several leaves take, each with its own dtype and placement, is
+        # read once.
         is_direct = isinstance(leaves[new], jax.Array) and uses[old] == 1
         wanted[old] = _target(leaves[new]) if is_direct else None
     wanted |= {old: None for old, _ in changed.values()}

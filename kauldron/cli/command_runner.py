@@ -61,7 +61,7 @@ def _run(
         print(str(e) or "Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has seen enough. Python would complain
+        # The reader of our output, such as `head`, has quit. Python would complain
         # once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
@@ -114,7 +114,7 @@ def to_trainer(resolved: object) -> Any:
 
 
 class NotATrainerError(errors.UserError, TypeError):
-    """A config that describes no run."""
+    """A config that does not describe a run."""
 
 
 class CommandFailed(errors.Failure):

@@ -124,7 +124,7 @@ def numeric(batch: PyTree) -> Any:
 def for_devices(batch: PyTree) -> Any:
     """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
 
-    Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost:
+    Without `jax_enable_x64` it silently truncates 64 bits to 32:
     2**32 + 7 becomes 7. Here an integer that does not fit becomes the largest or smallest
     that does, which is neither a class nor an embedding row; a warning names the key
     once. It may be a key that nothing reads, such as the hash of a file name.
@@ -167,7 +167,7 @@ def holds_texts(element_spec: PyTree, path: str) -> bool:
 
 
 class Naming:
-    """Says in errors on the way which dataset it is, such as `cfg.eval_ds`."""
+    """Names the dataset in errors raised inside, such as `cfg.eval_ds`."""
 
     def __init__(self, field: str) -> None:
         self._note = f"The dataset is `{field}`."

@@ -28,7 +28,7 @@ _LABEL = "label"
 
 
 class FewShotError(errors.UserError, ValueError):
-    """Data or settings that give no few-shot classifier."""
+    """Data or settings that allow no few-shot classifier."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -52,7 +52,7 @@ class Merging:
 
 
 def _fetch_small(tree: Any) -> Any:
-    """Returns the tree with its small arrays on the host, in one go: each go costs."""
+    """Returns the tree with its small arrays on the host, in a single transfer."""
     leaves, structure = jax.tree.flatten(tree)
     small = [i for i, leaf in enumerate(leaves) if _is_small(leaf)]
     fetched = sharding.to_host([leaves[i] for i in small])

@@ -68,7 +68,7 @@ class Fields:
 
 
 class Undecorated:
-    """Looks into objects of dataclasses that nobody decorated.
+    """Looks into objects of undecorated dataclasses.
 
     Args:
       only_arrays: Whether to look at those fields alone that may hold arrays.

@@ -279,7 +279,7 @@ def _make(
 ) -> Any:
     """Makes the class; equal arguments give the same class."""
     if spec is not None:
-        _parser.parse(spec)  # a mistake in it is told where it was made
+        _parser.parse(spec)  # reports a mistake in it here
     shown = f"({name})" if " | " in name and spec is not None else name
     namespace = {
         "__qualname__": shown if spec is None else f"{shown}[{spec!r}]",

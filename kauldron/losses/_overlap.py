@@ -247,7 +247,7 @@ class TotalVariation(base.Loss):
       images: Key to images, `Float["*b h w c"]` with h, w >= 2.
 
     Raises:
-      ValueError: If the images are not like that.
+      ValueError: If the images do not have this form.
 
     Reference: Rudin et al. 1992, Nonlinear total variation based noise removal
     algorithms (there the Euclidean norm of both differences).

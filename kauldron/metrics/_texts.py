@@ -141,7 +141,7 @@ class TextMetric(base.Metric):
     def get_state(
         self, preds: Texts, targets: Texts, mask: Array | float | None = None
     ) -> TextState:
-        self._load()  # a missing library is to be told before anything is measured
+        self._load()  # reports a missing library before anything is measured
         preds, kind = self._to_rows(preds, "preds")
         targets, other_kind = self._to_rows(targets, "targets")
         if kind != other_kind or len(preds) != len(targets):
@@ -200,6 +200,6 @@ class TextMetric(base.Metric):
     def _score(self, preds: list[Any], targets: list[Any]) -> Any:
         """Returns the value of a corpus of strings or lists of token ids.
 
-        There may be no pairs: of these, a metric is NaN.
+        Without any pairs a metric is NaN.
         """
         raise NotImplementedError

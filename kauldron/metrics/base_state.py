@@ -4,8 +4,8 @@ For every state class: `merge` is associative and commutative up to rounding, `e
 is its identity, `finalize` is idempotent, and `compute` runs on the host.
 
 Inside jit, states merge on the devices in their own dtypes. Outside, `merge` fetches them
-and adds up in f64 and int64, so that no count stands still at 2^24. Whoever merges many
-batches keeps a few of them waiting, and no merge has to wait for a device.
+and adds up in f64 and int64, so that no count stands still at 2^24. Code that merges
+many batches should lag a few behind, so that no merge has to wait for a device.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def train_property() -> Any:
     Assign it to an attribute without annotation (an annotated one becomes a field).
 
     Raises (when the property is read):
-      ValueError: Outside `init`/`apply`, or if nobody said which pass it is.
+      ValueError: Outside `init`/`apply`, or if the mode was not set.
 
     Example:
 

@@ -28,8 +28,8 @@ def check_writer(
     """Checks that a writer keeps what it is given, as a run relies on it.
 
     Numbers arrive once and in order; `rewind` takes back later steps of one collection;
-    a write after `close` opens again; NaN and infinities stop nothing; what there is no
-    place for is left out, and what fails costs nothing else; on a full disk each number
+    a write after `close` opens again; NaN and infinities stop nothing; values without a
+    place are left out, and a failure affects nothing else; on a full disk each number
     is written, now or later, or else an error is raised.
 
     Args:

@@ -148,7 +148,7 @@ class _Asker:
 def _set_mode(module: nnx.Module) -> None:
     try:
         is_training = _Asker().is_training
-    except ValueError:  # nobody said: as it was made
+    except ValueError:  # unspecified: leave it as created
         return
     module.train() if is_training else module.eval()
 

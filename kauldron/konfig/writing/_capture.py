@@ -115,7 +115,7 @@ class _ImportHook:
     def uninstall(self) -> None:
         with self._lock:
             self._num_active -= 1
-            # Somebody else's hook on top of ours stays; ours then hands over only.
+            # A third-party hook on top of ours stays; ours then only delegates.
             if self._num_active == 0 and builtins.__import__ is self:
                 builtins.__import__ = self._original
 
