@@ -22,8 +22,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     Returns:
       The exit code: 0 done, 1 failed, 2 a mistake in the command line or the config
-      (nothing was started), 3 done, but something was lost on the way or the loss is not a
-      number, 75 stopped by a signal after saving.
+      (nothing was started), 3 done, but something was lost or the loss is not
+      finite, 75 stopped by a signal after saving.
     """
 
     def train(command: _flags.CommandLine) -> None:

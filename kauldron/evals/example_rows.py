@@ -25,7 +25,7 @@ _PER_EXAMPLE = ("batch", "preds", "interms")
 
 
 class RowsError(errors.UserError, ValueError):
-    """Values that cannot be given example by example."""
+    """Values that cannot be written per example."""
 
 
 @dataclasses.dataclass
@@ -45,7 +45,7 @@ class Rows:
     is_whole: bool
 
     def start_copy(self) -> None:
-        """Begins the transfer; returns at once."""
+        """Starts the transfer; returns immediately."""
         for array in self.arrays.values():
             array.copy_to_host_async()
 

@@ -42,7 +42,7 @@ class OutputsError(errors.UserError, ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A file of a set, told from its name."""
+    """A file of a set, parsed from its name."""
 
     path: epath.Path
     name: str
@@ -54,7 +54,7 @@ class Piece:
 
     @classmethod
     def parse(cls, path: epath.Path) -> Self | None:
-        """Returns what a name says; `None` if it is not that of such a file."""
+        """Parses a file name; `None` if it is not the name of an output file."""
         match = _PIECE.fullmatch(path.name)
         if match is None:
             return None
@@ -265,7 +265,7 @@ def _to_arrow(name: str, values: np.ndarray) -> Any:
 
 @contextlib.contextmanager
 def _explained(folder: epath.Path) -> Iterator[None]:
-    """Makes what the file system refuses a message."""
+    """Turns errors of the file system into messages."""
     try:
         yield
     except OSError as e:

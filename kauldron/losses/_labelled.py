@@ -71,8 +71,8 @@ class OfClasses(Labelled):
         logits, ids = arrays.to_float(logits), class_ids.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
-        # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
-        # that are logged.
+        # The gradient is NaN too: a wrong label must not go unnoticed between two
+        # logged steps.
         return values * jnp.where(is_class, 1, jnp.nan)
 
     def _get_values(

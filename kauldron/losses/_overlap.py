@@ -274,7 +274,7 @@ class TotalVariation(base.Loss):
 class NormalizedCrossCorrelation(base.Loss):
     """One minus the correlation of images, per example and channel, in [0, 2].
 
-    Blind to brightness and contrast: for registration, and for reconstruction where
+    Invariant to brightness and contrast: for registration, and for reconstruction where
     intensities mean nothing.
 
     Attributes:

@@ -24,7 +24,7 @@ from kauldron.metrics import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationError(base.Metric):
-    """How far confidence and accuracy are apart, over bins of equal width.
+    """The gap between confidence and accuracy, over bins of equal width.
 
     Confidence is the probability of the predicted class.
 

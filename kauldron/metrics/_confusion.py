@@ -169,7 +169,7 @@ class _ClassScore(base.Metric):
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
     ) -> tuple[Float["*c"], Float["*c"]]:
-        """Returns what was right, and of how many."""
+        """Returns the number of correct predictions, and the total."""
         raise NotImplementedError
 
 
@@ -207,7 +207,7 @@ def _documented(cls: type) -> type:
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Precision(_ClassScore):
-    """Of what was predicted as a class, the fraction that is."""
+    """Of the examples predicted as a class, the fraction that belong to it."""
 
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
@@ -218,7 +218,7 @@ class Precision(_ClassScore):
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recall(_ClassScore):
-    """Of what is of a class, the fraction that was predicted so."""
+    """Of the examples of a class, the fraction predicted as that class."""
 
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]

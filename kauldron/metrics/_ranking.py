@@ -1,7 +1,7 @@
 """ROC AUC and precision-recall AUC, exact: all scores are collected.
 
 Of several columns, classes are ranked by their log-odds, `log(p / (1 - p))`: probabilities
-are the same order, but in floating point they end at 1, and what is above becomes a tie.
+have the same order, but in floating point they round to 1, which creates ties.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
    whatever it holds.
 3. Any other label outside of `[0, num_classes)` is an error. Traced code cannot raise: the
    state carries a record of a few integers, and `compute` raises on the host. So labels
-   are checked wherever a value is asked for, and nothing waits for it before.
+   are checked whenever a value is computed, and nothing waits for the check before.
 
 ```python
 checked = check_labels(labels, num_classes=10, mask=mask)
@@ -39,7 +39,7 @@ _UNKNOWN = object()
 
 
 class LabelError(errors.UserError, ValueError):
-    """A label is none of the classes."""
+    """A label is not one of the classes."""
 
 
 @flax.struct.dataclass
