@@ -58,7 +58,7 @@ def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
 
 
 def _max_edits(a: str, b: str) -> int:
-    """Returns how many edits count as a typo: one in the shortest names, else two."""
+    """Returns how many edits count as a typo: 1 or 2, in long names a quarter."""
     longest = max(len(a), len(b))
     return 1 if longest <= 3 else 2 if longest <= 9 else longest // 4
 

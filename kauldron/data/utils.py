@@ -124,12 +124,11 @@ def numeric(batch: PyTree) -> Any:
 def for_devices(batch: PyTree) -> Any:
     """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
 
-    Without `jax_enable_x64` it silently truncates 64 bits to 32:
-    2**32 + 7 becomes 7. Here an integer that does not fit becomes the largest or smallest
-    that does, which is neither a class nor an embedding row; a warning names the key
-    once. It may be a key that nothing reads, such as the hash of a file name.
-    `WriteOutputs` and `Predictor` take the keys of the batch from the host, as they
-    are.
+    Without `jax_enable_x64` it silently truncates 64 bits to 32: 2**32 + 7 becomes 7.
+    Here an integer that does not fit becomes the largest or smallest that does, which
+    is neither a class nor an embedding row; a warning names the key once. It may be a
+    key that nothing reads, such as the hash of a file name. `WriteOutputs` and
+    `Predictor` take the keys of the batch from the host, as they are.
     """
     batch = numeric(batch)
     return batch if _has_64_bits() else _narrow(batch, "")

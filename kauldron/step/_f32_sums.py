@@ -89,7 +89,7 @@ class _Run:
 
     Args:
       jaxpr: The program.
-      is_sum: For each output, whether it feeds a further sum, as a gradient does.
+      is_sum: For each output, whether it continues as a sum, as a gradient does.
     """
 
     def __init__(

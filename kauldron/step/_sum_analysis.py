@@ -56,7 +56,7 @@ def sums_of(jaxpr: _jaxprs.Jaxpr, is_sum: Sequence[bool]) -> set[_jaxprs.Var]:
 
     Args:
       jaxpr: The program.
-      is_sum: For each output, whether it feeds a further sum, as a gradient does.
+      is_sum: For each output, whether it continues as a sum, as a gradient does.
     """
     sums, others = set(), set()
     for x, yes in zip(jaxpr.outvars, is_sum, strict=True):

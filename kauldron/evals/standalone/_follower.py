@@ -66,7 +66,7 @@ def continuous_eval(
     Args:
       trainer: The trainer, with the same config as the training.
       eval_names: Names of evaluators, a list or `'a,b'`.
-      timeout_secs: Gives up when for so long nothing was training; `None` waits for ever.
+      timeout_secs: Gives up after this long without any training; `None` waits forever.
 
     Returns:
       Name -> the last result of each evaluator that had something to do.
