@@ -269,6 +269,7 @@ def test_a_step_that_changes_a_dtype_is_found(tmp_path):
         kd.testing.assert_step_specs(trainer)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_model_that_raises_does_so_in_the_check(tmp_path):
     trainer = small_run.make_trainer(
         tmp_path,

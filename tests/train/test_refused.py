@@ -9,7 +9,7 @@ from etils import epath
 
 from kauldron import kd
 from kauldron.cli import command_runner
-from kauldron.train import setup_utils
+from kauldron.workdir import lock
 from tests.train import small_run
 
 
@@ -121,8 +121,8 @@ def read_only(tmp_path):
 
 
 def test_folder_that_may_not_be_written_is_named(read_only):
-    with pytest.raises(setup_utils.WorkdirError) as error:
-        setup_utils.make_writable(epath.Path(read_only / "x" / "run"))
+    with pytest.raises(kd.train.WorkdirError) as error:
+        lock.make_writable(epath.Path(read_only / "x" / "run"))
     assert (
         f"cannot be written: no folder can be made in '{read_only}' "
         "(Permission denied). Choose another"
@@ -130,8 +130,8 @@ def test_folder_that_may_not_be_written_is_named(read_only):
 
 
 def test_workdir_that_may_not_be_written_says_so(read_only):
-    with pytest.raises(setup_utils.WorkdirError, match=r"written: Permission denied\."):
-        setup_utils.make_writable(epath.Path(read_only))
+    with pytest.raises(kd.train.WorkdirError, match=r"written: Permission denied\."):
+        lock.make_writable(epath.Path(read_only))
 
 
 def test_checkpoints_that_are_a_file_are_said_to_be_one(tmp_path, capfd):
