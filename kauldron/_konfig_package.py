@@ -1,4 +1,4 @@
-"""What kauldron tells konfig about its names; see `konfig.PackageDeclaration`."""
+"""Kauldron's declaration of its names to konfig; see `konfig.PackageDeclaration`."""
 
 from __future__ import annotations
 

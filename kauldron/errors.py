@@ -1,4 +1,4 @@
-"""`kd.errors`: the exceptions that commands turn into a short message."""
+"""`kd.errors`: user-facing exceptions, which commands print as short messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one import a user needs: `from kauldron import kd`.
+"""The public namespace: `from kauldron import kd`.
 
 Nothing is imported before it is used: `kd.nn` imports Flax, `kd.data` grain, and so on.
 """

@@ -1,4 +1,4 @@
-"""What every room stands on: errors, lazy attributes, public names, files, console lines.
+"""Foundations of every package: errors, lazy attributes, public names, file writes.
 
-Imports no array library, and nothing of the other rooms.
+Imports no array library, and no other room.
 """

@@ -1,4 +1,4 @@
-"""Which argument of a constructor was meant, for those that plain Python is given."""
+"""Unknown constructor arguments: an error that suggests the nearest name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class ArgumentError(errors.UserError, TypeError):
 
 
 class NamesArguments:
-    """Base whose subclasses say which argument was meant by a name that they don't have.
+    """Base whose subclasses suggest the nearest name for an unknown argument.
 
     In a config the names are checked before anything is built; this is for objects that
-    are made in Python. It looks at names alone: what Python itself says of arguments that
-    are missing or given twice is clear.
+    are made in Python. Only names are checked: Python's own errors for missing or
+    duplicate arguments are clear enough.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -32,7 +32,7 @@ class NamesArguments:
 
 @functools.lru_cache(maxsize=4096)
 def _names_of(cls: type) -> dict[str, None] | None:
-    """Returns what a class can be given by name; `None` if that is anything."""
+    """Returns the argument names a class accepts; `None` if it accepts any."""
     if cls.__init__ is object.__init__:
         return {}
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]

@@ -1,4 +1,4 @@
-"""Lines for the person at the screen, and where the program runs: `kd.utils.status`."""
+"""Console status lines, and environment detection: `kd.utils.status`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ on_xmanager = False
 
 
 class NoXManagerError(errors.UserError, RuntimeError):
-    """Something that only XManager can tell or do, which is not used here."""
+    """Something that needs XManager, which is not used here."""
 
 
 class Status:
-    """`kd.utils.status`: where the program runs, and lines for who looks at it.
+    """`kd.utils.status`: where the program runs, and status lines for its user.
 
     Attributes:
       on_xmanager: Always false.
@@ -78,7 +78,7 @@ def is_lead_host() -> bool:
 def log(message: str) -> None:
     """Prints one line (to stderr, so that stdout stays for results).
 
-    Of several processes of a run only the first does: all would say the same.
+    Only the first process of a run prints: all of them would say the same.
     """
     if not _index_of_process():
         _print(message)
@@ -90,7 +90,7 @@ def log_status(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Prints one warning line; of several processes, those but the first say which."""
+    """Prints one warning line; processes other than the first add their index."""
     index = _index_of_process()
     _print(f"Warning (process {index}): {message}" if index else f"Warning: {message}")
 
@@ -100,7 +100,7 @@ def _print(message: str) -> None:
 
 
 def _index_of_process() -> int:
-    """Returns which of several processes this is; starts no devices to find out."""
+    """Returns the index of this process, without initialising devices."""
     jax = sys.modules.get("jax")
     distributed = getattr(jax, "distributed", None)
     if jax is None or distributed is None or not distributed.is_initialized():

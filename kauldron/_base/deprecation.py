@@ -1,4 +1,4 @@
-"""Methods under their old names, for the release in which they are renamed."""
+"""Deprecated method names, kept for one release after a rename."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Renaming(NamedTuple):
-    """Methods of a class that have another name now.
+    """Renamed methods of a class.
 
     Attributes:
       cls: The class, as `'module:Name'`.
@@ -31,8 +31,8 @@ def rename_methods(
 ) -> Callable[[type], type]:
     """Decorates a class whose methods were renamed, and those that derive from it.
 
-    A subclass may still define a method under its old name: it is taken for the new one.
-    Old names can still be called, through `self` and through `super()`. Both warn.
+    A subclass may still define a method under its old name: it then overrides the new
+    one. Old names can still be called, through `self` and through `super()`. Both warn.
 
     Args:
       names: Old name -> new name.
@@ -62,7 +62,7 @@ def rename_methods(
 def _follow(cls: type, names: Mapping[str, str], removed_in: str) -> None:
     for old, new in names.items():
         message = (
-            f"`{cls.__qualname__}.{old}` is spelled `{new}` now. The old name is gone in "
+            f"`{cls.__name__}.{old}` is spelled `{new}` now. The old name is gone in "
             f"version {removed_in}."
         )
         defined = vars(cls)

@@ -1,4 +1,4 @@
-"""The one exception base that commands turn into a short message."""
+"""The base class of user-facing errors, which commands print as short messages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class UserError(Exception):
 
 
 class Failure(Exception):
-    """Something outside of the program went wrong, such as a disk that is full.
+    """Something outside the program went wrong, such as a full disk.
 
     Commands print its message without a traceback and exit with code 1. The message says
-    everything: what failed, why, and what is left.
+    it all: what failed, why, and what remains.
     """
 
 
@@ -39,9 +39,9 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
     """Returns up to `n` candidates that look like `name`, the most similar first.
 
-    Few edits count most (insertions, deletions, replacements, swaps of neighbours;
-    upper and lower case are the same), then whether the letters are the same in another
-    order, then how much the names have in common.
+    Sorted by edit distance (insertions, deletions, replacements, swaps of neighbours;
+    case is ignored), then by whether the letters are the same in another order, then by
+    how much the names have in common.
     """
     folded = name.casefold()
     scored = []
@@ -58,16 +58,16 @@ def nearest(name: str, candidates: Iterable[str], *, n: int = 3) -> list[str]:
 
 
 def _max_edits(a: str, b: str) -> int:
-    """Returns how many edits can be a slip: one in the shortest names, then two."""
+    """Returns how many edits count as a typo: 1 or 2, in long names a quarter."""
     longest = max(len(a), len(b))
     return 1 if longest <= 3 else 2 if longest <= 9 else longest // 4
 
 
 def is_probable_typo(name: str, candidates: Iterable[str]) -> bool:
-    """Returns whether `name` is a slip of the pen for one of the candidates.
+    """Returns whether `name` is a typo of one of the candidates.
 
-    Names that differ in digits alone (`layer1`, `layer2`) are different names, and so
-    are those that are like a name of less than four letters.
+    Names that differ only in digits (`layer1`, `layer2`) are different names, and so
+    are those similar to a name of fewer than four letters.
     """
     folded = name.casefold()
     for candidate in map(str, candidates):

@@ -1,4 +1,4 @@
-"""A hashable, ordered dict with attribute access; a pytree once JAX is in use."""
+"""An immutable, hashable, ordered dict with attribute access; a pytree under JAX."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ _registered = False
 def register_pytree() -> None:
     """Makes `ImmutableDict` a JAX pytree node (with `DictKey` paths). Idempotent.
 
-    Called by what has imported JAX.
+    Called by modules that have imported JAX.
     """
     global _registered
     if _registered:

@@ -1,4 +1,4 @@
-"""Lazy attributes of packages (PEP 562): one table, one import on first use."""
+"""Lazy imports of package attributes (PEP 562): one table, imported on first use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _homes: dict[str, tuple[str, list[str]]] = {}
 class _Package(types.ModuleType):
     """A package whose files are loaded when first needed.
 
-    The import system sets each file that was loaded as an attribute of its package: that
-    is when the public names in it can be told where they live.
+    The import system sets each loaded file as an attribute of its package: at that
+    point the `__module__` of its public names can be set.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

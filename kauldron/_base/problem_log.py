@@ -1,8 +1,8 @@
-"""What went wrong in something that went on all the same.
+"""Non-fatal failures of a run: reported once, counted, summed up at the end.
 
-A metric that cannot be computed, a writer that fails, a loss that is NaN: each is told when
-it happens, once, then counted, and told again at the end: in the last line, in
-`status.json`, and by the exit code of the command.
+A metric that cannot be computed, a writer that fails, a loss that is NaN: each is
+reported the first time it happens, counted after that, and summed up at the end: in the
+last line, in `status.json`, and by the exit code of the command.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Problems:
     """Collects what goes wrong, from any thread.
 
     Args:
-      outer: Is told everything, too.
-      with_tracebacks: Whether mistakes of the user are told with the traceback.
+      outer: Also receives every problem.
+      with_tracebacks: Whether user errors are reported with the traceback.
 
     Attributes:
-      has_started: Whether a run has begun: from then on nothing that it raises means that
+      has_started: Whether a run has begun: from then on, an error no longer means that
         nothing was started.
       with_tracebacks: As given, or as the outer one has it.
     """
@@ -65,7 +65,7 @@ class Problems:
         Args:
           what: What has failed, as the user wrote it: `cfg.train_metrics['x']`.
           error: What it has raised.
-          consequence: What becomes of the rest, as the end of "x failed".
+          consequence: What happens to the rest, as the end of "x failed".
         """
         if self._count(what, error):
             told = (
@@ -85,9 +85,9 @@ class Problems:
         return is_new
 
     def state(self, what: str, fact: str | None) -> None:
-        """Notes how something stands: `'the loss'`, `'is nan since step 4'`.
+        """Notes the state of something: `'the loss'`, `'is nan since step 4'`.
 
-        `None` takes it back, and what has failed under this name as well.
+        `None` retracts it, and the failures noted under this name as well.
         """
         with self._lock:
             if fact is None:
@@ -114,7 +114,7 @@ _current: contextvars.ContextVar[Problems | None] = contextvars.ContextVar(
 def collect(*, with_tracebacks: bool = False) -> Iterator[Problems]:
     """Collects what goes wrong inside the block, in this thread.
 
-    Blocks may be nested: the outer one has the problems of all.
+    Blocks may be nested: the outer one collects the problems of the inner ones too.
 
     Args:
       with_tracebacks: See `Problems`.
@@ -135,13 +135,13 @@ def current() -> Problems | None:
 def explain(error: BaseException, *, with_traceback: bool | None = None) -> str:
     """Returns an error with the user's lines it came from; else its traceback.
 
-    A full disk, and a mistake of the user, whose message says what to do, are told
-    without a traceback.
+    A full disk, and a user error, whose message says what to do, are reported without
+    a traceback.
 
     Args:
       error: What was raised.
-      with_traceback: Whether mistakes have it all the same; as this thread collects
-        problems unless given.
+      with_traceback: Whether these have a traceback nevertheless; by default, as set
+        where this thread collects problems.
     """
     if with_traceback is None:
         collected = current()

@@ -1,4 +1,4 @@
-"""Public names say where they live: `kauldron.losses.L2`, whatever file defines it.
+"""Public `__module__` names: `kauldron.losses.L2`, whichever file defines it.
 
 A class or function that a room offers has the room as its `__module__`: in `help()`,
 reprs, tracebacks, pickles and saved configs. So files may be renamed and split.

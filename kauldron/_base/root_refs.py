@@ -1,4 +1,4 @@
-"""Root references: fields whose default is "what the root object says".
+"""Root references: fields whose default is taken from the root object.
 
 A component such as a data pipeline says `seed: int = ROOT_CFG_REF.seed`. When it becomes
 part of a root object (the `Trainer`), `update_from_root_cfg(root)` returns a copy in
@@ -87,8 +87,8 @@ class _Declared:
 class FrozenSubclasses(arguments.NamesArguments):
     """Base whose subclasses are frozen, keyword-only dataclasses without saying so.
 
-    They are compared by identity. A subclass may say `@dataclasses.dataclass(frozen=True,
-    kw_only=True, ...)` all the same.
+    They are compared by identity. A subclass may still be decorated with
+    `@dataclasses.dataclass(frozen=True, kw_only=True, ...)`.
 
     Example:
 
@@ -122,8 +122,8 @@ class FrozenSubclasses(arguments.NamesArguments):
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
-# Without equality of its own: subclasses that are compared by identity would inherit it,
-# and all of them be equal.
+# Defines no `__eq__`: subclasses that are compared by identity would inherit it, and
+# all be equal.
 @dataclasses.dataclass(frozen=True, eq=False)
 class UpdateFromRootCfg(arguments.NamesArguments):
     """Base of components that take the fields the user left alone from the root.
@@ -162,8 +162,8 @@ class UpdateFromRootCfg(arguments.NamesArguments):
     def replace_inherited(self, **changes: Any) -> Self:
         """Returns a copy with other values in fields that may have been inherited.
 
-        As `replace`, but a field that was inherited goes on to follow the root: for a value
-        that is made from that of the root.
+        Like `replace`, but an inherited field keeps following the root: for a value
+        derived from the root's.
         """
         inherited = {
             name: (ref, changes.get(name, value))

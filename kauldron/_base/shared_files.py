@@ -1,4 +1,4 @@
-"""Files that several processes read and write: replaced whole, changed one at a time."""
+"""Atomic writes and locks for files that several processes read and write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etils import epath
 
 @contextlib.contextmanager
 def replacing(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a name to write to, which becomes `path` when the block has gone well.
+    """Yields a temporary name, which is renamed to `path` when the block succeeds.
 
     A reader sees the old or the new file, never a part.
     """
@@ -33,7 +33,7 @@ def write_atomically(path: epath.Path, text: str) -> None:
 
 
 def move_aside(path: epath.Path) -> epath.Path:
-    """Renames something damaged, so that it can be looked at; returns its new place."""
+    """Moves something damaged aside for inspection; returns its new path."""
     for suffix in itertools.chain([""], (f".{i}" for i in itertools.count(1))):
         target = path.with_name(f"{path.name}.damaged{suffix}")
         if not target.exists():
@@ -42,7 +42,7 @@ def move_aside(path: epath.Path) -> epath.Path:
 
 
 def lock_of(path: epath.Path) -> epath.Path:
-    """Returns the lock of a file: another one, so that the file can be replaced."""
+    """Returns the lock file of a file, separate so that the file can be replaced."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -58,7 +58,7 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     The lock goes away with the process. Object stores have none: nothing is done there.
 
     Args:
-      lock_file: Is created, and stays, unless whoever is inside removes it.
+      lock_file: Created if missing, and left there unless the holder removes it.
       blocking: Whether to wait until it is free.
 
     Raises:

@@ -1,10 +1,9 @@
-"""Where the user's code raised: its file and line, and tracebacks that begin there.
+"""Tracebacks trimmed to user code: the file and line where it raised.
 
 *Ours* are the frames of this package. The user's code is what we call into: files that
 are neither ours, nor Python's, nor of an installed package; if there are none, those of
 installed packages that Kauldron is not built on, such as a library of models. What comes
-before our first frame (the script that called us) is known to whoever reads it, and left
-out.
+before our first frame (the script that called us) is known to the reader, and left out.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Packages that Kauldron is built on: their frames are never where a mistake is.
+# Packages that Kauldron is built on: a mistake is never in their frames.
 _LIBRARIES = frozenset(
     [
         "absl",
@@ -82,9 +81,8 @@ class Place(NamedTuple):
 def user_places(error: BaseException) -> list[Place]:
     """Returns where the user's code was when it raised, outermost call first.
 
-    Of an exception raised while another one was handled, such as ours around the user's,
-    the first in the chain of causes counts whose traceback has any. Empty if there is no
-    code of the user below ours.
+    In a chain of exceptions, such as ours raised from the user's, the first one counts
+    whose traceback has any. Empty if there is no user code below ours.
     """
     for link in _chain(error):
         frames = traceback.extract_tb(link.__traceback__)
@@ -154,7 +152,7 @@ def format_error(error: BaseException) -> str:
 def _pairs(
     entry: traceback.TracebackException, error: BaseException, seen: set[int]
 ) -> list[tuple[traceback.TracebackException, BaseException]]:
-    """Returns every exception of the chain; takes out what JAX says about itself."""
+    """Returns every exception of the chain, without JAX's notes about itself."""
     if id(error) in seen:
         return []
     seen.add(id(error))
@@ -173,7 +171,7 @@ def _pairs(
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Returns the exception and what led to it, the last raised first."""
+    """Returns the exception and its causes, the last raised first."""
     found: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and not any(link is other for other in found):
@@ -185,7 +183,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _user_indices(frames: Sequence[traceback.FrameSummary]) -> list[int]:
-    """Returns which frames are the user's, below the first one of ours."""
+    """Returns which frames are the user's, below our first one."""
     ours = [i for i, frame in enumerate(frames) if is_within(frame.filename, _OURS)]
     below = range(ours[0] + 1, len(frames)) if ours else range(0)
     kinds = {i: _kind(frames[i].filename) for i in below}
@@ -224,7 +222,7 @@ def _python_directories() -> tuple[str, ...]:
 
 
 def is_within(path: str, directory: str) -> bool:
-    """Returns whether a path is a directory, or in it."""
+    """Returns whether a path is a directory, or inside it."""
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
@@ -242,7 +240,7 @@ def _place_of_syntax(error: SyntaxError) -> Place | None:
 
 
 def show_path(filename: str) -> str:
-    """Returns the shorter of the absolute name and the one relative to here."""
+    """Returns the shorter of the absolute and the relative path."""
     if not os.path.isabs(filename):
         return filename
     try:

@@ -1,4 +1,4 @@
-"""Functions of saved arrays for `transform={glob: function}`, such as turning a kernel."""
+"""Functions applied to saved arrays, for `transform={glob: function}`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kauldron.checkpoints import _errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transpose:
-    """Puts the axes of an array in another order, as `np.transpose` does.
+    """Permutes the axes of an array, as `np.transpose` does.
 
     Attributes:
       axes: Axis of the saved array for each axis of the result, such as `(2, 0, 1)`.
 
     Raises:
-      CheckpointError: If an array has another number of axes.
+      CheckpointError: If an array has a different number of axes.
     """
 
     axes: Sequence[int]
@@ -34,13 +34,13 @@ class Transpose:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TorchKernel:
-    """Turns a `weight` of PyTorch into a `kernel` of Flax.
+    """Converts a PyTorch `weight` to a Flax `kernel`.
 
     `[out, in, *space]`, as `torch.nn.Linear` and `torch.nn.Conv1d` to `Conv3d` have it,
     becomes `[*space, in, out]`. Embeddings have the same order in both.
 
     Raises:
-      CheckpointError: If an array has less than two axes.
+      CheckpointError: If an array has fewer than two axes.
     """
 
     def __call__(self, saved: np.ndarray) -> np.ndarray:

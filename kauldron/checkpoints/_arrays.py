@@ -1,4 +1,4 @@
-"""Reading arrays: which there are, and any selection of them.
+"""Reading checkpointed arrays: the list of them, and any subset.
 
 A leaf is named by its path on disk, see `_names`. Orbax takes a second to import, so it
 is imported when something is read.
@@ -22,7 +22,7 @@ from kauldron.ktyping import Array, DType, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class SavedArray:
-    """What is on disk of one leaf.
+    """The stored form of one leaf.
 
     Attributes:
       parts: Its path, as text.
@@ -69,7 +69,7 @@ def saved(item_dir: epath.Path) -> dict[str, SavedArray]:
 
 
 def _key_impls(item_dir: epath.Path) -> dict[str, str]:
-    """Returns name -> algorithm of the typed random keys, which Orbax notes beside."""
+    """Returns name -> algorithm of typed random keys, which Orbax stores separately."""
     found = {}
     folder = item_dir / "array_metadatas"
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -88,7 +88,7 @@ def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
       item_dir: Folder of the item.
       wanted: Name -> what to make: a `jax.Array` or its spec (for dtype and sharding;
         typed random keys, too), a NumPy array, a number of Python, or `None` for a NumPy
-        array as it was saved. They fit what is on disk, see `_casting.mismatch`.
+        array as it was saved. They fit what is on disk, see `_dtype_changes.mismatch`.
 
     Raises:
       CheckpointError: If numbers are too large for the dtype that is wanted.

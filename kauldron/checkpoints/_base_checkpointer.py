@@ -1,4 +1,4 @@
-"""The protocol of checkpointers, and the one that saves nothing."""
+"""The checkpointer protocol, and a no-op checkpointer."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
     ) -> Iterator[int]:
         """Yields the newest step, then each newer one as another process writes it.
 
-        Steps that were written while the caller was busy are skipped, but for the newest.
+        Of the steps written while the caller was busy, only the newest is yielded.
 
         Args:
           min_interval_secs: Shortest time between two steps yielded.
-          seconds_to_sleep: Time between two looks.
+          seconds_to_sleep: Polling interval.
           timeout: Seconds without a new step after which to end; `None` waits forever.
           timeout_fn: Called after each timeout; the iteration ends if it returns True.
         """
@@ -114,14 +114,14 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
             time.sleep(seconds_to_sleep)
 
     def for_reading(self) -> Self:
-        """Returns a checkpointer that creates nothing on disk, to restore with."""
+        """Returns a read-only checkpointer, which creates nothing on disk."""
         return self
 
     def reload(self) -> None:
-        """Looks at what is on disk again; nothing to do unless something is remembered."""
+        """Rereads what is on disk; a no-op unless something is cached."""
 
     def protect(self, step: int | None, *, owner: str) -> None:
-        """Keeps a step, whatever else decides which ones stay.
+        """Protects a step from deletion, whatever the retention policy says.
 
         Args:
           step: The step, in place of the one protected for this owner before; `None`
@@ -133,7 +133,7 @@ class BaseCheckpointer(root_refs.UpdateFromRootCfg, abc.ABC):
         """Stores what was measured at a step that is saved, if there is nothing yet."""
 
     def wait_until_finished(self) -> None:
-        """Waits for a save in the background; raises what went wrong in it."""
+        """Waits for a background save; raises its error, if any."""
 
     def close(self) -> None:
         """Waits and releases threads."""

@@ -1,7 +1,7 @@
-"""`Checkpointer`: when and where; Orbax does the work.
+"""`Checkpointer`: decides when and where to save; Orbax does the I/O.
 
-Steps are written by `_saving` and read by `_restoring`; what is on disk is asked from the
-disk (`_layout`), so that there is nothing to get out of date.
+Steps are written by `_saving` and read by `_restoring`; what exists is
+always read from disk (`_layout`), so that nothing can get out of date.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     """Saves to `workdir/checkpoints/ckpt_<step>/`, in the background, with Orbax.
 
     The folders are ordinary Orbax checkpoints. One appears under its name only when it
-    is complete, with the checksums of its files (`checksums.json`), so a killed process
-    leaves the previous one as the newest.
+    is complete, with the checksums of its files (`checksums.json`), so if the
+    process is killed, the previous one remains the newest.
 
-    A step whose files have changed since is damaged: it is named, and an older one is
-    used. It stays on disk; when the run comes to the step again, it is moved to
+    A step whose files have changed since is damaged: it is reported, and an older one
+    is used. It stays on disk; when the run comes to the step again, it is moved to
     `ckpt_<step>.damaged` before the new one is written.
 
-    A disk without space is a warning when a step is saved, and an error of
+    A full disk is a warning when a step is saved, and an error of
     `wait_until_finished` if the last step could not be written.
 
     Attributes:
@@ -122,7 +122,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         Raises:
           NoCheckpointError: A `FileNotFoundError`: there is no such step.
           DamagedCheckpointError: If files of the step, or of all steps, have changed.
-          CheckpointError: If the checkpoint holds another structure.
+          CheckpointError: If the checkpoint has a different structure.
         """
         self._join_save()
         found = _layout.step_dirs(self._directory)
@@ -138,7 +138,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
                 on_damage=self._damaged.add,
             )
         except _errors.CheckpointError:
-            # Of several, all are: the next call would find nothing, and start over.
+            # All of several are damaged: the next call would find nothing, and start
+            # over.
             if len(candidates) > 1:
                 self._damaged.clear()
             raise
@@ -169,7 +170,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
         Returns:
           Whether a save was started. A step that exists is not written again, unless it
-          is known to be damaged, but may get its `metrics`; without space on the disk a warning is printed.
+          is known to be damaged, but may get its `metrics`; a full disk prints a
+          warning.
 
         Raises:
           SaveError: If this save, or the one before, failed for another reason.
@@ -191,8 +193,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     def add_metrics(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """Stores what was measured at a step that was saved before it was measured.
 
-        A run that was interrupted evaluates the step when it goes on. What a step has
-        already stays.
+        A run that was interrupted evaluates the step when it resumes. Values that the
+        step already has are kept.
         """
         folder = _layout.step_dir(self._directory, step)
         if not metrics or not console.is_lead_host():
@@ -275,7 +277,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
     @functools.cached_property
     def _protected(self) -> dict[str, int | None]:
-        """Owner -> the step that stays for it."""
+        """Owner -> the step protected for it."""
         return {}
 
     @functools.cached_property
@@ -294,7 +296,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         )
 
     def _join_save(self) -> None:
-        """Lets a save of this process become complete, so that it can be read."""
+        """Waits for a save of this process to complete, so that it can be read."""
         if "_saver" in vars(self):
             self._saver.join()
 
@@ -317,7 +319,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         )
 
     def _delete_old(self) -> None:
-        """Deletes the steps that need not stay; called when a step is complete."""
+        """Deletes the steps not to be kept; called when a step is complete."""
         policy = self._policy
         if policy.keeps_all or not console.is_lead_host():
             return

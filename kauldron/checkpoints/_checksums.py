@@ -1,8 +1,8 @@
-"""Checksums of a checkpoint: written before it counts as complete, compared when read.
+"""Checksums of a checkpoint: written before it is committed, verified when it is read.
 
 `checksums.json` lies in the folder of a step. It is written into the temporary folder,
-before Orbax gives the folder its name: a checkpoint of ours always has one. Checkpoints
-of others have none; they can be read, but nobody can say whether they are whole.
+before Orbax renames it: a checkpoint of ours always has one. Checkpoints written by
+other programs have none; they can be read, but not verified.
 """
 
 from __future__ import annotations

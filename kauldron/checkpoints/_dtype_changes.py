@@ -1,10 +1,10 @@
-"""Which saved array may become which array of a run, and how.
+"""Dtype casts on restore: which saved dtypes may become which.
 
-No number changes in silence. Whole numbers go into types that hold each of them. Floats
-go into any float type, as long as those that are finite stay finite: digits may be lost,
-which is what mixed precision is for. Nothing becomes another kind of number. Random keys
-are bits and the name of their algorithm: they come as they are asked for, typed or raw,
-but typed ones never as those of another algorithm.
+No number changes silently. Integers may go into any type that holds every one of them.
+Floats may go into any float type, as long as finite values stay finite: digits may be
+lost, which is what mixed precision is for. No cast changes the kind of a number. Random
+keys are bits and the name of their algorithm: they are restored as requested, typed or
+raw, but typed keys never as keys of another algorithm.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def kind(leaf: Array) -> str:
 
 
 def is_lossy(saved: DType, wanted: DType) -> bool:
-    """Whether finite numbers of one dtype may be none, or others, in another one."""
+    """Whether finite numbers of one dtype may overflow or change in another one."""
     if saved == wanted or not jnp.issubdtype(saved, jnp.inexact):
         return False
     a, b = jnp.finfo(saved), jnp.finfo(wanted)
@@ -141,11 +141,11 @@ def _cast_and_count(value: jax.Array, dtype: DType) -> tuple[jax.Array, jax.Arra
 
 
 def _is_lost(xp: Any, value: Array, result: Array) -> Any:
-    """Returns where a finite number is none any more, or stops at the largest one."""
+    """Returns where a finite number has overflowed or was clipped to the largest."""
     lost = xp.isfinite(value) & ~xp.isfinite(result)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return lost
-    # Types without infinity stop at their largest number.
+    # Types without infinity clip at their largest number.
     info = jnp.finfo(result.dtype)
     largest = float(info.max)
     half_ulp = 2.0 ** (math.floor(math.log2(largest)) - info.nmant - 1)

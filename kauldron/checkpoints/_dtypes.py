@@ -1,4 +1,4 @@
-"""Which dtypes the formats on disk hold: Orbax's arrays, safetensors, `.npz`.
+"""Dtypes supported by each format on disk: Orbax arrays, safetensors, `.npz`.
 
 | dtype | checkpoint | safetensors | npz |
 |---|---|---|---|
@@ -58,10 +58,10 @@ SAFETENSORS = {
 
 
 def check_checkpoint(name: str, leaf: Array) -> None:
-    """Finds what Orbax does not save; it would say so in threads, after it has begun.
+    """Finds what Orbax cannot save; Orbax would fail in threads, after it has begun.
 
     Raises:
-      CheckpointError: If a leaf is no array of numbers that Orbax can save.
+      CheckpointError: If a leaf is not an array of numbers that Orbax can save.
     """
     if _dtype_changes.is_key(leaf):
         return
@@ -81,10 +81,10 @@ def check_checkpoint(name: str, leaf: Array) -> None:
 
 
 def check_safetensors(name: str, array: np.ndarray) -> None:
-    """Finds an array that safetensors does not hold.
+    """Finds an array that safetensors cannot hold.
 
     Raises:
-      CheckpointError: If its dtype is none of the format's.
+      CheckpointError: If the format does not support its dtype.
     """
     _check(
         name,
@@ -95,7 +95,7 @@ def check_safetensors(name: str, array: np.ndarray) -> None:
 
 
 def for_npz(name: str, array: np.ndarray) -> np.ndarray:
-    """Returns an array with a dtype that NumPy's files know, of the same values.
+    """Returns an array of the same values in a dtype that `.npz` supports.
 
     Raises:
       CheckpointError: If it holds no numbers.

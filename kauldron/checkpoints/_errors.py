@@ -1,4 +1,4 @@
-"""What can be wrong with a checkpoint."""
+"""Exceptions of checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoCheckpointError(errors.UserError, FileNotFoundError):
 
 
 class MismatchError(CheckpointError):
-    """A checkpoint holds something else than the run that wants it."""
+    """A checkpoint does not match the run that restores it."""
 
 
 class DamagedCheckpointError(CheckpointError):
@@ -77,7 +77,7 @@ def _first_line(e: Exception) -> str:
 
 
 def listing(lines: Sequence[str], *, max_lines: int = _MAX_LINES) -> str:
-    """Returns lines indented below each other; of very many, the first."""
+    """Returns the lines, indented, one below the other; at most the first few."""
     shown = list(lines[:max_lines])
     if len(lines) > max_lines:
         shown.append(f"and {len(lines) - max_lines} more")

@@ -1,4 +1,4 @@
-"""Changes of the initial state, such as loading weights of another run."""
+"""Init transforms: changes to the initial state, such as loading pretrained weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kauldron.sharding import TrainState
 
 
 class InitTransform(arguments.NamesArguments, abc.ABC):
-    """Changes the state of a run that starts; a run that continues skips it.
+    """Changes the state of a new run; a resumed run skips it.
 
     Values may change; the structure, shapes and dtypes may not.
     """

@@ -1,4 +1,4 @@
-"""What a run has on disk, for people: steps, arrays, differences, damage."""
+"""Inspecting the checkpoints of a run: steps, arrays, differences, damage."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def export_arrays(
 ) -> list[epath.Path]:
     """Writes arrays of a run to `*.npz` or `*.safetensors`; returns the files.
 
-    What a format does not hold is refused by name, or in a `.npz` written as the type
-    that holds each of its values: bfloat16 and float8 as float32, int4 as int8.
+    Dtypes that a format does not support are refused by name, or in a `.npz` written as
+    a type that holds all their values: bfloat16 and float8 as float32, int4 as int8.
 
     Raises:
       CheckpointError: If an array or a name cannot be in such a file; nothing is
@@ -175,7 +175,7 @@ def split_step(path: epath.PathLike) -> tuple[epath.Path, int]:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Returns a size for people, such as `1.2 MB`."""
+    """Returns a human-readable size, such as `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Where things lie: `workdir/checkpoints/ckpt_<step>/<item>/`. Looking creates nothing."""
+"""Directory layout of checkpoints: `workdir/checkpoints/ckpt_<step>/<item>/`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def step_dir(directory: epath.Path, step: int) -> epath.Path:
 
 
 def step_of(path: epath.Path) -> int | None:
-    """Returns which step a folder is, by its name; `None` if it is none."""
+    """Returns the step of a folder from its name; `None` if it is not a step."""
     match = _STEP_NAME.fullmatch(path.name)
     return int(match[1]) if match else None
 
@@ -83,7 +83,7 @@ def is_remote(path: epath.Path) -> bool:
 
 
 def remove_step(directory: epath.Path, step: int) -> None:
-    """Deletes a step; it stops counting at once, also if the process is killed."""
+    """Deletes a step; it stops counting immediately, even if the process is killed."""
     path = step_dir(directory, step)
     if not is_remote(path):  # an object store copies to rename
         path = path.rename(path.with_name(path.name + _DELETING_SUFFIX))
@@ -91,7 +91,7 @@ def remove_step(directory: epath.Path, step: int) -> None:
 
 
 def remove_leftovers(directory: epath.Path) -> None:
-    """Deletes what killed processes or failed saves have left; needs the run's lock."""
+    """Deletes leftovers of killed processes and failed saves; needs the run's lock."""
     with contextlib.suppress(FileNotFoundError):
         for path in list(directory.iterdir()):
             if _LEFTOVER.fullmatch(path.name):
@@ -99,7 +99,7 @@ def remove_leftovers(directory: epath.Path) -> None:
 
 
 def move_aside(directory: epath.Path, step: int) -> epath.Path:
-    """Renames a damaged step, so that it can be looked at; returns its new place."""
+    """Moves a damaged step aside for inspection; returns its new path."""
     return shared_files.move_aside(step_dir(directory, step))
 
 
@@ -146,7 +146,7 @@ def write_metrics(folder: epath.Path, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def json_values(metrics: Any) -> Any:
-    """Returns nested numbers as JSON can hold them; what is no number is left out."""
+    """Returns nested numbers in JSON form, leaving out whatever is not a number."""
     if isinstance(metrics, Mapping):
         values = {str(k): json_values(v) for k, v in metrics.items()}
         return {k: v for k, v in values.items() if v is not None}
@@ -164,7 +164,7 @@ def open_step(workdir: epath.PathLike, step: int = -1) -> tuple[int, epath.Path]
       step: Which step; -1 is the newest.
 
     Raises:
-      NoCheckpointError: If the run or the step does not exist. It says what does.
+      NoCheckpointError: If the run or the step does not exist. It lists what does.
     """
     directory = checkpoints_dir(workdir)
     found = step_dirs(directory)

@@ -1,4 +1,4 @@
-"""Arrays of a run for programs that know nothing of the model."""
+"""Loading a run's arrays without its model."""
 
 from __future__ import annotations
 

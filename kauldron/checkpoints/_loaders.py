@@ -1,4 +1,4 @@
-"""Loading parts of another run into the initial state."""
+"""Partial loading: parts of another run into the initial state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _default_mapping() -> dict[str, str]:
 
 
 class _ArrayFunctions(dict[str, _plan.ArrayFn]):
-    """What `transform=` of a loader was given, which is also its method `transform`.
+    """The `transform=` argument of a loader, which is also its method `transform`.
 
     Every init transform is applied as `loader.transform(state)`; here this name holds
     functions of arrays, too.
@@ -50,7 +50,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
     Attributes:
       new_to_old: Path in this run -> path in the source.
       ignore_model_keys: Globs of leaves of this run that keep their initial value.
-      ignore_restored_keys: Globs of what is loaded into nothing.
+      ignore_restored_keys: Globs of source leaves that may remain unused.
       resize: Glob of leaves of this run -> what to do if their shape has changed.
       transform: Glob of leaves of this run -> function of the array as it was saved.
     """
@@ -61,7 +61,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
     resize: Mapping[str, _shape_changes.Resizer]
 
     def __post_init__(self) -> None:
-        # What a subclass calls so stands before the method.
+        # A subclass's attribute of that name comes before the method.
         load = functools.partial(_SurgeryLoader.transform, self)
         functions = _ArrayFunctions(vars(self)["transform"], load)
         object.__setattr__(self, "transform", functions)
@@ -79,7 +79,7 @@ class _SurgeryLoader(_init_transforms.InitTransform):
 
     @abc.abstractmethod
     def _open(self, *, verify: bool) -> _surgery.Source:
-        """Opens the source; with `verify` it is looked at for damage."""
+        """Opens the source; with `verify` it is checked for damage."""
 
     def transform(self, state: TrainState) -> TrainState:
         return self._surgery.before_optimizer(state, self._open(verify=True))
@@ -96,14 +96,14 @@ class PartialKauldronLoader(_SurgeryLoader):
     """Copies parts of another run's checkpoint into the initial state.
 
     Only what is named is read. Values take the dtype and the sharding that they have in
-    this run. A table on the screen says what was loaded, kept and ignored. What is
-    under `opt_state` is loaded when the optimizer has made its own.
+    this run. A printed table says what was loaded, kept and ignored. Leaves under
+    `opt_state` are loaded after the optimizer has created its state.
 
     Paths are written with dots and name a leaf or a subtree. `*` is any text inside one
-    part, `**` any number of parts; on the right they stand for what they stood for on
+    part, `**` any number of parts; on the right they stand for whatever they matched on
     the left. A left side `re:...` is a regular expression for whole paths, with groups
-    that the right side takes as `\\1`. If several sides on the left know a leaf, the
-    last one decides.
+    that the right side refers to as `\\1`. If several left sides match a leaf, the last
+    one decides.
 
     Attributes:
       workdir: Directory of the other run.
@@ -111,7 +111,7 @@ class PartialKauldronLoader(_SurgeryLoader):
       ignore_model_keys: Globs, matched at any depth, of leaves of this run that keep
         their initial value.
       ignore_restored_keys: Globs, matched at any depth, of leaves of the other run that
-        are loaded into nothing.
+        may remain unused.
       step: Which step of the other run; -1 or 'latest' is the newest, or 'best'.
       lightweight_initialize: Accepted for compatibility.
       resize: Glob of leaves of this run -> what to do if their shape has changed, such as
@@ -168,11 +168,11 @@ class SafetensorsLoader(_SurgeryLoader):
       path: A file, an index (`*.safetensors.index.json`), or a folder with either.
       new_to_old: Path in this run -> name in the files.
       ignore_model_keys: Globs of leaves of this run that keep their initial value.
-      ignore_restored_keys: Globs of names that are loaded into nothing.
+      ignore_restored_keys: Globs of names that may remain unused.
       resize: Glob of leaves of this run -> what to do if their shape has changed.
       transform: Glob of leaves of this run -> function of the array as it was saved. A
         file of PyTorch needs `{"kernel": kd.ckpts.TorchKernel()}`: a square kernel would
-        fit as it is, so one that comes from a `weight` is refused until it is said.
+        fit untransposed, so one that comes from a `weight` is refused without it.
 
     Raises:
       NoCheckpointError: If there is no such file.

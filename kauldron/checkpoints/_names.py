@@ -1,9 +1,9 @@
-"""Names of leaves: the parts of a path, joined by dots; and which ones can be saved.
+"""Leaf names: path parts joined by dots, and which of them can be saved.
 
 On disk, in exported files and in every rule and glob a leaf is one text, such as
-`params.dense.kernel`. Keys that hold dots themselves are fine as long as no two leaves
-come by the same text: `{"a.b": x, "a": {"b": y}}` would be one array on disk, and which
-of the two is chance.
+`params.dense.kernel`. Keys may contain dots themselves as long as no two leaves end
+up with the same name: `{"a.b": x, "a": {"b": y}}` would be one array on disk, and which
+of the two would be a matter of chance.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def flatten_with_path(tree: PyTree) -> dict[str, tuple[Any, Any]]:
 
 
 def check_savable(tree: PyTree) -> None:
-    """Finds names that cannot be on disk.
+    """Finds names that cannot be written to disk.
 
     Raises:
       CheckpointError: As `flatten_with_path`; or if a key has characters that are no

@@ -1,4 +1,4 @@
-"""Arrays as `.npz`: a zip file with an array of NumPy for each name."""
+"""Import and export of arrays as `.npz`: a zip file with one NumPy array per name."""
 
 from __future__ import annotations
 

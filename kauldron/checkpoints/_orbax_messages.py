@@ -1,9 +1,9 @@
-"""What Orbax says in its threads about a save that fails: told once, by us.
+"""Filtering of Orbax's log messages about a failed save: we report it once.
 
 Orbax logs a traceback in each thread of a failed save. It closes its event loops while
-TensorStore is still writing, whose threads then find them closed, and asyncio tells of
-results that nobody fetched, when they are collected. All of it comes from the one error
-that the save ends with, which is raised, or told in one line.
+the threads of TensorStore are still writing and then find them closed, and asyncio logs
+results that were never retrieved, once they are garbage-collected. All of this stems
+from the one error that the save ends with, which is raised, or reported in one line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QuietOrbax:
         self._has_failed = False
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Starts filtering."""
         cls = type(self)
         with cls._lock:
             if not cls._active:
@@ -52,11 +52,11 @@ class QuietOrbax:
         self._has_failed = True
 
     def stop(self) -> None:
-        """Waits for what is still to be said, and ends."""
+        """Waits for the remaining messages, then stops."""
         cls = type(self)
         if self._has_failed:
             _join_threads()
-            gc.collect()  # of results that nobody fetched, asyncio tells now
+            gc.collect()  # asyncio now logs results never retrieved
         with cls._lock:
             cls._active.discard(self)
             if cls._active:
@@ -95,9 +95,9 @@ def _is_of_save(error: BaseException) -> bool:
 
 
 def _is_late_result(error: BaseException | None, tb: TracebackType | None) -> bool:
-    """Whether a thread of TensorStore has come to an event loop that is closed.
+    """Whether a thread of TensorStore ran into a closed event loop.
 
-    Such threads are none of Python's: all frames are asyncio's.
+    Such threads were not started by Python: all their frames are asyncio's.
     """
     if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
         return False
@@ -111,5 +111,5 @@ def _join_threads() -> None:
     for thread in threading.enumerate():
         is_orbax = type(thread).__module__.startswith(_ORBAX_MODULE)
         if is_orbax and thread is not threading.current_thread():
-            # Their own `join` raises again what they have ended with.
+            # Their own `join` would re-raise their exception.
             threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What is loaded from another run into which leaf, decided before anything is read."""
+"""Load plan: which leaf is loaded from where, decided before anything is read."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def first_match(by_glob: Mapping[str, _T], name: str) -> _T | None:
 
 
 def _layout_doubt(new: str, old: str, saved: Array) -> str | None:
-    """Returns why an array that fits may still be the wrong way round.
+    """Returns why an array that fits may still be transposed.
 
     PyTorch keeps a `weight` as `[out, in, *space]`, Flax a `kernel` as
-    `[*space, in, out]`. If the sizes are the same, the shape does not tell which it is.
+    `[*space, in, out]`. If the sizes are equal, the shape does not show which it is.
     """
     names = (new.rpartition(".")[2], old.rpartition(".")[2])
     shape = tuple(saved.shape)

@@ -1,9 +1,9 @@
-"""Which value of a metric is best, and which step: the one rule, for everybody.
+"""Ranking of steps by a metric: the single definition of "best".
 
 A value beats another if it is strictly better. So of equal ones the earliest step is the
 best, today and after a restart. NaN is worse than every number, and so is a step at which
-nothing was measured. Early stopping, the checkpoints that stay, `kauldron ckpt ls` and
-`--step=best` all ask here: what one of them calls best, no other deletes.
+nothing was measured. Early stopping, checkpoint retention, `kauldron ckpt ls` and
+`--step=best` all use this rule: what one of them calls best, no other deletes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def is_better(
 def ranked(values: Mapping[int, float | None], mode: Mode) -> list[int]:
     """Returns steps, the best first; of equals the earliest.
 
-    Steps without a number come last, the newest of them first: nothing speaks for the
-    others.
+    Steps without a number come last, the newest of them first: there is no reason to
+    prefer another.
 
     Args:
       values: Step -> value, `None` if nothing was measured.

@@ -1,4 +1,4 @@
-"""Reading the checkpoints of a run that another process writes and removes."""
+"""Reading a run's checkpoints while another process writes and removes them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class CheckpointGoneError(FileNotFoundError):
 class CheckpointReader:
     """The checkpoints of a run, as they are now; never changes them.
 
-    Orbax's manager cleans up what looks unfinished, and so would take from the process
-    that trains what it is writing. This looks at the folders itself.
+    Orbax's manager cleans up what looks unfinished, and so would delete what the
+    training process is still writing. This class looks at the folders itself.
 
     Args:
       workdir: Directory of the run. It may not exist yet.
@@ -43,7 +43,7 @@ class CheckpointReader:
         """Returns the steps that can stand for `step`, the best first: -1 is any.
 
         Raises:
-          NoCheckpointError: If there is none. It says which there are.
+          NoCheckpointError: If there is none. It lists those that exist.
         """
         _layout.open_step(self._workdir, step)  # raises
         return sorted(self.steps(), reverse=True) if step == -1 else [step]
@@ -63,7 +63,7 @@ class CheckpointReader:
         Raises:
           CheckpointGoneError: If the step is not there, or was removed meanwhile.
           DamagedCheckpointError: If files are not what was written.
-          CheckpointError: If the checkpoint holds another structure.
+          CheckpointError: If the checkpoint has a different structure.
         """
         with self.guard(step):
             return _restoring.restore_step(
@@ -72,7 +72,7 @@ class CheckpointReader:
 
     @contextlib.contextmanager
     def guard(self, step: int) -> Iterator[None]:
-        """Makes sure that a checkpoint stays whole while the block reads it.
+        """Makes sure that a checkpoint stays intact while the block reads it.
 
         Raises:
           CheckpointGoneError: If the step is not there, or was removed meanwhile.

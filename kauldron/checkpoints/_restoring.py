@@ -1,4 +1,4 @@
-"""Reading the items of one step."""
+"""Restoring the items of one step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def restore_step(
 
     Raises:
       DamagedCheckpointError: If files are not what was written.
-      CheckpointError: If the checkpoint holds something else than `state`.
+      CheckpointError: If the checkpoint does not match `state`.
     """
     problems = _find_damage(folder)
     if problems:
@@ -51,8 +51,8 @@ def restore_step(
     except (_errors.CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
         raise
     except Exception as e:
-        # With good checksums it is no damage. Without any, the files are the suspects;
-        # but of several processes each could come to another conclusion.
+        # With good checksums the files are not damaged. Without any, they are suspect;
+        # but with several processes, each could come to a different conclusion.
         if problems is not None or jax.process_count() > 1:
             raise
         line = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"
@@ -65,7 +65,7 @@ def newest_intact(
     *,
     on_damage: Callable[[int], None] = lambda step: None,
 ) -> tuple[int, _T]:
-    """Returns the first step that can be restored, and what it holds; tells of others.
+    """Returns the first restorable step and its contents; reports the others.
 
     Args:
       steps: Steps to try, at least one: usually the newest first.
@@ -95,7 +95,7 @@ def newest_intact(
 
 
 def _find_damage(folder: epath.Path) -> list[str] | None:
-    """As `_checksums.find_damage`; with several processes the first one looks."""
+    """Like `_checksums.find_damage`; with several processes the first one checks."""
     if jax.process_count() == 1:
         return _checksums.find_damage(folder)
     from jax.experimental import multihost_utils
@@ -167,7 +167,7 @@ def _set_state(
     *,
     is_published: bool,
 ) -> None:
-    """Restores a small state; what an older or another program saved may lack it."""
+    """Restores a small state, which checkpoints of older or other programs may lack."""
     if item_dir is None:
         console.log(f"The checkpoint holds no {name!r}: it starts anew.")
         return

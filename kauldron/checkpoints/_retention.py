@@ -1,4 +1,4 @@
-"""Which steps stay. The newest always does."""
+"""Retention: which steps are kept. The newest always is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kauldron.checkpoints import _layout, _ranking
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepInfo:
-    """What a decision can be based on (also by Orbax's preservation policies).
+    """What retention can be based on (also by Orbax's preservation policies).
 
     Attributes:
       step: Number of updates.
@@ -32,7 +32,7 @@ class StepInfo:
 class Retention:
     """Decides which steps stay; see `Checkpointer` for the attributes.
 
-    `protected` steps stay whatever the others say.
+    `protected` steps are kept regardless of the other rules.
     """
 
     max_to_keep: int | None

@@ -1,4 +1,4 @@
-"""safetensors in and out: read lazily, written in shards of a bounded size."""
+"""safetensors import and export: read lazily, written in shards of bounded size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
 
     Raises:
       NoCheckpointError: If there is no such file.
-      CheckpointError: If a file is none of safetensors.
+      CheckpointError: If a file is not a safetensors file.
     """
 
     def __init__(self, path: epath.PathLike) -> None:
@@ -69,7 +69,7 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
         return found
 
     def read(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads arrays, of sharded ones the parts that are needed here.
+        """Reads arrays; of sharded ones, only the parts needed here.
 
         Args:
           wanted: Name -> the array to make, with dtype and sharding; `None` makes a
@@ -163,7 +163,7 @@ def _write(
     *,
     metadata: dict[str, str] | None,
 ) -> None:
-    # The package writes memory as it lies, also if the axes are in another order.
+    # The package writes raw memory, even if the axes are permuted.
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
     with shared_files.replacing(path) as part:
@@ -244,7 +244,7 @@ class _Entry:
       dtype_name: Of the array, as the format calls it.
       shape: Of the array.
       start: First byte in the file.
-      stop: Byte behind the last one.
+      stop: Byte after the last one.
     """
 
     name: str
@@ -304,7 +304,7 @@ def _place(array: np.ndarray, leaf: Array, name: str) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Module:
-    """What is used of the package."""
+    """The parts of the package that are used."""
 
     numpy: Any
     safe_open: Any

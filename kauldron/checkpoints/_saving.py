@@ -1,4 +1,4 @@
-"""Writing steps in the background: commit, checksums, then the clean-up of old ones.
+"""Asynchronous saving: commit, checksums, then deletion of old steps.
 
 Imported when the first checkpoint is written, because Orbax takes a second to import.
 """
@@ -89,7 +89,7 @@ class Saver:
           metrics: What was measured at the step.
 
         Returns:
-          Whether it was started; a full disk is reported, and no reason to stop.
+          Whether it was started; a full disk is reported, and does not raise.
 
         Raises:
           SaveError: If this save, or the one before, failed for another reason.
@@ -177,13 +177,13 @@ class Saver:
             console.warn(f"Old checkpoints could not be deleted: {e}.")
 
     def _fail(self, step: int, cause: Exception) -> None:
-        """Notes a failure, and frees what the step has taken on disk."""
+        """Notes a failure, and frees the disk space of the step."""
         self._quiet.failed()
         no_space = _no_space(cause)
         self._failure = _errors.SaveError(
             step, self._directory, no_space or cause, is_no_space=no_space is not None
         )
-        # Orbax's state is anybody's guess now; when it closes, it tells the same again.
+        # Orbax's state is undefined now; on closing, it reports the same error again.
         with contextlib.suppress(Exception):
             self._drop_orbax()
         self._remove_leftovers()
@@ -216,10 +216,10 @@ def _save_args(item: PyTree) -> Any:
 
 
 def _no_space(e: BaseException) -> OSError | None:
-    """Returns the system's error if one, or one behind it, is for lack of space.
+    """Returns the OS error if an error or one of its causes is a full disk.
 
-    TensorStore has no error type for it: it tells the system's words, on a page of its
-    own.
+    TensorStore has no error type for it: it quotes the system's words in a page of
+      text.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [e]

@@ -1,4 +1,4 @@
-"""What to do with an array whose shape has changed since it was saved."""
+"""Shape mismatches on restore: arrays whose shape has changed since they were saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kauldron.checkpoints import _errors
 class Resizer(abc.ABC):
     """Makes a saved array fit a parameter of another shape.
 
-    It is asked only if the shapes differ.
+    It is called only if the shapes differ.
     """
 
     needs_saved: bool = True
@@ -40,7 +40,7 @@ class Resizer(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeepInit(Resizer):
-    """Keeps the initial value: a head for other classes starts anew."""
+    """Keeps the initial value, as for a head with other classes."""
 
     needs_saved = False
 
@@ -50,7 +50,8 @@ class KeepInit(Resizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CopyOverlap(Resizer):
-    """Copies the part that both have, from index 0 on; the rest is initial.
+    """Copies the part that both share, from index 0 on; the rest keeps its initial
+    value.
 
     For vocabularies and heads that have grown or shrunk at their end.
     """
@@ -75,7 +76,7 @@ class InterpolatePositions(Resizer):
     """Interpolates position embeddings `[*b n d]` to another number of positions.
 
     Attributes:
-      num_prefix_tokens: How many positions at the start are no places (class tokens,
+      num_prefix_tokens: How many leading positions are not spatial (class tokens,
         registers); they are copied.
       is_grid: Whether the positions are those of a square image, row by row; otherwise
         they are a sequence.

@@ -1,8 +1,8 @@
-"""Paths of another run: which leaf of a checkpoint belongs to which leaf of a state.
+"""Path mapping between runs: which checkpoint leaf goes to which leaf of the state.
 
 Both sides are written with dots (`params.encoder`, `opt_state[0].mu`) and name a leaf or
 a subtree. `*` stands for any text inside one part, `**` for any number of parts, and what
-they stand for on the left is put in on the right, in order. A left side that begins with
+they match on the left is inserted on the right, in order. A left side that begins with
 `re:` is a regular expression for whole paths; its right side may refer to groups (`\\1`).
 """
 
@@ -110,7 +110,7 @@ def make_rules(new_to_old: Mapping[str, str]) -> list[Rule]:
 
 
 def old_path(rules: Iterable[Rule], path: str) -> str | None:
-    """Returns where a leaf comes from: the last rule that knows it decides."""
+    """Returns where a leaf comes from: the last matching rule decides."""
     sources = [rule.old_path(path) for rule in rules]
     return next((s for s in reversed(sources) if s is not None), None)
 

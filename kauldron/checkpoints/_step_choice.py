@@ -1,4 +1,4 @@
-"""Which step somebody means: a number, `'latest'`, or `'best'`."""
+"""Parsing of a step argument: a number, `'latest'`, or `'best'`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def resolve_step(
     Args:
       workdir: Directory of the run.
       step: A number, also as text; `'latest'`, -1 or `None`; or `'best'`.
-      checkpointer: Says what is best; the one in the config of the run unless given.
+      checkpointer: Defines what is best; by default that of the run's config.
 
     Returns:
       The step; -1 for the newest that is not damaged.
 
     Raises:
       NoCheckpointError: If there is no step to choose from.
-      CheckpointError: If the text is no step, or nothing says what is best.
+      CheckpointError: If the text is not a step, or nothing says what is best.
     """
     if step is None or step == LATEST:
         return -1

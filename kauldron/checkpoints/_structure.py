@@ -1,4 +1,4 @@
-"""Comparison of what a run expects with what a checkpoint holds, before reading it."""
+"""Structure check before restoring: what a run expects against what was saved."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def differences(
     """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
     Args:
-      expected: Pytree of anything with `shape` and `dtype`, or of numbers. Another
-        precision of floats is no difference, nor are whole numbers that fit.
+      expected: Pytree of anything with `shape` and `dtype`, or of numbers. A
+        different float precision does not count as a difference, nor do integers
+        that fit.
       item_dir: Folder of the item in the checkpoint.
-      parts: Whether only those fields count of which `expected` has something.
+      parts: Whether to compare only the fields that are not empty in `expected`.
     """
     named = _names.flatten_with_path(expected)
     wanted = {name: leaf for name, (_, leaf) in named.items()}
@@ -36,7 +37,7 @@ def differences(
             lines[is_opt_state].append(f"{path}: {problem}")
     others, of_optimizer = lines[False], lines[True]
     if others and len(of_optimizer) > 1:
-        # It follows its parameters: what is wrong with it is wrong with them.
+        # It follows its parameters: problems with it are problems with them.
         return [*others[:_MAX_LINES], *_more(others), _summary(of_optimizer)]
     return [*others, *of_optimizer]
 

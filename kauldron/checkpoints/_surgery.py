@@ -1,4 +1,4 @@
-"""Copies arrays of a source into the leaves of a state."""
+"""Checkpoint surgery: copies source arrays into the leaves of a state."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class StepSource:
 
 @dataclasses.dataclass(frozen=True)
 class Surgery:
-    """What goes where, see `PartialKauldronLoader` for the attributes.
+    """What is copied where, see `PartialKauldronLoader` for the attributes.
 
     Raises:
       CheckpointError: If a rule cannot be understood.
@@ -226,7 +226,8 @@ def _read(
     )
     wanted: dict[str, Any] = {}
     for new, old in plan.loads.items():
-        # What several leaves take, each with its own dtype and placement, is read once.
+        # An array that several leaves take, each with its own dtype and placement, is
+        # read once.
         is_direct = isinstance(leaves[new], jax.Array) and uses[old] == 1
         wanted[old] = _target(leaves[new]) if is_direct else None
     wanted |= {old: None for old, _ in changed.values()}
@@ -262,7 +263,7 @@ def _transformed(
     leaf: Array,
     resize: Mapping[str, _shape_changes.Resizer],
 ) -> np.ndarray:
-    """Returns what a function makes of a saved array, resized if that is asked for."""
+    """Returns the result of a function on a saved array, resized if requested."""
     try:
         value = np.asarray(function(saved))
     except Exception as e:

@@ -1,4 +1,4 @@
-"""Published way to name a run; there is no database of runs to ask here."""
+"""Published API for runs named by XManager id, for which there is no database here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: named items, each an array pytree or a small JSON state."""
+"""Checkpoint items: named, each an array pytree or a small JSON state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StandardCheckpointItem:
 
     @staticmethod
     def is_untyped(item: PyTree) -> bool:
-        """Whether an item asks for whatever there is."""
+        """Whether an item requests whatever exists."""
         return type(item) is StandardCheckpointItem
 
 
@@ -68,7 +68,7 @@ class TopLevelCheckpointItem:
 DEFAULT_NAME = "state"
 
 
-# What the evaluators measured lies there.
+# Evaluation metrics are stored there.
 METRICS_NAME = "metrics"
 
 

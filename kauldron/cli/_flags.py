@@ -1,4 +1,4 @@
-"""The arguments of a command: `--cfg` and its overrides, and the command's own flags."""
+"""Command-line flags: `--cfg` and its overrides, and each command's own flags."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class CommandLine:
         return self._patch(cfg) if self._patches is not None else cfg
 
     def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
-        """Applies `--patch.*`, which gives way to what `--cfg.*` says."""
+        """Applies `--patch.*`, over which `--cfg.*` takes precedence."""
         from kauldron.cli import _patch
 
         patch = _patch.PatchConfig.from_overrides(self._patches or ())
@@ -159,7 +159,7 @@ class CommandLine:
 
     @property
     def _cfg_flag(self) -> Any:
-        """The `--cfg` of `konfig.DEFINE_config_file`, which knows more than its value."""
+        """The `--cfg` flag of `konfig.DEFINE_config_file`: more than its value."""
         return self._values["cfg"]
 
     @property

@@ -1,4 +1,4 @@
-"""`ConfigOrigin`: what a config was made of."""
+"""`ConfigOrigin`: the file, overrides and patches that a config was made from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class ConfigOrigin:
-    """The file, overrides and patches that a config was made of.
+    """The file, overrides and patches that a config was made from.
 
     Attributes:
       filename: The config file; empty if there is none.

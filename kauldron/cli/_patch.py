@@ -1,4 +1,4 @@
-"""`PatchConfig`: shrinks a config, so that a trial run of it takes seconds."""
+"""`PatchConfig`: shrinks a config so that a trial run takes seconds."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class PatchConfig:
       num_batches: Batches per evaluation; `None` leaves it.
       skip_eval: Whether there are no evaluators.
       eval_run_once: Whether each evaluator runs once, at step 0.
-      skip_checkpointer: Whether nothing is saved nor restored.
-      skip_metrics: Whether there are no metrics, in evaluators neither.
-      skip_summaries: Whether there are no summaries, in evaluators neither.
+      skip_checkpointer: Whether nothing is saved or restored.
+      skip_metrics: Whether metrics are dropped, also in evaluators.
+      skip_summaries: Whether summaries are dropped, also in evaluators.
       skip_flatboard: Accepted for published code: no dashboards are made in any case.
       profile: Whether 17 steps are trained, and profiled.
       checkify: Whether the step looks for NaNs, bad indices, and divisions by zero.

@@ -1,4 +1,4 @@
-"""`kauldron ckpt <verb>`: looks at the checkpoints of a run; no config is needed."""
+"""`kauldron ckpt <verb>`: inspects the checkpoints of a run; needs no config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command does around its work: flags, messages, exit codes."""
+"""The shell around every command: flags, messages, exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kauldron.cli import command_table, help_text
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
-EXIT_FLAWED = 3  # done, but something was lost, or a loss is no number
+EXIT_FLAWED = 3  # done, but something was lost, or a loss is not finite
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: run it again to continue
 
 DEBUG_VARIABLE = "KAULDRON_DEBUG"
@@ -33,8 +33,8 @@ def run(
     no mistake of the user keeps its traceback, and gives code 1; so does a mistake that
     shows when a run has already begun. Tracebacks begin at the user's code, if any of it
     was running. With `--catch_post_mortem` the debugger looks at it first. Where a metric,
-    a summary, a writer or a hook has failed on the way, or the last loss is no number, the
-    code is 3.
+    a summary, a writer or a hook has failed on the way, or the last loss is not finite,
+    the code is 3.
     """
     if command is not None and help_text.is_wanted(argv[1:]):
         return show(help_text.of_command(command))
@@ -61,7 +61,7 @@ def _run(
         print(str(e) or "Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has seen enough. Python would complain
+        # The reader of our output, such as `head`, has quit. Python would complain
         # once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
@@ -114,7 +114,7 @@ def to_trainer(resolved: object) -> Any:
 
 
 class NotATrainerError(errors.UserError, TypeError):
-    """A config that describes no run."""
+    """A config that does not describe a run."""
 
 
 class CommandFailed(errors.Failure):

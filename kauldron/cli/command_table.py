@@ -1,4 +1,4 @@
-"""The table of commands: what each is called, does, and takes.
+"""The command table: name, description and arguments of each command.
 
 Imports nothing heavy, so that help costs little more than the start of Python.
 """
@@ -19,7 +19,7 @@ class Flag(NamedTuple):
       kind: `bool`, `int`, `float`, `str`, or `list` (of texts, comma separated).
       default: What it is unless given.
       help: One line.
-      shown_default: The default in words, where the value says nothing.
+      shown_default: The default in words, where the value is not informative.
       lower_bound: Least value of a number.
     """
 
@@ -59,7 +59,7 @@ class Command(NamedTuple):
 
     @property
     def shared_flags(self) -> tuple[Flag, ...]:
-        """The flags that other commands have, too; `--cfg` aside, a kind of its own."""
+        """The flags shared with other commands, except `--cfg`, which is special."""
         workdir = (WORKDIR,) if self.takes_workdir else ()
         trust = (TRUST,) if self.takes_cfg else ()
         return (*workdir, *trust, *COMMON)

@@ -1,4 +1,4 @@
-"""`kauldron config <verb>`: looks at a config without starting anything."""
+"""`kauldron config <verb>`: inspects a config without starting anything."""
 
 from __future__ import annotations
 

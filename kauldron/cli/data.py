@@ -1,4 +1,4 @@
-"""`kauldron data <verb>`: looks at the data of a config."""
+"""`kauldron data <verb>`: inspects the data of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--help` prints: of the program, of a group of commands, of one command."""
+"""`--help` texts of the program, of command groups, and of single commands."""
 
 from __future__ import annotations
 

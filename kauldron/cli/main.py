@@ -1,4 +1,4 @@
-"""The `kauldron` command: `kauldron train ...`, otherwise `kauldron <noun> <verb> ...`."""
+"""The `kauldron` command: `kauldron train ...`, or `kauldron <noun> <verb> ...`."""
 
 from __future__ import annotations
 

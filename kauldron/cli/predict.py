@@ -20,7 +20,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     Returns:
       The exit code: 0 done, 1 failed, 2 a mistake in the command line, such as a workdir
-      that is none or a key that does not exist (nothing was written).
+      that is invalid or a key that does not exist (nothing was written).
     """
 
     def predict(command: _flags.CommandLine) -> None:

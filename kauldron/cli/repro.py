@@ -1,4 +1,4 @@
-"""`kauldron run repro --workdir=runs/a`: does a run again, and compares."""
+"""`kauldron run repro --workdir=runs/a`: reruns a run and compares the results."""
 
 from __future__ import annotations
 

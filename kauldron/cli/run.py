@@ -1,4 +1,4 @@
-"""`kauldron run <verb>`: looks at a run without continuing it."""
+"""`kauldron run <verb>`: inspects a run without continuing it."""
 
 from __future__ import annotations
 

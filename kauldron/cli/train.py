@@ -1,4 +1,4 @@
-"""`kauldron train --cfg=config.py`: trains, or continues, the run of a config."""
+"""`kauldron train --cfg=config.py`: starts or resumes the run of a config."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kauldron.cli import _flags, command_runner
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """Runs the command.
 
-    With `--eval_names=a,b` it trains nothing, and runs these evaluators beside a training
-    of the same config, see `kd.evals.continuous_eval`.
+    With `--eval_names=a,b` it does not train, but runs these evaluators alongside a
+    training run of the same config, see `kd.evals.continuous_eval`.
 
     Args:
       argv: Program name and arguments.
@@ -22,8 +22,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     Returns:
       The exit code: 0 done, 1 failed, 2 a mistake in the command line or the config
-      (nothing was started), 3 done, but something was lost on the way or the loss is no
-      number, 75 stopped by a signal after saving.
+      (nothing was started), 3 done, but something was lost or the loss is not
+      finite, 75 stopped by a signal after saving.
     """
 
     def train(command: _flags.CommandLine) -> None:

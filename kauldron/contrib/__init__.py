@@ -1,4 +1,4 @@
-"""Members below the bar of the core: tested as it is, with no promise to stay as they are.
+"""Contributed components: tested like the core, but with no promise of stability.
 
 What the core has itself is here under its published name, too. `kd.contrib.metrics`, and
 so on: each is imported when it is first used.

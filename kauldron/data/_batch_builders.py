@@ -1,4 +1,4 @@
-"""Who builds the batches: this thread, a thread ahead of it, or worker processes.
+"""Batch building: in this thread, in a prefetch thread, or in worker processes.
 
 All three run `task(start)` for `start = first, first + step, ...` and hand out the
 results in that order, so which one it is never changes the data.
@@ -152,7 +152,7 @@ class _Adaptive(Runner):
         number = _workers.choose_num_workers(secs, self._waits.secs_between)
         if not number:
             return
-        # The thread goes on until the workers are up.
+        # The thread continues until the workers are up.
         num_meanwhile = _NUM_BEFORE_PROCESSES + round(_START_SECS / secs)
         border = thread.stop_after(num_meanwhile)
         if border is None or border.count == 0:
@@ -222,7 +222,7 @@ class _Thread(Runner):
         return result
 
     def stop_after(self, number: int) -> Schedule | None:
-        """Makes this thread end after some more batches; returns what it leaves."""
+        """Makes this thread end after a few more batches; returns the rest."""
         return self._builder.stop_after(number)
 
     def close(self) -> None:

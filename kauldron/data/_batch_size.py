@@ -1,4 +1,4 @@
-"""The size of a batch, over all processes and on each."""
+"""Batch size: global, and per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an order of examples to batches: sizes, remainders, this process's rows.
+"""Batching of an order of examples: sizes, remainders, this process's rows.
 
 The rows of the global batch are the concatenation, in order of processes, of the
 batches that the processes load. So the global batch does not depend on how many
@@ -34,7 +34,7 @@ class DropRemainder(enum.Enum):
         """Returns what a config says with `True`, `False` or a name.
 
         Raises:
-          DataError: If it is none of them.
+          DataError: If it is none of these.
         """
         if isinstance(value, bool):
             return cls.DROP if value else cls.KEEP
@@ -103,7 +103,7 @@ class Batching:
             per_process = self.step // count
         first = start + index * per_process
         num_rows = max(min(per_process, start + size - first), 0)
-        # A process whose part is padding alone still has to know what rows look like.
+        # A process whose part is only padding still has to know what rows look like.
         rows_from = first if num_rows else start
         block = self.node.fetch(_order.positions_from(rows_from, max(num_rows, 1)))
         return self.finish(block, num_rows)
@@ -111,8 +111,8 @@ class Batching:
     def is_whole(self, size: int) -> bool:
         """Whether a batch of fewer rows is loaded whole by every process.
 
-        A last batch that is kept rarely divides over processes and their devices; it is
-        computed by all of them alike, which is exact for every metric.
+        A partial last batch rarely divides over processes and their devices; all of
+        them compute it in full, which is exact for every metric.
         """
         return (
             self.process[1] > 1

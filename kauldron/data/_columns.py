@@ -1,4 +1,4 @@
-"""Rows as columns: many elements held key by key, so that work is done on whole arrays.
+"""Columnar batches of elements, so that transforms work on whole arrays.
 
 A *column* holds one value per row: a NumPy array whose first axis counts rows, a list
 (values that were not stacked yet, or cannot be), or a dict of columns. Elements that are
@@ -127,8 +127,8 @@ def stack(column: Column, path: str = "", name_row: NameRow = _row_of_batch) -> 
     to fit other rows.
 
     Raises:
-      DataError: If shapes, dtypes or keys differ between rows, or a value is no number;
-        names the key, the rows and what they have.
+      DataError: If shapes, dtypes or keys differ between rows, or a value isn't a
+        number; names the key, the rows and what they have.
     """
     if isinstance(column, np.ndarray):
         if column.dtype != object:
@@ -308,7 +308,7 @@ def _different_shapes(
 def _no_number(
     column: Sequence[Any], path: str, name_row: NameRow
 ) -> _errors.DataError:
-    """Returns what is wrong with the first value that is no array of numbers."""
+    """Returns what is wrong with the first value that is not an array of numbers."""
     drop = "Drop it with `kd.data.Elements(drop=[...])`, or convert it."
     for index, value in enumerate(column):
         where = f"{_at(path)} in {name_row(index)}"

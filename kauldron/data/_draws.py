@@ -1,4 +1,4 @@
-"""Random numbers that depend on (seed, epoch, example index) and on nothing else.
+"""Counter-based random numbers: they depend only on (seed, epoch, example index).
 
 Every example has an id, a 64-bit hash of the three; a transform folds in its own name
 and counts its draws. Numbers for many examples come out of one array operation, and are

@@ -1,4 +1,4 @@
-"""What goes wrong with data, and is the user's to change."""
+"""Errors of data pipelines that the user can fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kauldron._base import errors
 
 
 class DataError(errors.UserError, ValueError):
-    """A pipeline that cannot work as it is configured, or data that do not fit it."""
+    """A pipeline that cannot work as configured, or data that do not fit it."""
 
 
 class DataKeyError(errors.UserError, KeyError):

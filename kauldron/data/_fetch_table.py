@@ -1,4 +1,4 @@
-"""The real datasets that `fetch` knows: where they come from, and what becomes of them."""
+"""The datasets that `fetch` offers: where they come from, and how they are unpacked."""
 
 from __future__ import annotations
 

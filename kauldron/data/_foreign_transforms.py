@@ -1,4 +1,4 @@
-"""Transforms that are not ours: functions, and grain's classes."""
+"""Adapters for foreign transforms: plain functions, and grain's classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def kind_of(transform: Any) -> tuple[str | None, Callable[..., Any]]:
     """Returns how to call a transform: what kind it is, and the function.
 
     Kinds are `'map'`, `'filter'`, `'random_map'`, `'map_with_index'`, or `None` if it
-    is no transform.
+    is not a transform.
 
     Raises:
       DataError: If it is a grain transform that cannot be used here.

@@ -1,4 +1,4 @@
-"""Image files: which are some, and what they hold."""
+"""Image files: recognising and decoding them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_image(
       num_channels: 3 (RGB), 1 (grey) or 4 (RGBA), to which it is converted; `None` takes
         the fewest that lose nothing: 4 with transparency, else 1 for grey, else 3.
       exif_orientation: Whether the picture is turned as the camera noted; otherwise the
-        pixels come as they lie in the file.
+        pixels come as stored in the file.
       as_stored: Whether more than 8 bits stay as they are: `u16`, `i32`, `f32`. Their
         channels are then not converted.
 
@@ -123,7 +123,7 @@ def _pixels(
     image: Image.Image, num_channels: int | None, as_stored: bool, raw_mode: str
 ) -> np.ndarray:
     dtype = _32_BITS.get(image.mode)
-    # Grey of 16 bits has a mode of its own, or that of 32 in older versions of Pillow.
+    # 16-bit grey has its own mode, or that of 32 bits in older versions of Pillow.
     if image.mode.startswith("I;16") or (dtype and raw_mode in ("I;16", "I;16B")):
         values = np.asarray(image).astype(np.uint16)[..., None]
         return _to_channels(values, num_channels, as_stored)
@@ -195,7 +195,7 @@ def _16_bit_colours(
 
 
 def _raw_mode(image: Any) -> str:
-    """Returns how the pixels lie in the file; `""` if it is not told."""
+    """Returns how the pixels are stored in the file; `""` if unknown."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""

@@ -1,4 +1,4 @@
-"""Iterators over pipelines with random access: the state is a position."""
+"""Iterators over random-access pipelines: their state is a position."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class IndexIterator(iters.Iterator):
 
 
 class FilteringIterator(IndexIterator):
-    """Batches of a pipeline of which some positions give no example.
+    """Batches of a pipeline in which some positions yield no example.
 
     Every process looks at all candidates, so that all agree on which examples make up a
     batch: step counts are equal, and the global batch does not depend on the number of

@@ -1,4 +1,4 @@
-"""Looking at batches, and at where the time of a pipeline goes."""
+"""Inspecting batches, and profiling a pipeline."""
 
 from __future__ import annotations
 

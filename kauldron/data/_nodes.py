@@ -1,4 +1,4 @@
-"""Endless orders of examples with random access: sources, mixtures, transforms.
+"""Infinite random-access streams of examples: sources, mixtures, transforms.
 
 A node maps positions 0, 1, 2, ... to examples. One epoch is `length` positions; after it
 the order is drawn anew. Because every position can be computed alone, resuming is
@@ -81,7 +81,7 @@ class Source(Node):
         try:
             return Block(self._reader.read(indices), positions, ids, indices)
         except Exception:
-            pass  # one by one: it is said below which record it was
+            pass  # one by one: the failing record is reported below
         parts, good, bad = [], [], []
         for row in range(len(indices)):
             try:
@@ -113,8 +113,8 @@ class Transformed(Node):
 class Mix(Node):
     """Examples of several nodes in turn, in proportion to weights.
 
-    An epoch ends when a member would start its next epoch. The others go on from where
-    they were: nothing of them is left out for good.
+    An epoch ends when a member would start its next epoch. The others continue from
+    where they were: no example is left out for good.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The order of examples as a function of the position: nothing is stepped through."""
+"""Shuffling as a function of the position: no state, nothing to step through."""
 
 from __future__ import annotations
 

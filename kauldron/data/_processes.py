@@ -1,4 +1,4 @@
-"""Which part of the data is this process's."""
+"""Data sharding: which part of the data belongs to this process."""
 
 from __future__ import annotations
 

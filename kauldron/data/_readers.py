@@ -1,4 +1,4 @@
-"""Reading records by index, many at once where the source can."""
+"""Reading records by index, in bulk where the source supports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reader_for(data_source: Any, owner: str = "") -> _nodes.Reader:
       owner: Whose it is, for messages.
 
     Raises:
-      DataError: If it is none of them, or empty.
+      DataError: If it is none of these, or empty.
     """
     reader = _reader_for(data_source)
     if len(reader) == 0:

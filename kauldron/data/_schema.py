@@ -1,4 +1,4 @@
-"""What must be alike in all batches of a pipeline: keys and dtypes."""
+"""Batch schema: keys and dtypes that all batches of a pipeline must share."""
 
 from __future__ import annotations
 

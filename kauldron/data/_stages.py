@@ -1,4 +1,4 @@
-"""Transforms as steps over blocks of rows: on whole columns where a transform can."""
+"""Pipeline stages: transforms of blocks of rows, on whole columns where possible."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def split_transforms(transforms: Any) -> tuple[list[Any], list[Any]]:
     """Returns the transforms of elements, and those of whole batches at the end.
 
     Raises:
-      DataError: If something follows a batch transform, or is no transform.
+      DataError: If something follows a batch transform, or is not a transform.
     """
     if isinstance(transforms, Mapping):
         transforms = list(transforms.values())
@@ -124,7 +124,7 @@ def build(transforms: Iterable[Any]) -> list[Stage]:
     """Returns the stages of element transforms.
 
     Raises:
-      DataError: If one is no transform.
+      DataError: If one is not a transform.
     """
     occurrences: collections.Counter[str] = collections.Counter()
     stages: list[Stage] = []

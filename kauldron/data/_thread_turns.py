@@ -1,7 +1,7 @@
-"""Threads that build batches let others run between two records.
+"""Thread scheduling: threads that build batches yield the GIL between records.
 
-CPython hands the interpreter to a waiting thread after 5 ms only. A training loop that
-waits that long several times a step is slower than without any thread.
+CPython hands the interpreter to a waiting thread only after 5 ms. A training loop that
+waits that long several times per step is slower than without any thread.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _state = threading.local()
 
 
 def in_this_thread() -> None:
-    """Makes the calling thread one that gives way."""
+    """Makes the calling thread yield to others."""
     _state.due = time.perf_counter() + _INTERVAL_SECS
 
 
 def of_this_thread() -> Callable[[], None] | None:
-    """Returns what to call between two records; `None` in threads that don't give way."""
+    """Returns what to call between two records; `None` in threads that don't yield."""
     return _give_way if getattr(_state, "due", None) is not None else None
 
 

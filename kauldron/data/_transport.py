@@ -1,8 +1,8 @@
-"""Large arrays on their way from workers: files in memory, which leave nothing behind.
+"""Shared-memory transport of large arrays from worker processes, without leftovers.
 
-Python's own shared memory is watched by a process that complains of what is in use when a
-program ends. A file in a folder of the system's memory is mapped, and its name removed at
-once; the folder is removed by whoever ends last.
+Python's own shared memory has a tracker process that complains about what is in use
+when a program ends. Here a file in the system's memory file system is mapped and
+immediately unlinked; the folder is removed by the last process to end.
 """
 
 from __future__ import annotations

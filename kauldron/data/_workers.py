@@ -14,8 +14,8 @@ from kauldron.data import _errors, _transport
 
 _ENDLESS = sys.maxsize // 2
 
-# Unasked, processes are started only where they pay: with cores to spare, and batches
-# that cost far more than their way between processes.
+# By default, processes are started only where they pay off: with cores to spare, and
+# batches that cost far more than their transfer between processes.
 _MIN_CORES = 4
 _MIN_SECS_FOR_PROCESSES = 5e-3
 _MAX_WORKERS = 16

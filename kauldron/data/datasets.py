@@ -1,4 +1,4 @@
-"""`IterableDataset`: datasets that chain, each with its spec, length and state."""
+"""`IterableDataset`: chainable datasets, each with its spec, length and state."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class IterableDataset(abc.ABC):
         return CachedDataset(source=self)
 
     def take(self, num_examples: int) -> IterableDataset:
-        """Ends after some batches, whatever the published name of the argument says."""
+        """Ends after some number of batches, despite the argument's published name."""
         return TakeDataset(source=self, num_batches=num_examples)
 
     def device_put(self, sharding: Any = None) -> IterableDataset:
         """Puts batches on devices; split along the first axis by default.
 
-        Texts are left out. With several processes each passes its own rows. A smaller
+        Text is left out. With several processes each passes its own rows. A smaller
         last batch is replicated if it does not divide over the devices.
         """
         return DevicePutDataset(source=self, sharding=sharding)
@@ -118,7 +118,7 @@ class MappedDataset(_Derived):
     def element_spec(self) -> Any:
         try:
             return _specs.spec_of(self.fn(_specs.zeros(self.source.element_spec)))
-        except Exception:  # a function may not like zeros; then it gets real data
+        except Exception:  # a function may fail on zeros; then it gets real data
             with iter(self.source) as batches:
                 return _specs.spec_of(self.fn(next(batches)))
 
@@ -152,7 +152,7 @@ class CachedDataset(_Derived):
                 "`.cache()` needs a dataset that ends: set `num_epochs`, or call "
                 "`.take(n)` first."
             )
-        # Without asking for the length, which may read the data.
+        # Without computing the length, which may read the data.
         inner: Any = self.source
         while isinstance(inner, _Derived) and not isinstance(inner, TakeDataset):
             inner = inner.source

@@ -1,4 +1,4 @@
-"""Iterators over batches that can be saved and continued exactly."""
+"""Checkpointable iterators over batches, which resume exactly."""
 
 from __future__ import annotations
 

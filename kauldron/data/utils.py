@@ -1,4 +1,4 @@
-"""Batches and specs on their way into models."""
+"""Batches and specs on their way into a model."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def numeric(batch: PyTree) -> Any:
 def for_devices(batch: PyTree) -> Any:
     """Returns what JAX can put on devices: `numeric(batch)`, in dtypes that JAX keeps.
 
-    Without `jax_enable_x64` it makes 32 bits of 64, and says nothing of what is lost:
-    2**32 + 7 becomes 7. Here an integer that does not fit becomes the largest or smallest
-    that does, which is no class and no row of an embedding; a warning names the key once.
-    It may be a key that nothing reads, such as the hash of a file name. `WriteOutputs`
-    and `Predictor` take the keys of the batch from the host, as they are.
+    Without `jax_enable_x64` it silently truncates 64 bits to 32: 2**32 + 7 becomes 7.
+    Here an integer that does not fit becomes the largest or smallest that does, which
+    is neither a class nor an embedding row; a warning names the key once. It may be a
+    key that nothing reads, such as the hash of a file name. `WriteOutputs` and
+    `Predictor` take the keys of the batch from the host, as they are.
     """
     batch = numeric(batch)
     return batch if _has_64_bits() else _narrow(batch, "")
@@ -166,7 +166,7 @@ def holds_texts(element_spec: PyTree, path: str) -> bool:
 
 
 class Naming:
-    """Says in errors on the way which dataset it is, such as `cfg.eval_ds`."""
+    """Names the dataset in errors raised inside, such as `cfg.eval_ds`."""
 
     def __init__(self, field: str) -> None:
         self._note = f"The dataset is `{field}`."

@@ -1,4 +1,4 @@
-"""`kd.evals`: evaluators, when they run, and what to do with a run that exists.
+"""`kd.evals`: evaluators, run strategies, and tools for existing runs.
 
 Nothing is imported before it is used.
 """

@@ -1,4 +1,4 @@
-"""Batches of an evaluation: all of a dataset, on the devices, the last one included."""
+"""Evaluation batches: a whole dataset on the devices, including a partial last one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoadedBatch:
 
     Attributes:
       batch: Global arrays.
-      outputs: Column -> values of this process's rows that are to be given back.
+      outputs: Column -> values of this process's rows that are to be returned.
       is_whole: Whether every process holds the whole batch, and not its part.
     """
 
@@ -79,7 +79,7 @@ def load(
 
 
 def _named(batches: Iterator[Any], name: str) -> Iterator[Any]:
-    """Says in errors of the data whose they are."""
+    """Names the evaluator in errors of the data."""
     while True:
         with data_utils.Naming(f"cfg.evals[{name!r}].ds"):
             batch = next(batches, _END)

@@ -1,4 +1,4 @@
-"""What `Evaluator.check` finds: keys and shapes that do not fit."""
+"""Static checks of evaluators: keys and shapes that do not fit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(
     ds_field = "cfg.eval_ds" if evaluator.ds is run.eval_ds else f"{field}.ds"
     context = key_checks.initial_context(state, ds, field=ds_field)
     if "_step" in evaluator._own_methods:
-        # It measures what it likes.
+        # It may measure anything.
         follow(evaluator._step, context, problems, state=state, field=field)
         return problems
     if "_forward" in evaluator._own_methods:
@@ -64,7 +64,7 @@ def check(
     if after is not None:
         key_checks.check_groups(_groups(evaluator, run, field), after, problems)
         if evaluator.outputs is not None:
-            # With the texts, which never come to a device but can be written.
+            # With text columns, which never reach a device but can be written.
             after = dataclasses.replace(after, batch=ds.element_spec)
             problems += evaluator.outputs.check(after, prefix=f"{field}.outputs")
     return text_keys.tell_texts(problems, ds)
@@ -83,9 +83,9 @@ def follow(
     Args:
       function: Of the number of the batch, the state and the batch.
       context: Before it.
-      problems: Is added to.
+      problems: List to append to.
       state: The abstract state.
-      field: What an error is told of.
+      field: The config field that errors name.
     """
     step_nr = jax.ShapeDtypeStruct((), "int32")
     try:

@@ -1,4 +1,4 @@
-"""`FewShotEvaluator`: how much a linear classifier learns from few examples."""
+"""`FewShotEvaluator`: few-shot linear classification on a model's features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LABEL = "label"
 
 
 class FewShotError(errors.UserError, ValueError):
-    """Data or settings that give no few-shot classifier."""
+    """Data or settings that allow no few-shot classifier."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,7 +210,7 @@ class FewShotEvaluator(base.EvaluatorBase):
           ds: The dataset.
 
         Raises:
-          FewShotError: If the labels are no class ids.
+          FewShotError: If the labels are not class ids.
         """
         collected = rows_in_memory.InMemory()
         for _, rows in self.forward.iter_batches(state, ds=ds):

@@ -1,4 +1,4 @@
-"""Merging the states of many batches without making the devices wait."""
+"""Asynchronous merging of batch states, without making the devices wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 from kauldron import sharding
 from kauldron.step import auxiliaries
 
-# The states of so many batches stay on the devices, so that the host finds them ready.
+# How many batches' states stay on the devices, so that the host finds them ready.
 _NUM_WAITING = 2
 
 # Larger arrays are fetched by the states themselves, which may not need them: pictures.
@@ -47,12 +47,12 @@ class Merging:
 
     def _merge_first(self) -> None:
         aux = _fetch_small(self._waiting.popleft())
-        # A metric whose `merge` fails is told when it is computed; it costs no other.
+        # A metric whose `merge` fails is reported when computed; others are unaffected.
         self._merged = aux if self._merged is None else self._merged.merge_each(aux)
 
 
 def _fetch_small(tree: Any) -> Any:
-    """Returns the tree with its small arrays on the host, in one go: each go costs."""
+    """Returns the tree with its small arrays on the host, in a single transfer."""
     leaves, structure = jax.tree.flatten(tree)
     small = [i for i, leaf in enumerate(leaves) if _is_small(leaf)]
     fetched = sharding.to_host([leaves[i] for i in small])

@@ -1,4 +1,4 @@
-"""`read_outputs`: what evaluators and predictors wrote, as arrays."""
+"""`read_outputs`: outputs of evaluators and predictors, as arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ridge regression to one-hot targets, in closed form, for many strengths at once."""
+"""Closed-form ridge regression to one-hot targets, for many strengths at once."""
 
 from __future__ import annotations
 

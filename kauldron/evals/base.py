@@ -1,4 +1,4 @@
-"""`EvaluatorBase`, the protocol of evaluators, and `Run`, what they ask of their run."""
+"""`EvaluatorBase`, the evaluator protocol, and `Run`, what evaluators need of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Setup(Protocol):
 
 
 class Run(Protocol):
-    """What is asked of a run from outside of its training; `kd.train.Trainer` is one.
+    """What others need of a run besides training; `kd.train.Trainer` implements it.
 
     Where a trainer accepts more than it keeps (a path as text, `None` for "nothing"), this
     is what it keeps. `Setup.run` makes sure that there is a workdir.
@@ -133,9 +133,10 @@ class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc
     def check(
         self, run: Run, state: TrainState, *, field: str
     ) -> list[kontext.KeyProblem]:
-        """Returns what does not fit the run; nothing is compiled. To override.
+        """Returns what does not fit the run; nothing is compiled. Meant to be
+        overridden.
 
-        It is called before a run starts, and all that is wrong is reported at once.
+        It is called before a run starts, and all problems are reported together.
 
         Args:
           run: The run it is part of.
@@ -172,7 +173,7 @@ def normalize_evaluators(
 
     Raises:
       TypeError: If it is not a mapping of evaluators.
-      ValueError: If a name is taken or is no name.
+      ValueError: If a name is taken or is not a name.
     """
     if not isinstance(evals, Mapping):
         raise TypeError(

@@ -167,7 +167,7 @@ class Evaluator(EvaluatorBase):
             raise
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
-        """Runs the model on one batch inside jit; to override, such as to sample.
+        """Runs the model on one batch inside jit; override it to sample, for instance.
 
         Returns:
           A context with `preds`, into which losses, metrics, summaries and outputs point.
@@ -187,7 +187,7 @@ class Evaluator(EvaluatorBase):
     def _step(
         self, step_nr: jax.Array, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
-        """Measures one batch inside jit; to override."""
+        """Measures one batch inside jit; may be overridden."""
         return self._measure(self._forward(step_nr, state, batch))
 
     def _measure(self, context: Context) -> auxiliaries.AuxiliariesState:
@@ -197,7 +197,7 @@ class Evaluator(EvaluatorBase):
 
     @property
     def ds_iter(self) -> Iterator[Any]:
-        """The batches of one evaluation, on the devices; each use begins anew."""
+        """The batches of one evaluation, on the devices; each use starts over."""
         self._assert_root_cfg_resolved()
         return (batch.batch for batch in self._batches())
 

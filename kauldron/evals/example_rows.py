@@ -1,7 +1,7 @@
-"""Values with a row per example: which keys have one, and how they reach the host.
+"""Per-example values: which keys have them, and how they reach the host.
 
-What the model made is taken from the context inside the jitted step. What the batch had
-is taken from the batch on the host, which has texts, and i64 that JAX would make i32.
+Model outputs are taken from the context inside the jitted step. Batch values are taken
+from the batch on the host, which still has text, and i64 that JAX would turn into i32.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PER_EXAMPLE = ("batch", "preds", "interms")
 
 
 class RowsError(errors.UserError, ValueError):
-    """Values that cannot be given example by example."""
+    """Values that cannot be written per example."""
 
 
 @dataclasses.dataclass
@@ -45,7 +45,7 @@ class Rows:
     is_whole: bool
 
     def start_copy(self) -> None:
-        """Begins the transfer; returns at once."""
+        """Starts the transfer; returns immediately."""
         for array in self.arrays.values():
             array.copy_to_host_async()
 

@@ -1,8 +1,8 @@
-"""Files with a row per example: `.npz` or Parquet, in pieces where they are large.
+"""Per-example output files: `.npz` or Parquet, split into parts where large.
 
 A set of outputs is one file, `name.npz`, or several: `name.part_0_of_3.npz` if it is
 large, `name.process_0_of_2.npz` if several processes wrote it. Files are written under
-other names and renamed when all are complete; names tell how many there are, so a reader
+other names and renamed when all are complete; names say how many there are, so a reader
 knows whether one is missing.
 """
 
@@ -42,7 +42,7 @@ class OutputsError(errors.UserError, ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A file of a set, told from its name."""
+    """A file of a set, parsed from its name."""
 
     path: epath.Path
     name: str
@@ -54,7 +54,7 @@ class Piece:
 
     @classmethod
     def parse(cls, path: epath.Path) -> Self | None:
-        """Returns what a name says; `None` if it is not that of such a file."""
+        """Parses a file name; `None` if it is not the name of an output file."""
         match = _PIECE.fullmatch(path.name)
         if match is None:
             return None
@@ -265,7 +265,7 @@ def _to_arrow(name: str, values: np.ndarray) -> Any:
 
 @contextlib.contextmanager
 def _explained(folder: epath.Path) -> Iterator[None]:
-    """Makes what the file system refuses a message."""
+    """Turns errors of the file system into messages."""
     try:
         yield
     except OSError as e:

@@ -1,4 +1,4 @@
-"""Rows of all batches, in memory."""
+"""Per-example rows of all batches, kept in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InMemory:
         self._travelling = rows
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Returns column -> the rows that this process answers for."""
+        """Returns column -> the rows that this process is responsible for."""
         self._store()
         names = self._chunks[0]
         return {k: np.concatenate([c[k] for c in self._chunks]) for k in names}
@@ -58,7 +58,7 @@ class InMemory:
 
 
 def _gather(values: np.ndarray) -> Any:
-    """Lays the rows of all processes end to end; they have unequal numbers of them."""
+    """Concatenates the rows of all processes, which may differ in number."""
     from jax.experimental import multihost_utils
 
     sizes = multihost_utils.process_allgather(np.int32(len(values))).ravel()

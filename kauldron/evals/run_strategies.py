@@ -1,4 +1,4 @@
-"""When an evaluator runs."""
+"""Run strategies: when an evaluator runs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Final(AlongTrain):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Standalone(RunStrategy):
-    """Base of strategies that run in a process of their own, beside the training.
+    """Base of strategies that run in a separate process, alongside the training.
 
     That process is started with the names of its evaluators:
     `python -m kauldron.main --cfg=... --eval_names=a,b`. The fields describe it to
@@ -92,7 +92,8 @@ class Standalone(RunStrategy):
     them, and they stay as they are when the config is resolved.
 
     Attributes:
-      job_group: Evaluators of the same group share a process; `None` for one of its own.
+      job_group: Evaluators of the same group share a process; `None` for a separate
+        one.
       target: Program.
       priority: Priority of the process.
       platform: Accelerators, such as `'a100=1'`.
@@ -147,7 +148,7 @@ class Standalone(RunStrategy):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandaloneEveryCheckpoint(Standalone):
-    """In a process of its own, on every checkpoint as it appears.
+    """In a separate process, on every checkpoint as it appears.
 
     Attributes:
       seconds_to_sleep: How often to look for checkpoints, in seconds, > 0.
@@ -164,4 +165,4 @@ class StandaloneEveryCheckpoint(Standalone):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandaloneLastCheckpoint(Standalone):
-    """In a process of its own, once, on the checkpoint of the final state."""
+    """In a separate process, once, on the checkpoint of the final state."""

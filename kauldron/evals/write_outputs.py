@@ -1,4 +1,4 @@
-"""`WriteOutputs`: which values of each example an evaluator writes, and where."""
+"""`WriteOutputs`: which per-example values an evaluator writes, and where."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WriteOutputs(root_refs.UpdateFromRootCfg):
       workdir: Directory of the run; the trainer's unless given.
 
     Raises:
-      ValueError: For a format that is none of them, or if there is no key.
+      ValueError: If the format is unknown, or there is no key.
     """
 
     keys: Mapping[str, str] | Sequence[str]

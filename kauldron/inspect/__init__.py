@@ -1,4 +1,4 @@
-"""Looking at a run: `kd.inspect`.
+"""`kd.inspect`: profiling a run.
 
 `Profiler` writes traces of a few steps of a training.
 """

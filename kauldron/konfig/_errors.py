@@ -1,4 +1,4 @@
-"""What can be wrong with a config, as exceptions that keep their builtin type."""
+"""Config exceptions, each also of the matching builtin type."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MissingNameError(ConfigImportError):
 
 
 class ConfigFileError(ConfigError, AssertionError):
-    """A config file that is missing, or that is no config file."""
+    """A config file that is missing, or that is not a config file."""
 
 
 class MissingFileError(ConfigError, FileNotFoundError):

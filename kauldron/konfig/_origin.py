@@ -1,4 +1,4 @@
-"""Where in the user's code a config node was written, without keeping frames alive."""
+"""Source locations of config nodes, recorded without keeping frames alive."""
 
 from __future__ import annotations
 

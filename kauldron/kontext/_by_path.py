@@ -1,4 +1,4 @@
-"""Reading, setting and filtering by paths in any form: text, parts, `Path`."""
+"""Reading, setting and filtering by path, in any form: text, parts, `Path`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of paths and keys, and the words they are told in."""
+"""Exceptions of paths and keys, and their messages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KeySignatureError(errors.UserError, TypeError):
 
 
 class SetPathError(errors.UserError, TypeError, ValueError):
-    """A value that cannot be set: the container is immutable, or is no container."""
+    """A value that cannot be set: the container is immutable, or is not a container."""
 
 
 def missing_problem(

@@ -1,4 +1,4 @@
-"""Every leaf of a pytree by its path."""
+"""Flattening a pytree to `{path: leaf}`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Setting and filtering by the parts of a path, with wildcards."""
+"""Setting and filtering by glob path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of paths: text to parts and back.
+"""The grammar of paths: parsing and formatting.
 
 A path is a sequence of *parts*: strings (attributes and string keys), other literals
 (item keys), slices and tuples (array indices), and wildcards:

@@ -1,4 +1,4 @@
-"""Which fields of a class hold keys, and what the keys of an object are."""
+"""Key fields: which fields of a class hold keys, and the keys of an object."""
 
 from __future__ import annotations
 

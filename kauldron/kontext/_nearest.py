@@ -1,4 +1,4 @@
-"""Which existing key did the user mean?"""
+"""Nearest-key suggestions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the keys of an object to the values they name."""
+"""Resolving the keys of an object to values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a path can walk through: reading one part, listing the children of an object."""
+"""Path traversal: reading one part, listing the children of an object."""
 
 from __future__ import annotations
 

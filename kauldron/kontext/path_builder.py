@@ -1,4 +1,4 @@
-"""Writing a path as Python: `batch.image` instead of `"batch.image"`."""
+"""Path builder: `batch.image` in Python instead of `"batch.image"`."""
 
 from __future__ import annotations
 

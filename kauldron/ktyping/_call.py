@@ -1,4 +1,4 @@
-"""What is known of a function before it is called: parameters, hints, checkers."""
+"""Static information about a function: parameters, hints, checkers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an annotation to a function that checks values.
+"""Compiling an annotation into a function that checks values.
 
 A checker takes a value, the candidates (see `_match`) and the scope, and returns the
 candidates that remain, extended: none means that the value does not fit.

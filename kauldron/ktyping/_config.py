@@ -1,4 +1,4 @@
-"""Switching checks off: everywhere, for some modules, for a while."""
+"""Disabling checks: globally, per module, or temporarily."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def add_config_override(module_regex: str, config: Config) -> int:
     Returns:
       The id of the override, for `remove_config_override`.
     """
-    re.compile(module_regex)  # a mistake in it is told where it was made
+    re.compile(module_regex)  # reports a mistake in it here, where it was made
     override_id = next(_ids)
     _overrides[override_id] = (module_regex, config)
     return override_id

@@ -1,4 +1,4 @@
-"""Asking for dims, and checking single values: `dim`, `shape`, `check_type`."""
+"""Querying dims, and checking single values: `dim`, `shape`, `check_type`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_type(value: _T, hint: object, *, nested_ok: bool = False) -> _T:
 
     Raises:
       KTypeCheckError: If it does not fit.
-      NoActiveScopeError: If the caller is no `@typechecked` function.
+      NoActiveScopeError: If the caller is not a `@typechecked` function.
     """
     scope = _scope.require(None if nested_ok else sys._getframe(1))
     _call.check("", value, hint, scope)
@@ -70,7 +70,7 @@ def shape(spec: str, *, nested_ok: bool = False) -> tuple[int, ...]:
 
     Raises:
       ShapeError: If a dim is unknown or ambiguous, or stands for no particular size.
-      NoActiveScopeError: If the caller is no `@typechecked` function.
+      NoActiveScopeError: If the caller is not a `@typechecked` function.
     """
     scope = _scope.require(None if nested_ok else sys._getframe(1))
     return shape_in(scope, spec)

@@ -1,4 +1,4 @@
-"""Why does a value not fit its annotation? One sentence.
+"""One-sentence explanations of why a value does not match its annotation.
 
 Runs only after a check has failed, so it may be slow and tries to be helpful.
 """

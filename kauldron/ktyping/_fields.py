@@ -1,4 +1,4 @@
-"""The fields of dataclasses, checked as the arguments of a function are."""
+"""Checks of dataclass fields, like those of function arguments."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Fields:
 
 
 class Undecorated:
-    """Looks into objects of dataclasses that nobody decorated.
+    """Looks into objects of undecorated dataclasses.
 
     Args:
       only_arrays: Whether to look at those fields alone that may hold arrays.

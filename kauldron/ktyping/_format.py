@@ -1,4 +1,4 @@
-"""How values and annotations print in messages."""
+"""Formatting of values and annotations in messages."""
 
 from __future__ import annotations
 

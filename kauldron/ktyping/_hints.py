@@ -1,4 +1,4 @@
-"""Evaluating annotations, of which any may be text."""
+"""Evaluating annotations, any of which may be strings."""
 
 from __future__ import annotations
 

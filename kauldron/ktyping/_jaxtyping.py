@@ -1,6 +1,6 @@
-"""Annotations of jaxtyping in functions that are checked by us.
+"""Support for jaxtyping annotations in functions that we check.
 
-jaxtyping is never imported: if nobody did, there are no annotations of it.
+jaxtyping is never imported here: unless the user did, there are no such annotations.
 """
 
 from __future__ import annotations

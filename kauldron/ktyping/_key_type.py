@@ -1,4 +1,4 @@
-"""Arrays of random keys: typed ones, and the raw words of `jax.random.PRNGKey`."""
+"""Random-key arrays: typed keys, and the raw words of `jax.random.PRNGKey`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _RawKeys:
 class KeyTypeMeta(array_type_meta.ArrayTypeMeta):
     """Makes the type of arrays of keys.
 
-    A spec tells of keys, not of words: `jax.random.split(jax.random.PRNGKey(0), 4)` has
+    A spec describes keys, not words: `jax.random.split(jax.random.PRNGKey(0), 4)` has
     the shape `[4, 2]` and fits `PRNGKeyArray["4"]`. Any `uint32[*b 2]` or `uint32[*b 4]`
     may be raw keys, and is taken for them.
     """

@@ -1,4 +1,4 @@
-"""Which dims make a spec fit a shape?
+"""Matching a shape spec against a shape.
 
 What is known at some point of a scope is a *list of candidates*: every assignment of
 names to sizes that fits everything seen so far. A check keeps those that can be

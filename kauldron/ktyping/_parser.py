@@ -1,4 +1,4 @@
-"""From the text of a shape spec to its dims.
+"""The parser of shape specs.
 
 spec   = { dim }                                   separated by spaces
 dim    = "..." | variadic | single [ "?" ]

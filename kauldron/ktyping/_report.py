@@ -1,4 +1,4 @@
-"""The message of a failed check: what, where, and everything it was checked with."""
+"""The error report of a failed check: what, where, and all that was checked with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failure(
       value: The value.
       hint: Its annotation.
       candidates: What was known before the check.
-      scope: The scope; its `call` tells of the other arguments.
+      scope: The scope; its `call` has the other arguments.
     """
     origins = _origins(scope, until=name)
     explainer = _explain.Explainer(candidates, scope, origins, name)

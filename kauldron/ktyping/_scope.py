@@ -1,4 +1,4 @@
-"""Scopes: what is known of the dims during one call of a `@typechecked` function."""
+"""Scopes: known dims during one call of a `@typechecked` function."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ShapeScope:
       namespace: The globals of that function, for `{...}` dims.
       call: What is being checked, for messages.
       defaults: Values of parameters that were not passed.
-      look_into: Looks at the fields of dataclasses that nobody decorated; `None`: they
-        are taken as they are.
+      look_into: Looks at the fields of undecorated dataclasses; `None`: they are not
+        checked.
 
-    Opened by hand, it holds for a block:
+    Opened explicitly, it holds for a block:
 
     ```python
     from kauldron import ktyping as kt

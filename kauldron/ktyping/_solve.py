@@ -1,4 +1,4 @@
-"""Which value of the one unknown name gives an expression a size?"""
+"""Solving for the one unknown name in an expression of a given size."""
 
 from __future__ import annotations
 

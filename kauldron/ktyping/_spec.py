@@ -1,4 +1,4 @@
-"""The parts of a shape spec, and the arithmetic of expressions in it.
+"""Shape specs as data, and the arithmetic in them.
 
 A spec is a sequence of dims. Most dims stand for one axis (`h`, `3`, `#h`, `3|4`, `h/2`),
 some for any number (`*b`, `+b`, `...`) or for none or one (`c?`).

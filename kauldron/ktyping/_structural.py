@@ -1,4 +1,4 @@
-"""Types that are no arrays but come with them: shapes, dtypes, specs, trees."""
+"""Non-array types that go with arrays: shapes, dtypes, specs, trees."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _ShapeMeta(StructuralType):
 def _is_size(value: object) -> bool:
     if isinstance(value, bool):
         return False
-    # Symbolic sizes of `jax.export` are no integers, but have their operations.
+    # Symbolic sizes of `jax.export` are not integers, but have their operations.
     return hasattr(value, "__index__") or type(value).__name__ == "_DimExpr"
 
 
@@ -92,14 +92,14 @@ def _match_spec(
 
 
 class ArraySpec(metaclass=_ArraySpecMeta):
-    """What has a shape and a dtype, but is no array; `ArraySpec["b n"]`: of a shape."""
+    """Has a shape and a dtype but is no array; `ArraySpec["b n"]` fixes the shape."""
 
 
 class _WrappedKeyMeta(StructuralType):
     def match(
         cls, value: object, candidates: list[_match.Candidate], scope: object = None
     ) -> Any:
-        # The class of `kauldron.random`, which is no room below this one.
+        # The class of `kauldron.random`, which is not a room below this one.
         is_wrapper = type(value).__name__ == "PRNGKey" and hasattr(value, "rng")
         return candidates if is_wrapper else []
 

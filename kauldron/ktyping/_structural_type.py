@@ -1,4 +1,4 @@
-"""The metaclass of types that are no arrays and check themselves."""
+"""The metaclass of self-checking non-array types."""
 
 from __future__ import annotations
 

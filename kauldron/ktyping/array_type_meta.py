@@ -1,4 +1,4 @@
-"""The metaclass of array types: what `Float`, `Float["*b h w c"]` are."""
+"""The metaclass of array types: the class of `Float` and `Float["*b h w c"]`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _is_array_class(cls: type, jax_is_loaded: bool) -> bool:
     import jax
     import jax.core
 
-    # Tracers are no subclasses of `jax.Array`, but their instances are instances.
+    # Tracers are not subclasses of `jax.Array`, but their instances are instances.
     return issubclass(cls, jax.Array | jax.core.Tracer | jax.ShapeDtypeStruct)
 
 
@@ -279,7 +279,7 @@ def _make(
 ) -> Any:
     """Makes the class; equal arguments give the same class."""
     if spec is not None:
-        _parser.parse(spec)  # a mistake in it is told where it was made
+        _parser.parse(spec)  # reports a mistake in it here
     shown = f"({name})" if " | " in name and spec is not None else name
     namespace = {
         "__qualname__": shown if spec is None else f"{shown}[{spec!r}]",

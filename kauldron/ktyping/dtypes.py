@@ -1,4 +1,4 @@
-"""Sets of dtypes, for array types: `dtypes.floating | dtypes.uint8`.
+"""Dtype sets for array types: `dtypes.floating | dtypes.uint8`.
 
 Dtypes are told apart by their names, so that the arrays of every library fit.
 """

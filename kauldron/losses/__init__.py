@@ -1,4 +1,4 @@
-"""Losses: metrics whose state is a weighted mean and whose values are trained on."""
+"""Losses: metrics with a weighted-mean state, whose values are trained on."""
 
 from __future__ import annotations
 

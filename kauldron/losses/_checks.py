@@ -1,4 +1,4 @@
-"""Checks and casts that losses share."""
+"""Input checks and casts shared by all losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-entropies, focal losses, hinges, divergences."""
+"""Classification losses: cross-entropy, focal, hinge, divergences."""
 
 from __future__ import annotations
 

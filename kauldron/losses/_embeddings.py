@@ -1,4 +1,4 @@
-"""Losses on distances: triplets, contrastive pairs, rankings."""
+"""Metric-learning losses: triplet, contrastive, ranking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from kauldron.metrics import arrays, base_state, class_ids
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TripletMargin(base.Loss):
-    """By how much a negative is not farther from the anchor than a positive.
+    """Triplet margin loss: a negative should be farther from the anchor than a
+    positive.
 
     `max(0, |anchor - positive| - |anchor - negative| + margin)`.
 
@@ -58,7 +59,7 @@ class TripletMargin(base.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Contrastive(base.Loss):
-    """Compares all pairs of a batch; masked examples are no negatives either."""
+    """Compares all pairs of a batch; masked examples are not negatives either."""
 
     temperature: float = 0.1
 
@@ -89,7 +90,7 @@ class _Contrastive(base.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InfoNCE(_Contrastive):
-    """Which of the positives of the batch belongs to a query? Cross-entropy, in nats.
+    """Cross-entropy, in nats, of finding a query's positive among those of the batch.
 
     Similarity is the cosine. The batch is the global one, over all devices. A masked
     example takes no part at all. The value depends on the batch size: batches merge to

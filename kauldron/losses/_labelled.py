@@ -1,8 +1,8 @@
-"""Losses of labels: which of them do not count, and which are no class.
+"""Ignored and invalid labels in classification losses.
 
-A label that is masked or ignored does not count, whatever it holds. Any other one that is
-no class makes the loss and its gradient NaN inside jit, and `compute` of its state raise
-`LabelError`.
+A label that is masked or ignored does not count, whatever its value. Any other label
+that is not a class makes the loss and its gradient NaN inside jit, and makes `compute`
+of its state raise `LabelError`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Labelled(base.Loss):
         """Returns the mask of the values; none where there is nothing to leave out."""
         if mask is None and self.ignored_label is None:
             return None
-        # What is no class counts: it makes the loss NaN, rather than vanish in silence.
+        # An invalid label counts: it makes the loss NaN instead of silently vanishing.
         weights = checked.mask
         return jnp.where(checked.is_bad, jnp.ones_like(weights), weights)
 
@@ -71,8 +71,8 @@ class OfClasses(Labelled):
         logits, ids = arrays.to_float(logits), class_ids.to_ids(labels)
         is_class = (ids >= 0) & (ids < logits.shape[-1])
         values = self._get_values(logits, jnp.where(is_class, ids, 0))
-        # The gradient, too, is NaN: a wrong label must not go by unseen between two steps
-        # that are logged.
+        # The gradient is NaN too: a wrong label must not go unnoticed between two
+        # logged steps.
         return values * jnp.where(is_class, 1, jnp.nan)
 
     def _get_values(

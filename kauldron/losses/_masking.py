@@ -1,8 +1,8 @@
-"""What is masked leaves no trace in the value and the gradient of a loss.
+"""NaN-safe masking: masked elements affect neither the loss nor its gradient.
 
-Selecting the values that count after they were computed is too late for gradients: the
-derivative of a value that does not count is 0 times a derivative that may be NaN. So the
-inputs of a loss are guarded before anything is computed of them.
+Masking values after they are computed is too late for gradients: the derivative of a
+masked value is 0 times a derivative that may be NaN. So the inputs of a loss are
+guarded before anything is computed from them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 
 from kauldron.ktyping import Array, Bool, Float, PyTree
 
-# Stands for a masked number that is not finite. Unlike 0 and 1, it is no singularity of
-# a logarithm, a quotient, a norm, or an inverse of a trigonometric function.
+# Replaces a masked number that is not finite. Unlike 0 and 1, it is not a singularity
+# of a logarithm, a quotient, a norm, or an inverse trigonometric function.
 _HARMLESS = 0.5
 
 

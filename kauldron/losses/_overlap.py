@@ -1,4 +1,4 @@
-"""Losses on regions and images: overlap, smoothness, correlation."""
+"""Region and image losses: overlap, smoothness, correlation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Overlap(base.Loss):
         region_mask: Array | None = None,
         mask: Array | float | None = None,
     ) -> tuple[jax.Array, class_ids.BadLabels]:
-        """Returns integer labels, -1 for those that are no class, and these."""
+        """Returns integer labels, -1 for those that are not classes, and these."""
         has_ids = self._has_ids(logits, labels)
         places = jnp.ones(labels.shape, bool)
         if region_mask is not None:
@@ -145,7 +145,7 @@ class _Overlap(base.Loss):
         return False
 
     def _to_one_hot(self, probs: jax.Array, labels: Array) -> jax.Array:
-        """Returns labels of the shape of the probabilities, NaN for what is no class."""
+        """Returns labels shaped like the probabilities, NaN where not a class."""
         has_ids = self._has_ids(probs, labels)
         if not _checks.is_integer(labels):
             return jnp.asarray(labels).astype(probs.dtype)
@@ -247,7 +247,7 @@ class TotalVariation(base.Loss):
       images: Key to images, `Float["*b h w c"]` with h, w >= 2.
 
     Raises:
-      ValueError: If these are no such images.
+      ValueError: If the images do not have this form.
 
     Reference: Rudin et al. 1992, Nonlinear total variation based noise removal
     algorithms (there the Euclidean norm of both differences).
@@ -274,7 +274,7 @@ class TotalVariation(base.Loss):
 class NormalizedCrossCorrelation(base.Loss):
     """One minus the correlation of images, per example and channel, in [0, 2].
 
-    Blind to brightness and contrast: for registration, and for reconstruction where
+    Invariant to brightness and contrast: for registration, and for reconstruction where
     intensities mean nothing.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Losses between predictions and targets of the same shape, and of values alone."""
+"""Regression losses between predictions and targets, and penalties on values."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Loss(metrics.Metric):
     normalize_by: Literal["mask", "values"] = "mask"
     log_raw: bool = False
 
-    # Whether the value of an example depends on the others of its batch.
+    # Whether the value of an example depends on the rest of its batch.
     compares_examples: ClassVar[bool] = False
 
     @flax.struct.dataclass
@@ -74,7 +74,7 @@ class Loss(metrics.Metric):
             )
 
         def compute(self) -> np.ndarray:
-            # Not NaN, as the mean of nothing is: a loss is a term of a sum.
+            # Not NaN, the mean of nothing: a loss is a term of a sum.
             return np.where(self.count == 0, 0, super().compute())
 
         def compute_raw(self) -> np.ndarray:
@@ -119,7 +119,7 @@ class Loss(metrics.Metric):
         kwargs: dict[str, Any],
         mask: Array | float | None,
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Returns the inputs with nothing in them that is masked and not finite."""
+        """Returns the inputs without masked non-finite values."""
         if mask is None:
             return args, kwargs
         names = list(inspect.signature(self.get_values).parameters)[: len(args)]
@@ -136,7 +136,7 @@ class Loss(metrics.Metric):
     def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
         """Returns where an input is masked, see `_masking.leading`.
 
-        To be overridden where the axes of the values are no leading axes of the inputs.
+        Override it where the axes of the values are not leading axes of the inputs.
         """
         del name
         return _masking.leading(mask, shape)
@@ -185,7 +185,7 @@ class Loss(metrics.Metric):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Window(arguments.NamesArguments):
-    """A weight that is there from one step to another, and 0 outside.
+    """A weight that applies from one step to another, and is 0 outside.
 
     Attributes:
       weight: The factor inside, or a schedule of the steps since `start_step`.

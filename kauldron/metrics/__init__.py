@@ -1,4 +1,4 @@
-"""Measuring: `get_state` inside jit, `merge` anywhere, `compute` on the host."""
+"""Metrics: `get_state` inside jit, `merge` anywhere, `compute` on the host."""
 
 from __future__ import annotations
 

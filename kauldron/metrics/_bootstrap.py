@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling."""
+"""Bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from kauldron.metrics import auto_state, base, base_state, exact_sums
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bootstrap(base.Metric):
-    """A metric with the interval that it would lie in on another such dataset.
+    """A metric with a bootstrap confidence interval.
 
     The state of every example is kept, in host memory. Examples are drawn with
-    replacement, as many as there are, and the metric is computed of each draw. The value
-    is a dict: `value` (of all examples), `low` and `high` (percentiles of the draws). If
+    replacement, as many as there are, and the metric is computed for each draw. The
+    value is a dict: `value` (of all examples), `low` and `high` (percentiles of the
+      draws). If
     the metric computes a dict, so are they.
 
-    Examples that are masked altogether, as padding is, are never drawn. Draws of which
-    the metric is not defined (NaN), such as the area under a curve of one class alone,
+    Fully masked examples, such as padding, are never drawn. Draws for which the metric
+    is not defined (NaN), such as the area under a curve of one class alone,
     are left out of the interval, and their number is logged. Where the metric of all
     examples is NaN, or no draw is left, so is the interval.
 

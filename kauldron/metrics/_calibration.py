@@ -1,4 +1,4 @@
-"""Whether a model is as sure as it is right."""
+"""Calibration error: how well confidence matches accuracy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kauldron.metrics import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationError(base.Metric):
-    """How far confidence and accuracy are apart, over bins of equal width.
+    """The gap between confidence and accuracy, over bins of equal width.
 
     Confidence is the probability of the predicted class.
 
@@ -42,7 +42,7 @@ class CalibrationError(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit, or a parameter is none of these.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
 
     Reference: Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3,
     arXiv:1706.04599.

@@ -1,4 +1,4 @@
-"""Metrics of class predictions."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Accuracy(base.Metric):
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, or the
         shapes differ.
-      LabelError: In `compute`: a label or prediction is no class.
+      LabelError: In `compute`: a label or prediction is not a class.
     """
 
     logits: kontext.Key | None = None
@@ -74,7 +74,7 @@ class TopKAccuracy(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit, or `k < 1`.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
     """
 
     logits: kontext.Key = kontext.REQUIRED

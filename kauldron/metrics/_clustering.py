@@ -1,4 +1,4 @@
-"""Agreement of groupings whose group numbers mean nothing."""
+"""Clustering agreement: the adjusted Rand index, invariant to cluster numbering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of counts of (true class, predicted class)."""
+"""Confusion-matrix metrics: counts of (true class, predicted class)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CountState(auto_state.AutoState):
 class ConfusionMatrix(base.Metric):
     """How often each class was predicted as each class, `Float64["classes classes"]`.
 
-    Rows are true classes, columns predicted ones. The value is no single number:
+    Rows are true classes, columns predicted ones. The value is not a single number:
     `kd.summaries.ConfusionMatrix` shows it as a picture. An example with a NaN among
     its scores is predicted as no class: it is in no column, but it is part of its row,
     whose fractions add up to less than 1.
@@ -67,7 +67,7 @@ class ConfusionMatrix(base.Metric):
     Raises:
       ValueError: If neither or both of `logits` and `pred_labels` are given, the shapes
         differ, or `num_classes` is unknown.
-      LabelError: In `compute`: a label or prediction is no class.
+      LabelError: In `compute`: a label or prediction is not a class.
     """
 
     logits: kontext.Key | None = None
@@ -169,7 +169,7 @@ class _ClassScore(base.Metric):
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
     ) -> tuple[Float["*c"], Float["*c"]]:
-        """Returns what was right, and of how many."""
+        """Returns the number of correct predictions, and the total."""
         raise NotImplementedError
 
 
@@ -207,7 +207,7 @@ def _documented(cls: type) -> type:
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Precision(_ClassScore):
-    """Of what was predicted as a class, the fraction that is."""
+    """Of the examples predicted as a class, the fraction that belong to it."""
 
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]
@@ -218,7 +218,7 @@ class Precision(_ClassScore):
 @_documented
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recall(_ClassScore):
-    """Of what is of a class, the fraction that was predicted so."""
+    """Of the examples of a class, the fraction predicted as that class."""
 
     def _score(
         self, hits: Float["*c"], num_true: Float["*c"], num_pred: Float["*c"]

@@ -1,4 +1,4 @@
-"""Distances between distributions of features."""
+"""Fréchet distance between feature distributions."""
 
 from __future__ import annotations
 

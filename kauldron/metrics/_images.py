@@ -1,4 +1,4 @@
-"""Metrics between images."""
+"""Image similarity metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Inception-v3 network of the FID, up to its last pooling.
+"""The Inception-v3 network of FID, up to its last pooling layer.
 
 It differs from the usual Inception-v3 in how borders are pooled, and takes a maximum in
 its last block, as the network that the first FIDs were computed with.

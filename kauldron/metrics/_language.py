@@ -1,4 +1,4 @@
-"""Metrics of next-token predictions."""
+"""Language modelling metrics, from next-token predictions."""
 
 from __future__ import annotations
 

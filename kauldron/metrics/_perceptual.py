@@ -1,4 +1,4 @@
-"""Metrics of images as networks see them: LPIPS and FID."""
+"""Perceptual image metrics: LPIPS and FID."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Fid(base.Metric):
 
     Raises:
       FileNotFoundError: If there are no weights.
-      ValueError: If these are no images, or the file does not hold the weights.
+      ValueError: If these are not images, or the file does not hold the weights.
 
     Reference: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, eq. 6,
     arXiv:1706.08500.

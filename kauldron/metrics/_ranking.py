@@ -1,7 +1,7 @@
-"""Areas under curves, exact: all scores are collected.
+"""ROC AUC and precision-recall AUC, exact: all scores are collected.
 
 Of several columns, classes are ranked by their log-odds, `log(p / (1 - p))`: probabilities
-are the same order, but in floating point they end at 1, and what is above becomes a tie.
+have the same order, but in floating point they round to 1, which creates ties.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RocAuc(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
 
     Reference: Fawcett 2006, An introduction to ROC analysis; Hand and Till 2001 for
     `'ovo'`.
@@ -148,7 +148,7 @@ class PrAuc(base.Metric):
 
     Raises:
       ValueError: If the shapes don't fit.
-      LabelError: In `compute`: a label is no class.
+      LabelError: In `compute`: a label is not a class.
     """
 
     logits: kontext.Key = kontext.REQUIRED

@@ -1,4 +1,4 @@
-"""Errors of predicted values, spreads, single entries."""
+"""Regression errors, explained variance, standard deviations, single entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A metric per value of a key."""
+"""Sliced metrics: one value of a metric per value of a key."""
 
 from __future__ import annotations
 

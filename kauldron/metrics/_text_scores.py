@@ -1,4 +1,4 @@
-"""BLEU, ROUGE, edit distances, by their usual libraries."""
+"""BLEU, ROUGE and edit distances, computed by their standard libraries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Bleu(_texts.TextMetric):
       max_order: Longest n-grams.
 
     Raises:
-      ValueError: If these are no texts, not as many, or a parameter is out of range.
+      ValueError: If these are not texts, not as many, or a parameter is out of range.
       ImportError: If sacrebleu is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Papineni et al. 2002, BLEU; Post 2018, A Call for Clarity in Reporting BLEU
@@ -104,7 +104,7 @@ class Rouge(_texts.TextMetric):
     there is a word in it; of ASCII texts, `'words'` and `'ascii'` give the same.
 
     Raises:
-      ValueError: If these are no texts, or not as many, or a parameter is unknown.
+      ValueError: If these are not texts, or not as many, or a parameter is unknown.
       ImportError: If rouge-score is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries.
@@ -191,7 +191,7 @@ class WordErrorRate(_ErrorRate):
     Attributes:
 
     Raises:
-      ValueError: If these are no texts, or not as many.
+      ValueError: If these are not texts, or not as many.
       ImportError: If rapidfuzz is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Levenshtein 1966, Binary codes capable of correcting deletions, insertions,
@@ -210,7 +210,7 @@ class CharErrorRate(_ErrorRate):
     Attributes:
 
     Raises:
-      ValueError: If these are no texts, not as many, or token ids without `decode`.
+      ValueError: If these are not texts, not as many, or token ids without `decode`.
       ImportError: If rapidfuzz is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Levenshtein 1966, Binary codes capable of correcting deletions, insertions,
@@ -246,7 +246,7 @@ class EditDistance(_ErrorRate):
     Attributes:
 
     Raises:
-      ValueError: If these are no texts, or not as many.
+      ValueError: If these are not texts, or not as many.
       ImportError: If rapidfuzz is not installed: `pip install 'kauldron[text]'`.
 
     Reference: Levenshtein 1966, Binary codes capable of correcting deletions, insertions,

@@ -1,4 +1,4 @@
-"""Words of texts in any script, for ROUGE."""
+"""Word splitting for ROUGE, in any script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of texts, collected: what metrics of generated texts have in common.
+"""Text-pair metrics: what all metrics of generated text share.
 
 Texts come as strings, as UTF-8 bytes, or as token ids. Bytes and ids can pass through jit.
 All are kept in host memory, and scored at the end as one corpus: the value does not depend
@@ -122,7 +122,7 @@ class TextMetric(base.Metric):
       end_id: Token id that ends a text, with all that follows; `None` if there is none.
 
     Raises:
-      ValueError: If these are no texts, or not as many.
+      ValueError: If these are not texts, or not as many.
       ImportError: If the library that scores is not installed.
     """
 
@@ -141,7 +141,7 @@ class TextMetric(base.Metric):
     def get_state(
         self, preds: Texts, targets: Texts, mask: Array | float | None = None
     ) -> TextState:
-        self._load()  # a missing library is to be told before anything is measured
+        self._load()  # reports a missing library before anything is measured
         preds, kind = self._to_rows(preds, "preds")
         targets, other_kind = self._to_rows(targets, "targets")
         if kind != other_kind or len(preds) != len(targets):
@@ -200,6 +200,6 @@ class TextMetric(base.Metric):
     def _score(self, preds: list[Any], targets: list[Any]) -> Any:
         """Returns the value of a corpus of strings or lists of token ids.
 
-        There may be no pairs: of these, a metric is NaN.
+        Without any pairs a metric is NaN.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""How much is processed in a second."""
+"""Throughput: items processed per second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kauldron.metrics import auto_state, base, base_state
 
 
 class PerStep(float):
-    """So much in a step: a rate, as soon as the duration of a step is known.
+    """An amount per step: a rate, once the duration of a step is known.
 
     A metric that computes this is written as `perf_stats/<name>_per_sec` among the
     timings, which differ from run to run, and not among the metrics, which don't.

@@ -1,4 +1,4 @@
-"""Weights of the networks that measure images: files of arrays by name."""
+"""Weight files of perceptual networks: arrays by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics and losses do first with the arrays they are given."""
+"""Array conversions at the start of every metric and loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`AutoState`: a state whose fields say how they merge.
+"""`AutoState`: a metric state whose fields declare how they merge.
 
 ```python
 @flax.struct.dataclass
@@ -82,7 +82,7 @@ def state_field(**kwargs: Any) -> Any:
 
 
 def static_field(default: object = dataclasses.MISSING, **kwargs: Any) -> Any:
-    """Something that is no array and must be equal in all merged states."""
+    """Something that is not an array and must be equal in all merged states."""
     if default is not dataclasses.MISSING:
         kwargs["default"] = default
     return _field(_Static(), kwargs, pytree_node=False)

@@ -1,4 +1,4 @@
-"""`Metric`, and the wrappers that map, reduce, or skip another metric."""
+"""`Metric`, and wrappers that map, reduce, or skip another metric."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class TreeReduce(Metric):
 
 @dataclasses.dataclass(frozen=True)
 class SkipIfMissing(Metric):
-    """Measures where the keys of a metric exist, and is silent where they don't.
+    """Measures where the keys of a metric exist, and skips where they don't.
 
     For what exists only in some steps, such as `grads` (not in an evaluation) or a label
     that only one dataset has. Only absent keys are forgiven: an error inside the metric,

@@ -1,11 +1,11 @@
-"""States: small pytrees that can be merged, the algebra behind every measurement.
+"""Metric states: small mergeable pytrees, the algebra behind every measurement.
 
 For every state class: `merge` is associative and commutative up to rounding, `empty()`
 is its identity, `finalize` is idempotent, and `compute` runs on the host.
 
 Inside jit, states merge on the devices in their own dtypes. Outside, `merge` fetches them
-and adds up in f64 and int64, so that no count stands still at 2^24. Whoever merges many
-batches keeps a few of them waiting, and no merge has to wait for a device.
+and adds up in f64 and int64, so that no count stands still at 2^24. Code that merges
+many batches should lag a few behind, so that no merge has to wait for a device.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class State(Generic[_MetricT]):
 
     Attributes:
       parent: The metric that made the state; static, set by `Metric.get_state`.
-      bad_labels: Labels that are no class, as `check_labels` records them; `None` if
+      bad_labels: Labels that are not classes, as `check_labels` records them; `None` if
         there are no labels. Every `merge` merges them, every `compute` raises
         `LabelError` if there are any.
     """
@@ -117,7 +117,7 @@ def _merge_bad_labels(a: Any, b: Any) -> Any:
 
 
 def _with_label_check(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a `compute` so that labels that are no class are an error."""
+    """Wraps a `compute` so that labels that are not classes are an error."""
 
     @functools.wraps(compute)
     def checked(self: State) -> Any:

@@ -1,4 +1,4 @@
-"""One rule for class ids, in every loss and metric.
+"""Class id conventions, the same in every loss and metric.
 
 1. Ids are `i32` before anything is computed with them, whatever integers they come as:
    arithmetic of `u8` wraps at 256. Those beyond `i32` become its largest or smallest
@@ -7,7 +7,7 @@
    whatever it holds.
 3. Any other label outside of `[0, num_classes)` is an error. Traced code cannot raise: the
    state carries a record of a few integers, and `compute` raises on the host. So labels
-   are checked wherever a value is asked for, and nothing waits for it before.
+   are checked whenever a value is computed, and nothing waits for the check before.
 
 ```python
 checked = check_labels(labels, num_classes=10, mask=mask)
@@ -39,12 +39,12 @@ _UNKNOWN = object()
 
 
 class LabelError(errors.UserError, ValueError):
-    """A label is none of the classes."""
+    """A label is not one of the classes."""
 
 
 @flax.struct.dataclass
 class BadLabels:
-    """The labels seen that are no class, part of a state (`State.bad_labels`).
+    """The labels seen that are not classes, part of a state (`State.bad_labels`).
 
     Attributes:
       records: Field of the metric -> `Int32["4"]`: number of such labels, the lowest,
@@ -94,7 +94,7 @@ class CheckedLabels(NamedTuple):
     """Labels that can be computed with.
 
     Attributes:
-      ids: `i32`, of the shape of the labels; 0 in the place of what is no class.
+      ids: `i32`, of the shape of the labels; 0 in the place of what is not a class.
       mask: Weights of the same shape, 0 for what does not count: what is masked out,
         ignored, or no class. `i32` if there was no mask, or one of bool or integers,
         else `f32` (`f64`).
@@ -119,7 +119,7 @@ def check_labels(
     owner: object = None,
     field: str = "labels",
 ) -> CheckedLabels:
-    """Returns labels to compute with, and a record of those that are no class.
+    """Returns labels to compute with, and a record of those that are not classes.
 
     Args:
       labels: Class ids, `Int["*a"]` of any integer dtype, or bool.
@@ -130,7 +130,7 @@ def check_labels(
       field: Its field with the key of the labels.
 
     Raises:
-      ValueError: If the labels are no integers, or the mask doesn't fit.
+      ValueError: If the labels are not integers, or the mask doesn't fit.
     """
     ids = to_ids(labels, owner=owner, field=field)
     is_class = ids >= 0
@@ -244,7 +244,7 @@ def _field_and_key(owner: object, field: str) -> str:
 
 
 def integers_hint(key: object) -> str:
-    """Returns what to do about labels that are no integers."""
+    """Returns what to do about labels that are not integers."""
     if key is None:
         return ""
     name = str(key).rpartition(".")[2]

@@ -1,8 +1,8 @@
-"""Arithmetic of merging: on the host in f64 and int64, inside jit in the given dtypes.
+"""Exact accumulation: f64 and int64 on the host, the given dtypes inside jit.
 
-f32 stops counting at 2^24, a number of pixels that an evaluation easily has. So whatever
-is concrete is fetched and added up by NumPy in double precision; only tracers stay what
-they are.
+f32 stops counting at 2^24, a number of pixels that an evaluation easily has. So
+concrete arrays are fetched and added up by NumPy in double precision; only tracers stay
+as they are.
 """
 
 from __future__ import annotations

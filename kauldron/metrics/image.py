@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR and SSIM, as functions."""
+"""Image similarity as functions: PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from kauldron.ktyping import Array, Float, Scalar, typechecked
 from kauldron.metrics import arrays
 
-_MIN_MSE = 1e-10  # identical images have 100 dB, not infinity
+_MIN_MSE = 1e-10  # identical images get 100 dB, not infinity
 
 
 @typechecked

@@ -1,4 +1,4 @@
-"""Networks that judge images, and their weights.
+"""Pretrained networks of perceptual metrics, and their weights.
 
 The published weights are converted once, where they were downloaded:
 

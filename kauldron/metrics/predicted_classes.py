@@ -1,4 +1,4 @@
-"""Predicted classes beside the true ones, from scores or as ids."""
+"""Predicted class ids paired with true ones, from scores or as ids."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Predictions(NamedTuple):
 
     Attributes:
       preds: Predicted classes, `Int32["*b 1"]`; `NO_CLASS` where scores hold a NaN, or
-        where an ignored label was predicted that is no class.
+        where an ignored label was predicted that is not a class.
       labels: True classes, `Int32["*b 1"]`; 0 where nothing counts.
       mask: Weights, `(Int32 | Float32)["*b 1"]`.
       num_classes: Number of classes, if it is known.

@@ -1,4 +1,4 @@
-"""`kd.nn`: Flax modules that know keys and the train/eval property."""
+"""`kd.nn`: Flax modules aware of keys and of train/eval mode."""
 
 from __future__ import annotations
 

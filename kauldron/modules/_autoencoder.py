@@ -1,4 +1,4 @@
-"""Autoencoder on flattened inputs."""
+"""An autoencoder on flattened inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout that follows the train property."""
+"""Dropout that follows the train/eval mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Einops as layers."""
+"""Einops layers."""
 
 from __future__ import annotations
 

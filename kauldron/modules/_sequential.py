@@ -1,4 +1,4 @@
-"""Chains of layers."""
+"""Sequential modules."""
 
 from __future__ import annotations
 

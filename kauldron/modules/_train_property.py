@@ -1,4 +1,4 @@
-"""Whether a module runs in training or in evaluation, without passing it by hand.
+"""Train/eval mode of modules, without passing a flag through every call.
 
 The value travels in a context variable: `kd.train.forward` sets it, and so does
 `set_train_property` in your own code. Flax itself is not touched.
@@ -24,7 +24,7 @@ def train_property() -> Any:
     Assign it to an attribute without annotation (an annotated one becomes a field).
 
     Raises (when the property is read):
-      ValueError: Outside `init`/`apply`, or if nobody said which pass it is.
+      ValueError: Outside `init`/`apply`, or if the mode was not set.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`kd.optim`: what optax leaves to be said about whole models."""
+"""`kd.optim`: optimizer tools that optax lacks, for whole models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An optimizer for each part of the parameters."""
+"""Per-parameter optimizers, chosen by path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kauldron.optim import _paths
 def by_path(
     optimizers: Mapping[str, optax.GradientTransformation | None],
 ) -> optax.GradientTransformationExtraArgs:
-    """Gives each part of the parameters an optimizer of its own.
+    """Gives each part of the parameters its own optimizer.
 
     The first glob that matches a parameter counts, so write special cases first and `'**'`
     last. `None` freezes: such parameters stay bit-identical, and nothing is kept for them.

@@ -1,4 +1,4 @@
-"""Chains whose parts have names, so that configs can address them."""
+"""Optimizer chains with named parts, which configs can address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters decay, and which learn more slowly."""
+"""Weight-decay masks and layer-wise learning-rate decay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NORM = re.compile(r"norm", re.IGNORECASE)
 
 @typechecked
 def no_bias_or_norm(params: PyTree[Array]) -> PyTree[bool]:
-    """Selects the parameters that weight decay is good for: no biases, no norms.
+    """Selects the parameters to apply weight decay to: no biases, no norms.
 
     To be given as it is: `optax.adamw(1e-3, mask=kd.optim.no_bias_or_norm)`. Left out is
     what has fewer than two axes, is named `bias` or `scale`, or belongs to a module with
@@ -52,7 +52,7 @@ def layerwise_decay(
     embeddings: str | Sequence[str],
     layers: str = r"(?i:.*(?:layers?|blocks?))_(\d+)",
 ) -> optax.GradientTransformation:
-    """Makes layers learn the more slowly, the nearer they are to the input.
+    """Lowers the learning rate of layers, the more the nearer they are to the input.
 
     The updates of layer `i` of `n` are multiplied by `decay ** (n - i)`, those of the
     embeddings by `decay ** (n + 1)`, all others (head, last norm) by 1. It comes last in

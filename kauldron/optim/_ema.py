@@ -56,7 +56,7 @@ def ema_params(
         at most `(1 + t) / (10 + t)` at update `t`.
       accumulator_dtype: Of the average, a float dtype. Unless given, f32 for parameters
         of 16 bits, in which an average would not move, and otherwise that of the
-        parameters. What is no float is not averaged: it is the last value.
+        parameters. What is not a float is not averaged: it is the last value.
 
     Raises:
       ValueError: If `decay` is outside of `[0, 1)`.

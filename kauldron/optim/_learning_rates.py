@@ -1,9 +1,9 @@
-"""Finds the learning rates inside an optimizer, so that they can be logged.
+"""Extracts the learning rates from inside an optimizer, for logging.
 
 Optax keeps no record of them: an optimizer is a pair of functions, and the learning rate
 is a variable that some inner function holds on to. So we look at what the functions hold.
 The optimizers of optax are covered (a test lists them), apart from a constant given to
-`inject_hyperparams`, which lives in the state. A transformation written by somebody else
+`inject_hyperparams`, which lives in the state. A third-party transformation
 is covered if its learning rate goes through `optax.scale`,
 `optax.scale_by_schedule` or `optax.scale_by_learning_rate`, or is a variable that is named
 `learning_rate`.

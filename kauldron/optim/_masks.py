@@ -1,4 +1,4 @@
-"""Which parameters an optimizer changes, told by their path."""
+"""Partial updates: which parameters an optimizer changes, by path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Muon, with a rule for which parameters are matrices."""
+"""Muon, with a rule for which parameters count as matrices."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def muon(
 
     Args:
       learning_rate: Of Muon; number or schedule.
-      exclude: Globs of parameters that are no hidden layers, such as the head.
+      exclude: Globs of parameters that are not hidden layers, such as the head.
       matrices: Glob -> (axes of the inputs, axes of the outputs), for parameters of more
         than two axes; the other axes are of several matrices. Attention of Flax:
         `{'**.query.kernel': ((0,), (1, 2)), '**.out.kernel': ((0, 1), (2,))}`.

@@ -1,4 +1,4 @@
-"""Which parameters a pattern means: globs of kontext over the paths of parameters."""
+"""Matching parameters by glob: kontext globs over parameter paths."""
 
 from __future__ import annotations
 

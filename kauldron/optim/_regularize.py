@@ -1,4 +1,4 @@
-"""Decay towards the initial parameters."""
+"""Weight decay towards the initial parameters."""
 
 from __future__ import annotations
 

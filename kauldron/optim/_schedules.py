@@ -1,4 +1,4 @@
-"""Schedules that optax lacks."""
+"""Learning-rate schedules that optax lacks."""
 
 from __future__ import annotations
 

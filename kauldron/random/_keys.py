@@ -1,4 +1,4 @@
-"""Folding of names into keys."""
+"""Folding names into random keys."""
 
 from __future__ import annotations
 

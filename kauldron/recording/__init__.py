@@ -1,4 +1,4 @@
-"""What a run tells: values to writers, progress to the screen, traces, timers.
+"""Recording of a run: metric writers, progress display, profiler traces, timers.
 
 The `Recorder` computes what was measured, away from the loop, and hands it to writers as a
 `Measured`. Nothing is imported before it is used: a writer alone needs no JAX.

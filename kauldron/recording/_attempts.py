@@ -1,4 +1,4 @@
-"""Several calls of which each is made, whatever those before it have raised."""
+"""Makes every one of several calls, even if earlier ones raise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def each(error: Exception) -> list[Exception]:
 
 
 def _kind(error: Exception) -> type[Exception]:
-    """Returns what is told once: a disk fails in many ways, and each loses the same."""
+    """Groups errors that are reported once: disks fail in many ways, to one effect."""
     for kind in (json_lines.LostError, OSError):
         if isinstance(error, kind):
             return kind

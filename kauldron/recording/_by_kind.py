@@ -1,4 +1,4 @@
-"""The published calls of a writer, one for each kind of values, as `Measured`."""
+"""Adapts the per-kind writer calls, as published, to `Measured`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""TensorBoard event files, written at once and in the calling thread.
+"""TensorBoard event files, written synchronously in the calling thread.
 
 The writer of tensorboardX sends each event through a pipe to a thread; if the disk is full
-that thread ends, and the next writes wait for ever. Its messages and its checksums are used
-here.
+that thread ends, and later writes hang. We use only its messages and its checksums.
 
 Format: https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto,
 each event framed as a TFRecord: length, checksum of it, bytes, checksum of them.
@@ -25,19 +24,19 @@ from etils import epath
 from kauldron._base import shared_files
 from kauldron.workdir import json_lines
 
-# Events that a full disk keeps from being written wait in memory, so many bytes.
+# Up to this many bytes of events wait in memory while the disk is full.
 _MAX_WAITING_BYTES = 64 * 2**20
 
 
 class EventFile:
     """One event file; made when the first event is added.
 
-    What cannot be written waits in memory, 64 MiB of events; what is beyond it is lost,
-    which is raised and counted.
+    Events that cannot be written wait in memory, up to 64 MiB; beyond that they are
+    lost, which is raised and counted.
 
     Args:
       folder: Where it is; created if needed.
-      purge_step: Readers forget what older files of the folder say of this step and
+      purge_step: Readers drop what older files of the folder hold for this step and
         later ones.
     """
 
@@ -59,7 +58,7 @@ class EventFile:
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
-          LostError: If it cannot be written, and is lost: too much waits already.
+          LostError: If it cannot be written and is lost: too many are waiting already.
         """
         event = _event(step=step, summary={"value": list(values)})
         if sum(map(len, self._waiting)) < _MAX_WAITING_BYTES:
@@ -79,11 +78,11 @@ class EventFile:
 
     @property
     def num_unwritten(self) -> int:
-        """How many events wait to be written, or are lost."""
+        """How many events are waiting to be written, or are lost."""
         return len(self._waiting) + self._num_lost
 
     def flush(self) -> None:
-        """Writes what could not be written before."""
+        """Writes the events that could not be written before."""
         if self._file is None:
             self._file = self._open()
         while self._waiting:
@@ -94,7 +93,7 @@ class EventFile:
             del self._waiting[0]
 
     def close(self) -> None:
-        """Writes what waits and closes the file; nothing can be added after it."""
+        """Writes waiting events and closes the file; it accepts no more after that."""
         try:
             self.flush()
         finally:

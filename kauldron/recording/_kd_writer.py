@@ -1,4 +1,4 @@
-"""`KDMetricWriter`: TensorBoard event files, JSON lines, and pictures as files."""
+"""`KDMetricWriter`: TensorBoard event files, JSON lines, and image files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class KDMetricWriter(_writer_base.WriterBase):
     `workdir/timings.jsonl`. NaN and infinities are the strings `"NaN"`, `"Infinity"`,
     `"-Infinity"` there, so that every line is strict JSON.
 
-    What a full disk keeps from being written is kept in memory and written later: 10,000
-    records a file, and 64 MiB of events. What is beyond it is lost, and told.
+    While the disk is full, up to 10,000 records per file and 64 MiB of events wait in
+    memory and are written later. Anything beyond that is lost, and reported as lost.
 
     Attributes:
       save_images: Whether pictures are also written as files:
@@ -82,7 +82,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         )
 
     def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        # TensorBoard has no tables: they stand in the JSON lines alone.
+        # TensorBoard has no tables: they are in the JSON lines only.
         values = {k: np.asarray(v).tolist() for k, v in arrays.items()}
         self._record_files[json_lines.METRICS_FILE].append(
             step, self.collection, values

@@ -1,4 +1,4 @@
-"""From states of losses, metrics and summaries to the `Measured` that writers get."""
+"""Computes the `Measured` of a step from states of losses, metrics and summaries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def to_measured(
 
     Args:
       output: Computed values, with flat names.
-      states: What they were computed of.
+      states: What they were computed from.
       failures: What could not be computed; takes what schedules raise, and summaries that
         nothing can show.
       collection: `train`, or the name of an evaluator.
@@ -84,7 +84,7 @@ def split_numbers(
     """Returns the scalars and the tables of numbers; one number with axes is a scalar.
 
     Raises:
-      TypeError: If a metric is no number.
+      TypeError: If a metric is not a number.
     """
     values = {**output.loss_values, **output.raw_loss_values, **output.metric_values}
     numbers = {k: measured_numbers.to_numbers(k, v) for k, v in values.items()}
@@ -140,7 +140,7 @@ def write_now(
 
 
 def _tell(failures: Sequence[state_trees.Failure], collection: str) -> None:
-    """Tells what could not be computed, or raises it if nobody would know."""
+    """Reports what could not be computed, or raises it if nothing collects problems."""
     problems = problem_log.current()
     if problems is None:
         _attempts.raise_all([failure.error for failure in failures])

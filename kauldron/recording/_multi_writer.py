@@ -1,4 +1,4 @@
-"""`MultiWriter`: several writers at once, each on its own."""
+"""`MultiWriter`: fans out to several writers, independent of each other."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:  # a writer alone needs no JAX
 
 
 class WriterError(errors.UserError, TypeError):
-    """Something that is no writer."""
+    """Something that is not a writer."""
 
 
 def _to_each(name: str) -> Any:
-    """Returns the method of `WriterBase` that tells each part."""
+    """Returns the method of `WriterBase` that calls each part."""
     base_method = getattr(_writer_base.WriterBase, name)
     kind = name.removeprefix("write_")
 
@@ -54,9 +54,9 @@ def _call(part: _writer.Writer, name: str, *args: Any, **kwargs: Any) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MultiWriter(_writer_base.WriterBase):
-    """Several writers; one that fails or is slow does not concern the others.
+    """Several writers; one that fails or is slow does not affect the others.
 
-    A value is given to the writers that have a place for it.
+    Each value goes to the writers that have a place for it.
 
     In a config, `cfg.writer = {"files": kd.train.KDMetricWriter(), "mine": ...}` is short
     for it.
@@ -65,7 +65,7 @@ class MultiWriter(_writer_base.WriterBase):
       writers: Name -> writer.
 
     Raises:
-      WriterError: If one of them is no writer.
+      WriterError: If one of them is not a writer.
     """
 
     writers: Mapping[str, _writer.Writer]

@@ -1,4 +1,4 @@
-"""Pictures and videos as files: `<folder>/<name>/step_<step>_<i>.png`, or `.gif`."""
+"""Image and video files: `<folder>/<name>/step_<step>_<i>.png`, or `.gif`."""
 
 from __future__ import annotations
 

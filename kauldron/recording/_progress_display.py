@@ -1,4 +1,4 @@
-"""Live displays of a run, drawn by threads of their own a few times a second."""
+"""Live progress displays, drawn in threads a few times a second."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Display(Protocol):
     shows_lines: bool
 
     def stop(self) -> None:
-        """Shows the last state, and leaves the screen as it was found."""
+        """Shows the last state, and restores the screen."""
 
 
 def start(snapshot: Callable[[], Snapshot]) -> Display | None:
-    """Starts the display that fits: `None` if plain lines do."""
+    """Starts the display that suits the environment; `None` for plain lines."""
     if _in_notebook():
         return NotebookDisplay(snapshot)
     # The run may be part of another one that has a display.
@@ -79,7 +79,7 @@ class TerminalDisplay:
         original = sys.stdout, sys.stderr
         self._live.start()
         self._exit.callback(self._live.stop)
-        # Nobody could show it again for a process that is killed.
+        # If the process is killed, nothing would show it again.
         self._console.show_cursor(True)
         self._exit.enter_context(_redirected_loggers(original))
 
@@ -171,7 +171,7 @@ def _fit(words: Sequence[str], width: int) -> list[str]:
 
 @contextlib.contextmanager
 def _redirected_loggers(original: tuple[Any, Any]) -> Iterator[None]:
-    """Sends what loggers write to the streams of before to those of now."""
+    """Redirects loggers from the original streams to the current ones."""
     stdout, stderr = original
     current = {id(stdout): sys.stdout, id(stderr): sys.stderr}
     changed = []
@@ -196,7 +196,7 @@ def _stream_handlers() -> list[logging.StreamHandler[Any]]:
 
 
 def _in_notebook() -> bool:
-    """Whether a kernel runs this; IPython is there already then."""
+    """Whether this runs in a kernel; then IPython is already imported."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and getattr(shell, "kernel", None) is not None

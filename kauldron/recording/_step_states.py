@@ -1,4 +1,4 @@
-"""What a step leaves to be computed and written, and who takes it."""
+"""The states a step leaves to be computed and written, and who consumes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Timer(Protocol):
 
 
 class Part(Protocol):
-    """What a `Writer` needs to have, to be given values."""
+    """What a `Writer` must have in order to be given values."""
 
     @property
     def collection(self) -> str: ...
@@ -51,7 +51,7 @@ class Part(Protocol):
 
 
 class Run(Protocol):
-    """A run that computes and writes beside the training, see `recorder.Recorder`."""
+    """A run that computes and writes in the background, see `recorder.Recorder`."""
 
     def record(
         self, writer: Part, parts: Mapping[str, Part], states: StepStates

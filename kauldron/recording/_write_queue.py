@@ -1,4 +1,4 @@
-"""Threads that run jobs in the order given, while the training goes on."""
+"""Background job queues: threads that run jobs in order while training continues."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from kauldron.recording import _attempts
 class WriteQueue:
     """A thread and the jobs that wait for it.
 
-    What a job raises is reported once per kind of error; the run goes on. Jobs that are
-    dropped, and what the last of them leave unwritten, are counted and told at the end.
+    What a job raises is reported once per kind of error; the run continues. Jobs that
+    are dropped, and what the last ones leave unwritten, are counted and reported at the
+    end.
 
     Args:
       name: What the thread works for, in messages: `"the writer 'mine'"`.
       max_waiting: How many jobs may wait.
-      may_drop: Whether a job too many is dropped (reported once) or waited with.
-      problems: Is told what fails or is lost.
+      may_drop: Whether a job beyond `max_waiting` is dropped (reported once) or waits.
+      problems: Receives what fails or is lost.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class WriteQueue:
         self._may_drop = may_drop
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue(max_waiting)
         self._num_failed = self._num_dropped = 0
-        self._may_be_written_later = True  # until something else than a disk fails
+        self._may_be_written_later = True  # until something other than a disk fails
         # A daemon: a service that hangs cannot keep the process from ending.
         self._thread = threading.Thread(
             target=self._run, name=f"kauldron {name}", daemon=True
@@ -71,7 +72,7 @@ class WriteQueue:
         last: Sequence[Callable[[], object]] = (),
         unwritten: Callable[[], Mapping[str, int] | None] = lambda: None,
     ) -> None:
-        """Runs what is waiting, and ends the thread; says what is lost.
+        """Runs the waiting jobs and ends the thread; reports what is lost.
 
         Args:
           timeout_secs: How long to wait.

@@ -1,8 +1,8 @@
-"""`Writer`: what keeps the measurements of a run; a tracker is one.
+"""`Writer`: the metric writer protocol, also for experiment trackers.
 
 A writer implements `write`, and whatever else of the first six methods it needs. In a
-training run they are called from a background thread of the writer's own, in order; what
-they raise is reported, and the run goes on.
+training run they are called in order, from the writer's own background thread; what
+they raise is reported, and the run continues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kauldron.recording import _step_states, measured
 if TYPE_CHECKING:  # a writer alone needs no JAX
     from kauldron.step import auxiliaries
 
-# Attribute of a writer while it belongs to a run that goes on.
+# Attribute of a writer while the run it belongs to is in progress.
 _RUN = "_run_that_records"
 
 
@@ -39,13 +39,13 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
 
     @abc.abstractmethod
     def write(self, step: int, values: measured.Measured) -> None:
-        """Writes what was measured at a step; what it has no place for it leaves out."""
+        """Writes the measurements of a step, leaving out what it has no place for."""
 
     def describe(self, step: int, run: measured.Description) -> None:
         """Writes what is known of a new run at its first step."""
 
     def rewind(self, step: int) -> None:
-        """Takes back everything written for `step` and later steps.
+        """Discards everything written for `step` and later steps.
 
         Called at every start of a run, with the step it continues at: what was written
         for later ones belongs to a part of the run that was lost.
@@ -58,17 +58,17 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         """Releases files and connections; a write after it opens them again."""
 
     def unwritten(self) -> Mapping[str, int] | None:
-        """Returns what it was given and has not written by now: `{'events': 3}`.
+        """Returns what it was given but has not written so far: `{'events': 3}`.
 
-        Asked after `close`, so that a run can tell what was lost; nothing is lost if what
-        was put off by errors is written since. `None` if it is not known.
+        Asked after `close`, so that a run can report what was lost; nothing is lost if
+        what errors had delayed has since been written. `None` if it is not known.
         """
         return None
 
     def can_write(self, kind: str) -> bool:
         """Whether there is a place for a kind: `'images'`, `'texts'`, `'arrays'`, ...
 
-        What no writer of a run has a place for is told.
+        What no writer of a run has a place for is reported.
         """
         # No summary computes sound; and what nothing can show reaches no writer.
         return kind not in ("audios", "anything")
@@ -82,7 +82,7 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
         return {type(self).__name__: self}
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with other values of some fields, of the same run."""
+        """Returns a copy with some fields changed, of the same run."""
         copy = super().replace(**changes)
         if _RUN in vars(self):
             _bind([copy, *copy.parts().values()], vars(self)[_RUN])
@@ -100,8 +100,8 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
     ) -> auxiliaries.AuxiliariesOutput:
         """Hands over the states of a step: they are computed once, and written.
 
-        The writers of a run return at once: its recorder computes and writes beside the
-        training, and the values are waited for when they are looked at.
+        The writers of a run return immediately: its recorder computes and writes in the
+        background, and reading the values waits for them.
 
         Args:
           step: Number of updates applied before it.
@@ -109,14 +109,14 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
           schedules: Name -> function from step to value.
           log_summaries: Whether the summaries are written too.
           timer: Object whose `flush_metrics()` gives rates and durations.
-          flush: Whether readers should see the values at once.
+          flush: Whether readers should see the values immediately.
 
         Returns:
           The computed values, without those of what fails.
 
         Raises:
           Exception: What a loss, metric or summary raises, after the others are written.
-            Where problems are collected, as in a training run, it is told instead.
+            Where problems are collected, as in a training run, it is reported instead.
         """
         states = _step_states.StepStates(
             step=step,

@@ -1,4 +1,4 @@
-"""`WriterBase`: a writer with a method for each kind of values, as published."""
+"""`WriterBase`: a writer with one method per kind of value, as published."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class WriterBase(_writer.Writer):
     def write_context_structure(
         self, step: int, trainer: measured.HasContextSpecs
     ) -> None:
-        """Writes the keys there are (`trainer.context_specs`)."""
+        """Writes the existing keys (`trainer.context_specs`)."""
 
     def write_summaries(
         self,
@@ -105,11 +105,10 @@ class WriterBase(_writer.Writer):
         Args:
           step: The step they belong to.
           values: Name -> images, text, `Histogram`, `PointCloud` or `Video`.
-          metadata: Of no use to the writers here; for your own.
+          metadata: Ignored by the built-in writers; for writers of your own.
 
         Raises:
-          CannotShowError: If a value is nothing that can be shown. The others are
-            written first.
+          CannotShowError: If a value cannot be shown. The others are written first.
         """
         del metadata
         problems, errors = [], []
@@ -141,12 +140,12 @@ class WriterBase(_writer.Writer):
                     configs={name: value.configs},
                 )
             case "videos":
-                # Writers from elsewhere may know no speed.
+                # Third-party writers may not accept `fps`.
                 options = {} if value.fps == 10 else {"fps": value.fps}
                 self.write_videos(step, {name: value.frames}, **options)
 
     def write(self, step: int, values: measured.Measured) -> None:
-        """Calls the method of each kind there is, also after one has raised."""
+        """Calls the method of each kind of value present, even after one has raised."""
         # The dicts are copies: other writers are given the same values.
         later = functools.partial
         calls: list[Callable[[], None]] = []
@@ -215,7 +214,7 @@ class NoopWriter(WriterBase):
 
 
 class NoopMetadataWriter:
-    """Mixin: keeps a writer from writing what is known at the start of a run."""
+    """Mixin: makes a writer skip what is known at the start of a run."""
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         pass

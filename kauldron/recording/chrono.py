@@ -1,4 +1,4 @@
-"""`Chrono`: how fast a loop runs, pauses left out, and where the time goes."""
+"""`Chrono`: steps per second, excluding pauses, and where the time goes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Pause(enum.StrEnum):
-    """Names of what interrupts the steps of a training."""
+    """Names of the pauses between training steps."""
 
     CHECKPOINT = "checkpoint"
     EVALS_ALONG_TRAIN = "evals_along_train"
@@ -117,10 +117,11 @@ class Chrono:
         return self._elapsed_secs() - sum(self._pause_secs().values())
 
     def shares(self) -> dict[str, float]:
-        """Returns what part of the time since `start_loop` went where; the sum is 1.
+        """Returns the fractions of the time since `start_loop` by where it went; they
+        sum to 1.
 
-        `data_wait` is host time in the iterator of the data; `step` all the rest that is
-        no pause.
+        `data_wait` is host time in the data iterator; `step` is everything else that is
+        not a pause.
         """
         elapsed = max(self._elapsed_secs(), 1e-9)
         pauses = self._pause_secs()

@@ -1,4 +1,4 @@
-"""`Measured`: losses, metrics, timings and summaries of one step, as a writer gets them.
+"""`Measured`: one step's losses, metrics, timings and summaries, as writers get them.
 
 All values are NumPy arrays, numbers and text on the host: no writer needs JAX.
 """
@@ -53,7 +53,7 @@ class Measured:
       summaries: Things to show (`summaries/x`), in the order of the config. The properties
         below have those of one kind.
       failures: What could not be computed, as the user wrote it
-        (`cfg.train_metrics['x']`), and what it has raised. The run tells it; a writer
+        (`cfg.train_metrics['x']`), and what it has raised. The run reports it; a writer
         need not.
     """
 
@@ -132,7 +132,7 @@ def kind_of(name: str, value: object) -> str:
     """Returns the kind of a summary value: one of `KINDS`.
 
     Raises:
-      CannotShowError: If it is nothing that can be shown.
+      CannotShowError: If it cannot be shown.
     """
     if isinstance(value, str) or _is_texts(value):
         return "texts"

@@ -1,4 +1,4 @@
-"""Traces of a few steps: where the time goes, on the host and on the devices."""
+"""Profiler traces of a few steps: where time goes on the host and on the devices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
       first_profile: Steps of this process before the first trace, >= 0: those that
         compile are not of interest.
       every_steps: Interval in steps between the beginnings of traces; `None` for none.
-      every_secs: Interval in seconds; `None` for none. Whatever comes first counts.
+      every_secs: Interval in seconds; `None` for none. Whichever comes first counts.
       on_colab: Whether to trace in notebooks, too.
       workdir: Directory of the run; the trainer's unless given.
 
@@ -52,7 +52,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
       ProfilerError: If a value is out of range.
     """
 
-    # Whether it is to be called at all.
+    # Whether it needs to be called at all.
     traces: ClassVar[bool] = True
 
     num_profile_steps: int = 5
@@ -78,7 +78,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
                 )
 
     def __call__(self, step: int, *, wait_for: object = None) -> None:
-        """Begins or ends a trace; to be called before each step.
+        """Begins or ends a trace; call it before each step.
 
         Args:
           step: Number of steps this process has done.
@@ -111,7 +111,7 @@ class Profiler(root_refs.UpdateFromRootCfg):
             jax.profiler.start_trace(
                 os.fspath(self._directory), create_perfetto_trace=True
             )
-        except RuntimeError as e:  # somebody else is tracing this process
+        except RuntimeError as e:  # another trace of this process is active
             console.warn(f"no profile of step {step}: {e}")
             return
         trace.is_running = True

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live display, or a line now and then."""
+"""Progress reports on a run: a live display, or a line now and then."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Progress:
         values: auxiliaries.AuxiliariesOutput,
         timings: Mapping[str, float],
     ) -> None:
-        """Tells losses and metrics of a step; a line if there is no live display."""
+        """Shows losses and metrics of a step; as a line if there is no live display."""
         parts = headline(values)
         self._losses = parts
         if self._display is not None:
@@ -113,7 +113,7 @@ class Progress:
             console.log("  ".join(["", *parts]))
 
     def snapshot(self) -> _progress_display.Snapshot:
-        """Returns what there is to show now."""
+        """Returns what to show now."""
         step, rate = self.step, self._rate()
         if step == self._first_step:
             self._paused_at_start = self._paused_secs()
@@ -140,10 +140,10 @@ class Progress:
         return min(step / self._last_step, 1.0) if self._last_step else 1.0
 
     def _pause_factor(self) -> float:
-        """How much longer everything takes than the steps do.
+        """The ratio of the total time to the time of the steps.
 
-        Evaluations and checkpoints to come take as much of the time as those before did,
-        the ones before the first step left out.
+        Future evaluations and checkpoints are assumed to take the same share of the
+        time as past ones, excluding those before the first step.
         """
         working = max(self._chrono.active_secs(), 1e-9)
         return 1 + (self._paused_secs() - self._paused_at_start) / working
@@ -176,7 +176,7 @@ class Progress:
 
 @contextlib.contextmanager
 def _reported() -> Iterator[None]:
-    """A screen that cannot be drawn on is no reason to stop a run."""
+    """A display error must not stop a run."""
     try:
         yield
     except Exception as e:
@@ -200,7 +200,7 @@ def finished_message(
     stop_reason: str | None = None,
     problems: Sequence[str] = (),
 ) -> str:
-    """Returns what is said when there is nothing left to do.
+    """Returns the message shown when there is nothing left to do.
 
     Args:
       workdir: Directory of the run.
@@ -208,7 +208,7 @@ def finished_message(
       last_step: Updates the run was to make.
       limit: What says which step is the last one: `` `--cfg.num_train_steps` ``.
       stop_reason: Why it has ended earlier.
-      problems: What went wrong although the run went on.
+      problems: What went wrong without ending the run.
     """
     told = [f"Finished: {os.fspath(workdir)} is at step {step}"]
     if stop_reason is not None:

@@ -1,7 +1,7 @@
-"""`Recorder`: computes what was measured and tells the writers, beside the training.
+"""`Recorder`: computes measurements and feeds the writers, off the training loop.
 
-One thread computes values, in the order of the steps. Each writer has a thread of its own
-that writes them: one that is slow or fails concerns no other one, and not the training.
+One thread computes values, in the order of the steps. Each writer has its own thread
+that writes them: one that is slow or fails affects neither the others nor the training.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from kauldron.step import auxiliaries, state_trees
 _MAX_COMPUTING = 16
 # These are numbers on the host; pictures make them large.
 _MAX_WRITING = 1000
-# How long a checkpoint waits for a writer, so that what was measured before it is on
-# disk; one that takes longer is not waited for again.
+# How long a checkpoint waits for a writer, so that earlier measurements are on disk. A
+# writer that takes longer is not waited for again.
 _PATIENCE_SECS = 5.0
 _PATIENCE_AT_END_SECS = 60.0
 
 
 class Recorder:
-    """Takes measurements of a run; returns at once.
+    """Takes measurements of a run, without blocking it.
 
-    What fails is left out, told once, and counted; the others are written all the same. A
-    loss of the training that fails is kept in `loss_error`: the run cannot go on with it.
+    What fails is left out, reported once, and counted; the rest is still written. A
+    training loss that fails is kept in `loss_error`: the run cannot continue with it.
 
     Args:
       writers: All writers of the run.
-      problems: Is told what fails.
+      problems: Receives what fails.
 
     Attributes:
       loss_error: What a loss of the training has raised.
@@ -61,7 +61,7 @@ class Recorder:
             may_drop=False,
             problems=self._problems,
         )
-        # A part that is told something on its own is known by the name it has in a dict.
+        # A writer in a dict that is reported on its own goes by its name there.
         self._names = {
             id(part): name for w in self._writers for name, part in w.parts().items()
         }
@@ -69,14 +69,14 @@ class Recorder:
         self._lanes = {
             name: self._make_lane(name) for name in dict.fromkeys(self._names.values())
         }
-        # Those that copies of writers use, too: nobody knows what these have not written.
+        # Lanes that copies of writers use too: what these have not written is unknown.
         self._shared: set[str] = set()
         self._too_slow: set[str] = set()
         self._last: tuple[auxiliaries.AuxiliariesState, Recorded] | None = None
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, what the writers of the run are handed comes here."""
+        """Inside the block, the run's writers hand their states to this recorder."""
         with _writer.bound(self._writers, self):
             yield
 
@@ -89,7 +89,7 @@ class Recorder:
                 self._lane(name, part).submit(functools.partial(call, part))
 
     def rewind(self, step: int) -> None:
-        """Lets all writers take back what they have of this step and later ones."""
+        """Makes all writers discard what they have for this step and later ones."""
         for writer in self._writers:
             self.tell(writer, lambda part: part.rewind(step))
 
@@ -99,7 +99,7 @@ class Recorder:
         parts: Mapping[str, _step_states.Part],
         states: _step_states.StepStates,
     ) -> auxiliaries.AuxiliariesOutput:
-        """Computes in the background, and lets the parts of a writer write.
+        """Computes in the background, then has the parts of a writer write.
 
         Returns:
           The values; looking at them waits until they are computed.
@@ -154,7 +154,7 @@ class Recorder:
         for name, part in parts.items():
             calls = [functools.partial(part.write, states.step, values)]
             calls += [part.flush] if states.flush else []
-            if id(part) not in self._names:  # a copy, which nobody closes at the end
+            if id(part) not in self._names:  # a copy, which is not closed at the end
                 calls.append(part.close)
             self._lane(name, part).submit(functools.partial(_attempts.call_all, calls))
         for error in _measuring.without_place(writer, parts, values):
@@ -184,7 +184,7 @@ class Recorder:
         self._computing.submit(job)
 
     def join(self) -> None:
-        """Waits until what was measured is written, but not for long for a slow writer."""
+        """Waits until all measurements are written, but not long for a slow writer."""
         self._computing.join()
         for name, lane in self._lanes.items():
             if name not in self._too_slow and not lane.join(
@@ -282,7 +282,7 @@ class Recorded:
         *,
         with_summaries: bool,
     ) -> auxiliaries.AuxiliariesOutput:
-        """Computes the numbers first: who waits for them does not wait for pictures."""
+        """Computes numbers first: waiting for them must not mean waiting for images."""
         try:
             nested = _measuring.compute_numbers(aux, failures)
             self._numbers.set_result(nested)

@@ -1,4 +1,4 @@
-"""What is known of a run before its first step, as Markdown tables."""
+"""Markdown tables of what is known of a run before its first step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kauldron import konfig, kontext
 
 
 def parameters(params: object) -> tuple[str, int]:
-    """Returns a table of the parameters, and how many numbers they are in all."""
+    """Returns a table of the parameters, and their total count."""
     flat = kontext.flatten_with_path(params)
     sizes = {path: math.prod(x.shape) for path, x in flat.items()}
     total = sum(sizes.values())

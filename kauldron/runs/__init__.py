@@ -1,4 +1,4 @@
-"""Work on a run that exists: predict, evaluate a checkpoint, repeat a step, do it again.
+"""Working with existing runs: predict, evaluate a checkpoint, replay a step, rerun.
 
 Nothing is imported before it is used.
 """

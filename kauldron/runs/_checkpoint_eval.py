@@ -1,4 +1,4 @@
-"""Evaluates one checkpoint of a run, whatever the run does meanwhile."""
+"""Evaluates one checkpoint of a run, even while the run is training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as inputs of a trained model: a pipeline with the transforms of another."""
+"""Input files for a trained model: a pipeline with another pipeline's transforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that a run has saved."""
+"""Loading the saved state of a run."""
 
 from __future__ import annotations
 

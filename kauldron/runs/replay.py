@@ -1,4 +1,4 @@
-"""Repeats a step that met a value that is not finite, and tells where it came from."""
+"""Replays a step that produced a non-finite value, and reports where it came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing a run again, in another workdir, to see whether the same parameters come out."""
+"""Reruns a run in a new workdir, to test whether it gives the same parameters."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def reproduce(trainer: base.Run, source: epath.PathLike) -> Reproduction:
     On CPU, with the same packages and devices, the parameters are the same bit for bit.
 
     Args:
-      trainer: The trainer of that run's config, with a workdir of its own.
+      trainer: The trainer of that run's config, with its own workdir.
       source: Directory of the run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh, the strategy, constraints, host to device.
+"""Sharding: the mesh, the strategy, constraints, host-to-device transfer.
 
 Every placement decision is made here. The names form the published `kd.sharding`:
 `DEVICES_MESH`, `REPLICATED` and `FIRST_DIM` are built when first read, because building

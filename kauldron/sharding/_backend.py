@@ -1,4 +1,4 @@
-"""What this process computes on, as recorded with each start of a run."""
+"""Backend information of this process, recorded at each start of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one mesh, and the two shardings that most code needs."""
+"""The device mesh, and the two shardings that most code needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placement of the optimizer state: where its parameters are."""
+"""Sharding of the optimizer state: like the parameters it belongs to."""
 
 from __future__ import annotations
 

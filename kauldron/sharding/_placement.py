@@ -1,4 +1,4 @@
-"""Placing pytrees: constraints inside jit, transfers outside."""
+"""Applying shardings to pytrees: constraints inside jit, transfers outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all processes must know of each other."""
+"""Reductions across processes: values that all of them must agree on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kauldron.sharding import _mesh
 def max_over_processes(values: Float["n"]) -> Float["n"]:
     """Starts an element-wise maximum over all processes.
 
-    Every process must call it at the same place. It returns before the result is there.
+    Every process must call it at the same point. It returns before the result is ready.
 
     Args:
       values: This process's values, `Float32["n"]`.
@@ -25,7 +25,7 @@ def max_over_processes(values: Float["n"]) -> Float["n"]:
       `Float32["n"]`, replicated.
     """
     copies = np.broadcast_to(values, (jax.local_device_count(), *values.shape))
-    # JAX takes this way to the devices for an implicit one.
+    # JAX mistakes this transfer to the devices for an implicit one.
     with jax.transfer_guard("allow"):
         everywhere = jax.make_array_from_process_local_data(_mesh.first_dim(), copies)
     return _jitted_max()(everywhere)

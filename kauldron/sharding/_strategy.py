@@ -1,4 +1,4 @@
-"""Which part of a training run lives where."""
+"""Sharding strategy: how each part of a training run is sharded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ShardingStrategy(arguments.NamesArguments):
       params: Of the parameters.
       collections: Of the other variable collections (batch statistics, ...).
       opt_state: Of the optimizer state. With `None`, arrays that belong to a parameter,
-        such as moments and averages, are placed as it is, see `state_of`.
+        such as moments and averages, are placed like the parameter, see `state_of`.
       aux: Of loss, metric and summary states.
     """
 

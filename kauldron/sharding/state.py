@@ -1,4 +1,4 @@
-"""`TrainState`: everything that a training step changes."""
+"""`TrainState`: everything that a training step updates."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Gradients whose sums are accumulated in f32, whatever the model computes in.
+"""Gradients with f32 accumulation of sums, whatever dtype the model computes in.
 
 Where a model broadcasts a bias, looks up an embedding or uses a weight in every step of a
-scan, its gradient has a sum, in the dtype of the cotangents. In bf16 such a sum does not
-grow beyond 256 equal terms where the backend adds up one after the other, as CPUs do.
+scan, its gradient contains a sum, in the dtype of the cotangents. In bf16 a sum of
+equal terms stalls after 256 of them where the backend adds sequentially, as CPUs do.
 
-So a backward pass with such values is traced, and run again with these sums in f32, on
-whatever the model is made of. What a sum gives stays in f32 until something else than a sum or a change of
-shape reads it, such as the optimizer. Nothing else is changed: the forward pass is that of
-the evaluators, and products of matrices and convolutions accumulate in f32 by themselves,
-on every backend.
+So a backward pass with such values is traced and then run with these sums in f32,
+whatever the model is made of. The result of a sum stays in f32 until something other
+than a sum or a change of shape reads it, such as the optimizer. Nothing else changes:
+the forward pass is that of the evaluators, and matrix products and convolutions
+accumulate in f32 anyway, on every backend.
 
-Parameters in f32 that each use casts by itself would not do: the sum over a broadcast
-comes after the cast, and modules outside of Flax cast where they like.
+Keeping parameters in f32 and casting them at each use would not help: the sum over a
+broadcast comes after the cast, and modules outside of Flax cast where they like.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def value_and_pull_back(
       dtypes of `primals`; and what else the function returned.
     """
     values, pull_back, aux = jax.vjp(function, primals, has_aux=True)
-    if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace a second time
+    if not _sum_analysis.may_have_narrow(pull_back):  # nothing to trace again
         return values, lambda cotangents: pull_back(cotangents)[0], aux
 
     def pull_back_in_f32(cotangents: PyTree) -> Any:
@@ -89,7 +89,7 @@ class _Run:
 
     Args:
       jaxpr: The program.
-      is_sum: Of each output, whether it goes on as a sum: a gradient, for instance.
+      is_sum: For each output, whether it continues as a sum, as a gradient does.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class _Run:
         called = params[_sum_analysis.CALLS[name]]
         closed = _traced(called, inputs, may_widen=is_sum)
         if isinstance(called, _jaxprs.Jaxpr):
-            if closed.consts:  # there is no place for them
+            if closed.consts:  # nowhere to put them
                 return _jaxprs.evaluate(equation, self._narrowed(equation))
             closed = closed.jaxpr
         return _jaxprs.bind(
@@ -205,7 +205,7 @@ class _Run:
 def _run_scan(
     equation: _jaxprs.JaxprEqn, inputs: Sequence[Any]
 ) -> dict[_jaxprs.Var, Any]:
-    """Runs a scan; what its steps do nothing with but add to it is added up in f32."""
+    """Runs a scan; carries that its steps only add to are accumulated in f32."""
     params = equation.params
     first, num_carry = params["num_consts"], params["num_carry"]
     adds = _sum_analysis.adding_carries(equation)
@@ -251,7 +251,7 @@ def _traced(
     Args:
       called: The program.
       inputs: As it will get them, or their specs.
-      may_widen: Of each output, whether it may come in f32.
+      may_widen: For each output, whether it may be in f32.
     """
     is_closed = isinstance(called, _jaxprs.ClosedJaxpr)
     jaxpr, consts = (called.jaxpr, called.consts) if is_closed else (called, [])

@@ -1,4 +1,4 @@
-"""The forward pass: a model and losses on the values that their keys point to."""
+"""The forward pass: the model and its losses, with inputs looked up by key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def forward(
       The context with `preds`, `interms` and the new `collections`.
 
     Raises:
-      PredictionError: A `TypeError`: something in what the model returned is no array.
+      PredictionError: A `TypeError`: something that the model returned is not an array.
     """
     args, kwargs = data_utils.get_model_inputs(model, context)
     params = context.params

@@ -1,10 +1,11 @@
-"""Steps that give back the state before them if they went wrong.
+"""Conditional updates: steps that keep the previous state if they went wrong.
 
-On a CPU, choosing between two states at the end is expensive. What was computed from a new
-value (new parameters from a new momentum) makes XLA compute that value twice, and copy the
-old one before it is overwritten. So each new value is chosen as soon as it is there, and
-what depends on it is computed from the choice: the update then runs in place, as it does
-without one. On a GPU the choice at the end is as fast, and is what is done there.
+On a CPU, selecting between two states at the end is expensive. Anything computed from a
+new value (new parameters from a new momentum) makes XLA compute that value twice, and
+copy the old one before it is overwritten. So each new value is selected as soon as it
+is computed, and what depends on it uses the selection: the update then runs in place,
+as it does without one. On a GPU, selecting at the end is as fast, so that is done
+there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from kauldron.step import _jaxprs
 def hold_if(
     step: Callable[..., tuple[Any, jax.Array, Any]], state: PyTree, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
-    """Runs a step inside jit; if it is to be held, the state stays what it was.
+    """Runs a step inside jit; if it is to be held, the state remains unchanged.
 
     Args:
       step: From `state, *args` to `next_state, is_held, rest`: a state of the same
@@ -32,8 +33,8 @@ def hold_if(
 
     Returns:
       The next state, or `state` where `is_held`; `is_held`; `rest`. Where a step is
-      held, what `rest` has of the next state is of no use: it may be that of either
-      one.
+      held, do not use what `rest` holds of the next state: it may belong to either
+      state.
     """
     if jax.default_backend() != "cpu":
         next_state, is_held, rest = step(state, *args)
@@ -49,7 +50,7 @@ def choose(is_held: jax.Array, old: Any, new: Any) -> Any:
 def _hold_each(
     step: Callable[..., tuple[Any, jax.Array, Any]], state: Any, *args: Any
 ) -> tuple[Any, jax.Array, Any]:
-    """Chooses each value of the next state as soon as it is there."""
+    """Selects each value of the next state as soon as it is computed."""
     treedef: Any = None
 
     def run(*inputs: Any) -> list[Any]:
@@ -86,7 +87,7 @@ def _hold_each(
     for i, (var, old) in enumerate(
         zip(out_vars[num_rest:], olds, strict=True), num_rest
     ):
-        # One that was there before the verdict, or that stands for two leaves.
+        # It was computed before the decision, or stands for two leaves.
         if not isinstance(var, _jaxprs.Var) or kept.get(var) is not old:
             outputs[i] = jnp.where(is_held, old, outputs[i])
     rest, next_state = jax.tree.unflatten(treedef, outputs)
@@ -96,7 +97,7 @@ def _hold_each(
 def _split(
     jaxpr: _jaxprs.Jaxpr, var: Any
 ) -> tuple[list[_jaxprs.JaxprEqn], list[_jaxprs.JaxprEqn]]:
-    """Returns the equations that give a variable, and the others, in their order.
+    """Returns the equations that compute a variable, and the others, in order.
 
     Those with effects, such as prints, keep their order: nothing is moved past them.
     """

@@ -1,4 +1,4 @@
-"""The state before the first step: parameters, collections, optimizer state."""
+"""Initialisation of the train state: parameters, collections, optimizer state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running traced programs equation by equation."""
+"""Interpreting jaxprs equation by equation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss scaling: keeps small gradients from vanishing in fp16."""
+"""Loss scaling: keeps small gradients from underflowing in fp16."""
 
 from __future__ import annotations
 
@@ -134,10 +134,10 @@ def scale_of(opt_state: PyTree) -> Float[""] | None:
 
 
 def is_overflow(opt_state: PyTree, next_opt_state: PyTree) -> Bool[""] | None:
-    """Returns whether an update was skipped for its scale, `Bool[""]`, inside jit.
+    """Returns whether an update was skipped due to overflow, `Bool[""]`, inside jit.
 
-    A scale below one makes nothing overflow that would not anyway: then a gradient that
-    is not finite is no overflow.
+    A scale below one causes no overflow that would not occur anyway: then a non-finite
+    gradient does not count as an overflow.
 
     Args:
       opt_state: Optimizer state before the step; `None` is returned without scaling.

@@ -1,4 +1,4 @@
-"""What some optimizers want besides gradients."""
+"""Extra arguments of optimizer updates, besides gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def extra_args(
       value_fn: From parameters to the loss; costs nothing unless it is called.
     """
 
-    # Line searches of optax give the function what they don't know themselves.
+    # Optax's line searches pass the function every argument they don't know.
     def searched_fn(params: PyTree, *, obj_fn: Any = None) -> Any:
         del obj_fn
         return value_fn(params)

@@ -1,4 +1,4 @@
-"""Which group a parameter belongs to."""
+"""Parameter ownership: which loss group a parameter belongs to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Owners:
 
         Args:
           selections: Name of a group -> what it owns.
-          frozen: Globs of what nobody owns.
+          frozen: Globs of parameters that no group owns.
           params: The parameters.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kauldron._base import errors, root_refs
 
-# As a step has them that is used without a trainer.
+# The values in a step that is used without a trainer.
 DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
 
 # What the step that is being traced has followed.

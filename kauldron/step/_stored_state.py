@@ -1,11 +1,11 @@
-"""What an optimizer keeps between updates, in which dtype.
+"""Dtypes of the optimizer state between updates, with stochastic rounding.
 
 An optimizer adds small steps to large values. In bf16, whose values are 2^-8 apart, a step
 of less than half of that is lost if it is rounded to the nearest value: a second moment
 with decay 0.999 never decays, an average of parameters never moves, and a parameter with a
-small learning rate stays what it was. So an update is computed in f32, what has no noise
-to hide its rounding stays in f32, and what is kept in bf16 is rounded at random, up or down
-by how near it is: then small steps add up to what they should, on average.
+small learning rate never moves either. So updates are computed in f32, values without
+noise to hide their rounding stay in f32, and values kept in bf16 are rounded
+stochastically, up or down by proximity: small steps then add up correctly on average.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ def widen(tree: PyTree) -> Any:
 def round_at_random(x: Float["*a"], seed: jax.Array) -> Float["*a"]:
     """Rounds to bf16, up or down, so that the expected value is the value itself.
 
-    Values of bf16, infinities and NaN stay what they are. The random numbers are those
-    of the places in the array: on any number of devices they are the same.
+    Values exact in bf16, infinities and NaN stay unchanged. The random numbers depend
+    on the position in the array: they are the same on any number of devices.
 
     Args:
       x: `Float32["*any"]`.
-      seed: `UInt32[""]`, another one each time.
+      seed: `UInt32[""]`, a different one each time.
     """
     place = jnp.zeros(x.shape, jnp.uint32)
     for axis, size in enumerate(x.shape):

@@ -1,4 +1,4 @@
-"""Which values of a traced gradient are sums, or go into nothing but sums.
+"""Dataflow analysis of a traced gradient: values that are sums or feed only sums.
 
 A program is a jaxpr of a backward pass. "Narrow" are floats of 16 bits and less.
 """
@@ -39,24 +39,24 @@ MOVES = frozenset(
 )
 _ADDS = SUMS | {"add_any"}
 _GO_ON = MOVES | {"add_any"}
-# Primitives that run a program, and the parameter that has it. What is differentiated by
-# a rule of its own is not among them: it is part of a forward pass that is repeated.
+# Primitives that run a program, and the parameter that holds it. Those with a custom
+# derivative rule are not included: they belong to a forward pass that is repeated.
 CALLS = {
     **dict.fromkeys(("jit", "pjit", "remat2", "checkpoint"), "jaxpr"),
     **dict.fromkeys(("scan", "shard_map"), "jaxpr"),
     "closed_call": "call_jaxpr",
 }
-# What is transposed by a function that nobody has traced yet.
+# Primitives transposed by a function that has not been traced yet.
 _RULES = frozenset({"custom_lin", "linear_call"})
 _PROGRAMS = (_jaxprs.ClosedJaxpr, _jaxprs.Jaxpr)
 
 
 def sums_of(jaxpr: _jaxprs.Jaxpr, is_sum: Sequence[bool]) -> set[_jaxprs.Var]:
-    """Returns the variables that go into nothing but sums, on the way to an output.
+    """Returns the variables that feed only sums on the way to an output.
 
     Args:
       jaxpr: The program.
-      is_sum: Of each output, whether it goes on as a sum: a gradient, for instance.
+      is_sum: For each output, whether it continues as a sum, as a gradient does.
     """
     sums, others = set(), set()
     for x, yes in zip(jaxpr.outvars, is_sum, strict=True):
@@ -154,8 +154,8 @@ def has_sums(equation: _jaxprs.JaxprEqn) -> bool:
 def may_have_narrow(pull_back: Callable[..., Any]) -> bool:
     """Whether the backward pass of a `jax.vjp` may have narrow values.
 
-    It has the dtypes of the linear program that it transposes; only what is differentiated
-    by a rule of its own is not known before it runs.
+    It has the dtypes of the linear program that it transposes; only the dtypes inside
+    custom derivative rules are not known before they run.
     """
     jaxpr = getattr(pull_back, "jaxpr", None)
     return not isinstance(jaxpr, _jaxprs.Jaxpr) or _is_narrow_anywhere(jaxpr)

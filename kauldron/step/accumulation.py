@@ -1,13 +1,14 @@
-"""Gradient accumulation: the gradient of a batch, with the memory of a micro-batch.
+"""Gradient accumulation: full-batch gradients in the memory of a micro-batch.
 
 The loss of a batch is a function `f` of the loss states of its micro-batches: they are
 merged, then each is a total divided by a count. So its gradient is the sum, over
 micro-batches, of the gradient of their states, weighted by the derivative of `f`. That is
-exact for whatever masks and weights, and for a micro-batch that is masked altogether.
+exact for any masks and weights, and for a micro-batch that is fully masked.
 
-The derivative of `f` is taken at the states of all micro-batches, which takes a pass over
-them of its own. Of means, the derivative needs the counts alone: where these come from the
-batch, as those of masks do, the compiler removes the model from that pass.
+The derivative of `f` is taken at the states of all micro-batches, which takes a
+separate pass over them. For means, the derivative needs only the counts: where these
+come from the batch, as those of masks do, the compiler removes the model from that
+pass.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from kauldron.step.context import Context
 # Runs model and losses on a micro-batch: `run(context, index=...)`.
 Run = Callable[..., Context]
 
-# What a forward pass has for each example, and what is put together again.
+# Per-example results of a forward pass, which are put together again.
 _PER_EXAMPLE = ("batch", "preds", "interms")
 
 
 class AccumulationError(errors.UserError, ValueError):
-    """A batch that does not divide, or a model that has no meaning in parts."""
+    """A batch that cannot be divided, or a model that only works on whole batches."""
 
 
 def compute_grads(
@@ -50,8 +51,8 @@ def compute_grads(
 
     Args:
       context: With the whole batch, parameters and collections.
-      run: Gives the context of a micro-batch: `loss_states`, `collections`, and what is
-        there for each example. It sees the collections that the one before left.
+      run: Returns the context of a micro-batch: `loss_states`, `collections`, and
+        per-example values. It sees the collections that the previous one left.
       num_microbatches: In how many parts; example `i` is in part `i % num_microbatches`.
       batch_sharding: Placement of the batch, and of each part.
       loss_scale: Factor of the gradient.
@@ -214,8 +215,8 @@ def _check_collections(before: PyTree, after: PyTree) -> None:
 def take_part(batch: PyTree, index: ScalarInt, num_microbatches: int) -> Any:
     """Returns one micro-batch: every `num_microbatches`-th example, from `index` on.
 
-    Of an array that is sharded along its first axis every device holds examples of each
-    part: none has to send anything. Scalars belong to every part.
+    Every device holds examples of each part of an array that is sharded along its first
+    axis: none has to send anything. Scalars belong to every part.
     """
 
     def take(x: jax.Array) -> jax.Array:
@@ -309,7 +310,7 @@ def check_divides(
 
 
 def mixing_parts(loss_tree: PyTree, collections: PyTree) -> list[str]:
-    """Returns what in a run depends on which examples are in a batch together."""
+    """Returns what in a run depends on which examples share a batch."""
     found = []
     if isinstance(collections, Mapping) and "batch_stats" in collections:
         found.append("batch norm (it normalises by each micro-batch)")

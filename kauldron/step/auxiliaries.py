@@ -1,4 +1,4 @@
-"""Losses, metrics and summaries of one step, and the states they leave behind."""
+"""Losses, metrics and summaries of one step, and the states that they produce."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class AuxiliariesState:
         return self._merge(other, state_trees.merge)
 
     def merge_each(self, other: AuxiliariesState | None) -> AuxiliariesState:
-        """As `merge`, but what cannot be merged fails in `compute`, and no other does."""
+        """Like `merge`, but states that cannot be merged fail later, in `compute`."""
         return self._merge(other, state_trees.merge_each)
 
     def _merge(
@@ -137,8 +137,8 @@ class AuxiliariesState:
         Args:
           flatten: Whether to name the values `losses/x`, `metrics/x/y`, `summaries/x`
             in flat dicts; otherwise the trees keep their structure.
-          failures: Takes what losses, metrics and summaries raise; the others are
-            computed all the same. `None` raises the first error.
+          failures: Collects what losses, metrics and summaries raise; the others are
+            still computed. `None` raises the first error.
 
         Returns:
           The values. If there is at least one loss, and none has failed, `losses/total`

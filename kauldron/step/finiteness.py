@@ -1,4 +1,4 @@
-"""Values that are not finite: whether a step met one, and where it met the first."""
+"""Non-finite values: whether a step produced any, and where the first one was."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GROUPS = (
 
 @typechecked
 def is_finite_step(context: Context, next_state: TrainState) -> Bool[""]:
-    """Returns whether a step went well, `Bool[""]`, inside jit.
+    """Returns whether a step was finite, `Bool[""]`, inside jit.
 
     It looks at the total loss and at the gradients; a step of the user's own that does
     not give the gradients is judged by the new parameters. An update that a loss scale
@@ -64,8 +64,8 @@ def _zero_if_finite(x: Array["*a"]) -> Float[""]:
 def nonfinite_paths(tree: PyTree) -> list[str]:
     """Returns the paths of arrays that hold NaN or infinities, looked at on the host.
 
-    One array after the other is fetched, of several processes its own part: for the end
-    of a run, where compiling would take longer.
+    Arrays are fetched one at a time, by each process its own part: for the end of a
+    run, where compiling would take longer.
     """
     leaves = kontext.flatten_with_path(tree)
     return [path for path, x in leaves.items() if not _is_finite_on_host(x)]
@@ -160,7 +160,7 @@ def _in_order(context: Context, modules: list[tuple[str, ...]]) -> dict[str, Any
 
 
 def _without_index(key: str) -> str:
-    """Returns the path of a module's method, without the way into its output."""
+    """Returns the path of a module's method, without the path into its output."""
     parts = kontext.Path.from_str(key).parts
     first = next((i for i, part in enumerate(parts) if not isinstance(part, str)), None)
     return str(kontext.Path(*parts[:first]))

@@ -1,4 +1,4 @@
-"""Which intermediate values a step keeps: those that some key reads.
+"""Which intermediates a step captures: those that some key reads.
 
 Flax can record the output of every method of every module. Recording all costs tracing
 time, and memory where the compiler cannot see that a value is unused (inside scans).
@@ -28,7 +28,7 @@ _capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def capture_all() -> Iterator[list[tuple[str, ...]]]:
-    """Makes steps inside the block record everything, whatever keys read.
+    """Makes steps inside the block record everything, regardless of keys.
 
     Yields:
       The list of what is recorded, filled as modules return: their path, then the
@@ -66,7 +66,7 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     for key in read:
         if not _MAY_BE_READ(key):
             continue
-        # All that a glob may match lies below the part of it that is none.
+        # Everything a glob may match lies below its part before the first wildcard.
         path = kontext.GlobPath.from_str(key)
         parts = path.first_non_glob_parent.parts
         if not parts and path.parts:

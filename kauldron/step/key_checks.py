@@ -1,8 +1,8 @@
-"""Finds keys and shapes that do not fit, on abstract arrays: nothing is compiled.
+"""Static checks of keys and shapes on abstract arrays: nothing is compiled.
 
 A step is followed as `jax.eval_shape` does: what the model returns, then what losses,
 metrics and summaries ask for. A part that fails is noted, and what does not depend on it
-is still checked, so that one report tells everything.
+is still checked, so that one report has everything.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def check_groups(
     Args:
       groups: As the user wrote it -> tree of metrics.
       context: After the forward pass, or later in a step.
-      problems: Is added to.
-      has_preds: Whether the model could run; what waits for it is left out otherwise.
+      problems: List to append to.
+      has_preds: Whether the model could run; if not, what depends on it is skipped.
     """
     for group, tree in groups.items():
         for field, metric in _flatten(group, tree):
@@ -125,7 +125,7 @@ def _check_metric(
 
 
 def _waits_for_model(problem: kontext.KeyProblem) -> bool:
-    """Whether the reason stands elsewhere in the report: there are no predictions."""
+    """Whether the report already has the reason: there are no predictions."""
     first = problem.path.split(".")[0].split("[")[0]
     return first in ("preds", "interms", "collections")
 
@@ -156,7 +156,7 @@ def cause_of(problems: list[kontext.KeyProblem]) -> Exception | None:
 
 
 def problem(field: str, detail: str) -> kontext.KeyProblem:
-    """Returns a problem that is none of a key."""
+    """Returns a problem that is not about a key."""
     return kontext.KeyProblem(field=field, path="", kind="failure", detail=detail)
 
 

@@ -1,4 +1,4 @@
-"""Several losses that train several parts of one model against each other: GANs.
+"""Adversarial training: several losses train different parts of one model (GANs).
 
 The model is one Flax module that returns everything the losses need (what the generator
 made, what the discriminator says of it and of real examples). A *group* names some losses,
@@ -67,8 +67,8 @@ class LossGroup:
       params: Globs relative to the parameters, such as `'generator'`, one or several; or
         a function from parameters to a tree of bools, such as `kd.optim.select(...)`.
       optimizer: Optimizer of these parameters. It sees no others.
-      every: The group is due at each `every`-th step, after as many steps of a group that
-        is due always: discriminator 1 and generator 5 is five updates to one.
+      every: The group is due at every `every`-th step: 1 for the discriminator and 5
+        for the generator means five updates of the former to one of the latter.
       accum_steps: Number of times the group is due for one update; the gradients are
         averaged.
     """
@@ -234,7 +234,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
         before: Context,
         known: _Pass | None,
     ) -> Callable[[Any, Any], _Update]:
-        """Returns the update of one group; without a known pass, by another one."""
+        """Returns the update of one group; runs a forward pass unless given one."""
         precision = _step_options.get(self, "precision")
         optimizer = _transformation(self.groups[name], precision)
 
@@ -289,14 +289,14 @@ def _if_due(
     params: PyTree,
     opt_state: PyTree,
 ) -> _Update:
-    """Runs the update of a group, or leaves everything as it is."""
+    """Runs the update of a group, or leaves everything unchanged."""
     _, _, grads, updates = jax.eval_shape(update, params, opt_state)
 
     def skip(params: PyTree, opt_state: PyTree) -> _Update:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, updates))
         return take(params), opt_state, *zeros
 
-    # A branch, and no choice between two results: what is not due costs no time.
+    # A branch, not a selection between two results: what is not due costs no time.
     return jax.lax.cond(is_due, update, skip, params, opt_state)
 
 

@@ -1,4 +1,4 @@
-"""What counts as a number that was measured."""
+"""Checks that a measured value is a number."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from kauldron._base import errors
 
 
 class NotANumberError(errors.UserError, TypeError):
-    """A metric, loss or schedule gives something that is no number."""
+    """A metric, loss or schedule returns something that is not a number."""
 
 
 def to_numbers(name: str, value: object) -> np.ndarray:
     """Returns an array of numbers.
 
     Raises:
-      NotANumberError: A `TypeError`: it is none.
+      NotANumberError: A `TypeError`: it is not an array of numbers.
     """
     array = np.asarray(value)
     if array.dtype.kind in "fiub":

@@ -1,4 +1,4 @@
-"""Precision: the dtypes of parameters, of computation, and of what comes out."""
+"""Mixed precision: dtypes of parameters, of computation, and of outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 class PrecisionError(errors.UserError, ValueError):
-    """A precision that means nothing, or that would not train."""
+    """An invalid precision, or one that would not train."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Precision(arguments.NamesArguments):
     """Dtypes of a model, as a whole and by path.
 
     Floating values are cast where they enter a module, and parameters before the forward
-    pass; other dtypes stay as they are. A module with a `dtype` of its own follows that.
+    pass; other dtypes stay as they are. A module with its own `dtype` follows that.
     Variable collections such as `batch_stats` are not cast. Losses and metrics compute in
     f32 whatever they are given.
 
@@ -54,13 +54,13 @@ class Precision(arguments.NamesArguments):
         parameters, accumulated gradients, hyperparameters. The update itself is computed
         in f32 always. `None` leaves the state to the optimizer.
       overrides: Glob of module paths -> dict with `params`, `compute` or `output`. It
-        holds for all that is inside the module too, but for `output`; the last one that
-        matches wins. `{'**.LayerNorm_*': {'compute': 'float32'}}`.
+        also applies to everything inside the module, except `output`; the last match
+        wins. `{'**.LayerNorm_*': {'compute': 'float32'}}`.
       loss_scale: Scales the loss so that small gradients don't vanish; needed for fp16.
 
     Raises:
-      PrecisionError: If a name is no float dtype, or fp16 is used in a way that does not
-        train.
+      PrecisionError: If a name isn't a float dtype, or fp16 is used in a way that does
+        not train.
 
     Reference: Micikevicius et al. 2018, Mixed Precision Training, arXiv:1710.03740.
 
@@ -92,7 +92,7 @@ class Precision(arguments.NamesArguments):
             `DynamicLossScale()`. `'f32'` computes in f32, as all defaults do.
 
         Raises:
-          PrecisionError: If it is none of them.
+          PrecisionError: If it is none of these.
         """
         if not isinstance(name, str) or name not in _PRESETS:
             spelled_out = {"bfloat16": "bf16", "float16": "fp16", "float32": "f32"}
@@ -220,7 +220,7 @@ def as_precision(value: Precision | str | None) -> Precision | None:
     """Returns the precision that a trainer was given, which may be a name.
 
     Raises:
-      PrecisionError: If it is no precision, and not the name of one.
+      PrecisionError: If it is neither a precision nor the name of one.
     """
     if value is None or isinstance(value, Precision):
         return value

@@ -1,4 +1,4 @@
-"""Where in the user's model an error comes from: the module, and the line."""
+"""Locating an error in the user's model: the module, and the line."""
 
 from __future__ import annotations
 

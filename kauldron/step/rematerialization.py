@@ -1,4 +1,4 @@
-"""Rematerialisation: which modules compute their activations twice to save memory."""
+"""Rematerialisation: which modules recompute their activations to save memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flax import linen as nn
 from kauldron._base import arguments, errors
 from kauldron.step import _module_globs, intermediates
 
-# Those of `jax.checkpoint_policies` that are policies themselves; the others make one.
+# The `jax.checkpoint_policies` that are policies themselves; the others create one.
 _POLICIES = (
     "nothing_saveable",
     "everything_saveable",
@@ -23,12 +23,12 @@ _POLICIES = (
 )
 
 
-# Flax takes the function that is lifted for a method of the module, by its name.
+# Flax takes the lifted function for a method of the module, going by its name.
 _LIFTED = "rematerialized"
 
 
 class RematError(errors.UserError, ValueError):
-    """A description of rematerialisation that means nothing."""
+    """An invalid description of rematerialisation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Remat(arguments.NamesArguments):
       modules: Globs of module paths, such as `['encoder.block_*']`: `*` within one name,
         `**` over any number. Between the inputs and the outputs of such a module nothing
         is kept.
-      policy: What is kept inside all the same: a name in `jax.checkpoint_policies`
+      policy: What is still kept inside: a name in `jax.checkpoint_policies`
         (`'dots_with_no_batch_dims_saveable'` keeps the results of dense layers), or a
         policy; `None` keeps nothing.
       prevent_cse: Whether the compiler is kept from undoing it. Inside a scan over layers
@@ -81,7 +81,7 @@ class Remat(arguments.NamesArguments):
     def applied(
         self, capture: intermediates.Capture
     ) -> Iterator[intermediates.Capture]:
-        """Lets the modules that are called in the block forget their activations.
+        """Makes the modules called in the block drop their activations.
 
         Args:
           capture: Which outputs become `interms`.

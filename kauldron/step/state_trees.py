@@ -1,4 +1,4 @@
-"""Trees of states: merged and computed one by one, so that one that fails costs no other."""
+"""Trees of metric states, merged and computed one by one: failures stay isolated."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def compute(
       group: Name of the tree, see `Failure`.
       tree: The states; `None` for none.
       compute_one: From a state to its value.
-      failures: Takes what is raised, and values of losses and metrics that are no
-        numbers; `{}` is in their places. `None` raises the first.
+      failures: Collects what is raised, and values of losses and metrics that are not
+        numbers; `{}` takes their places. `None` raises the first.
     """
 
     def compute_state(state: PyTree, keys: tuple[Any, ...]) -> Any:
@@ -155,7 +155,7 @@ def values_at_step(
     Args:
       schedules: Name -> function of the step.
       step: The step.
-      failures: Takes what they raise, and values that are no numbers.
+      failures: Collects what they raise, and values that are not numbers.
     """
     values = {}
     for name, schedule in schedules.items():

@@ -1,4 +1,4 @@
-"""What a step cannot take: a batch with texts."""
+"""Checks of a step's inputs: host-only columns in a batch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from kauldron.data import utils as data_utils
 
 
 class HostBatchError(errors.UserError, TypeError):
-    """A batch with what devices cannot hold."""
+    """A batch with values that devices cannot hold."""
 
 
 def check_batch(batch: Any) -> None:
     """Raises `HostBatchError` if a batch holds texts; for a step that has failed.
 
-    A step that goes well pays nothing for it.
+    A step that succeeds pays nothing for it.
     """
     names = data_utils.names_of_texts(batch)
     if not names:
         return
     texts = ", ".join(f"`batch.{name}`" for name in names)
     dropped = list(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in names))
-    # Not from the error: it begins with a page that describes the step.
+    # `from None`: the original error begins with a page that describes the step.
     raise HostBatchError(
         f"{texts}: texts or dates, which devices cannot hold. A run leaves them on the "
         "host, and so does `ds.device_put(trainer.sharding.batch)`: iterate that. Or drop "

@@ -1,4 +1,4 @@
-"""What a report of keys says of the texts in a batch, which no step ever sees."""
+"""Key reports about text columns of a batch, which never reach a step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kauldron.data import utils as data_utils
 def tell_texts(
     problems: list[kontext.KeyProblem], ds: data.IterableDataset
 ) -> list[kontext.KeyProblem]:
-    """Says of keys that are missing on the devices as they hold texts that they do."""
+    """Explains keys that are missing on the devices because they hold text."""
     told = []
     for p in problems:
         key = p.path.removeprefix("batch.")
@@ -32,7 +32,7 @@ def tell_texts(
 
 
 def _list_texts(p: kontext.KeyProblem, element_spec: Any) -> kontext.KeyProblem:
-    """Adds to what a batch has the texts, which the devices don't."""
+    """Adds text columns to the listed contents of a batch: devices don't have them."""
     if p.kind != "missing" or p.resolved != "batch" or not p.found:
         return p
     names = data_utils.names_of_texts(element_spec)

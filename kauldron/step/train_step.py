@@ -40,7 +40,7 @@ __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
 
 
 class UsedStateError(errors.UserError, RuntimeError, ValueError):
-    """A state whose arrays a step before has taken."""
+    """A state whose arrays were donated to an earlier step."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -140,9 +140,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
           checkify_error_categories: Errors to look for inside the step; they come back
             in `aux.error`.
           is_halted: `Bool[""]`, whether an earlier step met a value that is not finite.
-            Then this one changes nothing, and neither does one that meets such a value
-            itself: the state comes back as it was, and `aux.is_halted` is true. `None`
-            looks for nothing.
+            If so, this step changes nothing, and neither does a step that meets such a
+            value itself: the state is returned unchanged, and `aux.is_halted` is true.
+            `None` disables the check.
 
         Returns:
           The next state, and the selected measurements. They are of this batch and of
@@ -173,8 +173,8 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     ) -> Context:
         """Runs the model on a (micro-)batch; returns a context with what losses read.
 
-        It is differentiated with respect to `context.params`. What an override adds to
-        `preds` or `batch`, losses, metrics and summaries find by key.
+        It is differentiated with respect to `context.params`. Losses, metrics
+        and summaries can access by key whatever an override adds to `preds` or `batch`.
         """
         precision, remat = self._use("precision", "remat")
         aux = self.aux
@@ -345,7 +345,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             aux = dataclasses.replace(aux, is_halted=is_bad)
         return self.place(state), aux
 
-    # One compilation cache an object: it goes away with the object.
+    # One compilation cache per object, which is freed with it.
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
         return jax.jit(
@@ -383,8 +383,8 @@ class TrainStep(root_refs.UpdateFromRootCfg):
 def check_state(state: TrainState) -> None:
     """Raises `UsedStateError` if arrays of a state were donated before.
 
-    One is enough to ask, as a step takes all of them or none. JAX may ask none: with
-    several devices, jaxlib 0.10.2 ends by a segmentation fault.
+    Checking one is enough, as a step takes all of them or none. Leaving it to JAX is
+    not an option: with several devices, jaxlib 0.10.2 dies of a segmentation fault.
     """
     array: Any = state.step
     is_concrete = isinstance(array, jax.Array) and not isinstance(

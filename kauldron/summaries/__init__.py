@@ -1,4 +1,4 @@
-"""Summaries: metrics whose value is something to look at.
+"""Summaries: metrics whose values are images, text, histograms or plots.
 
 What `compute` may return, and a writer has to show: images `Float32["n h w 1|3"]` in
 [0, 1], a string, an array of strings, a `Histogram`, a `PointCloud`, or a `Video`.

@@ -1,4 +1,4 @@
-"""Images, differences of images, videos."""
+"""Image, image difference and video summaries."""
 
 from __future__ import annotations
 

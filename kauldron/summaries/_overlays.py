@@ -1,4 +1,4 @@
-"""Boxes and segmentations, drawn into images."""
+"""Boxes and segmentation masks drawn on images."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def _of_colormap(name: str, at: np.ndarray) -> np.ndarray:
 
 
 def _to_ids(x: np.ndarray) -> np.ndarray:
-    """Returns `i64`; -1 for what is no finite number."""
+    """Returns `i64`; -1 for what is not a finite number."""
     if x.dtype.kind in "iub":
         return x.astype(np.int64)
     x = x.astype(np.float64)

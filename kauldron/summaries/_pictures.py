@@ -1,4 +1,4 @@
-"""What summaries of pictures share: collecting the first ones, values to show, colours."""
+"""Shared parts of image summaries: collecting, value ranges, colour maps."""
 
 from __future__ import annotations
 

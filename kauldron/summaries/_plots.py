@@ -1,4 +1,4 @@
-"""Histograms, point clouds, texts, figures."""
+"""Histogram, point cloud, text and figure summaries."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class ShowTexts(metrics.Metric):
     Returns of `compute`: an array of strings, `Array["n"]`.
 
     Raises:
-      ValueError: If these are no texts.
+      ValueError: If these are not texts.
     """
 
     texts: kontext.Key = kontext.REQUIRED

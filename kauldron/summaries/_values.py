@@ -1,4 +1,4 @@
-"""What summaries compute, besides images and texts: plain data that a writer can show."""
+"""Values of summaries other than images and text: plain data that writers show."""
 
 from __future__ import annotations
 

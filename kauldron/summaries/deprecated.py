@@ -1,4 +1,4 @@
-"""Names of an older way to write summaries: they say what to use instead."""
+"""Deprecated names for writing summaries: they say what to use instead."""
 
 from __future__ import annotations
 

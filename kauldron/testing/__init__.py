@@ -1,4 +1,4 @@
-"""What tests of configs and components need: assertions, and the contracts of kinds."""
+"""Test utilities for configs and components: assertions, and contract suites."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def check_evaluator(make: Callable[[], base.EvaluatorBase], trainer: base.Run) -
 
     - It finds nothing wrong with the run before anything is compiled (`check`), and
       returns a list.
-    - An evaluation leaves the state as it was: the training goes on with it.
+    - An evaluation leaves the state as it was: the training continues with it.
     - A second evaluation of the same state measures the same, bit for bit.
     - Results are written for the step that was asked for, to collections whose names
       begin with that of the evaluator.

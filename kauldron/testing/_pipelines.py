@@ -23,8 +23,8 @@ def check_pipeline(
 
     - Every pass gives the same batches bit for bit, also that of an equal pipeline.
     - Batches fit `element_spec`; only the last of a pipeline that ends may be smaller.
-    - A saved position is JSON, and an iterator that was given it goes on with the next
-      batch, bit for bit: from every position, the end included.
+    - A saved position is JSON, and an iterator that was given it continues with the
+      next batch, bit for bit: from every position, the end included.
     - After the last batch comes `StopIteration`, and again when asked again.
     - A length that is known is the number of batches.
 

@@ -1,4 +1,4 @@
-"""What contract suites are written with: one sentence for each thing that must hold."""
+"""How contract suites are written: one sentence per requirement."""
 
 from __future__ import annotations
 

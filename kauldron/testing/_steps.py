@@ -1,4 +1,4 @@
-"""A trainer that fits together, found out without computing anything."""
+"""Checks that the parts of a trainer fit together, without computing anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every writer must do, found out with a writer of one's own."""
+"""The contract of writers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def check_writer(
     """Checks that a writer keeps what it is given, as a run relies on it.
 
     Numbers arrive once and in order; `rewind` takes back later steps of one collection;
-    a write after `close` opens again; NaN and infinities stop nothing; what there is no
-    place for is left out, and what fails costs nothing else; on a full disk each number
+    a write after `close` opens again; NaN and infinities stop nothing; values without a
+    place are left out, and a failure affects nothing else; on a full disk each number
     is written, now or later, or else an error is raised.
 
     Args:
@@ -148,7 +148,7 @@ def _rewind_takes_back_later_steps_of_its_collection(case: _Case) -> None:
 
 
 def _numbers_that_are_not_finite_stop_nothing(case: _Case) -> None:
-    """NaN and infinities are no numbers like others, and cost none of the others."""
+    """NaN and infinities are special, and must not affect any other number."""
     odd = {"nan": math.nan, "inf": math.inf, "minus_inf": -math.inf}
     writer = case.writer()
     writer.write(1, recording.Measured(scalars={"x": 1.0, **odd, "y": 2.0}))

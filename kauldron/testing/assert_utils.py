@@ -1,4 +1,4 @@
-"""Assertions about trees."""
+"""Assertions on pytrees."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kauldron import kontext
 def assert_trees_all_same_type(*trees: Any) -> None:
     """Raises `AssertionError` unless trees have one structure, and leaves of one type.
 
-    Types are compared exactly: a NumPy array is no JAX array. Values, shapes and dtypes
-    may differ.
+    Types are compared exactly: a NumPy array is not a JAX array. Values, shapes and
+    dtypes may differ.
     """
     _assert_same(trees, lambda leaf: type(leaf), "type")
 

@@ -1,4 +1,4 @@
-"""`kd.train`: the trainer, the loop, hooks; and, by their published names, the parts below.
+"""`kd.train`: trainer, loop, hooks; also the published names of the parts below.
 
 Nothing is imported before it is used.
 """

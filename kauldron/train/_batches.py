@@ -1,4 +1,4 @@
-"""Batches of the training data, put on devices one step ahead."""
+"""Prefetching of training batches to the devices, one step ahead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OutOfDataError(errors.UserError, ValueError):
 class BatchesAhead:
     """Iterates device batches; the next one travels while the current one is used.
 
-    Texts stay behind: devices hold numbers only.
+    Text stays on the host: devices hold numbers only.
 
     Its state is that of the batches handed out: the one ahead does not count, so
     that a restart repeats no batch and skips none.
@@ -38,7 +38,7 @@ class BatchesAhead:
         self._state, self._ahead = state, None
 
     def load_next(self) -> None:
-        """Loads the next batch, so that what is wrong with it shows now."""
+        """Loads the next batch, so that errors in it surface now."""
         if self._ahead is None:
             self._ahead = self._load(may_end=True)
 

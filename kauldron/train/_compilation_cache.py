@@ -1,4 +1,4 @@
-"""Compiled programs are kept between runs, in a cache directory of the user."""
+"""Persistent compilation cache, in a cache directory of the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 SWITCH_VARIABLE = "KAULDRON_COMPILATION_CACHE"
 
-# JAX keeps what took a second to compile. Less pays off: reading takes milliseconds.
+# By default JAX keeps what took a second to compile. Less pays off: reads take ms.
 _MIN_COMPILE_SECS = 0.1
 
 # JAX bounds the size only where the package `filelock` is installed.
@@ -38,7 +38,7 @@ class CacheUse:
     num_misses: int = 0
 
     def since(self, before: CacheUse) -> CacheUse:
-        """Returns what the cache has done since another moment."""
+        """Returns what the cache has done since an earlier reading."""
         return CacheUse(
             self.directory,
             self.num_hits - before.num_hits,

@@ -1,4 +1,4 @@
-"""What a trainer that only evaluates takes from the run that it evaluates."""
+"""Eval-only trainers: what they take from the run they evaluate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _INHERITED = ("model", "sharding", "rng_streams", "seed")
 
 
 class EvalOnlyError(errors.UserError, ValueError):
-    """An evaluation of another run that does not say which, or what it is."""
+    """An eval-only trainer without a run to evaluate, or not declared eval-only."""
 
 
 def fill_in(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a trainer, what is missing taken from the other run.
+    """Returns the arguments of a trainer, with missing ones taken from the other run.
 
     Raises:
       EvalOnlyError: If `aux.workdir` is missing, or `setup.eval_only` is off.

@@ -1,4 +1,4 @@
-"""Tells hooks what happens, and keeps their states with the checkpoints."""
+"""Dispatching events to hooks, and checkpointing of their states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HookEvents:
         """Calls `hook.<event>(run, **values)` of every hook that listens.
 
         Raises:
-          Exception: What the first one raises, when all have been told.
+          Exception: The first error raised, once all hooks have been called.
         """
         failures: list[Exception] = []
         for name, listener in self.listeners(event):
@@ -56,7 +56,7 @@ class HookEvents:
         problems: problem_log.Problems,
         **values: Any,
     ) -> None:
-        """Tells of a logging step, beside the training; what hooks raise stops nothing."""
+        """Announces a logging step, in the background; errors of hooks stop nothing."""
         for name, listener in self.listeners("on_log"):
             try:
                 listener(run, **values)
@@ -67,7 +67,7 @@ class HookEvents:
     def emit_error(
         self, run: hooks_lib.RunControl, *, step: int, error: BaseException
     ) -> None:
-        """Tells of an error that is raised afterwards, whatever hooks do."""
+        """Announces an error, which is raised afterwards whatever the hooks do."""
         for name, listener in self.listeners("on_error"):
             try:
                 listener(run, step=step, error=error)
@@ -98,7 +98,7 @@ class HookStates:
         return {name: hook.get_state() for name, hook in self._hooks.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes saved states; a hook that has none there is left as it is."""
+        """Restores saved states; a hook without one is left as it is."""
         for name, hook in self._hooks.items():
             if name in state:
                 hook.set_state(state[name])

@@ -1,6 +1,7 @@
-"""What asks a run to stop: signals, and the file `STOP` in the workdir.
+"""Stop requests: signals, and the file `STOP` in the workdir.
 
-A request is noted at once and obeyed at a step boundary, the same one in all processes.
+A request is noted immediately and obeyed at a step boundary, the same one in every
+process.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ STOP_FILE = "STOP"
 # Looking for the file costs a round trip on a remote file system: a thread does it.
 _LOOK_EVERY_SECS = 1.0
 
-# How often processes ask each other, in seconds and at most so many steps.
+# How often processes synchronise stop requests: in seconds, and at most in steps.
 _AGREE_EVERY_SECS = 1.0
 _AGREE_EVERY_STEPS = 100
 
@@ -46,7 +47,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Whether somebody wants the run to stop.
+    """Whether the run has been asked to stop.
 
     Attributes:
       reason: What asked, such as `'SIGTERM'`; `None` while nothing did.
@@ -89,8 +90,8 @@ class StopRequest:
 class _Agreement:
     """One small reduction about once a second, read when the next one is due.
 
-    By then it has long been computed, so that no step waits for it. How many steps lie
-    between follows from the slowest process's time, which is reduced too.
+    By then it has long been computed, so that no step waits for it. The number of steps
+    in between follows from the slowest process's time, which is reduced too.
     """
 
     def __init__(self) -> None:
@@ -118,7 +119,7 @@ class _Agreement:
 
 @contextlib.contextmanager
 def catch(workdir: epath.Path) -> Iterator[StopRequest]:
-    """Notes the first signal, or the file `STOP`; a second signal ends at once.
+    """Notes the first signal, or the file `STOP`; a second signal ends the run at once.
 
     The file is removed when the run has stopped, so that the next start runs. Only the
     main thread can receive signals: elsewhere nothing is installed.
@@ -191,5 +192,5 @@ def _watch_file(path: epath.Path, request: StopRequest) -> Iterator[None]:
 def _exists(path: Any) -> bool:
     try:
         return path.exists()
-    except OSError:  # a file system that is away for a moment asks nobody to stop
+    except OSError:  # a file system that is briefly unavailable is no stop request
         return False

@@ -1,7 +1,7 @@
-"""Finds every key and shape of a run that does not fit, without compiling anything.
+"""Static checks of every key and shape of a run, without compiling anything.
 
 The training step is followed on abstract arrays, see `kauldron.step.key_checks`; the
-evaluators are asked what does not fit them.
+evaluators check their own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CheckError(kontext.KeyPathError, ValueError):
         super().__init__(f"{count} together:\n{listed}", problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the errors behind them, which nobody may be able to pickle.
+        # Without the underlying errors, which may not be picklable.
         return type(self), ([key_checks.without_error(p) for p in self.problems],)
 
 
@@ -43,7 +43,7 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     context = key_checks.initial_context(state, trainer.train_ds, field=_DATA)
     after = key_checks.run_model(_forward_pass(trainer), context, problems)
     context, failure = _after_update(trainer, after or context)
-    # An own step may leave the model out, and then measures what it likes.
+    # A custom step may leave the model out, and then measures what it likes.
     is_run = after is not None and (after.preds is None or context.preds is not None)
     groups = {
         "cfg.train_losses": trainer.train_losses,
@@ -130,7 +130,7 @@ def _after_update(
 ) -> tuple[Context, Exception | None]:
     """Returns the context at the end of a step, as the user's own step leaves it.
 
-    If the step fails, it is what is known of it, with the error.
+    If the step fails, the context holds what is known of it, and comes with the error.
     """
     failure = None
     without_measurements = trainer.trainstep.replace(
@@ -163,7 +163,7 @@ def _failure_of_step(
     """Returns what is wrong with the step where losses and metrics are fine.
 
     The step is traced again as it will run: what only fails with all intermediates
-    recorded does no harm.
+    recorded does not matter.
 
     Raises:
       Exception: What the step raises, unless it says that it is the user's mistake.

@@ -1,4 +1,4 @@
-"""Since when a loss is no finite number."""
+"""Tracks since when a loss has been non-finite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADVICE = (
     "`cfg.nan_guard = kd.train.NanGuard()` finds the first value that is not finite."
 )
 
-# A loss that comes and goes is told so many times.
+# How often a loss that alternates between finite and not is reported.
 _MAX_TOLD = 3
 
 
@@ -21,7 +21,7 @@ class LossWatch:
 
     Args:
       name: Whose loss it is, in messages: `'the loss'`.
-      advises: Whether a guard would say more.
+      advises: Whether to mention that a guard would say more.
     """
 
     def __init__(self, name: str, *, advises: bool = False) -> None:

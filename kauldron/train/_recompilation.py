@@ -1,4 +1,4 @@
-"""Tells when a step is compiled again although it should not be, and why."""
+"""Warns of unexpected recompilation of a step, and says what caused it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RecompilationWatch:
     """Compares the arguments of a jitted step between its compilations.
 
     Args:
-      trainstep: The `TrainStep`. One with a `step` of its own is not watched.
+      trainstep: The `TrainStep`. One that overrides `step` is not watched.
     """
 
     def __init__(self, trainstep: Any) -> None:
@@ -28,7 +28,7 @@ class RecompilationWatch:
         return kind not in self._specs
 
     def called(self, kind: Hashable, **arguments: Any) -> None:
-        """Takes note of a call; prints a line if it has compiled without need.
+        """Records a call; prints a line if it recompiled unnecessarily.
 
         Args:
           kind: Each kind is compiled once.

@@ -1,4 +1,4 @@
-"""`Reporting`: everything that a training run tells: to writers and to the screen."""
+"""`Reporting`: everything a training run reports, to writers and to the console."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kauldron.train import _loss_watch, _run_description
 class Reporting:
     """The writers and the display of a run, from its start to its end, as a context.
 
-    Nothing here waits for a writer, but `wait`, and the end.
+    Nothing here waits for a writer except `wait`, and the end of the run.
 
     Args:
       trainer: The run.
       chrono: Clock of the loop.
       first_step: Where this process begins.
       last_step: Number of updates of the whole run.
-      problems: Is told what goes wrong and stops nothing.
+      problems: Receives failures that do not stop the run.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Reporting:
           step: Number of updates before it.
           aux: What was measured.
           log_summaries: Whether the summaries are written too.
-          then: Is given the values, in the thread that computes.
+          then: Called with the values, in the thread that computes them.
         """
         self._hand_over(step, aux, log_summaries=log_summaries)
         recorded = self._recorder.values_of(aux)
@@ -107,7 +107,7 @@ class Reporting:
         def show() -> None:
             values = recorded.values()
             self.progress.show(step, values, recorded.timings)
-            # A guard tells itself what it has left out.
+            # A guard itself reports what it has skipped.
             if aux.is_halted is None or not sharding.to_host(aux.is_halted):
                 self._watch("train", step, values)
             if then is not None:
@@ -131,7 +131,7 @@ class Reporting:
                     log_summaries=log_summaries,
                     timer=self._chrono,
                 )
-        except Exception as e:  # of a writer that has a method of its own for it
+        except Exception as e:  # from a writer that overrides the method
             self._problems.failed("cfg.writer", e, consequence="; this stops nothing")
 
     def _watch(
@@ -162,13 +162,13 @@ class Reporting:
         def results() -> dict[str, Any]:
             values = recorded.numbers()
             measured = {**values.loss_values, **values.metric_values}
-            # An empty dict is in the place of what has failed.
+            # Failed values are empty dicts.
             return _plain({k: v for k, v in measured.items() if not _is_empty(v)})
 
         return results
 
     def raise_loss_error(self) -> None:
-        """Raises what a loss of the training has raised: the run cannot go on."""
+        """Raises the error of a training loss, if any: the run cannot continue."""
         if self._recorder.loss_error is not None:
             raise self._recorder.loss_error
 
@@ -185,11 +185,11 @@ class Reporting:
             _note_parameters(self._problems, params)
 
     def run_beside(self, job: Callable[[], Any]) -> None:
-        """Runs a function beside the training; what it raises is reported."""
+        """Runs a function in the background; what it raises is reported."""
         self._recorder.run_after(job)
 
     def wait(self) -> None:
-        """Waits until what was measured so far is on disk.
+        """Waits until all measurements so far are on disk.
 
         Raises:
           Exception: As `raise_loss_error`.

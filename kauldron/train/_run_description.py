@@ -1,4 +1,4 @@
-"""What the training asks of a run; `Trainer` is one."""
+"""`RunDescription`: what training requires of a run; `Trainer` implements it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that describe a run to other programs, written when it starts."""
+"""Files describing a run to other programs, written when it starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(trainer: _run_description.RunDescription) -> None:
 
 
 def describe_changes(trainer: _run_description.RunDescription) -> str | None:
-    """Returns what a run that continues changes in its config, `None` if nothing.
+    """Returns how a resumed run's config has changed; `None` if it has not.
 
     Raises:
       ConfigError: If the config in the workdir is damaged.

@@ -1,4 +1,4 @@
-"""Finds that a checkpoint is chosen, or a run ended, by what nothing measures."""
+"""Checks that checkpoint selection and early stopping use metrics that are measured."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
 def _mode_problems(
     trainer: _run_description.RunDescription,
 ) -> list[kontext.KeyProblem]:
-    """Finds a hook for which the best of a metric is the checkpointer's worst."""
+    """Finds a hook whose `mode` for a metric is the opposite of the checkpointer's."""
     checkpointer: Any = trainer.checkpointer
     chosen_by = getattr(checkpointer, "best_metric_path", None)
     if chosen_by is None:
@@ -68,7 +68,7 @@ def _mode_problems(
 
 
 def check_measured(checkpointer: Any, measured: Mapping[str, Any]) -> None:
-    """Finds that the metric to choose the best checkpoint by is none of its evaluator.
+    """Finds that the best-checkpoint metric is not one of its evaluator's metrics.
 
     Args:
       checkpointer: With `best_metric_path`.

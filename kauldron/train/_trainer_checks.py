@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a trainer before anything is compiled or written."""
+"""Trainer validation, before anything is compiled or written."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_values(trainer: _run_description.RunDescription) -> None:
 
 
 def _has_element_spec(ds: Any) -> bool:
-    # Without asking for it: that would read the data, or download them.
+    # Not accessed: that would read the data, or download it.
     missing = object()
     if inspect.getattr_static(ds, "element_spec", missing) is not missing:
         return True
@@ -63,7 +63,7 @@ def _has_element_spec(ds: Any) -> bool:
 
 
 def _check_model(model: Any) -> None:
-    """Raises for what is no Flax module: `init` and `apply` are what a run calls."""
+    """Raises if a model is not a Flax module: a run calls its `init` and `apply`."""
     is_class = isinstance(model, type)
     kind = model if is_class else type(model)
     modules = {f"{c.__module__}.{c.__qualname__}" for c in kind.__mro__}
@@ -170,7 +170,7 @@ def _tell_narrowing(element_spec: Any) -> None:
 
 
 def check_keys(trainer: _run_description.RunDescription) -> None:
-    """Raises a `CheckError` that tells every key and shape that does not fit."""
+    """Raises a `CheckError` that lists every key and shape that does not fit."""
     problems = [*_key_report.check(trainer), *_selection.check(trainer)]
     if problems:
         cause = key_checks.cause_of(problems)

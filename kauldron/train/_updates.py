@@ -1,4 +1,4 @@
-"""One update after the other: the state, compilation, values that are not finite."""
+"""The update loop: state, compilation, non-finite values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Measurements(NamedTuple):
 
 
 class _Update(NamedTuple):
-    """An update on its way."""
+    """An update in flight."""
 
     step: int
     batch: Any
@@ -47,8 +47,8 @@ class _Update(NamedTuple):
 class Updates:
     """Applies updates to the state of a run.
 
-    With a `NanGuard` an update counts once the one behind it is on its way; only then
-    are its measurements given out. Nothing waits for the devices but for that.
+    With a `NanGuard` an update counts once the next one has been dispatched; only then
+    are its measurements handed out. Nothing else waits for the devices.
 
     Attributes:
       state: The state after the updates applied.
@@ -85,7 +85,7 @@ class Updates:
         return self._confirm(leave=1)
 
     def settle(self) -> list[Measurements]:
-        """Makes sure that all updates have gone well; returns as `apply`."""
+        """Makes sure that all updates have succeeded; returns the same as `apply`."""
         return self._confirm(leave=0)
 
     def _call(self, step: int, batch: Any) -> Measurements:
@@ -117,7 +117,7 @@ class Updates:
 
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
-        """The first call of a kind compiles, which is no part of the rate."""
+        """The first call of each kind compiles; that is excluded from the rate."""
         start, before = time.monotonic(), dataclasses.replace(self._cache_use)
         with self._chrono.pause("compile"):
             yield
@@ -137,7 +137,7 @@ class Updates:
 
     def _recover(self, update: _Update) -> None:
         assert self._recovery is not None
-        # Those behind it changed nothing: they are done again.
+        # The updates after it changed nothing: they are redone.
         again, self._pending = self._pending, deque()
         self.state = self._recovery.after(update.step, self.state, update.batch)
         self._is_halted = self._not_halted()

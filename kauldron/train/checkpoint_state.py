@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, and how a run comes by it."""
+"""The checkpointed state of a run: its contents, and how it is obtained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def restore_or_init(
     batches: _batches.BatchesAhead,
     latest: int | None,
 ) -> CheckpointState:
-    """Returns what the run goes on with, or starts with if `latest` is `None`."""
+    """Returns what the run resumes from, or starts from if `latest` is `None`."""
     # Nothing is on the devices before it is known that the checkpoint fits.
     state = trainer.init_state() if latest is None else trainer.state_specs
     run = CheckpointState(

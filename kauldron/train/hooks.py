@@ -1,4 +1,4 @@
-"""Hooks: what else happens along a run. `EarlyStopping` is the first member."""
+"""Hooks: extra work during a run, such as `EarlyStopping`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class HookError(errors.UserError, ValueError):
 
 
 class RunControl:
-    """What a hook may ask of the run it belongs to.
+    """What a hook may request of its run.
 
-    With several processes every one of them must ask for the same at the same event.
+    With several processes, all of them must make the same request at the same event.
 
     Attributes:
       trainer: The `Trainer`.
       first_step: Where this process started: 0, or the step of the checkpoint.
       last_step: Where the run ends unless it is stopped.
-      stop_reason: Why the run is to end now; `None` while it goes on.
+      stop_reason: Why the run is to end now; `None` while it continues.
     """
 
     def __init__(self, trainer: base.Run, *, first_step: int, last_step: int) -> None:
@@ -59,7 +59,7 @@ class Hook(arguments.NamesArguments):
 
     What a hook raises ends the run (exit code 1) once the other hooks have heard of the
     event: a check of your own may stop a run in this way. Only `on_log` and `on_error` stop
-    nothing: what they raise is told, and the exit code is 3.
+    nothing: what they raise is reported, and the exit code is 3.
 
     A hook with `get_state` and `set_state` (JSON) is saved with every checkpoint, and
     restored before `on_start`.
@@ -72,7 +72,7 @@ class Hook(arguments.NamesArguments):
         """Raises if the hook does not fit the run; nothing has been started yet."""
 
     def on_start(self, run: RunControl) -> None:
-        """The state is there, the first step is next."""
+        """The state is ready, the first step is next."""
 
     def before_step(
         self, run: RunControl, *, step: int, state: TrainState, batch: Any
@@ -82,13 +82,13 @@ class Hook(arguments.NamesArguments):
     def after_step(
         self, run: RunControl, *, step: int, state: TrainState, aux: Any
     ) -> None:
-        """The update `step` → `step + 1` is on its way; reading its result waits."""
+        """The update `step` → `step + 1` is dispatched; reading its result waits."""
 
     def on_log(self, run: RunControl, *, step: int, values: Any) -> None:
         """The measurements of a logging step are computed.
 
         It runs on the writing thread, some steps later: don't stop the run here. What it
-        raises is told once per kind of error, and the run goes on.
+        raises is reported once per kind of error, and the run continues.
 
         Args:
           run: The run.
@@ -112,7 +112,7 @@ class Hook(arguments.NamesArguments):
         """The state after `step` updates was handed to the checkpointer."""
 
     def on_end(self, run: RunControl, *, step: int, state: TrainState) -> None:
-        """The run is over and saved; `run.stop_reason` tells whether it was stopped."""
+        """The run is over and saved; `run.stop_reason` says whether it was stopped."""
 
     def on_error(self, run: RunControl, *, step: int, error: BaseException) -> None:
         """The run failed or was interrupted; the error is raised afterwards."""
@@ -134,13 +134,14 @@ class EarlyStopping(Hook):
 
     An evaluation counts as better if it beats the best one by more than `min_delta`;
     NaN never does, nor does an equal value: of those the earliest step is the best, for
-    the checkpointer, too (`kd.ckpts.is_better`). After `patience` evaluations in a row without, the run ends: the
-    state is saved, `Final` evaluators run, and starting again does not train on, unless
-    `patience` was raised.
+    the checkpointer, too (`kd.ckpts.is_better`). After `patience` evaluations in a row
+    that are not better, the run ends: the state is saved, `Final` evaluators run, and
+    starting it again does not continue training unless `patience` was raised.
 
-    Each better state is saved at once, and stays until there is a better one, whatever
-    else the checkpointer keeps. To keep several of the best, let the checkpointer go by
-    the same metric: `Checkpointer(best_metric_path='test.accuracy', max_to_keep=3)`.
+    Each better state is saved immediately, and kept until there is a better one,
+    whatever else the checkpointer keeps. To keep several of the best, have the
+    checkpointer rank by the same metric:
+      `Checkpointer(best_metric_path='test.accuracy', max_to_keep=3)`.
 
     Attributes:
       metric: Key into `{evaluator: {metric: value}}`, such as `'test.accuracy'`, as in

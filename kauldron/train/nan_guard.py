@@ -1,4 +1,4 @@
-"""`NanGuard`: what happens when a loss or a gradient is not finite."""
+"""`NanGuard`: what to do when a loss or a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class NanGuard(arguments.NamesArguments):
     """Looks at the loss and the gradients of every step, without waiting for them.
 
     A step that meets a NaN or an infinite value changes nothing, and neither do those
-    that are already on their way behind it. The first tensor that is not finite is
-    named, the state before the step and its batch are saved in `workdir/nan_<step>/`
-    for `kauldron run replay`, and then:
+    already dispatched after it. The first non-finite tensor is named, the state before
+    the step and its batch are saved in `workdir/nan_<step>/` for `kauldron run replay`,
+    and then:
 
     - `'stop'`: the run fails with `NonfiniteError`.
-    - `'skip'`: the run goes on with the next batch. The step counts as one of
+    - `'skip'`: the run continues with the next batch. The step counts as one of
       `num_train_steps`, has its random keys and its batch; parameters, optimizer state
       and collections stay as they were.
     - `'roll_back'`: as `'skip'`, and the parameters, optimizer state and collections
-      are those of the newest checkpoint. Step and data go on: the same batches would
-      end in the same place.
+      are those of the newest checkpoint. Step and data move on: the same batches would
+      lead to the same failure.
 
     Attributes:
       policy: What happens.
       max_events: After how many such steps (since the process started) the run fails
-        all the same, >= 1.
+        regardless of the policy, >= 1.
     """
 
     policy: Literal["stop", "skip", "roll_back"] = "stop"
@@ -98,7 +98,7 @@ class Recovery:
         self._num_events = 0
 
     def after(self, step: int, state: TrainState, batch: Any) -> TrainState:
-        """Returns the state to go on with after a step that changed nothing.
+        """Returns the state to continue with after a step that changed nothing.
 
         Args:
           step: The step.

@@ -1,4 +1,4 @@
-"""`Setup`: how a run is prepared, named, and shown."""
+"""`Setup`: how a run is prepared, named, and displayed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Setup(arguments.NamesArguments):
       eval_only: Whether the run only evaluates.
       preemptable_eval: Whether a standalone evaluation can continue after a restart.
       compilation_cache: Whether compiled programs are kept for later runs in a cache
-        directory of the user; `KAULDRON_COMPILATION_CACHE=0` says no, too. A directory
-        set in JAX itself (`JAX_COMPILATION_CACHE_DIR`) is used as it is.
+        directory of the user; `KAULDRON_COMPILATION_CACHE=0` also turns it off. A
+        directory set in JAX itself (`JAX_COMPILATION_CACHE_DIR`) is used as it is.
     """
 
     tags: Sequence[str] | str = ()
@@ -70,11 +70,11 @@ class Setup(arguments.NamesArguments):
 def owning(trainer: base.Run, *, has_started: Callable[[], bool]) -> Iterator[None]:
     """Prepares the workdir and owns it inside the block; see `Setup.run`.
 
-    A run that ends before it has started leaves nothing that was not there before.
+    A run that ends before it has started leaves nothing behind.
 
     Args:
       trainer: The run.
-      has_started: Asked when the block is left by an error.
+      has_started: Called when the block is left by an error.
 
     Raises:
       WorkdirError: If there is no workdir, it cannot be written, or is in use.
@@ -89,7 +89,7 @@ def owning(trainer: base.Run, *, has_started: Callable[[], bool]) -> Iterator[No
             yield
     except BaseException:
         if not has_started():
-            with contextlib.suppress(OSError):  # not empty: of somebody else
+            with contextlib.suppress(OSError):  # not empty: in use
                 for path in made:
                     os.rmdir(path)
         raise

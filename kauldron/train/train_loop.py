@@ -4,8 +4,8 @@
 measurements of step i are of the batch that leads from i to i + 1. The order at a step:
 evaluate, save, update. The final state is evaluated and saved too.
 
-Read `train`, then `_Loop._train` and downwards: methods stand in the order in which a step
-calls them.
+Read `train`, then `_Loop._train` and downwards: methods are in the order in which a
+step calls them.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class _Loop:
         self._control = hooks.RunControl(
             trainer, first_step=self._first_step, last_step=last_step
         )
-        # Not one call a step for what is switched off.
+        # No per-step calls for what is switched off.
         self._has_step_hooks = bool(
             self._hooks.listeners("before_step") or self._hooks.listeners("after_step")
         )
@@ -156,7 +156,7 @@ class _Loop:
         """Runs all steps; returns the final state and the last measurements.
 
         Args:
-          report: Is told how many updates were applied.
+          report: Receives the number of updates applied.
         """
         try:
             self._emit("on_start")
@@ -191,7 +191,7 @@ class _Loop:
             _run_files.write(trainer)
         self._chrono.start_loop()
         try:
-            # Entering the guard costs more than all else that is done in a step.
+            # Entering the guard costs more than everything else done in a step.
             with self._reporting, jax.transfer_guard("disallow"):
                 if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
@@ -207,7 +207,7 @@ class _Loop:
             trainer.profiler.close()
 
     def _evaluate_and_save(self) -> bool:
-        """Does what is due before the next update; returns whether there is none."""
+        """Does what is due before the next update; returns whether the run is over."""
         is_last = self._is_last()
         due = self._due(is_last=is_last)
         saves = self._trainer.checkpointer.should_save(self._step)
@@ -248,7 +248,7 @@ class _Loop:
         return results
 
     def _add_metrics(self, results: _Results) -> None:
-        """Stores what is measured only now at a step that a signal has saved."""
+        """Stores the measurements of a step that was saved early by a signal."""
         metrics = {name: values() for name, values in results.items()}
         _selection.check_measured(self._trainer.checkpointer, metrics)
         self._trainer.checkpointer.add_metrics(self._step, metrics)
@@ -284,7 +284,7 @@ class _Loop:
         self._log(self._updates.apply(step, batch))
         self._step = self._reporting.progress.step = step + 1
         if num_done == 0 and self._restored_step is None:
-            self._reporting.describe(self._state)  # beside the steps that follow
+            self._reporting.describe(self._state)  # during the next steps
         if self._has_step_hooks:
             aux = self._updates.latest_aux
             self._emit("after_step", step=step, state=self._state, aux=aux)

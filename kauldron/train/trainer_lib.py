@@ -95,7 +95,7 @@ class Trainer(root_refs.FrozenSubclasses):
         for the devices.
       nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
         does not.
-      hooks: Name -> `kd.train.Hook`, told what happens along the run.
+      hooks: Name -> `kd.train.Hook`, notified of events during the run.
       schedules: Name -> function of the step; logged. The learning rates of the optimizer
         are logged without being named here.
       optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
@@ -109,7 +109,7 @@ class Trainer(root_refs.FrozenSubclasses):
       remat: Modules that compute their activations again for gradients, such as
         `kd.train.Remat(modules=['**.block_*'])`; `None` for none.
       grad_accum_steps: In how many micro-batches a batch is split, one after the other,
-        >= 1. `batch_size` stays the size of the whole.
+        >= 1. `batch_size` remains that of the full batch.
       evals: Name -> evaluator.
       exporter: Accepted for compatibility; a trainer exports nothing, and says so.
       aux: Free-form values for `cfg.ref.aux.x`.
@@ -231,7 +231,7 @@ class Trainer(root_refs.FrozenSubclasses):
         *,
         timeout_secs: float | None = None,
     ) -> dict[str, auxiliaries.AuxiliariesState]:
-        """Runs evaluators beside a training, see `kd.evals.continuous_eval`."""
+        """Runs evaluators alongside a training run, see `kd.evals.continuous_eval`."""
         standalone.check_names(self._kept, names)
         _trainer_checks.check_keys(self._kept)
         if self.setup.eval_only:  # otherwise the training writes them
@@ -285,7 +285,7 @@ class Trainer(root_refs.FrozenSubclasses):
         """Finds keys and shapes that don't fit, without compiling anything.
 
         Raises:
-          CheckError: A `KeyError` and `ValueError` that tells all of them: the field as
+          CheckError: A `KeyError` and `ValueError` that lists all of them: the field as
             written in the config, the bad key, and the nearest ones that exist.
         """
         _trainer_checks.check(self._kept)

@@ -1,4 +1,4 @@
-"""The older decorator: it looks into dataclasses that nobody decorated."""
+"""The older decorator, which also checks undecorated dataclasses."""
 
 from __future__ import annotations
 

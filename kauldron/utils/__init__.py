@@ -1,1 +1,1 @@
-"""Modules that published code imports by these paths. Nothing new is put here."""
+"""Published import paths of utilities; nothing new is added here."""

@@ -1,4 +1,4 @@
-"""`kd.utils`."""
+"""The published namespace `kd.utils`."""
 
 from __future__ import annotations
 

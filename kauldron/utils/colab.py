@@ -1,4 +1,4 @@
-"""Sweeps in a notebook: one config after the other."""
+"""Sweeps in a notebook: one config after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published import path of `kd.from_xid`: runs by number, of which nobody knows here."""
+"""Published import path of `kd.from_xid`: runs by XManager id, unknown here."""
 
 from __future__ import annotations
 

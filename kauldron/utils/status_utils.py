@@ -1,4 +1,4 @@
-"""Published import path of `kd.utils.status`: lines for the person at the screen."""
+"""Published import path of `kd.utils.status`: console status lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published import path of small functions: counting loops, JSON, checkify."""
+"""Published import path of small utilities: counting loops, JSON, checkify."""
 
 from __future__ import annotations
 

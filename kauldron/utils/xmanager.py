@@ -1,4 +1,4 @@
-"""Published import path of `kd.xm`. There is no XManager here, but there are workdirs."""
+"""Published import path of `kd.xm`. There is no XManager here, only workdirs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def load_config_from_path(
 
     Args:
       workdir: Directory of the run.
-      lazy: Whether to leave it at that. Otherwise what the config names is imported, and
-        its arguments are looked at, so that what is wrong with it is told now.
+      lazy: Whether to stop there. Otherwise what the config names is imported, and its
+        arguments are checked, so that mistakes in it are reported now.
       trusted: Packages whose names the config may use, see `konfig.load`.
 
     Raises:

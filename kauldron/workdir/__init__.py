@@ -1,4 +1,4 @@
-"""What a run leaves on disk: its files, config, status, records, launches, and its lock.
+"""A run's workdir: its files, config, status, records, launches, and lock.
 
 Imports no array library, so that programs that look at many runs start at once.
 """

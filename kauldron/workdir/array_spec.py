@@ -1,4 +1,4 @@
-"""Shape and dtype of an array, printed as everywhere here: `u8[32 28 28 1]`."""
+"""Array specs: shape and dtype, printed as `u8[32 28 28 1]`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Files of JSON lines that several processes append to, and take back from.
+"""JSON-lines files that several processes append to and rewind.
 
 A line is one record: `{"step": ..., "collection": ..., name: value, ...}`. This module
-owns how a file changes: a lock beside it makes appending and rewinding exclude each
-other, also between a training and the evaluators that run next to it, and a line is there
-as a whole or not at all.
+owns how a file changes: a lock file makes appending and rewinding mutually exclusive,
+also between a training process and the evaluators beside it, and a line is written
+completely or not at all.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TIMINGS_FILE = "timings.jsonl"
 
 Number: TypeAlias = float | int | bool
 
-# Records that a full disk keeps from being written wait in memory, so many per file.
+# Up to this many records per file wait in memory while the disk is full.
 _MAX_WAITING = 10_000
 
 
 class LostError(OSError):
-    """What cannot be written now, and finds no room in memory to wait either."""
+    """Records that can neither be written now nor wait in memory."""
 
 
 class RecordFile:

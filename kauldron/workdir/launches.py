@@ -1,4 +1,4 @@
-"""What each start of a run was started with: `workdir/launches/<n>.json`.
+"""Launch records: how each start of a run was made, `workdir/launches/<n>.json`.
 
 Together with the config it says how to get the same numbers again: the command, the
 versions of all packages, the commit and what was not committed, the devices.

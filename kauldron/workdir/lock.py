@@ -1,4 +1,4 @@
-"""A workdir that exists, can be written, and belongs to one process at a time."""
+"""Workdir creation and locking: writable, and owned by one process at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`workdir/status.json`: what a training is doing, for any program that looks.
+"""`workdir/status.json`: the status of a training run, for any program to read.
 
-The process that trains writes it, also while a step takes long; reading it needs no JAX.
-Programs that follow a run, such as standalone evaluators, end by it.
+The training process writes it, even during long steps; reading it needs no JAX.
+Programs that follow a run, such as standalone evaluators, know from it when to end.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class RunStatus:
       started: When the process began, seconds since 1970.
       heartbeat: Time of the last sign of life, seconds since 1970.
       message: Why it failed or was interrupted.
-      problems: What went wrong although the run went on: metrics and writers that failed,
-        a loss that is no number. Empty if nothing did.
+      problems: What went wrong without ending the run: metrics and writers that failed,
+        a loss that is not finite. Empty if nothing did.
     """
 
     state: Literal["running", "done", "interrupted", "failed"]
@@ -99,7 +99,7 @@ def read(workdir: epath.PathLike) -> RunStatus | None:
     """Returns the status of a run; `None` if none was written.
 
     Raises:
-      ValueError: If the file is no status.
+      ValueError: If the file is not a status.
     """
     path = epath.Path(workdir) / STATUS_FILE
     try:
@@ -113,7 +113,7 @@ def read(workdir: epath.PathLike) -> RunStatus | None:
 
 
 class Report:
-    """Keeps `status.json` up to date while a run goes on.
+    """Keeps `status.json` up to date during a run.
 
     Attributes:
       step: Updates applied; set by the training loop.
@@ -139,7 +139,7 @@ class Report:
         self._status = dataclasses.replace(self._status, state=state, message=message)
         try:
             self._write()
-        except OSError as e:  # how the run ended is told by other means, too
+        except OSError as e:  # how the run ended is reported elsewhere too
             console.warn(f"{os.fspath(self._path)!r} could not be written: {e}")
 
     def _beat(self) -> None:
@@ -180,7 +180,7 @@ def report(
     is_new: bool,
     writes: bool | None = None,
 ) -> Iterator[Any]:
-    """Writes the status of a training that goes on inside the block.
+    """Writes the status of the training that runs inside the block.
 
     Args:
       workdir: Directory of the run.

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir: the names of its files, its config, what that builds."""
+"""Workdir layout: the names of its files, its config, and building that config."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def describe_missing(workdir: epath.PathLike) -> str:
 
 
 def describe_contents(folder: epath.Path) -> str:
-    """Returns what a folder that is no workdir holds, and which runs are in it."""
+    """Returns what a folder that is not a workdir holds, and which runs are in it."""
     names = sorted(path.name for path in folder.iterdir())
     runs = [
         name

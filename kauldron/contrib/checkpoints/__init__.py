@@ -1,4 +1,4 @@
-"""`kd.contrib.checkpoints`: which steps stay.
+"""`kd.contrib.checkpoints`: preservation policies, CLU checkpoints.
 
 Policies go to `kd.ckpts.Checkpointer(preservation_policy=...)`.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints of CLU, which are read by TensorFlow."""
+"""CLU checkpoint loaders: unavailable, because they need TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies of which steps stay, as Orbax has them."""
+"""Orbax preservation policies: which steps are kept."""
 
 from __future__ import annotations
 

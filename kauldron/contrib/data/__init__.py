@@ -1,4 +1,4 @@
-"""`kd.contrib.data`: transforms of videos, images and nests. `py` has those of PyGrain."""
+"""`kd.contrib.data`: transforms of videos, images and nests; `py` is for PyGrain."""
 
 from __future__ import annotations
 

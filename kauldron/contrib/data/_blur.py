@@ -1,4 +1,4 @@
-"""Blurring of images."""
+"""Image blurring."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GaussianBlur(data.ElementWiseRandomTransform):
       probability: How often an example is blurred at all.
 
     Raises:
-      DataError: If a parameter is out of range, or what is blurred is no image.
+      DataError: If a parameter is out of range, or what is blurred is not an image.
 
     Reference: Chen et al. 2020, SimCLR, appendix A, arXiv:2002.05709.
     """

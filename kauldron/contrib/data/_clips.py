@@ -1,4 +1,4 @@
-"""Frames of videos."""
+"""Sampling of video frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Appending a constant."""
+"""Padding with a constant at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transforms of all keys that fit a description."""
+"""Transforms of every key that satisfies a predicate."""
 
 from __future__ import annotations
 

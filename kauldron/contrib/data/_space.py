@@ -1,4 +1,4 @@
-"""Space and time of images and videos."""
+"""Spatial and temporal transforms of images and videos."""
 
 from __future__ import annotations
 

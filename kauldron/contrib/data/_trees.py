@@ -1,4 +1,4 @@
-"""Nests of values."""
+"""Transforms of nested values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic with values."""
+"""Arithmetic on values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kd.contrib.evals`."""
+"""`kd.contrib.evals`: train evaluators, resumable evaluations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluations so long that they are worth being continued."""
+"""Resumable evaluations: long ones continue where they were interrupted."""
 
 from __future__ import annotations
 

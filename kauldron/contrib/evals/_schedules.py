@@ -1,4 +1,4 @@
-"""How long a `TrainEvaluator` trains, depending on the step of the run."""
+"""Schedules of how long a `TrainEvaluator` trains, by the step of the run."""
 
 from __future__ import annotations
 

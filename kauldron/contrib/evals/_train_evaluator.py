@@ -1,4 +1,4 @@
-"""Judging parameters by what can be learned on top of them."""
+"""`TrainEvaluator`: judges parameters by training on top of them (probing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kd.contrib.losses`."""
+"""`kd.contrib.losses`: region losses and weighted losses."""
 
 from __future__ import annotations
 

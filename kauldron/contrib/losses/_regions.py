@@ -1,4 +1,4 @@
-"""Losses on regions."""
+"""Region losses."""
 
 from __future__ import annotations
 

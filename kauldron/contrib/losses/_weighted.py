@@ -1,4 +1,4 @@
-"""Losses whose elements have weights of their own."""
+"""Losses with per-element weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kauldron.metrics import base_state
 class WeightedL1(losses.L1):
     """`weights * |preds - targets|`, averaged over all elements.
 
-    The mean is over the number of elements, not over the sum of the weights; a `mask`,
-    which can be given besides, is what divides.
+    The mean is over the number of elements, not over the sum of the weights; if
+    a `mask` is given as well, the mean is over what it selects.
 
     Attributes:
       preds: Key to predictions, `Float["*a"]`.

@@ -1,4 +1,4 @@
-"""`kd.contrib.metrics`."""
+"""`kd.contrib.metrics`: images, depth, pose, segmentation, point tracking."""
 
 from __future__ import annotations
 

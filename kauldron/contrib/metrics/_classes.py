@@ -1,4 +1,4 @@
-"""Several decisions about each example."""
+"""Multi-label classification metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JointAccuracy(metrics.Metric):
       logits: Key to scores, `Float["*b n classes"]`; n are decided about together.
       labels: Key to class ids, `Int["*b n 1"]`.
       mask: Key to which decisions count, `Array["*b n 1"]` or `Array["*b n"]`. An
-        example of which none counts is left out.
+        example with none that count is left out.
 
     Raises:
       ValueError: If the shapes don't fit.

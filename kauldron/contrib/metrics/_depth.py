@@ -1,4 +1,4 @@
-"""Maps of distances from the camera."""
+"""Depth-map metrics."""
 
 from __future__ import annotations
 

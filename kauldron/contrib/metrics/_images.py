@@ -1,4 +1,4 @@
-"""Images of other sizes, and features against stored statistics."""
+"""Image metrics: images of differing sizes, features against stored statistics."""
 
 from __future__ import annotations
 

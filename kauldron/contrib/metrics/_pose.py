@@ -1,4 +1,4 @@
-"""Positions of the joints of a body."""
+"""Pose estimation metrics: positions of body joints."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ProcrustesPositionError(MeanPerJointPositionError):
         a, b = preds - centers[0], targets - centers[1]
         covariance = jnp.swapaxes(weights * b, -1, -2) @ a
         u, singular, vt = jnp.linalg.svd(covariance, full_matrices=False)
-        # A mirror image is no rotation.
+        # A mirror image is not a rotation.
         sign = jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt))
         signs = jnp.ones_like(singular).at[..., -1].set(sign)
         rotation = (u * signs[..., None, :]) @ vt

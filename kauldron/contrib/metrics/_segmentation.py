@@ -1,4 +1,4 @@
-"""Segmentations of objects."""
+"""Object segmentation metrics."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class TapPositionAccuracy(_Tap):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TapOcclusionAccuracy(metrics.Metric):
-    """Share of the points of which it is told rightly whether they can be seen.
+    """Fraction of points whose visibility is predicted correctly.
 
     Attributes:
       visible: Key to predictions, `Array["*b t n"]` or `Array["*b t n 1"]`.

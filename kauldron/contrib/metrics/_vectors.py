@@ -1,4 +1,4 @@
-"""Vectors: their directions, their moments."""
+"""Vector metrics: directions and moments."""
 
 from __future__ import annotations
 

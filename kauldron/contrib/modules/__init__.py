@@ -1,4 +1,4 @@
-"""`kd.contrib.nn`: modules around other modules."""
+"""`kd.contrib.nn`: wrapper modules and readout heads."""
 
 from __future__ import annotations
 

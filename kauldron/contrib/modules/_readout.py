@@ -1,4 +1,4 @@
-"""Small heads on what a model makes."""
+"""Readout heads on top of a model's outputs."""
 
 from __future__ import annotations
 

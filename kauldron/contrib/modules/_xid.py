@@ -1,4 +1,4 @@
-"""Models of runs that are named by number, of which nobody knows here."""
+"""Published API for models of runs named by XManager id, which cannot be found here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules of `flax.nnx` as models: with keys, and usable where a Linen module is."""
+"""`flax.nnx` modules as models: with keys, and usable in place of a Linen module."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class _Asker:
 def _set_mode(module: nnx.Module) -> None:
     try:
         is_training = _Asker().is_training
-    except ValueError:  # nobody said: as it was made
+    except ValueError:  # unspecified: leave it as created
         return
     module.train() if is_training else module.eval()
 

@@ -1,4 +1,4 @@
-"""`kd.contrib.summaries`."""
+"""`kd.contrib.summaries`: confusion matrices, image grids, printed values."""
 
 from __future__ import annotations
 

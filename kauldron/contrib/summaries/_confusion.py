@@ -1,4 +1,4 @@
-"""Confusion matrices, by their published arguments."""
+"""Confusion matrices with their published arguments."""
 
 from __future__ import annotations
 

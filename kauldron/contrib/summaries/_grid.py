@@ -1,4 +1,4 @@
-"""Pictures side by side."""
+"""Image grids."""
 
 from __future__ import annotations
 

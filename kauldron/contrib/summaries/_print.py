@@ -1,4 +1,4 @@
-"""Looking at values while a run goes on."""
+"""Printing values during a run."""
 
 from __future__ import annotations
 

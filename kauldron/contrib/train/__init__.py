@@ -1,4 +1,4 @@
-"""`kd.contrib.train`: steps and writers."""
+"""`kd.contrib.train`: training steps and writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos as files that every browser shows."""
+"""A writer of videos as GIF files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow, whose client is not among the dependencies."""
+"""A writer for MLflow, whose client is an optional dependency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gradient and an optimizer for each loss; the parameters follow the sum.
+"""A training step with a gradient and an optimizer per loss; their updates are summed.
 
 For losses that train parts of a model against each other, `kd.train.LossGroupsStep` says
 which loss may change which parameters. Here every loss may change all of them, unless its

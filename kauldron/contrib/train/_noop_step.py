@@ -1,4 +1,4 @@
-"""A step that does nothing."""
+"""A training step that does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is written, as arrays in files of NumPy."""
+"""A writer of summaries and other values as arrays in `.npz` files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kd.data.py`: pipelines over sources with random access."""
+"""`kd.data.py`: pipelines over random-access sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipelines over files: JSON, CSV, NumPy, ArrayRecord, Parquet."""
+"""File-based pipelines: JSON, CSV, NumPy, ArrayRecord, Parquet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Json(base.DataSourceBase):
       path: The file.
 
     Raises:
-      BadRecordError: If it is no JSON, or no list; says where.
+      BadRecordError: If it is not JSON, or not a list; says where.
       DataError: If a key has both, and a whole number that float64 does not hold exactly.
     """
 

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub."""
+"""Datasets from the Hugging Face Hub."""
 
 from __future__ import annotations
 

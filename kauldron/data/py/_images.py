@@ -1,4 +1,4 @@
-"""Folders of image files."""
+"""Image folder datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipelines made of other pipelines."""
+"""Mixtures of pipelines."""
 
 from __future__ import annotations
 

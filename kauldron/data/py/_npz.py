@@ -1,4 +1,4 @@
-"""Arrays of `.npz` files, mapped into memory where the file allows it."""
+"""Arrays in `.npz` files, memory-mapped where the file allows it."""
 
 from __future__ import annotations
 

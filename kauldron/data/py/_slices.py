@@ -1,4 +1,4 @@
-"""`SliceDataset`: a part of the examples, chosen before they are shuffled."""
+"""`SliceDataset`: a subset of the examples, chosen before shuffling."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SliceDataset:
 
 
 def without(transforms: object) -> Any:
-    """Returns the transforms that are no slices."""
+    """Returns the transforms that are not slices."""
     if isinstance(transforms, Mapping):
         transforms = list(transforms.values())
     if not isinstance(transforms, list | tuple):

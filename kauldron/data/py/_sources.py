@@ -1,4 +1,4 @@
-"""Pipelines over sources that are given, not found by name."""
+"""Pipelines over given data source objects."""
 
 from __future__ import annotations
 

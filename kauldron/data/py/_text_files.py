@@ -1,4 +1,4 @@
-"""What text files hold: their characters, records, columns, and numbers of one dtype."""
+"""Parsing of text files: encodings, records, columns, and numbers of one dtype."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: epath.Path) -> str:
     """Returns the characters of a UTF-8 file, without a byte order mark.
 
     Raises:
-      BadRecordError: If it is no UTF-8; says which line.
+      BadRecordError: If it is not UTF-8; says which line.
     """
     content = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""`kd.data.tf`: the published names for `tf.data`, served without TensorFlow.
+"""`kd.data.tf`: the published `tf.data` names, implemented without TensorFlow.
 
 Configs that name these classes run on the pipelines of `kd.data.py`: shuffling is over the
 whole dataset, and iterators resume exactly. An option that only makes sense with `tf.data`

@@ -1,4 +1,4 @@
-"""Published `tf.data` pipelines on top of those with random access."""
+"""The published `tf.data` pipelines, on top of random-access pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published classes that exist only with TensorFlow: they say what to use instead."""
+"""Published classes that require TensorFlow: they say what to use instead."""
 
 from __future__ import annotations
 

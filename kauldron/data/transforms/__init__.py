@@ -1,1 +1,1 @@
-"""Transforms of examples and of batches; offered as `kd.data.Resize`, and so on."""
+"""Transforms of examples and of batches, exported as `kd.data.Resize` and so on."""

@@ -1,4 +1,4 @@
-"""What dtypes can hold: a number that would become another one is refused."""
+"""Range checks of dtypes: a value that a cast would change is refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cast(owner: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
       DataError: If a value does not fit: too large, NaN for an integer, complex.
     """
     if array.dtype == dtype or dtype.kind not in "biufV" or array.dtype.kind in "OUSM":
-        return array.astype(dtype)  # texts that are no numbers: NumPy says so
+        return array.astype(dtype)  # texts that are not numbers: NumPy says so
     if array.dtype.kind == "c":
         raise _errors.DataError(
             f"{owner}: {array.dtype} has imaginary parts, {dtype} has none. Take the "
@@ -93,7 +93,7 @@ def _check_range(owner: str, array: np.ndarray, dtype: np.dtype) -> None:
         # Cut off towards zero: -0.5 becomes 0. The bound above is exact in f64.
         low, high = float(bounds.min) - 1, float(int(bounds.max) + 1)
         wide = array.astype(np.float64)
-        if low == bounds.min:  # int64, where one less is no float
+        if low == bounds.min:  # int64, where one less is not a float
             low = np.nextafter(float(bounds.min), -np.inf)
         is_inside = wide.min() > low and wide.max() < high  # not for NaN
     if not is_inside:

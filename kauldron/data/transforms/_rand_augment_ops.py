@@ -1,4 +1,4 @@
-"""The operations of RandAugment on byte images, with Pillow."""
+"""The RandAugment operations on uint8 images, with Pillow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resampling of images: weights as in `jax.image.resize`, applied with NumPy or Pillow.
+"""Image resampling: weights as in `jax.image.resize`, applied with NumPy or Pillow.
 
 An output pixel is a weighted sum of a few input pixels, its taps. Rows and columns are
 separable, so the taps of each axis are applied one after the other.

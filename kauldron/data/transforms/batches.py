@@ -1,4 +1,4 @@
-"""Transforms of whole batches: mixup and cutmix.
+"""Batch transforms: mixup and cutmix.
 
 Examples are mixed in pairs of neighbours: (0, 1), (2, 3), ... As the order is shuffled,
 neighbours are as random as any pairs, and the result does not depend on how the batch is

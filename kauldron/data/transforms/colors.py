@@ -1,4 +1,4 @@
-"""Random changes of colour, and RandAugment."""
+"""Colour augmentation, and RandAugment."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RandAugment(random_crops.VectorRandomTransform):
       fill: Value of pixels that come from outside of the image.
 
     Raises:
-      DataError: If images are no bytes, or `magnitude` is out of range.
+      DataError: If images are not bytes, or `magnitude` is out of range.
 
     Reference: Cubuk et al. 2020, RandAugment, arXiv:1909.13719, appendix.
     """

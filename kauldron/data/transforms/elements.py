@@ -1,4 +1,4 @@
-"""Transforms of the keys of elements."""
+"""Transforms that select, rename, drop, add and flatten the keys of elements."""
 
 from __future__ import annotations
 

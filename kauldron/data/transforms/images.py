@@ -1,4 +1,4 @@
-"""Deterministic transforms of the size of arrays: resize, crop, pad."""
+"""Deterministic resizing, cropping and padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random crops and flips: the same for all keys of an example."""
+"""Random crops and flips, identical for all keys of an example."""
 
 from __future__ import annotations
 

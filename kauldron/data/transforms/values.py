@@ -1,4 +1,4 @@
-"""Transforms of single values: type, range, layout."""
+"""Value transforms: dtype, range, layout."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ class ValueRange(base.ElementWiseTransform):
       clip_values: Whether results outside `vrange` are moved to its border.
 
     Raises:
-      DataError: If a range is no pair of numbers, `in_vrange` is empty, or `dtype` cannot
-        hold `vrange`; later, if it cannot hold a value, or the input is no number.
+      DataError: If a range isn't a pair of numbers, `in_vrange` is empty, or `dtype`
+        cannot hold `vrange`; later, if it cannot hold a value, or the input is not a
+        number.
     """
 
     vrange: tuple[float, float]

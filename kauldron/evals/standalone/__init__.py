@@ -1,4 +1,4 @@
-"""Evaluation in a process of its own, beside the training or after it."""
+"""Evaluation in a separate process, during the training or after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several evaluators on one state: one that fails does not stop the others."""
+"""Running several evaluators on one state: a failing one does not stop the others."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Evaluations:
         return True
 
     def _keep(self, name: str, step: int, aux: auxiliaries.AuxiliariesState) -> None:
-        # What fails was told when it was written.
+        # Failures were reported when the values were written.
         values = dataclasses.replace(aux, summary_states=None).compute(failures=[])
         self.results[name], self.outputs[name] = aux, values
         console.log(_line(name, step, values))

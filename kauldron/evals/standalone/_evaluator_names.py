@@ -1,4 +1,4 @@
-"""Which evaluators a command means by their names."""
+"""Resolving the evaluator names given to a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kauldron.evals import base
 
 
 class EvalNameError(errors.UserError, ValueError):
-    """A name that is no evaluator, or none that can run like this."""
+    """A name of no evaluator, or of one that cannot run like this."""
 
 
 def select(

@@ -1,9 +1,9 @@
-"""Standalone evaluation: follows the checkpoints of a run, in a process of its own.
+"""Standalone evaluation: follows a run's checkpoints from a separate process.
 
 Each evaluator goes through the checkpoints in ascending order and records each step once
-its results are written; after a restart it continues behind the last one. The status of
-the run, `run_status`, says when the training has ended, together with the step at which
-the evaluator's own config ends: a run that is to be extended is waited for.
+its results are written; after a restart it continues after the last one. Training has
+ended when the run's status, `run_status`, says so and the last step of the evaluator's
+own config is reached: a run that is still to be extended is waited for.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def continuous_eval(
     Args:
       trainer: The trainer, with the same config as the training.
       eval_names: Names of evaluators, a list or `'a,b'`.
-      timeout_secs: Gives up when for so long nothing was training; `None` waits for ever.
+      timeout_secs: Gives up after this long without any training; `None` waits forever.
 
     Returns:
       Name -> the last result of each evaluator that had something to do.

@@ -1,7 +1,7 @@
-"""What a standalone evaluator has done: `workdir/standalone_evals/<name>.json`.
+"""Progress of a standalone evaluator: `workdir/standalone_evals/<name>.json`.
 
-A step is recorded after its results are written. Whatever the results hold for steps
-behind the last recorded one is of an evaluation that was killed.
+A step is recorded after its results are written. Any results for steps after
+the last recorded one come from an evaluation that was killed.
 """
 
 from __future__ import annotations

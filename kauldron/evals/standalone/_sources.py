@@ -1,4 +1,4 @@
-"""Where the states of a standalone evaluation come from."""
+"""Sources of the states that a standalone evaluation evaluates."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _loads_a_run(transform: Any) -> bool:
 def initial_state(trainer: base.Run) -> TrainState:
     """Returns the state that an evaluation-only trainer begins with.
 
-    If it loads the newest checkpoint of a run that goes on, it is the newest one as of
+    If it loads the newest checkpoint of a run in progress, that is the newest as of
     now.
     """
     if not _loads_a_run(trainer.init_transform):

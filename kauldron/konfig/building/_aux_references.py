@@ -1,4 +1,4 @@
-"""Which values of `cfg.aux` nothing refers to."""
+"""Unused values of `cfg.aux`: those that nothing refers to."""
 
 from __future__ import annotations
 

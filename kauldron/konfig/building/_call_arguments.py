@@ -1,4 +1,4 @@
-"""One call of a config held against what the callable accepts."""
+"""Checking a config's call against the signature of its callable."""
 
 from __future__ import annotations
 

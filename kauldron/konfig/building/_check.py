@@ -1,4 +1,4 @@
-"""`konfig.check`: everything that is wrong with a config, before anything is built."""
+"""`konfig.check`: reports everything wrong with a config before it is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact record of a run: a config with every default that will take effect."""
+"""The exact record of a run: its config with every effective default filled in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`konfig.export`: from live objects to the config that makes them."""
+"""`konfig.export`: live objects back to the config that builds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a config, as data; and as one exception that tells all of it."""
+"""Config problems, as data, and as one exception that lists them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`konfig.resolve`: from a config to the objects it stands for."""
+"""`konfig.resolve`: builds the objects that a config describes."""
 
 from __future__ import annotations
 

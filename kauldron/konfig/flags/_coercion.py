@@ -1,4 +1,4 @@
-"""Text of an override to a value of the type that the field takes."""
+"""Type coercion of override values to the type of their field."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def to_untyped(text: str) -> Any:
     """Returns the value of a text where nothing tells a type.
 
     Raises:
-      Mismatch: If it is no value: no text at all, a list without its end.
+      Mismatch: If it is not a value: no text at all, a list without its end.
     """
     if not text or _literals.looks_broken(text):
         raise Mismatch("a value")

@@ -58,7 +58,7 @@ def load_config_file(
     if isinstance(overrides, Mapping):
         overrides = _override.from_mapping(overrides)
     if _is_json(filename):
-        # Brings all that configs from elsewhere may name; Python files need none of it.
+        # Imports the allowlist for untrusted configs, which Python files don't need.
         from kauldron.konfig.text import _json_file
 
         make_importable(os.getcwd())

@@ -250,7 +250,7 @@ def parse_overrides(args: Sequence[str], name: str = "cfg") -> list[_override.Ov
       name: Name of the flag.
 
     Raises:
-      ConfigError: An argument that is no override.
+      ConfigError: An argument that is not an override.
     """
     rest, overrides = split_overrides(name, args)
     if rest:

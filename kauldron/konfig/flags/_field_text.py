@@ -1,4 +1,4 @@
-"""Text of an override as the value of a certain field."""
+"""Parsing of override text for a particular field."""
 
 from __future__ import annotations
 

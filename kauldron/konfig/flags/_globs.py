@@ -1,4 +1,4 @@
-"""Overrides with wildcards: `evals.*.num_batches`, `**.dtype`."""
+"""Wildcard overrides: `evals.*.num_batches`, `**.dtype`."""
 
 from __future__ import annotations
 

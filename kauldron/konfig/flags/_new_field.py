@@ -1,4 +1,4 @@
-"""A field that an override names and that is not there: added if it can be meant."""
+"""Overrides of fields that do not exist yet: added where the callable accepts them."""
 
 from __future__ import annotations
 

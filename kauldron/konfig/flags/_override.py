@@ -1,4 +1,4 @@
-"""One override: a path of a config, and what to set there."""
+"""A single override: a config path, and the value to set there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Override:
         """The path, parsed.
 
         Raises:
-          ConfigError: If it is no path, or names nothing.
+          ConfigError: If it is not a path, or names nothing.
         """
         try:
             parts = kontext.GlobPath.from_str(self.path).parts

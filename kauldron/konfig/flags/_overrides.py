@@ -1,4 +1,4 @@
-"""Overrides: `a.b[0]=value` applied to a config, typed, checked, in any order."""
+"""Overrides: `a.b[0]=value` applied to a config, typed and checked, in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Setting one path of a config from text: typed, and refused if it cannot be meant.
+"""Setting one config path from text: typed, and refused where it makes no sense.
 
 What checks whole nodes and new fields is imported when there is one: most commands show or
 change a few numbers, and start faster without.

@@ -1,4 +1,4 @@
-"""What stands for a config, an object or a file of any kind; `konfig.diff` takes all."""
+"""Anything that `konfig.diff` accepts as a config: an object, or a file of any kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations of arguments: what they certainly rule out, and how they are written."""
+"""Type annotations of arguments: what they rule out for certain, and their text."""
 
 from __future__ import annotations
 

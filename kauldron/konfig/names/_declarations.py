@@ -1,4 +1,4 @@
-"""What packages have told konfig about their names, and the asking.
+"""Package declarations: how konfig finds what a package says about its names.
 
 konfig knows no package by name. A package that wants to be known has a module
 `_konfig_package` with a `DECLARATION`; it is imported when a config first names something

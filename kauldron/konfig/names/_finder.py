@@ -1,4 +1,4 @@
-"""Finding a module without executing it, or any package above it."""
+"""Finding a module without executing it or its parent packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What configs from elsewhere may name in the libraries that most configs use.
+"""Allowlist of common libraries, for untrusted configs.
 
 These libraries know nothing of konfig; others speak for themselves, see
 `PackageDeclaration`.

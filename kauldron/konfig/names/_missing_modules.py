@@ -1,4 +1,4 @@
-"""What to say of a module that cannot be found: what was meant, or how to install it."""
+"""Error hints for a missing module: a near name, or how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects that names stand for, imported."""
+"""Importing objects by name."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _import_as_named(qualname: str) -> Any:
 def _import_longest(
     module_name: str, names: list[str], qualname: str
 ) -> tuple[str, list[str]]:
-    """Imports the module; what is no module of the dotted name becomes attributes."""
+    """Imports the module; parts of the name that are not modules become attributes."""
     while True:
         try:
             importlib.import_module(module_name)

@@ -1,4 +1,4 @@
-"""Configs from elsewhere: what they may name, before it is imported and after.
+"""Import policy for untrusted configs: checked before the import and after it.
 
 A `config.json` can name any callable, and resolving calls it. A config that
 `konfig.load` returned is therefore marked, node by node, and its names are held against

@@ -1,4 +1,4 @@
-"""Names of importable objects: `'package.module:Class.method'`."""
+"""Qualified names of importable objects: `'package.module:Class.method'`."""
 
 from __future__ import annotations
 

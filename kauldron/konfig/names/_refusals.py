@@ -1,4 +1,4 @@
-"""What is said of the names that a config from elsewhere must not use."""
+"""Error messages for names that an untrusted config may not use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a package offers an object as safe: as a public name of what it declares."""
+"""Safe objects: public names of what a package declares safe."""
 
 from __future__ import annotations
 

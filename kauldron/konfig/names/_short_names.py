@@ -1,4 +1,4 @@
-"""The name that a short form stands for: `lr` for `learning_rate`."""
+"""Abbreviated argument names: `lr` for `learning_rate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a callable accepts: parameters, and the types that annotations make certain."""
+"""Signatures of callables: parameters, and types that annotations make certain."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _parameters(target: Any) -> Any:
 def _short_default(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # somebody else's `__repr__`
+    except Exception:  # a third-party `__repr__`
         return "..."
     if "<" in text or "\n" in text or len(text) > 30:
         return "..."

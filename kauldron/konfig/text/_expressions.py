@@ -1,4 +1,4 @@
-"""Python expressions that make the values of a config."""
+"""Python expressions that evaluate to the values of a config."""
 
 from __future__ import annotations
 

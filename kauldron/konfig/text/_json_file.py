@@ -1,4 +1,4 @@
-"""Configs in JSON files, `config.json` of a workdir: read, and marked as not trusted."""
+"""Reading configs from JSON, such as a workdir's `config.json`, as untrusted."""
 
 from __future__ import annotations
 

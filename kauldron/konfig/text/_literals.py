@@ -1,4 +1,4 @@
-"""Text of the command line to values: literals, JSON, and `py::` expressions."""
+"""Parsing of command-line values: literals, JSON, and `py::` expressions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 def parse(text: str) -> Any:
-    """Returns the value that a text stands for; the text itself if it is no literal.
+    """Returns the value that a text stands for; the text itself if it is not a literal.
 
     Understood are Python literals, with `inf` and `nan`; JSON; the words `true`,
     `false`, `null`, and those that `float` reads; and Python calls and names behind
@@ -167,7 +167,7 @@ _COLON = "__konfig_colon__"
 
 
 def _mark_colons(text: str) -> str:
-    """Replaces the colon of `package.module:Name`, which is no Python, by a name."""
+    """Replaces the colon of `package.module:Name`, which is not Python, by a name."""
     if ":" not in text:
         return text
     tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))

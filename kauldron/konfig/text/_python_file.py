@@ -1,4 +1,4 @@
-"""`konfig.to_python`: a config as the file that a user would have written."""
+"""`konfig.to_python`: a config as the Python file a user would have written."""
 
 from __future__ import annotations
 

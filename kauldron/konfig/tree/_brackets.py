@@ -1,4 +1,4 @@
-"""Breaking nested brackets into lines, as a code formatter does."""
+"""Line-breaking of nested brackets, as a code formatter does it."""
 
 from __future__ import annotations
 

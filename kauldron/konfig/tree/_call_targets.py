@@ -1,4 +1,4 @@
-"""What the calls of a config accept: names and annotations of their arguments."""
+"""Argument names and annotations of the callables in a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ConfigDict`: the tree that a config is."""
+"""`ConfigDict`: the tree of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that a call node has from the start, by the name of what it calls."""
+"""Registered default values of call nodes, by the name of the callable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register_default_values(cfg_node: Any) -> None:
         `konfig.imports()`.
 
     Raises:
-      ConfigError: A `ValueError`: `cfg_node` is no call, or other defaults are
+      ConfigError: A `ValueError`: `cfg_node` is not a call, or other defaults are
         registered for it already.
     """
     qualname = _nodes.fields_of(cfg_node).get(_qualname.QUALNAME)

@@ -1,4 +1,4 @@
-"""Fields as the user writes them, `cfg.a[0].b`, and where they were written."""
+"""Field names as the user writes them, `cfg.a[0].b`, and where they were written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs as JSON, with the identity of shared nodes.
+"""JSON form of configs, which keeps the identity of shared nodes.
 
 A node that occurs more than once has an `__id__`. Its first occurrence holds its fields;
 the others hold the `__id__` alone, so that the size stays linear and cycles are possible.

@@ -1,4 +1,4 @@
-"""What the nodes of a config from elsewhere may name: each holds its policy."""
+"""The import policy of each node of an untrusted config."""
 
 from __future__ import annotations
 

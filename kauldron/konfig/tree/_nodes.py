@@ -1,4 +1,4 @@
-"""What is known about a node from its fields: keys, calls, equality, descendants."""
+"""Basic queries on a node: keys, calls, equality, descendants."""
 
 from __future__ import annotations
 

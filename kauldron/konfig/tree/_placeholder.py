@@ -1,4 +1,4 @@
-"""Fields without a value yet, whose type is known."""
+"""Placeholders: typed fields that have no value yet."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class _Printer:
             return repr(kontext.REQUIRED)
         try:
             return repr(value)
-        except Exception as error:  # somebody else's `__repr__`
+        except Exception as error:  # a third-party `__repr__`
             return f"<{type(value).__name__}: {_errors.short(error)}>"
 
     def print_node(self, node: Any) -> _brackets.Doc:

@@ -1,4 +1,4 @@
-"""References: values computed from other values of the config, each time they are read."""
+"""Field references: computed from other values of the config on every read."""
 
 from __future__ import annotations
 

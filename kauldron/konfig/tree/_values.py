@@ -1,4 +1,4 @@
-"""What a config can hold: conversion of values, and the types of fields."""
+"""Values of a config: conversion, and the types of fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def convert(value: Any, make_node: MakeNode, memo: dict[int, Any]) -> Any:
         and cyclic dicts shared and cyclic.
 
     Raises:
-      ConfigError: A `ValueError`: a Python object that is no config value.
+      ConfigError: A `ValueError`: a Python object that is not a config value.
     """
     cls = type(value)
     if cls in _SCALARS or isinstance(value, config_dict.FieldReference):

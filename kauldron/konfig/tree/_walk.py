@@ -1,4 +1,4 @@
-"""The one walk over the nodes of a config, and what is asked of it."""
+"""Traversal of the nodes of a config, and the queries built on it."""
 
 from __future__ import annotations
 

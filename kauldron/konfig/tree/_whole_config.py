@@ -1,4 +1,4 @@
-"""What a config can do as a whole: be compared, shown, written, copied, locked."""
+"""Whole-config operations: comparing, printing, saving, copying, locking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A config in which missing fields are made when they are asked for."""
+"""A config that creates missing fields when they are accessed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AutoNestedConfigDict(_config_dict.ConfigDict):
         return self[name]
 
     def as_flat_dict(self) -> dict[str, Any]:
-        """Returns dotted path -> value, for every value that is no such node."""
+        """Returns dotted path -> value, for every value that is not such a node."""
         flat: dict[str, Any] = {}
         for key, value in self.items():
             if isinstance(value, AutoNestedConfigDict):

@@ -1,4 +1,4 @@
-"""`konfig.imports()`: import statements that bind names instead of executing modules.
+"""`konfig.imports()`: import statements that bind proxies instead of importing.
 
 `builtins.__import__` has to be replaced for the time of the block, which every thread
 sees. Our replacement hands over to the original one unless the import statement is
@@ -115,7 +115,7 @@ class _ImportHook:
     def uninstall(self) -> None:
         with self._lock:
             self._num_active -= 1
-            # Somebody else's hook on top of ours stays; ours then hands over only.
+            # A third-party hook on top of ours stays; ours then only delegates.
             if self._num_active == 0 and builtins.__import__ is self:
                 builtins.__import__ = self._original
 

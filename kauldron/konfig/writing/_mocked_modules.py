@@ -1,4 +1,4 @@
-"""`konfig.mock_modules()`: configs in a notebook, with the modules imported already."""
+"""`konfig.mock_modules()`: configs from already imported modules, for notebooks."""
 
 from __future__ import annotations
 

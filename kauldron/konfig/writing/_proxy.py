@@ -1,4 +1,4 @@
-"""Stand-ins for modules and their attributes: what `konfig.imports()` binds.
+"""Lazy proxies of modules and their attributes, which `konfig.imports()` binds.
 
 A proxy knows nothing but its name. Calling it makes a config node; using it as a value
 makes a constant.

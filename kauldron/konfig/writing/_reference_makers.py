@@ -1,4 +1,4 @@
-"""Making references: placeholders, functions of references, linked copies."""
+"""Constructors of references: placeholders, functions of references, linked copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published names of dashboards. Nothing is drawn: use TensorBoard."""
+"""Published dashboard names. Nothing is drawn: use TensorBoard."""
 
 from __future__ import annotations
 

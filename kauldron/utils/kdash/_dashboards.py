@@ -1,4 +1,4 @@
-"""Descriptions of dashboards."""
+"""Dashboard descriptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kauldron._base import errors
 
 
 class DashboardError(errors.UserError, ValueError):
-    """Dashboards that contradict each other, or that nobody here can show."""
+    """Dashboards that contradict each other, or that cannot be shown here."""
 
 
 class DashboardsBase:

@@ -1,4 +1,4 @@
-"""`kd.contrib.data.py`."""
+"""`kd.contrib.data.py`: PyGrain transforms."""
 
 from __future__ import annotations
 
