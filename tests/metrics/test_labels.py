@@ -134,6 +134,7 @@ def test_labels_that_are_no_integers_are_refused():
         _metric(labels=np.zeros((2, 1), np.float32))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_labels_that_are_no_integers_are_refused_with_a_remedy():
     keys = {"logits": "preds.logits", "labels": "batch.label"}
     metric = kd.metrics.Accuracy(**keys)
