@@ -95,3 +95,16 @@ def test_all_masked_loss_has_a_finite_gradient():
         return losses.compute_losses([loss], context)[0]
 
     np.testing.assert_array_equal(jax.grad(value)(np.ones(3)), np.zeros(3))
+
+
+def test_zero_vector_has_cosine_0_and_a_gradient_of_its_norm_with_eps():
+    loss = losses.NegativeCosineSimilarity(preds="p", targets="t", eps=0.5)
+    targets = np.array([[3.0, 4.0]], np.float32)
+
+    def value(preds):
+        return loss(preds=preds, targets=targets)
+
+    zeros = np.zeros((1, 2), np.float32)
+    assert value(zeros) == 0
+    expected = -targets / (0 + 0.5) / (5 + 0.5)
+    np.testing.assert_allclose(jax.grad(value)(zeros), expected, rtol=1e-6)
