@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kauldron.konfig.flags import _override, _setter
+from kauldron.konfig.flags import _override
 
 
 def apply_overrides(
@@ -29,12 +29,15 @@ def apply_overrides(
         value of the wrong type.
     """
     plain, globs = _override.arrange(overrides, tell)
+    if not plain and not globs:
+        return
+    # Showing a config needs neither of them.
+    from kauldron.konfig.flags import _globs, _setter
+
     for override in plain:
         _setter.set_one(cfg, override, override.parts, tell)
     if not globs:
         return
-    from kauldron.konfig.flags import _globs  # most commands give none
-
     changed = _globs.apply(cfg, globs, {o.parts for o in plain}, tell)
     for override in plain:  # a glob may have replaced what they are in
         parts = override.parts
