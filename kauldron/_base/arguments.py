@@ -41,9 +41,18 @@ def _names_of(cls: type) -> dict[str, None] | None:
     return {p.name: None for p in parameters if p.kind is not p.POSITIONAL_ONLY}
 
 
+def _is_annotated(cls: type, name: str) -> bool:
+    return any(name in inspect.get_annotations(base) for base in cls.__mro__)
+
+
 def _refuse(cls: type, unknown: list[str], names: dict[str, None]) -> None:
     public = [name for name in names if not name.startswith("_")]
     told = [f"{name!r}.{errors.did_you_mean(name, public)}" for name in unknown]
+    if any(_is_annotated(cls, name) for name in unknown):
+        told[-1] += (
+            " It is annotated in the class, but it is not a field: put "
+            "`@dataclasses.dataclass(frozen=True, kw_only=True)` before the class."
+        )
     takes = f"Its arguments: {', '.join(public)}." if public else "It has none."
     raise ArgumentError(
         f"`{cls.__name__}` has no argument {' And no '.join(told)} {takes}"

@@ -28,6 +28,7 @@ from kauldron.metrics._features import (
 )
 from kauldron.metrics._images import Psnr, Ssim
 from kauldron.metrics._language import BitsPerByte, Perplexity
+from kauldron.metrics._metric import NotAStateError
 from kauldron.metrics._norm import GlobalNorm, Norm
 from kauldron.metrics._perceptual import Fid, LpipsVgg
 from kauldron.metrics._ranking import PrAuc, RocAuc
@@ -84,6 +85,7 @@ __all__ = [
     "State",
     # Class ids.
     "LabelError",
+    "NotAStateError",
     "check_labels",
     # States.
     "AutoState",

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from kauldron import kontext
-from kauldron._base import arguments, frozen_dict
+from kauldron._base import arguments, errors, frozen_dict
 from kauldron.metrics import base_state
+
+
+class NotAStateError(errors.UserError, TypeError):
+    """A metric returned a value where a state is needed."""
 
 
 def _sets_parent(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,7 +159,12 @@ class Metric(arguments.NamesArguments):
 
     def _attach(self, state: object) -> Any:
         if not isinstance(state, base_state.State):
-            return state
+            raise NotAStateError(
+                f"`{type(self).__name__}` must measure with states, which can be merged: "
+                f"got {type(state).__name__} from its `get_state` or `empty`. Return "
+                "`self.State(...)`, whose `compute` gives the value; "
+                "`kd.metrics.AverageState.from_values(values)` is the mean of values."
+            )
         is_orphan = state.parent is base_state.EMPTY
         return dataclasses.replace(state, parent=self) if is_orphan else state
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kauldron._base import errors, root_refs
+from kauldron.step.context import Context
 
 # The values in a step that is used without a trainer.
 DEFAULTS: dict[str, Any] = {"precision": None, "remat": None, "grad_accum_steps": 1}
@@ -26,6 +27,23 @@ def get(step: object, name: str) -> Any:
     """Returns an option of a step, which may not be bound to a trainer."""
     value = getattr(step, name)
     return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
+
+
+def check_pair(step: Any, method: str, first: str, result: Any) -> None:
+    """Raises unless an overridden method returned two things, the second a `Context`.
+
+    Raises:
+      TrainStepError: If it did not.
+    """
+    is_pair = isinstance(result, tuple) and len(result) == 2
+    if not is_pair or not isinstance(result[1], Context):
+        got = type(result).__name__
+        if is_pair:
+            got = f"({', '.join(type(x).__name__ for x in result)})"
+        raise TrainStepError(
+            f"`{type(step).__name__}.{method}` must return {first} and the context: got "
+            f"{got}."
+        )
 
 
 @contextlib.contextmanager

@@ -165,7 +165,10 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
         context = Context.from_state_and_batch(state=state, batch=batch)
-        grads, context = self.compute_grads(context)
+        result = self.compute_grads(context)
+        if type(self) is not TrainStep:
+            _step_options.check_pair(self, "compute_grads", "gradients", result)
+        grads, context = result
         return self.apply_grads(state, context, grads)
 
     def forward(
@@ -293,7 +296,11 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         if type(self) is TrainStep:  # follows them all
             return self._step(state, batch)
         with _step_options.all_used(self):
-            return self._step(state, batch)
+            result = self._step(state, batch)
+        _step_options.check_pair(
+            self, "_step` or `apply_grads", "the next state", result
+        )
+        return result
 
     def _use(self, *names: str) -> list[Any]:
         """Returns options, and notes that the step that is traced follows them."""

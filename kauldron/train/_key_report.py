@@ -76,7 +76,12 @@ def _ask_evaluator(
 ) -> list[kontext.KeyProblem]:
     field = f"cfg.evals[{name!r}]"
     try:
-        return trainer.evals[name].check(trainer, state, field=field)
+        found = trainer.evals[name].check(trainer, state, field=field)
+        if not all(isinstance(p, kontext.KeyProblem) for p in found):
+            raise TypeError(
+                f"`check` must return a list of `KeyProblem`: got {found!r}."
+            )
+        return list(found)
     except errors.UserError:  # such as of data that cannot be read, which says it all
         raise
     except Exception as e:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
 from kauldron import sharding
@@ -16,6 +18,14 @@ from kauldron.step import (
 )
 from kauldron.train import _key_report, _run_description, _selection, hooks
 
+_DICTS = (
+    "train_losses",
+    "train_metrics",
+    "train_summaries",
+    "schedules",
+    "evals",
+    "hooks",
+)
 _SMALLEST = {
     "num_train_steps": 0,
     "stop_after_steps": 0,
@@ -35,6 +45,27 @@ def check_values(trainer: _run_description.RunDescription) -> None:
         raise TrainerError(
             "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
             f": got {type(trainer.train_ds).__name__}."
+        )
+    for name in _DICTS:
+        value = getattr(trainer, name)
+        if value is not None and not isinstance(value, Mapping):
+            raise TrainerError(
+                f"`{name}` must be a dict, as its parts go by their names: got "
+                f"{type(value).__name__}. Write `{{'name': ...}}`."
+            )
+    for name in ("seed", *_SMALLEST):
+        value = getattr(trainer, name)
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if value is not None and not is_whole:
+            raise TrainerError(
+                f"`{name}` must be a whole number: got {value!r} "
+                f"({type(value).__name__})."
+            )
+    optimizer: Any = trainer.optimizer
+    if optimizer is not None and not hasattr(optimizer, "update"):
+        raise TrainerError(
+            "`optimizer` must be an optimizer of optax, such as "
+            f"`optax.adam(learning_rate=1e-3)`: got {optimizer!r}."
         )
     if not -(2**63) <= trainer.seed < 2**63:
         raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")

@@ -1,0 +1,124 @@
+"""What somebody gets wrong on the first day: refused before the run, with what to write."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.struct
+import optax
+import pytest
+
+from kauldron import kd
+from tests.train import small_run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mean(kd.metrics.Metric):
+    logits: kd.kontext.Key = "preds.logits"
+
+    @flax.struct.dataclass
+    class State(kd.metrics.AverageState):
+        pass
+
+    def get_state(self, logits):
+        return logits.mean()
+
+
+def test_a_metric_that_returns_a_value_is_refused_before_the_run(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, train_metrics={"mean": Mean()})
+    with pytest.raises(kd.errors.UserError, match=r"`Mean` must measure with states"):
+        trainer.train()
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_metric_that_returns_nothing_is_refused():
+    class Nothing(Mean):
+        def get_state(self, logits):
+            del logits
+
+    with pytest.raises(kd.metrics.NotAStateError, match="got NoneType"):
+        Nothing()(logits=1.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        (
+            "train_losses",
+            [kd.losses.L2(preds="a", targets="b")],
+            "`train_losses` must be",
+        ),
+        (
+            "hooks",
+            [kd.train.Hook()],
+            "`hooks` must be a dict, as its parts .* got list",
+        ),
+        ("num_train_steps", "6", r"must be a whole number: got '6' \(str\)"),
+        ("num_train_steps", 6.0, r"must be a whole number: got 6.0"),
+        ("log_metrics_every", True, r"must be a whole number: got True"),
+        ("seed", "a", r"`seed` must be a whole number"),
+        ("optimizer", 1e-3, r"must be an optimizer of optax, .*: got 0.001"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(tmp_path, field, value, words):
+    with pytest.raises(kd.train.TrainerError, match=words):
+        small_run.make_trainer(tmp_path, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "words"),
+    [
+        (
+            "_step",
+            "state_batch",
+            r"Wrong\._step` or `apply_grads` must return the next state",
+        ),
+        ("compute_grads", None, r"Wrong\.compute_grads` must return gradients and"),
+        (
+            "apply_grads",
+            "state",
+            r"Wrong\._step` or `apply_grads` must return the next state",
+        ),
+    ],
+)
+def test_a_step_that_returns_something_else_is_refused(tmp_path, method, result, words):
+    def wrong(self, *args):
+        return args if result == "state_batch" else args[0] if result else None
+
+    step = type("Wrong", (kd.train.TrainStep,), {method: wrong})
+    step = dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(step)
+    trainer = small_run.make_trainer(tmp_path, trainstep=step())
+    with pytest.raises(kd.errors.UserError, match=words):
+        trainer.check()
+
+
+def test_an_evaluator_whose_check_returns_a_text_is_named(tmp_path):
+    class Odd(kd.evals.Evaluator):
+        def check(self, run, state, *, field):
+            return "wrong"
+
+    odd = Odd(run=kd.evals.Final(), ds=small_run.make_ds(training=False))
+    trainer = small_run.make_trainer(tmp_path, evals={"odd": odd})
+    with pytest.raises(
+        kd.errors.UserError, match=r"evals\['odd'\].*must return a list"
+    ):
+        trainer.check()
+
+
+def test_a_class_that_is_no_dataclass_yet_is_told_what_is_missing():
+    class Undecorated(kd.metrics.Metric):
+        preds: kd.kontext.Key = kd.kontext.REQUIRED
+
+    with pytest.raises(TypeError, match=r"annotated in the class, .*dataclass\("):
+        Undecorated(preds="preds.x")
+
+
+def test_right_values_pass(tmp_path):
+    import numpy as np
+
+    small_run.make_trainer(
+        tmp_path,
+        num_train_steps=np.int64(2),
+        optimizer=optax.sgd(0.1),
+        seed=np.int32(3),
+    )
