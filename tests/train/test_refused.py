@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import tempfile
 
 import pytest
 from etils import epath
@@ -103,21 +105,17 @@ def test_file_above_the_workdir_is_named(tmp_path, capfd):
 
 
 @pytest.fixture
-def read_only(tmp_path):
-    """A folder that may not be written."""
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    folder.chmod(0o555)
-    for parent in tmp_path.parents[:2]:
-        if parent.owner() == "root" and os.geteuid() == 0:
-            parent.chmod(0o755)
-    user = os.geteuid()
-    if user == 0:  # may write everywhere
-        tmp_path.chmod(0o755)
-        os.seteuid(65534)
-    yield folder
-    os.seteuid(user)
-    folder.chmod(0o755)
+def read_only():
+    """A folder that may not be written: not below `tmp_path`, which others may not enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name).resolve()
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:  # may write everywhere
+            os.seteuid(65534)
+        yield folder
+        os.seteuid(user)
+        folder.chmod(0o755)
 
 
 def test_folder_that_may_not_be_written_is_named(read_only):
