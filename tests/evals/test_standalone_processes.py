@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -62,17 +63,20 @@ def _steps(workdir, collection):
 @pytest.mark.slow
 def test_both_processes_are_killed_and_nothing_is_lost_or_there_twice(tmp_path):
     workdir = tmp_path / "run"
-    num_steps = 400
+    # So many that a training goes on while an evaluator starts.
+    num_steps, every = 30_000, 1_500
     length = f"--cfg.num_train_steps={num_steps}"
+    often = f"--cfg.checkpointer.save_interval_steps={every}"
+    start = functools.partial(_start, workdir, often)
     names = "--eval_names=test,final"
-    evaluator = _start(workdir, length, names)
+    evaluator = start(length, names)
     _wait_for(lambda: "has not begun: waiting" in _log(workdir), [evaluator])
 
-    training = _start(workdir, length)
+    training = start(length)
     _wait_for(lambda: len(_steps(workdir, "test")) >= 2, [evaluator, training])
     evaluator.kill()
     evaluator.wait()
-    evaluator = _start(workdir, length, names)
+    evaluator = start(length, names)
     _wait_for(lambda: run_status.read(workdir).step > 100, [training])
     training.kill()
     training.wait()
@@ -80,24 +84,25 @@ def test_both_processes_are_killed_and_nothing_is_lost_or_there_twice(tmp_path):
     evaluator.send_signal(signal.SIGTERM)
     assert evaluator.wait(timeout=60) == 75
 
-    training = _start(workdir, length)
-    evaluator = _start(workdir, length, names)
+    training = start(length)
+    evaluator = start(length, names)
     assert training.wait(timeout=240) == 0, _log(workdir)
     assert evaluator.wait(timeout=120) == 0, _log(workdir)
-    assert _steps(workdir, "test") == list(range(0, num_steps + 1, 20))
+    assert _steps(workdir, "test") == list(range(0, num_steps + 1, every))
     assert _steps(workdir, "final") == [num_steps]
     assert _steps(workdir, "train") == list(range(num_steps))
     assert (workdir / "train_complete.txt").exists()
 
     # Longer, with the evaluator there first: the old end does not end it.
-    longer = "--cfg.num_train_steps=440"
-    evaluator = _start(workdir, longer, names)
+    end = num_steps + 2 * every
+    longer = f"--cfg.num_train_steps={end}"
+    evaluator = start(longer, names)
     _wait_for(lambda: "waiting for it to be continued" in _log(workdir), [evaluator])
-    training = _start(workdir, longer)
+    training = start(longer)
     assert training.wait(timeout=120) == 0, _log(workdir)
     assert evaluator.wait(timeout=120) == 0, _log(workdir)
-    assert _steps(workdir, "test") == list(range(0, 441, 20))
-    assert _steps(workdir, "final") == [400, 440]
+    assert _steps(workdir, "test") == list(range(0, end + 1, every))
+    assert _steps(workdir, "final") == [num_steps, end]
 
 
 @pytest.mark.slow

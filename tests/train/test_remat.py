@@ -119,7 +119,7 @@ def test_policy_keeps_what_it_names():
 
 @pytest.mark.slow
 def test_with_accumulation_and_bf16_it_trains(tmp_path):
-    hashes = []
+    kernels = []
     for remat in (None, REMAT):
         trainer = make_trainer(
             tmp_path / str(remat is None),
@@ -128,8 +128,13 @@ def test_with_accumulation_and_bf16_it_trains(tmp_path):
             grad_accum_steps=2,
             num_train_steps=2,
         )
-        hashes.append(small_run.state_hash(trainer.train()[0].params))
-    assert len(set(hashes)) == 1
+        flat = kd.kontext.flatten_with_path(trainer.train()[0].params)
+        kernels.append({k: np.asarray(v) for k, v in flat.items() if "kernel" in k})
+    # What is computed again in bf16 is rounded where it was kept in f32. The biases before
+    # a batch norm have a gradient of 0 but for rounding, which Adam scales up.
+    for name, kernel in kernels[0].items():
+        largest = np.abs(kernel).max()
+        np.testing.assert_allclose(kernels[1][name], kernel, atol=1e-2 * largest)
 
 
 @pytest.mark.parametrize(
