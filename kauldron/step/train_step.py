@@ -394,8 +394,7 @@ def check_state(state: TrainState) -> None:
     not an option: with several devices, jaxlib 0.10.2 dies of a segmentation fault.
     """
     array: Any = state.step
-    is_concrete = isinstance(array, jax.Array) and not isinstance(
-        array, jax.core.Tracer
-    )
-    if is_concrete and array.is_deleted():
+    if isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array):
+        return
+    if array.is_deleted():
         raise UsedStateError

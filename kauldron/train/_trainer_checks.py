@@ -23,7 +23,6 @@ _DICTS = (
     "train_metrics",
     "train_summaries",
     "schedules",
-    "evals",
     "hooks",
 )
 _SMALLEST = {
