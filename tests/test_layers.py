@@ -9,11 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
 import kauldron
+from tests import draw_layers
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -87,16 +87,9 @@ def test_a_room_without_a_layer_is_found(tree):
     assert result.returncode == 1 and "attic" in result.stdout
 
 
-def _layers():
-    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    contract = config["tool"]["importlinter"]["contracts"][0]
-    for height, line in enumerate(reversed(contract["layers"])):
-        for name in line.replace("|", ":").split(":"):
-            yield f"kauldron.{name.strip()}", height
-
-
 def test_lazy_tables_offer_what_lives_below_but_for_the_names_that_are_listed():
-    heights = dict(_layers())
+    layers = enumerate(reversed(draw_layers.layers()))
+    heights = {room: height for height, row in layers for room in row}
     found = {}
     for info in pkgutil.iter_modules(kauldron.__path__, "kauldron."):
         room = importlib.import_module(info.name)

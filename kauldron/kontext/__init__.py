@@ -31,7 +31,7 @@ from kauldron.kontext._keys import (
     KeyTree,
     get_keypaths,
     is_key_annotated,
-    list_keypaths,
+    list_keys,
 )
 from kauldron.kontext._nearest import (
     Suggestion,
@@ -59,7 +59,7 @@ __all__ = [
     "REQUIRED",
     "is_key_annotated",
     "get_keypaths",
-    "list_keypaths",
+    "list_keys",
     "resolve_from_keyed_obj",
     "resolve_from_keypaths",
     "check_keys",

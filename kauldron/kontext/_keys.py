@@ -69,22 +69,23 @@ def get_keypaths(keyed_obj: Any) -> dict[str, Any]:
     }
 
 
-def list_keypaths(keyed_obj: Any) -> list[str]:
-    """Returns the keys of an object as texts, those inside of trees too.
+def list_keys(tree: Any) -> list[str]:
+    """Returns the keys of a tree (dicts, sequences), such as `get_keypaths` gives.
 
     Keys that are `None` are left out.
     """
-    found: list[str] = []
-    waiting = [get_keypaths(keyed_obj)]
-    while waiting:
-        value = waiting.pop(0)
-        if isinstance(value, Mapping):
-            waiting[:0] = value.values()
-        elif isinstance(value, list | tuple):
-            waiting[:0] = value
-        elif value is not None:
-            found.append(str(value))
-    return found
+    return list(_iter_keys(tree))
+
+
+def _iter_keys(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _iter_keys(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _iter_keys(value)
+    elif tree is not None:
+        yield str(tree)
 
 
 def _only_entries(value: object, entries: frozenset[str] | None) -> Any:

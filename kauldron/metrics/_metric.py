@@ -131,7 +131,7 @@ class Metric(arguments.NamesArguments):
         A class that overrides how keys become values (`_resolve_kwargs`,
         `get_state_from_context`) may read anything, unless it overrides this, too.
         """
-        return tuple(kontext.list_keypaths(self))
+        return tuple(kontext.list_keys(kontext.get_keypaths(self)))
 
     def check_keys(
         self, context: kontext.Context, *, field: str

@@ -67,7 +67,33 @@ class TreeState(base_state.State):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TreeMap(Metric):
+class _OverLeaves(Metric):
+    """A metric whose keys name trees, and which another one measures leaf by leaf."""
+
+    metric: Metric
+
+    def __kontext_keys__(self) -> dict[str, Any]:
+        return kontext.get_keypaths(self.metric)
+
+    def context_keys(self) -> tuple[str, ...] | None:
+        return self.metric.context_keys()
+
+    def check_keys(
+        self, context: kontext.Context, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        return kontext.check_keys(
+            context, self.metric, prefix=f"{field}.metric", allow_globs=True
+        )
+
+    def __metric_names__(self) -> list[str] | None:
+        return self.metric.__metric_names__()
+
+    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
+        return _resolve_trees(self, self.metric, context)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TreeMap(_OverLeaves):
     """The same metric for every leaf of a tree.
 
     Keys of the inner metric name trees, and may hold globs: `params.**.bias` is every
@@ -92,31 +118,12 @@ class TreeMap(Metric):
 
     State = TreeState
 
-    def __kontext_keys__(self) -> dict[str, Any]:
-        return kontext.get_keypaths(self.metric)
-
-    def context_keys(self) -> tuple[str, ...] | None:
-        return self.metric.context_keys()
-
-    def check_keys(
-        self, context: kontext.Context, *, field: str
-    ) -> list[kontext.KeyProblem]:
-        return kontext.check_keys(
-            context, self.metric, prefix=f"{field}.metric", allow_globs=True
-        )
-
-    def __metric_names__(self) -> list[str] | None:
-        return self.metric.__metric_names__()
-
     def get_state(self, **trees: Any) -> base_state.State:
         return TreeState(tree=_get_leaf_states(self.metric, trees))
 
-    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
-        return _resolve_trees(self, self.metric, context)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TreeReduce(Metric):
+class TreeReduce(_OverLeaves):
     """One metric over all leaves of a tree together.
 
     As `TreeMap`, with the states of the leaves merged: the state is one of the inner
@@ -135,22 +142,6 @@ class TreeReduce(Metric):
 
     metric: Metric
 
-    def __kontext_keys__(self) -> dict[str, Any]:
-        return kontext.get_keypaths(self.metric)
-
-    def context_keys(self) -> tuple[str, ...] | None:
-        return self.metric.context_keys()
-
-    def check_keys(
-        self, context: kontext.Context, *, field: str
-    ) -> list[kontext.KeyProblem]:
-        return kontext.check_keys(
-            context, self.metric, prefix=f"{field}.metric", allow_globs=True
-        )
-
-    def __metric_names__(self) -> list[str] | None:
-        return self.metric.__metric_names__()
-
     def empty(self) -> base_state.State:
         return self.metric.empty()
 
@@ -159,9 +150,6 @@ class TreeReduce(Metric):
         is_state = base_state.State.isinstance
         leaves = jax.tree.leaves(states, is_leaf=is_state)
         return functools.reduce(_merge, leaves) if leaves else self.metric.empty()
-
-    def _resolve_kwargs(self, context: kontext.Context) -> dict[str, Any]:
-        return _resolve_trees(self, self.metric, context)
 
 
 @dataclasses.dataclass(frozen=True)

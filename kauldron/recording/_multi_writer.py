@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kauldron._base import errors, frozen_dict, problem_log
@@ -101,33 +101,18 @@ class MultiWriter(_writer_base.WriterBase):
     def takes_states(self) -> bool:
         return any(part.takes_states() for part in self.parts().values())
 
-    def write_step_metrics(
-        self,
-        *,
-        step: int,
-        aux: auxiliaries.AuxiliariesState,
-        schedules: Mapping[str, Callable[[int], Any]],
-        log_summaries: bool,
-        timer: _step_states.Timer | None = None,
-        flush: bool = True,
+    def _hand_over(
+        self, parts: Mapping[str, _writer.Writer], states: _step_states.StepStates
     ) -> auxiliaries.AuxiliariesOutput:
-        states = _step_states.StepStates(
-            step=step,
-            aux=aux,
-            schedules=schedules,
-            log_summaries=log_summaries,
-            timings={} if timer is None else timer.flush_metrics(),
-            flush=flush,
-        )
-        parts = dict(self.parts())
+        rest = dict(parts)
         errors = []
-        for name, part in self.parts().items():
+        for name, part in parts.items():
             if part.takes_states():
                 try:
-                    _write_step_metrics(parts.pop(name), states)
+                    _write_step_metrics(rest.pop(name), states)
                 except Exception as e:
                     errors.append((name, e))
-        output = self._hand_over(parts, states)
+        output = super()._hand_over(rest, states)
         problems = problem_log.current()
         if problems is None:
             _attempts.raise_all([e for _, e in errors])

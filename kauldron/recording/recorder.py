@@ -168,9 +168,9 @@ class Recorder:
         step: int | None = None,
     ) -> None:
         at = "" if step is None else f" at step {step}"
-        for group, keys, error in failures:
-            where = state_trees.config_path(group, keys, collection)
-            if group == "losses" and collection == "train":
+        for failure in failures:
+            where, error = failure.where(collection), failure.error
+            if failure.group == "losses" and collection == "train":
                 if self.loss_error is None:
                     error.add_note(f"In `{where}`{at}.")
                     self.loss_error = error

@@ -41,8 +41,8 @@ from kauldron.step.loss_groups import LossGroup, LossGroupsStep
 from kauldron.step.mixed_precision import Precision, PrecisionError
 from kauldron.step.rematerialization import Remat, RematError
 from kauldron.step.rngs_lib import RngStream, RngStreams
-from kauldron.step.step_inputs import HostBatchError
-from kauldron.step.train_step import TrainStep, UsedStateError
+from kauldron.step.step_inputs import HostBatchError, UsedStateError
+from kauldron.step.train_step import TrainStep
 
 __all__ = [
     "Auxiliaries",

@@ -14,7 +14,7 @@ from kauldron import modules
 from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import _module_globs, _step_options, module_errors, rngs_lib
+from kauldron.step import _module_globs, module_errors, rngs_lib
 from kauldron.step.context import Context
 
 
@@ -27,6 +27,7 @@ class _Step(Protocol):
     def rng_streams(self) -> rngs_lib.RngStreams: ...
     @property
     def full_optimizer(self) -> Any: ...
+    def option(self, name: str) -> Any: ...
     def place(self, state: TrainState) -> TrainState: ...
 
 
@@ -56,10 +57,10 @@ def init_model(
         collections = dict(variables)
         params = collections.pop("params", {})
         collections.pop("intermediates", None)
-        remat = _step_options.get(step, "remat")
+        remat = step.option("remat")
         if remat is not None:
             remat.check_modules(paths)
-        precision = _step_options.get(step, "precision")
+        precision = step.option("precision")
         if precision is not None:
             precision.check_modules(paths)
             params = precision.cast_params(params, use="params")

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-from kauldron._base import errors, root_refs
+from kauldron._base import errors
 from kauldron.step.context import Context
 
 # The values in a step that is used without a trainer.
@@ -21,12 +21,6 @@ USED: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar(
 
 class TrainStepError(errors.UserError, ValueError):
     """A step that does not do what the trainer says."""
-
-
-def get(step: object, name: str) -> Any:
-    """Returns an option of a step, which may not be bound to a trainer."""
-    value = getattr(step, name)
-    return DEFAULTS[name] if isinstance(value, root_refs.RootCfgRef) else value
 
 
 def check_pair(step: Any, method: str, first: str, result: Any) -> None:
@@ -47,7 +41,7 @@ def check_pair(step: Any, method: str, first: str, result: Any) -> None:
 
 
 @contextlib.contextmanager
-def all_used(step: object) -> Iterator[None]:
+def all_used(step: Any) -> Iterator[None]:
     """Raises at the end of the block if it has left out an option that is set.
 
     Raises:
@@ -60,7 +54,7 @@ def all_used(step: object) -> Iterator[None]:
     finally:
         USED.reset(token)
     for name, default in DEFAULTS.items():
-        if name not in used and get(step, name) != default:
+        if name not in used and step.option(name) != default:
             raise TrainStepError(
                 f"`cfg.{name}` has no effect: {type(step).__name__}._step leaves it out. "
                 "Leave it out too, or build the step from `self.forward`, "

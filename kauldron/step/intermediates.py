@@ -56,7 +56,7 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
     """
     if everything := _capture_all.get():
         return everything
-    read = [*_leaves(keys)]
+    read = kontext.list_keys(keys) if keys else []
     for metric in list(iter_metrics(trees)):
         keys_of_metric = metric.context_keys()
         if keys_of_metric is None:
@@ -93,17 +93,6 @@ def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:
     elif isinstance(tree, list | tuple):
         for value in tree:
             yield from iter_metrics(value)
-
-
-def _leaves(tree: PyTree) -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from _leaves(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _leaves(value)
-    elif tree is not None:
-        yield str(tree)
 
 
 def _overlap(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:

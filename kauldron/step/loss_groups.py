@@ -26,7 +26,6 @@ from kauldron.step import (
     _loss_scale,
     _optimizer_args,
     _param_owners,
-    _step_options,
     mixed_precision,
 )
 from kauldron.step import train_step as train_step_lib
@@ -161,7 +160,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
 
     @property
     def full_optimizer(self) -> optax.GradientTransformation:
-        precision = _step_options.get(self, "precision")
+        precision = self.option("precision")
         return _optimizer_of(self.groups, self.frozen, precision)
 
     def _check_losses(self) -> None:
@@ -183,7 +182,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
             )
 
     def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
-        if _step_options.get(self, "grad_accum_steps") > 1:
+        if self.option("grad_accum_steps") > 1:
             raise _param_owners.LossGroupError(
                 "Steps of loss groups don't split batches: set `cfg.grad_accum_steps = 1`, "
                 "and use `accum_steps` of a `LossGroup`, which averages the gradients of "
@@ -235,7 +234,7 @@ class LossGroupsStep(train_step_lib.TrainStep):
         known: _Pass | None,
     ) -> Callable[[Any, Any], _Update]:
         """Returns the update of one group; runs a forward pass unless given one."""
-        precision = _step_options.get(self, "precision")
+        precision = self.option("precision")
         optimizer = _transformation(self.groups[name], precision)
 
         def update(params: PyTree, opt_state: PyTree) -> _Update:

@@ -1,4 +1,4 @@
-"""Checks of a step's inputs: host-only columns in a batch."""
+"""Inputs that a step refuses: a donated state, host-only columns in a batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
+
+
+class UsedStateError(errors.UserError, RuntimeError, ValueError):
+    """A state whose arrays were donated to an earlier step."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The arrays of `state` are used up: it was given to `trainstep.step` before, "
+            "which takes their memory (they are donated) for the state that it returns. "
+            "Go on with that one, `state, aux = trainer.trainstep.step(state, batch)`, or "
+            "give `step` a copy and keep yours: `jax.tree.map(jax.numpy.copy, state)`."
+        )
 
 
 class HostBatchError(errors.UserError, TypeError):

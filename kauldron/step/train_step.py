@@ -14,7 +14,7 @@ from jax.experimental import checkify
 
 from kauldron import checkpoints, sharding
 from kauldron import losses as losses_lib
-from kauldron._base import deprecation, errors, root_refs
+from kauldron._base import deprecation, root_refs
 from kauldron.ktyping import Bool, PRNGKeyArray, PyTree, ScalarInt
 from kauldron.sharding import TrainState
 from kauldron.step import (
@@ -37,18 +37,6 @@ from kauldron.step._forward import forward, forward_with_loss
 from kauldron.step.context import Context
 
 __all__ = ["TrainState", "TrainStep", "forward", "forward_with_loss"]
-
-
-class UsedStateError(errors.UserError, RuntimeError, ValueError):
-    """A state whose arrays were donated to an earlier step."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The arrays of `state` are used up: it was given to `trainstep.step` before, "
-            "which takes their memory (they are donated) for the state that it returns. "
-            "Go on with that one, `state, aux = trainer.trainstep.step(state, batch)`, or "
-            "give `step` a copy and keep yours: `jax.tree.map(jax.numpy.copy, state)`."
-        )
 
 
 @deprecation.rename_methods(
@@ -266,7 +254,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         """Returns the loss of the batch as a function of the parameters."""
 
         def value_fn(params: PyTree) -> jax.Array:
-            if _step_options.get(self, "grad_accum_steps") > 1:
+            if self.option("grad_accum_steps") > 1:
                 raise _step_options.TrainStepError(
                     "`cfg.optimizer` asks for the loss at other parameters (as "
                     "`optax.lbfgs` and `optax.contrib.sophia` do), which takes the whole "
@@ -307,11 +295,13 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         used = _step_options.USED.get()
         if used is not None:
             used.update(names)
-        values = [getattr(self, name) for name in names]
-        return [
-            _step_options.DEFAULTS[n] if isinstance(v, root_refs.RootCfgRef) else v
-            for n, v in zip(names, values, strict=True)
-        ]
+        return [self.option(name) for name in names]
+
+    def option(self, name: str) -> Any:
+        """Returns an option of the trainer; its default if the step has no trainer."""
+        value = getattr(self, name)
+        is_unbound = isinstance(value, root_refs.RootCfgRef)
+        return _step_options.DEFAULTS[name] if is_unbound else value
 
     def _traced_step(
         self,
@@ -379,7 +369,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     @property
     def full_optimizer(self) -> Any:
         """The optimizer with what the precision adds to it."""
-        precision = _step_options.get(self, "precision")
+        precision = self.option("precision")
         return precision.wrap_optimizer(self.optimizer) if precision else self.optimizer
 
     def place(self, state: TrainState) -> TrainState:
@@ -397,4 +387,4 @@ def check_state(state: TrainState) -> None:
     if isinstance(array, jax.core.Tracer) or not isinstance(array, jax.Array):
         return
     if array.is_deleted():
-        raise UsedStateError
+        raise step_inputs.UsedStateError
