@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import errno
 import json
 import os
 import re
@@ -29,6 +29,9 @@ _LEFTOVER = re.compile(
 
 # Name of an item -> the names under which the published package stores it.
 _PUBLISHED_NAMES = {"state": "default", "chrono": "timer"}
+
+# How `rmtree` fails while somebody makes or deletes files in the folder.
+_STILL_IN_USE = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT)
 
 
 def checkpoints_dir(workdir: epath.PathLike) -> epath.Path:
@@ -91,11 +94,21 @@ def remove_step(directory: epath.Path, step: int) -> None:
 
 
 def remove_leftovers(directory: epath.Path) -> None:
-    """Deletes leftovers of killed processes and failed saves; needs the run's lock."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in list(directory.iterdir()):
-            if _LEFTOVER.fullmatch(path.name):
-                path.rmtree(missing_ok=True)
+    """Deletes leftovers of killed processes and failed saves; needs the run's lock.
+
+    After a failed save, Orbax may still write into its folder: what can't be deleted
+    yet waits for the next call.
+    """
+    try:
+        leftovers = [p for p in directory.iterdir() if _LEFTOVER.fullmatch(p.name)]
+    except FileNotFoundError:
+        return
+    for path in leftovers:
+        try:
+            path.rmtree(missing_ok=True)
+        except OSError as e:
+            if e.errno not in _STILL_IN_USE:
+                raise
 
 
 def move_aside(directory: epath.Path, step: int) -> epath.Path:
