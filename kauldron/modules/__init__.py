@@ -35,6 +35,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ),
         **_names("images._conv", "Conv ConvTranspose"),
         **_names("images._resampling", "Downsample Upsample"),
+        **_names("images._residual_unet", "ResidualUNet"),
+        **_names("images._unet", "UNet"),
+        **_names("images._unet_plus_plus", "UNetPlusPlus"),
         # generative
         # graph
     },

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _logical_axes, _modules
 
 Activation = str | Callable[..., jax.Array] | nn.Module | None
 
@@ -68,16 +68,18 @@ _FUNCTIONS: dict[str, Callable[..., jax.Array]] = {
 def make_activation(
     activation: Activation,
     *,
+    owner: nn.Module,
     param_dtype: DType = jnp.float32,
     name: str | None = None,
 ) -> Callable[..., jax.Array]:
-    """Returns the function or module to call; inside of `@nn.compact`.
+    """Returns the function or module to call, for use in `@nn.compact`.
 
     Args:
       activation: A name, such as `"relu"`; a function of an array; a module, which is
         copied, so that each use has its own parameters; `None` changes nothing.
         `"gelu"` is the exact one, `"gelu_tanh"` its approximation; `"leaky_relu"` has
         slope 0.01, `"prelu"` one learned slope that starts at 0.25.
+      owner: The module that calls this, in its `__call__`.
       param_dtype: Of parameters, if the activation is `"prelu"`.
       name: Of the module, if it is one.
 
@@ -87,7 +89,7 @@ def make_activation(
     if activation is None:
         return _identity
     if isinstance(activation, nn.Module):
-        return activation.copy(name=name)
+        return _modules.copy_of(activation, owner, name)
     if not isinstance(activation, str):
         return activation
     if activation == "prelu":

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes, _train_property
+from kauldron.modules import _logical_axes, _modules, _train_property
 
 Norm = str | nn.Module | None
 
@@ -60,13 +60,14 @@ class BatchNorm(nn.BatchNorm):
 def make_norm(
     norm: Norm,
     *,
+    owner: nn.Module,
     num_spatial_axes: int = 0,
     feature_axis: str | None = "conv_out",
     dtype: DType | None = None,
     param_dtype: DType = jnp.float32,
     name: str | None = None,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Returns a function that normalises an array; inside of `@nn.compact`.
+    """Returns a function that normalises an array, for use in `@nn.compact`.
 
     Args:
       norm: `"batch"`, over everything but the features (see `BatchNorm`);
@@ -75,6 +76,7 @@ def make_norm(
         `"rms"`, over the features of each position; `None` changes nothing. A module
         of Flax, such as `nn.GroupNorm(8)`, is copied, so that each use has its own
         parameters. All but `"rms"`, which has no bias, have a scale and a bias.
+      owner: The module that calls this, in its `__call__`.
       num_spatial_axes: How many axes before the features are positions within one
         example: axes further left are examples.
       feature_axis: Logical name of the axis of scale and bias, for norms by name.
@@ -91,10 +93,11 @@ def make_norm(
     if isinstance(norm, str):
         module = _by_name(norm, feature_axis, dtype, param_dtype, name)
     else:
-        module = norm.copy(name=name)
+        module = _modules.copy_of(norm, owner, name)
 
     def normalise(x: jax.Array) -> jax.Array:
         _check_groups(module, x.shape[-1])
+        _check_positions(module, x.shape[x.ndim - num_spatial_axes - 1 : -1])
         # One leading axis: Flax's instance and group norm take all axes but the first
         # for positions.
         split = x.ndim - num_spatial_axes - 1
@@ -150,4 +153,13 @@ def _check_groups(module: nn.Module, features: int) -> None:
             f"{features} features do not divide into {module.num_groups} groups. Give "
             f"the norm as a module, such as `nn.GroupNorm({divisors[-1]})`, or change "
             "the number of features."
+        )
+
+
+def _check_positions(module: nn.Module, sizes: Sequence[int]) -> None:
+    if isinstance(module, nn.InstanceNorm) and math.prod(sizes) == 1:
+        raise ValueError(
+            f"An instance norm over one position, {tuple(sizes)}, has the same output "
+            "whatever its input is. Use larger images, fewer or smaller strides, or "
+            "another norm, such as 'layer'."
         )

@@ -66,13 +66,14 @@ class ConvBlock(nn.Module):
         )(inputs)
         x = _norms.make_norm(
             self.norm,
+            owner=self,
             num_spatial_axes=num_axes,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="norm",
         )(x)
         x = _activations.make_activation(
-            self.activation, param_dtype=self.param_dtype, name="activation"
+            self.activation, owner=self, param_dtype=self.param_dtype, name="activation"
         )(x)
         if self.dropout_rate:
             x = _dropout.Dropout(self.dropout_rate)(x)
@@ -131,7 +132,7 @@ class ResidualBlock(nn.Module):
         branch = self._branch(inputs)
         x = self._shortcut(inputs) + branch
         return _activations.make_activation(
-            self.activation, param_dtype=self.param_dtype, name="activation"
+            self.activation, owner=self, param_dtype=self.param_dtype, name="activation"
         )(x)
 
     def _branch(self, x: jax.Array) -> jax.Array:
@@ -235,7 +236,9 @@ class SqueezeExcitation(nn.Module):
                 param_dtype=self.param_dtype,
                 name=name,
             )(x)
-            x = _activations.make_activation(activation, name=f"{name}_activation")(x)
+            x = _activations.make_activation(
+                activation, owner=self, name=f"{name}_activation"
+            )(x)
         return _times(inputs, x)
 
 

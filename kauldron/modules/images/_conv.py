@@ -111,8 +111,8 @@ class ConvTranspose(nn.Module):
       use_bias: Whether there is a bias.
       dtype: Of the computation; `None` is that of input and parameters.
       param_dtype: Of the parameters.
-      kernel_init: Of the kernel. It is stored as `*kernel_size features in`, the layout
-        of PyTorch with the spatial axes in front, and initialised as `... in features`.
+      kernel_init: Of the kernel, `*kernel_size in features`: as in Flax, PyTorch's with
+        its spatial axes reversed.
       bias_init: Of the bias.
 
     Raises:
@@ -140,15 +140,14 @@ class ConvTranspose(nn.Module):
                 "A transposed convolution needs a kernel at least as large as its "
                 f"stride: got kernel_size={tuple(self.kernel_size)}, strides={strides}."
             )
-        names = (*[None] * num_axes, "conv_out", "conv_in")
+        names = (*[None] * num_axes, "conv_in", "conv_out")
         kernel = self.param(
             "kernel",
-            _logical_axes.with_logical_axes(self._init_transposed, names),
-            (*self.kernel_size, self.features, inputs.shape[-1]),
+            _logical_axes.with_logical_axes(self.kernel_init, names),
+            (*self.kernel_size, inputs.shape[-1], self.features),
             self.param_dtype,
         )
         x, kernel = dtypes.promote_dtype(inputs, kernel, dtype=self.dtype)
-        kernel = jnp.flip(kernel, range(num_axes)).swapaxes(-1, -2)
         # All positions that a kernel touches are (n - 1) * stride + kernel: `kernel -
         # stride` too many, of which PyTorch crops `(kernel - 1) // 2` on the left.
         low = [(k - 1) // 2 if k > s else 0 for k, s in pairs]
@@ -162,11 +161,6 @@ class ConvTranspose(nn.Module):
             lhs_dilation=strides,
         )
         return _add_bias(self, y) if self.use_bias else y
-
-    def _init_transposed(self, rng: jax.Array, shape: Sequence[int], dtype: Any) -> Any:
-        *kernel_size, features, channels = shape
-        kernel = self.kernel_init(rng, (*kernel_size, channels, features), dtype)
-        return jnp.swapaxes(kernel, -1, -2)
 
 
 def _convolve(
