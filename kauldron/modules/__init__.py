@@ -34,8 +34,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "images._blocks", "AttentionGate ConvBlock ResidualBlock SqueezeExcitation"
         ),
         **_names("images._conv", "Conv ConvTranspose"),
+        **_names("images._mixer", "MlpMixer"),
+        **_names("images._patch_discriminator", "PatchDiscriminator"),
         **_names("images._resampling", "Downsample Upsample"),
         **_names("images._residual_unet", "ResidualUNet"),
+        **_names("images._spatial_transformer", "SpatialTransformer"),
         **_names("images._unet", "UNet"),
         **_names("images._unet_plus_plus", "UNetPlusPlus"),
         # generative

@@ -63,6 +63,7 @@ def make_norm(
     owner: nn.Module,
     num_spatial_axes: int = 0,
     feature_axis: str | None = "conv_out",
+    epsilon: float = 1e-5,
     dtype: DType | None = None,
     param_dtype: DType = jnp.float32,
     name: str | None = None,
@@ -80,6 +81,7 @@ def make_norm(
       num_spatial_axes: How many axes before the features are positions within one
         example: axes further left are examples.
       feature_axis: Logical name of the axis of scale and bias, for norms by name.
+      epsilon: Added to the variance, for norms by name.
       dtype: Of the result, for norms by name; `None` is that of input and parameters.
       param_dtype: Of scale and bias, for norms by name.
       name: Of the module.
@@ -91,7 +93,7 @@ def make_norm(
     if norm is None:
         return lambda x: x
     if isinstance(norm, str):
-        module = _by_name(norm, feature_axis, dtype, param_dtype, name)
+        module = _by_name(norm, feature_axis, epsilon, dtype, param_dtype, name)
     else:
         module = _modules.copy_of(norm, owner, name)
 
@@ -110,6 +112,7 @@ def make_norm(
 def _by_name(
     norm: str,
     feature_axis: str | None,
+    epsilon: float,
     dtype: DType | None,
     param_dtype: DType,
     name: str | None,
@@ -117,7 +120,7 @@ def _by_name(
     init = nn.initializers
     named = _logical_axes.with_logical_axes
     kwargs = {
-        "epsilon": 1e-5,
+        "epsilon": epsilon,
         "dtype": dtype,
         "param_dtype": param_dtype,
         "use_fast_variance": False,

@@ -1,6 +1,6 @@
 """Writes `torch_outputs.npz`: what PyTorch, MONAI and nnU-Net's networks compute.
 
-Made with torch 2.14.1, torchvision 0.29.1, monai 1.6.1 and
+Made with torch 2.14.1, torchvision 0.29.1, timm 1.0.22, monai 1.6.1 and
 dynamic_network_architectures 0.4.4:
 
     python make_torch_outputs.py
@@ -12,6 +12,7 @@ import pathlib
 
 import monai.networks.nets as monai_nets
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 from dynamic_network_architectures.architectures import unet as nnunet
@@ -76,6 +77,25 @@ def squeezed():
     )  # fmt: skip
 
 
+def patch_discriminator():
+    layers = [nn.Conv2d(2, 2, 4, 2, 1), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(2, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(4, 8, 4, 1, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(8, 1, 4, 1, 1))
+
+
+def mixer():
+    return timm.models.MlpMixer(
+        num_classes=3,
+        img_size=8,
+        in_chans=2,
+        patch_size=4,
+        num_blocks=2,
+        embed_dim=6,
+        mlp_ratio=(0.5, 2.0),
+    )
+
+
 CASES = {
     "conv1d": nn.Conv1d(2, 3, 3, 2, padding=2, dilation=2),
     "conv2d": nn.Conv2d(4, 6, 3, (2, 1), padding=1, groups=2),
@@ -114,6 +134,8 @@ CASES = {
         strides=[1, [1, 2, 2], 2],
     ),
     "nested": monai_nets.BasicUNetPlusPlus(2, 1, 2, (2, 2, 4, 8, 16, 2), True),
+    "patches": patch_discriminator(),
+    "mixer": mixer(),
     "warp": Warp(),
 }
 

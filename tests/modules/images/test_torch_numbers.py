@@ -209,6 +209,35 @@ NETWORKS = {
         ),
         "deconv",
     ),
+    "patches": Case(
+        kd.nn.PatchDiscriminator(features=2, num_layers=2),
+        (
+            ("conv0", "0"),
+            ("conv1", "2"),
+            ("norm1", "3"),
+            ("conv2", "5"),
+            ("norm2", "6"),
+            ("head", "8"),
+        ),
+    ),
+    "mixer": Case(
+        kd.nn.MlpMixer(
+            num_classes=3,
+            patch_size=(4, 4),
+            features=6,
+            num_layers=2,
+            tokens_mlp_features=3,
+            channels_mlp_features=12,
+        ),
+        (
+            ("patchifier", "stem.proj"),
+            (r"block(\d)_tokens_norm", r"blocks.\1.norm1"),
+            (r"block(\d)_channels_norm", r"blocks.\1.norm2"),
+            (r"block(\d)_(tokens|channels)_in", r"blocks.\1.mlp_\2.fc1"),
+            (r"block(\d)_(tokens|channels)_out", r"blocks.\1.mlp_\2.fc2"),
+        ),
+    ),
+    "warp": Case(kd.nn.SpatialTransformer()),
 }
 
 
