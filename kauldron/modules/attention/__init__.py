@@ -1,1 +1,1 @@
-"""Attention: the one function, and the protocol of KV caches."""
+"""One attention function, and the protocol of KV caches."""
