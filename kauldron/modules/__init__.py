@@ -22,10 +22,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_dropout", "Dropout"),
         **_names("_einops", "Rearrange Reduce"),
         **_names("_logical_axes", "AXIS_NAMES logical_axes with_logical_axes"),
+        **_names("_rms_norm", "RMSNorm"),
         **_names("_sequential", "Identity Sequential"),
         **_names("_train_property", "set_train_property train_property"),
         # attention
         **_names("attention._dot_product", "dot_product_attention"),
+        **_names("attention._cache", "CacheSpec CacheView ContiguousCache KVCache"),
         # transformers
         # language
         # images

@@ -71,9 +71,7 @@ def _biased(
     return logits if sees is None else jnp.where(sees, logits, -jnp.inf)
 
 
-def mixed(
-    weights: Float["b k g t s"], value: Float["b k s v"]
-) -> Float["b k g t v"]:
+def mixed(weights: Float["b k g t s"], value: Float["b k s v"]) -> Float["b k g t v"]:
     """Returns the sums of values by weights, in f32."""
     return jnp.einsum(
         "bkgts,bksv->bkgtv",
@@ -99,9 +97,7 @@ def attend(
 def _forward(
     spec: Spec, block: tuple[int, int], x: Inputs, places: Places
 ) -> tuple[Float["b k g t v"], Float["b k g t"]]:
-    first, end = _visibility.needed_blocks(
-        spec.rule, places.query, places.key, *block
-    )
+    first, end = _visibility.needed_blocks(spec.rule, places.query, places.key, *block)
     *lead, t, _ = x.query.shape
     width = x.value.shape[-1]
 
@@ -171,9 +167,7 @@ def _attend_fwd(spec: Spec, block: tuple[int, int], x: Inputs, places: Places):
 
 def _attend_bwd(spec: Spec, block: tuple[int, int], residuals, grad_out):
     x, places, out, log_norm = residuals
-    first, end = _visibility.needed_blocks(
-        spec.rule, places.query, places.key, *block
-    )
+    first, end = _visibility.needed_blocks(spec.rule, places.query, places.key, *block)
     # What each query's gradients of its logits have in common: sum_s weight * grad.
     shared = jnp.sum(
         grad_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True
@@ -188,9 +182,7 @@ def _attend_bwd(spec: Spec, block: tuple[int, int], residuals, grad_out):
         def column(j: ScalarInt, carry):
             grad_query, sums = carry
             here, there = _pair(block, x, places, i, j)
-            grads = _block_grads(
-                spec, here, there, grad_row, shared_row, norm_row
-            )
+            grads = _block_grads(spec, here, there, grad_row, shared_row, norm_row)
             grad_key = _added(sums.key, grads.key, (j,), (block[1],), (2,))
             grad_value = _added(sums.value, grads.value, (j,), (block[1],), (2,))
             grad_bias = sums.bias

@@ -271,7 +271,9 @@ def _flash(
     sees = _visibility.visible(rule, places.query, places.key, places.mask)
     if sees is not None:
         b, k, g, *_ = sees.shape
-        sees = jnp.broadcast_to(sees.reshape(b, k * g, *sees.shape[3:]), (b, k * g, t, s))
+        sees = jnp.broadcast_to(
+            sees.reshape(b, k * g, *sees.shape[3:]), (b, k * g, t, s)
+        )
     window = spec.rule.window
     out = jax.nn.dot_product_attention(
         einops.rearrange(x.query, "b k g t h -> b t (k g) h"),

@@ -119,9 +119,7 @@ def padded(side: Side, *, multiple: int, position: int | None) -> Side:
     return Side(positions, segments)
 
 
-def block_of(
-    x: Array["*any"], index: ScalarInt, size: int, axis: int
-) -> Array["*any"]:
+def block_of(x: Array["*any"], index: ScalarInt, size: int, axis: int) -> Array["*any"]:
     """Returns one block along an axis; an axis of one stands for all of them."""
     if x.shape[axis] == 1:
         return x
