@@ -30,6 +30,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("attention._cache", "CacheSpec CacheView ContiguousCache KVCache"),
         # transformers
         # language
+        **_names("language._causal_lm", "CausalLM"),
+        **_names("language._decoder_block", "DecoderBlock"),
+        **_names("language._feed_forward", "FeedForward"),
+        **_names("language._gq_attention", "GQAttention"),
+        **_names("language._ml_attention", "MLAttention"),
+        **_names("language._moe", "MoE Routing"),
+        **_names(
+            "language._rope", "LinearScaling Llama3Scaling NtkScaling Rope YarnScaling"
+        ),
         # images
         # generative
         # graph
