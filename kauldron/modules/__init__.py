@@ -24,11 +24,23 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_einops", "Rearrange Reduce"),
         **_names("_logical_axes", "AXIS_NAMES logical_axes with_logical_axes"),
         **_names("_norms", "BatchNorm"),
+        **_names("_rms_norm", "RMSNorm"),
         **_names("_sequential", "Identity Sequential"),
         **_names("_train_property", "set_train_property train_property"),
         # attention
+        **_names("attention._dot_product", "dot_product_attention"),
+        **_names("attention._cache", "CacheSpec CacheView ContiguousCache KVCache"),
         # transformers
         # language
+        **_names("language._causal_lm", "CausalLM"),
+        **_names("language._decoder_block", "DecoderBlock"),
+        **_names("language._feed_forward", "FeedForward"),
+        **_names("language._gq_attention", "GQAttention"),
+        **_names("language._ml_attention", "MLAttention"),
+        **_names("language._moe", "MoE Routing"),
+        **_names(
+            "language._rope", "LinearScaling Llama3Scaling NtkScaling Rope YarnScaling"
+        ),
         # images
         **_names(
             "images._blocks", "AttentionGate ConvBlock ResidualBlock SqueezeExcitation"
