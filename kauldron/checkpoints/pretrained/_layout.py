@@ -1,0 +1,123 @@
+"""Layouts: how a family of published models names and turns its weights.
+
+A table is made of rules for layers, of PyTorch's layer on the left and of ours on the
+right, without `weight`, `kernel` and the like:
+
+    Layout(
+        name="my_net",
+        model="kd.nn.MyNet",
+        rules=(
+            *conv("features.{i}.conv", "block{i}.conv"),
+            *batch_norm("features.{i}.bn", "block{i}.norm"),
+            *dense("classifier", "head"),
+            Rule("pos", "params.pos_embedding", "1 n embed -> n embed"),
+        ),
+    )
+
+What a model does not have (a bias, a shortcut) needs no rule of its own: a rule without
+a tensor and without a variable does nothing. Of several rules for one variable the first
+one counts whose tensors are in the file; written is the first one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from kauldron.checkpoints import _source_paths
+from kauldron.checkpoints.pretrained import _rules
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Names and orientation of a family's weights, as rules.
+
+    Attributes:
+      name: Of the layout, as in `layout="timm_vit"`.
+      model: What it fills, such as `kd.nn.ResNet`.
+      rules: Tensors -> variables.
+      base: First part of the names that files of a model without head lack, such as
+        `vit.`.
+      unused: Globs of tensors that mean nothing here, matched at any depth.
+      metadata: What the family's own reader expects in the header of a file.
+    """
+
+    name: str
+    model: str
+    rules: Sequence[_rules.Rule]
+    base: str = ""
+    unused: Sequence[str] = ("num_batches_tracked",)
+    metadata: tuple[tuple[str, str], ...] = (("format", "pt"),)
+
+    def without_base(self) -> Layout:
+        """Returns the layout of files of a model without head."""
+
+        def strip(side: str | tuple[str, ...]) -> str | tuple[str, ...]:
+            if isinstance(side, str):
+                return side.removeprefix(self.base)
+            return tuple(name.removeprefix(self.base) for name in side)
+
+        rules = [dataclasses.replace(r, theirs=strip(r.theirs)) for r in self.rules]
+        return dataclasses.replace(self, rules=tuple(rules), base="")
+
+    def knows_theirs(self, name: str) -> bool:
+        """Whether a tensor of that name is in such files."""
+        return self.is_unused(name) or any(
+            n.match(name) is not None for rule in self.rules for n in rule.names_theirs
+        )
+
+    def knows_ours(self, name: str) -> bool:
+        """Whether a rule makes the variable of that name."""
+        return any(
+            n.match(name) is not None for rule in self.rules for n in rule.names_ours
+        )
+
+    def is_unused(self, name: str) -> bool:
+        return _source_paths.matches(self.unused, name)
+
+
+def dense(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
+    """`torch.nn.Linear` -> `flax.linen.Dense`."""
+    return (
+        _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", "out in -> in out"),
+        _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
+    )
+
+
+def conv(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
+    """`torch.nn.Conv1d` to `Conv3d`, depthwise as well -> `flax.linen.Conv`."""
+    form = "out in ... -> ... in out"
+    return (
+        _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", form),
+        _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
+    )
+
+
+def conv_transpose(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
+    """`torch.nn.ConvTranspose1d` to `3d` -> `flax.linen.ConvTranspose`.
+
+    With `transpose_kernel=False`, Flax correlates where PyTorch convolves, so space is
+    reversed.
+    """
+    form = _rules.Rearrange("in out ... -> ... in out", flips_space=True)
+    return (
+        _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", form),
+        _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
+    )
+
+
+def norm(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
+    """Layer, group, instance and RMS norms: `weight, bias` -> `scale, bias`."""
+    return (
+        _rules.Rule(f"{theirs}.weight", f"params.{ours}.scale"),
+        _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
+    )
+
+
+def batch_norm(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
+    """`torch.nn.BatchNorm1d` to `3d` -> `flax.linen.BatchNorm`, statistics included."""
+    return (
+        *norm(theirs, ours),
+        _rules.Rule(f"{theirs}.running_mean", f"batch_stats.{ours}.mean"),
+        _rules.Rule(f"{theirs}.running_var", f"batch_stats.{ours}.var"),
+    )
