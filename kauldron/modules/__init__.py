@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # transformers
         # language
         # images
+        **_names("images._convnext", "ConvNeXt"),
         **_names("images._resnet", "ResNet"),
         # generative
         # graph

@@ -79,14 +79,16 @@ class Layout:
 def dense(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
     """`torch.nn.Linear` -> `flax.linen.Dense`."""
     return (
-        _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", "out in -> in out"),
+        _rules.Rule(
+            f"{theirs}.weight", f"params.{ours}.kernel", "d_out d_in -> d_in d_out"
+        ),
         _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
     )
 
 
 def conv(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
     """`torch.nn.Conv1d` to `Conv3d`, depthwise as well -> `flax.linen.Conv`."""
-    form = "out in ... -> ... in out"
+    form = "d_out d_in ... -> ... d_in d_out"
     return (
         _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", form),
         _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),
@@ -99,7 +101,7 @@ def conv_transpose(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:
     With `transpose_kernel=False`, Flax correlates where PyTorch convolves, so space is
     reversed.
     """
-    form = _rules.Rearrange("in out ... -> ... in out", flips_space=True)
+    form = _rules.Rearrange("d_in d_out ... -> ... d_in d_out", flips_space=True)
     return (
         _rules.Rule(f"{theirs}.weight", f"params.{ours}.kernel", form),
         _rules.Rule(f"{theirs}.bias", f"params.{ours}.bias"),

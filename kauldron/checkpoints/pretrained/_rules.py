@@ -53,7 +53,7 @@ class Rearrange:
     is then that of each part.
 
     Attributes:
-      pattern: Axes of theirs and of ours: `"out in -> in out"`, `"(heads head_dim) embed
+      pattern: Axes of theirs and of ours: `"d_out d_in -> d_in d_out"`, `"(heads head_dim) embed
         -> embed heads head_dim"`. Parentheses are on the left only; sizes in them are
         those of the variable. `...` stands for the axes of space.
       joined_axis: Along which axis of the tensor several variables are joined.

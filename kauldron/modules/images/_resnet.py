@@ -43,6 +43,7 @@ class ResNet(nn.Module):
         `{"features": Float["*b h w c"]}`, the last feature map.
       stem: `"large"` divides the image by four (7 x 7 convolution and maximum, both of
         stride 2), `"small"`, a 3 x 3 convolution, keeps its size: for 32 x 32 and less.
+      stem_features: Channels of the stem; those of the first stage unless given.
       dtype: Of the computation; `None` takes that of input and parameters.
       param_dtype: Of the parameters.
       image: Key to the image, `Float["*b h w c"]`.
@@ -57,6 +58,7 @@ class ResNet(nn.Module):
     block: Literal["basic", "bottleneck"] = "basic"
     num_classes: int | None = 1000
     stem: Literal["large", "small"] = "large"
+    stem_features: int | None = None
     dtype: DType | None = None
     param_dtype: DType = jnp.float32
     image: kontext.Key = kontext.REQUIRED
@@ -97,8 +99,8 @@ class ResNet(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         is_large = self.stem == "large"
         size, strides = (7, 2) if is_large else (3, 1)
-        x = _ConvNorm(self.features[0], size, strides, **dtypes, name="stem")(image)
-        x = nn.relu(x)
+        width = self.stem_features or self.features[0]
+        x = nn.relu(_ConvNorm(width, size, strides, **dtypes, name="stem")(image))
         if is_large:
             # Zeros are the least that is left. `nn.max_pool` pads one leading axis only.
             x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
