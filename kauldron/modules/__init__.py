@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("transformers._patches", "Patchify PatchifyEmbed"),
         **_names("transformers._variants", "VariantError"),
         **_names("transformers._vit", "Vit VitAutoEncoder VitEncoder"),
+        **_names("transformers._vit_classifier", "VitClassifier"),
         **_names(
             "transformers.knn_types",
             "AttentionModule ImageTokenizer NormModule TransformerBlock",

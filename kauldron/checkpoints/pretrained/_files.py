@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-import jax
 from etils import epath
 
 from kauldron._base import errors
@@ -49,17 +48,14 @@ def open_file(path: epath.PathLike) -> _safetensors.SafetensorsFiles:
     return _safetensors.SafetensorsFiles(path)
 
 
-def in_file(
-    layout: _layout.Layout, theirs: Mapping[str, jax.ShapeDtypeStruct], file: str
-) -> _layout.Layout:
-    """Returns the layout that the names in a file have, with its base or without.
+def check_file(layout: _layout.Layout, names: Sequence[str], file: str) -> None:
+    """Checks that a file has the names of a layout.
 
     Raises:
       CheckpointError: If the names are those of another layout, or of none.
     """
-    names = list(theirs)
     if _share(layout, names) >= 0.5:
-        return _with_or_without_base(layout, names)
+        return
     near = max(LAYOUTS.values(), key=lambda x: _share(x, names))
     share = _share(near, names)
     some = f"such as {', '.join(map(repr, names[:3]))}" if names else "there are none"
@@ -90,7 +86,8 @@ def check_model(
     Raises:
       CheckpointError: If none of its variables is known to the layout.
     """
-    if any(layout.knows_ours(name) for name in ours):
+    ours = list(ours)
+    if any(layout.with_bases_of((), ours).knows_ours(name) for name in ours):
         return
     parts = dict.fromkeys(_part_with(name, layout) for name in every)
     parts.pop(None, None)
@@ -111,17 +108,9 @@ def check_model(
     )
 
 
-def _with_or_without_base(
-    layout: _layout.Layout, names: Sequence[str]
-) -> _layout.Layout:
-    if not layout.base or any(name.startswith(layout.base) for name in names):
-        return layout
-    return layout.without_base()
-
-
 def _share(layout: _layout.Layout, names: Sequence[str]) -> float:
     """Returns the share of names that a layout knows, without those it never uses."""
-    layout = _with_or_without_base(layout, names)
+    layout = layout.with_bases_of(names, [f"params.{layout.our_base}"])
     used = [name for name in names if not layout.is_unused(name)]
     return sum(map(layout.knows_theirs, used)) / max(len(used), 1)
 

@@ -22,7 +22,7 @@ one counts whose tensors are in the file; written is the first one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kauldron.checkpoints import _source_paths
 from kauldron.checkpoints.pretrained import _rules
@@ -38,6 +38,8 @@ class Layout:
       rules: Tensors -> variables.
       base: First part of the names that files of a model without head lack, such as
         `vit.`.
+      our_base: Likewise of our names: the part that `into` can lead to instead, such as
+        `encoder.`.
       unused: Globs of tensors that mean nothing here, matched at any depth.
       metadata: What the family's own reader expects in the header of a file.
     """
@@ -46,19 +48,30 @@ class Layout:
     model: str
     rules: Sequence[_rules.Rule]
     base: str = ""
+    our_base: str = ""
     unused: Sequence[str] = ("num_batches_tracked",)
     metadata: tuple[tuple[str, str], ...] = (("format", "pt"),)
 
-    def without_base(self) -> Layout:
-        """Returns the layout of files of a model without head."""
+    def with_bases_of(self, theirs: Iterable[str], ours: Iterable[str]) -> Layout:
+        """Returns the layout for these names, which may lack a base."""
+        ours = [name.partition(".")[2] for name in ours]
+        has = any(name.startswith(self.base) for name in theirs)
+        has_ours = any(name.startswith(self.our_base) for name in ours)
+        if has and has_ours:
+            return self
 
-        def strip(side: str | tuple[str, ...]) -> str | tuple[str, ...]:
-            if isinstance(side, str):
-                return side.removeprefix(self.base)
-            return tuple(name.removeprefix(self.base) for name in side)
+        def strip(rule: _rules.Rule) -> _rules.Rule:
+            return rule.renamed(
+                lambda name: name if has else name.removeprefix(self.base),
+                lambda name: name if has_ours else _without(self.our_base, name),
+            )
 
-        rules = [dataclasses.replace(r, theirs=strip(r.theirs)) for r in self.rules]
-        return dataclasses.replace(self, rules=tuple(rules), base="")
+        return dataclasses.replace(
+            self,
+            rules=tuple(map(strip, self.rules)),
+            base=self.base if has else "",
+            our_base=self.our_base if has_ours else "",
+        )
 
     def knows_theirs(self, name: str) -> bool:
         """Whether a tensor of that name is in such files."""
@@ -74,6 +87,12 @@ class Layout:
 
     def is_unused(self, name: str) -> bool:
         return _source_paths.matches(self.unused, name)
+
+
+def _without(base: str, ours: str) -> str:
+    """Returns `params.head.kernel` for `params.encoder.head.kernel`."""
+    collection, _, path = ours.partition(".")
+    return f"{collection}.{path.removeprefix(base)}"
 
 
 def dense(theirs: str, ours: str) -> tuple[_rules.Rule, ...]:

@@ -95,8 +95,9 @@ class PretrainedWeights(_init_transforms.InitTransform):
         specs = files.specs()
         theirs = {name: specs[full] for name, full in names.items()}
         ours = _variables.named(variables, self.into)
-        layout = _files.in_file(layout, theirs, files.name)
+        _files.check_file(layout, list(theirs), files.name)
         _files.check_model(layout, ours, list(_variables.named(variables)), self.into)
+        layout = layout.with_bases_of(theirs, ours)
         choices = _plan.Choices(
             ignore_model_keys=self.ignore_model_keys,
             ignore_restored_keys=self.ignore_restored_keys,
@@ -150,6 +151,7 @@ def save_pretrained(
     layout = _files.find_layout(layout)
     named = _variables.named(variables, into)
     _files.check_model(layout, named, list(_variables.named(variables)), into)
+    layout = layout.with_bases_of([layout.base], named)
     choices = _plan.Choices(ignore_model_keys=ignore_model_keys)
     ours = {n: np.asarray(x) for n, x in named.items() if not choices.is_kept(n)}
     tensors: dict[str, np.ndarray] = {}

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import einops
@@ -193,6 +193,14 @@ class Rule:
         return " -> ".join(
             side if isinstance(side, str) else ", ".join(side) for side in sides
         )
+
+    def renamed(self, theirs: Callable[[str], str], ours: Callable[[str], str]) -> Rule:
+        """Returns the rule with other names."""
+        sides = [
+            change(side) if isinstance(side, str) else tuple(map(change, side))
+            for change, side in ((theirs, self.theirs), (ours, self.ours))
+        ]
+        return Rule(sides[0], sides[1], self.form)
 
     @functools.cached_property
     def names_theirs(self) -> tuple[NumberedName, ...]:
