@@ -1,0 +1,1 @@
+"""Generative models: variational autoencoder, diffusion, flow matching, samplers."""
