@@ -1,1 +1,1 @@
-"""Generative models: variational autoencoder, diffusion, flow matching, samplers."""
+"""Models that generate: variational, diffusion and flow."""

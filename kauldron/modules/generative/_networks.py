@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kauldron.ktyping import Float, Int, typechecked
+from kauldron.modules import _logical_axes
 
 
 class TimeEmbedding(nn.Module):
@@ -43,54 +46,77 @@ class TimeEmbedding(nn.Module):
 class ConditionalMLP(nn.Module):
     """Residual blocks on flattened images, scaled and shifted by time and label.
 
-    Each block begins as the identity. For small images, and for points.
+    For small images: it knows nothing of neighbours.
 
     Attributes:
       features: Width of the blocks.
       num_blocks: Number of blocks.
       num_classes: Number of classes; the class id `num_classes` means "not told". `None`
         for a network without labels.
+      dtype: Of the computation; `None` is that of inputs and parameters.
+      param_dtype: Of the parameters.
 
     Raises:
       ValueError: If a label is given without `num_classes`, or the other way round.
 
-    Reference: Peebles & Xie 2023, Scalable Diffusion Models with Transformers, adaLN-Zero
-    of section 3.2, arXiv:2212.09748.
+    Reference: Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning
+    Layer, eq. 2, arXiv:1709.07871, after a norm.
     """
 
     features: int = 256
     num_blocks: int = 3
     num_classes: int | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     @typechecked
     def __call__(
-        self, x: Float["b ..."], t: Float["b"], label: Int["b"] | None = None
-    ) -> Float["b ..."]:
-        condition = nn.Dense(self.features)(TimeEmbedding(64)(t))
+        self, x: Float["*b h w c"], t: Float["*b"], label: Int["*b"] | None = None
+    ) -> Float["*b h w c"]:
+        times = TimeEmbedding(64)(t).astype(x.dtype)
+        condition = self._dense(self.features, (None, "embed"))(times)
         if (label is None) != (self.num_classes is None):
             raise ValueError(
                 "ConditionalMLP needs labels exactly if it has `num_classes`: got "
                 f"num_classes={self.num_classes}, and {'no ' if label is None else ''}"
                 "labels."
             )
-        if label is not None:
-            condition += nn.Embed(self.num_classes + 1, self.features)(label)
+        if self.num_classes is not None:
+            condition += nn.Embed(
+                *(self.num_classes + 1, self.features),
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                embedding_init=_logical_axes.with_logical_axes(
+                    nn.linear.default_embed_init, ("vocab", "embed")
+                ),
+            )(label)
         condition = nn.silu(condition)
-        flat = x.reshape(len(x), -1)
-        h = nn.Dense(self.features)(flat)
+        flat = einops.rearrange(x, "... h w c -> ... (h w c)")
+        h = self._dense(self.features, (None, "embed"))(flat)
         for _ in range(self.num_blocks):
-            h = h + self._branch(h, condition)
+            inner = self._dense(self.features, ("embed", "mlp"))(
+                self._modulated(h, condition)
+            )
+            h += self._dense(self.features, ("mlp", "embed"))(nn.silu(inner))
         h = self._modulated(h, condition)
-        return nn.Dense(flat.shape[-1])(h).reshape(x.shape)
-
-    def _branch(self, h: jax.Array, condition: jax.Array) -> jax.Array:
-        inner = nn.silu(nn.Dense(self.features)(self._modulated(h, condition)))
-        gate = nn.Dense(self.features, kernel_init=nn.initializers.zeros)(condition)
-        return gate * nn.Dense(self.features)(inner)
+        return self._dense(flat.shape[-1], ("embed", None))(h).reshape(x.shape)
 
     def _modulated(self, h: jax.Array, condition: jax.Array) -> jax.Array:
-        normed = nn.LayerNorm(use_scale=False, use_bias=False)(h)
-        modulation = nn.Dense(2 * self.features)(condition)
+        normed = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(h)
+        modulation = self._dense(2 * self.features, ("embed", None))(condition)
         scale, shift = jnp.split(modulation, 2, axis=-1)
         return normed * (1 + scale) + shift
+
+    def _dense(self, features: int, names: tuple[str | None, str | None]) -> nn.Dense:
+        return nn.Dense(
+            features,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=_logical_axes.with_logical_axes(
+                nn.linear.default_kernel_init, names
+            ),
+            bias_init=_logical_axes.with_logical_axes(
+                nn.initializers.zeros, names[1:]
+            ),
+        )
