@@ -32,7 +32,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("generative._diffusion", "Diffusion"),
         **_names("generative._flow_matching", "FlowMatching"),
         **_names("generative._networks", "ConditionalMLP TimeEmbedding"),
-        **_names("generative._noise_schedules", "CosineNoise LinearNoise NoiseSchedule"),
+        **_names(
+            "generative._noise_schedules", "CosineNoise LinearNoise NoiseSchedule"
+        ),
         **_names("generative._samplers", "ancestral ddim euler heun"),
         **_names("generative._vae", "VAE"),
         # graph

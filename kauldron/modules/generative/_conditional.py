@@ -93,27 +93,31 @@ class NoisyImageModel(nn.Module):
             )
         return prediction
 
-    def _guided_network(self, label: Int["b"] | None) -> Callable[..., Any]:
-        """Returns the network as a function of an image and a time `Float[""]`.
 
-        It is free of this module's scope, so that JAX may trace it in a loop.
-        """
-        network, variables = self.network.clone(parent=None), self.network.variables
+# Not a method: Flax would record the function that it returns as an intermediate.
+def guided_network(
+    model: NoisyImageModel, label: Int["b"] | None
+) -> Callable[..., Any]:
+    """Returns the network as a function of images and one time, `Float[""]`.
 
-        def call(x: Array, t: Array, *label: Array) -> jax.Array:
-            with _train_property.set_train_property(False):
-                return network.apply(variables, x, jnp.broadcast_to(t, len(x)), *label)
+    It is free of the model's scope, so that JAX may trace it in a loop.
+    """
+    network, variables = model.network.clone(parent=None), model.network.variables
 
-        def predict(x: Array, t: Array) -> jax.Array:
-            if label is None:
-                return call(x, t)
-            if self.guidance_scale == 1:
-                return call(x, t, label)
-            labels = jnp.concatenate([label, jnp.full_like(label, self.null_label)])
-            told, untold = jnp.split(call(jnp.concatenate([x, x]), t, labels), 2)
-            return untold + self.guidance_scale * (told - untold)
+    def call(x: Array, t: Array, *label: Array) -> jax.Array:
+        with _train_property.set_train_property(False):
+            return network.apply(variables, x, jnp.broadcast_to(t, len(x)), *label)
 
-        return predict
+    def predict(x: Array, t: Array) -> jax.Array:
+        if label is None:
+            return call(x, t)
+        if model.guidance_scale == 1:
+            return call(x, t, label)
+        labels = jnp.concatenate([label, jnp.full_like(label, model.null_label)])
+        told, untold = jnp.split(call(jnp.concatenate([x, x]), t, labels), 2)
+        return untold + model.guidance_scale * (told - untold)
+
+    return predict
 
 
 def per_example(values: Float["b"], like: Float["b ..."]) -> Float["b ..."]:

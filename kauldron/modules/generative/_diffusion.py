@@ -85,12 +85,15 @@ class Diffusion(_conditional.NoisyImageModel):
     def generate(
         self, noise: Float["b ..."], label: Int["b"] | None = None
     ) -> Float["b ..."]:
-        predict, shares = self._guided_network(label), self._shares
+        predict, shares = _conditional.guided_network(self, label), self._shares
 
         def denoise(x: Array, t: Array) -> jax.Array:
             share = shares[jnp.round(t * self.schedule.num_steps).astype(int)]
             image = _parameterizations.image_of(
-                predict(x, t), x, jnp.reshape(share, (1,) * x.ndim), predicts=self.predicts
+                predict(x, t),
+                x,
+                jnp.reshape(share, (1,) * x.ndim),
+                predicts=self.predicts,
             )
             return image if self.clip_range is None else image.clip(*self.clip_range)
 

@@ -62,7 +62,7 @@ class FlowMatching(_conditional.NoisyImageModel):
         self, noise: Float["b ..."], label: Int["b"] | None = None
     ) -> Float["b ..."]:
         sampler = _SAMPLERS[self.sampler]
-        velocity = self._guided_network(label)
+        velocity = _conditional.guided_network(self, label)
         return sampler(velocity, noise, num_steps=self.num_sample_steps)
 
 

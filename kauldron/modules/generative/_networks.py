@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -39,7 +40,8 @@ class TimeEmbedding(nn.Module):
             )
         half = self.features // 2
         frequencies = np.exp(-math.log(10_000) * np.arange(half) / half)
-        angles = 1000 * t[..., None].astype(jnp.float32) * frequencies.astype(np.float32)
+        frequencies = np.expand_dims(frequencies.astype(np.float32), (*range(t.ndim),))
+        angles = 1000 * t[..., None].astype(jnp.float32) * frequencies
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
@@ -74,8 +76,18 @@ class ConditionalMLP(nn.Module):
     def __call__(
         self, x: Float["*b h w c"], t: Float["*b"], label: Int["*b"] | None = None
     ) -> Float["*b h w c"]:
+        dense = functools.partial(
+            _dense, dtype=self.dtype, param_dtype=self.param_dtype
+        )
+
+        def modulate(name: str, h: jax.Array) -> jax.Array:
+            h = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(h)
+            modulation = dense(name, 2 * self.features, ("embed", None))(condition)
+            scale, shift = jnp.split(modulation, 2, axis=-1)
+            return h * (1 + scale) + shift
+
         times = TimeEmbedding(64)(t).astype(x.dtype)
-        condition = self._dense(self.features, (None, "embed"))(times)
+        condition = dense("time_in", self.features, (None, "embed"))(times)
         if (label is None) != (self.num_classes is None):
             raise ValueError(
                 "ConditionalMLP needs labels exactly if it has `num_classes`: got "
@@ -85,6 +97,7 @@ class ConditionalMLP(nn.Module):
         if self.num_classes is not None:
             condition += nn.Embed(
                 *(self.num_classes + 1, self.features),
+                name="label_in",
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 embedding_init=_logical_axes.with_logical_axes(
@@ -93,30 +106,27 @@ class ConditionalMLP(nn.Module):
             )(label)
         condition = nn.silu(condition)
         flat = einops.rearrange(x, "... h w c -> ... (h w c)")
-        h = self._dense(self.features, (None, "embed"))(flat)
-        for _ in range(self.num_blocks):
-            inner = self._dense(self.features, ("embed", "mlp"))(
-                self._modulated(h, condition)
-            )
-            h += self._dense(self.features, ("mlp", "embed"))(nn.silu(inner))
-        h = self._modulated(h, condition)
-        return self._dense(flat.shape[-1], ("embed", None))(h).reshape(x.shape)
+        h = dense("image_in", self.features, (None, "embed"))(flat)
+        for i in range(self.num_blocks):
+            inner = modulate(f"modulation_{i}", h)
+            inner = dense(f"dense_in_{i}", self.features, ("embed", "mlp"))(inner)
+            outer = dense(f"dense_out_{i}", self.features, ("mlp", "embed"))
+            h += outer(nn.silu(inner))
+        h = modulate("modulation_out", h)
+        flat = dense("image_out", flat.shape[-1], ("embed", None))(h)
+        return flat.reshape(x.shape)
 
-    def _modulated(self, h: jax.Array, condition: jax.Array) -> jax.Array:
-        normed = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(h)
-        modulation = self._dense(2 * self.features, ("embed", None))(condition)
-        scale, shift = jnp.split(modulation, 2, axis=-1)
-        return normed * (1 + scale) + shift
 
-    def _dense(self, features: int, names: tuple[str | None, str | None]) -> nn.Dense:
-        return nn.Dense(
-            features,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=_logical_axes.with_logical_axes(
-                nn.linear.default_kernel_init, names
-            ),
-            bias_init=_logical_axes.with_logical_axes(
-                nn.initializers.zeros, names[1:]
-            ),
-        )
+# Not a method: Flax would record the module that it returns as an intermediate.
+def _dense(
+    name: str, features: int, axes: tuple[str | None, str | None], **kwargs: Any
+) -> nn.Dense:
+    return nn.Dense(
+        features,
+        name=name,
+        kernel_init=_logical_axes.with_logical_axes(
+            nn.linear.default_kernel_init, axes
+        ),
+        bias_init=_logical_axes.with_logical_axes(nn.initializers.zeros, axes[1:]),
+        **kwargs,
+    )
