@@ -81,6 +81,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("images._convnext", "ConvNeXt"),
         **_names("images._resnet", "ResNet"),
         # generative
+        **_names("generative._diffusion", "Diffusion"),
+        **_names("generative._flow_matching", "FlowMatching"),
+        **_names("generative._networks", "ConditionalMLP TimeEmbedding"),
+        **_names(
+            "generative._noise_schedules", "CosineNoise LinearNoise NoiseSchedule"
+        ),
+        **_names("generative._samplers", "ancestral ddim euler heun"),
+        **_names("generative._vae", "VAE"),
         # graph
     },
 )
