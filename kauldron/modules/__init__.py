@@ -30,5 +30,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # images
         # generative
         # graph
+        **_names("graph._graph", "Graph"),
+        **_names("graph._node", "GraphError Node"),
+        **_names("graph._shapes", "downsampling_factor output_shapes"),
     },
 )
