@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,6 +42,31 @@ def check(
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise _node.GraphError(f"The graph cannot be run:\n{listed}")
+
+
+def check_arguments(
+    name: str,
+    node: _node.Node,
+    shared: Mapping[str, Any],
+    args: list[Any],
+    kwargs: dict[str, Any],
+    error: TypeError,
+) -> None:
+    """Raises an error that says so if the inputs of a node are not what it takes."""
+    module: Any = node.module if node.shared is None else shared[node.shared]
+    function = module.__call__ if isinstance(module, nn.Module) else module
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # it has none: a built-in
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as e:
+        raise _node.GraphError(
+            f"nodes.{name}.inputs: {_node.name_of(module)}{signature} does not take "
+            f"these: {e}. A list gives the positional arguments, a dict the named ones; "
+            "one argument that is a list is a list in a list."
+        ) from error
 
 
 def _wrong_names(

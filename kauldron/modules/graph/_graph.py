@@ -88,6 +88,7 @@ class Graph(nn.Module):
             is_frozen[owner] = is_frozen.get(owner, True) and node.frozen
         return tuple(name for name, yes in is_frozen.items() if yes)
 
+    @nn.nowrap
     def trainable(self, params: PyTree) -> PyTree[bool]:
         """Returns for each parameter whether it learns: a mask for an optimizer.
 
@@ -125,6 +126,7 @@ class Graph(nn.Module):
                 results[step.name] = self._call(step.name, shared, args, kwargs)
         return _collect(plan.outputs, results, context)
 
+    @nn.nowrap
     def _call(
         self,
         name: str,
@@ -137,11 +139,17 @@ class Graph(nn.Module):
         if isinstance(module, str):
             if module not in shared:
                 shared[module] = self.shared[module].clone(parent=self, name=module)
-            return _Use(shared[module], node.frozen, name=name)(*args, **kwargs)
-        if not isinstance(module, nn.Module):
-            return _Function(module, name=name)(*args, **kwargs)
-        module = module.clone(parent=self, name=name)
-        return _run(module, node.frozen, self.is_initializing(), args, kwargs)
+            module = _Use(shared[module], node.frozen, name=name)
+        elif not isinstance(module, nn.Module):
+            module = _Function(module, name=name)
+        else:
+            module = module.clone(parent=self, name=name)
+        is_frozen = node.frozen and node.shared is None
+        try:
+            return _run(module, is_frozen, self.is_initializing(), args, kwargs)
+        except TypeError as e:
+            _check.check_arguments(name, node, self.shared, args, kwargs, e)
+            raise
 
 
 class _ByName(Mapping[str, Any]):
