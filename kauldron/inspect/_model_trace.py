@@ -121,9 +121,8 @@ def trace(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Trace:
 
 def _kind(module: nn.Module) -> str:
     """Returns the class of a module; of a function in a graph, its name."""
-    function = getattr(module, "function", None)
-    if type(module).__name__.startswith("_") and function is not None:
-        return modules.name_of(function)
+    if isinstance(module, modules.FunctionNode):
+        return modules.name_of(module.function)
     return type(module).__name__
 
 

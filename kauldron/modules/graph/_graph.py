@@ -68,6 +68,7 @@ class Graph(nn.Module):
             _check.check(self.nodes, self.shared, self.outputs, Graph)
             object.__setattr__(self, "nodes", _ByName(self.nodes))
             object.__setattr__(self, "shared", _ByName(self.shared))
+        object.__setattr__(self, "outputs", _node.frozen_tree(self.outputs))
         super().__post_init__()
 
     def __kontext_keys__(self) -> dict[str, str]:
@@ -77,7 +78,7 @@ class Graph(nn.Module):
     def plan(self) -> _plan.Plan:
         """The nodes in the order in which they run, and what each reads."""
         wiring = tuple((name, n.inputs, n.when) for name, n in self.nodes.items())
-        return _plan.make(_plan.Wiring(wiring, _node.frozen_tree(self.outputs)))
+        return _plan.make(_plan.Wiring(wiring, self.outputs))
 
     @property
     def frozen_modules(self) -> tuple[str, ...]:
@@ -139,9 +140,9 @@ class Graph(nn.Module):
         if isinstance(module, str):
             if module not in shared:
                 shared[module] = self.shared[module].clone(parent=self, name=module)
-            module = _Use(shared[module], node.frozen, name=name)
+            module = SharedNode(shared[module], node.frozen, name=name)
         elif not isinstance(module, nn.Module):
-            module = _Function(module, name=name)
+            module = FunctionNode(module, name=name)
         else:
             module = module.clone(parent=self, name=name)
         is_frozen = node.frozen and node.shared is None
@@ -171,13 +172,13 @@ class _ByName(Mapping[str, Any]):
         return len(self._values)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
+        return hash(frozenset(self._values.items()))
 
     def __repr__(self) -> str:
         return repr(self._values)
 
 
-class _Use(nn.Module):
+class SharedNode(nn.Module):
     """One use of a module whose parameters are elsewhere, under a name of its own."""
 
     module: nn.Module
@@ -188,7 +189,7 @@ class _Use(nn.Module):
         return _run(self.module, self.frozen, self.is_initializing(), args, kwargs)
 
 
-class _Function(nn.Module):
+class FunctionNode(nn.Module):
     """A function as a module: it has a name, and its output is captured."""
 
     function: Callable[..., Any]

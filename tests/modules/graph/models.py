@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,11 @@ from kauldron import kd
 
 concatenate = functools.partial(jnp.concatenate, axis=-1)
 pool = functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
+
+
+def program_of(function, *args):
+    """The program that is compiled; private functions are numbered as they come."""
+    return re.sub(r"@\w+", "@", jax.jit(function).lower(*args).as_text())
 
 
 def upsample(x):
@@ -109,7 +115,7 @@ class HandTwoHeaded(nn.Module):
             encoded = encoder(image)
         else:
             params = jax.lax.stop_gradient(encoder.variables["params"])
-            encoded = image @ params["kernel"] + params["bias"]
+            encoded = nn.Dense(8).apply({"params": params}, image)
         both = nn.Embed(10, 8, name="embedding")(label) + encoded
         block = Block(8, name="block")
         first = block(both)
