@@ -263,6 +263,14 @@ _ALL = (
         takes_patches=True,
     ),
     Command(
+        "run sharding",
+        "run:sharding",
+        "how parameters and optimizer state are split over the devices, in bytes",
+        f"kauldron run sharding {_CFG}",
+        flags=(Flag("json", bool, False, "Print JSON."),),
+        takes_patches=True,
+    ),
+    Command(
         "run replay",
         "run:replay",
         "repeat a step that met a NaN, and tell where",
