@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_autoencoder", "FlatAutoencoder"),
         **_names("_dropout", "Dropout"),
         **_names("_einops", "Rearrange Reduce"),
-        **_names("_interms", "IntermediateError interms_property"),
+        **_names("_interms", "IntermediateError intermediates_read interms_property"),
         **_names("_logical_axes", "AXIS_NAMES logical_axes with_logical_axes"),
         **_names("_sequential", "Identity Sequential"),
         **_names("_train_property", "set_train_property train_property"),
