@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -66,16 +67,17 @@ def forward(
             stack.enter_context(precision.applied())
         if remat is not None and is_training:
             capture = stack.enter_context(remat.applied(capture))
+        apply = functools.partial(
+            model.apply,
+            {"params": params, **(context.collections or {})},
+            *args,
+            rngs=rngs,
+            method=method,
+            mutable=True,
+            **kwargs,
+        )
         try:
-            preds, variables = model.apply(
-                {"params": params, **(context.collections or {})},
-                *args,
-                rngs=rngs,
-                method=method,
-                mutable=True,
-                capture_intermediates=capture,
-                **kwargs,
-            )
+            preds, variables = intermediates.capturing(apply, capture)
         except Exception as e:
             module_errors.add_note(e)
             raise
