@@ -71,7 +71,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names(
             "images._blocks", "AttentionGate ConvBlock ResidualBlock SqueezeExcitation"
         ),
-        **_names("images._conv", "Conv ConvTranspose"),
+        **_names("images._conv", "Conv ConvTranspose SpectralConv"),
         **_names("images._mixer", "MlpMixer"),
         **_names("images._patch_discriminator", "PatchDiscriminator"),
         **_names("images._resampling", "Downsample Upsample"),
