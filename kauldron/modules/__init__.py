@@ -91,8 +91,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("generative._samplers", "ancestral ddim euler heun"),
         **_names("generative._vae", "VAE"),
         # graph
-        **_names("graph._graph", "FunctionNode Graph"),
-        **_names("graph._node", "GraphError Node name_of"),
-        **_names("graph._shapes", "downsampling_factor output_shapes"),
+        **_names("graph._graph", "Graph"),
+        **_names("graph._node", "GraphError Node"),
+        **_names("graph._shapes", "downsampling_factor eval_shape output_shapes"),
     },
 )
