@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, cast
 import jax
 from etils import epath
 
-from kauldron import checkpoints, data, optim, recording, sharding
+from kauldron import checkpoints, data, export, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import base as evals_base
@@ -111,7 +111,8 @@ class Trainer(root_refs.FrozenSubclasses):
       grad_accum_steps: In how many micro-batches a batch is split, one after the other,
         >= 1. `batch_size` remains that of the full batch.
       evals: Name -> evaluator.
-      exporter: Accepted for compatibility; a trainer exports nothing, and says so.
+      exporter: Writes the program of the model when a new run starts, such as
+        `kd.export.JaxModelExporter()`; `None` writes none.
       aux: Free-form values for `cfg.ref.aux.x`.
       setup: Preparation of the run.
       xm_job: Launch description; never resolved.
@@ -156,7 +157,7 @@ class Trainer(root_refs.FrozenSubclasses):
     remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals_base.EvaluatorBase] | None = _empty_dict()
-    exporter: Any = None
+    exporter: export.ModelExporter | None = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
     xm_job: Any = dataclasses.field(default=None, repr=False)
@@ -321,4 +322,5 @@ _DEFAULT_PARTS = {
     "evals": dict,
     "hooks": dict,
     "profiler": recording.NoopProfiler,
+    "exporter": export.NoopExporter,
 }
