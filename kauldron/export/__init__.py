@@ -12,10 +12,10 @@ _EXPORTERS = "kauldron.export._exporters"
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
-        "export": "kauldron.export._folder:export",
+        "export": "kauldron.export._export:export",
         "load": "kauldron.export._load:load",
         "Exported": "kauldron.export._load:Exported",
-        "Written": "kauldron.export._folder:Written",
+        "Written": "kauldron.export._export:Written",
         # In a config.
         "JaxModelExporter": f"{_EXPORTERS}:JaxModelExporter",
         "ModelExporter": f"{_EXPORTERS}:ModelExporter",

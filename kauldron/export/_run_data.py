@@ -11,7 +11,6 @@ import numpy as np
 
 from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
-from kauldron.export import _spec
 from kauldron.ktyping import PyTree
 
 
@@ -34,18 +33,6 @@ class RunData:
         """Whether the batch is a real one."""
         leaves = jax.tree.leaves(data_utils.numeric(self.batch))
         return all(isinstance(x, np.ndarray | jax.Array) for x in leaves)
-
-    def preprocessing(self, inputs: Mapping[str, np.ndarray]) -> _spec.Preprocessing:
-        """Returns what stands in the spec.
-
-        Args:
-          inputs: Those of a real batch; none if there is no such.
-        """
-        return _spec.Preprocessing(
-            transforms=self.transforms,
-            ranges=_spec.ranges_of(inputs),
-            labels=self.labels,
-        )
 
 
 def read(ds: Any, element_spec: Any) -> RunData:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,40 +25,26 @@ PROGRAM_FILES = {"stablehlo": "model.stablehlo", "onnx": "model.onnx"}
 _PACKAGES = ("kauldron", "jax", "jaxlib", "flax")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What happens to an example before the model sees it; it is not in the program.
+def array_spec(array: Any) -> dict[str, Any]:
+    """Returns shape and dtype of an array, as JSON has it; symbolic sizes are texts."""
+    shape = [n if isinstance(n, int) else str(n) for n in array.shape]
+    return {"shape": shape, "dtype": str(array.dtype)}
 
-    Attributes:
-      transforms: Of the evaluation pipeline, as text.
-      ranges: Name of an input -> least and greatest value in a real batch.
-      labels: Names of the classes; `None` if they are not known.
-    """
 
-    transforms: Sequence[str] = ()
-    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    labels: Sequence[str] | None = None
+def arrays_spec(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns name -> shape and dtype of arrays, as JSON has it."""
+    return {name: array_spec(array) for name, array in arrays.items()}
 
 
 def inputs_spec(
-    inputs: Mapping[str, jax.ShapeDtypeStruct], preprocessing: Preprocessing
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+    ranges: Mapping[str, tuple[float, float]],
 ) -> dict[str, Any]:
     """Returns name -> shape, dtype and range of the inputs, as JSON has it."""
-    spec = outputs_spec(inputs)
-    for name, (low, high) in preprocessing.ranges.items():
+    spec = arrays_spec(inputs)
+    for name, (low, high) in ranges.items():
         spec[name]["range_in_a_batch"] = [low, high]
     return spec
-
-
-def outputs_spec(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns name -> shape and dtype of arrays, as JSON has it."""
-    return {
-        name: {
-            "shape": [n if isinstance(n, int) else str(n) for n in x.shape],
-            "dtype": str(x.dtype),
-        }
-        for name, x in outputs.items()
-    }
 
 
 def ranges_of(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
