@@ -264,6 +264,22 @@ _ALL = (
         takes_patches=True,
     ),
     Command(
+        "run graph",
+        "run:graph",
+        "draw the model, with shapes, as an SVG picture",
+        f"kauldron run graph {_CFG} --out=graph.svg",
+        flags=(
+            Flag(
+                "out",
+                str,
+                None,
+                "An .svg file to write; - prints it.",
+                "required",
+            ),
+        ),
+        takes_patches=True,
+    ),
+    Command(
         "run replay",
         "run:replay",
         "repeat a step that met a NaN, and tell where",

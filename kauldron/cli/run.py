@@ -35,6 +35,29 @@ def eval_shape(
     return _flags.run("run eval_shape", work, argv, flag_values)
 
 
+def graph(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron run graph --out=graph.svg`: draws the model; `--out=-` prints the SVG."""
+
+    def work(command: _flags.CommandLine) -> None:
+        out = command["out"]
+        if not out:
+            raise _flags.UsageError(
+                "Say where to: `kauldron run graph --cfg=... --out=graph.svg`."
+            )
+        from kauldron import inspect
+
+        if out != "-":
+            inspect.check_suffix(out)
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+        picture = inspect.draw_model_of(trainer)
+        if out == "-":
+            print(picture.svg, end="")
+        else:
+            print(f"The model is drawn in {picture.save(out)}.")
+
+    return _flags.run("run graph", work, argv, flag_values)
+
+
 def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
     """`kauldron run replay`: repeats a step that a `NanGuard` has saved.
 

@@ -1,13 +1,27 @@
-"""`kd.inspect`: profiling a run.
+"""`kd.inspect`: looking at models and at runs.
 
-`Profiler` writes traces of a few steps of a training.
+`draw_model` draws a model as a picture. `Profiler` writes traces of a few steps of a
+training.
 """
 
 from __future__ import annotations
 
 from kauldron._base import public
+from kauldron.inspect._draw_model import ModelTraceError, draw_model, draw_model_of
+from kauldron.inspect._svg import Picture, PictureError, PictureFileError, check_suffix
 from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
 
-__all__ = ["NoopProfiler", "Profiler", "ProfilerError"]
+__all__ = [
+    "ModelTraceError",
+    "NoopProfiler",
+    "Picture",
+    "PictureError",
+    "PictureFileError",
+    "Profiler",
+    "ProfilerError",
+    "check_suffix",
+    "draw_model",
+    "draw_model_of",
+]
 
 __dir__ = public.publish(__name__)

@@ -85,7 +85,7 @@ def forward(
             raise
     _check_arrays(preds)
     collections = dict(variables)
-    interms = collections.pop("intermediates", {})
+    interms = intermediates.only_arrays(collections.pop("intermediates", {}))
     collections.pop("params", None)  # a forward pass does not change parameters
     return dataclasses.replace(
         context, preds=preds, interms=interms, collections=collections

@@ -52,6 +52,11 @@ def check_values(trainer: _run_description.RunDescription) -> None:
                 f"`{name}` must be a dict, as its parts go by their names: got "
                 f"{type(value).__name__}. Write `{{'name': ...}}`."
             )
+    if "total" in trainer.train_losses and len(trainer.train_losses) > 1:
+        raise TrainerError(
+            "`train_losses['total']` has the name of the sum of all losses, which is "
+            "reported as `losses/total`. Give it another name."
+        )
     for name in ("seed", *_SMALLEST):
         value = getattr(trainer, name)
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 
-from kauldron import checkpoints, data, export, optim, recording, sharding
+from kauldron import checkpoints, data, export, modules, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import base as evals_base
 from kauldron.evals import standalone
+from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import (
     auxiliaries,
@@ -305,6 +307,14 @@ class Trainer(root_refs.FrozenSubclasses):
         """The initial state as `jax.ShapeDtypeStruct`s, with shardings."""
         state = jax.eval_shape(functools.partial(self.init_state, skip_transforms=True))
         return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
+
+    @functools.cached_property
+    def logical_axes(self) -> PyTree:
+        """The names of the axes of each variable of the model, `kd.nn.logical_axes`."""
+        batch = data_utils.batch_specs(self.train_ds.element_spec)
+        start = context.Context(step=jnp.zeros((), jnp.int32), batch=batch)
+        args, kwargs = data_utils.get_model_inputs(self.model, start)
+        return modules.logical_axes(self.model, *args, **kwargs)
 
     @functools.cached_property
     def context_specs(self) -> context.Context:

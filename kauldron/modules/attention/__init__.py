@@ -1,0 +1,1 @@
+"""One attention function, and the protocol of KV caches."""

@@ -1,0 +1,1 @@
+"""Models that generate: variational, diffusion and flow."""

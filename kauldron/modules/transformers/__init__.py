@@ -1,0 +1,1 @@
+"""Transformer blocks, embeddings and vision transformers."""
