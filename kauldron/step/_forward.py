@@ -38,6 +38,7 @@ def forward(
     capture: intermediates.Capture = True,
     precision: mixed_precision.Precision | None = None,
     remat: rematerialization.Remat | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Context:
     """Runs the model on the values its keys point to.
 
@@ -51,6 +52,7 @@ def forward(
         unless given.
       precision: Dtypes of the model; `None` leaves them to the model.
       remat: What is computed again for gradients; only in training.
+      inputs: Arguments of the model by name, in place of what its keys point to.
 
     Returns:
       The context with `preds`, `interms` and the new `collections`.
@@ -58,7 +60,9 @@ def forward(
     Raises:
       PredictionError: A `TypeError`: something that the model returned is not an array.
     """
-    args, kwargs = data_utils.get_model_inputs(model, context)
+    args, kwargs = (), inputs
+    if kwargs is None:
+        args, kwargs = data_utils.get_model_inputs(model, context)
     params = context.params
     with contextlib.ExitStack() as stack:
         stack.enter_context(modules.set_train_property(is_training))
