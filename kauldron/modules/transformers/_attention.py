@@ -144,7 +144,7 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
         weights = self.attn_weights_fn(
             query=query, key=key, softmax_axis=self.softmax_axis, bias=bias, mask=mask
         )
-        if _interms.is_read(self, "attn_weights"):
+        if _train_property.is_read(self, "attn_weights"):
             self.sow("intermediates", "attn_weights", weights)
         attended = jnp.einsum("...hqk,...khd->...qhd", weights, value)
         return nn.DenseGeneral(
