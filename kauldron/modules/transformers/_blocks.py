@@ -9,6 +9,7 @@ from typing import Any, Self
 import flax.linen as nn
 
 from kauldron.ktyping import Bool, Float, typechecked
+from kauldron.modules import _rms_norm
 from kauldron.modules.transformers import _attention, _axes, knn_types
 
 
@@ -151,7 +152,7 @@ class ParallelAttentionBlock(_Block):
     Transformers to 22 Billion Parameters, arXiv:2302.05442.
     """
 
-    attention_norm: nn.Module = dataclasses.field(default_factory=_axes.rms_norm)
+    attention_norm: nn.Module = dataclasses.field(default_factory=_rms_norm.RMSNorm)
 
     @nn.compact
     @typechecked
