@@ -112,7 +112,9 @@ def _lines(rows: Sequence[_Row]) -> list[str]:
     for number, row in enumerate(rows):
         below = range(number + 1, len(rows))
         inside = next((n for n in below if rows[n].depth <= row.depth), len(rows))
-        children = [n for n in range(number + 1, inside) if rows[n].depth == row.depth + 1]
+        children = [
+            n for n in range(number + 1, inside) if rows[n].depth == row.depth + 1
+        ]
         x = row.depth * _INDENT + 12
         for child in children:
             y = child * _ROW + _BOX / 2

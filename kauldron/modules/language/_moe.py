@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _activations, _logical_axes
 from kauldron.modules.language import _projection
 
 
@@ -125,7 +125,7 @@ class MoE(nn.Module):
       routing: How experts are chosen.
       shared: Module that every token goes through as well, such as
         `FeedForward(hidden_features=...)`.
-      activation: Function of an expert's gate.
+      activation: Name, function or module; of an expert's gate.
       kernel_init: Initializer of the kernels.
       dtype: Of the computation; by default that of input and parameters together. The
         router computes in f32.
@@ -136,7 +136,7 @@ class MoE(nn.Module):
     hidden_features: int
     routing: Routing = Routing()
     shared: nn.Module | None = None
-    activation: Callable[..., Any] = nn.silu
+    activation: _activations.Activation = "silu"
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -180,7 +180,13 @@ class MoE(nn.Module):
         order = jnp.argsort(index.ravel())
         sizes = jnp.bincount(index.ravel(), length=e).astype(jnp.int32)
         mine = tokens[order // index.shape[-1]]
-        inner = self.activation(jax.lax.ragged_dot(mine, gate, sizes))
+        activation = _activations.make_activation(
+            self.activation,
+            owner=self,
+            param_dtype=self.param_dtype,
+            name="activation",
+        )
+        inner = activation(jax.lax.ragged_dot(mine, gate, sizes))
         inner *= jax.lax.ragged_dot(mine, up, sizes)
         results = jax.lax.ragged_dot(inner, down, sizes)
         back = results[jnp.argsort(order)].reshape(*index.shape, d)

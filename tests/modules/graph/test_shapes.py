@@ -84,7 +84,8 @@ def test_model_of_one_size_has_no_factor():
 
 def test_inputs_of_one_size_change_together():
     graph = kd.nn.Graph(
-        nodes={"sum": kd.nn.Node(jnp.add, ["batch.image", "batch.noise"])}, outputs="sum"
+        nodes={"sum": kd.nn.Node(jnp.add, ["batch.image", "batch.noise"])},
+        outputs="sum",
     )
     batch = {"image": spec(1, 6, 6, 3), "noise": spec(1, 6, 6, 3)}
     assert kd.nn.downsampling_factor(graph, batch=batch) == (1, 1)
