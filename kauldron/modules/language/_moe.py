@@ -146,11 +146,13 @@ class MoE(nn.Module):
     def __call__(self, x: Float["*b d"]) -> Float["*b d"]:
         self.routing.check(self.num_experts)
         tokens = x.reshape(-1, x.shape[-1])
-        index, weights = self._route(tokens)
+        index, weights = self._route(tokens, x.shape[:-1])
         y = self._experts(tokens, index, weights).reshape(x.shape)
         return y if self.shared is None else y + self.shared(x)
 
-    def _route(self, tokens: Float["n d"]) -> tuple[Int["n k"], Float["n k"]]:
+    def _route(
+        self, tokens: Float["n d"], lead: tuple[int, ...]
+    ) -> tuple[Int["n k"], Float["n k"]]:
         kernel = self._kernel("router", (tokens.shape[-1], self.num_experts))
         # Choices must not hang on the rounding of bf16.
         logits = tokens.astype(jnp.float32) @ kernel.astype(jnp.float32)
@@ -162,9 +164,9 @@ class MoE(nn.Module):
                 "selection_bias", init, (self.num_experts,), self.param_dtype
             )
         index, weights = self.routing.choose(probs, bias)
-        self.sow("intermediates", "router_logits", logits)
-        self.sow("intermediates", "router_probs", probs)
-        self.sow("intermediates", "router_index", index)
+        kept = {"router_logits": logits, "router_probs": probs, "router_index": index}
+        for name, value in kept.items():
+            self.sow("intermediates", name, value.reshape(*lead, -1))
         return index, weights
 
     def _experts(
