@@ -62,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # language
         **_names("language._causal_lm", "CausalLM"),
         **_names("language._decoder_block", "DecoderBlock"),
+        **_names("language._families", "decoder"),
         **_names("language._feed_forward", "FeedForward"),
         **_names("language._gq_attention", "GQAttention"),
         **_names("language._ml_attention", "MLAttention"),
