@@ -241,7 +241,7 @@ def their_weights(case, variables):
     return traverse_util.unflatten_dict({k: fill(k, v) for k, v in flat.items()})
 
 
-def weights_from_file(case, variables, name):
+def weights_from_file(case, variables, name, **kwargs):
     """Fills variables from a file with the tensors of the network."""
     tensors = {
         theirs: torch_arrays.array(theirs, shape)
@@ -250,7 +250,7 @@ def weights_from_file(case, variables, name):
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/theirs.safetensors"
         kd.ckpts.save_safetensors(tensors, path)
-        weights = kd.ckpts.PretrainedWeights(path=path, layout=case.layout)
+        weights = kd.ckpts.PretrainedWeights(path=path, layout=case.layout, **kwargs)
         return weights.fill(variables)
 
 
@@ -292,6 +292,23 @@ def test_blocks_give_the_numbers_of_pytorch(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_give_the_numbers_of_pytorch(name):
     check(NETWORKS[name], name)
+
+
+def test_heads_that_nothing_trained_can_be_left_out():
+    model = _RESIDUAL(encoder_blocks=(1, 2, 1), has_deep_supervision=False)
+    case = Case(model, layout="nnunet")
+    inputs = [channels_last(x) for x in torch_arrays.inputs_of("residual2d")]
+    with kd.nn.set_train_property(False):
+        variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    with pytest.raises(kd.ckpts.CheckpointError, match=r"seg_layers\.0"):
+        weights_from_file(case, variables, "residual2d")
+    ignored = ["decoder.seg_layers"]
+    filled = weights_from_file(
+        case, variables, "residual2d", ignore_restored_keys=ignored
+    )
+    head = torch_arrays.array("decoder.seg_layers.1.bias", (3,))
+    np.testing.assert_array_equal(filled["params"]["head1"]["bias"], head)
+    assert "head0" not in filled["params"]
 
 
 def test_batch_norm_in_training_gives_the_numbers_of_pytorch():
