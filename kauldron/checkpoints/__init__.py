@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kauldron._base import public
-from kauldron.checkpoints import items
+from kauldron.checkpoints import items, pretrained
 from kauldron.checkpoints._array_functions import TorchKernel, Transpose
 from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
 from kauldron.checkpoints._checkpointer import Checkpointer
@@ -46,6 +46,7 @@ from kauldron.checkpoints._shape_changes import (
 )
 from kauldron.checkpoints._step_choice import resolve_step
 from kauldron.checkpoints._xid import workdir_from_xid
+from kauldron.checkpoints.pretrained import PretrainedWeights, save_pretrained
 
 __all__ = [
     "BaseCheckpointer",
@@ -64,6 +65,7 @@ __all__ = [
     "NoopCheckpointer",
     "NoopTransform",
     "PartialKauldronLoader",
+    "PretrainedWeights",
     "Resizer",
     "SafetensorsFiles",
     "SafetensorsLoader",
@@ -82,7 +84,9 @@ __all__ = [
     "is_better",
     "list_steps",
     "load_arrays",
+    "pretrained",
     "resolve_step",
+    "save_pretrained",
     "save_safetensors",
     "split_step",
     "workdir_from_xid",

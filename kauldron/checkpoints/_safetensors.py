@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from etils import epath
 from kauldron import sharding
 from kauldron._base import errors, shared_files
 from kauldron.checkpoints import _arrays, _dtype_changes, _dtypes, _errors
-from kauldron.ktyping import Array
 
 SUFFIX = ".safetensors"
 _INDEX_SUFFIX = f"{SUFFIX}.index.json"
@@ -78,19 +77,19 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
         Raises:
           CheckpointError: If a dtype is not known, or does not hold the numbers.
         """
-        values = {}
-        for file, names in self._by_file(wanted).items():
+        views = self.views(wanted)
+        return {name: to_leaf(views[name], leaf, name) for name, leaf in wanted.items()}
+
+    def views(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Returns arrays whose parts are read when they are used."""
+        found = {}
+        for file, here in self._by_file(names).items():
             entries = _entries(file)
             data = np.memmap(file, np.uint8, mode="r")
-            for name in names:
-                array, leaf = entries[name].view(data), wanted[name]
-                if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-                    values[name] = _place(array, leaf, name)
-                else:
-                    values[name] = _arrays.to_leaf(np.array(array), leaf, name)
-        return values
+            found |= {name: entries[name].view(data) for name in here}
+        return found
 
-    def _by_file(self, names: Mapping[str, Any]) -> dict[epath.Path, list[str]]:
+    def _by_file(self, names: Iterable[str]) -> dict[epath.Path, list[str]]:
         grouped: dict[epath.Path, list[str]] = {}
         for name in names:
             grouped.setdefault(self._file_of[name], []).append(name)
@@ -291,8 +290,11 @@ def _entries(path: epath.Path) -> dict[str, _Entry]:
     return found
 
 
-def _place(array: np.ndarray, leaf: Array, name: str) -> jax.Array:
-    if _dtype_changes.is_key(leaf):
+def to_leaf(array: np.ndarray, leaf: Any, name: str) -> Any:
+    """Returns an array of a file as the kind of thing that a leaf is, see `read`."""
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) or _dtype_changes.is_key(
+        leaf
+    ):
         return _arrays.to_leaf(np.array(array), leaf, name)
 
     def part(index: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -110,11 +110,7 @@ class Surgery:
     transform: Mapping[str, _plan.ArrayFn]
 
     def __post_init__(self) -> None:
-        for name in ("ignore_model_keys", "ignore_restored_keys"):
-            if isinstance(getattr(self, name), str):
-                raise _errors.CheckpointError(
-                    f"`{name}` is a list of globs: got {getattr(self, name)!r}."
-                )
+        check_lists_of_globs(self)
         for rule in self._rules:
             if rule.root is not None and rule.root not in FIELDS:
                 raise _errors.CheckpointError(
@@ -148,14 +144,7 @@ class Surgery:
         """Finds globs that no leaf of this run matches, when all leaves are there."""
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
-            for glob in getattr(self, field):
-                if not any(_source_paths.matches([glob], name) for name in names):
-                    parts = dict.fromkeys(p for name in names for p in name.split("."))
-                    near = [*_arrays.prefixes(names), *parts]
-                    raise _errors.CheckpointError(
-                        f"`{field}`: nothing in this run is called {glob!r}."
-                        f"{errors.did_you_mean(glob, near)}"
-                    )
+            check_globs_match(field, getattr(self, field), names)
 
     def _load(
         self,
@@ -197,6 +186,35 @@ class Surgery:
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
         )
+
+
+def check_lists_of_globs(loader: object) -> None:
+    """Finds a text where a list of them belongs.
+
+    Raises:
+      CheckpointError: If there is one.
+    """
+    for name in ("ignore_model_keys", "ignore_restored_keys"):
+        if isinstance(getattr(loader, name), str):
+            raise _errors.CheckpointError(
+                f"`{name}` is a list of globs: got {getattr(loader, name)!r}."
+            )
+
+
+def check_globs_match(field: str, globs: Iterable[str], names: Sequence[str]) -> None:
+    """Finds globs of a field that match no leaf of this run.
+
+    Raises:
+      CheckpointError: If there is one; it names the nearest.
+    """
+    for glob in globs:
+        if not any(_source_paths.matches([glob], name) for name in names):
+            parts = dict.fromkeys(p for name in names for p in name.split("."))
+            near = [*_arrays.prefixes(names), *parts]
+            raise _errors.CheckpointError(
+                f"`{field}`: nothing in this run is called {glob!r}."
+                f"{errors.did_you_mean(glob, near)}"
+            )
 
 
 def _check_rules_match(

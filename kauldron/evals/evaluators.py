@@ -139,7 +139,7 @@ class Evaluator(EvaluatorBase):
             state = dataclasses.replace(state, opt_state=None)
         state = self.init_transform.transform(state)
         loaded = self._batches() if ds is None else self._load_batches(ds)
-        index = _index(0)
+        index = self._index(0)
         for batch in loaded:
             index, aux, arrays = self._measure_batch(index, state, batch.batch)
             sharding.settle(aux)
@@ -155,7 +155,7 @@ class Evaluator(EvaluatorBase):
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        _, aux, _ = self._measure_batch(_index(step_nr), state, batch)
+        _, aux, _ = self._measure_batch(self._index(step_nr), state, batch)
         return aux
 
     def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
@@ -258,6 +258,10 @@ class Evaluator(EvaluatorBase):
             name=self.name,
         )
 
+    def _index(self, step_nr: int) -> jax.Array:
+        replicated = self.base_cfg.sharding.replicated
+        return sharding.device_put(np.int32(step_nr), replicated)
+
     @property
     def _output_keys(self) -> example_rows.Keys:
         return () if self.outputs is None else self.outputs.keys
@@ -266,10 +270,6 @@ class Evaluator(EvaluatorBase):
         if self.outputs is None:
             return output_files.NoFiles()
         return self.outputs.open(self.name, step)
-
-
-def _index(step_nr: int) -> jax.Array:
-    return sharding.device_put(np.int32(step_nr), sharding.REPLICATED)
 
 
 def _isolated(context: Context) -> Context:

@@ -56,12 +56,24 @@ class Config:
         _local.reset(token)
 
 
+_OFF, _ON, ALL = ("0", "false", "off", "no"), ("", "1", "true", "on", "yes"), "all"
+
+
 def _setting() -> str:
-    return os.environ.get(ENV_VAR, "1").strip().lower()
+    """Returns the value of the environment variable.
+
+    Raises:
+      ValueError: If it is no known one.
+    """
+    text = os.environ.get(ENV_VAR, "1")
+    setting = text.strip().lower()
+    if setting not in (*_OFF, *_ON, ALL):
+        raise ValueError(f"{ENV_VAR} must be `0`, `1` or `{ALL}`: got {text!r}.")
+    return setting
 
 
 def _initial() -> Config:
-    return Config(typechecking_enabled=_setting() not in ("0", "false", "off", "no"))
+    return Config(typechecking_enabled=_setting() not in _OFF)
 
 
 CONFIG = _initial()
@@ -123,7 +135,7 @@ def is_left_alone(module_name: str | None) -> bool:
     unless the environment asks for them while they are imported.
     """
     is_own = (module_name or "").partition(".")[0] == _PACKAGE
-    return is_own and _setting() != "all"
+    return is_own and _setting() != ALL
 
 
 def active(module_name: str | None) -> Config:

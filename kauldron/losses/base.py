@@ -149,7 +149,17 @@ class Loss(metrics.Metric):
     def _to_state(
         self, values: jax.Array, *, mask: Array | float | None, step: Scalar | None
     ) -> State:
-        """Returns the state of values `Array["*a"]`, before mask and weight."""
+        """Returns the state of values `Array["*a"]`, before mask and weight.
+
+        Raises:
+          TypeError: If they are complex.
+        """
+        if jnp.iscomplexobj(values):
+            raise TypeError(
+                f"`{type(self).__name__}` has complex values ({values.dtype}), and a "
+                "loss must be real to have a gradient. Take `jnp.abs` or `jnp.real` of "
+                "what it is given."
+            )
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
             state = dataclasses.replace(state, count=jnp.float32(jnp.size(values)))

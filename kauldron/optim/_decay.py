@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kauldron.kontext import leaf_globs
 from kauldron.ktyping import Array, PyTree, typechecked
 from kauldron.optim import _paths
 
@@ -84,7 +85,7 @@ def layerwise_decay(
             raise _paths.NoMatchError(
                 f"No parameter is in a layer: no part of a path matches {layers!r}. Set "
                 "`layers` to a regular expression such as 'block_(\\d+)'. The parameters "
-                f"are {_paths.listed(paths)}."
+                f"are {leaf_globs.listed(paths)}."
             )
         first = _paths.selected(embeddings, params, of="`embeddings`")
         powers = [

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import optax
 
+from kauldron.kontext import leaf_globs
 from kauldron.ktyping import PyTree
 from kauldron.optim import _paths
 
@@ -73,7 +74,7 @@ class _Select:
             found = _matches(pattern, paths)
             if not any(found):
                 raise _paths.NoMatchError(
-                    _paths.no_match(f"pattern {pattern!r}", pattern, paths)
+                    leaf_globs.no_match(f"pattern {pattern!r}", pattern, paths)
                 )
             is_matched = [a or b for a, b in zip(is_matched, found, strict=True)]
         structure = jax.tree.structure(params)
@@ -86,7 +87,7 @@ class _Select:
 
 def _matches(pattern: str, paths: Sequence[str]) -> list[bool]:
     if "**" in pattern:
-        return _paths.matches(pattern, paths)
+        return leaf_globs.matches(pattern, paths)
     regex = _to_regex(pattern)
     return [regex.search(path) is not None for path in paths]
 

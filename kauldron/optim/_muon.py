@@ -10,6 +10,7 @@ import jax
 import optax
 import optax.contrib
 
+from kauldron.kontext import leaf_globs
 from kauldron.ktyping import PyTree
 from kauldron.optim import _decay, _learning_rates, _paths
 
@@ -109,7 +110,7 @@ class _Routing:
         for pattern in self.matrices:
             _paths.selected(pattern, params, of="`matrices`")
         if not any(label == "muon" for label in jax.tree.leaves(self.labels(params))):
-            paths = _paths.listed(_paths.parameter_paths(params))
+            paths = leaf_globs.listed(_paths.parameter_paths(params))
             raise _paths.NoMatchError(
                 "Muon has no matrix to train: use another optimizer, or tell which "
                 f"parameters are matrices with `matrices`. The parameters are {paths}."
@@ -134,7 +135,7 @@ class _Routing:
 
     def _spec(self, path: str, ndim: int) -> Any:
         for pattern, (inputs, outputs) in self.matrices.items():
-            if _paths.matches(pattern, [path])[0] and ndim > max(*inputs, *outputs):
+            if leaf_globs.matches(pattern, [path])[0] and ndim > max(*inputs, *outputs):
                 return optax.contrib.MuonDimensionNumbers(tuple(inputs), tuple(outputs))
         return optax.contrib.MuonDimensionNumbers() if ndim == 2 else None
 
@@ -142,4 +143,4 @@ class _Routing:
 def _is_excluded(path: str, exclude: str | Sequence[str]) -> bool:
     patterns = (exclude,) if isinstance(exclude, str) else exclude
     is_embedding = "embedding" in path.split(".")
-    return is_embedding or any(_paths.matches(p, [path])[0] for p in patterns)
+    return is_embedding or any(leaf_globs.matches(p, [path])[0] for p in patterns)

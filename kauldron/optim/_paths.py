@@ -7,14 +7,12 @@ from typing import Any, TypeAlias
 
 import jax
 
-from kauldron import kontext
 from kauldron._base import errors
+from kauldron.kontext import leaf_globs
 from kauldron.ktyping import PyTree
 
 # What names a set of parameters: globs, or a function from parameters to a tree of bools.
 Selection: TypeAlias = str | Sequence[str] | Callable[[Any], Any]
-
-_MAX_SHOWN = 8
 
 
 class NoMatchError(errors.UserError, ValueError):
@@ -31,28 +29,6 @@ def parameter_paths(params: PyTree) -> list[str]:
         jax.tree_util.keystr(path, simple=True, separator=".")
         for path, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
-
-
-def matches(pattern: str, paths: Sequence[str]) -> list[bool]:
-    """Returns which paths a glob matches.
-
-    A glob begins at the root of the parameters and takes everything below what it
-    matches: `encoder` is all of the encoder, `*.kernel` a kernel one level down,
-    `**.bias` a bias anywhere, `**` everything.
-    """
-    parts = kontext.GlobPath.from_str(pattern).parts
-    return [_is_match(parts, path.split(".")) for path in paths]
-
-
-def _is_match(parts: tuple[Any, ...], names: Sequence[str]) -> bool:
-    if not parts:
-        return True  # and all that is below
-    if parts[0] is kontext.Wildcard.DOUBLE_STAR:
-        return any(_is_match(parts[1:], names[i:]) for i in range(len(names) + 1))
-    if not names:
-        return False
-    is_named = parts[0] is kontext.Wildcard.STAR or str(parts[0]) == names[0]
-    return is_named and _is_match(parts[1:], names[1:])
 
 
 def selected(selection: Selection, params: PyTree, *, of: str = "") -> list[bool]:
@@ -73,10 +49,10 @@ def selected(selection: Selection, params: PyTree, *, of: str = "") -> list[bool
     patterns = (selection,) if isinstance(selection, str) else tuple(selection)
     chosen = [False] * len(paths)
     for pattern in patterns:
-        found = matches(pattern, paths)
+        found = leaf_globs.matches(pattern, paths)
         if not any(found):
             name = f"glob {pattern!r} of {of}" if of else f"glob {pattern!r}"
-            raise NoMatchError(no_match(name, pattern, paths))
+            raise NoMatchError(leaf_globs.no_match(name, pattern, paths))
         chosen = [a or b for a, b in zip(chosen, found, strict=True)]
     return chosen
 
@@ -108,30 +84,7 @@ def route(patterns: Iterable[str], params: PyTree) -> list[str]:
     left = [p for p, owner in zip(paths, owners, strict=True) if owner is None]
     if left:
         raise RoutingError(
-            f"No glob matches the parameters {listed(left)}. Add one, such as '**' for "
+            f"No glob matches the parameters {leaf_globs.listed(left)}. Add one, such as '**' for "
             "all the rest."
         )
     return [owner for owner in owners if owner is not None]
-
-
-def no_match(name: str, pattern: str, paths: Sequence[str]) -> str:
-    """Returns the message about a pattern, told by `name`, that matches nothing."""
-    names = [".".join(p.split(".")[:n]) for p in paths for n in _depths(p)]
-    candidates = dict.fromkeys(
-        [*names, *(part for p in paths for part in p.split("."))]
-    )
-    near = errors.nearest(pattern, candidates) or errors.nearest(
-        pattern.replace("*", "").strip("."), candidates
-    )
-    hint = f" Near: {near}." if near else ""
-    return f"The {name} matches no parameter.{hint} The parameters are {listed(paths)}."
-
-
-def _depths(path: str) -> range:
-    return range(1, path.count(".") + 2)
-
-
-def listed(paths: Sequence[str]) -> str:
-    """Returns the first few paths as text."""
-    more = f" and {len(paths) - _MAX_SHOWN} more" if len(paths) > _MAX_SHOWN else ""
-    return f"{list(paths[:_MAX_SHOWN])}{more}"

@@ -13,7 +13,9 @@ import jax
 
 from kauldron._base import public
 from kauldron.sharding import _mesh
+from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
+from kauldron.sharding._named_mesh import Mesh
 from kauldron.sharding._placement import (
     BatchSizeError,
     ShardingTree,
@@ -36,6 +38,8 @@ __all__ = [
     "DEVICES_MESH",
     "FIRST_DIM",
     "FSDPSharding",
+    "Mesh",
+    "MeshError",
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",

@@ -87,13 +87,21 @@ def put_batch(batch: PyTree, shardings: ShardingTree, *, is_whole: bool) -> PyTr
       is_whole: Whether every process passes the whole batch, and not its part.
     """
     if is_whole:
-        return device_put(batch, _mesh.replicated())
+        return device_put(batch, _replicated_beside(shardings))
     try:
         return device_put(batch, shardings)
     except BatchSizeError:
         if jax.process_count() > 1:  # the parts that other processes have are missing
             raise
-        return device_put(batch, _mesh.replicated())
+        return device_put(batch, _replicated_beside(shardings))
+
+
+def _replicated_beside(shardings: ShardingTree) -> NamedSharding:
+    """Returns the sharding for arrays on every device, on the mesh of the others."""
+    for leaf in jax.tree.leaves(shardings, is_leaf=_is_sharding_leaf):
+        if isinstance(leaf, NamedSharding):
+            return leaf.update(spec=PartitionSpec())
+    return _mesh.replicated()
 
 
 def spread_rows(tree: PyTree) -> PyTree:

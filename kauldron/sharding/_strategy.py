@@ -42,10 +42,15 @@ class ShardingStrategy(arguments.NamesArguments):
     aux: ShardingTree = dataclasses.field(default_factory=_mesh.replicated)
 
     @property
+    def replicated(self) -> NamedSharding:
+        """The whole array on every device, on the mesh of this strategy."""
+        return _mesh.replicated()
+
+    @property
     def state(self) -> TrainState:
         """A `TrainState` of sharding trees, a prefix of the real state."""
         return TrainState(
-            step=cast(Any, _mesh.replicated()),
+            step=cast(Any, self.replicated),
             params=self.params,
             collections=self.collections,
             opt_state=self.opt_state,

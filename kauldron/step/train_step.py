@@ -332,7 +332,9 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             is_bad = None
             if is_halted is not None:
                 is_bad = is_halted | ~finiteness.is_finite_step(context, next_state)
-                is_bad = sharding.with_sharding_constraint(is_bad, sharding.REPLICATED)
+                is_bad = sharding.with_sharding_constraint(
+                    is_bad, self.sharding.replicated
+                )
             return next_state, is_bad, dataclasses.replace(aux, error=error)
 
         if is_halted is None:

@@ -145,7 +145,7 @@ class Updates:
             self._pending.append(_Update(step, batch, self._call(step, batch)))
 
     def _not_halted(self) -> jax.Array:
-        return sharding.device_put(np.bool_(False), sharding.REPLICATED)
+        return sharding.device_put(np.bool_(False), self._trainer.sharding.replicated)
 
 
 def _to_log(measurements: list[Measurements]) -> list[Measurements]:

@@ -341,6 +341,8 @@ def test_literal_for_a_field_with_a_value_and_an_annotation(
         (list[str], "[train, eval]", "texts in it need quotes, `['train', 'eval']`"),
         (None, "{a: 1}", "is no dict or list"),
         (int, "(3", "the `)` at the end is missing"),
+        (dict, "{'a': py::f(1)}", "before the whole value, `py::{'a': f(1)}`."),
+        (None, "[py::f(1), py::g()]", "before the whole value, `py::[f(1), g()]`."),
     ],
 )
 def test_refusal_says_what_is_wrong(annotation, text, words):

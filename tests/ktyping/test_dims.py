@@ -228,6 +228,14 @@ def test_the_environment_switches_checks_off(value, raises):
     assert (result.returncode != 0) == raises, result.stderr
 
 
+def test_an_unknown_setting_of_the_environment_is_refused(monkeypatch):
+    from kauldron.ktyping import _config
+
+    monkeypatch.setenv("KAULDRON_TYPECHECKING", "al")
+    with pytest.raises(ValueError, match="must be `0`, `1` or `all`: got 'al'"):
+        _config._initial()
+
+
 # jaxtyping.
 
 

@@ -23,6 +23,11 @@ def test_raw_value_is_without_the_weight_and_merges():
     np.testing.assert_allclose(merged.compute_raw(), 3.5, rtol=1e-6)
 
 
+def test_complex_values_are_refused_in_words(unchecked):
+    with pytest.raises(TypeError, match=r"`L2` has complex values \(complex64\)"):
+        losses.L2(preds="x", targets="y").get_state(preds=_x + 1j, targets=_x + 0j)
+
+
 def test_states_merge_inside_jit():
     loss = losses.Value(values="x", weight=0.5)
     states = loss.get_state(values=_x), loss.get_state(values=_x + 4)

@@ -17,6 +17,8 @@ from jax.sharding import PartitionSpec
 from kauldron import ktyping, modules
 
 _LEADING = (2, 3)
+# Compiling takes longer than running: without LLVM's expensive passes, half of it.
+_QUICK = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,9 @@ def check(block: Block) -> None:
     model = block.make()
     args = _inputs(block, _LEADING)
     with modules.set_train_property(block.is_training):
-        variables = jax.jit(model.init)(jax.random.key(0), *args)
+        variables = jax.jit(model.init, compiler_options=_QUICK)(
+            jax.random.key(0), *args
+        )
         results = _run(block, model, variables, args)
     _check_output(block, results)
     _check_gradients(block, results["grads"])
@@ -116,7 +120,7 @@ def _run(
             "half": output(half[0], *half[1]),
         }
 
-    jitted = jax.jit(run)
+    jitted = jax.jit(run, compiler_options=_QUICK)
     results = jitted(variables, *args)
     jitted(variables, *args)
     assert jitted._cache_size() == 1, "the second call compiled again"

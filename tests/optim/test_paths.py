@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from kauldron import kd, optim
+from kauldron.kontext import leaf_globs
 from kauldron.optim import _paths
 from tests.train import small_run
 
@@ -56,7 +57,7 @@ def on(mask):
 )
 def test_globs_match_the_same_paths_as_regular_expressions(glob, regex):
     expected = [re.fullmatch(regex, path) is not None for path in PATHS]
-    assert _paths.matches(glob, PATHS) == expected
+    assert leaf_globs.matches(glob, PATHS) == expected
 
 
 def test_select_takes_globs_as_well():

@@ -49,6 +49,11 @@ def test_a_metric_that_returns_nothing_is_refused():
             "`train_losses` must be",
         ),
         (
+            "train_losses",
+            dict.fromkeys(("l2", "total"), kd.losses.L2(preds="a", targets="b")),
+            "`train_losses\\['total'\\]` has the name of the sum",
+        ),
+        (
             "hooks",
             [kd.train.Hook()],
             "`hooks` must be a dict, as its parts .* got list",

@@ -294,6 +294,23 @@ def test_intermediates_are_recorded_for_the_modules_that_keys_read(tmp_path):
     }
 
 
+def test_methods_that_return_no_arrays_are_left_out_of_what_a_step_returns(tmp_path):
+    class MakesLayers(nn.Module):
+        x: kd.kontext.Key = "batch.x"
+
+        def make_layer(self):
+            return nn.Dense(2)
+
+        @nn.compact
+        def __call__(self, x):
+            return {"x": self.make_layer()(x)}
+
+    trainer = _trainer(tmp_path, metrics={}).replace(model=MakesLayers())
+    interms = trainer.context_specs.interms
+    assert interms["make_layer"] == (None,)
+    assert interms["__call__"][0]["x"].shape == (16, 2)
+
+
 def _count_of_recorded(trainer):
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trainer.train_ds.element_spec

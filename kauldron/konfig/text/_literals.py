@@ -97,6 +97,10 @@ def describe_broken(text: str) -> str:
         items = [word.strip() for word in words[1].split(",") if word.strip()]
         quoted = ", ".join(map(repr, items))
         return f"texts in it need quotes, `[{quoted}]`"
+    if PY_PREFIX in text:
+        whole = PY_PREFIX + text.replace(PY_PREFIX, "")
+        shown = whole if len(whole) < 80 else f"{PY_PREFIX}..."
+        return f"`{PY_PREFIX}` stands before the whole value, `{shown}`"
     try:
         json.loads(text)
     except RecursionError:

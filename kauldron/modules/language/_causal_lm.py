@@ -1,0 +1,239 @@
+"""Causal language models: embedding, a stack of blocks, head."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from kauldron import kontext
+from kauldron.ktyping import Float, Int, typechecked
+from kauldron.modules import _logical_axes, _modules, _norms
+from kauldron.modules.attention import _cache
+from kauldron.modules.language import _projection
+from kauldron.modules.language._decoder_block import DecoderBlock
+
+
+class _Period(nn.Module):
+    """Several different blocks, one after the other; what a scan repeats."""
+
+    make_blocks: Callable[[], Sequence[nn.Module]]
+    run: Callable[..., Any]
+
+    @nn.compact
+    def __call__(self, x, caches, positions, segment_ids):
+        after = []
+        for i, block in enumerate(self.make_blocks()):
+            cache = None if caches is None else caches[i]
+            named = _modules.copy_of(block, self, f"layer_{i}")
+            x, cache = self.run(named, x, positions, segment_ids, cache)
+            after.append(cache)
+        return x, None if caches is None else tuple(after)
+
+
+class CausalLM(nn.Module):
+    """Predicts each token from those before it.
+
+    Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given.
+
+    The blocks are repeated in turn until there are `num_layers`, so that two make
+    alternating windows. Parameters: `embedding`, `position_embedding`, `layer_0` ...,
+    `final_norm`, `head`; with `scan_layers`, `layers.layer_i` with a leading axis
+    instead of those layers that are a whole round of `blocks`.
+
+    Attributes:
+      vocab_size: Number of tokens.
+      features: Size of an embedding.
+      num_layers: Number of blocks.
+      blocks: Blocks to repeat, each copied with parameters of its own.
+      first_blocks: Blocks that come once, before the others; they count as layers.
+      final_norm: Norm before the head: `"rms"`, `"layer"`, or a module.
+      epsilon: Of a norm by name.
+      has_tied_head: Whether the head is the embedding.
+      head_softcap: Bound of the logits.
+      embedding_scale: Factor of the embeddings, rounded to the dtype.
+      max_positions: Number of learned position embeddings; `None` for none.
+      scan_layers: Whether the program has one copy of the blocks, for fast compilation.
+      remat: Whether the backward pass computes each block again.
+      remat_policy: What is kept nevertheless, of `jax.checkpoint_policies`.
+      kernel_init: Initializer of embedding and head.
+      dtype: Of the activations; by default that of the embedding.
+      param_dtype: Of embedding and head.
+      tokens: Key to token ids, in `[0, vocab_size)`; others give NaN.
+      positions: Key to the position of each token; without, `0 ... t - 1`.
+      segment_ids: Key to the document of each token, in packed rows; a token sees its
+        own document only.
+    """
+
+    vocab_size: int
+    features: int
+    num_layers: int
+    blocks: Sequence[DecoderBlock]
+    first_blocks: Sequence[DecoderBlock] = ()
+    final_norm: _norms.Norm = "rms"
+    epsilon: float = 1e-6
+    has_tied_head: bool = False
+    head_softcap: float | None = None
+    embedding_scale: float | None = None
+    max_positions: int | None = None
+    scan_layers: bool = False
+    remat: bool = False
+    remat_policy: Callable[..., Any] | None = None
+    kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    tokens: kontext.Key = kontext.REQUIRED
+    positions: kontext.Key | None = None
+    segment_ids: kontext.Key | None = None
+
+    @nn.compact
+    @typechecked
+    def __call__(
+        self,
+        tokens: Int["*b t"],
+        positions: Int["*b t"] | None = None,
+        segment_ids: Int["*b t"] | None = None,
+        cache: Any = None,
+    ) -> dict[str, Any]:
+        self._check(tokens, positions, segment_ids, cache)
+        if positions is None:
+            rows = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
+            positions = jnp.broadcast_to(rows, tokens.shape)
+        table = self._table("embedding", self.vocab_size, "vocab")
+        x = self._embed(table, tokens)
+        if self.embedding_scale is not None:
+            x = x * jnp.asarray(self.embedding_scale, x.dtype)
+        if self.max_positions is not None:
+            places = self._table("position_embedding", self.max_positions, None)
+            x = x + self._embed(places, positions)
+        x, cache = self._layers(x, positions, segment_ids, cache)
+        norm = _norms.make_norm(
+            self.final_norm,
+            owner=self,
+            feature_axis="embed",
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="final_norm",
+        )
+        x = norm(x)
+        outputs = {"logits": self._logits(x, table)}
+        return outputs if cache is None else outputs | {"cache": cache}
+
+    def init_cache(self, make: Callable[[_cache.CacheSpec], Any]) -> Any:
+        """Returns an empty cache for all layers, to be passed as `cache=`.
+
+        Args:
+          make: Returns the empty `KVCache` of one layer, of what it will keep.
+        """
+        caches = []
+        for number, block in self._unrolled():
+            one = make(block.attention.cache_spec(self.features))
+            repeats = None if number is None else (number,)
+            caches.append(one if repeats is None else _repeated(one, *repeats))
+        return tuple(caches)
+
+    def _rounds(self) -> tuple[int, int]:
+        """Returns how many whole rounds of blocks there are, and how many are left."""
+        rest = self.num_layers - len(self.first_blocks)
+        return divmod(rest, len(self.blocks)) if self.scan_layers else (0, rest)
+
+    def _unrolled(self) -> list[tuple[int | None, Any]]:
+        """Returns the blocks in order, scanned ones once with their number."""
+        rounds, left = self._rounds()
+        scanned = [(rounds, block) for block in self.blocks] if rounds else []
+        last = [(None, self.blocks[i % len(self.blocks)]) for i in range(left)]
+        return [*((None, block) for block in self.first_blocks), *scanned, *last]
+
+    def _layers(self, x, positions, segment_ids, cache):
+        rounds, _ = self._rounds()
+        run = _run
+        if self.remat:
+            run = nn.remat(_run, policy=self.remat_policy, prevent_cse=not rounds)
+        plan, after, layer, i = self._unrolled(), [], 0, 0
+        while i < len(plan):
+            number, block = plan[i]
+            width = 1 if number is None else len(self.blocks)
+            caches = None if cache is None else tuple(cache[i : i + width])
+            if number is None:
+                one = None if caches is None else caches[0]
+                named = _modules.copy_of(block, self, f"layer_{layer}")
+                x, one = run(named, x, positions, segment_ids, one)
+                after.append(one)
+                layer += 1
+            else:
+                x, caches = self._scanned(run, number, x, caches, positions, segment_ids)
+                after += caches or ()
+                layer += number * width
+            i += width
+        return x, None if cache is None else tuple(after)
+
+    def _scanned(self, run, number, x, caches, positions, segment_ids):
+        scan = nn.scan(
+            _Period,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "dropout": True, "default": True},
+            in_axes=(0, nn.broadcast, nn.broadcast),
+            length=number,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        period = scan(make_blocks=lambda: self.blocks, run=run, name="layers")
+        return period(x, caches, positions, segment_ids)
+
+    def _table(self, name: str, length: int, axis: str | None) -> Float["n d"]:
+        init = _logical_axes.with_logical_axes(self.kernel_init, (axis, "embed"))
+        return self.param(name, init, (length, self.features), self.param_dtype)
+
+    def _embed(self, table: Float["n d"], index: Int["*b t"]) -> Float["*b t d"]:
+        # Rounded after the lookup: gradients of a frequent token sum up in the
+        # parameters' dtype.
+        rows = table.at[index].get(
+            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+        )
+        return rows.astype(self.dtype or table.dtype)
+
+    def _logits(self, x: Float["*b t d"], table: Float["n d"]) -> Float["*b t n"]:
+        if self.has_tied_head:
+            kernel = table.T
+        else:
+            init = _logical_axes.with_logical_axes(self.kernel_init, ("embed", "vocab"))
+            shape = (self.features, self.vocab_size)
+            kernel = self.param("head", init, shape, self.param_dtype)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+        if self.head_softcap is None:
+            return logits
+        return self.head_softcap * jnp.tanh(logits / self.head_softcap)
+
+    def _check(self, tokens, positions, segment_ids, cache) -> None:
+        if not self.blocks:
+            raise ValueError("`CausalLM.blocks` is empty: a decoder needs a block.")
+        if self.num_layers < len(self.first_blocks):
+            raise ValueError(
+                f"`num_layers` counts `first_blocks`: got num_layers={self.num_layers},"
+                f" {len(self.first_blocks)} first blocks."
+            )
+        length = tokens.shape[-1]
+        if self.max_positions is not None and length > self.max_positions:
+            raise ValueError(
+                f"{length} tokens are more than the {self.max_positions} positions of "
+                "the model (`max_positions`). Cut the rows."
+            )
+        if cache is not None and (positions is None or segment_ids is not None):
+            raise ValueError(
+                "With a cache, say `positions` (-1 is no token), and no `segment_ids`: "
+                "a row of a cache is one document."
+            )
+
+
+def _run(block, x, positions, segment_ids, cache):
+    return block(x, positions, segment_ids, cache)
+
+
+def _repeated(tree: Any, number: int) -> Any:
+    repeat = functools.partial(jnp.repeat, repeats=number, axis=0)
+    return jax.tree.map(lambda x: repeat(x[None]), tree)
