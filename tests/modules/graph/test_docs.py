@@ -8,10 +8,7 @@ from tests import docs_snippets
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-DOCSTRINGS = {
-    **docs_snippets.docstrings_with_code("kauldron.modules.graph"),
-    **docs_snippets.docstrings_with_code("kauldron.inspect"),
-}
+DOCSTRINGS = docs_snippets.docstrings_with_code("kauldron.modules.graph")
 
 
 def test_page_on_graphs(tmp_path):
