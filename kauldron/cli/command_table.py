@@ -181,15 +181,7 @@ _ALL = (
         "run:graph",
         "draw the model, with shapes, as an SVG picture",
         f"kauldron run graph {_CFG} --out=graph.svg",
-        flags=(
-            Flag(
-                "out",
-                str,
-                None,
-                "An .svg file to write; - prints it.",
-                "required",
-            ),
-        ),
+        flags=(Flag("out", str, None, "An .svg file; - prints it.", "required"),),
         takes_patches=True,
     ),
     Command(
