@@ -100,6 +100,10 @@ PATCHES = (
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
 _STEP = Flag("step", str, None, "A number, latest or best.", "latest")
 _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset stands.")
+_PREDICTED_DS = _DS_PATH._replace(default=None, shown_default="eval_ds")
+_EVAL_NAME = Flag(
+    "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
+)
 
 _CFG = "--cfg=examples/digits_classifier.py"
 
@@ -162,20 +166,8 @@ _ALL = (
                 "preds",
             ),
             _STEP,
-            Flag(
-                "eval_name",
-                str,
-                None,
-                "Predict as this evaluator of the config does.",
-                "none",
-            ),
-            Flag(
-                "ds_path",
-                str,
-                None,
-                "Where in the config the dataset stands.",
-                "eval_ds",
-            ),
+            _EVAL_NAME,
+            _PREDICTED_DS,
             Flag(
                 "inputs",
                 list,
@@ -183,6 +175,31 @@ _ALL = (
                 "Files to predict instead, such as x.npz or a/*.png.",
                 "the dataset",
             ),
+        ),
+        takes_workdir=True,
+    ),
+    Command(
+        "export",
+        "export:main",
+        "write a trained model as files that run without its source",
+        "kauldron export --workdir=runs/digits --out=digits_export",
+        flags=(
+            Flag("out", str, None, "The folder to write.", "required"),
+            _STEP,
+            _EVAL_NAME._replace(help="Export what this evaluator of the config runs."),
+            Flag("ema", bool, False, "Export the average of the parameters."),
+            Flag("format", str, "stablehlo", "stablehlo, or onnx."),
+            Flag(
+                "platforms",
+                list,
+                ["cpu", "cuda", "tpu"],
+                "For which StableHLO is written: cpu, cuda, rocm, tpu.",
+                "cpu,cuda,tpu",
+            ),
+            Flag("batch_size", int, None, "Examples in a batch.", "any", 1),
+            Flag("quantize", str, None, "int8: kernels in eight bits.", "none"),
+            _PREDICTED_DS,
+            Flag("overwrite", bool, False, "Replace an older export."),
         ),
         takes_workdir=True,
     ),
@@ -260,6 +277,14 @@ _ALL = (
                 "required",
             ),
         ),
+        takes_patches=True,
+    ),
+    Command(
+        "run sharding",
+        "run:sharding",
+        "how parameters and optimizer state are split over the devices, in bytes",
+        f"kauldron run sharding {_CFG}",
+        flags=(Flag("json", bool, False, "Print JSON."),),
         takes_patches=True,
     ),
     Command(

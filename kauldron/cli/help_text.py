@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kauldron._base import text_tables
 from kauldron.cli import command_table
 
 WORDS = ("-h", "--help", "-help", "--helpfull", "--helpshort")
@@ -113,12 +114,7 @@ def _row(flag: command_table.Flag, prefix: str = "") -> tuple[str, str, str, str
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [
-        "  "
-        + "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    ]
+    return [f"  {line}" for line in text_tables.aligned(rows).splitlines()]
 
 
 def type_name(kind: type) -> str:

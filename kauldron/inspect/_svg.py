@@ -45,7 +45,9 @@ class Picture:
         return self.svg
 
     def __repr__(self) -> str:
-        return f"<Picture: {len(self.svg)} characters of SVG; `.save('x.svg')` writes it>"
+        return (
+            f"<Picture: {len(self.svg)} characters of SVG; `.save('x.svg')` writes it>"
+        )
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Writes an `.svg` file.
@@ -155,7 +157,9 @@ def arrow(points: Sequence[Point], *, dashed: bool = False) -> str:
     )
 
 
-def document(parts: Iterable[str], size: Size, *, title: str, margin: float = 18) -> str:
+def document(
+    parts: Iterable[str], size: Size, *, title: str, margin: float = 18
+) -> str:
     """Returns the document, on a white ground."""
     width, height = size.width + 2 * margin, size.height + 2 * margin
     return "\n".join(

@@ -7,7 +7,10 @@ the same pass.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +26,36 @@ _COLLECTION = "intermediates"
 _kept: weakref.WeakKeyDictionary[
     scope_lib.Scope, dict[tuple[str, ...], dict[str, tuple[Any, ...]]]
 ] = weakref.WeakKeyDictionary()
+
+
+# Which values somebody reads, of those that are costly to have.
+_read: contextvars.ContextVar[bool | Callable[[Any, str], bool]] = (
+    contextvars.ContextVar("kauldron_intermediates_read", default=True)
+)
+
+
+@contextlib.contextmanager
+def intermediates_read(which: bool | Callable[[Any, str], bool]) -> Iterator[None]:
+    """Says which intermediate values are read, of the models called in the block.
+
+    Those that are costly, such as the weights of attention, are made only then.
+
+    Args:
+      which: All, none, or a function of a module and a name.
+    """
+    token = _read.set(which)
+    try:
+        yield
+    finally:
+        _read.reset(token)
+
+
+def is_read(module: nn.Module, name: str) -> bool:
+    """Whether somebody reads an intermediate value of a module."""
+    if not module.is_mutable_collection(_COLLECTION):
+        return False
+    which = _read.get()
+    return which(module, name) if callable(which) else which
 
 
 class IntermediateError(errors.UserError, KeyError):
@@ -90,9 +123,8 @@ class Intermediates:
         Args:
           path: From the root, such as `'encoder.hidden[0]'`; `'.block.hidden[0]'` begins
             at this module, with each further dot one module up. Outputs
-            (`'encoder.__call__[0]'`) are there if they are recorded: with
-            `capture_intermediates`, or because a key of a loss, metric or summary reads
-            them.
+            (`'encoder.__call__[0]'`) are there in runs, and in an `apply` with
+            `capture_intermediates=True, mutable=True`.
 
         Raises:
           IntermediateError: If there is no such value; with near paths.
@@ -129,8 +161,8 @@ def _hint(values: dict[str, Any], path: str) -> str:
     near = errors.did_you_mean(path, known)
     if not near and "__call__" in path:
         return (
-            "Outputs of modules are recorded only where a key reads them: store the value "
-            "in that module, `self.interms['name'] = x`."
+            "Outputs of modules are recorded with `capture_intermediates=True`; what a "
+            "module stores itself, `self.interms['name'] = x`, can always be read."
         )
     return f"{near} Stored are {known[:8]}{' ...' if len(known) > 8 else ''}.".lstrip()
 

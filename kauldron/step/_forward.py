@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ def forward(
     capture: intermediates.Capture = True,
     precision: mixed_precision.Precision | None = None,
     remat: rematerialization.Remat | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Context:
     """Runs the model on the values its keys point to.
 
@@ -50,6 +52,7 @@ def forward(
         unless given.
       precision: Dtypes of the model; `None` leaves them to the model.
       remat: What is computed again for gradients; only in training.
+      inputs: Arguments of the model by name, in place of what its keys point to.
 
     Returns:
       The context with `preds`, `interms` and the new `collections`.
@@ -57,7 +60,9 @@ def forward(
     Raises:
       PredictionError: A `TypeError`: something that the model returned is not an array.
     """
-    args, kwargs = data_utils.get_model_inputs(model, context)
+    args, kwargs = (), inputs
+    if kwargs is None:
+        args, kwargs = data_utils.get_model_inputs(model, context)
     params = context.params
     with contextlib.ExitStack() as stack:
         stack.enter_context(modules.set_train_property(is_training))
@@ -66,16 +71,17 @@ def forward(
             stack.enter_context(precision.applied())
         if remat is not None and is_training:
             capture = stack.enter_context(remat.applied(capture))
+        apply = functools.partial(
+            model.apply,
+            {"params": params, **(context.collections or {})},
+            *args,
+            rngs=rngs,
+            method=method,
+            mutable=True,
+            **kwargs,
+        )
         try:
-            preds, variables = model.apply(
-                {"params": params, **(context.collections or {})},
-                *args,
-                rngs=rngs,
-                method=method,
-                mutable=True,
-                capture_intermediates=capture,
-                **kwargs,
-            )
+            preds, variables = intermediates.capturing(apply, capture)
         except Exception as e:
             module_errors.add_note(e)
             raise

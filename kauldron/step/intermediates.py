@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kauldron import kontext, metrics
+from kauldron import kontext, metrics, modules
 from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
@@ -84,6 +84,21 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         return any(_overlap(recorded, path) for path in paths)
 
     return is_read
+
+
+def capturing(apply: Callable[..., Any], capture: Capture) -> Any:
+    """Calls `apply(capture_intermediates=...)`, which records what is read.
+
+    That is what keys read; and everything if the model itself asks for something else.
+    """
+    try:
+        with modules.intermediates_read(capture):
+            return apply(capture_intermediates=capture)
+    except modules.IntermediateError:
+        if capture is True:
+            raise
+    with modules.intermediates_read(True):
+        return apply(capture_intermediates=True)
 
 
 def only_arrays(tree: PyTree) -> Any:

@@ -170,9 +170,7 @@ def _wrong_keys(nodes: Mapping[str, _node.Node], outputs: Any) -> Iterator[str]:
             )
 
 
-def _keys(
-    nodes: Mapping[str, _node.Node], outputs: Any
-) -> Iterator[tuple[str, Any]]:
+def _keys(nodes: Mapping[str, _node.Node], outputs: Any) -> Iterator[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
 
     def visit(field: str, key: Any) -> None:

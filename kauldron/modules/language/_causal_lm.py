@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes, _rms_norm
+from kauldron.modules import _logical_axes, _modules, _norms
 from kauldron.modules.attention import _cache
 from kauldron.modules.language import _projection
 from kauldron.modules.language._decoder_block import DecoderBlock
@@ -21,15 +21,15 @@ from kauldron.modules.language._decoder_block import DecoderBlock
 class _Period(nn.Module):
     """Several different blocks, one after the other; what a scan repeats."""
 
-    blocks: Sequence[nn.Module]
+    make_blocks: Callable[[], Sequence[nn.Module]]
     run: Callable[..., Any]
 
     @nn.compact
     def __call__(self, x, caches, positions, segment_ids):
         after = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.make_blocks()):
             cache = None if caches is None else caches[i]
-            named = block.clone(name=f"layer_{i}", parent=self)
+            named = _modules.copy_of(block, self, f"layer_{i}")
             x, cache = self.run(named, x, positions, segment_ids, cache)
             after.append(cache)
         return x, None if caches is None else tuple(after)
@@ -51,7 +51,8 @@ class CausalLM(nn.Module):
       num_layers: Number of blocks.
       blocks: Blocks to repeat, each copied with parameters of its own.
       first_blocks: Blocks that come once, before the others; they count as layers.
-      final_norm: Norm before the head.
+      final_norm: Norm before the head: `"rms"`, `"layer"`, or a module.
+      epsilon: Of a norm by name.
       has_tied_head: Whether the head is the embedding.
       head_softcap: Bound of the logits.
       embedding_scale: Factor of the embeddings, rounded to the dtype.
@@ -73,7 +74,8 @@ class CausalLM(nn.Module):
     num_layers: int
     blocks: Sequence[DecoderBlock]
     first_blocks: Sequence[DecoderBlock] = ()
-    final_norm: nn.Module = _rms_norm.RMSNorm()
+    final_norm: _norms.Norm = "rms"
+    epsilon: float = 1e-6
     has_tied_head: bool = False
     head_softcap: float | None = None
     embedding_scale: float | None = None
@@ -109,7 +111,16 @@ class CausalLM(nn.Module):
             places = self._table("position_embedding", self.max_positions, None)
             x = x + self._embed(places, positions)
         x, cache = self._layers(x, positions, segment_ids, cache)
-        x = self.final_norm(x)
+        norm = _norms.make_norm(
+            self.final_norm,
+            owner=self,
+            feature_axis="embed",
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="final_norm",
+        )
+        x = norm(x)
         outputs = {"logits": self._logits(x, table)}
         return outputs if cache is None else outputs | {"cache": cache}
 
@@ -150,7 +161,7 @@ class CausalLM(nn.Module):
             caches = None if cache is None else tuple(cache[i : i + width])
             if number is None:
                 one = None if caches is None else caches[0]
-                named = block.clone(name=f"layer_{layer}", parent=self)
+                named = _modules.copy_of(block, self, f"layer_{layer}")
                 x, one = run(named, x, positions, segment_ids, one)
                 after.append(one)
                 layer += 1
@@ -170,8 +181,7 @@ class CausalLM(nn.Module):
             length=number,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        blocks = tuple(block.clone(parent=None, name=None) for block in self.blocks)
-        period = scan(blocks=blocks, run=run, name="layers")
+        period = scan(make_blocks=lambda: self.blocks, run=run, name="layers")
         return period(x, caches, positions, segment_ids)
 
     def _table(self, name: str, length: int, axis: str | None) -> Float["n d"]:

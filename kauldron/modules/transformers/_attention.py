@@ -5,6 +5,7 @@ Unlike Flax, a query that may attend to nothing gets zeros, not the mean of all 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -106,8 +107,6 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
     attn_weights_fn: Callable[..., Any] = dot_product_attention_weights
     decode: bool = False
 
-    interms = _interms.interms_property()
-
     @nn.compact
     @typechecked
     def __call__(
@@ -145,7 +144,8 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
         weights = self.attn_weights_fn(
             query=query, key=key, softmax_axis=self.softmax_axis, bias=bias, mask=mask
         )
-        self.interms["attn_weights"] = weights
+        if _interms.is_read(self, "attn_weights"):
+            self.sow("intermediates", "attn_weights", weights)
         attended = jnp.einsum("...hqk,...khd->...qhd", weights, value)
         return nn.DenseGeneral(
             self.out_features or inputs_q.shape[-1],
@@ -177,16 +177,11 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
                 )
 
 
-def _attend(
-    query: Float["*b q h d"],
-    key: Float["*b k h d"],
-    value: Float["*b k h v"],
-    bias: Float["*#b #h #q #k"] | None = None,
-    mask: Bool["*#b #h #q #k"] | None = None,
-    **kwargs: Any,
-) -> jax.Array:
+# Flax passes on only what the signature names: that of its own function is shown.
+@functools.wraps(nn.dot_product_attention)
+def _attend(*args: Any, mask: Bool["..."] | None = None, **kwargs: Any) -> jax.Array:
     """`nn.dot_product_attention` that gives zeros to queries that may attend to nothing."""
-    attended = nn.dot_product_attention(query, key, value, bias, mask, **kwargs)
+    attended = nn.dot_product_attention(*args, mask=mask, **kwargs)
     if mask is None:
         return attended
     is_any = jnp.swapaxes(mask.any(-1), -1, -2)[..., None]

@@ -113,7 +113,10 @@ class PreNormBlock(_Block):
 
 
 class PostNormBlock(_Block):
-    """Attention and MLP, each added to the tokens, which are normalised afterwards.
+    """Attention and MLP, each added to the tokens, with a norm behind each.
+
+    As published, and unlike the paper, what the MLP is added to has not gone through the
+    norm of the attention: `norm(h + mlp(norm(h)))` with `h = x + attention(x)`.
 
     Attributes:
       attention: Called with tokens, and with `mask` if there is one.
@@ -131,9 +134,8 @@ class PostNormBlock(_Block):
         tokens: Float["*b n d"],
         attention_mask: Bool["*#b #h #n n"] | None = None,
     ) -> Float["*b n d"]:
-        attended = self._attend(tokens, attention_mask)
-        tokens = self.attention_norm(tokens + attended)
-        return self.mlp_norm(tokens + self.mlp(tokens))
+        tokens = tokens + self._attend(tokens, attention_mask)
+        return self.mlp_norm(tokens + self.mlp(self.attention_norm(tokens)))
 
 
 class ParallelAttentionBlock(_Block):

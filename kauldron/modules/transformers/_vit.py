@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -150,9 +151,9 @@ class VitEncoder(nn.Module):
         return jnp.concatenate([token, tokens], -2)
 
     def _scan(self, tokens: Float["*b n d"]) -> Any:
-        first: Any = self.layers[0].clone(parent=None)
+        first: Any = self.layers[0]
         for i, layer in enumerate(self.layers):
-            if layer.clone(parent=None) != first:
+            if not _is_same(layer, first):
                 raise ValueError(
                     f"`scan=True` runs one program for all layers, and `layers[{i}]` is "
                     f"not as `layers[0]`:\n{layer}\n{first}"
@@ -168,7 +169,7 @@ class VitEncoder(nn.Module):
             length=len(self.layers),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        tokens, _ = scan(first.clone(parent=self, name="blocks"), tokens, None)
+        tokens, _ = scan(first.copy(name="blocks"), tokens, None)
         return tokens
 
 
@@ -272,6 +273,14 @@ class VitAutoEncoder(nn.Module):
                 wp=columns,
             )
         }
+
+
+def _is_same(a: object, b: object) -> bool:
+    """Whether two values of fields are equal; of modules, wherever they are used."""
+    if isinstance(a, nn.Module) and type(a) is type(b):
+        names = [f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")]
+        return all(_is_same(getattr(a, name), getattr(b, name)) for name in names)
+    return a == b
 
 
 def _mean_of_tokens(tokens: Float["*b n d"]) -> Any:

@@ -50,9 +50,7 @@ def test_training_step_is_the_program_of_the_module_by_hand():
     for model in (make_graph(), ByHand()):
         trainer = make_trainer(model=model)
         batch = next(iter(trainer.train_ds))
-        programs.append(
-            models.program_of(step_of(trainer), trainer.state_specs, batch)
-        )
+        programs.append(models.program_of(step_of(trainer), trainer.state_specs, batch))
     assert programs[0] == programs[1]
 
 
