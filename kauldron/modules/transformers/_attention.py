@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Axes, Bool, DType, Float, typechecked
-from kauldron.modules import _interms, _train_property
+from kauldron.modules import _train_property
 from kauldron.modules.attention import _dot_product
 from kauldron.modules.transformers import _axes
 
@@ -165,7 +165,7 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
             self.attn_weights_fn is dot_product_attention_weights
             and self.softmax_axis in (-1, (-1,))
         )
-        is_read = _interms.is_read(self, "attn_weights")
+        is_read = _train_property.is_read(self, "attn_weights")
         if is_usual and not is_read:  # without the weights of all pairs in memory
             return _dot_product.dot_product_attention(query, key, value, **tables)
         weights = self.attn_weights_fn(

@@ -81,7 +81,11 @@ class _Block(nn.Module):
         return cls(attention=attention, mlp=mlp, **kwargs)
 
     def _attend(self, tokens: Float["*b n d"], mask: Bool["..."] | None) -> Any:
-        return self.attention(tokens) if mask is None else self.attention(tokens, mask=mask)
+        return (
+            self.attention(tokens)
+            if mask is None
+            else self.attention(tokens, mask=mask)
+        )
 
 
 class PreNormBlock(_Block):

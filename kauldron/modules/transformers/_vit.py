@@ -261,7 +261,9 @@ class VitAutoEncoder(nn.Module):
             self.encoder.embedding.patch_size, image.shape
         )
         num_patches = (height // rows) * (width // columns)
-        tokens = self.encoder(image)[..., -num_patches:, :]  # without a token for classes
+        tokens = self.encoder(image)[
+            ..., -num_patches:, :
+        ]  # without a token for classes
         size = rows * columns * channels
         pixels = _axes.dense(size, ("embed", None), name="decoder")(tokens)
         return {
