@@ -1,0 +1,13 @@
+"""Every Python block of the page on models, and of the docstrings of its modules."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import docs_snippets
+
+pytestmark = pytest.mark.slow
+
+
+def test_page(tmp_path):
+    assert docs_snippets.run_page("models.md", tmp_path) >= 7
