@@ -65,7 +65,7 @@ def test_a_token_for_classes_that_is_not_there_is_told():
 
 
 def test_an_unknown_mode_is_told_with_the_nearest():
-    with pytest.raises(ValueError, match="'cls_tokens'. Did you mean 'cls_token'"):
+    with pytest.raises(ValueError, match=r"'cls_tokens'\. Did you mean 'cls_token'"):
         kd.nn.Vit(encoder=_encoder(), mode="cls_tokens")
 
 
