@@ -111,7 +111,11 @@ def _outputs(tree: Any, path: kontext.Path | None = None) -> list[tuple[str, Any
         items = list(enumerate(tree))
     else:
         return [(str(path), tree)]
-    return [found for part, child in items for found in _outputs(child, path + (part,))]
+    return [
+        found
+        for part, child in items
+        for found in _outputs(child, path + kontext.Path(part))
+    ]
 
 
 def _title(trace: _model_trace.Trace) -> str:

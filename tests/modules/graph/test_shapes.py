@@ -91,6 +91,16 @@ def test_inputs_of_one_size_change_together():
     assert kd.nn.downsampling_factor(graph, batch=batch) == (1, 1)
 
 
+def test_flags_stay_python_values():
+    class Flagged(nn.Module):
+        @nn.compact
+        def __call__(self, x, wide):
+            return nn.Dense(8 if wide else 4)(x)
+
+    shapes = kd.nn.output_shapes(Flagged(), spec(2, 3), wide=False)
+    assert shapes["preds"].shape == (2, 4)
+
+
 def test_model_without_spatial_axes_is_refused():
     with pytest.raises(kd.nn.GraphError, match="no spatial axis"):
         kd.nn.downsampling_factor(nn.Dense(3), spec(2, 8))

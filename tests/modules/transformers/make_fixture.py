@@ -12,6 +12,7 @@ import pathlib
 
 import jax
 import numpy as np
+
 from kauldron import kd
 
 _RNG = np.random.default_rng(0)
