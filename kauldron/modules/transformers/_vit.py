@@ -280,7 +280,9 @@ class VitAutoEncoder(nn.Module):
 def _is_same(a: object, b: object) -> bool:
     """Whether two values of fields are equal; of modules, wherever they are used."""
     if isinstance(a, nn.Module) and type(a) is type(b):
-        names = [f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")]
+        names = [
+            f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")
+        ]
         return all(_is_same(getattr(a, name), getattr(b, name)) for name in names)
     return a == b
 

@@ -46,5 +46,5 @@ def test_other_entries_than_the_layer_said_are_told():
 
 
 def test_a_cache_without_slots_is_told():
-    with pytest.raises(ValueError, match="num_slots.*got 0"):
+    with pytest.raises(ValueError, match=r"num_slots.*got 0"):
         kd.nn.ContiguousCache.empty(_SPEC, batch_size=1, num_slots=0)
