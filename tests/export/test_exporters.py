@@ -86,6 +86,7 @@ def test_no_exporter_is_the_default_and_writes_nothing(tmp_path, exporter):
     assert isinstance(trainer.exporter, kd.export.NoopExporter)
 
 
+@pytest.mark.slow  # it trains twice
 def test_a_new_run_writes_the_program_before_its_first_step(tmp_path):
     class Recording(kd.export.JaxModelExporter):
         def export(self, *, model, state, element_spec, is_training):
