@@ -74,7 +74,7 @@ class ConditionalGan(nn.Module):
         self.critic = Critic()
 
     def __call__(self, image, label):
-        num_images = len(image)
+        num_images = image.shape[0]
         fake = self.make(jnp.arange(num_images) % 10)
         logits = self.critic(
             jnp.concatenate([image, fake]),
@@ -89,13 +89,13 @@ class ConditionalGan(nn.Module):
 
     def make(self, label):
         """Makes images `f[b 8 8 1]` of the digits `i[b]`."""
-        shape = (len(label), self.noise_size)
+        shape = (label.shape[0], self.noise_size)
         return self.generator(jax.random.normal(self.make_rng("default"), shape), label)
 
 
 def _enlarge(image):
     """Smooth, four times as large, and framed: for people to look at."""
-    large = jax.image.resize(image, (len(image), 32, 32, 1), "cubic")
+    large = jax.image.resize(image, (image.shape[0], 32, 32, 1), "cubic")
     return jnp.pad(large, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=0.4)
 
 

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "data": "kauldron.data",
         "errors": "kauldron.errors",
         "evals": "kauldron.evals",
+        "export": "kauldron.export",
         "from_xid": "kauldron.utils.from_xid",
         "inspect": "kauldron.inspect",
         "kdash": "kauldron.utils.kdash",

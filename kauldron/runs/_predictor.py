@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from kauldron import konfig, kontext, sharding
+from kauldron import export, konfig, kontext, optim, sharding
 from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.evals import (
@@ -163,6 +163,43 @@ class Predictor:
         files = output_files.OutputFiles(path, max_bytes_per_file=_MAX_BYTES_PER_FILE)
         self._run(ds, keys, files)
         return files.specs
+
+    def export(
+        self,
+        out: epath.PathLike,
+        *,
+        ds: Any = None,
+        ema: bool = False,
+        **options: Any,
+    ) -> export.Written:
+        """Writes the model as a folder that runs without its source.
+
+        Args:
+          out: The folder.
+          ds: A pipeline that says what the inputs are; that of the evaluator unless
+            given.
+          ema: Whether the average of the parameters is exported, see
+            `kd.optim.ema_params`.
+          **options: As in `kd.export.export`: `format`, `platforms`, `batch_size`,
+            `quantize`, `labels`, `overwrite`.
+
+        Raises:
+          ExportError: If something cannot be exported; nothing is written then.
+        """
+        ds = self.evaluator.ds if ds is None else ds
+        state = self._transformed_state
+        if ema:
+            state = optim.UseEmaParams().transform(self.state)
+        evaluator = self._evaluator("preds")
+        return export.export(
+            self.trainer,
+            state,
+            out,
+            ds=None if isinstance(ds, _NoDataset) else ds,
+            element_spec=_saved_state.element_spec(self.trainer),
+            forward=lambda *args: evaluator._forward(*args).preds,
+            **options,
+        )
 
     def open(self, paths: Any, *, like: Any = None) -> Any:
         """Returns a pipeline over files that goes through the transforms of another.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import optax
 
-from kauldron import konfig, recording
+from kauldron import export, konfig, recording
 from kauldron.evals import base
 from kauldron.step import rematerialization
 from kauldron.train import hooks as hooks_lib
@@ -47,7 +47,7 @@ class RunDescription(base.Run, Protocol):
     @property
     def profiler(self) -> recording.Profiler | recording.NoopProfiler: ...
     @property
-    def exporter(self) -> object: ...
+    def exporter(self) -> export.ModelExporter: ...
     @property
     def raw_cfg(self) -> konfig.ConfigDict | None: ...
     def check(self) -> None: ...

@@ -77,6 +77,11 @@ def check_values(trainer: _run_description.RunDescription) -> None:
         raise TrainerError(
             f"`remat` must be a `kd.train.Remat(...)` or None: got {trainer.remat!r}."
         )
+    if trainer.exporter is not None and not hasattr(trainer.exporter, "export"):
+        raise TrainerError(
+            "`exporter` must be an exporter such as `kd.export.JaxModelExporter()`, or "
+            f"None: got {trainer.exporter!r}."
+        )
     for name, hook in (trainer.hooks or {}).items():
         if not isinstance(hook, hooks.Hook):
             raise TrainerError(
@@ -152,9 +157,6 @@ def last_step(trainer: _run_description.RunDescription) -> int:
 def check(trainer: _run_description.RunDescription) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
     _check_model(trainer.model)
-    exporter = type(trainer.exporter).__name__
-    if trainer.exporter is not None and not exporter.startswith("Noop"):
-        console.warn(f"`cfg.exporter` ({exporter}) is not used: nothing is exported.")
     if not trainer.train_losses:
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "

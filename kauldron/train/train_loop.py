@@ -64,6 +64,13 @@ def train(
             if latest is not None and latest >= last_step:
                 _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
+            if latest is None:
+                trainer.exporter.export(
+                    model=trainer.model,
+                    state=run.train_state,
+                    element_spec=trainer.train_ds.element_spec,
+                    is_training=False,
+                )
             loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
             step = int(run.train_state.step)
             problems.start()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from kauldron import checkpoints, data, modules, optim, recording, sharding
+from kauldron import checkpoints, data, export, modules, optim, recording, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import base as evals_base
@@ -113,7 +113,8 @@ class Trainer(root_refs.FrozenSubclasses):
       grad_accum_steps: In how many micro-batches a batch is split, one after the other,
         >= 1. `batch_size` remains that of the full batch.
       evals: Name -> evaluator.
-      exporter: Accepted for compatibility; a trainer exports nothing, and says so.
+      exporter: Writes the program of the model when a new run starts, such as
+        `kd.export.JaxModelExporter()`; `None` writes none.
       aux: Free-form values for `cfg.ref.aux.x`.
       setup: Preparation of the run.
       xm_job: Launch description; never resolved.
@@ -158,7 +159,7 @@ class Trainer(root_refs.FrozenSubclasses):
     remat: rematerialization.Remat | None = None
     grad_accum_steps: int = 1
     evals: Mapping[str, evals_base.EvaluatorBase] | None = _empty_dict()
-    exporter: Any = None
+    exporter: export.ModelExporter | None = None
     aux: Mapping[str, Any] = _empty_dict()
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
     xm_job: Any = dataclasses.field(default=None, repr=False)
@@ -331,4 +332,5 @@ _DEFAULT_PARTS = {
     "evals": dict,
     "hooks": dict,
     "profiler": recording.NoopProfiler,
+    "exporter": export.NoopExporter,
 }

@@ -323,7 +323,7 @@ def test_pickles_are_refused(tmp_path):
 
 def test_missing_file_names_the_nearest(file):
     path = file(_tensors())
-    with pytest.raises(kd.ckpts.NoCheckpointError, match="Did you mean 'theirs.safe"):
+    with pytest.raises(kd.ckpts.NoCheckpointError, match=r"Did you mean 'theirs\.safe"):
         _fill(path.with_name("their.safetensors"))
 
 

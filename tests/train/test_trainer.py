@@ -223,14 +223,11 @@ def test_parts_compared_by_identity_are_equal_to_themselves_only():
     assert a != b
 
 
-def test_an_exporter_is_accepted_and_said_not_to_be_used(tmp_path, capfd):
-    class ModelExporter:
-        pass
-
-    small_run.make_trainer(tmp_path, exporter=ModelExporter()).check()
-    assert "`cfg.exporter` (ModelExporter) is not used" in capfd.readouterr().err
-    small_run.make_trainer(tmp_path).check()
-    assert "exporter" not in capfd.readouterr().err
+def test_what_cannot_export_is_no_exporter(tmp_path):
+    with pytest.raises(
+        kd.train.TrainerError, match=r"kd\.export\.JaxModelExporter\(\)"
+    ):
+        small_run.make_trainer(tmp_path, exporter="onnx")
 
 
 def test_published_names_of_arguments_are_accepted(tmp_path):
