@@ -1,8 +1,8 @@
 """What one looks at when a transformer does not learn, and what helps.
 
 Metrics of whole trees of arrays and of what modules compute inside, checks inside of
-jit, clipping and a moving average of the parameters, a trace of a few steps,
-and several named sweeps:
+jit, clipping and a moving average of the parameters, a trace of a few steps, the program of the
+model as a file, and several named sweeps:
 
     kauldron train --cfg=examples/digits_vit_advanced.py --cfg.workdir=runs/looked_at
 """
@@ -54,6 +54,7 @@ def get_config():
     # operation: that takes minutes to compile.
     cfg.checkify_error_categories = checkify.user_checks
     cfg.profiler = kd.inspect.Profiler(first_profile=20, all_host=True)
+    cfg.exporter = kd.export.JaxModelExporter(platforms=("cpu", "cuda"))
     cfg.setup = kd.train.setup_utils.Setup(
         tags=["vit", "looked_at"], note_template="A transformer, looked into."
     )
