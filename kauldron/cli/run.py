@@ -47,8 +47,6 @@ def graph(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
             )
         from kauldron import inspect
 
-        if out != "-":
-            inspect.check_suffix(out)
         trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         picture = inspect.draw_model_of(trainer)
         if out == "-":

@@ -20,6 +20,18 @@ _CALLBACKS = (
     "python_callback",
 )
 
+# They run the jaxpr inside of them, on their inputs.
+CALLS = (
+    "checkpoint",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "jit",
+    "pjit",
+    "remat2",
+)
+
 
 class Operation(NamedTuple):
     """An operation of a program.
@@ -78,15 +90,53 @@ def children(equation: Any) -> Iterator[Any]:
                 yield child
 
 
-def needed(jaxpr: Any) -> tuple[list[Any], list[bool]]:
-    """Returns the equations that the outputs need, and whether they need each input."""
-    variables = {id(x) for x in jaxpr.outvars}
+def needed(
+    jaxpr: Any, wanted: Sequence[bool] | None = None
+) -> tuple[list[tuple[Any, list[bool]]], list[bool]]:
+    """Returns what the outputs of a jaxpr need.
+
+    Args:
+      jaxpr: The program.
+      wanted: Which of its outputs are; all unless given.
+
+    Returns:
+      The equations, each with which of its outputs are wanted; and which inputs are read.
+    """
+    wanted = [True] * len(jaxpr.outvars) if wanted is None else wanted
+    pairs = zip(jaxpr.outvars, wanted, strict=True)
+    variables = {id(x) for x, is_wanted in pairs if is_wanted}
     equations = []
     for equation in reversed(jaxpr.eqns):
-        if equation.effects or any(id(x) in variables for x in equation.outvars):
-            equations.append(equation)
-            variables |= {id(x) for x in equation.invars}
+        of_it = [id(x) in variables for x in equation.outvars]
+        if equation.effects or any(of_it):
+            equations.append((equation, of_it))
+            is_read = zip(equation.invars, _reads(equation, of_it), strict=True)
+            variables |= {id(x) for x, yes in is_read if yes}
     return equations[::-1], [id(x) in variables for x in jaxpr.invars]
+
+
+def _reads(equation: Any, wanted: Sequence[bool]) -> list[bool]:
+    """Returns which inputs of an equation the wanted ones of its outputs need."""
+    name = equation.primitive.name
+    if equation.effects or name not in (*CALLS, "scan"):
+        return [True] * len(equation.invars)
+    child = next(children(equation))
+    if name == "scan":
+        wanted = wanted_of_step(equation, wanted)
+    return needed(getattr(child, "jaxpr", child), wanted)[1]
+
+
+def wanted_of_step(equation: Any, wanted: Sequence[bool]) -> list[bool]:
+    """Returns which outputs of a step of a scan are wanted, by the next one too."""
+    first, body = equation.params["num_consts"], equation.params["jaxpr"].jaxpr
+    carried = slice(first, first + equation.params["num_carry"])
+    while True:
+        is_read = needed(body, wanted)[1][carried]
+        both = [a or b for a, b in zip(wanted, is_read, strict=False)]
+        grown = [*both, *wanted[len(both) :]]
+        if grown == list(wanted):
+            return grown
+        wanted = grown
 
 
 def check_callbacks(found: Iterable[Operation]) -> None:

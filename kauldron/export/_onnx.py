@@ -27,16 +27,6 @@ from kauldron.export._program import Program
 from kauldron.ktyping import Array
 
 _LOWERINGS = {**_onnx_operators.LOWERINGS, **_onnx_contractions.LOWERINGS}
-_CALLS = (
-    "checkpoint",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "jit",
-    "pjit",
-    "remat2",
-)
 _MAX_BYTES = 2**31 - 2**20  # of a protocol buffer
 _MAX_UNROLLED = 512
 
@@ -106,9 +96,20 @@ class Built:
 
 
 def lower(
-    graph: Graph, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[str]
+    graph: Graph,
+    jaxpr: Any,
+    constants: Sequence[Any],
+    inputs: Sequence[str],
+    wanted: Sequence[bool] | None = None,
 ) -> list[str]:
     """Adds the operators of a jaxpr to a graph; returns the names of its outputs.
+
+    Args:
+      graph: The graph.
+      jaxpr: The program.
+      constants: Its constants.
+      inputs: Names of its inputs; empty for those that nothing reads.
+      wanted: Which outputs are; the names of others are empty. All unless given.
 
     Raises:
       ExportError: Names an operator that is not written as ONNX.
@@ -120,29 +121,35 @@ def lower(
     def read(atom: Any) -> str:
         if isinstance(atom, jax.extend.core.Literal):
             return graph.constant(np.asarray(atom.val))
-        return names[atom]
+        return names.get(atom, "")
 
     outer = graph.scope
-    for equation in _jaxprs.needed(jaxpr)[0]:
+    wanted = [True] * len(jaxpr.outvars) if wanted is None else wanted
+    for equation, of_it in _jaxprs.needed(jaxpr, wanted)[0]:
         graph.scope = f"{outer}/{equation.source_info.name_stack}".strip("/")
-        found = _lower_one(graph, equation, [read(x) for x in equation.invars])
+        values = [read(x) for x in equation.invars]
+        found = _lower_one(graph, equation, values, of_it)
         found = [found] if isinstance(found, str) else found
         names.update(zip(equation.outvars, found, strict=True))
     graph.scope = outer
-    return [read(x) for x in jaxpr.outvars]
+    return [
+        read(x) if yes else "" for x, yes in zip(jaxpr.outvars, wanted, strict=True)
+    ]
 
 
-def _lower_one(graph: Graph, equation: Any, inputs: list[str]) -> list[str] | str:
+def _lower_one(
+    graph: Graph, equation: Any, inputs: list[str], wanted: Sequence[bool]
+) -> list[str] | str:
     name = equation.primitive.name
-    if name in _CALLS:
+    if name in _jaxprs.CALLS:
         child = next(_jaxprs.children(equation))
         closed = isinstance(child, jax.extend.core.ClosedJaxpr)
         inner, constants = (child.jaxpr, child.consts) if closed else (child, ())
-        return lower(graph, inner, constants, inputs)
+        return lower(graph, inner, constants, inputs, wanted)
     if name == "cond":
         return _chosen(graph, equation, inputs)
     if name == "scan":
-        return _unrolled(graph, equation, inputs)
+        return _unrolled(graph, equation, inputs, wanted)
     if name == "platform_index":
         return graph.constant(_index_of_cpu(equation.params["platforms"]), np.int32)
     lowering = _LOWERINGS.get(name)
@@ -169,7 +176,9 @@ def _index_of_cpu(platforms: Sequence[Any]) -> int:
     return len(platforms) - 1
 
 
-def _unrolled(graph: Graph, equation: Any, inputs: list[str]) -> list[str]:
+def _unrolled(
+    graph: Graph, equation: Any, inputs: list[str], wanted: Sequence[bool]
+) -> list[str]:
     """Adds the steps of a scan one after the other."""
     params = equation.params
     length, body = params["length"], params["jaxpr"]
@@ -179,19 +188,24 @@ def _unrolled(graph: Graph, equation: Any, inputs: list[str]) -> list[str]:
     fixed = inputs[:num_fixed]
     carried = inputs[num_fixed : num_fixed + num_carried]
     sliced = inputs[num_fixed + num_carried :]
+    of_step = _jaxprs.wanted_of_step(equation, wanted)
+    is_read = _jaxprs.needed(body.jaxpr, of_step)[1][num_fixed + num_carried :]
     results: list[list[str]] = []
     steps = range(length)
     for step in reversed(steps) if params["reverse"] else steps:
         at = graph.constant(step, np.int64)
-        rows = [graph.one("Gather", name, at, axis=0) for name in sliced]
-        found = lower(graph, body.jaxpr, body.consts, [*fixed, *carried, *rows])
+        rows = [
+            graph.one("Gather", name, at, axis=0) if yes else ""
+            for name, yes in zip(sliced, is_read, strict=True)
+        ]
+        values = [*fixed, *carried, *rows]
+        found = lower(graph, body.jaxpr, body.consts, values, of_step)
         carried = found[:num_carried]
         results.append(found[num_carried:])
     if params["reverse"]:
         results.reverse()
-    first = graph.constant([0], np.int64)
     stacked = [
-        graph.one("Concat", *(graph.one("Unsqueeze", x, first) for x in rows), axis=0)
+        _onnx_operators.stacked(graph, rows, axis=0)
         for rows in zip(*results, strict=True)
     ]
     return [*carried, *stacked]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,20 @@ def _concatenate(graph: Graph, equation: Any, inputs: list[str]) -> str:
     return graph.one("Concat", *inputs, axis=equation.params["dimension"])
 
 
+def stacked(graph: Graph, names: Sequence[str], *, axis: int) -> str:
+    """Returns values side by side on a new axis; empty if the values are."""
+    if not all(names):
+        return ""
+    at = graph.constant([axis], np.int64)
+    return graph.one(
+        "Concat", *(graph.one("Unsqueeze", x, at) for x in names), axis=axis
+    )
+
+
+def _stack(graph: Graph, equation: Any, inputs: list[str]) -> str:
+    return stacked(graph, inputs, axis=equation.params["axis"])
+
+
 def _split(graph: Graph, equation: Any, inputs: list[str]) -> list[str]:
     sizes = equation.params["sizes"]
     shape = graph.shape(sizes)
@@ -269,6 +283,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     "log1p": _log1p,
     "ne": _ne,
     "optimization_barrier": _each,
+    "stop_gradient": _each,
     "pad": _pad,
     "rem": _rem,
     "reshape": _reshape,
@@ -279,6 +294,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     "slice": _slice,
     "split": _split,
     "square": _square,
+    "stack": _stack,
     "top_k": _top_k,
     "transpose": _transpose,
 }

@@ -1,8 +1,7 @@
 """`kd.inspect`: looking at models and at runs.
 
 `draw_model` draws a model as a picture, `sharding_table` tells what each device holds.
-`Profiler` writes traces of a few steps of a
-training.
+`Profiler` writes traces of a few steps of a training.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from kauldron.inspect._sharding_table import (
     ShardingTable,
     sharding_table,
 )
-from kauldron.inspect._svg import Picture, PictureError, PictureFileError, check_suffix
+from kauldron.inspect._svg import Picture, PictureError, PictureFileError
 from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "Profiler",
     "ProfilerError",
     "ShardingTable",
-    "check_suffix",
     "draw_model",
     "draw_model_of",
     "sharding_table",

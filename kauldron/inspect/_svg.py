@@ -57,7 +57,11 @@ class Picture:
           PictureFileError: The file cannot be written.
         """
         target = pathlib.Path(path)
-        check_suffix(target)
+        if target.suffix.lower() != ".svg":
+            raise PictureError(
+                f"Pictures are written as .svg: got {str(target)!r}. Browsers and "
+                "editors show SVG, and save it as PNG or PDF."
+            )
         try:
             target.write_text(self.svg, "utf-8")
         except OSError as e:
@@ -66,16 +70,6 @@ class Picture:
                 f"The picture could not be written to {str(target)!r}: {reason}."
             ) from e
         return target
-
-
-def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Raises if a path does not end in `.svg`."""
-    suffix = pathlib.Path(path).suffix
-    if suffix.lower() != ".svg":
-        raise PictureError(
-            f"Pictures are written as .svg: got {os.fspath(path)!r}. Browsers and editors "
-            "show SVG and save it as PNG or PDF."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

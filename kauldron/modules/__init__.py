@@ -23,12 +23,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_dropout", "Dropout"),
         **_names("_einops", "Rearrange Reduce"),
         **_names("_functions", "FunctionModule"),
-        **_names("_interms", "IntermediateError intermediates_read interms_property"),
+        **_names("_interms", "IntermediateError interms_property"),
         **_names("_logical_axes", "AXIS_NAMES logical_axes with_logical_axes"),
         **_names("_norms", "BatchNorm"),
         **_names("_rms_norm", "RMSNorm"),
         **_names("_sequential", "Identity Sequential"),
-        **_names("_train_property", "set_train_property train_property"),
+        **_names(
+            "_train_property", "intermediates_read set_train_property train_property"
+        ),
         **_names("_wrappers", "DummyModel ExternalModule WrapperModule"),
         # attention
         **_names("attention._dot_product", "dot_product_attention"),
@@ -60,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # language
         **_names("language._causal_lm", "CausalLM"),
         **_names("language._decoder_block", "DecoderBlock"),
+        **_names("language._families", "decoder"),
         **_names("language._feed_forward", "FeedForward"),
         **_names("language._gq_attention", "GQAttention"),
         **_names("language._ml_attention", "MLAttention"),

@@ -7,10 +7,7 @@ the same pass.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import weakref
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -26,36 +23,6 @@ _COLLECTION = "intermediates"
 _kept: weakref.WeakKeyDictionary[
     scope_lib.Scope, dict[tuple[str, ...], dict[str, tuple[Any, ...]]]
 ] = weakref.WeakKeyDictionary()
-
-
-# Which values somebody reads, of those that are costly to have.
-_read: contextvars.ContextVar[bool | Callable[[Any, str], bool]] = (
-    contextvars.ContextVar("kauldron_intermediates_read", default=True)
-)
-
-
-@contextlib.contextmanager
-def intermediates_read(which: bool | Callable[[Any, str], bool]) -> Iterator[None]:
-    """Says which intermediate values are read, of the models called in the block.
-
-    Those that are costly, such as the weights of attention, are made only then.
-
-    Args:
-      which: All, none, or a function of a module and a name.
-    """
-    token = _read.set(which)
-    try:
-        yield
-    finally:
-        _read.reset(token)
-
-
-def is_read(module: nn.Module, name: str) -> bool:
-    """Whether somebody reads an intermediate value of a module."""
-    if not module.is_mutable_collection(_COLLECTION):
-        return False
-    which = _read.get()
-    return which(module, name) if callable(which) else which
 
 
 class IntermediateError(errors.UserError, KeyError):

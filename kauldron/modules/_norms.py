@@ -15,12 +15,7 @@ import jax.numpy as jnp
 
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import (
-    _logical_axes,
-    _modules,
-    _rms_norm,
-    _train_property,
-)
+from kauldron.modules import _logical_axes, _modules, _rms_norm, _train_property
 
 Norm = str | nn.Module | None
 

@@ -12,10 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
-from kauldron import kontext, metrics, modules
+from kauldron import kontext, metrics
 from kauldron.ktyping import PyTree
 
 # What `flax.linen.Module.apply` takes as `capture_intermediates`.
@@ -84,31 +81,6 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         return any(_overlap(recorded, path) for path in paths)
 
     return is_read
-
-
-def capturing(apply: Callable[..., Any], capture: Capture) -> Any:
-    """Calls `apply(capture_intermediates=...)`, which records what is read.
-
-    That is what keys read; and everything if the model itself asks for something else.
-    """
-    try:
-        with modules.intermediates_read(capture):
-            return apply(capture_intermediates=capture)
-    except modules.IntermediateError:
-        if capture is True:
-            raise
-    with modules.intermediates_read(True):
-        return apply(capture_intermediates=True)
-
-
-def only_arrays(tree: PyTree) -> Any:
-    """Returns intermediates without what is no array: `None` stands in its place.
-
-    Flax records the methods of modules whatever they return, such as the layer that a
-    method makes, and a step could not return that.
-    """
-    kinds = (jax.Array, np.ndarray, np.generic, int, float, complex)
-    return jax.tree.map(lambda x: x if isinstance(x, kinds) else None, tree)
 
 
 def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from kauldron.cli import main, run
+from tests.cli.conftest import ROOT
 
 CLASSIFIER = "--cfg=examples/digits_classifier.py"
 _CONFIG = """
@@ -36,6 +37,13 @@ def test_model_is_drawn_with_overrides(call, tmp_path):
     assert code == 0, err
     assert printed == f"The model is drawn in {out}.\n"
     assert "f32[64 8 8 1] → f32[64 8 8 8]" in out.read_text()
+
+
+def test_picture_in_the_docs_is_that_of_the_example(call):
+    code, printed, err = call(run.graph, "--cfg=examples/digits_graph.py", "--out=-")
+    assert code == 0, err
+    command = "kauldron run graph --cfg=examples/digits_graph.py --out=docs/graph.svg"
+    assert printed == (ROOT / "docs" / "graph.svg").read_text(), f"Draw it: {command}"
 
 
 def test_graph_is_printed_with_its_keys(call, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import xml.etree.ElementTree as ET
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from kauldron import errors, kd
+from tests import docs_snippets
 from tests.modules.graph import models
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -117,6 +119,11 @@ def test_picture_is_shown_in_notebooks_and_saved(tmp_path):
     with pytest.raises(kd.inspect.PictureFileError, match="No such file") as e:
         picture.save(tmp_path / "none" / "a.svg")
     assert isinstance(e.value, errors.Failure)
+
+
+def test_example_of_the_docstring_runs(tmp_path):
+    text = inspect.getdoc(kd.inspect.draw_model)
+    assert docs_snippets.run_docstring("draw_model", text, tmp_path) == 1
 
 
 def test_names_that_are_markup_are_escaped():

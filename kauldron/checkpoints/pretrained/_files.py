@@ -12,9 +12,12 @@ from etils import epath
 
 from kauldron._base import errors
 from kauldron.checkpoints import _errors, _safetensors
-from kauldron.checkpoints.pretrained import _layout, _vision
+from kauldron.checkpoints.pretrained import _layout, _segmentation, _vision
 
-LAYOUTS: Mapping[str, _layout.Layout] = dict(_vision.LAYOUTS)
+LAYOUTS: Mapping[str, _layout.Layout] = {
+    **_vision.LAYOUTS,
+    **_segmentation.LAYOUTS,
+}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".tar")
 
 

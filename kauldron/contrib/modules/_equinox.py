@@ -56,6 +56,10 @@ def linen_from_equinox(
     )
 
 
+# Where the module is in the pair of module and state.
+_MODULE = "0."
+
+
 @dataclasses.dataclass(frozen=True)
 class _Equinox:
     """Pure functions of an Equinox module."""
@@ -69,8 +73,7 @@ class _Equinox:
         leaves = jax.tree.leaves_with_path(self._make(rng))
         arrays = {_name(path): x for path, x in leaves if isinstance(x, jax.Array)}
         params = {name: x for name, x in arrays.items() if _is_param(name, x)}
-        state = {name: x for name, x in arrays.items() if not _is_param(name, x)}
-        return _nest(params), state
+        return _nest(params), _nest(_others(arrays))
 
     def apply(
         self,
@@ -88,7 +91,7 @@ class _Equinox:
             if not isinstance(spec, jax.ShapeDtypeStruct):
                 return spec
             name = _name(path)
-            return _get(params, name) if _is_param(name, spec) else state[name]
+            return _get(params if _is_param(name, spec) else state, name)
 
         module, own = jax.tree_util.tree_map_with_path(fill, specs)
         module = eqx.nn.inference_mode(module, value=not is_training)
@@ -106,8 +109,8 @@ class _Equinox:
         output, own = jax.vmap(
             call, in_axes=(0, 0, 0, None), out_axes=(0, None), axis_name="batch"
         )(args, kwargs, rngs, own)
-        after = jax.tree.leaves_with_path((None, own))
-        return output, {**state, **{_name(path): x for path, x in after}}
+        after = {_name(p): x for p, x in jax.tree.leaves_with_path((module, own))}
+        return output, _nest(_others(after))
 
     def _make(self, rng: PRNGKey) -> Any:
         """Returns the module and its state."""
@@ -117,7 +120,16 @@ class _Equinox:
 
 
 def _is_param(name: str, x: PyTree) -> bool:
-    return name.startswith("0.") and jnp.issubdtype(x.dtype, jnp.inexact)
+    return name.startswith(_MODULE) and jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _others(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is no parameter, in dtypes that stay as they are from step to step."""
+    return {
+        name: jnp.asarray(x, x.dtype)
+        for name, x in arrays.items()
+        if isinstance(x, jax.Array) and not _is_param(name, x)
+    }
 
 
 def _name(path: Any) -> str:
@@ -125,10 +137,10 @@ def _name(path: Any) -> str:
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested dicts, without the `0` that stands for the module."""
+    """Returns nested dicts by path inside of the module; `state` for its state."""
     nested: dict[str, Any] = {}
     for name, x in flat.items():
-        _, *parents, last = name.split(".")
+        *parents, last = _parts(name)
         inner = nested
         for part in parents:
             inner = inner.setdefault(part, {})
@@ -138,9 +150,14 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _get(nested: Mapping[str, Any], name: str) -> Any:
     value: Any = nested
-    for part in name.split(".")[1:]:
+    for part in _parts(name):
         value = value[part]
     return value
+
+
+def _parts(name: str) -> list[str]:
+    first, *rest = name.split(".")
+    return rest if f"{first}." == _MODULE else ["state", *rest]
 
 
 def _takes_key(module: Any) -> bool:

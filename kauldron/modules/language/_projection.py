@@ -46,7 +46,10 @@ class Projection(nn.Module):
 
         named = _logical_axes.with_logical_axes
         kernel = self.param(
-            "kernel", named(init, self.axes), (*inputs, *self.features), self.param_dtype
+            "kernel",
+            named(init, self.axes),
+            (*inputs, *self.features),
+            self.param_dtype,
         )
         bias = None
         if self.use_bias:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import flax.linen as nn
 
 from kauldron.ktyping import Bool, Float, typechecked
+from kauldron.modules import _rms_norm
 from kauldron.modules.transformers import _attention, _axes, knn_types
 
 
@@ -80,7 +81,11 @@ class _Block(nn.Module):
         return cls(attention=attention, mlp=mlp, **kwargs)
 
     def _attend(self, tokens: Float["*b n d"], mask: Bool["..."] | None) -> Any:
-        return self.attention(tokens) if mask is None else self.attention(tokens, mask=mask)
+        return (
+            self.attention(tokens)
+            if mask is None
+            else self.attention(tokens, mask=mask)
+        )
 
 
 class PreNormBlock(_Block):
@@ -151,7 +156,7 @@ class ParallelAttentionBlock(_Block):
     Transformers to 22 Billion Parameters, arXiv:2302.05442.
     """
 
-    attention_norm: nn.Module = dataclasses.field(default_factory=_axes.rms_norm)
+    attention_norm: nn.Module = dataclasses.field(default_factory=_rms_norm.RMSNorm)
 
     @nn.compact
     @typechecked

@@ -75,7 +75,9 @@ class FourierEmbedding(nn.Module):
     def __call__(self, shape: Shape, *, axis: Axes) -> Float["..."]:
         """Returns the embedding, broadcast to the shape; for `axis`, see `LearnedEmbedding`."""
         axes = _check_axes(axis, len(shape))
-        lines = [np.linspace(-math.pi, math.pi, shape[i], dtype=np.float32) for i in axes]
+        lines = [
+            np.linspace(-math.pi, math.pi, shape[i], dtype=np.float32) for i in axes
+        ]
         grid = np.stack(np.meshgrid(*lines, indexing="ij"), -1)
         ones = [shape[i] if i in axes else 1 for i in range(min(axes), -1)]
         positions = jnp.asarray(grid.reshape(*ones, len(axes)))

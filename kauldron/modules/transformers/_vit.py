@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _logical_axes, _rms_norm
 from kauldron.modules.transformers import (
     _axes,
     _blocks,
@@ -55,7 +55,7 @@ class VitEncoder(nn.Module):
     layers: Sequence[knn_types.TransformerBlock]
     embedding: knn_types.ImageTokenizer
     pos_embedding: knn_types.PositionEmbedding = _embeddings.LearnedEmbedding()
-    encoder_norm: knn_types.NormModule | None = _axes.rms_norm()
+    encoder_norm: knn_types.NormModule | None = _rms_norm.RMSNorm()
     prepend_cls_token: bool = False
     cls_token_init: _axes.Initializer = nn.initializers.zeros
     image: kontext.Key = kontext.REQUIRED
@@ -261,7 +261,9 @@ class VitAutoEncoder(nn.Module):
             self.encoder.embedding.patch_size, image.shape
         )
         num_patches = (height // rows) * (width // columns)
-        tokens = self.encoder(image)[..., -num_patches:, :]  # without a token for classes
+        tokens = self.encoder(image)[
+            ..., -num_patches:, :
+        ]  # without a token for classes
         size = rows * columns * channels
         pixels = _axes.dense(size, ("embed", None), name="decoder")(tokens)
         return {

@@ -142,10 +142,19 @@ def test_mistake_is_told_with_its_place(graph, message):
 
 
 def test_all_mistakes_are_told_at_once():
-    nodes = {"a": Node(jnp.abs, "x.y"), "b": Node(jnp.abs, "z")}
+    nodes = {"a": Node(jnp.abs, "x.y"), "b": Node(nn.Dense, "z")}
     with pytest.raises(kd.nn.GraphError) as e:
         kd.nn.Graph(nodes=nodes, outputs="c")
-    assert str(e.value).count("\n- ") == 3
+    assert str(e.value).count("\n- ") == 4
+
+
+def test_copies_are_checked_if_something_is_changed():
+    graph = kd.nn.Graph(**two("encoder"))
+    assert graph.copy(outputs="head").outputs == "head"
+    with pytest.raises(kd.nn.GraphError, match=r"Did you mean 'head'\?"):
+        graph.copy(outputs="haed")
+    with pytest.raises(kd.nn.GraphError, match=r"nodes\.b: nothing reads its output"):
+        graph.copy(nodes={**graph.nodes, "b": Node(jnp.abs, "head")})
 
 
 def test_misspelt_argument_of_a_node_is_told():
