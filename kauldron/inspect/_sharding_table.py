@@ -99,8 +99,8 @@ class ShardingTable:
         }
 
     def __str__(self) -> str:
-        rows = [("array", "shape", "dtype", "split over", "size", "per device")]
-        rows += map(_row, self.arrays)
+        head = ("array", "shape", "dtype", "split over", "size", "per device")
+        rows = [head, *map(_row, self.arrays)]
         axes = ", ".join(f"{name}={size}" for name, size in self.mesh.items())
         lines = [
             f"{self.num_devices} devices{f': {axes}' if axes else ''}",
