@@ -21,8 +21,8 @@ def get_config():
     cfg.seed = 42
     cfg.aux = {"num_features": 32}
 
-    cfg.train_ds = _make_ds(training=True)
-    cfg.eval_ds = _make_ds(training=False)
+    cfg.train_ds = make_ds(training=True)
+    cfg.eval_ds = make_ds(training=False)
 
     cfg.model = kd.nn.Sequential(
         inputs="batch.image",
@@ -68,9 +68,10 @@ def get_config():
     return cfg
 
 
-def _make_ds(training: bool):
+def make_ds(training: bool, split: str | None = None):
+    split = split or ("train" if training else "test")
     return kd.data.py.DataSource(
-        data_source=digits_data.Digits(split="train" if training else "test"),
+        data_source=digits_data.Digits(split=split),
         shuffle=training,
         num_epochs=None if training else 1,
         batch_size=64,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from kauldron._base import text_tables
 from kauldron.checkpoints import (
     _checksums,
     _dtype_changes,
@@ -47,13 +48,16 @@ def describe_steps(workdir: epath.PathLike) -> str:
             (
                 str(info.step),
                 f"{info.time.astimezone():%Y-%m-%d %H:%M:%S}",
-                format_bytes(_num_bytes(folder)),
+                text_tables.format_bytes(_num_bytes(folder)),
                 f"{state}, best" if info.step == best else state,
                 _format_metrics(info.metrics),
             )
         )
     aside = sorted(p.name for p in directory.glob("ckpt_*.damaged*"))
-    lines = [_table(rows), *(f"{name}: damaged, moved aside" for name in aside)]
+    lines = [
+        text_tables.aligned(rows),
+        *(f"{name}: damaged, moved aside" for name in aside),
+    ]
     return "\n".join(lines)
 
 
@@ -70,13 +74,17 @@ def describe_arrays(
     source = _surgery.StepSource.open(workdir, step)
     specs = _load_arrays.select(source, paths)
     rows = [
-        (name, _dtype_changes.describe(spec), format_bytes(_spec_bytes(spec)))
+        (
+            name,
+            _dtype_changes.describe(spec),
+            text_tables.format_bytes(_spec_bytes(spec)),
+        )
         for name, spec in specs.items()
     ]
     total = sum(_spec_bytes(spec) for spec in specs.values())
     count = sum(math.prod(spec.shape or ()) for spec in specs.values())
-    end = f"{len(rows)} arrays, {count:,} numbers, {format_bytes(total)}"
-    return "\n".join([source.name, *([_table(rows)] if rows else []), end])
+    end = f"{len(rows)} arrays, {count:,} numbers, {text_tables.format_bytes(total)}"
+    return "\n".join([source.name, *([text_tables.aligned(rows)] if rows else []), end])
 
 
 def diff_arrays(
@@ -174,15 +182,6 @@ def split_step(path: epath.PathLike) -> tuple[epath.Path, int]:
     return path, -1
 
 
-def format_bytes(num_bytes: float) -> str:
-    """Returns a human-readable size, such as `1.2 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
-
-
 def _format_metrics(metrics: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{k}={v:.5g}" for k, v in _leaves(metrics or {}, ""))
 
@@ -207,11 +206,3 @@ def _spec_bytes(spec: PyTree) -> int:
 
 def _is_float(*arrays: np.ndarray) -> bool:
     return all(np.issubdtype(a.dtype, np.floating) for a in arrays)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{x:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

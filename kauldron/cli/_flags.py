@@ -10,7 +10,13 @@ from absl import flags
 
 from kauldron import konfig, kontext
 from kauldron._base import errors
-from kauldron.cli import _origin, command_runner, command_table, help_text
+from kauldron.cli import (
+    _origin,
+    command_kinds,
+    command_runner,
+    command_table,
+    help_text,
+)
 
 EXAMPLE = "--cfg=examples/digits_classifier.py"
 NO_RUN = "No run: say which one, for instance `--workdir=runs/digits`."
@@ -58,7 +64,7 @@ class CommandLine:
         self,
         argv: Sequence[str],
         flag_values: flags.FlagValues | None,
-        command: command_table.Command,
+        command: command_kinds.Command,
     ) -> None:
         self._command = command
         self._values = flags.FLAGS if flag_values is None else flag_values
@@ -181,7 +187,7 @@ _DEFINE = {
 }
 
 
-def _define(flag: command_table.Flag, flag_values: flags.FlagValues) -> None:
+def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:
     bounds = {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
     define: Any = _DEFINE[flag.kind]
     define(
@@ -194,7 +200,7 @@ def _define(flag: command_table.Flag, flag_values: flags.FlagValues) -> None:
     )
 
 
-def _unexpected(arg: str, command: command_table.Command) -> str:
+def _unexpected(arg: str, command: command_kinds.Command) -> str:
     message = f"Unexpected argument {arg!r}. "
     if command.takes_cfg:
         return f"{message}Values are given as `--cfg.name=value`, without spaces around '='."
@@ -205,7 +211,7 @@ def _unexpected(arg: str, command: command_table.Command) -> str:
 def _unknown(
     error: flags.UnrecognizedFlagError,
     argv: Sequence[str],
-    command: command_table.Command,
+    command: command_kinds.Command,
 ) -> str:
     """Returns the message for a flag that the command does not have."""
     name = error.flagname
@@ -224,7 +230,7 @@ def _unknown(
     return " ".join([f"Unknown flag '--{name}'.", *hints])
 
 
-def _illegal(error: flags.IllegalFlagValueError, command: command_table.Command) -> str:
+def _illegal(error: flags.IllegalFlagValueError, command: command_kinds.Command) -> str:
     """Returns the message for a value that a flag does not take."""
     flag_text = str(error).removeprefix("flag ").partition(": ")[0]
     name, _, value = flag_text.lstrip("-").partition("=")
@@ -240,7 +246,7 @@ def _illegal(error: flags.IllegalFlagValueError, command: command_table.Command)
 
 
 def _split_patches(
-    argv: list[str], command: command_table.Command
+    argv: list[str], command: command_kinds.Command
 ) -> tuple[list[str], list[konfig.Override] | None]:
     """Separates `--patch` and `--patch.name=value` from the other arguments.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kauldron._base import errors, problem_log, tracebacks
-from kauldron.cli import command_table, help_text
+from kauldron.cli import command_kinds, help_text
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -24,7 +24,7 @@ def run(
     work: Callable[[], None],
     *,
     argv: Sequence[str],
-    command: command_table.Command | None = None,
+    command: command_kinds.Command | None = None,
 ) -> int:
     """Runs a command and returns its exit code; prints its help if that is asked for.
 

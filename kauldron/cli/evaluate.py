@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from kauldron import konfig
+from kauldron._base import text_tables
 from kauldron.cli import _flags, command_runner
 
 
@@ -39,13 +40,13 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             writes=command["write"],
         )
         print(f"{trainer.workdir} at step {step}")
-        print("\n".join(_table(outputs)))
+        print(_table(outputs))
 
     return _flags.run("eval", evaluate, argv, flag_values)
 
 
-def _table(outputs: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a line per value, in columns."""
+def _table(outputs: Mapping[str, Any]) -> str:
+    """Returns a line per value, in columns."""
     import numpy as np
 
     rows = [("evaluator", "name", "value")]
@@ -55,6 +56,4 @@ def _table(outputs: Mapping[str, Any]) -> Iterator[str]:
             is_table = array.size != 1
             shown = f"table {array.shape}" if is_table else f"{array.item():.6g}"
             rows.append((evaluator, name, shown))
-    widths = [max(len(row[i]) for row in rows) for i in range(2)]
-    for evaluator, name, value in rows:
-        yield f"{evaluator:<{widths[0]}}  {name:<{widths[1]}}  {value}"
+    return text_tables.aligned(rows)

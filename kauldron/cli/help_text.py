@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kauldron.cli import command_table
+from kauldron._base import text_tables
+from kauldron.cli import command_kinds, command_table
 
 WORDS = ("-h", "--help", "-help", "--helpfull", "--helpshort")
 
@@ -43,7 +44,7 @@ def of_group(group: str) -> str:
     )
 
 
-def of_command(command: command_table.Command) -> str:
+def of_command(command: command_kinds.Command) -> str:
     """Returns what a command does, its flags, and an example."""
     summary = command.summary[0].upper() + command.summary[1:]
     return "\n".join(
@@ -60,11 +61,11 @@ def of_command(command: command_table.Command) -> str:
     )
 
 
-def _list(commands: Iterable[command_table.Command]) -> list[str]:
+def _list(commands: Iterable[command_kinds.Command]) -> list[str]:
     return [f"  kauldron {c.name:<18} {c.summary}" for c in commands]
 
 
-def _usage(command: command_table.Command) -> str:
+def _usage(command: command_kinds.Command) -> str:
     words = ["kauldron", command.name, *command.positional]
     if command.takes_workdir and not command.positional:
         words.append("--workdir=DIR")
@@ -75,7 +76,7 @@ def _usage(command: command_table.Command) -> str:
     return " ".join([*words, "[flags]"])
 
 
-def _rows(command: command_table.Command) -> list[tuple[str, str, str, str]]:
+def _rows(command: command_kinds.Command) -> list[tuple[str, str, str, str]]:
     """Returns name, type, default and help of every flag."""
     rows = []
     if command.takes_cfg:
@@ -101,24 +102,19 @@ def _rows(command: command_table.Command) -> list[tuple[str, str, str, str]]:
                 "Shrinks the config for a trial run, by these:",
             )
         )
-        rows += [_row(f, prefix="patch.") for f in command_table.PATCHES]
+        rows += [_row(f, prefix="patch.") for f in command_kinds.PATCHES]
     rows += [_row(f) for f in command.shared_flags]
     rows.append(("--help, -h", "bool", "false", "Prints this."))
     return rows
 
 
-def _row(flag: command_table.Flag, prefix: str = "") -> tuple[str, str, str, str]:
+def _row(flag: command_kinds.Flag, prefix: str = "") -> tuple[str, str, str, str]:
     name = f"--{prefix}{flag.name}"
     return name, type_name(flag.kind), _default(flag), flag.help
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [
-        "  "
-        + "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    ]
+    return [f"  {line}" for line in text_tables.aligned(rows).splitlines()]
 
 
 def type_name(kind: type) -> str:
@@ -126,7 +122,7 @@ def type_name(kind: type) -> str:
     return {str: "text", list: "a,b,..."}.get(kind, kind.__name__)
 
 
-def _default(flag: command_table.Flag) -> str:
+def _default(flag: command_kinds.Flag) -> str:
     if flag.shown_default:
         return flag.shown_default
     value: Any = flag.default

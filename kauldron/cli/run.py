@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from absl import flags
@@ -46,8 +47,6 @@ def graph(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
             )
         from kauldron import inspect
 
-        if out != "-":
-            inspect.check_suffix(out)
         trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         picture = inspect.draw_model_of(trainer)
         if out == "-":
@@ -56,6 +55,21 @@ def graph(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
             print(f"The model is drawn in {picture.save(out)}.")
 
     return _flags.run("run graph", work, argv, flag_values)
+
+
+def sharding(
+    argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
+) -> int:
+    """`kauldron run sharding`: what each device holds of the state, in bytes."""
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import inspect
+
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+        table = inspect.sharding_table(trainer.state_specs)
+        print(json.dumps(table.as_dict(), indent=2) if command["json"] else table)
+
+    return _flags.run("run sharding", work, argv, flag_values)
 
 
 def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:

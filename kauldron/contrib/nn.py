@@ -10,6 +10,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         name: f"{_ROOM}:{name}"
-        for name in ("ReadoutWrapper", "get_model_from_xid", "knnx", "linen_from_nnx")
+        for name in (
+            "ReadoutWrapper",
+            "get_model_from_xid",
+            "knnx",
+            "linen_from_equinox",
+            "linen_from_nnx",
+        )
     },
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kauldron._base import text_tables
 from kauldron.data import _errors, _nodes, _order, datasets
 from kauldron.data.py import base
 
@@ -24,11 +25,7 @@ def describe_batch(batch: PyTree) -> str:
     for path, leaf in _leaves(batch):
         array = np.asarray(leaf)
         lines.append((path, str(array.dtype), str(array.shape), _values(array)))
-    widths = [max(len(line[i]) for line in lines) for i in range(3)]
-    return "\n".join(
-        "  ".join([*map(str.ljust, line[:3], widths), line[3]]).rstrip()
-        for line in lines
-    )
+    return text_tables.aligned(lines)
 
 
 def describe_spec(element_spec: PyTree) -> str:
@@ -37,8 +34,7 @@ def describe_spec(element_spec: PyTree) -> str:
         (path, str(np.dtype(spec.dtype)), str(tuple(spec.shape)))
         for path, spec in _leaves(element_spec)
     ]
-    widths = [max(len(line[i]) for line in leaves) for i in range(2)]
-    return "\n".join("  ".join([*map(str.ljust, x[:2], widths), x[2]]) for x in leaves)
+    return text_tables.aligned(leaves)
 
 
 def batch_picture(batch: PyTree, *, max_images: int = 16, min_side: int = 64) -> Any:

@@ -26,7 +26,9 @@ _WHEN = {"train": "in training only", "eval": "in predictions only"}
 
 def draw(graph: modules.Graph, trace: _model_trace.Trace) -> _svg.Picture:
     """Returns the picture of a graph that was traced."""
-    results = {call.path[0]: call.outputs for call in trace.calls if len(call.path) == 1}
+    results = {
+        call.path[0]: call.outputs for call in trace.calls if len(call.path) == 1
+    }
     boxes: dict[str, list[Line]] = {}
     styles: dict[str, Style] = {}
     edges: list[tuple[str, str]] = []
@@ -57,6 +59,8 @@ def draw(graph: modules.Graph, trace: _model_trace.Trace) -> _svg.Picture:
     for name, source in _outputs(graph.plan.outputs):
         box = f"-> {name}"
         boxes[box], styles[box] = [Line(name, bold=True)], _OUTPUT
+        if source.node and not source.is_whole:
+            boxes[box].append(Line(f"reads {source.key}", _svg.GREY))
         connect(source, box)
     return _assemble(boxes, styles, edges, dashed, _title(trace))
 
@@ -109,7 +113,11 @@ def _outputs(tree: Any, path: kontext.Path | None = None) -> list[tuple[str, Any
         items = list(enumerate(tree))
     else:
         return [(str(path), tree)]
-    return [found for part, child in items for found in _outputs(child, path + (part,))]
+    return [
+        found
+        for part, child in items
+        for found in _outputs(child, path + kontext.Path(part))
+    ]
 
 
 def _title(trace: _model_trace.Trace) -> str:

@@ -51,9 +51,7 @@ class Layout:
     size: Size
 
 
-def layered(
-    sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]
-) -> Layout:
+def layered(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Layout:
     """Returns the layout of a graph without cycles.
 
     Args:

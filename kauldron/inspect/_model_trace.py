@@ -65,7 +65,6 @@ def trace(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Trace:
       *args: What it is called with: arrays, or anything with `shape` and `dtype`.
       **kwargs: Likewise.
     """
-    args, kwargs = jax.tree.map(_to_spec, (args, kwargs))
     calls: list[Call | None] = []
     open_paths: list[tuple[str, ...]] = []
 
@@ -86,10 +85,9 @@ def trace(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Trace:
             outputs = next_fun(*args, **kwargs)
         finally:
             open_paths.remove(path)
-        module = context.module
         calls[place] = Call(
             path=path,
-            kind=_kind(module),
+            kind=type(context.module).__name__,
             depth=len(open_paths),
             inputs=_specs_of([*args, *kwargs.values()]),
             outputs=jax.tree.map(_to_spec, outputs),
@@ -107,11 +105,11 @@ def trace(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Trace:
     with modules.set_train_property(True):
         if isinstance(model, modules.Graph):
             with nn.intercept_methods(intercept):
-                variables = jax.eval_shape(init, args, kwargs)
+                variables = modules.eval_shape(init, args, kwargs)
         else:
-            variables = jax.eval_shape(init, args, kwargs)
+            variables = modules.eval_shape(init, args, kwargs)
             with nn.intercept_methods(intercept):
-                jax.eval_shape(apply, variables, args, kwargs)
+                modules.eval_shape(apply, variables, args, kwargs)
     return Trace(
         calls=tuple(call for call in calls if call is not None),
         inputs=_named_inputs(model, args, kwargs),
@@ -119,21 +117,20 @@ def trace(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Trace:
     )
 
 
-def _kind(module: nn.Module) -> str:
-    """Returns the class of a module; of a function in a graph, its name."""
-    if isinstance(module, modules.FunctionNode):
-        return modules.name_of(module.function)
-    return type(module).__name__
-
-
 def _named_inputs(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     keys = kontext.get_keypaths(model)
-    named = {str(keys.get(name) or name): spec for name, spec in kwargs.items()}
-    if len(args) == 1:
-        return {"input": args[0], **named}
-    return {**{f"input {i}": spec for i, spec in enumerate(args)}, **named}
+    positional = (
+        ["input"] if len(args) == 1 else [f"input {i}" for i in range(len(args))]
+    )
+    named = {str(keys.get(name) or name): value for name, value in kwargs.items()}
+    inputs = {**dict(zip(positional, args, strict=True)), **named}
+    return {
+        name: jax.tree.map(_to_spec, value)
+        for name, value in inputs.items()
+        if any(hasattr(x, "dtype") for x in jax.tree.leaves(value))
+    }
 
 
 def _specs_of(values: list[Any]) -> list[Any]:

@@ -45,7 +45,9 @@ class Picture:
         return self.svg
 
     def __repr__(self) -> str:
-        return f"<Picture: {len(self.svg)} characters of SVG; `.save('x.svg')` writes it>"
+        return (
+            f"<Picture: {len(self.svg)} characters of SVG; `.save('x.svg')` writes it>"
+        )
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Writes an `.svg` file.
@@ -55,7 +57,11 @@ class Picture:
           PictureFileError: The file cannot be written.
         """
         target = pathlib.Path(path)
-        check_suffix(target)
+        if target.suffix.lower() != ".svg":
+            raise PictureError(
+                f"Pictures are written as .svg: got {str(target)!r}. Browsers and "
+                "editors show SVG, and save it as PNG or PDF."
+            )
         try:
             target.write_text(self.svg, "utf-8")
         except OSError as e:
@@ -64,16 +70,6 @@ class Picture:
                 f"The picture could not be written to {str(target)!r}: {reason}."
             ) from e
         return target
-
-
-def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Raises if a path does not end in `.svg`."""
-    suffix = pathlib.Path(path).suffix
-    if suffix.lower() != ".svg":
-        raise PictureError(
-            f"Pictures are written as .svg: got {os.fspath(path)!r}. Browsers and editors "
-            "show SVG and save it as PNG or PDF."
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +151,9 @@ def arrow(points: Sequence[Point], *, dashed: bool = False) -> str:
     )
 
 
-def document(parts: Iterable[str], size: Size, *, title: str, margin: float = 18) -> str:
+def document(
+    parts: Iterable[str], size: Size, *, title: str, margin: float = 18
+) -> str:
     """Returns the document, on a white ground."""
     width, height = size.width + 2 * margin, size.height + 2 * margin
     return "\n".join(

@@ -39,7 +39,8 @@ class _Row(NamedTuple):
     @property
     def width(self) -> float:
         """Of its box."""
-        return _svg.width_of(f"{self.name}  {self.kind}") + 20
+        text = f"{self.name}  {self.kind}" if self.kind else self.name
+        return _svg.width_of(text) + 20
 
 
 def draw(trace: _model_trace.Trace) -> _svg.Picture:
@@ -58,7 +59,10 @@ def draw(trace: _model_trace.Trace) -> _svg.Picture:
         y = number * _ROW
         parts.append(_row_box(row, y))
         parts.append(_svg.text(Point(flow_x, y + 16), Line(row.flow)))
-        parts.append(_svg.text(Point(params_x, y + 16), Line(row.params, _svg.GREY)))
+        if row.params:
+            parts.append(
+                _svg.text(Point(params_x, y + 16), Line(row.params, _svg.GREY))
+            )
     height = _ROW * len(rows)
     parts.append(_svg.text(Point(0, height + 16), Line(title, _svg.GREY)))
     size = Size(max(right, _svg.width_of(title)), height + 20)
@@ -101,8 +105,9 @@ def _row_box(row: _Row, y: float) -> str:
     style = row.style
     parts = [_svg.box(Point(x, y), Size(row.width, _BOX), [], style)]
     parts.append(_svg.text(Point(x + 10, y + 16), Line(row.name, bold=True)))
-    after = x + 10 + _svg.width_of(f"{row.name}  ")
-    parts.append(_svg.text(Point(after, y + 16), Line(row.kind, _svg.GREY)))
+    if row.kind:
+        after = x + 10 + _svg.width_of(f"{row.name}  ")
+        parts.append(_svg.text(Point(after, y + 16), Line(row.kind, _svg.GREY)))
     return "".join(parts)
 
 
@@ -112,7 +117,9 @@ def _lines(rows: Sequence[_Row]) -> list[str]:
     for number, row in enumerate(rows):
         below = range(number + 1, len(rows))
         inside = next((n for n in below if rows[n].depth <= row.depth), len(rows))
-        children = [n for n in range(number + 1, inside) if rows[n].depth == row.depth + 1]
+        children = [
+            n for n in range(number + 1, inside) if rows[n].depth == row.depth + 1
+        ]
         x = row.depth * _INDENT + 12
         for child in children:
             y = child * _ROW + _BOX / 2

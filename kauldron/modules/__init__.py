@@ -22,12 +22,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_autoencoder", "FlatAutoencoder"),
         **_names("_dropout", "Dropout"),
         **_names("_einops", "Rearrange Reduce"),
+        **_names("_functions", "FunctionModule"),
         **_names("_interms", "IntermediateError interms_property"),
         **_names("_logical_axes", "AXIS_NAMES logical_axes with_logical_axes"),
         **_names("_norms", "BatchNorm"),
         **_names("_rms_norm", "RMSNorm"),
         **_names("_sequential", "Identity Sequential"),
-        **_names("_train_property", "set_train_property train_property"),
+        **_names(
+            "_train_property", "intermediates_read set_train_property train_property"
+        ),
         **_names("_wrappers", "DummyModel ExternalModule WrapperModule"),
         # attention
         **_names("attention._dot_product", "dot_product_attention"),
@@ -59,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # language
         **_names("language._causal_lm", "CausalLM"),
         **_names("language._decoder_block", "DecoderBlock"),
+        **_names("language._families", "decoder"),
         **_names("language._feed_forward", "FeedForward"),
         **_names("language._gq_attention", "GQAttention"),
         **_names("language._ml_attention", "MLAttention"),
@@ -70,7 +74,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names(
             "images._blocks", "AttentionGate ConvBlock ResidualBlock SqueezeExcitation"
         ),
-        **_names("images._conv", "Conv ConvTranspose"),
+        **_names("images._conv", "Conv ConvTranspose SpectralConv"),
         **_names("images._mixer", "MlpMixer"),
         **_names("images._patch_discriminator", "PatchDiscriminator"),
         **_names("images._resampling", "Downsample Upsample"),
@@ -90,8 +94,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("generative._samplers", "ancestral ddim euler heun"),
         **_names("generative._vae", "VAE"),
         # graph
-        **_names("graph._graph", "FunctionNode Graph"),
-        **_names("graph._node", "GraphError Node name_of"),
-        **_names("graph._shapes", "downsampling_factor output_shapes"),
+        **_names("graph._graph", "Graph"),
+        **_names("graph._node", "GraphError Node"),
+        **_names("graph._shapes", "downsampling_factor eval_shape output_shapes"),
     },
 )

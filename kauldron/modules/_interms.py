@@ -90,9 +90,8 @@ class Intermediates:
         Args:
           path: From the root, such as `'encoder.hidden[0]'`; `'.block.hidden[0]'` begins
             at this module, with each further dot one module up. Outputs
-            (`'encoder.__call__[0]'`) are there if they are recorded: with
-            `capture_intermediates`, or because a key of a loss, metric or summary reads
-            them.
+            (`'encoder.__call__[0]'`) are there in runs, and in an `apply` with
+            `capture_intermediates=True, mutable=True`.
 
         Raises:
           IntermediateError: If there is no such value; with near paths.
@@ -127,10 +126,10 @@ class Intermediates:
 def _hint(values: dict[str, Any], path: str) -> str:
     known = [str(p) for p in kontext.flatten_with_path(values)]
     near = errors.did_you_mean(path, known)
-    if not near and "__call__" in path:
+    if "__call__" in path and "__call__" not in near:
         return (
-            "Outputs of modules are recorded only where a key reads them: store the value "
-            "in that module, `self.interms['name'] = x`."
+            "Outputs of modules are recorded with `capture_intermediates=True`; what a "
+            "module stores itself, `self.interms['name'] = x`, can always be read."
         )
     return f"{near} Stored are {known[:8]}{' ...' if len(known) > 8 else ''}.".lstrip()
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes, _modules, _train_property
+from kauldron.modules import _logical_axes, _modules, _rms_norm, _train_property
 
 Norm = str | nn.Module | None
 
@@ -138,8 +138,13 @@ def _by_name(
         case "layer":
             return nn.LayerNorm(**kwargs)
         case "rms":
-            del kwargs["bias_init"], kwargs["use_fast_variance"]
-            return nn.RMSNorm(**kwargs)
+            return _rms_norm.RMSNorm(
+                epsilon=epsilon,
+                dtype=dtype,
+                param_dtype=param_dtype,
+                axis_name=feature_axis,
+                name=name,
+            )
     names = ["batch", "instance", "group", "layer", "rms"]
     raise ValueError(
         f"There is no norm {norm!r}.{errors.did_you_mean(norm, names)} There are "

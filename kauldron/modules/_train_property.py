@@ -1,14 +1,15 @@
-"""Train/eval mode of modules, without passing a flag through every call.
+"""What a forward pass is for, without passing flags through every call.
 
-The value travels in a context variable: `kd.train.forward` sets it, and so does
-`set_train_property` in your own code. Flax itself is not touched.
+Whether it is a training pass, and which intermediates somebody reads, travels in context
+variables: `kd.train.forward` sets them, and so do `set_train_property` and
+`intermediates_read` in your own code. Flax itself is not touched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -76,3 +77,32 @@ def set_train_property(is_training: bool) -> Iterator[None]:
         yield
     finally:
         _is_training.reset(token)
+
+
+_read_values: contextvars.ContextVar[bool | Callable[[Any, str], bool]] = (
+    contextvars.ContextVar("kauldron_intermediates_read", default=True)
+)
+
+
+@contextlib.contextmanager
+def intermediates_read(which: bool | Callable[[Any, str], bool]) -> Iterator[None]:
+    """Says which intermediate values are read, of the models called in the block.
+
+    Those that are costly, such as the weights of attention, are made only then.
+
+    Args:
+      which: All, none, or a function of a module and a name.
+    """
+    token = _read_values.set(which)
+    try:
+        yield
+    finally:
+        _read_values.reset(token)
+
+
+def is_read(module: nn.Module, name: str) -> bool:
+    """Whether somebody reads an intermediate value of a module."""
+    if not module.is_mutable_collection("intermediates"):
+        return False
+    which = _read_values.get()
+    return which(module, name) if callable(which) else which

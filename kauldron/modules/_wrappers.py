@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,7 +85,7 @@ class ExternalModule(WrapperModule):
         return {_ONLY: self.keys} if isinstance(self.keys, str) else dict(self.keys)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _ONLY in kwargs:
+        if isinstance(self.keys, str) and _ONLY in kwargs:
             args = (kwargs.pop(_ONLY), *args)
         if self.train_kwarg_name is not None:
             name = self.train_kwarg_name.removeprefix("~")
@@ -94,12 +95,11 @@ class ExternalModule(WrapperModule):
         return self.model(*args, **kwargs)
 
 
-_ONLY = "external_module_input"
+# The name that the argument of a model goes by whose key is a string.
+_ONLY = "inputs"
 
 
 def _check_argument(model: nn.Module, name: str) -> None:
-    import inspect
-
     parameters = inspect.signature(model.__call__).parameters
     is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if name not in parameters and not is_open:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from kauldron import losses as losses_lib
 from kauldron import modules
@@ -70,26 +72,45 @@ def forward(
             stack.enter_context(precision.applied())
         if remat is not None and is_training:
             capture = stack.enter_context(remat.applied(capture))
+        apply = functools.partial(
+            model.apply,
+            {"params": params, **(context.collections or {})},
+            *args,
+            rngs=rngs,
+            method=method,
+            mutable=True,
+            **kwargs,
+        )
         try:
-            preds, variables = model.apply(
-                {"params": params, **(context.collections or {})},
-                *args,
-                rngs=rngs,
-                method=method,
-                mutable=True,
-                capture_intermediates=capture,
-                **kwargs,
-            )
+            try:
+                with modules.intermediates_read(capture):
+                    preds, variables = apply(capture_intermediates=capture)
+            except modules.IntermediateError:
+                if capture is True:
+                    raise
+                # The model itself reads an output that no key does.
+                with modules.intermediates_read(True):
+                    preds, variables = apply(capture_intermediates=True)
         except Exception as e:
             module_errors.add_note(e)
             raise
     _check_arrays(preds)
     collections = dict(variables)
-    interms = intermediates.only_arrays(collections.pop("intermediates", {}))
+    interms = _only_arrays(collections.pop("intermediates", {}))
     collections.pop("params", None)  # a forward pass does not change parameters
     return dataclasses.replace(
         context, preds=preds, interms=interms, collections=collections
     )
+
+
+def _only_arrays(interms: PyTree) -> Any:
+    """Returns intermediates with `None` in the place of what is no array.
+
+    Flax records the methods of modules whatever they return, such as the layer that a
+    method makes, and a step could not return that.
+    """
+    kinds = (jax.Array, np.ndarray, np.generic, int, float, complex)
+    return jax.tree.map(lambda x: x if isinstance(x, kinds) else None, interms)
 
 
 def _check_arrays(preds: PyTree) -> None:

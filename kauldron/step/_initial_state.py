@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -50,7 +51,13 @@ def init_model(
         args, kwargs = data_utils.get_model_inputs(step.model, context)
         with modules.set_train_property(True), _module_globs.record() as paths:
             try:
-                variables = step.model.init(rngs, *args, method=model_method, **kwargs)
+                initialize = functools.partial(
+                    step.model.init, rngs, *args, method=model_method, **kwargs
+                )
+                try:
+                    variables = initialize()
+                except modules.IntermediateError:  # outputs that the model itself reads
+                    variables = initialize(capture_intermediates=True, mutable=True)
             except Exception as e:
                 module_errors.add_note(e)
                 raise

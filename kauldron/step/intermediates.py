@@ -12,9 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
 from kauldron import kontext, metrics
 from kauldron.ktyping import PyTree
 
@@ -40,6 +37,8 @@ def capture_all() -> Iterator[list[tuple[str, ...]]]:
     order: list[tuple[str, ...]] = []
 
     def record(module: Any, method_name: str) -> bool:
+        if method_name == "setup":  # returns nothing
+            return False
         order.append((*module.path, method_name))
         return True
 
@@ -84,16 +83,6 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         return any(_overlap(recorded, path) for path in paths)
 
     return is_read
-
-
-def only_arrays(tree: PyTree) -> Any:
-    """Returns intermediates without what is no array: `None` stands in its place.
-
-    Flax records the methods of modules whatever they return, such as the layer that a
-    method makes, and a step could not return that.
-    """
-    kinds = (jax.Array, np.ndarray, np.generic, int, float, complex)
-    return jax.tree.map(lambda x: x if isinstance(x, kinds) else None, tree)
 
 
 def iter_metrics(tree: PyTree) -> Iterator[metrics.Metric]:

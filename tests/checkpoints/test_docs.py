@@ -1,4 +1,4 @@
-"""Every Python block of the page on checkpoints."""
+"""Every Python block of the pages on checkpoints and weights."""
 
 from __future__ import annotations
 
@@ -7,3 +7,7 @@ from tests import docs_snippets
 
 def test_checkpoints_page(tmp_path):
     assert docs_snippets.run_page("checkpoints.md", tmp_path) >= 7
+
+
+def test_weights_page(tmp_path):
+    assert docs_snippets.run_page("weights.md", tmp_path) >= 4

@@ -11,7 +11,13 @@ import pytest
 from absl import flags
 
 from kauldron import main as train_binary
-from kauldron.cli import PatchConfig, _flags, command_table, help_text
+from kauldron.cli import (
+    PatchConfig,
+    _flags,
+    command_kinds,
+    command_table,
+    help_text,
+)
 from kauldron.cli import main as cli_main
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -185,4 +191,4 @@ def test_value_that_a_flag_does_not_take(name, arg, words):
 
 def test_patch_flags_are_the_fields_of_patch_config():
     fields = {f.name: f.default for f in dataclasses.fields(PatchConfig)}
-    assert {f.name: f.default for f in command_table.PATCHES} == fields
+    assert {f.name: f.default for f in command_kinds.PATCHES} == fields

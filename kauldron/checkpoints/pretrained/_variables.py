@@ -19,7 +19,7 @@ _COLLECTIONS = "collections."
 
 
 def named(tree: PyTree, into: str = "") -> dict[str, Any]:
-    """Returns `{name: leaf}` of a model.
+    """Returns `{name: leaf}` of a model, parameters first.
 
     Args:
       tree: A train state, or variables.
@@ -34,7 +34,8 @@ def named(tree: PyTree, into: str = "") -> dict[str, Any]:
             found[name] = leaf
         elif path.startswith(f"{into}."):
             found[f"{collection}.{path.removeprefix(f'{into}.')}"] = leaf
-    return found
+    is_other = {name: not name.startswith("params.") for name in found}
+    return {name: found[name] for name in sorted(found, key=is_other.__getitem__)}
 
 
 def replaced(tree: PyTree, values: Mapping[str, Any], into: str = "") -> Any:

@@ -24,8 +24,8 @@ TIMM_RESNET = Layout(
     rules=(
         *conv("conv1", "stem.conv"),
         *batch_norm("bn1", "stem.norm"),
-        *conv("layer{s+1}.{b}.conv{c+1}", f"{_RESNET_BLOCK}.conv{{c}}.conv"),
-        *batch_norm("layer{s+1}.{b}.bn{c+1}", f"{_RESNET_BLOCK}.conv{{c}}.norm"),
+        *conv("layer{s+1}.{b}.conv{c}", f"{_RESNET_BLOCK}.conv{{c}}.conv"),
+        *batch_norm("layer{s+1}.{b}.bn{c}", f"{_RESNET_BLOCK}.conv{{c}}.norm"),
         *conv("layer{s+1}.{b}.downsample.0", f"{_RESNET_BLOCK}.shortcut.conv"),
         *batch_norm("layer{s+1}.{b}.downsample.1", f"{_RESNET_BLOCK}.shortcut.norm"),
         *dense("fc", "head"),
@@ -43,11 +43,11 @@ HF_RESNET = Layout(
         *batch_norm("resnet.embedder.embedder.normalization", "stem.norm"),
         *conv(
             f"{_HF_RESNET_BLOCK}.layer.{{c}}.convolution",
-            f"{_RESNET_BLOCK}.conv{{c}}.conv",
+            f"{_RESNET_BLOCK}.conv{{c+1}}.conv",
         ),
         *batch_norm(
             f"{_HF_RESNET_BLOCK}.layer.{{c}}.normalization",
-            f"{_RESNET_BLOCK}.conv{{c}}.norm",
+            f"{_RESNET_BLOCK}.conv{{c+1}}.norm",
         ),
         *conv(
             f"{_HF_RESNET_BLOCK}.shortcut.convolution", f"{_RESNET_BLOCK}.shortcut.conv"

@@ -34,9 +34,9 @@ def check(
     """
     problems = list(_wrong_names(nodes, shared, reserved))
     problems += _wrong_nodes(nodes, shared)
-    if not problems:
-        problems += _repeated_modules(nodes, shared)
-        problems += _wrong_keys(nodes, outputs)
+    nodes = {k: node for k, node in nodes.items() if isinstance(node, _node.Node)}
+    problems += _repeated_modules(nodes, shared)
+    problems += _wrong_keys(nodes, outputs)
     if not problems:
         problems += _wrong_wiring(nodes, shared, outputs)
     if problems:
@@ -170,9 +170,7 @@ def _wrong_keys(nodes: Mapping[str, _node.Node], outputs: Any) -> Iterator[str]:
             )
 
 
-def _keys(
-    nodes: Mapping[str, _node.Node], outputs: Any
-) -> Iterator[tuple[str, Any]]:
+def _keys(nodes: Mapping[str, _node.Node], outputs: Any) -> Iterator[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
 
     def visit(field: str, key: Any) -> None:

@@ -64,11 +64,16 @@ class Graph(nn.Module):
     is_training = _train_property.train_property()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.nodes, _ByName):  # else it is a copy
-            _check.check(self.nodes, self.shared, self.outputs, Graph)
-            object.__setattr__(self, "nodes", _ByName(self.nodes))
-            object.__setattr__(self, "shared", _ByName(self.shared))
-        object.__setattr__(self, "outputs", _node.frozen_tree(self.outputs))
+        outputs = _node.frozen_tree(self.outputs)
+        shared, nodes = self.shared, self.nodes
+        if not isinstance(shared, _ByName):
+            shared = _ByName(shared)
+        if not isinstance(nodes, _ByName) or nodes.checked_with != (shared, outputs):
+            _check.check(nodes, shared, outputs, Graph)
+            nodes = _ByName(nodes, checked_with=(shared, outputs))
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "shared", shared)
+        object.__setattr__(self, "outputs", outputs)
         super().__post_init__()
 
     def __kontext_keys__(self) -> dict[str, str]:
@@ -154,13 +159,17 @@ class Graph(nn.Module):
 
 
 class _ByName(Mapping[str, Any]):
-    """What a graph holds, checked: no container in which Flax looks for submodules.
+    """What a graph holds: no container in which Flax looks for submodules.
 
     It would name them `shared_<name>`.
+
+    Attributes:
+      checked_with: What was found to fit, so that copies need no check.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], checked_with: Any = None) -> None:
         self._values = dict(values)
+        self.checked_with = checked_with
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

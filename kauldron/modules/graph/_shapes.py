@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -36,6 +36,7 @@ def output_shapes(
     Example:
 
     ```python
+    import jax
     from flax import linen as nn
     from kauldron import kd
 
@@ -43,7 +44,6 @@ def output_shapes(
     assert shapes["preds"].shape == (2, 3)
     ```
     """
-    args, kwargs = _specs((args, kwargs))
     with _train_property.set_train_property(is_training):
         variables = _init(model, args, kwargs)
         preds, changed = _apply(model, variables, args, kwargs, capture=True)
@@ -86,6 +86,7 @@ def downsampling_factor(
     Example:
 
     ```python
+    import jax
     from flax import linen as nn
     from kauldron import kd
 
@@ -94,14 +95,14 @@ def downsampling_factor(
     assert kd.nn.downsampling_factor(conv, image) == (1, 1)
     ```
     """
-    inputs = _specs((args, kwargs))
-    spatial = [x for x in jax.tree.leaves(inputs) if len(x.shape) >= 3]
-    if not spatial:
+    inputs = (args, kwargs)
+    shapes = [x.shape for x in jax.tree.leaves(inputs) if is_array(x)]
+    shape = next((s for s in shapes if len(s) >= 3), None)
+    if shape is None:
         raise _node.GraphError(
             "There is no spatial axis: an input needs at least three axes, "
-            f"(batch, *spatial, channels). Inputs: {inputs}."
+            f"(batch, *spatial, channels). Shapes of the inputs: {shapes}."
         )
-    shape = spatial[0].shape
     if axes is None:
         axes = range(1, len(shape) - 1)
     with _train_property.set_train_property(is_training):
@@ -128,8 +129,30 @@ def downsampling_factor(
         )
 
 
-def _specs(tree: PyTree) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+def is_array(x: Any) -> bool:
+    """Whether something has a shape and a dtype."""
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def eval_shape(function: Callable[..., Any], *args: PyTree) -> Any:
+    """`jax.eval_shape` that leaves Python values, such as flags, as they are.
+
+    Args:
+      function: What to follow.
+      *args: Trees of arrays, of anything with `shape` and `dtype`, or of other values.
+    """
+    leaves, structure = jax.tree.flatten(args)
+    arrays = {
+        i: jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for i, x in enumerate(leaves)
+        if is_array(x)
+    }
+
+    def call(arrays: dict[int, Any]) -> Any:
+        merged = [arrays.get(i, x) for i, x in enumerate(leaves)]
+        return function(*structure.unflatten(merged))
+
+    return jax.eval_shape(call, arrays)
 
 
 def _rngs() -> dict[str, Any]:
@@ -137,7 +160,7 @@ def _rngs() -> dict[str, Any]:
 
 
 def _init(model: nn.Module, args: Any, kwargs: Any) -> Any:
-    return jax.eval_shape(lambda a, k: model.init(_rngs(), *a, **k), args, kwargs)
+    return eval_shape(lambda a, k: model.init(_rngs(), *a, **k), args, kwargs)
 
 
 def _apply(
@@ -153,12 +176,13 @@ def _apply(
             **kwargs,
         )
 
-    return jax.eval_shape(apply, variables, args, kwargs)
+    return eval_shape(apply, variables, args, kwargs)
 
 
 def _resized(inputs: Any, shape: tuple[int, ...], axis: int, size: int) -> Any:
     def resize(x: Any) -> Any:
-        if len(x.shape) != len(shape) or x.shape[axis] != shape[axis]:
+        alike = is_array(x) and len(x.shape) == len(shape)
+        if not alike or x.shape[axis] != shape[axis]:
             return x
         new = list(x.shape)
         new[axis] = size

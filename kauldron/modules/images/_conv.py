@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax.linen import dtypes
 
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _logical_axes, _train_property
 from kauldron.modules.images import _spatial
 
 Initializer = Callable[..., jax.Array]
@@ -76,6 +76,7 @@ class Conv(nn.Module):
             (*self.kernel_size, channels // groups, self.features),
             self.param_dtype,
         )
+        kernel = self._used(kernel)
         dilation = _spatial.per_axis(self.kernel_dilation, num_axes, "kernel_dilation")
         if self.padding is None:
             sizes = zip(self.kernel_size, dilation, strict=True)
@@ -94,6 +95,44 @@ class Conv(nn.Module):
             feature_group_count=groups,
         )
         return _add_bias(self, y) if self.use_bias else y
+
+    @nn.nowrap
+    def _used(self, kernel: jax.Array) -> jax.Array:
+        return kernel
+
+
+class SpectralConv(Conv):
+    """Convolution whose kernel is divided by its largest singular value.
+
+    The kernel is taken for a matrix `(*kernel_size in) features`. Each training pass makes
+    one step of power iteration, from the vector `u` in the collection `batch_stats`.
+
+    Reference: Miyato et al. 2018, Spectral Normalization for GANs, arXiv:1802.05957.
+    """
+
+    is_training = _train_property.train_property()
+
+    @nn.nowrap
+    def _used(self, kernel: jax.Array) -> jax.Array:
+        matrix = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+        matrix = matrix.reshape(-1, self.features)
+        stored = self.variable(
+            "batch_stats",
+            "u",
+            lambda: jax.random.normal(self.make_rng("params"), (self.features,)),
+        )
+        u = stored.value
+        if self.is_training:
+            u = _unit(_unit(matrix @ u) @ matrix)
+            if not self.is_initializing():
+                stored.value = u
+        u = jax.lax.stop_gradient(_unit(u))
+        v = jax.lax.stop_gradient(_unit(matrix @ u))
+        return kernel / jnp.maximum(v @ matrix @ u, 1e-12).astype(kernel.dtype)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
 
 
 class ConvTranspose(nn.Module):

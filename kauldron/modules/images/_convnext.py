@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
+from kauldron.modules import _norms
 from kauldron.modules._logical_axes import with_logical_axes
 from kauldron.modules._train_property import train_property
+from kauldron.modules.images import _conv
 
 _KERNEL_INIT = nn.initializers.truncated_normal(0.02)
 _VARIANTS: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -90,15 +92,14 @@ class ConvNeXt(nn.Module):
     def __call__(self, image: Float["*b h w c"]) -> dict[str, Float["..."]]:
         self._check_size(image.shape)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        width = self.features[0]
-        x = _conv(width, self.patch_size, "stem_conv", **dtypes)(image)
-        x = _norm("stem_norm", **dtypes)(x)
+        x = self._patches(image, self.features[0], self.patch_size, "stem_conv")
+        x = _norm(x, self, "stem_norm")
         index, last = 0, max(sum(self.stage_sizes) - 1, 1)
         for stage, num_blocks in enumerate(self.stage_sizes):
             if stage:
-                x = _norm(f"downsample{stage}_norm", **dtypes)(x)
-                name = f"downsample{stage}_conv"
-                x = _conv(self.features[stage], 2, name, **dtypes)(x)
+                x = _norm(x, self, f"downsample{stage}_norm")
+                width, name = self.features[stage], f"downsample{stage}_conv"
+                x = self._patches(x, width, 2, name)
             for i in range(num_blocks):
                 x = _Block(
                     layer_scale=self.layer_scale,
@@ -109,9 +110,23 @@ class ConvNeXt(nn.Module):
                 index += 1
         if self.num_classes is None:
             return {"features": x}
-        x = _norm("head_norm", **dtypes, axis="embed")(jnp.mean(x, axis=(-3, -2)))
+        x = _norm(jnp.mean(x, axis=(-3, -2)), self, "head_norm")
         head = _dense(self.num_classes, ("embed", "vocab"), "head", **dtypes)
         return {"logits": head(x)}
+
+    def _patches(self, x: jax.Array, features: int, size: int, name: str) -> jax.Array:
+        """Convolution of patches that don't overlap."""
+        conv = _conv.Conv(
+            features,
+            (size, size),
+            strides=size,
+            padding=0,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=_KERNEL_INIT,
+            name=name,
+        )
+        return conv(x)
 
     def _check_size(self, shape: tuple[int, ...]) -> None:
         factor = self.patch_size * 2 ** (len(self.stage_sizes) - 1)
@@ -137,17 +152,15 @@ class _Block(nn.Module):
     def __call__(self, x: Float["*b h w c"]) -> Float["*b h w c"]:
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = x.shape[-1]
-        y = nn.Conv(
+        y = _conv.Conv(
             features,
             (7, 7),
-            padding=3,
             feature_group_count=features,
             **dtypes,
-            kernel_init=with_logical_axes(_KERNEL_INIT, (None, None, None, "conv_out")),
-            bias_init=with_logical_axes(nn.initializers.zeros, ("conv_out",)),
+            kernel_init=_KERNEL_INIT,
             name="conv",
         )(x)
-        y = _norm("norm", **dtypes)(y)
+        y = _norm(y, self, "norm")
         y = _dense(4 * features, ("conv_in", "mlp"), "dense_in", **dtypes)(y)
         y = nn.gelu(y, approximate=False)
         y = _dense(features, ("mlp", "conv_out"), "dense_out", **dtypes)(y)
@@ -155,7 +168,10 @@ class _Block(nn.Module):
             init = nn.initializers.constant(self.layer_scale)
             init = with_logical_axes(init, ("conv_out",))
             scale = self.param("layer_scale", init, (features,), self.param_dtype)
-            y = y * scale.astype(y.dtype)
+            # In f32: the gradient of a scale is a sum over all positions.
+            dtype = jnp.promote_types(y.dtype, jnp.float32)
+            scale = scale.astype(dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+            y = (y.astype(dtype) * scale).astype(y.dtype)
         if self.drop_rate and self.is_training:
             shape = (*y.shape[:-3], 1, 1, 1)
             keep_rate = 1 - self.drop_rate
@@ -164,31 +180,16 @@ class _Block(nn.Module):
         return x + y
 
 
-def _conv(features: int, size: int, name: str, **dtypes: Any) -> nn.Conv:
-    """Convolution of patches that don't overlap."""
-    return nn.Conv(
-        features,
-        (size, size),
-        strides=size,
-        padding="VALID",
-        **dtypes,
-        kernel_init=with_logical_axes(
-            _KERNEL_INIT, (None, None, "conv_in", "conv_out")
-        ),
-        bias_init=with_logical_axes(nn.initializers.zeros, ("conv_out",)),
-        name=name,
-    )
-
-
-def _norm(name: str, axis: str = "conv_out", **dtypes: Any) -> nn.LayerNorm:
-    return nn.LayerNorm(
+def _norm(x: jax.Array, owner: ConvNeXt | _Block, name: str) -> jax.Array:
+    norm = _norms.make_norm(
+        "layer",
+        owner=owner,
         epsilon=1e-6,
-        use_fast_variance=False,
-        **dtypes,
-        scale_init=with_logical_axes(nn.initializers.ones, (axis,)),
-        bias_init=with_logical_axes(nn.initializers.zeros, (axis,)),
+        dtype=owner.dtype,
+        param_dtype=owner.param_dtype,
         name=name,
     )
+    return norm(x)
 
 
 def _dense(features: int, axes: tuple[str, str], name: str, **dtypes: Any) -> nn.Dense:

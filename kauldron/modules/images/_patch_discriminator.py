@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _activations, _norms, _train_property
+from kauldron.modules import _activations, _norms
 from kauldron.modules.images import _conv, _spatial
 
 
@@ -28,8 +28,7 @@ class PatchDiscriminator(nn.Module):
       kernel_size: One size for each spatial axis: their number is that of the axes.
       norm: Of all convolutions but the first and the last; see `kd.nn.ConvBlock`.
       activation: See `kd.nn.ConvBlock`.
-      has_spectral_norm: Whether kernels are divided by their largest singular value,
-        which training passes estimate in the collection `batch_stats`.
+      has_spectral_norm: Whether convolutions are `kd.nn.SpectralConv`.
       dtype: Of the computation; `None` is that of input and parameters.
       param_dtype: Of the parameters.
       image: Key to the image, `f[*b *n c]`.
@@ -37,9 +36,8 @@ class PatchDiscriminator(nn.Module):
     Raises:
       ValueError: If the image is too small for a single logit.
 
-    References: Isola et al. 2017, Image-to-Image Translation with Conditional Adversarial
-    Networks, arXiv:1611.07004; Miyato et al. 2018, Spectral Normalization for GANs,
-    arXiv:1802.05957.
+    Reference: Isola et al. 2017, Image-to-Image Translation with Conditional Adversarial
+    Networks, arXiv:1611.07004.
     """
 
     features: int = 64
@@ -53,8 +51,6 @@ class PatchDiscriminator(nn.Module):
     dtype: DType | None = None
     param_dtype: DType = jnp.float32
     image: kontext.Key = kontext.REQUIRED
-
-    is_training = _train_property.train_property()
 
     @nn.compact
     @typechecked
@@ -83,20 +79,19 @@ class PatchDiscriminator(nn.Module):
             )(x)
         return {"logits": self._conv(x, 1, 1, "head")}
 
+    @nn.nowrap
     def _conv(self, x: jax.Array, features: int, strides: int, name: str) -> jax.Array:
-        conv = _conv.Conv(
+        conv = _conv.SpectralConv if self.has_spectral_norm else _conv.Conv
+        return conv(
             features,
             self.kernel_size,
             strides=strides,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,
-        )
-        if not self.has_spectral_norm:
-            return conv(x)
-        norm = nn.SpectralNorm(conv, name=f"{name}_spectral_norm")
-        return norm(x, update_stats=self.is_training)
+        )(x)
 
+    @nn.nowrap
     def _check_size(self, sizes: Sequence[int]) -> None:
         left = list(sizes)
         for strides in [2] * self.num_layers + [1, 1]:

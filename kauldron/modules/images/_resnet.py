@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import flax.linen as nn
@@ -12,13 +11,13 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
+from kauldron.modules import _norms
 from kauldron.modules._logical_axes import with_logical_axes
-from kauldron.modules._train_property import train_property
+from kauldron.modules.images import _blocks
 
 _KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-_CONV_AXES = (None, None, "conv_in", "conv_out")
 
-# Stage sizes and kind of block; the bottleneck has its stride in the 3 x 3 convolution.
+_BLOCKS = ("basic", "bottleneck")
 _VARIANTS: Mapping[str, tuple[tuple[int, ...], str]] = {
     "ResNet-18": ((2, 2, 2, 2), "basic"),
     "ResNet-34": ((3, 4, 6, 3), "basic"),
@@ -44,6 +43,7 @@ class ResNet(nn.Module):
       stem: `"large"` divides the image by four (7 x 7 convolution and maximum, both of
         stride 2), `"small"`, a 3 x 3 convolution, keeps its size: for 32 x 32 and less.
       stem_features: Channels of the stem; those of the first stage unless given.
+      norm: See `kd.nn.ConvBlock`.
       dtype: Of the computation; `None` takes that of input and parameters.
       param_dtype: Of the parameters.
       image: Key to the image, `Float["*b h w c"]`.
@@ -59,6 +59,7 @@ class ResNet(nn.Module):
     num_classes: int | None = 1000
     stem: Literal["large", "small"] = "large"
     stem_features: int | None = None
+    norm: _norms.Norm = "batch"
     dtype: DType | None = None
     param_dtype: DType = jnp.float32
     image: kontext.Key = kontext.REQUIRED
@@ -97,20 +98,28 @@ class ResNet(nn.Module):
     @typechecked
     def __call__(self, image: Float["*b h w c"]) -> dict[str, Float["..."]]:
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        is_large = self.stem == "large"
-        size, strides = (7, 2) if is_large else (3, 1)
-        width = self.stem_features or self.features[0]
-        x = nn.relu(_ConvNorm(width, size, strides, **dtypes, name="stem")(image))
+        options = {**dtypes, "norm": self.norm, "kernel_init": _KERNEL_INIT}
+        is_large, is_basic = self.stem == "large", self.block == "basic"
+        x = _blocks.ConvBlock(
+            self.stem_features or self.features[0],
+            (7, 7) if is_large else (3, 3),
+            strides=2 if is_large else 1,
+            use_bias=False,
+            **options,
+            name="stem",
+        )(image)
         if is_large:
             # Zeros are the least that is left. `nn.max_pool` pads one leading axis only.
             x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
             x = nn.max_pool(x, (3, 3), strides=(2, 2))
         for stage, num_blocks in enumerate(self.stage_sizes):
+            width = self.features[stage]
             for i in range(num_blocks):
-                x = _BLOCKS[self.block](
-                    self.features[stage],
+                x = _blocks.ResidualBlock(
+                    width if is_basic else 4 * width,
                     strides=2 if stage > 0 and i == 0 else 1,
-                    **dtypes,
+                    bottleneck_features=None if is_basic else width,
+                    **options,
                     name=f"stage{stage}_block{i}",
                 )(x)
         if self.num_classes is None:
@@ -125,79 +134,6 @@ class ResNet(nn.Module):
             name="head",
         )
         return {"logits": head(jnp.mean(x, axis=(-3, -2)))}
-
-
-class _ConvNorm(nn.Module):
-    """Convolution without bias, padded as in PyTorch, and batch norm."""
-
-    features: int
-    size: int
-    strides: int = 1
-    dtype: DType | None = None
-    param_dtype: DType = jnp.float32
-
-    is_training = train_property()
-
-    @nn.compact
-    def __call__(self, x: Float["*b h w c"]) -> Float["*b h2 w2 d"]:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.Conv(
-            self.features,
-            (self.size, self.size),
-            strides=self.strides,
-            padding=self.size // 2,
-            use_bias=False,
-            **dtypes,
-            kernel_init=with_logical_axes(_KERNEL_INIT, _CONV_AXES),
-            name="conv",
-        )(x)
-        norm = nn.BatchNorm(
-            use_running_average=not self.is_training,
-            momentum=0.9,
-            epsilon=1e-5,
-            **dtypes,
-            scale_init=with_logical_axes(nn.initializers.ones, ("conv_out",)),
-            bias_init=with_logical_axes(nn.initializers.zeros, ("conv_out",)),
-            name="norm",
-        )
-        return norm(x)
-
-
-class _Residual(nn.Module):
-    """`relu(x + branch(x))`; the shortcut is projected where shapes differ."""
-
-    features: int
-    strides: int = 1
-    dtype: DType | None = None
-    param_dtype: DType = jnp.float32
-
-    # Size of each convolution, and its channels relative to `features`.
-    convs = ((3, 1), (3, 1))
-
-    @nn.compact
-    def __call__(self, x: Float["*b h w c"]) -> Float["*b h2 w2 d"]:
-        conv_norm = functools.partial(
-            _ConvNorm, dtype=self.dtype, param_dtype=self.param_dtype
-        )
-        strided = next(i for i, (size, _) in enumerate(self.convs) if size > 1)
-        y = x
-        for i, (size, factor) in enumerate(self.convs):
-            strides = self.strides if i == strided else 1
-            y = nn.relu(y) if i else y
-            y = conv_norm(factor * self.features, size, strides, name=f"conv{i}")(y)
-        if x.shape != y.shape:
-            x = conv_norm(y.shape[-1], 1, self.strides, name="shortcut")(x)
-        return nn.relu(x + y)
-
-
-class _Bottleneck(_Residual):
-    convs = ((1, 1), (3, 1), (1, 4))
-
-
-_BLOCKS: Mapping[str, Callable[..., nn.Module]] = {
-    "basic": _Residual,
-    "bottleneck": _Bottleneck,
-}
 
 
 def _choose(field: str, value: str, options: Sequence[str] | Mapping[str, Any]) -> None:

@@ -60,10 +60,11 @@ class SpatialTransformer(nn.Module):
 
 def _integrate(velocity: jax.Array, num_steps: int) -> jax.Array:
     """Scaling and squaring: small displacements, composed with themselves."""
-    field = velocity / 2**num_steps
-    for _ in range(num_steps):
-        field = field + _warp(field, field, "edge")
-    return field
+
+    def double(_: int, field: jax.Array) -> jax.Array:
+        return field + _warp(field, field, "edge")
+
+    return jax.lax.fori_loop(0, num_steps, double, velocity / 2**num_steps)
 
 
 @jax.vmap

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen import dtypes
 
 from kauldron import kontext
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes, _rms_norm
+from kauldron.modules import _logical_axes, _modules, _norms
 from kauldron.modules.attention import _cache
 from kauldron.modules.language import _projection
 from kauldron.modules.language._decoder_block import DecoderBlock
 
 
+class _Stage(NamedTuple):
+    """Blocks that come once, or several that are repeated by a scan."""
+
+    blocks: tuple[Any, ...]
+    repeats: int | None
+
+
 class _Period(nn.Module):
     """Several different blocks, one after the other; what a scan repeats."""
 
-    blocks: Sequence[nn.Module]
+    make_blocks: Callable[[], Sequence[nn.Module]]
     run: Callable[..., Any]
 
     @nn.compact
     def __call__(self, x, caches, positions, segment_ids):
         after = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.make_blocks()):
             cache = None if caches is None else caches[i]
-            named = block.clone(name=f"layer_{i}", parent=self)
+            named = _modules.copy_of(block, self, f"layer_{i}")
             x, cache = self.run(named, x, positions, segment_ids, cache)
             after.append(cache)
         return x, None if caches is None else tuple(after)
@@ -51,7 +59,8 @@ class CausalLM(nn.Module):
       num_layers: Number of blocks.
       blocks: Blocks to repeat, each copied with parameters of its own.
       first_blocks: Blocks that come once, before the others; they count as layers.
-      final_norm: Norm before the head.
+      final_norm: Norm before the head: `"rms"`, `"layer"`, or a module.
+      epsilon: Of a norm by name.
       has_tied_head: Whether the head is the embedding.
       head_softcap: Bound of the logits.
       embedding_scale: Factor of the embeddings, rounded to the dtype.
@@ -73,7 +82,8 @@ class CausalLM(nn.Module):
     num_layers: int
     blocks: Sequence[DecoderBlock]
     first_blocks: Sequence[DecoderBlock] = ()
-    final_norm: nn.Module = _rms_norm.RMSNorm()
+    final_norm: _norms.Norm = "rms"
+    epsilon: float = 1e-6
     has_tied_head: bool = False
     head_softcap: float | None = None
     embedding_scale: float | None = None
@@ -109,7 +119,16 @@ class CausalLM(nn.Module):
             places = self._table("position_embedding", self.max_positions, None)
             x = x + self._embed(places, positions)
         x, cache = self._layers(x, positions, segment_ids, cache)
-        x = self.final_norm(x)
+        norm = _norms.make_norm(
+            self.final_norm,
+            owner=self,
+            feature_axis="embed",
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="final_norm",
+        )
+        x = norm(x)
         outputs = {"logits": self._logits(x, table)}
         return outputs if cache is None else outputs | {"cache": cache}
 
@@ -119,60 +138,53 @@ class CausalLM(nn.Module):
         Args:
           make: Returns the empty `KVCache` of one layer, of what it will keep.
         """
-        caches = []
-        for number, block in self._unrolled():
-            one = make(block.attention.cache_spec(self.features))
-            repeats = None if number is None else (number,)
-            caches.append(one if repeats is None else _repeated(one, *repeats))
-        return tuple(caches)
+        return tuple(self._stage_cache(stage, make) for stage in self._stages())
 
-    def _rounds(self) -> tuple[int, int]:
-        """Returns how many whole rounds of blocks there are, and how many are left."""
-        rest = self.num_layers - len(self.first_blocks)
-        return divmod(rest, len(self.blocks)) if self.scan_layers else (0, rest)
+    def _stage_cache(self, stage: _Stage, make: Callable[..., Any]) -> Any:
+        empty = [make(b.attention.cache_spec(self.features)) for b in stage.blocks]
+        if stage.repeats is None:
+            return empty[0]
+        return tuple(_repeated(cache, stage.repeats) for cache in empty)
 
-    def _unrolled(self) -> list[tuple[int | None, Any]]:
-        """Returns the blocks in order, scanned ones once with their number."""
-        rounds, left = self._rounds()
-        scanned = [(rounds, block) for block in self.blocks] if rounds else []
-        last = [(None, self.blocks[i % len(self.blocks)]) for i in range(left)]
-        return [*((None, block) for block in self.first_blocks), *scanned, *last]
+    def _stages(self) -> list[_Stage]:
+        num_layers = self.num_layers - len(self.first_blocks)
+        rounds = num_layers // len(self.blocks) if self.scan_layers else 0
+        done = rounds * len(self.blocks)
+        rest = [self.blocks[i % len(self.blocks)] for i in range(num_layers - done)]
+        scanned = [_Stage(tuple(self.blocks), rounds)] if rounds else []
+        return [
+            *(_Stage((block,), None) for block in self.first_blocks),
+            *scanned,
+            *(_Stage((block,), None) for block in rest),
+        ]
 
-    def _layers(self, x, positions, segment_ids, cache):
-        rounds, _ = self._rounds()
+    def _layers(self, x, positions, segment_ids, caches):
         run = _run
         if self.remat:
-            run = nn.remat(_run, policy=self.remat_policy, prevent_cse=not rounds)
-        plan, after, layer, i = self._unrolled(), [], 0, 0
-        while i < len(plan):
-            number, block = plan[i]
-            width = 1 if number is None else len(self.blocks)
-            caches = None if cache is None else tuple(cache[i : i + width])
-            if number is None:
-                one = None if caches is None else caches[0]
-                named = block.clone(name=f"layer_{layer}", parent=self)
-                x, one = run(named, x, positions, segment_ids, one)
-                after.append(one)
-                layer += 1
+            run = nn.remat(_run, policy=self.remat_policy, prevent_cse=False)
+        stages, layer, after = self._stages(), 0, []
+        for stage, cache in zip(stages, caches or [None] * len(stages), strict=True):
+            if stage.repeats is None:
+                block = _modules.copy_of(stage.blocks[0], self, f"layer_{layer}")
+                x, cache = run(block, x, positions, segment_ids, cache)
             else:
-                x, caches = self._scanned(run, number, x, caches, positions, segment_ids)
-                after += caches or ()
-                layer += number * width
-            i += width
-        return x, None if cache is None else tuple(after)
+                period = self._scanned(run, stage)
+                x, cache = period(x, cache, positions, segment_ids)
+            layer += len(stage.blocks) * (stage.repeats or 1)
+            after.append(cache)
+        return x, None if caches is None else tuple(after)
 
-    def _scanned(self, run, number, x, caches, positions, segment_ids):
+    def _scanned(self, run: Callable[..., Any], stage: _Stage) -> nn.Module:
+        in_axes: Any = (0, nn.broadcast, nn.broadcast)
         scan = nn.scan(
             _Period,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True, "default": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
-            length=number,
+            in_axes=in_axes,
+            length=stage.repeats,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        blocks = tuple(block.clone(parent=None, name=None) for block in self.blocks)
-        period = scan(blocks=blocks, run=run, name="layers")
-        return period(x, caches, positions, segment_ids)
+        return scan(make_blocks=lambda: stage.blocks, run=run, name="layers")
 
     def _table(self, name: str, length: int, axis: str | None) -> Float["n d"]:
         init = _logical_axes.with_logical_axes(self.kernel_init, (axis, "embed"))
@@ -193,7 +205,7 @@ class CausalLM(nn.Module):
             init = _logical_axes.with_logical_axes(self.kernel_init, ("embed", "vocab"))
             shape = (self.features, self.vocab_size)
             kernel = self.param("head", init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
         if self.head_softcap is None:
             return logits

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _rms_norm
+from kauldron.modules import _norms
 
 
 class DecoderBlock(nn.Module):
@@ -20,15 +21,22 @@ class DecoderBlock(nn.Module):
       attention: `GQAttention`, `MLAttention`, or a module with their `__call__` and
         `cache_spec`.
       feed_forward: `FeedForward`, `MoE`, or another module of `Float["*b d"]`.
-      norm: Norm before both, copied for each.
+      norm: Norm before both, each with parameters of its own: `"rms"`, `"layer"`, or a
+        module such as `RMSNorm(adds_one=True)`.
+      epsilon: Of norms by name.
       has_post_norms: Whether the results are normed before they are added, as in Gemma
         2 and 3.
+      dtype: Of norms by name; by default that of input and parameters together.
+      param_dtype: Of the parameters of norms by name.
     """
 
     attention: nn.Module
     feed_forward: nn.Module
-    norm: nn.Module = _rms_norm.RMSNorm()
+    norm: _norms.Norm = "rms"
+    epsilon: float = 1e-6
     has_post_norms: bool = False
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     @typechecked
@@ -51,4 +59,12 @@ class DecoderBlock(nn.Module):
         return x + y, cache
 
     def _norm(self, name: str) -> Any:
-        return self.norm.clone(name=name, parent=self)
+        return _norms.make_norm(
+            self.norm,
+            owner=self,
+            feature_axis="embed",
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )

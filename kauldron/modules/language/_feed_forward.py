@@ -9,18 +9,19 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, typechecked
+from kauldron.modules import _activations
 from kauldron.modules.language import _projection
 
 
 class FeedForward(nn.Module):
     """Two layers, of which the first may be gated: `down(activation(gate) * up)`.
 
-    With `nn.silu` this is SwiGLU, with `nn.gelu` GeGLU; without a gate, the two-layer
+    With `"silu"` this is SwiGLU, with `"gelu"` GeGLU; without a gate, the two-layer
     perceptron of GPT-2. Parameters: `gate`, `up`, `down`.
 
     Attributes:
       hidden_features: Width between the layers.
-      activation: Function of the gate, or of `up` if there is none.
+      activation: Name, function or module; of the gate, or of `up` if there is none.
       is_gated: Whether there is a gate.
       use_bias: Whether the layers have a bias.
       kernel_init: Initializer of the kernels.
@@ -31,7 +32,7 @@ class FeedForward(nn.Module):
     """
 
     hidden_features: int
-    activation: Callable[..., Any] = nn.silu
+    activation: _activations.Activation = "silu"
     is_gated: bool = True
     use_bias: bool = False
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
@@ -41,12 +42,18 @@ class FeedForward(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, x: Float["*b d"]) -> Float["*b d"]:
+        activation = _activations.make_activation(
+            self.activation,
+            owner=self,
+            param_dtype=self.param_dtype,
+            name="activation",
+        )
         up = self._layer("up", self.hidden_features, ("embed", "mlp"))(x)
         if self.is_gated:
             gate = self._layer("gate", self.hidden_features, ("embed", "mlp"))(x)
-            hidden = self.activation(gate) * up
+            hidden = activation(gate) * up
         else:
-            hidden = self.activation(up)
+            hidden = activation(up)
         return self._layer("down", x.shape[-1], ("mlp", "embed"))(hidden)
 
     def _layer(self, name: str, features: int, axes: tuple[str, str]):

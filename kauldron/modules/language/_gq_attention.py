@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, Int, typechecked
+from kauldron.modules import _norms
 from kauldron.modules.attention import _cache, _dot_product
 from kauldron.modules.language import _projection
 from kauldron.modules.language._rope import Rope
@@ -27,9 +28,10 @@ class GQAttention(nn.Module):
         as many.
       head_dim: Features of a head; by default those of the input by `num_heads`.
       rope: Rotary embedding; `None` for none.
-      qk_norm: Norm of each query and key, copied for both, such as
-        `RMSNorm(axis_name="head_dim")`.
+      qk_norm: Norm of each query and key: `"rms"`, `"layer"`, or a module such as
+        `RMSNorm(adds_one=True, axis_name="head_dim")`.
       qk_norm_order: Whether it comes before the rotation or after it.
+      epsilon: Of norms by name.
       is_gated: Whether the result is multiplied by a sigmoid of the input before `out`.
       window: A token sees this many positions, its own included; `None` is all before.
       softcap: Bound of the logits.
@@ -47,8 +49,9 @@ class GQAttention(nn.Module):
     num_kv_heads: int | None = None
     head_dim: int | None = None
     rope: Rope | None = Rope()
-    qk_norm: nn.Module | None = None
+    qk_norm: _norms.Norm = None
     qk_norm_order: Literal["before_rope", "after_rope"] = "before_rope"
+    epsilon: float = 1e-6
     is_gated: bool = False
     window: int | None = None
     softcap: float | None = None
@@ -77,12 +80,13 @@ class GQAttention(nn.Module):
         key = self._turned(key, positions, "key_norm")
         options: dict[str, Any] = {}
         if cache is None:
-            options |= dict(query_segment_ids=segment_ids, key_segment_ids=segment_ids)
+            options["query_segment_ids"] = options["key_segment_ids"] = segment_ids
         else:
             cache = cache.append({"key": key, "value": value}, positions)
             entries, key_positions = cache.view()
             key, value = (entries[n].astype(query.dtype) for n in ("key", "value"))
-            options |= dict(query_positions=positions, key_positions=key_positions)
+            options["query_positions"] = positions
+            options["key_positions"] = key_positions
         mixed = _dot_product.dot_product_attention(
             query,
             key,
@@ -149,13 +153,17 @@ class GQAttention(nn.Module):
     def _turned(
         self, x: Float["*b t n h"], positions: Int["*b t"], norm_name: str
     ) -> Float["*b t n h"]:
-        norm = None
-        if self.qk_norm is not None:
-            norm = self.qk_norm.clone(name=norm_name, parent=self)
-        if norm is not None and self.qk_norm_order == "before_rope":
-            x = norm(x)
-        if self.rope is not None:
-            x = self.rope(x, positions)
-        if norm is not None and self.qk_norm_order == "after_rope":
-            x = norm(x)
-        return x
+        norm = _norms.make_norm(
+            self.qk_norm,
+            owner=self,
+            feature_axis="head_dim",
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=norm_name,
+        )
+        if self.rope is None:
+            return norm(x)
+        if self.qk_norm_order == "before_rope":
+            return self.rope(norm(x), positions)
+        return norm(self.rope(x, positions))

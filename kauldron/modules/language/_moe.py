@@ -9,9 +9,10 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen import dtypes
 
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _activations, _logical_axes
 from kauldron.modules.language import _projection
 
 
@@ -86,7 +87,7 @@ class Routing:
         return jax.nn.softmax(logits, axis=-1)
 
     def choose(
-        self, probs: Float["n e"], bias: Float["e"] | None
+        self, probs: Float["n e"], bias: Float["*e"] | None
     ) -> tuple[Int["n k"], Float["n k"]]:
         """Returns the experts of each token and their weights."""
         merit = probs if bias is None else probs + bias[None]
@@ -125,7 +126,7 @@ class MoE(nn.Module):
       routing: How experts are chosen.
       shared: Module that every token goes through as well, such as
         `FeedForward(hidden_features=...)`.
-      activation: Function of an expert's gate.
+      activation: Name, function or module; of an expert's gate.
       kernel_init: Initializer of the kernels.
       dtype: Of the computation; by default that of input and parameters together. The
         router computes in f32.
@@ -136,7 +137,7 @@ class MoE(nn.Module):
     hidden_features: int
     routing: Routing = Routing()
     shared: nn.Module | None = None
-    activation: Callable[..., Any] = nn.silu
+    activation: _activations.Activation = "silu"
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -146,11 +147,13 @@ class MoE(nn.Module):
     def __call__(self, x: Float["*b d"]) -> Float["*b d"]:
         self.routing.check(self.num_experts)
         tokens = x.reshape(-1, x.shape[-1])
-        index, weights = self._route(tokens)
+        index, weights = self._route(tokens, x.shape[:-1])
         y = self._experts(tokens, index, weights).reshape(x.shape)
         return y if self.shared is None else y + self.shared(x)
 
-    def _route(self, tokens: Float["n d"]) -> tuple[Int["n k"], Float["n k"]]:
+    def _route(
+        self, tokens: Float["n d"], lead: tuple[int, ...]
+    ) -> tuple[Int["n k"], Float["n k"]]:
         kernel = self._kernel("router", (tokens.shape[-1], self.num_experts))
         # Choices must not hang on the rounding of bf16.
         logits = tokens.astype(jnp.float32) @ kernel.astype(jnp.float32)
@@ -162,9 +165,9 @@ class MoE(nn.Module):
                 "selection_bias", init, (self.num_experts,), self.param_dtype
             )
         index, weights = self.routing.choose(probs, bias)
-        self.sow("intermediates", "router_logits", logits)
-        self.sow("intermediates", "router_probs", probs)
-        self.sow("intermediates", "router_index", index)
+        kept = {"router_logits": logits, "router_probs": probs, "router_index": index}
+        for name, value in kept.items():
+            self.sow("intermediates", name, value.reshape(*lead, -1))
         return index, weights
 
     def _experts(
@@ -174,13 +177,19 @@ class MoE(nn.Module):
         gate = self._kernel("gate", (e, d, hidden))
         up = self._kernel("up", (e, d, hidden))
         down = self._kernel("down", (e, hidden, d))
-        tokens, gate, up, down = nn.dtypes.promote_dtype(
+        tokens, gate, up, down = dtypes.promote_dtype(
             tokens, gate, up, down, dtype=self.dtype
         )
         order = jnp.argsort(index.ravel())
         sizes = jnp.bincount(index.ravel(), length=e).astype(jnp.int32)
         mine = tokens[order // index.shape[-1]]
-        inner = self.activation(jax.lax.ragged_dot(mine, gate, sizes))
+        activation = _activations.make_activation(
+            self.activation,
+            owner=self,
+            param_dtype=self.param_dtype,
+            name="activation",
+        )
+        inner = activation(jax.lax.ragged_dot(mine, gate, sizes))
         inner *= jax.lax.ragged_dot(mine, up, sizes)
         results = jax.lax.ragged_dot(inner, down, sizes)
         back = results[jnp.argsort(order)].reshape(*index.shape, d)

@@ -5,6 +5,7 @@ Unlike Flax, a query that may attend to nothing gets zeros, not the mean of all 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Axes, Bool, DType, Float, typechecked
-from kauldron.modules import _interms, _train_property
+from kauldron.modules import _train_property
+from kauldron.modules.attention import _dot_product
 from kauldron.modules.transformers import _axes
 
 _IN_AXES = ("embed", "heads", "head_dim")
@@ -71,7 +73,8 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
     """Multi-head attention with the knobs of slot and large vision models.
 
     It computes in the dtype of `inputs_q`. The weights are an intermediate,
-    `attn_weights`, `f[*b h q k]`, where intermediates are recorded.
+    `attn_weights`, `f[*b h q k]`: in a run if a key reads them, elsewhere if intermediates
+    are mutable. Otherwise it is `kd.nn.dot_product_attention`, which has no such array.
 
     Attributes:
       num_heads: Number of heads; divides the numbers of features.
@@ -105,8 +108,6 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
     use_bias: bool = True
     attn_weights_fn: Callable[..., Any] = dot_product_attention_weights
     decode: bool = False
-
-    interms = _interms.interms_property()
 
     @nn.compact
     @typechecked
@@ -142,11 +143,7 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
             norm = {"axis": "head_dim", "use_bias": False, "dtype": dtype}
             query = _axes.layer_norm(**norm, name="query_norm")(query)
             key = _axes.layer_norm(**norm, name="key_norm")(key)
-        weights = self.attn_weights_fn(
-            query=query, key=key, softmax_axis=self.softmax_axis, bias=bias, mask=mask
-        )
-        self.interms["attn_weights"] = weights
-        attended = jnp.einsum("...hqk,...khd->...qhd", weights, value)
+        attended = self._attend(query, key, value, bias=bias, mask=mask)
         return nn.DenseGeneral(
             self.out_features or inputs_q.shape[-1],
             axis=(-2, -1),
@@ -156,6 +153,27 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
             bias_init=_axes.of_heads(self.bias_init, _OUT_AXES[-1:]),
             name="out",
         )(attended)
+
+    def _attend(
+        self,
+        query: Float["*b q h d"],
+        key: Float["*b k h d"],
+        value: Float["*b k h v"],
+        **tables: Any,
+    ) -> Any:
+        is_usual = (
+            self.attn_weights_fn is dot_product_attention_weights
+            and self.softmax_axis in (-1, (-1,))
+        )
+        is_read = _train_property.is_read(self, "attn_weights")
+        if is_usual and not is_read:  # without the weights of all pairs in memory
+            return _dot_product.dot_product_attention(query, key, value, **tables)
+        weights = self.attn_weights_fn(
+            query=query, key=key, softmax_axis=self.softmax_axis, **tables
+        )
+        if is_read:
+            self.sow("intermediates", "attn_weights", weights)
+        return jnp.einsum("...hqk,...khd->...qhd", weights, value)
 
     def _heads(self, name: str, features: int, dtype: DType) -> nn.DenseGeneral:
         return nn.DenseGeneral(
@@ -177,16 +195,11 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
                 )
 
 
-def _attend(
-    query: Float["*b q h d"],
-    key: Float["*b k h d"],
-    value: Float["*b k h v"],
-    bias: Float["*#b #h #q #k"] | None = None,
-    mask: Bool["*#b #h #q #k"] | None = None,
-    **kwargs: Any,
-) -> jax.Array:
+# Flax passes on only what the signature names: that of its own function is shown.
+@functools.wraps(nn.dot_product_attention)
+def _attend(*args: Any, mask: Bool["..."] | None = None, **kwargs: Any) -> jax.Array:
     """`nn.dot_product_attention` that gives zeros to queries that may attend to nothing."""
-    attended = nn.dot_product_attention(query, key, value, bias, mask, **kwargs)
+    attended = nn.dot_product_attention(*args, mask=mask, **kwargs)
     if mask is None:
         return attended
     is_any = jnp.swapaxes(mask.any(-1), -1, -2)[..., None]
@@ -206,9 +219,9 @@ class MultiHeadDotProductAttention(nn.MultiHeadDotProductAttention):
     """
 
     kernel_init: _axes.Initializer = _axes.of_heads(_lecun, _IN_AXES)
-    out_kernel_init: _axes.Initializer | None = _axes.of_heads(_lecun, _OUT_AXES)
+    out_kernel_init: Any = _axes.of_heads(_lecun, _OUT_AXES)
     bias_init: _axes.Initializer = _axes.of_heads(_zeros, _IN_AXES[1:])
-    out_bias_init: _axes.Initializer | None = _axes.of_heads(_zeros, _OUT_AXES[-1:])
+    out_bias_init: Any = _axes.of_heads(_zeros, _OUT_AXES[-1:])
     attention_fn: Callable[..., Any] = _attend
 
     is_training = _train_property.train_property()

@@ -72,10 +72,3 @@ def layer_norm(
         bias_init=_logical_axes.with_logical_axes(nn.initializers.zeros, (axis,)),
         name=name,
     )
-
-
-def rms_norm() -> nn.RMSNorm:
-    """Returns the RMS norm of the published blocks."""
-    return nn.RMSNorm(
-        scale_init=_logical_axes.with_logical_axes(nn.initializers.ones, ("embed",))
-    )

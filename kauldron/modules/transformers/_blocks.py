@@ -9,6 +9,7 @@ from typing import Any, Self
 import flax.linen as nn
 
 from kauldron.ktyping import Bool, Float, typechecked
+from kauldron.modules import _rms_norm
 from kauldron.modules.transformers import _attention, _axes, knn_types
 
 
@@ -80,7 +81,11 @@ class _Block(nn.Module):
         return cls(attention=attention, mlp=mlp, **kwargs)
 
     def _attend(self, tokens: Float["*b n d"], mask: Bool["..."] | None) -> Any:
-        return self.attention(tokens) if mask is None else self.attention(tokens, mask=mask)
+        return (
+            self.attention(tokens)
+            if mask is None
+            else self.attention(tokens, mask=mask)
+        )
 
 
 class PreNormBlock(_Block):
@@ -113,7 +118,10 @@ class PreNormBlock(_Block):
 
 
 class PostNormBlock(_Block):
-    """Attention and MLP, each added to the tokens, which are normalised afterwards.
+    """Attention and MLP, each added to the tokens, with a norm behind each.
+
+    As published, and unlike the paper, what the MLP is added to has not gone through the
+    norm of the attention: `norm(h + mlp(norm(h)))` with `h = x + attention(x)`.
 
     Attributes:
       attention: Called with tokens, and with `mask` if there is one.
@@ -131,9 +139,8 @@ class PostNormBlock(_Block):
         tokens: Float["*b n d"],
         attention_mask: Bool["*#b #h #n n"] | None = None,
     ) -> Float["*b n d"]:
-        attended = self._attend(tokens, attention_mask)
-        tokens = self.attention_norm(tokens + attended)
-        return self.mlp_norm(tokens + self.mlp(tokens))
+        tokens = tokens + self._attend(tokens, attention_mask)
+        return self.mlp_norm(tokens + self.mlp(self.attention_norm(tokens)))
 
 
 class ParallelAttentionBlock(_Block):
@@ -149,7 +156,7 @@ class ParallelAttentionBlock(_Block):
     Transformers to 22 Billion Parameters, arXiv:2302.05442.
     """
 
-    attention_norm: nn.Module = dataclasses.field(default_factory=_axes.rms_norm)
+    attention_norm: nn.Module = dataclasses.field(default_factory=_rms_norm.RMSNorm)
 
     @nn.compact
     @typechecked

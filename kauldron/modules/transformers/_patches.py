@@ -62,9 +62,7 @@ class PatchifyEmbed(nn.Module):
             kernel_init=_logical_axes.with_logical_axes(
                 nn.initializers.lecun_normal(), axes
             ),
-            bias_init=_logical_axes.with_logical_axes(
-                nn.initializers.zeros, axes[-1:]
-            ),
+            bias_init=_logical_axes.with_logical_axes(nn.initializers.zeros, axes[-1:]),
             name="patchifier",
         )(images)
         return einops.rearrange(grid, "... n m d -> ... (n m) d")

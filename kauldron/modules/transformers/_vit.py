@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _logical_axes, _rms_norm
 from kauldron.modules.transformers import (
     _axes,
     _blocks,
@@ -54,7 +55,7 @@ class VitEncoder(nn.Module):
     layers: Sequence[knn_types.TransformerBlock]
     embedding: knn_types.ImageTokenizer
     pos_embedding: knn_types.PositionEmbedding = _embeddings.LearnedEmbedding()
-    encoder_norm: knn_types.NormModule | None = _axes.rms_norm()
+    encoder_norm: knn_types.NormModule | None = _rms_norm.RMSNorm()
     prepend_cls_token: bool = False
     cls_token_init: _axes.Initializer = nn.initializers.zeros
     image: kontext.Key = kontext.REQUIRED
@@ -128,6 +129,7 @@ class VitEncoder(nn.Module):
             )
         if isinstance(patch_size, int):
             patch_size = (patch_size, patch_size)
+        height, width = patch_size
         layers = tuple(
             block_type.from_spec(
                 num_heads=num_heads,
@@ -139,7 +141,7 @@ class VitEncoder(nn.Module):
             for _ in range(num_layers)
         )
         embedding = _patches.PatchifyEmbed(
-            patch_size=tuple(patch_size), hidden_size=hidden_size
+            patch_size=(height, width), hidden_size=hidden_size
         )
         return cls(layers=layers, embedding=embedding, **kwargs)
 
@@ -150,9 +152,9 @@ class VitEncoder(nn.Module):
         return jnp.concatenate([token, tokens], -2)
 
     def _scan(self, tokens: Float["*b n d"]) -> Any:
-        first: Any = self.layers[0].clone(parent=None)
+        first: Any = self.layers[0]
         for i, layer in enumerate(self.layers):
-            if layer.clone(parent=None) != first:
+            if not _is_same(layer, first):
                 raise ValueError(
                     f"`scan=True` runs one program for all layers, and `layers[{i}]` is "
                     f"not as `layers[0]`:\n{layer}\n{first}"
@@ -168,7 +170,7 @@ class VitEncoder(nn.Module):
             length=len(self.layers),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        tokens, _ = scan(first.clone(parent=self, name="blocks"), tokens, None)
+        tokens, _ = scan(first.copy(name="blocks"), tokens, None)
         return tokens
 
 
@@ -260,7 +262,9 @@ class VitAutoEncoder(nn.Module):
             self.encoder.embedding.patch_size, image.shape
         )
         num_patches = (height // rows) * (width // columns)
-        tokens = self.encoder(image)[..., -num_patches:, :]  # without a token for classes
+        tokens = self.encoder(image)[
+            ..., -num_patches:, :
+        ]  # without a token for classes
         size = rows * columns * channels
         pixels = _axes.dense(size, ("embed", None), name="decoder")(tokens)
         return {
@@ -272,6 +276,16 @@ class VitAutoEncoder(nn.Module):
                 wp=columns,
             )
         }
+
+
+def _is_same(a: object, b: object) -> bool:
+    """Whether two values of fields are equal; of modules, wherever they are used."""
+    if isinstance(a, nn.Module) and type(a) is type(b):
+        names = [
+            f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")
+        ]
+        return all(_is_same(getattr(a, name), getattr(b, name)) for name in names)
+    return a == b
 
 
 def _mean_of_tokens(tokens: Float["*b n d"]) -> Any:

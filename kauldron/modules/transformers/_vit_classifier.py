@@ -128,6 +128,7 @@ class VitClassifier(nn.Module):
             embedding=_patches.PatchifyEmbed(patch_size, hidden_size),
             encoder_norm=_layer_norm(norm_epsilon) if is_cls else None,
             prepend_cls_token=is_cls,
+            cls_token_init=nn.initializers.normal(0.02),
             scan=scan,
         )
         head_norm = None if is_cls else _layer_norm(norm_epsilon)

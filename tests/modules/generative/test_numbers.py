@@ -12,6 +12,8 @@ import pytest
 from kauldron import kd
 from kauldron.modules.generative import _parameterizations
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 # Data N(MEAN, STD**2): every quantity of the samplers has a closed form.
 MEAN, STD = 0.7, 0.4
 

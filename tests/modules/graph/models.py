@@ -47,9 +47,7 @@ def unet_nodes(depth: int = 4, features: int = 4) -> dict[str, kd.nn.Node]:
 
 
 def unet(depth: int = 4, features: int = 4) -> kd.nn.Graph:
-    return kd.nn.Graph(
-        nodes=unet_nodes(depth, features), outputs={"logits": "head"}
-    )
+    return kd.nn.Graph(nodes=unet_nodes(depth, features), outputs={"logits": "head"})
 
 
 class HandUnet(nn.Module):

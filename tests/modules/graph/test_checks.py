@@ -34,7 +34,10 @@ dense = nn.Dense(2)
             r"nodes\.head\.inputs = 'encodr': no node writes 'encodr', and the context "
             r"has no such part\. Did you mean 'encoder'\? Nodes: encoder, head",
         ),
-        (two({"x": ["encoder", "bach.x"]}), r"head\.inputs\.x\[1\] = 'bach\.x'.*'batch'"),
+        (
+            two({"x": ["encoder", "bach.x"]}),
+            r"head\.inputs\.x\[1\] = 'bach\.x'.*'batch'",
+        ),
         (two(kontext.REQUIRED), r"nodes\.head\.inputs: it must be set"),
         (two(3), r"nodes\.head\.inputs = 3: a key is a text"),
         (two("encoder..x"), r"nodes\.head\.inputs = 'encoder\.\.x': Could not parse"),
@@ -96,7 +99,10 @@ dense = nn.Dense(2)
             {"nodes": {"a": Node(jnp.abs, "batch.x", frozen=True)}, "outputs": "a"},
             r"nodes\.a\.frozen: a function has no parameters",
         ),
-        ({"nodes": {"a": nn.Dense(2)}, "outputs": "a"}, r"nodes\.a: it must be a `kd\."),
+        (
+            {"nodes": {"a": nn.Dense(2)}, "outputs": "a"},
+            r"nodes\.a: it must be a `kd\.",
+        ),
         (
             {"nodes": {"batch": Node(nn.Dense(2), "batch.x")}, "outputs": "batch"},
             r"nodes\['batch'\]: `batch` is a part of the context",
@@ -136,14 +142,23 @@ def test_mistake_is_told_with_its_place(graph, message):
 
 
 def test_all_mistakes_are_told_at_once():
-    nodes = {"a": Node(jnp.abs, "x.y"), "b": Node(jnp.abs, "z")}
+    nodes = {"a": Node(jnp.abs, "x.y"), "b": Node(nn.Dense, "z")}
     with pytest.raises(kd.nn.GraphError) as e:
         kd.nn.Graph(nodes=nodes, outputs="c")
-    assert str(e.value).count("\n- ") == 3
+    assert str(e.value).count("\n- ") == 4
+
+
+def test_copies_are_checked_if_something_is_changed():
+    graph = kd.nn.Graph(**two("encoder"))
+    assert graph.copy(outputs="head").outputs == "head"
+    with pytest.raises(kd.nn.GraphError, match=r"Did you mean 'head'\?"):
+        graph.copy(outputs="haed")
+    with pytest.raises(kd.nn.GraphError, match=r"nodes\.b: nothing reads its output"):
+        graph.copy(nodes={**graph.nodes, "b": Node(jnp.abs, "head")})
 
 
 def test_misspelt_argument_of_a_node_is_told():
-    with pytest.raises(TypeError, match="no argument 'input'. Did you mean 'inputs'"):
+    with pytest.raises(TypeError, match=r"no argument 'input'\. Did you mean 'inputs'"):
         Node(jnp.abs, input="batch.x")
 
 
@@ -180,7 +195,7 @@ def test_type_error_inside_of_a_module_stays_as_it_is():
         raise TypeError("my own")
 
     graph = kd.nn.Graph(nodes={"a": Node(fails, "step")}, outputs="a")
-    with pytest.raises(TypeError, match="^my own"):
+    with pytest.raises(TypeError, match="my own"):
         graph.apply({}, step=1)
 
 

@@ -146,9 +146,7 @@ def test_every_nodes_output_is_captured_under_its_name(rows):
 
 def test_modules_inside_of_modules_are_at_the_paths_of_flax():
     layers = nn.Sequential([nn.Dense(3), nn.relu, nn.Dense(2)])
-    graph = kd.nn.Graph(
-        nodes={"net": kd.nn.Node(layers, "batch.x")}, outputs="net"
-    )
+    graph = kd.nn.Graph(nodes={"net": kd.nn.Node(layers, "batch.x")}, outputs="net")
     x = jnp.ones((1, 4))
     variables = jax.eval_shape(lambda: graph.init(jax.random.key(0), batch={"x": x}))
     params = variables["params"]
@@ -162,7 +160,9 @@ def test_a_graph_is_a_part_of_another_module():
         @nn.compact
         def __call__(self, x):
             made_here = kd.nn.Graph(
-                nodes={"a": kd.nn.Node(nn.Dense(2), "batch.x")}, outputs="a", name="here"
+                nodes={"a": kd.nn.Node(nn.Dense(2), "batch.x")},
+                outputs="a",
+                name="here",
             )
             return self.inner(batch={"x": x}) + made_here(batch={"x": x})
 
@@ -223,9 +223,7 @@ def test_trainable_is_a_mask_of_what_every_use_does_not_freeze(rows):
         shared={"m": nn.Dense(2, use_bias=False), "n": nn.Dense(2, use_bias=False)},
         outputs="d",
     )
-    params = jax.eval_shape(
-        lambda: graph.init(jax.random.key(0), batch=rows)["params"]
-    )
+    params = jax.eval_shape(lambda: graph.init(jax.random.key(0), batch=rows)["params"])
     assert graph.frozen_modules == ("a", "n")
     assert graph.trainable(params) == {
         "a": {"bias": False, "kernel": False},

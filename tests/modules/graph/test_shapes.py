@@ -84,10 +84,21 @@ def test_model_of_one_size_has_no_factor():
 
 def test_inputs_of_one_size_change_together():
     graph = kd.nn.Graph(
-        nodes={"sum": kd.nn.Node(jnp.add, ["batch.image", "batch.noise"])}, outputs="sum"
+        nodes={"sum": kd.nn.Node(jnp.add, ["batch.image", "batch.noise"])},
+        outputs="sum",
     )
     batch = {"image": spec(1, 6, 6, 3), "noise": spec(1, 6, 6, 3)}
     assert kd.nn.downsampling_factor(graph, batch=batch) == (1, 1)
+
+
+def test_flags_stay_python_values():
+    class Flagged(nn.Module):
+        @nn.compact
+        def __call__(self, x, wide):
+            return nn.Dense(8 if wide else 4)(x)
+
+    shapes = kd.nn.output_shapes(Flagged(), spec(2, 3), wide=False)
+    assert shapes["preds"].shape == (2, 4)
 
 
 def test_model_without_spatial_axes_is_refused():

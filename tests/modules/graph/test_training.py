@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 
 from kauldron import kd
@@ -50,20 +51,55 @@ def test_training_step_is_the_program_of_the_module_by_hand():
     for model in (make_graph(), ByHand()):
         trainer = make_trainer(model=model)
         batch = next(iter(trainer.train_ds))
-        programs.append(
-            models.program_of(step_of(trainer), trainer.state_specs, batch)
-        )
+        programs.append(models.program_of(step_of(trainer), trainer.state_specs, batch))
     assert programs[0] == programs[1]
 
 
 @pytest.mark.slow
-def test_remat_of_nodes_changes_no_gradient():
-    results = []
-    for remat in (None, kd.train.Remat(modules=["encoder", "relu"])):
-        trainer = make_trainer(remat=remat)
+def test_remat_and_freezing_change_neither_parameters_nor_statistics_nor_keys():
+    def run(frozen, remat=None):
+        model = kd.nn.Graph(
+            nodes={
+                "encoder": kd.nn.Node(models.Block(8), "batch.x", frozen=frozen),
+                "first": kd.nn.Node("block", "encoder", frozen=frozen),
+                "second": kd.nn.Node("block", "first"),
+                "head": kd.nn.Node(nn.Dense(2), "second"),
+            },
+            shared={"block": models.Block(8)},
+            outputs={"logits": "head"},
+        )
+        trainer = make_trainer(model=model, remat=remat)
         batch = next(iter(trainer.train_ds))
-        results.append(jax.jit(step_of(trainer))(trainer.init_state(), batch))
-    jax.tree.map(np.testing.assert_array_equal, *results)
+        state = trainer.init_state()
+        step = jax.jit(lambda s, b: trainer.trainstep._step(s, b)[1])
+        context = step(state, batch)
+        kept = (state.params, context.preds, context.collections, context.interms)
+        return kept, context.grads
+
+    frozen, grads = run(True)
+    remat = kd.train.Remat(modules=["encoder", "first", "block"])
+    again = run(True, remat)
+    jax.tree.map(np.testing.assert_array_equal, again, (frozen, grads))
+    kept, other_grads = run(False)
+    jax.tree.map(np.testing.assert_array_equal, kept, frozen)
+    assert not any(np.any(g) for g in jax.tree.leaves(grads["encoder"]))
+    assert np.any(grads["block"]["Dense_0"]["kernel"])
+    assert np.any(other_grads["encoder"]["Dense_0"]["kernel"])
+
+
+def test_weight_decay_leaves_frozen_parameters_to_the_mask():
+    graph = kd.nn.Graph(
+        nodes={
+            "a": kd.nn.Node(nn.Dense(1, use_bias=False), "batch.x", frozen=True),
+            "b": kd.nn.Node(nn.Dense(1, use_bias=False), "a"),
+        },
+        outputs="b",
+    )
+    params = {name: {"kernel": np.ones((1, 1), np.float32)} for name in ("a", "b")}
+    optimizer = kd.optim.partial_updates(optax.sgd(1.0), mask=graph.trainable)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert updates["a"]["kernel"] == 0
+    assert updates["b"]["kernel"] == -1
 
 
 def test_functions_and_modules_are_keys_of_the_run():

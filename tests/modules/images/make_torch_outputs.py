@@ -1,5 +1,7 @@
 """Writes `torch_outputs.npz`: what PyTorch, MONAI and nnU-Net's networks compute.
 
+And `torch_tensors.json`: names and shapes of the tensors in files of networks.
+
 Made with torch 2.14.1, torchvision 0.29.1, timm 1.0.22, monai 1.6.1 and
 dynamic_network_architectures 0.4.4:
 
@@ -8,6 +10,7 @@ dynamic_network_architectures 0.4.4:
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import monai.networks.nets as monai_nets
@@ -23,6 +26,8 @@ from torch_arrays import array, inputs_of
 from torchvision.models import resnet
 
 OUT = pathlib.Path(__file__).with_name("torch_outputs.npz")
+TENSORS = OUT.with_name("torch_tensors.json")
+LAYOUTS = ("monai2d", "monai3d", "plain1d", "residual2d", "residual3d")
 
 
 class Shortcut(nn.Sequential):
@@ -141,7 +146,7 @@ CASES = {
 
 
 def main():
-    outputs = {}
+    outputs, tensors = {}, {}
     for name, module in CASES.items():
         state = {
             k: torch.from_numpy(array(k, v.shape))
@@ -151,6 +156,8 @@ def main():
             and not k.startswith("decoder.encoder.")
         }
         module.load_state_dict(state, strict=False)
+        if name in LAYOUTS:
+            tensors[name] = {k: list(v.shape) for k, v in module.state_dict().items()}
         inputs = [torch.from_numpy(x) for x in inputs_of(name)]
         with torch.no_grad():
             for mode in ["", " training"] if name == "batch" else [""]:
@@ -162,6 +169,7 @@ def main():
             outputs["batch mean"] = module.running_mean.numpy()
             outputs["batch var"] = module.running_var.numpy()
     np.savez_compressed(OUT, **outputs)
+    TENSORS.write_text(json.dumps(tensors, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

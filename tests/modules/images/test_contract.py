@@ -120,7 +120,7 @@ SLOW = [
     contract.Block(
         name="residual unet 3-D",
         make=lambda: kd.nn.ResidualUNet(
-            num_classes=2, features=(4, 8), kernel_size=(3, 3, 3), norm="layer"
+            num_classes=2, features=(4, 8), kernel_size=(3, 3, 3), norm=None
         ),
         inputs=((4, 4, 4, 1),),
         output=(4, 4, 4, 2),

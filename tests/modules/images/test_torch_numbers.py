@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
 import re
+import tempfile
 
 import flax.linen as nn
 import jax
@@ -20,7 +22,9 @@ from kauldron import kd
 from kauldron.modules import _norms
 from tests.modules.images import torch_arrays
 
-EXPECTED = np.load(pathlib.Path(__file__).with_name("torch_outputs.npz"))
+_HERE = pathlib.Path(__file__).parent
+EXPECTED = np.load(_HERE / "torch_outputs.npz")
+TENSORS = json.loads((_HERE / "torch_tensors.json").read_text())
 
 # f32 sums in another order, through some 20 layers.
 TOLERANCE = {"rtol": 1e-4, "atol": 3e-5}
@@ -43,11 +47,13 @@ class Case:
       model: The module.
       renames: Patterns of our names and what they become, all applied in this order.
       transposed: Pattern of their names of transposed convolutions.
+      layout: Of `kd.ckpts.PretrainedWeights`, instead of the two.
     """
 
     model: nn.Module
     renames: tuple[tuple[str, str], ...] = ((r".*\.", ""),)
     transposed: str = "$^"
+    layout: str | None = None
 
 
 class Normalised(nn.Module):
@@ -117,34 +123,6 @@ BLOCKS = {
     ),
 }
 
-_NNUNET = (
-    (r"stem\.", "encoder.stem.convs.0."),
-    (r"encoder(\d)_(\d)\.(conv|norm)\.", r"encoder.stages.\1.0.convs.\2.\3."),
-    (r"encoder(\d)_(\d)\.", r"encoder.stages.\1.blocks.\2."),
-    ("shortcut", "skip.1"),
-    (r"decoder(\d)_(\d)\.", r"decoder.stages.\1.convs.\2."),
-    (r"up(\d)\.conv", r"decoder.transpconvs.\1"),
-    (r"head(\d)", r"decoder.seg_layers.\1"),
-)
-
-
-def _monai(num_levels, has_units):
-    """Names in MONAI's U-Net, whose levels are nested within each other."""
-    unit, up = (r"conv.unit\1.", "0.") if has_units else ("", "")
-    renames = []
-    for level in range(num_levels):
-        at = "model" + ".1.submodule" * level
-        down = at + (".0" if level < num_levels - 1 else "")
-        renames += [
-            (rf"encoder{level}_(\d)\.", f"{down}.{unit}"),
-            (rf"encoder{level}_shortcut", f"{down}.residual"),
-            (rf"up{level}_activation", f"{at}.2.{up}activation"),
-            (rf"up{level}\.", f"{at}.2.{up}conv."),
-            (rf"decoder{level}\.", f"{at}.2.1.conv.unit0."),
-        ]
-    return (*renames, ("activation", "adn.A"))
-
-
 _RESIDUAL = functools.partial(
     kd.nn.UNet,
     num_classes=3,
@@ -156,8 +134,7 @@ _RESIDUAL = functools.partial(
 NETWORKS = {
     "monai2d": Case(
         kd.nn.ResidualUNet(num_classes=3, features=(4, 6, 8)),
-        _monai(3, True),
-        r"2\.0\.conv",
+        layout="monai_unet",
     ),
     "monai3d": Case(
         kd.nn.ResidualUNet(
@@ -167,8 +144,7 @@ NETWORKS = {
             strides=(2, 1),
             num_res_units=0,
         ),
-        _monai(3, False),
-        r"2\.conv",
+        layout="monai_unet",
     ),
     "plain1d": Case(
         kd.nn.UNet(
@@ -179,18 +155,16 @@ NETWORKS = {
             decoder_blocks=(1, 2),
             has_deep_supervision=True,
         ),
-        _NNUNET,
-        "transpconvs",
+        layout="nnunet",
     ),
-    "residual2d": Case(_RESIDUAL(encoder_blocks=(1, 2, 1)), _NNUNET, "transpconvs"),
+    "residual2d": Case(_RESIDUAL(encoder_blocks=(1, 2, 1)), layout="nnunet"),
     "residual3d": Case(
         _RESIDUAL(
             kernel_size=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
             strides=((1, 2, 2), 2),
             encoder_blocks=1,
         ),
-        _NNUNET,
-        "transpconvs",
+        layout="nnunet",
     ),
     "nested": Case(
         kd.nn.UNetPlusPlus(
@@ -267,6 +241,19 @@ def their_weights(case, variables):
     return traverse_util.unflatten_dict({k: fill(k, v) for k, v in flat.items()})
 
 
+def weights_from_file(case, variables, name, **kwargs):
+    """Fills variables from a file with the tensors of the network."""
+    tensors = {
+        theirs: torch_arrays.array(theirs, shape)
+        for theirs, shape in TENSORS[name].items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/theirs.safetensors"
+        kd.ckpts.save_safetensors(tensors, path)
+        weights = kd.ckpts.PretrainedWeights(path=path, layout=case.layout, **kwargs)
+        return weights.fill(variables)
+
+
 def apply(case, name, *, is_training=False):
     """Returns what a model makes of the inputs of a case, and its batch statistics."""
     inputs = [channels_last(x) for x in torch_arrays.inputs_of(name)]
@@ -276,7 +263,9 @@ def apply(case, name, *, is_training=False):
             functools.partial(case.model.apply, mutable=["batch_stats"]),
             compiler_options={"xla_backend_optimization_level": 0},
         )
-        return run(their_weights(case, shapes), *inputs)
+        if case.layout is None:
+            return run(their_weights(case, shapes), *inputs)
+        return run(weights_from_file(case, shapes, name), *inputs)
 
 
 def check(case, name):
@@ -303,6 +292,23 @@ def test_blocks_give_the_numbers_of_pytorch(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_give_the_numbers_of_pytorch(name):
     check(NETWORKS[name], name)
+
+
+def test_heads_that_nothing_trained_can_be_left_out():
+    model = _RESIDUAL(encoder_blocks=(1, 2, 1), has_deep_supervision=False)
+    case = Case(model, layout="nnunet")
+    inputs = [channels_last(x) for x in torch_arrays.inputs_of("residual2d")]
+    with kd.nn.set_train_property(False):
+        variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    with pytest.raises(kd.ckpts.CheckpointError, match=r"seg_layers\.0"):
+        weights_from_file(case, variables, "residual2d")
+    ignored = ["decoder.seg_layers"]
+    filled = weights_from_file(
+        case, variables, "residual2d", ignore_restored_keys=ignored
+    )
+    head = torch_arrays.array("decoder.seg_layers.1.bias", (3,))
+    np.testing.assert_array_equal(filled["params"]["head1"]["bias"], head)
+    assert "head0" not in filled["params"]
 
 
 def test_batch_norm_in_training_gives_the_numbers_of_pytorch():

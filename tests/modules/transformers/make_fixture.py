@@ -12,6 +12,7 @@ import pathlib
 
 import jax
 import numpy as np
+
 from kauldron import kd
 
 _RNG = np.random.default_rng(0)
@@ -77,7 +78,9 @@ def _cases():
 
 def _flat(prefix, tree):
     return {
-        f"{prefix}.{jax.tree_util.keystr(path, simple=True, separator='.')}": np.asarray(x)
+        f"{prefix}.{jax.tree_util.keystr(path, simple=True, separator='.')}": np.asarray(
+            x
+        )
         for path, x in jax.tree_util.tree_leaves_with_path(tree)
     }
 
