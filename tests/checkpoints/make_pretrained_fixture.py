@@ -1,4 +1,4 @@
-"""Writes `fixtures/pretrained.json`: names, shapes and logits of PyTorch's models.
+"""Writes `pretrained_logits.json`: names, shapes and logits of PyTorch's models.
 
 Run in an environment with torch, timm 1.0.22 and transformers 5.24:
 `python -m tests.checkpoints.make_pretrained_fixture`.
@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from tests.checkpoints import seeded_tensors
 
-_FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "pretrained.json"
+_FIXTURE = pathlib.Path(__file__).parent / "pretrained_logits.json"
 _SIZE = 32
 
 

@@ -13,7 +13,7 @@ import pytest
 from kauldron import kd
 from tests.checkpoints import seeded_tensors
 
-_FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "pretrained.json"
+_FIXTURE = pathlib.Path(__file__).parent / "pretrained_logits.json"
 _ENTRIES = json.loads(_FIXTURE.read_text())
 
 
