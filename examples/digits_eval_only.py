@@ -31,7 +31,7 @@ def get_config():
                 "top1": kd.metrics.Accuracy(
                     logits="preds.logits", labels="batch.label"
                 ),
-                "top3": kd.metrics.Accuracy(
+                "top3": kd.metrics.TopKAccuracy(
                     logits="preds.logits", labels="batch.label", k=3
                 ),
             },

@@ -130,7 +130,8 @@ def export(
 
         model = kd.nn.Sequential(inputs="batch.x", outputs="y", layers=[nn.Dense(2)])
         batch = {"x": jnp.ones((4, 3))}
-        state = kd.train.TrainState(step=0, params=model.init(jax.random.key(0), batch["x"])["params"])
+        params = model.init(jax.random.key(0), batch["x"])["params"]
+    state = kd.train.TrainState(step=0, params=params)
         kd.export.export(model, state, "exported", batch=batch)
         assert kd.export.load("exported")(batch)["y"].shape == (4, 2)
         ```

@@ -194,3 +194,55 @@ def test_an_evaluation_gives_the_numbers_of_the_cpu(tmp_path, exact_products):
     logprobs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     expected = -logprobs[np.arange(len(labels)), labels].mean()
     np.testing.assert_allclose(on_gpu["losses/xentropy"], expected, rtol=1e-5)
+
+
+def _half_attention(**options):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = [(2, 64, 4, 32), (2, 64, 2, 32), (2, 64, 2, 32)]
+    args = [
+        jax.random.normal(key, shape, jnp.bfloat16)
+        for key, shape in zip(keys, shapes, strict=True)
+    ]
+
+    def run(implementation):
+        def loss(*args):
+            out = kd.nn.dot_product_attention(
+                *args, **options, implementation=implementation
+            ).astype(jnp.float32)
+            return jnp.sum(out**2), out
+
+        grads, out = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*args)
+        return jax.tree.map(lambda x: np.asarray(x, np.float32), (out, grads))
+
+    return run
+
+
+_SEGMENTS = np.repeat(np.arange(4, dtype=np.int32), 16)[None].repeat(2, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"is_causal": True},
+        {"is_causal": True, "window": 5},
+        {
+            "is_causal": True,
+            "query_segment_ids": _SEGMENTS,
+            "key_segment_ids": _SEGMENTS,
+        },
+        # Some queries see nothing.
+        {"mask": np.arange(64)[None, None, :, None] % 5 > 0},
+    ],
+    ids=lambda options: "+".join(options) or "all",
+)
+def test_flash_attention_gives_the_numbers_of_the_plain_form(options):
+    run = _half_attention(**options)
+    flash, plain, chosen = run("cudnn"), run("plain"), run(None)
+    # bf16 has 8 bits, and cuDNN rounds the weights of the softmax to them.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=0.03 * np.abs(b).max()),
+        flash,
+        plain,
+    )
+    jax.tree.map(np.testing.assert_array_equal, chosen, flash)

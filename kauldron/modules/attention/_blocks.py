@@ -186,7 +186,7 @@ def _attend_bwd(spec: Spec, block: tuple[int, int], residuals, grad_out):
             grad_key = _added(sums.key, grads.key, (j,), (block[1],), (2,))
             grad_value = _added(sums.value, grads.value, (j,), (block[1],), (2,))
             grad_bias = sums.bias
-            if grad_bias is not None:
+            if grad_bias is not None and grads.bias is not None:
                 grad_bias = _added(grad_bias, grads.bias, (i, j), block, (3, 4))
             sums = sums._replace(key=grad_key, value=grad_value, bias=grad_bias)
             return grad_query + grads.query, sums

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, Self
 import flax.struct
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, Int, typechecked
+from kauldron.ktyping import Array, DType, Int, typechecked
 
 
 class CacheView(NamedTuple):
@@ -69,7 +69,12 @@ class ContiguousCache(flax.struct.PyTreeNode):
 
     @classmethod
     def empty(
-        cls, spec: CacheSpec, *, batch_size: int, num_slots: int, dtype: object = None
+        cls,
+        spec: CacheSpec,
+        *,
+        batch_size: int,
+        num_slots: int,
+        dtype: DType | None = None,
     ) -> ContiguousCache:
         """Returns a cache of zeros, by default in f32."""
         if num_slots < 1:

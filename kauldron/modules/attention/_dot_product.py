@@ -128,7 +128,7 @@ def _check(query, key, window, softcap, query_segment_ids, key_segment_ids) -> N
         )
 
 
-def _flat(x: Array["*any"], num_last: int) -> Array["b *any"]:
+def _flat(x: Array["*any"], num_last: int) -> Array["*any"]:
     return x.reshape(math.prod(x.shape[:-num_last]), *x.shape[-num_last:])
 
 
@@ -209,7 +209,8 @@ def _in_blocks(
         key=_visibility.padded(places.key, multiple=block[1], position=-1),
         mask=lengthened(places.mask, table),
     )
-    return _blocks.attend(spec, block, inputs, longer)[..., :t, :]
+    out: jax.Array = _blocks.attend(spec, block, inputs, longer)
+    return out[..., :t, :]
 
 
 def _why_not_cudnn(
@@ -285,13 +286,10 @@ def _flash(
         local_window_size=None if window is None else (window - 1, 0),
         implementation="cudnn",
     )
-    if sees is not None:
-        seen = sees
-        if spec.rule.is_causal:
-            own = _visibility.Rule(True, window, has_empty_keys=False)
-            rows = _visibility.visible(own, places.query, places.key, None)
-            seen = sees & rows[:, :, 0]
-        # cuDNN gives the mean of all values to a query that sees none.
-        seen = einops.rearrange(seen.any(axis=-1), "b n t -> b t n 1")
-        out = jnp.where(seen, out, jnp.zeros((), out.dtype))
-    return einops.rearrange(out, "b t (k g) v -> b k g t v", k=x.key.shape[1])
+    out = einops.rearrange(out, "b t (k g) v -> b k g t v", k=x.key.shape[1])
+    if sees is None:
+        return out
+    # cuDNN gives the mean of all values to a query that sees none.
+    seen = _visibility.visible(spec.rule, places.query, places.key, places.mask)
+    is_some = jnp.any(seen, axis=-1, keepdims=True)
+    return jnp.where(is_some, out, jnp.zeros((), out.dtype))

@@ -63,7 +63,7 @@ def visible(
 
 def needed_blocks(
     rule: Rule, query: Side, key: Side, query_block: int, key_block: int
-) -> tuple[Int["rows"], Int["rows"]]:
+) -> tuple[Int["*rows"], Int["*rows"]]:
     """Returns the first block of keys that a block of queries needs, and the end.
 
     Never too few: a block is left out if no query of any row can see a key of it.

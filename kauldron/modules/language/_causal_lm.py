@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen import dtypes
 
 from kauldron import kontext
 from kauldron.ktyping import Float, Int, typechecked
@@ -174,11 +175,12 @@ class CausalLM(nn.Module):
         return x, None if caches is None else tuple(after)
 
     def _scanned(self, run: Callable[..., Any], stage: _Stage) -> nn.Module:
+        in_axes: Any = (0, nn.broadcast, nn.broadcast)
         scan = nn.scan(
             _Period,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True, "default": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
+            in_axes=in_axes,
             length=stage.repeats,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
@@ -203,7 +205,7 @@ class CausalLM(nn.Module):
             init = _logical_axes.with_logical_axes(self.kernel_init, ("embed", "vocab"))
             shape = (self.features, self.vocab_size)
             kernel = self.param("head", init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
         if self.head_softcap is None:
             return logits

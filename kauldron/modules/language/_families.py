@@ -17,6 +17,8 @@ from kauldron.modules.language._ml_attention import MLAttention
 from kauldron.modules.language._moe import MoE
 from kauldron.modules.language._rope import Rope
 
+_PLAIN_ROPE = Rope()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Family:
@@ -25,7 +27,7 @@ class _Family:
     `global_every` is the round of windowed layers that ends with one that sees all.
     """
 
-    rope: Rope | None = Rope()
+    rope: Rope | None = _PLAIN_ROPE
     local_rope: Rope | None = None
     global_every: int | None = None
     norm: _norms.Norm = "rms"

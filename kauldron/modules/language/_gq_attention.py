@@ -80,12 +80,13 @@ class GQAttention(nn.Module):
         key = self._turned(key, positions, "key_norm")
         options: dict[str, Any] = {}
         if cache is None:
-            options |= dict(query_segment_ids=segment_ids, key_segment_ids=segment_ids)
+            options["query_segment_ids"] = options["key_segment_ids"] = segment_ids
         else:
             cache = cache.append({"key": key, "value": value}, positions)
             entries, key_positions = cache.view()
             key, value = (entries[n].astype(query.dtype) for n in ("key", "value"))
-            options |= dict(query_positions=positions, key_positions=key_positions)
+            options["query_positions"] = positions
+            options["key_positions"] = key_positions
         mixed = _dot_product.dot_product_attention(
             query,
             key,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen import dtypes
 
 from kauldron.ktyping import Float, Int, typechecked
 from kauldron.modules import _activations, _logical_axes
@@ -86,7 +87,7 @@ class Routing:
         return jax.nn.softmax(logits, axis=-1)
 
     def choose(
-        self, probs: Float["n e"], bias: Float["e"] | None
+        self, probs: Float["n e"], bias: Float["*e"] | None
     ) -> tuple[Int["n k"], Float["n k"]]:
         """Returns the experts of each token and their weights."""
         merit = probs if bias is None else probs + bias[None]
@@ -176,7 +177,7 @@ class MoE(nn.Module):
         gate = self._kernel("gate", (e, d, hidden))
         up = self._kernel("up", (e, d, hidden))
         down = self._kernel("down", (e, hidden, d))
-        tokens, gate, up, down = nn.dtypes.promote_dtype(
+        tokens, gate, up, down = dtypes.promote_dtype(
             tokens, gate, up, down, dtype=self.dtype
         )
         order = jnp.argsort(index.ravel())

@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen import dtypes
 
 from kauldron.ktyping import Array, Float, PRNGKey
 from kauldron.modules import _logical_axes
@@ -59,7 +60,7 @@ class Projection(nn.Module):
                 self.features,
                 self.param_dtype,
             )
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jnp.tensordot(x, kernel, axes=num_in)
         if bias is None:
             return y

@@ -15,7 +15,7 @@ from kauldron.ktyping import Float, Int, typechecked
 class RopeScaling(Protocol):
     """How the frequencies change for contexts longer than those trained on."""
 
-    def frequencies(self, theta: float, size: int) -> Float["size//2"]:
+    def frequencies(self, theta: float, size: int) -> Float["*pairs"]:
         """Returns the angle per position of each of `size / 2` pairs."""
         ...
 
@@ -25,7 +25,7 @@ class RopeScaling(Protocol):
         ...
 
 
-def _plain_frequencies(theta: float, size: int) -> Float["size//2"]:
+def _plain_frequencies(theta: float, size: int) -> Float["*pairs"]:
     return theta ** (-np.arange(0, size, 2, dtype=np.float64) / size)
 
 
@@ -55,7 +55,7 @@ class LinearScaling(_Scaling):
     Reference: Chen et al. 2023, Position Interpolation, arXiv:2306.15595.
     """
 
-    def frequencies(self, theta: float, size: int) -> Float["size//2"]:
+    def frequencies(self, theta: float, size: int) -> Float["*pairs"]:
         return _plain_frequencies(theta, size) / self.factor
 
 
@@ -69,7 +69,7 @@ class NtkScaling(_Scaling):
     Reference: Peng et al. 2023, YaRN, arXiv:2309.00071, §3.1 ("NTK-aware").
     """
 
-    def frequencies(self, theta: float, size: int) -> Float["size//2"]:
+    def frequencies(self, theta: float, size: int) -> Float["*pairs"]:
         if size == 2:
             return _plain_frequencies(theta, size)
         return _plain_frequencies(theta * self.factor ** (size / (size - 2)), size)
@@ -97,7 +97,7 @@ class YarnScaling(_Scaling):
     mscale: float = 1.0
     mscale_all_dim: float = 0.0
 
-    def frequencies(self, theta: float, size: int) -> Float["size//2"]:
+    def frequencies(self, theta: float, size: int) -> Float["*pairs"]:
         def pair_of(num_turns: float) -> float:
             turns = self.original_length / (num_turns * 2 * math.pi)
             return size * math.log(turns) / (2 * math.log(theta))
@@ -139,7 +139,7 @@ class Llama3Scaling(_Scaling):
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
 
-    def frequencies(self, theta: float, size: int) -> Float["size//2"]:
+    def frequencies(self, theta: float, size: int) -> Float["*pairs"]:
         plain = _plain_frequencies(theta, size)
         turns = self.original_length * plain / (2 * math.pi)
         keep = (turns - self.low_freq_factor) / (
@@ -222,7 +222,7 @@ class Rope:
             )
         return size
 
-    def _frequencies(self, size: int) -> tuple[Float["d"], float]:
+    def _frequencies(self, size: int) -> tuple[Float["*pairs"], float]:
         if self.scaling is None:
             return _plain_frequencies(self.theta, size).astype(np.float32), 1.0
         frequencies = np.asarray(self.scaling.frequencies(self.theta, size))

@@ -129,6 +129,7 @@ class VitEncoder(nn.Module):
             )
         if isinstance(patch_size, int):
             patch_size = (patch_size, patch_size)
+        height, width = patch_size
         layers = tuple(
             block_type.from_spec(
                 num_heads=num_heads,
@@ -140,7 +141,7 @@ class VitEncoder(nn.Module):
             for _ in range(num_layers)
         )
         embedding = _patches.PatchifyEmbed(
-            patch_size=tuple(patch_size), hidden_size=hidden_size
+            patch_size=(height, width), hidden_size=hidden_size
         )
         return cls(layers=layers, embedding=embedding, **kwargs)
 
@@ -280,7 +281,9 @@ class VitAutoEncoder(nn.Module):
 def _is_same(a: object, b: object) -> bool:
     """Whether two values of fields are equal; of modules, wherever they are used."""
     if isinstance(a, nn.Module) and type(a) is type(b):
-        names = [f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")]
+        names = [
+            f.name for f in dataclasses.fields(a) if f.name not in ("parent", "name")
+        ]
         return all(_is_same(getattr(a, name), getattr(b, name)) for name in names)
     return a == b
 

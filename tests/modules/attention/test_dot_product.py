@@ -15,30 +15,37 @@ from tests.modules.attention import numpy_attention
 _SEGMENTS = np.array([[1, 1, 1, 2, 2, 2, 2, 3, 3, 0], [1] * 4 + [2] * 6], np.int32)
 # Case 0 has all options, the others leave some out; 10 queries, 13 keys, 2 x 3 heads.
 _CASES = {
-    "everything": dict(
-        bias=(2, 6, 10, 13),
-        mask=(2, 1, 10, 13),
-        is_causal=True,
-        window=5,
-        positions=True,
-        segments=True,
-        scale=0.7,
-        softcap=2.0,
-    ),
-    "plain": dict(),
-    "causal_window": dict(is_causal=True, window=3),
-    "window_of_both_sides": dict(window=4, bias=(1, 6, 1, 13)),
-    "segments_and_mask_of_heads": dict(segments=True, mask=(1, 6, 1, 13)),
-    "cache": dict(positions=True, is_causal=True, bias=(2, 1, 10, 1), softcap=1.0),
+    "everything": {
+        "bias": (2, 6, 10, 13),
+        "mask": (2, 1, 10, 13),
+        "is_causal": True,
+        "window": 5,
+        "positions": True,
+        "segments": True,
+        "scale": 0.7,
+        "softcap": 2.0,
+    },
+    "plain": {},
+    "causal_window": {"is_causal": True, "window": 3},
+    "window_of_both_sides": {"window": 4, "bias": (1, 6, 1, 13)},
+    "segments_and_mask_of_heads": {"segments": True, "mask": (1, 6, 1, 13)},
+    "cache": {
+        "positions": True,
+        "is_causal": True,
+        "bias": (2, 1, 10, 1),
+        "softcap": 1.0,
+    },
 }
 
 
 def _inputs(seed=0, *, bias=None, mask=None, positions=False, segments=False, **kwargs):
     rng = np.random.default_rng(seed)
     normal = lambda *shape: rng.standard_normal(shape, dtype=np.float32)  # noqa: E731
-    arrays = dict(
-        query=normal(2, 10, 6, 4), key=normal(2, 13, 2, 4), value=normal(2, 13, 2, 5)
-    )
+    arrays = {
+        "query": normal(2, 10, 6, 4),
+        "key": normal(2, 13, 2, 4),
+        "value": normal(2, 13, 2, 5),
+    }
     if bias:
         arrays["bias"] = normal(*bias)
     if mask:
@@ -105,16 +112,16 @@ def test_any_combination_of_options_is_the_formula(seed, small_blocks):
     part = lambda: tuple(  # noqa: E731
         int(n) if rng.random() < 0.6 else 1 for n in (2, 6, 10, 13)
     )
-    case = dict(
-        bias=some(part()),
-        mask=some(part()),
-        is_causal=bool(rng.random() < 0.5),
-        window=some(int(rng.integers(1, 9))),
-        positions=bool(rng.random() < 0.5),
-        segments=bool(rng.random() < 0.5),
-        scale=some(0.3),
-        softcap=some(1.5),
-    )
+    case = {
+        "bias": some(part()),
+        "mask": some(part()),
+        "is_causal": bool(rng.random() < 0.5),
+        "window": some(int(rng.integers(1, 9))),
+        "positions": bool(rng.random() < 0.5),
+        "segments": bool(rng.random() < 0.5),
+        "scale": some(0.3),
+        "softcap": some(1.5),
+    }
     for implementation in ("plain", "blocks"):
         arrays, options, grad = _inputs(seed, **case)
         expected, grads_of = numpy_attention.attention(**arrays, grad=grad, **options)
@@ -201,13 +208,16 @@ def test_derivatives_of_any_order_exist_where_all_is_computed_at_once():
     ("change", "words"),
     [
         (
-            dict(key=np.zeros((2, 13, 4, 4), "f"), value=np.zeros((2, 13, 4, 5), "f")),
+            {
+                "key": np.zeros((2, 13, 4, 4), "f"),
+                "value": np.zeros((2, 13, 4, 5), "f"),
+            },
             "6 query heads, 4 key heads",
         ),
-        (dict(window=0), "`window` counts the key itself"),
-        (dict(softcap=0.0), "`softcap` must be > 0"),
-        (dict(query_segment_ids=_SEGMENTS), "`key_segment_ids` are missing"),
-        (dict(implementation="cudnn"), "there is no GPU"),
+        ({"window": 0}, "`window` counts the key itself"),
+        ({"softcap": 0.0}, "`softcap` must be > 0"),
+        ({"query_segment_ids": _SEGMENTS}, "`key_segment_ids` are missing"),
+        ({"implementation": "cudnn"}, "there is no GPU"),
     ],
 )
 def test_what_cannot_be_computed_is_told_before_compiling(change, words):

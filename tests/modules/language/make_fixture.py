@@ -20,36 +20,36 @@ _HEADS, _WIDTH = 4, 32
 def _config(name):
     a = families.arguments(name)
     mla, moe = a.get("mla"), a.get("moe")
-    common = dict(
-        vocab_size=64,
-        hidden_size=_WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=_HEADS,
-        num_key_value_heads=a.get("num_kv_heads", _HEADS),
-        intermediate_size=a["hidden_features"],
-        max_position_embeddings=64,
-        attn_implementation="eager",
-        pad_token_id=None,
-    )
+    common = {
+        "vocab_size": 64,
+        "hidden_size": _WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": _HEADS,
+        "num_key_value_heads": a.get("num_kv_heads", _HEADS),
+        "intermediate_size": a["hidden_features"],
+        "max_position_embeddings": 64,
+        "attn_implementation": "eager",
+        "pad_token_id": None,
+    }
     t = transformers
     match name:
         case "llama":
-            rope = dict(
-                rope_type="llama3",
-                rope_theta=1e4,
-                factor=8.0,
-                low_freq_factor=1.0,
-                high_freq_factor=4.0,
-                original_max_position_embeddings=16,
-            )
+            rope = {
+                "rope_type": "llama3",
+                "rope_theta": 1e4,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 16,
+            }
             return t.LlamaConfig(**common, rms_norm_eps=1e-5, rope_parameters=rope)
         case "mistral":
-            rope = dict(rope_type="default", rope_theta=1e4)
+            rope = {"rope_type": "default", "rope_theta": 1e4}
             return t.MistralConfig(
                 **common, rms_norm_eps=1e-5, sliding_window=5, rope_parameters=rope
             )
         case "mixtral":
-            rope = dict(rope_type="default", rope_theta=1e6)
+            rope = {"rope_type": "default", "rope_theta": 1e6}
             common["intermediate_size"] = moe["hidden_features"]
             return t.MixtralConfig(
                 **common,
@@ -60,20 +60,20 @@ def _config(name):
                 rope_parameters=rope,
             )
         case "qwen2":
-            rope = dict(
-                rope_type="yarn",
-                rope_theta=1e6,
-                factor=4.0,
-                original_max_position_embeddings=16,
-            )
+            rope = {
+                "rope_type": "yarn",
+                "rope_theta": 1e6,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+            }
             return t.Qwen2Config(
                 **common, tie_word_embeddings=True, rope_parameters=rope
             )
         case "qwen3":
-            rope = dict(rope_type="default", rope_theta=1e6)
+            rope = {"rope_type": "default", "rope_theta": 1e6}
             return t.Qwen3Config(**common, head_dim=16, rope_parameters=rope)
         case "gemma2":
-            rope = dict(rope_type="default", rope_theta=1e4)
+            rope = {"rope_type": "default", "rope_theta": 1e4}
             return t.Gemma2Config(
                 **common,
                 head_dim=16,
@@ -88,10 +88,10 @@ def _config(name):
                 sliding_window=5,
                 query_pre_attn_scalar=12,
                 layer_types=["sliding_attention", "full_attention"],
-                rope_parameters=dict(
-                    sliding_attention=dict(rope_type="default", rope_theta=1e4),
-                    full_attention=dict(rope_type="default", rope_theta=1e6),
-                ),
+                rope_parameters={
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                    "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                },
             )
         case "gpt2":
             return t.GPT2Config(
@@ -104,20 +104,20 @@ def _config(name):
                 attn_implementation="eager",
             )
     routing = moe["routing"]
-    latent = dict(
-        kv_lora_rank=mla["kv_rank"],
-        q_lora_rank=mla.get("query_rank"),
-        qk_nope_head_dim=mla["head_dim"],
-        qk_rope_head_dim=mla["rope_head_dim"],
-        v_head_dim=mla["value_head_dim"],
-        n_routed_experts=moe["num_experts"],
-        num_experts_per_tok=routing["num_selected"],
-        moe_intermediate_size=moe["hidden_features"],
-        n_group=routing["num_groups"],
-        topk_group=routing["num_selected_groups"],
-        routed_scaling_factor=routing["scale"],
-        first_k_dense_replace=1,
-    )
+    latent = {
+        "kv_lora_rank": mla["kv_rank"],
+        "q_lora_rank": mla.get("query_rank"),
+        "qk_nope_head_dim": mla["head_dim"],
+        "qk_rope_head_dim": mla["rope_head_dim"],
+        "v_head_dim": mla["value_head_dim"],
+        "n_routed_experts": moe["num_experts"],
+        "num_experts_per_tok": routing["num_selected"],
+        "moe_intermediate_size": moe["hidden_features"],
+        "n_group": routing["num_groups"],
+        "topk_group": routing["num_selected_groups"],
+        "routed_scaling_factor": routing["scale"],
+        "first_k_dense_replace": 1,
+    }
     if name == "deepseek_v2":
         return t.DeepseekV2Config(
             **common,
@@ -125,7 +125,7 @@ def _config(name):
             n_shared_experts=2,
             topk_method="group_limited_greedy",
             norm_topk_prob=False,
-            rope_parameters=dict(rope_type="default", rope_theta=1e4),
+            rope_parameters={"rope_type": "default", "rope_theta": 1e4},
         )
     return t.DeepseekV3Config(
         **common,
@@ -133,16 +133,16 @@ def _config(name):
         n_shared_experts=1,
         norm_topk_prob=True,
         rope_interleave=True,
-        rope_parameters=dict(
-            rope_type="yarn",
-            rope_theta=1e4,
-            factor=4.0,
-            original_max_position_embeddings=16,
-            mscale=1.0,
-            mscale_all_dim=1.0,
-            beta_fast=32,
-            beta_slow=1,
-        ),
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": 16,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "beta_fast": 32,
+            "beta_slow": 1,
+        },
     )
 
 

@@ -35,7 +35,7 @@ def _chosen(routing, logits, bias):
     groups = [list(range(g * size, (g + 1) * size)) for g in range(routing.num_groups)]
     num_best = 1 if routing.group_score == "best" else 2
     groups.sort(key=lambda group: -sum(sorted(merit[group])[-num_best:]))
-    allowed = sum(groups[: routing.num_selected_groups], [])
+    allowed = [e for group in groups[: routing.num_selected_groups] for e in group]
     chosen = sorted(allowed, key=lambda e: -merit[e])[: routing.num_selected]
     weights = probs[chosen]
     if routing.is_normalized:
