@@ -131,7 +131,7 @@ class InTurn(kd.evals.EvaluatorBase):
         jax.block_until_ready(state)
         now = time.perf_counter()
         raw = self.raw()
-        if self.start:  # what came before has compiled
+        if len(self.start) > 1:  # the first steps compile
             self.pairs.append((now - self.start[-1], raw))
         self.start.append(time.perf_counter())
 
@@ -151,7 +151,7 @@ def _in_turn(model, batch, raw, workdir):
             ),
         },
         train_metrics={},
-        num_train_steps=NUM_STEPS * (NUM_PAIRS + 1),
+        num_train_steps=NUM_STEPS * (NUM_PAIRS + 2),
         log_metrics_every=10**6,
         log_summaries_every=10**6,
         evals={"eval": evaluator},
