@@ -19,7 +19,7 @@ def get_config():
     cfg.aux.workdir = konfig.placeholder(str)
     cfg.aux.trusted = ["examples"]
     cfg.evals = {
-        split: kd.evals.Evaluator(
+        f"{split}_digits": kd.evals.Evaluator(
             run=kd.evals.StandaloneLastCheckpoint(),
             ds=digits_classifier.make_ds(training=False, split=split),
             losses={
@@ -31,7 +31,7 @@ def get_config():
                 "top1": kd.metrics.Accuracy(
                     logits="preds.logits", labels="batch.label"
                 ),
-                "top3": kd.metrics.Accuracy(
+                "top3": kd.metrics.TopKAccuracy(
                     logits="preds.logits", labels="batch.label", k=3
                 ),
             },

@@ -29,7 +29,7 @@ class ConfigArgs:
 def get_config(args: ConfigArgs):
     cfg = digits_classifier.get_config()
     if args.distorted:
-        clean, distorted = cfg.train_ds.copy(), cfg.train_ds.copy()
+        clean, distorted = (digits_classifier.make_ds(training=True) for _ in range(2))
         distorted.transforms = [
             kd.data.RandAugment(key="image", num_layers=1, magnitude=5.0, fill=0),
             *distorted.transforms,

@@ -1,7 +1,7 @@
 """A tiny vision transformer of handwritten digits, and a sweep over its size.
 
-    kauldron train --cfg=examples/digits_vit.py --cfg.workdir=runs/vit
-    kauldron config sweeps --cfg=examples/digits_vit.py
+kauldron train --cfg=examples/digits_vit.py --cfg.workdir=runs/vit
+kauldron config sweeps --cfg=examples/digits_vit.py
 """
 
 from kauldron import konfig

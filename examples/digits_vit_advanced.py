@@ -1,8 +1,8 @@
 """What one looks at when a transformer does not learn, and what helps.
 
-Metrics of whole trees of arrays and of what modules compute inside, errors that are
-silent under jit, clipping and a moving average of the parameters, a trace of a few steps,
-and several named sweeps:
+Metrics of whole trees of arrays and of what modules compute inside, checks inside of
+jit, clipping and a moving average of the parameters, a trace of a few steps, the program of the
+model as a file, and several named sweeps:
 
     kauldron train --cfg=examples/digits_vit_advanced.py --cfg.workdir=runs/looked_at
 """
@@ -29,7 +29,9 @@ def get_config():
         ),
         # One value for each parameter...
         "param_norm": kd.metrics.TreeMap(
-            metric=kd.metrics.Norm(tensor="params.**.kernel", axis=None)
+            metric=kd.metrics.Norm(
+                tensor="params.**.kernel", axis=None, aggregation_type="average"
+            )
         ),
         # ... and one for all gradients, which an evaluation does not have.
         "grad_norm": kd.metrics.SkipIfMissing(
@@ -48,9 +50,11 @@ def get_config():
     )
     cfg.evals["eval"].init_transform = kd.optim.UseEmaParams()
 
-    # The first NaN is told with the line that made it.
-    cfg.checkify_error_categories = checkify.nan_checks
+    # What the model's own `checkify.check(...)` finds. `nan_checks` looks at every
+    # operation: that takes minutes to compile.
+    cfg.checkify_error_categories = checkify.user_checks
     cfg.profiler = kd.inspect.Profiler(first_profile=20, all_host=True)
+    cfg.exporter = kd.export.JaxModelExporter(platforms=("cpu", "cuda"))
     cfg.setup = kd.train.setup_utils.Setup(
         tags=["vit", "looked_at"], note_template="A transformer, looked into."
     )

@@ -17,6 +17,13 @@ class InitTransform(arguments.NamesArguments, abc.ABC):
     Values may change; the structure, shapes and dtypes may not.
     """
 
+    def check(self, state: TrainState) -> None:
+        """Finds what does not fit, before anything is compiled or read.
+
+        Args:
+          state: The initial state, as `jax.ShapeDtypeStruct`s.
+        """
+
     @abc.abstractmethod
     def transform(self, state: TrainState) -> TrainState:
         """Changes the state before the optimizer state is made from the parameters."""
@@ -43,6 +50,9 @@ class MultiTransform(InitTransform):
     def __init__(self, **transforms: InitTransform) -> None:
         self._transforms: Mapping[str, InitTransform] = transforms
 
+    def check(self, state: TrainState) -> None:
+        self._apply("check", state)
+
     def transform(self, state: TrainState) -> TrainState:
         return self._apply("transform", state)
 
@@ -52,7 +62,8 @@ class MultiTransform(InitTransform):
     def _apply(self, method: str, state: PyTree) -> Any:
         for name, transform in self._transforms.items():
             try:
-                state = getattr(transform, method)(state)
+                changed = getattr(transform, method)(state)
+                state = state if method == "check" else changed
             except Exception as e:
                 e.add_note(f"In the init transform {name!r}.")
                 raise

@@ -63,7 +63,7 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
         for file, names in self._by_file(self._file_of).items():
             entries = _entries(file)
             for name in names:
-                entry = entries[name]
+                entry = _entry(entries, name, file)
                 found[name] = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
         return found
 
@@ -86,7 +86,7 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
         for file, here in self._by_file(names).items():
             entries = _entries(file)
             data = np.memmap(file, np.uint8, mode="r")
-            found |= {name: entries[name].view(data) for name in here}
+            found |= {name: _entry(entries, name, file).view(data) for name in here}
         return found
 
     def _by_file(self, names: Iterable[str]) -> dict[epath.Path, list[str]]:
@@ -166,7 +166,10 @@ def _write(
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
     with shared_files.replacing(path) as part:
+        part.touch()
+        mode = os.stat(part).st_mode
         _import().numpy.save_file(shaped, os.fspath(part), metadata=metadata)
+        os.chmod(part, mode)  # version 0.8.0 lets nobody but the owner read it
 
 
 def _check_name(name: str) -> None:
@@ -288,6 +291,15 @@ def _entries(path: epath.Path) -> dict[str, _Entry]:
         start, stop = (8 + num_bytes + offset for offset in entry["data_offsets"])
         found[name] = _Entry(name, entry["dtype"], tuple(entry["shape"]), start, stop)
     return found
+
+
+def _entry(entries: Mapping[str, _Entry], name: str, file: epath.Path) -> _Entry:
+    if name not in entries:
+        raise _errors.CheckpointError(
+            f"The index says that {name!r} is in {os.fspath(file)!r}, and it is not "
+            "there: the files are of several exports."
+        )
+    return entries[name]
 
 
 def to_leaf(array: np.ndarray, leaf: Any, name: str) -> Any:

@@ -29,6 +29,7 @@ from kauldron.ktyping import Array
 _LOWERINGS = {**_onnx_operators.LOWERINGS, **_onnx_contractions.LOWERINGS}
 _MAX_BYTES = 2**31 - 2**20  # of a protocol buffer
 _MAX_UNROLLED = 512
+_RANDOM = "random numbers have no counterpart"
 
 
 class Built:
@@ -120,7 +121,8 @@ def lower(
 
     def read(atom: Any) -> str:
         if isinstance(atom, jax.extend.core.Literal):
-            return graph.constant(np.asarray(atom.val))
+            aval: Any = atom.aval
+            return graph.constant(np.asarray(atom.val, aval.dtype))
         return names.get(atom, "")
 
     outer = graph.scope
@@ -154,7 +156,8 @@ def _lower_one(
         return graph.constant(_index_of_cpu(equation.params["platforms"]), np.int32)
     lowering = _LOWERINGS.get(name)
     if lowering is None:
-        raise refuse(equation, graph.scope)
+        is_random = name.startswith("random_")
+        raise refuse(equation, graph.scope, _RANDOM if is_random else "")
     return lowering(graph, equation, inputs)
 
 

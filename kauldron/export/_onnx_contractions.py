@@ -136,39 +136,76 @@ def _pool(graph: Graph, equation: Any, inputs: list[str]) -> str:
 
 
 def _gather(graph: Graph, equation: Any, inputs: list[str]) -> str:
+    """Adds a look-up: of whole slices of one axis by Gather, else by GatherND."""
     numbers, sizes = (equation.params[k] for k in ("dimension_numbers", "slice_sizes"))
-    shape, indices = (x.aval.shape for x in equation.invars)
-    is_look_up = (
-        len(numbers.start_index_map) == 1
-        and tuple(numbers.collapsed_slice_dims) == tuple(numbers.start_index_map)
-        and not numbers.operand_batching_dims
-    )
-    axis = numbers.start_index_map[0] if is_look_up else 0
-    whole = [n for i, n in enumerate(shape) if i != axis]
-    taken = [n for i, n in enumerate(sizes) if i != axis]
-    if not is_look_up or list(map(str, whole)) != list(map(str, taken)):
-        raise refuse(equation, graph.scope, "it is more than a look-up along one axis")
-    found = graph.cast(graph.reshape(inputs[1], indices[:-1]), np.int64)
-    # What is out of range would end the run.
-    last = graph.one("Sub", graph.size(shape[axis]), graph.constant([1], np.int64))
-    if len(indices) == 1:
-        last = graph.one("Squeeze", last)
-    found = graph.one("Max", found, graph.constant(0, np.int64))
-    found = graph.one("Min", found, last)
-    value = graph.one("Gather", inputs[0], found, axis=axis)
-    # ONNX has the axes of the indices in place of the axis, JAX where it is told.
-    num_indices = len(indices) - 1
-    offsets = list(range(len(whole) + num_indices))
-    of_operand = offsets[:axis] + offsets[axis + num_indices :]
-    of_indices = offsets[axis : axis + num_indices]
-    rank = len(offsets)
-    order = [0] * rank
-    for target, source in zip(numbers.offset_dims, of_operand, strict=True):
-        order[target] = source
-    rest = [i for i in range(rank) if i not in numbers.offset_dims]
-    for target, source in zip(rest, of_indices, strict=True):
-        order[target] = source
-    return _permuted(graph, value, order)
+    shape, of_indices = (x.aval.shape for x in equation.invars)
+    mapped, collapsed = numbers.start_index_map, numbers.collapsed_slice_dims
+    others = [axis for axis in range(len(shape)) if axis not in mapped]
+    is_whole = all(str(sizes[axis]) == str(shape[axis]) for axis in others)
+    if numbers.operand_batching_dims or not is_whole:
+        raise refuse(equation, graph.scope, "it looks up parts of slices")
+    indices = graph.cast(inputs[1], np.int64)
+    batch = of_indices[:-1]
+    # The axes of the result: of the indices (negative), and of the operand.
+    rows = [axis - len(batch) for axis in range(len(batch))]
+    if len(mapped) == 1 and tuple(collapsed) == tuple(mapped):
+        (axis,) = mapped
+        first = _in_range(graph, graph.reshape(indices, batch), shape[axis], 1)
+        value = graph.one("Gather", inputs[0], first, axis=axis)
+        found = [*range(axis), *rows, *range(axis + 1, len(shape))]
+    else:
+        grid = _index_grid(
+            graph, indices, batch, [(shape[a], sizes[a]) for a in mapped]
+        )
+        value = graph.one(
+            "GatherND", _permuted(graph, inputs[0], [*mapped, *others]), grid
+        )
+        found = [*rows, *mapped, *others]
+        dropped = [i for i, axis in enumerate(found) if axis in collapsed]
+        if dropped:
+            value = graph.one("Squeeze", value, graph.shape(dropped))
+            found = [axis for axis in found if axis not in collapsed]
+    kept = iter(axis for axis in range(len(shape)) if axis not in collapsed)
+    of_rows = iter(rows)
+    wanted = [
+        next(kept) if i in numbers.offset_dims else next(of_rows)
+        for i in range(len(found))
+    ]
+    return _permuted(graph, value, [found.index(axis) for axis in wanted])
+
+
+def _index_grid(
+    graph: Graph, indices: str, batch: Sequence[Any], sizes: Sequence[tuple[Any, Any]]
+) -> str:
+    """Returns indices `i64[*batch *slice n]` of every element of slices.
+
+    Args:
+      graph: The graph.
+      indices: `i64[*batch n]`, where slices begin.
+      batch: Sizes.
+      sizes: Of each of the n axes, and of slices there.
+    """
+    full = [*batch, *(size for _, size in sizes)]
+    parts = []
+    for i, (whole, size) in enumerate(sizes):
+        begin = graph.one("Gather", indices, graph.constant(i, np.int64), axis=-1)
+        begin = _in_range(graph, begin, whole, size)
+        begin = graph.reshape(begin, [*batch, *(1 for _ in sizes)])
+        zero, one = (graph.constant(n, np.int64) for n in (0, 1))
+        end = graph.one("Squeeze", graph.size(size))
+        steps = graph.one("Range", zero, end, one)
+        steps = graph.reshape(steps, [size if i == j else 1 for j in range(len(sizes))])
+        part = graph.one("Expand", graph.one("Add", begin, steps), graph.shape(full))
+        parts.append(graph.one("Unsqueeze", part, graph.shape([len(full)])))
+    return graph.one("Concat", *parts, axis=-1)
+
+
+def _in_range(graph: Graph, indices: str, whole: Any, size: Any) -> str:
+    """Returns indices at which a slice fits in: others would end the run."""
+    last = graph.one("Sub", graph.size(whole), graph.size(size))
+    last = graph.one("Squeeze", last)
+    indices = graph.one("Max", indices, graph.constant(0, np.int64))
+    return graph.one("Min", indices, last)
 
 
 def _permuted(graph: Graph, name: str, order: Sequence[int]) -> str:

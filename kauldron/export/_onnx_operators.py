@@ -224,6 +224,11 @@ def _iota(graph: Graph, equation: Any, inputs: list[str]) -> str:
     return graph.one("Expand", counted, graph.shape(shape))
 
 
+def _size(graph: Graph, equation: Any, inputs: list[str]) -> str:
+    size = graph.one("Squeeze", graph.size(equation.params["dim"]))
+    return graph.cast(size, equation.outvars[0].aval.dtype)
+
+
 def _reduce(graph: Graph, equation: Any, inputs: list[str]) -> str:
     operator = _REDUCTIONS[equation.primitive.name]
     axes = graph.shape(equation.params["axes"])
@@ -273,6 +278,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     "concatenate": _concatenate,
     "convert_element_type": _convert,
     "cumsum": _cumsum,
+    "dim_as_value": _size,
     "dynamic_slice": _dynamic_slice,
     "erfc": _erfc,
     "exp2": _exp2,

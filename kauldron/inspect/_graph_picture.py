@@ -59,6 +59,8 @@ def draw(graph: modules.Graph, trace: _model_trace.Trace) -> _svg.Picture:
     for name, source in _outputs(graph.plan.outputs):
         box = f"-> {name}"
         boxes[box], styles[box] = [Line(name, bold=True)], _OUTPUT
+        if source.node and not source.is_whole:
+            boxes[box].append(Line(f"reads {source.key}", _svg.GREY))
         connect(source, box)
     return _assemble(boxes, styles, edges, dashed, _title(trace))
 

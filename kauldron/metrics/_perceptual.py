@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import flax.struct
-import jax.numpy as jnp
 from etils import epath
 
 from kauldron import kontext
@@ -126,8 +125,6 @@ class Fid(base.Metric):
                 )
             x = image.rescale_image(x, self.in_vrange, (-1, 1))
             features.append(_inception.inception_features(weights, x))
-        if mask is not None and jnp.ndim(mask) < features[0].ndim:
-            mask = jnp.asarray(mask)[..., None]
         preds, targets = (
             _features.CovarianceState.from_values(x, mask=mask) for x in features
         )

@@ -126,7 +126,7 @@ class Intermediates:
 def _hint(values: dict[str, Any], path: str) -> str:
     known = [str(p) for p in kontext.flatten_with_path(values)]
     near = errors.did_you_mean(path, known)
-    if not near and "__call__" in path:
+    if "__call__" in path and "__call__" not in near:
         return (
             "Outputs of modules are recorded with `capture_intermediates=True`; what a "
             "module stores itself, `self.interms['name'] = x`, can always be read."

@@ -79,7 +79,7 @@ def set_train_property(is_training: bool) -> Iterator[None]:
         _is_training.reset(token)
 
 
-_read: contextvars.ContextVar[bool | Callable[[Any, str], bool]] = (
+_read_values: contextvars.ContextVar[bool | Callable[[Any, str], bool]] = (
     contextvars.ContextVar("kauldron_intermediates_read", default=True)
 )
 
@@ -93,16 +93,16 @@ def intermediates_read(which: bool | Callable[[Any, str], bool]) -> Iterator[Non
     Args:
       which: All, none, or a function of a module and a name.
     """
-    token = _read.set(which)
+    token = _read_values.set(which)
     try:
         yield
     finally:
-        _read.reset(token)
+        _read_values.reset(token)
 
 
 def is_read(module: nn.Module, name: str) -> bool:
     """Whether somebody reads an intermediate value of a module."""
     if not module.is_mutable_collection("intermediates"):
         return False
-    which = _read.get()
+    which = _read_values.get()
     return which(module, name) if callable(which) else which

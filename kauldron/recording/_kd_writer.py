@@ -34,6 +34,9 @@ class KDMetricWriter(_writer_base.WriterBase):
     While the disk is full, up to 10,000 records per file and 64 MiB of events wait in
     memory and are written later. Anything beyond that is lost, and reported as lost.
 
+    Without a workdir (`trainer.evals["eval"].evaluate(...)` in a notebook) nothing is
+    written.
+
     Attributes:
       save_images: Whether pictures are also written as files:
         `workdir/<collection>/images/<name>/step_<step>_<i>.png`, `.gif` for videos.
@@ -62,6 +65,11 @@ class KDMetricWriter(_writer_base.WriterBase):
     @property
     def _image_folder(self) -> epath.Path:
         return self._folder / "images"
+
+    def write(self, step: int, values: measured.Measured) -> None:
+        # A trainer without a workdir, in a notebook: what is measured is returned.
+        if self.workdir is not None:
+            super().write(step, values)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         self._write_numbers(json_lines.METRICS_FILE, step, scalars)

@@ -5,6 +5,7 @@ make bench
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 
@@ -37,6 +38,7 @@ def _vit():
     return model, (8, 64, 64, 3), (8, 1)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Constant(kd.data.Pipeline):
     """The same batch again and again, so that the steps alone are measured."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 
 import jax
@@ -64,6 +66,16 @@ def _variables(*, num_classes=5, num_positions=4, num_blocks=2, dtype=jnp.float3
     }
 
 
+def _state(**kwargs):
+    variables = _variables(**kwargs)
+    return TrainState(
+        step=jnp.int32(0),
+        params=variables["params"],
+        collections={"batch_stats": variables["batch_stats"]},
+        opt_state=None,
+    )
+
+
 @pytest.fixture
 def file(tmp_path):
     """Writes tensors; returns the path."""
@@ -88,13 +100,7 @@ def _error(path, variables=None, **kwargs):
 
 
 def test_every_variable_of_a_state_is_filled_running_statistics_too(file):
-    tensors, variables = _tensors(), _variables()
-    state = TrainState(
-        step=jnp.int32(0),
-        params=variables["params"],
-        collections={"batch_stats": variables["batch_stats"]},
-        opt_state=None,
-    )
+    tensors, state = _tensors(), _state()
     path = file(tensors)
     after = kd.ckpts.PretrainedWeights(path=path, layout=_LAYOUT).transform(state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -266,6 +272,29 @@ def test_names_below_a_prefix_are_found_and_can_be_read(file):
     np.testing.assert_array_equal(filled["params"]["head"]["bias"], tensors["fc.bias"])
 
 
+def test_prefix_of_no_name_is_told(file):
+    message = _error(file(_tensors()), prefix="module.")
+    assert "begins with 'module.': there are 'net.bn" in message
+
+
+def test_index_that_does_not_fit_its_files_is_told(file):
+    path = file(_tensors(), max_shard_bytes=64)
+    (index,) = path.parent.glob("*.index.json")
+    index.write_text(index.read_text().replace("fc.bias", "fc.bais"))
+    message = _error(index)
+    assert "The index says that" in message
+    assert "the files are of several exports" in message
+
+
+def test_a_run_finds_it_before_anything_is_compiled(file):
+    specs = jax.eval_shape(lambda: _state(num_classes=2))
+    weights = kd.ckpts.PretrainedWeights(path=file(_tensors()), layout=_LAYOUT)
+    with pytest.raises(kd.ckpts.CheckpointError, match="expected float32"):
+        kd.ckpts.MultiTransform(image=weights).check(specs)
+    resize = {"head": kd.ckpts.KeepInit()}
+    dataclasses.replace(weights, resize=resize).check(specs)
+
+
 def test_files_without_head_may_lack_the_base(file):
     tensors = {
         n.removeprefix("net."): x for n, x in _tensors().items() if n.startswith("net.")
@@ -365,6 +394,35 @@ def test_first_rule_whose_tensors_are_there_counts(file):
     np.testing.assert_array_equal(tied["params"]["head"], embed.T)
 
 
+def test_tensor_of_an_alternative_that_lacks_another_is_named(file):
+    layout = _P.Layout(
+        name="parts",
+        model="Parts",
+        rules=(
+            _P.Rule("whole", "params.x"),
+            _P.Rule(("low", "high"), "params.x", _Halves()),
+        ),
+    )
+    variables = {"params": {"x": jnp.zeros(4)}}
+    tensors = {"whole": np.ones(4, np.float32), "low": np.ones(2, np.float32)}
+    message = _error(file(tensors), variables, layout=layout)
+    assert "low, float32[2]: no rule uses it" in message
+    halves = {"low": np.float32([1, 2]), "high": np.float32([3, 4])}
+    filled = _fill(file(halves), variables, layout)
+    np.testing.assert_array_equal(filled["params"]["x"], [1, 2, 3, 4])
+
+
+class _Halves:
+    """A form of its own: two tensors behind one another."""
+
+    def to_ours(self, theirs, shapes):
+        del shapes
+        return [np.concatenate(theirs)]
+
+    def to_theirs(self, ours):
+        return np.split(ours[0], 2)
+
+
 def test_written_files_are_what_was_read(file, tmp_path):
     tensors = _tensors()
     filled = _fill(file(tensors))
@@ -406,4 +464,63 @@ def test_a_config_says_it_and_flags_change_it(file):
         path="b.safetensors",
         layout="timm_resnet",
         resize={"head": kd.ckpts.KeepInit()},
+    )
+
+
+def test_sharded_variables_get_their_parts(file):
+    layout = _P.Layout(
+        name="heads",
+        model="Heads",
+        rules=(
+            _P.Rule(
+                "qkv",
+                ("params.query", "params.value"),
+                "(heads head_dim) embed -> embed heads head_dim",
+            ),
+        ),
+    )
+    mesh = jax.make_mesh((8,), ("tensor",))
+    placement = jax.sharding.NamedSharding(
+        mesh, jax.sharding.PartitionSpec(None, "tensor")
+    )
+    spec = jax.ShapeDtypeStruct((5, 8, 2), jnp.float32, sharding=placement)
+    qkv = _RNG.standard_normal((32, 5)).astype(np.float32)
+    filled = _fill(
+        file({"qkv": qkv}), {"params": {"query": spec, "value": spec}}, layout
+    )
+    value = filled["params"]["value"]
+    assert value.sharding == placement
+    for shard in value.addressable_shards:
+        head = shard.index[1].start
+        rows = qkv[16 + 2 * head : 18 + 2 * head]
+        np.testing.assert_array_equal(shard.data[:, 0], rows.T)
+
+
+@pytest.mark.slow
+def test_a_run_starts_with_the_weights_as_other_transforms_do(tmp_path):
+    from examples import digits_classifier
+
+    path = tmp_path / "resnet.safetensors"
+    model = kd.nn.ResNet(
+        stage_sizes=(1,), features=(4,), num_classes=10, stem="small", image="image"
+    )
+    with kd.nn.set_train_property(False):
+        specs = jax.eval_shape(
+            model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1), jnp.float32)
+        )
+    theirs = jax.tree.map(lambda x: _RNG.standard_normal(x.shape, np.float32), specs)
+    kd.ckpts.save_pretrained(theirs, path, "timm_resnet")
+
+    cfg = digits_classifier.get_config()
+    trainer = konfig.resolve(cfg).replace(model=model.clone(image="batch.image"))
+    make = functools.partial(
+        kd.ckpts.PretrainedWeights, path=path, layout="timm_resnet"
+    )
+    kd.testing.check_init_transform(make, trainer)
+    state = trainer.replace(init_transform=make()).init_state()
+    jax.tree.map(np.testing.assert_array_equal, state.params, theirs["params"])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        dict(state.collections),
+        {"batch_stats": theirs["batch_stats"]},
     )

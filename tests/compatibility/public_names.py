@@ -95,8 +95,14 @@ _TABLE = {
         "CheckpointItem StandardCheckpointItem TopLevelCheckpointItem"
     ),
     "kauldron.modules": (
-        "Dropout FlatAutoencoder Identity Rearrange Reduce Sequential set_train_property "
-        "train_property"
+        "AddEmbedding AddLearnedEmbedding AttentionModule Dropout DummyModel "
+        "ExternalModule FlatAutoencoder FourierEmbedding Identity ImageTokenizer "
+        "ImprovedMultiHeadDotProductAttention LearnedEmbedding "
+        "MultiHeadDotProductAttention NormModule ParallelAttentionBlock Patchify "
+        "PatchifyEmbed PostNormBlock PreNormBlock Rearrange Reduce Sequential "
+        "TransformerBlock TransformerMLP Vit VitAutoEncoder VitEncoder WrapperModule "
+        "ZeroEmbedding convert_to_fourier_features interms_property knn_types "
+        "set_train_property train_property"
     ),
     "kauldron.optim": (
         "UseEmaParams decay_to_init ema_params exclude named_chain partial_updates select"

@@ -221,15 +221,17 @@ def test_pixels_are_counted_past_single_precision(mask):
 
 
 def test_weights_of_one_batch_are_counted_past_single_precision():
-    size = 2**24 + 2**18
+    # After 2^16 times 256, which is 2^24, f32 adds up no single ones any more.
+    half = 2**16
     metric = metrics.Dice(pred_labels="p", labels="t", mask="m", num_classes=2)
 
     @jax.jit
     def count():
-        labels, mask = jnp.ones((size, 1), jnp.int32), jnp.ones((size, 1), jnp.float32)
+        labels = jnp.ones((2 * half, 1), jnp.int32)
+        mask = jnp.where(jnp.arange(2 * half) < half, 256.0, 1.0)[:, None]
         return metric.get_state(pred_labels=labels, labels=labels, mask=mask).counts
 
-    assert count().max() == size
+    assert count().max() == 2**24 + half
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import jax
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -74,10 +77,30 @@ def test_members_measure_a_dataset_in_any_batches(tmp_path, batch_size):
     assert values.summary_values["summaries/confusion"].shape[-1] == 3
 
 
-@pytest.mark.usefixtures("training")
-def test_members_measure_training_steps(tmp_path):
-    trainer = small_run.make_trainer(tmp_path, train_metrics=METRICS, num_train_steps=2)
-    trainer.train()
-    lines = (tmp_path / "metrics.jsonl").read_text()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder of a run with all members, and an amount per step."""
+    folder = tmp_path_factory.mktemp("run")
+    amount = kd.metrics.Throughput(values="batch.x", num_axes=2)
+    with jax.numpy_dtype_promotion("standard"):  # optimizers mix dtypes
+        small_run.make_trainer(
+            folder, train_metrics={**METRICS, "x": amount}, num_train_steps=4
+        ).train()
+    return folder
+
+
+def test_members_measure_training_steps(trained):
+    lines = (trained / "metrics.jsonl").read_text()
     assert '"metrics/grads": ' in lines
     assert '"metrics/by_label/1": ' in lines
+
+
+def test_run_writes_rates_among_the_timings_alone(trained):
+    metrics_lines, timings = (
+        [json.loads(x) for x in (trained / name).read_text().splitlines()]
+        for name in ("metrics.jsonl", "timings.jsonl")
+    )
+    assert not any("_per_sec" in name for line in metrics_lines for name in line)
+    last = timings[-1]
+    expected = 16 * 3 * last["perf_stats/steps_per_sec"]
+    np.testing.assert_allclose(last["perf_stats/x_per_sec"], expected, rtol=1e-6)

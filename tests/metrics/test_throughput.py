@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import jax
 import numpy as np
 import pytest
 
-from kauldron import kd, metrics
+from kauldron import metrics
 from kauldron.step import auxiliaries
 from tests.metrics import contract
-from tests.train import small_run
 
 CASES = [
     contract.Case(
@@ -67,24 +64,6 @@ def test_amounts_become_rates_and_are_no_metrics():
             "perf_stats/images_per_sec": 15,
             "perf_stats/tokens/a_per_sec": 15,
         }
-
-
-@pytest.mark.usefixtures("training")
-def test_run_writes_rates_among_the_timings_alone(tmp_path):
-    trainer = small_run.make_trainer(
-        tmp_path,
-        num_train_steps=4,
-        train_metrics={"x": kd.metrics.Throughput(values="batch.x", num_axes=2)},
-    )
-    trainer.train()
-    metrics_lines, timings = (
-        [json.loads(x) for x in (tmp_path / name).read_text().splitlines()]
-        for name in ("metrics.jsonl", "timings.jsonl")
-    )
-    assert not any("_per_sec" in name for line in metrics_lines for name in line)
-    last = timings[-1]
-    expected = 16 * 3 * last["perf_stats/steps_per_sec"]
-    np.testing.assert_allclose(last["perf_stats/x_per_sec"], expected, rtol=1e-6)
 
 
 def test_amount_passes_through_jit():

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import multiprocessing
 import os
 import pathlib
-import shlex
-import shutil
-import subprocess
+import queue
 import sys
 import tempfile
-import time
 
-from cosmic_ray import mutating, work_item
+from cosmic_ray import work_item
 
-from tests.mutants import faults, rooms
+from tests.mutants import faults, rooms, runs
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_KEPT = ("kauldron", "configs", "examples", "tests", "docs", "pyproject.toml")
 
 
 def main() -> int:
@@ -38,92 +33,88 @@ def main() -> int:
     args = parser.parse_args()
     room = rooms.find(args.room, _ROOT)
     with tempfile.TemporaryDirectory(prefix="kauldron-mutants-") as folder:
-        results = run(room, pathlib.Path(folder), args)
-    survivors = [r for r in results if not r.is_killed]
-    for result in survivors:
-        print(result.diff, end="\n\n")
-    killed = len(results) - len(survivors)
-    share = 100 * killed / max(len(results), 1)
+        is_noticed = plant(room, pathlib.Path(folder), args)
+    num_noticed, share = (
+        sum(is_noticed),
+        100 * sum(is_noticed) / max(len(is_noticed), 1),
+    )
     print(
-        f"{args.room}: {killed} of {len(results)} faults were noticed ({share:.0f} %)"
+        f"{args.room}: {num_noticed} of {len(is_noticed)} faults were noticed "
+        f"({share:.0f} %)"
     )
     return 0
 
 
-def run(
+def plant(
     room: rooms.Room, folder: pathlib.Path, args: argparse.Namespace
-) -> list[work_item.WorkResult]:
-    """Plants the faults, and returns what the tests said of each."""
+) -> list[bool]:
+    """Plants the faults, prints those that survive; returns which were noticed."""
     specs = faults.find(_ROOT, room.sources(_ROOT))
     chosen = faults.choose(specs, num=args.sample, seed=args.seed)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
-    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0"]
-    command = shlex.join([*pytest, "-p", "no:cacheprovider", *room.tests])
-    timeout = _time_unharmed(command)
+    tests_of = [room.tests_for(spec.module_path) for spec in chosen]
     print(
-        f"{len(specs)} faults can be planted; {len(chosen)} are. A run of the tests takes "
-        f"{timeout:.0f} s.",
+        f"{len(specs)} faults can be planted; {len(chosen)} are. Sets of tests: "
+        f"{len(set(tests_of))}.",
         flush=True,
     )
-    copies: multiprocessing.Queue = multiprocessing.Manager().Queue()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
+    runs.start_server()
+    copies: queue.Queue[pathlib.Path] = queue.Queue()
     for i in range(args.processes):
-        copies.put(str(_copy_project(folder / f"copy_{i}")))
-    with concurrent.futures.ProcessPoolExecutor(
-        args.processes, initializer=_enter, initargs=(copies,)
-    ) as pool:
-        waiting = [pool.submit(_plant, s, command, 5 * timeout + 30) for s in chosen]
-        done = []
-        for future in concurrent.futures.as_completed(waiting):
-            done.append(future.result())
-            print("." if done[-1].is_killed else "S", end="", flush=True)
-    print()
-    return done
+        copies.put(runs.copy_project(_ROOT, folder / f"copy_{i}"))
+    secs: dict[tuple[str, ...], float] = {}
+
+    def measure(tests: tuple[str, ...]) -> None:
+        # Also fills the cache of compiled programs.
+        secs[tests] = _time_unharmed(copies, tests)
+
+    def is_noticed(spec: work_item.MutationSpec, tests: tuple[str, ...]) -> bool:
+        return _is_noticed(copies, spec, tests, timeout=3 * secs[tests] + 30)
+
+    with concurrent.futures.ThreadPoolExecutor(args.processes) as pool:
+        list(pool.map(measure, sorted(set(tests_of))))
+        print(f"Unharmed, they take {sum(secs.values()):.0f} s.", flush=True)
+        return list(pool.map(is_noticed, chosen, tests_of))
 
 
-def _time_unharmed(command: str) -> float:
-    """Returns the seconds that the tests take; fills the cache of compiled programs."""
-    subprocess.run(shlex.split(command), cwd=_ROOT, check=True, env=_env(_ROOT))
-    start = time.monotonic()
-    subprocess.run(shlex.split(command), cwd=_ROOT, check=True, env=_env(_ROOT))
-    return time.monotonic() - start
+def _time_unharmed(copies: queue.Queue[pathlib.Path], tests: tuple[str, ...]) -> float:
+    """Returns the seconds that tests take without a fault.
+
+    Raises:
+      SystemExit: If they fail.
+    """
+    copy = copies.get()
+    passed, secs = runs.passes(copy, tests)
+    output = runs.output_of(copy)
+    copies.put(copy)
+    if not passed:
+        raise SystemExit(f"Without a fault, {tests} fail:\n{output}")
+    return secs
 
 
-def _copy_project(folder: pathlib.Path) -> pathlib.Path:
-    ignored = shutil.ignore_patterns("__pycache__")
-    folder.mkdir()
-    for name in _KEPT:
-        source = _ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=ignored)
-        else:
-            shutil.copy(source, folder / name)
-    return folder
-
-
-def _enter(copies: multiprocessing.Queue) -> None:
-    """Makes a copy of the project the home of this process."""
-    folder = pathlib.Path(copies.get())
-    os.chdir(folder)
-    os.environ.update(_env(folder))
-
-
-def _env(folder: pathlib.Path) -> dict[str, str]:
-    # Mutated and original files may have the same time stamp: nothing may be cached.
-    return {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _plant(
-    spec: work_item.MutationSpec, command: str, timeout: float
-) -> work_item.WorkResult:
-    file = pathlib.Path(spec.module_path).relative_to(_ROOT)
-    here = work_item.MutationSpec(
-        module_path=file,
-        operator_name=spec.operator_name,
-        occurrence=spec.occurrence,
-        start_pos=spec.start_pos,
-        end_pos=spec.end_pos,
+def _is_noticed(
+    copies: queue.Queue[pathlib.Path],
+    spec: work_item.MutationSpec,
+    tests: tuple[str, ...],
+    *,
+    timeout: float,
+) -> bool:
+    """Plants a fault in one of the copies; prints it as a diff if the tests pass."""
+    copy = copies.get()
+    name = spec.module_path.relative_to(_ROOT)
+    right = (copy / name).read_text(encoding="utf-8")
+    wrong = faults.plant(spec, right)
+    (copy / name).write_text(wrong, encoding="utf-8")
+    survived, secs = runs.passes(copy, tests, timeout=timeout)
+    (copy / name).write_text(right, encoding="utf-8")
+    copies.put(copy)
+    line = f"{name}:{spec.start_pos[0]}: {spec.operator_name.partition('/')[2]}"
+    print(
+        f"{'survived' if survived else 'noticed'} in {secs:.0f} s: {line}", flush=True
     )
-    return mutating.mutate_and_test([here], command, timeout)
+    if survived:
+        print(faults.diff(right, wrong, name=str(name)), flush=True)
+    return not survived
 
 
 if __name__ == "__main__":

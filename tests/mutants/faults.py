@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import pathlib
 import random
 import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from cosmic_ray import commands, work_db, work_item
+from cosmic_ray import commands, mutating, plugins, work_db, work_item
 
 # From (line, column) up to another.
 _Span: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -70,6 +71,27 @@ def choose(
     places = list(by_place.values())
     rng.shuffle(places)
     return [rng.choice(place) for place in places[:num]]
+
+
+def plant(spec: work_item.MutationSpec, code: str) -> str:
+    """Returns the text of a source file with the fault.
+
+    Raises:
+      ValueError: If it is the text of another file.
+    """
+    operator = plugins.get_operator(spec.operator_name)(**spec.operator_args)
+    wrong = mutating.mutate_code(code, operator, spec.occurrence)
+    if wrong is None:
+        raise ValueError(f"There is no place for a fault in this file: {spec}.")
+    return wrong
+
+
+def diff(right: str, wrong: str, *, name: str) -> str:
+    """Returns the lines in which two texts of a file differ."""
+    lines = difflib.unified_diff(
+        right.splitlines(), wrong.splitlines(), name, name, lineterm="", n=1
+    )
+    return "\n".join(lines)
 
 
 def _is_in(spans: Iterable[_Span], spec: work_item.MutationSpec) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,17 +13,87 @@ class Room:
 
     Attributes:
       files: Globs of the source files, relative to the project.
-      tests: Test files or folders, relative to the project.
+      tests: What pytest is given: test files or folders, relative to the project, or
+        options.
+      tests_of: Name of a source file to the tests that are meant to notice its faults,
+        in place of `tests`.
     """
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
+    tests_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def tests_for(self, source: pathlib.Path) -> tuple[str, ...]:
+        """Returns the tests that are meant to notice a fault in a source file."""
+        return self.tests_of.get(source.name, self.tests)
 
     def sources(self, root: pathlib.Path) -> list[pathlib.Path]:
         """Returns the source files, sorted, relative to `root`."""
         found = {f for glob in self.files for f in root.glob(glob)}
         return sorted(f.relative_to(root) for f in found if f.name != "__init__.py")
 
+
+_CONTRACT = "tests/metrics/test_contract.py"
+_EDGES = "tests/metrics/test_edges.py"
+_OPTIONS = "tests/metrics/test_options.py"
+_MEMBERS = "tests/metrics/test_members.py"
+_STATES = "tests/metrics/test_states.py"
+_NETWORKS = ("tests/metrics/test_networks.py",)
+_SLICES = ("tests/metrics/test_slices_and_intervals.py",)
+_TEXTS = ("tests/metrics/test_texts.py",)
+
+
+def _named(names: str) -> tuple[str, ...]:
+    """Returns the tests of single metrics whose names match."""
+    return (_OPTIONS, _MEMBERS, _EDGES, _CONTRACT, "-k", names)
+
+
+_TESTS_OF_METRICS = {
+    "_bootstrap.py": _SLICES,
+    "_calibration.py": _named("calibration or confidence"),
+    "_classification.py": _named("accuracy or Precision1 or label_is or equal_scores"),
+    "_clustering.py": _named("agreement or Ari"),
+    "_confusion.py": _named(
+        "ignored or occur or rows_with_nan or pixels or averaged or fewer_classes or "
+        "ConfusionMatrix or (Precision and not Precision1) or Recall or F1 or MeanIou"
+    ),
+    "_features.py": ("tests/metrics/test_features.py", *_named("features or Frechet")),
+    "_images.py": _named("images or structural or Psnr or Ssim"),
+    "_inception.py": _NETWORKS,
+    "_language.py": _named("bytes or Perplexity or BitsPerByte"),
+    "_metric.py": (_STATES, "tests/metrics/test_context_keys.py"),
+    "_norm.py": _named("norm"),
+    "_perceptual.py": _NETWORKS,
+    "_ranking.py": _named(
+        "roc or areas or ranking_metrics or infinite or one_score or PrAuc or "
+        "precision_without"
+    ),
+    "_regression.py": _named(
+        "spread or entry or constant_targets or fit_are_refused or MeanAbsolute or "
+        "MeanSquared or R2Score or Explained or Std or SingleDimension"
+    ),
+    "_slicing.py": _SLICES,
+    "_text_scores.py": _TEXTS,
+    "_text_words.py": _TEXTS,
+    "_texts.py": _TEXTS,
+    "_throughput.py": ("tests/metrics/test_throughput.py",),
+    "_vgg.py": _NETWORKS,
+    "_weights.py": _NETWORKS,
+    "arrays.py": (_STATES, _MEMBERS),
+    "auto_state.py": ("tests/metrics/test_auto_state.py",),
+    "base.py": ("tests/metrics/test_wrappers.py", "tests/metrics/test_context_keys.py"),
+    "base_state.py": (_STATES, "tests/metrics/test_wrappers.py"),
+    "class_ids.py": ("tests/metrics/test_labels.py",),
+    "exact_sums.py": (
+        *("tests/metrics/test_auto_state.py", _EDGES),
+        *("-k", "auto_state or single_precision"),
+    ),
+    "image.py": _named("images or structural or Psnr or Ssim"),
+    "networks.py": _NETWORKS,
+    "predicted_classes.py": (
+        *("tests/metrics/test_labels.py", *_named("labels or accuracy or fit_are")),
+    ),
+}
 
 # Parts of rooms that are worth a run of their own, and rooms whose tests are narrowed to
 # those that are meant to notice: a fault costs one run of them. Files are found by their
@@ -71,20 +142,8 @@ ROOMS = {
     ),
     "metrics": Room(
         files=("kauldron/metrics/**/*.py",),
-        tests=(
-            "tests/metrics/test_edges.py",
-            "tests/metrics/test_states.py",
-            "tests/metrics/test_slices_and_intervals.py",
-            "tests/metrics/test_wrappers.py",
-            "tests/metrics/test_auto_state.py",
-            "tests/metrics/test_texts.py",
-            "tests/metrics/test_features.py",
-            "tests/metrics/test_labels.py",
-            "tests/metrics/test_networks.py",
-            "tests/metrics/test_throughput.py",
-            "tests/metrics/test_members.py",
-            "tests/metrics/test_contract.py",
-        ),
+        tests=("tests/metrics",),
+        tests_of=_TESTS_OF_METRICS,
     ),
     "optim": Room(
         files=("kauldron/optim/**/*.py",),

@@ -17,6 +17,7 @@ from kauldron import kd, konfig, metrics
 from kauldron.recording import run_tables
 from kauldron.step import measured_numbers
 from kauldron.train import auxiliaries
+from tests.train import small_run
 
 RNG = np.random.default_rng(0)
 
@@ -272,3 +273,14 @@ def test_what_could_not_be_written_is_written_later_and_in_order(tmp_path):
     assert [r["step"] for r in _lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
     scalars = _events(tmp_path / "run" / "train").Scalars("x")
     assert [s.step for s in scalars] == [0, 1, 2]
+
+
+def test_evaluation_of_a_trainer_without_a_workdir_is_returned_and_not_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    evaluator = kd.evals.Evaluator(run=kd.evals.Final())
+    trainer = small_run.make_trainer(None, evals={"end": evaluator})
+    aux = trainer.evals["end"].evaluate(trainer.init_state(), 0)
+    assert "losses/xentropy" in aux.compute().loss_values
+    assert list(tmp_path.iterdir()) == []

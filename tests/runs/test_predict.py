@@ -73,6 +73,20 @@ def test_initial_transform_of_an_evaluator_is_used(workdir, predictor):
     assert np.any(predictor.predict()["preds.logits"] != written)
 
 
+@pytest.mark.parametrize(
+    "options", [{"eval_name": "ema"}, {"ema": True}], ids=["eval_name", "ema"]
+)
+def test_average_of_the_parameters_is_exported(workdir, predictor, tmp_path, options):
+    exporting = predictor
+    if name := options.pop("eval_name", None):
+        exporting = kd.evals.Predictor.from_workdir(workdir, eval_name=name)
+    exporting.export(tmp_path / "out", platforms=["cpu"], **options)
+    batch = next(iter(predictor.evaluator.ds.for_evaluation()))
+    averaged = kd.evals.read_outputs(workdir / "outputs" / "ema")["preds.logits"]
+    found = kd.export.load(tmp_path / "out")(batch)["logits"]
+    np.testing.assert_allclose(found, averaged[: len(found)], atol=1e-5)
+
+
 @pytest.mark.parametrize("num_rows", [1, 5, 8])
 def test_one_batch_of_any_size_is_predicted(predictor, num_rows):
     x = _points()["pixels"].reshape(NUM_EXAMPLES, -1)[:num_rows] / np.float32(255)

@@ -17,9 +17,15 @@ from kauldron import konfig
 pytestmark = pytest.mark.smoke
 
 ROOT = pathlib.Path(__file__).parents[2]
-# TFDS would download the data of `mnist_autoencoder.py`, and the evaluators of the other
-# run beside the training: each has a test of its own.
-_APART = ("mnist_autoencoder.py", "digits_standalone_eval.py")
+# TFDS would download the data of `mnist_autoencoder.py`, evaluators run beside the
+# training or train themselves, and some need another run: each has a test of its own.
+_APART = (
+    "mnist_autoencoder.py",
+    "digits_standalone_eval.py",
+    "digits_eval_only.py",
+    "digits_readout.py",
+    "digits_train_evaluator.py",
+)
 EXAMPLES = sorted(
     p.name
     for p in (ROOT / "examples").glob("*.py")
@@ -51,6 +57,45 @@ def test_example_trains_is_evaluated_and_saved(example, tmp_path):
     steps = {(r["collection"], r["step"]) for r in records}
     assert steps == {("train", 0), ("train", 2), ("eval", 0), ("eval", 2), ("eval", 4)}
     assert (tmp_path / "checkpoints" / "ckpt_4").is_dir()
+
+
+def _records_of(example, workdir, *flags):
+    """Runs an example; returns what it wrote."""
+    config = f"--cfg=examples/{example}"
+    command = [sys.executable, "-m", "kauldron.main", config, *flags]
+    result = run([*command, f"--cfg.workdir={workdir}"])
+    assert result.returncode == 0, result.stderr
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_finished_run_is_measured_anew(tmp_path, a_run):
+    source = f"--cfg.aux.workdir={a_run}"
+    records = _records_of("digits_eval_only.py", tmp_path, source)
+    assert {(r["collection"], r["step"]) for r in records} == {
+        ("train", 2),
+        ("test", 2),
+    }
+    for record in records:
+        assert record["metrics/top1"] <= record["metrics/top3"] <= 1
+
+
+def test_a_readout_starts_from_the_parameters_of_another_run(tmp_path):
+    short = ("--cfg.num_train_steps=2", "--cfg.evals.eval.run.n=2")
+    _records_of("digits_autoencoder.py", tmp_path / "source", *short)
+    source = f"--cfg.aux.source={tmp_path}/source"
+    records = _records_of("digits_readout.py", tmp_path / "readout", source, *short)
+    evaluated = [r for r in records if r["collection"] == "eval"]
+    assert [r["step"] for r in evaluated] == [0, 2]
+    assert "metrics/accuracy" in evaluated[-1]
+
+
+def test_a_training_is_judged_by_readouts(tmp_path):
+    flags = ("--cfg.num_train_steps=4", "--cfg.evals.readout.run.n=4")
+    records = _records_of("digits_train_evaluator.py", tmp_path, *flags)
+    judged = [r for r in records if r["collection"] == "readout_eval"]
+    assert [r["step"] for r in judged] == [0, 4]
+    assert all(r["metrics/accuracy"] > 0.2 for r in judged)  # of a chance of 0.1
 
 
 def test_example_is_evaluated_beside_the_training(tmp_path):

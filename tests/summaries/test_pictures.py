@@ -447,6 +447,14 @@ def test_no_more_images_are_kept_than_shown_also_of_one_batch():
             {"images1": _images, "images2": _images},
         ),
         (summaries.ShowVideos(videos="v", num_videos=2), {"videos": _images[:, None]}),
+        (
+            summaries.ShowSegmentations(segmentations="s", num_images=2),
+            {"segmentations": _images},
+        ),
+        (
+            summaries.ShowBoxes(images="i", boxes="b", num_images=2),
+            {"images": _images, "boxes": np.zeros((4, 1, 4), np.float32)},
+        ),
     ],
     ids=lambda x: type(x).__name__,
 )

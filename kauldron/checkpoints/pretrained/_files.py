@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+import jax
+import numpy as np
 from etils import epath
 
 from kauldron._base import errors
@@ -34,35 +37,70 @@ def find_layout(layout: str | _layout.Layout) -> _layout.Layout:
     return LAYOUTS[layout]
 
 
-def open_file(path: epath.PathLike) -> _safetensors.SafetensorsFiles:
-    """Opens safetensors.
+@dataclasses.dataclass(frozen=True)
+class File:
+    """Tensors below a prefix, without it in their names.
 
-    Raises:
-      NoCheckpointError: If there is no such file.
-      CheckpointError: If it is a pickle, or damaged.
+    Attributes:
+      files: Where they are.
+      full_names: Name -> name in the file.
+      specs: Name -> shape and dtype.
     """
-    suffix = os.path.splitext(os.fspath(path))[1]
-    if suffix in _PICKLES:
-        raise _errors.CheckpointError(
-            f"{os.fspath(path)!r} is a pickle of PyTorch, which runs code when it is read. "
-            "Take the safetensors file of the model, or write one where PyTorch is: "
-            "`safetensors.torch.save_file(model.state_dict(), 'model.safetensors')`."
-        )
-    return _safetensors.SafetensorsFiles(path)
+
+    files: _safetensors.SafetensorsFiles
+    full_names: Mapping[str, str]
+    specs: Mapping[str, jax.ShapeDtypeStruct]
+
+    @classmethod
+    def open(cls, path: epath.PathLike, prefix: str) -> File:
+        """Opens safetensors; only headers are read.
+
+        Raises:
+          NoCheckpointError: If there is no such file.
+          CheckpointError: If it is a pickle, or damaged, or no name has the prefix.
+        """
+        if os.path.splitext(os.fspath(path))[1] in _PICKLES:
+            raise _errors.CheckpointError(
+                f"{os.fspath(path)!r} is a pickle of PyTorch, which runs code when it is "
+                "read. Take the safetensors file of the model, or write one where "
+                "PyTorch is: `safetensors.torch.save_file(model.state_dict(), "
+                "'model.safetensors')`."
+            )
+        files = _safetensors.SafetensorsFiles(path)
+        specs = files.specs()
+        names = {
+            name.removeprefix(prefix): name for name in specs if name.startswith(prefix)
+        }
+        if not names:
+            raise _errors.CheckpointError(
+                f"No name in {files.name!r} begins with {prefix!r}: there are "
+                f"{', '.join(map(repr, list(specs)[:3]))}."
+            )
+        return cls(files, names, {name: specs[full] for name, full in names.items()})
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    def views(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Returns tensors that are read when they are used."""
+        full = {self.full_names[name]: name for name in names}
+        return {full[name]: view for name, view in self.files.views(full).items()}
 
 
-def check_file(layout: _layout.Layout, names: Sequence[str], file: str) -> None:
+def check_file(layout: _layout.Layout, file: File) -> None:
     """Checks that a file has the names of a layout.
 
     Raises:
       CheckpointError: If the names are those of another layout, or of none.
     """
+    names = list(file.specs)
     if _share(layout, names) >= 0.5:
         return
     near = max(LAYOUTS.values(), key=lambda x: _share(x, names))
     share = _share(near, names)
-    some = f"such as {', '.join(map(repr, names[:3]))}" if names else "there are none"
-    message = f"{file!r} does not have the names of {layout.name!r}: {some}."
+    some = f"such as {', '.join(map(repr, names[:3]))}"
+    message = f"{file.name!r} does not have the names of {layout.name!r}: {some}."
     if share >= 0.5 and near.name != layout.name:
         raise _errors.CheckpointError(
             f"{message} These are the names of {near.name!r}, for `{near.model}`: say "

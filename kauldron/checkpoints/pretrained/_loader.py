@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -76,6 +77,9 @@ class PretrainedWeights(_init_transforms.InitTransform):
         _files.find_layout(self.layout)
         _surgery.check_lists_of_globs(self)
 
+    def check(self, state: TrainState) -> None:
+        self._plan(state)
+
     def transform(self, state: TrainState) -> TrainState:
         return self.fill(state)
 
@@ -85,38 +89,44 @@ class PretrainedWeights(_init_transforms.InitTransform):
         Values keep dtype and sharding. Of `jax.ShapeDtypeStruct`s (`jax.eval_shape` of
         `model.init`), all have to be in the file.
         """
-        layout = _files.find_layout(self.layout)
-        files = _files.open_file(self.path)
-        names = {
-            name.removeprefix(self.prefix): name
-            for name in files
-            if name.startswith(self.prefix)
-        }
-        specs = files.specs()
-        theirs = {name: specs[full] for name, full in names.items()}
+        file, plan = self._plan(variables)
         ours = _variables.named(variables, self.into)
-        _files.check_file(layout, list(theirs), files.name)
+        with self._explaining(file):
+            values = _read(file, plan, ours)
+        console.log(f"From {file.name}:\n{_table(plan, values)}")
+        return _variables.replaced(variables, values, self.into)
+
+    def _plan(self, variables: PyTree) -> tuple[_files.File, _plan.Plan]:
+        """Opens the file, and decides what becomes of each tensor and variable."""
+        layout = _files.find_layout(self.layout)
+        file = _files.File.open(self.path, self.prefix)
+        ours = _variables.named(variables, self.into)
+        _files.check_file(layout, file)
         _files.check_model(layout, ours, list(_variables.named(variables)), self.into)
-        layout = layout.with_bases_of(theirs, ours)
         choices = _plan.Choices(
             ignore_model_keys=self.ignore_model_keys,
             ignore_restored_keys=self.ignore_restored_keys,
             resize=self.resize,
         )
-        try:
+        with self._explaining(file):
             _surgery.check_globs_match("resize", self.resize, list(ours))
-            plan = _plan.make(layout, theirs, ours, choices)
-            values = _read(files, names, plan, ours)
+            layout = layout.with_bases_of(file.specs, ours)
+            return file, _plan.make(layout, file.specs, ours, choices)
+
+    @contextlib.contextmanager
+    def _explaining(self, file: _files.File) -> Iterator[None]:
+        try:
+            yield
         except _errors.CheckpointError as e:
             lines = str(e) if str(e).startswith("\n") else _errors.listing([str(e)])
+            name = _files.find_layout(self.layout).name
+            below = f" below {self.into!r}" if self.into else ""
             raise _errors.CheckpointError(
-                f"{files.name!r} ({layout.name}) does not fit this model:{lines}\n"
+                f"{file.name!r} ({name}) does not fit this model{below}:{lines}\n"
                 "Keep initial values with `ignore_model_keys`, leave out tensors with "
                 "`ignore_restored_keys`, or allow other shapes with `resize`, such as "
                 "{'head': kd.ckpts.KeepInit()} for other classes."
             ) from None
-        console.log(f"From {files.name} ({layout.name}):\n{_table(plan, values)}")
-        return _variables.replaced(variables, values, self.into)
 
 
 def save_pretrained(
@@ -175,22 +185,16 @@ def save_pretrained(
 
 
 def _read(
-    files: _safetensors.SafetensorsFiles,
-    names: Mapping[str, str],
-    plan: _plan.Plan,
-    ours: Mapping[str, Any],
+    file: _files.File, plan: _plan.Plan, ours: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the new value of each variable that changes."""
-    if shapes := [
-        name for name in plan.kept if isinstance(ours[name], jax.ShapeDtypeStruct)
-    ]:
-        raise _errors.CheckpointError(
-            f"{shapes[0]} keeps its initial value, and there is none: give the arrays "
-            "of `model.init`, not shapes."
-        )
-    wanted = {name for use in plan.uses for name in use.all_theirs}
-    views = files.views(names[name] for name in wanted)
-    tensors = {name: views[names[name]] for name in wanted}
+    for name in plan.kept:
+        if isinstance(ours[name], jax.ShapeDtypeStruct):
+            raise _errors.CheckpointError(
+                f"{name} keeps its initial value, and there is none: give the arrays of "
+                "`model.init`, not shapes."
+            )
+    tensors = file.views({name for use in plan.uses for name in use.all_theirs})
     sizes = {name: tuple(np.shape(leaf)) for name, leaf in ours.items()}
     values: dict[str, Any] = {}
     for use in plan.uses:

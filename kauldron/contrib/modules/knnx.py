@@ -88,21 +88,20 @@ class KdNnxModule(nnx.Module):
           rngs: Keys by stream.
           method: Method to call; `__call__` unless given.
           mutable: Whether the variables after the call are returned, too.
-          capture_intermediates: Accepted; what is returned is always recorded.
+          capture_intermediates: Whether what the methods of its parts return is recorded,
+            by path; what the module itself returns always is.
           **kwargs: Of the call.
 
         Returns:
           The result; with `mutable`, the variables by collection as well.
         """
-        del capture_intermediates
         module = self._build(rngs)
         _update(module, nnx.Param, variables.get(_PARAMS, {}))
         _update(module, _OTHERS, variables.get(_STATE, {}))
-        result = _call(module, method, args, kwargs)
-        sown = nnx.pop(module, nnx.Intermediate)
+        result, interms = _call(module, method, args, kwargs, capture_intermediates)
         if not mutable:
             return result
-        interms = {**_to_dict(sown), "__call__": (result,)}
+        interms = {**interms, "__call__": (result,)}
         return result, {**_variables(module), _INTERMS: interms}
 
     def _build(self, rngs: Any) -> Any:
@@ -121,12 +120,18 @@ _OTHERS = nnx.All(
 )
 
 
-def _call(module: Any, method: Any, args: Any, kwargs: Any) -> Any:
+def _call(
+    module: Any, method: Any, args: Any, kwargs: Any, capture: Any = False
+) -> tuple[Any, dict[str, Any]]:
+    """Returns what a method returns, and what was recorded meanwhile."""
     if method is None:
-        return module(*args, **kwargs)
-    if isinstance(method, str):
-        return getattr(module, method)(*args, **kwargs)
-    return method(module, *args, **kwargs)
+        method = type(module).__call__
+    elif isinstance(method, str):
+        method = getattr(type(module), method)
+    outputs = nnx.Intermediate if capture else None
+    recorded = nnx.capture(method, nnx.Intermediate, method_outputs=outputs)
+    result, interms = recorded(module, *args, **kwargs)
+    return result, _to_dict(interms)
 
 
 def _to_rngs(rngs: Any) -> nnx.Rngs:

@@ -36,6 +36,7 @@ def output_shapes(
     Example:
 
     ```python
+    import jax
     from flax import linen as nn
     from kauldron import kd
 
@@ -85,6 +86,7 @@ def downsampling_factor(
     Example:
 
     ```python
+    import jax
     from flax import linen as nn
     from kauldron import kd
 

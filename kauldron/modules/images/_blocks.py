@@ -135,6 +135,7 @@ class ResidualBlock(nn.Module):
             self.activation, owner=self, param_dtype=self.param_dtype, name="activation"
         )(x)
 
+    @nn.nowrap
     def _branch(self, x: jax.Array) -> jax.Array:
         middle = self.bottleneck_features
         if middle is None:
@@ -162,6 +163,7 @@ class ResidualBlock(nn.Module):
             )(x)
         return x
 
+    @nn.nowrap
     def _shortcut(self, x: jax.Array) -> jax.Array:
         num_axes = len(self.kernel_size)
         strides = _spatial.per_axis(self.strides, num_axes, "strides")
@@ -178,6 +180,7 @@ class ResidualBlock(nn.Module):
             use_bias=False,
         )(x)
 
+    @nn.nowrap
     def _conv(self, name: str, **changes: Any) -> ConvBlock:
         kwargs: dict[str, Any] = {
             "features": self.features,

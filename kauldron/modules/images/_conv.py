@@ -96,6 +96,7 @@ class Conv(nn.Module):
         )
         return _add_bias(self, y) if self.use_bias else y
 
+    @nn.nowrap
     def _used(self, kernel: jax.Array) -> jax.Array:
         return kernel
 
@@ -111,6 +112,7 @@ class SpectralConv(Conv):
 
     is_training = _train_property.train_property()
 
+    @nn.nowrap
     def _used(self, kernel: jax.Array) -> jax.Array:
         matrix = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
         matrix = matrix.reshape(-1, self.features)

@@ -89,6 +89,7 @@ class MlpMixer(nn.Module):
         x = jnp.mean(self._norm(x, "norm"), axis=-2)
         return {"logits": self._dense(x, self.num_classes, "head", ("embed", None))}
 
+    @nn.nowrap
     def _mlp(self, x: jax.Array, hidden: int, name: str, axis: str | None) -> jax.Array:
         y = self._dense(x, hidden, f"{name}_in", (axis, "mlp"))
         y = _activations.make_activation(
@@ -99,6 +100,7 @@ class MlpMixer(nn.Module):
         y = self._dense(y, x.shape[-1], f"{name}_out", ("mlp", axis))
         return _dropout.Dropout(self.dropout_rate)(y) if self.dropout_rate else y
 
+    @nn.nowrap
     def _norm(self, x: jax.Array, name: str) -> jax.Array:
         return _norms.make_norm(
             "layer",
@@ -110,6 +112,7 @@ class MlpMixer(nn.Module):
             name=name,
         )(x)
 
+    @nn.nowrap
     def _dense(
         self, x: jax.Array, features: int, name: str, axes: tuple[str | None, ...]
     ) -> jax.Array:

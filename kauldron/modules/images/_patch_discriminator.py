@@ -79,6 +79,7 @@ class PatchDiscriminator(nn.Module):
             )(x)
         return {"logits": self._conv(x, 1, 1, "head")}
 
+    @nn.nowrap
     def _conv(self, x: jax.Array, features: int, strides: int, name: str) -> jax.Array:
         conv = _conv.SpectralConv if self.has_spectral_norm else _conv.Conv
         return conv(
@@ -90,6 +91,7 @@ class PatchDiscriminator(nn.Module):
             name=name,
         )(x)
 
+    @nn.nowrap
     def _check_size(self, sizes: Sequence[int]) -> None:
         left = list(sizes)
         for strides in [2] * self.num_layers + [1, 1]:

@@ -88,6 +88,7 @@ class ResidualUNet(nn.Module):
             x = self._up(x, features, level)
         return {"logits": x}
 
+    @nn.nowrap
     def _down(
         self, inputs: jax.Array, features: int, strides: tuple[int, ...], name: str
     ) -> jax.Array:
@@ -112,6 +113,7 @@ class ResidualUNet(nn.Module):
         )
         return x + shortcut(inputs)
 
+    @nn.nowrap
     def _up(self, x: jax.Array, features: int, level: int) -> jax.Array:
         x = _conv.ConvTranspose(
             features,
@@ -144,6 +146,7 @@ class ResidualUNet(nn.Module):
         changes = bare if level == 0 else {}
         return x + self._conv_block(features, name=f"decoder{level}", **changes)(x)
 
+    @nn.nowrap
     def _conv_block(self, features: int, **changes: Any) -> _blocks.ConvBlock:
         kwargs: dict[str, Any] = {
             "kernel_size": self.kernel_size,

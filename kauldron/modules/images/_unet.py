@@ -113,6 +113,7 @@ class UNet(nn.Module):
             return {"logits": logits[0]}
         return {"logits": logits[0], "deep": logits[1:]}
 
+    @nn.nowrap
     def _encode(self, x: jax.Array) -> list[jax.Array]:
         """Returns what comes out of each level, from fine to coarse."""
         num_levels = len(self.features)
@@ -125,7 +126,7 @@ class UNet(nn.Module):
             num_axes = len(self._kernels[level])
             strides = self._steps[level - 1] if level else (1,) * num_axes
             if level and self.down != "conv":
-                x = _resampling.pool(x, strides, self.down)
+                x = _resampling.Downsample(strides, self.down)(x)
                 strides = (1,) * num_axes
             for i in range(num_blocks[level]):
                 block = self._residual_block if self.is_residual else self._conv_block
@@ -134,6 +135,7 @@ class UNet(nn.Module):
             outputs.append(x)
         return outputs
 
+    @nn.nowrap
     def _up(self, x: jax.Array, skip: jax.Array, level: int, step: int) -> jax.Array:
         x = _resampling.Upsample(
             self._steps[level],
@@ -155,6 +157,7 @@ class UNet(nn.Module):
             )(skip, x)
         return jnp.concatenate([x, skip], axis=-1)
 
+    @nn.nowrap
     def _head(self, level: int, step: int) -> _conv.Conv:
         return _conv.Conv(
             self.num_classes,
@@ -164,9 +167,11 @@ class UNet(nn.Module):
             name=f"head{step}",
         )
 
+    @nn.nowrap
     def _conv_block(self, level: int, **kwargs: Any) -> _blocks.ConvBlock:
         return _blocks.ConvBlock(**self._block_fields(level), **kwargs)
 
+    @nn.nowrap
     def _residual_block(self, level: int, **kwargs: Any) -> _blocks.ResidualBlock:
         return _blocks.ResidualBlock(
             shortcut="pool",
@@ -175,6 +180,7 @@ class UNet(nn.Module):
             **kwargs,
         )
 
+    @nn.nowrap
     def _block_fields(self, level: int) -> dict[str, Any]:
         return {
             "features": self.features[level],

@@ -87,7 +87,7 @@ class UNetPlusPlus(nn.Module):
         rows: list[list[jax.Array]] = []
         for level in range(len(self.features)):
             if level:
-                x = _resampling.pool(x, self._steps[level - 1], self.down)
+                x = _resampling.Downsample(self._steps[level - 1], self.down)(x)
             x = self._node(x, level, 0)
             rows.append([x])
         for j in range(1, len(rows)):
@@ -102,6 +102,7 @@ class UNetPlusPlus(nn.Module):
             preds["deep"] = [self._head(x, j) for j, x in reversed(numbered)]
         return preds
 
+    @nn.nowrap
     def _up(self, x: jax.Array, level: int, j: int) -> jax.Array:
         return _resampling.Upsample(
             self._steps[level],
@@ -112,6 +113,7 @@ class UNetPlusPlus(nn.Module):
             name=f"up{level}_{j}",
         )(x)
 
+    @nn.nowrap
     def _node(self, x: jax.Array, level: int, j: int) -> jax.Array:
         for i in range(self.num_convs):
             x = _blocks.ConvBlock(
@@ -126,6 +128,7 @@ class UNetPlusPlus(nn.Module):
             )(x)
         return x
 
+    @nn.nowrap
     def _head(self, x: jax.Array, j: int) -> jax.Array:
         return _conv.Conv(
             self.num_classes,

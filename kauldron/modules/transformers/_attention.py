@@ -219,9 +219,9 @@ class MultiHeadDotProductAttention(nn.MultiHeadDotProductAttention):
     """
 
     kernel_init: _axes.Initializer = _axes.of_heads(_lecun, _IN_AXES)
-    out_kernel_init: _axes.Initializer | None = _axes.of_heads(_lecun, _OUT_AXES)
+    out_kernel_init: Any = _axes.of_heads(_lecun, _OUT_AXES)
     bias_init: _axes.Initializer = _axes.of_heads(_zeros, _IN_AXES[1:])
-    out_bias_init: _axes.Initializer | None = _axes.of_heads(_zeros, _OUT_AXES[-1:])
+    out_bias_init: Any = _axes.of_heads(_zeros, _OUT_AXES[-1:])
     attention_fn: Callable[..., Any] = _attend
 
     is_training = _train_property.train_property()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron.ktyping import Axes, DType, Float, Shape, typechecked
+from kauldron.ktyping import Axes, DType, Float, typechecked
 from kauldron.modules import _logical_axes
 from kauldron.modules.transformers import _axes, knn_types
 
@@ -29,7 +29,7 @@ class LearnedEmbedding(nn.Module):
     emb_name: str = "embeddings"
 
     @nn.compact
-    def __call__(self, shape: Shape, *, axis: Axes) -> Float["..."]:
+    def __call__(self, shape: tuple[int, ...], *, axis: Axes) -> Float["..."]:
         """Returns the embedding, broadcast to the shape.
 
         Args:
@@ -56,7 +56,7 @@ class ZeroEmbedding(nn.Module):
     dtype: DType = jnp.float32
 
     @nn.compact
-    def __call__(self, shape: Shape, *, axis: Axes = ()) -> Float["..."]:
+    def __call__(self, shape: tuple[int, ...], *, axis: Axes = ()) -> Float["..."]:
         """Returns zeros of the shape."""
         del axis
         return jnp.zeros(shape, self.dtype)
@@ -72,7 +72,7 @@ class FourierEmbedding(nn.Module):
     num_fourier_bases: int
 
     @nn.compact
-    def __call__(self, shape: Shape, *, axis: Axes) -> Float["..."]:
+    def __call__(self, shape: tuple[int, ...], *, axis: Axes) -> Float["..."]:
         """Returns the embedding, broadcast to the shape; for `axis`, see `LearnedEmbedding`."""
         axes = _check_axes(axis, len(shape))
         lines = [

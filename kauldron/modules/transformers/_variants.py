@@ -62,9 +62,8 @@ def spec_of(variant: str) -> dict[str, Any]:
 def _hint(variant: str) -> str:
     """Suggests a name with the same patch size."""
     name = re.sub(r"^(vit)?[-_]?", "", variant, flags=re.IGNORECASE)
-    letters, patch = re.fullmatch(
-        r"([a-z]*)[^a-z0-9]*(\d*).*", name, re.I | re.S
-    ).groups()
+    parts = re.match(r"([a-z]*)[^a-z0-9]*(\d*)", name, re.IGNORECASE)
+    letters, patch = parts.groups() if parts else ("", "")
     same = [size for size in _SIZES if size.casefold() == letters.casefold()]
     near = same[:1] or errors.nearest(letters, _SIZES, n=1)
     near = near or [

@@ -129,6 +129,7 @@ class VitEncoder(nn.Module):
             )
         if isinstance(patch_size, int):
             patch_size = (patch_size, patch_size)
+        height, width = patch_size
         layers = tuple(
             block_type.from_spec(
                 num_heads=num_heads,
@@ -140,7 +141,7 @@ class VitEncoder(nn.Module):
             for _ in range(num_layers)
         )
         embedding = _patches.PatchifyEmbed(
-            patch_size=tuple(patch_size), hidden_size=hidden_size
+            patch_size=(height, width), hidden_size=hidden_size
         )
         return cls(layers=layers, embedding=embedding, **kwargs)
 

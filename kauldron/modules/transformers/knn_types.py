@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from kauldron.ktyping import Array, Bool, Float
+from kauldron.ktyping import Array, Axes, Bool, Float
 
 ActivationFunction: TypeAlias = Callable[[Array], Array]
 
@@ -49,11 +49,4 @@ class TransformerBlock(Protocol):
 class PositionEmbedding(Protocol):
     """An embedding of positions along some axes, to be added to tokens of a shape."""
 
-    def __call__(
-        self, shape: tuple[int, ...], *, axis: int | tuple[int, ...]
-    ) -> Float["..."]: ...
-
-
-# What a module may hold that is called by these protocols: linen modules are not told apart
-# by their calls, so fields are typed by what a user writes.
-Layer: TypeAlias = Any
+    def __call__(self, shape: tuple[int, ...], *, axis: Axes) -> Float["..."]: ...

@@ -54,6 +54,18 @@ def test_parts_of_a_graph_are_changed_by_name(cfg):
     assert graph.outputs == {"score": "head", "both": "both"}
 
 
+def test_node_is_added_on_the_command_line_and_runs_where_it_is_needed(cfg):
+    overrides = [
+        '--cfg.model.nodes.wide=py::kd.nn.Node(flax.linen.Dense(64), inputs="both")',
+        "--cfg.model.nodes.head.inputs=wide",
+    ]
+    konfig.apply_overrides(cfg, konfig.parse_overrides(overrides))
+    graph = konfig.resolve(cfg).model
+    order = [step.name for step in graph.plan.steps]
+    assert order == ["encoder", "embedding", "both", "wide", "head"]
+    assert graph.nodes["wide"].module.features == 64
+
+
 def test_config_of_a_graph_survives_json(cfg):
     text = json.dumps(json.loads(cfg.to_json()), sort_keys=True)
     again = konfig.ConfigDict(json.loads(text))

@@ -92,6 +92,30 @@ def test_an_image_with_too_few_axes_is_told():
         shapes_of(model, 8, 8, 1)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        _SMALL(is_residual=True, squeeze_ratio=0.5, has_attention=True),
+        kd.nn.ResidualUNet(num_classes=1, features=(2, 2)),
+        kd.nn.UNetPlusPlus(num_classes=1, features=(2, 2)),
+        kd.nn.PatchDiscriminator(num_layers=1, has_spectral_norm=True),
+        kd.nn.MlpMixer(num_classes=1, patch_size=(4, 4), features=2, num_layers=1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_all_that_modules_return_can_be_recorded(model):
+    methods = set()
+    run = functools.partial(
+        model.init,
+        capture_intermediates=lambda _, method: methods.add(method) or True,
+        mutable=True,
+    )
+    image = jax.ShapeDtypeStruct((8, 8, 1), jnp.float32)
+    with kd.nn.set_train_property(True):
+        jax.eval_shape(run, jax.random.key(0), image)  # arrays, no modules
+    assert methods == {"__call__"}
+
+
 def test_gradient_of_a_bias_in_bf16_is_the_sum_over_all_positions():
     conv = kd.nn.Conv(1, (1, 1), dtype=jnp.bfloat16)
     x = jnp.ones((8, 64, 64, 1))

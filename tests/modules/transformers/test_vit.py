@@ -65,7 +65,7 @@ def test_a_token_for_classes_that_is_not_there_is_told():
 
 
 def test_an_unknown_mode_is_told_with_the_nearest():
-    with pytest.raises(ValueError, match="'cls_tokens'. Did you mean 'cls_token'"):
+    with pytest.raises(ValueError, match=r"'cls_tokens'\. Did you mean 'cls_token'"):
         kd.nn.Vit(encoder=_encoder(), mode="cls_tokens")
 
 
@@ -130,7 +130,9 @@ def test_scanned_layers_start_with_numbers_of_their_own():
 def test_layers_that_differ_cannot_be_scanned():
     first, second = _encoder(1), _encoder(1, block_type=kd.nn.PostNormBlock)
     encoder = first.clone(layers=(*first.layers, *second.layers), scan=True)
-    with pytest.raises(ValueError, match=re.escape("`layers[1]` is not as `layers[0]`")):
+    with pytest.raises(
+        ValueError, match=re.escape("`layers[1]` is not as `layers[0]`")
+    ):
         jax.eval_shape(encoder.init, _KEY, _IMAGE)
 
 
