@@ -11,7 +11,6 @@ from kauldron import kd
 from tests.modules import contract
 
 _X, _POSITIONS = (5, 8), ((5,), 5)
-_ROUTER = "router_(logits|probs|index)"
 
 
 def _small_lm(num_layers=2, **options):
@@ -96,7 +95,7 @@ _BLOCKS = [
 ]
 
 
-_SLOW = ("MLAttention", "CausalLM")
+_SLOW = ("MLAttention", "MoE", "CausalLM")
 
 
 @contract.parametrize([b for b in _BLOCKS if b.name not in _SLOW])
@@ -159,5 +158,5 @@ def test_tokens_out_of_range_give_nan_and_not_the_row_of_another():
     tokens = np.array([[-1, 3], [16, 3], [3, 3]], np.int32)
     variables = jax.jit(model.init)(jax.random.key(0), tokens)
     logits = jax.jit(model.apply)(variables, tokens)["logits"]
-    assert np.isnan(logits[:2]).all()
+    assert np.isnan(logits[:2, 0]).all()
     assert np.isfinite(logits[2]).all()
