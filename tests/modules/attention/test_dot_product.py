@@ -91,7 +91,13 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(_dot_product, "_BLOCK", (4, 4))
 
 
-@pytest.mark.parametrize("case", _CASES)
+_FAST = ("everything", "causal_window")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c if c in _FAST else pytest.param(c, marks=pytest.mark.slow) for c in _CASES],
+)
 @pytest.mark.parametrize("implementation", ["plain", "blocks"])
 def test_output_and_gradients_are_those_of_the_formula(
     case, implementation, small_blocks
@@ -132,7 +138,7 @@ def test_any_combination_of_options_is_the_formula(seed, small_blocks):
 
 
 @pytest.mark.parametrize("implementation", ["plain", "blocks"])
-@pytest.mark.parametrize("how", ["mask", "bias"])
+@pytest.mark.parametrize("how", ["mask", pytest.param("bias", marks=pytest.mark.slow)])
 def test_a_query_that_sees_nothing_gives_zeros_and_no_gradient(
     how, implementation, small_blocks
 ):
@@ -165,7 +171,7 @@ def test_softmax_is_taken_in_f32_and_the_output_has_the_dtype_of_the_query():
 
 def test_leading_axes_may_be_any_number():
     arrays, options, _ = _inputs(mask=(2, 1, 10, 13), segments=True)
-    attend = functools.partial(kd.nn.dot_product_attention, is_causal=True)
+    attend = jax.jit(functools.partial(kd.nn.dot_product_attention, is_causal=True))
     expected = attend(**arrays, **options)
     deeper = attend(**{k: v[:, None] for k, v in (arrays | options).items()})
     np.testing.assert_allclose(deeper[:, 0], expected, atol=1e-6)
@@ -186,6 +192,7 @@ def _memory(implementation, length):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_length_and_not_with_its_square():
     at_once, in_blocks = _memory("plain", 8192), _memory(None, 8192)
     assert in_blocks < 0.05 * at_once
@@ -200,7 +207,8 @@ def test_derivatives_of_any_order_exist_where_all_is_computed_at_once():
         return jnp.sum(out**2)
 
     query = arrays["query"]
-    _, slope = jax.jvp(jax.grad(energy), (query,), (query,))
+    curve = jax.jit(lambda q: jax.jvp(jax.grad(energy), (q,), (q,))[1])
+    slope = curve(query)
     assert np.isfinite(slope).all()
 
 

@@ -11,17 +11,16 @@ from kauldron import kd
 from tests.modules import contract
 
 _X, _POSITIONS = (5, 8), ((5,), 5)
-_ROUTER = "router_(logits|probs|index)"
 
 
-def _small_lm(**options):
+def _small_lm(num_layers=2, **options):
     block = kd.nn.DecoderBlock(
         attention=kd.nn.GQAttention(num_heads=2, window=3),
         feed_forward=kd.nn.FeedForward(12),
         has_post_norms=True,
     )
     return kd.nn.CausalLM(
-        vocab_size=16, features=8, num_layers=3, blocks=(block,), **options
+        vocab_size=16, features=8, num_layers=num_layers, blocks=(block,), **options
     )
 
 
@@ -96,8 +95,17 @@ _BLOCKS = [
 ]
 
 
-@contract.parametrize(_BLOCKS)
+_SLOW = ("MLAttention", "MoE", "CausalLM")
+
+
+@contract.parametrize([b for b in _BLOCKS if b.name not in _SLOW])
 def test_contract(block):
+    contract.check(block)
+
+
+@pytest.mark.slow
+@contract.parametrize([b for b in _BLOCKS if b.name in _SLOW])
+def test_contract_of_parts_that_others_cover(block):
     contract.check(block)
 
 
@@ -137,7 +145,7 @@ def _lm(*args, **options):
         (lambda: kd.nn.Routing(num_groups=3).check(8), "8 experts, num_groups=3"),
         (_lm(max_positions=3), "4 tokens are more than the 3 positions"),
         (_lm(_TOKENS, _TOKENS, ()), "no `segment_ids`"),
-        (_lm(first_blocks=(None,) * 4), "num_layers=3, 4 first blocks"),
+        (_lm(first_blocks=(None,) * 4), "num_layers=2, 4 first blocks"),
     ],
 )
 def test_what_cannot_be_is_told_before_compiling(make, words):
@@ -146,8 +154,9 @@ def test_what_cannot_be_is_told_before_compiling(make, words):
 
 
 def test_tokens_out_of_range_give_nan_and_not_the_row_of_another():
-    model = _small_lm()
-    params = model.init(jax.random.key(0), _TOKENS)
-    for token in (-1, 16):
-        logits = model.apply(params, np.full((1, 1), token, np.int32))["logits"]
-        assert np.isnan(logits).all()
+    model = _small_lm(num_layers=0)
+    tokens = np.array([[-1, 3], [16, 3], [3, 3]], np.int32)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
+    logits = jax.jit(model.apply)(variables, tokens)["logits"]
+    assert np.isnan(logits[:2, 0]).all()
+    assert np.isfinite(logits[2]).all()

@@ -95,7 +95,8 @@ def test_latent_attention_keeps_the_latent_and_one_rotated_key_of_each_token():
 
 
 def test_packed_documents_have_the_logits_and_gradients_of_each_alone():
-    model = test_families.make("gemma3")
+    # One windowed layer.
+    model = test_families.make("gemma3", num_layers=1)
     params = test_families.params_of(model)
     tokens = families.TOKENS[:1]
     lengths = [5, 7]
@@ -125,6 +126,7 @@ def test_packed_documents_have_the_logits_and_gradients_of_each_alone():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_scanned_layers_compute_what_single_ones_do(remat):
     make = functools.partial(test_families.make, "gemma2", num_layers=5)

@@ -7,6 +7,7 @@ import pytest
 from tests import docs_snippets
 
 
+@pytest.mark.slow
 def test_attention_page(tmp_path):
     assert docs_snippets.run_page("attention.md", tmp_path) == 3
 

@@ -52,7 +52,16 @@ def params_of(model, tokens=families.TOKENS):
     return {"params": jax.tree.map_with_path(draw, shapes)}
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
+_FAST = ("gemma3", "gpt2", "deepseek_v3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in _FAST else pytest.param(n, marks=pytest.mark.slow)
+        for n in families.FAMILIES
+    ],
+)
 def test_logits_are_those_of_transformers(name):
     model = make(name)
     logits = jax.jit(model.apply)(params_of(model), families.TOKENS)["logits"]

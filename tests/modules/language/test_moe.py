@@ -55,7 +55,13 @@ def _by_hand(params, x, routing):
     return out
 
 
-@pytest.mark.parametrize("name", _ROUTINGS)
+_FAST = ("softmax", "best_two_of_groups")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in _FAST else pytest.param(n, marks=pytest.mark.slow) for n in _ROUTINGS],
+)
 def test_experts_are_those_of_a_loop_over_tokens(name):
     rng = np.random.default_rng(0)
     model = kd.nn.MoE(num_experts=8, hidden_features=5, routing=_ROUTINGS[name])
@@ -79,12 +85,13 @@ def _all_experts(params, x):
     return jnp.einsum("ned,nke->nd", results, weights)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_computing_all_experts():
     model = kd.nn.MoE(
         num_experts=4, hidden_features=5, kernel_init=jax.nn.initializers.normal(1.0)
     )
     x = jax.random.normal(jax.random.key(1), (9, 6))
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     loss = lambda run: lambda p, x: jnp.sum(jnp.sin(run(p, x)))  # noqa: E731
     ours = loss(lambda p, x: model.apply({"params": p}, x))
     grads, expected = jax.jit(
@@ -97,13 +104,15 @@ def test_gradients_are_those_of_computing_all_experts():
     )
 
 
+@pytest.mark.slow
 def test_all_tokens_may_go_to_one_expert():
     routing = kd.nn.Routing(num_selected=1, has_bias=True)
     model = kd.nn.MoE(num_experts=3, hidden_features=4, routing=routing)
     x = jnp.ones((50, 4)) * jnp.arange(1, 51)[:, None]
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     params["selection_bias"] = jnp.array([0.0, 9.0, 0.0])
-    y, kept = model.apply({"params": params}, x, mutable="intermediates")
+    run = jax.jit(lambda p: model.apply({"params": p}, x, mutable="intermediates"))
+    y, kept = run(params)
     assert set(np.ravel(kept["intermediates"]["router_index"])) == {1}
     assert np.all(np.any(y != 0, axis=-1)), "a token was dropped"
 
@@ -111,8 +120,9 @@ def test_all_tokens_may_go_to_one_expert():
 def test_the_choice_and_scores_of_the_router_are_kept():
     model = kd.nn.MoE(num_experts=3, hidden_features=4)
     x = jnp.ones((2, 5, 4))
-    variables = model.init(jax.random.key(0), x)
-    _, kept = model.apply(variables, x, mutable="intermediates")
+    kept = jax.eval_shape(
+        lambda: model.init_with_output(jax.random.key(0), x, mutable=True)[1]
+    )
     shapes = {k: v[0].shape for k, v in kept["intermediates"].items()}
     assert shapes == {
         "router_logits": (2, 5, 3),
