@@ -129,6 +129,7 @@ def test_outputs_of_the_parts_of_an_nnx_module_are_keys(tmp_path):
     assert values["metrics/first"] > 0 and values["metrics/features"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nnx", "foreign"])
 def test_an_nnx_module_continues_from_a_checkpoint_as_if_not_stopped(name, tmp_path):
     def make(workdir, num_train_steps):
@@ -204,6 +205,7 @@ def test_an_equinox_module_gives_the_numbers_of_the_same_linen_module():
     assert not any(jax.tree.leaves(changed))
 
 
+@pytest.mark.slow
 def test_an_equinox_module_continues_from_a_checkpoint_as_if_not_stopped(tmp_path):
     network = _equinox_network()
 

@@ -17,70 +17,79 @@ _IMAGE = np.random.default_rng(1).normal(size=(2, 8, 4, 3)).astype(np.float32)
 _KEY_BIAS = r"key\.bias"
 
 
-@contract.parametrize(
-    [
-        contract.Block(
-            name="improved attention",
-            make=lambda: kd.nn.ImprovedMultiHeadDotProductAttention(num_heads=2),
-            inputs=((5, 8),),
-            output=(5, 8),
-            without_gradient=_KEY_BIAS,
+_BLOCKS = [
+    contract.Block(
+        name="improved attention",
+        make=lambda: kd.nn.ImprovedMultiHeadDotProductAttention(num_heads=2),
+        inputs=((5, 8),),
+        output=(5, 8),
+        without_gradient=_KEY_BIAS,
+    ),
+    contract.Block(
+        name="pre-norm block",
+        make=lambda: kd.nn.PreNormBlock.from_spec(num_heads=2),
+        inputs=((5, 8),),
+        output=(5, 8),
+    ),
+]
+_OTHER_BLOCKS = [
+    contract.Block(
+        name="attention of Flax",
+        make=lambda: kd.nn.MultiHeadDotProductAttention(num_heads=2),
+        inputs=((5, 8),),
+        output=(5, 8),
+        without_gradient=_KEY_BIAS,
+    ),
+    contract.Block(
+        name="parallel block",
+        make=lambda: kd.nn.ParallelAttentionBlock.from_spec(num_heads=2),
+        inputs=((5, 8),),
+        output=(5, 8),
+    ),
+    contract.Block(
+        name="post-norm block",
+        make=lambda: kd.nn.PostNormBlock.from_spec(num_heads=2),
+        inputs=((5, 8),),
+        output=(5, 8),
+    ),
+    contract.Block(
+        name="Fourier embedding",
+        make=lambda: kd.nn.AddEmbedding(
+            kd.nn.FourierEmbedding(num_fourier_bases=2), axis=-2
         ),
-        contract.Block(
-            name="attention of Flax",
-            make=lambda: kd.nn.MultiHeadDotProductAttention(num_heads=2),
-            inputs=((5, 8),),
-            output=(5, 8),
-            without_gradient=_KEY_BIAS,
-        ),
-        contract.Block(
-            name="pre-norm block",
-            make=lambda: kd.nn.PreNormBlock.from_spec(num_heads=2),
-            inputs=((5, 8),),
-            output=(5, 8),
-        ),
-        contract.Block(
-            name="parallel block",
-            make=lambda: kd.nn.ParallelAttentionBlock.from_spec(num_heads=2),
-            inputs=((5, 8),),
-            output=(5, 8),
-        ),
-        contract.Block(
-            name="post-norm block",
-            make=lambda: kd.nn.PostNormBlock.from_spec(num_heads=2),
-            inputs=((5, 8),),
-            output=(5, 8),
-        ),
-        contract.Block(
-            name="Fourier embedding",
-            make=lambda: kd.nn.AddEmbedding(
-                kd.nn.FourierEmbedding(num_fourier_bases=2), axis=-2
+        inputs=((5, 8),),
+        output=(5, 8),
+        makes_same_dtype=False,  # positions are f32
+    ),
+    contract.Block(
+        name="vision transformer",
+        make=lambda: kd.nn.Vit(
+            encoder=kd.nn.VitEncoder.from_spec(
+                num_heads=2,
+                hidden_size=8,
+                num_layers=2,
+                patch_size=4,
+                prepend_cls_token=True,
+                scan=True,
             ),
-            inputs=((5, 8),),
-            output=(5, 8),
-            makes_same_dtype=False,  # positions are f32
+            num_classes=3,
         ),
-        contract.Block(
-            name="vision transformer",
-            make=lambda: kd.nn.Vit(
-                encoder=kd.nn.VitEncoder.from_spec(
-                    num_heads=2,
-                    hidden_size=8,
-                    num_layers=2,
-                    patch_size=4,
-                    prepend_cls_token=True,
-                    scan=True,
-                ),
-                num_classes=3,
-            ),
-            inputs=((8, 4, 3),),
-            output=(3,),
-            pick=lambda preds: preds["logits"],
-            without_gradient=_KEY_BIAS,
-        ),
-    ]
-)
+        inputs=((8, 4, 3),),
+        output=(3,),
+        pick=lambda preds: preds["logits"],
+        without_gradient=_KEY_BIAS,
+    ),
+]
+
+
+@contract.parametrize(_BLOCKS)
 def test_block_keeps_the_promises_of_all_blocks(block):
+    contract.check(block)
+
+
+@pytest.mark.slow
+@contract.parametrize(_OTHER_BLOCKS)
+def test_other_block_keeps_the_promises_of_all_blocks(block):
     contract.check(block)
 
 

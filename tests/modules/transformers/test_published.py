@@ -59,7 +59,14 @@ def _inputs(name):
     return [args[str(i)] for i in range(len(args))], _read(f"{name}.kwargs")
 
 
-@pytest.mark.parametrize("name", _MODELS)
+# The others are of the same parts.
+_FAST = ("attention", "PreNormBlock", "vit", "fourier")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in _FAST else pytest.mark.slow) for n in _MODELS],
+)
 def test_parameters_of_published_checkpoints_give_published_numbers(name):
     model, params = _MODELS[name], _read(f"{name}.params")
     args, kwargs = _inputs(name)
