@@ -46,7 +46,7 @@ _MODELS = {
     "timm_convnext": lambda: _convnext(stage_sizes=(1, 1, 1, 1), features=(4, 8, 8, 8)),
     "timm_vit": lambda: _vit(num_layers=2, mlp_size=24),
     "timm_vit_mean": lambda: _vit(num_layers=1, pooling="mean"),
-    "hf_vit": lambda: _vit(num_layers=2, mlp_size=20, norm_epsilon=1e-12),
+    "hf_vit": lambda: _vit(num_layers=2, mlp_size=20, norm_epsilon=1e-12, scan=True),
     "hf_convnext": lambda: _convnext(stage_sizes=(1, 2), features=(4, 8)),
 }
 

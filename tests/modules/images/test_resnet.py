@@ -38,7 +38,7 @@ def _shapes(model, size=64):
     # As torchvision counts them for 1,000 classes.
     [
         ("ResNet-18", 11_689_512),
-        ("ResNet-34", 21_797_672),
+        pytest.param("ResNet-34", 21_797_672, marks=pytest.mark.slow),
         ("ResNet-50", 25_557_032),
         pytest.param("ResNet-101", 44_549_160, marks=pytest.mark.slow),
         pytest.param("ResNet-152", 60_192_808, marks=pytest.mark.slow),

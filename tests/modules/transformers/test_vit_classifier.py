@@ -38,7 +38,10 @@ def test_contract(block):
 @pytest.mark.parametrize(
     ("variant", "num_params", "hidden_size"),
     # As timm counts them for 1,000 classes and 224 x 224 pixels.
-    [("ViT-Ti/16", 5_717_416, 192), ("ViT-B/32", 88_224_232, 768)],
+    [
+        ("ViT-B/32", 88_224_232, 768),
+        pytest.param("ViT-Ti/16", 5_717_416, 192, marks=pytest.mark.slow),
+    ],
 )
 def test_variants_have_as_many_parameters_as_published(
     variant, num_params, hidden_size
