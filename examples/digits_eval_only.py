@@ -19,7 +19,7 @@ def get_config():
     cfg.aux.workdir = konfig.placeholder(str)
     cfg.aux.trusted = ["examples"]
     cfg.evals = {
-        split: kd.evals.Evaluator(
+        f"{split}_digits": kd.evals.Evaluator(
             run=kd.evals.StandaloneLastCheckpoint(),
             ds=digits_classifier.make_ds(training=False, split=split),
             losses={

@@ -166,7 +166,10 @@ def _write(
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
     with shared_files.replacing(path) as part:
+        part.touch()
+        mode = os.stat(part).st_mode
         _import().numpy.save_file(shaped, os.fspath(part), metadata=metadata)
+        os.chmod(part, mode)  # version 0.8.0 lets nobody but the owner read it
 
 
 def _check_name(name: str) -> None:

@@ -91,50 +91,49 @@ def export(
 ) -> Written:
     """Writes a model as a folder that runs without its source.
 
-        The program is the forward pass of an evaluation: dropout is off, statistics of batch
-        normalisation are weights, the precision of the run is part of it. It takes
-        `weights`, `inputs` and, if the model draws random numbers, a key, and returns name ->
-        prediction. It is compared with the model before anything is written.
+    The program is the forward pass of an evaluation: dropout is off, statistics of batch
+    normalisation are weights, the precision of the run is part of it. It takes
+    `weights`, `inputs` and, if the model draws random numbers, a key, and returns name ->
+    prediction. It is compared with the model before anything is written.
 
-        Args:
-          run: A `Trainer`, or a Flax model (then `batch` is needed).
-          state: Its weights: `params` and `collections`.
-          out: The folder; appears when it is complete.
-          batch: Arrays or specs of a batch. Unless given, the first of `ds`.
-          ds: A pipeline; `run.eval_ds` unless given.
-          element_spec: Specs of a batch, for when `ds` cannot be read; those of `train_ds`
-            unless given.
-          model_method: Method of the model to call; `__call__` unless given.
-          forward: Takes the place of the forward pass: index of a batch (`Int32[""]`), state,
-            batch -> predictions.
-          format: `'stablehlo'`, or `'onnx'` (needs `kauldron[onnx]`).
-          platforms: For which the program is written, some of `cpu`, `cuda`, `rocm`, `tpu`.
-          batch_size: Number of examples; `None` is any.
-          quantize: `'int8'` stores kernels in eight bits, with a scale per output channel.
-          labels: Names of the classes; those of the dataset unless given.
-          overwrite: Whether an older export in `out` is replaced.
+    Args:
+      run: A `Trainer`, or a Flax model (then `batch` is needed).
+      state: Its weights: `params` and `collections`.
+      out: The folder; appears when it is complete.
+      batch: Arrays or specs of a batch. Unless given, the first of `ds`.
+      ds: A pipeline; `run.eval_ds` unless given.
+      element_spec: Specs of a batch, for when `ds` cannot be read; those of `train_ds`
+        unless given.
+      model_method: Method of the model to call; `__call__` unless given.
+      forward: Takes the place of the forward pass: index of a batch (`Int32[""]`), state,
+        batch -> predictions.
+      format: `'stablehlo'`, or `'onnx'` (needs `kauldron[onnx]`).
+      platforms: For which the program is written, some of `cpu`, `cuda`, `rocm`, `tpu`.
+      batch_size: Number of examples; `None` is any.
+      quantize: `'int8'` stores kernels in eight bits, with a scale per output channel.
+      labels: Names of the classes; those of the dataset unless given.
+      overwrite: Whether an older export in `out` is replaced.
 
-        Raises:
-          ExportError: If something cannot be exported: names the module and what to do.
-            Nothing was written then.
-          ImportError: If a package is missing; names the extra.
+    Raises:
+      ExportError: If something cannot be exported: names the module and what to do.
+        Nothing was written then.
+      ImportError: If a package is missing; names the extra.
 
-        Example:
+    Example:
 
-        ```python
-        import flax.linen as nn
-        import jax
+    ```python
+    import flax.linen as nn
+    import jax
     import jax.numpy as jnp
-        import jax.numpy as jnp
-        from kauldron import kd
+    from kauldron import kd
 
-        model = kd.nn.Sequential(inputs="batch.x", outputs="y", layers=[nn.Dense(2)])
-        batch = {"x": jnp.ones((4, 3))}
-        params = model.init(jax.random.key(0), batch["x"])["params"]
+    model = kd.nn.Sequential(inputs="batch.x", outputs="y", layers=[nn.Dense(2)])
+    batch = {"x": jnp.ones((4, 3))}
+    params = model.init(jax.random.key(0), batch["x"])["params"]
     state = kd.train.TrainState(step=0, params=params)
-        kd.export.export(model, state, "exported", batch=batch)
-        assert kd.export.load("exported")(batch)["y"].shape == (4, 2)
-        ```
+    kd.export.export(model, state, "exported", batch=batch)
+    assert kd.export.load("exported")(batch)["y"].shape == (4, 2)
+    ```
     """
     _check_choices(format, quantize)
     platforms = _stablehlo.check_platforms(platforms)

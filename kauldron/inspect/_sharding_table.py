@@ -99,11 +99,12 @@ class ShardingTable:
         }
 
     def __str__(self) -> str:
-        rows = [("array", "shape", "dtype", "split over", "size", "per device")]
-        rows += map(_row, self.arrays)
+        head = ("array", "shape", "dtype", "split over", "size", "per device")
+        rows = [head, *map(_row, self.arrays)]
         axes = ", ".join(f"{name}={size}" for name, size in self.mesh.items())
         lines = [
-            f"{self.num_devices} devices{f': {axes}' if axes else ''}",
+            f"{self.num_devices} device{'s' * (self.num_devices > 1)}"
+            f"{f': {axes}' if axes else ''}",
             text_tables.aligned(rows, right=(4, 5)),
             "",
         ]

@@ -15,7 +15,7 @@ from kauldron._base import public
 from kauldron.sharding import _mesh
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
-from kauldron.sharding._named_mesh import Mesh
+from kauldron.sharding._named_mesh import Mesh, as_strategy
 from kauldron.sharding._placement import (
     BatchSizeError,
     ShardingTree,
@@ -44,6 +44,7 @@ __all__ = [
     "ShardingStrategy",
     "ShardingTree",
     "TrainState",
+    "as_strategy",
     "check_batch",
     "describe_backend",
     "device_put",

@@ -19,6 +19,9 @@ from kauldron.sharding._axis_rules import MeshAxes, MeshError
 from kauldron.sharding._placement import ShardingTree
 from kauldron.sharding._strategy import ShardingStrategy
 
+# Axes that mean something without further rules.
+_AXES = ("data", "fsdp", "tensor", "expert")
+
 # A part that follows from the axes and rules.
 _BY_RULES = "by_rules"
 
@@ -93,6 +96,35 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
             ):
                 object.__setattr__(self, name, value)
 
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """Returns the mesh of a text such as `'fsdp'`, `'tensor=2'`, `'fsdp,tensor=2'`.
+
+        An axis without a number takes the devices that are left; if every axis has one,
+        `data` does.
+
+        Raises:
+          MeshError: If it is no such text, or an axis has no default rule.
+        """
+        axes: dict[str, int] = {}
+        for item in name.split(","):
+            axis, _, size = (part.strip() for part in item.partition("="))
+            if axis not in _AXES:
+                raise MeshError(
+                    f"`sharding={name!r}` names the mesh axis {axis!r}: known are "
+                    f"{list(_AXES)}, as in 'fsdp' or 'fsdp,tensor=2'."
+                    f"{errors.did_you_mean(axis, _AXES)}"
+                )
+            if "=" in item and not size.isdecimal():
+                raise MeshError(
+                    f"`sharding={name!r}`: {size!r} is no number of devices. Write "
+                    f"'{axis}=2'."
+                )
+            axes[axis] = int(size) if size else -1
+        if -1 not in axes.values() and "data" not in axes:
+            axes = {"data": -1, **axes}
+        return cls(axes=axes)
+
     @property
     def mesh(self) -> jax.sharding.Mesh:
         """All devices, in the shape of `axes`."""
@@ -105,6 +137,11 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
     def update_from_root_cfg(self, root: Any) -> Self:
         """Returns the strategy with the names of the axes of the root's model."""
         return dataclasses.replace(self, names=lambda: root.logical_axes["params"])
+
+
+def as_strategy(value: ShardingStrategy | str) -> ShardingStrategy:
+    """Returns the strategy that a trainer was given, which may be the text of a mesh."""
+    return Mesh.from_name(value) if isinstance(value, str) else value
 
 
 def _check_axes(axes: MeshAxes, sizes: Mapping[str, int], field: str) -> None:

@@ -83,7 +83,7 @@ class Trainer(root_refs.FrozenSubclasses):
       eval_ds: Default dataset of evaluators.
       model: Flax module.
       rng_streams: Random streams.
-      sharding: Placement on devices.
+      sharding: Placement on devices; a text is that of `kd.sharding.Mesh.from_name`.
       num_train_steps: Number of updates, >= 0; `None` trains until `train_ds` ends.
       stop_after_steps: Stops earlier, without changing schedules.
       log_metrics_every: Interval in steps.
@@ -131,7 +131,7 @@ class Trainer(root_refs.FrozenSubclasses):
     rng_streams: rngs_lib.RngStreams = dataclasses.field(
         default_factory=rngs_lib.RngStreams
     )
-    sharding: sharding.ShardingStrategy = dataclasses.field(
+    sharding: sharding.ShardingStrategy | str = dataclasses.field(
         default_factory=sharding.ShardingStrategy
     )
     num_train_steps: int | None = None
@@ -167,6 +167,7 @@ class Trainer(root_refs.FrozenSubclasses):
 
     def __post_init__(self) -> None:
         self._set("precision", mixed_precision.as_precision(self.precision))
+        self._set("sharding", sharding.as_strategy(self.sharding))
         _trainer_checks.check_values(self._kept)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
@@ -306,7 +307,9 @@ class Trainer(root_refs.FrozenSubclasses):
     def state_specs(self) -> TrainState:
         """The initial state as `jax.ShapeDtypeStruct`s, with shardings."""
         state = jax.eval_shape(functools.partial(self.init_state, skip_transforms=True))
-        return sharding.with_sharding_constraint(state, self.sharding.state_of(state))
+        return sharding.with_sharding_constraint(
+            state, self._kept.sharding.state_of(state)
+        )
 
     @functools.cached_property
     def logical_axes(self) -> PyTree:

@@ -1,4 +1,4 @@
-"""Writes `fixtures/pretrained.json`: names, shapes and logits of PyTorch's models.
+"""Writes `pretrained_logits.json`: names, shapes and logits of PyTorch's models.
 
 Run in an environment with torch, timm 1.0.22 and transformers 5.24:
 `python -m tests.checkpoints.make_pretrained_fixture`.
@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from tests.checkpoints import seeded_tensors
 
-_FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "pretrained.json"
+_FIXTURE = pathlib.Path(__file__).parent / "pretrained_logits.json"
 _SIZE = 32
 
 
@@ -45,6 +45,15 @@ def _timm_models() -> dict[str, torch.nn.Module]:
 
 
 def _hf_models() -> dict[str, transformers.PreTrainedModel]:
+    vit = transformers.ViTConfig(
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=20,
+        image_size=_SIZE,
+        patch_size=8,
+        num_labels=5,
+    )
     return {
         "hf_resnet": transformers.ResNetForImageClassification(
             transformers.ResNetConfig(
@@ -56,17 +65,8 @@ def _hf_models() -> dict[str, transformers.PreTrainedModel]:
                 hidden_sizes=[4, 8], depths=[1, 2], num_stages=2, num_labels=5
             )
         ),
-        "hf_vit": transformers.ViTForImageClassification(
-            transformers.ViTConfig(
-                hidden_size=12,
-                num_hidden_layers=2,
-                num_attention_heads=3,
-                intermediate_size=20,
-                image_size=_SIZE,
-                patch_size=8,
-                num_labels=5,
-            )
-        ),
+        "hf_vit": transformers.ViTForImageClassification(vit),
+        "hf_vit_pooler": transformers.ViTModel(vit),
     }
 
 
@@ -74,7 +74,9 @@ def _entry(shapes: dict[str, list[int]], model: torch.nn.Module) -> dict[str, ob
     image = seeded_tensors.make_image(size=_SIZE).transpose(0, 3, 1, 2)
     with torch.no_grad():
         out = model.eval()(torch.from_numpy(image.copy()))
-    return {"tensors": shapes, "logits": getattr(out, "logits", out).tolist()}
+    for name in ("logits", "pooler_output"):
+        out = getattr(out, name, out)
+    return {"tensors": shapes, "logits": out.tolist()}
 
 
 def _timm_entry(model: torch.nn.Module) -> dict[str, object]:

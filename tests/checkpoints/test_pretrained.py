@@ -394,6 +394,35 @@ def test_first_rule_whose_tensors_are_there_counts(file):
     np.testing.assert_array_equal(tied["params"]["head"], embed.T)
 
 
+def test_tensor_of_an_alternative_that_lacks_another_is_named(file):
+    layout = _P.Layout(
+        name="parts",
+        model="Parts",
+        rules=(
+            _P.Rule("whole", "params.x"),
+            _P.Rule(("low", "high"), "params.x", _Halves()),
+        ),
+    )
+    variables = {"params": {"x": jnp.zeros(4)}}
+    tensors = {"whole": np.ones(4, np.float32), "low": np.ones(2, np.float32)}
+    message = _error(file(tensors), variables, layout=layout)
+    assert "low, float32[2]: no rule uses it" in message
+    halves = {"low": np.float32([1, 2]), "high": np.float32([3, 4])}
+    filled = _fill(file(halves), variables, layout)
+    np.testing.assert_array_equal(filled["params"]["x"], [1, 2, 3, 4])
+
+
+class _Halves:
+    """A form of its own: two tensors behind one another."""
+
+    def to_ours(self, theirs, shapes):
+        del shapes
+        return [np.concatenate(theirs)]
+
+    def to_theirs(self, ours):
+        return np.split(ours[0], 2)
+
+
 def test_written_files_are_what_was_read(file, tmp_path):
     tensors = _tensors()
     filled = _fill(file(tensors))

@@ -13,7 +13,7 @@ import pytest
 from kauldron import kd
 from tests.checkpoints import seeded_tensors
 
-_FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "pretrained.json"
+_FIXTURE = pathlib.Path(__file__).parent / "pretrained_logits.json"
 _ENTRIES = json.loads(_FIXTURE.read_text())
 
 
@@ -94,6 +94,25 @@ def _with_position_of_class(tensors):
         positions[:, 0] = 0
         tensors[name] = positions
     return tensors
+
+
+def test_published_vit_has_the_pooled_output_of_a_model_without_head(tmp_path):
+    path = tmp_path / "hf.safetensors"
+    kd.ckpts.save_safetensors(_tensors("hf_vit_pooler"), path)
+    encoder = _MODELS["hf_vit"]().encoder
+    model = kd.nn.Vit(encoder=encoder, num_classes=12, mode="cls_token", image="image")
+    image = seeded_tensors.make_image(size=32)
+    variables = jax.tree.map(
+        lambda x: jnp.zeros(x.shape),
+        jax.eval_shape(model.init, jax.random.key(0), image),
+    )
+    variables["params"]["classifier_head"]["kernel"] = jnp.eye(12)
+    weights = kd.ckpts.PretrainedWeights(
+        path=path, layout="hf_vit", ignore_model_keys=["classifier_head"]
+    )
+    logits = jax.jit(model.apply)(weights.fill(variables), image)["logits"]
+    expected = np.asarray(_ENTRIES["hf_vit_pooler"]["logits"], np.float32)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=2e-5)
 
 
 def test_layers_of_an_encoder_without_head_may_be_stacked(tmp_path):

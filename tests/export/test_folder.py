@@ -79,6 +79,10 @@ def test_weights_have_the_names_of_checkpoints_and_statistics_are_among_them(
     )
 
 
+def test_whoever_may_read_one_file_may_read_all(folder):
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_spec_says_what_goes_in_and_out(spec):
     batch = models.images()
     assert spec["inputs"] == {  # the model does not read the label

@@ -156,6 +156,35 @@ def test_published_parts_take_the_place_of_what_the_rules_say():
     assert mesh.params == kd.sharding.REPLICATED
 
 
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("data", {"data": 8}),
+        ("fsdp", {"fsdp": 8}),
+        ("fsdp=4", {"data": 2, "fsdp": 4}),
+        ("fsdp, tensor=2", {"fsdp": 4, "tensor": 2}),
+        ("tensor=2,expert=4", {"data": 1, "tensor": 2, "expert": 4}),
+    ],
+)
+def test_text_names_a_mesh(name, axes):
+    trainer = small_run.make_trainer(None, sharding=name)
+    assert dict(trainer.sharding.mesh.shape) == axes
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fdsp", r"names the mesh axis 'fdsp': known are .* Did you mean 'fsdp'"),
+        ("fsdp=four", r"'four' is no number of devices. Write 'fsdp=2'"),
+        ("fsdp=3", "has 3 devices or a multiple, but there are 8"),
+        ("", "names the mesh axis ''"),
+    ],
+)
+def test_text_that_names_no_mesh_is_refused(name, words):
+    with pytest.raises(kd.sharding.MeshError, match=words):
+        small_run.make_trainer(None, sharding=name)
+
+
 def test_mesh_is_changed_by_flags():
     with konfig.imports():
         from kauldron import kd as lazy_kd

@@ -172,12 +172,12 @@ class _Planner:
     def _unused(self, every: Sequence[_uses.Use]) -> list[str]:
         """Returns a line for each tensor that fills nothing."""
         targets: dict[str, str] = {}
-        told: set[str] = set()  # with a variable that lacks another tensor
+        told: set[str] = set()  # with a variable that lacks another tensor, too
         for use in every:
             lacking = [name for name in use.ours if name not in self._ours]
             if lacking:
                 targets |= dict.fromkeys(use.all_theirs, lacking[0])
-            else:
+            elif not self._filled.issuperset(use.ours):
                 told |= set(use.all_theirs)
         lines = []
         for name, spec in self._theirs.items():

@@ -80,11 +80,12 @@ class NoisyImageModel(nn.Module):
         self, x: Float["b ..."], t: Float["b"], label: Int["b"] | None
     ) -> Float["b ..."]:
         """Calls the network on training examples, some labels hidden."""
-        if label is not None and self.label_dropout and self.is_training:
-            hidden = jax.random.bernoulli(
-                random_key(self), self.label_dropout, label.shape
-            )
-            label = jnp.where(hidden, self.null_label, label)
+        null = self.null_label
+        is_hiding = self.label_dropout > 0 and self.is_training
+        if label is not None and null is not None and is_hiding:
+            share = self.label_dropout
+            is_hidden = jax.random.bernoulli(random_key(self), share, label.shape)
+            label = jnp.where(is_hidden, null, label)
         prediction = self.network(x, t, *(() if label is None else (label,)))
         if prediction.shape != x.shape:
             raise ValueError(
@@ -104,16 +105,17 @@ def guided_network(
     """
     network, variables = model.network.clone(parent=None), model.network.variables
 
-    def call(x: Array, t: Array, *label: Array) -> jax.Array:
+    def call(x: Array, t: Array, *label: Array) -> Any:
         with _train_property.set_train_property(False):
             return network.apply(variables, x, jnp.broadcast_to(t, len(x)), *label)
 
-    def predict(x: Array, t: Array) -> jax.Array:
+    def predict(x: Array, t: Array) -> Any:
+        null = model.null_label
         if label is None:
             return call(x, t)
-        if model.guidance_scale == 1:
+        if null is None or model.guidance_scale == 1:
             return call(x, t, label)
-        labels = jnp.concatenate([label, jnp.full_like(label, model.null_label)])
+        labels = jnp.concatenate([label, jnp.full_like(label, null)])
         told, untold = jnp.split(call(jnp.concatenate([x, x]), t, labels), 2)
         return untold + model.guidance_scale * (told - untold)
 

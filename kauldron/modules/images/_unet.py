@@ -126,7 +126,7 @@ class UNet(nn.Module):
             num_axes = len(self._kernels[level])
             strides = self._steps[level - 1] if level else (1,) * num_axes
             if level and self.down != "conv":
-                x = _resampling.pool(x, strides, self.down)
+                x = _resampling.Downsample(strides, self.down)(x)
                 strides = (1,) * num_axes
             for i in range(num_blocks[level]):
                 block = self._residual_block if self.is_residual else self._conv_block

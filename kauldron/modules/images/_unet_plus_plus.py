@@ -87,7 +87,7 @@ class UNetPlusPlus(nn.Module):
         rows: list[list[jax.Array]] = []
         for level in range(len(self.features)):
             if level:
-                x = _resampling.pool(x, self._steps[level - 1], self.down)
+                x = _resampling.Downsample(self._steps[level - 1], self.down)(x)
             x = self._node(x, level, 0)
             rows.append([x])
         for j in range(1, len(rows)):

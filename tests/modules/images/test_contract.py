@@ -48,6 +48,9 @@ BLOCKS = [
         inputs=((9, 2), (9, 1)),
         output=(9, 2),
     ),
+]
+
+SLOW = [
     contract.Block(
         name="unet",
         make=lambda: kd.nn.UNet(
@@ -65,9 +68,6 @@ BLOCKS = [
         # The gate's last norm is over one channel.
         without_gradient=r"gate0\.(?!factor\.norm\.bias)",
     ),
-]
-
-SLOW = [
     contract.Block(
         name="conv 1-D",
         make=lambda: kd.nn.Conv(3, (3,), strides=2),

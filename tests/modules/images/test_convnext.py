@@ -52,6 +52,7 @@ def test_variants_have_as_many_parameters_as_published(variant, num_params):
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == num_params
 
 
+@pytest.mark.slow
 def test_skipped_blocks_keep_the_mean_of_the_result():
     model = modules.ConvNeXt(
         **{**_SMALL, "stage_sizes": (2,), "num_classes": None, "drop_path_rate": 0.4}

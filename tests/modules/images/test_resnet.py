@@ -21,22 +21,6 @@ _SMALL = {"stage_sizes": (1, 1), "features": (4, 8), "num_classes": 3, "image": 
             output=(3,),
             pick=lambda y: y["logits"],
         ),
-        contract.Block(
-            name="bottleneck, small images",
-            make=lambda: modules.ResNet(
-                stage_sizes=(1,),
-                features=(4,),
-                num_classes=None,
-                block="bottleneck",
-                stem="small",
-                image="x",
-            ),
-            inputs=((4, 4, 3),),
-            output=(4, 4, 16),
-            pick=lambda y: y["features"],
-            is_training=True,
-            apart=False,
-        ),
     ]
 )
 def test_contract(block):
