@@ -78,19 +78,21 @@ def _curve(workdir, model, params):
     return losses, state
 
 
-def test_training_curve_of_a_linen_and_an_nnx_module_are_equal(tmp_path):
-    params = Linen().init(_KEY, _X, method=_init_method)["params"]
+@pytest.mark.parametrize(
+    "make",
+    [Nnx, pytest.param(_foreign, marks=pytest.mark.slow)],
+    ids=["own", "foreign"],
+)
+def test_training_curve_of_a_linen_and_an_nnx_module_are_equal(make, tmp_path):
+    params = jax.jit(lambda x: Linen().init(_KEY, x, method=_init_method))(_X)["params"]
     losses, state = _curve(tmp_path / "linen", Linen(), params)
     assert len(set(map(float, losses))) == 5
-    for name, model in {"nnx": Nnx(), "foreign": _foreign()}.items():
-        same, after = _curve(tmp_path / name, model, params)
-        np.testing.assert_array_equal(same, losses)
-        jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
-        # Running means have moved, too, in a collection of another name.
-        (stats,) = after.collections.values()
-        jax.tree.map(
-            np.testing.assert_array_equal, stats, state.collections["batch_stats"]
-        )
+    same, after = _curve(tmp_path / "nnx", make(), params)
+    np.testing.assert_array_equal(same, losses)
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    # Running means have moved, too, in a collection of another name.
+    (stats,) = after.collections.values()
+    jax.tree.map(np.testing.assert_array_equal, stats, state.collections["batch_stats"])
 
 
 def _init_method(model, x):
@@ -147,6 +149,7 @@ def test_an_nnx_module_continues_from_a_checkpoint_as_if_not_stopped(name, tmp_p
     assert small_run.state_hash(continued) == small_run.state_hash(whole)
 
 
+@pytest.mark.slow
 def test_an_nnx_module_is_sharded_as_any_other(tmp_path):
     strategy = kd.sharding.ShardingStrategy(
         params=kd.sharding.FSDPSharding(min_size_to_shard_mb=0)

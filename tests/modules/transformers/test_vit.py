@@ -75,6 +75,7 @@ def test_images_that_patches_do_not_fill_are_told_before_compiling():
         jax.eval_shape(model.init, _KEY, _IMAGE[:, :, :7])
 
 
+@pytest.mark.slow
 def test_the_first_token_can_be_classified_whatever_it_is():
     forced = kd.nn.Vit(encoder=_encoder(1), num_classes=3, mode="cls_token_forced")
     variables = jax.jit(forced.init)(_KEY, _IMAGE)
@@ -121,6 +122,7 @@ def test_scanned_layers_give_the_numbers_of_layers_one_by_one():
     assert names == ("layers", "embed", "mlp")
 
 
+@pytest.mark.slow
 def test_scanned_layers_start_with_numbers_of_their_own():
     params = jax.jit(_encoder(scan=True).init)(_KEY, _IMAGE)["params"]
     first, second, _ = params["blocks"]["mlp"]["dense_in"]["kernel"]
@@ -159,6 +161,7 @@ def _trainer(workdir, *, scan=False, **changes):
     return small_run.make_trainer(workdir, **{**kwargs, **changes})
 
 
+@pytest.mark.slow
 def test_weights_of_attention_are_a_key_of_a_run(tmp_path):
     key = "interms.encoder.layers_1.attention.attn_weights[0]"
     metric = kd.metrics.Norm(tensor=key, axis=-1, ord=1)
