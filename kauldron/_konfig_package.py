@@ -68,6 +68,7 @@ DECLARATION = konfig.PackageDeclaration(
     extras={
         "sklearn": "demo",
         "tensorboard": "demo",
+        "equinox": "equinox",
         "flatbuffers": "export",
         "matplotlib": "figures",
         "datasets": "huggingface",
