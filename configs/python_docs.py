@@ -66,9 +66,10 @@ def _make_ds(training: bool):
     return kd.data.py.DataSource(
         data_source=python_docs_data.PythonDocs(
             split="train" if training else "test",
-            stride=32 if training else 128,  # other beginnings in training
+            length=256,
+            stride=32 if training else 256,  # other beginnings in training
         ),
         shuffle=training,
         num_epochs=None if training else 1,
-        batch_size=16,
+        batch_size=4 if training else 16,
     )

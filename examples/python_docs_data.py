@@ -23,8 +23,8 @@ class PythonDocs:
     """
 
     split: str
-    length: int = 128
-    stride: int = 128
+    length: int = 256
+    stride: int = 256
 
     def __post_init__(self) -> None:
         if self.split not in ("train", "test"):
