@@ -29,15 +29,18 @@ def stand_ins(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config_trains_and_is_evaluated(name, tmp_path, stand_ins):
+    has_warmup = "warmup_steps" in (test_examples.ROOT / "configs" / name).read_text()
+    shorter_warmup = "--cfg.schedules.learning_rate.warmup_steps=2"
     result = test_examples.run(
         [
             *(sys.executable, "-m", "kauldron.main", f"--cfg=configs/{name}"),
-            *(f"--cfg.workdir={tmp_path}/run", "--cfg.num_train_steps=250"),
-            "--cfg.evals.eval.run.n=250",
+            *(f"--cfg.workdir={tmp_path}/run", "--cfg.num_train_steps=4"),
+            "--cfg.evals.eval.run.n=4",
+            *([shorter_warmup] if has_warmup else []),
         ]
     )
     assert result.returncode == 0, result.stderr
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     evaluated = [r["step"] for r in records if r["collection"] == "eval"]
-    assert evaluated == [0, 250]
+    assert evaluated == [0, 4]

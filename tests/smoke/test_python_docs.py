@@ -34,7 +34,7 @@ def test_every_topic_is_in_one_split():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_held_out_topics_take_BITS_per_byte(tmp_path):
+def test_held_out_topics_take_fewer_bits_than_bzip2_needs_for_them_alone(tmp_path):
     cfg = python_docs.get_config()
     cfg.workdir = str(tmp_path)
     trainer = konfig.resolve(cfg)
@@ -47,13 +47,20 @@ def test_held_out_topics_take_BITS_per_byte(tmp_path):
     logits = jax.jit(trainer.model.apply)({"params": state.params}, tokens)["logits"]
     logprobs = special.log_softmax(np.float64(logits), axis=-1)
     nats = -np.take_along_axis(logprobs, targets, axis=-1)[:, 128:]
-    bits = {"decoder": np.mean(nats) / np.log(2), "bzip2": _bits_of_bzip2()}
+    text = pieces.text
+    bits = {
+        "decoder": np.mean(nats) / np.log(2),
+        "bzip2": 8 * len(bz2.compress(text)) / len(text),
+        "bzip2, behind the training text": _bits_of_primed_bzip2(text),
+    }
     print(bits)
-    assert bits["decoder"] < BITS
+    assert bits["decoder"] < 2.2 < bits["bzip2"]
+    # What the config's docstring says it does not reach.
+    assert 1.7 < bits["bzip2, behind the training text"] < 1.9
 
 
-def _bits_of_bzip2():
-    """Per byte that the test topics add to a file of the others."""
-    train, test = (python_docs_data.PythonDocs(split=s).text for s in ("train", "test"))
-    added = len(bz2.compress(train + test)) - len(bz2.compress(train))
-    return 8 * added / len(test)
+def _bits_of_primed_bzip2(text):
+    """Per byte that `text` adds to a file of the training topics."""
+    train = python_docs_data.PythonDocs(split="train").text
+    added = len(bz2.compress(train + text)) - len(bz2.compress(train))
+    return 8 * added / len(text)
