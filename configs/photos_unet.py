@@ -15,17 +15,27 @@ with konfig.imports():
 def get_config():
     cfg = kd.train.Trainer()
     cfg.seed = 42
+    cfg.aux = {"batch_size": 8}
 
-    cfg.train_ds = _make_ds(training=True)
-    cfg.eval_ds = _make_ds(training=False)
+    cfg.train_ds = kd.data.py.DataSource(
+        data_source=photos_data.NoisyPhotos(split="train", num_pieces=12_000),
+        shuffle=True,
+        batch_size=cfg.ref.aux.batch_size,
+    )
+    cfg.eval_ds = kd.data.py.DataSource(
+        data_source=photos_data.NoisyPhotos(split="test", num_pieces=96),
+        shuffle=False,
+        num_epochs=1,
+        batch_size=cfg.ref.aux.batch_size,
+    )
 
     # What is predicted is the noise. No norm: that would take its size away.
     cfg.model = kd.nn.UNet(
         image="batch.image",
-        num_classes=4,
-        features=(32, 64, 128),
-        encoder_blocks=2,
-        decoder_blocks=2,
+        num_classes=1,
+        features=(16, 32, 64),
+        encoder_blocks=1,
+        decoder_blocks=1,
         norm=None,
         activation="relu",
     )
@@ -56,23 +66,3 @@ def get_config():
     cfg.evals = {"eval": kd.evals.Evaluator(run=kd.evals.EveryNSteps(500))}
     cfg.log_metrics_every = 50
     return cfg
-
-
-def _make_ds(training: bool):
-    return kd.data.py.DataSource(
-        data_source=photos_data.NoisyPhotos(
-            split="train" if training else "test",
-            num_pieces=12_000 if training else 96,
-        ),
-        shuffle=training,
-        num_epochs=None if training else 1,
-        batch_size=8,
-        transforms=[
-            # Every pixel of a patch of 2 x 2 becomes a channel: a quarter of the places.
-            kd.data.Rearrange(
-                key=["image", "noise"],
-                pattern="(h p) (w q) 1 -> h w (p q)",
-                axes_lengths={"p": 2, "q": 2},
-            ),
-        ],
-    )
