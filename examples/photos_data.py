@@ -11,7 +11,7 @@ import numpy as np
 _PHOTOS = {
     "train": (
         *("astronaut", "brick", "coins", "grass", "immunohistochemistry"),
-        *("rocket", "stereo_motorcycle"),
+        *("moon", "rocket", "stereo_motorcycle"),
     ),
     "test": ("camera", "chelsea", "coffee"),
 }
@@ -25,7 +25,7 @@ class NoisyPhotos:
     in [0, 1], is `image - noise`. Each index is a piece of its own.
 
     Attributes:
-      split: `'train'` (seven photographs), or `'test'` (three others).
+      split: `'train'` (eight photographs), or `'test'` (three others).
       num_pieces: How many there are.
       size: Pixels of a side.
       noise_std: Standard deviation of the noise, which is Gaussian and white.
