@@ -23,6 +23,8 @@ if _FLAG not in os.environ.get("XLA_FLAGS", ""):
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Runs leave the user's cache alone.
 os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
+# No key is made in the user's folder; a test of signatures has a folder of its own.
+os.environ.setdefault("KAULDRON_SIGN_RUNS", "0")
 # The annotations of the package are checked, in other processes that tests start too.
 # Benchmarks measure what users have.
 if "KAULDRON_TEST_DEVICES" not in os.environ:

@@ -122,10 +122,14 @@ class CommandLine:
 
             if self._cfg_flag.config_filename is None:
                 workdirs.check_run(workdir)
+                self._trust_own(workdir)
                 self._cfg_flag.value = workdir
             return workdirs.at(self._cfg.value, workdir)
         if takes_workdir and self._cfg_flag.config_filename is None:
             raise UsageError(NO_RUN)
+        filename = self._cfg_flag.config_filename
+        if filename is not None and not filename.partition(":")[0].endswith(".py"):
+            self._trust_own(filename)
         cfg = self._cfg.value
         if cfg is None:
             raise UsageError(
@@ -133,6 +137,12 @@ class CommandLine:
                 "--cfg.workdir=runs/digits`."
             )
         return self._patch(cfg) if self._patches is not None else cfg
+
+    def _trust_own(self, path: str) -> None:
+        """Lets a config that a run of this user has written name any package."""
+        from kauldron.workdir import workdirs
+
+        self._cfg_flag.trusted = workdirs.trusted_packages(path, self["trust"])
 
     def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
         """Applies `--patch.*`, over which `--cfg.*` takes precedence."""

@@ -9,7 +9,7 @@ import jax
 from kauldron import konfig
 from kauldron._base import console, shared_files
 from kauldron.train import _run_description
-from kauldron.workdir import workdirs
+from kauldron.workdir import signatures, workdirs
 
 
 def write(trainer: _run_description.RunDescription) -> None:
@@ -18,6 +18,7 @@ def write(trainer: _run_description.RunDescription) -> None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
         shared_files.write_atomically(trainer.workdir / workdirs.CONFIG_FILE, json_text)
+        signatures.sign(trainer.workdir / workdirs.CONFIG_FILE)
         python_text = konfig.to_python(trainer.raw_cfg)
         shared_files.write_atomically(
             trainer.workdir / workdirs.PYTHON_FILE, python_text

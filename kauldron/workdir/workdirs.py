@@ -11,6 +11,7 @@ from etils import epath
 
 from kauldron import konfig, kontext
 from kauldron._base import errors
+from kauldron.workdir import signatures
 
 CONFIG_FILE = "config.json"
 PYTHON_FILE = "config.py"
@@ -28,6 +29,23 @@ def check_run(workdir: epath.PathLike) -> None:
     _find(workdir, CONFIG_FILE)
 
 
+def trusted_packages(
+    path: epath.PathLike, trusted: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Returns the packages that a config may name: `"*"`, all, if it is your own.
+
+    A config is your own if one of your runs has written and signed it.
+
+    Args:
+      path: A workdir, or its `config.json`.
+      trusted: Packages that you trust in any case.
+    """
+    config = epath.Path(path)
+    if config.name != CONFIG_FILE:
+        config = config / CONFIG_FILE
+    return ("*",) if signatures.is_own(config) else tuple(trusted)
+
+
 def load_config(
     workdir: epath.PathLike,
     *,
@@ -41,12 +59,13 @@ def load_config(
         was moved there.
       overrides: Changes of the config: `{"eval_ds.batch_size": 8}`.
       trusted: Packages whose names the config may use, besides those that `konfig.load`
-        accepts; `["*"]` for a run of your own.
+        accepts; `["*"]` for all. What your own runs have written may use all.
 
     Raises:
       WorkdirConfigError: If there is no config.
     """
     path = _find(workdir, CONFIG_FILE)
+    trusted = trusted_packages(path, trusted)
     cfg = konfig.load_config_file(path, overrides=overrides or {}, trusted=trusted)
     return at(cfg, workdir)
 

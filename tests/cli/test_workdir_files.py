@@ -21,8 +21,10 @@ def _rows():
 
 
 @pytest.fixture
-def left(call, tmp_path):
+def left(call, tmp_path, monkeypatch):
     """Names of what a run of a config leaves; folders end with a slash."""
+    monkeypatch.setenv("KAULDRON_SIGN_RUNS", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     code, _, err = call(
         train_command.main,
         "--cfg=examples/digits_autoencoder.py",

@@ -122,7 +122,16 @@ def test_example_is_evaluated_beside_the_training(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def a_run(tmp_path_factory):
+def signed(tmp_path_factory):
+    """Runs are signed, as those of users are; with a key of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KAULDRON_SIGN_RUNS", "1")
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory, signed):
     """The workdir of a short run."""
     workdir = tmp_path_factory.mktemp("run")
     command = [sys.executable, "-m", "kauldron.main", f"--cfg.workdir={workdir}"]
@@ -161,7 +170,7 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
     ]
     # A command that looks at the run made above it.
     args = [re.sub(r"^(--workdir=)?runs/digits$", rf"\1{a_run}", arg) for arg in args]
-    args = [arg.replace("--out=runs/", f"--out={tmp_path}/") for arg in args]
+    args = [re.sub("^--out=(runs/)?", f"--out={tmp_path}/", arg) for arg in args]
     result = run(args)
     is_diff = (
         "diff" in args
