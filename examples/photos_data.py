@@ -72,7 +72,7 @@ class NoisyPhotos:
         photo = self.photos[names[rng.integers(len(names))]]
         row, column = rng.integers(np.array(photo.shape) - self.size + 1)
         piece = photo[row : row + self.size, column : column + self.size]
-        piece = np.rot90(piece, rng.integers(4))
+        piece = np.rot90(piece, int(rng.integers(4)))
         if rng.random() < 0.5:
             piece = piece[:, ::-1]
         noise = rng.normal(0, self.noise_std, piece.shape).astype(np.float32)
