@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-smoke: $(VENV)/.installed-demo
+smoke: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m smoke tests/smoke
 
 layers: $(VENV)/.installed-dev

@@ -31,6 +31,7 @@ _SMALL = {
         ),
     ]
 )
+@pytest.mark.slow
 def test_contract(block):
     contract.check(block)
 

@@ -43,7 +43,13 @@ def _generate(model, params, num_slots, chunks, positions=_POSITIONS):
 
 
 # gemma2: window and soft-cap in the first of two layers; deepseek_v3: the latent.
-@pytest.mark.parametrize(("name", "num_slots"), [("gemma2", 12), ("deepseek_v3", 16)])
+@pytest.mark.parametrize(
+    ("name", "num_slots"),
+    [
+        ("gemma2", 12),
+        pytest.param("deepseek_v3", 16, marks=pytest.mark.slow),
+    ],
+)
 def test_decoding_token_by_token_is_the_full_forward(name, num_slots):
     model = test_families.make(name)
     params = test_families.params_of(model)
@@ -94,6 +100,7 @@ def test_latent_attention_keeps_the_latent_and_one_rotated_key_of_each_token():
     assert kept == [4 * (16 + 4)] * 2
 
 
+@pytest.mark.slow
 def test_packed_documents_have_the_logits_and_gradients_of_each_alone():
     # One windowed layer.
     model = test_families.make("gemma3", num_layers=1)

@@ -96,6 +96,7 @@ def test_an_autoencoder_leaves_the_token_for_classes_out():
     assert preds["image"].shape == _IMAGE.shape
 
 
+@pytest.mark.slow
 def test_scanned_layers_give_the_numbers_of_layers_one_by_one():
     plain, scanned = _encoder(), _encoder(scan=True)
     params = jax.jit(plain.init)(_KEY, _IMAGE)["params"]
