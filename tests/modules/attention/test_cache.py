@@ -22,8 +22,8 @@ def _appended(num_slots, *positions, window=None):
     spec = _SPEC._replace(window=window)
     cache = kd.nn.ContiguousCache.empty(spec, batch_size=1, num_slots=num_slots)
     for some in positions:
-        x = np.float32(some)[None, :, None] * np.ones((1, 1, 2), np.float32)
-        cache = _append(cache, {"key": x}, np.int32([some]))
+        x = np.asarray(some, np.float32)[None, :, None] * np.ones((1, 1, 2), np.float32)
+        cache = _append(cache, {"key": x}, np.asarray([some], np.int32))
     entries, kept = cache.view()
     np.testing.assert_array_equal(entries["key"][0, :, 0], np.maximum(kept[0], 0))
     return kept[0].tolist()
