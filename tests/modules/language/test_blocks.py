@@ -122,7 +122,7 @@ def _attention(**options):
     return lambda: model.init(jax.random.key(0), jnp.zeros((1, 4, 8)), _TOKENS)
 
 
-def _lm(*args, tokens=_TOKENS, **options):
+def _lm(*args, tokens: np.ndarray = _TOKENS, **options):
     return lambda: _small_lm(**options).init(jax.random.key(0), tokens, *args)
 
 
