@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, Self
 import flax.struct
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, DType, Int, typechecked
+from kauldron.ktyping import Array, Bool, DType, Int, typechecked
 
 
 class CacheView(NamedTuple):
@@ -57,15 +57,19 @@ class ContiguousCache(flax.struct.PyTreeNode):
     """A cache of `s` slots a row: position `p` goes to slot `p % s`.
 
     With fewer slots than tokens, the oldest are forgotten: right for a layer of window
-    `w` if there are `w + t - 1` slots, `t` the most tokens appended at once.
+    `w` if there are `w + t - 1` slots, `t` the most tokens appended at once. Where that
+    would forget what the tokens appended look back to, as it always would without a
+    window, NaN is kept of them instead: attention to them is NaN.
 
     Attributes:
       entries: Name to what is kept, `Array["b s ..."]`.
       positions: Position of each slot, -1 if empty.
+      window: How many positions back the layer looks; `None` is all.
     """
 
     entries: Mapping[str, Array["b s *d"]]
     positions: Int["b s"]
+    window: int | None = flax.struct.field(pytree_node=False, default=None)
 
     @classmethod
     def empty(
@@ -79,16 +83,51 @@ class ContiguousCache(flax.struct.PyTreeNode):
         """Returns a cache of zeros, by default in f32."""
         if num_slots < 1:
             raise ValueError(f"A cache needs `num_slots` >= 1: got {num_slots}.")
+        if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+            raise ValueError(
+                f"The `dtype` of a contiguous cache must be a float: got {dtype}. What "
+                "is kept in integers needs a cache that scales it."
+            )
         entries = {
             name: jnp.zeros((batch_size, num_slots, *shape), dtype or jnp.float32)
             for name, shape in spec.shapes.items()
         }
-        return cls(entries, jnp.full((batch_size, num_slots), -1, jnp.int32))
+        positions = jnp.full((batch_size, num_slots), -1, jnp.int32)
+        return cls(entries, positions, spec.window)
 
     @typechecked
     def append(
         self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
     ) -> ContiguousCache:
+        self._check(entries, positions)
+        num_rows, num_slots = self.positions.shape
+        # Beyond the last slot, nothing is written.
+        slots = jnp.where(positions < 0, num_slots, positions % num_slots)
+        rows = jnp.arange(num_rows)[:, None]
+        is_lost = self._forgets_what_is_needed(positions)
+        kept = {}
+        for name, x in entries.items():
+            old = self.entries[name]
+            x = jnp.where(is_lost.reshape(-1, *(1,) * (x.ndim - 1)), jnp.nan, x)
+            kept[name] = old.at[rows, slots].set(x.astype(old.dtype), mode="drop")
+        return self.replace(
+            entries=kept,
+            positions=self.positions.at[rows, slots].set(positions, mode="drop"),
+        )
+
+    def _forgets_what_is_needed(self, positions: Int["b t"]) -> Bool["*b"]:
+        """Returns whether a row overwrites what its own tokens look back to."""
+        oldest = jnp.zeros(positions.shape[:1], jnp.int32)
+        if self.window is not None:
+            far = jnp.iinfo(jnp.int32).max
+            first = jnp.min(positions, axis=1, where=positions >= 0, initial=far)
+            oldest = jnp.maximum(first - self.window + 1, 0)
+        last = jnp.max(positions, axis=1, initial=-1)
+        return last - self.positions.shape[1] >= oldest
+
+    def _check(
+        self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
+    ) -> None:
         num_rows, num_slots = self.positions.shape
         if positions.shape[1] > num_slots:
             raise ValueError(
@@ -101,19 +140,14 @@ class ContiguousCache(flax.struct.PyTreeNode):
                 f"The cache has {num_rows} rows of {sorted(self.entries)}: got "
                 f"{positions.shape[0]} rows of {sorted(entries)}."
             )
-        # Beyond the last slot, nothing is written.
-        slots = jnp.where(positions < 0, num_slots, positions % num_slots)
-        rows = jnp.arange(num_rows)[:, None]
-        kept = {
-            name: self.entries[name]
-            .at[rows, slots]
-            .set(x.astype(self.entries[name].dtype), mode="drop")
-            for name, x in entries.items()
-        }
-        return self.replace(
-            entries=kept,
-            positions=self.positions.at[rows, slots].set(positions, mode="drop"),
-        )
+        for name, x in entries.items():
+            expected = (*positions.shape, *self.entries[name].shape[2:])
+            if x.shape != expected:
+                raise ValueError(
+                    f"The cache keeps `{name}` in the shape {expected} for "
+                    f"{positions.shape[1]} tokens: got {x.shape}. Its shape is what the "
+                    "layer's `cache_spec` says."
+                )
 
     def view(self) -> CacheView:
         return CacheView(self.entries, self.positions)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import typing
 from typing import Literal
 
 import einops
@@ -27,8 +29,8 @@ def dot_product_attention(
     key: Float["*b s k h"],
     value: Float["*b s k v"],
     *,
-    bias: Float["*#b #n #t #s"] | None = None,
-    mask: Bool["*#b #n #t #s"] | None = None,
+    bias: Float["*bias"] | None = None,
+    mask: Bool["*mask"] | None = None,
     is_causal: bool = False,
     window: int | None = None,
     query_positions: Int["*b t"] | None = None,
@@ -51,8 +53,8 @@ def dot_product_attention(
       query: Queries of `n` heads.
       key: Keys of `k` heads; `n` is a multiple of `k`.
       value: Values of `k` heads; `v` may differ from `h`.
-      bias: Added to the logits, after scale and soft-cap.
-      mask: True where a query may see a key.
+      bias: Added to the logits, after scale and soft-cap; broadcasts to `*b n t s`.
+      mask: True where a query may see a key; broadcasts to `*b n t s`.
       is_causal: A query sees no key of a later position.
       window: A query sees keys less than so many positions away.
       query_positions: Positions that `is_causal` and `window` compare; by default
@@ -75,13 +77,15 @@ def dot_product_attention(
     Reference: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, GQA,
     arXiv:2305.13245.
     """
-    _check(query, key, window, softcap, query_segment_ids, key_segment_ids)
+    _check_shapes(query, key, value)
+    _check(window, softcap, query_segment_ids, key_segment_ids, implementation)
     *lead, t, n, h = query.shape
     s, k = key.shape[-3:-1]
+    pairs = (*lead, n, t, s)
     places = _blocks.Places(
         query=_side(query_positions, query_segment_ids, t),
         key=_side(key_positions, key_segment_ids, s),
-        mask=_table(mask, lead, k),
+        mask=_table("mask", mask, pairs, k),
     )
     spec = _blocks.Spec(
         rule=_visibility.Rule(is_causal, window, key_positions is not None),
@@ -92,7 +96,7 @@ def dot_product_attention(
         query=einops.rearrange(_flat(query, 3), "b t (k g) h -> b k g t h", k=k),
         key=einops.rearrange(_flat(key, 3), "b s k h -> b k s h"),
         value=einops.rearrange(_flat(value, 3), "b s k v -> b k s v"),
-        bias=_table(bias, lead, k),
+        bias=_table("bias", bias, pairs, k),
     )
     has_positions = query_positions is not None or key_positions is not None
     refusal = _why_not_cudnn(spec, inputs, places, has_positions)
@@ -106,12 +110,35 @@ def dot_product_attention(
     return out.reshape(*lead, t, n, value.shape[-1])
 
 
-def _check(query, key, window, softcap, query_segment_ids, key_segment_ids) -> None:
+def _check_shapes(query, key, value) -> None:
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            "Queries and keys are multiplied, so their last axes must be equal: got "
+            f"query {query.shape}, key {key.shape}."
+        )
+    if query.shape[:-3] != key.shape[:-3] or key.shape[:-1] != value.shape[:-1]:
+        raise ValueError(
+            "Queries, keys and values must have the same leading axes, and each key its "
+            f"value: got query {query.shape}, key {key.shape}, value {value.shape}."
+        )
     num_heads, num_kv_heads = query.shape[-2], key.shape[-2]
     if num_kv_heads == 0 or num_heads % num_kv_heads:
         raise ValueError(
             "The query heads must divide evenly over the key heads: got "
             f"{num_heads} query heads, {num_kv_heads} key heads."
+        )
+
+
+def _check(window, softcap, query_segment_ids, key_segment_ids, implementation) -> None:
+    names = typing.get_args(Implementation)
+    if implementation is not None and implementation not in names:
+        raise ValueError(
+            f"`implementation` must be one of {', '.join(map(repr, names))}, or None for "
+            f"the best that can do it: got {implementation!r}."
+        )
+    if window is not None and not isinstance(window, numbers.Integral):
+        raise ValueError(
+            f"`window` must be an integer, or None to see everything: got {window!r}."
         )
     if window is not None and window < 1:
         raise ValueError(
@@ -142,13 +169,27 @@ def _side(
 
 
 def _table(
-    table: Array["*any"] | None, lead: list[int], num_kv_heads: int
+    name: str,
+    table: Array["*any"] | None,
+    pairs: tuple[int, ...],
+    num_kv_heads: int,
 ) -> Array["*any"] | None:
-    """Brings a table of heads, queries and keys into the shape `b k g t s`."""
+    """Brings what broadcasts to `pairs`, `*b n t s`, into the shape `b k g t s`."""
     if table is None:
         return None
-    if any(size != 1 for size in table.shape[:-3]):
-        table = jnp.broadcast_to(table, (*lead, *table.shape[-3:]))
+    shape = (1,) * (len(pairs) - table.ndim) + table.shape
+    fits = len(shape) == len(pairs) and all(
+        size in (1, whole) for size, whole in zip(shape, pairs, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`{name}` must broadcast to `*b heads t s`, here {pairs}: got the shape "
+            f"{table.shape}. Each axis must be 1 or the size given; leading axes may "
+            "be missing."
+        )
+    table = table.reshape(shape)
+    if any(size != 1 for size in shape[:-3]):
+        table = jnp.broadcast_to(table, (*pairs[:-3], *shape[-3:]))
     table = _flat(table, 3)
     b, n, t, s = table.shape
     heads = (1, 1) if n == 1 else (num_kv_heads, n // num_kv_heads)

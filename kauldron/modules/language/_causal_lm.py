@@ -107,6 +107,7 @@ class CausalLM(nn.Module):
         segment_ids: Int["*b t"] | None = None,
         cache: Any = None,
     ) -> dict[str, Any]:
+        self._check_layers()
         self._check(tokens, positions, segment_ids, cache)
         if positions is None:
             rows = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
@@ -138,6 +139,7 @@ class CausalLM(nn.Module):
         Args:
           make: Returns the empty `KVCache` of one layer, of what it will keep.
         """
+        self._check_layers()
         return tuple(self._stage_cache(stage, make) for stage in self._stages())
 
     def _stage_cache(self, stage: _Stage, make: Callable[..., Any]) -> Any:
@@ -211,14 +213,29 @@ class CausalLM(nn.Module):
             return logits
         return self.head_softcap * jnp.tanh(logits / self.head_softcap)
 
-    def _check(self, tokens, positions, segment_ids, cache) -> None:
+    def _check_layers(self) -> None:
+        for name in ("blocks", "first_blocks"):
+            if isinstance(getattr(self, name), nn.Module):
+                raise ValueError(
+                    f"`CausalLM.{name}` must be a list of blocks: got one "
+                    f"{type(getattr(self, name)).__name__}. Put it into brackets."
+                )
         if not self.blocks:
             raise ValueError("`CausalLM.blocks` is empty: a decoder needs a block.")
+        if self.num_layers < 1:
+            raise ValueError(f"`num_layers` must be >= 1: got {self.num_layers}.")
         if self.num_layers < len(self.first_blocks):
             raise ValueError(
                 f"`num_layers` counts `first_blocks`: got num_layers={self.num_layers},"
                 f" {len(self.first_blocks)} first blocks."
             )
+
+    def _check(self, tokens, positions, segment_ids, cache) -> None:
+        for name, ids in (("tokens", tokens), ("positions", positions)):
+            if ids is not None and not jnp.issubdtype(ids.dtype, jnp.integer):
+                raise ValueError(
+                    f"`{name}` must be integers: got {ids.dtype}{list(ids.shape)}."
+                )
         length = tokens.shape[-1]
         if self.max_positions is not None and length > self.max_positions:
             raise ValueError(

@@ -83,6 +83,13 @@ _FAMILIES = {
     ),
     "deepseek": _Family(needs=("mla", "moe")),
 }
+# What a family may need: what it is, and an example.
+_NEEDED = {
+    "window": ("how many positions a windowed layer sees", "4096"),
+    "max_positions": ("the most tokens of a row", "1024"),
+    "moe": ("its experts", "kd.nn.MoE(num_experts=8, hidden_features=1024)"),
+    "mla": ("its attention", "kd.nn.MLAttention(num_heads=16, kv_rank=512)"),
+}
 
 
 def decoder(
@@ -226,5 +233,9 @@ def _family(name: str, arguments: dict[str, Any]) -> _Family:
         )
     for argument in _FAMILIES[name].needs:
         if arguments[argument] is None:
-            raise ValueError(f"The family {name!r} needs `{argument}`.")
+            what, example = _NEEDED[argument]
+            raise ValueError(
+                f"The family {name!r} needs `{argument}`, {what}: for instance "
+                f"`{argument}={example}`."
+            )
     return _FAMILIES[name]

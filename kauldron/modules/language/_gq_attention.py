@@ -116,10 +116,12 @@ class GQAttention(nn.Module):
         return _cache.CacheSpec({"key": shape, "value": shape}, self.window)
 
     def _sizes(self, features: int) -> tuple[int, int, int]:
-        num_kv_heads = self.num_kv_heads or self.num_heads
-        if self.num_heads % num_kv_heads:
+        num_kv_heads = self.num_kv_heads
+        if num_kv_heads is None:
+            num_kv_heads = self.num_heads
+        if min(self.num_heads, num_kv_heads) < 1 or self.num_heads % num_kv_heads:
             raise ValueError(
-                "`num_kv_heads` must divide `num_heads`: got "
+                "`num_kv_heads` must divide `num_heads`, both >= 1: got "
                 f"num_heads={self.num_heads}, num_kv_heads={num_kv_heads}."
             )
         if self.head_dim is None and features % self.num_heads:
@@ -127,7 +129,11 @@ class GQAttention(nn.Module):
                 f"{features} features don't divide evenly over num_heads="
                 f"{self.num_heads}. Say `head_dim`, or take another number of heads."
             )
-        head_dim = self.head_dim or features // self.num_heads
+        head_dim = self.head_dim
+        if head_dim is None:
+            head_dim = features // self.num_heads
+        if head_dim < 1:
+            raise ValueError(f"`head_dim` must be >= 1: got {head_dim}.")
         if self.rope is not None:
             self.rope.rotated_size(head_dim)
         if self.qk_norm_order not in ("before_rope", "after_rope"):

@@ -179,6 +179,28 @@ def test_leading_axes_may_be_any_number():
     np.testing.assert_allclose(flat, expected[0], atol=1e-6)
 
 
+def test_leading_axes_of_tables_may_be_missing():
+    arrays, _, _ = _inputs()
+    rng = np.random.default_rng(1)
+    sees = rng.random((10, 13)) < 0.7
+    biases = [
+        rng.standard_normal(shape, dtype=np.float32)
+        for shape in ((13,), (6, 1, 1), (10, 1))
+    ]
+
+    @jax.jit
+    def run(sees, biases):
+        attend = functools.partial(kd.nn.dot_product_attention, **arrays)
+        return [attend(mask=sees, bias=bias) for bias in biases]
+
+    for out, bias in zip(run(sees, biases), biases, strict=True):
+        full = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+        expected, _ = numpy_attention.attention(
+            **arrays, grad=np.zeros(out.shape), mask=sees, bias=full
+        )
+        np.testing.assert_allclose(out, expected, atol=2e-6)
+
+
 def _memory(implementation, length):
     x = jax.ShapeDtypeStruct((1, length, 2, 64), jnp.float32)
 
@@ -226,9 +248,30 @@ def test_derivatives_of_any_order_exist_where_all_is_computed_at_once():
         ({"softcap": 0.0}, "`softcap` must be > 0"),
         ({"query_segment_ids": _SEGMENTS}, "`key_segment_ids` are missing"),
         ({"implementation": "cudnn"}, "there is no GPU"),
+        (
+            {"implementation": "flash"},
+            "'plain', 'blocks', 'cudnn', or None.*got 'flash'",
+        ),
+        ({"window": "5"}, "`window` must be an integer.*got '5'"),
+        (
+            {"mask": np.ones((2, 1, 10, 12), bool)},
+            r"`mask` must broadcast.*\(2, 6, 10, 13\): got the shape \(2, 1, 10, 12\)",
+        ),
+        (
+            {"bias": np.ones((1, 2, 6, 10, 13), "f")},
+            r"`bias` must broadcast.*\(2, 6, 10, 13\): got .*\(1, 2, 6, 10, 13\)",
+        ),
+        (
+            {"key": np.zeros((2, 13, 2, 3), "f")},
+            r"last axes must be equal: got query \(2, 10, 6, 4\), key \(2, 13, 2, 3\)",
+        ),
+        (
+            {"value": np.zeros((2, 12, 2, 5), "f")},
+            r"key \(2, 13, 2, 4\), value \(2, 12, 2, 5\)",
+        ),
     ],
 )
-def test_what_cannot_be_computed_is_told_before_compiling(change, words):
+def test_what_cannot_be_computed_is_told_before_compiling(change, words, unchecked):
     arrays, _, _ = _inputs()
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(lambda: kd.nn.dot_product_attention(**arrays | change))

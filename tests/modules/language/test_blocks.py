@@ -19,9 +19,8 @@ def _small_lm(num_layers=2, **options):
         feed_forward=kd.nn.FeedForward(12),
         has_post_norms=True,
     )
-    return kd.nn.CausalLM(
-        vocab_size=16, features=8, num_layers=num_layers, blocks=(block,), **options
-    )
+    options = {"blocks": (block,), **options}
+    return kd.nn.CausalLM(vocab_size=16, features=8, num_layers=num_layers, **options)
 
 
 _BLOCKS = [
@@ -123,17 +122,21 @@ def _attention(**options):
     return lambda: model.init(jax.random.key(0), jnp.zeros((1, 4, 8)), _TOKENS)
 
 
-def _lm(*args, **options):
-    return lambda: _small_lm(**options).init(jax.random.key(0), _TOKENS, *args)
+def _lm(*args, tokens: np.ndarray = _TOKENS, **options):
+    return lambda: _small_lm(**options).init(jax.random.key(0), tokens, *args)
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (_attention(num_kv_heads=3), "num_heads=4, num_kv_heads=3"),
+        (_attention(num_kv_heads=0), "num_heads=4, num_kv_heads=0"),
+        (_attention(num_heads=0), "both >= 1: got num_heads=0"),
+        (_attention(head_dim=0), "`head_dim` must be >= 1: got 0"),
         (_attention(num_heads=3), "8 features don't divide"),
         (_attention(head_dim=3), "must be even: got 3"),
         (_attention(window=0), "`window` counts the key itself.*got 0"),
+        (_attention(window="128"), "`window` must be an integer.*got '128'"),
         (_attention(qk_norm_order="last"), "'before_rope' or 'after_rope': got 'last'"),
         (lambda: kd.nn.Rope(scaling="yarn"), "`kd.nn.LinearScaling`.*got 'yarn'"),
         (lambda: kd.nn.Rope(layout="halves"), "must be 'half' or 'pair'"),
@@ -146,17 +149,22 @@ def _lm(*args, **options):
         (_lm(max_positions=3), "4 tokens are more than the 3 positions"),
         (_lm(_TOKENS, _TOKENS, ()), "no `segment_ids`"),
         (_lm(first_blocks=(None,) * 4), "num_layers=2, 4 first blocks"),
+        (_lm(num_layers=0), "`num_layers` must be >= 1: got 0"),
+        (_lm(blocks=kd.nn.FeedForward(4)), "`CausalLM.blocks` must be a list.*FeedF"),
+        (_lm(first_blocks=kd.nn.FeedForward(4)), "`CausalLM.first_blocks` must be a"),
+        (_lm(tokens=np.zeros((1, 4))), r"`tokens` must be integers: got float64\[1, 4"),
+        (_lm(np.zeros((1, 4))), "`positions` must be integers: got float64"),
     ],
 )
-def test_what_cannot_be_is_told_before_compiling(make, words):
+def test_what_cannot_be_is_told_before_compiling(make, words, unchecked):
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(make)
 
 
 def test_tokens_out_of_range_give_nan_and_not_the_row_of_another():
-    model = _small_lm(num_layers=0)
-    tokens = np.array([[-1, 3], [16, 3], [3, 3]], np.int32)
-    variables = jax.jit(model.init)(jax.random.key(0), tokens)
-    logits = jax.jit(model.apply)(variables, tokens)["logits"]
-    assert np.isnan(logits[:2, 0]).all()
+    model = _small_lm(num_layers=1)
+    tokens = np.array([[3, -1], [3, 16], [3, 3]], np.int32)
+    run = jax.jit(lambda rng: model.init_with_output(rng, tokens)[0]["logits"])
+    logits = run(jax.random.key(0))
+    assert np.isnan(logits[:2, 1]).all()
     assert np.isfinite(logits[2]).all()

@@ -14,4 +14,4 @@ def test_attention_page(tmp_path):
 
 @pytest.mark.slow
 def test_language_blocks_page(tmp_path):
-    assert docs_snippets.run_page("language_blocks.md", tmp_path) == 3
+    assert docs_snippets.run_page("language_blocks.md", tmp_path) == 4

@@ -73,10 +73,20 @@ def test_a_family_that_does_not_exist_is_told_with_the_nearest():
         kd.nn.decoder("lama", **families.arguments("mistral"))
 
 
-def test_what_a_family_needs_is_told():
-    arguments = families.arguments("gemma2") | {"window": None}
-    with pytest.raises(ValueError, match="'gemma2' needs `window`"):
-        kd.nn.decoder("gemma2", **arguments)
+@pytest.mark.parametrize(
+    ("name", "needed", "example"),
+    [
+        ("gemma2", "window", "`window=4096`"),
+        ("gemma3", "window", "`window=4096`"),
+        ("gpt2", "max_positions", "`max_positions=1024`"),
+        ("mixtral", "moe", r"`moe=kd.nn.MoE\(num_experts=8, hidden_features=1024\)`"),
+        ("deepseek", "mla", r"`mla=kd.nn.MLAttention\(num_heads=16, kv_rank=512\)`"),
+    ],
+)
+def test_what_a_family_needs_is_told_with_an_example(name, needed, example):
+    arguments = families.arguments("llama") | {"rope": None, needed: None}
+    with pytest.raises(ValueError, match=f"'{name}' needs `{needed}`.*{example}"):
+        kd.nn.decoder(name, **arguments)
 
 
 def test_greedy_choice_of_the_seeded_weights_is_not_trivial():
