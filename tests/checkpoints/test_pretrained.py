@@ -250,8 +250,9 @@ def test_misspelt_glob_names_the_nearest(file):
         in message
     )
     message = _error(file(_tensors()), ignore_model_keys=["haed"])
-    assert "`ignore_model_keys`: nothing in this run is called 'haed'. Did you mean" in (
-        message
+    assert (
+        "`ignore_model_keys`: nothing in this run is called 'haed'. Did you mean"
+        in (message)
     )
     message = _error(file(_tensors()), ignore_restored_keys=["net.po"])
     assert "nothing in the file is called 'net.po'. Did you mean 'net.pos'?" in message
