@@ -195,12 +195,37 @@ class CommandLine:
         )
 
 
+class _ListFlag(flags.Flag):
+    """A comma-separated list; given again, it becomes longer."""
+
+    _is_given = False
+
+    def parse(self, argument: Any) -> None:
+        before = list(self.value or []) if self._is_given else []
+        super().parse(argument)
+        self.value = [*before, *(self.value or [])]
+        self._is_given = True
+
+
+def _define_list(
+    name: str,
+    default: list[str] | None,
+    help: str,
+    *,
+    flag_values: flags.FlagValues,
+    **kwargs: Any,
+) -> None:
+    parser, serializer = flags.ListParser(), flags.ListSerializer(",")
+    flag = _ListFlag(parser, serializer, name, default, help, **kwargs)
+    flags.DEFINE_flag(flag, flag_values)
+
+
 _DEFINE = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
-    list: flags.DEFINE_list,
+    list: _define_list,
 }
 
 

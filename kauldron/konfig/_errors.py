@@ -57,12 +57,20 @@ class UntrustedError(ConfigError, PermissionError):
       qualname: What it names.
       reason: Why that is refused.
       source: Where the config came from.
+      trusted: Packages that it may use.
     """
 
     def __init__(
-        self, message: str, *, qualname: str = "", reason: str = "", source: str = ""
+        self,
+        message: str,
+        *,
+        qualname: str = "",
+        reason: str = "",
+        source: str = "",
+        trusted: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
+        self.trusted = trusted
         self.qualname = qualname
         self.reason = reason
         self.source = source

@@ -167,6 +167,8 @@ def mesh_sizes(axes: Mapping[str, int], num_devices: int) -> dict[str, int]:
         raise MeshError(
             f"The mesh {dict(axes)} has {given} devices{' or a multiple' if open_axes else ''}"
             f", but there are {num_devices}. Sizes whose product is {num_devices} fit: "
-            f"each of {', '.join(map(str, divisors))}; -1 takes what is left."
+            f"each of {', '.join(map(str, divisors))}; -1 takes what is left. With "
+            "`--cfg.sharding=data`, or `fsdp`, a run continues or is looked at on any "
+            "number of devices."
         )
     return {name: rest if size == -1 else size for name, size in axes.items()}

@@ -115,11 +115,13 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
                     f"{list(_AXES)}, as in 'fsdp' or 'fsdp,tensor=2'."
                     f"{errors.did_you_mean(axis, _AXES)}"
                 )
-            if "=" in item and not size.isdecimal():
+            if "=" in item and size != "-1" and not size.isdecimal():
                 raise MeshError(
                     f"`sharding={name!r}`: {size!r} is no number of devices. Write "
                     f"'{axis}=2'."
                 )
+            if axis in axes:
+                raise MeshError(f"`sharding={name!r}` names {axis!r} twice.")
             axes[axis] = int(size) if size else -1
         if -1 not in axes.values() and "data" not in axes:
             axes = {"data": -1, **axes}
@@ -169,9 +171,27 @@ class _ByRules:
             self._spec(_param(path, leaf, names.get(path, ())), owner)
             for path, (_, leaf), owner in zip(paths, found, owners, strict=True)
         ]
+        self._check_use(specs, names)
         return jax.tree.structure(params).unflatten(
             NamedSharding(self.mesh, spec) for spec in specs
         )
+
+    def _check_use(
+        self,
+        specs: Sequence[PartitionSpec],
+        names: Mapping[str, tuple[str | None, ...]],
+    ) -> None:
+        """Raises if an axis of several devices splits nothing at all."""
+        used = {a for spec in specs for e in spec for a in _axis_rules.as_tuple(e)}
+        for axis, size in self.mesh.shape.items():
+            if size > 1 and axis not in used and axis not in self.strategy.batch_axes:
+                known = sorted({n for spec in names.values() for n in spec if n})
+                raise MeshError(
+                    f"The mesh axis {axis!r} of {size} devices splits no parameter: "
+                    f"their modules name the axes {known}. Split them by "
+                    f"`paths={{'**.kernel': (None, {axis!r})}}` or by `rules`, or give "
+                    "these devices to `data` or `fsdp`."
+                )
 
     @property
     def _rules(self) -> _axis_rules.AxisRules:

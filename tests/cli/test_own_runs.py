@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kauldron.cli import run, train
+from absl import flags
+
+from kauldron.cli import _flags, command_table, run, train
 
 
 def test_commands_need_no_trust_for_a_run_of_your_own(call, tmp_path, monkeypatch):
@@ -26,3 +28,11 @@ def test_commands_need_no_trust_for_a_run_of_your_own(call, tmp_path, monkeypatc
     code, _, err = call(run.check, f"--cfg={folder}")
     assert code == 2
     assert "--trust=examples" in err
+
+
+def test_a_list_that_is_given_twice_is_added_up():
+    values = flags.FlagValues()
+    command = command_table.COMMANDS["run check"]
+    argv = ["kauldron", "--trust=a", "--trust=b,c"]
+    line = _flags.CommandLine(argv, values, command)
+    assert line["trust"] == ["a", "b", "c"]

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kauldron import konfig
+from kauldron.konfig.names import _policy
 
 
 @pytest.fixture
@@ -310,3 +311,9 @@ def test_private_name_of_a_trusted_library_is_refused(load, name):
     """What it leads to would be accepted under its public name."""
     with pytest.raises(konfig.UntrustedError, match="it is private"):
         konfig.resolve(load([{"__const__": name}]))
+
+
+def test_refusal_names_the_packages_that_are_trusted_already_too():
+    policy = _policy.Policy.of("config.json", ["examples"])
+    with pytest.raises(konfig.UntrustedError, match="--trust=examples,mine\\)"):
+        policy.import_object("mine:Net")

@@ -162,6 +162,7 @@ def test_published_parts_take_the_place_of_what_the_rules_say():
         ("data", {"data": 8}),
         ("fsdp", {"fsdp": 8}),
         ("fsdp=4", {"data": 2, "fsdp": 4}),
+        ("fsdp=-1,tensor=2", {"fsdp": 4, "tensor": 2}),
         ("fsdp, tensor=2", {"fsdp": 4, "tensor": 2}),
         ("tensor=2,expert=4", {"data": 1, "tensor": 2, "expert": 4}),
     ],
@@ -175,6 +176,7 @@ def test_text_names_a_mesh(name, axes):
     ("name", "words"),
     [
         ("fdsp", r"names the mesh axis 'fdsp': known are .* Did you mean 'fsdp'"),
+        ("fsdp=2,fsdp=4", r"names 'fsdp' twice"),
         ("fsdp=four", r"'four' is no number of devices. Write 'fsdp=2'"),
         ("fsdp=3", "has 3 devices or a multiple, but there are 8"),
         ("", "names the mesh axis ''"),
@@ -228,6 +230,11 @@ def test_mesh_that_cannot_be_is_refused_at_once(kwargs, words):
         (
             {"axes": {"data": 4, "tensor": 2}, "rules": {"mpl": "tensor"}},
             r"`rules\['mpl'\]` is for an axis that no parameter has.*Did you mean 'mlp'",
+        ),
+        (
+            {"axes": {"data": 4, "expert": 2}},
+            r"'expert' of 2 devices splits no parameter: .* the axes "
+            r"\['embed', 'mlp', 'vocab'\]",
         ),
         (
             {"axes": {"data": -1}, "paths": {"dwon.kernel": ("data",)}},

@@ -66,8 +66,12 @@ class Policy:
         obj = _named_objects.import_object(qualname)
         reason = _why_not(qualname, obj, self)
         if reason:
-            raise _refusals.refusal(qualname, reason, self.source)
+            raise self.refusal(qualname, reason)
         return obj
+
+    def refusal(self, qualname: str, reason: str) -> Exception:
+        """Returns the error for a name that is refused."""
+        return _refusals.refusal(qualname, reason, self.source, self.trusted)
 
 
 def _check_name(qualname: str, policy: Policy) -> None:
@@ -75,15 +79,13 @@ def _check_name(qualname: str, policy: Policy) -> None:
     module, attribute = _qualname.split(qualname)
     names = [*module.split("."), *(attribute.split(".") if attribute else [])]
     if any(not name.isidentifier() for name in names):
-        raise _refusals.refusal(qualname, "it is not a dotted name", policy.source)
+        raise policy.refusal(qualname, "it is not a dotted name")
     if any(name.startswith("__") for name in names):
-        raise _refusals.refusal(
-            qualname, "it reaches into the inside of Python objects", policy.source
-        )
+        raise policy.refusal(qualname, "it reaches into the inside of Python objects")
     if _origin.is_within(module, policy.trusted):
         return
     if any(name.startswith("_") for name in names):
-        raise _refusals.refusal(qualname, "it is private", policy.source)
+        raise policy.refusal(qualname, "it is private")
     if qualname in _libraries.EXACT or module in _libraries.LOOK_UP_ONLY:
         return
     if _origin.is_within(module, _libraries.MODULES):
@@ -91,9 +93,7 @@ def _check_name(qualname: str, policy: Policy) -> None:
     declaration = _declaration_for(module, policy)
     home = module if declaration is None else declaration.moved.get(module, module)
     if declaration is None or not _origin.is_within(home, declaration.modules):
-        raise _refusals.refusal(
-            qualname, f"{module!r} is not on the list", policy.source
-        )
+        raise policy.refusal(qualname, f"{module!r} is not on the list")
 
 
 def _declaration_for(
