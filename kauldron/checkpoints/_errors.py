@@ -43,6 +43,10 @@ class DamagedCheckpointError(CheckpointError):
         self.problems = problems
 
 
+class FileWriteError(errors.Failure, OSError):
+    """A file of weights could not be written."""
+
+
 class SaveError(errors.Failure, RuntimeError):
     """A checkpoint could not be written.
 

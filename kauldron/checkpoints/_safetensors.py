@@ -31,10 +31,14 @@ class SafetensorsFiles(Mapping[str, np.ndarray]):
 
     Raises:
       NoCheckpointError: If there is no such file.
-      CheckpointError: If a file is not a safetensors file.
+      CheckpointError: If a file is not a safetensors file, or the path is empty.
     """
 
     def __init__(self, path: epath.PathLike) -> None:
+        if not os.fspath(path):
+            raise _errors.CheckpointError(
+                "The path of the safetensors is empty: name a file or a folder."
+            )
         self._path = epath.Path(path)
         self._file_of = _find_files(self._path)
 
@@ -120,6 +124,7 @@ def save_safetensors(
     Raises:
       CheckpointError: If an array or a name cannot be in such a file; nothing is
         written then.
+      OSError: If the file cannot be written; says why.
     """
     path = epath.Path(path)
     if path.suffix != SUFFIX:
@@ -165,11 +170,20 @@ def _write(
     # The package writes raw memory, even if the axes are permuted.
     contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
     shaped = {name: a.reshape(arrays[name].shape) for name, a in contiguous.items()}
-    with shared_files.replacing(path) as part:
-        part.touch()
-        mode = os.stat(part).st_mode
-        _import().numpy.save_file(shaped, os.fspath(part), metadata=metadata)
-        os.chmod(part, mode)  # version 0.8.0 lets nobody but the owner read it
+    module = _import()
+    try:
+        with shared_files.replacing(path) as part:
+            part.touch()
+            mode = os.stat(part).st_mode
+            module.numpy.save_file(shaped, os.fspath(part), metadata=metadata)
+            os.chmod(part, mode)  # version 0.8.0 lets nobody but the owner read it
+    except (module.SafetensorError, OSError) as e:
+        reason = getattr(e, "strerror", None) or e
+        if not path.parent.exists():
+            reason = f"there is no folder {os.fspath(path.parent)!r}; create it"
+        raise _errors.FileWriteError(
+            f"{os.fspath(path)!r} could not be written: {reason}."
+        ) from e
 
 
 def _check_name(name: str) -> None:

@@ -111,6 +111,7 @@ class Surgery:
 
     def __post_init__(self) -> None:
         check_lists_of_globs(self)
+        check_resizers(self.resize)
         for rule in self._rules:
             if rule.root is not None and rule.root not in FIELDS:
                 raise _errors.CheckpointError(
@@ -201,8 +202,34 @@ def check_lists_of_globs(loader: object) -> None:
             )
 
 
-def check_globs_match(field: str, globs: Iterable[str], names: Sequence[str]) -> None:
-    """Finds globs of a field that match no leaf of this run.
+def check_resizers(resize: object) -> None:
+    """Finds something else than a resizer in `resize`.
+
+    Raises:
+      CheckpointError: If there is one.
+    """
+    if not isinstance(resize, Mapping):
+        raise _errors.CheckpointError(
+            f"`resize` is a dict, {{glob: kd.ckpts.KeepInit()}}: got {resize!r}."
+        )
+    for glob, resizer in resize.items():
+        if not isinstance(resizer, _shape_changes.Resizer):
+            raise _errors.CheckpointError(
+                f"`resize[{glob!r}]` must be a resizer, such as `kd.ckpts.KeepInit()` or "
+                f"`kd.ckpts.CopyOverlap()`: got {resizer!r}."
+            )
+
+
+def check_globs_match(
+    field: str, globs: Iterable[str], names: Sequence[str], *, where: str = "this run"
+) -> None:
+    """Finds globs of a field that match no leaf.
+
+    Args:
+      field: Name of the field.
+      globs: Its globs.
+      names: Of the leaves.
+      where: What has the leaves.
 
     Raises:
       CheckpointError: If there is one; it names the nearest.
@@ -212,7 +239,7 @@ def check_globs_match(field: str, globs: Iterable[str], names: Sequence[str]) ->
             parts = dict.fromkeys(p for name in names for p in name.split("."))
             near = [*_arrays.prefixes(names), *parts]
             raise _errors.CheckpointError(
-                f"`{field}`: nothing in this run is called {glob!r}."
+                f"`{field}`: nothing in {where} is called {glob!r}."
                 f"{errors.did_you_mean(glob, near)}"
             )
 

@@ -90,6 +90,7 @@ class CommandLine:
             self._cfg_flag.trusted = tuple(self["trust"])
         if len(self.positional) > num_positional:
             raise UsageError(_unexpected(self.positional[num_positional], command))
+        self._check_texts_given()
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # grain's worker processes read absl's flags
 
@@ -103,6 +104,12 @@ class CommandLine:
             raise UsageError(_illegal(e, self._command)) from None
         except flags.Error as e:
             raise UsageError(f"{e}") from None
+
+    def _check_texts_given(self) -> None:
+        """Finds flags such as `--out=`."""
+        for flag in (*self._command.flags, *self._command.shared_flags):
+            if flag.kind is str and self[flag.name] == "" != flag.default:
+                raise UsageError(f"`--{flag.name}`: no value is given.")
 
     def __getitem__(self, name: str) -> Any:
         """Returns the value of one of the command's own flags."""

@@ -63,6 +63,14 @@ class Written:
             share = 1 - weights["bytes"] / before
             saved = f", {share:.0%} less than the {_size(before)} as trained"
         lines.append(f"  weights: {_size(weights['bytes'])}{saved}")
+        if spec["quantized"] is not None:
+            lines.append(f"  in full precision: {_largest(weights['not_quantized'])}")
+        if not self.differences:
+            lines.append(
+                f"  not compared with the model: the program is for "
+                f"{', '.join(spec['program']['platforms'])}, and runs not here, on "
+                f"{jax.default_backend()}"
+            )
         on = "a batch of the run" if spec["compared_on_data"] else "made-up inputs"
         for name, x in self.differences.items():
             lines.append(
@@ -110,7 +118,8 @@ def export(
       format: `'stablehlo'`, or `'onnx'` (needs `kauldron[onnx]`).
       platforms: For which the program is written, some of `cpu`, `cuda`, `rocm`, `tpu`.
       batch_size: Number of examples; `None` is any.
-      quantize: `'int8'` stores kernels in eight bits, with a scale per output channel.
+      quantize: `'int8'` stores kernels, the parameters of that name, in eight bits, with
+        a scale per output channel; embeddings and the like stay as they are.
       labels: Names of the classes; those of the dataset unless given.
       overwrite: Whether an older export in `out` is replaced.
 
@@ -171,13 +180,15 @@ def export(
         "labels": data.labels,
         "preprocessing": list(data.transforms),
         "quantized": _quantize.quantized_names(stored) if quantize else None,
-        "compared_on_data": data.has_values,
+        "compared_on_data": data.has_values and bool(found),
         "differences": {name: dataclasses.asdict(x) for name, x in found.items()},
         "versions": _spec.versions() | built.versions,
     }
     with _folder.writing(out, overwrite=overwrite) as folder:
         spec["program"] = built.write(folder)
         spec["weights"] = _write_weights(folder, weights, stored, format)
+        if quantize:
+            spec["weights"]["not_quantized"] = _quantize.bytes_in_full_precision(stored)
         (folder / _spec.FILE).write_text(json.dumps(spec, indent=2))
         (folder / _spec.README_FILE).write_text(_readme.text(spec))
     return Written(path=out, spec=spec, differences=found)
@@ -272,6 +283,17 @@ def _check_choices(format: str, quantize: str | None) -> None:
         )
     if quantize not in _QUANTIZED:
         raise ExportError(f"`quantize` is None or 'int8': got {quantize!r}.")
+
+
+def _largest(sizes: Mapping[str, int]) -> str:
+    """Returns the total of some weights in bytes, and the largest by name."""
+    shown = list(sizes.items())[:3]
+    names = [f"{name} ({_size(num_bytes)})" for name, num_bytes in shown]
+    more = len(sizes) - len(shown)
+    if more:
+        names.append(f"{more} more")
+    total = _size(sum(sizes.values()))
+    return f"{total}: {', '.join(names)}" if names else "nothing"
 
 
 def _size(num_bytes: int) -> str:

@@ -20,6 +20,11 @@ def check_free(out: epath.Path, *, overwrite: bool) -> None:
     Raises:
       ExportError: If something is there that may not be replaced.
     """
+    if out.name in ("", ".."):
+        raise ExportError(
+            f"{os.fspath(out)!r} cannot be replaced by an exported model: name a new "
+            "folder, such as 'digits_export'."
+        )
     if not out.exists():
         return
     if not out.is_dir():

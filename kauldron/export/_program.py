@@ -162,9 +162,14 @@ def _trace(program: Program, specs: PyTree, batch_size: int | None) -> Any:
         where = step_lib.module_errors.describe_module(e)
         found = f"{detail} ({where})" if where else detail
         if batch_size is None and _can_be_traced(program, specs):
+            # `len` and `range` take nothing but an int.
+            is_len = isinstance(e, TypeError) and "as an integer" in detail
+            hint = (
+                "Write `x.shape[0]` in place of `len(x)`, or export" if is_len else ""
+            )
             raise ExportError(
-                f"The model cannot take a batch of any size: {found}. Export it for one "
-                "size, `batch_size=8` or `--batch_size=8`."
+                f"The model cannot take a batch of any size: {found}. "
+                f"{hint or 'Export'} it for one size, `batch_size=8` or `--batch_size=8`."
             ) from e
         raise ExportError(
             f"The model cannot be traced: {found}. What it computes must depend on the "

@@ -53,6 +53,17 @@ def quantized_names(stored: Mapping[str, Any]) -> list[str]:
     return [name for name in stored if name + _SCALE in stored]
 
 
+def bytes_in_full_precision(stored: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Returns the sizes of the weights that are stored as they are, largest first."""
+    scales = {name + _SCALE for name in quantized_names(stored)}
+    sizes = {
+        name: array.nbytes
+        for name, array in stored.items()
+        if name not in scales and name + _SCALE not in stored
+    }
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
 def _decode(values: Array, scale: Array, spec: jax.ShapeDtypeStruct) -> Array:
     return (values.astype(jnp.float32) * scale).astype(spec.dtype)
 

@@ -100,8 +100,13 @@ def _notes(spec: Mapping[str, Any]) -> Sequence[str]:
         )
     if spec["quantized"]:
         notes.append(
-            "- Kernels are in int8, with a scale per output channel; `spec.json` says how "
-            "far predictions differ for it."
+            "- Kernels are in int8, with a scale per output channel; `spec.json` says what "
+            "is not, and how far predictions differ for it."
+        )
+    if not spec["differences"]:
+        notes.append(
+            "- Its predictions were not compared with the model's: where it was written, "
+            "it could not run."
         )
     if spec["preprocessing"]:
         notes.append(

@@ -53,7 +53,7 @@ class Picture:
         """Writes an `.svg` file.
 
         Raises:
-          PictureError: A `ValueError`: the suffix is another.
+          PictureError: A `ValueError`: the suffix is another, or there is no such folder.
           PictureFileError: The file cannot be written.
         """
         target = pathlib.Path(path)
@@ -61,6 +61,11 @@ class Picture:
             raise PictureError(
                 f"Pictures are written as .svg: got {str(target)!r}. Browsers and "
                 "editors show SVG, and save it as PNG or PDF."
+            )
+        if not target.parent.exists():
+            raise PictureError(
+                f"There is no folder {str(target.parent)!r} for {target.name!r}: create it, "
+                "or name another."
             )
         try:
             target.write_text(self.svg, "utf-8")

@@ -249,6 +249,13 @@ def test_misspelt_glob_names_the_nearest(file):
         "`resize`: nothing in this run is called 'haed'. Did you mean 'head'?"
         in message
     )
+    message = _error(file(_tensors()), ignore_model_keys=["haed"])
+    assert (
+        "`ignore_model_keys`: nothing in this run is called 'haed'. Did you mean"
+        in (message)
+    )
+    message = _error(file(_tensors()), ignore_restored_keys=["net.po"])
+    assert "nothing in the file is called 'net.po'. Did you mean 'net.pos'?" in message
 
 
 def test_layout_of_another_family_is_recognised(file):
@@ -368,6 +375,22 @@ def test_text_instead_of_a_list_is_refused():
         )
 
 
+def test_resizers_are_checked_by_type_on_construction():
+    for resize, words in [
+        ({"head": "keep"}, r"`resize\['head'\]` must be a resizer.*got 'keep'"),
+        ({"head": kd.ckpts.KeepInit}, "must be a resizer"),
+        (["head"], "`resize` is a dict"),
+    ]:
+        with pytest.raises(kd.ckpts.CheckpointError, match=words):
+            kd.ckpts.PretrainedWeights(path="x", layout="timm_vit", resize=resize)
+        with pytest.raises(kd.ckpts.CheckpointError, match=words):
+            kd.ckpts.PartialKauldronLoader(workdir="x", new_to_old={}, resize=resize)
+
+
+def test_empty_path_is_not_the_current_folder():
+    assert "path of the safetensors is empty" in _error("")
+
+
 def test_shapes_alone_cannot_keep_initial_values(file):
     specs = jax.eval_shape(_variables)
     message = _error(file(_tensors()), specs, ignore_model_keys=["head"])
@@ -445,6 +468,15 @@ def test_variable_without_a_place_is_not_written(tmp_path):
     assert not path.exists()
     kd.ckpts.save_pretrained(variables, path, _LAYOUT, ignore_model_keys=["adapter"])
     assert path.exists()
+    with pytest.raises(kd.ckpts.CheckpointError, match=r"'adpter'. Did you mean"):
+        kd.ckpts.save_pretrained(variables, path, _LAYOUT, ignore_model_keys=["adpter"])
+
+
+def test_file_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    path = tmp_path / "nowhere" / "ours.safetensors"
+    message = f"{str(path)!r} could not be written: there is no folder"
+    with pytest.raises(OSError, match=re.escape(message)):
+        kd.ckpts.save_pretrained(_variables(), path, _LAYOUT)
 
 
 def test_a_config_says_it_and_flags_change_it(file):

@@ -94,3 +94,7 @@ def test_mistakes_are_told_and_nothing_is_written(command, tmp_path, flag, words
 def test_out_is_needed(command):
     code, _, err = command()
     assert code == 2 and "--out=digits_export" in err
+    code, _, err = command("--out=")
+    assert code == 2 and "`--out`: no value is given." in err
+    code, _, err = command("--out=.")
+    assert code == 2 and "'.' cannot be replaced" in err and "name a new folder" in err

@@ -75,6 +75,12 @@ def test_what_cannot_be_written_is_told(call, tmp_path):
     code, _, err = call(run.graph, CLASSIFIER, "--out=graph.png")
     assert code == 2
     assert "Pictures are written as .svg: got 'graph.png'" in err
+    code, _, err = call(run.graph, CLASSIFIER, f"--out={tmp_path}/nodir/graph.svg")
+    assert code == 2
+    assert "There is no folder" in err and "nodir' for 'graph.svg'" in err
+    code, _, err = call(run.graph, CLASSIFIER, "--out=")
+    assert code == 2
+    assert "`--out`: no value is given." in err
     target = tmp_path / "a_file"
     target.write_text("")
     code, _, err = call(run.graph, CLASSIFIER, f"--out={target}/graph.svg")

@@ -230,6 +230,14 @@ def test_kernels_in_int8_are_a_quarter_and_off_by_half_a_step_at_most(tmp_path, 
     )
     assert 0 < difference.relative < 0.01
     assert "% less than the" in written.describe()
+    kept = written.spec["weights"]["not_quantized"]
+    assert kept == {
+        name: x.nbytes
+        for name, x in weights.items()
+        if x.dtype == np.float32 and not name.endswith("kernel.scale")
+    }
+    assert f"in full precision: {sum(kept.values())} B: " in written.describe()
+    assert next(iter(kept)) in written.describe()
 
 
 def test_a_parameter_that_nothing_reads_is_left_out(tmp_path):

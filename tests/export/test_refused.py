@@ -58,6 +58,7 @@ def _called_back(x):
         (lambda x: x + np.random.rand(3), ["traced again", "'inner'", "np.random"]),
         (_on_eight_devices, ["8 devices", "'inner'", "a single device"]),
         (lambda x: x[x > 0], ["cannot be traced", "'inner'", "not on their values"]),
+        (lambda x: x / len(x), ["any size", "'inner'", "`x.shape[0]`", "`len(x)`"]),
         (
             lambda x: x[jax.random.permutation(jax.random.key(0), x.shape[0])],
             ["any size", "'inner'", "--batch_size=8"],
@@ -69,6 +70,13 @@ def test_what_a_program_cannot_do_is_told_with_its_module(tmp_path, function, wo
         _export(function, tmp_path / "out")
     assert all(word in str(error.value) for word in words), error.value
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_cannot_run_here_is_written_and_said_to_be_untested(tmp_path):
+    written = _export(lambda x: x, tmp_path / "out", platforms=["cuda"])
+    assert "not compared with the model: the program is for cuda" in written.describe()
+    assert not written.spec["compared_on_data"]
+    assert "not compared" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_checks_of_values_are_left_out(tmp_path):

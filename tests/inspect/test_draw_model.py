@@ -117,8 +117,12 @@ def test_picture_is_shown_in_notebooks_and_saved(tmp_path):
     assert path.read_text("utf-8") == picture.svg
     with pytest.raises(kd.inspect.PictureError, match=r"as \.svg: got '.*a\.png'"):
         picture.save(tmp_path / "a.png")
-    with pytest.raises(kd.inspect.PictureFileError, match="No such file") as e:
+    with pytest.raises(
+        kd.inspect.PictureError, match=r"no folder '.*none' for 'a.svg'"
+    ):
         picture.save(tmp_path / "none" / "a.svg")
+    with pytest.raises(kd.inspect.PictureFileError, match="Not a directory") as e:
+        picture.save(path / "a.svg")
     assert isinstance(e.value, errors.Failure)
 
 

@@ -76,6 +76,7 @@ class PretrainedWeights(_init_transforms.InitTransform):
     def __post_init__(self) -> None:
         _files.find_layout(self.layout)
         _surgery.check_lists_of_globs(self)
+        _surgery.check_resizers(self.resize)
 
     def check(self, state: TrainState) -> None:
         self._plan(state)
@@ -109,9 +110,18 @@ class PretrainedWeights(_init_transforms.InitTransform):
             resize=self.resize,
         )
         with self._explaining(file):
-            _surgery.check_globs_match("resize", self.resize, list(ours))
+            self._check_globs(list(ours), list(file.specs))
             layout = layout.with_bases_of(file.specs, ours)
             return file, _plan.make(layout, file.specs, ours, choices)
+
+    def _check_globs(self, ours: Sequence[str], theirs: Sequence[str]) -> None:
+        """Finds globs that match nothing."""
+        for field in ("resize", "ignore_model_keys"):
+            _surgery.check_globs_match(field, getattr(self, field), ours)
+        _surgery.check_globs_match(
+            *("ignore_restored_keys", self.ignore_restored_keys, theirs),
+            where="the file",
+        )
 
     @contextlib.contextmanager
     def _explaining(self, file: _files.File) -> Iterator[None]:
@@ -156,11 +166,16 @@ def save_pretrained(
       The files.
 
     Raises:
-      CheckpointError: If a variable has no place in the layout; nothing is written then.
+      CheckpointError: If a variable has no place in the layout, or a glob matches none;
+        nothing is written then.
+      OSError: If the file cannot be written; says why.
     """
     layout = _files.find_layout(layout)
     named = _variables.named(variables, into)
     _files.check_model(layout, named, list(_variables.named(variables)), into)
+    _surgery.check_globs_match(
+        "ignore_model_keys", ignore_model_keys, list(named), where="the model"
+    )
     layout = layout.with_bases_of([layout.base], named)
     choices = _plan.Choices(ignore_model_keys=ignore_model_keys)
     ours = {n: np.asarray(x) for n, x in named.items() if not choices.is_kept(n)}

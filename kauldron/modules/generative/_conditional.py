@@ -122,6 +122,21 @@ def guided_network(
     return predict
 
 
+def check_label(
+    model: NoisyImageModel, image: Float["b ..."], label: Array | None
+) -> None:
+    """Raises `ValueError` if labels are not one class id for each image."""
+    if label is None:
+        return
+    is_int = jnp.issubdtype(label.dtype, jnp.integer)
+    if not is_int or label.shape != image.shape[:1]:
+        raise ValueError(
+            f"The label of {type(model).__name__} is `i[b]`, one class id for each of the "
+            f"{len(image)} images: got {label.dtype}{list(label.shape)}. Remove axes of "
+            "size 1 in the pipeline: `kd.data.Rearrange(key='label', pattern='1 -> ')`."
+        )
+
+
 def per_example(values: Float["b"], like: Float["b ..."]) -> Float["b ..."]:
     """Appends axes of size 1, so that values of examples broadcast to their arrays."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, Float, Int, typechecked
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.modules.generative import (
     _conditional,
     _noise_schedules,
@@ -38,7 +38,8 @@ class Diffusion(_conditional.NoisyImageModel):
       num_sample_steps: Number of its steps; `None` is all of the schedule.
 
     Raises:
-      ValueError: If `predicts` or `sampler` is not one of these.
+      ValueError: If `predicts` or `sampler` is not one of these, or labels are not one
+        class id for each image.
 
     Reference: Ho et al. 2020, Denoising Diffusion Probabilistic Models, algorithm 1,
     arXiv:2006.11239; Salimans & Ho 2022, Progressive Distillation for Fast Sampling of
@@ -59,8 +60,9 @@ class Diffusion(_conditional.NoisyImageModel):
     @nn.compact
     @typechecked
     def __call__(
-        self, image: Float["b ..."], label: Int["b"] | None = None
+        self, image: Float["b ..."], label: Array | None = None
     ) -> dict[str, Float["b ..."]]:
+        _conditional.check_label(self, image, label)
         image = image.astype(jnp.float32)
         noise = jax.random.normal(_conditional.random_key(self), image.shape)
         step = jax.random.randint(
@@ -83,8 +85,9 @@ class Diffusion(_conditional.NoisyImageModel):
 
     @typechecked
     def generate(
-        self, noise: Float["b ..."], label: Int["b"] | None = None
+        self, noise: Float["b ..."], label: Array | None = None
     ) -> Float["b ..."]:
+        _conditional.check_label(self, noise, label)
         predict, shares = _conditional.guided_network(self, label), self._shares
 
         def denoise(x: Array, t: Array) -> jax.Array:

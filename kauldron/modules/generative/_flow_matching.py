@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron._base import errors
-from kauldron.ktyping import Float, Int, typechecked
+from kauldron.ktyping import Array, Float, typechecked
 from kauldron.modules.generative import _conditional, _samplers
 
 _SAMPLERS = {"euler": _samplers.euler, "heun": _samplers.heun}
@@ -29,7 +29,8 @@ class FlowMatching(_conditional.NoisyImageModel):
       num_sample_steps: Number of its steps.
 
     Raises:
-      ValueError: If the sampler is not one of these.
+      ValueError: If the sampler is not one of these, or labels are not one class id for
+        each image.
 
     Reference: Lipman et al. 2023, Flow Matching for Generative Modeling, arXiv:2210.02747;
     Liu et al. 2023, Flow Straight and Fast, eq. 1, arXiv:2209.03003.
@@ -45,8 +46,9 @@ class FlowMatching(_conditional.NoisyImageModel):
     @nn.compact
     @typechecked
     def __call__(
-        self, image: Float["b ..."], label: Int["b"] | None = None
+        self, image: Float["b ..."], label: Array | None = None
     ) -> dict[str, Float["b ..."]]:
+        _conditional.check_label(self, image, label)
         image = image.astype(jnp.float32)
         noise = jax.random.normal(_conditional.random_key(self), image.shape)
         t = jax.random.uniform(_conditional.random_key(self), image.shape[:1])
@@ -59,8 +61,9 @@ class FlowMatching(_conditional.NoisyImageModel):
 
     @typechecked
     def generate(
-        self, noise: Float["b ..."], label: Int["b"] | None = None
+        self, noise: Float["b ..."], label: Array | None = None
     ) -> Float["b ..."]:
+        _conditional.check_label(self, noise, label)
         sampler = _SAMPLERS[self.sampler]
         velocity = _conditional.guided_network(self, label)
         return sampler(velocity, noise, num_steps=self.num_sample_steps)

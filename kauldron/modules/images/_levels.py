@@ -17,8 +17,13 @@ def kernels(kernel_size: KernelSize, num_levels: int) -> list[tuple[int, ...]]:
     """Returns the kernel of each level, from one for all or one for each.
 
     Raises:
-      ValueError: If there are more or fewer kernels than levels.
+      ValueError: If there are more or fewer kernels than levels, or one is even.
     """
+    if isinstance(kernel_size, int):
+        raise ValueError(
+            "`kernel_size` needs one size for each spatial axis, such as (3, 3): got "
+            f"{kernel_size}."
+        )
     if all(isinstance(k, int) for k in kernel_size):
         kernel_size = [kernel_size] * num_levels  # pyright: ignore[reportAssignmentType]
     if len(kernel_size) != num_levels or not num_levels:
@@ -26,19 +31,47 @@ def kernels(kernel_size: KernelSize, num_levels: int) -> list[tuple[int, ...]]:
             f"`kernel_size` needs one kernel for each of the {num_levels} levels in "
             f"`features`, or one for all, such as (3, 3): got {kernel_size!r}."
         )
-    return [tuple(k) for k in kernel_size if not isinstance(k, int)]
+    found = [tuple(k) for k in kernel_size if not isinstance(k, int)]
+    for kernel in found:
+        check_odd(kernel)
+    return found
+
+
+def check_odd(kernel_size: Sequence[int]) -> None:
+    """Raises `ValueError` if a kernel has no middle: the sizes of levels would differ."""
+    if any(k < 1 or k % 2 == 0 for k in kernel_size):
+        raise ValueError(
+            "`kernel_size` must be odd and positive, so that an edge is padded alike on "
+            f"both sides and sizes are kept: got {tuple(kernel_size)!r}."
+        )
+
+
+def check_channels(features: Sequence[int], num_classes: int) -> None:
+    """Checks the channels of each level, and of the logits.
+
+    Raises:
+      ValueError: If they are not positive, or there are fewer than two levels.
+    """
+    if isinstance(features, int) or any(f < 1 for f in features):
+        raise ValueError(
+            "`features` needs the channels of each level, positive and from fine to "
+            f"coarse, such as (32, 64): got {features!r}."
+        )
+    if len(features) < 2:
+        raise ValueError(
+            "`features` needs at least two levels, fine and coarse: got "
+            f"{len(features)}, {features!r}."
+        )
+    if num_classes < 1:
+        raise ValueError(f"`num_classes` must be positive: got {num_classes}.")
 
 
 def steps(strides: Strides, num_steps: int, num_axes: int) -> list[tuple[int, ...]]:
     """Returns the strides of each step down, one number for each spatial axis.
 
     Raises:
-      ValueError: If there are more or fewer strides than steps, or no steps.
+      ValueError: If there are more or fewer strides than steps.
     """
-    if num_steps < 1:
-        raise ValueError(
-            f"`features` needs at least two levels, fine and coarse: got {num_steps + 1}."
-        )
     if isinstance(strides, int):
         strides = [strides] * num_steps
     if len(strides) != num_steps:

@@ -68,6 +68,8 @@ class ResidualUNet(nn.Module):
 
     @property
     def _steps(self) -> list[tuple[int, ...]]:
+        _levels.check_channels(self.features, self.num_classes)
+        _levels.check_odd(self.kernel_size)
         num_axes = len(self.kernel_size)
         return _levels.steps(self.strides, len(self.features) - 1, num_axes)
 

@@ -29,6 +29,9 @@ class SpatialTransformer(nn.Module):
       num_integration_steps: If positive, the field is a stationary velocity, in voxels
         per unit of time, and is integrated over one unit by that many squarings.
 
+    Raises:
+      ValueError: If displacements have more or fewer channels than there are axes.
+
     References: Jaderberg et al. 2015, Spatial Transformer Networks, arXiv:1506.02025;
     Arsigny et al. 2006, A Log-Euclidean Framework for Statistics on Diffeomorphisms.
     """
@@ -42,9 +45,15 @@ class SpatialTransformer(nn.Module):
     def __call__(
         self,
         image: Float["*b *n c"],
-        field: Float["*b *n {self.num_spatial_axes}"],
+        field: Float["*b *n axes"],
     ) -> Float["*b *n c"]:
         num_axes = self.num_spatial_axes
+        if field.shape[-1] != num_axes:
+            raise ValueError(
+                f"The displacements of {type(self).__name__} need {num_axes} channels, one "
+                f"for each spatial axis (`num_spatial_axes`): got {field.shape[-1]}, in "
+                f"{field.shape}."
+            )
         _spatial.check_rank(image, num_axes, type(self).__name__)
         _resampling.check_method(self.outside, ("edge", "zero"))
         split = image.ndim - num_axes - 1

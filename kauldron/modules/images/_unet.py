@@ -52,8 +52,8 @@ class UNet(nn.Module):
         `downsampling_factor`.
 
     Raises:
-      ValueError: If lists have another length than there are levels or steps, or if the
-        axes of an image don't divide.
+      ValueError: If lists have another length than there are levels or steps, if kernels
+        are even or channels not positive, or if the axes of an image don't divide.
 
     References: Ronneberger et al. 2015, U-Net, arXiv:1505.04597; Isensee et al. 2021,
     nnU-Net, and 2024, nnU-Net Revisited, arXiv:2404.09556; Oktay et al. 2018, Attention
@@ -87,6 +87,7 @@ class UNet(nn.Module):
 
     @property
     def _kernels(self) -> list[tuple[int, ...]]:
+        _levels.check_channels(self.features, self.num_classes)
         return _levels.kernels(self.kernel_size, len(self.features))
 
     @property

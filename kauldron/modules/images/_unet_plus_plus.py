@@ -71,6 +71,7 @@ class UNetPlusPlus(nn.Module):
 
     @property
     def _kernels(self) -> list[tuple[int, ...]]:
+        _levels.check_channels(self.features, self.num_classes)
         return _levels.kernels(self.kernel_size, len(self.features))
 
     @property

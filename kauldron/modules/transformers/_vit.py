@@ -188,7 +188,8 @@ class Vit(nn.Module):
       image: Key to the image, `f[*b h w c]`.
 
     Raises:
-      ValueError: If there is no such mode, with the nearest one, or no such token.
+      ValueError: If there is no such mode, with the nearest one, or no such token, or the
+        encoder is no module.
 
     Example:
 
@@ -212,6 +213,11 @@ class Vit(nn.Module):
             raise ValueError(
                 f"There is no `Vit.mode` {self.mode!r}."
                 f"{errors.did_you_mean(str(self.mode), _MODES)} It is one of {_MODES}."
+            )
+        if not callable(self.encoder):
+            raise ValueError(
+                "`Vit.encoder` is a module, such as "
+                f"`kd.nn.VitEncoder.from_variant_str('Ti/4')`: got {self.encoder!r}."
             )
         if self.mode == "cls_token" and not getattr(
             self.encoder, "prepend_cls_token", False

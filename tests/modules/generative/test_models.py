@@ -245,6 +245,19 @@ def test_an_encoder_with_an_odd_number_of_features_is_told():
         _run(_vae(encoder=nn.Dense(7)), jnp.ones((3, 5)))
 
 
+@pytest.mark.parametrize("kind", [kd.nn.FlowMatching, kd.nn.Diffusion])
+@pytest.mark.parametrize(
+    ("label", "seen"),
+    [(jnp.zeros((3, 1), int), r"int32\[3, 1\]"), (jnp.zeros(3), r"float32\[3\]")],
+)
+def test_labels_that_are_not_one_for_each_image_are_told(kind, label, seen):
+    model = kind(network=_Line(), **_WITH_LABELS)
+    with pytest.raises(ValueError, match=rf"label of .* is `i\[b\]`.*got {seen}"):
+        model.init(_RNGS, jnp.zeros((3, 2)), label)
+    with pytest.raises(ValueError, match=rf"each of the 3 images: got {seen}"):
+        model.init(_RNGS, jnp.zeros((3, 2)), label, method="sample")
+
+
 def test_a_network_that_changes_the_shape_is_told():
     class Wrong(nn.Module):
         def __call__(self, x, t):

@@ -73,6 +73,15 @@ def test_deep_supervision_of_nested_unets_is_of_full_resolution():
         (_SMALL(kernel_size=((3, 3), (3, 3))), "one kernel for each of the 3 levels"),
         (_SMALL(encoder_blocks=(1, 2)), "`encoder_blocks` needs one positive number"),
         (_SMALL(features=(4,)), "at least two levels, fine and coarse: got 1"),
+        (_SMALL(features=()), "at least two levels, fine and coarse: got 0"),
+        (_SMALL(features=16), "channels of each level.*such as .*: got 16"),
+        (_SMALL(features=(8, 0)), r"positive and from fine to coarse.*got \(8, 0\)"),
+        (_SMALL(num_classes=0), "`num_classes` must be positive: got 0"),
+        (_SMALL(kernel_size=(2, 2)), r"must be odd.*got \(2, 2\)"),
+        (_SMALL(kernel_size=3), r"such as \(3, 3\): got 3"),
+        (kd.nn.UNetPlusPlus(num_classes=1, kernel_size=(3, 2)), "must be odd"),
+        (kd.nn.ResidualUNet(num_classes=1, kernel_size=(2, 2)), "must be odd"),
+        (kd.nn.ResidualUNet(num_classes=1, features=16), "channels of each level"),
         (_SMALL(down="mean"), "no method 'mean'. .*There are conv, max, average"),
         (_SMALL(up="linaer"), "no method 'linaer'. Did you mean 'linear'?"),
         (kd.nn.PatchDiscriminator(num_layers=4), "too small for 4 strided"),
@@ -84,6 +93,12 @@ def test_what_cannot_be_is_told_before_anything_is_computed(model, message):
     sizes = (10, 12) if "multiples" in message or "Pad" in message else (8, 12)
     with pytest.raises(ValueError, match=message):
         shapes_of(model, *sizes, 1)
+
+
+def test_displacements_have_a_channel_for_each_axis():
+    image, field = jnp.zeros((2, 4, 5, 1)), jnp.zeros((2, 4, 5, 3))
+    with pytest.raises(ValueError, match=r"need 2 channels.*got 3, in \(2, 4, 5, 3\)"):
+        kd.nn.SpatialTransformer().apply({}, image, field)
 
 
 def test_an_image_with_too_few_axes_is_told():

@@ -172,6 +172,11 @@ def test_weights_of_attention_are_a_key_of_a_run(tmp_path):
     np.testing.assert_allclose(sums, 1.0, rtol=1e-5)
 
 
+def test_an_encoder_by_name_alone_is_told_how_to_make_it():
+    with pytest.raises(ValueError, match=r"from_variant_str\('Ti/4'\)`: got 'Ti/4'"):
+        kd.nn.Vit(encoder="Ti/4", image="batch.image")
+
+
 def test_a_program_of_scanned_layers_is_as_long_for_48_as_for_12():
     def length(num_layers):
         model = _encoder(num_layers, scan=True)
