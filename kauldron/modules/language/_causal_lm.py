@@ -195,8 +195,10 @@ class CausalLM(nn.Module):
     def _embed(self, table: Float["n d"], index: Int["*b t"]) -> Float["*b t d"]:
         # Rounded after the lookup: gradients of a frequent token sum up in the
         # parameters' dtype.
-        rows = table.at[index].get(
-            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+        rows = (
+            jnp.asarray(table)
+            .at[index]
+            .get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         )
         return rows.astype(self.dtype or table.dtype)
 

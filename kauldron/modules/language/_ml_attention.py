@@ -74,7 +74,9 @@ class MLAttention(nn.Module):
         key_up = self._up("key_up", self.head_dim, content)
         value_up = self._up("value_up", self.value_head_dim, content)
         # The logits' scale is that of expanded heads, in both ways of computing.
-        scale = self.scale or (self.head_dim + self.rope_head_dim) ** -0.5
+        scale = self.scale
+        if scale is None:
+            scale = (self.head_dim + self.rope_head_dim) ** -0.5
         if cache is None:
             latent, shared = jnp.split(entry, [self.kv_rank], axis=-1)
             key = jnp.einsum("...tr,rnh->...tnh", latent, key_up)
