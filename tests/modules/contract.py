@@ -39,6 +39,7 @@ class Block:
       without_names: Parameters whose axes have no logical names.
       bf16_atol: How far bf16 may be from f32, relative to the largest output.
       makes_same_dtype: Whether the output has the dtype of the input and parameters.
+      rank_error: What an input with an axis too few raises, before anything is computed.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Block:
     without_names: str = "$^"
     bf16_atol: float = 0.05
     makes_same_dtype: bool = True
+    rank_error: type[Exception] = ktyping.KTypeCheckError
 
     def __str__(self) -> str:
         return self.name
@@ -179,6 +181,6 @@ def _check_ranks(block: Block, model: nn.Module, variables: Mapping[str, Any]) -
     args[0] = args[0][0]
     with (
         modules.set_train_property(False),
-        pytest.raises(ktyping.KTypeCheckError),
+        pytest.raises(block.rank_error),
     ):
         jax.eval_shape(lambda *args: model.apply(variables, *args), *args)

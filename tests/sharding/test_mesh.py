@@ -268,6 +268,7 @@ def test_evaluation_and_uneven_last_batch_give_the_same_numbers(tmp_path):
         np.testing.assert_allclose(sharded[name], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_outputs_of_an_evaluation_are_those_of_one_axis(tmp_path):
     def predictions(folder, strategy):
         evaluator = kd.evals.Evaluator(
@@ -291,6 +292,7 @@ def test_outputs_of_an_evaluation_are_those_of_one_axis(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_state_is_restored_onto_another_mesh(tmp_path):
     def trainer(steps, **axes):
         return small_run.make_trainer(

@@ -23,6 +23,7 @@ _SMALL = {"stage_sizes": (1, 1), "features": (4, 8), "num_classes": 3, "image": 
         ),
     ]
 )
+@pytest.mark.slow
 def test_contract(block):
     contract.check(block)
 

@@ -60,6 +60,7 @@ _OTHER_BLOCKS = [
         inputs=((5, 8),),
         output=(5, 8),
         makes_same_dtype=False,  # positions are f32
+        rank_error=ValueError,  # the axis of the positions is missing
     ),
     contract.Block(
         name="vision transformer",
