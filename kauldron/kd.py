@@ -23,6 +23,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "konfig": "kauldron.konfig",
         "kontext": "kauldron.kontext",
         "ktyping": "kauldron.ktyping",
+        "launch": "kauldron.launch",
+        "lm": "kauldron.lm",
         "losses": "kauldron.losses",
         "metrics": "kauldron.metrics",
         "nn": "kauldron.modules",

@@ -1,0 +1,1 @@
+"""Token data: sources, transforms, packing, shards on disk."""

@@ -1,0 +1,1 @@
+"""Generating text from a decoder with a contiguous cache."""

@@ -1,0 +1,1 @@
+"""Families of decoders, and their weights in and out."""

@@ -1,0 +1,1 @@
+"""Adapters: LoRA, NEFTune, frozen and quantised base weights."""
