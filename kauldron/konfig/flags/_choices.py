@@ -187,9 +187,9 @@ def _check_bounds(
 ) -> tuple[Any, Any]:
     number = int if kind == "randint" else int | float
     is_number = [isinstance(x, number) and not isinstance(x, bool) for x in args]
-    if len(args) == 2 and all(is_number) and args[0] < args[1]:
-        if kind != "loguniform" or args[0] > 0:
-            return args[0], args[1]
+    is_range = len(args) == 2 and all(is_number) and args[0] < args[1]
+    if is_range and (kind != "loguniform" or args[0] > 0):
+        return args[0], args[1]
     needs = "two whole numbers" if kind == "randint" else "two numbers"
     positive = ", both above 0" if kind == "loguniform" else ""
     raise _errors.ConfigError(
