@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes, _rms_norm
+from kauldron.modules import _logical_axes, _rms_norm, _sizes
 from kauldron.modules.transformers import (
     _axes,
     _blocks,
@@ -209,6 +209,7 @@ class Vit(nn.Module):
     image: kontext.Key = kontext.REQUIRED
 
     def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_classes")
         if self.mode not in _MODES:
             raise ValueError(
                 f"There is no `Vit.mode` {self.mode!r}."
