@@ -175,9 +175,7 @@ class _Pool:
         self._workers = [w for w in self._workers if w.is_busy]
 
 
-def _start_process(
-    environment: Mapping[str, str], log: str
-) -> subprocess.Popen[bytes]:
+def _start_process(environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
     os.makedirs(os.path.dirname(log) or ".", exist_ok=True)
     with open(log, "ab") as output:
         return subprocess.Popen(

@@ -88,7 +88,9 @@ class BackendContract:
     def test_the_exit_code_is_that_of_the_run_and_the_log_has_its_output(
         self, backend, make_task
     ):
-        task = make_task("a", "print('hello'); print('oh', file=sys.stderr); sys.exit(7)")
+        task = make_task(
+            "a", "print('hello'); print('oh', file=sys.stderr); sys.exit(7)"
+        )
         handle = backend.start(task)
         assert wait(backend, handle) == Status(State.DONE, 7)
         log = pathlib.Path(task.log).read_text()
@@ -118,7 +120,9 @@ class BackendContract:
         assert (tmp_path / "b.env").read_text() == "None"
 
     def test_it_runs_until_it_is_over(self, backend, make_task, tmp_path):
-        handle = backend.start(make_task("a", "tell('began'); wait_for('go'); sys.exit(0)"))
+        handle = backend.start(
+            make_task("a", "tell('began'); wait_for('go'); sys.exit(0)")
+        )
         wait_for_file(tmp_path / "began")
         assert backend.ask([handle]) == [Status(State.RUNNING)]
         (tmp_path / "go").touch()
@@ -129,7 +133,10 @@ class BackendContract:
             pytest.skip("it runs one task at a time")
         handles = [
             backend.start(
-                make_task(me, f"tell('{me}_is_there'); wait_for('{you}_is_there'); sys.exit(0)")
+                make_task(
+                    me,
+                    f"tell('{me}_is_there'); wait_for('{you}_is_there'); sys.exit(0)",
+                )
             )
             for me, you in (("a", "b"), ("b", "a"))
         ]

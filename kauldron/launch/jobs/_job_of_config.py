@@ -29,9 +29,17 @@ _FIELD_OF = {
 _PROCESSES = "processes"
 # What other systems need, and has no meaning here.
 _IGNORED = (
-    "target priority cell citc_source use_interpreter interpreter_info constraints "
-    "add_jax_flags bazel_args files"
-).split()
+    "target",
+    "priority",
+    "cell",
+    "citc_source",
+    "use_interpreter",
+    "interpreter_info",
+    "constraints",
+    "add_jax_flags",
+    "bazel_args",
+    "files",
+)
 _OBEYED = ("platform", "requirements", "executor", "args", "env_vars", "debug")
 _GIB = 2**30
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from kauldron.launch import _backend
 from kauldron.launch.jobs import _job, _job_files, _job_index, _job_status, _logs
@@ -200,7 +201,8 @@ def _wait(
 
 def _code_of(status: _backend.Status, show: Print) -> int:
     if status.exit_code is not None:
-        return process_group.exit_code_of_run(status.exit_code)
+        is_killed = status.exit_code > 128
+        return process_group.EXIT_FAILED if is_killed else status.exit_code
     if status.state == _backend.State.STOPPED:
         return process_group.EXIT_INTERRUPTED
     show(f"--- the run is lost: {status.reason} ---")
@@ -225,7 +227,7 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self._has_come = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
         return self._has_come

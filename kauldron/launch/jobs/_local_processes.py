@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Sequence
-from typing import ClassVar
 
 from kauldron.launch import _backend, _task_record
 from kauldron.launch.processes import _process_files, process_group
@@ -25,7 +24,10 @@ class LocalProcesses:
 
     gpus: int = 0
 
-    parallel: ClassVar[int] = 1
+    @property
+    def parallel(self) -> int:
+        """One task has this machine."""
+        return 1
 
     def check(self) -> None:
         """Does nothing: this machine is here."""

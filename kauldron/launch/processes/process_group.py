@@ -22,12 +22,13 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from kauldron._base import processes
 from kauldron.launch import _backend, _task_record
 from kauldron.launch.processes import _process_files
 
 _MODULE = "kauldron.launch.processes.process_group"
 
-EXIT_FAILED = 1
+EXIT_FAILED = 1  # above 128: a signal ended it
 EXIT_INTERRUPTED = 75
 
 # What schedulers send before they take a machine away. A process that one of them ended
@@ -101,8 +102,7 @@ class ProcessGroup:
     def _wait(self, members: Sequence[_Member], request: _StopRequest) -> int:
         cause: _Member | None = None
         deadline = float("inf")
-        # A list: each of them is looked at.
-        while any([member.is_running() for member in members]):
+        while _are_running(members):
             if cause is None and (cause := _first_failed(members)) is not None:
                 deadline = time.monotonic() + self.grace_secs
                 self.tell(f"process {cause.index} {cause.how_it_ended()}")
@@ -119,6 +119,11 @@ class ProcessGroup:
         return 0 if cause is None else exit_code_of_run(cause.exit_code or 0)
 
 
+def _are_running(members: Sequence[_Member]) -> bool:
+    """Whether any is; looks at each, so that none stays a zombie."""
+    return sum(member.is_running() for member in members) > 0
+
+
 def _first_failed(members: Sequence[_Member]) -> _Member | None:
     ended = [m for m in members if m.exit_code]
     return min(ended, key=lambda m: m.ended, default=None)
@@ -131,10 +136,12 @@ class _Member:
         self._group = group
         self.index = group.first_index + number
         self._command = [sys.executable, "-m", _backend.MODULE, *group.args]
-        if group.num_processes > 1:
-            place = f"{coordinator},{self.index},{group.num_processes}"
-            self._command.append(f"--distributed={place}")
-        self._env = _environment(group, number)
+        place = processes.Place(coordinator, self.index, group.num_processes)
+        is_alone = group.num_processes == 1
+        self._env = {
+            **_environment(group, number),
+            processes.VARIABLE: processes.OFF if is_alone else str(place),
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._record = _process_files.ProcessRecord(
             index=self.index, start=group.start, host=socket.gethostname()
@@ -224,9 +231,9 @@ class _StopRequest:
 
 def exit_code_of_run(code: int) -> int:
     """Returns the exit code of a run of which one process ended with `code`."""
-    if code < 0:
-        return EXIT_INTERRUPTED if -code in _SIGNALS else EXIT_FAILED
-    return code
+    if code >= 0:
+        return code
+    return EXIT_INTERRUPTED if -code in _SIGNALS else 128 - code
 
 
 def _environment(group: ProcessGroup, number: int) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files
@@ -62,8 +62,6 @@ class Slurm:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     executor: Literal["slurm", "local"] = "slurm"
 
-    parallel: ClassVar[None] = None
-
     def __post_init__(self) -> None:
         for name, least in (("nodes", 1), ("gpus_per_node", 0), ("max_restarts", 0)):
             if getattr(self, name) < least:
@@ -81,6 +79,11 @@ class Slurm:
                 f"{self.signal_secs} s before its limit: raise `time`, or lower "
                 "`signal_secs`."
             )
+
+    @property
+    def parallel(self) -> None:
+        """Slurm has a queue of its own."""
+        return None
 
     @property
     def minutes(self) -> int:
@@ -257,7 +260,7 @@ def _status_of_ended(handle: _backend.Handle, reason: str) -> _backend.Status:
     ends = _in_job.read_ends(handle["state"])
     if ends:
         code = next((e.exit_code for e in ends if e.exit_code), 0)
-        return _backend.Status(_backend.State.DONE, code, reason)
+        return _backend.Status(_backend.State.DONE, code)
     if reason.startswith("CANCELLED"):
         return _backend.Status(_backend.State.STOPPED, reason=reason)
     return _backend.Status(
