@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import signal
 import socket
 import sys
 import time
@@ -149,9 +150,10 @@ def _requeue(here: Any) -> None:
         from submitit.local import local
 
         sys.exit(local.LOCAL_REQUEUE_RETURN_CODE)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # requeueing ends this process
     try:
         _queue.requeue(here.job_id)
     except (_queue.SlurmFailed, _backend.LaunchError) as e:
         print(f"The job could not be requeued: {e}", file=sys.stderr, flush=True)
         return
-    time.sleep(_WAIT_FOR_OTHERS_SECS)  # Slurm ends it before
+    time.sleep(_WAIT_FOR_OTHERS_SECS)
