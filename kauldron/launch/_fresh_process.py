@@ -18,8 +18,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextlib.contextmanager
-def restored() -> Iterator[list[str]]:
+def restored(*, is_first: bool) -> Iterator[list[str]]:
     """Puts back what the block changes, as far as that is possible.
+
+    Args:
+      is_first: Whether this is the first run of the process. The variables of the
+        environment that it adds are those that libraries set when they are imported.
 
     Yields:
       What could not be put back, such as `'jax_enable_x64 of JAX'`; filled at the end of
@@ -42,6 +46,8 @@ def restored() -> Iterator[list[str]]:
         os.chdir(cwd)
         root.handlers[:], root.level = log_handlers, log_level
         _forget_random_numbers()
+        if is_first:
+            environment = {**os.environ, **environment}
         changes += _differences(environment, dict(os.environ), "of the environment")
         changes += _differences(settings, _jax_settings(), "of JAX")
 

@@ -108,21 +108,26 @@ class TaskRecord:
 
     def status(self, token: str) -> Status:
         """Returns where the task of a start is."""
-        for _ in range(2):
-            content = self.read()
-            if content is None or content["token"] != token:
-                return Status(State.LOST, reason="it was started again")
-            if content["state"] == "over":
-                code = content.get("exit_code")
-                return Status(State.STOPPED if code is None else State.DONE, code)
-            if content["state"] == "starting":
-                return self._status_of_start(content)
+        content = self._read_start(token)
+        if content and content["state"] == "running":
             if self._is_held():
                 return Status(State.RUNNING)
-            # Perhaps it has ended since the file was read.
+            content = self._read_start(token)  # perhaps it has ended meanwhile
+        if content is None:
+            return Status(State.LOST, reason="it was started again")
+        if content["state"] == "starting":
+            return self._status_of_start(content)
+        if content["state"] == "over":
+            code = content.get("exit_code")
+            return Status(State.STOPPED if code is None else State.DONE, code)
         if content.get("was_stopped"):
             return Status(State.STOPPED)
         return Status(State.LOST, reason="its process is gone")
+
+    def _read_start(self, token: str) -> dict[str, Any] | None:
+        """Returns the content if it is that of this start."""
+        content = self.read()
+        return content if content and content["token"] == token else None
 
     def _status_of_start(self, content: dict[str, Any]) -> Status:
         """Nobody else can tell whether who starts it still will: as long as it lives."""

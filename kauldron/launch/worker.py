@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import io
 import json
 import os
 import sys
@@ -54,7 +55,7 @@ def serve(run: Callable[[Sequence[str]], int]) -> None:
     while line := orders.next():
         if not is_new and (sources.have_changed() or _configures_jax(line)):
             orders.leave_to_a_new_process(line)
-        if changes := _run_order(line, run):
+        if changes := _run_order(line, run, is_first=is_new):
             print(f"A new process takes over: {', '.join(changes)}.", flush=True)
             orders.leave_to_a_new_process()
         sources.look()
@@ -74,7 +75,7 @@ class _Orders:
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         # Nothing is read ahead, so that a process that takes over gets all the rest.
-        self._lines = open(descriptor, "rb", buffering=0)
+        self._lines = io.FileIO(descriptor)
 
     def next(self) -> bytes:
         """Returns the next order; nothing when there are no more."""
@@ -105,7 +106,9 @@ def _configures_jax(line: bytes) -> bool:
     return any(arg.lstrip("-").startswith("jax_") for arg in args)
 
 
-def _run_order(line: bytes, run: Callable[[Sequence[str]], int]) -> list[str]:
+def _run_order(
+    line: bytes, run: Callable[[Sequence[str]], int], *, is_first: bool
+) -> list[str]:
     """Runs a task; returns what of this process it has changed for good."""
     order = json.loads(line)
     task, token = Task(**order["task"]), order["token"]
@@ -113,7 +116,10 @@ def _run_order(line: bytes, run: Callable[[Sequence[str]], int]) -> list[str]:
     with record.claimed(token) as is_mine:
         if not is_mine:
             return []
-        with _output_to(task.log), _fresh_process.restored() as changes:
+        with (
+            _output_to(task.log),
+            _fresh_process.restored(is_first=is_first) as changes,
+        ):
             sys.argv = [_main_file(), *task.args]
             exit_code = _exit_code_of(run, task.args)
         record.end(token, exit_code)

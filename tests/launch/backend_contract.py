@@ -2,8 +2,9 @@
 
 ```python
 class TestMine(backend_contract.BackendContract):
-    @pytest.fixture
-    def make_backend(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls):
         return Mine
 ```
 
@@ -48,13 +49,15 @@ _CONFIG = """
 class BackendContract:
     """Tests that each backend passes; a member gives the fixture `make_backend`."""
 
-    @pytest.fixture
-    def make_backend(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls):
         """Returns a function without arguments that makes the backend."""
         raise NotImplementedError
 
-    @pytest.fixture
-    def backend(self, make_backend):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, make_backend):
         backend = make_backend()
         yield backend
         backend.close()

@@ -9,6 +9,7 @@ from tests.launch import backend_contract
 
 
 class TestLocal(backend_contract.BackendContract):
-    @pytest.fixture
-    def make_backend(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls):
         return lambda: _local.Local(parallel=2)

@@ -73,6 +73,7 @@ def expand_choices(
     fixed: list[_override.Override] = []
     axes: list[list[_Item]] = []
     zipped: dict[str, list[Any]] = {}
+    place = 0  # among the axes, of those that run in step
     draws: list[_Draw] = []
     overrides = list(overrides)
     for override in overrides:
