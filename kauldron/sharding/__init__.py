@@ -15,6 +15,7 @@ from kauldron._base import public
 from kauldron.sharding import _mesh
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
+from kauldron.sharding._joining import joined_processes
 from kauldron.sharding._named_mesh import Mesh, as_strategy
 from kauldron.sharding._placement import (
     BatchSizeError,
@@ -49,6 +50,7 @@ __all__ = [
     "describe_backend",
     "device_put",
     "fetch_rows",
+    "joined_processes",
     "max_over_processes",
     "own_rows",
     "put_batch",
