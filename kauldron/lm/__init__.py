@@ -20,6 +20,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # text
+        **_names("text._tokenizer", "Tokenizer TokensAndOffsets"),
+        **_names("text._tokenizer_files", "SpecialTokens"),
+        **_names("text._stream", "StreamDecoder"),
+        **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
         # models
         # generation
