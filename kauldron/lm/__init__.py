@@ -23,6 +23,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("text._tokenizer", "Tokenizer TokensAndOffsets"),
         **_names("text._tokenizer_files", "SpecialTokens"),
         **_names("text._stream", "StreamDecoder"),
+        **_names("text._chat_template", "ChatTemplate ChatTokens"),
+        **_names("text._chat_text", "Span"),
         **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
         # models
