@@ -27,6 +27,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("text._chat_text", "Span"),
         **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
+        **_names("corpus._packing", "Pack"),
+        **_names("corpus._windows", "Window"),
+        **_names("corpus._texts", "ChatToTokens Tokenize"),
+        **_names("corpus._pairs", "PreferencePair Prompt"),
         # models
         # generation
         # losses

@@ -163,14 +163,21 @@ class ChatTemplate:
         *,
         tools: Sequence[Any] | None = None,
         roles: Iterable[str] = ("assistant",),
+        first_message: int = 0,
     ) -> ChatTokens:
         """Returns the tokens of a conversation, and which of them some roles wrote.
+
+        Args:
+          messages: The conversation.
+          tools: JSON schemas of functions that the model may call.
+          roles: Who is to be imitated.
+          first_message: Messages before this one are context, whoever wrote them.
 
         Raises:
           ChatTemplateError: As `spans`.
         """
         guard = _chat_text.guard_for(tokenizer, messages, tools)
-        marked = self._marked(messages, tools, tuple(roles), guard)
+        marked = self._marked(messages, tools, tuple(roles), guard, first_message)
         found = _chat_text.tokens_of(tokenizer, marked.text, marked.spans, guard)
         return ChatTokens(found.tokens, found.is_inside)
 
@@ -180,19 +187,22 @@ class ChatTemplate:
         tools: Sequence[Any] | None,
         roles: tuple[str, ...],
         guard: _chat_text.Guard,
+        first_message: int = 0,
     ) -> _chat_text.Marked:
         conversation = _chat_text.plain(guard.wrap(messages), "messages")
         schemas = guard.wrap(tools)
         if roles == ("assistant",) and environment.has_generation_tag(self.text):
             text = self._render(conversation, schemas, False, guard.marks)
-            return _chat_text.read_marks(text, guard.marks)
+            marked = _chat_text.read_marks(text, guard.marks)
+            of_context = [m["role"] for m in conversation[:first_message]]
+            return marked._replace(spans=marked.spans[of_context.count("assistant") :])
 
         def render(count: int, prompt: bool) -> str:
             part = conversation[:count]
             return self._render(part, schemas, prompt, _chat_text.NO_MARKS)
 
         end = str(self.variables.get("eos_token", ""))
-        return _chat_text.by_prefixes(conversation, roles, render, end)
+        return _chat_text.by_prefixes(conversation, roles, render, end, first_message)
 
     def _render(
         self,

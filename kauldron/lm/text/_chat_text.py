@@ -183,6 +183,7 @@ def by_prefixes(
     roles: Sequence[str],
     render: Callable[[int, bool], str],
     end: str,
+    first_message: int,
 ) -> Marked:
     """Finds what each message adds to the text of those before it.
 
@@ -191,6 +192,7 @@ def by_prefixes(
       roles: Whose spans are asked for.
       render: Number of messages, and whether the generation prompt follows, to text.
       end: What some templates write behind the last message, whatever it is.
+      first_message: Those before it get no span.
 
     Raises:
       ChatTemplateError: If the text of some messages does not begin that of all.
@@ -207,7 +209,7 @@ def by_prefixes(
     spans = []
     for index, message in enumerate(messages):
         role = message["role"]
-        if role not in roles:
+        if role not in roles or index < first_message:
             continue
         before, after = length(index) if index else 0, length(index + 1)
         if index and role == "assistant" and before is not None:
