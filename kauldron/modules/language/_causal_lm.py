@@ -46,7 +46,8 @@ class _Period(nn.Module):
 class CausalLM(nn.Module):
     """Predicts each token from those before it.
 
-    Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given.
+    Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given. What
+    the head reads is kept as the intermediate `hidden`.
 
     The blocks are repeated in turn until there are `num_layers`, so that two make
     alternating windows. Parameters: `embedding`, `position_embedding`, `layer_0` ...,
@@ -130,6 +131,7 @@ class CausalLM(nn.Module):
             name="final_norm",
         )
         x = norm(x)
+        self.sow("intermediates", "hidden", x)
         outputs = {"logits": self._logits(x, table)}
         return outputs if cache is None else outputs | {"cache": cache}
 
