@@ -247,7 +247,11 @@ def _with_underscores(argv: Sequence[str], command: command_kinds.Command) -> li
 
 
 def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:
-    bounds = {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
+    options: dict[str, Any] = (
+        {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
+    )
+    if flag.short_name:
+        options["short_name"] = flag.short_name
     define: Any = _DEFINE[flag.kind]
     define(
         flag.name,
@@ -255,7 +259,7 @@ def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:
         flag.help,
         flag_values=flag_values,
         allow_override=True,
-        **bounds,
+        **options,
     )
 
 

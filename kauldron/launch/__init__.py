@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_backend", "Backend Handle LaunchError State Status Task"),
         **_names("_local", "Local"),
         **_names("_commands", "Commands"),
+        **_names("slurm._slurm", "Slurm"),
         # sweeps
         **_names("sweeps._sweep", "Sweep Trial"),
         **_names("sweeps._running", "SweepInterrupted run_sweep"),
@@ -31,5 +32,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("sweeps._overview", "Overview read_sweep"),
         **_names("sweeps._trial_status", "TrialState TrialStatus"),
         # jobs
+        **_names("jobs._job", "Job"),
+        **_names("jobs._job_of_config", "LaunchDescription describe_launch"),
+        **_names("jobs._job_status", "JobStatus cancel_job list_jobs read_job"),
+        **_names("jobs._job_logs", "job_logs"),
+        **_names("jobs._job_status", "status_of_job"),
+        **_names("jobs._launching", "run_job start_job"),
     },
 )
