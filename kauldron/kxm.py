@@ -1,8 +1,8 @@
 """Launch descriptions: `from kauldron import kxm`.
 
 Configs mention them (`cfg.xm_job = kxm.Job(...)`) and keep them; they are plain and never
-resolved. Programs that start runs read them. Nothing here starts one: a run is started
-with `kauldron train`, once for each item of a sweep.
+resolved. Programs that start runs read them, such as `kauldron launch` and
+`kauldron sweep`. Nothing here starts one.
 """
 
 from __future__ import annotations
@@ -252,9 +252,8 @@ class Experiment(
         """Always raises `LaunchError`."""
         raise LaunchError(
             "An experiment cannot be launched from here: there is no XManager. Start "
-            "each run with `kauldron train --cfg=... --cfg.workdir=...`; the flags of "
-            "the runs of a sweep are `konfig.to_flags(overrides)` for each of "
-            "`konfig.expand_sweeps(config_file)`."
+            "one run with `kauldron train --cfg=... --cfg.workdir=...`, and the runs of a "
+            "sweep with `kauldron sweep --cfg=... --workdir=...`."
         )
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from kauldron._base import errors
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
 from kauldron.launch.sweeps import _folder, _overview, _sweep
@@ -66,9 +67,12 @@ def run_sweep(
     _folder.plan(folder, sweep)
     backend.check()
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
-        name = _backend_choice.name_of(backend)
         saved, trials = _folder.save(
-            folder, sweep, metric=metric, mode=mode, backend=name
+            folder,
+            sweep,
+            metric=metric,
+            mode=mode,
+            backend=_backend_choice.to_json(backend),
         )
         run = _Run(folder, saved, backend, trials, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
@@ -144,9 +148,7 @@ class _Run:
                 statuses, metric=self._saved.metric, mode=self._saved.mode
             )
         except LaunchError as e:
-            if str(e) not in self._told:
-                self._told.add(str(e))
-                self._tell(str(e))
+            self._tell_once(str(e))
             return self._looker.overview(statuses, metric=None, mode=None)
 
     def _begin(self) -> None:
@@ -178,7 +180,11 @@ class _Run:
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""
         before = [n for n in self._watched if self._statuses[n].state.is_active]
-        statuses = self._looker.look(self._trials[name] for name in sorted(before))
+        try:
+            statuses = self._looker.look(self._trials[name] for name in sorted(before))
+        except errors.Failure as e:  # a cluster that does not answer may do so later
+            self._tell_once(str(e))
+            return before
         self._statuses |= statuses
         for status in statuses.values():
             if not status.state.is_active:
@@ -203,6 +209,11 @@ class _Run:
             if (found := self._looker.find(self._trials[name])) is not None:
                 backend, handle = found
                 backend.stop([handle])
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
 
     def _show_sometimes(self) -> None:
         now = time.monotonic()
