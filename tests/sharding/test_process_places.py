@@ -114,7 +114,9 @@ def test_a_launcher_that_jax_does_not_know_is_told(monkeypatch, tmp_path):
     for variable, value in _OMPI.items():
         monkeypatch.setenv(variable, value)
     requested = processes.requested(None)
-    joined = sharding.joined_processes(requested, timeout_secs=9, workdir=tmp_path / "w")
+    joined = sharding.joined_processes(
+        requested, timeout_secs=9, workdir=tmp_path / "w"
+    )
     message = r"Open MPI has started .* \(OMPI_COMM_WORLD_SIZE='4'\), but JAX cannot"
     with pytest.raises(processes.ProcessesError, match=message), joined:
         pass

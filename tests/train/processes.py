@@ -88,7 +88,9 @@ class Processes:
         """Waits until something is so; the processes go on."""
         until = time.monotonic() + timeout
         while not is_so():
-            assert time.monotonic() < until, [self.log(i) for i in range(len(self._all))]
+            assert time.monotonic() < until, [
+                self.log(i) for i in range(len(self._all))
+            ]
             time.sleep(0.05)
 
     def send(self, index, signum=signal.SIGKILL):
