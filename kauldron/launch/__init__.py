@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # backends
+        **_names("_backend", "LaunchError"),
         **_names("slurm._slurm", "Slurm"),
         # sweeps
         # jobs

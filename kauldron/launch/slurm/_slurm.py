@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kauldron.launch import _backend
-from kauldron.launch.processes import _process_files
+from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
@@ -131,7 +131,11 @@ class Slurm:
         Raises:
           LaunchError: If the processes cannot be divided, or Slurm refuses the job.
         """
-        self._check_split(task.num_processes)
+        process_group.check_division(
+            num_processes=task.num_processes,
+            num_nodes=self.nodes,
+            gpus_per_node=self.gpus_per_node,
+        )
         state = _process_files.state_of(task.record)
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
@@ -141,19 +145,6 @@ class Slurm:
         handle["job_id"] = self._submit(task, state, handle["comment"])
         _process_files.write(pathlib.Path(task.record), handle)
         return handle
-
-    def _check_split(self, num_processes: int) -> None:
-        if num_processes % self.nodes:
-            raise _backend.LaunchError(
-                f"{num_processes} processes cannot be divided among {self.nodes} nodes: "
-                f"use a multiple of {self.nodes}."
-            )
-        per_node = num_processes // self.nodes
-        if self.gpus_per_node % per_node:
-            raise _backend.LaunchError(
-                f"{self.gpus_per_node} GPUs cannot be divided among {per_node} processes "
-                "on each node."
-            )
 
     def _submit(self, task: _backend.Task, state: pathlib.Path, comment: str) -> str:
         submitit = _import_submitit()
