@@ -13,6 +13,13 @@ import jax
 
 from kauldron._base import public
 from kauldron.sharding import _mesh
+from kauldron.sharding._activations import (
+    Pipelining,
+    pipelining,
+    record_activations,
+    split_stages,
+    with_logical_constraint,
+)
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
 from kauldron.sharding._joining import joined_processes
@@ -41,6 +48,7 @@ __all__ = [
     "FSDPSharding",
     "Mesh",
     "MeshError",
+    "Pipelining",
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",
@@ -53,10 +61,14 @@ __all__ = [
     "joined_processes",
     "max_over_processes",
     "own_rows",
+    "pipelining",
     "put_batch",
+    "record_activations",
     "settle",
+    "split_stages",
     "spread_rows",
     "to_host",
+    "with_logical_constraint",
     "with_sharding_constraint",
 ]
 
