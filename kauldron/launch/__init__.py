@@ -19,7 +19,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # backends
-        **_names("_backend", "LaunchError"),
         **_names("_backend", "Backend Handle LaunchError State Status Task"),
         **_names("_local", "Local"),
         **_names("_commands", "Commands"),
