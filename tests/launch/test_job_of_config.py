@@ -43,6 +43,7 @@ def test_an_executor_says_where_and_the_command_line_goes_before_it():
     assert job.slurm == launch.Slurm(partition="cpu", nodes=4, time="2:00:00")
     assert job.task.num_processes == 8
     assert _to_job(cfg, on="local").slurm is None
+    assert _to_job(_config(executor=kd.launch.Local(parallel=2))).slurm is None
 
 
 def test_a_platform_is_a_type_and_number_of_gpus():

@@ -269,12 +269,12 @@ def test_the_first_node_to_fail_gives_the_exit_code(tmp_path):
     for node, code, ended in ((0, 1, 5.0), (1, 7, 4.0), (2, 0, 3.0)):
         _write_end(tmp_path, node=node, start=1, exit_code=code, ended=ended)
     _write_end(tmp_path, node=3, start=0, exit_code=9, ended=1.0)  # of an earlier start
-    handle = {"state": str(tmp_path), "job_id": "1"}
+    handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     assert _slurm._status(handle, None) == Status(State.DONE, 7)
 
 
 def test_a_job_that_is_gone_without_a_word_is_lost_or_was_cancelled(tmp_path):
-    handle = {"state": str(tmp_path), "job_id": "1"}
+    handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     gone = _queue.QueuedJob("NODE_FAIL", "None", "")
     assert _slurm._status(handle, gone) == Status(State.LOST, reason="NODE_FAIL")
     gone = _queue.QueuedJob("CANCELLED", "None", "")

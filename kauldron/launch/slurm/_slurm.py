@@ -140,7 +140,12 @@ class Slurm:
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
         # If this process is killed now, the job is found by its comment.
-        handle = {"comment": f"kauldron-{uuid.uuid4().hex}", "state": os.fspath(state)}
+        handle = {
+            "backend": "slurm",
+            "executor": self.executor,
+            "comment": f"kauldron-{uuid.uuid4().hex}",
+            "state": os.fspath(state),
+        }
         _process_files.write(pathlib.Path(task.record), handle)
         handle["job_id"] = self._submit(task, state, handle["comment"])
         _process_files.write(pathlib.Path(task.record), handle)
@@ -205,8 +210,10 @@ class Slurm:
     def find(self, task: _backend.Task) -> _backend.Handle | None:
         """Returns the handle of the job of a task; `None` if it was not submitted."""
         handle = _process_files.read(pathlib.Path(task.record))
-        if handle is None or "job_id" in handle or self.executor == "local":
-            return handle if handle and "job_id" in handle else None
+        if handle is None or "job_id" in handle:
+            return handle
+        if handle["executor"] == "local":
+            return None
         for job_id, job in _queue.jobs().items():
             if job.comment == handle["comment"]:
                 return {**handle, "job_id": job_id}
@@ -214,10 +221,13 @@ class Slurm:
 
     def ask(self, handles: Sequence[_backend.Handle]) -> list[_backend.Status]:
         """Returns where jobs are, in the order given."""
-        if self.executor == "local":
-            return [_status_of_local(handle) for handle in handles]
-        jobs = _queue.jobs() if handles else {}
-        return [_status(handle, jobs.get(handle["job_id"])) for handle in handles]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        return [
+            _status(handle, jobs.get(handle["job_id"]))
+            if _is_of_slurm(handle)
+            else _status_of_local(handle)
+            for handle in handles
+        ]
 
     def stop(self, handles: Sequence[_backend.Handle]) -> None:
         """Lets running jobs save and end, and takes waiting ones out of the queue."""
@@ -225,18 +235,20 @@ class Slurm:
             folder = pathlib.Path(handle["state"])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _in_job.STOP_FILE).touch()
-        if self.executor == "local":
-            for handle in handles:
+            if not _is_of_slurm(handle):
                 _terminate_local(handle)
-            return
-        jobs = _queue.jobs() if handles else {}
-        ids = [h["job_id"] for h in handles if h["job_id"] in jobs]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        ids = [h["job_id"] for h in handles if _is_of_slurm(h) and h["job_id"] in jobs]
         _queue.remove([i for i in ids if jobs[i].is_waiting])
         running = [i for i in ids if not (jobs[i].is_waiting or jobs[i].is_over)]
         _queue.terminate(running)
 
     def close(self) -> None:
         """Does nothing: nothing is kept."""
+
+
+def _is_of_slurm(handle: _backend.Handle) -> bool:
+    return handle["executor"] == "slurm"
 
 
 def _status(handle: _backend.Handle, job: _queue.QueuedJob | None) -> _backend.Status:
