@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
+from kauldron.cli import sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
@@ -16,17 +17,6 @@ _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset sta
 _PREDICTED_DS = _DS_PATH._replace(default=None, shown_default="eval_ds")
 _EVAL_NAME = Flag(
     "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
-)
-
-_METRIC = (
-    Flag(
-        "metric",
-        str,
-        None,
-        "What runs are compared by, such as eval.accuracy.",
-        "the checkpointer's, or what an evaluator measures",
-    ),
-    Flag("mode", str, None, "Which value is the best: max or min.", "as it is called"),
 )
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -141,64 +131,7 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
-    Command(
-        "sweep",
-        "sweep:main",
-        "train many runs of a config, a few at a time",
-        f"kauldron sweep {_CFG} --cfg.aux.num_features='{{8,16,32}}' "
-        "--workdir=runs/sweep --parallel=2",
-        flags=(
-            Flag("workdir", str, None, "Folder of the sweep.", "required"),
-            Flag("parallel", int, None, "Runs at a time.", "1", 1),
-            Flag(
-                "devices_per_trial",
-                int,
-                None,
-                "GPUs that each run has for itself.",
-                "all",
-                1,
-            ),
-            Flag(
-                "on",
-                str,
-                None,
-                "Where: local, commands, slurm, or such as Local(parallel=2).",
-                "xm_job.executor of the config, or local",
-            ),
-            Flag(
-                "sweep",
-                str,
-                None,
-                "Names of sweep functions of the config; * for all.",
-                "default, unless there are other values",
-            ),
-            Flag("trials", str, None, "A JSON file of {path: value}.", "none"),
-            Flag(
-                "num_samples",
-                int,
-                None,
-                "How often random values are drawn.",
-                "none",
-                1,
-            ),
-            Flag("sample_seed", int, 0, "Seed of random values."),
-            Flag("dry_run", bool, False, "List the runs, and start nothing."),
-            Flag("stop_on_failure", bool, False, "Stop all when a run fails."),
-            *_METRIC,
-        ),
-    ),
-    Command(
-        "sweep ls",
-        "sweep:ls",
-        "how the runs of a sweep are doing, and which is the best",
-        "kauldron sweep ls --workdir=runs/sweep --json",
-        flags=(
-            Flag("workdir", str, None, "Folder of the sweep.", "required"),
-            Flag("json", bool, False, "Print JSON."),
-            *_METRIC,
-        ),
-        takes_cfg=False,
-    ),
+    *sweep_commands.ALL,
     Command(
         "config show",
         "config:show",
