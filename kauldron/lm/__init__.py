@@ -26,10 +26,16 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
         # models
+        **_names("models._errors", "ModelError"),
+        **_names("models._published", "PublishedModel save"),
+        **_names("models._param_specs", "param_specs"),
         # generation
+        **_names("generation._generate", "Generated PromptError generate stream"),
+        **_names("generation._sampling", "Sampling"),
         # losses
         # tuning
         # loading
+        **_names("loading._load", "find load"),
         # evals
     },
 )
