@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from etils import epath
 
@@ -145,7 +145,7 @@ class PartialKauldronLoader(_SurgeryLoader):
     new_to_old: Mapping[str, str] = dataclasses.field(default_factory=_default_mapping)
     ignore_model_keys: Sequence[str] = ()
     ignore_restored_keys: Sequence[str] = ()
-    step: int | str = -1
+    step: int | Literal["latest", "best"] = -1
     lightweight_initialize: bool = False
     resize: Mapping[str, _shape_changes.Resizer] = dataclasses.field(
         default_factory=dict
@@ -209,7 +209,7 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
     """
 
     workdir: epath.PathLike
-    step: int | str = -1
+    step: int | Literal["latest", "best"] = -1
     load_opt_state: bool = False
 
     @property

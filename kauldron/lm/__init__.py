@@ -23,8 +23,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("text._tokenizer", "Tokenizer TokensAndOffsets"),
         **_names("text._tokenizer_files", "SpecialTokens"),
         **_names("text._stream", "StreamDecoder"),
+        **_names("text._chat_template", "ChatTemplate ChatTokens"),
+        **_names("text._chat_text", "Span"),
         **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
+        **_names("corpus._packing", "Pack"),
+        **_names("corpus._windows", "Window"),
+        **_names("corpus._texts", "ChatToTokens Tokenize"),
+        **_names("corpus._pairs", "PreferencePair Prompt"),
         # models
         **_names("models._errors", "ModelError"),
         **_names("models._published", "PublishedModel save"),
@@ -33,6 +39,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("generation._generate", "Generated PromptError generate stream"),
         **_names("generation._sampling", "Sampling"),
         # losses
+        **_names("losses._cross_entropy", "ChunkedCrossEntropy TokenCrossEntropy"),
+        **_names("losses._experts", "MoELoadBalance MoEZLoss RouterStatistics"),
+        **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
+        **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
         # loading
         **_names("loading._load", "find load"),
