@@ -230,7 +230,11 @@ _DEFINE = {
 
 
 def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:
-    bounds = {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
+    options: dict[str, Any] = (
+        {} if flag.lower_bound is None else {"lower_bound": flag.lower_bound}
+    )
+    if flag.short_name:
+        options["short_name"] = flag.short_name
     define: Any = _DEFINE[flag.kind]
     define(
         flag.name,
@@ -238,7 +242,7 @@ def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:
         flag.help,
         flag_values=flag_values,
         allow_override=True,
-        **bounds,
+        **options,
     )
 
 

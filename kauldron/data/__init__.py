@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "BatchTransform": f"{_TRANSFORMS}.base:BatchTransform",
         "Cast": f"{_TRANSFORMS}.values:Cast",
         "CenterCrop": f"{_TRANSFORMS}.images:CenterCrop",
+        "ChunkTransform": f"{_TRANSFORMS}.base:ChunkTransform",
         "ColorJitter": f"{_TRANSFORMS}.colors:ColorJitter",
         "CutMix": f"{_TRANSFORMS}.batches:CutMix",
         "ElementWiseRandomTransform": f"{_TRANSFORMS}.base:ElementWiseRandomTransform",

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import logging
 
 from kauldron.data import _batch_builders, _errors, _order, _schema, _workers, iters
@@ -205,6 +206,9 @@ class FilteringIterator(IndexIterator):
             except StopIteration:
                 return False
             self._count(block.bad_records)
+            if len(block) and block.positions[0] < self._position:
+                # Handed out before the interruption, and computed again with the rest.
+                block = block.select(np.flatnonzero(block.positions >= self._position))
             if len(block):
                 self._pending.append(block)
                 self._num_pending += len(block)
@@ -232,10 +236,9 @@ class FilteringIterator(IndexIterator):
 
     def _start(self, batching: Batching) -> _batch_builders.Runner:
         size, end = _candidates(batching), batching.num_positions
-        count = None if end is None else -(-max(end - self._position, 0) // size)
-        schedule = _batch_builders.Schedule(
-            first=self._position, step=size, count=count
-        )
+        first = self._position - self._position % batching.node.fetch_size
+        count = None if end is None else -(-max(end - first, 0) // size)
+        schedule = _batch_builders.Schedule(first=first, step=size, count=count)
         task = _FetchCandidates(batching, size)
         return self._run(task, schedule)
 
@@ -252,7 +255,8 @@ class _FetchCandidates:
 
 
 def _candidates(batching: Batching) -> int:
-    return max(batching.step, _MIN_CANDIDATES)
+    unit = batching.node.fetch_size
+    return -(-max(batching.step, _MIN_CANDIDATES) // unit) * unit
 
 
 def make_iterator(source: object, plan: Plan) -> IndexIterator:

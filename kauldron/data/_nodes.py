@@ -23,10 +23,13 @@ class Node(abc.ABC):
     Attributes:
       length: Number of positions in an epoch, >= 1.
       drops_rows: Whether some positions give no row.
+      fetch_size: How many positions are computed together, from a multiple of it on;
+        more than one if rows are made of several examples.
     """
 
     length: int
     drops_rows: bool = False
+    fetch_size: int = 1
 
     @property
     def num_bytes(self) -> int:
@@ -100,6 +103,7 @@ class Transformed(Node):
         self._parent = parent
         self._stages = stages
         self.length = parent.length
+        self.fetch_size = parent.fetch_size
         self.drops_rows = parent.drops_rows or any(s.drops_rows for s in stages)
 
     @property

@@ -120,20 +120,59 @@ def split_transforms(transforms: Any) -> tuple[list[Any], list[Any]]:
     return of_elements, of_batches
 
 
+@dataclasses.dataclass(frozen=True)
+class Regrouping:
+    """A chunk transform: no stage of a row, but a place where rows become others."""
+
+    transform: base.ChunkTransform
+    where: Place
+
+    def run(self, block: Block) -> list[Any]:
+        """Returns the elements that a chunk gives."""
+        try:
+            return list(self.transform.map_chunk(_columns.rows(block.columns)))
+        except Exception as error:
+            first, last = int(block.examples[0]), int(block.examples[-1])
+            error.add_note(
+                f"{self.where}. The chunk has {len(block)} elements, from example {first} "
+                f"to example {last} in their order."
+            )
+            raise
+
+
 def build(transforms: Iterable[Any]) -> list[Stage]:
-    """Returns the stages of element transforms.
+    """Returns the stages of element transforms, where there are no chunks.
+
+    Raises:
+      DataError: If one is not a transform, or a chunk transform.
+    """
+    stages = build_all(transforms)
+    for stage in stages:
+        if isinstance(stage, Regrouping):
+            raise _errors.DataError(
+                f"{stage.where}: a chunk transform needs the examples of a pipeline."
+            )
+    return [stage for stage in stages if not isinstance(stage, Regrouping)]
+
+
+def build_all(transforms: Iterable[Any]) -> list[Stage | Regrouping]:
+    """Returns the stages of element transforms, and where chunk transforms stand.
 
     Raises:
       DataError: If one is not a transform.
     """
     occurrences: collections.Counter[str] = collections.Counter()
-    stages: list[Stage] = []
+    stages: list[Stage | Regrouping] = []
     for position, transform in enumerate(transforms):
         name = _name(transform)
         # The n-th transform of a name: others can be added without changing its numbers.
         salt = f"{name}/{occurrences[name]}"
         occurrences[name] += 1
-        stages.append(_build_one(transform, salt, Place(position, name)))
+        where = Place(position, name)
+        if isinstance(transform, base.ChunkTransform):
+            stages.append(Regrouping(transform, where))
+        else:
+            stages.append(_build_one(transform, salt, where))
     return stages
 
 

@@ -19,7 +19,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # backends
+        **_names("slurm._slurm", "Slurm"),
         # sweeps
         # jobs
+        **_names("jobs._job", "Job"),
+        **_names("jobs._job_of_config", "LaunchDescription describe_launch"),
+        **_names("jobs._job_status", "JobStatus cancel_job list_jobs read_job"),
+        **_names("jobs._job_logs", "job_logs"),
+        **_names("jobs._job_status", "status_of_job"),
+        **_names("jobs._launching", "run_job start_job"),
     },
 )

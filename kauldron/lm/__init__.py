@@ -20,7 +20,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # text
+        **_names("text._tokenizer", "Tokenizer TokensAndOffsets"),
+        **_names("text._tokenizer_files", "SpecialTokens"),
+        **_names("text._stream", "StreamDecoder"),
+        **_names("text._chat_template", "ChatTemplate ChatTokens"),
+        **_names("text._chat_text", "Span"),
+        **_names("text._errors", "ChatTemplateError TokenizerError"),
         # corpus
+        **_names("corpus._packing", "Pack"),
+        **_names("corpus._windows", "Window"),
+        **_names("corpus._texts", "ChatToTokens Tokenize"),
+        **_names("corpus._pairs", "PreferencePair Prompt"),
         # models
         # generation
         # losses

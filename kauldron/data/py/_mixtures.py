@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from kauldron.data import _draws, _errors, _nodes, _stages, iters
 from kauldron.data.py import _slices, base
+from kauldron.data.transforms import base as transforms_base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,12 +30,18 @@ class _OfDatasets(base.PyGrainPipeline):
                     f"dataset {position} is a `{type(dataset).__name__}`."
                 )
             without_slices = _slices.without(dataset.transforms)
-            _, of_batches = _stages.split_transforms(without_slices)
+            of_elements, of_batches = _stages.split_transforms(without_slices)
             if of_batches:
                 raise _errors.DataError(
                     f"`{type(of_batches[0]).__name__}` changes whole batches: move it "
                     f"from dataset {position} to the transforms of the "
                     f"`{type(self).__name__}`."
+                )
+            if any(isinstance(t, transforms_base.ChunkTransform) for t in of_elements):
+                raise _errors.DataError(
+                    f"Dataset {position} of the `{type(self).__name__}` makes elements of "
+                    "several examples. Move its chunk transforms to those of the "
+                    f"`{type(self).__name__}`, which mixes the examples."
                 )
             members.append(dataset._node(_draws.seed_from(seed, f"member{position}")))
         return members

@@ -7,15 +7,15 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from kauldron._base import console
+from kauldron._base import console, processes
 from kauldron.data import (
     _batching,
+    _chunks,
     _columns,
     _errors,
     _index_iterators,
     _nodes,
     _order,
-    _processes,
     _readers,
     _specs,
     _stages,
@@ -91,7 +91,7 @@ class PyGrainPipeline(pipelines.Pipeline):
                     f"`{name}` must be at least {at_least}, or None: got {value!r}."
                 )
         of_elements, _ = _stages.split_transforms(_slices.without(self.transforms))
-        _stages.build(of_elements)
+        _stages.build_all(of_elements)
 
     def ds_for_current_process(self, rng: random.PRNGKey) -> grain.MapDataset:
         """Returns this process's examples, before transforms; to override.
@@ -160,9 +160,15 @@ class PyGrainPipeline(pipelines.Pipeline):
         """Returns the number of batches; filters are not accounted for.
 
         Raises:
-          TypeError: If `num_epochs` is `None`.
+          TypeError: If `num_epochs` is `None`, or a chunk transform makes elements.
         """
-        num_batches = self._batching(self._int_seed).num_batches
+        batching = self._batching(self._int_seed)
+        num_batches = batching.num_batches
+        if batching.node.fetch_size > 1:
+            raise TypeError(
+                f"`{type(self).__name__}` has no known length: how many elements a chunk "
+                "transform makes is known once it did."
+            )
         if num_batches is None:
             raise TypeError(
                 f"`{type(self).__name__}` is endless, as `num_epochs` is None: it has "
@@ -236,11 +242,18 @@ class PyGrainPipeline(pipelines.Pipeline):
         source = self._source_node(seed)
         if source.length == 0:
             raise _errors.DataError(f"`{type(self).__name__}` has no examples.")
-        return source, _stages.build(of_elements), of_batches
+        stages: list[_stages.Stage] = []
+        for stage in _stages.build_all(of_elements):
+            if isinstance(stage, _stages.Regrouping):
+                parent = _nodes.Transformed(source, stages) if stages else source
+                source, stages = _chunks.Chunked(parent, stage, seed=seed), []
+            else:
+                stages.append(stage)
+        return source, stages, of_batches
 
     def _batching(self, seed: int) -> _batching.Batching:
         source, stages, batch_stages = self._parts(seed)
-        process = _processes.index_and_count()
+        process = processes.index_and_count()
         batch_size = self.batch_size
         if batch_size is not None:
             per_process = pipelines.BatchSize(batch_size).per_process

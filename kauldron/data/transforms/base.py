@@ -90,6 +90,42 @@ class RandomMapTransform(_ForGrain, abc.ABC):
         """Returns the changed element; `rng` depends on (seed, epoch, example)."""
 
 
+class ChunkTransform(arguments.NamesArguments, abc.ABC):
+    """Makes other elements of some that follow each other: packs, windows.
+
+    Derive and implement `map_chunk`. The order of a pipeline, shuffled or not, is cut into
+    chunks; what becomes of one must depend on it alone. So batches stay the same after an
+    interruption, for any number of workers and processes. Each process goes through all
+    chunks, as with filters.
+
+    Attributes:
+      chunk_size: Number of elements that `map_chunk` gets; the last of an epoch may be
+        fewer.
+      max_rows: How many elements a chunk may give.
+
+    Example:
+
+    ```python
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Pairs(kd.data.ChunkTransform):
+        chunk_size: int = 2
+
+        def map_chunk(self, elements):
+            return [{"x": [e["x"] for e in elements]}] if len(elements) == 2 else []
+    ```
+    """
+
+    chunk_size: int
+
+    @property
+    def max_rows(self) -> int:
+        return self.chunk_size
+
+    @abc.abstractmethod
+    def map_chunk(self, elements: list[Any]) -> list[Any]:
+        """Returns the elements that take the place of some others, at most `max_rows`."""
+
+
 class BatchTransform(arguments.NamesArguments, abc.ABC):
     """Changes whole batches, after all other transforms; implement `map_batch`."""
 
