@@ -44,6 +44,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
         **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
+        **_names("tuning._lora", "LoRA merge_lora"),
+        **_names("tuning._low_rank", "LoRAError"),
+        **_names("tuning._peft", "load_adapter save_adapter"),
+        **_names("tuning._reference", "ReferenceFromPolicy WithReference"),
+        **_names("tuning._base_weights", "BaseWeights"),
         # loading
         **_names("loading._load", "find load"),
         # evals
