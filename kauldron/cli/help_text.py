@@ -62,7 +62,8 @@ def of_command(command: command_kinds.Command) -> str:
 
 
 def _list(commands: Iterable[command_kinds.Command]) -> list[str]:
-    return [f"  kauldron {c.name:<18} {c.summary}" for c in commands]
+    width = max(len(c.name) for c in commands)
+    return [f"  kauldron {c.name:<{width}}  {c.summary}" for c in commands]
 
 
 def _usage(command: command_kinds.Command) -> str:
