@@ -294,7 +294,7 @@ def test_a_run_over_two_nodes_is_preempted_continues_and_equals_an_uninterrupted
 ):
     once, _ = _train_on_two_nodes(tmp_path / "once", signame=None)
     again, status = _train_on_two_nodes(tmp_path / "again", signame="USR2")
-    assert (status.state, status.num_restarts, status.step) == ("done", 1, 400)
+    assert (status.state, status.num_restarts, status.step) == ("done", 1, 100)
     assert again == once
 
 
@@ -306,8 +306,11 @@ def _train_on_two_nodes(
         args=(
             "--cfg=examples/digits_classifier.py",
             f"--cfg.workdir={workdir}",
-            "--cfg.num_train_steps=400",
+            "--cfg.num_train_steps=100",
             "--cfg.log_metrics_every=10",
+            "--cfg.log_summaries_every=1000",
+            "--cfg.aux.num_features=4",
+            "--cfg.evals={}",
         ),
         workdir=str(workdir),
         slurm=_slurm.Slurm(nodes=2, time=20),
@@ -316,11 +319,11 @@ def _train_on_two_nodes(
     with contextlib.chdir(ROOT):
         job_id = launch.start_job(job).job_id
     if signame is not None:
-        _wait_until(lambda: _step(job) >= 20)
+        _wait_until(lambda: _step(job) >= 10)
         _queue.call("scancel", f"--signal={signame}", str(job_id))
     _wait_until(lambda: launch.status_of_job(workdir).is_over)
     records = json_lines.read(workdir / "metrics.jsonl")
-    (last,) = [r for r in records if (r["step"], r["collection"]) == (390, "train")]
+    (last,) = [r for r in records if (r["step"], r["collection"]) == (90, "train")]
     return last["losses/total"], launch.status_of_job(workdir)
 
 

@@ -17,6 +17,8 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
 
+_LOG_VARIABLE = "SUBMITIT_LOG_LEVEL"
+
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -34,7 +36,7 @@ class Slurm:
       nodes: Machines of each task.
       gpus_per_node: GPUs on each of them; divided among the processes of a node.
       gpu_type: Which, as Slurm calls them, such as `'h100'`; any unless given.
-      cpus_per_node: CPU cores on each of them; Slurm's default unless given.
+      cpus_per_node: CPU cores on each of them; Slurm's default, often one, unless given.
       mem_gb: Memory on each of them; Slurm's default unless given.
       account: Who pays.
       qos: Quality of service.
@@ -190,6 +192,7 @@ class Slurm:
             "ntasks_per_node": 1,
             "gpus_per_node": self._gpus(),
             "cpus_per_task": self.cpus_per_node,
+            "srun_args": self._srun_args(),
             "mem": None if gib is None else f"{round(1024 * gib)}M",
             "account": self.account,
             "qos": self.qos,
@@ -201,6 +204,11 @@ class Slurm:
             "additional_parameters": {"requeue": True, **self.options},
         }
         return {k: v for k, v in parameters.items() if v is not None}
+
+    def _srun_args(self) -> list[str] | None:
+        """Since Slurm 22.05, srun does not take this over from sbatch."""
+        cpus = self.cpus_per_node
+        return None if cpus is None else [f"--cpus-per-task={cpus}"]
 
     def _gpus(self) -> int | str | None:
         if self.gpus_per_node and self.gpu_type:
@@ -296,10 +304,19 @@ def _terminate_local(handle: _backend.Handle) -> None:
 
 
 def _import_submitit() -> Any:
+    # Unless this is set, submitit 1.5.4 configures `logging` when it is imported, which
+    # closes all handlers of the program, log files too.
+    was_set = os.environ.get(_LOG_VARIABLE)
+    os.environ[_LOG_VARIABLE] = "NOCONFIG"
     try:
         import submitit
     except ImportError as e:
         raise _backend.LaunchError(
             "Slurm jobs need the package `submitit`: pip install 'kauldron[launch]'."
         ) from e
+    finally:
+        if was_set is None:
+            del os.environ[_LOG_VARIABLE]
+        else:
+            os.environ[_LOG_VARIABLE] = was_set
     return submitit
