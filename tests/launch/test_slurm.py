@@ -276,7 +276,9 @@ def test_the_first_node_to_fail_gives_the_exit_code(tmp_path):
 def test_a_job_that_is_gone_without_a_word_is_lost_or_was_cancelled(tmp_path):
     handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     gone = _queue.QueuedJob("NODE_FAIL", "None", "")
-    assert _slurm._status(handle, gone) == Status(State.LOST, reason="NODE_FAIL")
+    status = _slurm._status(handle, gone)
+    assert status.state is State.LOST
+    assert status.reason == f"NODE_FAIL, no exit code; see {tmp_path}/submitit"
     gone = _queue.QueuedJob("CANCELLED", "None", "")
     assert _slurm._status(handle, gone).state is State.STOPPED
     assert _slurm._status(handle, None).state is State.LOST
@@ -289,6 +291,7 @@ def _write_end(folder: pathlib.Path, **fields) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_over_two_nodes_is_preempted_continues_and_equals_an_uninterrupted_one(
     cluster, tmp_path
 ):
@@ -334,7 +337,7 @@ def _step(job: launch.Job) -> int:
     return max((r["step"] for r in json_lines.read(path)), default=0)
 
 
-def _wait_until(condition, timeout_secs: float = 280.0) -> None:
+def _wait_until(condition, timeout_secs: float = 850.0) -> None:
     deadline = time.monotonic() + timeout_secs
     while not condition():
         assert time.monotonic() < deadline

@@ -171,7 +171,12 @@ def _keep(job: _job.Job, logs: _logs.Logs, show: Print) -> int:
 
 def _watch(job: _job.Job, logs: _logs.Logs, show: Print) -> int:
     """Waits for the end of a job that others keep."""
-    return _tell_end(job, _wait(job, logs, show, None), show)
+    try:
+        return _tell_end(job, _wait(job, logs, show, None), show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "The run goes on; `kauldron launch cancel` ends it."
+        ) from None
 
 
 def _wait(

@@ -19,6 +19,9 @@ from kauldron.launch.slurm import _in_job, _queue
 
 _LOG_VARIABLE = "SUBMITIT_LOG_LEVEL"
 
+# Of the state of a task: what submitit writes, and what Slurm says.
+_OUTPUT_FOLDER = "submitit"
+
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -165,7 +168,7 @@ class Slurm:
             max_restarts=self.max_restarts,
         )
         if self.executor == "local":
-            executor = submitit.LocalExecutor(state / "submitit")
+            executor = submitit.LocalExecutor(state / _OUTPUT_FOLDER)
             executor.update_parameters(
                 timeout_min=self.minutes,
                 signal_delay_s=self.signal_secs,
@@ -174,7 +177,7 @@ class Slurm:
                 stderr_to_stdout=True,
             )
             return executor.submit(function).job_id
-        executor = submitit.SlurmExecutor(state / "submitit")
+        executor = submitit.SlurmExecutor(state / _OUTPUT_FOLDER)
         executor.update_parameters(**self._parameters(task.name, comment))
         try:
             return executor.submit(function).job_id
@@ -274,9 +277,10 @@ def _status_of_ended(handle: _backend.Handle, reason: str) -> _backend.Status:
         return _backend.Status(_backend.State.DONE, code)
     if reason.startswith("CANCELLED"):
         return _backend.Status(_backend.State.STOPPED, reason=reason)
+    output = os.path.join(handle["state"], _OUTPUT_FOLDER)
     return _backend.Status(
         _backend.State.LOST,
-        reason=reason or "it has left the queue without an exit code",
+        reason=f"{reason or 'it has left the queue'}, no exit code; see {output}",
     )
 
 
