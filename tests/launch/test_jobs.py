@@ -5,6 +5,7 @@ The runs are config files that act while they are loaded, so that nothing is com
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import random
@@ -166,6 +167,11 @@ def test_a_run_with_other_arguments_is_not_adopted(make_job, tmp_path):
     other = launch.Job(args=("--cfg=b.py",), workdir=job.workdir, env=job.env)
     with pytest.raises(_backend.LaunchError, match=r"with other args: .*b\.py"):
         launch.run_job(other, show=_quiet)
+    with (
+        contextlib.chdir(tmp_path),
+        pytest.raises(_backend.LaunchError, match="with other cwd"),
+    ):
+        launch.run_job(job, show=_quiet)
     (tmp_path / "go").touch()
     while not job.backend.ask([handle])[0].is_over:
         time.sleep(0.02)

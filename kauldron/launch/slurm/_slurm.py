@@ -141,7 +141,7 @@ class Slurm:
             num_nodes=self.nodes,
             gpus_per_node=self.gpus_per_node,
         )
-        state = _process_files.state_of(task.record)
+        state = _process_files.state_of(os.path.abspath(task.record))
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
         # If this process is killed now, the job is found by its comment.
@@ -162,7 +162,7 @@ class Slurm:
             args=task.args,
             env=dict(task.env),
             log=os.path.abspath(task.log),
-            state=os.path.abspath(state),
+            state=os.fspath(state),
             num_processes=task.num_processes,
             gpus_per_node=self.gpus_per_node,
             max_restarts=self.max_restarts,
