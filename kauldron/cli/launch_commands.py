@@ -1,16 +1,17 @@
-"""The commands that start runs over several processes, and what follows and ends them."""
+"""The commands of jobs: `kauldron launch`, and what looks at what it started."""
 
 from __future__ import annotations
 
 from kauldron.cli.command_kinds import Command, Flag
+
+_CFG = "--cfg=examples/digits_classifier.py"
 
 ALL = (
     Command(
         "launch",
         "launch:main",
         "start a run over several processes, on this machine or on Slurm",
-        "kauldron launch --on=local --processes=2 --cfg=examples/digits_classifier.py "
-        "--cfg.workdir=runs/two",
+        f"kauldron launch --on=local --processes=2 {_CFG} --cfg.workdir=runs/two",
         flags=(
             Flag("on", str, None, "local or slurm.", "as cfg.xm_job says, else local"),
             Flag("processes", int, None, "Processes of the run.", "one per node", 1),
