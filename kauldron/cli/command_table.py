@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
+from kauldron.cli import sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
@@ -139,6 +140,7 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    *sweep_commands.ALL,
     Command(
         "config show",
         "config:show",
