@@ -31,6 +31,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._windows", "Window"),
         **_names("corpus._texts", "ChatToTokens Tokenize"),
         **_names("corpus._pairs", "PreferencePair Prompt"),
+        **_names("corpus._sources", "Hdf5 JsonLines TextFolder"),
+        **_names("corpus._token_shards", "TokenShards"),
+        **_names("corpus._shard_files", "Counts Manifest"),
+        **_names("corpus._prepare", "prepare source_of texts_of"),
         # models
         # generation
         # losses
