@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from kauldron._base import errors, public
+from kauldron._base import errors, processes, public
 
 on_xmanager = False
 
@@ -80,7 +80,7 @@ def log(message: str) -> None:
 
     Only the first process of a run prints: all of them would say the same.
     """
-    if not _index_of_process():
+    if not processes.index_and_count()[0]:
         _print(message)
 
 
@@ -91,21 +91,12 @@ def log_status(message: str) -> None:
 
 def warn(message: str) -> None:
     """Prints one warning line; processes other than the first add their index."""
-    index = _index_of_process()
+    index, _ = processes.index_and_count()
     _print(f"Warning (process {index}): {message}" if index else f"Warning: {message}")
 
 
 def _print(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-def _index_of_process() -> int:
-    """Returns the index of this process, without initialising devices."""
-    jax = sys.modules.get("jax")
-    distributed = getattr(jax, "distributed", None)
-    if jax is None or distributed is None or not distributed.is_initialized():
-        return 0
-    return jax.process_index()
 
 
 for _public in (NoXManagerError, Status):

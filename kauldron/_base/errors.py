@@ -86,20 +86,27 @@ def _without_digits(text: str) -> str:
 def edit_distance(a: str, b: str) -> int:
     """Returns the insertions, deletions, replacements and swaps of neighbours.
 
-    Reference: Boytsov 2011, Indexing methods for approximate dictionary searching,
-    "optimal string alignment" distance.
+    Letters that were swapped may have had others between them: `ca` is two edits away
+    from `abc`.
+
+    Reference: Lowrance and Wagner 1975, An extension of the string-to-string correction
+    problem, J. ACM 22(2); Damerau-Levenshtein distance.
     """
-    before: list[int] = []
-    previous = list(range(len(b) + 1))
+    far = len(a) + len(b)
+    table = [[far] * (len(b) + 2), [far, *range(len(b) + 1)]]
+    last_row: dict[str, int] = {}  # where in `a` a letter was seen last
     for i, x in enumerate(a, 1):
-        current = [i]
+        row, last_column = [far, i], 0
         for j, y in enumerate(b, 1):
-            cost = min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, before[j - 2] + 1)
-            current.append(cost)
-        before, previous = previous, current
-    return previous[-1]
+            k, m = last_row.get(y, 0), last_column
+            swapped = table[k][m] + (i - k - 1) + 1 + (j - m - 1)
+            if x == y:
+                last_column = j
+            replaced = table[i][j] + (x != y)
+            row.append(min(replaced, row[j] + 1, table[i][j + 1] + 1, swapped))
+        table.append(row)
+        last_row[x] = i
+    return table[-1][-1]
 
 
 for _public in (

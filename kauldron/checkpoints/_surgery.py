@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from kauldron._base import console, errors
+from kauldron._base import console, errors, text_tables
 from kauldron.checkpoints import (
     _arrays,
     _checksums,
@@ -366,4 +366,4 @@ def _label(function: _plan.ArrayFn) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes else ""
+    return text_tables.format_bytes(num_bytes) if num_bytes else ""

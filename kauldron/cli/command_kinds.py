@@ -15,6 +15,7 @@ class Flag(NamedTuple):
       help: One line.
       shown_default: The default in words, where the value is not informative.
       lower_bound: Least value of a number.
+      short_name: One letter that stands for it, `f` for `-f`.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Flag(NamedTuple):
     help: str
     shown_default: str = ""
     lower_bound: float | None = None
+    short_name: str = ""
 
 
 class Command(NamedTuple):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
 
 from kauldron import konfig
+from kauldron._base import processes
 from kauldron.cli import _flags, command_runner
 
 
@@ -14,7 +16,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """Runs the command.
 
     With `--eval_names=a,b` it does not train, but runs these evaluators alongside a
-    training run of the same config, see `kd.evals.continuous_eval`.
+    training run of the same config, see `kd.evals.continuous_eval`. With
+    `--distributed`, it is one of several processes of the run.
 
     Args:
       argv: Program name and arguments.
@@ -26,21 +29,43 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       finite, 75 stopped by a signal after saving.
     """
 
-    def train(command: _flags.CommandLine) -> None:
-        names, timeout_secs = command["eval_names"], command["eval_timeout"]
-        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
-        setup = getattr(trainer, "setup", None)
-        if names is None and not getattr(setup, "eval_only", False):
-            if timeout_secs is not None:
-                raise _flags.UsageError("--eval_timeout is for --eval_names=...")
-            trainer.train()
-            return
-        from kauldron.evals import standalone
+    code = _flags.run("train", _train, argv, flag_values)
+    processes.leave_if_failed(
+        code, (command_runner.EXIT_FAILED, command_runner.EXIT_MISTAKE)
+    )
+    return code
 
-        try:
-            names = list(trainer.evals) if names is None else names
-            trainer.continuous_eval(names, timeout_secs=timeout_secs)
-        except standalone.NoTrainingError as e:
-            raise command_runner.CommandFailed(str(e)) from e
 
-    return _flags.run("train", train, argv, flag_values)
+def _train(command: _flags.CommandLine) -> None:
+    """Trains in this process alone, or together with others."""
+    requested = processes.requested(command[processes.FLAG])
+    if requested is None:
+        _run(command)
+        return
+    workdir = command.cfg.get("workdir")
+    from kauldron import sharding
+
+    with sharding.joined_processes(
+        requested,
+        timeout_secs=command["distributed_timeout"],
+        workdir=workdir if isinstance(workdir, str | os.PathLike) else None,
+    ):
+        _run(command)
+
+
+def _run(command: _flags.CommandLine) -> None:
+    names, timeout_secs = command["eval_names"], command["eval_timeout"]
+    trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+    setup = getattr(trainer, "setup", None)
+    if names is None and not getattr(setup, "eval_only", False):
+        if timeout_secs is not None:
+            raise _flags.UsageError("--eval_timeout is for --eval_names=...")
+        trainer.train()
+        return
+    from kauldron.evals import standalone
+
+    try:
+        names = list(trainer.evals) if names is None else names
+        trainer.continuous_eval(names, timeout_secs=timeout_secs)
+    except standalone.NoTrainingError as e:
+        raise command_runner.CommandFailed(str(e)) from e

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from kauldron.data import _errors, _processes
+from kauldron._base import processes
+from kauldron.data import _errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class BatchSize:
         Raises:
           DataError: If the processes cannot share the rows evenly.
         """
-        _, count = _processes.index_and_count()
+        _, count = processes.index_and_count()
         if self.total % count:
             below, above = self.total // count * count, -(-self.total // count) * count
             choices = [n for n in (below, above) if n]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from kauldron import kontext
-from kauldron._base import console
+from kauldron._base import console, processes
 from kauldron.data import _specs
 from kauldron.data._batch_size import BatchSize as BatchSize
 
@@ -68,9 +68,7 @@ def get_global_elem_spec(per_host_elem_spec: Any, elem_sharding: Any = None) -> 
       elem_sharding: Sharding of the batch; the first axis is split unless it is a fully
         replicated one.
     """
-    from kauldron.data import _processes
-
-    _, count = _processes.index_and_count()
+    _, count = processes.index_and_count()
     if count == 1 or getattr(elem_sharding, "is_fully_replicated", False):
         return per_host_elem_spec
     import jax

@@ -211,6 +211,10 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
         def step(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:
+            with self.base_cfg.sharding.activation_layout():
+                return measured(step_nr, state, batch)
+
+        def measured(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:
             rows = {}
             if self.outputs is None:
                 aux = self._step(step_nr, state, batch)

@@ -15,7 +15,7 @@ from etils import epath
 from flax import linen as nn
 
 from kauldron import checkpoints, sharding
-from kauldron._base import errors
+from kauldron._base import errors, text_tables
 from kauldron.data import utils as data_utils
 from kauldron.export import (
     _folder,
@@ -61,8 +61,8 @@ class Written:
         if spec["quantized"]:
             before = weights["bytes_as_trained"]
             share = 1 - weights["bytes"] / before
-            saved = f", {share:.0%} less than the {_size(before)} as trained"
-        lines.append(f"  weights: {_size(weights['bytes'])}{saved}")
+            saved = f", {share:.0%} less than the {text_tables.format_bytes(before)} as trained"
+        lines.append(f"  weights: {text_tables.format_bytes(weights['bytes'])}{saved}")
         if spec["quantized"] is not None:
             lines.append(f"  in full precision: {_largest(weights['not_quantized'])}")
         if not self.differences:
@@ -288,18 +288,11 @@ def _check_choices(format: str, quantize: str | None) -> None:
 def _largest(sizes: Mapping[str, int]) -> str:
     """Returns the total of some weights in bytes, and the largest by name."""
     shown = list(sizes.items())[:3]
-    names = [f"{name} ({_size(num_bytes)})" for name, num_bytes in shown]
+    names = [
+        f"{name} ({text_tables.format_bytes(num_bytes)})" for name, num_bytes in shown
+    ]
     more = len(sizes) - len(shown)
     if more:
         names.append(f"{more} more")
-    total = _size(sum(sizes.values()))
+    total = text_tables.format_bytes(sum(sizes.values()))
     return f"{total}: {', '.join(names)}" if names else "nothing"
-
-
-def _size(num_bytes: int) -> str:
-    size = float(num_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"

@@ -19,7 +19,24 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # backends
+        **_names("slurm._slurm", "Slurm"),
+        **_names("_backend", "Backend Handle LaunchError State Status Task"),
+        **_names("_local", "Local"),
+        **_names("_commands", "Commands"),
         # sweeps
+        **_names("sweeps._sweep", "Sweep Trial"),
+        **_names("sweeps._running", "SweepInterrupted run_sweep"),
+        **_names("sweeps._command_line", "SweepRequest choose_backend chosen_metric"),
+        **_names("sweeps._folder", "describe_plan"),
+        **_names("sweeps._live", "show_live"),
+        **_names("sweeps._overview", "Overview read_sweep"),
+        **_names("sweeps._trial_status", "TrialState TrialStatus"),
         # jobs
+        **_names("jobs._job", "Job"),
+        **_names("jobs._job_of_config", "LaunchDescription describe_launch"),
+        **_names("jobs._job_status", "JobStatus cancel_job list_jobs read_job"),
+        **_names("jobs._job_logs", "job_logs"),
+        **_names("jobs._job_status", "status_of_job"),
+        **_names("jobs._launching", "run_job start_job"),
     },
 )

@@ -38,6 +38,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # models
         # generation
         # losses
+        **_names("losses._cross_entropy", "ChunkedCrossEntropy TokenCrossEntropy"),
+        **_names("losses._experts", "MoELoadBalance MoEZLoss RouterStatistics"),
+        **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
+        **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
         # loading
         # evals

@@ -284,7 +284,8 @@ class Predictor:
         evaluator = self._evaluator("preds")
 
         def preds(state: TrainState, batch: Any) -> Any:
-            return evaluator._forward(jnp.int32(0), state, batch).preds
+            with self.trainer.sharding.activation_layout():
+                return evaluator._forward(jnp.int32(0), state, batch).preds
 
         return jax.jit(preds)
 

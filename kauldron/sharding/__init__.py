@@ -13,8 +13,16 @@ import jax
 
 from kauldron._base import public
 from kauldron.sharding import _mesh
+from kauldron.sharding._activations import (
+    Pipelining,
+    pipelining,
+    record_activations,
+    split_stages,
+    with_logical_constraint,
+)
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
+from kauldron.sharding._joining import joined_processes
 from kauldron.sharding._named_mesh import Mesh, as_strategy
 from kauldron.sharding._placement import (
     BatchSizeError,
@@ -40,6 +48,7 @@ __all__ = [
     "FSDPSharding",
     "Mesh",
     "MeshError",
+    "Pipelining",
     "REPLICATED",
     "ShardingStrategy",
     "ShardingTree",
@@ -49,12 +58,17 @@ __all__ = [
     "describe_backend",
     "device_put",
     "fetch_rows",
+    "joined_processes",
     "max_over_processes",
     "own_rows",
+    "pipelining",
     "put_batch",
+    "record_activations",
     "settle",
+    "split_stages",
     "spread_rows",
     "to_host",
+    "with_logical_constraint",
     "with_sharding_constraint",
 ]
 

@@ -1,4 +1,4 @@
-"""Rules from the axes of a parameter to the axes of a mesh."""
+"""Rules from the axes of variables and activations to the axes of a mesh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DEFAULT_RULES: Mapping[str, MeshAxes] = {
     "expert": "expert",
     "heads": "tensor",
     "kv": "tensor",
+    "layers": "stage",
     "mlp": "tensor",
+    "sequence": "sequence",
     "vocab": "tensor",
 }
 
@@ -29,11 +31,11 @@ class MeshError(errors.UserError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Param:
-    """A parameter to place.
+class Variable:
+    """A parameter, or a variable of another collection, to place.
 
     Attributes:
-      path: Such as `encoder.dense.kernel`.
+      path: Such as `params.encoder.dense.kernel`.
       shape: Its shape.
       num_bytes: How large it is.
       names: Logical name of each axis; empty if nothing is known.
@@ -47,11 +49,12 @@ class Param:
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
-    """Decides how parameters are split.
+    """Decides how variables and activations are split.
 
     Attributes:
       sizes: Mesh axis -> number of devices.
-      rules: Logical axis -> mesh axes.
+      rules: Logical axis -> mesh axes, all that count.
+      given: Logical axes that the user has given a rule for.
       fully_sharded: Mesh axis over which each large parameter is split along the largest
         of its axes that divides and is not split yet; `None` for no such axis.
       min_bytes: Parameters up to this size are not split over `fully_sharded`.
@@ -59,10 +62,11 @@ class AxisRules:
 
     sizes: Mapping[str, int]
     rules: Mapping[str, MeshAxes]
+    given: tuple[str, ...]
     fully_sharded: str | None
     min_bytes: int
 
-    def spec_by_names(self, param: Param) -> PartitionSpec:
+    def spec_by_names(self, variable: Variable) -> PartitionSpec:
         """Returns how a parameter is split according to the names of its axes.
 
         Raises:
@@ -70,62 +74,97 @@ class AxisRules:
         """
         used: set[str] = set()
         entries: list[MeshAxes] = []
-        for size, name in zip(param.shape, param.names, strict=False):
+        for size, name in zip(variable.shape, variable.names, strict=False):
             axes = [a for a in as_tuple(self.rules.get(name or "")) if a not in used]
-            self._check_divides(param, size, axes, f"axis {name!r}")
+            self._check_divides(variable, size, axes, f"axis {name!r}")
             used.update(axes)
             entries.append(as_entry(axes))
-        entries += [None] * (len(param.shape) - len(entries))
-        return self._fully_shard(param, entries, used)
+        entries += [None] * (len(variable.shape) - len(entries))
+        return self._fully_shard(variable, entries, used)
 
     def spec_by_path(
-        self, param: Param, glob: str, spec: Sequence[MeshAxes]
+        self, variable: Variable, glob: str, spec: Sequence[MeshAxes]
     ) -> PartitionSpec:
         """Returns how a parameter is split that a glob names.
 
         Raises:
           MeshError: If an axis does not divide, or there is one too many.
         """
-        if len(spec) > len(param.shape):
+        if len(spec) > len(variable.shape):
             raise MeshError(
-                f"`paths[{glob!r}]` splits {len(spec)} axes, but `params.{param.path}` has "
-                f"{len(param.shape)} (shape {param.shape})."
+                f"`paths[{glob!r}]` splits {len(spec)} axes, but `{variable.path}` has "
+                f"{len(variable.shape)} (shape {variable.shape})."
             )
-        for number, (size, axes) in enumerate(zip(param.shape, spec, strict=False)):
+        for number, (size, axes) in enumerate(zip(variable.shape, spec, strict=False)):
             self._check_divides(
-                param, size, as_tuple(axes), f"axis {number} (`paths[{glob!r}]`)"
+                variable, size, as_tuple(axes), f"axis {number} (`paths[{glob!r}]`)"
             )
         return PartitionSpec(*(as_entry(as_tuple(axes)) for axes in spec))
 
     def _fully_shard(
-        self, param: Param, entries: list[MeshAxes], used: set[str]
+        self, variable: Variable, entries: list[MeshAxes], used: set[str]
     ) -> PartitionSpec:
         axis = self.fully_sharded
-        if axis is not None and axis not in used and param.num_bytes > self.min_bytes:
+        if (
+            axis is not None
+            and axis not in used
+            and variable.num_bytes > self.min_bytes
+        ):
             free = [
                 i
                 for i, (size, entry) in enumerate(
-                    zip(param.shape, entries, strict=True)
+                    zip(variable.shape, entries, strict=True)
                 )
-                if entry is None and size % self.sizes[axis] == 0
+                if entry is None
+                and size % self.sizes[axis] == 0
+                # A scan takes one of them at a time: each would be elsewhere.
+                and variable.names[i : i + 1] != ("layers",)
             ]
             if free:
-                entries[max(free, key=lambda i: param.shape[i])] = axis
+                entries[max(free, key=lambda i: variable.shape[i])] = axis
         return PartitionSpec(*entries)
 
-    def _check_divides(
-        self, param: Param, size: int, axes: Sequence[str], what: str
+    def check_activation(
+        self, shape: tuple[int, ...], names: tuple[str | None, ...]
     ) -> None:
+        """Raises if an activation of the training batch does not divide.
+
+        Args:
+          shape: Its shape.
+          names: Of its axes. The first may be that of the batch, which is no concern here.
+
+        Raises:
+          MeshError: If an axis does not divide.
+        """
+        for size, name in zip(shape, names, strict=True):
+            axes = as_tuple(self.rules.get(name)) if name else ()
+            self._check(size, axes, f"An activation has shape {shape}: axis {name!r}")
+
+    def _check_divides(
+        self, variable: Variable, size: int, axes: Sequence[str], what: str
+    ) -> None:
+        where = f"`{variable.path}` has shape {variable.shape}: {what}"
+        self._check(size, axes, where)
+
+    def _check(self, size: int, axes: Sequence[str], where: str) -> None:
         num_shards = math.prod(self.sizes[axis] for axis in axes)
         if size % num_shards:
             fitting = [n for n in range(1, num_shards) if size % n == 0]
             raise MeshError(
-                f"`params.{param.path}` has shape {param.shape}: {what} has {size} "
-                f"entries, which do not divide over the {num_shards} devices of "
-                f"{' and '.join(map(repr, axes))}. Use a mesh axis of "
+                f"{where} has {size} entries, which do not divide over the {num_shards} "
+                f"devices of {' and '.join(map(repr, axes))}. Use a mesh axis of "
                 f"{' or '.join(map(str, fitting[-2:]))} devices, or leave this axis whole "
                 "by a rule that says None."
             )
+
+
+def check_min_size(min_size_mb: float) -> None:
+    """Raises `MeshError` unless it is a size in MiB."""
+    if not (isinstance(min_size_mb, int | float) and 0 <= min_size_mb < math.inf):
+        raise MeshError(
+            "`min_size_to_shard_mb` must be a size in MiB, >= 0: got "
+            f"{min_size_mb!r}. With 0, everything that divides is split."
+        )
 
 
 def as_tuple(axes: MeshAxes) -> tuple[str, ...]:

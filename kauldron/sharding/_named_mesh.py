@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Self
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from kauldron._base import errors, root_refs
-from kauldron.kontext import leaf_globs
 from kauldron.ktyping import PyTree
-from kauldron.sharding import _axis_rules, _mesh
+from kauldron.sharding import _activations, _axis_rules, _mesh, _placement
 from kauldron.sharding._axis_rules import MeshAxes, MeshError
+from kauldron.sharding._by_rules import ByRules, NamedAxes
 from kauldron.sharding._placement import ShardingTree
 from kauldron.sharding._strategy import ShardingStrategy
 
 # Axes that mean something without further rules.
-_AXES = ("data", "fsdp", "tensor", "expert")
+_AXES = ("data", "fsdp", "tensor", "expert", "sequence", "stage")
 
 # A part that follows from the axes and rules.
 _BY_RULES = "by_rules"
@@ -28,13 +27,16 @@ _BY_RULES = "by_rules"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
-    """Splits batch and parameters over devices that form a mesh with named axes.
+    """Splits batch, parameters and activations over devices on named axes.
 
     With an axis `fsdp`, each large parameter is split along its largest axis (ZeRO-3);
     with `tensor`, parameters are split along the axes that their modules name `heads`,
     `kv`, `mlp` or `vocab`, and with `expert` along `expert`; see
-    `kd.nn.with_logical_axes`. The batch is split over `batch_axes`. A rule for a path,
-    which models without names need, wins.
+    `kd.nn.with_logical_axes`. With `sequence`, activations between blocks are split along
+    their tokens, see `with_logical_constraint`; with `stage`, layers that are scanned are
+    a pipeline of stages. The batch is split over `batch_axes`. A rule for a path, which
+    models without names need, wins. Collections (averages, frozen parts) go by the same
+    rules, and arrays of the optimizer state by those of their parameter.
 
     Attributes:
       axes: Name -> number of devices; -1 for those that are left. The product is the
@@ -42,12 +44,16 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
       rules: Logical axis -> mesh axis (or several, or `None` for none), besides and
         before the ones above.
       paths: Glob of parameters -> mesh axis of each of their axes, such as
-        `{'**.attention.*.kernel': (None, 'tensor')}`; the first that matches counts.
+        `{'**.attention.*.kernel': (None, 'tensor')}`; the first that matches counts. It
+        is also for variables of collections, whose paths begin with the collection.
       batch_axes: Axes over which the batch is split; those that the mesh does not have
         are left out.
-      min_size_to_shard_mb: Parameters up to this size (MiB) are not split over `fsdp`.
+      min_size_to_shard_mb: Arrays up to this size (MiB) are not split over `fsdp`.
       batch: As in `ShardingStrategy`, in place of what follows from the above; `params`
-        and `aux` likewise.
+        `collections` and `aux` likewise.
+      num_microbatches: Parts of the batch that are on their way through the stages of a
+        pipeline; by default one for each stage. With `m` parts and `s` stages, a device
+        waits for `s - 1` of `m + s - 1` ticks.
 
     Raises:
       MeshError: If the axes do not fill the devices, a name is unknown, and, when the
@@ -68,9 +74,11 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
     min_size_to_shard_mb: float = 0.0
     batch: ShardingTree = _BY_RULES
     params: ShardingTree = _BY_RULES
+    collections: ShardingTree = _BY_RULES
     aux: ShardingTree = _BY_RULES
-    # Names of the axes of each parameter; the trainer that the strategy is part of says.
-    names: Callable[[], PyTree] | None = dataclasses.field(
+    num_microbatches: int | None = None
+    # What the modules name; the trainer that the strategy is part of says.
+    named: Callable[[], NamedAxes] | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
 
@@ -81,20 +89,41 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
         for glob, spec in self.paths.items():
             for axes in spec:
                 _check_axes(axes, sizes, f"paths[{glob!r}]")
+        self._check_numbers(sizes)
         mesh = _build(tuple(sizes.items()))
         object.__setattr__(self, "_mesh", mesh)
-        batch_axes = [axis for axis in self.batch_axes if axis in sizes]
         made = {
-            "batch": NamedSharding(mesh, _spec(batch_axes)),
+            "batch": NamedSharding(mesh, _spec(self._batch_axes)),
             "aux": NamedSharding(mesh, PartitionSpec()),
-            "params": _ByRules(mesh=mesh, strategy=self),
+            "params": self._by_rules("params"),
+            "collections": self._by_rules("collections"),
         }
         for name, value in made.items():
             given = getattr(self, name)
             if (isinstance(given, str) and given == _BY_RULES) or isinstance(
-                given, _ByRules
+                given, ByRules
             ):
                 object.__setattr__(self, name, value)
+
+    def _check_numbers(self, sizes: Mapping[str, int]) -> None:
+        _axis_rules.check_min_size(self.min_size_to_shard_mb)
+        if _activations.BATCH in self.rules:
+            raise MeshError(
+                "What splits the batch is said by `batch_axes`: got `rules['batch']`. "
+                f"Write `batch_axes={_axis_rules.as_tuple(self.rules['batch'])}`."
+            )
+        number = self.num_microbatches
+        if number is None:
+            return
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise MeshError(
+                f"`num_microbatches` must be >= 1, or None: got {number!r}."
+            )
+        if self._stage_axis is None:
+            raise MeshError(
+                f"`num_microbatches={number}` is for a pipeline of stages, and the mesh "
+                f"{dict(sizes)} has no axis `stage`. Add it, or leave the number out."
+            )
 
     @classmethod
     def from_name(cls, name: str) -> Self:
@@ -107,6 +136,11 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
           MeshError: If it is no such text, or an axis has no default rule.
         """
         axes: dict[str, int] = {}
+        if not name.strip():
+            raise MeshError(
+                "`sharding=''` names no mesh: write 'data', 'fsdp' or 'fsdp,tensor=2'. "
+                "Without `cfg.sharding`, every device holds all parameters."
+            )
         for item in name.split(","):
             axis, _, size = (part.strip() for part in item.partition("="))
             if axis not in _AXES:
@@ -136,9 +170,65 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
+    def activation_layout(self) -> AbstractContextManager[None]:
+        if self.mesh.size == 1:
+            return nullcontext()
+        layout = _activations.Layout(
+            mesh=self.mesh,
+            rules={**self._rules.rules, _activations.BATCH: self._batch_axes},
+            stage_axis=self._stage_axis,
+            num_microbatches=self.num_microbatches,
+        )
+        return _activations.using_layout(layout)
+
+    def check_batch(self, specs: PyTree) -> None:
+        super().check_batch(specs)
+        number = self.num_microbatches
+        if number is not None:
+            _placement.check_parts(specs, self.batch, number)
+
     def update_from_root_cfg(self, root: Any) -> Self:
-        """Returns the strategy with the names of the axes of the root's model."""
-        return dataclasses.replace(self, names=lambda: root.logical_axes["params"])
+        """Returns the strategy with what the modules of the root's model name."""
+
+        def named() -> NamedAxes:
+            return NamedAxes(root.logical_axes, root.named_activations)
+
+        return dataclasses.replace(self, named=named)
+
+    @property
+    def _batch_axes(self) -> tuple[str, ...]:
+        return tuple(axis for axis in self.batch_axes if axis in self._sizes)
+
+    @property
+    def _stage_axis(self) -> str | None:
+        axes = _axis_rules.as_tuple(self._rules.rules.get("layers"))
+        return axes[0] if len(axes) == 1 else None
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return _axis_rules.mesh_sizes(self.axes, jax.device_count())
+
+    @property
+    def _rules(self) -> _axis_rules.AxisRules:
+        sizes = self._sizes
+        defaults = {k: v for k, v in _axis_rules.DEFAULT_RULES.items() if v in sizes}
+        return _axis_rules.AxisRules(
+            sizes=sizes,
+            rules={**defaults, **self.rules},
+            given=tuple(self.rules),
+            fully_sharded="fsdp" if "fsdp" in sizes else None,
+            min_bytes=int(self.min_size_to_shard_mb * 2**20),
+        )
+
+    def _by_rules(self, part: Literal["params", "collections"]) -> ByRules:
+        return ByRules(
+            mesh=self.mesh,
+            rules=self._rules,
+            paths=self.paths,
+            batch_axes=self.batch_axes,
+            part=part,
+            named=self.named,
+        )
 
 
 def as_strategy(value: ShardingStrategy | str) -> ShardingStrategy:
@@ -155,103 +245,7 @@ def _check_axes(axes: MeshAxes, sizes: Mapping[str, int], field: str) -> None:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class _ByRules:
-    """From parameters to their shardings."""
-
-    mesh: jax.sharding.Mesh
-    strategy: Mesh = dataclasses.field(repr=False)
-
-    def __call__(self, params: PyTree) -> PyTree:
-        found = jax.tree_util.tree_leaves_with_path(params)
-        paths = [_dotted(path) for path, _ in found]
-        owners = self._owners(paths)
-        names = self._names()
-        specs = [
-            self._spec(_param(path, leaf, names.get(path, ())), owner)
-            for path, (_, leaf), owner in zip(paths, found, owners, strict=True)
-        ]
-        self._check_use(specs, names)
-        return jax.tree.structure(params).unflatten(
-            NamedSharding(self.mesh, spec) for spec in specs
-        )
-
-    def _check_use(
-        self,
-        specs: Sequence[PartitionSpec],
-        names: Mapping[str, tuple[str | None, ...]],
-    ) -> None:
-        """Raises if an axis of several devices splits nothing at all."""
-        used = {a for spec in specs for e in spec for a in _axis_rules.as_tuple(e)}
-        for axis, size in self.mesh.shape.items():
-            if size > 1 and axis not in used and axis not in self.strategy.batch_axes:
-                known = sorted({n for spec in names.values() for n in spec if n})
-                raise MeshError(
-                    f"The mesh axis {axis!r} of {size} devices splits no parameter: "
-                    f"their modules name the axes {known}. Split them by "
-                    f"`paths={{'**.kernel': (None, {axis!r})}}` or by `rules`, or give "
-                    "these devices to `data` or `fsdp`."
-                )
-
-    @property
-    def _rules(self) -> _axis_rules.AxisRules:
-        sizes = dict(self.mesh.shape)
-        defaults = {k: v for k, v in _axis_rules.DEFAULT_RULES.items() if v in sizes}
-        return _axis_rules.AxisRules(
-            sizes=sizes,
-            rules={**defaults, **self.strategy.rules},
-            fully_sharded="fsdp" if "fsdp" in sizes else None,
-            min_bytes=int(self.strategy.min_size_to_shard_mb * 2**20),
-        )
-
-    def _owners(self, paths: list[str]) -> list[str | None]:
-        """Returns which glob of `paths` each parameter goes by."""
-        owners: list[str | None] = [None] * len(paths)
-        for glob in self.strategy.paths:
-            found = leaf_globs.matches(glob, paths)
-            if not any(found):
-                raise MeshError(leaf_globs.no_match(f"glob {glob!r}", glob, paths))
-            owners = [
-                owner or (glob if on else None)
-                for owner, on in zip(owners, found, strict=True)
-            ]
-        return owners
-
-    def _names(self) -> dict[str, tuple[str | None, ...]]:
-        if self.strategy.names is None:
-            return {}
-        leaves = jax.tree_util.tree_leaves_with_path(
-            self.strategy.names(), is_leaf=lambda x: isinstance(x, PartitionSpec)
-        )
-        names = {_dotted(path): tuple(spec) for path, spec in leaves}
-        known = {name for spec in names.values() for name in spec if name}
-        for name in self.strategy.rules:
-            if name not in known:
-                raise MeshError(
-                    f"`rules[{name!r}]` is for an axis that no parameter has: there are "
-                    f"{sorted(known)}.{errors.did_you_mean(name, known)} Models whose "
-                    "modules name no axes are split by `paths`."
-                )
-        return names
-
-    def _spec(self, param: _axis_rules.Param, glob: str | None) -> PartitionSpec:
-        if glob is not None:
-            return self._rules.spec_by_path(param, glob, self.strategy.paths[glob])
-        return self._rules.spec_by_names(param)
-
-
-def _param(path: str, leaf: Any, names: tuple[str | None, ...]) -> _axis_rules.Param:
-    shape = tuple(np.shape(leaf))
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    itemsize = 0 if is_key else np.dtype(leaf.dtype).itemsize
-    return _axis_rules.Param(path, shape, int(np.prod(shape)) * itemsize, names)
-
-
-def _dotted(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
-
-
-def _spec(axes: list[str]) -> PartitionSpec:
+def _spec(axes: Sequence[str]) -> PartitionSpec:
     return PartitionSpec(_axis_rules.as_entry(axes)) if axes else PartitionSpec()
 
 

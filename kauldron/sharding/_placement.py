@@ -75,6 +75,35 @@ def check_batch(specs: PyTree, shardings: ShardingTree) -> None:
     _apply(check, specs, shardings)
 
 
+def check_parts(specs: PyTree, shardings: ShardingTree, num_microbatches: int) -> None:
+    """Raises if a batch does not split into the micro-batches of a pipeline.
+
+    Args:
+      specs: Anything with `shape`, of the global batch.
+      shardings: A prefix of it, see `ShardingTree`.
+      num_microbatches: How many; each is split over the devices.
+
+    Raises:
+      BatchSizeError: If a part does not divide over the devices.
+    """
+
+    def check(tree: PyTree, sharding: Sharding | None) -> PyTree:
+        num_shards = _num_shards(sharding)
+        for x in jax.tree.leaves(tree):
+            step = num_shards * num_microbatches
+            if x.shape[0] % step:
+                sizes = _multiples_near(x.shape[0], step)
+                raise BatchSizeError(
+                    f"A batch of {x.shape[0]} examples does not split into the "
+                    f"{num_microbatches} micro-batches of `cfg.sharding.num_microbatches`"
+                    f", each over {num_shards} devices. Use `batch_size="
+                    f"{sizes}`, or another number of micro-batches."
+                )
+        return tree
+
+    _apply(check, specs, shardings)
+
+
 def put_batch(batch: PyTree, shardings: ShardingTree, *, is_whole: bool) -> PyTree:
     """Places a batch of an evaluation, whose first axis need not divide over devices.
 
@@ -270,20 +299,29 @@ def _put_from_processes(x: Array, sharding: Sharding) -> jax.Array:
 
 
 def _check_divides(shape: tuple[int, ...], sharding: Sharding) -> None:
-    if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
-        return
-    axes = sharding.spec[0]
-    if axes is None:
-        return
-    names = (axes,) if isinstance(axes, str) else axes
-    num_shards = math.prod(sharding.mesh.shape[name] for name in names)
+    num_shards = _num_shards(sharding)
     size = shape[0] if shape else 0
-    if not shape or size % num_shards:
-        below, above = size // num_shards * num_shards, -(-size // num_shards)
-        choices = [n for n in (below, above * num_shards) if n] or [num_shards]
+    if num_shards > 1 and (not shape or size % num_shards):
         raise BatchSizeError(
             f"The first axis of every batch array is split over {num_shards} devices, "
             f"but has {'no axes' if not shape else f'{size} entries'} (shape {shape}). "
-            f"Use `batch_size={' or '.join(map(str, choices))}`, or "
+            f"Use `batch_size={_multiples_near(size, num_shards)}`, or "
             "`cfg.sharding.batch = kd.sharding.REPLICATED`."
         )
+
+
+def _num_shards(sharding: Sharding | None) -> int:
+    """Returns over how many devices a sharding splits the first axis."""
+    if not isinstance(sharding, NamedSharding) or not len(sharding.spec):
+        return 1
+    axes = sharding.spec[0]
+    if axes is None:
+        return 1
+    names = (axes,) if isinstance(axes, str) else axes
+    return math.prod(sharding.mesh.shape[name] for name in names)
+
+
+def _multiples_near(size: int, step: int) -> str:
+    """Returns the multiples of `step` next to `size`, as a text."""
+    below = size // step * step
+    return " or ".join(str(n) for n in (below, below + step) if n)

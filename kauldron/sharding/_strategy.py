@@ -13,7 +13,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron._base import arguments
 from kauldron.ktyping import Array, PyTree
-from kauldron.sharding import _mesh, _optimizer_placement
+from kauldron.sharding import (
+    _axis_rules,
+    _mesh,
+    _optimizer_placement,
+    _placement,
+)
 from kauldron.sharding._placement import ShardingTree
 from kauldron.sharding.state import TrainState
 
@@ -78,6 +83,21 @@ class ShardingStrategy(arguments.NamesArguments):
         """A context manager that wraps each step; override to set a global mesh."""
         return contextlib.nullcontext()
 
+    def activation_layout(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which modules split their activations, entered to trace a step."""
+        return contextlib.nullcontext()
+
+    def check_batch(self, specs: PyTree) -> None:
+        """Raises if a training batch could not be split; no data are needed.
+
+        Args:
+          specs: Anything with `shape`, of the global batch or of a part that is summed up.
+
+        Raises:
+          BatchSizeError: If its first axis does not divide.
+        """
+        _placement.check_batch(specs, self.batch)
+
     @property
     def ds(self) -> Any:
         """The name that `batch` had in older configs.
@@ -98,10 +118,16 @@ class FSDPSharding(arguments.NamesArguments):
     Attributes:
       min_size_to_shard_mb: Arrays up to this size (MiB) are replicated.
 
+    Raises:
+      MeshError: If that is no size.
+
     Reference: Rajbhandari et al. 2020, ZeRO (stage 3), arXiv:1910.02054.
     """
 
     min_size_to_shard_mb: float = 4
+
+    def __post_init__(self) -> None:
+        _axis_rules.check_min_size(self.min_size_to_shard_mb)
 
     def __call__(self, tree: PyTree) -> PyTree:
         return jax.tree.map(self._sharding_of, tree)

@@ -64,7 +64,8 @@ def compute_grads(
     Raises:
       AccumulationError: If something does not divide.
     """
-    check_divides(context.batch, num_microbatches, batch_sharding)
+    check_part = functools.partial(sharding.check_batch, shardings=batch_sharding)
+    check_divides(context.batch, num_microbatches, check_part)
     specs = jax.eval_shape(functools.partial(run, index=0), context)
     indices = jnp.arange(num_microbatches)
 
@@ -274,14 +275,14 @@ def _name(entry: object) -> Any:
 
 
 def check_divides(
-    batch: PyTree, num_microbatches: int, batch_sharding: sharding.ShardingTree
+    batch: PyTree, num_microbatches: int, check_part: Callable[[PyTree], None]
 ) -> None:
     """Raises if a batch does not divide into micro-batches, and these over the devices.
 
     Args:
       batch: The global batch: arrays, or anything with `shape`.
       num_microbatches: In how many parts.
-      batch_sharding: Placement of each part.
+      check_part: Raises a `BatchSizeError` for a part that cannot be placed.
 
     Raises:
       AccumulationError: If it does not.
@@ -300,7 +301,7 @@ def check_divides(
 
     parts = jax.tree_util.tree_map_with_path(part, batch)
     try:
-        sharding.check_batch(parts, batch_sharding)
+        check_part(parts)
     except sharding.BatchSizeError as e:
         raise AccumulationError(
             f"With `cfg.grad_accum_steps = {num_microbatches}`, each micro-batch must "

@@ -22,7 +22,12 @@ from etils import epath
 from kauldron import sharding
 from kauldron._base import console
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+# A scheduler that takes a machine away sends several signals, to every process of the
+# job: Slurm 22.05 two SIGTERM within a second. They are one request. Who presses Ctrl-C
+# again means it.
+_ONE_REQUEST_SECS = 5.0
 
 STOP_FILE = "STOP"
 
@@ -119,7 +124,7 @@ class _Agreement:
 
 @contextlib.contextmanager
 def catch(workdir: epath.Path) -> Iterator[StopRequest]:
-    """Notes the first signal, or the file `STOP`; a second signal ends the run at once.
+    """Notes the first signal, or the file `STOP`; a later signal ends the run at once.
 
     The file is removed when the run has stopped, so that the next start runs. Only the
     main thread can receive signals: elsewhere nothing is installed.
@@ -134,16 +139,19 @@ def _catch_signals(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    has_come = False
+    came_at: float | None = None
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del frame
-        nonlocal has_come
-        if has_come:
+        nonlocal came_at
+        if came_at is not None:
+            is_same_request = time.monotonic() - came_at < _ONE_REQUEST_SECS
+            if is_same_request and signum != signal.SIGINT:
+                return
             restore()
             os.kill(os.getpid(), signum)
             return
-        has_come = True
+        came_at = time.monotonic()
         request.reason = signal.Signals(signum).name
         console.log(
             f"{request.reason}: saving after this step. Once more ends at once."

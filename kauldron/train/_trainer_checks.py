@@ -7,7 +7,6 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from kauldron import sharding
 from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
 from kauldron.step import (
@@ -172,10 +171,10 @@ def check(trainer: _run_description.RunDescription) -> None:
     _tell_narrowing(element_spec)
     batch = data_utils.batch_specs(element_spec)
     whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
-    sharding.check_batch(whole_batch, trainer.sharding.batch)
+    trainer.sharding.check_batch(whole_batch)
     if trainer.grad_accum_steps > 1:
         accumulation.check_divides(
-            whole_batch, trainer.grad_accum_steps, trainer.sharding.batch
+            whole_batch, trainer.grad_accum_steps, trainer.sharding.check_batch
         )
     for hook in trainer.hooks.values():
         hook.check(trainer)

@@ -311,13 +311,24 @@ class Trainer(root_refs.FrozenSubclasses):
             state, self._kept.sharding.state_of(state)
         )
 
-    @functools.cached_property
+    @property
     def logical_axes(self) -> PyTree:
         """The names of the axes of each variable of the model, `kd.nn.logical_axes`."""
+        return self._named[0]
+
+    @property
+    def named_activations(self) -> Sequence[Any]:
+        """The activations whose axes the model names, of one batch."""
+        return self._named[1]
+
+    @functools.cached_property
+    def _named(self) -> tuple[PyTree, Sequence[Any]]:
         batch = data_utils.batch_specs(self.train_ds.element_spec)
         start = context.Context(step=jnp.zeros((), jnp.int32), batch=batch)
         args, kwargs = data_utils.get_model_inputs(self.model, start)
-        return modules.logical_axes(self.model, *args, **kwargs)
+        with sharding.record_activations() as activations:
+            axes = modules.logical_axes(self.model, *args, **kwargs)
+        return axes, activations
 
     @functools.cached_property
     def context_specs(self) -> context.Context:

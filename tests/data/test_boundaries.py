@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.data import _processes
+from kauldron._base import processes
 from kauldron.data.transforms import batches
 
 
@@ -69,7 +69,7 @@ def test_padded_batch_has_empty_texts_and_whole_tuples(
     names, texts, numbers = [], [], []
     for index in range(num_processes):
         process = (index, num_processes)
-        monkeypatch.setattr(_processes, "index_and_count", lambda p=process: p)
+        monkeypatch.setattr(processes, "index_and_count", lambda p=process: p)
         *_, last = ds
         names += last["name"].tolist()
         texts += last["tags"][0].tolist()
@@ -123,7 +123,7 @@ def test_position_in_a_slice_counts_the_rows_that_a_filter_drops():
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_last_batch_that_is_kept_is_whole_in_every_process(monkeypatch, index):
-    monkeypatch.setattr(_processes, "index_and_count", lambda: (index, 2))
+    monkeypatch.setattr(processes, "index_and_count", lambda: (index, 2))
     ds = _rows(7, shuffle=False, batch_size=4, num_epochs=1, batch_drop_remainder=False)
     first, last = (batch["x"].tolist() for batch in ds)
     assert first == [[0, 1], [2, 3]][index]

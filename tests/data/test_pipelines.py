@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.data import _processes
+from kauldron._base import processes
 
 NUM_EXAMPLES = 10
 
@@ -248,7 +248,7 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(
     monkeypatch, remainder, filtered
 ):
     def batches_of(index, count):
-        monkeypatch.setattr(_processes, "index_and_count", lambda: (index, count))
+        monkeypatch.setattr(processes, "index_and_count", lambda: (index, count))
         ds = _pipeline(
             "records",
             shuffle=True,
@@ -296,7 +296,7 @@ def test_filter_that_keeps_nothing_is_reported():
 
 
 def test_uneven_batch_over_processes_names_sizes_that_work(monkeypatch):
-    monkeypatch.setattr(_processes, "index_and_count", lambda: (0, 4))
+    monkeypatch.setattr(processes, "index_and_count", lambda: (0, 4))
     ds = _pipeline("records", batch_size=6)
     with pytest.raises(ValueError, match=r"got 6 for 4 processes. Use 4 or 8"):
         next(iter(ds))

@@ -179,7 +179,7 @@ def test_text_names_a_mesh(name, axes):
         ("fsdp=2,fsdp=4", r"names 'fsdp' twice"),
         ("fsdp=four", r"'four' is no number of devices. Write 'fsdp=2'"),
         ("fsdp=3", "has 3 devices or a multiple, but there are 8"),
-        ("", "names the mesh axis ''"),
+        ("", "`sharding=''` names no mesh: write 'data', 'fsdp'"),
     ],
 )
 def test_text_that_names_no_mesh_is_refused(name, words):
@@ -229,11 +229,11 @@ def test_mesh_that_cannot_be_is_refused_at_once(kwargs, words):
         ),
         (
             {"axes": {"data": 4, "tensor": 2}, "rules": {"mpl": "tensor"}},
-            r"`rules\['mpl'\]` is for an axis that no parameter has.*Did you mean 'mlp'",
+            r"`rules\['mpl'\]` is for an axis that no parameter and no activation .*Did you mean 'mlp'",
         ),
         (
             {"axes": {"data": 4, "expert": 2}},
-            r"'expert' of 2 devices splits no parameter: .* the axes "
+            r"'expert' of 2 devices splits no parameter and no .* the axes "
             r"\['embed', 'mlp', 'vocab'\]",
         ),
         (

@@ -80,6 +80,17 @@ def test_signal_during_a_save_lets_it_finish(tmp_path, name):
     assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
 
 
+def test_several_signals_of_a_scheduler_are_one_request(tmp_path):
+    def send():
+        for signum in (signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(signum)
+
+    trainer = _make(tmp_path, send, 5, event="on_checkpoint")
+    with pytest.raises(kd.train.TrainingInterrupted, match="by SIGUSR2 at step 6"):
+        trainer.train()
+    assert trainer.checkpointer.latest_step == 6
+
+
 def test_signal_at_the_last_step_lets_the_run_end(tmp_path):
     seen = []
 
@@ -137,6 +148,8 @@ def test_second_signal_leaves_at_once_and_the_last_checkpoint_is_good(
     for line in process.stderr:
         if "Once more ends at once" in line:
             break
+    if name != "SIGINT":  # several within a while are one request
+        time.sleep(_interrupts._ONE_REQUEST_SECS + 0.5)
     start = time.monotonic()
     process.send_signal(getattr(signal, name))
     process.communicate()

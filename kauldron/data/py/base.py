@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from kauldron._base import console
+from kauldron._base import console, processes
 from kauldron.data import (
     _batching,
     _chunks,
@@ -16,7 +16,6 @@ from kauldron.data import (
     _index_iterators,
     _nodes,
     _order,
-    _processes,
     _readers,
     _specs,
     _stages,
@@ -254,7 +253,7 @@ class PyGrainPipeline(pipelines.Pipeline):
 
     def _batching(self, seed: int) -> _batching.Batching:
         source, stages, batch_stages = self._parts(seed)
-        process = _processes.index_and_count()
+        process = processes.index_and_count()
         batch_size = self.batch_size
         if batch_size is not None:
             per_process = pipelines.BatchSize(batch_size).per_process

@@ -50,7 +50,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, inputs: Float["*b *n c"]) -> Float["*b *m {self.features}"]:
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size)
         _spatial.check_rank(inputs, num_axes, type(self).__name__)
         x = _conv.Conv(
             self.features,
@@ -127,7 +127,7 @@ class ResidualBlock(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, inputs: Float["*b *n c"]) -> Float["*b *m {self.features}"]:
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size, is_odd=True)
         _spatial.check_rank(inputs, num_axes, type(self).__name__)
         branch = self._branch(inputs)
         x = self._shortcut(inputs) + branch

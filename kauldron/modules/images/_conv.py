@@ -61,7 +61,7 @@ class Conv(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, inputs: Float["*b *n c"]) -> Float["*b *m {self.features}"]:
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size)
         _spatial.check_rank(inputs, num_axes, type(self).__name__)
         channels, groups = inputs.shape[-1], self.feature_group_count
         if channels % groups or self.features % groups:
@@ -170,7 +170,7 @@ class ConvTranspose(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, inputs: Float["*b *n c"]) -> Float["*b *m {self.features}"]:
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size)
         _spatial.check_rank(inputs, num_axes, type(self).__name__)
         strides = _spatial.per_axis(self.strides, num_axes, "strides")
         pairs = list(zip(self.kernel_size, strides, strict=True))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _norms
+from kauldron.modules import _norms, _sizes
 from kauldron.modules._logical_axes import with_logical_axes
 from kauldron.modules._train_property import train_property
 from kauldron.modules.images import _conv
@@ -76,6 +76,7 @@ class ConvNeXt(nn.Module):
         return cls(**{"stage_sizes": stage_sizes, "features": features, **overrides})
 
     def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_classes")
         if len(self.features) < len(self.stage_sizes):
             raise ValueError(
                 f"`features` has a width for each stage: got {tuple(self.features)} for "

@@ -19,12 +19,8 @@ def kernels(kernel_size: KernelSize, num_levels: int) -> list[tuple[int, ...]]:
     Raises:
       ValueError: If there are more or fewer kernels than levels, or one is even.
     """
-    if isinstance(kernel_size, int):
-        raise ValueError(
-            "`kernel_size` needs one size for each spatial axis, such as (3, 3): got "
-            f"{kernel_size}."
-        )
-    if all(isinstance(k, int) for k in kernel_size):
+    if isinstance(kernel_size, int) or all(isinstance(k, int) for k in kernel_size):
+        _spatial.count_axes(kernel_size)  # pyright: ignore[reportArgumentType]
         kernel_size = [kernel_size] * num_levels  # pyright: ignore[reportAssignmentType]
     if len(kernel_size) != num_levels or not num_levels:
         raise ValueError(
@@ -33,17 +29,8 @@ def kernels(kernel_size: KernelSize, num_levels: int) -> list[tuple[int, ...]]:
         )
     found = [tuple(k) for k in kernel_size if not isinstance(k, int)]
     for kernel in found:
-        check_odd(kernel)
+        _spatial.count_axes(kernel, is_odd=True)
     return found
-
-
-def check_odd(kernel_size: Sequence[int]) -> None:
-    """Raises `ValueError` if a kernel has no middle: the sizes of levels would differ."""
-    if any(k < 1 or k % 2 == 0 for k in kernel_size):
-        raise ValueError(
-            "`kernel_size` must be odd and positive, so that an edge is padded alike on "
-            f"both sides and sizes are kept: got {tuple(kernel_size)!r}."
-        )
 
 
 def check_channels(features: Sequence[int], num_classes: int) -> None:

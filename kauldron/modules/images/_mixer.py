@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from kauldron import kontext
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _activations, _dropout, _logical_axes, _norms
+from kauldron.modules import _activations, _dropout, _logical_axes, _norms, _sizes
 from kauldron.modules.images import _conv, _levels
 
 
@@ -53,6 +53,14 @@ class MlpMixer(nn.Module):
     dtype: DType | None = None
     param_dtype: DType = jnp.float32
     image: kontext.Key = kontext.REQUIRED
+
+    def __post_init__(self) -> None:
+        _sizes.check_positive(
+            self,
+            *("num_classes", "num_layers", "features"),
+            *("tokens_mlp_features", "channels_mlp_features"),
+        )
+        super().__post_init__()
 
     @property
     def downsampling_factor(self) -> tuple[int, ...]:

@@ -55,7 +55,7 @@ class PatchDiscriminator(nn.Module):
     @nn.compact
     @typechecked
     def __call__(self, image: Float["*b *n c"]) -> dict[str, Float["*b *m 1"]]:
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size)
         _spatial.check_rank(image, num_axes, type(self).__name__)
         self._check_size(image.shape[-num_axes - 1 : -1])
         x = image

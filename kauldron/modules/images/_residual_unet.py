@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron.ktyping import DType, Float, typechecked
 from kauldron.modules import _activations, _norms
-from kauldron.modules.images import _blocks, _conv, _levels
+from kauldron.modules.images import _blocks, _conv, _levels, _spatial
 
 _INSTANCE = nn.InstanceNorm(
     epsilon=1e-5, use_scale=False, use_bias=False, use_fast_variance=False
@@ -69,8 +69,7 @@ class ResidualUNet(nn.Module):
     @property
     def _steps(self) -> list[tuple[int, ...]]:
         _levels.check_channels(self.features, self.num_classes)
-        _levels.check_odd(self.kernel_size)
-        num_axes = len(self.kernel_size)
+        num_axes = _spatial.count_axes(self.kernel_size, is_odd=True)
         return _levels.steps(self.strides, len(self.features) - 1, num_axes)
 
     @nn.compact

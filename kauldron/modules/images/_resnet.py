@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _norms
+from kauldron.modules import _norms, _sizes
 from kauldron.modules._logical_axes import with_logical_axes
 from kauldron.modules.images import _blocks
 
@@ -85,6 +85,7 @@ class ResNet(nn.Module):
         return cls(**{"stage_sizes": stage_sizes, "block": block, **overrides})
 
     def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_classes")
         if len(self.features) < len(self.stage_sizes):
             raise ValueError(
                 f"`features` has a width for each stage: got {tuple(self.features)} for "

@@ -31,6 +31,31 @@ def per_axis(value: PerAxis, num_axes: int, name: str) -> tuple[int, ...]:
     return values
 
 
+def count_axes(kernel_size: Sequence[int] | int, *, is_odd: bool = False) -> int:
+    """Returns of how many spatial axes a kernel is.
+
+    Args:
+      kernel_size: One size for each.
+      is_odd: Whether a kernel needs a middle, so that sizes are kept.
+
+    Raises:
+      ValueError: If it is one number, or a size is even or not positive.
+    """
+    if isinstance(kernel_size, int):
+        raise ValueError(
+            "`kernel_size` needs one size for each spatial axis, such as (3, 3): got "
+            f"{kernel_size}."
+        )
+    if not kernel_size or any(k < 1 for k in kernel_size):
+        raise ValueError(f"`kernel_size` must be positive: got {tuple(kernel_size)!r}.")
+    if is_odd and any(k % 2 == 0 for k in kernel_size):
+        raise ValueError(
+            "`kernel_size` must be odd, so that an edge is padded alike on both sides "
+            f"and sizes are kept: got {tuple(kernel_size)!r}."
+        )
+    return len(kernel_size)
+
+
 def check_rank(x: jax.Array, num_axes: int, owner: str) -> None:
     """Raises `ktyping.KTypeCheckError` if an array has too few axes."""
     if x.ndim < num_axes + 1:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
 
-from kauldron import kontext
+from kauldron import kontext, sharding
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes, _modules, _norms
+from kauldron.modules import _logical_axes, _modules, _norms, _pipeline
 from kauldron.modules.attention import _cache
 from kauldron.modules.language import _projection
 from kauldron.modules.language._decoder_block import DecoderBlock
@@ -46,7 +46,8 @@ class _Period(nn.Module):
 class CausalLM(nn.Module):
     """Predicts each token from those before it.
 
-    Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given.
+    Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given. What
+    the head reads is kept as the intermediate `hidden`.
 
     The blocks are repeated in turn until there are `num_layers`, so that two make
     alternating windows. Parameters: `embedding`, `position_embedding`, `layer_0` ...,
@@ -130,6 +131,7 @@ class CausalLM(nn.Module):
             name="final_norm",
         )
         x = norm(x)
+        self.sow("intermediates", "hidden", x)
         outputs = {"logits": self._logits(x, table)}
         return outputs if cache is None else outputs | {"cache": cache}
 
@@ -169,12 +171,21 @@ class CausalLM(nn.Module):
             if stage.repeats is None:
                 block = _modules.copy_of(stage.blocks[0], self, f"layer_{layer}")
                 x, cache = run(block, x, positions, segment_ids, cache)
+            elif plan := self._pipelining(stage, x, cache):
+                x = _pipelined(self, run, stage, (x, positions, segment_ids), plan)
             else:
                 period = self._scanned(run, stage)
                 x, cache = period(x, cache, positions, segment_ids)
             layer += len(stage.blocks) * (stage.repeats or 1)
             after.append(cache)
         return x, None if caches is None else tuple(after)
+
+    def _pipelining(self, stage: _Stage, x: Any, cache: Any) -> Any:
+        """Returns how the blocks of a scan are split over stages, if they are."""
+        if self.is_initializing() or cache is not None or x.ndim < 3:
+            return None
+        assert stage.repeats is not None
+        return sharding.pipelining(stage.repeats, x.shape[0])
 
     def _scanned(self, run: Callable[..., Any], stage: _Stage) -> nn.Module:
         in_axes: Any = (0, nn.broadcast, nn.broadcast)
@@ -249,6 +260,20 @@ class CausalLM(nn.Module):
                 "With a cache, say `positions` (-1 is no token), and no `segment_ids`: "
                 "a row of a cache is one document."
             )
+
+
+def _pipelined(owner, run, stage, inputs, plan):
+    """Returns the activations after the blocks of a scan, which are stages."""
+
+    def call(period, state):
+        x, positions, segment_ids = state
+        x, _ = period(x, None, positions, segment_ids)
+        return x, positions, segment_ids
+
+    period = _Period(lambda: stage.blocks, run, parent=owner, name="layers")
+    return _pipeline.run_pipelined(
+        call, period, inputs, num_layers=stage.repeats, plan=plan
+    )[0]
 
 
 def _run(block, x, positions, segment_ids, cache):

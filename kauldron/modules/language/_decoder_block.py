@@ -7,8 +7,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from kauldron import sharding
 from kauldron.ktyping import Float, Int, typechecked
 from kauldron.modules import _norms
+
+# Between attention and feed-forward, where every token is by itself.
+_AXES = ("sequence", "embed")
 
 
 class DecoderBlock(nn.Module):
@@ -48,15 +52,16 @@ class DecoderBlock(nn.Module):
         cache: Any = None,
     ) -> tuple[Float["*b t d"], Any]:
         """Returns the result, and the cache with these tokens (`None` without one)."""
+        x = sharding.with_logical_constraint(x, _AXES)
         y = self._norm("attention_norm")(x)
         y, cache = self.attention(y, positions, segment_ids, cache)
         if self.has_post_norms:
             y = self._norm("attention_post_norm")(y)
-        x = x + y
+        x = sharding.with_logical_constraint(x + y, _AXES)
         y = self.feed_forward(self._norm("feed_forward_norm")(x))
         if self.has_post_norms:
             y = self._norm("feed_forward_post_norm")(y)
-        return x + y, cache
+        return sharding.with_logical_constraint(x + y, _AXES), cache
 
     def _norm(self, name: str) -> Any:
         return _norms.make_norm(

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, typechecked
-from kauldron.modules import _activations
+from kauldron.modules import _activations, _sizes
 from kauldron.modules.language import _projection
 
 
@@ -38,6 +38,10 @@ class FeedForward(nn.Module):
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        _sizes.check_positive(self, "hidden_features")
+        super().__post_init__()
 
     @nn.compact
     @typechecked

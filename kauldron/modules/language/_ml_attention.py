@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes, _rms_norm
+from kauldron.modules import _logical_axes, _rms_norm, _sizes
 from kauldron.modules.attention import _cache, _dot_product
 from kauldron.modules.language import _projection
 from kauldron.modules.language._rope import Rope
@@ -56,6 +56,14 @@ class MLAttention(nn.Module):
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        _sizes.check_positive(
+            self,
+            *("num_heads", "kv_rank", "query_rank"),
+            *("head_dim", "rope_head_dim", "value_head_dim"),
+        )
+        super().__post_init__()
 
     @nn.compact
     @typechecked

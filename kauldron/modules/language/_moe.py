@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax.linen import dtypes
 
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _activations, _logical_axes
+from kauldron.modules import _activations, _logical_axes, _sizes
 from kauldron.modules.language import _projection
 
 
@@ -141,6 +141,10 @@ class MoE(nn.Module):
     kernel_init: Callable[..., Any] = _projection.DEFAULT_INIT
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_experts", "hidden_features")
+        super().__post_init__()
 
     @nn.compact
     @typechecked

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import flax.linen as nn
 
+from kauldron import sharding
 from kauldron.ktyping import Array, DType, PRNGKey
 from kauldron.modules import _logical_axes
 
@@ -72,3 +73,8 @@ def layer_norm(
         bias_init=_logical_axes.with_logical_axes(nn.initializers.zeros, (axis,)),
         name=name,
     )
+
+
+def tokens_between(x: Array) -> Any:
+    """Returns tokens `[*b n d]` as they are between blocks, split over a mesh if any."""
+    return sharding.with_logical_constraint(x, ("sequence", "embed"))

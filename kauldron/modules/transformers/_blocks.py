@@ -111,10 +111,13 @@ class PreNormBlock(_Block):
         attention_mask: Bool["*#b #h #n n"] | None = None,
     ) -> Float["*b n d"]:
         dtype = tokens.dtype
+        tokens = _axes.tokens_between(tokens)
         normed = self.attention_norm(tokens).astype(dtype)
-        tokens = tokens + self._attend(normed, attention_mask).astype(dtype)
+        tokens = _axes.tokens_between(
+            tokens + self._attend(normed, attention_mask).astype(dtype)
+        )
         normed = self.mlp_norm(tokens).astype(dtype)
-        return tokens + self.mlp(normed).astype(dtype)
+        return _axes.tokens_between(tokens + self.mlp(normed).astype(dtype))
 
 
 class PostNormBlock(_Block):
@@ -139,8 +142,10 @@ class PostNormBlock(_Block):
         tokens: Float["*b n d"],
         attention_mask: Bool["*#b #h #n n"] | None = None,
     ) -> Float["*b n d"]:
-        tokens = tokens + self._attend(tokens, attention_mask)
-        return self.mlp_norm(tokens + self.mlp(self.attention_norm(tokens)))
+        tokens = _axes.tokens_between(tokens)
+        tokens = _axes.tokens_between(tokens + self._attend(tokens, attention_mask))
+        tokens = tokens + self.mlp(self.attention_norm(tokens))
+        return _axes.tokens_between(self.mlp_norm(tokens))
 
 
 class ParallelAttentionBlock(_Block):
@@ -161,5 +166,6 @@ class ParallelAttentionBlock(_Block):
     @nn.compact
     @typechecked
     def __call__(self, tokens: Float["*b n d"]) -> Float["*b n d"]:
+        tokens = _axes.tokens_between(tokens)
         attended = self._attend(self.attention_norm(tokens), None)
-        return tokens + attended + self.mlp(self.mlp_norm(tokens))
+        return _axes.tokens_between(tokens + attended + self.mlp(self.mlp_norm(tokens)))

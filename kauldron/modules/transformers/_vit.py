@@ -10,10 +10,10 @@ import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
-from kauldron import kontext
+from kauldron import kontext, sharding
 from kauldron._base import errors
 from kauldron.ktyping import DType, Float, typechecked
-from kauldron.modules import _logical_axes, _rms_norm
+from kauldron.modules import _logical_axes, _pipeline, _rms_norm, _sizes
 from kauldron.modules.transformers import (
     _axes,
     _blocks,
@@ -160,6 +160,19 @@ class VitEncoder(nn.Module):
                     f"not as `layers[0]`:\n{layer}\n{first}"
                 )
 
+        num_layers, block = len(self.layers), first.copy(name="blocks")
+        plan = None
+        if not self.is_initializing() and tokens.ndim > 2:
+            plan = sharding.pipelining(num_layers, tokens.shape[0])
+        if plan is not None:
+            return _pipeline.run_pipelined(
+                lambda block, tokens: block(tokens),
+                block,
+                tokens,
+                num_layers=num_layers,
+                plan=plan,
+            )
+
         def body(block: nn.Module, tokens: Float["*b n d"], _: None) -> Any:
             return block(tokens), None
 
@@ -167,10 +180,10 @@ class VitEncoder(nn.Module):
             body,
             variable_axes={True: 0},
             split_rngs={True: True},
-            length=len(self.layers),
+            length=num_layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        tokens, _ = scan(first.copy(name="blocks"), tokens, None)
+        tokens, _ = scan(block, tokens, None)
         return tokens
 
 
@@ -209,6 +222,7 @@ class Vit(nn.Module):
     image: kontext.Key = kontext.REQUIRED
 
     def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_classes")
         if self.mode not in _MODES:
             raise ValueError(
                 f"There is no `Vit.mode` {self.mode!r}."

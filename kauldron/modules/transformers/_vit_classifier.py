@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from kauldron import kontext
 from kauldron._base import errors
 from kauldron.ktyping import Float, typechecked
-from kauldron.modules import _logical_axes
+from kauldron.modules import _logical_axes, _sizes
 from kauldron.modules.transformers import _axes, _blocks, _patches, _variants, _vit
 
 _POOLINGS = ("cls", "mean")
@@ -55,6 +55,7 @@ class VitClassifier(nn.Module):
     image: kontext.Key = kontext.REQUIRED
 
     def __post_init__(self) -> None:
+        _sizes.check_positive(self, "num_classes")
         if self.pooling not in _POOLINGS:
             raise ValueError(
                 f"There is no pooling {self.pooling!r}, but 'cls' and 'mean'."

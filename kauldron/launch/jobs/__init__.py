@@ -1,0 +1,1 @@
+"""Jobs: one run over several processes, restarted when it was preempted."""

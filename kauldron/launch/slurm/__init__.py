@@ -1,0 +1,1 @@
+"""Tasks as Slurm jobs: asked for through submitit, requeued by themselves."""

@@ -1,0 +1,167 @@
+"""The roll call of the processes of a run: who is there, and who is missing.
+
+JAX does not say while it waits. Each process holds a locked file in the workdir, which
+all of them can read; the lock goes away with the process. Object stores have no locks:
+there, nobody is missed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from kauldron._base import processes, shared_files
+
+_FOLDER = ".processes"
+# One that is about to end, or that is asked for by another one, lets go of its lock soon.
+_RETRY_SECS = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """Which process this is, as far as it is known before they meet.
+
+    Attributes:
+      address: `HOST:PORT` where they meet.
+      index: Of this process.
+      count: Of all processes.
+    """
+
+    address: str | None
+    index: int | None
+    count: int | None
+
+    def __str__(self) -> str:
+        if self.index is None:
+            return "a process of several"
+        return f"process {self.index} of {self.count or 'several'}"
+
+
+@contextlib.contextmanager
+def present(expected: Expected, workdir: epath.PathLike | None) -> Iterator[RollCall]:
+    """Holds the place of this process in the workdir; see `RollCall`.
+
+    Raises:
+      ProcessesError: If another process is there with the same index.
+    """
+    has_locks = workdir is not None and not shared_files.is_remote(workdir)
+    if workdir is None or not has_locks or expected.index is None:
+        yield RollCall(expected, None)
+        return
+    folder = epath.Path(os.path.abspath(workdir)) / _FOLDER
+    with contextlib.ExitStack() as stack:
+        roll_call = RollCall(expected, folder)
+        try:
+            roll_call.enter(stack)
+        except OSError:  # cannot be written, or not locked: the run itself will say so
+            roll_call = RollCall(expected, None)
+        stack.callback(roll_call.leave)
+        yield roll_call
+
+
+class RollCall:
+    """Who is there of the processes of a run.
+
+    Args:
+      expected: This process.
+      folder: Where each holds its file; `None`: nothing is known.
+    """
+
+    def __init__(self, expected: Expected, folder: epath.Path | None) -> None:
+        self._expected = expected
+        self._folder = folder
+        self._made: list[epath.Path] = []
+
+    def enter(self, stack: contextlib.ExitStack) -> None:
+        """Holds the file of this process until the stack is left."""
+        assert self._folder is not None
+        folders = (self._folder, *self._folder.parents)
+        self._made = [path for path in folders if not path.exists()]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / str(self._expected.index)
+        until = time.monotonic() + _RETRY_SECS
+        while True:
+            try:
+                stack.enter_context(shared_files.exclusive(path, blocking=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise processes.ProcessesError(self._taken(path)) from None
+                time.sleep(0.1)
+        about = dataclasses.asdict(self._expected)
+        about |= {"host": socket.gethostname(), "pid": os.getpid()}
+        path.write_text(json.dumps(about))
+
+    def leave(self) -> None:
+        """Removes what `enter` has made, as far as it is not in use."""
+        if self._folder is None:
+            return
+        (self._folder / str(self._expected.index)).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: others are there, or a run
+            for path in self._made or [self._folder]:
+                os.rmdir(path)
+
+    def _taken(self, path: epath.Path) -> str:
+        other = _read(path)
+        return (
+            f"There is another {self._expected}: {other.get('pid', 'a process')} on "
+            f"{other.get('host', 'some machine')}, with the same workdir. Give each process "
+            "an index of its own; if it is left over from an earlier start, end it first."
+        )
+
+    def conflict(self) -> str | None:
+        """Returns in what another process contradicts this one, if one does."""
+        mine = self._expected
+        for other in self._others():
+            index = other.get("index")
+            for name in ("count", "address"):
+                theirs, ours = other.get(name), getattr(mine, name)
+                if theirs != ours:
+                    return (
+                        f"Process {mine.index} was told {name} {ours!r}, process {index} "
+                        f"{name} {theirs!r}: it must be the same in all."
+                    )
+        return None
+
+    def missing(self) -> Sequence[int] | None:
+        """Returns the indices of the processes that are not there; `None`: not known."""
+        mine = self._expected
+        if self._folder is None or mine.count is None:
+            return None
+        there = {mine.index, *(other.get("index") for other in self._others())}
+        return [i for i in range(mine.count) if i not in there]
+
+    def _others(self) -> Iterator[dict[str, object]]:
+        if self._folder is None:
+            return
+        for path in sorted(self._folder.iterdir()):
+            if path.name != str(self._expected.index) and _is_held(path):
+                about = _read(path)
+                if about:
+                    yield about
+
+
+def _is_held(path: epath.Path) -> bool:
+    try:
+        with shared_files.exclusive(path, blocking=False):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _read(path: epath.Path) -> dict[str, object]:
+    """Returns what the file of a process says: nothing, if it has just been made."""
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
