@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
+from kauldron.cli import sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
@@ -18,15 +19,13 @@ _EVAL_NAME = Flag(
     "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
 )
 
-_METRIC = (
-    Flag(
-        "metric",
-        str,
-        None,
-        "What runs are compared by, such as eval.accuracy.",
-        "the checkpointer's, or what an evaluator measures",
-    ),
-    Flag("mode", str, None, "Which value is the best: max or min.", "as it is called"),
+_DEVICES = Flag("devices", int, None, "So many instead, simulated.", "those here", 1)
+_COMPILE = Flag(
+    "compile",
+    bool,
+    None,
+    "Compile the step, for exact numbers; without, estimate.",
+    "up to 2048 devices",
 )
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -141,64 +140,7 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
-    Command(
-        "sweep",
-        "sweep:main",
-        "train many runs of a config, a few at a time",
-        f"kauldron sweep {_CFG} --cfg.aux.num_features='{{8,16,32}}' "
-        "--workdir=runs/sweep --parallel=2",
-        flags=(
-            Flag("workdir", str, None, "Folder of the sweep.", "required"),
-            Flag("parallel", int, None, "Runs at a time.", "1", 1),
-            Flag(
-                "devices_per_trial",
-                int,
-                None,
-                "GPUs that each run has for itself.",
-                "all",
-                1,
-            ),
-            Flag(
-                "on",
-                str,
-                None,
-                "Where: local, commands, slurm, or such as Local(parallel=2).",
-                "xm_job.executor of the config, or local",
-            ),
-            Flag(
-                "sweep",
-                str,
-                None,
-                "Names of sweep functions of the config; * for all.",
-                "default, unless there are other values",
-            ),
-            Flag("trials", str, None, "A JSON file of {path: value}.", "none"),
-            Flag(
-                "num_samples",
-                int,
-                None,
-                "How often random values are drawn.",
-                "none",
-                1,
-            ),
-            Flag("sample_seed", int, 0, "Seed of random values."),
-            Flag("dry_run", bool, False, "List the runs, and start nothing."),
-            Flag("stop_on_failure", bool, False, "Stop all when a run fails."),
-            *_METRIC,
-        ),
-    ),
-    Command(
-        "sweep ls",
-        "sweep:ls",
-        "how the runs of a sweep are doing, and which is the best",
-        "kauldron sweep ls --workdir=runs/sweep --json",
-        flags=(
-            Flag("workdir", str, None, "Folder of the sweep.", "required"),
-            Flag("json", bool, False, "Print JSON."),
-            *_METRIC,
-        ),
-        takes_cfg=False,
-    ),
+    *sweep_commands.ALL,
     Command(
         "config show",
         "config:show",
@@ -270,9 +212,41 @@ _ALL = (
     Command(
         "run sharding",
         "run:sharding",
-        "how parameters and optimizer state are split over the devices, in bytes",
+        "which device holds what, the memory of a step, and what devices send each other",
         f"kauldron run sharding {_CFG}",
-        flags=(Flag("json", bool, False, "Print JSON."),),
+        flags=(
+            _DEVICES,
+            _COMPILE._replace(default=True),
+            Flag(
+                "link_gb_per_s",
+                str,
+                None,
+                "What a device sends in a second: 400, or data=25,tensor=400.",
+                "none, and no times",
+            ),
+            Flag("out", str, None, "An .svg file: which device holds what.", "none"),
+            Flag("json", bool, False, "Print JSON."),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "run estimate_memory",
+        "run:estimate_memory",
+        "the memory of a training step on each device, and whether it fits",
+        f"kauldron run estimate_memory {_CFG} --devices=64 --json",
+        flags=(
+            _DEVICES,
+            _COMPILE,
+            Flag(
+                "device_gb",
+                float,
+                None,
+                "Memory of a device, in 10**9 bytes: does it fit?",
+                "none",
+                lower_bound=0,
+            ),
+            Flag("json", bool, False, "Print JSON."),
+        ),
         takes_patches=True,
     ),
     Command(

@@ -36,14 +36,25 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._shard_files", "Counts Manifest"),
         **_names("corpus._prepare", "prepare source_of texts_of"),
         # models
+        **_names("models._errors", "ModelError"),
+        **_names("models._published", "PublishedModel save"),
+        **_names("models._param_specs", "param_specs"),
         # generation
+        **_names("generation._generate", "Generated PromptError generate stream"),
+        **_names("generation._sampling", "Sampling"),
         # losses
         **_names("losses._cross_entropy", "ChunkedCrossEntropy TokenCrossEntropy"),
         **_names("losses._experts", "MoELoadBalance MoEZLoss RouterStatistics"),
         **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
         **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
+        **_names("tuning._lora", "LoRA merge_lora"),
+        **_names("tuning._low_rank", "LoRAError"),
+        **_names("tuning._peft", "load_adapter save_adapter"),
+        **_names("tuning._reference", "ReferenceFromPolicy WithReference"),
+        **_names("tuning._base_weights", "BaseWeights"),
         # loading
+        **_names("loading._load", "find load"),
         # evals
     },
 )

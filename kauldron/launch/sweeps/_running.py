@@ -7,13 +7,14 @@ instant and started again, it goes on. Trials that still run then are waited for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from kauldron.launch._backend import Backend, Task
+from kauldron.launch._backend import Backend, LaunchError, Task
 from kauldron.launch.sweeps import _folder, _overview, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
 
@@ -106,6 +107,7 @@ class _Run:
         self._tried: set[str] = set()
         self._watched: set[str] = set()
         self._shown = 0.0
+        self._told: set[str] = set()
 
     def until_all_ended(self, stop: _Stop, *, stop_on_failure: bool) -> None:
         """Starts trials and waits for them."""
@@ -131,8 +133,16 @@ class _Run:
             time.sleep(_LOOK_EVERY_SECS)
 
     def overview(self) -> _overview.Overview:
-        """Returns how all trials are doing."""
-        return self._looker.overview(self._saved, self._statuses.values())
+        """Returns how all trials are doing; a sweep does not end for want of a metric."""
+        statuses = list(self._statuses.values())
+        try:
+            return self._looker.overview(self._saved, statuses)
+        except LaunchError as e:
+            if str(e) not in self._told:
+                self._told.add(str(e))
+                self._tell(str(e))
+            plain = dataclasses.replace(self._saved, metric=None, mode=None)
+            return self._looker.overview(plain, statuses)
 
     def _begin(self) -> None:
         num_done = 0

@@ -84,7 +84,8 @@ def judge(
     if status.state is State.RUNNING:
         return TrialState.RUNNING, run
     if status.state in (State.PENDING, State.GIVEN):
-        return (TrialState.QUEUED if not run else _judge_by_run(run)), run
+        is_alive = run is not None and run.is_alive  # started by somebody else
+        return (TrialState.RUNNING if is_alive else TrialState.QUEUED), run
     if not os.path.isdir(workdir) and status.exit_code in (0, _FLAWED):
         return TrialState.WAITING, None  # it was removed, to be done again
     if status.exit_code in (0, _FLAWED):
