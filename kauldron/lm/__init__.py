@@ -52,5 +52,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # loading
         **_names("loading._load", "find load"),
         # evals
+        **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
+        **_names("evals._generation", "GenerationEvaluator"),
+        **_names("evals._instructions", "INSTRUCTIONS"),
+        **_names("evals._perplexity", "TokenBitsPerByte TokenPerplexity"),
+        **_names("evals._texts", "ExactMatch InstructionFollowing PassAtK pass_at_k"),
     },
 )
