@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from kauldron._base import errors
 from kauldron.cli.command_kinds import Command, Flag
+from kauldron.cli.lm_table import LM_COMMANDS
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
 _STEP = Flag("step", str, None, "A number, latest or best.", "latest")
@@ -364,6 +365,7 @@ _ALL = (
         takes_cfg=False,
         takes_workdir=True,
     ),
+    *LM_COMMANDS,
 )
 
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}

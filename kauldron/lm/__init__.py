@@ -38,6 +38,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # generation
         **_names("generation._generate", "Generated PromptError generate stream"),
         **_names("generation._sampling", "Sampling"),
+        **_names("generation._scoring", "TextScore score token_logprobs"),
+        **_names("generation._talk", "talk"),
+        **_names("generation._text_generator", "TextGenerator"),
         # losses
         **_names("losses._cross_entropy", "ChunkedCrossEntropy TokenCrossEntropy"),
         **_names("losses._experts", "MoELoadBalance MoEZLoss RouterStatistics"),
@@ -50,7 +53,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("tuning._reference", "ReferenceFromPolicy WithReference"),
         **_names("tuning._base_weights", "BaseWeights"),
         # loading
-        **_names("loading._load", "find load"),
+        **_names("loading._load", "find load text_generator"),
+        **_names("loading._convert", "convert read_text"),
         # evals
         **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
         **_names("evals._generation", "GenerationEvaluator"),
