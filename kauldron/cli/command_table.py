@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
+from kauldron.cli import sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
 from kauldron.cli.lm_table import LM_COMMANDS
 
@@ -17,6 +18,15 @@ _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset sta
 _PREDICTED_DS = _DS_PATH._replace(default=None, shown_default="eval_ds")
 _EVAL_NAME = Flag(
     "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
+)
+
+_DEVICES = Flag("devices", int, None, "So many instead, simulated.", "those here", 1)
+_COMPILE = Flag(
+    "compile",
+    bool,
+    None,
+    "Compile the step, for exact numbers; without, estimate.",
+    "up to 2048 devices",
 )
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -131,6 +141,7 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    *sweep_commands.ALL,
     Command(
         "config show",
         "config:show",
@@ -202,9 +213,41 @@ _ALL = (
     Command(
         "run sharding",
         "run:sharding",
-        "how parameters and optimizer state are split over the devices, in bytes",
+        "which device holds what, the memory of a step, and what devices send each other",
         f"kauldron run sharding {_CFG}",
-        flags=(Flag("json", bool, False, "Print JSON."),),
+        flags=(
+            _DEVICES,
+            _COMPILE._replace(default=True),
+            Flag(
+                "link_gb_per_s",
+                str,
+                None,
+                "What a device sends in a second: 400, or data=25,tensor=400.",
+                "none, and no times",
+            ),
+            Flag("out", str, None, "An .svg file: which device holds what.", "none"),
+            Flag("json", bool, False, "Print JSON."),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "run estimate_memory",
+        "run:estimate_memory",
+        "the memory of a training step on each device, and whether it fits",
+        f"kauldron run estimate_memory {_CFG} --devices=64 --json",
+        flags=(
+            _DEVICES,
+            _COMPILE,
+            Flag(
+                "device_gb",
+                float,
+                None,
+                "Memory of a device, in 10**9 bytes: does it fit?",
+                "none",
+                lower_bound=0,
+            ),
+            Flag("json", bool, False, "Print JSON."),
+        ),
         takes_patches=True,
     ),
     Command(

@@ -72,7 +72,12 @@ class BackendContract:
                 textwrap.dedent(_CONFIG)
                 + textwrap.indent(textwrap.dedent(body), "    ")
             )
-            env = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+            env = {
+                "PYTHONPATH": str(ROOT),
+                "JAX_PLATFORMS": "cpu",
+                # Else each test would have processes of its own.
+                "PYTEST_CURRENT_TEST": "",
+            }
             return Task(
                 name=name,
                 args=(f"--cfg={file}", f"--cfg.workdir={tmp_path / name}"),

@@ -19,8 +19,9 @@ ME = "os.environ['KAULDRON_DISTRIBUTED'].split(',')[1]"
 
 
 class TestLocalProcesses(backend_contract.BackendContract):
-    @pytest.fixture
-    def make_backend(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls):
         return _local_processes.LocalProcesses
 
     def test_each_process_is_told_where_the_others_are(

@@ -359,6 +359,13 @@ class _NodeSource:
         return _columns.row(block.columns, 0) if len(block) else None
 
 
+def num_shared_examples(ds: Any) -> int | None:
+    """Returns how many examples the processes share, see `data.utils`."""
+    if not isinstance(ds, PyGrainPipeline) or not ds._is_sharded:
+        return None
+    return ds._batching(ds._int_seed).node.length
+
+
 def first_row(node: _nodes.Node, name: str) -> _stages.Block:
     """Returns the first element that is not dropped; reads no more.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from kauldron.launch import _backend
 from kauldron.launch.jobs import _job_files, _local_processes
+from kauldron.launch.processes import process_group
 from kauldron.launch.slurm import _slurm
 
 MAX_RESTARTS = 20
@@ -47,6 +48,20 @@ class Job:
                 raise _backend.LaunchError(
                     f"`{name}` of a job is at least {least}, got {value}."
                 )
+
+    def check(self) -> None:
+        """Finds out whether it can be started from here.
+
+        Raises:
+          LaunchError: If not.
+        """
+        slurm = self.slurm
+        process_group.check_division(
+            num_processes=self._num_processes,
+            num_nodes=1 if slurm is None else slurm.nodes,
+            gpus_per_node=self.gpus if slurm is None else slurm.gpus_per_node,
+        )
+        self.backend.check()
 
     @property
     def folder(self) -> _job_files.JobFolder:

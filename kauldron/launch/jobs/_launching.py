@@ -50,6 +50,7 @@ def run_job(job: _job.Job, *, show: Print = print) -> int:
     Raises:
       LaunchError: If it cannot be started, or another job runs in this workdir.
     """
+    job.check()
     logs = _logs.Logs({0: job.folder.log(0)}, from_end=True)
     with _kept(job) as is_kept:
         if _start_or_adopt(job):
@@ -68,6 +69,7 @@ def start_job(job: _job.Job) -> _job_status.JobStatus:
     Raises:
       LaunchError: If it cannot be started, or another job runs in this workdir.
     """
+    job.check()
     with _kept(job) as is_kept:
         _start_or_adopt(job)
     if job.slurm is None and is_kept:
@@ -116,7 +118,6 @@ def _start_or_adopt(job: _job.Job) -> bool:
             _check_same(job, earlier)
             _job_index.add(job.workdir)
             return True
-    job.backend.check()
     job.folder.forget_cancelling()
     job.folder.write(job.to_record())
     _job_index.add(job.workdir)

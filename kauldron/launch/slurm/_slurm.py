@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kauldron.launch import _backend
-from kauldron.launch.processes import _process_files
+from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
@@ -131,29 +131,25 @@ class Slurm:
         Raises:
           LaunchError: If the processes cannot be divided, or Slurm refuses the job.
         """
-        self._check_split(task.num_processes)
+        process_group.check_division(
+            num_processes=task.num_processes,
+            num_nodes=self.nodes,
+            gpus_per_node=self.gpus_per_node,
+        )
         state = _process_files.state_of(task.record)
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
         # If this process is killed now, the job is found by its comment.
-        handle = {"comment": f"kauldron-{uuid.uuid4().hex}", "state": os.fspath(state)}
+        handle = {
+            "backend": "slurm",
+            "executor": self.executor,
+            "comment": f"kauldron-{uuid.uuid4().hex}",
+            "state": os.fspath(state),
+        }
         _process_files.write(pathlib.Path(task.record), handle)
         handle["job_id"] = self._submit(task, state, handle["comment"])
         _process_files.write(pathlib.Path(task.record), handle)
         return handle
-
-    def _check_split(self, num_processes: int) -> None:
-        if num_processes % self.nodes:
-            raise _backend.LaunchError(
-                f"{num_processes} processes cannot be divided among {self.nodes} nodes: "
-                f"use a multiple of {self.nodes}."
-            )
-        per_node = num_processes // self.nodes
-        if self.gpus_per_node % per_node:
-            raise _backend.LaunchError(
-                f"{self.gpus_per_node} GPUs cannot be divided among {per_node} processes "
-                "on each node."
-            )
 
     def _submit(self, task: _backend.Task, state: pathlib.Path, comment: str) -> str:
         submitit = _import_submitit()
@@ -214,8 +210,10 @@ class Slurm:
     def find(self, task: _backend.Task) -> _backend.Handle | None:
         """Returns the handle of the job of a task; `None` if it was not submitted."""
         handle = _process_files.read(pathlib.Path(task.record))
-        if handle is None or "job_id" in handle or self.executor == "local":
-            return handle if handle and "job_id" in handle else None
+        if handle is None or "job_id" in handle:
+            return handle
+        if handle["executor"] == "local":
+            return None
         for job_id, job in _queue.jobs().items():
             if job.comment == handle["comment"]:
                 return {**handle, "job_id": job_id}
@@ -223,10 +221,13 @@ class Slurm:
 
     def ask(self, handles: Sequence[_backend.Handle]) -> list[_backend.Status]:
         """Returns where jobs are, in the order given."""
-        if self.executor == "local":
-            return [_status_of_local(handle) for handle in handles]
-        jobs = _queue.jobs() if handles else {}
-        return [_status(handle, jobs.get(handle["job_id"])) for handle in handles]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        return [
+            _status(handle, jobs.get(handle["job_id"]))
+            if _is_of_slurm(handle)
+            else _status_of_local(handle)
+            for handle in handles
+        ]
 
     def stop(self, handles: Sequence[_backend.Handle]) -> None:
         """Lets running jobs save and end, and takes waiting ones out of the queue."""
@@ -234,18 +235,20 @@ class Slurm:
             folder = pathlib.Path(handle["state"])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _in_job.STOP_FILE).touch()
-        if self.executor == "local":
-            for handle in handles:
+            if not _is_of_slurm(handle):
                 _terminate_local(handle)
-            return
-        jobs = _queue.jobs() if handles else {}
-        ids = [h["job_id"] for h in handles if h["job_id"] in jobs]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        ids = [h["job_id"] for h in handles if _is_of_slurm(h) and h["job_id"] in jobs]
         _queue.remove([i for i in ids if jobs[i].is_waiting])
         running = [i for i in ids if not (jobs[i].is_waiting or jobs[i].is_over)]
         _queue.terminate(running)
 
     def close(self) -> None:
         """Does nothing: nothing is kept."""
+
+
+def _is_of_slurm(handle: _backend.Handle) -> bool:
+    return handle["executor"] == "slurm"
 
 
 def _status(handle: _backend.Handle, job: _queue.QueuedJob | None) -> _backend.Status:

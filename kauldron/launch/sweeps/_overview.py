@@ -1,0 +1,210 @@
+"""All trials of a sweep at a glance: how each is doing, and which is the best."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kauldron._base import text_tables
+from kauldron.launch import _backend_choice
+from kauldron.launch._backend import Backend
+from kauldron.launch._task_record import TaskRecord
+from kauldron.launch.sweeps import _folder, _metrics, _sweep, _trial_status
+from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+
+_NOTHING = "-"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Overview:
+    """One look at a sweep; `print` shows it as a table.
+
+    Attributes:
+      workdir: Folder of the sweep.
+      config: Path of its config file.
+      labels: Path -> its short name.
+      trials: How each trial is doing.
+      metric: What they are compared by; `None` while nothing was measured.
+    """
+
+    workdir: str
+    config: str
+    labels: Mapping[str, str]
+    trials: tuple[TrialStatus, ...]
+    metric: _metrics.Metric | None = None
+
+    @property
+    def best(self) -> TrialStatus | None:
+        """The trial with the best value of the metric, the first of equal ones."""
+        best: TrialStatus | None = None
+        for trial in self.trials:
+            if trial.value is None or self.metric is None:
+                continue
+            if (
+                best is None
+                or best.value is None
+                or self.metric.is_better(trial.value, best.value)
+            ):
+                best = trial
+        return best
+
+    def count(self, *states: TrialState) -> int:
+        """Returns how many trials are in one of these states."""
+        return sum(trial.state in states for trial in self.trials)
+
+    @property
+    def exit_code(self) -> int:
+        """Of a program that has run it: 1 if a trial has failed, else 75 if one was
+        interrupted, else 3 if something was lost in one, else 0."""
+        if self.count(TrialState.FAILED, TrialState.LOST):
+            return 1
+        if self.count(TrialState.INTERRUPTED):
+            return 75
+        return 3 if any(trial.exit_code == 3 for trial in self.trials) else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        best = self.best
+        metric = self.metric
+        return {
+            "workdir": self.workdir,
+            "config": self.config,
+            "metric": metric and {"name": metric.key, "mode": metric.mode},
+            "best": best and best.name,
+            "trials": [trial.as_dict() for trial in self.trials],
+        }
+
+    def __str__(self) -> str:
+        key = self.metric.key if self.metric else "metric"
+        head = ["", *self.labels.values(), "state", "step", key, "at step"]
+        rows = [head, *(self._row(trial) for trial in self.trials)]
+        right = range(len(self.labels) + 2, len(head))
+        return text_tables.aligned(rows, right=right)
+
+    def _row(self, trial: TrialStatus) -> list[str]:
+        steps = _NOTHING
+        if trial.step is not None:
+            steps = f"{trial.step}/{trial.last_step}"
+        value = _NOTHING if trial.value is None else f"{trial.value:.4g}"
+        at = _NOTHING if trial.value_step is None else str(trial.value_step)
+        best = self.best
+        is_best = best is not None and trial.name == best.name
+        shown = [trial.overrides.get(path, _NOTHING) for path in self.labels]
+        return ["*" if is_best else "", *shown, str(trial.state), steps, value, at]
+
+    def summary(self) -> str:
+        """Returns how many trials are in which state, and the best, in a line."""
+        counts = {state: self.count(state) for state in TrialState}
+        parts = [f"{n} {state}" for state, n in counts.items() if n]
+        text = f"{len(self.trials)} trials: {', '.join(parts)}."
+        best, metric = self.best, self.metric
+        if best is None or metric is None:
+            return text
+        return f"{text} Best {metric.key}: {best.value:.4g}, of {best.name}."
+
+
+class Looker:
+    """Looks at the trials of a sweep, again and again.
+
+    Args:
+      folder: Of the sweep.
+      backend: That runs the trials; whatever has started each one unless given.
+    """
+
+    def __init__(
+        self, folder: _folder.SweepFolder, backend: Backend | None = None
+    ) -> None:
+        self._folder = folder
+        self._backend = backend
+        self._records = _metrics.RecordReader()
+
+    def look(self, trial: _sweep.Trial) -> TrialStatus:
+        """Returns how a trial is doing, without its metric."""
+        workdir = os.path.join(os.fspath(self._folder.path), trial.name)
+        log, record = self._folder.files_of(trial)
+        handle = TaskRecord(record).find()
+        status = None
+        if handle is not None:
+            backend = self._backend_of(handle)
+            (status,) = backend.ask([handle])
+        state, run = _trial_status.judge(workdir, handle, status)
+        message = ""
+        if state in (TrialState.FAILED, TrialState.LOST):
+            message = (run.message if run else "") or _trial_status.last_line(log)
+        elif state is TrialState.DONE and run and run.problems:
+            message = "; ".join(run.problems)
+        return TrialStatus(
+            name=trial.name,
+            overrides=trial.overrides,
+            workdir=workdir,
+            log=log,
+            state=state,
+            step=run.step if run else None,
+            last_step=run.last_step if run else None,
+            exit_code=status.exit_code if status else None,
+            message=message.splitlines()[0] if message else "",
+        )
+
+    def _backend_of(self, handle: Mapping[str, Any]) -> Backend:
+        name = handle["backend"]
+        if self._backend is not None and _backend_choice.name_of(self._backend) == name:
+            return self._backend
+        return _backend_choice.by_name(name)
+
+    def overview(
+        self,
+        saved: _folder.SavedSweep,
+        statuses: Iterable[TrialStatus] | None = None,
+        *,
+        metric: str | None = None,
+        mode: str | None = None,
+    ) -> Overview:
+        """Returns how all trials are doing, with their best values.
+
+        Args:
+          saved: What the sweep is.
+          statuses: How its trials are doing; looks unless given.
+          metric: What they are compared by, see `Metric`; that of the sweep unless given.
+          mode: Whether its largest or its smallest value is the best.
+        """
+        if statuses is None:
+            statuses = map(self.look, saved.trials)
+        statuses = list(statuses)
+        records = {s.name: self._records.read(s.workdir) for s in statuses}
+        # A mode belongs to the metric that it was given with.
+        if metric is None:
+            metric, mode = saved.metric, mode or saved.mode
+        chosen = _metrics.choose(records.values(), metric, mode)
+        measured = []
+        for status in statuses:
+            best = chosen.best_of(records[status.name]) if chosen else None
+            if best is not None:
+                status = dataclasses.replace(status, value_step=best[0], value=best[1])
+            measured.append(status)
+        return Overview(
+            workdir=os.fspath(self._folder.path),
+            config=saved.config,
+            labels=saved.labels,
+            trials=tuple(measured),
+            metric=chosen,
+        )
+
+
+def read_sweep(
+    workdir: str, *, metric: str | None = None, mode: str | None = None
+) -> Overview:
+    """Returns how the trials of a sweep are doing; needs no process of the sweep.
+
+    Args:
+      workdir: Folder of the sweep.
+      metric: What trials are compared by, such as `'eval.accuracy'`; what the sweep was
+        started with unless given, else what its evaluators measure.
+      mode: Whether the largest value is the best, `'max'`, or the smallest, `'min'`.
+
+    Raises:
+      LaunchError: If there is no sweep, or no such metric.
+    """
+    folder = _folder.SweepFolder(workdir)
+    return Looker(folder).overview(folder.open(), metric=metric, mode=mode)

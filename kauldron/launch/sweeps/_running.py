@@ -1,0 +1,255 @@
+"""The loop of a sweep: start what is missing, a few at a time, until all have ended.
+
+It keeps nothing that is not on disk, but for which trials it has tried: killed at any
+instant and started again, it goes on. Trials that still run then are waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from kauldron.launch._backend import Backend, LaunchError, Task
+from kauldron.launch.sweeps import _folder, _overview, _sweep
+from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+
+_LOOK_EVERY_SECS = 0.2
+_SHOW_EVERY_SECS = 2.0
+
+Show = Callable[[_overview.Overview], None]
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """A signal ended the sweep; its trials have saved.
+
+    Attributes:
+      saved: Always true: started again, the sweep continues.
+    """
+
+    saved = True
+
+
+def run_sweep(
+    sweep: _sweep.Sweep,
+    backend: Backend,
+    *,
+    stop_on_failure: bool = False,
+    metric: str | None = None,
+    mode: str | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    show: Show = lambda overview: None,
+) -> _overview.Overview:
+    """Runs the trials of a sweep that are not done; returns how all are doing then.
+
+    Args:
+      sweep: The sweep.
+      backend: What runs the trials.
+      stop_on_failure: Whether the first trial that fails stops the others.
+      metric: What trials are compared by, such as `'eval.accuracy'`.
+      mode: Whether its largest value is the best, `'max'`, or the smallest, `'min'`.
+      tell: Gets a line for what happens.
+      show: Gets an overview about every other second.
+
+    Raises:
+      LaunchError: If another sweep, or another process, is in the folder.
+      ConfigError: If the config of a trial is wrong. Nothing was started.
+      SweepInterrupted: If a signal (SIGINT, SIGTERM) ended it; trials have saved.
+    """
+    folder = _folder.SweepFolder(sweep.workdir)
+    _folder.plan(folder, sweep)
+    backend.check()
+    with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
+        trials = _folder.save(folder, sweep, metric=metric, mode=mode)
+        run = _Run(folder, sweep, backend, trials, tell, show)
+        run.until_all_ended(stop, stop_on_failure=stop_on_failure)
+        overview = run.overview()
+    if stop.name:
+        raise SweepInterrupted(
+            f"Stopped by {stop.name}. {overview.summary()} Start the sweep again with "
+            f"the same workdir ({sweep.workdir}) to continue."
+        )
+    return overview
+
+
+class _Stop:
+    """Whether a signal has come, and which."""
+
+    name = ""
+
+
+class _Run:
+    """One process's work on a sweep."""
+
+    def __init__(
+        self,
+        folder: _folder.SweepFolder,
+        sweep: _sweep.Sweep,
+        backend: Backend,
+        trials: list[_sweep.Trial],
+        tell: Callable[[str], None],
+        show: Show,
+    ) -> None:
+        saved = folder.read()
+        assert saved is not None  # it was just written
+        self._folder, self._sweep, self._saved = folder, sweep, saved
+        self._backend = backend
+        self._trials = {trial.name: trial for trial in trials}
+        self._tell, self._show = tell, show
+        self._looker = _overview.Looker(folder, backend)
+        self._statuses = {t.name: self._looker.look(t) for t in saved.trials}
+        # Trials that were started, by this process or another one; and those of them
+        # that this backend has started, which are waited for.
+        self._tried: set[str] = set()
+        self._watched: set[str] = set()
+        self._shown = 0.0
+        self._told: set[str] = set()
+
+    def until_all_ended(self, stop: _Stop, *, stop_on_failure: bool) -> None:
+        """Starts trials and waits for them."""
+        self._begin()
+        is_stopping = False
+        while True:
+            active = self._look_at_active()
+            has_failed = any(
+                self._statuses[name].state in (TrialState.FAILED, TrialState.LOST)
+                for name in self._watched
+            )
+            if not is_stopping and (stop.name or (stop_on_failure and has_failed)):
+                is_stopping = True
+                self._stop(active, stop.name or "a failed trial (`--stop_on_failure`)")
+            missing = [] if is_stopping else self._missing()
+            while missing and self._has_room(active):
+                name = missing.pop(0)
+                self._start(name)
+                active.append(name)
+            if not active and not missing:
+                return
+            self._show_sometimes()
+            time.sleep(_LOOK_EVERY_SECS)
+
+    def overview(self) -> _overview.Overview:
+        """Returns how all trials are doing; a sweep does not end for want of a metric."""
+        statuses = list(self._statuses.values())
+        try:
+            return self._looker.overview(self._saved, statuses)
+        except LaunchError as e:
+            if str(e) not in self._told:
+                self._told.add(str(e))
+                self._tell(str(e))
+            plain = dataclasses.replace(self._saved, metric=None, mode=None)
+            return self._looker.overview(plain, statuses)
+
+    def _begin(self) -> None:
+        num_done = 0
+        for name, status in self._statuses.items():
+            if name not in self._trials:
+                continue
+            num_done += status.state is TrialState.DONE
+            if status.state.is_active:
+                self._tried.add(name)
+                self._tell(f"{name}: is {status.state} already")
+                if self._backend.find(self._task(name)) is not None:
+                    self._watched.add(name)
+        if num_done:
+            self._tell(f"{num_done} of {len(self._trials)} trials are done already.")
+
+    def _missing(self) -> list[str]:
+        return [
+            name
+            for name in self._trials
+            if name not in self._tried
+            and self._statuses[name].state is not TrialState.DONE
+        ]
+
+    def _has_room(self, active: list[str]) -> bool:
+        limit = self._backend.parallel
+        return limit is None or len(active) < limit
+
+    def _look_at_active(self) -> list[str]:
+        """Looks at trials that were at work; returns those that still are."""
+        active = []
+        for name in sorted(self._watched):
+            before = self._statuses[name]
+            if not before.state.is_active:
+                continue
+            status = self._statuses[name] = self._looker.look(self._trials[name])
+            if status.state.is_active:
+                active.append(name)
+            else:
+                self._tell(_describe_end(status))
+        return active
+
+    def _start(self, name: str) -> None:
+        status = self._statuses[name]
+        is_new = status.step is None
+        self._tell(f"{name}: {'starts' if is_new else f'continues at {status.step}'}")
+        self._backend.start(self._task(name))
+        self._tried.add(name)
+        self._watched.add(name)
+        self._statuses[name] = self._looker.look(self._trials[name])
+
+    def _stop(self, active: list[str], reason: str) -> None:
+        self._tell(f"{reason}: {len(active)} trials save and end.")
+        tasks = [self._task(name) for name in active]
+        handles = [h for task in tasks if (h := self._backend.find(task)) is not None]
+        self._backend.stop(handles)
+
+    def _task(self, name: str) -> Task:
+        trial = self._trials[name]
+        log, record = self._folder.files_of(trial)
+        return self._sweep.task(trial, log=log, record=record)
+
+    def _show_sometimes(self) -> None:
+        now = time.monotonic()
+        if now - self._shown >= _SHOW_EVERY_SECS:
+            self._shown = now
+            self._show(self.overview())
+
+
+def _describe_end(status: TrialStatus) -> str:
+    text = f"{status.name}: {status.state}"
+    if status.step is not None:
+        text += f" at step {status.step} of {status.last_step}"
+    if status.state in (TrialState.FAILED, TrialState.LOST):
+        code = "" if status.exit_code is None else f" with exit code {status.exit_code}"
+        reason = f": {status.message}" if status.message else ""
+        text += f"{code}{reason} (see {status.log})"
+    elif status.message:
+        text += f", but: {status.message}"
+    return text
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[_Stop]:
+    """Notes the first SIGINT or SIGTERM; a second one ends the sweep at once.
+
+    What it has started then runs on.
+    """
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_signal(number: int, frame: object) -> None:
+        del frame
+        if stop.name:
+            restore()
+            os.kill(os.getpid(), number)
+        stop.name = signal.Signals(number).name
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield stop
+    finally:
+        restore()
