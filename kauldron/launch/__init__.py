@@ -19,10 +19,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # backends
+        **_names("slurm._slurm", "Slurm"),
         **_names("_backend", "Backend Handle LaunchError State Status Task"),
         **_names("_local", "Local"),
         **_names("_commands", "Commands"),
-        **_names("slurm._slurm", "Slurm"),
         # sweeps
         **_names("sweeps._sweep", "Sweep Trial"),
         **_names("sweeps._running", "SweepInterrupted run_sweep"),
