@@ -13,6 +13,7 @@ _CLASSES = {
     "local": "kauldron.launch._local:Local",
     "slurm": "kauldron.launch.slurm._slurm:Slurm",
     "commands": "kauldron.launch._commands:Commands",
+    "slurm": "kauldron.launch.slurm._slurm:Slurm",
 }
 
 
