@@ -12,7 +12,6 @@ from kauldron.launch._backend import Backend, LaunchError
 
 _CLASSES = {
     "local": "kauldron.launch._local:Local",
-    "slurm": "kauldron.launch.slurm._slurm:Slurm",
     "commands": "kauldron.launch._commands:Commands",
 }
 

@@ -21,7 +21,7 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files
 from kauldron.launch.slurm import _in_job, _queue, _slurm
 from kauldron.workdir import json_lines
-from tests.launch import backend_contract, slurm_cluster
+from tests.launch import backend_contract, fake_runs, slurm_cluster
 from tests.launch.backend_contract import State, Status, wait, wait_for_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -288,6 +288,23 @@ def _write_end(folder: pathlib.Path, **fields) -> None:
     end = _in_job.NodeEnd(**fields)
     path = folder / f"node_{end.node}.json"
     _process_files.write(path, dataclasses.asdict(end))
+
+
+@pytest.mark.slow
+def test_a_sweep_gives_its_trials_to_the_queue(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    sweep = launch.Sweep(
+        cfg=fake_runs.write(tmp_path),
+        workdir=str(tmp_path / "sweep"),
+        trials=[{"aux.width": width} for width in (1, 2, 3)],
+    )
+    for _ in range(2):  # the second time nothing is left to do
+        overview = launch.run_sweep(sweep, _slurm.Slurm(time=10))
+        assert [str(trial.state) for trial in overview.trials] == ["done"] * 3
+    names = [job.comment for job in _queue.jobs().values()]
+    assert len(names) == len(set(names))
+    steps = sorted((tmp_path / "sweep").glob("**/steps.txt"))
+    assert [len(path.read_text().split()) for path in steps] == [5, 5, 5]
 
 
 @pytest.mark.slow
