@@ -141,7 +141,7 @@ class _Run:
         self._model, self._params, self._sampling = model, params, sampling
         self._stop_ids = _padded(stop_ids)
         rows = [np.asarray(prompt) for prompt in prompts]
-        _check_prompts(rows, model.vocab_size)
+        check_prompts(rows, model.vocab_size)
         self._lengths = np.array([row.size for row in rows], np.int32)
         _check_room(self._lengths, max_tokens, _room(model, context_length))
         self._seeds = _seeds(seeds, len(rows))
@@ -215,7 +215,7 @@ def _room(model: nn.CausalLM, context_length: int | None) -> int | None:
     return min(bounds, default=None)
 
 
-def _check_prompts(rows: Sequence[np.ndarray], vocab_size: int) -> None:
+def check_prompts(rows: Sequence[np.ndarray], vocab_size: int) -> None:
     if not rows:
         raise PromptError("There is no prompt: give at least one.")
     for i, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""`load`: from a name, a folder or a GGUF file to model, parameters and tokenizer."""
+"""`load`: from a name, a folder, a GGUF file or a workdir to a model that is ready."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from kauldron import data
 from kauldron import modules as nn
 from kauldron._base import errors
 from kauldron.ktyping import PyTree
+from kauldron.lm.generation._text_generator import TextGenerator
+from kauldron.lm.loading import _workdir_model
 from kauldron.lm.models import _errors, _published
 from kauldron.lm.text import gguf_files
 from kauldron.lm.text._tokenizer import Tokenizer
@@ -28,20 +30,29 @@ def find(name_or_path: str | os.PathLike[str]) -> _published.PublishedModel:
     Raises:
       ModelError: If there is no such model, or its family is not known.
     """
-    path = pathlib.Path(name_or_path)
-    if os.fspath(name_or_path) in _NAMES:
-        path = data.fetch(os.fspath(name_or_path))
-    if not path.exists():
-        raise _errors.ModelError(
-            f"There is no model {os.fspath(name_or_path)!r}: it is no folder, no GGUF "
-            f"file, and none of the names {', '.join(_NAMES)}."
-            f"{errors.did_you_mean(os.fspath(name_or_path), _NAMES)}"
-        )
+    path = _path(name_or_path)
     if path.is_dir():
+        if _workdir_model.is_workdir(path):
+            raise _errors.ModelError(
+                f"{str(path)!r} is the workdir of a run, and no published model: "
+                "`kd.lm.load` reads its checkpoint."
+            )
         ggufs = sorted(path.glob(f"*{gguf_files.SUFFIX}"))
         if len(ggufs) == 1 and not (path / _published.CONFIG).exists():
             path = ggufs[0]
     return _published.PublishedModel.open(path)
+
+
+def _path(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
+    name = os.fspath(name_or_path)
+    if name in _NAMES:
+        return data.fetch(name)
+    if not pathlib.Path(name).exists():
+        raise _errors.ModelError(
+            f"There is no model {name!r}: it is no folder, no GGUF file, and none of the "
+            f"names {', '.join(map(repr, _NAMES))}.{errors.did_you_mean(name, _NAMES)}"
+        )
+    return pathlib.Path(name)
 
 
 def load(
@@ -50,10 +61,11 @@ def load(
     """Returns model, parameters and tokenizer.
 
     Args:
-      name_or_path: See `find`.
-      sharding: Where parameters go, see `PublishedModel.params`.
+      name_or_path: What `find` takes, or the workdir of a run.
+      sharding: Where parameters go, see `PublishedModel.params`; not of a workdir, which
+        has its own.
       **options: Of the model, see `PublishedModel.model`; `tokens` is `"batch.tokens"`
-        unless given.
+        unless given. Not of a workdir.
 
     Raises:
       ModelError: If there is no such model, or its family is not known.
@@ -67,7 +79,38 @@ def load(
     logits = model.apply({"params": params}, tokens=tokens)["logits"]
     ```
     """
+    generator = text_generator(name_or_path, sharding=sharding, **options)
+    return generator.model, generator.params, generator.tokenizer
+
+
+def text_generator(
+    name_or_path: str | os.PathLike[str], *, sharding: Any = None, **options: Any
+) -> TextGenerator:
+    """Returns a model that writes text, see `load`.
+
+    Example:
+
+    ```python
+    generator = kd.lm.text_generator("smollm2")
+    (answer,) = generator([[{"role": "user", "content": "What is 2 + 2?"}]])
+    ```
+    """
+    path = _path(name_or_path)
+    if path.is_dir() and _workdir_model.is_workdir(path):
+        if sharding is not None or options:
+            raise _errors.ModelError(
+                f"The run {str(path)!r} says itself what its model is: got the options "
+                f"{['sharding', *options] if sharding is not None else [*options]}."
+            )
+        model, params, tokenizer = _workdir_model.load(path)
+        return TextGenerator(model=model, params=params, tokenizer=tokenizer)
     published = find(name_or_path)
     tokenizer = published.tokenizer()
     model = published.model(**({"tokens": "batch.tokens"} | options))
-    return model, published.params(model, sharding=sharding), tokenizer
+    return TextGenerator(
+        model=model,
+        params=published.params(model, sharding=sharding),
+        tokenizer=tokenizer,
+        context_length=published.context_length,
+        stop_ids=published.stop_ids,
+    )
