@@ -22,6 +22,8 @@ import numpy as np
 from jax.extend import core
 from jax.sharding import NamedSharding
 
+from kauldron.inspect import _lowered_step
+
 _Shape = tuple[int, ...]
 
 # Compilers put them into the operation that reads their result.
@@ -104,20 +106,23 @@ _CONTRACTIONS = frozenset(
 _LOOPS = frozenset(("scan", "while"))
 
 
-def peak(step: Callable[..., Any], state: Any, batch: Any) -> int:
+def peak(
+    step: Callable[..., Any], state: Any, batch: Any, rows: _lowered_step.Rows
+) -> int:
     """Returns the most bytes that a device holds besides state and batch.
 
     Args:
       step: From state and batch to the next state, which takes the place of the first,
         and to anything else.
       state: Specs with shardings, with `params`.
-      batch: Specs with shardings.
+      batch: Specs.
+      rows: Those of the batch.
     """
     jaxpr: Any = jax.make_jaxpr(step)(state, batch).jaxpr
     while len(jaxpr.eqns) == 1 and (inner := _inner_jaxprs(jaxpr.eqns[0])):
         (jaxpr,) = inner
     in_place = jaxpr.outvars[: len(jax.tree.leaves(state))]
-    return _Liveness(_Splits.of(state.params, batch)).peak(jaxpr, free=in_place)
+    return _Liveness(_Splits.of(state.params, rows)).peak(jaxpr, free=in_place)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +142,7 @@ class _Splits:
     axis_shards: Mapping[int, int]
 
     @classmethod
-    def of(cls, params: Any, batch: Any) -> _Splits:
-        rows = [x for x in jax.tree.leaves(batch) if x.shape]
-        first: Any = rows[0] if rows else None
-        batch_size = first.shape[0] if rows else 1
-        held = (
-            first.sharding.shard_shape(first.shape) if rows and first.sharding else ()
-        )
-        batch_axes = _axes_of(first)[0] if rows else ()
+    def of(cls, params: Any, rows: _lowered_step.Rows) -> _Splits:
         shapes: dict[_Shape, tuple[_Shape, _Shape]] = {}
         axis_shards: dict[int, int] = {}
         for x in jax.tree.leaves(params):
@@ -152,16 +150,14 @@ class _Splits:
                 continue
             sizes, axes = x.sharding.mesh.shape, _axes_of(x)
             part = x.sharding.shard_shape(x.shape)
-            others = [[a for a in names if a not in batch_axes] for names in axes]
+            others = [[a for a in names if a not in rows.mesh_axes] for names in axes]
             shards = [math.prod(sizes[a] for a in names) for names in others]
             whole = tuple(n // k for n, k in zip(x.shape, shards, strict=True))
             shapes.setdefault(tuple(x.shape), (part, whole))
             if len(x.shape) > 1 and not axes[0]:  # a layer of several
                 shapes.setdefault(tuple(x.shape[1:]), (part[1:], whole[1:]))
             axis_shards |= {n: k for n, k in zip(x.shape, shards, strict=True) if k > 1}
-        return cls(
-            shapes, batch_size, batch_size // held[0] if held else 1, axis_shards
-        )
+        return cls(shapes, rows.number, rows.num_shards, axis_shards)
 
     def num_bytes(self, var: Any, *, is_gathered: bool = False) -> int:
         aval: Any = var.aval

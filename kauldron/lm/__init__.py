@@ -61,5 +61,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("loading._load", "find load text_generator"),
         **_names("loading._convert", "convert read_text"),
         # evals
+        **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
+        **_names("evals._generation", "GenerationEvaluator"),
+        **_names("evals._instructions", "INSTRUCTIONS"),
+        **_names("evals._perplexity", "TokenBitsPerByte TokenPerplexity"),
+        **_names("evals._texts", "ExactMatch InstructionFollowing PassAtK pass_at_k"),
     },
 )

@@ -12,7 +12,6 @@ import jax
 
 import kauldron
 from kauldron import kontext
-from kauldron.data import utils as data_utils
 from kauldron.train import _run_description
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "grain")
@@ -56,7 +55,7 @@ def collect(
         for name, evaluator in trainer.evals.items()
     }
     for name, ds in datasets.items():
-        num = data_utils.num_shared_examples(ds)
+        num = getattr(ds, "num_shared_examples", None)
         if num is not None:
             facts[f"examples of cfg.{name}"] = str(num)
     return facts

@@ -147,6 +147,7 @@ def _memory(**num_bytes):
         method="estimated",
         platform="cpu",
         num_params=10**9,
+        rows_per_device=2,
         num_bytes={**parts, **num_bytes},
         state_num_bytes=12 * 10**9,
         device_gb=10.0,
@@ -161,7 +162,9 @@ def test_advice_begins_with_what_saves_most():
     assert "sharding=fsdp` splits" in whole.advice[0]
     assert "1.5 GB of them on each, now 12.0 GB" in whole.advice[0]
     long = _memory(params=10**9, opt_state=5 * 10**8, activations=9 * 10**9)
-    assert "Activations take 9.0 GB" in long.advice[0]
+    assert "Activations take 9.0 GB, of 2 examples on each device" in long.advice[0]
+    single = dataclasses.replace(long, rows_per_device=1)
+    assert "grad_accum_steps" not in str(single)
     fitting = dataclasses.replace(long, device_gb=80.0)
     assert (fitting.fits, fitting.advice) == (True, ())
 

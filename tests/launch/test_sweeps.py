@@ -22,12 +22,12 @@ def pool():
         patch.setenv("PYTHONPATH", str(backend_contract.ROOT))
         patch.setenv("JAX_PLATFORMS", "cpu")
         backend = launch.Local(parallel=2)
-        yield _KeptOpen(backend)
+        yield Local(backend)
         backend.close()
 
 
-class _KeptOpen:
-    """A backend that the end of a sweep does not close."""
+class Local:
+    """`Local`, which the end of a sweep does not close."""
 
     def __init__(self, backend: launch.Local) -> None:
         self._backend = backend

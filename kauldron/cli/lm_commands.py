@@ -19,7 +19,7 @@ _SAMPLING = (
     Flag("seed", int, 0, "Of the draws."),
 )
 
-LM_COMMANDS = (
+ALL = (
     Command(
         "lm prepare",
         "lm_prepare:main",
