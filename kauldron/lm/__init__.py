@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._token_shards", "TokenShards"),
         **_names("corpus._shard_files", "Counts Manifest"),
         **_names("corpus._prepare", "prepare source_of texts_of"),
+        **_names("corpus._prepare_files", "prepare_files"),
         # models
         **_names("models._errors", "ModelError"),
         **_names("models._published", "PublishedModel save"),

@@ -70,6 +70,17 @@ class Manifest:
     shards: dict[str, Counts]
     total: Counts
 
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the content of the file, but for its format."""
+        return {
+            "tokenizer": {
+                "fingerprint": self.fingerprint,
+                "num_tokens": self.vocab_size,
+            },
+            "total": dataclasses.asdict(self.total),
+            "shards": {k: dataclasses.asdict(v) for k, v in self.shards.items()},
+        }
+
 
 def write_shard(
     folder: pathlib.Path, name: str, documents: Any, counts: Counts
@@ -98,18 +109,14 @@ def write_manifest(
     folder: pathlib.Path, tokenizer: _tokenizer.Tokenizer, shards: dict[str, Counts]
 ) -> Manifest:
     """Writes the manifest of complete shards."""
-    total = sum(shards.values(), Counts())
-    content = {
-        "format": _FORMAT,
-        "tokenizer": {
-            "fingerprint": tokenizer.fingerprint,
-            "num_tokens": tokenizer.num_tokens,
-        },
-        "total": dataclasses.asdict(total),
-        "shards": {name: dataclasses.asdict(counts) for name, counts in shards.items()},
-    }
-    write_json(folder / MANIFEST, content)
-    return read_manifest(folder)
+    manifest = Manifest(
+        fingerprint=tokenizer.fingerprint,
+        vocab_size=tokenizer.num_tokens,
+        shards=shards,
+        total=sum(shards.values(), Counts()),
+    )
+    write_json(folder / MANIFEST, {"format": _FORMAT, **manifest.as_dict()})
+    return manifest
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:
