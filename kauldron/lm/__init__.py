@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._texts", "ChatToTokens Tokenize"),
         **_names("corpus._pairs", "PreferencePair Prompt"),
         # models
+        **_names("text.gguf_files", "GgufError GgufFile"),
         **_names("models._errors", "ModelError"),
         **_names("models._published", "PublishedModel save"),
         **_names("models._param_specs", "param_specs"),
@@ -50,6 +51,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # loading
         **_names("loading._load", "find load text_generator"),
         **_names("loading._convert", "convert read_text"),
+        **_names("loading._init_transform", "PublishedWeights published_decoder"),
         # evals
     },
 )
