@@ -92,20 +92,25 @@ class PublishedModel:
         return _config_json.model_of_config(self.config, where=self._where, **options)
 
     def weights(
-        self, model: nn.CausalLM, **options: Any
+        self, *, has_tied_head: bool, into: str = "", **options: Any
     ) -> checkpoints.PretrainedWeights:
-        """Returns what fills a model, as a whole or a part of another one.
+        """Returns what fills a model, as a whole or as a part of another one.
 
         Args:
-          model: The model, which may have more or fewer tokens than the file.
-          **options: As for `kd.ckpts.PretrainedWeights`, such as `into`.
+          has_tied_head: Whether the head of the model to fill is its embedding.
+          into: Path of the decoder in the model.
+          **options: Others of `kd.ckpts.PretrainedWeights`, such as `resize`.
         """
         files = self._files
-        # A head that is the embedding may be in the file once more.
-        is_tied = model.has_tied_head
-        heads = [name for name in _HEAD if is_tied and name in files.specs()]
+        ignored = [*options.pop("ignore_restored_keys", ())]
+        if has_tied_head:  # some files have the embedding once more, as a head
+            ignored += [name for name in _HEAD if name in files.specs()]
         return checkpoints.PretrainedWeights(
-            path=files, layout=self.layout, ignore_restored_keys=heads, **options
+            path=files,
+            layout=self.layout,
+            into=into,
+            ignore_restored_keys=ignored,
+            **options,
         )
 
     def params(self, model: nn.CausalLM, *, sharding: Any = None) -> PyTree:
@@ -121,7 +126,8 @@ class PublishedModel:
           CheckpointError: If the files are damaged, or do not fit the model.
         """
         specs = _param_specs.param_specs(model, sharding)
-        return self.weights(model).fill({"params": specs})["params"]
+        weights = self.weights(has_tied_head=model.has_tied_head)
+        return weights.fill({"params": specs})["params"]
 
     def tokenizer(self) -> Tokenizer:
         """Returns the tokenizer.
