@@ -101,6 +101,7 @@ def running(folder: pathlib.Path) -> Iterator[dict[str, str]]:
                 )
             )
         _wait_until(lambda: _num_idle(variables) == len(NODES), folder)
+        stack.callback(_end_jobs, variables, folder)
         yield variables
 
 
@@ -166,6 +167,15 @@ def _child(folder: pathlib.Path, name: str, *args: str, **env: str) -> Iterator[
 
 def _find(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _end_jobs(variables: dict[str, str], folder: pathlib.Path) -> None:
+    """Ends what runs: without its controller, a job would run on for ever."""
+    env = {**os.environ, **variables}
+    user = f"--user={getpass.getuser()}"
+    subprocess.run(["scancel", user], env=env, check=False)
+    subprocess.run(["scancel", "--signal=KILL", user], env=env, check=False)
+    _wait_until(lambda: _num_idle(variables) == len(NODES), folder)
 
 
 def _num_idle(variables: dict[str, str]) -> int:
