@@ -202,6 +202,7 @@ def main() -> None:
     """Runs a cluster until Ctrl-C."""
     if missing := missing_programs():
         sys.exit(f"Missing: {', '.join(missing)}. apt-get install slurm-wlm")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up, as for Ctrl-C
     with running(pathlib.Path(sys.argv[1]).absolute()) as variables:
         for name, value in variables.items():
             print(f"export {name}={value}", flush=True)
