@@ -89,7 +89,7 @@ def complete_steps(workdir: pathlib.Path) -> list[int]:
 
 
 def run_uninterrupted(
-    children: nursery.Nursery, name: str, workdir: pathlib.Path
+    children: nursery.Nursery | nursery.Together, name: str, workdir: pathlib.Path
 ) -> Fingerprint:
     """Runs without a kill; returns what all chains must end with."""
     answer = children.run(name=name, workdir=str(workdir))
@@ -98,7 +98,7 @@ def run_uninterrupted(
 
 
 def run_chain(
-    children: nursery.Nursery,
+    children: nursery.Nursery | nursery.Together,
     name: str,
     workdir: pathlib.Path,
     *,
@@ -123,7 +123,7 @@ def run_chain(
 
 
 def _attempt(
-    children: nursery.Nursery,
+    children: nursery.Nursery | nursery.Together,
     name: str,
     workdir: pathlib.Path,
     outcome: Outcome,

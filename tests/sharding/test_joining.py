@@ -97,6 +97,7 @@ def test_without_a_folder_nobody_is_missed(workdir):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_processes_that_wait_in_vain_name_the_missing_one(tmp_path):
     port = processes_lib.free_port()
     places = [f"localhost:{port},{i},4" for i in (0, 1, 3)]
@@ -114,6 +115,7 @@ def test_processes_that_wait_in_vain_name_the_missing_one(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("places", "errors"),
     [
@@ -138,6 +140,7 @@ def test_places_that_contradict_each_other_are_told(tmp_path, places, errors):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_processes_meet_as_open_mpi_and_slurm_tell_them(tmp_path):
     port = str(processes_lib.free_port())
     ompi = {

@@ -41,6 +41,21 @@ def _assert_alike(workdir, expected):
         np.testing.assert_allclose(found[path], array, rtol=1e-4, atol=1e-5)
 
 
+def test_two_processes_count_each_example_once_and_write_once(tmp_path):
+    workdir = tmp_path / "run"
+    shortly = ("--cfg.num_train_steps=2", "--cfg.checkpointer=None")
+    with processes_lib.train(workdir, 2, *shortly, num_devices=2) as run:
+        logs = run.finish()
+    assert "Finished: " in logs[0]
+    assert "step" not in logs[1]
+    [evaluated] = [r for r in _records(workdir) if r["collection"] == "eval"]
+    # 43 examples in batches of 16: a row counted twice, or not at all, shows.
+    assert evaluated["accuracy"] * 43 == pytest.approx(
+        round(evaluated["accuracy"] * 43), abs=1e-3
+    )
+    assert len(list((workdir / "launches").iterdir())) == 1
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Number of processes and sharding -> workdir of a run that nobody disturbs."""
@@ -51,13 +66,14 @@ def whole(tmp_path_factory):
         workdir = folder / f"{num_processes}-{sharding}"
         flag = f"--cfg.sharding={sharding}"
         with processes_lib.train(workdir, num_processes, flag) as started:
-            started.finish(timeout=240)
+            started.finish()
         return workdir
 
     return run
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("num_processes", "sharding"), [(2, "data"), (2, "fsdp"), (4, "fsdp=2")]
 )
@@ -72,6 +88,7 @@ def test_several_processes_train_and_evaluate_as_one(whole, num_processes, shard
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("victim", [0, 1])
 def test_run_with_a_killed_process_ends_and_continues_with_the_same_bits(
     tmp_path, whole, victim
@@ -80,7 +97,7 @@ def test_run_with_a_killed_process_ends_and_continues_with_the_same_bits(
     with processes_lib.train(workdir, 2, sharding, "--cfg.hooks.slow.secs=0.3") as run:
         run.wait_until((workdir / "checkpoints" / "ckpt_4").exists)
         run.send(victim, signal.SIGKILL)
-        codes = run.wait(timeout=100)  # JAX notices within a minute
+        codes = run.wait()  # JAX notices within a minute
         assert codes[victim] == -signal.SIGKILL
         assert codes[1 - victim] not in (0, 75)
         for i, log in enumerate((run.log(0), run.log(1))):
@@ -91,7 +108,7 @@ def test_run_with_a_killed_process_ends_and_continues_with_the_same_bits(
             assert "Start all processes again with the same workdir" in last
     assert not (workdir / "checkpoints" / "ckpt_12").exists()
     with processes_lib.train(workdir, 2, sharding) as again:
-        again.finish(timeout=240)
+        again.finish()
         assert "at step" in again.log(0)
     expected = whole(2, "fsdp")
     found, wanted = _state(workdir), _state(expected)
@@ -102,6 +119,7 @@ def test_run_with_a_killed_process_ends_and_continues_with_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_stop_where_one_is_told_to_and_another_number_continues(tmp_path, whole):
     workdir = tmp_path / "run"
     slowly = "--cfg.hooks.slow.secs=1.0"  # processes agree about once a second
@@ -115,18 +133,19 @@ def test_all_stop_where_one_is_told_to_and_another_number_continues(tmp_path, wh
     steps = {stop.partition(" at step ")[2] for stop in stops}
     assert len(steps) == 1
     with processes_lib.train(workdir, 4) as more:
-        more.finish(timeout=240)
+        more.finish()
     _assert_alike(workdir, whole(1))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
         (
             ["--cfg.model.layers[0][0]=8"],
             [
-                "cfg.model.layers[0]['0']: 16 in process 0, 8 in process 1",
+                "cfg.model.layers[0][0]: 16 in process 0, 8 in process 1",
                 "state.params.layers_0.kernel: float32[3, 16]",
             ],
         ),
@@ -161,6 +180,7 @@ def test_programs_that_differ_are_told_before_anything_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_failure_of_one_process_in_a_step_ends_the_others(tmp_path):
     program = """
 import sys
@@ -184,7 +204,7 @@ with sharding.joined_processes(place, timeout_secs=100, workdir=workdir):
         processes.leave_if_failed(1, [1])
 """
     with processes_lib.start(program, tmp_path / "run", 2) as run:
-        codes = run.wait(timeout=150)
+        codes = run.wait()
         assert codes[1] == 1 and codes[0] not in (0, 75)
         assert "FAILED No space left" in run.log(1)
         assert "Start all processes again with the same workdir" in run.log(0)
