@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo test test-slow test-gpu faults mutants bench lint types smoke format layers clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
+
+chat: $(VENV)/.installed-lm
+	$(BIN)/python -m kauldron.cli.main lm chat --model=smollm2
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2

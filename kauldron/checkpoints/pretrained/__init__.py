@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kauldron._base import public
-from kauldron.checkpoints.pretrained._files import LAYOUTS
+from kauldron.checkpoints.pretrained._files import LAYOUTS, TensorFiles
 from kauldron.checkpoints.pretrained._layout import (
     Layout,
     batch_norm,
@@ -22,6 +22,7 @@ __all__ = [
     "PretrainedWeights",
     "Rearrange",
     "Rule",
+    "TensorFiles",
     "batch_norm",
     "conv",
     "conv_transpose",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -12,9 +13,15 @@ from etils import epath
 
 from kauldron._base import errors
 from kauldron.checkpoints import _errors, _safetensors
-from kauldron.checkpoints.pretrained import _layout, _segmentation, _vision
+from kauldron.checkpoints.pretrained import (
+    _language,
+    _layout,
+    _segmentation,
+    _vision,
+)
 
 LAYOUTS: Mapping[str, _layout.Layout] = {
+    **_language.LAYOUTS,
     **_vision.LAYOUTS,
     **_segmentation.LAYOUTS,
 }
@@ -37,6 +44,23 @@ def find_layout(layout: str | _layout.Layout) -> _layout.Layout:
     return LAYOUTS[layout]
 
 
+class TensorFiles(Protocol):
+    """Files that hold tensors by name, of any format."""
+
+    @property
+    def name(self) -> str:
+        """Where they are."""
+        ...
+
+    def specs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Returns shape and dtype of each tensor; reads no tensor."""
+        ...
+
+    def views(self, names: Iterable[str]) -> Mapping[str, np.ndarray]:
+        """Returns tensors that are read when they are used."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class File:
     """Tensors below a prefix, without it in their names.
@@ -47,26 +71,20 @@ class File:
       specs: Name -> shape and dtype.
     """
 
-    files: _safetensors.SafetensorsFiles
+    files: TensorFiles
     full_names: Mapping[str, str]
     specs: Mapping[str, jax.ShapeDtypeStruct]
 
     @classmethod
-    def open(cls, path: epath.PathLike, prefix: str) -> File:
-        """Opens safetensors; only headers are read.
+    def open(cls, path: epath.PathLike | TensorFiles, prefix: str) -> File:
+        """Opens safetensors, or takes files that are open; only headers are read.
 
         Raises:
           NoCheckpointError: If there is no such file.
           CheckpointError: If it is a pickle, or damaged, or no name has the prefix.
         """
-        if os.path.splitext(os.fspath(path))[1] in _PICKLES:
-            raise _errors.CheckpointError(
-                f"{os.fspath(path)!r} is a pickle of PyTorch, which runs code when it is "
-                "read. Take the safetensors file of the model, or write one where "
-                "PyTorch is: `safetensors.torch.save_file(model.state_dict(), "
-                "'model.safetensors')`."
-            )
-        files = _safetensors.SafetensorsFiles(path)
+        is_path = isinstance(path, str | os.PathLike)
+        files = _open_safetensors(path) if is_path else path
         specs = files.specs()
         names = {
             name.removeprefix(prefix): name for name in specs if name.startswith(prefix)
@@ -82,10 +100,41 @@ class File:
     def name(self) -> str:
         return self.files.name
 
-    def views(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def views(self, names: Iterable[str]) -> Mapping[str, np.ndarray]:
         """Returns tensors that are read when they are used."""
-        full = {self.full_names[name]: name for name in names}
-        return {full[name]: view for name, view in self.files.views(full).items()}
+        names = list(names)
+        views = self.files.views([self.full_names[name] for name in names])
+        return _Renamed(views, {name: self.full_names[name] for name in names})
+
+
+class _Renamed(Mapping[str, np.ndarray]):
+    """Tensors by other names; each is asked for when it is used."""
+
+    def __init__(
+        self, tensors: Mapping[str, np.ndarray], names: Mapping[str, str]
+    ) -> None:
+        self._tensors = tensors
+        self._names = names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _open_safetensors(path: epath.PathLike) -> _safetensors.SafetensorsFiles:
+    if os.path.splitext(os.fspath(path))[1] in _PICKLES:
+        raise _errors.CheckpointError(
+            f"{os.fspath(path)!r} is a pickle of PyTorch, which runs code when it is "
+            "read. Take the safetensors file of the model, or write one where "
+            "PyTorch is: `safetensors.torch.save_file(model.state_dict(), "
+            "'model.safetensors')`."
+        )
+    return _safetensors.SafetensorsFiles(path)
 
 
 def check_file(layout: _layout.Layout, file: File) -> None:

@@ -34,7 +34,8 @@ class PretrainedWeights(_init_transforms.InitTransform):
     of sharded variables the parts that are needed. Needs `kauldron[safetensors]`.
 
     Attributes:
-      path: A file, an index (`*.safetensors.index.json`), or a folder with either.
+      path: A file, an index (`*.safetensors.index.json`), or a folder with either; or
+        files of another format (`kd.ckpts.pretrained.TensorFiles`).
       layout: How the family names and turns its weights: a name of
         `kd.ckpts.pretrained.LAYOUTS`, or a `Layout` of your own.
       into: Path of the sub-model that is filled, such as `"encoder"`; the rest of the
@@ -63,7 +64,7 @@ class PretrainedWeights(_init_transforms.InitTransform):
     ```
     """
 
-    path: epath.PathLike
+    path: epath.PathLike | _files.TensorFiles
     layout: str | _layout.Layout
     into: str = ""
     prefix: str = ""

@@ -112,10 +112,15 @@ def choose(
     guess: Mode = "max"
     if name.startswith("losses/") or any(x in name for x in _SMALLER_IS_BETTER):
         guess = "min"
-    return Metric(collection, name, _as_mode(mode) or guess)
+    return Metric(collection, name, to_mode(mode) or guess)
 
 
-def _as_mode(mode: str | None) -> Mode | None:
+def to_mode(mode: str | None) -> Mode | None:
+    """Returns a mode as given.
+
+    Raises:
+      LaunchError: If it is none.
+    """
     if mode in ("max", "min", None):
         return mode
     raise LaunchError(f"`mode` is 'max' or 'min': got {mode!r}.")

@@ -11,7 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kauldron.lm.text import _errors, _packages, _tokenizer_files, _training
+from kauldron.lm.text import (
+    _errors,
+    _packages,
+    _tokenizer_files,
+    _training,
+    gguf_files,
+)
 
 _KEY = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
@@ -68,19 +74,13 @@ def read(
     Raises:
       TokenizerError: If the file has no vocabulary, or one of another kind.
     """
-    gguf = _packages.load("gguf", "`kd.lm.Tokenizer.from_gguf`")
     tokenizers = _packages.load("tokenizers", "`kd.lm.Tokenizer.from_gguf`")
     try:
-        fields = gguf.GGUFReader(os.fspath(path)).fields
-    except (OSError, ValueError, IndexError) as error:
+        values = gguf_files.GgufFile.open(path).metadata
+    except gguf_files.GgufError as error:
         raise _errors.TokenizerError(
-            f"{os.fspath(path)!r} cannot be read as GGUF: {error}."
+            f"{os.fspath(path)!r} cannot be read as GGUF: {error}"
         ) from None
-    values = {
-        key: field.contents()
-        for key, field in fields.items()
-        if key.startswith("tokenizer.")
-    }
     kinds = {"gpt2": _gpt2, "llama": _llama}
     kind = values.get(f"{_KEY}model")
     if kind not in kinds or f"{_KEY}tokens" not in values:

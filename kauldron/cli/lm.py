@@ -1,0 +1,109 @@
+"""`kauldron lm <verb>`: language models that exist already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from kauldron.cli import _flags
+
+
+def generate(
+    argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
+) -> int:
+    """`kauldron lm generate`: answers a question, or goes on with a text."""
+
+    def work(command: _flags.CommandLine) -> None:
+        prompt = _required(command, "prompt", "'Once upon a time'")
+        with _compilation_cache():
+            generator = _generator(command)
+            if generator.is_for_chat and not command["raw"]:
+                prompt = [{"role": "user", "content": prompt}]
+            for piece in generator.stream(prompt, **_options(command)):
+                print(piece, end="", flush=True)
+            print()
+
+    return _flags.run("lm generate", work, argv, flag_values)
+
+
+def chat(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron lm chat`: a conversation in the terminal."""
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import lm
+
+        with _compilation_cache():
+            lm.talk(_generator(command), system=command["system"], **_options(command))
+
+    return _flags.run("lm chat", work, argv, flag_values)
+
+
+def score(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron lm score`: how likely a text is under a model."""
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import lm
+
+        file = _required(command, "file", "README.md")
+        text = lm.read_text(file)
+        with _compilation_cache():
+            found = lm.score(
+                _generator(command),
+                text,
+                window=command["window"],
+                stride=command["stride"],
+            )
+        if command["json"]:
+            print(json.dumps({"file": file, **found.as_dict()}))
+        else:
+            print(f"{file}: {found}")
+
+    return _flags.run("lm score", work, argv, flag_values)
+
+
+def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron lm convert`: writes a folder that other programs read."""
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import lm
+
+        out = _required(command, "out", "smollm2_hf")
+        written = lm.convert(
+            _required(command, "model", "smollm2"),
+            out,
+            dtype=command["dtype"],
+            overwrite=command["overwrite"],
+        )
+        print(written)
+
+    return _flags.run("lm convert", work, argv, flag_values)
+
+
+def _required(command: _flags.CommandLine, flag: str, example: str) -> Any:
+    if command[flag] is None:
+        raise _flags.UsageError(f"Say --{flag}, for instance `--{flag}={example}`.")
+    return command[flag]
+
+
+def _generator(command: _flags.CommandLine) -> Any:
+    from kauldron import lm
+
+    return lm.text_generator(_required(command, "model", "smollm2"))
+
+
+def _options(command: _flags.CommandLine) -> dict[str, Any]:
+    from kauldron import lm
+
+    names = ("temperature", "top_k", "top_p")
+    sampling = lm.Sampling(**{name: command[name] for name in names})
+    names = ("max_tokens", "seed")
+    return {"sampling": sampling, **{name: command[name] for name in names}}
+
+
+def _compilation_cache() -> Any:
+    from kauldron import train
+
+    return train.compilation_cache(wanted=True)

@@ -1,0 +1,140 @@
+"""GGUF files as weights: tensors dequantised one by one, and what the header describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kauldron.lm.models._errors import ModelError
+from kauldron.lm.text import gguf_files
+
+# Name in the header, below the architecture -> name in a `config.json`.
+_CONFIG = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+}
+# Architecture -> layout of its tensors. Its name is that of the family.
+_LAYOUTS = {"llama": "gguf_llama", "qwen2": "gguf_qwen", "qwen3": "gguf_qwen"}
+_TOKENS = {
+    "tokenizer.ggml.bos_token_id": "bos_token_id",
+    "tokenizer.ggml.eos_token_id": "eos_token_id",
+    "tokenizer.ggml.padding_token_id": "pad_token_id",
+}
+# What would change the computation, and is not known here.
+_REFUSED = ("expert_count", "rope.scaling.type", "attention.sliding_window")
+
+
+class GgufWeights:
+    """The tensors of a GGUF file, see `kd.ckpts.pretrained.TensorFiles`.
+
+    Args:
+      file: The header.
+    """
+
+    def __init__(self, file: gguf_files.GgufFile) -> None:
+        self._file = file
+
+    @property
+    def name(self) -> str:
+        return str(self._file.path)
+
+    def specs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            name: jax.ShapeDtypeStruct(tensor.shape, np.dtype(np.float32))
+            for name, tensor in self._file.tensors.items()
+        }
+
+    def views(self, names: Iterable[str]) -> Mapping[str, np.ndarray]:
+        return _Tensors(self._file, list(names))
+
+
+class _Tensors(Mapping[str, np.ndarray]):
+    """Tensors in f32, each made when it is asked for."""
+
+    def __init__(self, file: gguf_files.GgufFile, names: list[str]) -> None:
+        self._file = file
+        self._names = names
+        self._data = np.memmap(file.path, np.uint8, mode="r")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        tensor = self._file.tensors[name]
+        stored = self._data[tensor.start : tensor.start + tensor.num_bytes]
+        return _dequantised(stored.reshape(tensor.stored_shape), tensor)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _dequantised(stored: np.ndarray, tensor: gguf_files.GgufTensor) -> np.ndarray:
+    if tensor.type_name == "F32":
+        return stored.view(np.float32)
+    gguf = _import()
+    kind = gguf.GGMLQuantizationType(tensor.type_number)
+    return gguf.quants.dequantize(stored, kind)
+
+
+def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:
+    """Returns the `config.json` of the same model.
+
+    Raises:
+      ModelError: If the architecture is not known here, or has options that are not.
+      GgufError: If the header lacks a value.
+    """
+    architecture = file["general.architecture"]
+    if architecture not in _LAYOUTS:
+        raise ModelError(
+            f"{str(file.path)!r} has the architecture {architecture!r}: known are "
+            f"{', '.join(_LAYOUTS)}. Take the safetensors of the model."
+        )
+    for name in _REFUSED:
+        value = file.metadata.get(f"{architecture}.{name}")
+        if value not in (None, 0, "none"):
+            raise ModelError(
+                f"{str(file.path)!r} says {architecture}.{name}={value!r}, which is not "
+                "known here of GGUF files. Take the safetensors of the model."
+            )
+    config: dict[str, Any] = {"model_type": architecture}
+    for theirs, name in _CONFIG.items():
+        if (value := file.metadata.get(f"{architecture}.{theirs}")) is not None:
+            config[name] = _shortest(value)
+    for theirs, name in _TOKENS.items():
+        if theirs in file.metadata:
+            config[name] = file[theirs]
+    if "token_embd.weight" not in file.tensors:
+        raise ModelError(f"{str(file.path)!r} lacks the tensor 'token_embd.weight'.")
+    config["vocab_size"] = file.tensors["token_embd.weight"].shape[0]
+    config["tie_word_embeddings"] = "output.weight" not in file.tensors
+    return config
+
+
+def layout_of_gguf(file: gguf_files.GgufFile) -> str:
+    """Returns the layout of the tensors, of `kd.ckpts.pretrained.LAYOUTS`."""
+    return _LAYOUTS[file["general.architecture"]]
+
+
+def _shortest(value: Any) -> Any:
+    """Returns 1e-5 for the f32 nearest to it."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+def _import() -> Any:
+    try:
+        import gguf
+    except ImportError as e:
+        raise ImportError(
+            "GGUF files need the package `gguf`: pip install 'kauldron[lm]'."
+        ) from e
+    return gguf
