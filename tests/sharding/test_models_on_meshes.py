@@ -142,6 +142,7 @@ def _train(model: str, mesh: dict[str, int] | None, **options):
         "accuracy": [a.metric_values["metrics/accuracy"] for a in measured]
         + [aux.metric_values["metrics/accuracy"]],
         "params": jax.device_get(state.params),
+        "opt_state": jax.device_get(state.opt_state),
         "evaluation": aux.loss_values,
     }
 
@@ -222,3 +223,43 @@ def test_in_f64_a_unet_on_a_mesh_is_that_of_one_device():
         on_mesh,
         alone,
     )
+
+
+# Some parts frozen, as with adapters; gradients in parts; an average of the parameters.
+_PARTS = kd.optim.by_path(
+    {"embedding": None, "head": optax.adam(1e-3), "**": optax.sgd(0.03, momentum=0.9)}
+)
+COMBINED = {
+    "accumulation, recomputation, average, frozen parts": (
+        {
+            "grad_accum_steps": 2,
+            "remat": kd.train.Remat(modules=["layers.layer_*"], prevent_cse=False),
+            "optimizer": optax.chain(_PARTS, kd.optim.ema_params(decay=0.9)),
+        },
+        1e-5,
+    ),
+    # With eight bits of a mantissa, results differ from the third digit on.
+    "bf16": ({"precision": "bf16"}, 2e-2),
+}
+
+
+@pytest.fixture(scope="module")
+def combined_on_one_device():
+    return functools.cache(
+        lambda name: _train("decoder", None, num_train_steps=10, **COMBINED[name][0])
+    )
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [{"fsdp": 2, "tensor": 2, "sequence": 2}, {"data": 2, "stage": 2, "expert": 2}],
+    ids=["fsdp, tensor, sequence", "stages, experts"],
+)
+@pytest.mark.parametrize("name", COMBINED)
+def test_options_of_a_run_keep_their_meaning_on_a_mesh(
+    combined_on_one_device, mesh, name
+):
+    options, tolerance = COMBINED[name]
+    expected = copy.deepcopy(combined_on_one_device(name))
+    found = _train("decoder", mesh, num_train_steps=10, **options)
+    _assert_same(found, expected, tolerance)
