@@ -187,26 +187,54 @@ def save(
       ModelError: If the model is of no published family; nothing is written then.
     """
     config = _config_json.config_of_model(model)
-    family = _config_json.family_of_config(config, "the model")
-    path = pathlib.Path(path)
-    if family.has_rope:
-        config[family.length] = context_length
-    config["dtype"] = config["torch_dtype"] = _dtype_name(params)
     if tokenizer is not None:
         tokenizer.check_vocabulary(model.vocab_size, "The model")
-        for role in ("bos", "eos", "pad"):
-            config[f"{role}_token_id"] = getattr(tokenizer, f"{role}_id")
+    path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     checkpoints.save_pretrained(
         {"params": params},
         path / "model.safetensors",
-        family.layout,
+        _config_json.family_of_config(config, "the model").layout,
         max_shard_bytes=max_shard_bytes,
     )
     if tokenizer is not None:
         tokenizer.save(path)
-    (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    write_config(
+        path,
+        model,
+        context_length=context_length,
+        tokenizer=tokenizer,
+        dtype=_dtype_name(params),
+    )
     return path
+
+
+def write_config(
+    path: str | os.PathLike[str],
+    model: nn.CausalLM,
+    *,
+    context_length: int = 2048,
+    tokenizer: Tokenizer | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Writes the `config.json` of a model to a folder; see `save`.
+
+    Args:
+      path: The folder.
+      model: Of a published family.
+      context_length: The most tokens of a row that the model is for.
+      tokenizer: Whose special tokens are named.
+      dtype: Of the weights.
+    """
+    config = _config_json.config_of_model(model)
+    family = _config_json.family_of_config(config, "the model")
+    if family.has_rope:
+        config[family.length] = context_length
+    config["dtype"] = config["torch_dtype"] = dtype
+    for role in ("bos", "eos", "pad") if tokenizer is not None else ():
+        config[f"{role}_token_id"] = getattr(tokenizer, f"{role}_id")
+    text = json.dumps(config, indent=2)
+    (pathlib.Path(path) / CONFIG).write_text(f"{text}\n", "utf-8")
 
 
 def _dtype_name(params: PyTree) -> str:
