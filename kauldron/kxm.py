@@ -1,8 +1,8 @@
 """Launch descriptions: `from kauldron import kxm`.
 
 Configs mention them (`cfg.xm_job = kxm.Job(...)`) and keep them; they are plain and never
-resolved. Programs that start runs read them. Nothing here starts one: a run is started
-with `kauldron train`, once for each item of a sweep.
+resolved. `kauldron launch --cfg=...` obeys the `xm_job` of a config, see
+`kd.launch.describe_launch`; `kauldron sweep` starts the runs of a sweep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kauldron._base import errors, public
 
 
 class LaunchError(errors.UserError, RuntimeError):
-    """Something was to be started, which is not done here."""
+    """Something cannot be started as it is described."""
 
 
 class _Description:
@@ -107,6 +107,8 @@ class Job(
     """One program to start: resources, arguments, environment.
 
     `platform` is such as `'a100=1'`, `args` and `env_vars` are by name, `files` too.
+    `kauldron launch` obeys platform, requirements, args, env_vars and debug, and an
+    `executor` such as `kd.launch.Slurm(...)`.
     """
 
 
@@ -251,10 +253,9 @@ class Experiment(
     def launch(self) -> None:
         """Always raises `LaunchError`."""
         raise LaunchError(
-            "An experiment cannot be launched from here: there is no XManager. Start "
-            "each run with `kauldron train --cfg=... --cfg.workdir=...`; the flags of "
-            "the runs of a sweep are `konfig.to_flags(overrides)` for each of "
-            "`konfig.expand_sweeps(config_file)`."
+            "An experiment is not launched as a whole: there is no XManager. `kauldron "
+            "launch --cfg=... --cfg.workdir=...` starts a run as the `xm_job` of its "
+            "config says, `kauldron sweep --cfg=... --workdir=...` the runs of a sweep."
         )
 
 

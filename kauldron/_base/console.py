@@ -91,8 +91,13 @@ def log_status(message: str) -> None:
 
 def warn(message: str) -> None:
     """Prints one warning line; processes other than the first add their index."""
+    _print(f"Warning{tag()}: {message}")
+
+
+def tag() -> str:
+    """Returns `" (process 3)"` to tell processes apart; empty in the first one."""
     index, _ = processes.index_and_count()
-    _print(f"Warning (process {index}): {message}" if index else f"Warning: {message}")
+    return f" (process {index})" if index else ""
 
 
 def _print(message: str) -> None:

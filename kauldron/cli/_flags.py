@@ -80,7 +80,7 @@ class CommandLine:
             import jax
 
             jax.config.config_with_absl()
-        args, self._patches = _split_patches(list(argv), command)
+        args, self._patches = _split_patches(_with_underscores(argv, command), command)
         self._patched: dict[str, Any] = {}
         self.positional = self._parse(args)
         num_positional = len(command.positional)
@@ -181,6 +181,11 @@ class CommandLine:
         return flag.config_filename
 
     @property
+    def overrides(self) -> tuple[konfig.Override, ...]:
+        """The overrides `--cfg.*`, in the order given."""
+        return self._cfg_flag.overrides
+
+    @property
     def _cfg_flag(self) -> Any:
         """The `--cfg` flag of `konfig.DEFINE_config_file`: more than its value."""
         return self._values["cfg"]
@@ -227,6 +232,18 @@ _DEFINE = {
     str: flags.DEFINE_string,
     list: _define_list,
 }
+
+
+def _with_underscores(argv: Sequence[str], command: command_kinds.Command) -> list[str]:
+    """Returns arguments in which `--dry-run` is written as the flag is called."""
+    names = {f.name for f in (*command.flags, *command.shared_flags)}
+    changed = []
+    for arg in argv:
+        name, separator, value = arg.partition("=")
+        own = name.lstrip("-").replace("-", "_")
+        is_own = name.startswith("--") and own in names
+        changed.append(f"--{own}{separator}{value}" if is_own else arg)
+    return changed
 
 
 def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:

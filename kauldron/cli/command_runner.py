@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kauldron._base import errors, problem_log, tracebacks
+from kauldron._base import console, errors, problem_log, tracebacks
 from kauldron.cli import command_kinds, help_text
 
 EXIT_DONE = 0
@@ -58,7 +58,7 @@ def _run(
             _print_mistake(e)
         return EXIT_FAILED if problems.has_started else EXIT_MISTAKE
     except KeyboardInterrupt as e:
-        print(str(e) or "Interrupted.", file=sys.stderr)
+        print(f"{str(e) or 'Interrupted.'}{console.tag()}", file=sys.stderr)
         return EXIT_INTERRUPTED if getattr(e, "saved", False) else EXIT_FAILED
     except BrokenPipeError:
         # The reader of our output, such as `head`, has quit. Python would complain
@@ -66,9 +66,11 @@ def _run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except errors.Failure as e:
-        print(f"Error: {e}", file=sys.stderr)
+        print(f"Error{console.tag()}: {e}", file=sys.stderr)
         return EXIT_FAILED
     except Exception as e:
+        if console.tag():
+            print(f"Error{console.tag()}:", file=sys.stderr)
         print(tracebacks.format_error(e), end="", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
@@ -142,6 +144,6 @@ def _is_set(argv: Sequence[str], flag: str) -> bool:
 
 
 def _print_mistake(e: Exception) -> None:
-    lines = [f"Error: {e}", *tracebacks.notes_of(e)]
+    lines = [f"Error{console.tag()}: {e}", *tracebacks.notes_of(e)]
     print("\n".join(lines), file=sys.stderr)
     print("(--debug shows where it was raised.)", file=sys.stderr)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
+from kauldron.cli import launch_commands, lm_commands, sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
-from kauldron.cli.lm_table import LM_COMMANDS
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
 _STEP = Flag("step", str, None, "A number, latest or best.", "latest")
@@ -17,6 +17,15 @@ _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset sta
 _PREDICTED_DS = _DS_PATH._replace(default=None, shown_default="eval_ds")
 _EVAL_NAME = Flag(
     "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
+)
+
+_DEVICES = Flag("devices", int, None, "So many instead, simulated.", "those here", 1)
+_COMPILE = Flag(
+    "compile",
+    bool,
+    None,
+    "Compile the step, for exact numbers; without, estimate.",
+    "up to 2048 devices",
 )
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -131,6 +140,8 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    *sweep_commands.ALL,
+    *launch_commands.ALL,
     Command(
         "config show",
         "config:show",
@@ -202,9 +213,41 @@ _ALL = (
     Command(
         "run sharding",
         "run:sharding",
-        "how parameters and optimizer state are split over the devices, in bytes",
+        "which device holds what, the memory of a step, and what devices send each other",
         f"kauldron run sharding {_CFG}",
-        flags=(Flag("json", bool, False, "Print JSON."),),
+        flags=(
+            _DEVICES,
+            _COMPILE._replace(default=True),
+            Flag(
+                "link_gb_per_s",
+                str,
+                None,
+                "What a device sends in a second: 400, or data=25,tensor=400.",
+                "none, and no times",
+            ),
+            Flag("out", str, None, "An .svg file: which device holds what.", "none"),
+            Flag("json", bool, False, "Print JSON."),
+        ),
+        takes_patches=True,
+    ),
+    Command(
+        "run estimate_memory",
+        "run:estimate_memory",
+        "the memory of a training step on each device, and whether it fits",
+        f"kauldron run estimate_memory {_CFG} --devices=64 --json",
+        flags=(
+            _DEVICES,
+            _COMPILE,
+            Flag(
+                "device_gb",
+                float,
+                None,
+                "Memory of a device, in 10**9 bytes: does it fit?",
+                "none",
+                lower_bound=0,
+            ),
+            Flag("json", bool, False, "Print JSON."),
+        ),
         takes_patches=True,
     ),
     Command(
@@ -306,66 +349,7 @@ _ALL = (
         positional=("NAME",),
         takes_cfg=False,
     ),
-    Command(
-        "launch",
-        "launch:main",
-        "start a run over several processes, on this machine or on Slurm",
-        f"kauldron launch --on=local --processes=2 {_CFG} --cfg.workdir=runs/two",
-        flags=(
-            Flag("on", str, None, "local or slurm.", "as cfg.xm_job says, else local"),
-            Flag("processes", int, None, "Processes of the run.", "one per node", 1),
-            Flag("nodes", int, None, "Machines, with --on=slurm.", "1", 1),
-            Flag("gpus_per_node", int, None, "GPUs of each of them.", "0", 0),
-            Flag("partition", str, None, "Of Slurm.", "the default one"),
-            Flag("time", str, None, "Limit, in minutes or as 1-12:00:00.", "60"),
-            Flag(
-                "max_restarts",
-                int,
-                20,
-                "How often it is started again after it was preempted.",
-                lower_bound=0,
-            ),
-            Flag("detach", bool, None, "Leave it to itself.", "true on Slurm"),
-        ),
-        takes_patches=True,
-    ),
-    Command(
-        "launch logs",
-        "launch:logs",
-        "print what the processes of a launched run have written",
-        "kauldron launch logs -f --workdir=runs/two",
-        flags=(
-            Flag(
-                "follow",
-                bool,
-                False,
-                "Go on until the run ends; also -f.",
-                short_name="f",
-            ),
-            Flag("process", int, None, "Only of this process.", "all", 0),
-        ),
-        positional=("WORKDIR",),
-        takes_cfg=False,
-        takes_workdir=True,
-    ),
-    Command(
-        "launch ps",
-        "launch:ps",
-        "list the launched runs: where they are, and how far",
-        "kauldron launch ps",
-        flags=(Flag("json", bool, False, "Print JSON."),),
-        takes_cfg=False,
-    ),
-    Command(
-        "launch cancel",
-        "launch:cancel",
-        "let a launched run save and end, or take it out of the queue",
-        "kauldron launch cancel --workdir=runs/two",
-        positional=("WORKDIR",),
-        takes_cfg=False,
-        takes_workdir=True,
-    ),
-    *LM_COMMANDS,
+    *lm_commands.ALL,
 )
 
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command_runner.show(kauldron.__version__)
     if words[0] == "help":
         return _show_help(words[1:])
-    for num_words in (2, 1):  # `launch logs` goes before `launch`
+    for num_words in (2, 1):  # `sweep ls` goes before `sweep`
         name = " ".join(words[:num_words])
         if name in command_table.COMMANDS:
             return _call(name, [f"{argv[0]} {name}", *words[num_words:]])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -60,16 +62,49 @@ def graph(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
 def sharding(
     argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
 ) -> int:
-    """`kauldron run sharding`: what each device holds of the state, in bytes."""
+    """`kauldron run sharding`: what each device holds, and what a step costs."""
 
     def work(command: _flags.CommandLine) -> None:
         from kauldron import inspect
 
-        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
-        table = inspect.sharding_table(trainer.state_specs)
-        print(json.dumps(table.as_dict(), indent=2) if command["json"] else table)
+        report = inspect.sharding_report(
+            _run_on(command),
+            num_devices=command["devices"],
+            link_gb_per_s=command["link_gb_per_s"],
+            compiles=command["compile"],
+        )
+        if command["out"]:
+            path = report.picture().save(command["out"])
+            print(f"Which device holds what is drawn in {path}.", file=sys.stderr)
+        print(json.dumps(report.as_dict(), indent=2) if command["json"] else report)
 
     return _flags.run("run sharding", work, argv, flag_values)
+
+
+def estimate_memory(
+    argv: Sequence[str], *, flag_values: flags.FlagValues | None = None
+) -> int:
+    """`kauldron run estimate_memory`: the memory of a step on each device."""
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import inspect
+
+        memory = inspect.estimate_memory(
+            _run_on(command),
+            num_devices=command["devices"],
+            device_gb=command["device_gb"],
+            compiles=command["compile"],
+        )
+        print(json.dumps(memory.as_dict(), indent=2) if command["json"] else memory)
+
+    return _flags.run("run estimate_memory", work, argv, flag_values)
+
+
+def _run_on(command: _flags.CommandLine) -> Any:
+    """Returns the run; as a config if it is for devices that are not here."""
+    if command["devices"] is not None:
+        return command.cfg
+    return command_runner.to_trainer(konfig.resolve(command.cfg))
 
 
 def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from kauldron._base import text_tables
+from kauldron.inspect import _placement_picture, _placements, _svg
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 
@@ -57,11 +59,13 @@ class ShardingTable:
       arrays: Of parameters, collections and optimizer state, in this order.
       num_devices: Of all processes.
       mesh: Mesh axis -> number of devices; empty if there is no mesh.
+      placements: The same arrays by the devices that hold their blocks.
     """
 
     arrays: tuple[PlacedArray, ...]
     num_devices: int
-    mesh: dict[str, int]
+    mesh: Mapping[str, int]
+    placements: tuple[_placements.Placement, ...]
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Returns part of the state -> its bytes, and those on each device."""
@@ -86,17 +90,37 @@ class ShardingTable:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what JSON can hold: `devices`, `mesh`, `totals`, `arrays`."""
+        """Returns what JSON can hold: the attributes, and `totals`."""
         totals = {
             part: {"num_bytes": whole, "num_bytes_per_device": per_device}
             for part, (whole, per_device) in self.totals().items()
         }
         return {
             "num_devices": self.num_devices,
-            "mesh": self.mesh,
+            "mesh": dict(self.mesh),
             "totals": totals,
             "arrays": [dataclasses.asdict(a) for a in self.arrays],
+            "placements": [dataclasses.asdict(p) for p in self.placements],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ShardingTable:
+        """Returns what `as_dict` was made of; also if JSON was in between."""
+        return cls(
+            arrays=tuple(map(_array_from_dict, values["arrays"])),
+            num_devices=values["num_devices"],
+            mesh=values["mesh"],
+            placements=tuple(
+                map(_placements.Placement.from_dict, values["placements"])
+            ),
+        )
+
+    def picture(self) -> _svg.Picture:
+        """Returns a picture of which device holds what."""
+        return _placement_picture.draw(self.placements, self.num_devices, self.mesh)
+
+    def _repr_html_(self) -> str:
+        return f"{self.picture().svg}<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         head = ("array", "shape", "dtype", "split over", "size", "per device")
@@ -111,6 +135,9 @@ class ShardingTable:
         for part, (whole, per_device) in self.totals().items():
             size, share = map(text_tables.format_bytes, (whole, per_device))
             lines.append(f"{part}: {size}, on each device {share}")
+        if self.num_devices > 1:
+            lines += ["", "Which device holds which block:"]
+            lines += [str(placement) for placement in self.placements]
         lines += [
             f"Every device holds all of `{a.path}`, {text_tables.format_bytes(a.num_bytes)}: "
             "a mesh axis `fsdp`, or a rule for it, splits it."
@@ -131,10 +158,11 @@ def sharding_table(state: TrainState) -> ShardingTable:
     print(kd.inspect.sharding_table(trainer.state_specs))
     ```
     """
-    arrays = tuple(_placed(path, leaf) for path, leaf in _leaves(state))
+    leaves = list(_leaves(state))
+    arrays = tuple(_placed(path, leaf) for path, leaf in leaves)
     meshes = [
         leaf.sharding.mesh
-        for _, leaf in _leaves(state)
+        for _, leaf in leaves
         if isinstance(leaf.sharding, NamedSharding)
     ]
     # The finest one: published shardings use a mesh of a single axis beside it.
@@ -143,7 +171,21 @@ def sharding_table(state: TrainState) -> ShardingTable:
         arrays=arrays,
         num_devices=jax.device_count() if mesh is None else mesh.size,
         mesh={} if mesh is None else {str(k): v for k, v in mesh.shape.items()},
+        placements=_placements.placements(
+            (a.path, leaf, _label(a), a.num_bytes, a.num_bytes_per_device)
+            for a, (_, leaf) in zip(arrays, leaves, strict=True)
+        ),
     )
+
+
+def bytes_of(spec: Any) -> tuple[int, int]:
+    """Returns the bytes of an array, and those of the part that a device holds."""
+    is_key = jnp.issubdtype(spec.dtype, jax.dtypes.extended)
+    itemsize = spec.dtype.itemsize if is_key else np.dtype(spec.dtype).itemsize
+    shape = part = tuple(spec.shape)
+    if spec.sharding is not None:
+        part = spec.sharding.shard_shape(shape)
+    return math.prod(shape) * itemsize, math.prod(part) * itemsize
 
 
 def _leaves(state: TrainState) -> Iterator[tuple[str, Any]]:
@@ -156,18 +198,29 @@ def _leaves(state: TrainState) -> Iterator[tuple[str, Any]]:
 
 def _placed(path: str, leaf: Any) -> PlacedArray:
     sharding, shape = leaf.sharding, tuple(leaf.shape)
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-    itemsize = leaf.dtype.itemsize if is_key else np.dtype(leaf.dtype).itemsize
-    shard_shape = shape if sharding is None else sharding.shard_shape(shape)
-    split = tuple(sharding.spec) if isinstance(sharding, NamedSharding) else None
+    num_bytes, per_device = bytes_of(leaf)
     return PlacedArray(
         path=path,
         shape=shape,
         dtype=str(leaf.dtype),
-        split=split,
-        num_bytes=math.prod(shape) * itemsize,
-        num_bytes_per_device=math.prod(shard_shape) * itemsize,
+        split=tuple(sharding.spec) if isinstance(sharding, NamedSharding) else None,
+        num_bytes=num_bytes,
+        num_bytes_per_device=per_device,
     )
+
+
+def _array_from_dict(values: Mapping[str, Any]) -> PlacedArray:
+    split = values["split"]
+    if split is not None:
+        split = tuple(tuple(e) if isinstance(e, list) else e for e in split)
+    return PlacedArray(**{**values, "shape": tuple(values["shape"]), "split": split})
+
+
+def _label(array: PlacedArray) -> str:
+    """Returns how an array is split, whichever of its axes they are."""
+    if array.split is None or not array.is_split:
+        return _split(array)
+    return " x ".join(_axes(e) for e in array.split if e is not None)
 
 
 def _row(array: PlacedArray) -> tuple[str, ...]:

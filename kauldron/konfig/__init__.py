@@ -43,7 +43,7 @@ _FILES = {
     "flags._config_file": "get_config_from_module load_config_file",
     "flags._override": "Override",
     "flags._overrides": "apply_overrides",
-    "flags._sweeps": "Sweep expand_sweeps find_sweeps to_flags",
+    "flags._sweeps": "Sweep expand_sweeps find_sweeps to_flag_value to_flags",
     "flags._choices": "expand_choices",
     # Names and defaults.
     "names._declarations": "register_aliases",
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         Sweep,
         expand_sweeps,
         find_sweeps,
+        to_flag_value,
         to_flags,
     )
     from kauldron.konfig.names._declarations import register_aliases

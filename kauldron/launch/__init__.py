@@ -20,7 +20,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         # backends
         **_names("slurm._slurm", "Slurm"),
+        **_names("_backend", "Backend Handle LaunchError State Status Task"),
+        **_names("_local", "Local"),
+        **_names("_commands", "Commands"),
         # sweeps
+        **_names("sweeps._sweep", "Sweep Trial"),
+        **_names("sweeps._running", "SweepInterrupted run_sweep"),
+        **_names("sweeps._command_line", "SweepRequest choose_backend chosen_metric"),
+        **_names("sweeps._folder", "describe_plan"),
+        **_names("sweeps._live", "show_live"),
+        **_names("sweeps._overview", "Overview read_sweep"),
+        **_names("sweeps._trial_status", "TrialState TrialStatus"),
         # jobs
         **_names("jobs._job", "Job"),
         **_names("jobs._job_of_config", "LaunchDescription describe_launch"),

@@ -63,6 +63,7 @@ class Task:
 class State(enum.StrEnum):
     """Where a task is, as far as its backend can tell."""
 
+    GIVEN = "given"  # written down, for somebody else to start
     PENDING = "pending"  # waits, in a queue of the backend
     RUNNING = "running"
     DONE = "done"  # ended by itself: there is an exit code

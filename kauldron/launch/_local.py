@@ -65,8 +65,9 @@ class Local:
         return handle
 
     def find(self, task: Task) -> Handle | None:
-        """Returns the handle of the last start of a task."""
-        return TaskRecord(task.record).find()
+        """Returns the handle of the last start of a task, if that was here."""
+        handle = TaskRecord(task.record).find()
+        return handle if handle and handle["backend"] == _NAME else None
 
     def ask(self, handles: Sequence[Handle]) -> list[Status]:
         """Returns where tasks are."""

@@ -31,6 +31,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._windows", "Window"),
         **_names("corpus._texts", "ChatToTokens Tokenize"),
         **_names("corpus._pairs", "PreferencePair Prompt"),
+        **_names("corpus._sources", "Hdf5 JsonLines TextFolder"),
+        **_names("corpus._token_shards", "TokenShards"),
+        **_names("corpus._shard_files", "Counts Manifest"),
+        **_names("corpus._prepare", "prepare source_of texts_of"),
+        **_names("corpus._prepare_files", "prepare_files"),
         # models
         **_names("text.gguf_files", "GgufError GgufFile"),
         **_names("models._errors", "ModelError"),
@@ -48,10 +53,20 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
         **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
+        **_names("tuning._lora", "LoRA merge_lora"),
+        **_names("tuning._low_rank", "LoRAError"),
+        **_names("tuning._peft", "load_adapter save_adapter"),
+        **_names("tuning._reference", "ReferenceFromPolicy WithReference"),
+        **_names("tuning._base_weights", "BaseWeights"),
         # loading
         **_names("loading._load", "find load text_generator"),
         **_names("loading._convert", "convert read_text"),
         **_names("loading._init_transform", "PublishedWeights published_decoder"),
         # evals
+        **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
+        **_names("evals._generation", "GenerationEvaluator"),
+        **_names("evals._instructions", "INSTRUCTIONS"),
+        **_names("evals._perplexity", "TokenBitsPerByte TokenPerplexity"),
+        **_names("evals._texts", "ExactMatch InstructionFollowing PassAtK pass_at_k"),
     },
 )

@@ -38,6 +38,7 @@ from kauldron.sharding._placement import (
     with_sharding_constraint,
 )
 from kauldron.sharding._process_agreement import max_over_processes
+from kauldron.sharding._starting_together import starting_together
 from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
 from kauldron.sharding.state import TrainState
 
@@ -67,6 +68,7 @@ __all__ = [
     "settle",
     "split_stages",
     "spread_rows",
+    "starting_together",
     "to_host",
     "with_logical_constraint",
     "with_sharding_constraint",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import NoReturn
 import jax
 from etils import epath
 
-from kauldron._base import last_words, processes
+from kauldron._base import errors, last_words, processes
 from kauldron.sharding import _roll_call
 
 # How long a process can be silent before JAX ends the others. A connection to it that
@@ -31,11 +32,24 @@ _LATER_SECS = 60
 _PATIENCE_SECS = 10.0
 _LOOK_EVERY_SECS = 0.5
 
-_LOST = (
-    "Error: {who} was ended: by JAX, because another process of the run has died, whose "
-    "log says why, or from outside (out of memory?). Start all processes again with the "
-    "same workdir: the run continues at its last checkpoint."
+_RESTART = (
+    "Start all processes again with the same workdir: the run continues at its last "
+    "checkpoint."
 )
+_ENDED = (
+    "Error: {who} was ended: by JAX, because another process of the run has died, whose "
+    f"log says why, or from outside (out of memory?). {_RESTART}"
+)
+_LOST = (
+    "{who} has lost another process of the run, whose log says why it has ended. "
+    f"{_RESTART} (JAX: {{error}})"
+)
+# Of the libraries in which devices of several processes talk.
+_LOST_CONNECTION = re.compile("gloo|nccl|rccl|coordination service", re.IGNORECASE)
+
+
+class LostProcessError(errors.Failure):
+    """Another process of the run has ended, so that this one cannot go on."""
 
 
 @contextlib.contextmanager
@@ -73,9 +87,14 @@ def joined_processes(
     with _roll_call.present(expected, workdir) as roll_call:
         with _watching(expected, roll_call, timeout_secs):
             join(int(timeout_secs) + _LATER_SECS)
-        words = last_words.LastWords(_LOST.format(who=expected))
+        words = last_words.LastWords(_ENDED.format(who=expected))
         try:
             yield
+        except jax.errors.JaxRuntimeError as e:
+            if _LOST_CONNECTION.search(str(e)) is None:
+                raise
+            first_line = str(e).partition("\n")[0]
+            raise LostProcessError(_LOST.format(who=expected, error=first_line)) from e
         finally:
             words.close()
 
@@ -168,7 +187,7 @@ def _describe_absence(
     else:
         whom = "the others: all are there, but don't meet"
     who = str(expected)
-    return f"{who[0].upper()}{who[1:]} waits{where} for {whom}"
+    return f"{who} waits{where} for {whom}"
 
 
 def _print(message: str) -> None:

@@ -40,8 +40,8 @@ class Expected:
 
     def __str__(self) -> str:
         if self.index is None:
-            return "a process of several"
-        return f"process {self.index} of {self.count or 'several'}"
+            return "A process of several"
+        return f"Process {self.index} of {self.count or 'several'}"
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ class RollCall:
     def _taken(self, path: epath.Path) -> str:
         other = _read(path)
         return (
-            f"There is another {self._expected}: {other.get('pid', 'a process')} on "
+            f"{self._expected} is there already: {other.get('pid', 'a process')} on "
             f"{other.get('host', 'some machine')}, with the same workdir. Give each process "
             "an index of its own; if it is left over from an earlier start, end it first."
         )

@@ -100,7 +100,7 @@ class _Agreement:
     """
 
     def __init__(self) -> None:
-        self._interval = self._steps_left = 1
+        self._interval = self._steps_left = self._asked_steps = 1
         self._since = time.monotonic()
         self._asked: jax.Array | None = None
 
@@ -108,17 +108,19 @@ class _Agreement:
         self._steps_left -= 1
         if self._steps_left:
             return False
+        interval = num_steps = self._interval
         if self._asked is not None:
             is_wanted, secs = jax.device_get(self._asked)
             if is_wanted:
                 return True
-            interval = int(self._interval * _AGREE_EVERY_SECS / max(secs, 1e-6))
-            self._interval = min(max(interval, 1), _AGREE_EVERY_STEPS)
+            interval = int(self._asked_steps * _AGREE_EVERY_SECS / max(secs, 1e-6))
         now = time.monotonic()
         mine = np.array([wanted, now - self._since], np.float32)
         self._asked = sharding.max_over_processes(mine)
         sharding.settle(self._asked)
-        self._since, self._steps_left = now, self._interval
+        self._since, self._asked_steps = now, num_steps
+        self._interval = min(max(interval, 1), _AGREE_EVERY_STEPS)
+        self._steps_left = self._interval
         return False
 
 

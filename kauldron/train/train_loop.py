@@ -10,6 +10,7 @@ step calls them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from kauldron.train import (
     _compilation_cache,
     _hook_events,
     _interrupts,
+    _program_facts,
     _reporting,
     _run_description,
     _run_files,
@@ -47,15 +49,20 @@ def train(
     trainer: _run_description.RunDescription,
 ) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
     """Trains, or continues, until the last step; see `Trainer.train`."""
-    with (
-        problem_log.collect() as problems,
-        setup_utils.owning(trainer, has_started=lambda: problems.has_started),
-        _compilation_cache.use(wanted=trainer.setup.compilation_cache) as cache_use,
-        _interrupts.catch(trainer.workdir) as stop,
-    ):
-        latest = trainer.checkpointer.latest_step
-        last_step = trainer.last_step()
-        trainer.check()
+    with problem_log.collect() as problems, contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        with sharding.starting_together() as facts:
+            enter(setup_utils.owning(trainer, has_started=lambda: problems.has_started))
+            wants_cache = trainer.setup.compilation_cache
+            cache_use = enter(_compilation_cache.use(wanted=wants_cache))
+            stop = enter(_interrupts.catch(trainer.workdir))
+            latest = trainer.checkpointer.latest_step
+            last_step = trainer.last_step()
+            trainer.check()
+            if jax.process_count() > 1:
+                facts |= _program_facts.collect(
+                    trainer, latest=latest, last_step=last_step
+                )
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
             run = checkpoint_state.restore_or_init(trainer, batches, latest)

@@ -137,7 +137,7 @@ def test_a_config_that_fits_no_more_is_told_unless_lazy(workdir):
         (lambda: kd.from_xid.get_workdir(3), "3/1"),
         (lambda: kd.from_xid.get_element_spec(3), "workdirs.get_element_spec"),
         (lambda: kd.contrib.nn.get_model_from_xid(3), "workdirs.get_resolved"),
-        (lambda: kxm.Experiment().launch(), "kauldron train"),
+        (lambda: kxm.Experiment().launch(), "kauldron launch"),
     ],
 )
 def test_what_needs_xmanager_says_what_does_it_here(call, words):

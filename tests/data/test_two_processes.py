@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 
 import pytest
 
 from tests.data import two_processes
-
-_SCRIPT = pathlib.Path(two_processes.__file__)
+from tests.train import processes as processes_lib
 
 
 @pytest.mark.slow
-def test_two_processes_see_the_batches_of_one():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    env = {
-        **os.environ,
-        "XLA_FLAGS": "",
-        "PYTHONPATH": str(_SCRIPT.parents[2]),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(_SCRIPT), str(port), str(i)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for i in range(2)
-    ]
-    outputs = [p.communicate(timeout=120)[0] for p in processes]
-    assert [p.returncode for p in processes] == [0, 0]
+def test_two_processes_see_the_batches_of_one(tmp_path):
+    port = str(processes_lib.free_port())
+    commands = [[two_processes.__file__, port, str(i)] for i in range(2)]
+    with processes_lib.Processes(commands, tmp_path, num_devices=1) as processes:
+        outputs = processes.finish()
     seen = [
         json.loads(next(x for x in out.splitlines() if x.startswith("SEEN "))[5:])
         for out in outputs

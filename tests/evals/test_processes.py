@@ -49,10 +49,8 @@ predictor.write(f"{workdir}/preds.npz", keys=["preds.logits", "batch.name"])
 
 def _train(workdir, num_processes):
     workdir.mkdir()
-    processes = processes_lib.start(_PROGRAM, workdir, num_processes)
-    outputs = [p.communicate(timeout=200)[0] for p in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
+    with processes_lib.start(_PROGRAM, workdir, num_processes) as processes:
+        outputs = processes.finish(timeout=200)
     # Progress is shown by the first of them alone.
     assert ["Finished" in output for output in outputs] == [
         i == 0 for i in range(num_processes)
@@ -119,7 +117,5 @@ np.testing.assert_array_equal(everything["pair"][:, 1], -np.arange(start))
 
 @pytest.mark.slow
 def test_rows_that_two_processes_have_loaded_are_those_of_the_dataset(tmp_path):
-    processes = processes_lib.start(_COLLECTS, tmp_path, 2)
-    outputs = [p.communicate(timeout=200)[0] for p in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
+    with processes_lib.start(_COLLECTS, tmp_path / "run", 2) as processes:
+        processes.finish(timeout=200)

@@ -26,7 +26,7 @@ from kauldron.launch._backend import Backend, Handle, State, Status, Task
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Generous: machines of the tests are shared.
-TIMEOUT_SECS = 60
+TIMEOUT_SECS = 200
 
 _CONFIG = """
     import os, pathlib, sys, time
@@ -72,7 +72,12 @@ class BackendContract:
                 textwrap.dedent(_CONFIG)
                 + textwrap.indent(textwrap.dedent(body), "    ")
             )
-            env = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+            env = {
+                "PYTHONPATH": str(ROOT),
+                "JAX_PLATFORMS": "cpu",
+                # Else each test would have processes of its own.
+                "PYTEST_CURRENT_TEST": "",
+            }
             return Task(
                 name=name,
                 args=(f"--cfg={file}", f"--cfg.workdir={tmp_path / name}"),

@@ -31,7 +31,7 @@ GRACE_SECS = 20
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "squeue")
 
-# A requeued job waits for `cred_expire`, two minutes unless set.
+# A requeued job waits for `cred_expire`, two minutes unless set (to 5 s at least).
 _CONFIG = """
 ClusterName=kauldron
 SlurmctldHost={host}(127.0.0.1)
@@ -39,7 +39,7 @@ SlurmctldPort={ports[0]}
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state

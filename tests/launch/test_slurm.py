@@ -21,7 +21,7 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files
 from kauldron.launch.slurm import _in_job, _queue, _slurm
 from kauldron.workdir import json_lines
-from tests.launch import backend_contract, slurm_cluster
+from tests.launch import backend_contract, fake_runs, slurm_cluster
 from tests.launch.backend_contract import State, Status, wait, wait_for_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -34,38 +34,39 @@ def own_index(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A cluster; the variables by which Slurm's commands find it."""
+    """A cluster, which Slurm's commands find."""
     if missing := slurm_cluster.missing_programs():
         pytest.skip(f"no {missing[0]}: apt-get install slurm-wlm")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        with slurm_cluster.running(folder) as variables:
-            yield variables
+        with (
+            slurm_cluster.running(folder) as variables,
+            pytest.MonkeyPatch.context() as m,
+        ):
+            for name, value in variables.items():
+                m.setenv(name, value)
+            yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def in_cluster(cluster, monkeypatch):
-    for name, value in cluster.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.mark.slow
 class TestSubmititOnThisMachine(backend_contract.BackendContract):
-    @pytest.fixture
-    def make_backend(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls):
         return lambda: _slurm.Slurm(executor="local", time=10)
 
 
 @pytest.mark.slow
 class TestSlurm(backend_contract.BackendContract):
-    @pytest.fixture
-    def make_backend(self, in_cluster):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, cluster):
         return lambda: _slurm.Slurm(time=10)
 
     def test_a_job_over_two_nodes_has_processes_on_both(
-        self, make_task, in_cluster, tmp_path
+        self, make_task, cluster, tmp_path
     ):
         body = """
         address, index, count = os.environ['KAULDRON_DISTRIBUTED'].split(',')
@@ -83,7 +84,7 @@ class TestSlurm(backend_contract.BackendContract):
 
     @pytest.mark.parametrize("signame", ["TERM", "USR2"])
     def test_slurms_signal_lets_the_run_save_and_the_job_requeues_itself(
-        self, make_task, in_cluster, tmp_path, signame
+        self, make_task, cluster, tmp_path, signame
     ):
         task = make_task("a", _SAVES_WHEN_TOLD, num_processes=2)
         backend = _slurm.Slurm(nodes=2, time=10)
@@ -96,7 +97,7 @@ class TestSlurm(backend_contract.BackendContract):
         assert _queue.jobs()[handle["job_id"]].state == "COMPLETED"
 
     def test_a_preempted_job_is_requeued_and_continues(
-        self, make_task, in_cluster, tmp_path
+        self, make_task, cluster, tmp_path
     ):
         task = make_task("a", _SAVES_WHEN_TOLD, num_processes=2)
         backend = _slurm.Slurm(nodes=2, time=10, partition="main")
@@ -113,7 +114,7 @@ class TestSlurm(backend_contract.BackendContract):
         assert wait(backend, handle) == Status(State.DONE, 0)
         assert (tmp_path / "start0").read_text() == "2"
 
-    def test_restarts_have_a_limit(self, make_task, in_cluster, tmp_path):
+    def test_restarts_have_a_limit(self, make_task, cluster, tmp_path):
         backend = _slurm.Slurm(time=10, max_restarts=1)
         task = make_task("a", _COUNTS + "    sys.exit(75)\n")
         assert wait(backend, backend.start(task)) == Status(State.DONE, 75)
@@ -121,7 +122,7 @@ class TestSlurm(backend_contract.BackendContract):
         log = pathlib.Path(task.log).read_text()
         assert "not started again: 1 restarts are the limit" in log
 
-    def test_what_waits_is_taken_out_of_the_queue(self, make_task, in_cluster):
+    def test_what_waits_is_taken_out_of_the_queue(self, make_task, cluster):
         backend = _slurm.Slurm(time=10, options={"begin": "now+1hour"})
         handle = backend.start(make_task("a", "sys.exit(0)"))
         assert backend.ask([handle])[0].state is State.PENDING
@@ -129,7 +130,7 @@ class TestSlurm(backend_contract.BackendContract):
         assert wait(backend, handle).state is State.STOPPED
 
     def test_a_job_is_found_if_its_submitter_was_killed_before_it_knew_the_number(
-        self, make_task, in_cluster, tmp_path
+        self, make_task, cluster, tmp_path
     ):
         backend = _slurm.Slurm(time=10)
         task = make_task("a", "wait_for('go'); sys.exit(0)")
@@ -142,20 +143,18 @@ class TestSlurm(backend_contract.BackendContract):
         (tmp_path / "go").touch()
         assert wait(backend, handle) == Status(State.DONE, 0)
 
-    def test_an_unknown_partition_is_told_before_anything_is_submitted(
-        self, in_cluster
-    ):
+    def test_an_unknown_partition_is_told_before_anything_is_submitted(self, cluster):
         with pytest.raises(
             _backend.LaunchError,
             match=r"no partition 'mian'; it has 'main', 'urgent'\. Did you mean 'main'",
         ):
             _slurm.Slurm(partition="mian").check()
 
-    def test_more_nodes_than_there_are_are_told(self, in_cluster):
+    def test_more_nodes_than_there_are_are_told(self, cluster):
         with pytest.raises(_backend.LaunchError, match="'main' has 2 nodes; 3 are"):
             _slurm.Slurm(nodes=3).check()
 
-    def test_what_slurm_refuses_is_told_in_its_words(self, in_cluster, make_task):
+    def test_what_slurm_refuses_is_told_in_its_words(self, cluster, make_task):
         backend = _slurm.Slurm(constraint="no-such-feature")
         with pytest.raises(_backend.LaunchError, match="Invalid feature"):
             backend.start(make_task("a", ""))
@@ -270,14 +269,16 @@ def test_the_first_node_to_fail_gives_the_exit_code(tmp_path):
     for node, code, ended in ((0, 1, 5.0), (1, 7, 4.0), (2, 0, 3.0)):
         _write_end(tmp_path, node=node, start=1, exit_code=code, ended=ended)
     _write_end(tmp_path, node=3, start=0, exit_code=9, ended=1.0)  # of an earlier start
-    handle = {"state": str(tmp_path), "job_id": "1"}
+    handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     assert _slurm._status(handle, None) == Status(State.DONE, 7)
 
 
 def test_a_job_that_is_gone_without_a_word_is_lost_or_was_cancelled(tmp_path):
-    handle = {"state": str(tmp_path), "job_id": "1"}
+    handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     gone = _queue.QueuedJob("NODE_FAIL", "None", "")
-    assert _slurm._status(handle, gone) == Status(State.LOST, reason="NODE_FAIL")
+    status = _slurm._status(handle, gone)
+    assert status.state is State.LOST
+    assert status.reason == f"NODE_FAIL, no exit code; see {tmp_path}/submitit"
     gone = _queue.QueuedJob("CANCELLED", "None", "")
     assert _slurm._status(handle, gone).state is State.STOPPED
     assert _slurm._status(handle, None).state is State.LOST
@@ -290,12 +291,30 @@ def _write_end(folder: pathlib.Path, **fields) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_gives_its_trials_to_the_queue(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    sweep = launch.Sweep(
+        cfg=fake_runs.write(tmp_path),
+        workdir=str(tmp_path / "sweep"),
+        trials=[{"aux.width": width} for width in (1, 2, 3)],
+    )
+    for _ in range(2):  # the second time nothing is left to do
+        overview = launch.run_sweep(sweep, _slurm.Slurm(time=10))
+        assert [str(trial.state) for trial in overview.trials] == ["done"] * 3
+    names = [job.comment for job in _queue.jobs().values()]
+    assert len(names) == len(set(names))
+    steps = sorted((tmp_path / "sweep").glob("**/steps.txt"))
+    assert [len(path.read_text().split()) for path in steps] == [5, 5, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_over_two_nodes_is_preempted_continues_and_equals_an_uninterrupted_one(
-    in_cluster, tmp_path
+    cluster, tmp_path
 ):
     once, _ = _train_on_two_nodes(tmp_path / "once", signame=None)
     again, status = _train_on_two_nodes(tmp_path / "again", signame="USR2")
-    assert (status.state, status.num_restarts, status.step) == ("done", 1, 400)
+    assert (status.state, status.num_restarts, status.step) == ("done", 1, 100)
     assert again == once
 
 
@@ -307,8 +326,11 @@ def _train_on_two_nodes(
         args=(
             "--cfg=examples/digits_classifier.py",
             f"--cfg.workdir={workdir}",
-            "--cfg.num_train_steps=400",
+            "--cfg.num_train_steps=100",
             "--cfg.log_metrics_every=10",
+            "--cfg.log_summaries_every=1000",
+            "--cfg.aux.num_features=4",
+            "--cfg.evals={}",
         ),
         workdir=str(workdir),
         slurm=_slurm.Slurm(nodes=2, time=20),
@@ -317,11 +339,11 @@ def _train_on_two_nodes(
     with contextlib.chdir(ROOT):
         job_id = launch.start_job(job).job_id
     if signame is not None:
-        _wait_until(lambda: _step(job) >= 20)
+        _wait_until(lambda: _step(job) >= 10)
         _queue.call("scancel", f"--signal={signame}", str(job_id))
     _wait_until(lambda: launch.status_of_job(workdir).is_over)
     records = json_lines.read(workdir / "metrics.jsonl")
-    (last,) = [r for r in records if (r["step"], r["collection"]) == (390, "train")]
+    (last,) = [r for r in records if (r["step"], r["collection"]) == (90, "train")]
     return last["losses/total"], launch.status_of_job(workdir)
 
 
@@ -332,7 +354,7 @@ def _step(job: launch.Job) -> int:
     return max((r["step"] for r in json_lines.read(path)), default=0)
 
 
-def _wait_until(condition, timeout_secs: float = 280.0) -> None:
+def _wait_until(condition, timeout_secs: float = 850.0) -> None:
     deadline = time.monotonic() + timeout_secs
     while not condition():
         assert time.monotonic() < deadline

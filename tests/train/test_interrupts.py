@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import signal
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from kauldron import kd
+from kauldron import kd, sharding
 from kauldron.train import _interrupts
 from tests.train import small_run
 
@@ -120,7 +121,7 @@ def test_interrupted_run_without_a_checkpointer_says_that_nothing_is_saved(tmp_p
 _HANGS = """
 import os, sys, time
 from tests.train import small_run, test_interrupts
-from kauldron import kd
+from kauldron import kd, sharding
 def hang():
     while not os.path.exists(f"{sys.argv[1]}/checkpoints/ckpt_5"):
         time.sleep(0.1)
@@ -158,3 +159,25 @@ def test_second_signal_leaves_at_once_and_the_last_checkpoint_is_good(
     trainer = _make(tmp_path, int, 0)
     assert list(trainer.checkpointer.all_steps) == [0, 5]
     assert trainer.train()[0].step == 10
+
+
+@pytest.mark.parametrize(("step_secs", "expected"), [(0.05, 20), (0.001, 100), (3, 1)])
+def test_processes_agree_on_stopping_about_once_a_second(
+    monkeypatch, step_secs, expected
+):
+    now = 0.0
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now)
+    asked = []
+    ask = sharding.max_over_processes
+    monkeypatch.setattr(
+        _interrupts.sharding,
+        "max_over_processes",
+        lambda values: asked.append(round(now / step_secs)) or ask(values),
+    )
+    agreement = _interrupts._Agreement()
+    for _ in range(400):
+        now += step_secs
+        assert not agreement.reached(wanted=False)
+    intervals = [b - a for a, b in itertools.pairwise(asked)]
+    assert max(intervals) == pytest.approx(expected, abs=1)
+    assert set(intervals[3:]) == {intervals[-1]}  # it does not swing

@@ -35,10 +35,8 @@ if index == 0:
 
 
 def _train(workdir, num_processes):
-    processes = processes_lib.start(_PROGRAM, workdir, num_processes)
-    outputs = [p.communicate(timeout=120)[0] for p in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
+    with processes_lib.start(_PROGRAM, workdir, num_processes) as processes:
+        processes.finish()
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     params = np.load(workdir / "params.npz")
     return [json.loads(line) for line in lines], [params[k] for k in params.files]
@@ -107,15 +105,15 @@ except kd.train.TrainingInterrupted as e:
     ],
 )
 def test_all_processes_save_and_stop_at_the_same_step(tmp_path, how, reasons):
-    processes = processes_lib.start(_STOPPED, tmp_path, 2, how)
-    outputs = [p.communicate(timeout=240)[0] for p in processes]
+    with processes_lib.start(_STOPPED, tmp_path / "run", 2, how) as processes:
+        outputs = processes.finish(timeout=240)
     steps = []
     for output, reason in zip(outputs, reasons, strict=True):
         [line] = [s for s in output.splitlines() if s.startswith("INTERRUPTED")]
         start, _, step = line.rpartition(" ")
-        expected = reason.format(workdir=tmp_path)
+        expected = reason.format(workdir=tmp_path / "run")
         assert start == f"INTERRUPTED True Stopped by {expected} at step"
         steps.append(int(step))
     assert steps[0] == steps[1]
-    saved = [p.name for p in (tmp_path / "checkpoints").iterdir()]
+    saved = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()]
     assert f"ckpt_{steps[0]}" in saved

@@ -9,8 +9,10 @@ import re
 import time
 from collections.abc import Mapping
 
+from kauldron._base import shared_files
 from kauldron.launch import _backend
 from kauldron.launch.jobs import _job_files, _local_processes
+from kauldron.launch.processes import process_group
 from kauldron.launch.slurm import _slurm
 
 MAX_RESTARTS = 20
@@ -47,6 +49,26 @@ class Job:
                 raise _backend.LaunchError(
                     f"`{name}` of a job is at least {least}, got {value}."
                 )
+
+        if shared_files.is_remote(self.workdir):
+            raise _backend.LaunchError(
+                f"The workdir {self.workdir!r} is in an object store, which has no locks: a "
+                "job needs a folder that all its machines see, such as 'runs/large'."
+            )
+
+    def check(self) -> None:
+        """Finds out whether it can be started from here.
+
+        Raises:
+          LaunchError: If not.
+        """
+        slurm = self.slurm
+        process_group.check_division(
+            num_processes=self._num_processes,
+            num_nodes=1 if slurm is None else slurm.nodes,
+            gpus_per_node=self.gpus if slurm is None else slurm.gpus_per_node,
+        )
+        self.backend.check()
 
     @property
     def folder(self) -> _job_files.JobFolder:

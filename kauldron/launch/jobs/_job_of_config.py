@@ -13,7 +13,7 @@ from typing import Any
 
 from kauldron import konfig
 from kauldron._base import errors
-from kauldron.launch import _backend
+from kauldron.launch import _backend, _local
 from kauldron.launch.jobs import _job
 from kauldron.launch.slurm import _slurm
 
@@ -188,9 +188,11 @@ def _of_executor(executor: Any) -> _slurm.Slurm | None:
     if executor is None:
         return None
     found = konfig.resolve(executor) if isinstance(executor, Mapping) else executor
+    if isinstance(found, _local.Local):
+        return None
     if not isinstance(found, _slurm.Slurm):
         raise _backend.LaunchError(
-            f"`cfg.xm_job.executor` is a `kd.launch.Slurm(...)`, got {found!r}."
+            f"`cfg.xm_job.executor` is a `kd.launch.Slurm(...)` or a `kd.launch.Local(...)`, got {found!r}."
         )
     return found
 

@@ -38,10 +38,9 @@ class LocalProcesses:
         Raises:
           LaunchError: If the GPUs cannot be divided among them.
         """
-        if self.gpus % task.num_processes:
-            raise _backend.LaunchError(
-                f"{self.gpus} GPUs cannot be divided among {task.num_processes} processes."
-            )
+        process_group.check_division(
+            num_processes=task.num_processes, num_nodes=1, gpus_per_node=self.gpus
+        )
         state = _process_files.state_of(task.record)
         state.mkdir(parents=True, exist_ok=True)
         record = _task_record.TaskRecord(task.record)

@@ -229,6 +229,25 @@ class _StopRequest:
         return signal.Signals(self._signum).name
 
 
+def check_division(*, num_processes: int, num_nodes: int, gpus_per_node: int) -> None:
+    """Finds processes that cannot be divided evenly.
+
+    Raises:
+      LaunchError: If there are such.
+    """
+    if num_processes % num_nodes:
+        raise _backend.LaunchError(
+            f"{num_processes} processes cannot be divided among {num_nodes} nodes: use a "
+            f"multiple of {num_nodes}."
+        )
+    per_node = num_processes // num_nodes
+    if gpus_per_node % per_node:
+        raise _backend.LaunchError(
+            f"{gpus_per_node} GPUs cannot be divided among {per_node} processes of a "
+            "machine: each has as many as the others."
+        )
+
+
 def exit_code_of_run(code: int) -> int:
     """Returns the exit code of a run of which one process ended with `code`."""
     if code >= 0:

@@ -14,8 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kauldron.launch import _backend
-from kauldron.launch.processes import _process_files
+from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
+
+_LOG_VARIABLE = "SUBMITIT_LOG_LEVEL"
+
+# Of the state of a task: what submitit writes, and what Slurm says.
+_OUTPUT_FOLDER = "submitit"
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
@@ -34,7 +39,7 @@ class Slurm:
       nodes: Machines of each task.
       gpus_per_node: GPUs on each of them; divided among the processes of a node.
       gpu_type: Which, as Slurm calls them, such as `'h100'`; any unless given.
-      cpus_per_node: CPU cores on each of them; Slurm's default unless given.
+      cpus_per_node: CPU cores on each of them; Slurm's default, often one, unless given.
       mem_gb: Memory on each of them; Slurm's default unless given.
       account: Who pays.
       qos: Quality of service.
@@ -131,29 +136,25 @@ class Slurm:
         Raises:
           LaunchError: If the processes cannot be divided, or Slurm refuses the job.
         """
-        self._check_split(task.num_processes)
-        state = _process_files.state_of(task.record)
+        process_group.check_division(
+            num_processes=task.num_processes,
+            num_nodes=self.nodes,
+            gpus_per_node=self.gpus_per_node,
+        )
+        state = _process_files.state_of(os.path.abspath(task.record))
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
         # If this process is killed now, the job is found by its comment.
-        handle = {"comment": f"kauldron-{uuid.uuid4().hex}", "state": os.fspath(state)}
+        handle = {
+            "backend": "slurm",
+            "executor": self.executor,
+            "comment": f"kauldron-{uuid.uuid4().hex}",
+            "state": os.fspath(state),
+        }
         _process_files.write(pathlib.Path(task.record), handle)
         handle["job_id"] = self._submit(task, state, handle["comment"])
         _process_files.write(pathlib.Path(task.record), handle)
         return handle
-
-    def _check_split(self, num_processes: int) -> None:
-        if num_processes % self.nodes:
-            raise _backend.LaunchError(
-                f"{num_processes} processes cannot be divided among {self.nodes} nodes: "
-                f"use a multiple of {self.nodes}."
-            )
-        per_node = num_processes // self.nodes
-        if self.gpus_per_node % per_node:
-            raise _backend.LaunchError(
-                f"{self.gpus_per_node} GPUs cannot be divided among {per_node} processes "
-                "on each node."
-            )
 
     def _submit(self, task: _backend.Task, state: pathlib.Path, comment: str) -> str:
         submitit = _import_submitit()
@@ -161,13 +162,13 @@ class Slurm:
             args=task.args,
             env=dict(task.env),
             log=os.path.abspath(task.log),
-            state=os.path.abspath(state),
+            state=os.fspath(state),
             num_processes=task.num_processes,
             gpus_per_node=self.gpus_per_node,
             max_restarts=self.max_restarts,
         )
         if self.executor == "local":
-            executor = submitit.LocalExecutor(state / "submitit")
+            executor = submitit.LocalExecutor(state / _OUTPUT_FOLDER)
             executor.update_parameters(
                 timeout_min=self.minutes,
                 signal_delay_s=self.signal_secs,
@@ -176,7 +177,7 @@ class Slurm:
                 stderr_to_stdout=True,
             )
             return executor.submit(function).job_id
-        executor = submitit.SlurmExecutor(state / "submitit")
+        executor = submitit.SlurmExecutor(state / _OUTPUT_FOLDER)
         executor.update_parameters(**self._parameters(task.name, comment))
         try:
             return executor.submit(function).job_id
@@ -194,6 +195,7 @@ class Slurm:
             "ntasks_per_node": 1,
             "gpus_per_node": self._gpus(),
             "cpus_per_task": self.cpus_per_node,
+            "srun_args": self._srun_args(),
             "mem": None if gib is None else f"{round(1024 * gib)}M",
             "account": self.account,
             "qos": self.qos,
@@ -206,6 +208,11 @@ class Slurm:
         }
         return {k: v for k, v in parameters.items() if v is not None}
 
+    def _srun_args(self) -> list[str] | None:
+        """Since Slurm 22.05, srun does not take this over from sbatch."""
+        cpus = self.cpus_per_node
+        return None if cpus is None else [f"--cpus-per-task={cpus}"]
+
     def _gpus(self) -> int | str | None:
         if self.gpus_per_node and self.gpu_type:
             return f"{self.gpu_type}:{self.gpus_per_node}"
@@ -214,8 +221,10 @@ class Slurm:
     def find(self, task: _backend.Task) -> _backend.Handle | None:
         """Returns the handle of the job of a task; `None` if it was not submitted."""
         handle = _process_files.read(pathlib.Path(task.record))
-        if handle is None or "job_id" in handle or self.executor == "local":
-            return handle if handle and "job_id" in handle else None
+        if handle is None or "job_id" in handle:
+            return handle
+        if handle["executor"] == "local":
+            return None
         for job_id, job in _queue.jobs().items():
             if job.comment == handle["comment"]:
                 return {**handle, "job_id": job_id}
@@ -223,10 +232,13 @@ class Slurm:
 
     def ask(self, handles: Sequence[_backend.Handle]) -> list[_backend.Status]:
         """Returns where jobs are, in the order given."""
-        if self.executor == "local":
-            return [_status_of_local(handle) for handle in handles]
-        jobs = _queue.jobs() if handles else {}
-        return [_status(handle, jobs.get(handle["job_id"])) for handle in handles]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        return [
+            _status(handle, jobs.get(handle["job_id"]))
+            if _is_of_slurm(handle)
+            else _status_of_local(handle)
+            for handle in handles
+        ]
 
     def stop(self, handles: Sequence[_backend.Handle]) -> None:
         """Lets running jobs save and end, and takes waiting ones out of the queue."""
@@ -234,18 +246,20 @@ class Slurm:
             folder = pathlib.Path(handle["state"])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _in_job.STOP_FILE).touch()
-        if self.executor == "local":
-            for handle in handles:
+            if not _is_of_slurm(handle):
                 _terminate_local(handle)
-            return
-        jobs = _queue.jobs() if handles else {}
-        ids = [h["job_id"] for h in handles if h["job_id"] in jobs]
+        jobs = _queue.jobs() if any(map(_is_of_slurm, handles)) else {}
+        ids = [h["job_id"] for h in handles if _is_of_slurm(h) and h["job_id"] in jobs]
         _queue.remove([i for i in ids if jobs[i].is_waiting])
         running = [i for i in ids if not (jobs[i].is_waiting or jobs[i].is_over)]
         _queue.terminate(running)
 
     def close(self) -> None:
         """Does nothing: nothing is kept."""
+
+
+def _is_of_slurm(handle: _backend.Handle) -> bool:
+    return handle["executor"] == "slurm"
 
 
 def _status(handle: _backend.Handle, job: _queue.QueuedJob | None) -> _backend.Status:
@@ -263,9 +277,10 @@ def _status_of_ended(handle: _backend.Handle, reason: str) -> _backend.Status:
         return _backend.Status(_backend.State.DONE, code)
     if reason.startswith("CANCELLED"):
         return _backend.Status(_backend.State.STOPPED, reason=reason)
+    output = os.path.join(handle["state"], _OUTPUT_FOLDER)
     return _backend.Status(
         _backend.State.LOST,
-        reason=reason or "it has left the queue without an exit code",
+        reason=f"{reason or 'it has left the queue'}, no exit code; see {output}",
     )
 
 
@@ -293,10 +308,19 @@ def _terminate_local(handle: _backend.Handle) -> None:
 
 
 def _import_submitit() -> Any:
+    # Unless this is set, submitit 1.5.4 configures `logging` when it is imported, which
+    # closes all handlers of the program, log files too.
+    was_set = os.environ.get(_LOG_VARIABLE)
+    os.environ[_LOG_VARIABLE] = "NOCONFIG"
     try:
         import submitit
     except ImportError as e:
         raise _backend.LaunchError(
             "Slurm jobs need the package `submitit`: pip install 'kauldron[launch]'."
         ) from e
+    finally:
+        if was_set is None:
+            del os.environ[_LOG_VARIABLE]
+        else:
+            os.environ[_LOG_VARIABLE] = was_set
     return submitit

@@ -112,7 +112,9 @@ def test_a_file_that_is_missing_is_told(copy, name, message):
 def test_a_truncated_file_of_weights_is_told(copy):
     file = copy / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(kd.ckpts.CheckpointError, match=r"model\.safetensors' cannot be"):
+    with pytest.raises(
+        kd.ckpts.CheckpointError, match=r"model\.safetensors' cannot be"
+    ):
         kd.lm.load(copy)
 
 

@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one config, each in a workdir of its own."""
