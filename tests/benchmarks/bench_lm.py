@@ -104,5 +104,3 @@ def test_loading_from_gguf_against_dequantising_alone():
         f"{min(a for a, _ in pairs):.2f} s; ratio {ratio:.2f} (target 1.2)"
     )
     assert ratio <= 1.2
-
-
