@@ -34,11 +34,13 @@ class PublishedModel:
       path: The folder, or the GGUF file.
       config: Content of `config.json`; of a GGUF file, what it would be.
       layout: Of the weights, of `kd.ckpts.pretrained.LAYOUTS`.
+      header: Of the GGUF file, if it is one.
     """
 
     path: pathlib.Path
     config: Mapping[str, Any] = dataclasses.field(repr=False)
     layout: str
+    header: gguf_files.GgufFile | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> PublishedModel:
@@ -52,15 +54,14 @@ class PublishedModel:
         if path.suffix == gguf_files.SUFFIX:
             file = gguf_files.GgufFile.open(path)
             config = _gguf_weights.config_of_gguf(file)
-            return cls(path, config, _gguf_weights.layout_of_gguf(file))
+            return cls(path, config, _gguf_weights.layout_of_gguf(file), file)
         config = _read_json(path / CONFIG)
         where = repr(str(path / CONFIG))
         return cls(path, config, _config_json.family_of_config(config, where).layout)
 
     @property
     def _where(self) -> str:
-        is_file = self.path.suffix == gguf_files.SUFFIX
-        return repr(str(self.path if is_file else self.path / CONFIG))
+        return repr(str(self.path if self.header else self.path / CONFIG))
 
     @property
     def context_length(self) -> int:
@@ -135,7 +136,7 @@ class PublishedModel:
         Raises:
           TokenizerError: If there is none, or it has more tokens than the model.
         """
-        if self.path.suffix == gguf_files.SUFFIX:
+        if self.header:
             tokenizer = Tokenizer.from_gguf(self.path)
         else:
             tokenizer = Tokenizer.from_folder(self.path)
@@ -144,8 +145,8 @@ class PublishedModel:
 
     @functools.cached_property
     def _files(self) -> Any:
-        if self.path.suffix == gguf_files.SUFFIX:
-            return _gguf_weights.GgufWeights(gguf_files.GgufFile.open(self.path))
+        if self.header:
+            return _gguf_weights.GgufWeights(self.header)
         return checkpoints.SafetensorsFiles(self.path)
 
 
