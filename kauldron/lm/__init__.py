@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # models
         **_names("text.gguf_files", "GgufError GgufFile"),
         **_names("models._errors", "ModelError"),
-        **_names("models._published", "PublishedModel save"),
+        **_names("models._published", "PublishedModel save write_config"),
         **_names("models._param_specs", "param_specs"),
         # generation
         **_names("generation._generate", "Generated PromptError generate stream"),

@@ -228,3 +228,15 @@ def test_sizes_that_do_not_fit_the_tensors_are_told(path, tmp_path):
     published = kd.lm.find(other)
     with pytest.raises(kd.ckpts.CheckpointError, match=r"(?s)wide\.gguf.*ffn_down"):
         published.params(published.model(tokens="batch.tokens"))
+
+
+def test_many_rows_are_dequantised_in_parts_of_the_same_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(256, size=(300, 32 * 34), dtype=np.uint8)  # 300 x 1024 numbers
+    halves = rows.reshape(-1, 34)
+    halves[:, :2] = np.float16([0.5]).view(np.uint8)
+    kind = gguf.GGMLQuantizationType.Q8_0
+    path = _write(tmp_path / "x.gguf", {"x": (rows, kind)})
+    found = GgufWeights(gguf_files.GgufFile.open(path)).views(["x"])["x"]
+    expected = halves[:, 2:].view(np.int8).reshape(300, 1024) * np.float32(0.5)
+    np.testing.assert_array_equal(found, expected)
