@@ -24,7 +24,7 @@ from tests.train import small_run
 pytestmark = pytest.mark.bench
 
 _NUM_LEAVES = 10_000
-_NUM_ROUNDS, _NUM_STEPS = 15, 20
+_NUM_ROUNDS, _NUM_STEPS = 11, 10
 
 
 class Leaves(nn.Module):
@@ -136,7 +136,7 @@ def _tell(name, seconds, ratios, budget):
 @pytest.mark.skipif(jax.device_count() > 1, reason="is about one device")
 @pytest.mark.parametrize("mesh", ["fsdp", "fsdp,sequence=1", "fsdp,stage=1"])
 def test_mesh_of_one_device(mesh):
-    encoder = kd.nn.VitEncoder.from_spec(4, 64, 4, (4, 4), scan=True)
+    encoder = kd.nn.VitEncoder.from_spec(4, 32, 4, (4, 4), scan=True)
 
     class Images(nn.Module):
         x: kd.kontext.Key = "batch.x"
