@@ -73,7 +73,7 @@ def batch_specs(trainer: Any) -> Any:
     placement = trainer.sharding.batch
     specs = data_utils.get_global_elem_spec(trainer.train_ds.element_spec, placement)
     specs = data_utils.batch_specs(specs)
-    sharding.check_batch(specs, placement)
+    trainer.sharding.check_batch(specs)
     return sharding.with_sharding_constraint(specs, placement)
 
 

@@ -74,13 +74,14 @@ def _shrink_activations(
             activations / 2,
             f"Activations take {_size(activations)}, of {rows_per_device} examples on "
             "each device: with half the `batch_size`, or `--cfg.grad_accum_steps=2`, "
-            "about half of that.",
+            "down to half of that.",
         )
     else:
         yield _Option(
             activations / 2,
             f"Activations take {_size(activations)}, of one example on each device: "
-            "smaller examples, such as shorter rows, take less.",
+            "shorter rows take less, and `--cfg.sharding=fsdp,sequence=2` splits those of "
+            "tokens over two.",
         )
     yield _Option(
         activations / 3,

@@ -127,8 +127,8 @@ class ShardingReport:
             lines.append(
                 f"Each device computes all rows of the batch for {first}"
                 f"{f' and {len(others)} more' if others else ''}: the compiler has split "
-                "other axes instead. `kd.sharding.with_sharding_constraint(x, "
-                "kd.sharding.FIRST_DIM)` in the model keeps them split."
+                "other axes instead. Where the model makes them, "
+                "`kd.sharding.with_logical_constraint(x, ('embed',))` keeps them split."
             )
         if self.link_seconds is not None:
             lines.append(

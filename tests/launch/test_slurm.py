@@ -21,7 +21,7 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files
 from kauldron.launch.slurm import _in_job, _queue, _slurm
 from kauldron.workdir import json_lines
-from tests.launch import backend_contract, slurm_cluster
+from tests.launch import backend_contract, fake_runs, slurm_cluster
 from tests.launch.backend_contract import State, Status, wait, wait_for_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -291,6 +291,23 @@ def _write_end(folder: pathlib.Path, **fields) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_gives_its_trials_to_the_queue(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    sweep = launch.Sweep(
+        cfg=fake_runs.write(tmp_path),
+        workdir=str(tmp_path / "sweep"),
+        trials=[{"aux.width": width} for width in (1, 2, 3)],
+    )
+    for _ in range(2):  # the second time nothing is left to do
+        overview = launch.run_sweep(sweep, _slurm.Slurm(time=10))
+        assert [str(trial.state) for trial in overview.trials] == ["done"] * 3
+    names = [job.comment for job in _queue.jobs().values()]
+    assert len(names) == len(set(names))
+    steps = sorted((tmp_path / "sweep").glob("**/steps.txt"))
+    assert [len(path.read_text().split()) for path in steps] == [5, 5, 5]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_run_over_two_nodes_is_preempted_continues_and_equals_an_uninterrupted_one(
     cluster, tmp_path
@@ -317,12 +334,12 @@ def _train_on_two_nodes(
         ),
         workdir=str(workdir),
         slurm=_slurm.Slurm(nodes=2, time=20),
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
     )
     with contextlib.chdir(ROOT):
         job_id = launch.start_job(job).job_id
     if signame is not None:
-        _wait_until(lambda: _step(job) >= 10)
+        _wait_until(lambda: _step(job) >= 10 or launch.status_of_job(workdir).is_over)
         _queue.call("scancel", f"--signal={signame}", str(job_id))
     _wait_until(lambda: launch.status_of_job(workdir).is_over)
     records = json_lines.read(workdir / "metrics.jsonl")

@@ -48,7 +48,7 @@ class SavedSweep:
       trials: All trials there ever were, in the order in which they came.
       metric: What trials are compared by, as given: `'eval.accuracy'`.
       mode: Whether its largest or its smallest value is the best: `'max'`, `'min'`.
-      backend: Name of what has started its trials last: `'local'`.
+      backend: What has started its trials last: `{'name': 'local', 'fields': {...}}`.
       trust: Packages that the config may name, if it is a `config.json` from elsewhere.
       created: When, in seconds since 1970.
     """
@@ -59,7 +59,9 @@ class SavedSweep:
     trials: Sequence[_sweep.Trial]
     metric: str | None = None
     mode: str | None = None
-    backend: str = "local"
+    backend: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {"name": "local", "fields": {}}
+    )
     trust: Sequence[str] = ()
     created: float = 0.0
 
@@ -236,7 +238,7 @@ def save(
     *,
     metric: str | None,
     mode: str | None,
-    backend: str,
+    backend: Mapping[str, Any],
 ) -> tuple[SavedSweep, list[_sweep.Trial]]:
     """Writes a sweep, or adds its trials to the one that is there; returns it,
     and the trials that are asked for.

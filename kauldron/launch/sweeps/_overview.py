@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kauldron._base import text_tables
+from kauldron._base import console, errors, text_tables
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, Handle, Status
 from kauldron.launch._task_record import TaskRecord
@@ -121,7 +121,7 @@ class Looker:
         backend: Backend | None = None,
     ) -> None:
         self._folder, self._saved = folder, saved
-        self._backend = backend or _backend_choice.by_name(saved.backend)
+        self._backend = backend or _backend_choice.from_json(saved.backend)
         self._of_records: dict[str, Backend] = {}
         self._records = _metrics.RecordReader()
 
@@ -141,7 +141,11 @@ class Looker:
         return None if handle is None else (backend, handle)
 
     def look(self, trials: Iterable[_sweep.Trial]) -> dict[str, TrialStatus]:
-        """Returns how trials are doing, by name, without their metric."""
+        """Returns how trials are doing, by name, without their metric.
+
+        Raises:
+          Failure: If what runs them cannot be asked now.
+        """
         trials = list(trials)
         # Each backend is asked once for all: that may be a question to a cluster.
         asked: dict[int, tuple[Backend, list[tuple[str, Handle]]]] = {}
@@ -156,6 +160,10 @@ class Looker:
             names = [name for name, _ in handles]
             answers |= dict(zip(names, statuses, strict=True))
         return {t.name: self._judge(t, answers.get(t.name)) for t in trials}
+
+    def look_at_runs(self, trials: Iterable[_sweep.Trial]) -> dict[str, TrialStatus]:
+        """Returns how trials are doing as their runs say, without asking anybody."""
+        return {trial.name: self._judge(trial, None) for trial in trials}
 
     def _judge(self, trial: _sweep.Trial, status: Status | None) -> TrialStatus:
         task = self._folder.task_of(trial, self._saved)
@@ -232,5 +240,10 @@ def read_sweep(
     if metric is None:
         metric, mode = saved.metric, mode or saved.mode
     looker = Looker(folder, saved)
-    statuses = looker.look(saved.trials)
+    try:
+        statuses = looker.look(saved.trials)
+    except errors.Failure as e:  # as on a machine that is not of the cluster
+        first = str(e).splitlines()[0]
+        console.warn(f"{first}\nThis is what the runs have left on disk:")
+        statuses = looker.look_at_runs(saved.trials)
     return looker.overview(statuses.values(), metric=metric, mode=mode)

@@ -7,12 +7,14 @@ instant and started again, it goes on. Trials that still run then are waited for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+from kauldron._base import errors
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
 from kauldron.launch.sweeps import _folder, _overview, _sweep
@@ -66,9 +68,12 @@ def run_sweep(
     _folder.plan(folder, sweep)
     backend.check()
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
-        name = _backend_choice.name_of(backend)
         saved, trials = _folder.save(
-            folder, sweep, metric=metric, mode=mode, backend=name
+            folder,
+            sweep,
+            metric=metric,
+            mode=mode,
+            backend=_backend_choice.to_json(backend),
         )
         run = _Run(folder, saved, backend, trials, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
@@ -144,9 +149,7 @@ class _Run:
                 statuses, metric=self._saved.metric, mode=self._saved.mode
             )
         except LaunchError as e:
-            if str(e) not in self._told:
-                self._told.add(str(e))
-                self._tell(str(e))
+            self._tell_once(str(e))
             return self._looker.overview(statuses, metric=None, mode=None)
 
     def _begin(self) -> None:
@@ -178,7 +181,11 @@ class _Run:
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""
         before = [n for n in self._watched if self._statuses[n].state.is_active]
-        statuses = self._looker.look(self._trials[name] for name in sorted(before))
+        try:
+            statuses = self._looker.look(self._trials[name] for name in sorted(before))
+        except errors.Failure as e:  # a cluster that does not answer may do so later
+            self._tell_once(str(e))
+            return before
         self._statuses |= statuses
         for status in statuses.values():
             if not status.state.is_active:
@@ -190,7 +197,9 @@ class _Run:
         is_new = status.step is None
         self._tell(f"{name}: {'starts' if is_new else f'continues at {status.step}'}")
         task = self._folder.task_of(self._trials[name], self._saved)
-        self._backend.start(task)
+        # On several machines, a run has a process on each.
+        num_processes = getattr(self._backend, "nodes", 1)
+        self._backend.start(dataclasses.replace(task, num_processes=num_processes))
         self._tried.add(name)
         self._watched.add(name)
         self._statuses |= self._looker.look([self._trials[name]])
@@ -203,6 +212,11 @@ class _Run:
             if (found := self._looker.find(self._trials[name])) is not None:
                 backend, handle = found
                 backend.stop([handle])
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
 
     def _show_sometimes(self) -> None:
         now = time.monotonic()
