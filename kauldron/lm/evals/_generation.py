@@ -55,9 +55,7 @@ class GenerationEvaluator(evals.EvaluatorBase):
     metrics: Mapping[str, metrics.Metric]
     prompt_key: str = "prompt"
     max_tokens: int = 128
-    sampling: _sampling.Sampling = dataclasses.field(
-        default_factory=_sampling.Sampling
-    )
+    sampling: _sampling.Sampling = dataclasses.field(default_factory=_sampling.Sampling)
     num_samples: int = 1
     batch_size: int = 16
     context_length: int | None = None

@@ -144,7 +144,9 @@ class PassAtK(metrics.Metric):
             rights = np.bincount(at, weights=samples.is_correct).astype(int)
             pairs = list(zip(totals.tolist(), rights.tolist(), strict=True))
             return {
-                f"pass@{k}": np.asarray(np.mean([pass_at_k(*pair, k) for pair in pairs]))
+                f"pass@{k}": np.asarray(
+                    np.mean([pass_at_k(*pair, k) for pair in pairs])
+                )
                 for k in self.parent.k
             }
 

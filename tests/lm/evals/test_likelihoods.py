@@ -27,7 +27,9 @@ def test_perplexity_and_bits_per_byte_of_tokens_that_count():
     assert perplexity == pytest.approx(np.exp(nats), rel=1e-5)
     bits = kd.lm.TokenBitsPerByte(**keys, bytes_per_token=3.5)
     expected = nats / np.log(2) / 3.5
-    assert jax.jit(bits.get_state)(**given).compute() == pytest.approx(expected, rel=1e-5)
+    assert jax.jit(bits.get_state)(**given).compute() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("normalize", ["none", "tokens", "bytes"])
