@@ -324,10 +324,17 @@ def to_leaf(array: np.ndarray, leaf: Any, name: str) -> Any:
         return _arrays.to_leaf(np.array(array), leaf, name)
 
     def part(index: Any) -> np.ndarray:
-        return _dtype_changes.cast(np.array(array[index]), leaf.dtype, name=name)
+        piece = array[index]
+        if piece.dtype != leaf.dtype:
+            return _dtype_changes.cast(piece, leaf.dtype, name=name)
+        # What is in memory is copied to the device as it is; a file must not stay mapped.
+        return np.array(piece, order="C") if isinstance(piece, np.memmap) else piece
 
     placement = leaf.sharding or sharding.REPLICATED
-    return jax.make_array_from_callback(array.shape, placement, part)
+    # Waits, so that no more than one array is in memory besides those on devices.
+    return jax.block_until_ready(
+        jax.make_array_from_callback(array.shape, placement, part)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

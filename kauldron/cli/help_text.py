@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kauldron._base import text_tables
@@ -61,8 +61,9 @@ def of_command(command: command_kinds.Command) -> str:
     )
 
 
-def _list(commands: Iterable[command_kinds.Command]) -> list[str]:
-    return [f"  kauldron {c.name:<18} {c.summary}" for c in commands]
+def _list(commands: Collection[command_kinds.Command]) -> list[str]:
+    width = max(len(c.name) for c in commands)
+    return [f"  kauldron {c.name:<{width}}  {c.summary}" for c in commands]
 
 
 def _usage(command: command_kinds.Command) -> str:

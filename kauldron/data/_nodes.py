@@ -279,3 +279,18 @@ def gather_members(
     block = block.select(order)
     kept = place[order]
     return Block(block.columns, positions[kept], ids[kept], block.examples, bad)
+
+
+def first_row(node: Node, name: str) -> Block:
+    """Returns the first element that is not dropped; reads no more.
+
+    Raises:
+      DataError: If there is none.
+    """
+    for position in range(node.length):
+        block = node.fetch(_order.positions_from(position, 1))
+        if len(block):
+            return block
+    raise _errors.DataError(
+        f"The filters keep none of the {node.length} examples of `{name}`."
+    )

@@ -48,6 +48,14 @@ class Pipeline(datasets.IterableDataset, root_refs.UpdateFromRootCfg):
             return None
         return BatchSize(self.batch_size).per_process
 
+    @property
+    def num_shared_examples(self) -> int | None:
+        """How many examples the processes share, in one epoch; filters don't count.
+
+        `None`: each process has examples of its own, or their number is not known.
+        """
+        return None
+
     @functools.cached_property
     def element_spec(self) -> Any:
         """Shapes and dtypes of what this process loads, as `enp.ArraySpec`."""

@@ -60,16 +60,6 @@ def batch_specs(element_spec: PyTree) -> Any:
     return jax.tree.map(convert, numeric(element_spec))
 
 
-def num_shared_examples(ds: Any) -> int | None:
-    """Returns how many examples the processes share, in one epoch; filters don't count.
-
-    `None`: each process has examples of its own, or their number is not known.
-    """
-    from kauldron.data.py import base
-
-    return base.num_shared_examples(ds)
-
-
 def get_global_elem_spec(per_host_elem_spec: Any, elem_sharding: Any = None) -> Any:
     """Returns the specs of the global batch, of all processes together.
 

@@ -3,9 +3,9 @@
 An estimate. Operations run in the order of the program; chains of elementwise operations
 are one, whose values in between are never stored; a value is freed after its last use.
 Where values are split nobody has decided yet: those that have the shape of a parameter
-are split as that one is, others along the axis that has the size of the batch as the
-batch is, and along one of a size that parameters are split over, such as the heads, as
-those are. Before a parameter that is split over axes of the batch is multiplied with, the
+are split as that one is, those of the shape of a value that the model constrains as that
+one is, others along the axis that has the size of the batch as the batch is, and along one
+of a size that parameters are split over, such as the heads, as those are. Before a parameter that is split over axes of the batch is multiplied with, the
 devices gather it.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jax.sharding import NamedSharding
+
+from kauldron.inspect import _lowered_step
 
 _Shape = tuple[int, ...]
 
@@ -104,20 +106,24 @@ _CONTRACTIONS = frozenset(
 _LOOPS = frozenset(("scan", "while"))
 
 
-def peak(step: Callable[..., Any], state: Any, batch: Any) -> int:
+def peak(
+    step: Callable[..., Any], state: Any, batch: Any, rows: _lowered_step.Rows
+) -> int:
     """Returns the most bytes that a device holds besides state and batch.
 
     Args:
       step: From state and batch to the next state, which takes the place of the first,
         and to anything else.
       state: Specs with shardings, with `params`.
-      batch: Specs with shardings.
+      batch: Specs.
+      rows: Those of the batch.
     """
     jaxpr: Any = jax.make_jaxpr(step)(state, batch).jaxpr
     while len(jaxpr.eqns) == 1 and (inner := _inner_jaxprs(jaxpr.eqns[0])):
         (jaxpr,) = inner
     in_place = jaxpr.outvars[: len(jax.tree.leaves(state))]
-    return _Liveness(_Splits.of(state.params, batch)).peak(jaxpr, free=in_place)
+    splits = _Splits.of(state.params, rows, dict(_constrained(jaxpr)))
+    return _Liveness(splits).peak(jaxpr, free=in_place)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,51 +131,49 @@ class _Splits:
     """How large the part of a value is that a device holds, by shape.
 
     Attributes:
-      params: Shape -> those of the part of a device, and of what it has gathered.
+      known: Shape, of a parameter or of a value that the model constrains -> that of the
+        part of a device, and of what a device has gathered.
       batch_size: Rows of the batch.
       batch_shards: Parts that it is split into.
       axis_shards: Size of an axis -> parts, of axes that parameters are split along.
     """
 
-    params: Mapping[_Shape, tuple[_Shape, _Shape]]
+    known: Mapping[_Shape, tuple[_Shape, _Shape]]
     batch_size: int
     batch_shards: int
     axis_shards: Mapping[int, int]
 
     @classmethod
-    def of(cls, params: Any, batch: Any) -> _Splits:
-        rows = [x for x in jax.tree.leaves(batch) if x.shape]
-        first: Any = rows[0] if rows else None
-        batch_size = first.shape[0] if rows else 1
-        held = (
-            first.sharding.shard_shape(first.shape) if rows and first.sharding else ()
-        )
-        batch_axes = _axes_of(first)[0] if rows else ()
-        shapes: dict[_Shape, tuple[_Shape, _Shape]] = {}
+    def of(
+        cls,
+        params: Any,
+        rows: _lowered_step.Rows,
+        constrained: Mapping[_Shape, _Shape],
+    ) -> _Splits:
+        shapes = {whole: (part, part) for whole, part in constrained.items()}
+        of_params: dict[_Shape, tuple[_Shape, _Shape]] = {}
         axis_shards: dict[int, int] = {}
         for x in jax.tree.leaves(params):
             if not isinstance(x.sharding, NamedSharding):
                 continue
             sizes, axes = x.sharding.mesh.shape, _axes_of(x)
             part = x.sharding.shard_shape(x.shape)
-            others = [[a for a in names if a not in batch_axes] for names in axes]
+            others = [[a for a in names if a not in rows.mesh_axes] for names in axes]
             shards = [math.prod(sizes[a] for a in names) for names in others]
             whole = tuple(n // k for n, k in zip(x.shape, shards, strict=True))
-            shapes.setdefault(tuple(x.shape), (part, whole))
+            of_params.setdefault(tuple(x.shape), (part, whole))
             if len(x.shape) > 1 and not axes[0]:  # a layer of several
-                shapes.setdefault(tuple(x.shape[1:]), (part[1:], whole[1:]))
+                of_params.setdefault(tuple(x.shape[1:]), (part[1:], whole[1:]))
             axis_shards |= {n: k for n, k in zip(x.shape, shards, strict=True) if k > 1}
-        return cls(
-            shapes, batch_size, batch_size // held[0] if held else 1, axis_shards
-        )
+        return cls(shapes | of_params, rows.number, rows.num_shards, axis_shards)
 
     def num_bytes(self, var: Any, *, is_gathered: bool = False) -> int:
         aval: Any = var.aval
         shape = tuple(getattr(aval, "shape", ()))
         if not hasattr(aval, "dtype"):
             return 0
-        if shape in self.params:
-            shape = self.params[shape][is_gathered]
+        if shape in self.known:
+            shape = self.known[shape][is_gathered]
             return math.prod(shape) * _itemsize(aval)
         parts = 1
         if self._batch_axis(shape):
@@ -305,6 +309,17 @@ def _inner_jaxprs(equation: Any) -> list[Any]:
         keys = ("jaxpr", "call_jaxpr", "fun_jaxpr")
         found = [params[key] for key in keys if key in params][:1]
     return [getattr(jaxpr, "jaxpr", jaxpr) for jaxpr in found]
+
+
+def _constrained(jaxpr: Any) -> Iterator[tuple[_Shape, _Shape]]:
+    """Yields the shape of each value that is constrained, and that of a device's part."""
+    for equation in jaxpr.eqns:
+        sharding = equation.params.get("sharding")
+        if equation.primitive.name == "sharding_constraint" and sharding is not None:
+            shape = tuple(equation.outvars[0].aval.shape)
+            yield shape, tuple(sharding.shard_shape(shape))
+        for inner in _inner_jaxprs(equation):
+            yield from _constrained(inner)
 
 
 def _drop(alive: dict[Any, int], values: Iterable[Any]) -> None:

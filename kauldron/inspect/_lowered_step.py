@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from kauldron import sharding
 from kauldron._base import errors
@@ -72,5 +73,34 @@ def batch_specs(trainer: Any) -> Any:
     placement = trainer.sharding.batch
     specs = data_utils.get_global_elem_spec(trainer.train_ds.element_spec, placement)
     specs = data_utils.batch_specs(specs)
-    sharding.check_batch(specs, placement)
+    trainer.sharding.check_batch(specs)
     return sharding.with_sharding_constraint(specs, placement)
+
+
+class Rows(NamedTuple):
+    """The rows of a batch.
+
+    Attributes:
+      number: Of all devices together.
+      num_shards: In how many parts they are split.
+      mesh_axes: Axes of the mesh that they are split over.
+    """
+
+    number: int
+    num_shards: int
+    mesh_axes: tuple[str, ...]
+
+
+def batch_rows(trainer: Any) -> Rows:
+    """Returns how many rows a batch has, and how they are split."""
+    for x in jax.tree.leaves(batch_specs(trainer)):
+        if x.shape and x.shape[0]:
+            placement, axes = x.sharding, ()
+            if placement is None:
+                return Rows(x.shape[0], 1, ())
+            if isinstance(placement, NamedSharding) and placement.spec:
+                axes = placement.spec[0] or ()
+            num_shards = x.shape[0] // placement.shard_shape(x.shape)[0]
+            names = (axes,) if isinstance(axes, str) else tuple(axes)
+            return Rows(x.shape[0], num_shards, names)
+    return Rows(1, 1, ())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from kauldron._base import text_tables
 
-_STATE = ("params", "collections", "opt_state", "gradients")
+_STATE = ("params", "collections", "opt_state")
 
 
 def advise(
@@ -14,6 +15,7 @@ def advise(
     num_bytes: Mapping[str, int],
     mesh: Mapping[str, int],
     num_devices: int,
+    rows_per_device: int,
     state_num_bytes: int,
     room: float,
 ) -> tuple[str, ...]:
@@ -23,66 +25,84 @@ def advise(
       num_bytes: Part -> bytes on each device.
       mesh: Mesh axis -> number of devices.
       num_devices: Of all.
+      rows_per_device: Examples of the batch on each.
       state_num_bytes: Of parameters, collections and optimizer state, each array once.
       room: Bytes of a device.
     """
+    options = [
+        _split_state(num_bytes, num_devices, state_num_bytes, room),
+        *_shrink_activations(num_bytes, mesh, num_devices, rows_per_device),
+        _shrink_moments(num_bytes),
+    ]
+    ordered = sorted(options, key=lambda option: option.saved, reverse=True)
+    return tuple(option.text for option in ordered if option.saved > 0.05 * room)
+
+
+class _Option(NamedTuple):
+    saved: float
+    text: str
+
+
+def _split_state(
+    num_bytes: Mapping[str, int], num_devices: int, state_num_bytes: int, room: float
+) -> _Option:
     held = sum(num_bytes.get(part, 0) for part in _STATE)
-    found: list[tuple[float, str]] = []
     share = state_num_bytes / num_devices
-    of_state = held - num_bytes.get("gradients", 0)
-    if of_state > 1.5 * share and num_devices > 1:
-        saved = of_state - share
-        found.append(
-            (
-                saved,
-                f"`--cfg.sharding=fsdp` splits parameters and optimizer state over all "
-                f"{num_devices} devices: {_size(share)} of them on each, now "
-                f"{_size(of_state)}.",
-            )
+    if held > 1.5 * share:
+        return _Option(
+            held - share,
+            f"`--cfg.sharding=fsdp` splits parameters and optimizer state over all "
+            f"{num_devices} devices: {_size(share)} of them on each, now {_size(held)}.",
         )
-    elif of_state > room / 2:
-        least = -(-int(2 * state_num_bytes) // int(room))
-        found.append(
-            (
-                of_state,
-                f"Parameters and optimizer state are {_size(state_num_bytes)} in all: "
-                f"more devices hold less each. On {least} they take half of the room.",
-            )
-        )
-    activations = num_bytes.get("activations", 0)
-    found.append(
-        (
-            activations / 2,
-            f"Activations take {_size(activations)}: half the rows on a device, by half "
-            "the `batch_size` or by `--cfg.grad_accum_steps=2`, about halve them.",
-        )
+    least = -(-2 * state_num_bytes // int(room))
+    return _Option(
+        held if held > room / 2 else 0,
+        f"Parameters and optimizer state are {_size(state_num_bytes)} in all: on {least} "
+        "devices they take half of the memory of each.",
     )
-    found.append(
-        (
-            activations / 3,
-            "`cfg.remat = kd.train.Remat(modules=[...])`, or `remat=True` of a decoder, "
-            "keeps the inputs of blocks only, and computes the rest again.",
+
+
+def _shrink_activations(
+    num_bytes: Mapping[str, int],
+    mesh: Mapping[str, int],
+    num_devices: int,
+    rows_per_device: int,
+) -> Iterator[_Option]:
+    activations = num_bytes.get("activations", 0)
+    if rows_per_device > 1:
+        yield _Option(
+            activations / 2,
+            f"Activations take {_size(activations)}, of {rows_per_device} examples on "
+            "each device: with half the `batch_size`, or `--cfg.grad_accum_steps=2`, "
+            "down to half of that.",
         )
+    else:
+        yield _Option(
+            activations / 2,
+            f"Activations take {_size(activations)}, of one example on each device: "
+            "shorter rows take less, and `--cfg.sharding=fsdp,sequence=2` splits those of "
+            "tokens over two.",
+        )
+    yield _Option(
+        activations / 3,
+        "`cfg.remat = kd.train.Remat(modules=[...])`, or `remat=True` of a decoder, keeps "
+        "the inputs of blocks only, and computes the rest again.",
     )
     if "tensor" not in mesh and num_devices > 1:
-        found.append(
-            (
-                activations / 4,
-                "`--cfg.sharding=fsdp,tensor=8` splits the activations inside of "
-                "attention and feed-forward layers, too; keep `tensor` within the "
-                "devices that fast links connect.",
-            )
+        yield _Option(
+            activations / 4,
+            "`--cfg.sharding=fsdp,tensor=8` splits the activations inside of attention "
+            "and feed-forward layers, too; keep `tensor` within the devices that fast "
+            "links connect.",
         )
+
+
+def _shrink_moments(num_bytes: Mapping[str, int]) -> _Option:
     moments = num_bytes.get("opt_state", 0)
-    found.append(
-        (
-            moments / 2,
-            f"The optimizer keeps {_size(moments)}: `optax.adafactor` keeps next to "
-            "nothing, `mu_dtype='bfloat16'` of Adam three quarters.",
-        )
-    )
-    return tuple(
-        text for saved, text in sorted(found, reverse=True) if saved > 0.05 * room
+    return _Option(
+        moments / 2,
+        f"The optimizer keeps {_size(moments)}: `optax.adafactor` keeps next to nothing, "
+        "`mu_dtype='bfloat16'` of Adam three quarters.",
     )
 
 

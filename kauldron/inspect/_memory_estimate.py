@@ -11,7 +11,13 @@ import jax
 import numpy as np
 
 from kauldron._base import text_tables
-from kauldron.inspect import _live_bytes, _lowered_step, _memory_advice, _sharding_table
+from kauldron.inspect import (
+    _cpu_scratch,
+    _live_bytes,
+    _lowered_step,
+    _memory_advice,
+    _sharding_table,
+)
 
 # What each device holds while a step runs, in the order of the table.
 PARTS = (
@@ -43,6 +49,7 @@ class MemoryEstimate:
         `docs/scaling.md`.
       platform: Whose compiler: `cpu`, `gpu` or `tpu`; of an estimate, where it was made.
       num_params: Numbers in all parameters, of all devices together.
+      rows_per_device: Examples of the batch on each device.
       num_bytes: Part -> bytes on each device: `params`, `collections`, `opt_state`,
         `batch`, `next_batch`, `gradients`, `activations`. The last two share what is
         temporary: activations are what is left once the gradients, as large as the
@@ -57,6 +64,7 @@ class MemoryEstimate:
     method: Literal["compiled", "estimated"]
     platform: str
     num_params: int
+    rows_per_device: int
     num_bytes: Mapping[str, int]
     state_num_bytes: int
     device_gb: float | None = None
@@ -82,6 +90,7 @@ class MemoryEstimate:
             num_bytes=self.num_bytes,
             mesh=self.mesh,
             num_devices=self.num_devices,
+            rows_per_device=self.rows_per_device,
             state_num_bytes=self.state_num_bytes,
             room=self.device_gb * 1e9 if self.device_gb else math.inf,
         )
@@ -137,6 +146,7 @@ def measure(
 ) -> tuple[MemoryEstimate, jax.stages.Compiled | None]:
     """Returns the memory of a step on the devices here, and the program if compiled."""
     step, (state, batch) = _lowered_step.as_function(trainer)
+    rows = _lowered_step.batch_rows(trainer)
     table = _sharding_table.sharding_table(state)
     held = {part: per_device for part, (_, per_device) in table.totals().items()}
     one_batch = sum(_sharding_table.bytes_of(x)[1] for x in jax.tree.leaves(batch))
@@ -146,8 +156,11 @@ def measure(
         plan: Any = compiled.memory_analysis()
         given_back = plan.output_size_in_bytes - plan.alias_size_in_bytes
         temporary = plan.temp_size_in_bytes + max(given_back, 0)
+        if jax.default_backend() == "cpu":
+            text = compiled.as_text() or ""
+            temporary += _cpu_scratch.largest_convolution(text)
     else:
-        temporary = _live_bytes.peak(step, state, batch)
+        temporary = _live_bytes.peak(step, state, batch, rows)
     gradients = min(held.get("params", 0), temporary)
     estimate = MemoryEstimate(
         num_devices=table.num_devices,
@@ -155,6 +168,7 @@ def measure(
         method="compiled" if compiles else "estimated",
         platform=jax.default_backend(),
         num_params=sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
+        rows_per_device=rows.number // rows.num_shards,
         num_bytes={
             **held,
             "batch": one_batch,

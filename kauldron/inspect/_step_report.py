@@ -14,6 +14,7 @@ from kauldron._base import text_tables
 from kauldron.inspect import (
     _collectives,
     _link_times,
+    _lowered_step,
     _memory_estimate,
     _sharding_table,
     _simulated_devices,
@@ -34,6 +35,8 @@ class ShardingReport:
       table: Where each array of the state is.
       memory: What a device holds at the peak of a step.
       collectives: What devices send each other in a step; `None` if nothing was compiled.
+      whole_batches: Of those, arrays that have the rows of all devices on each: what
+        they are part of is computed as if the batch were not split.
       link_gb_per_s: Mesh axis -> what a device sends in a second along it, in 10**9
         bytes; `None` if it was not said.
     """
@@ -41,6 +44,7 @@ class ShardingReport:
     table: ShardingTable
     memory: MemoryEstimate
     collectives: tuple[Collective, ...] | None
+    whole_batches: tuple[str, ...] = ()
     link_gb_per_s: Mapping[str, float] | None = None
 
     def seconds_of(self, collective: Collective) -> float | None:
@@ -76,6 +80,7 @@ class ShardingReport:
                 }
                 for c in collectives
             ],
+            "whole_batches": list(self.whole_batches),
             "link_gb_per_s": self.link_gb_per_s,
             "link_seconds": self.link_seconds,
         }
@@ -90,6 +95,7 @@ class ShardingReport:
             collectives=None
             if found is None
             else tuple(map(_collectives.from_dict, found)),
+            whole_batches=tuple(values["whole_batches"]),
             link_gb_per_s=values["link_gb_per_s"],
         )
 
@@ -116,6 +122,14 @@ class ShardingReport:
             lines.append(f"... and {len(collectives) - _MAX_ROWS} that send less.")
         if not all(c.is_count_known for c in collectives):
             lines.append(">= : in a loop of unknown length, counted once.")
+        if self.whole_batches:
+            first, *others = self.whole_batches
+            lines.append(
+                f"Each device computes all rows of the batch for {first}"
+                f"{f' and {len(others)} more' if others else ''}: the compiler has split "
+                "other axes instead. Where the model makes them, "
+                "`kd.sharding.with_logical_constraint(x, ('embed',))` keeps them split."
+            )
         if self.link_seconds is not None:
             lines.append(
                 f"One after the other they take {_format_seconds(self.link_seconds)} "
@@ -194,7 +208,11 @@ def sharding_report(
     if compiled is not None:
         collectives = _collectives.read(compiled.as_text() or "", table.mesh)
     return ShardingReport(
-        table=table, memory=memory, collectives=collectives, link_gb_per_s=speeds
+        table=table,
+        memory=memory,
+        collectives=collectives,
+        whole_batches=_whole_batches(collectives or (), trainer),
+        link_gb_per_s=speeds,
     )
 
 
@@ -250,6 +268,24 @@ def estimate_memory(
         _as_trainer(run), compiles=compiles, device_gb=device_gb
     )
     return estimate
+
+
+def _whole_batches(collectives: Sequence[Collective], trainer: Any) -> tuple[str, ...]:
+    """Returns activations that devices exchange along axes that the batch is split over."""
+    rows = _lowered_step.batch_rows(trainer)
+    if rows.num_shards == 1 or rows.number == 1:
+        return ()
+    params = {tuple(x.shape) for x in jax.tree.leaves(trainer.state_specs.params)}
+    params |= {shape[1:] for shape in params}  # a layer of several
+    found = {}
+    for c in collectives:
+        for array in c.arrays if set(c.mesh_axes) <= set(rows.mesh_axes) else ():
+            dtype, _, dims = array.rstrip("]").partition("[")
+            shape = tuple(int(n) for n in dims.split(",") if n)
+            is_float = dtype.startswith(("f", "bf"))
+            if is_float and shape[:1] == (rows.number,) and shape not in params:
+                found[array] = None
+    return tuple(found)
 
 
 def _as_trainer(run: Any) -> Any:

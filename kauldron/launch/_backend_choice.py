@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from kauldron import konfig
@@ -11,7 +12,6 @@ from kauldron.launch._backend import Backend, LaunchError
 
 _CLASSES = {
     "local": "kauldron.launch._local:Local",
-    "slurm": "kauldron.launch.slurm._slurm:Slurm",
     "commands": "kauldron.launch._commands:Commands",
 }
 
@@ -70,6 +70,22 @@ def from_node(node: konfig.ConfigDict, **fields: Any) -> Backend:
         if value is not None:
             changed[field] = value
     return konfig.resolve(changed)
+
+
+def to_json(backend: Backend) -> dict[str, Any]:
+    """Returns name and fields of a backend as JSON values, see `from_json`."""
+    fields: Any = getattr(backend, "__dataclass_fields__", {})
+    given = {name: getattr(backend, name) for name, f in fields.items() if f.init}
+    return {"name": name_of(backend), "fields": given}
+
+
+def from_json(content: Mapping[str, Any]) -> Backend:
+    """Returns the backend that `to_json` has described."""
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["fields"].items()
+    }
+    return by_name(content["name"], **fields)
 
 
 def name_of(backend: Backend) -> str:

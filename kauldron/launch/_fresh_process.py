@@ -10,6 +10,7 @@ import signal
 import site
 import sys
 import sysconfig
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -83,16 +84,22 @@ class Sources:
         installed = [*site.getsitepackages(), site.getusersitepackages()]
         installed += sysconfig.get_paths().values()
         self._installed = tuple(f"{os.path.abspath(p)}{os.sep}" for p in installed)
-        self.look()
+        self.look(since=time.time())
 
-    def look(self) -> None:
-        """Notes the files of modules that were imported since the last look."""
+    def look(self, *, since: float) -> None:
+        """Notes the files of modules that were imported since the last look.
+
+        Args:
+          since: When that was. A file that was edited after it, perhaps after it was
+            imported, counts as changed.
+        """
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
             if not isinstance(file, str) or file in self._times:
                 continue
             if not os.path.abspath(file).startswith(self._installed):
-                self._times[file] = _time_of(file)
+                time_ns = _time_of(file)
+                self._times[file] = time_ns if time_ns < since * 1e9 else -1
 
     def have_changed(self) -> bool:
         """Whether a file was edited since it was noted."""

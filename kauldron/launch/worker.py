@@ -18,6 +18,7 @@ import io
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
@@ -55,10 +56,11 @@ def serve(run: Callable[[Sequence[str]], int]) -> None:
     while line := orders.next():
         if not is_new and (sources.have_changed() or _configures_jax(line)):
             orders.leave_to_a_new_process(line)
+        since = time.time()
         if changes := _run_order(line, run, is_first=is_new):
             print(f"A new process takes over: {', '.join(changes)}.", flush=True)
             orders.leave_to_a_new_process()
-        sources.look()
+        sources.look(since=since)
         is_new = False
 
 

@@ -31,9 +31,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("corpus._windows", "Window"),
         **_names("corpus._texts", "ChatToTokens Tokenize"),
         **_names("corpus._pairs", "PreferencePair Prompt"),
+        **_names("corpus._sources", "Hdf5 JsonLines TextFolder"),
+        **_names("corpus._token_shards", "TokenShards"),
+        **_names("corpus._shard_files", "Counts Manifest"),
+        **_names("corpus._prepare", "prepare source_of texts_of"),
+        **_names("corpus._prepare_files", "prepare_files"),
         # models
+        **_names("text.gguf_files", "GgufError GgufFile"),
         **_names("models._errors", "ModelError"),
-        **_names("models._published", "PublishedModel save"),
+        **_names("models._published", "PublishedModel save write_config"),
         **_names("models._param_specs", "param_specs"),
         # generation
         **_names("generation._generate", "Generated PromptError generate stream"),
@@ -55,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # loading
         **_names("loading._load", "find load text_generator"),
         **_names("loading._convert", "convert read_text"),
+        **_names("loading._init_transform", "PublishedWeights published_decoder"),
         # evals
         **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
         **_names("evals._generation", "GenerationEvaluator"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from kauldron._base import errors
+from kauldron._base import errors, text_tables
 from kauldron.kontext import leaf_globs
 from kauldron.ktyping import PyTree
 from kauldron.sharding import _axis_rules
@@ -146,9 +146,8 @@ class ByRules:
     def _variable(self, path: str, leaf: Any, names_of: _Names) -> _axis_rules.Variable:
         shape = tuple(np.shape(leaf))
         # Frozen parts and averages have the path of a parameter below that of theirs.
-        names = next((names_of[p] for p in _ends(path) if p in names_of), ())
-        if len(names) != len(shape):
-            names = ()
+        known = (names_of.get(end, ()) for end in _ends(path))
+        names = next((n for n in known if len(n) == len(shape)), ())
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
         itemsize = 0 if is_key else np.dtype(leaf.dtype).itemsize
         num_bytes = int(np.prod(shape)) * itemsize
@@ -158,6 +157,55 @@ class ByRules:
         if glob is not None:
             return self.rules.spec_by_path(variable, glob, self.paths[glob])
         return self.rules.spec_by_names(variable)
+
+
+def whole_arrays(
+    tree: PyTree,
+    mesh: jax.sharding.Mesh,
+    *,
+    batch_only: Sequence[str],
+    min_bytes: int,
+    said: Sequence[str],
+) -> list[str]:
+    """Returns what to tell of large arrays that every device holds, though they divide.
+
+    Args:
+      tree: Arrays, or specs, with shardings; dotted paths are those of a run's state.
+      mesh: The devices.
+      batch_only: Mesh axes that are not meant to split arrays of the state.
+      min_bytes: Smaller arrays are not worth a word.
+      said: Globs of arrays that the user has spoken about.
+    """
+    axes = {k: v for k, v in mesh.shape.items() if v > 1 and k not in batch_only}
+    lines = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        sharding = leaf.sharding
+        if not isinstance(sharding, NamedSharding) or not sharding.is_fully_replicated:
+            continue
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            continue
+        num_bytes = int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+        fitting = [
+            (number, axis)
+            for number, size in enumerate(leaf.shape)
+            for axis, num_devices in axes.items()
+            if size % num_devices == 0
+        ]
+        name = _dotted(path)
+        short = name.partition(".")[2]
+        is_said = any(any(leaf_globs.matches(glob, [short])) for glob in said)
+        if num_bytes < min_bytes or not fitting or is_said:
+            continue
+        number, axis = fitting[0]
+        entry = ", ".join([*["None"] * number, repr(axis)]) + (
+            "," if not number else ""
+        )
+        lines.append(
+            f"Every device holds all of `{name}`, {text_tables.format_bytes(num_bytes)}, "
+            f"although axis {number} of {tuple(leaf.shape)} divides over {axis!r}: "
+            f"`cfg.sharding.paths = {{{short!r}: ({entry})}}` splits it."
+        )
+    return lines
 
 
 def _flat(tree: PyTree) -> _Names:

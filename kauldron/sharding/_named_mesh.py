@@ -14,12 +14,16 @@ from kauldron._base import errors, root_refs
 from kauldron.ktyping import PyTree
 from kauldron.sharding import _activations, _axis_rules, _mesh, _placement
 from kauldron.sharding._axis_rules import MeshAxes, MeshError
-from kauldron.sharding._by_rules import ByRules, NamedAxes
+from kauldron.sharding._by_rules import ByRules, NamedAxes, whole_arrays
 from kauldron.sharding._placement import ShardingTree
 from kauldron.sharding._strategy import ShardingStrategy
+from kauldron.sharding.state import TrainState
 
 # Axes that mean something without further rules.
 _AXES = ("data", "fsdp", "tensor", "expert", "sequence", "stage")
+
+# Whole on every device and at least this large: worth a word.
+_LARGE_BYTES = 16 * 2**20
 
 # A part that follows from the axes and rules.
 _BY_RULES = "by_rules"
@@ -186,6 +190,18 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
         number = self.num_microbatches
         if number is not None:
             _placement.check_parts(specs, self.batch, number)
+
+    def remarks(self, state: TrainState) -> list[str]:
+        if not isinstance(self.params, ByRules):  # the user has placed them
+            return []
+        only = {"data", *self._batch_axes} - {self._rules.fully_sharded}
+        return whole_arrays(
+            {"params": state.params, "collections": state.collections},
+            self.mesh,
+            batch_only=(*only, "sequence"),
+            min_bytes=_LARGE_BYTES,
+            said=tuple(self.paths),
+        )
 
     def update_from_root_cfg(self, root: Any) -> Self:
         """Returns the strategy with what the modules of the root's model name."""

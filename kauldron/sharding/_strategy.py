@@ -98,6 +98,15 @@ class ShardingStrategy(arguments.NamesArguments):
         """
         _placement.check_batch(specs, self.batch)
 
+    def remarks(self, state: TrainState) -> list[str]:
+        """Returns what a user may not know of the placement, a text each.
+
+        Args:
+          state: Arrays, or specs such as `trainer.state_specs`.
+        """
+        del state
+        return []
+
     @property
     def ds(self) -> Any:
         """The name that `batch` had in older configs.

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from kauldron import kontext
+from kauldron import kontext, sharding
 from kauldron._base import errors
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, key_checks, text_keys
@@ -21,6 +21,7 @@ from kauldron.train import _run_description
 
 _MODEL = "cfg.model"
 _DATA = "cfg.train_ds"
+_SHARDING = "cfg.sharding"
 
 
 class CheckError(kontext.KeyPathError, ValueError):
@@ -114,6 +115,9 @@ def _initial_state(
         return None
     try:
         return trainer.state_specs
+    except sharding.MeshError as e:
+        problems.append(key_checks.failure(_SHARDING, e))
+        return None
     except Exception as e:
         failure = e
     init = functools.partial(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ import jax
 
 import kauldron
 from kauldron import kontext
-from kauldron.data import utils as data_utils
 from kauldron.train import _run_description
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "grain")
@@ -37,7 +37,7 @@ def collect(
     """
     config = {} if trainer.raw_cfg is None else json.loads(trainer.raw_cfg.to_json())
     facts = {
-        f"cfg.{path}": json.dumps(value)
+        f"cfg.{_as_written(path)}": json.dumps(value)
         for path, value in kontext.flatten_with_path(config).items()
     }
     facts |= {
@@ -45,7 +45,7 @@ def collect(
         "last step": str(last_step),
         "workdir": os.fspath(trainer.workdir),
         "kauldron": kauldron.__version__,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": _flags_of_programs(),
     }
     facts |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
     facts |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
@@ -56,10 +56,21 @@ def collect(
         for name, evaluator in trainer.evals.items()
     }
     for name, ds in datasets.items():
-        num = data_utils.num_shared_examples(ds)
+        num = getattr(ds, "num_shared_examples", None)
         if num is not None:
             facts[f"examples of cfg.{name}"] = str(num)
     return facts
+
+
+def _as_written(path: str) -> str:
+    """Returns `optimizer[0]`, for a positional argument, where JSON has `['0']`."""
+    return re.sub(r"\['(\d+)'\]", r"[\1]", path)
+
+
+def _flags_of_programs() -> str:
+    """Returns the flags of XLA; where it writes dumps may differ."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(flag for flag in flags if not flag.startswith("--xla_dump"))
 
 
 def _of_specs(name: str, specs: Any) -> Mapping[str, str]:

@@ -12,10 +12,10 @@ import numpy as np
 from kauldron import recording, sharding
 from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
-from kauldron.recording import progress, recorder, run_tables
+from kauldron.recording import loss_watch, progress, recorder, run_tables
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, finiteness
-from kauldron.train import _loss_watch, _run_description
+from kauldron.train import _run_description
 
 
 class Reporting:
@@ -48,9 +48,7 @@ class Reporting:
             first_step, last_step, chrono=chrono, label=trainer.setup.tqdm_info.desc
         )
         self._losses = {
-            "train": _loss_watch.LossWatch(
-                "the loss", advises=trainer.nan_guard is None
-            )
+            "train": loss_watch.LossWatch("the loss", advises=trainer.nan_guard is None)
         }
         self._exit = contextlib.ExitStack()
 
@@ -149,7 +147,7 @@ class Reporting:
             return dict
         recorded = self._recorder.values_of(aux, collection=name)
         self._losses.setdefault(
-            name, _loss_watch.LossWatch(f"the loss of `cfg.evals[{name!r}]`")
+            name, loss_watch.LossWatch(f"the loss of `cfg.evals[{name!r}]`")
         )
 
         def show() -> None:

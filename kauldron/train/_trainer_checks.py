@@ -181,6 +181,8 @@ def check(trainer: _run_description.RunDescription) -> None:
     if trainer.nan_guard is not None:
         trainer.nan_guard.check(trainer)
     check_keys(trainer)
+    for remark in trainer.sharding.remarks(trainer.state_specs):
+        console.warn(remark)
     if trainer.precision is None:
         warning = mixed_precision.lost_updates(trainer.state_specs.params)
         if warning is not None:

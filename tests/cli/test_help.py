@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def test_help_of_a_command_lists_flags_with_type_and_default(kauldron, name, fla
 @pytest.mark.parametrize("name", NAMES)
 def test_example_in_the_help_can_be_parsed(name):
     command = command_table.COMMANDS[name]
-    words = command.example.partition(" > ")[0].split()
+    words = shlex.split(command.example.partition(" > ")[0])
     num_words = 1 + len(name.split())
     assert words[:num_words] == ["kauldron", *name.split()]
     parsed = _flags.CommandLine(

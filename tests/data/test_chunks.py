@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.data import _processes
+from kauldron._base import processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def test_processes_share_the_same_global_batches(monkeypatch):
     whole = _read(_ds(Sums(), batch_size=4), "sum", 8)
     parts = []
     for index in range(2):
-        monkeypatch.setattr(_processes, "index_and_count", lambda i=index: (i, 2))
+        monkeypatch.setattr(processes, "index_and_count", lambda i=index: (i, 2))
         parts.append(_read(_ds(Sums(), batch_size=4), "sum", 8))
     assert [a + b for a, b in zip(*parts, strict=True)] == whole
 

@@ -116,4 +116,5 @@ def test_real_datasets_are_what_they_say(tmp_path):
     dialogs = (folders["dialogs"] / "dialogs.jsonl").read_text().splitlines()
     assert all(len(json.loads(line)["turns"]) >= 1 for line in dialogs)
     assert len(dialogs) > 1500
+    assert (folders["smollm2"] / "smollm2.gguf").stat().st_size == 98_362_432
     assert len(list(folders["brain"].glob("*.nii.gz"))) == 3

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from kauldron import kd, konfig
-from kauldron.inspect import _in_simulation
+from kauldron.inspect import _cpu_scratch, _in_simulation
 from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -50,9 +50,14 @@ def config(**changes):
 
 
 @pytest.fixture(scope="module")
-def report(quick_compile):
+def run(quick_compile):
     mesh = kd.sharding.Mesh(axes={"data": 2, "fsdp": 4}, paths={"**.bias": ()})
-    return kd.inspect.sharding_report(trainer(sharding=mesh), link_gb_per_s=50)
+    return trainer(sharding=mesh)
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return kd.inspect.sharding_report(run, link_gb_per_s=50)
 
 
 def test_each_part_has_the_bytes_of_one_device(report):
@@ -73,10 +78,9 @@ def test_each_part_has_the_bytes_of_one_device(report):
     assert (report.memory.num_params, report.memory.method) == (64, "compiled")
 
 
-def test_temporary_memory_is_what_the_compiler_plans(report):
-    run = trainer(sharding=kd.sharding.Mesh(axes={"data": 2, "fsdp": 4}))
+def test_temporary_memory_is_what_the_compiler_plans(run, report):
     plan = small_run.compile_step(run).memory_analysis()
-    found = kd.inspect.estimate_memory(run).num_bytes
+    found = report.memory.num_bytes
     outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes
     temporary = plan.temp_size_in_bytes + outputs
     assert found["gradients"] + found["activations"] == temporary
@@ -147,6 +151,7 @@ def _memory(**num_bytes):
         method="estimated",
         platform="cpu",
         num_params=10**9,
+        rows_per_device=2,
         num_bytes={**parts, **num_bytes},
         state_num_bytes=12 * 10**9,
         device_gb=10.0,
@@ -161,7 +166,9 @@ def test_advice_begins_with_what_saves_most():
     assert "sharding=fsdp` splits" in whole.advice[0]
     assert "1.5 GB of them on each, now 12.0 GB" in whole.advice[0]
     long = _memory(params=10**9, opt_state=5 * 10**8, activations=9 * 10**9)
-    assert "Activations take 9.0 GB" in long.advice[0]
+    assert "Activations take 9.0 GB, of 2 examples on each device" in long.advice[0]
+    single = dataclasses.replace(long, rows_per_device=1)
+    assert "grad_accum_steps" not in str(single)
     fitting = dataclasses.replace(long, device_gb=80.0)
     assert (fitting.fits, fitting.advice) == (True, ())
 
@@ -188,3 +195,30 @@ def test_estimate_counts_what_is_alive_together():
     # The values behind each tanh are kept; all gradients are there at the end.
     assert layers * value <= found <= layers * (value + weight) + 6 * value
     assert math.isclose(estimated.peak_num_bytes, compiled.peak_num_bytes, rel_tol=0.25)
+
+
+def test_batches_that_the_compiler_does_not_split_are_told():
+    """Wide layers and few rows: it rather splits the features, and sums over them."""
+    layers = [nn.Dense(256, use_bias=False) for _ in range(2)]
+    model = kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=layers)
+    run = trainer(model=model, sharding="fsdp", train_metrics={})
+    found = kd.inspect.sharding_report(run)
+    assert "f32[16,256]" in found.whole_batches
+    assert "Each device computes all rows of the batch for f32[16," in str(found)
+
+
+_CONVOLUTIONS = """
+ENTRY %main {
+  %x = f32[64,8,8,32]{3,2,1,0} parameter(0)
+  %w = f32[3,3,32,64]{3,2,1,0} parameter(1)
+  %a = f32[64,4,4,64]{3,2,1,0} convolution(%x, %w), window={size=3x3 stride=2x2 \
+pad=0_1x0_1}, dim_labels=b01f_01io->b01f
+  %b = f32[64,8,8,32]{3,2,1,0} convolution(%a, %w), window={size=3x3 pad=2_1x2_1 \
+lhs_dilate=2x2}, dim_labels=b01f_01oi->b01f
+}
+"""
+
+
+def test_convolutions_unfold_their_input():
+    """64 examples, 4 x 4 places, patches of 3 x 3 x 32 numbers of 4 bytes."""
+    assert _cpu_scratch.largest_convolution(_CONVOLUTIONS) == 64 * 16 * 9 * 32 * 4

@@ -26,7 +26,7 @@ from kauldron.launch._backend import Backend, Handle, State, Status, Task
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Generous: machines of the tests are shared.
-TIMEOUT_SECS = 60
+TIMEOUT_SECS = 200
 
 _CONFIG = """
     import os, pathlib, sys, time

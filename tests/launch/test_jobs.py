@@ -5,8 +5,10 @@ The runs are config files that act while they are loaded, so that nothing is com
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import random
 import re
 import signal
 import subprocess
@@ -165,6 +167,11 @@ def test_a_run_with_other_arguments_is_not_adopted(make_job, tmp_path):
     other = launch.Job(args=("--cfg=b.py",), workdir=job.workdir, env=job.env)
     with pytest.raises(_backend.LaunchError, match=r"with other args: .*b\.py"):
         launch.run_job(other, show=_quiet)
+    with (
+        contextlib.chdir(tmp_path),
+        pytest.raises(_backend.LaunchError, match="with other cwd"),
+    ):
+        launch.run_job(job, show=_quiet)
     (tmp_path / "go").touch()
     while not job.backend.ask([handle])[0].is_over:
         time.sleep(0.02)
@@ -265,6 +272,37 @@ def test_logs_are_followed_until_the_run_ends(make_job, tmp_path):
 def test_numbers_that_make_no_sense_are_told(make_job, name):
     with pytest.raises(_backend.LaunchError, match=f"`{name}` of a job is at least"):
         make_job("", **{name: -1})
+
+
+def test_an_object_store_is_no_workdir_of_a_job():
+    with pytest.raises(_backend.LaunchError, match="'gs://a/b' is in an object store"):
+        launch.Job(args=(), workdir="gs://a/b")
+
+
+@pytest.mark.slow
+def test_launchers_killed_at_any_instant_never_run_the_job_twice(make_job, tmp_path):
+    body = """
+    import fcntl
+    with open(FOLDER / 'lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            (FOLDER / 'twice').touch()
+        starts()
+        wait_for('go')
+    sys.exit(0)
+    """
+    job = make_job(body)
+    rng = random.Random(0)
+    for _ in range(20):
+        launcher = _launch_in_other_process(job)
+        time.sleep(rng.uniform(0.1, 1.2))
+        launcher.kill()
+        launcher.wait()
+    (tmp_path / "go").touch()
+    assert launch.run_job(job, show=_quiet) == 0
+    assert not (tmp_path / "twice").exists()
+    assert launch.status_of_job(job.workdir).state == "done"
 
 
 def _quiet(line: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 
@@ -18,11 +19,20 @@ from tests.launch.backend_contract import State, Status, wait, wait_for_file
 ME = "os.environ['KAULDRON_DISTRIBUTED'].split(',')[1]"
 
 
+@pytest.mark.slow
 class TestLocalProcesses(backend_contract.BackendContract):
     @pytest.fixture(scope="class")
     @classmethod
     def make_backend(cls):
         return _local_processes.LocalProcesses
+
+
+class TestProcesses:
+    make_task = backend_contract.BackendContract.make_task
+
+    @pytest.fixture
+    def backend(self):
+        return _local_processes.LocalProcesses()
 
     def test_each_process_is_told_where_the_others_are(
         self, backend, make_task, tmp_path
@@ -53,7 +63,7 @@ class TestLocalProcesses(backend_contract.BackendContract):
         handle = backend.start(task)
         log = pathlib.Path(task.log)
         while "process 1 ended with exit code 7" not in _text(log):
-            pass
+            time.sleep(0.05)
         (tmp_path / "go").touch()
         assert wait(backend, handle) == Status(State.DONE, 7)
 
@@ -90,7 +100,7 @@ class TestLocalProcesses(backend_contract.BackendContract):
         assert wait(backend, handle).state is State.LOST
         pid = int((tmp_path / "pid").read_text())
         while _exists(pid):
-            pass
+            time.sleep(0.05)
 
     def test_gpus_are_divided_among_the_processes(self, make_task, tmp_path):
         body = f"tell('gpus' + {ME}, os.environ['CUDA_VISIBLE_DEVICES']); sys.exit(0)"

@@ -21,7 +21,7 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files
 from kauldron.launch.slurm import _in_job, _queue, _slurm
 from kauldron.workdir import json_lines
-from tests.launch import backend_contract, slurm_cluster
+from tests.launch import backend_contract, fake_runs, slurm_cluster
 from tests.launch.backend_contract import State, Status, wait, wait_for_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -276,7 +276,9 @@ def test_the_first_node_to_fail_gives_the_exit_code(tmp_path):
 def test_a_job_that_is_gone_without_a_word_is_lost_or_was_cancelled(tmp_path):
     handle = {"state": str(tmp_path), "job_id": "1", "executor": "slurm"}
     gone = _queue.QueuedJob("NODE_FAIL", "None", "")
-    assert _slurm._status(handle, gone) == Status(State.LOST, reason="NODE_FAIL")
+    status = _slurm._status(handle, gone)
+    assert status.state is State.LOST
+    assert status.reason == f"NODE_FAIL, no exit code; see {tmp_path}/submitit"
     gone = _queue.QueuedJob("CANCELLED", "None", "")
     assert _slurm._status(handle, gone).state is State.STOPPED
     assert _slurm._status(handle, None).state is State.LOST
@@ -289,12 +291,30 @@ def _write_end(folder: pathlib.Path, **fields) -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_gives_its_trials_to_the_queue(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    sweep = launch.Sweep(
+        cfg=fake_runs.write(tmp_path),
+        workdir=str(tmp_path / "sweep"),
+        trials=[{"aux.width": width} for width in (1, 2, 3)],
+    )
+    for _ in range(2):  # the second time nothing is left to do
+        overview = launch.run_sweep(sweep, _slurm.Slurm(time=10))
+        assert [str(trial.state) for trial in overview.trials] == ["done"] * 3
+    names = [job.comment for job in _queue.jobs().values()]
+    assert len(names) == len(set(names))
+    steps = sorted((tmp_path / "sweep").glob("**/steps.txt"))
+    assert [len(path.read_text().split()) for path in steps] == [5, 5, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_over_two_nodes_is_preempted_continues_and_equals_an_uninterrupted_one(
     cluster, tmp_path
 ):
     once, _ = _train_on_two_nodes(tmp_path / "once", signame=None)
     again, status = _train_on_two_nodes(tmp_path / "again", signame="USR2")
-    assert (status.state, status.num_restarts, status.step) == ("done", 1, 400)
+    assert (status.state, status.num_restarts, status.step) == ("done", 1, 100)
     assert again == once
 
 
@@ -306,21 +326,24 @@ def _train_on_two_nodes(
         args=(
             "--cfg=examples/digits_classifier.py",
             f"--cfg.workdir={workdir}",
-            "--cfg.num_train_steps=400",
+            "--cfg.num_train_steps=100",
             "--cfg.log_metrics_every=10",
+            "--cfg.log_summaries_every=1000",
+            "--cfg.aux.num_features=4",
+            "--cfg.evals={}",
         ),
         workdir=str(workdir),
         slurm=_slurm.Slurm(nodes=2, time=20),
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
     )
     with contextlib.chdir(ROOT):
         job_id = launch.start_job(job).job_id
     if signame is not None:
-        _wait_until(lambda: _step(job) >= 20)
+        _wait_until(lambda: _step(job) >= 10 or launch.status_of_job(workdir).is_over)
         _queue.call("scancel", f"--signal={signame}", str(job_id))
     _wait_until(lambda: launch.status_of_job(workdir).is_over)
     records = json_lines.read(workdir / "metrics.jsonl")
-    (last,) = [r for r in records if (r["step"], r["collection"]) == (390, "train")]
+    (last,) = [r for r in records if (r["step"], r["collection"]) == (90, "train")]
     return last["losses/total"], launch.status_of_job(workdir)
 
 
@@ -331,7 +354,7 @@ def _step(job: launch.Job) -> int:
     return max((r["step"] for r in json_lines.read(path)), default=0)
 
 
-def _wait_until(condition, timeout_secs: float = 280.0) -> None:
+def _wait_until(condition, timeout_secs: float = 850.0) -> None:
     deadline = time.monotonic() + timeout_secs
     while not condition():
         assert time.monotonic() < deadline

@@ -22,12 +22,12 @@ def pool():
         patch.setenv("PYTHONPATH", str(backend_contract.ROOT))
         patch.setenv("JAX_PLATFORMS", "cpu")
         backend = launch.Local(parallel=2)
-        yield _KeptOpen(backend)
+        yield Local(backend)
         backend.close()
 
 
-class _KeptOpen:
-    """A backend that the end of a sweep does not close."""
+class Local:
+    """`Local`, which the end of a sweep does not close."""
 
     def __init__(self, backend: launch.Local) -> None:
         self._backend = backend
@@ -311,3 +311,19 @@ def test_commands_are_written_for_what_is_missing(cfg, folder, tmp_path, pool):
         "width=3": "waiting",
     }
     assert "width=2" in (folder / "tasks").joinpath("width=2.log").name
+
+
+@pytest.mark.slow
+def test_trials_run_as_jobs_and_are_looked_at_by_what_has_started_them(
+    cfg, folder, monkeypatch, pool
+):
+    monkeypatch.setenv("PYTHONPATH", str(backend_contract.ROOT))
+    jobs = launch.Slurm(executor="local", time=10)
+    overview = launch.run_sweep(_sweep(cfg, folder, _widths(1, 2)), jobs)
+    assert _states(overview) == {"width=1": "done", "width=2": "done"}
+    told = []
+    sweep = _sweep(cfg, folder, _widths(1, 2, 3))
+    assert launch.run_sweep(sweep, pool, tell=told.append).exit_code == 0
+    assert told[0] == "2 of 3 trials are done already."
+    assert len(launch.read_sweep(str(folder)).trials) == 3
+    assert fake_runs.first_steps_of(folder / "width=2") == [0]

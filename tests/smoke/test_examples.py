@@ -174,6 +174,7 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
     ]
     # A command that looks at the run made above it.
     args = [re.sub(r"^(--workdir=)?runs/digits$", rf"\1{a_run}", arg) for arg in args]
+    args = [re.sub("^--workdir=runs/", f"--workdir={tmp_path}/", arg) for arg in args]
     args = [re.sub("^--out=(runs/)?", f"--out={tmp_path}/", arg) for arg in args]
     result = run(args)
     is_diff = (

@@ -15,7 +15,7 @@ import pytest
 
 from kauldron import kd
 from kauldron.cli import command_runner
-from kauldron.train import _loss_watch
+from kauldron.recording import loss_watch
 from kauldron.workdir import run_status
 from tests.train import broken, small_run
 
@@ -308,7 +308,7 @@ def test_steps_that_a_guard_has_left_out_are_no_flaw_of_the_end(tmp_path, capfd)
 
 
 def test_a_loss_that_comes_and_goes_is_told_a_few_times(capfd):
-    watch = _loss_watch.LossWatch("the loss")
+    watch = loss_watch.LossWatch("the loss")
     for step in range(20):
         watch.see(step, np.float32(np.inf if step % 2 else 1.0))
     err = capfd.readouterr().err

@@ -55,7 +55,7 @@ class _OfDatasets(base.PyGrainPipeline):
         keys = {}
         members = self._members(self.datasets, self._int_seed)
         for position, member in enumerate(members):
-            columns = base.first_row(member, f"dataset {position}").columns
+            columns = _nodes.first_row(member, f"dataset {position}").columns
             keys[position] = sorted(columns) if isinstance(columns, dict) else None
         for position, of_member in keys.items():
             if of_member != keys[0]:

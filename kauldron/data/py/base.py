@@ -198,7 +198,7 @@ class PyGrainPipeline(pipelines.Pipeline):
     def element_spec(self) -> Any:
         """Shapes and dtypes of what this process loads; reads one element."""
         batching = self._batching(self._int_seed)
-        block = first_row(batching.node, type(self).__name__)
+        block = _nodes.first_row(batching.node, type(self).__name__)
         for stage in batching.late_stages:
             block = stage(block)
         single = dataclasses.replace(
@@ -282,6 +282,10 @@ class PyGrainPipeline(pipelines.Pipeline):
         return batching
 
     @property
+    def num_shared_examples(self) -> int | None:
+        return self._batching(self._int_seed).node.length if self._is_sharded else None
+
+    @property
     def _is_sharded(self) -> bool:
         # A subclass that says what this process's examples are has shared them already.
         hook = type(self).ds_for_current_process
@@ -357,28 +361,6 @@ class _NodeSource:
     def __getitem__(self, index: int) -> Any:
         block = self.node.fetch(_order.positions_from(int(index), 1))
         return _columns.row(block.columns, 0) if len(block) else None
-
-
-def num_shared_examples(ds: Any) -> int | None:
-    """Returns how many examples the processes share, see `data.utils`."""
-    if not isinstance(ds, PyGrainPipeline) or not ds._is_sharded:
-        return None
-    return ds._batching(ds._int_seed).node.length
-
-
-def first_row(node: _nodes.Node, name: str) -> _stages.Block:
-    """Returns the first element that is not dropped; reads no more.
-
-    Raises:
-      DataError: If there is none.
-    """
-    for position in range(node.length):
-        block = node.fetch(_order.positions_from(position, 1))
-        if len(block):
-            return block
-    raise _errors.DataError(
-        f"The filters keep none of the {node.length} examples of `{name}`."
-    )
 
 
 def _check_not_empty(batching: _batching.Batching, name: str) -> None:

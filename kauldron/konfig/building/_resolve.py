@@ -222,7 +222,8 @@ def _describe(failure: _Failure) -> _errors.ConfigError:
     lines.append(
         f"  In `{_field_names.field_name(tuple(reversed(failure.parts)))}`{where}"
     )
-    if isinstance(node, _config_dict.ConfigDict):
+    # The root is the whole config: its line would hide the message.
+    if failure.parts and isinstance(node, _config_dict.ConfigDict):
         lines.append(f"    {_one_line(node)}")
     if places := tracebacks.describe(cause, limit=_MAX_PLACES):
         lines.append(places)

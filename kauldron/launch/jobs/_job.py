@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 
+from kauldron._base import shared_files
 from kauldron.launch import _backend
 from kauldron.launch.jobs import _job_files, _local_processes
 from kauldron.launch.processes import process_group
@@ -48,6 +49,12 @@ class Job:
                 raise _backend.LaunchError(
                     f"`{name}` of a job is at least {least}, got {value}."
                 )
+
+        if shared_files.is_remote(self.workdir):
+            raise _backend.LaunchError(
+                f"The workdir {self.workdir!r} is in an object store, which has no locks: a "
+                "job needs a folder that all its machines see, such as 'runs/large'."
+            )
 
     def check(self) -> None:
         """Finds out whether it can be started from here.

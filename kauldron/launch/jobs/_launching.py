@@ -112,12 +112,10 @@ def _kept(job: _job.Job) -> Iterator[bool]:
 def _start_or_adopt(job: _job.Job) -> bool:
     """Starts a job unless it runs; returns whether it ran already."""
     record = job.folder.read()
-    if record is not None:
-        earlier = _job.Job.from_record(job.workdir, record)
-        if not _job_status.status_of_job(job.workdir).is_over:
-            _check_same(job, earlier)
-            _job_index.add(job.workdir)
-            return True
+    if record is not None and not _job_status.status_of_job(job.workdir).is_over:
+        _check_same(job, record)
+        _job_index.add(job.workdir)
+        return True
     job.folder.forget_cancelling()
     job.folder.write(job.to_record())
     _job_index.add(job.workdir)
@@ -125,9 +123,11 @@ def _start_or_adopt(job: _job.Job) -> bool:
     return False
 
 
-def _check_same(job: _job.Job, earlier: _job.Job) -> None:
-    before, after = earlier.to_record(), job.to_record()
-    for name in ("args", "slurm", "num_processes", "gpus", "env"):
+def _check_same(job: _job.Job, record: _job_files.JobRecord) -> None:
+    earlier = _job.Job.from_record(job.workdir, record).to_record()
+    before = dataclasses.replace(earlier, cwd=record.cwd)
+    after = job.to_record()
+    for name in ("args", "cwd", "slurm", "num_processes", "gpus", "env"):
         then, now = getattr(before, name), getattr(after, name)
         if then != now:
             raise _backend.LaunchError(
@@ -171,7 +171,12 @@ def _keep(job: _job.Job, logs: _logs.Logs, show: Print) -> int:
 
 def _watch(job: _job.Job, logs: _logs.Logs, show: Print) -> int:
     """Waits for the end of a job that others keep."""
-    return _tell_end(job, _wait(job, logs, show, None), show)
+    try:
+        return _tell_end(job, _wait(job, logs, show, None), show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "The run goes on; `kauldron launch cancel` ends it."
+        ) from None
 
 
 def _wait(

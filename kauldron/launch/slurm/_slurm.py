@@ -17,6 +17,11 @@ from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
 
+_LOG_VARIABLE = "SUBMITIT_LOG_LEVEL"
+
+# Of the state of a task: what submitit writes, and what Slurm says.
+_OUTPUT_FOLDER = "submitit"
+
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -34,7 +39,7 @@ class Slurm:
       nodes: Machines of each task.
       gpus_per_node: GPUs on each of them; divided among the processes of a node.
       gpu_type: Which, as Slurm calls them, such as `'h100'`; any unless given.
-      cpus_per_node: CPU cores on each of them; Slurm's default unless given.
+      cpus_per_node: CPU cores on each of them; Slurm's default, often one, unless given.
       mem_gb: Memory on each of them; Slurm's default unless given.
       account: Who pays.
       qos: Quality of service.
@@ -136,7 +141,7 @@ class Slurm:
             num_nodes=self.nodes,
             gpus_per_node=self.gpus_per_node,
         )
-        state = _process_files.state_of(task.record)
+        state = _process_files.state_of(os.path.abspath(task.record))
         shutil.rmtree(state, ignore_errors=True)  # of an earlier job
         state.mkdir(parents=True)
         # If this process is killed now, the job is found by its comment.
@@ -157,13 +162,13 @@ class Slurm:
             args=task.args,
             env=dict(task.env),
             log=os.path.abspath(task.log),
-            state=os.path.abspath(state),
+            state=os.fspath(state),
             num_processes=task.num_processes,
             gpus_per_node=self.gpus_per_node,
             max_restarts=self.max_restarts,
         )
         if self.executor == "local":
-            executor = submitit.LocalExecutor(state / "submitit")
+            executor = submitit.LocalExecutor(state / _OUTPUT_FOLDER)
             executor.update_parameters(
                 timeout_min=self.minutes,
                 signal_delay_s=self.signal_secs,
@@ -172,7 +177,7 @@ class Slurm:
                 stderr_to_stdout=True,
             )
             return executor.submit(function).job_id
-        executor = submitit.SlurmExecutor(state / "submitit")
+        executor = submitit.SlurmExecutor(state / _OUTPUT_FOLDER)
         executor.update_parameters(**self._parameters(task.name, comment))
         try:
             return executor.submit(function).job_id
@@ -190,6 +195,7 @@ class Slurm:
             "ntasks_per_node": 1,
             "gpus_per_node": self._gpus(),
             "cpus_per_task": self.cpus_per_node,
+            "srun_args": self._srun_args(),
             "mem": None if gib is None else f"{round(1024 * gib)}M",
             "account": self.account,
             "qos": self.qos,
@@ -201,6 +207,11 @@ class Slurm:
             "additional_parameters": {"requeue": True, **self.options},
         }
         return {k: v for k, v in parameters.items() if v is not None}
+
+    def _srun_args(self) -> list[str] | None:
+        """Since Slurm 22.05, srun does not take this over from sbatch."""
+        cpus = self.cpus_per_node
+        return None if cpus is None else [f"--cpus-per-task={cpus}"]
 
     def _gpus(self) -> int | str | None:
         if self.gpus_per_node and self.gpu_type:
@@ -266,9 +277,10 @@ def _status_of_ended(handle: _backend.Handle, reason: str) -> _backend.Status:
         return _backend.Status(_backend.State.DONE, code)
     if reason.startswith("CANCELLED"):
         return _backend.Status(_backend.State.STOPPED, reason=reason)
+    output = os.path.join(handle["state"], _OUTPUT_FOLDER)
     return _backend.Status(
         _backend.State.LOST,
-        reason=reason or "it has left the queue without an exit code",
+        reason=f"{reason or 'it has left the queue'}, no exit code; see {output}",
     )
 
 
@@ -296,10 +308,19 @@ def _terminate_local(handle: _backend.Handle) -> None:
 
 
 def _import_submitit() -> Any:
+    # Unless this is set, submitit 1.5.4 configures `logging` when it is imported, which
+    # closes all handlers of the program, log files too.
+    was_set = os.environ.get(_LOG_VARIABLE)
+    os.environ[_LOG_VARIABLE] = "NOCONFIG"
     try:
         import submitit
     except ImportError as e:
         raise _backend.LaunchError(
             "Slurm jobs need the package `submitit`: pip install 'kauldron[launch]'."
         ) from e
+    finally:
+        if was_set is None:
+            del os.environ[_LOG_VARIABLE]
+        else:
+            os.environ[_LOG_VARIABLE] = was_set
     return submitit

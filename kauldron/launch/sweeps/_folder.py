@@ -27,7 +27,7 @@ from etils import epath
 
 from kauldron import konfig
 from kauldron._base import shared_files, text_tables
-from kauldron.launch._backend import LaunchError
+from kauldron.launch._backend import LaunchError, Task
 from kauldron.launch.sweeps import _sweep
 from kauldron.workdir import lock, workdirs
 
@@ -48,6 +48,8 @@ class SavedSweep:
       trials: All trials there ever were, in the order in which they came.
       metric: What trials are compared by, as given: `'eval.accuracy'`.
       mode: Whether its largest or its smallest value is the best: `'max'`, `'min'`.
+      backend: What has started its trials last: `{'name': 'local', 'fields': {...}}`.
+      trust: Packages that the config may name, if it is a `config.json` from elsewhere.
       created: When, in seconds since 1970.
     """
 
@@ -57,6 +59,10 @@ class SavedSweep:
     trials: Sequence[_sweep.Trial]
     metric: str | None = None
     mode: str | None = None
+    backend: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {"name": "local", "fields": {}}
+    )
+    trust: Sequence[str] = ()
     created: float = 0.0
 
 
@@ -70,11 +76,21 @@ class SweepFolder:
     def __init__(self, path: epath.PathLike) -> None:
         self.path = epath.Path(path)
 
-    def files_of(self, trial: _sweep.Trial) -> tuple[str, str]:
-        """Returns where the log of a trial is, and the record of its last start."""
+    def task_of(self, trial: _sweep.Trial, saved: SavedSweep) -> Task:
+        """Returns the command line of a trial, and where it leaves what."""
+        sweep = _sweep.Sweep(
+            cfg=saved.config,
+            workdir=os.fspath(self.path),
+            trials=[{}],
+            flags=saved.flags,
+            trust=saved.trust,
+        )
         folder = self.path / TASKS_FOLDER
-        names = f"{trial.name}.log", f"{trial.name}.json"
-        return os.fspath(folder / names[0]), os.fspath(folder / names[1])
+        return sweep.task(
+            trial,
+            log=os.fspath(folder / f"{trial.name}.log"),
+            record=os.fspath(folder / f"{trial.name}.json"),
+        )
 
     def read(self) -> SavedSweep | None:
         """Returns what the sweep is; `None` if there is none.
@@ -222,8 +238,10 @@ def save(
     *,
     metric: str | None,
     mode: str | None,
-) -> list[_sweep.Trial]:
-    """Writes a sweep, or adds its trials to the one that is there; returns its trials.
+    backend: Mapping[str, Any],
+) -> tuple[SavedSweep, list[_sweep.Trial]]:
+    """Writes a sweep, or adds its trials to the one that is there; returns it,
+    and the trials that are asked for.
 
     For the process that owns the folder, after `plan`.
     """
@@ -232,19 +250,19 @@ def save(
     labels = sweep.labels(saved.labels if saved else None)
     trials = sweep.plan(known, labels)
     keys = {trial.key for trial in known}
-    folder.write(
-        SavedSweep(
-            config=sweep.cfg,
-            flags=list(sweep.flags),
-            labels=labels,
-            trials=[*known, *(t for t in trials if t.key not in keys)],
-            metric=metric or (saved.metric if saved else None),
-            mode=mode or (saved.mode if saved else None),
-            created=saved.created if saved else time.time(),
-        ),
-        sweep.base_config,
+    saved = SavedSweep(
+        config=sweep.cfg,
+        flags=list(sweep.flags),
+        labels=labels,
+        trials=[*known, *(t for t in trials if t.key not in keys)],
+        metric=metric or (saved.metric if saved else None),
+        mode=mode or (saved.mode if saved else None),
+        backend=backend,
+        trust=list(sweep.trust),
+        created=saved.created if saved else time.time(),
     )
-    return trials
+    folder.write(saved, sweep.base_config)
+    return saved, trials
 
 
 def describe_plan(sweep: _sweep.Sweep) -> list[str]:

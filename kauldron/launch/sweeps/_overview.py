@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kauldron._base import text_tables
+from kauldron._base import console, errors, text_tables
 from kauldron.launch import _backend_choice
-from kauldron.launch._backend import Backend
+from kauldron.launch._backend import Backend, Handle, Status
 from kauldron.launch._task_record import TaskRecord
 from kauldron.launch.sweeps import _folder, _metrics, _sweep, _trial_status
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
@@ -110,36 +110,74 @@ class Looker:
 
     Args:
       folder: Of the sweep.
-      backend: That runs the trials; whatever has started each one unless given.
+      saved: What the sweep is.
+      backend: That runs the trials; the one that it was started with last unless given.
     """
 
     def __init__(
-        self, folder: _folder.SweepFolder, backend: Backend | None = None
+        self,
+        folder: _folder.SweepFolder,
+        saved: _folder.SavedSweep,
+        backend: Backend | None = None,
     ) -> None:
-        self._folder = folder
-        self._backend = backend
+        self._folder, self._saved = folder, saved
+        self._backend = backend or _backend_choice.from_json(saved.backend)
+        self._of_records: dict[str, Backend] = {}
         self._records = _metrics.RecordReader()
 
-    def look(self, trial: _sweep.Trial) -> TrialStatus:
-        """Returns how a trial is doing, without its metric."""
-        workdir = os.path.join(os.fspath(self._folder.path), trial.name)
-        log, record = self._folder.files_of(trial)
-        handle = TaskRecord(record).find()
-        status = None
-        if handle is not None:
-            backend = self._backend_of(handle)
-            (status,) = backend.ask([handle])
-        state, run = _trial_status.judge(workdir, handle, status)
+    def find(self, trial: _sweep.Trial) -> tuple[Backend, Handle] | None:
+        """Returns what has started a trial last, and the handle; `None` if nothing has."""
+        task = self._folder.task_of(trial, self._saved)
+        content = TaskRecord(task.record).read()
+        backend = self._backend
+        if content is not None and content["backend"] != _backend_choice.name_of(
+            backend
+        ):
+            name = content["backend"]
+            if name not in self._of_records:
+                self._of_records[name] = _backend_choice.by_name(name)
+            backend = self._of_records[name]
+        handle = backend.find(task)
+        return None if handle is None else (backend, handle)
+
+    def look(self, trials: Iterable[_sweep.Trial]) -> dict[str, TrialStatus]:
+        """Returns how trials are doing, by name, without their metric.
+
+        Raises:
+          Failure: If what runs them cannot be asked now.
+        """
+        trials = list(trials)
+        # Each backend is asked once for all: that may be a question to a cluster.
+        asked: dict[int, tuple[Backend, list[tuple[str, Handle]]]] = {}
+        for trial in trials:
+            if (found := self.find(trial)) is not None:
+                backend, handle = found
+                _, handles = asked.setdefault(id(backend), (backend, []))
+                handles.append((trial.name, handle))
+        answers: dict[str, Status] = {}
+        for backend, handles in asked.values():
+            statuses = backend.ask([handle for _, handle in handles])
+            names = [name for name, _ in handles]
+            answers |= dict(zip(names, statuses, strict=True))
+        return {t.name: self._judge(t, answers.get(t.name)) for t in trials}
+
+    def look_at_runs(self, trials: Iterable[_sweep.Trial]) -> dict[str, TrialStatus]:
+        """Returns how trials are doing as their runs say, without asking anybody."""
+        return {trial.name: self._judge(trial, None) for trial in trials}
+
+    def _judge(self, trial: _sweep.Trial, status: Status | None) -> TrialStatus:
+        task = self._folder.task_of(trial, self._saved)
+        state, run = _trial_status.judge(task.workdir, status)
         message = ""
         if state in (TrialState.FAILED, TrialState.LOST):
-            message = (run.message if run else "") or _trial_status.last_line(log)
+            message = (run.message if run else "") or _trial_status.last_line(task.log)
         elif state is TrialState.DONE and run and run.problems:
             message = "; ".join(run.problems)
         return TrialStatus(
             name=trial.name,
             overrides=trial.overrides,
-            workdir=workdir,
-            log=log,
+            workdir=task.workdir,
+            log=task.log,
             state=state,
             step=run.step if run else None,
             last_step=run.last_step if run else None,
@@ -147,35 +185,25 @@ class Looker:
             message=message.splitlines()[0] if message else "",
         )
 
-    def _backend_of(self, handle: Mapping[str, Any]) -> Backend:
-        name = handle["backend"]
-        if self._backend is not None and _backend_choice.name_of(self._backend) == name:
-            return self._backend
-        return _backend_choice.by_name(name)
-
     def overview(
         self,
-        saved: _folder.SavedSweep,
-        statuses: Iterable[TrialStatus] | None = None,
+        statuses: Iterable[TrialStatus],
         *,
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: str | None,
+        mode: str | None,
     ) -> Overview:
-        """Returns how all trials are doing, with their best values.
+        """Returns how trials are doing, with their best values.
 
         Args:
-          saved: What the sweep is.
-          statuses: How its trials are doing; looks unless given.
-          metric: What they are compared by, see `Metric`; that of the sweep unless given.
+          statuses: How they are doing.
+          metric: What they are compared by, see `Metric`.
           mode: Whether its largest or its smallest value is the best.
+
+        Raises:
+          LaunchError: If no trial has measured that.
         """
-        if statuses is None:
-            statuses = map(self.look, saved.trials)
         statuses = list(statuses)
         records = {s.name: self._records.read(s.workdir) for s in statuses}
-        # A mode belongs to the metric that it was given with.
-        if metric is None:
-            metric, mode = saved.metric, mode or saved.mode
         chosen = _metrics.choose(records.values(), metric, mode)
         measured = []
         for status in statuses:
@@ -185,8 +213,8 @@ class Looker:
             measured.append(status)
         return Overview(
             workdir=os.fspath(self._folder.path),
-            config=saved.config,
-            labels=saved.labels,
+            config=self._saved.config,
+            labels=self._saved.labels,
             trials=tuple(measured),
             metric=chosen,
         )
@@ -207,4 +235,15 @@ def read_sweep(
       LaunchError: If there is no sweep, or no such metric.
     """
     folder = _folder.SweepFolder(workdir)
-    return Looker(folder).overview(folder.open(), metric=metric, mode=mode)
+    saved = folder.open()
+    # A mode belongs to the metric that it was given with.
+    if metric is None:
+        metric, mode = saved.metric, mode or saved.mode
+    looker = Looker(folder, saved)
+    try:
+        statuses = looker.look(saved.trials)
+    except errors.Failure as e:  # as on a machine that is not of the cluster
+        first = str(e).splitlines()[0]
+        console.warn(f"{first}\nThis is what the runs have left on disk:")
+        statuses = looker.look_at_runs(saved.trials)
+    return looker.overview(statuses.values(), metric=metric, mode=mode)

@@ -14,11 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from kauldron.launch._backend import Backend, LaunchError, Task
+from kauldron._base import errors
+from kauldron.launch import _backend_choice
+from kauldron.launch._backend import Backend, LaunchError
 from kauldron.launch.sweeps import _folder, _overview, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
 
-_LOOK_EVERY_SECS = 0.2
+# A look at a few files is cheap; to ask a cluster for its queue is not.
+_REST_FOR_A_LOOK = 10.0
+_MIN_REST_SECS, _MAX_REST_SECS = 0.1, 10.0
 _SHOW_EVERY_SECS = 2.0
 
 Show = Callable[[_overview.Overview], None]
@@ -64,8 +68,14 @@ def run_sweep(
     _folder.plan(folder, sweep)
     backend.check()
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
-        trials = _folder.save(folder, sweep, metric=metric, mode=mode)
-        run = _Run(folder, sweep, backend, trials, tell, show)
+        saved, trials = _folder.save(
+            folder,
+            sweep,
+            metric=metric,
+            mode=mode,
+            backend=_backend_choice.to_json(backend),
+        )
+        run = _Run(folder, saved, backend, trials, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
         overview = run.overview()
     if stop.name:
@@ -88,20 +98,17 @@ class _Run:
     def __init__(
         self,
         folder: _folder.SweepFolder,
-        sweep: _sweep.Sweep,
+        saved: _folder.SavedSweep,
         backend: Backend,
         trials: list[_sweep.Trial],
         tell: Callable[[str], None],
         show: Show,
     ) -> None:
-        saved = folder.read()
-        assert saved is not None  # it was just written
-        self._folder, self._sweep, self._saved = folder, sweep, saved
-        self._backend = backend
+        self._folder, self._saved, self._backend = folder, saved, backend
         self._trials = {trial.name: trial for trial in trials}
         self._tell, self._show = tell, show
-        self._looker = _overview.Looker(folder, backend)
-        self._statuses = {t.name: self._looker.look(t) for t in saved.trials}
+        self._looker = _overview.Looker(folder, saved, backend)
+        self._statuses = self._looker.look(saved.trials)
         # Trials that were started, by this process or another one; and those of them
         # that this backend has started, which are waited for.
         self._tried: set[str] = set()
@@ -114,6 +121,7 @@ class _Run:
         self._begin()
         is_stopping = False
         while True:
+            since = time.monotonic()
             active = self._look_at_active()
             has_failed = any(
                 self._statuses[name].state in (TrialState.FAILED, TrialState.LOST)
@@ -130,19 +138,19 @@ class _Run:
             if not active and not missing:
                 return
             self._show_sometimes()
-            time.sleep(_LOOK_EVERY_SECS)
+            secs = _REST_FOR_A_LOOK * (time.monotonic() - since)
+            time.sleep(min(max(secs, _MIN_REST_SECS), _MAX_REST_SECS))
 
     def overview(self) -> _overview.Overview:
         """Returns how all trials are doing; a sweep does not end for want of a metric."""
         statuses = list(self._statuses.values())
         try:
-            return self._looker.overview(self._saved, statuses)
+            return self._looker.overview(
+                statuses, metric=self._saved.metric, mode=self._saved.mode
+            )
         except LaunchError as e:
-            if str(e) not in self._told:
-                self._told.add(str(e))
-                self._tell(str(e))
-            plain = dataclasses.replace(self._saved, metric=None, mode=None)
-            return self._looker.overview(plain, statuses)
+            self._tell_once(str(e))
+            return self._looker.overview(statuses, metric=None, mode=None)
 
     def _begin(self) -> None:
         num_done = 0
@@ -153,7 +161,7 @@ class _Run:
             if status.state.is_active:
                 self._tried.add(name)
                 self._tell(f"{name}: is {status.state} already")
-                if self._backend.find(self._task(name)) is not None:
+                if self._looker.find(self._trials[name]) is not None:
                     self._watched.add(name)
         if num_done:
             self._tell(f"{num_done} of {len(self._trials)} trials are done already.")
@@ -172,37 +180,43 @@ class _Run:
 
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""
-        active = []
-        for name in sorted(self._watched):
-            before = self._statuses[name]
-            if not before.state.is_active:
-                continue
-            status = self._statuses[name] = self._looker.look(self._trials[name])
-            if status.state.is_active:
-                active.append(name)
-            else:
+        before = [n for n in self._watched if self._statuses[n].state.is_active]
+        try:
+            statuses = self._looker.look(self._trials[name] for name in sorted(before))
+        except errors.Failure as e:  # a cluster that does not answer may do so later
+            self._tell_once(str(e))
+            return before
+        self._statuses |= statuses
+        for status in statuses.values():
+            if not status.state.is_active:
                 self._tell(_describe_end(status))
-        return active
+        return [name for name, status in statuses.items() if status.state.is_active]
 
     def _start(self, name: str) -> None:
         status = self._statuses[name]
         is_new = status.step is None
         self._tell(f"{name}: {'starts' if is_new else f'continues at {status.step}'}")
-        self._backend.start(self._task(name))
+        task = self._folder.task_of(self._trials[name], self._saved)
+        # On several machines, a run has a process on each.
+        num_processes = getattr(self._backend, "nodes", 1)
+        self._backend.start(dataclasses.replace(task, num_processes=num_processes))
         self._tried.add(name)
         self._watched.add(name)
-        self._statuses[name] = self._looker.look(self._trials[name])
+        self._statuses |= self._looker.look([self._trials[name]])
+        if not self._statuses[name].state.is_active:
+            self._tell(_describe_end(self._statuses[name]))
 
     def _stop(self, active: list[str], reason: str) -> None:
         self._tell(f"{reason}: {len(active)} trials save and end.")
-        tasks = [self._task(name) for name in active]
-        handles = [h for task in tasks if (h := self._backend.find(task)) is not None]
-        self._backend.stop(handles)
+        for name in active:
+            if (found := self._looker.find(self._trials[name])) is not None:
+                backend, handle = found
+                backend.stop([handle])
 
-    def _task(self, name: str) -> Task:
-        trial = self._trials[name]
-        log, record = self._folder.files_of(trial)
-        return self._sweep.task(trial, log=log, record=record)
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
 
     def _show_sometimes(self) -> None:
         now = time.monotonic()

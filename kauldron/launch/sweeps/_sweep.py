@@ -44,7 +44,6 @@ class Sweep:
       workdir: Folder of the sweep.
       trials: What differs: `{path: value}` for each run.
       flags: What all runs share: `('--cfg.num_train_steps=200',)`.
-      args: Further arguments of all runs.
       trust: Packages that a `config.json` from elsewhere may name.
 
     Example:
@@ -66,7 +65,6 @@ class Sweep:
     workdir: str
     trials: Sequence[Mapping[str, Any]]
     flags: Sequence[str] = ()
-    args: Sequence[str] = ()
     trust: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -156,7 +154,6 @@ class Sweep:
                 *to_flags(trial),
                 f"--cfg.{_WORKDIR_PATH}={konfig.to_flag_value(workdir)}",
                 *([f"--trust={','.join(self.trust)}"] if self.trust else []),
-                *self.args,
             ),
             workdir=workdir,
             log=log,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from kauldron.launch._backend import Handle, State, Status
+from kauldron.launch._backend import State, Status
 from kauldron.workdir import run_status
 from kauldron.workdir.run_status import RunStatus
 
@@ -68,18 +68,15 @@ class TrialStatus:
         return {**dataclasses.asdict(self), "state": str(self.state)}
 
 
-def judge(
-    workdir: str, handle: Handle | None, status: Status | None
-) -> tuple[TrialState, RunStatus | None]:
+def judge(workdir: str, status: Status | None) -> tuple[TrialState, RunStatus | None]:
     """Returns how a trial is doing, and the status of its run.
 
     Args:
       workdir: Directory of the run.
-      handle: Of its last start, if there was any.
-      status: What the backend says of that.
+      status: What the backend says of its last start, if there was any.
     """
     run = _read_status(workdir)
-    if handle is None or status is None:
+    if status is None:
         return _judge_by_run(run), run
     if status.state is State.RUNNING:
         return TrialState.RUNNING, run

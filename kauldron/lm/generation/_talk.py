@@ -42,11 +42,11 @@ def talk(
     Raises:
       ChatTemplateError: If the model was not made for conversations.
     """
-    out = out or sys.stdout
+    to: TextIO = out or sys.stdout
     start = [] if system is None else [{"role": "system", "content": system}]
     messages: list[dict[str, Any]] = []
     generator.tokens([*start, {"role": "user", "content": ""}])  # is there a template?
-    print(_HELP, file=out)
+    print(_HELP, file=to)
     while True:
         try:
             typed = ask("> ").strip()
@@ -60,14 +60,14 @@ def talk(
         if not typed:
             continue
         messages.append({"role": "user", "content": typed})
-        messages = _with_room(generator, start, messages, max_tokens, out)
+        messages = _with_room(generator, start, messages, max_tokens, to)
         answer = ""
         for piece in generator.stream(
             [*start, *messages], max_tokens=max_tokens, sampling=sampling, seed=seed
         ):
-            print(piece, end="", flush=True, file=out)
+            print(piece, end="", flush=True, file=to)
             answer += piece
-        print(file=out)
+        print(file=to)
         messages.append({"role": "assistant", "content": answer})
         seed += 1
     return [*start, *messages]

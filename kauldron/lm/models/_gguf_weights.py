@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -30,6 +32,7 @@ _TOKENS = {
     "tokenizer.ggml.eos_token_id": "eos_token_id",
     "tokenizer.ggml.padding_token_id": "pad_token_id",
 }
+_NUMBERS_AT_ONCE = 2**18
 # What would change the computation, and is not known here.
 _REFUSED = ("expert_count", "rope.scaling.type", "attention.sliding_window")
 
@@ -79,11 +82,22 @@ class _Tensors(Mapping[str, np.ndarray]):
 
 
 def _dequantised(stored: np.ndarray, tensor: gguf_files.GgufTensor) -> np.ndarray:
+    """Returns numbers in f32; so few at once that what is in between stays in a cache."""
     if tensor.type_name == "F32":
         return stored.view(np.float32)
     gguf = _import()
     kind = gguf.GGMLQuantizationType(tensor.type_number)
-    return gguf.quants.dequantize(stored, kind)
+    rows = stored.reshape(-1, stored.shape[-1])
+    result = np.empty((len(rows), tensor.shape[-1]), np.float32)
+    step = max(_NUMBERS_AT_ONCE // tensor.shape[-1], 1)
+
+    def fill(start: int) -> None:
+        part = slice(start, start + step)
+        result[part] = gguf.quants.dequantize(rows[part], kind)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, range(0, len(rows), step)))
+    return result.reshape(tensor.shape)
 
 
 def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:

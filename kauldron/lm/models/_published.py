@@ -34,11 +34,13 @@ class PublishedModel:
       path: The folder, or the GGUF file.
       config: Content of `config.json`; of a GGUF file, what it would be.
       layout: Of the weights, of `kd.ckpts.pretrained.LAYOUTS`.
+      header: Of the GGUF file, if it is one.
     """
 
     path: pathlib.Path
     config: Mapping[str, Any] = dataclasses.field(repr=False)
     layout: str
+    header: gguf_files.GgufFile | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> PublishedModel:
@@ -52,15 +54,14 @@ class PublishedModel:
         if path.suffix == gguf_files.SUFFIX:
             file = gguf_files.GgufFile.open(path)
             config = _gguf_weights.config_of_gguf(file)
-            return cls(path, config, _gguf_weights.layout_of_gguf(file))
+            return cls(path, config, _gguf_weights.layout_of_gguf(file), file)
         config = _read_json(path / CONFIG)
         where = repr(str(path / CONFIG))
         return cls(path, config, _config_json.family_of_config(config, where).layout)
 
     @property
     def _where(self) -> str:
-        is_file = self.path.suffix == gguf_files.SUFFIX
-        return repr(str(self.path if is_file else self.path / CONFIG))
+        return repr(str(self.path if self.header else self.path / CONFIG))
 
     @property
     def context_length(self) -> int:
@@ -92,20 +93,25 @@ class PublishedModel:
         return _config_json.model_of_config(self.config, where=self._where, **options)
 
     def weights(
-        self, model: nn.CausalLM, **options: Any
+        self, *, has_tied_head: bool, into: str = "", **options: Any
     ) -> checkpoints.PretrainedWeights:
-        """Returns what fills a model, as a whole or a part of another one.
+        """Returns what fills a model, as a whole or as a part of another one.
 
         Args:
-          model: The model, which may have more or fewer tokens than the file.
-          **options: As for `kd.ckpts.PretrainedWeights`, such as `into`.
+          has_tied_head: Whether the head of the model to fill is its embedding.
+          into: Path of the decoder in the model.
+          **options: Others of `kd.ckpts.PretrainedWeights`, such as `resize`.
         """
         files = self._files
-        # A head that is the embedding may be in the file once more.
-        is_tied = model.has_tied_head
-        heads = [name for name in _HEAD if is_tied and name in files.specs()]
+        ignored = [*options.pop("ignore_restored_keys", ())]
+        if has_tied_head:  # some files have the embedding once more, as a head
+            ignored += [name for name in _HEAD if name in files.specs()]
         return checkpoints.PretrainedWeights(
-            path=files, layout=self.layout, ignore_restored_keys=heads, **options
+            path=files,
+            layout=self.layout,
+            into=into,
+            ignore_restored_keys=ignored,
+            **options,
         )
 
     def params(self, model: nn.CausalLM, *, sharding: Any = None) -> PyTree:
@@ -121,7 +127,8 @@ class PublishedModel:
           CheckpointError: If the files are damaged, or do not fit the model.
         """
         specs = _param_specs.param_specs(model, sharding)
-        return self.weights(model).fill({"params": specs})["params"]
+        weights = self.weights(has_tied_head=model.has_tied_head)
+        return weights.fill({"params": specs})["params"]
 
     def tokenizer(self) -> Tokenizer:
         """Returns the tokenizer.
@@ -129,7 +136,7 @@ class PublishedModel:
         Raises:
           TokenizerError: If there is none, or it has more tokens than the model.
         """
-        if self.path.suffix == gguf_files.SUFFIX:
+        if self.header:
             tokenizer = Tokenizer.from_gguf(self.path)
         else:
             tokenizer = Tokenizer.from_folder(self.path)
@@ -138,8 +145,8 @@ class PublishedModel:
 
     @functools.cached_property
     def _files(self) -> Any:
-        if self.path.suffix == gguf_files.SUFFIX:
-            return _gguf_weights.GgufWeights(gguf_files.GgufFile.open(self.path))
+        if self.header:
+            return _gguf_weights.GgufWeights(self.header)
         return checkpoints.SafetensorsFiles(self.path)
 
 
@@ -181,26 +188,54 @@ def save(
       ModelError: If the model is of no published family; nothing is written then.
     """
     config = _config_json.config_of_model(model)
-    family = _config_json.family_of_config(config, "the model")
-    path = pathlib.Path(path)
-    if family.has_rope:
-        config[family.length] = context_length
-    config["dtype"] = config["torch_dtype"] = _dtype_name(params)
     if tokenizer is not None:
         tokenizer.check_vocabulary(model.vocab_size, "The model")
-        for role in ("bos", "eos", "pad"):
-            config[f"{role}_token_id"] = getattr(tokenizer, f"{role}_id")
+    path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     checkpoints.save_pretrained(
         {"params": params},
         path / "model.safetensors",
-        family.layout,
+        _config_json.family_of_config(config, "the model").layout,
         max_shard_bytes=max_shard_bytes,
     )
     if tokenizer is not None:
         tokenizer.save(path)
-    (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    write_config(
+        path,
+        model,
+        context_length=context_length,
+        tokenizer=tokenizer,
+        dtype=_dtype_name(params),
+    )
     return path
+
+
+def write_config(
+    path: str | os.PathLike[str],
+    model: nn.CausalLM,
+    *,
+    context_length: int = 2048,
+    tokenizer: Tokenizer | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Writes the `config.json` of a model to a folder; see `save`.
+
+    Args:
+      path: The folder.
+      model: Of a published family.
+      context_length: The most tokens of a row that the model is for.
+      tokenizer: Whose special tokens are named.
+      dtype: Of the weights.
+    """
+    config = _config_json.config_of_model(model)
+    family = _config_json.family_of_config(config, "the model")
+    if family.has_rope:
+        config[family.length] = context_length
+    config["dtype"] = config["torch_dtype"] = dtype
+    for role in ("bos", "eos", "pad") if tokenizer is not None else ():
+        config[f"{role}_token_id"] = getattr(tokenizer, f"{role}_id")
+    text = json.dumps(config, indent=2)
+    (pathlib.Path(path) / CONFIG).write_text(f"{text}\n", "utf-8")
 
 
 def _dtype_name(params: PyTree) -> str:

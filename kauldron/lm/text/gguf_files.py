@@ -13,7 +13,7 @@ import math
 import mmap
 import pathlib
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kauldron._base import errors
@@ -206,13 +206,16 @@ class _Header:
         kind, length = self._number("I"), self._number("Q")
         if kind in _NUMBERS:
             return list(self._numbers(_NUMBERS[kind], length))
-        read: Callable[[], Any] = self._string
-        if kind != _STRING:
-            read = lambda: self._value(kind)  # noqa: E731, a list of lists
-        return [read() for _ in range(length)]
+        if kind == _STRING:
+            return [self._string() for _ in range(length)]
+        return [self._value(kind) for _ in range(length)]
 
     def _string(self) -> str:
-        return self._bytes(self._number("Q")).decode("utf-8", "surrogateescape")
+        return self._bytes(self._length()).decode("utf-8", "surrogateescape")
+
+    def _length(self) -> int:
+        # Not by `_numbers`: vocabularies have a hundred thousand strings.
+        return int.from_bytes(self._bytes(8), "little")
 
     def _number(self, code: str) -> Any:
         return self._numbers(code, 1)[0]

@@ -19,7 +19,42 @@ _SAMPLING = (
     Flag("seed", int, 0, "Of the draws."),
 )
 
-LM_COMMANDS = (
+ALL = (
+    Command(
+        "lm prepare",
+        "lm_prepare:main",
+        "tokenize texts into shards that training reads",
+        "kauldron lm prepare --inputs='texts/*.txt' --vocab_size=8192 --out=shards",
+        flags=(
+            Flag(
+                "inputs",
+                list,
+                [],
+                "Texts: .txt, .jsonl, .parquet, .h5; files, patterns or folders.",
+                "required",
+            ),
+            Flag(
+                "out", str, None, "The folder to write, or to go on with.", "required"
+            ),
+            Flag(
+                "tokenizer", str, None, "A Hugging Face folder, or a GGUF file.", "none"
+            ),
+            Flag("vocab_size", int, None, "Learn one of so many tokens.", "none", 256),
+            Flag("key", str, "text", "Field of the text, in files with fields."),
+            Flag(
+                "separator",
+                str,
+                None,
+                "Between documents of a plain text file, such as '\\n\\n'.",
+                "a file is one document",
+            ),
+            Flag("add_bos", bool, False, "Begin documents with the bos token."),
+            Flag("documents_per_shard", int, 10_000, "Documents of a shard.", "", 1),
+            Flag("num_workers", int, None, "Processes.", "as many as cores", 1),
+            Flag("json", bool, False, "Print JSON."),
+        ),
+        takes_cfg=False,
+    ),
     Command(
         "lm generate",
         "lm:generate",

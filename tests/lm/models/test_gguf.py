@@ -1,0 +1,242 @@
+"""GGUF files: blocks are dequantised by the specification, rows are in our order."""
+
+from __future__ import annotations
+
+import gguf
+import jax
+import numpy as np
+import pytest
+
+from kauldron import kd
+from kauldron.lm.models._gguf_weights import GgufWeights
+from kauldron.lm.text import gguf_files
+from tests.lm import small_model
+
+MODEL = small_model.model(features=64, hidden_features=64, has_tied_head=True)
+_PARTS = {
+    "attn_q": "attention.query",
+    "attn_k": "attention.key",
+    "attn_v": "attention.value",
+    "attn_output": "attention.out",
+    "ffn_gate": "feed_forward.gate",
+    "ffn_up": "feed_forward.up",
+    "ffn_down": "feed_forward.down",
+}
+
+
+def _q4_0(block):
+    d = block[:2].view(np.float16).astype(np.float32)
+    low, high = block[2:18] & 15, block[2:18] >> 4
+    return d * (np.concatenate([low, high]).astype(np.float32) - 8)
+
+
+def _q4_1(block):
+    d, m = block[:4].view(np.float16).astype(np.float32)
+    low, high = block[4:20] & 15, block[4:20] >> 4
+    return d * np.concatenate([low, high]) + m
+
+
+def _q8_0(block):
+    d = block[:2].view(np.float16).astype(np.float32)
+    return d * block[2:34].view(np.int8)
+
+
+def _q4_k(block):
+    d, dmin = block[:4].view(np.float16).astype(np.float32)
+    q, nibbles = block[4:16].astype(int), block[16:144].reshape(4, 32)
+    y = []
+    for j in range(8):
+        if j < 4:
+            scale, least = q[j] & 63, q[j + 4] & 63
+        else:
+            scale = (q[j + 4] & 15) | ((q[j - 4] >> 6) << 4)
+            least = (q[j + 4] >> 4) | ((q[j] >> 6) << 4)
+        part = nibbles[j // 2] >> 4 if j % 2 else nibbles[j // 2] & 15
+        y.append(d * scale * part.astype(np.float32) - dmin * least)
+    return np.concatenate(y)
+
+
+def _q6_k(block):
+    d = block[208:210].view(np.float16).astype(np.float32)
+    y = np.zeros(256, np.float32)
+    for half in range(2):
+        low = block[half * 64 : half * 64 + 64].astype(int)
+        high = block[128 + half * 32 : 160 + half * 32].astype(int)
+        scales = block[192 + half * 8 : 200 + half * 8].view(np.int8).astype(int)
+        for i in range(4):
+            part = low[:32] if i % 2 == 0 else low[32:]
+            part = (part & 15) if i < 2 else (part >> 4)
+            values = (part | (((high >> 2 * i) & 3) << 4)) - 32
+            scale = np.repeat(scales[2 * i : 2 * i + 2], 16)
+            y[half * 128 + i * 32 : half * 128 + i * 32 + 32] = d * scale * values
+    return y
+
+
+_BLOCKS = {
+    "Q4_0": (18, (0,), _q4_0),
+    "Q4_1": (20, (0, 2), _q4_1),
+    "Q8_0": (34, (0,), _q8_0),
+    "Q4_K": (144, (0, 2), _q4_k),
+    "Q6_K": (210, (208,), _q6_k),
+}
+
+
+def _write(path, tensors, **metadata):
+    """Writes a file; tensors are arrays, or their bytes and type."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for add, value in metadata.items():
+        getattr(writer, f"add_{add}")(value)
+    for name, tensor in tensors.items():
+        data, kind = tensor if isinstance(tensor, tuple) else (tensor, None)
+        writer.add_tensor(name, data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("name", _BLOCKS)
+def test_blocks_are_what_the_specification_says(name, tmp_path):
+    num_bytes, halves, expected_of = _BLOCKS[name]
+    rng = np.random.default_rng(0)
+    rows = rng.integers(256, size=(3, 2 * num_bytes), dtype=np.uint8)
+    blocks = rows.reshape(6, num_bytes)
+    for at in halves:
+        factors = rng.standard_normal(6).astype(np.float16)
+        blocks[:, at : at + 2] = factors[:, None].view(np.uint8)
+    kind = getattr(gguf.GGMLQuantizationType, name)
+    path = _write(tmp_path / "x.gguf", {"x": (rows, kind)})
+    weights = GgufWeights(gguf_files.GgufFile.open(path))
+    found = weights.views(["x"])["x"]
+    expected = np.concatenate([expected_of(block) for block in blocks]).reshape(3, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert weights.specs()["x"].shape == expected.shape
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16"])
+def test_floats_are_read_as_they_are(name, tmp_path):
+    # Integers of few bits are exact in each of them.
+    x = np.arange(-60, 60, dtype=np.float32).reshape(4, 30)
+    kind = getattr(gguf.GGMLQuantizationType, name)
+    tensor = {
+        "F32": x,
+        "F16": x.astype(np.float16),
+        "BF16": ((x.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8), kind),
+    }[name]
+    path = _write(tmp_path / "x.gguf", {"x": tensor})
+    weights = GgufWeights(gguf_files.GgufFile.open(path))
+    np.testing.assert_array_equal(weights.views(["x"])["x"], x)
+
+
+def _sorted_into_pairs(rows, num_heads):
+    """The published conversion of queries and keys: rows of a head become pairs."""
+    halves = rows.reshape(num_heads, 2, -1, rows.shape[-1])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
+
+
+def _tensors(params):
+    """Returns the tensors of a LLaMA, rows are outputs."""
+    found = {
+        "token_embd.weight": params["embedding"],
+        "output_norm.weight": params["final_norm"]["scale"],
+    }
+    for i in range(MODEL.num_layers):
+        layer = params[f"layer_{i}"]
+        found[f"blk.{i}.attn_norm.weight"] = layer["attention_norm"]["scale"]
+        found[f"blk.{i}.ffn_norm.weight"] = layer["feed_forward_norm"]["scale"]
+        for theirs, ours in _PARTS.items():
+            room, part = ours.split(".")
+            kernel = layer[room][part]["kernel"]
+            lead = 64 if theirs != "attn_output" else kernel.shape[0] * kernel.shape[1]
+            rows = kernel.reshape(lead, -1).T
+            if theirs in ("attn_q", "attn_k"):
+                rows = _sorted_into_pairs(rows, kernel.shape[1])
+            found[f"blk.{i}.{theirs}.weight"] = np.ascontiguousarray(rows)
+    return found
+
+
+_METADATA = {
+    "block_count": 2,
+    "context_length": 96,
+    "embedding_length": 64,
+    "feed_forward_length": 64,
+    "head_count": 4,
+    "head_count_kv": 2,
+    "layer_norm_rms_eps": 1e-5,
+    "rope_freq_base": 10_000.0,
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gguf")
+    tensors = _tensors(small_model.params(MODEL))
+    return _write(folder / "small.gguf", tensors, **_METADATA)
+
+
+def test_a_file_is_the_model_it_was_made_of(path):
+    published = kd.lm.find(path)
+    model = published.model(tokens="batch.tokens")
+    params = published.params(model)
+    jax.tree.map(np.testing.assert_array_equal, params, small_model.params(MODEL))
+    sizes = ("rope_theta", "rms_norm_eps", "num_key_value_heads", "tie_word_embeddings")
+    assert [published.config[name] for name in sizes] == [10_000.0, 1e-5, 2, True]
+    assert published.context_length == 96
+
+
+def test_a_truncated_file_is_told_with_its_name_and_the_tensor(path, tmp_path):
+    content = path.read_bytes()
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(content[:-100])
+    with pytest.raises(kd.lm.GgufError, match=r"cut\.gguf' is truncated: 'blk\.1\."):
+        kd.lm.find(cut)
+    cut.write_bytes(content[:300])
+    with pytest.raises(
+        kd.lm.GgufError, match=r"truncated: it ends within the (meta|li)"
+    ):
+        kd.lm.find(cut)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: b"PK" + c[2:], "is no GGUF file"),
+        (lambda c: c[:4] + b"\x01" + c[5:], "has version 1 of GGUF"),
+        (lambda c: c.replace(b"llama", b"mamba"), "has the architecture 'mamba'"),
+        (lambda c: c.replace(b"token_embd", b"token_emb_"), "lacks the tensor"),
+        (lambda c: c.replace(b"blk.1.ffn_up", b"blk.1.ffn_xx"), "does not fit"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_told(path, tmp_path, change, message):
+    other = tmp_path / "other.gguf"
+    other.write_bytes(change(path.read_bytes()))
+    with pytest.raises(
+        (kd.lm.GgufError, kd.lm.ModelError, kd.ckpts.CheckpointError)
+    ) as e:
+        published = kd.lm.find(other)
+        published.params(published.model(tokens="batch.tokens"))
+    assert message in str(e.value)
+    assert "other.gguf" in str(e.value)
+
+
+def test_sizes_that_do_not_fit_the_tensors_are_told(path, tmp_path):
+    tensors = _tensors(small_model.params(MODEL))
+    other = _write(
+        tmp_path / "wide.gguf", tensors, **(_METADATA | {"feed_forward_length": 80})
+    )
+    published = kd.lm.find(other)
+    with pytest.raises(kd.ckpts.CheckpointError, match=r"(?s)wide\.gguf.*ffn_down"):
+        published.params(published.model(tokens="batch.tokens"))
+
+
+def test_many_rows_are_dequantised_in_parts_of_the_same_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(256, size=(300, 32 * 34), dtype=np.uint8)  # 300 x 1024 numbers
+    halves = rows.reshape(-1, 34)
+    halves[:, :2] = np.float16([0.5]).view(np.uint8)
+    kind = gguf.GGMLQuantizationType.Q8_0
+    path = _write(tmp_path / "x.gguf", {"x": (rows, kind)})
+    found = GgufWeights(gguf_files.GgufFile.open(path)).views(["x"])["x"]
+    expected = halves[:, 2:].view(np.int8).reshape(300, 1024) * np.float32(0.5)
+    np.testing.assert_array_equal(found, expected)
