@@ -1,9 +1,8 @@
 """Speed of token data: texts to packed rows, against `datasets.map` with the same tokenizer.
 
-Run with `make bench`; needs `datasets` and `transformers`, and is left out without
-them. Both sides read the
-same JSON lines with two processes, and end with rows of 1,024 tokens. They are measured in
-turns, and the best turn counts: other programs only ever make things slower.
+Run with `make bench`; needs `datasets` and `transformers`, and is left out without them. Both
+sides read the same JSON lines with two processes, and end with rows of 1,024 tokens. They are
+measured in turns, and the best turn counts: other programs only ever make things slower.
 """
 
 from __future__ import annotations
