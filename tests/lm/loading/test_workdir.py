@@ -29,7 +29,7 @@ def get_config():
             ),
             kd.lm.Pack(length=16),
         ],
-        batch_size=2,
+        batch_size=8,
         shuffle=False,
     )
     cfg.model = kd.lm.published_decoder("{folder}")
