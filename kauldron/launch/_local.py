@@ -56,7 +56,16 @@ class Local:
         _devices.check(self.parallel, self.devices_per_trial)
 
     def start(self, task: Task) -> Handle:
-        """Gives a task to a process that is free, or to a new one."""
+        """Gives a task to a process that is free, or to a new one.
+
+        Raises:
+          LaunchError: If the task is one of several processes.
+        """
+        if task.num_processes > 1:
+            raise LaunchError(
+                f"`Local` runs a task in one process, {task.name} wants "
+                f"{task.num_processes}: `kauldron launch --processes=...` runs those."
+            )
         handle = TaskRecord(task.record).start(_NAME)
         slot = self._pool.free_slot(self.parallel)
         variables = _devices.variables(slot, self.devices_per_trial)

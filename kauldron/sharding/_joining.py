@@ -31,7 +31,13 @@ _LATER_SECS = 60
 # After so long without the others, a line says who is missing.
 _PATIENCE_SECS = 10.0
 _LOOK_EVERY_SECS = 0.5
+# Who gives up stays so long that the others see that it has come.
+_LINGER_SECS = 2.0
 
+_ADVICE = (
+    "Was it started, and does its log say why it has ended? Is the address that of process "
+    "0, can it be reached, and is its port free?"
+)
 _RESTART = (
     "Start all processes again with the same workdir: the run continues at its last "
     "checkpoint."
@@ -140,22 +146,25 @@ def _watching(
     is_over = threading.Event()
 
     def end(message: str, code: int) -> NoReturn:  # the main thread waits inside JAX
-        roll_call.leave()
         _print(f"Error: {message}")
+        time.sleep(_LINGER_SECS)
+        roll_call.leave()
         os._exit(code)
+
+    def end_at_conflict() -> None:
+        conflict = roll_call.conflict()
+        if conflict is not None:
+            end(conflict, 2)
 
     def watch() -> None:
         since, has_told = time.monotonic(), False
         while not is_over.wait(_LOOK_EVERY_SECS):
             waited = time.monotonic() - since
-            conflict = roll_call.conflict()
-            if conflict is not None:
-                end(conflict, 2)
+            end_at_conflict()
+            absence = _describe_absence(expected, roll_call)
             if waited >= timeout_secs:
-                absence = _describe_absence(expected, roll_call)
                 end(f"{absence} for {timeout_secs:g} s. {_ADVICE}", 1)
             if waited >= _PATIENCE_SECS and not has_told:
-                absence = _describe_absence(expected, roll_call)
                 _print(f"{absence}, up to {timeout_secs:g} s.")
                 has_told = True
 
@@ -166,28 +175,19 @@ def _watching(
     finally:
         is_over.set()
         thread.join()
-
-
-_ADVICE = (
-    "Was it started, and does its log say why it has ended? Is the address that of process "
-    "0, can it be reached, and is its port free?"
-)
+    end_at_conflict()  # JAX may not mind
 
 
 def _describe_absence(
     expected: _roll_call.Expected, roll_call: _roll_call.RollCall
 ) -> str:
-    missing = roll_call.missing()
+    absence = roll_call.describe_absence()
     where = f" at {expected.address}" if expected.address else ""
-    if missing is None:
-        whom = "the others; those whose log does not say this are missing"
-    elif missing:
-        some = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        whom = f"process {some}" if len(missing) == 1 else f"processes {some}"
-    else:
-        whom = "the others: all are there, but don't meet"
-    who = str(expected)
-    return f"{who} waits{where} for {whom}"
+    if absence is None:
+        absence = "the others; those whose log does not say this are missing"
+    elif not absence:
+        absence = "the others: all are there, but don't meet"
+    return f"{expected} waits{where} for {absence}"
 
 
 def _print(message: str) -> None:

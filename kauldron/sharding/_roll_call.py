@@ -78,6 +78,7 @@ class RollCall:
         self._expected = expected
         self._folder = folder
         self._made: list[epath.Path] = []
+        self._seen: set[object] = set()
 
     def enter(self, stack: contextlib.ExitStack) -> None:
         """Holds the file of this process until the stack is left."""
@@ -89,7 +90,9 @@ class RollCall:
         until = time.monotonic() + _RETRY_SECS
         while True:
             try:
-                stack.enter_context(shared_files.exclusive(path, blocking=False))
+                stack.enter_context(
+                    shared_files.exclusive(shared_files.lock_of(path), blocking=False)
+                )
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
@@ -103,7 +106,9 @@ class RollCall:
         """Removes what `enter` has made, as far as it is not in use."""
         if self._folder is None:
             return
-        (self._folder / str(self._expected.index)).unlink(missing_ok=True)
+        path = self._folder / str(self._expected.index)
+        for file in (path, shared_files.lock_of(path)):
+            file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: others are there, or a run
             for path in self._made or [self._folder]:
                 os.rmdir(path)
@@ -130,27 +135,39 @@ class RollCall:
                     )
         return None
 
-    def missing(self) -> Sequence[int] | None:
-        """Returns the indices of the processes that are not there; `None`: not known."""
+    def describe_absence(self) -> str | None:
+        """Returns who has not come, and who is gone again; `None`: not known."""
         mine = self._expected
         if self._folder is None or mine.count is None:
             return None
         there = {mine.index, *(other.get("index") for other in self._others())}
-        return [i for i in range(mine.count) if i not in there]
+        self._seen |= there
+        missing = [i for i in range(mine.count) if i not in self._seen]
+        gone = [i for i in range(mine.count) if i in self._seen - there]
+        told = [_name(missing)] if missing else []
+        if gone:
+            told.append(f"{_name(gone)}, gone again")
+        return " and ".join(told)
 
     def _others(self) -> Iterator[dict[str, object]]:
         if self._folder is None:
             return
         for path in sorted(self._folder.iterdir()):
-            if path.name != str(self._expected.index) and _is_held(path):
+            is_other = path.name.isdigit() and path.name != str(self._expected.index)
+            if is_other and _is_held(path):
                 about = _read(path)
                 if about:
                     yield about
 
 
+def _name(indices: Sequence[int]) -> str:
+    some = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
+    return f"process {some}" if len(indices) == 1 else f"processes {some}"
+
+
 def _is_held(path: epath.Path) -> bool:
     try:
-        with shared_files.exclusive(path, blocking=False):
+        with shared_files.exclusive(shared_files.lock_of(path), blocking=False):
             return False
     except BlockingIOError:
         return True

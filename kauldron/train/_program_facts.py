@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def collect(
     """
     config = {} if trainer.raw_cfg is None else json.loads(trainer.raw_cfg.to_json())
     facts = {
-        f"cfg.{path}": json.dumps(value)
+        f"cfg.{_as_written(path)}": json.dumps(value)
         for path, value in kontext.flatten_with_path(config).items()
     }
     facts |= {
@@ -44,7 +45,7 @@ def collect(
         "last step": str(last_step),
         "workdir": os.fspath(trainer.workdir),
         "kauldron": kauldron.__version__,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": _flags_of_programs(),
     }
     facts |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
     facts |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
@@ -59,6 +60,17 @@ def collect(
         if num is not None:
             facts[f"examples of cfg.{name}"] = str(num)
     return facts
+
+
+def _as_written(path: str) -> str:
+    """Returns `optimizer[0]`, for a positional argument, where JSON has `['0']`."""
+    return re.sub(r"\['(\d+)'\]", r"[\1]", path)
+
+
+def _flags_of_programs() -> str:
+    """Returns the flags of XLA; where it writes dumps may differ."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(flag for flag in flags if not flag.startswith("--xla_dump"))
 
 
 def _of_specs(name: str, specs: Any) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ def test_a_sweep_is_listed_run_and_looked_at(call, fake, tmp_path, monkeypatch):
         "",
     )
     assert not (tmp_path / "sweep").exists()
-    code, out, err = call(sweep.main, *flags, "--parallel=2")
+    code, out, err = call(sweep.main, *flags, "--parallel=1")
     assert code == 0, err
     assert out.splitlines()[2] == "*  2      done    5/5           0.24        4"
     assert "2 trials: 2 done. Best eval.accuracy: 0.24, of width=2." in err

@@ -50,7 +50,7 @@ predictor.write(f"{workdir}/preds.npz", keys=["preds.logits", "batch.name"])
 def _train(workdir, num_processes):
     workdir.mkdir()
     with processes_lib.start(_PROGRAM, workdir, num_processes) as processes:
-        outputs = processes.finish(timeout=200)
+        outputs = processes.finish()
     # Progress is shown by the first of them alone.
     assert ["Finished" in output for output in outputs] == [
         i == 0 for i in range(num_processes)
@@ -59,6 +59,7 @@ def _train(workdir, num_processes):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_processes_write_the_rows_that_one_writes(tmp_path):
     one, two = _train(tmp_path / "one", 1), _train(tmp_path / "two", 2)
     paths = {"outputs/odd": 43, "outputs/even": 40, "preds.npz": 43}
@@ -116,6 +117,7 @@ np.testing.assert_array_equal(everything["pair"][:, 1], -np.arange(start))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_rows_that_two_processes_have_loaded_are_those_of_the_dataset(tmp_path):
     with processes_lib.start(_COLLECTS, tmp_path / "run", 2) as processes:
-        processes.finish(timeout=200)
+        processes.finish()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import functools
 import itertools
 import pathlib
 import random
@@ -49,12 +51,22 @@ def kill_many(
     outcomes = []
     cache = folder / "cache"
     expected = {}
-    with (
-        nursery.Nursery(num_devices=1, cache=cache) as one,
-        nursery.Nursery(num_devices=8, cache=cache) as eight,
-    ):
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def nursery_of(
+            num_processes: int, num_devices: int
+        ) -> nursery.Nursery | nursery.Together:
+            if num_processes == 1:
+                started = nursery.Nursery(num_devices=num_devices, cache=cache)
+            else:
+                started = nursery.Together(
+                    num_processes=num_processes, num_devices=num_devices, cache=cache
+                )
+            return stack.enter_context(started)
+
         for number, name in enumerate(itertools.cycle(names)):
-            children = one if runs.NUM_DEVICES[name] == 1 else eight
+            children = nursery_of(runs.NUM_PROCESSES[name], runs.NUM_DEVICES[name])
             left = num_kills - sum(o.hits.total() for o in outcomes)
             if left <= 0:
                 break

@@ -59,8 +59,8 @@ def fingerprint(workdir: pathlib.Path) -> Fingerprint:
     )
 
 
-def _hash_arrays(item_dir: pathlib.Path) -> str:
-    """Hashes all arrays of an item, read with plain Orbax."""
+def read_arrays(item_dir: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns path -> array of an item of a checkpoint, read with plain Orbax."""
     import jax
     import orbax.checkpoint as ocp
 
@@ -70,12 +70,14 @@ def _hash_arrays(item_dir: pathlib.Path) -> str:
             lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
         )
         arrays = checkpointer.restore(item_dir, restore_args=restore_args)
+    leaves = jax.tree_util.tree_leaves_with_path(arrays)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _hash_arrays(item_dir: pathlib.Path) -> str:
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-        array = np.asarray(leaf)
-        digest.update(
-            f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode()
-        )
+    for path, array in read_arrays(item_dir).items():
+        digest.update(f"{path} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
 
@@ -87,7 +89,7 @@ def complete_steps(workdir: pathlib.Path) -> list[int]:
 
 
 def run_uninterrupted(
-    children: nursery.Nursery, name: str, workdir: pathlib.Path
+    children: nursery.Nursery | nursery.Together, name: str, workdir: pathlib.Path
 ) -> Fingerprint:
     """Runs without a kill; returns what all chains must end with."""
     answer = children.run(name=name, workdir=str(workdir))
@@ -96,7 +98,7 @@ def run_uninterrupted(
 
 
 def run_chain(
-    children: nursery.Nursery,
+    children: nursery.Nursery | nursery.Together,
     name: str,
     workdir: pathlib.Path,
     *,
@@ -121,7 +123,7 @@ def run_chain(
 
 
 def _attempt(
-    children: nursery.Nursery,
+    children: nursery.Nursery | nursery.Together,
     name: str,
     workdir: pathlib.Path,
     outcome: Outcome,

@@ -70,6 +70,10 @@ def _records(num_workers: int) -> Callable[[Any, Any], Any]:
     return make
 
 
+def _fsdp(workdir: Any, hooks: Any) -> Any:
+    return _make(workdir, hooks, sharding="fsdp")
+
+
 def _mixture(workdir: Any, hooks: Any) -> Any:
     parts = [small_run.make_ds(data_source=small_run.Points(n, n)) for n in (20, 33)]
     ds = kd.data.py.Mix(parts, weights=[0.3, 0.7], batch_size=16)
@@ -108,7 +112,7 @@ def _two_optimizers(workdir: Any, hooks: Any) -> Any:
     return _make(workdir, hooks, optimizer=None, trainstep=step)
 
 
-# Name -> function of workdir and hooks; `eight_devices` is started with eight devices.
+# Name -> function of workdir and hooks.
 RUNS: dict[str, Callable[[Any, Any], Any]] = {
     "in_memory": _in_memory,
     "records_0_workers": _records(0),
@@ -118,5 +122,14 @@ RUNS: dict[str, Callable[[Any, Any], Any]] = {
     "half_precision": _half_precision,
     "two_optimizers": _two_optimizers,
     "eight_devices": _records(0),
+    "eight_devices_fsdp": _fsdp,
+    "two_processes_fsdp": _fsdp,
 }
-NUM_DEVICES = {name: 8 if name == "eight_devices" else 1 for name in RUNS}
+# Of each process.
+NUM_DEVICES = {
+    **dict.fromkeys(RUNS, 1),
+    "eight_devices": 8,
+    "eight_devices_fsdp": 8,
+    "two_processes_fsdp": 2,
+}
+NUM_PROCESSES = {**dict.fromkeys(RUNS, 1), "two_processes_fsdp": 2}

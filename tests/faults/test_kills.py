@@ -53,3 +53,11 @@ def test_command_prints_a_table(monkeypatch, capsys):
     assert lines[2].startswith("| mixture | 1 |")
     assert lines[2].endswith("| 2 | 0 |")
     assert lines[-1] == "No problem."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["eight_devices_fsdp", "two_processes_fsdp"])
+def test_split_state_survives_kills(tmp_path, name):
+    [outcome] = main.kill_many(tmp_path, [name], num_kills=4, seed=0)
+    assert outcome.problems == []
+    assert outcome.hits.total() == 4

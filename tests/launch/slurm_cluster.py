@@ -101,6 +101,7 @@ def running(folder: pathlib.Path) -> Iterator[dict[str, str]]:
                 )
             )
         _wait_until(lambda: _num_idle(variables) == len(NODES), folder)
+        stack.callback(_end_jobs, variables, folder)
         yield variables
 
 
@@ -168,6 +169,15 @@ def _find(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
+def _end_jobs(variables: dict[str, str], folder: pathlib.Path) -> None:
+    """Ends what runs: without its controller, a job would run on for ever."""
+    env = {**os.environ, **variables}
+    user = f"--user={getpass.getuser()}"
+    subprocess.run(["scancel", user], env=env, check=False)
+    subprocess.run(["scancel", "--signal=KILL", user], env=env, check=False)
+    _wait_until(lambda: _num_idle(variables) == len(NODES), folder)
+
+
 def _num_idle(variables: dict[str, str]) -> int:
     done = subprocess.run(
         ["sinfo", "--noheader", "--Node", "--partition=main", "--format=%T"],
@@ -192,6 +202,7 @@ def main() -> None:
     """Runs a cluster until Ctrl-C."""
     if missing := missing_programs():
         sys.exit(f"Missing: {', '.join(missing)}. apt-get install slurm-wlm")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up, as for Ctrl-C
     with running(pathlib.Path(sys.argv[1]).absolute()) as variables:
         for name, value in variables.items():
             print(f"export {name}={value}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kauldron import launch
 from kauldron.launch import _local
 from tests.launch import backend_contract
 
@@ -13,3 +14,17 @@ class TestLocal(backend_contract.BackendContract):
     @classmethod
     def make_backend(cls):
         return lambda: _local.Local(parallel=2)
+
+
+def test_a_task_of_several_processes_is_refused(tmp_path):
+    task = launch.Task(
+        name="a",
+        args=(),
+        workdir=str(tmp_path),
+        log=str(tmp_path / "a.log"),
+        record=str(tmp_path / "a.json"),
+        num_processes=2,
+    )
+    with pytest.raises(launch.LaunchError, match="wants 2: `kauldron launch"):
+        launch.Local().start(task)
+    assert not list(tmp_path.iterdir())

@@ -334,12 +334,12 @@ def _train_on_two_nodes(
         ),
         workdir=str(workdir),
         slurm=_slurm.Slurm(nodes=2, time=20),
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
     )
     with contextlib.chdir(ROOT):
         job_id = launch.start_job(job).job_id
     if signame is not None:
-        _wait_until(lambda: _step(job) >= 10)
+        _wait_until(lambda: _step(job) >= 10 or launch.status_of_job(workdir).is_over)
         _queue.call("scancel", f"--signal={signame}", str(job_id))
     _wait_until(lambda: launch.status_of_job(workdir).is_over)
     records = json_lines.read(workdir / "metrics.jsonl")

@@ -100,6 +100,7 @@ def test_a_run_finds_nothing_that_the_one_before_has_changed(tasks, tmp_path):
     assert "A new process takes over: MEDDLED of the environment." in tasks.log("a")
 
 
+@pytest.mark.slow
 def test_a_module_that_was_edited_is_imported_anew(tasks, tmp_path):
     (tmp_path / "shared_by_runs.py").write_text("VALUE = 1\n")
     file = tmp_path / "user.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,40 +78,56 @@ def test_more_names_than_axes_are_refused():
         spec_within(mesh(sequence=8), (8,))
 
 
-def _decoder(**changes):
-    block = kd.nn.DecoderBlock(
-        attention=kd.nn.GQAttention(num_heads=2),
-        feed_forward=kd.nn.MoE(num_experts=4, hidden_features=8),
+class _Block(nn.Module):
+    """A layer that reads where a token is, and stores what it computes."""
+
+    has_examples: bool = True
+
+    @nn.compact
+    def __call__(self, x, positions, segment_ids, cache):
+        x = kd.sharding.with_logical_constraint(x, ("sequence", "embed"))
+        y = jnp.tanh(nn.Dense(x.shape[-1], name="dense")(x))
+        self.sow("intermediates", "hidden", y if self.has_examples else y.sum())
+        return x + y * jnp.sin(1.0 * positions)[..., None], cache
+
+
+def _model(has_examples=True):
+    return kd.nn.CausalLM(
+        vocab_size=16,
+        features=8,
+        num_layers=4,
+        blocks=[_Block(has_examples)],
+        scan_layers=True,
+        tokens="batch.tokens",
     )
-    kwargs = {"vocab_size": 16, "features": 8, "num_layers": 4, "blocks": [block]}
-    return kd.nn.CausalLM(tokens="t", scan_layers=True, **{**kwargs, **changes})
 
 
-TOKENS = np.random.default_rng(0).integers(16, size=(8, 4))
+_RNG = np.random.default_rng(0)
+TOKENS, POSITIONS = (_RNG.integers(16, size=(8, 4)) for _ in range(2))
 
 
-def results(model, strategy, tokens=TOKENS):
-    """Logits, intermediates and gradients; parameters are where the strategy says."""
+def results(model, strategy):
+    """Loss, logits, intermediates; gradients. Parameters are where the strategy says."""
 
-    def loss(params, tokens):
-        outputs, after = model.apply({"params": params}, tokens, mutable=True)
-        after.pop("params")
-        return jnp.sum(outputs["logits"] ** 2), (outputs, after)
+    def loss(params, *inputs):
+        outputs, after = model.apply({"params": params}, *inputs, mutable=True)
+        logits = outputs["logits"]
+        return jnp.sum(logits**2), (logits, after["intermediates"])
 
     @jax.jit
-    def step(params, tokens):
+    def step(params, *inputs):
         with strategy.activation_layout():
-            return jax.value_and_grad(loss, has_aux=True)(params, tokens)
+            return jax.value_and_grad(loss, has_aux=True)(params, *inputs)
 
-    params = model.init(jax.random.key(0), tokens)["params"]
+    params = model.init(jax.random.key(0), TOKENS)["params"]
     params = kd.sharding.device_put(params, strategy.params)
-    return step(params, kd.sharding.device_put(tokens, strategy.batch))
+    return step(params, *kd.sharding.device_put((TOKENS, POSITIONS), strategy.batch))
 
 
 @pytest.fixture(scope="module")
 def plain():
     whole = kd.sharding.REPLICATED
-    return results(_decoder(), kd.sharding.ShardingStrategy(batch=whole))
+    return results(_model(), kd.sharding.ShardingStrategy(batch=whole))
 
 
 STAGES = {"axes": {"stage": 2, "fsdp": 2, "sequence": 2}, "num_microbatches": 4}
@@ -119,56 +136,44 @@ STAGES = {"axes": {"stage": 2, "fsdp": 2, "sequence": 2}, "num_microbatches": 4}
 @pytest.fixture(scope="module")
 def in_stages():
     return results(
-        _decoder(), kd.sharding.Mesh(**STAGES, paths={"layers.**": ("stage",)})
+        _model(), kd.sharding.Mesh(**STAGES, paths={"layers.**": ("stage",)})
     )
 
 
-def test_stages_give_the_logits_and_gradients_of_a_scan(plain, in_stages):
-    for part in (0, 1):  # loss and outputs; gradients
-        jax.tree.map(
-            # Sums in another order.
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-            in_stages[part] if part else in_stages[0][1][0],
-            plain[part] if part else plain[0][1][0],
-        )
-
-
-def test_stages_give_the_intermediate_values_of_every_layer_and_example(
-    plain, in_stages
-):
-    found, expected = (x[0][1][1]["intermediates"] for x in (in_stages, plain))
-    router = found["layers"]["layer_0"]["feed_forward"]["router_logits"][0]
-    assert router.shape == (4, 8, 4, 4)  # layers, examples, tokens, experts
+def assert_close(found, expected):
     jax.tree.map(
+        # Sums in another order.
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
         found,
         expected,
     )
 
 
+def test_stages_give_the_logits_and_gradients_of_a_scan(plain, in_stages):
+    assert_close(in_stages[0][1][0], plain[0][1][0])
+    assert_close(in_stages[1], plain[1])
+
+
+def test_stages_give_the_intermediate_values_of_every_layer_and_example(
+    plain, in_stages
+):
+    found, expected = (x[0][1][1] for x in (in_stages, plain))
+    hidden = found["layers"]["layer_0"]["hidden"][0]
+    assert hidden.shape == (4, 8, 4, 8)  # layers, examples, tokens, features
+    assert_close(found, expected)
+
+
 def test_stages_keep_their_layers_to_themselves(in_stages):
     _, grads = in_stages
-    kernel = grads["layers"]["layer_0"]["attention"]["query"]["kernel"]
+    kernel = grads["layers"]["layer_0"]["dense"]["kernel"]
     assert kernel.sharding.spec[0] == "stage"
     assert kernel.sharding.shard_shape(kernel.shape)[0] == 2  # of four layers
 
 
-class _Named(kd.nn.DecoderBlock):
-    """Stores a value that has no axis for the batch."""
-
-    def __call__(self, x, *args):
-        self.sow("intermediates", "size", jnp.sum(x))
-        return super().__call__(x, *args)
-
-
 def test_value_without_examples_is_refused_before_compiling():
-    block = _Named(
-        attention=kd.nn.GQAttention(num_heads=2), feed_forward=kd.nn.FeedForward(8)
-    )
-    with pytest.raises(ValueError, match=r"size\.0` of a layer has the shape \(\)"):
-        jax.eval_shape(
-            lambda: results(_decoder(blocks=[block]), kd.sharding.Mesh(**STAGES))
-        )
+    mesh = kd.sharding.Mesh(**STAGES)
+    with pytest.raises(ValueError, match=r"hidden\.0` of a layer has the shape \(\)"):
+        jax.eval_shape(lambda: results(_model(has_examples=False), mesh))
 
 
 def test_number_of_parts_fits_the_batch():

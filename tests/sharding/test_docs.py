@@ -6,4 +6,4 @@ from tests import docs_snippets
 
 
 def test_sharding_page(tmp_path):
-    assert docs_snippets.run_page("sharding.md", tmp_path) == 4
+    assert docs_snippets.run_page("sharding.md", tmp_path) == 6

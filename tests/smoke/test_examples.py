@@ -18,13 +18,17 @@ pytestmark = pytest.mark.smoke
 
 ROOT = pathlib.Path(__file__).parents[2]
 # TFDS would download the data of `mnist_autoencoder.py`, evaluators run beside the
-# training or train themselves, and some need another run: each has a test of its own.
+# training or train themselves, some need another run, and language models fetch theirs:
+# each has a test of its own.
 _APART = (
     "mnist_autoencoder.py",
     "digits_standalone_eval.py",
     "digits_eval_only.py",
     "digits_readout.py",
     "digits_train_evaluator.py",
+    "lm_pretrain.py",
+    "lm_sft.py",
+    "lm_dpo.py",
 )
 EXAMPLES = sorted(
     p.name
@@ -170,6 +174,7 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
     ]
     # A command that looks at the run made above it.
     args = [re.sub(r"^(--workdir=)?runs/digits$", rf"\1{a_run}", arg) for arg in args]
+    args = [re.sub("^--workdir=runs/", f"--workdir={tmp_path}/", arg) for arg in args]
     args = [re.sub("^--out=(runs/)?", f"--out={tmp_path}/", arg) for arg in args]
     result = run(args)
     is_diff = (

@@ -60,7 +60,7 @@ class Processes:
             process.kill()
             process.wait()
 
-    def wait(self, timeout=120):
+    def wait(self, timeout=400):
         """Returns the exit codes; a process that is not done in time fails the test."""
         until = time.monotonic() + timeout
         codes = []
@@ -73,7 +73,7 @@ class Processes:
                 ) from None
         return codes
 
-    def finish(self, timeout=120):
+    def finish(self, timeout=400):
         """Waits until all have done their work; returns their output."""
         codes = self.wait(timeout)
         logs = [self.log(i) for i in range(len(codes))]
@@ -84,7 +84,7 @@ class Processes:
         """What a process has written so far."""
         return self._logs[index].read_text(errors="replace")
 
-    def wait_until(self, is_so, timeout=120):
+    def wait_until(self, is_so, timeout=400):
         """Waits until something is so; the processes go on."""
         until = time.monotonic() + timeout
         while not is_so():

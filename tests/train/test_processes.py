@@ -43,6 +43,7 @@ def _train(workdir, num_processes):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_processes_train_and_evaluate_as_one_does(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for workdir in (one, two):
@@ -95,6 +96,7 @@ except kd.train.TrainingInterrupted as e:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("how", "reasons"),
     [
@@ -106,7 +108,7 @@ except kd.train.TrainingInterrupted as e:
 )
 def test_all_processes_save_and_stop_at_the_same_step(tmp_path, how, reasons):
     with processes_lib.start(_STOPPED, tmp_path / "run", 2, how) as processes:
-        outputs = processes.finish(timeout=240)
+        outputs = processes.finish()
     steps = []
     for output, reason in zip(outputs, reasons, strict=True):
         [line] = [s for s in output.splitlines() if s.startswith("INTERRUPTED")]

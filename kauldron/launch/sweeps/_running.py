@@ -7,6 +7,7 @@ instant and started again, it goes on. Trials that still run then are waited for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -196,7 +197,9 @@ class _Run:
         is_new = status.step is None
         self._tell(f"{name}: {'starts' if is_new else f'continues at {status.step}'}")
         task = self._folder.task_of(self._trials[name], self._saved)
-        self._backend.start(task)
+        # On several machines, a run has a process on each.
+        num_processes = getattr(self._backend, "nodes", 1)
+        self._backend.start(dataclasses.replace(task, num_processes=num_processes))
         self._tried.add(name)
         self._watched.add(name)
         self._statuses |= self._looker.look([self._trials[name]])
