@@ -4,7 +4,9 @@
     kauldron train --cfg=examples/lm_pretrain.py --cfg.workdir=runs/lm
 
 Own tokenizer (byte-level BPE of 4,096 tokens), packed rows, Muon. At the end,
-`metrics/bits_per_byte` of two plays that it has not seen.
+`metrics/bits_per_byte` of two plays that it has not seen. For these gzip takes 3.02, bz2
+2.32, and an interpolated 6-gram model of the training plays 2.25 bits per byte
+(`shakespeare_data.baselines()`); bz2 behind the training plays takes 2.11.
 """
 
 from kauldron import konfig
@@ -83,7 +85,12 @@ def get_config():
                     logits="preds.logits",
                     targets="batch.targets",
                     mask="batch.loss_mask",
-                    bytes_per_token=cfg.ref.eval_ds.data_source.bytes_per_token,
+                    bytes_per_token=shakespeare_data.bytes_per_token(
+                        "test",
+                        length=cfg.ref.aux.length,
+                        vocab_size=cfg.ref.aux.vocab_size,
+                        folder=cfg.ref.aux.folder,
+                    ),
                 ),
             },
         )

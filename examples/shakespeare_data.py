@@ -59,7 +59,8 @@ class Rows:
     folder: str | None = None
 
     @functools.cached_property
-    def _rows(self) -> list[Mapping[str, Any]]:
+    def all(self) -> list[Mapping[str, Any]]:
+        """All rows, in the order of the plays."""
         texts = list(plays(self.split, self.folder))
         tokens = tokenizer(self.vocab_size, self.folder).encode_batch(
             texts, add_bos=True, add_eos=True
@@ -71,30 +72,35 @@ class Rows:
             cut = kd.lm.Window(length=self.length, stride=self.length // 2)
         return cut.map_chunk([{"tokens": x} for x in tokens])
 
-    @functools.cached_property
-    def bytes_per_token(self) -> float:
-        """Bytes of the texts by targets that are measured."""
-        num_bytes = sum(len(text.encode()) for text in plays(self.split, self.folder))
-        return num_bytes / sum(float(row["loss_mask"].sum()) for row in self._rows)
-
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.all)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        return self._rows[index]
+        return self.all[index]
+
+
+def bytes_per_token(
+    split: str, *, length: int, vocab_size: int, folder: str | None = None
+) -> float:
+    """Returns the bytes of the texts of a split, by the targets that are measured."""
+    rows = Rows(split=split, length=length, vocab_size=vocab_size, folder=folder)
+    num_bytes = sum(len(text.encode()) for text in plays(split, folder))
+    return num_bytes / sum(float(row["loss_mask"].sum()) for row in rows.all)
 
 
 def baselines(folder: str | None = None) -> dict[str, float]:
-    """Returns bits per byte of the test plays, by what knows the training plays."""
+    """Returns bits per byte of the test plays, by compressors and an n-gram model.
+
+    Only the n-gram model knows the training plays.
+    """
     train, test = (
         "".join(plays(split, folder)).encode() for split in ("train", "test")
     )
-    sizes = {}
-    for name, compress in (("gzip", gzip.compress), ("bz2", bz2.compress)):
-        behind = len(compress(train + test)) - len(compress(train))
-        sizes[name] = 8 * min(behind, len(compress(test))) / len(test)
-    sizes["6-gram"] = ngram_bits(train, test, order=6)
-    return sizes
+    return {
+        "gzip": 8 * len(gzip.compress(test)) / len(test),
+        "bz2": 8 * len(bz2.compress(test)) / len(test),
+        "6-gram": ngram_bits(train, test, order=6),
+    }
 
 
 def ngram_bits(train: bytes, test: bytes, *, order: int) -> float:

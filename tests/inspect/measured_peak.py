@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": "1",
     "XLA_FLAGS": "",
+    # Each measurement compiles anew, whatever ran before.
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
     "MALLOC_MMAP_THRESHOLD_": "65536",
 }
 

@@ -67,3 +67,27 @@ def test_fashion_mnist_is_as_accurate_as_its_written_predictions_say(tmp_path):
         expected = metrics.accuracy_score(labels, guesses)
         reported = outputs["eval"].metric_values["metrics/accuracy"]
         assert reported == np.float32(expected) or reported == expected
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name, accuracy", [("resnet", 0.93), ("vit", 0.91)])
+def test_recipes_of_fashion_mnist_are_as_accurate_as_they_say(name, accuracy, tmp_path):
+    from sklearn import metrics
+
+    kd.data.fetch("fashion_mnist")
+    path = test_examples.ROOT / "configs" / f"fashion_mnist_{name}.py"
+    cfg = konfig.load_config_file(path)
+    cfg.workdir = str(tmp_path / "run")
+    trainer = konfig.resolve(cfg)
+    state, _ = trainer.train()
+    variables = {"params": state.params, **state.collections}
+    labels, guesses = [], []
+    with kd.nn.set_train_property(False):
+        for batch in trainer.eval_ds:
+            logits = trainer.model.apply(variables, batch["image"])["logits"]
+            guesses.append(np.argmax(logits, -1))
+            labels.append(batch["label"][:, 0])
+    measured = metrics.accuracy_score(np.concatenate(labels), np.concatenate(guesses))
+    print(name, measured)
+    assert len(np.concatenate(labels)) == 10_000
+    assert measured >= accuracy

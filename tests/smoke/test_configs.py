@@ -30,7 +30,7 @@ def stand_ins(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config_trains_and_is_evaluated(name, tmp_path, stand_ins):
     has_warmup = "warmup_steps" in (test_examples.ROOT / "configs" / name).read_text()
-    shorter_warmup = "--cfg.schedules.learning_rate.warmup_steps=2"
+    shorter_warmup = "--cfg.schedules.*.warmup_steps=2"
     result = test_examples.run(
         [
             *(sys.executable, "-m", "kauldron.main", f"--cfg=configs/{name}"),

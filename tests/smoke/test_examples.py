@@ -18,13 +18,17 @@ pytestmark = pytest.mark.smoke
 
 ROOT = pathlib.Path(__file__).parents[2]
 # TFDS would download the data of `mnist_autoencoder.py`, evaluators run beside the
-# training or train themselves, and some need another run: each has a test of its own.
+# training or train themselves, some need another run, and language models fetch theirs:
+# each has a test of its own.
 _APART = (
     "mnist_autoencoder.py",
     "digits_standalone_eval.py",
     "digits_eval_only.py",
     "digits_readout.py",
     "digits_train_evaluator.py",
+    "lm_pretrain.py",
+    "lm_sft.py",
+    "lm_dpo.py",
 )
 EXAMPLES = sorted(
     p.name

@@ -66,5 +66,7 @@ def _tokenizers(value: Any, depth: int) -> Iterator[Tokenizer]:
         for x in value:
             yield from _tokenizers(x, depth - 1)
     elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _tokenizers(getattr(value, field.name, None), depth - 1)
+        # Sources that make their own offer it as a property.
+        names = {"tokenizer", *(field.name for field in dataclasses.fields(value))}
+        for name in sorted(names):
+            yield from _tokenizers(getattr(value, name, None), depth - 1)

@@ -18,7 +18,8 @@ def quantize(params: PyTree, names: PyTree) -> Any:
     """Returns the weights, each matrix as `{"int8": ..., "scale": f32}`.
 
     The scale of an output is the largest of its weights, over 127, so that the error of a
-    weight is half of the scale at most. What is no matrix stays as it is.
+    weight is half of the scale at most. What is no matrix stays as it is, and so do
+    embedding and head, whose rows are of very different sizes.
 
     Args:
       params: Nested dicts of weights.
@@ -26,8 +27,9 @@ def quantize(params: PyTree, names: PyTree) -> Any:
     """
     flat, flat_names, small = _low_rank.flatten(params), _low_rank.flatten(names), {}
     for path, weight in flat.items():
-        matrix = _low_rank.Matrix.of_names(weight.shape, tuple(flat_names[path]))
-        if matrix is None:
+        axes_names = tuple(flat_names[path])
+        matrix = _low_rank.Matrix.of_names(weight.shape, axes_names)
+        if matrix is None or "vocab" in axes_names:
             small[path] = weight
             continue
         first = matrix.num_stacked

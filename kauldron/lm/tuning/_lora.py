@@ -34,7 +34,7 @@ class LoRA(kd_nn.WrapperModule):
         those of dense feed-forward layers, `"**.feed_forward.up"` of experts, which get an
         update each.
       base_dtype: How the weights are kept: `"int8"` for matrices in eight bits, with a
-        scale for each output; `None` as they are.
+        scale for each output (embedding and head are not); `None` as they are.
 
     Raises:
       LoRAError: A `ValueError`: a glob matches nothing or no matrix, or the rank is too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,13 @@ from flax.linen import dtypes
 
 from kauldron import kontext, sharding
 from kauldron.ktyping import Float, Int, typechecked
-from kauldron.modules import _logical_axes, _modules, _norms, _pipeline
+from kauldron.modules import (
+    _logical_axes,
+    _modules,
+    _norms,
+    _pipeline,
+    _train_property,
+)
 from kauldron.modules.attention import _cache
 from kauldron.modules.language import _projection
 from kauldron.modules.language._decoder_block import DecoderBlock
@@ -65,6 +72,9 @@ class CausalLM(nn.Module):
       has_tied_head: Whether the head is the embedding.
       head_softcap: Bound of the logits.
       embedding_scale: Factor of the embeddings, rounded to the dtype.
+      embedding_noise: In training, uniform noise is added to the embeddings, of
+        `embedding_noise / sqrt(t * features)` at most (NEFTune, arXiv:2310.05914, where it
+        is 5 to 15); from the stream `dropout`.
       max_positions: Number of learned position embeddings; `None` for none.
       scan_layers: Whether the program has one copy of the blocks, for fast compilation.
       remat: Whether the backward pass computes each block again.
@@ -88,6 +98,7 @@ class CausalLM(nn.Module):
     has_tied_head: bool = False
     head_softcap: float | None = None
     embedding_scale: float | None = None
+    embedding_noise: float | None = None
     max_positions: int | None = None
     scan_layers: bool = False
     remat: bool = False
@@ -98,6 +109,8 @@ class CausalLM(nn.Module):
     tokens: kontext.Key = kontext.REQUIRED
     positions: kontext.Key | None = None
     segment_ids: kontext.Key | None = None
+
+    is_training = _train_property.train_property()
 
     @nn.compact
     @typechecked
@@ -114,7 +127,7 @@ class CausalLM(nn.Module):
             rows = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
             positions = jnp.broadcast_to(rows, tokens.shape)
         table = self._table("embedding", self.vocab_size, "vocab")
-        x = self._embed(table, tokens)
+        x = self._with_noise(self._embed(table, tokens))
         if self.embedding_scale is not None:
             x = x * jnp.asarray(self.embedding_scale, x.dtype)
         if self.max_positions is not None:
@@ -212,6 +225,15 @@ class CausalLM(nn.Module):
             .get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         )
         return rows.astype(self.dtype or table.dtype)
+
+    def _with_noise(self, x: Float["*b t d"]) -> Float["*b t d"]:
+        if not self.embedding_noise or self.is_initializing() or not self.is_training:
+            return x
+        bound = self.embedding_noise / math.sqrt(x.shape[-2] * x.shape[-1])
+        noise = jax.random.uniform(
+            self.make_rng("dropout"), x.shape, jnp.float32, -bound, bound
+        )
+        return (x + noise).astype(x.dtype)
 
     def _logits(self, x: Float["*b t d"], table: Float["n d"]) -> Float["*b t n"]:
         if self.has_tied_head:

@@ -109,6 +109,7 @@ def decoder(
     epsilon: float | None = None,
     has_tied_head: bool | None = None,
     max_positions: int | None = None,
+    embedding_noise: float | None = None,
     moe: MoE | None = None,
     mla: MLAttention | None = None,
     num_dense_layers: int = 0,
@@ -139,6 +140,7 @@ def decoder(
       epsilon: Of the norms; by default the family's.
       has_tied_head: Whether the head is the embedding; by default as in the family.
       max_positions: Learned positions, of GPT-2.
+      embedding_noise: Of NEFTune, in training; see `CausalLM`.
       moe: Experts in the place of the feed-forward layers.
       mla: Latent attention in the place of the grouped one.
       num_dense_layers: First layers without experts.
@@ -214,6 +216,7 @@ def decoder(
         has_tied_head=tied,
         head_softcap=traits.head_softcap,
         embedding_scale=math.sqrt(features) if traits.scales_embedding else None,
+        embedding_noise=embedding_noise,
         max_positions=max_positions,
         scan_layers=scan_layers,
         remat=remat,

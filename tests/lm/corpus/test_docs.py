@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import pathlib
 import re
 import shlex
+import textwrap
 
+import numpy as np
 import pytest
 from absl import flags
 
+from kauldron import kd, lm
 from kauldron.cli import lm_prepare
 from tests import docs_snippets
+from tests.lm.text import tokenizers_made_here
 
 
 def test_page_on_data_and_packing(tmp_path):
@@ -30,15 +36,21 @@ def test_page_on_data_and_packing(tmp_path):
     assert docs_snippets.run_text(rest, "lm_data.md", tmp_path) >= 4
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        pytest.param(name, text, id=name)
-        for room in ("text", "corpus")
-        for name, text in docs_snippets.docstrings_with_code(
-            f"kauldron.lm.{room}"
-        ).items()
-    ],
-)
-def test_docstring(name, text, tmp_path):
-    assert docs_snippets.run_docstring(name, text, tmp_path)
+def _examples():
+    for room in ("text", "corpus"):
+        for path in sorted((pathlib.Path(lm.__file__).parent / room).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                    text = textwrap.dedent(ast.get_docstring(node) or "")
+                    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+                        yield pytest.param(block, id=node.name)
+
+
+@pytest.mark.parametrize("example", list(_examples()))
+def test_example_of_a_docstring_runs(example):
+    tokenizer = tokenizers_made_here.byte_level()
+    names = {"kd": kd, "np": np, "tokenizer": tokenizer}
+    names["tokens"] = tokenizer.encode("to be")
+    exec(compile(example, "docstring", "exec", dont_inherit=True), names)
+    if "Pack" in example:
+        assert next(iter(names["ds"]))["tokens"].shape == (2, 8)

@@ -214,14 +214,10 @@ def expected_gradients():
     return jax.jit(jax.grad(loss), compiler_options=contract.COMPILE_FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "is_sharded", "num_parts"),
-    [
-        ("chunked", True, 2),
-        pytest.param("chunked", False, 16, marks=pytest.mark.slow),
-        pytest.param("plain", True, 2, marks=pytest.mark.slow),
-        pytest.param("plain", False, 16, marks=pytest.mark.slow),
-    ],
+    [("chunked", True, 2), ("chunked", False, 16), ("plain", True, 2)],
 )
 def test_the_mean_is_over_the_tokens_of_the_whole_batch(name, is_sharded, num_parts):
     where = kd.sharding.FIRST_DIM if is_sharded else kd.sharding.REPLICATED

@@ -61,9 +61,8 @@ def test_a_model_without_experts_is_told():
         kd.lm.MoEZLoss().get_state(logits={})
 
 
-@pytest.mark.parametrize(
-    "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("scan_layers", [False, True])
 def test_routers_of_a_decoder_are_found_by_default(scan_layers):
     model = kd.nn.decoder(
         "mixtral",

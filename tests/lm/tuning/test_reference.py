@@ -25,7 +25,9 @@ def _logps(model, params, rows):
     return np.take_along_axis(logs, rows["targets"][..., None], -1)[..., 0]
 
 
-@pytest.fixture(scope="module", params=["copy", "lora"])
+@pytest.fixture(
+    scope="module", params=["copy", pytest.param("lora", marks=pytest.mark.slow)]
+)
 def compared(request):
     inner = tiny.decoder()
     policy = inner
