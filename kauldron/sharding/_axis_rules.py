@@ -78,7 +78,7 @@ class AxisRules:
             axes = [a for a in as_tuple(self.rules.get(name or "")) if a not in used]
             self._check_divides(variable, size, axes, f"axis {name!r}")
             used.update(axes)
-            entries.append(as_entry(axes))
+            entries.append(self._entry(axes))
         entries += [None] * (len(variable.shape) - len(entries))
         return self._fully_shard(variable, entries, used)
 
@@ -99,7 +99,14 @@ class AxisRules:
             self._check_divides(
                 variable, size, as_tuple(axes), f"axis {number} (`paths[{glob!r}]`)"
             )
-        return PartitionSpec(*(as_entry(as_tuple(axes)) for axes in spec))
+        return PartitionSpec(*(self._entry(as_tuple(axes)) for axes in spec))
+
+    def _entry(self, axes: Sequence[str]) -> MeshAxes:
+        """Returns an entry without axes of one device.
+
+        Programs give arrays back without them: the second step would be compiled again.
+        """
+        return as_entry([axis for axis in axes if self.sizes[axis] > 1])
 
     def _fully_shard(
         self, variable: Variable, entries: list[MeshAxes], used: set[str]

@@ -97,7 +97,9 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
         mesh = _build(tuple(sizes.items()))
         object.__setattr__(self, "_mesh", mesh)
         made = {
-            "batch": NamedSharding(mesh, _spec(self._batch_axes)),
+            "batch": NamedSharding(
+                mesh, _spec([a for a in self._batch_axes if sizes[a] > 1])
+            ),
             "aux": NamedSharding(mesh, PartitionSpec()),
             "params": self._by_rules("params"),
             "collections": self._by_rules("collections"),
@@ -232,7 +234,7 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
             sizes=sizes,
             rules={**defaults, **self.rules},
             given=tuple(self.rules),
-            fully_sharded="fsdp" if "fsdp" in sizes else None,
+            fully_sharded="fsdp" if sizes.get("fsdp", 1) > 1 else None,
             min_bytes=int(self.min_size_to_shard_mb * 2**20),
         )
 

@@ -127,6 +127,12 @@ def test_parameters_are_split_by_the_names_of_their_axes():
     assert specs["params.down.bias"] == ()
 
 
+def test_axis_of_one_device_splits_nothing_and_compiles_nothing_again():
+    specs = specs_of(axes={"data": 8, "fsdp": 1, "tensor": 1})
+    assert specs["params.up.kernel"] == specs["params.down.kernel"] == ()
+    assert kd.sharding.Mesh(axes={"data": 8, "fsdp": 1}).batch.spec == P("data")
+
+
 def test_names_come_before_the_largest_axis():
     specs = specs_of(axes={"data": 2, "fsdp": 2, "tensor": 2})
     assert specs["params.down.kernel"] == ("tensor", "fsdp")
