@@ -70,12 +70,11 @@ def test_fashion_mnist_is_as_accurate_as_its_written_predictions_say(tmp_path):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name, accuracy", [("resnet", 0.93), ("vit", 0.91)])
-def test_recipes_of_fashion_mnist_are_as_accurate_as_they_say(name, accuracy, tmp_path):
+def test_the_residual_network_of_fashion_mnist_is_as_accurate_as_it_says(tmp_path):
     from sklearn import metrics
 
     kd.data.fetch("fashion_mnist")
-    path = test_examples.ROOT / "configs" / f"fashion_mnist_{name}.py"
+    path = test_examples.ROOT / "configs" / "fashion_mnist_resnet.py"
     cfg = konfig.load_config_file(path)
     cfg.workdir = str(tmp_path / "run")
     trainer = konfig.resolve(cfg)
@@ -88,6 +87,5 @@ def test_recipes_of_fashion_mnist_are_as_accurate_as_they_say(name, accuracy, tm
             guesses.append(np.argmax(logits, -1))
             labels.append(batch["label"][:, 0])
     measured = metrics.accuracy_score(np.concatenate(labels), np.concatenate(guesses))
-    print(name, measured)
     assert len(np.concatenate(labels)) == 10_000
-    assert measured >= accuracy
+    assert measured >= 0.93
