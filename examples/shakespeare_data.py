@@ -58,13 +58,16 @@ class Rows:
     vocab_size: int
     folder: str | None = None
 
+    @property
+    def tokenizer(self) -> kd.lm.Tokenizer:
+        """By which `kauldron lm generate --model=WORKDIR` reads and writes."""
+        return tokenizer(self.vocab_size, self.folder)
+
     @functools.cached_property
     def all(self) -> list[Mapping[str, Any]]:
         """All rows, in the order of the plays."""
         texts = list(plays(self.split, self.folder))
-        tokens = tokenizer(self.vocab_size, self.folder).encode_batch(
-            texts, add_bos=True, add_eos=True
-        )
+        tokens = self.tokenizer.encode_batch(texts, add_bos=True, add_eos=True)
         cut: Any = kd.lm.Pack(length=self.length, method="concat_split")
         if (
             self.split == "test"

@@ -18,11 +18,12 @@ def generate(
 
     def work(command: _flags.CommandLine) -> None:
         prompt = _required(command, "prompt", "'Once upon a time'")
+        options = _options(command)
         with _compilation_cache():
             generator = _generator(command)
             if generator.is_for_chat and not command["raw"]:
                 prompt = [{"role": "user", "content": prompt}]
-            for piece in generator.stream(prompt, **_options(command)):
+            for piece in generator.stream(prompt, **options):
                 print(piece, end="", flush=True)
             print()
 
@@ -35,8 +36,9 @@ def chat(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def work(command: _flags.CommandLine) -> None:
         from kauldron import lm
 
+        options = _options(command)
         with _compilation_cache():
-            lm.talk(_generator(command), system=command["system"], **_options(command))
+            lm.talk(_generator(command), system=command["system"], **options)
 
     return _flags.run("lm chat", work, argv, flag_values)
 
@@ -98,7 +100,10 @@ def _options(command: _flags.CommandLine) -> dict[str, Any]:
     from kauldron import lm
 
     names = ("temperature", "top_k", "top_p")
-    sampling = lm.Sampling(**{name: command[name] for name in names})
+    try:
+        sampling = lm.Sampling(**{name: command[name] for name in names})
+    except ValueError as e:
+        raise _flags.UsageError(str(e)) from None
     names = ("max_tokens", "seed")
     return {"sampling": sampling, **{name: command[name] for name in names}}
 

@@ -91,9 +91,9 @@ def _shrink_activations(
     if "tensor" not in mesh and num_devices > 1:
         yield _Option(
             activations / 4,
-            "`--cfg.sharding=fsdp,tensor=8` splits the activations inside of attention "
-            "and feed-forward layers, too; keep `tensor` within the devices that fast "
-            "links connect.",
+            "Attention and feed-forward layers of ours: `--cfg.sharding=fsdp,tensor=8` "
+            "splits the activations inside of them, too; keep `tensor` within the devices "
+            "that fast links connect.",
         )
 
 

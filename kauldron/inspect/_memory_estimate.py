@@ -133,11 +133,11 @@ class MemoryEstimate:
             text_tables.aligned(rows, right=(1,)),
         ]
         if self.device_gb is not None:
-            share = self.peak_num_bytes / (self.device_gb * 1e9)
             verdict = "fits" if self.fits else "does not fit"
-            lines.append(
-                f"It {verdict} into {self.device_gb:g} GB: it takes {share:.0%} of them."
-            )
+            peak = text_tables.format_bytes(self.peak_num_bytes)
+            room = text_tables.format_bytes(self.device_gb * 1e9)
+            share = self.peak_num_bytes / (self.device_gb * 1e9)
+            lines.append(f"It {verdict}: {peak} of {room} ({share:.1%}).")
         return "\n".join([*lines, *(f"- {line}" for line in self.advice)])
 
 

@@ -13,6 +13,7 @@ from kauldron.launch._backend import Backend, LaunchError
 _CLASSES = {
     "local": "kauldron.launch._local:Local",
     "commands": "kauldron.launch._commands:Commands",
+    "slurm": "kauldron.launch.slurm._slurm:Slurm",
 }
 
 

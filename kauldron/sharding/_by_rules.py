@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -107,7 +107,7 @@ class ByRules:
             if size > 1 and axis not in used and axis not in self.batch_axes:
                 raise MeshError(
                     f"The mesh axis {axis!r} of {size} devices splits no parameter and no "
-                    f"activation: the modules name the axes {sorted(named.known)}. "
+                    f"activation: the modules name {_list_axes(named.known)}. "
                     f"{self._advice(axis)}"
                 )
 
@@ -224,3 +224,7 @@ def _ends(path: str) -> Iterator[str]:
 
 def _dotted(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _list_axes(names: Collection[str]) -> str:
+    return f"the axes {sorted(names)}" if names else "no axes"

@@ -306,7 +306,7 @@ def _check_divides(shape: tuple[int, ...], sharding: Sharding) -> None:
             f"The first axis of every batch array is split over {num_shards} devices, "
             f"but has {'no axes' if not shape else f'{size} entries'} (shape {shape}). "
             f"Use `batch_size={_multiples_near(size, num_shards)}`, or "
-            "`cfg.sharding.batch = kd.sharding.REPLICATED`."
+            "`cfg.sharding = kd.sharding.ShardingStrategy(batch=kd.sharding.REPLICATED)`."
         )
 
 

@@ -42,6 +42,12 @@ def test_generate_goes_on_with_a_text(call, folder):
     assert out == f"{expected}\n"
 
 
+def test_what_no_draw_can_have_is_told_before_the_model_is_loaded(call):
+    flags = ("--model=nowhere", "--prompt=To be", "--top_p=2")
+    code, _, err = call(lm.generate, *flags)
+    assert code == 2 and "`top_p` must be in (0, 1], or None: got 2.0" in err
+
+
 def test_generate_asks_a_model_for_conversations_unless_the_prompt_is_raw(
     call, chat_folder
 ):

@@ -34,6 +34,8 @@ def test_texts_become_shards_that_training_reads(call, texts, tmp_path):
     # Once more, with the tokenizer that was learnt: nothing is made again.
     code, printed, _ = call(lm_prepare.main, *flags, "--json")
     assert code == 0 and json.loads(printed)["total"]["num_documents"] == 12
+    code, _, err = call(lm_prepare.main, *flags, "--vocab_size=258")
+    assert code == 2 and "now vocab_size=258. Use another folder" in err
 
 
 def test_the_tokenizer_of_a_model_is_taken(call, texts, tmp_path):

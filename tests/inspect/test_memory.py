@@ -161,7 +161,7 @@ def _memory(**num_bytes):
 def test_advice_begins_with_what_saves_most():
     whole = _memory(params=4 * 10**9, opt_state=8 * 10**9, gradients=4 * 10**9)
     assert whole.fits is False
-    assert "does not fit into 10 GB: it takes 160% of them." in str(whole)
+    assert "It does not fit: 16.0 GB of 10.0 GB (160.0%)." in str(whole)
     # 12 GB of state, an eighth of it on each of 8 devices.
     assert "sharding=fsdp` splits" in whole.advice[0]
     assert "1.5 GB of them on each, now 12.0 GB" in whole.advice[0]

@@ -356,6 +356,9 @@ def test_sweeps_multiply(write):
         konfig.expand_sweeps(path, ["modle"])
     with pytest.raises(TypeError, match=r"sweep_bad\(\) must yield dicts"):
         konfig.expand_sweeps(path, "bad")
+    forgetful = write("def sweep():\n    pass\n")
+    with pytest.raises(TypeError, match=r"sweep\(\) in .* returns nothing"):
+        konfig.expand_sweeps(forgetful)
 
 
 def test_sweep_items_as_flags_mean_the_same(write):

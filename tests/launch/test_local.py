@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kauldron import launch
-from kauldron.launch import _local
+from kauldron.launch import _backend_choice, _local
 from tests.launch import backend_contract
 
 
@@ -14,6 +14,12 @@ class TestLocal(backend_contract.BackendContract):
     @classmethod
     def make_backend(cls):
         return lambda: _local.Local(parallel=2)
+
+
+def test_backends_are_found_by_their_names():
+    names = {"local": "Local", "commands": "Commands", "slurm": "Slurm"}
+    made = {n: type(_backend_choice.by_name(n)).__name__ for n in names}
+    assert made == names
 
 
 def test_a_task_of_several_processes_is_refused(tmp_path):

@@ -55,7 +55,14 @@ class Sweep:
         where = f"{self.function.__name__}()"
         filename = getattr(self.function.__code__, "co_filename", "")
         with _config_file.explain(filename, where):
-            found = list(self.function())
+            made = self.function()
+        if made is None:
+            raise _errors.ConfigTypeError(
+                f"{where} in {filename} returns nothing: it must yield dicts of paths and "
+                "values, such as {'optimizer.learning_rate': 1e-3}."
+            )
+        with _config_file.explain(filename, where):
+            found = list(made)
         for item in found:
             if not isinstance(item, Mapping) or not all(
                 isinstance(k, str) for k in item

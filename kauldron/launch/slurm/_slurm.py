@@ -128,7 +128,13 @@ class Slurm:
                     "this on a login node of a cluster, or run on this machine: "
                     "`--on=local`."
                 )
-        _queue.check_partition(self.partition, self.nodes)
+        try:
+            _queue.check_partition(self.partition, self.nodes)
+        except _queue.SlurmFailed as e:
+            raise _backend.LaunchError(
+                f"No cluster of Slurm answers here: {e} Start this on a login node, or "
+                "run on this machine: `--on=local`."
+            ) from e
 
     def start(self, task: _backend.Task) -> _backend.Handle:
         """Submits a task.

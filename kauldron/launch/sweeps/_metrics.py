@@ -51,6 +51,8 @@ class Metric:
             value: Any = record.get(self.name)
             if record.get("collection") != self.collection or not _is_number(value):
                 continue
+            if _is_of_initial_parameters(record):
+                continue
             if best is None or self.is_better(value, best[1]):
                 best = (record["step"], value)
         return best
@@ -58,6 +60,11 @@ class Metric:
     def is_better(self, value: float, than: float) -> bool:
         """Whether a value is strictly better than another one."""
         return value > than if self.mode == "max" else value < than
+
+
+def _is_of_initial_parameters(record: Mapping[str, Any]) -> bool:
+    """Whether a trial was measured in training before it has learnt anything."""
+    return record.get("collection") == _TRAIN and record.get("step") == 0
 
 
 def _is_number(value: Any) -> bool:
@@ -101,6 +108,8 @@ def choose(
     # Collection -> names, in the order of the files.
     measured: dict[str, dict[str, None]] = {}
     for record in (r for rs in records for r in rs):
+        if wanted is None and _is_of_initial_parameters(record):
+            continue
         names = [k for k in record if k not in _NO_METRIC and _is_number(record[k])]
         measured.setdefault(record["collection"], {}).update(dict.fromkeys(names))
     if not measured:

@@ -78,7 +78,13 @@ def _learn(
 ) -> _tokenizer.Tokenizer:
     """Returns the tokenizer that an earlier start has learnt, or learns it."""
     if (out / _shard_files.PLAN).is_file():
-        return _tokenizer.Tokenizer.from_folder(out / _shard_files.TOKENIZER)
+        earlier = _tokenizer.Tokenizer.from_folder(out / _shard_files.TOKENIZER)
+        if earlier.num_tokens > vocab_size:
+            raise data.DataError(
+                f"{out} holds shards of a tokenizer of {earlier.num_tokens} tokens, now "
+                f"vocab_size={vocab_size}. Use another folder, or delete this one."
+            )
+        return earlier
     texts = _prepare.texts_of(source, key=key)
     texts = itertools.islice(texts, _MAX_TEXTS_TO_LEARN_FROM)
     return _tokenizer.Tokenizer.train(texts, vocab_size)

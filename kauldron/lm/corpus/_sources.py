@@ -253,14 +253,15 @@ def find_files(path: Any, pattern: str = "*") -> list[str]:
     for item in path if isinstance(path, list | tuple) else [path]:
         one = pathlib.Path(item)
         if one.is_dir():
-            matches = one.glob(pattern)
-            what = f"{pattern!r} in the folder {one}"
+            matches, what = one.glob(pattern), str(one)
         elif "*" in one.name or "?" in one.name:
             matches = one.parent.glob(one.name)
             what = str(one)
         else:
             matches, what = [one], str(one)
         files = sorted(str(file) for file in matches if file.is_file())
+        if not files and one.is_dir():
+            raise data.DataError(f"The folder {one} has no file {pattern!r}.")
         if not files:
             there = (
                 [p.name for p in one.parent.iterdir()] if one.parent.is_dir() else []

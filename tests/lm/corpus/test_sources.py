@@ -127,7 +127,7 @@ def test_sources_keep_their_contract(lines, hdf5):
         ),
         (
             lambda path: kd.lm.TextFolder(path, pattern="*.rst", shuffle=False),
-            r"no file '\*\.rst' in the folder",
+            r"The folder .* has no file '\*\.rst'",
         ),
         (
             lambda path: kd.lm.Hdf5(path / "latin.txt", shuffle=False),
