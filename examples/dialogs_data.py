@@ -52,7 +52,7 @@ def decoder(name: str) -> kd.nn.CausalLM:
 
 def weights(name: str) -> kd.lm.BaseWeights:
     """Returns what fills the frozen weights of a `LoRA` of `decoder(name)`."""
-    return kd.lm.BaseWeights(kd.lm.find(name).weights(decoder(name)))
+    return kd.lm.BaseWeights(kd.lm.PublishedWeights(name))
 
 
 @functools.cache

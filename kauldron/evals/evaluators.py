@@ -211,7 +211,7 @@ class Evaluator(EvaluatorBase):
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
         def step(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:
-            with self.base_cfg.sharding.activation_layout():
+            with self.base_cfg.sharding.set_global_mesh():
                 return measured(step_nr, state, batch)
 
         def measured(step_nr: jax.Array, state: TrainState, batch: Any) -> Any:

@@ -284,7 +284,7 @@ class Predictor:
         evaluator = self._evaluator("preds")
 
         def preds(state: TrainState, batch: Any) -> Any:
-            with self.trainer.sharding.activation_layout():
+            with self.trainer.sharding.set_global_mesh():
                 return evaluator._forward(jnp.int32(0), state, batch).preds
 
         return jax.jit(preds)

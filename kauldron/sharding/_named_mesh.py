@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Self
@@ -176,16 +177,19 @@ class Mesh(ShardingStrategy, root_refs.UpdateFromRootCfg):
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def activation_layout(self) -> AbstractContextManager[None]:
+    def set_global_mesh(self) -> AbstractContextManager[None]:
         if self.mesh.size == 1:
             return nullcontext()
-        layout = _activations.Layout(
+        return _activations.using_layout(self._layout)
+
+    @functools.cached_property
+    def _layout(self) -> _activations.Layout:
+        return _activations.Layout(
             mesh=self.mesh,
             rules={**self._rules.rules, _activations.BATCH: self._batch_axes},
             stage_axis=self._stage_axis,
             num_microbatches=self.num_microbatches,
         )
-        return _activations.using_layout(layout)
 
     def check_batch(self, specs: PyTree) -> None:
         super().check_batch(specs)

@@ -79,12 +79,12 @@ class ShardingStrategy(arguments.NamesArguments):
         )
         return dataclasses.replace(shardings, opt_state=followed)
 
-    def set_global_mesh(self) -> Any:
-        """A context manager that wraps each step; override to set a global mesh."""
-        return contextlib.nullcontext()
+    def set_global_mesh(self) -> contextlib.AbstractContextManager[Any]:
+        """A context that wraps each step, and each forward pass of an evaluation.
 
-    def activation_layout(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which modules split their activations, entered to trace a step."""
+        In that of a `Mesh`, modules split their activations. Override it to set a mesh of
+        your own for all.
+        """
         return contextlib.nullcontext()
 
     def check_batch(self, specs: PyTree) -> None:

@@ -337,12 +337,11 @@ class TrainStep(root_refs.UpdateFromRootCfg):
                 )
             return next_state, is_bad, dataclasses.replace(aux, error=error)
 
-        with self.sharding.activation_layout():
-            if is_halted is None:
-                state, _, aux = run(state, batch)
-            else:
-                state, is_bad, aux = _held_step.hold_if(run, state, batch)
-                aux = dataclasses.replace(aux, is_halted=is_bad)
+        if is_halted is None:
+            state, _, aux = run(state, batch)
+        else:
+            state, is_bad, aux = _held_step.hold_if(run, state, batch)
+            aux = dataclasses.replace(aux, is_halted=is_bad)
         return self.place(state), aux
 
     # One compilation cache per object, which is freed with it.

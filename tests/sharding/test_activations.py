@@ -18,7 +18,7 @@ def spec_within(strategy, shape, names=("sequence", "embed")):
     """Returns how an activation is split inside of a step."""
 
     def step(x):
-        with strategy.activation_layout():
+        with strategy.set_global_mesh():
             return kd.sharding.with_logical_constraint(x, names)
 
     found = [
@@ -116,7 +116,7 @@ def results(model, strategy):
 
     @jax.jit
     def step(params, *inputs):
-        with strategy.activation_layout():
+        with strategy.set_global_mesh():
             return jax.value_and_grad(loss, has_aux=True)(params, *inputs)
 
     params = model.init(jax.random.key(0), TOKENS)["params"]
@@ -178,7 +178,7 @@ def test_value_without_examples_is_refused_before_compiling():
 
 def test_number_of_parts_fits_the_batch():
     def plan(batch_size, num_layers=4, **kwargs):
-        with kd.sharding.Mesh(**kwargs).activation_layout():
+        with kd.sharding.Mesh(**kwargs).set_global_mesh():
             return kd.sharding.pipelining(num_layers, batch_size)
 
     axes = {"data": 2, "stage": 4}

@@ -193,7 +193,7 @@ def _train_by_hand(trainer, initial, batches, *, dtype):
 
     @jax.jit
     def step(params, opt_state, batch):
-        with strategy.activation_layout():
+        with strategy.set_global_mesh():
             grads = jax.grad(loss)(params, batch)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
