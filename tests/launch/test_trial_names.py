@@ -198,7 +198,13 @@ def test_without_a_choice_a_metric_of_an_evaluator_comes_first_and_nan_is_never_
     chosen = _metrics.choose([rows, more], None, None)
     assert (chosen.key, chosen.mode) == ("test.accuracy", "max")
     assert _metrics.choose([[]], None, None) is None
-    assert _metrics.choose([[train]], None, None).key == "train.accuracy"
+    # Before the first update, nothing that differs between trials shows.
+    assert _metrics.choose([[train]], None, None) is None
+    later = {**train, "step": 4, "metrics/accuracy": 0.7}
+    chosen = _metrics.choose([[train, later]], None, None)
+    assert chosen.key == "train.accuracy"
+    assert chosen.best_of([train, later]) == (4, 0.7)
+    chosen = _metrics.choose([rows, more], None, None)
     values = [("NaN", 0), (0.5, 1), (float("nan"), 2), (0.5, 3)]
     steps = [{**losses, "metrics/accuracy": v, "step": s} for v, s in values]
     assert chosen.best_of(steps) == (1, 0.5)
