@@ -96,6 +96,9 @@ def _describe(everybody: list[dict[str, str]], index: int) -> str:
     other = index if index in others else others[0]
     theirs = everybody[other]
     names = [n for n in {**first, **theirs} if first.get(n) != theirs.get(n)]
+    names.sort(
+        key=lambda name: not name.startswith("cfg.")
+    )  # what the user has written
     lines = [
         f"  {name}: {_show(first.get(name))} in process 0, {_show(theirs.get(name))} in "
         f"process {other}"
