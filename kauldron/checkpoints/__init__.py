@@ -34,7 +34,6 @@ from kauldron.checkpoints._loaders import (
     SafetensorsLoader,
     SimpleCheckpointLoader,
 )
-from kauldron.checkpoints._ranking import best_step, is_better
 from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
 from kauldron.checkpoints._restoring import newest_intact
 from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
@@ -47,6 +46,7 @@ from kauldron.checkpoints._shape_changes import (
 from kauldron.checkpoints._step_choice import resolve_step
 from kauldron.checkpoints._xid import workdir_from_xid
 from kauldron.checkpoints.pretrained import PretrainedWeights, save_pretrained
+from kauldron.workdir.ranking import best_step, is_better
 
 __all__ = [
     "BaseCheckpointer",

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from etils import epath
 
 from kauldron import kontext
-from kauldron.checkpoints import _layout, _ranking
+from kauldron.checkpoints import _layout
+from kauldron.workdir import ranking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Retention:
         if self.best_metric_path is None:
             return None
         values = values_of(infos, self.best_metric_path)
-        return _ranking.best_step(values, self.best_mode)
+        return ranking.best_step(values, self.best_mode)
 
     def _best(self, infos: Sequence[StepInfo]) -> list[int]:
         """Returns the best steps, or the newest if nothing says what is best."""
@@ -89,7 +90,7 @@ class Retention:
         if path is None:
             newest_first = [info.step for info in reversed(infos)]
             return newest_first[: self.max_to_keep]
-        ranked = _ranking.ranked(values_of(infos, path), self.best_mode)
+        ranked = ranking.ranked(values_of(infos, path), self.best_mode)
         return ranked[: self.max_to_keep]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from etils import epath
 
 from kauldron._base import errors
-from kauldron.checkpoints import _errors, _layout, _ranking, _retention
+from kauldron.checkpoints import _errors, _layout, _retention
+from kauldron.workdir import ranking
 
 LATEST, BEST = "latest", "best"
 
@@ -58,7 +59,7 @@ def best_by_config(
     path, mode = _by_config(workdir)
     if path is None:
         return None
-    return _ranking.best_step(_retention.values_of(infos, path), mode)
+    return ranking.best_step(_retention.values_of(infos, path), mode)
 
 
 def _best(workdir: epath.PathLike, checkpointer: Any) -> int:
@@ -74,7 +75,7 @@ def _best(workdir: epath.PathLike, checkpointer: Any) -> int:
             f"step; there are {list(folders)}."
         )
     infos = _retention.step_infos(folders)
-    best = _ranking.best_step(_retention.values_of(infos, path), mode)
+    best = ranking.best_step(_retention.values_of(infos, path), mode)
     if best is None:
         raise _errors.CheckpointError(
             f"No step of {os.fspath(workdir)!r} has a number for {path!r}, so none is the "
@@ -83,7 +84,7 @@ def _best(workdir: epath.PathLike, checkpointer: Any) -> int:
     return best
 
 
-def _by_config(workdir: epath.PathLike) -> tuple[str | None, _ranking.Mode]:
+def _by_config(workdir: epath.PathLike) -> tuple[str | None, ranking.Mode]:
     """Returns the metric that says what is best in the config of a run, and how."""
     try:
         config = json.loads((epath.Path(workdir) / "config.json").read_text())

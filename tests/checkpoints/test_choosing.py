@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.checkpoints import _ranking
 from kauldron.sharding import TrainState
+from kauldron.workdir import ranking
 from tests.train import small_run
 
 _NAN, _INF = float("nan"), float("inf")
@@ -155,8 +155,8 @@ def test_a_gain_of_exactly_the_least_change_is_none():
 
 def test_ranking_is_by_value_then_by_step_and_no_number_is_last():
     values = {0: 1.0, 1: _NAN, 2: 3.0, 3: None, 4: 3.0, 5: -_INF, 6: 1.0}
-    assert _ranking.ranked(values, "max") == [2, 4, 0, 6, 5, 3, 1]
-    assert _ranking.ranked(values, "min") == [5, 0, 6, 2, 4, 3, 1]
+    assert ranking.ranked(values, "max") == [2, 4, 0, 6, 5, 3, 1]
+    assert ranking.ranked(values, "min") == [5, 0, 6, 2, 4, 3, 1]
     assert kd.ckpts.best_step(values, "max") == 2
     assert kd.ckpts.best_step({0: _NAN, 1: None}, "max") is None
     assert kd.ckpts.best_step({}, "min") is None

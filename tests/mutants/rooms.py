@@ -157,7 +157,7 @@ ROOMS = {
     "retention": Room(
         files=(
             "kauldron/checkpoints/**/_retention.py",
-            "kauldron/checkpoints/**/_ranking.py",
+            "kauldron/workdir/ranking.py",
             "kauldron/checkpoints/**/_step_choice.py",
         ),
         tests=(

@@ -6,15 +6,13 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from etils import epath
 
 from kauldron._base import errors
 from kauldron.launch._backend import LaunchError
-from kauldron.workdir import json_lines
-
-Mode = Literal["max", "min"]
+from kauldron.workdir import json_lines, ranking
 
 _TRAIN = "train"
 _NO_METRIC = ("step", "collection")
@@ -34,7 +32,7 @@ class Metric:
 
     collection: str
     name: str
-    mode: Mode
+    mode: ranking.Mode
 
     @property
     def key(self) -> str:
@@ -53,13 +51,13 @@ class Metric:
                 continue
             if _is_of_initial_parameters(record):
                 continue
-            if best is None or self.is_better(value, best[1]):
+            if self.is_better(value, best and best[1]):
                 best = (record["step"], value)
         return best
 
-    def is_better(self, value: float, than: float) -> bool:
-        """Whether a value is strictly better than another one."""
-        return value > than if self.mode == "max" else value < than
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether a value is strictly better than another one; `None` is none."""
+        return ranking.is_better(value, than, self.mode)
 
 
 def _is_of_initial_parameters(record: Mapping[str, Any]) -> bool:
@@ -118,13 +116,13 @@ def choose(
     if found is None:
         return None
     collection, name = found
-    guess: Mode = "max"
+    guess: ranking.Mode = "max"
     if name.startswith("losses/") or any(x in name for x in _SMALLER_IS_BETTER):
         guess = "min"
     return Metric(collection, name, to_mode(mode) or guess)
 
 
-def to_mode(mode: str | None) -> Mode | None:
+def to_mode(mode: str | None) -> ranking.Mode | None:
     """Returns a mode as given.
 
     Raises:

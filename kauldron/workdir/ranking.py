@@ -2,7 +2,7 @@
 
 A value beats another if it is strictly better. So of equal ones the earliest step is the
 best, today and after a restart. NaN is worse than every number, and so is a step at which
-nothing was measured. Early stopping, checkpoint retention, `kauldron ckpt ls` and
+nothing was measured. Early stopping, checkpoint retention, sweeps, `kauldron ckpt ls` and
 `--step=best` all use this rule: what one of them calls best, no other deletes.
 """
 
