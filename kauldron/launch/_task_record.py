@@ -26,7 +26,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron._base import shared_files
+from kauldron._base import process_signals, shared_files
 from kauldron.launch._backend import Handle, State, Status
 
 # Who looks whether a lock is held has it for an instant.
@@ -132,13 +132,8 @@ class TaskRecord:
     def _status_of_start(self, content: dict[str, Any]) -> Status:
         """Nobody else can tell whether who starts it still will: as long as it lives."""
         is_here = content["host"] == socket.gethostname()
-        if is_here and content["starter"] != os.getpid():
-            try:
-                os.kill(content["starter"], 0)
-            except ProcessLookupError:
-                return Status(State.LOST, reason="who was to start it is gone")
-            except PermissionError:
-                pass
+        if is_here and not process_signals.is_alive(content["starter"]):
+            return Status(State.LOST, reason="who was to start it is gone")
         return Status(State.PENDING)
 
     def stop(self, token: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import sharding
-from kauldron._base import console
+from kauldron._base import console, process_signals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -138,9 +138,6 @@ def catch(workdir: epath.Path) -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def _catch_signals(request: StopRequest) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came_at: float | None = None
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
@@ -159,16 +156,8 @@ def _catch_signals(request: StopRequest) -> Iterator[None]:
             f"{request.reason}: saving after this step. Once more ends at once."
         )
 
-    previous = {s: signal.signal(s, on_signal) for s in _SIGNALS}
-
-    def restore() -> None:
-        for s, handler in previous.items():
-            signal.signal(s, handler)
-
-    try:
+    with process_signals.handled(_SIGNALS, on_signal) as restore:
         yield
-    finally:
-        restore()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from etils import epath
 
-from kauldron._base import console, shared_files
+from kauldron._base import console, process_signals, shared_files
 
 STATUS_FILE = "status.json"
 # Published name of the mark of a training that reached its end.
@@ -72,7 +72,7 @@ class RunStatus:
         """Whether a process is training, as far as can be told."""
         if self.state != "running":
             return False
-        if self.host == socket.gethostname() and not _exists(self.pid):
+        if self.host == socket.gethostname() and not process_signals.is_alive(self.pid):
             return (
                 self.silent_secs < 1.5 * HEARTBEAT_SECS
             )  # perhaps another container's
@@ -229,13 +229,3 @@ def _start(workdir: epath.Path, step: int, last_step: int, is_new: bool) -> Repo
         problems=before.problems if before and step >= last_step else (),
     )
     return Report(workdir, status)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron import checkpoints
-from kauldron._base import console, errors
+from kauldron._base import console, errors, process_signals
 from kauldron.evals import base, run_strategies
 from kauldron.evals.standalone import (
     _evaluations,
@@ -324,15 +323,11 @@ def _stoppable() -> Iterator[None]:
         del frame
         raise KeyboardInterrupt(signal.Signals(signum).name)
 
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
-        yield
+        with process_signals.handled([signal.SIGTERM], stop):
+            yield
     except KeyboardInterrupt as e:
         raise EvaluationInterrupted(
             f"Stopped by {e or 'SIGINT'}. Start it again to continue: what is evaluated is "
             "recorded."
         ) from e
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, previous)

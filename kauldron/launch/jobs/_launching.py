@@ -13,12 +13,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
+from kauldron._base import process_signals
 from kauldron.launch import _backend
 from kauldron.launch.jobs import _job, _job_files, _job_index, _job_status, _logs
 from kauldron.launch.processes import process_group
@@ -150,7 +149,8 @@ def keep(job: _job.Job, *, show: Print = print) -> int:
 
 def _keep(job: _job.Job, logs: _logs.Logs, show: Print) -> int:
     """Waits for the end of a job on this machine, and starts it again if need be."""
-    with _StopSignals() as signals:
+    signals = _StopSignals()
+    with process_signals.handled((signal.SIGINT, signal.SIGTERM), signals.receive):
         while True:
             code = _wait(job, logs, show, signals)
             record = job.folder.read() or job.to_record()
@@ -233,22 +233,11 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self._has_come = False
-        self._previous: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
         return self._has_come
 
-    def __enter__(self) -> _StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._receive)
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
+    def receive(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         if self._has_come:
             raise KeyboardInterrupt("The run goes on saving; the launcher has left it.")

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from kauldron._base import process_signals
 from kauldron.launch import _backend
 from kauldron.launch.processes import _process_files, process_group
 from kauldron.launch.slurm import _in_job, _queue
@@ -300,12 +301,7 @@ def _is_alive(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG) == (0, 0)
     except ChildProcessError:  # another process has started it
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return process_signals.is_alive(pid)
 
 
 def _terminate_local(handle: _backend.Handle) -> None:

@@ -10,11 +10,10 @@ import contextlib
 import dataclasses
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 
-from kauldron._base import errors
+from kauldron._base import errors, process_signals
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
 from kauldron.launch.sweeps import _folder, _overview, _sweep
@@ -245,9 +244,6 @@ def _catch_signals() -> Iterator[_Stop]:
     What it has started then runs on.
     """
     stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def on_signal(number: int, frame: object) -> None:
         del frame
@@ -257,13 +253,5 @@ def _catch_signals() -> Iterator[_Stop]:
         stop.name = signal.Signals(number).name
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    try:
+    with process_signals.handled(numbers, on_signal) as restore:
         yield stop
-    finally:
-        restore()
