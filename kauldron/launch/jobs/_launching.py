@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from kauldron._base import process_signals
-from kauldron.launch import _backend
+from kauldron.launch import _backend, _log_ends
 from kauldron.launch.jobs import _job, _job_files, _job_index, _job_status, _logs
 from kauldron.launch.processes import process_group
 
@@ -223,7 +223,7 @@ def _tell_end(job: _job.Job, code: int, show: Print) -> int:
     if cause is not None and cause.index:
         log = job.folder.log(cause.index)
         show(f"--- process {cause.index} ended the run; the end of {log} ---")
-        for line in _logs.last_lines(log, _NUM_LAST_LINES):
+        for line in _log_ends.last_lines(log, _NUM_LAST_LINES):
             show(f"[{cause.index}] {line}")
     return code
 

@@ -61,13 +61,3 @@ class Logs:
             head = f"[{index}] " if len(self._files) > 1 else ""
             lines += [head + line for line in file.read_lines(whole=whole)]
         return lines
-
-
-def last_lines(path: str | os.PathLike[str], num: int) -> list[str]:
-    """Returns the end of a log."""
-    try:
-        with open(path, "rb") as f:
-            f.seek(max(0, os.path.getsize(path) - 200 * num))
-            return f.read().decode(errors="replace").splitlines()[-num:]
-    except FileNotFoundError:
-        return []

@@ -50,6 +50,14 @@ class SlurmFailed(errors.Failure):
     """Slurm does not answer, though it is installed."""
 
 
+def no_slurm(program: str) -> _backend.LaunchError:
+    """Returns the error for a program of Slurm that is not installed."""
+    return _backend.LaunchError(
+        f"There is no Slurm on this machine: `{program}` is not found. Start this on a "
+        "login node of a cluster, or run on this machine: `--on=local`."
+    )
+
+
 def check_partition(name: str | None, num_nodes: int) -> None:
     """Finds a partition that does not exist, or is too small.
 
@@ -124,10 +132,7 @@ def call(*command: str) -> str:
             command, capture_output=True, text=True, timeout=_TIMEOUT_SECS, check=False
         )
     except FileNotFoundError:
-        raise _backend.LaunchError(
-            f"There is no Slurm on this machine: `{command[0]}` is not found. Start this "
-            "on a login node of a cluster, or run on this machine: `--on=local`."
-        ) from None
+        raise no_slurm(command[0]) from None
     except subprocess.TimeoutExpired:
         raise SlurmFailed(
             f"Slurm does not answer: `{' '.join(command)}` ran for {_TIMEOUT_SECS} s."

@@ -124,11 +124,7 @@ class Slurm:
             return
         for program in ("sbatch", "srun"):
             if shutil.which(program) is None:
-                raise _backend.LaunchError(
-                    f"There is no Slurm on this machine: `{program}` is not found. Start "
-                    "this on a login node of a cluster, or run on this machine: "
-                    "`--on=local`."
-                )
+                raise _queue.no_slurm(program)
         try:
             _queue.check_partition(self.partition, self.nodes)
         except _queue.SlurmFailed as e:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from kauldron.launch import _log_ends
 from kauldron.launch._backend import State, Status
 from kauldron.workdir import run_status
 from kauldron.workdir.run_status import RunStatus
@@ -122,12 +123,6 @@ def _judge_by_run(run: RunStatus | None) -> TrialState:
 
 def last_line(log: str) -> str:
     """Returns the last line that a trial printed; empty if there is none."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.path.getsize(log) - 4096))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    lines = [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in _log_ends.last_lines(log, 20) if line.strip()]
     hints = ("(--debug shows",)
     return next((x for x in reversed(lines) if not x.startswith(hints)), "")
