@@ -19,7 +19,7 @@ def talk(
     max_tokens: int = 256,
     sampling: _sampling.Sampling = _sampling.Sampling(),
     seed: int = 0,
-    ask: Callable[[str], str] = input,
+    ask: Callable[[str], str] | None = None,
     out: TextIO | None = None,
 ) -> list[dict[str, Any]]:
     """Asks a person for messages and answers them, until there are no more.
@@ -33,7 +33,8 @@ def talk(
       max_tokens: The most tokens of an answer.
       sampling: How tokens are chosen.
       seed: Of the first answer; each one has its own.
-      ask: Returns what is typed after a prompt; raises EOFError at the end.
+      ask: Returns what is typed after a prompt; raises EOFError at the end. By default
+        `input`.
       out: Where answers are written; by default stdout.
 
     Returns:
@@ -43,6 +44,7 @@ def talk(
       ChatTemplateError: If the model was not made for conversations.
     """
     to: TextIO = out or sys.stdout
+    ask = ask or input
     start = [] if system is None else [{"role": "system", "content": system}]
     messages: list[dict[str, Any]] = []
     generator.tokens([*start, {"role": "user", "content": ""}])  # is there a template?
