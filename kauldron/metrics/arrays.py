@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron.ktyping import Array, DType, Scalar
+from kauldron.ktyping import Array, DType, Float, Int, Scalar
 
 
 def wide_dtype(dtype: DType) -> np.dtype:
@@ -22,6 +22,16 @@ def to_float(x: Array | Scalar) -> jax.Array:
     """Returns the array in f32, or in what is wider if it is."""
     array = jnp.asarray(x)
     return array.astype(wide_dtype(array.dtype))
+
+
+def logprobs_of(logits: Float["*b v"], ids: Int["*b"]) -> Float["*b"]:
+    """Returns the log-probability of one class each, in the dtype of the logits.
+
+    The log-probabilities of all classes are not made: with a large vocabulary, they would
+    take as much memory as the logits.
+    """
+    own = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+    return own - jax.nn.logsumexp(logits, axis=-1)
 
 
 def check_same_shape(owner: object, **arrays: Any) -> None:

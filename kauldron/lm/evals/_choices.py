@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -141,8 +140,7 @@ class MultipleChoice(metrics.Metric):
         num_bytes: Array["*b choices"] | None = None,
         mask: Array | float | None = None,
     ) -> metrics.AverageState:
-        logprobs = jax.nn.log_softmax(arrays.to_float(logits))
-        own = jnp.take_along_axis(logprobs, targets[..., None], axis=-1)[..., 0]
+        own = arrays.logprobs_of(arrays.to_float(logits), targets)
         weights = arrays.to_float(loss_mask)
         scores = jnp.where(weights == 0, 0, own * weights).sum(axis=-1)
         if self.normalize == "tokens":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import flax.struct
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, metrics
@@ -34,8 +32,7 @@ class _OfTokens(metrics.Metric):
             owner=self,
             field="targets",
         )
-        logprobs = jax.nn.log_softmax(arrays.to_float(logits))
-        own = jnp.take_along_axis(logprobs, checked.ids[..., None], axis=-1)[..., 0]
+        own = arrays.logprobs_of(arrays.to_float(logits), checked.ids)
         state = self.State.from_values(-own, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)
 

@@ -14,6 +14,7 @@ import numpy as np
 from kauldron import kontext, metrics
 from kauldron.ktyping import Array, Float, Int
 from kauldron.lm.evals import _instructions
+from kauldron.lm.losses import _checks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ class PassAtK(metrics.Metric):
         def compute(self) -> dict[str, np.ndarray]:
             samples = super().compute()
             if samples.problems is None:
-                return {f"pass@{k}": np.full((), np.nan) for k in self.parent.k}
+                return _checks.undefined(self.parent)
             _, at = np.unique(np.asarray(samples.problems, str), return_inverse=True)
             totals = np.bincount(at)
             rights = np.bincount(at, weights=samples.is_correct).astype(int)
@@ -201,7 +202,7 @@ class InstructionFollowing(metrics.Metric):
         def compute(self) -> dict[str, np.ndarray]:
             counts = super().compute()
             if counts.texts is None or not counts.texts:
-                return {k: np.full((), np.nan) for k in ("prompt", "instruction")}
+                return _checks.undefined(self.parent)
             return {
                 "prompt": np.asarray(counts.all_followed / counts.texts),
                 "instruction": np.asarray(counts.followed / max(counts.given, 1)),

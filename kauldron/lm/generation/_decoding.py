@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from kauldron import modules as nn
 from kauldron.ktyping import Bool, Float, Int, PyTree, UInt32
 from kauldron.lm.generation import _sampling
+from kauldron.metrics import arrays
 
 
 class Decoding(flax.struct.PyTreeNode):
@@ -140,8 +141,7 @@ def decode(
         )
         logits = outputs["logits"][:, 0].astype(jnp.float32)
         token = choose(logits, state.step)
-        logprob = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-        logprob -= jax.nn.logsumexp(logits, axis=-1)
+        logprob = arrays.logprobs_of(logits, token)
         goes_on = ~state.is_done
         token = jnp.where(goes_on, token, -1)
         ends = jnp.any(token[:, None] == stop_ids, axis=-1)

@@ -15,6 +15,7 @@ from kauldron import modules as nn
 from kauldron.ktyping import Float, Int, PyTree
 from kauldron.lm.generation import _generate
 from kauldron.lm.generation._text_generator import TextGenerator
+from kauldron.metrics import arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +120,7 @@ def _rows(
 @functools.partial(jax.jit, static_argnames=("model",))
 def _logprobs(params: PyTree, row: Int["*b t"], *, model: nn.CausalLM) -> Float["*b t"]:
     logits = model.apply({"params": params}, row[:, :-1])["logits"]
-    logits = logits.astype(jnp.float32)
-    chosen = jnp.take_along_axis(logits, row[:, 1:, None], axis=-1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    return arrays.logprobs_of(logits.astype(jnp.float32), row[:, 1:])
 
 
 def score(

@@ -1,4 +1,4 @@
-"""Checks of fields and inputs shared by the losses of language models."""
+"""What is undefined, and checks of fields and inputs, shared by the losses of language models."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from kauldron._base import errors
 from kauldron.ktyping import Array
+
+
+def undefined(metric: Any) -> dict[str, np.ndarray]:
+    """Returns NaN for each name of a metric: nothing was measured."""
+    return {name: np.full((), np.nan) for name in metric.__metric_names__()}
 
 
 def check_range(

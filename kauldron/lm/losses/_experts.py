@@ -12,6 +12,7 @@ import numpy as np
 
 from kauldron import kontext, losses, metrics
 from kauldron.ktyping import Array, Float, Num, PyTree, Scalar, typechecked
+from kauldron.lm.losses import _checks
 from kauldron.metrics import arrays, exact_sums
 
 
@@ -204,7 +205,7 @@ class RouterStatistics(_OfRouters):
             sums = super().compute()
             names = self.parent.__metric_names__()
             if sums.count is None or not sums.count:
-                return {name: np.full((), np.nan) for name in names}
+                return _checks.undefined(self.parent)
             loads = np.asarray(sums.loads)
             values = (
                 np.mean(sums.entropy) / sums.count,

@@ -246,7 +246,7 @@ class PolicyDrift(_OfPolicy, metrics.Metric):
         def compute(self) -> dict[str, np.ndarray]:
             sums = super().compute()
             if sums.count is None or not sums.count:
-                return {"kl": np.full((), np.nan), "clipped": np.full((), np.nan)}
+                return _checks.undefined(self.parent)
             return {
                 "kl": np.asarray(sums.kl / sums.count),
                 "clipped": np.asarray(sums.clipped / sums.count),

@@ -169,7 +169,7 @@ class PreferenceRewards(metrics.Metric):
             sums = super().compute()
             names = self.parent.__metric_names__()
             if sums.count is None or not sums.count:
-                return {name: np.full((), np.nan) for name in names}
+                return _checks.undefined(self.parent)
             means = np.asarray(sums.totals) / np.asarray(sums.count)
             return dict(zip(names, means, strict=True))
 

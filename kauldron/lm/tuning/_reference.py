@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from kauldron import checkpoints, kontext
 from kauldron import modules as kd_nn
-from kauldron.ktyping import Array, Float, Int, PyTree
+from kauldron.ktyping import Array, Float, PyTree
 from kauldron.lm.tuning._lora import LoRA
+from kauldron.metrics import arrays
 from kauldron.sharding import TrainState
 
 REFERENCE = "reference"
@@ -51,8 +52,10 @@ class WithReference(nn.Module):
         with kd_nn.set_train_property(False):
             frozen = jax.lax.stop_gradient(self._reference(inputs))
         return {
-            "policy": {"logps": split(_logps(logits, joined["targets"]))},
-            "reference": {"logps": split(_logps(frozen, joined["targets"]))},
+            "policy": {"logps": split(arrays.logprobs_of(logits, joined["targets"]))},
+            "reference": {
+                "logps": split(arrays.logprobs_of(frozen, joined["targets"]))
+            },
         }
 
     def _reference(self, inputs: tuple[Any, ...]) -> Float["*b n v"]:
@@ -105,11 +108,6 @@ class ReferenceFromPolicy(checkpoints.InitTransform):
 def _logits_of(module: nn.Module, *inputs: Any) -> Any:
     model: Any = module
     return model(*inputs)["logits"]
-
-
-def _logps(logits: Float["*b n v"], targets: Int["*b n"]) -> Float["*b n"]:
-    own = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return own - jax.nn.logsumexp(logits, axis=-1)
 
 
 def _joined(rows: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
