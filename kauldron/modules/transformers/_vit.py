@@ -87,7 +87,7 @@ class VitEncoder(nn.Module):
           ValueError: If there is no such size, with the nearest name, or no patch size.
         """
         spec = {**_variants.spec_of(variant_str), **kwargs}
-        if "patch_size" not in spec:
+        if "patch_size" not in spec and "embedding" not in spec:
             raise _variants.VariantError(
                 f"{variant_str!r} says nothing about the size of patches: write "
                 f"'{variant_str}/16', or give `patch_size`."
@@ -100,7 +100,7 @@ class VitEncoder(nn.Module):
         num_heads: int,
         hidden_size: int,
         num_layers: int,
-        patch_size: int | tuple[int, int],
+        patch_size: int | tuple[int, int] | None = None,
         mlp_size: int | None = None,
         block_type: Any = _blocks.PreNormBlock,
         dtype: DType = jnp.float32,
@@ -112,7 +112,8 @@ class VitEncoder(nn.Module):
           num_heads: Number of heads; divides `hidden_size`.
           hidden_size: Features of a token.
           num_layers: Number of blocks.
-          patch_size: Of patches, in pixels; one number for square ones.
+          patch_size: Of patches, in pixels; one number for square ones. Not needed with an
+            `embedding` of your own.
           mlp_size: Features inside of the MLPs; four times `hidden_size` unless given.
           block_type: Class of the blocks.
           dtype: Of the norms inside of the blocks.
@@ -127,9 +128,8 @@ class VitEncoder(nn.Module):
                 f"hidden_size={hidden_size}. Numbers that do: "
                 f"{[n for n in range(1, hidden_size + 1) if hidden_size % n == 0]}."
             )
-        if isinstance(patch_size, int):
-            patch_size = (patch_size, patch_size)
-        height, width = patch_size
+        if "embedding" not in kwargs:
+            kwargs["embedding"] = _patches_of(patch_size, hidden_size)
         layers = tuple(
             block_type.from_spec(
                 num_heads=num_heads,
@@ -140,10 +140,7 @@ class VitEncoder(nn.Module):
             )
             for _ in range(num_layers)
         )
-        embedding = _patches.PatchifyEmbed(
-            patch_size=(height, width), hidden_size=hidden_size
-        )
-        return cls(layers=layers, embedding=embedding, **kwargs)
+        return cls(layers=layers, **kwargs)
 
     def _prepend_cls(self, tokens: Float["*b n d"]) -> Any:
         init = _logical_axes.with_logical_axes(self.cls_token_init, ("embed",))
@@ -185,6 +182,19 @@ class VitEncoder(nn.Module):
         )
         tokens, _ = scan(block, tokens, None)
         return tokens
+
+
+def _patches_of(
+    patch_size: int | tuple[int, int] | None, hidden_size: int
+) -> _patches.PatchifyEmbed:
+    if patch_size is None:
+        raise ValueError(
+            "`VitEncoder.from_spec` needs a `patch_size`, or an `embedding` of your own."
+        )
+    height, width = (
+        (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
+    )
+    return _patches.PatchifyEmbed(patch_size=(height, width), hidden_size=hidden_size)
 
 
 class Vit(nn.Module):

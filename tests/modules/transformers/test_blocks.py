@@ -268,3 +268,22 @@ def test_a_module_says_of_which_kind_it_is():
     attention = kd.nn.ImprovedMultiHeadDotProductAttention(num_heads=2)
     assert isinstance(attention, kd.nn.AttentionModule)
     assert isinstance(kd.nn.LearnedEmbedding(), kd.nn.knn_types.PositionEmbedding)
+
+
+def test_an_encoder_takes_an_embedding_of_its_own_instead_of_patches():
+    stem = kd.nn.Sequential(
+        layers=[
+            kd.nn.ConvBlock(features=8, strides=4, norm="layer"),
+            kd.nn.Rearrange(pattern="... h w c -> ... (h w) c"),
+        ]
+    )
+    encoder = kd.nn.VitEncoder.from_variant_str(
+        "mu", hidden_size=8, num_heads=2, num_layers=1, embedding=stem
+    )
+    tokens, variables = encoder.init_with_output(
+        jax.random.key(0), jnp.zeros((2, 8, 12, 3))
+    )
+    assert tokens.shape == (2, 6, 8)
+    assert "patch_size" not in str(variables)
+    with pytest.raises(ValueError, match=r"`patch_size`, or an `embedding`"):
+        kd.nn.VitEncoder.from_spec(num_heads=2, hidden_size=8, num_layers=1)

@@ -1,0 +1,30 @@
+"""`kd.serve`: language models for many requests at once, in Python and over HTTP.
+
+Sub-rooms, each imported when a name of it is used: `requests` (what is asked and
+answered), `device` (sampling, pages, compiled programs), `scheduling` (pages, prefixes and
+who is next; no JAX), `engine`, `http`.
+"""
+
+from __future__ import annotations
+
+from kauldron._base import lazy
+
+_ROOM = "kauldron.serve"
+
+
+def _names(file: str, names: str) -> dict[str, str]:
+    return {name: f"{_ROOM}.{file}:{name}" for name in names.split()}
+
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        # requests
+        **_names("requests", "Piece Request RequestError SamplingParams"),
+        **_names("requests", "ServiceError TokenLogprob Usage"),
+        # device
+        # scheduling
+        # engine
+        # http
+    },
+)

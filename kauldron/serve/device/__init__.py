@@ -1,0 +1,1 @@
+"""Device programs: sampling, the pool of pages, prefill and decoding."""

@@ -1,0 +1,1 @@
+"""The engine: a model, its programs and its schedule behind requests."""

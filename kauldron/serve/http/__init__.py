@@ -1,0 +1,1 @@
+"""The HTTP server: both vendors' protocols over an engine."""

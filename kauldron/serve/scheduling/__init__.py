@@ -1,0 +1,1 @@
+"""Host side, without JAX: pages, prefixes, and which request runs next."""
