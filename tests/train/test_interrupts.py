@@ -144,7 +144,9 @@ def test_signals_within_a_while_are_one_request_and_a_later_one_ends_at_once(
 
 def test_who_presses_ctrl_c_again_means_it(tmp_path, monkeypatch):
     ended = []
-    monkeypatch.setattr(_interrupts.os, "kill", lambda pid, signum: ended.append(signum))
+    monkeypatch.setattr(
+        _interrupts.os, "kill", lambda pid, signum: ended.append(signum)
+    )
     with _interrupts.catch(epath.Path(tmp_path)) as request:
         for expected in ([], [signal.SIGINT]):
             signal.raise_signal(signal.SIGINT)
