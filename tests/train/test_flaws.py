@@ -527,3 +527,22 @@ def test_a_checkpoint_is_evaluated_without_the_metric_that_fails(tmp_path, capfd
     assert command_runner.run(evaluate, argv=["kauldron eval"]) == 3
     assert "losses/total" in found["test"].loss_values
     assert "cfg.evals['test'].metrics['bad'] failed" in capfd.readouterr().err
+
+
+class _FailsBeforeThree(kd.train.Hook):
+    def before_step(self, run, *, step, state, batch):
+        if step == 3:
+            raise RuntimeError("no connection")
+
+
+def test_status_of_a_run_that_fails_says_where_and_what_was_wrong_before(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_metrics={"broken": broken.Metric(fails_in="compute")},
+        hooks={"fails": _FailsBeforeThree()},
+    )
+    assert _train(trainer) == 1
+    status = run_status.read(tmp_path)
+    assert (status.state, status.step, status.last_step) == ("failed", 3, 10)
+    [problem] = status.problems
+    assert problem.startswith("cfg.train_metrics['broken'] failed 2 times")
