@@ -158,6 +158,8 @@ class SharedJit:
 
         def program(constants: tuple[Any, ...], *args: Any) -> Any:
             leaves, structure = jax.tree.flatten(args)
+            # A call costs by the number of arrays: numbers come together.
+            constants = (*constants[:-1], *jnp.unstack(constants[-1]))
             specs = closed.in_avals[len(constants) :]
             given = (structure, tuple(map(_spec, leaves)))
             if given != (wanted, tuple(map(_spec, specs))):
@@ -237,7 +239,12 @@ _SHARED = _Shared()
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-    """A program whose first arguments were constants; `constants` are their values."""
+    """A program whose first arguments were constants.
+
+    Attributes:
+      closed: The program.
+      constants: The arrays it begins with, and as the last one the numbers after them.
+    """
 
     closed: _jaxprs.ClosedJaxpr
     constants: Sequence[Any]
@@ -246,22 +253,20 @@ class _Split:
 def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
     """Makes arguments of arrays and varying numbers of a program."""
     jaxpr = closed.jaxpr
-    constants: list[Any] = []
-    new_vars: list[_jaxprs.Var] = []
+    arrays: dict[_jaxprs.Var, Any] = {}
+    numbers: dict[Hashable, _jaxprs.Var] = {}  # equal ones are one
     kept: list[tuple[_jaxprs.Var, Any]] = []
     for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
         if isinstance(value, jax.Array):
-            new_vars.append(var)
-            constants.append(value)
+            arrays[var] = value
         else:
             kept.append((var, value))
 
     def to_argument(atom: Any) -> Any:
         if isinstance(atom, _jaxprs.Var) or not _program_keys.is_varying(atom):
             return atom
-        new_vars.append(_jaxprs.Var(atom.aval))
-        constants.append(jnp.asarray(np.asarray(atom.val, atom.aval.dtype)))
-        return new_vars[-1]
+        key = (float(atom.val), atom.aval.weak_type)
+        return numbers.setdefault(key, _jaxprs.Var(atom.aval))
 
     equations = [
         equation.replace(invars=[to_argument(x) for x in equation.invars])
@@ -271,8 +276,12 @@ def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
     ]
     changed = jaxpr.replace(
         constvars=[var for var, _ in kept],
-        invars=[*new_vars, *jaxpr.invars],
+        invars=[*arrays, *numbers.values(), *jaxpr.invars],
         eqns=equations,
         debug_info=jaxpr.debug_info.with_unknown_names(),
     )
-    return _Split(_jaxprs.ClosedJaxpr(changed, [value for _, value in kept]), constants)
+    values = np.array([value for value, _ in numbers], np.float32)
+    return _Split(
+        _jaxprs.ClosedJaxpr(changed, [value for _, value in kept]),
+        [*arrays.values(), jnp.asarray(values)],
+    )
