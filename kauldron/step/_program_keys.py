@@ -23,7 +23,9 @@ _SPECIAL = (0.0, 1.0, -1.0)
 def is_varying(literal: Any) -> bool:
     """Whether a number could as well be another one: `0.001`, not `0.0` or an integer."""
     value, dtype = literal.val, literal.aval.dtype
-    if dtype != jnp.float32 or (literal.aval.weak_type and jax.config.jax_enable_x64):
+    if dtype != jnp.float32 or (
+        literal.aval.weak_type and dtype != jnp.result_type(float)
+    ):
         return False
     return math.isfinite(value) and float(value) not in _SPECIAL
 

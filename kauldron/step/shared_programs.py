@@ -254,7 +254,7 @@ def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
     """Makes arguments of arrays and varying numbers of a program."""
     jaxpr = closed.jaxpr
     arrays: dict[_jaxprs.Var, Any] = {}
-    numbers: dict[Hashable, _jaxprs.Var] = {}  # equal ones are one
+    numbers: dict[tuple[float, bool], _jaxprs.Var] = {}  # equal ones are one
     kept: list[tuple[_jaxprs.Var, Any]] = []
     for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
         if isinstance(value, jax.Array):

@@ -6,6 +6,7 @@ The runs are config files that act while they are loaded, so that nothing is com
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import random
@@ -227,6 +228,16 @@ def test_jobs_are_listed_until_their_workdir_is_gone(make_job, tmp_path):
     pathlib.Path(job.workdir).rename(tmp_path / "elsewhere")
     assert launch.list_jobs() == []
     assert list(_job_index.folder().iterdir()) == []
+
+
+def test_the_newest_job_is_listed_first(tmp_path, make_job):
+    del make_job  # sets the folder of the index
+    for name, created in (("a", 2.0), ("b", 3.0), ("c", 1.0)):
+        job = launch.Job(args=(), workdir=str(tmp_path / name))
+        job.folder.write(dataclasses.replace(job.to_record(), created=created))
+        _job_index.add(job.workdir)
+    names = [pathlib.Path(job.workdir).name for job in launch.list_jobs()]
+    assert names == ["b", "a", "c"]
 
 
 def test_a_workdir_without_a_job_is_told_with_those_that_have_one(make_job, tmp_path):
