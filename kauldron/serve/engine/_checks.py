@@ -107,9 +107,7 @@ def _check_sampling(
         )
 
 
-def _rules(
-    sampling: SamplingParams, limits: Limits
-) -> Iterator[tuple[str, bool, str]]:
+def _rules(sampling: SamplingParams, limits: Limits) -> Iterator[tuple[str, bool, str]]:
     s, vocab_size = sampling, limits.vocab_size
 
     def in_range(value: float, low: float, high: float) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from kauldron.serve.engine._jobs import Job
 from kauldron.serve.engine._visits import Made, Visits
 from kauldron.serve.engine._writer import AnswerWriter
-from kauldron.serve.requests import FinishReason, ServiceError
+from kauldron.serve.requests import FinishReason, Piece, ServiceError
 from kauldron.serve.scheduling._schedule import Scheduler
 from kauldron.serve.scheduling._sequences import Phase, Plan, QueueFullError, Sequence
 
@@ -222,15 +222,14 @@ class EngineThread:
             try:
                 logprobs = () if num_top is None else made.logprobs(sequence, num_top)
                 piece = writer.take(made.tokens[sequence], logprobs)
-                self.times.completion_tokens += len(piece.tokens)
-                if piece.finish_reason is not None:
-                    self._forget(sequence)
-                job.deliver(piece)
             except Exception as error:
                 job.error = error
-                if sequence in self._jobs:
-                    self._end(sequence, "error")
-                self._cancelled.append(job)
+                self._end(sequence, "error")
+                continue
+            self.times.completion_tokens += len(piece.tokens)
+            if piece.finish_reason is not None:
+                self._forget(sequence)
+            self._deliver(job, piece)
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         """Ends an answer where it is."""
@@ -239,11 +238,18 @@ class EngineThread:
         self.times.cancelled += reason == "cancelled"
         self.times.failed += reason == "error"
         try:
-            piece = writer.abandon() if reason == "error" else writer.end(reason)
-            job.deliver(piece)
+            piece = writer.end(reason)
         except Exception as error:
-            # Nobody is there to take it, such as an event loop that was closed.
             job.error = job.error or error
+            piece = writer.abandon(reason)
+        self._deliver(job, piece)
+
+    def _deliver(self, job: Job, piece: Piece) -> None:
+        try:
+            job.deliver(piece)
+        except Exception:
+            # Nobody is there to take it: the event loop was closed.
+            self._cancelled.append(job)
 
     def _forget(self, sequence: Sequence) -> None:
         self.scheduler.finish(sequence)
@@ -252,7 +258,9 @@ class EngineThread:
         self.times.answers += 1
 
 
-def _answer(function: Callable[[], Any], future: concurrent.futures.Future[Any]) -> None:
+def _answer(
+    function: Callable[[], Any], future: concurrent.futures.Future[Any]
+) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -68,8 +68,7 @@ class Visits:
         self, programs: Any, width_for: Callable[[int], int], adapters: tuple[str, ...]
     ) -> None:
         self._programs, self._width_for = programs, width_for
-        self._adapters = {name: i + 1 for i, name in enumerate(adapters)}
-        self._adapters[None] = 0
+        self._adapters = {name: i for i, name in enumerate([None, *adapters])}
         self._batch: DecodeBatch = programs.empty_decode(programs.num_slots)
         self._owners: dict[int, Sequence] = {}
 

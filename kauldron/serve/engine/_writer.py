@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Future
+
+import numpy as np
 
 from kauldron import lm
 from kauldron.serve.engine._grammars import Grammar
@@ -46,7 +49,7 @@ class AnswerWriter:
         self.allowed = None if grammar is None else grammar.allowed()
         self.is_over = False
         self._grammar = grammar
-        self.prompt_logprobs: tuple[TokenLogprob, ...] = ()
+        self.prompt_logprobs: Future[np.ndarray] | None = None
         self._stops = frozenset(stop_ids)
         self._decoder = tokenizer.stream_decoder()
         self._num_known = tokenizer.num_tokens
@@ -98,15 +101,20 @@ class AnswerWriter:
         text, _ = self._rest()
         return self._piece(text, (), (), reason, None)
 
-    def abandon(self) -> Piece:
+    def abandon(self, reason: FinishReason) -> Piece:
         """Returns the last piece of an answer that can't be written any more."""
-        return self._piece("", (), (), "error", None)
+        self.prompt_logprobs = None
+        return self._piece("", (), (), reason, None)
 
     def _rest(self) -> tuple[str, str | None]:
         text, stop = self._stop_texts.push(self._decoder.finish())
-        return (text, stop) if stop is not None else (
-            text + self._stop_texts.finish(),
-            None,
+        return (
+            (text, stop)
+            if stop is not None
+            else (
+                text + self._stop_texts.finish(),
+                None,
+            )
         )
 
     def _piece(
@@ -132,7 +140,12 @@ class AnswerWriter:
             stop=stop,
             usage=usage,
         )
-        if self.prompt_logprobs:
-            piece = dataclasses.replace(piece, prompt_logprobs=self.prompt_logprobs)
-            self.prompt_logprobs = ()
-        return piece
+        if self.prompt_logprobs is None:
+            return piece
+        # Was computed before: the calls of the thread come before its visits.
+        found, self.prompt_logprobs = self.prompt_logprobs.result(0), None
+        of_prompt = zip(self.request.prompt[1:], found.tolist(), strict=True)
+        told = tuple(
+            TokenLogprob(token=t, logprob=x, drawn_logprob=x) for t, x in of_prompt
+        )
+        return dataclasses.replace(piece, prompt_logprobs=told)
