@@ -32,11 +32,8 @@ def of_messages(
     Raises:
       ChatTemplateError: If there is no chat template, or it refuses.
     """
-    if template is None:
-        template = lm.ChatTemplate.of(tokenizer)
-    tokens = template.encode(
-        tokenizer, messages, tools=tools, add_generation_prompt=True
-    )
+    writes = lm.ChatTemplate.of(tokenizer) if template is None else template
+    tokens = writes.encode(tokenizer, messages, tools=tools, add_generation_prompt=True)
     return tuple(tokens.tolist())
 
 
