@@ -43,6 +43,7 @@ _GET: dict[str, _Work] = {
 }
 # Balancers and browsers have no key.
 _OPEN: dict[str, _Work] = {
+    "/": _status.page,
     "/health": _status.health,
     "/ready": _status.ready,
 }
