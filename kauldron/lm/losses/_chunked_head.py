@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron.ktyping import Array, Float, Int
+from kauldron.lm.losses import _token_nats
 from kauldron.metrics import arrays
 
 
@@ -27,15 +28,13 @@ class Head:
       num_chunks: Parts in which the tokens of a row are worked on.
       is_transposed: Whether the kernel is `[vocab, features]`, as an embedding is.
       softcap: Bound of the logits; `None` for none.
-      label_smoothing: Share of the target that is spread evenly over the vocabulary.
-      z_loss: Factor of the squared logarithm of the softmax's denominator.
+      smoothing: What is added to the cross-entropy.
     """
 
     num_chunks: int
     is_transposed: bool = False
     softcap: float | None = None
-    label_smoothing: float = 0.0
-    z_loss: float = 0.0
+    smoothing: _token_nats.Smoothing = _token_nats.Smoothing()
 
     def nats(
         self, hidden: Float["*b c d"], kernel: Float["n m"], targets: Int["*b c"]
@@ -52,28 +51,8 @@ class Head:
         )
         if self.softcap is not None:
             logits = self.softcap * jnp.tanh(logits / self.softcap)
-        return nats_of_logits(
-            logits,
-            targets,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
-        )
-
-
-def nats_of_logits(
-    logits: Float["*b v"],
-    targets: Int["*b"],
-    *,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-) -> Float["*b"]:
-    """Returns the cross-entropy of each token, smoothed, with its z-loss."""
-    log_sum = jax.nn.logsumexp(logits, axis=-1)
-    own = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    if label_smoothing:
-        own = (1 - label_smoothing) * own + label_smoothing * logits.mean(axis=-1)
-    values = log_sum - own
-    return values + z_loss * jnp.square(log_sum) if z_loss else values
+        is_counted = jnp.ones(targets.shape, bool)
+        return _token_nats.nats_of_logits(logits, targets, is_counted, self.smoothing)
 
 
 def token_nats(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from kauldron import kontext, losses, metrics
 from kauldron.ktyping import Array, Float, Int, Scalar, typechecked
-from kauldron.lm.losses import _checks, _chunked_head
+from kauldron.lm.losses import _checks, _chunked_head, _token_nats
 from kauldron.metrics import arrays
 
 
@@ -47,6 +48,10 @@ class _OfTokens(losses.Loss):
             total=jnp.float32(0), count=counts.sum(), bad_labels=checked.bad_labels
         )
         return checked.ids, weights, state
+
+    @property
+    def _smoothing(self) -> _token_nats.Smoothing:
+        return _token_nats.Smoothing(self.label_smoothing, self.z_loss)
 
     def _filled(
         self, state: Any, total: Array, num_tokens: int, step: Scalar | None
@@ -96,18 +101,18 @@ class TokenCrossEntropy(_OfTokens):
         ids, weights, state = self._checked(
             targets, logits.shape[:-1], logits.shape[-1], mask
         )
-        _, kwargs = self._guard((), {"logits": logits}, mask)
-        values = self.get_values(targets=ids, **kwargs)
+        # What is not counted is not looked at, without a copy of the logits.
+        values = self._values(logits, ids, weights != 0)
         total = jnp.where(weights == 0, 0, values * weights).sum()
         return self._filled(state, total, ids.size, step)
 
     @typechecked
     def get_values(self, logits: Array["*b vocab"], targets: Int["*b"]) -> Float["*b"]:
-        return _chunked_head.nats_of_logits(
-            arrays.to_float(logits),
-            targets,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
+        return self._values(logits, targets, jnp.ones(targets.shape, bool))
+
+    def _values(self, logits: Array, targets: Array, is_counted: Array) -> jax.Array:
+        return _token_nats.nats_of_logits(
+            arrays.to_float(logits), targets, is_counted, self._smoothing
         )
 
 
@@ -183,8 +188,7 @@ class ChunkedCrossEntropy(_OfTokens):
             num_chunks=self.num_chunks,
             is_transposed=self.has_tied_head,
             softcap=self.head_softcap,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
+            smoothing=self._smoothing,
         )
 
     def _vocab_size(self, hidden: Array, kernel: Array) -> int:
