@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kauldron._base import console, errors, problem_log, tracebacks
+from kauldron._base import allocator, console, errors, problem_log, tracebacks
 from kauldron.cli import command_kinds, help_text
 
 EXIT_DONE = 0
@@ -39,6 +39,7 @@ def run(
     if command is not None and help_text.is_wanted(argv[1:]):
         return show(help_text.of_command(command))
     make_cwd_importable()
+    allocator.keep_freed_memory()
     with problem_log.collect(with_tracebacks=_wants_traceback(argv)) as problems:
         code = _run(work, argv, problems)
     return EXIT_FLAWED if code == EXIT_DONE and problems.lines() else code

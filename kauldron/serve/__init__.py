@@ -26,5 +26,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # scheduling
         # engine
         # http
+        **_names("http._app", "make_app"),
+        **_names("http._keys", "ApiKeyError read_api_keys"),
+        **_names("http._packages", "MissingServerError check_packages"),
+        **_names("http._server", "PortError background_server"),
+        **_names("http._server", "open_port run_server"),
     },
 )

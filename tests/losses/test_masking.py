@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kauldron import kontext, losses
+from kauldron.losses import _masking
 from tests.losses.test_contract import CASES
 from tests.metrics import contract
 
@@ -301,3 +302,86 @@ def test_without_a_mask_the_compiled_program_is_that_of_the_formula(loss, plain)
     plain = plain or (lambda p, t: loss.get_values(p, t).mean())
     ours = instructions(lambda p, t: loss.get_state(preds=p, targets=t).mean())
     assert ours == instructions(plain)
+
+
+def test_what_is_masked_and_not_finite_is_all_that_is_replaced():
+    x = np.array([1, np.nan, 2, np.nan, np.inf, -np.inf], np.float32)
+    is_masked = np.array([0, 0, 1, 1, 1, 1], bool)
+    y = np.asarray(_masking.guard(jnp.asarray(x), jnp.asarray(is_masked)))
+    np.testing.assert_array_equal(y[:3], x[:3])
+    assert np.isfinite(y[3:]).all()
+
+
+def test_gradient_passes_unless_it_or_the_masked_value_is_not_finite():
+    x = np.array([1, 1, np.nan, 1, 1, 1, np.nan, np.inf], np.float32)
+    is_masked = np.array([0, 0, 0, 1, 1, 1, 1, 1], bool)
+    gradient = np.array([2, np.nan, 2, 2, np.nan, np.inf, 2, 2], np.float32)
+    _, pull_back = jax.vjp(_masking.guard, jnp.asarray(x), jnp.asarray(is_masked))
+    found, _ = pull_back(jnp.asarray(gradient))
+    np.testing.assert_array_equal(found, [2, np.nan, 2, 2, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        jnp.reciprocal,
+        jnp.arctanh,
+        lambda x: jnp.log(x) / (1 - x),
+    ],
+)
+def test_what_stands_in_for_garbage_is_nowhere_singular(function):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Scaled(losses.Loss):
+        x: kontext.Key = kontext.REQUIRED
+        scale: kontext.Key = kontext.REQUIRED
+
+        def get_values(self, x, scale):
+            return function(x) * scale
+
+    x = np.array([0.25, np.nan], np.float32)
+    inputs = {"scale": np.float32(3), "x": x, "mask": np.array([1, 0])}
+    # All elements have part in the gradient of what they share: 0 times the stand-in's.
+    grad = _gradient(Scaled(x="x", scale="s"), **inputs)
+    np.testing.assert_allclose(grad, function(jnp.float32(0.25)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "shape", "expected"),
+    [
+        ([1, 0], (2, 3), [[False], [True]]),
+        ([[1, 0], [0, 0]], (2,), [False, True]),
+        # The second axis is another one: all along that of the mask has to be masked.
+        ([[1, 0], [0, 0]], (2, 5), [[False], [True]]),
+        # And those behind it are not looked at.
+        ([[[1, 0], [0, 1]], [[0, 0], [0, 0]]], (2, 5, 2), [[[False]], [[True]]]),
+        ([[1], [0]], (2, 5), [[False], [True]]),
+        ([[1, 0], [0, 0]], (1, 2), [[False, True]]),
+        ([1, 0], (3, 2), None),
+        ([1, 0], (), None),
+        ([0, 0], (3, 2), None),
+        (1.0, (2, 3), [[False]]),
+        (0.0, (2, 3), [[True]]),
+    ],
+)
+def test_masks_are_those_of_the_leading_axes_of_inputs(mask, shape, expected):
+    found = _masking.leading(np.array(mask, np.float32), shape)
+    if expected is None:
+        assert found is None
+        return
+    np.broadcast_shapes(found.shape, shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_complex_inputs_are_held_back_too():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Power(losses.Loss):
+        z: kontext.Key = kontext.REQUIRED
+        scale: kontext.Key = kontext.REQUIRED
+
+        def get_values(self, z, scale):
+            return jnp.square(jnp.abs(z)) * scale
+
+    z = np.array([3 + 4j, np.nan, np.inf * 1j], np.complex64)
+    mask = np.array([1, 0, 0])
+    grad = _gradient(Power(z="z", scale="s"), scale=np.float32(1), z=z, mask=mask)
+    np.testing.assert_allclose(grad, 25, rtol=1e-6)

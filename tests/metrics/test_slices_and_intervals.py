@@ -465,3 +465,86 @@ def test_least_and_greatest_number_of_a_dtype_are_slices(dtype):
     by = np.array([least, greatest], dtype)
     value = metric(tensor=np.array([[3.0], [4.0]]), by=by)
     contract.assert_close(value, {"least": 3, "greatest": 4, "more": np.nan}, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "num", "seed"),
+    [({}, 1000, 0), ({"seed": 1}, 1000, 1), ({"num_resamples": 30}, 30, 0)],
+)
+def test_draws_are_a_thousand_of_seed_zero_unless_told(changes, num, seed):
+    x = np.array([[1.0], [2.0], [4.0], [8.0], [16.0]], np.float32)
+    value = metrics.Bootstrap(metric=metrics.Norm(tensor="x"), **changes)(tensor=x)
+    means = [x[i].mean() for i in _draws(5, num=num, seed=seed)]
+    bounds = [value["low"], value["high"]]
+    np.testing.assert_allclose(bounds, np.quantile(means, [0.025, 0.975]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_resamples": 0}, {"confidence": 0}, {"confidence": 1}]
+)
+def test_intervals_that_are_none_are_refused(changes):
+    with pytest.raises(ValueError, match=r"num_resamples >= 1.*in \(0, 1\)"):
+        metrics.Bootstrap(metric=_accuracy, **changes)
+
+
+def test_bound_between_a_number_and_infinity_is_infinity():
+    x = np.array([[1.0], [2.0], [np.inf]], np.float32)
+    # A seed of which one draw has the infinity, and the other has not.
+    seed = next(
+        seed
+        for seed in range(100)
+        if sorted(2 in i for i in _draws(3, num=2, seed=seed)) == [False, True]
+    )
+    metric = metrics.Bootstrap(
+        metric=metrics.Norm(tensor="x"), num_resamples=2, seed=seed
+    )
+    assert list(metric(tensor=x).values()) == [np.inf] * 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _MeansBySign(metrics.Metric):
+    """The means of the negative and of the positive numbers, as an array."""
+
+    x: kontext.Key = kontext.REQUIRED
+
+    @flax.struct.dataclass
+    class State(metrics.AutoState):
+        totals: jnp.ndarray = metrics.sum_field()
+        counts: jnp.ndarray = metrics.sum_field()
+
+        def compute(self):
+            final = super().compute()
+            means = final.totals / np.maximum(final.counts, 1)
+            return np.where(final.counts > 0, means, np.nan)
+
+    def get_state(self, x, mask=None):
+        weights = jnp.ones_like(x) if mask is None else mask
+        is_of = jnp.stack([x < 0, x > 0]) & (weights[None] > 0)
+        return self.State(
+            totals=jnp.where(is_of, x, 0).sum(1), counts=is_of.sum(1).astype(x.dtype)
+        )
+
+
+def test_each_number_of_an_array_has_an_interval_of_the_draws_where_it_is_defined(
+    caplog,
+):
+    x = np.array([-1.0, 2.0, 3.0, 5.0, 8.0])
+    metric = metrics.Bootstrap(metric=_MeansBySign(x="x"), num_resamples=40)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        value = metric(x=x)
+    draws = [x[i] for i in _draws(5, num=40)]
+    positive = [d[d > 0].mean() for d in draws if (d > 0).any()]
+    np.testing.assert_allclose(value["value"], [-1, 4.5])
+    for name, share in [("low", 0.025), ("high", 0.975)]:
+        expected = [-1, np.quantile(positive, share)]
+        np.testing.assert_allclose(value[name], expected)
+    num_undefined = sum(not ((d < 0).any() and (d > 0).any()) for d in draws)
+    assert 0 < num_undefined < 40
+    assert f"not defined (NaN) in {num_undefined} of 40 draws" in caplog.text
+
+
+def test_interval_of_an_array_of_which_nothing_counts_is_an_array_of_nan():
+    metric = metrics.Bootstrap(metric=_MeansBySign(x="x"), num_resamples=3)
+    value = metric(x=np.array([-1.0, 2.0]), mask=np.zeros(2))
+    for name in ("value", "low", "high"):
+        np.testing.assert_array_equal(value[name], [np.nan, np.nan])

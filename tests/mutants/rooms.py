@@ -136,6 +136,10 @@ ROOMS = {
             "tests/losses/test_infinities.py",
         ),
     ),
+    "masking": Room(
+        files=("kauldron/losses/**/_masking.py",),
+        tests=("tests/losses/test_masking.py", "tests/losses/test_weights.py"),
+    ),
     "merging": Room(
         files=("kauldron/evals/**/_merging.py", "kauldron/evals/**/rows_in_memory.py"),
         tests=("tests/evals/test_merging.py",),

@@ -98,3 +98,34 @@ def test_pauses_that_are_named_beforehand_are_always_reported():
     metrics = chrono.flush_metrics()
     assert metrics["checkpoint/avg_time_sec"] == 0
     assert "pause/avg_time_sec" not in metrics
+
+
+def test_what_a_window_reports_is_its_own_and_of_all_of_its_pauses():
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    chrono.start_loop()
+    for wait, pauses in [(0.8, (10.0,)), (0.1, (1.0, 4.0))]:
+        since = chrono.now()
+        clock.now += wait
+        chrono.add_data_wait(since)
+        clock.now += 1 - wait
+        for secs in pauses:
+            with chrono.pause("checkpoint"):
+                clock.now += secs
+        chrono.finish_step()
+        metrics = chrono.flush_metrics()
+    assert metrics["perf_stats/data_wait_fraction"] == pytest.approx(0.1)
+    assert metrics["perf_stats/steps_per_sec"] == pytest.approx(1)
+    assert metrics["checkpoint/avg_time_sec"] == pytest.approx(2.5)
+
+
+def test_pause_that_is_running_counts_with_those_before_it():
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    chrono.start_loop()
+    with chrono.pause("checkpoint"):
+        clock.now += 2
+    with chrono.pause("checkpoint"):
+        clock.now += 3
+        assert chrono.pause_total_secs("checkpoint") == pytest.approx(5)
+    assert chrono.pause_total_secs("checkpoint") == pytest.approx(5)

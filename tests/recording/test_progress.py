@@ -272,3 +272,56 @@ def test_importing_the_package_loads_neither_rich_nor_ipython():
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.stdout == "set()\n"
+
+
+def _snapshots(step_secs, num_steps):
+    """Those right after each step of a run of steps that all take as long."""
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    progress = progress_lib.Progress(0, 100, chrono=chrono)
+    chrono.start_loop()
+    for step in range(num_steps + 1):
+        progress.step = step
+        yield progress.snapshot().fields
+        clock.now += step_secs
+
+
+@pytest.mark.parametrize(
+    ("step_secs", "expected"),
+    [(30.0, "0.0333 steps/s"), (0.5, "2 steps/s"), (0.01, "100 steps/s")],
+)
+def test_steps_have_a_rate_however_long_they_take(step_secs, expected):
+    first, *others = _snapshots(step_secs, 40)
+    assert first == ["0/100"]
+    assert {fields[1] for fields in others} == {expected}
+
+
+def test_rate_is_that_of_the_last_seconds():
+    clock = Clock()
+    chrono = chrono_lib.Chrono(clock=clock)
+    progress = progress_lib.Progress(0, 10_000, chrono=chrono)
+    chrono.start_loop()
+    for secs, num_steps in [(1.0, 30), (0.1, 200)]:
+        for _ in range(num_steps):
+            clock.now += secs
+            progress.step += 1
+            fields = progress.snapshot().fields
+    assert fields[1] == "10 steps/s"
+
+
+@pytest.mark.parametrize(
+    ("step", "last_step", "expected"), [(0, 0, 1), (0, 8, 0), (2, 8, 0.25), (9, 8, 1)]
+)
+def test_share_that_is_done_ends_with_the_whole(step, last_step, expected):
+    chrono = chrono_lib.Chrono(clock=Clock())
+    progress = progress_lib.Progress(step, last_step, chrono=chrono)
+    assert progress.snapshot().done == expected
+
+
+def test_a_display_has_room_for_five_numbers_and_eight_evaluations(capfd):
+    progress = progress_lib.Progress(0, 10, chrono=chrono_lib.Chrono(clock=Clock()))
+    for i in range(10):
+        progress.show_evaluation(f"e{i}", 5, _values(a=1.0, b=2.0, c=3.0, d=4.0, e=5.0))
+    lines = progress.snapshot().lines
+    assert [line[0] for line in lines[:-1]] == [f"[e{i}] step 5" for i in range(8)]
+    assert lines[0][1:] == ["loss 0.5", "a 1", "b 2", "c 3", "d 4"]

@@ -7,8 +7,10 @@ import pathlib
 import subprocess
 import sys
 import time
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
@@ -84,6 +86,46 @@ def test_changed_dtype_is_told_and_the_first_call_of_a_kind_is_not(capfd):
     assert capfd.readouterr().err == (
         "Warning: the step was compiled again: batch.x: f32[3] -> i32[3]\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("abcd", "abcd", "x.a: f32[] -> i32[], x.b: f32[] -> i32[], "
+         "x.c: f32[] -> i32[], x.d: f32[] -> i32[]"),
+        ("abcdef", "abcdef", "x.a: f32[] -> i32[], x.b: f32[] -> i32[], "
+         "x.c: f32[] -> i32[], x.d: f32[] -> i32[], and 2 more"),
+        ("a", "b", "x.a: f32[] -> absent, x.b: absent -> i32[]"),
+    ],
+)  # fmt: skip
+def test_up_to_four_arguments_that_have_changed_are_named(
+    capfd, before, after, expected
+):
+    watch = _recompilation.RecompilationWatch(_Compiles())
+    watch.called("a", x={name: np.float32(1) for name in before})
+    watch.called("a", x={name: np.int32(1) for name in after})
+    assert capfd.readouterr().err == (
+        f"Warning: the step was compiled again: {expected}\n"
+    )
+
+
+class _Compiles:
+    """A step that is compiled at each call."""
+
+    def __init__(self):
+        sizes = iter(range(1, 100))
+        self._jitted_step = types.SimpleNamespace(_cache_size=lambda: next(sizes))
+
+
+def test_number_of_python_that_becomes_an_array_is_told(capfd):
+    watch = _recompilation.RecompilationWatch(_Compiles())
+    watch.called("a", x=jnp.asarray(1.0))
+    watch.called("a", x=jnp.float32(1))
+    watch.called("a", x=jnp.asarray(2.0))
+    assert capfd.readouterr().err.splitlines() == [
+        "Warning: the step was compiled again: x: f32[] (weak type) -> f32[]",
+        "Warning: the step was compiled again: x: f32[] -> f32[] (weak type)",
+    ]
 
 
 _PROGRAM = """

@@ -261,8 +261,13 @@ def test_a_loss_that_fails_stops_the_run_when_the_rest_is_written(tmp_path, capf
         ),
         # Nothing was logged after the first step: it shows in the parameters.
         (
-            {"optimizer": optax.sgd(1e30), "log_metrics_every": 100},
-            "the parameter 'layers_0.bias' and 3 more are not finite, since some step "
+            {
+                "optimizer": optax.sgd(1e30),
+                "log_metrics_every": 100,
+                "evals": {"test": kd.evals.Evaluator(run=kd.evals.EveryNSteps(10))},
+            },
+            "the loss of `cfg.evals['test']` is nan since step 10 (last finite at step "
+            "0); the parameter 'layers_0.bias' and 3 more are not finite, since some step "
             "after the last one that was logged",
         ),
     ],
@@ -270,8 +275,11 @@ def test_a_loss_that_fails_stops_the_run_when_the_rest_is_written(tmp_path, capf
 def test_a_run_that_ends_with_nan_says_since_when(tmp_path, capfd, changes, problem):
     trainer = small_run.make_trainer(tmp_path, **changes)
     assert _train(trainer) == 3
-    assert f"{problem}." in _last_line(capfd.readouterr().err)
-    assert any(problem in p for p in run_status.read(tmp_path).problems)
+    last = _last_line(capfd.readouterr().err)
+    assert last.endswith(f"{problem}.")
+    # A loss that is not finite says enough of the parameters.
+    assert ("the parameter " in last) == ("the parameter " in problem)
+    assert "; ".join(run_status.read(tmp_path).problems).endswith(problem)
 
 
 def test_an_evaluation_that_ends_with_nan_is_named(tmp_path, capfd):
@@ -519,3 +527,22 @@ def test_a_checkpoint_is_evaluated_without_the_metric_that_fails(tmp_path, capfd
     assert command_runner.run(evaluate, argv=["kauldron eval"]) == 3
     assert "losses/total" in found["test"].loss_values
     assert "cfg.evals['test'].metrics['bad'] failed" in capfd.readouterr().err
+
+
+class _FailsBeforeThree(kd.train.Hook):
+    def before_step(self, run, *, step, state, batch):
+        if step == 3:
+            raise RuntimeError("no connection")
+
+
+def test_status_of_a_run_that_fails_says_where_and_what_was_wrong_before(tmp_path):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_metrics={"broken": broken.Metric(fails_in="compute")},
+        hooks={"fails": _FailsBeforeThree()},
+    )
+    assert _train(trainer) == 1
+    status = run_status.read(tmp_path)
+    assert (status.state, status.step, status.last_step) == ("failed", 3, 10)
+    [problem] = status.problems
+    assert problem.startswith("cfg.train_metrics['broken'] failed 2 times")

@@ -356,6 +356,8 @@ def test_metric_that_an_evaluator_does_not_give_is_reported_when_it_has_run():
 def test_impossible_values_are_refused():
     with pytest.raises(ValueError, match=r"patience >= 1.*got patience=0"):
         kd.train.EarlyStopping(metric="a.b", patience=0)
+    with pytest.raises(ValueError, match=r"min_delta >= 0.*min_delta=-0\.1"):
+        kd.train.EarlyStopping(metric="a.b", patience=1, min_delta=-0.1)
     with pytest.raises(ValueError, match="got 'test'"):
         kd.train.EarlyStopping(metric="test", patience=1)
     with pytest.raises(ValueError, match="'max' or 'min': got 'maximum'"):

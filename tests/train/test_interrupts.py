@@ -8,9 +8,12 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 
 import pytest
+from etils import epath
 
 from kauldron import kd, sharding
 from kauldron.train import _interrupts
@@ -118,6 +121,68 @@ def test_interrupted_run_without_a_checkpointer_says_that_nothing_is_saved(tmp_p
     assert not e.value.saved
 
 
+def test_signals_within_a_while_are_one_request_and_a_later_one_ends_at_once(
+    tmp_path, monkeypatch
+):
+    now, ended = 0.0, []
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now)
+    monkeypatch.setattr(
+        _interrupts.os,
+        "kill",
+        lambda pid, signum: ended.append((pid, signum, signal.getsignal(signum))),
+    )
+    with _interrupts.catch(epath.Path(tmp_path)) as request:
+        for now in (0.0, 3.0, 4.9):
+            signal.raise_signal(signal.SIGUSR1)
+            assert request.reason == "SIGUSR1"
+        assert ended == []
+        now = 5.0
+        signal.raise_signal(signal.SIGUSR1)
+    # By what happens to a process that has no handler.
+    assert ended == [(os.getpid(), signal.SIGUSR1, signal.SIG_DFL)]
+
+
+def test_who_presses_ctrl_c_again_means_it(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(
+        _interrupts.os, "kill", lambda pid, signum: ended.append(signum)
+    )
+    with _interrupts.catch(epath.Path(tmp_path)) as request:
+        for expected in ([], [signal.SIGINT]):
+            signal.raise_signal(signal.SIGINT)
+            assert (request.reason, ended) == ("SIGINT", expected)
+
+
+def test_first_reason_to_stop_is_the_one_that_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(_interrupts, "_LOOK_EVERY_SECS", 0.001)
+
+    def has_reason(first):
+        request = _interrupts.StopRequest()
+        request.reason = first
+        request._agreement = types.SimpleNamespace(reached=lambda *, wanted: True)
+        assert request.is_due()
+        return request.reason
+
+    assert has_reason(None) == "another process"
+    assert has_reason("SIGTERM") == "SIGTERM"
+    with _interrupts.catch(epath.Path(tmp_path)) as request:
+        request.reason = "SIGTERM"
+        (tmp_path / "STOP").touch()
+        deadline = time.monotonic() + 10
+        while any(t.name == "kauldron-stop-file" for t in threading.enumerate()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert request.reason == "SIGTERM"
+
+
+def test_file_system_that_is_away_for_a_while_asks_for_no_stop():
+    class Path:
+        def exists(self):
+            raise OSError("Stale file handle")
+
+    assert not _interrupts._exists(Path())
+
+
 _HANGS = """
 import os, sys, time
 from tests.train import small_run, test_interrupts
@@ -181,3 +246,20 @@ def test_processes_agree_on_stopping_about_once_a_second(
     intervals = [b - a for a, b in itertools.pairwise(asked)]
     assert max(intervals) == pytest.approx(expected, abs=1)
     assert set(intervals[3:]) == {intervals[-1]}  # it does not swing
+
+
+@pytest.mark.parametrize("asks_at", [1, 2, 5])
+def test_process_that_is_asked_to_stop_does_so_when_the_answer_is_there(
+    monkeypatch, asks_at
+):
+    now = 0.0
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now)
+    agreement = _interrupts._Agreement()
+    stops_at = None
+    for step in range(1, 8):
+        now += 3.0  # longer than a second: it is asked at every step
+        if agreement.reached(wanted=step >= asks_at):
+            stops_at = step
+            break
+    # Asked at the end of the step, read at the end of the next one.
+    assert stops_at == asks_at + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 
 import flax.linen as nn
 import jax
@@ -229,7 +230,7 @@ def test_step_that_meets_a_nan_in_a_second_run_is_the_one_that_is_replayed(tmp_p
 
 
 def test_roll_back_takes_the_newest_checkpoint_and_goes_on_with_the_next_batch(
-    tmp_path,
+    tmp_path, capfd
 ):
     seen = {}
 
@@ -247,6 +248,9 @@ def test_roll_back_takes_the_newest_checkpoint_and_goes_on_with_the_next_batch(
     state, _ = trainer.train()
     assert state.step == NUM_STEPS
     jax.tree.map(np.testing.assert_array_equal, state.params, seen[5].params)
+    said = capfd.readouterr().err
+    assert "Warning: Step 7: the first value that is not finite is " in said
+    assert "Going on with the parameters of step 5." in said
     assert not np.array_equal(
         seen[7].params["aa"]["kernel"], seen[5].params["aa"]["kernel"]
     )
@@ -274,3 +278,60 @@ def test_without_a_guard_a_loss_that_is_not_finite_is_told_once(tmp_path, capfd)
     err = capfd.readouterr().err
     assert err.count("the loss is nan at step 4") == 1
     assert "cfg.nan_guard = kd.train.NanGuard()" in err
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_nothing_is_saved_behind_a_step_that_the_guard_has_not_passed(
+    tmp_path, by_signal
+):
+    class Signals(kd.train.Hook):
+        def after_step(self, run, *, step, state, aux):
+            if step == BAD_STEP and by_signal:
+                signal.raise_signal(signal.SIGTERM)
+
+    trainer = make(
+        tmp_path,
+        "stop",
+        hooks={"signals": Signals()},
+        checkpointer=kd.ckpts.Checkpointer(
+            save_interval_steps=100 if by_signal else BAD_STEP + 1
+        ),
+    )
+    with pytest.raises(kd.train.NonfiniteError, match=f"Step {BAD_STEP}: "):
+        trainer.train()
+    assert list(trainer.checkpointer.all_steps) == [0]
+
+
+def test_state_that_cannot_be_kept_for_a_replay_is_told_and_the_run_goes_on(
+    tmp_path, capfd
+):
+    (tmp_path / "nan_4").write_text("in the way")
+    state, _ = make(tmp_path, "skip").train()
+    assert state.step == NUM_STEPS
+    assert "The state and the batch could not be saved (" in capfd.readouterr().err
+
+
+def test_roll_back_before_there_is_a_checkpoint_fails_and_says_so(tmp_path):
+    checkpointer = kd.ckpts.Checkpointer(
+        save_interval_steps=5, never_save_step_zero=True
+    )
+    trainer = make(tmp_path, "roll_back", bad=(1,), checkpointer=checkpointer)
+    with pytest.raises(
+        kd.train.NonfiniteError, match=r"Step 1: .* no checkpoint yet to go back to"
+    ):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", "Step 4 met a value that is not finite, but not when it was repeated: "),
+        ("a", "Step 4: the first value that is not finite is a f32[2]: 1 NaN."),
+        ("abc", " is a f32[2]: 1 NaN (2 more follow from there on)."),
+    ],
+)
+def test_first_tensor_that_is_not_finite_is_named_and_the_others_are_counted(
+    keys, expected
+):
+    found = [finiteness.Nonfinite(key, 1, 0, "f32[2]") for key in keys]
+    assert expected in nan_guard._describe(4, found)

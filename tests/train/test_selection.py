@@ -180,10 +180,11 @@ def test_the_best_step_stays_where_only_the_newest_are_kept(tmp_path):
 
 
 def test_what_is_announced_stays_if_the_checkpointer_knows_a_slightly_better_one(
-    tmp_path,
+    tmp_path, capsys
 ):
     trainer = _tied_run(tmp_path, hook={"min_delta": 0.65}, num_train_steps=8)
     trainer.train()
+    assert "Best test.score: 0.1 at step 0." in capsys.readouterr().err
     assert trainer.hooks["stop"].best_step == 0  # 0.7 beats 0.1 by less
     assert trainer.checkpointer.best_step == 4
     assert list(trainer.checkpointer.all_steps) == [0, 4, 8]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from kauldron import modules as nn
 from kauldron.ktyping import Bool, Float, Int, PyTree, UInt32
-from kauldron.lm.generation import _sampling
+from kauldron.lm.generation import _token_draws
 from kauldron.metrics import arrays
 
 
@@ -95,7 +95,7 @@ def prefill(
 
 @functools.partial(
     jax.jit,
-    static_argnames=("model", "is_greedy", "has_cut"),
+    static_argnames=("model", "is_greedy"),
     donate_argnames=("state",),
 )
 def decode(
@@ -104,11 +104,10 @@ def decode(
     until: Int[""],
     seeds: UInt32["*b"],
     stop_ids: Int["*s"],
-    numbers: _sampling.SamplingNumbers,
+    cuts: _token_draws.Cuts,
     *,
     model: nn.CausalLM,
     is_greedy: bool,
-    has_cut: bool,
 ) -> Decoding:
     """Makes tokens until there are so many, or every row has ended.
 
@@ -118,17 +117,16 @@ def decode(
       until: How many tokens there shall be.
       seeds: Of each row; the draws of a row depend on nothing else.
       stop_ids: Tokens that end a row; -1 is none.
-      numbers: Temperature and cuts.
+      cuts: Temperature and cuts.
       model: The decoder.
       is_greedy: Whether the most likely token is taken.
-      has_cut: Whether unlikely ones are left out.
     """
 
     def choose(logits: Float["b v"], step: Int[""]) -> Int["*b"]:
         if is_greedy:
             return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        rngs = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))
-        return _sampling.draw(logits, rngs(seeds), numbers, has_cut=has_cut)
+        logits = _token_draws.cut_logits(logits, cuts)
+        return _token_draws.draw_tokens(logits, seeds, step)
 
     def make_one(state: Decoding) -> Decoding:
         positions = jnp.where(state.is_done, -1, state.position)

@@ -171,10 +171,9 @@ class _Run:
             jnp.int32(until),
             self._seeds,
             self._stop_ids,
-            self._sampling.numbers(self._model.vocab_size),
+            self._sampling.cuts(self._model.vocab_size),
             model=self._model,
             is_greedy=self._sampling.is_greedy,
-            has_cut=self._sampling.has_cut,
         )
 
     def results(self, state: _decoding.Decoding) -> list[Generated]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from kauldron.ktyping import Bool, Float, Int, PRNGKey
+from kauldron.lm.generation import _token_draws
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,51 +49,12 @@ class Sampling:
     def is_greedy(self) -> bool:
         return self.temperature == 0
 
-    @property
-    def has_cut(self) -> bool:
-        """Whether some tokens may be left out."""
-        return not self.is_greedy and (self.top_k is not None or self.top_p is not None)
-
-    def numbers(self, vocab_size: int) -> SamplingNumbers:
+    def cuts(self, vocab_size: int) -> _token_draws.Cuts:
         """Returns the values that a compiled program takes."""
-        return SamplingNumbers(
-            jnp.float32(self.temperature or 1.0),
-            jnp.int32(min(self.top_k or vocab_size, vocab_size)),
-            jnp.float32(self.top_p or 1.0),
+        return _token_draws.Cuts(
+            temperature=jnp.float32(self.temperature or 1.0),
+            top_k=jnp.int32(min(self.top_k or vocab_size, vocab_size)),
+            top_p=jnp.float32(self.top_p or 1.0),
+            min_p=jnp.float32(0.0),
+            typical_p=jnp.float32(1.0),
         )
-
-
-class SamplingNumbers(NamedTuple):
-    """The values of a `Sampling`, as arrays: other ones need no other program."""
-
-    temperature: Float[""]
-    top_k: Int[""]
-    top_p: Float[""]
-
-
-def draw(
-    logits: Float["b v"],
-    rngs: PRNGKey["*b"],
-    numbers: SamplingNumbers,
-    *,
-    has_cut: bool,
-) -> Int["*b"]:
-    """Returns a token for each row, drawn with the key of the row."""
-    scaled = logits.astype(jnp.float32) / numbers.temperature
-    if not has_cut:
-        return jax.vmap(jax.random.categorical)(rngs, scaled).astype(jnp.int32)
-    order = jnp.argsort(-scaled, axis=-1, stable=True)
-    ranked = jnp.take_along_axis(scaled, order, axis=-1)
-    ranked = jnp.where(may_follow(ranked, numbers), ranked, -jnp.inf)
-    choice = jax.vmap(jax.random.categorical)(rngs, ranked)
-    return jnp.take_along_axis(order, choice[:, None], axis=-1)[:, 0].astype(jnp.int32)
-
-
-def may_follow(ranked: Float["b v"], numbers: SamplingNumbers) -> Bool["b v"]:
-    """Returns which tokens are left, of logits from the largest to the smallest."""
-    rank = jnp.arange(ranked.shape[-1])
-    kept = jnp.broadcast_to(rank < numbers.top_k, ranked.shape)
-    probs = jax.nn.softmax(jnp.where(kept, ranked, -jnp.inf), axis=-1)
-    before = jnp.cumsum(probs, axis=-1) - probs
-    # The most likely one always: sums of f32 may pass a tiny `top_p` at once.
-    return kept & ((before < numbers.top_p) | (rank == 0))

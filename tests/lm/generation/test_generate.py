@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron.lm.generation import _decoding, _sampling
+from kauldron.lm.generation import _decoding
 from tests.lm import small_model
 
 PROMPTS = [[5, 9, 200], [17], list(range(40, 51))]
@@ -133,11 +133,10 @@ def test_draws_have_the_frequencies_of_temperature_and_cuts(temperature, top_k, 
     expected = _numpy_kept(logits, temperature, top_k, top_p)
     sampling = kd.lm.Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     num_draws = 20_000
-    drawn = _sampling.draw(
-        jnp.broadcast_to(logits, (num_draws, 8)),
-        jax.random.split(jax.random.key(0), num_draws),
-        sampling.numbers(8),
-        has_cut=sampling.has_cut,
+    drawn = kd.lm.draw_tokens(
+        kd.lm.cut_logits(jnp.broadcast_to(logits, (num_draws, 8)), sampling.cuts(8)),
+        jnp.arange(num_draws, dtype=jnp.uint32),
+        jnp.int32(0),
     )
     found = np.bincount(drawn, minlength=8) / num_draws
     # Four standard errors of the most uncertain frequency.

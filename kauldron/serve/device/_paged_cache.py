@@ -1,0 +1,195 @@
+"""`PagedCache`: keys and values of many rows in one pool of pages on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from kauldron import modules as nn
+from kauldron.ktyping import Array, DType, Float, Int, PyTree, ScalarInt
+
+# Keys of a row that are read at once.
+_BLOCK = 128
+
+
+class PagedCache(flax.struct.PyTreeNode):
+    """What one attention layer keeps of the tokens of all rows: a `kd.nn.KVCache`.
+
+    Position `p` of a row is at `p % page_size` in the page that the row's table names
+    for `p // page_size`. Rows with the same page in their tables share what is in it:
+    also what is appended for one of them in the same call.
+
+    Attributes:
+      pages: Name to what is kept of shape `*d h`, `Array["*d pages page_size h"]`.
+      tables: Pages of each row of the call, in the order of positions; -1 is none.
+      last: The last position of each row that is kept; -1 if there is none.
+    """
+
+    pages: Mapping[str, Array["*any"]]
+    tables: Int["*layers b p"]
+    last: Int["*layers b"]
+
+    @classmethod
+    def empty(
+        cls,
+        spec: nn.CacheSpec,
+        *,
+        num_pages: int,
+        page_size: int,
+        dtype: DType | None = None,
+    ) -> PagedCache:
+        """Returns a pool of zeros, by default in f32, without rows."""
+        pages = {
+            name: jnp.zeros(
+                (*shape[:-1], num_pages, page_size, shape[-1]), dtype or jnp.float32
+            )
+            for name, shape in spec.shapes.items()
+        }
+        return cls(pages, jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32))
+
+    def append(
+        self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
+    ) -> PagedCache:
+        num_pages, page_size = self._sizes
+        place = jnp.where(positions < 0, 0, positions) // page_size
+        page = jnp.take_along_axis(
+            self.tables, place, axis=1, mode="fill", fill_value=-1
+        )
+        # Beyond the last page, nothing is written.
+        page = jnp.where((positions < 0) | (page < 0), num_pages, page)
+        slot = positions % page_size
+        pages = {}
+        for name, x in entries.items():
+            old = self.pages[name]
+            lead = (slice(None),) * (x.ndim - 3)
+            x = jnp.moveaxis(x, (0, 1), (-3, -2)).astype(old.dtype)
+            pages[name] = old.at[*lead, page, slot].set(x, mode="drop")
+        last = jnp.max(positions, axis=1, initial=-1)
+        return self.replace(pages=pages, last=jnp.maximum(self.last, last))
+
+    def view(self) -> nn.CacheView:
+        return self._block(jnp.int32(0), self.tables.shape[1])
+
+    def attend(
+        self,
+        query: Float["b t n h"],
+        positions: Int["b t"],
+        read: Callable[[Mapping[str, Array["b s *d"]]], tuple[Any, Any]],
+        *,
+        window: int | None = None,
+        softcap: float | None = None,
+        scale: float | None = None,
+    ) -> Float["b t n v"]:
+        _, page_size = self._sizes
+        num_places = min(max(_BLOCK // page_size, 1), self.tables.shape[1])
+        size = num_places * page_size
+
+        def block(index: ScalarInt) -> nn.KeyBlock:
+            entries, at = self._block(index, num_places)
+            key, value = (x.astype(query.dtype) for x in read(entries))
+            return nn.KeyBlock(key, value, at)
+
+        first = jnp.int32(0)
+        if window is not None:
+            far = jnp.iinfo(jnp.int32).max
+            oldest = jnp.min(positions, initial=far, where=positions >= 0)
+            first = jnp.maximum(oldest - window + 1, 0) // size
+        return nn.attend_key_blocks(
+            query,
+            block,
+            first,
+            jnp.max(self.last, initial=-1) // size + 1,
+            query_positions=positions,
+            window=window,
+            softcap=softcap,
+            scale=scale,
+        )
+
+    def _block(self, index: ScalarInt, num_places: int) -> nn.CacheView:
+        """Returns what is kept in some places of the tables, from a multiple of them."""
+        _, page_size = self._sizes
+        width = ((0, 0), (0, -self.tables.shape[1] % num_places))
+        tables = jnp.pad(self.tables, width, constant_values=-1)
+        start = index * num_places
+        tables = jax.lax.dynamic_slice_in_dim(tables, start, num_places, axis=1)
+        at = start * page_size + jnp.arange(num_places * page_size, dtype=jnp.int32)
+        is_kept = jnp.repeat(tables >= 0, page_size, axis=1)
+        is_kept &= at <= self.last[:, None]
+
+        def read(pages: Array["*any"]) -> Array["*any"]:
+            lead = (slice(None),) * (pages.ndim - 3)
+            found = pages.at[*lead, tables].get(mode="clip")
+            # `*d b place slot h` is what the products read, so nothing is moved.
+            found = jnp.moveaxis(found, (-4, -3, -2), (0, 1, 2))
+            found = found.reshape(*is_kept.shape, *found.shape[3:])
+            # What another row left in a page may be infinite, and its weight of 0 is not
+            # enough then.
+            is_here = is_kept.reshape(*is_kept.shape, *(1,) * (found.ndim - 2))
+            return jnp.where(is_here, found, jnp.zeros((), found.dtype))
+
+        entries = {name: read(pages) for name, pages in self.pages.items()}
+        return nn.CacheView(entries, jnp.where(is_kept, at, -1))
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        some = next(iter(self.pages.values()))
+        return some.shape[-3], some.shape[-2]
+
+
+def make_pool(
+    model: nn.CausalLM, *, num_pages: int, page_size: int, dtype: Any = None
+) -> Any:
+    """Returns the empty pages of all layers of a model."""
+    return model.init_cache(
+        lambda spec: PagedCache.empty(
+            spec, num_pages=num_pages, page_size=page_size, dtype=dtype
+        )
+    )
+
+
+def with_rows(pool: PyTree, tables: Int["b p"]) -> Any:
+    """Returns a pool whose layers keep and show the tokens of some rows.
+
+    Args:
+      pool: Of all layers.
+      tables: Pages of each row; -1 is none.
+    """
+
+    last = jnp.full(tables.shape[:1], -1, jnp.int32)
+    return _bound(pool, tables, last)
+
+
+def without_rows(pool: PyTree) -> Any:
+    """Returns a pool as `make_pool` made it, with what is in its pages now."""
+    return _bound(pool, jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32))
+
+
+def _bound(pool: PyTree, tables: Int["b p"], last: Int["*b"]) -> Any:
+    def bind(cache: PagedCache) -> PagedCache:
+        layers = cache.tables.shape[:-2]
+        return cache.replace(
+            tables=jnp.broadcast_to(tables, (*layers, *tables.shape)),
+            last=jnp.broadcast_to(last, (*layers, *last.shape)),
+        )
+
+    return jax.tree.map(bind, pool, is_leaf=lambda x: isinstance(x, PagedCache))
+
+
+def copy_pages(pool: PyTree, source: Int["*k"], target: Int["*k"]) -> Any:
+    """Returns a pool in which some pages are like others; a target of -1 is none."""
+
+    def copy(cache: PagedCache) -> PagedCache:
+        pages = {}
+        for name, x in cache.pages.items():
+            lead = (slice(None),) * (x.ndim - 3)
+            taken = x.at[*lead, source].get(mode="clip")
+            # Beyond the last page, nothing is written.
+            place = jnp.where(target < 0, x.shape[-3], target)
+            pages[name] = x.at[*lead, place].set(taken, mode="drop")
+        return cache.replace(pages=pages)
+
+    return jax.tree.map(copy, pool, is_leaf=lambda x: isinstance(x, PagedCache))
