@@ -189,7 +189,7 @@ def test_a_prompt_that_leaves_no_room_is_told_with_its_text():
     ds = small_run.make_ds(prompts=long, seed=0, model=model)
     batches = iter(ds)
     batches.follow(lambda: _state(model, small_model.params(model)))
-    with pytest.raises(kd.data.DataError, match="(?s)room for 1 to 10.*brown fox"):
+    with pytest.raises(kd.data.DataError, match=r"(?s)room for 1 to 10.*brown fox"):
         next(batches)
 
 
