@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from kauldron import kontext, losses, metrics
 from kauldron.ktyping import Array, Float, Int, Scalar, typechecked
-from kauldron.lm.losses import _checks, _chunked_head, _token_nats
+from kauldron.lm.losses import _checks
+from kauldron.lm.models import _chunked_head, _token_nats
 from kauldron.metrics import arrays
 
 

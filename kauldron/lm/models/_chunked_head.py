@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron.ktyping import Array, Float, Int
-from kauldron.lm.losses import _token_nats
+from kauldron.lm.models import _token_nats
 from kauldron.metrics import arrays
 
 
