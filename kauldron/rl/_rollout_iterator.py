@@ -146,7 +146,7 @@ class RolloutIterator(data.iters.Iterator):
         decoder, params = lm.causal_lm(self.source.model, self._get_state())
         return lm.TextGenerator(
             model=decoder,
-            params=jax.tree.map(_on_one_device, params),
+            params=params,
             tokenizer=self.source.tokenizer,
         )
 
@@ -218,13 +218,6 @@ class _Batch:
             for part, one in zip(text, specs, strict=True)
         ]
         return cls(jax.tree.unflatten(structure, leaves))
-
-
-def _on_one_device(x: jax.Array) -> jax.Array:
-    """Returns an array where an engine computes; what is whole there is not copied."""
-    if x.is_fully_replicated:
-        return x.addressable_data(0)
-    return jax.device_put(x, jax.local_devices()[0])
 
 
 @functools.lru_cache(maxsize=4)

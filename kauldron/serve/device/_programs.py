@@ -121,7 +121,7 @@ class Programs:
         Args:
           params: Of the same shapes and dtypes; `None` for none until others come.
         """
-        self._params = params
+        self._weights = self._weights._replace(params=params)
 
     def rows(self, num_rows: int) -> RowParams:
         """Returns rows that take the most likely token, to be written to."""
