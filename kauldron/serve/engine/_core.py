@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import lm
+from kauldron.ktyping import PyTree
 from kauldron.serve.engine import _checks
 from kauldron.serve.engine._grammars import Grammars
 from kauldron.serve.engine._jobs import Job
@@ -104,11 +105,25 @@ class Core:
           RequestError: If the request is wrong.
           ServiceError: If the queue is full, or the engine has ended.
         """
+        job = self.job(request, deliver)
+        self.thread.submit(job, waits=waits)
+        return job
+
+    def job(self, request: Request, deliver: Callable[[Piece], None]) -> Job:
+        """Returns what the engine's thread takes, of a request that is right."""
         job = Job(request, self._writers(request), deliver)
         if request.prompt_logprobs and len(request.prompt) > 1:
             job.writers[0].prompt_logprobs = self.score(request.prompt)
-        self.thread.submit(job, waits=waits)
         return job
+
+    def set_params(self, params: PyTree) -> None:
+        """Changes the parameters between two visits, and waits until that is done."""
+        self.thread.call(functools.partial(self._set_params, params)).result()
+
+    def _set_params(self, params: PyTree) -> None:
+        self.programs.set_params(params)
+        with self.thread.lock:
+            self.thread.scheduler.forget_prefixes()
 
     def _writers(self, request: Request) -> list[AnswerWriter]:
         sampling = request.sampling
