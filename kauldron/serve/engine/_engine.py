@@ -41,6 +41,9 @@ class Engine:
         and come in larger pieces.
       max_waiting: The most answers that wait; a request more is refused.
       has_prefixes: Whether what was computed is kept for prompts that begin alike.
+      num_drafts: Of an answer, how many tokens are drafted from what it has already, and
+        verified at once; 0 is none. Answers that repeat their prompt are faster then.
+      adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
       warm_up: Whether all programs are compiled before the first request.
 
@@ -72,6 +75,8 @@ class Engine:
         steps_per_visit: int = 4,
         max_waiting: int = 256,
         has_prefixes: bool = True,
+        num_drafts: int = 0,
+        adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
         warm_up: bool = True,
     ) -> None:
@@ -88,10 +93,13 @@ class Engine:
             steps_per_visit=steps_per_visit,
             max_waiting=max_waiting,
             has_prefixes=has_prefixes,
+            num_drafts=num_drafts,
         )
-        core = _building.core_of(_building.generator_of(model), sizes)
+        generator = _building.generator_of(model)
+        core = _building.core_of(generator, sizes, adapters or {})
         if warm_up:
-            core.programs.warm_up()
+            kinds = ("prefill", "decode", "score", "embed")
+            core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))
         self._begin(core, model_name or _building.name_of(model))
 
     @classmethod
@@ -117,7 +125,7 @@ class Engine:
 
     def _begin(self, core: Core, model_name: str) -> None:
         self.model_name, self.tokenizer = model_name, core.tokenizer
-        self.adapters = core.options.adapters
+        self.adapters = core.limits.adapters
         self.context_length = core.limits.context_length
         self._core = core
         core.thread.start()
