@@ -142,10 +142,18 @@ class Surgery:
         return [rule for rule in self._rules if rule.root in (OPT_STATE, None)]
 
     def _check_globs(self, state: TrainState) -> None:
-        """Finds globs that no leaf of this run matches, when all leaves are there."""
+        """Finds globs that no leaf of this run matches, when all leaves are there.
+
+        Those of `ignore_model_keys` are told only: a list may be made for several models.
+        """
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
             check_globs_match(field, getattr(self, field), names)
+        try:
+            check_globs_match("ignore_model_keys", self.ignore_model_keys, names)
+        except _errors.CheckpointError as e:
+            if console.is_lead_host():
+                console.warn(str(e))
 
     def _load(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
-from kauldron.cli import launch_commands, lm_commands, sweep_commands
+from kauldron.cli import launch_commands, lm_commands, serve_commands, sweep_commands
 from kauldron.cli.command_kinds import Command, Flag
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
@@ -350,6 +350,7 @@ _ALL = (
         takes_cfg=False,
     ),
     *lm_commands.ALL,
+    *serve_commands.ALL,
 )
 
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kauldron.cli.command_kinds import Command, Flag
 
-_MODEL = Flag(
+MODEL = Flag(
     "model",
     str,
     None,
@@ -40,7 +40,21 @@ ALL = (
                 "tokenizer", str, None, "A Hugging Face folder, or a GGUF file.", "none"
             ),
             Flag("vocab_size", int, None, "Learn one of so many tokens.", "none", 256),
-            Flag("key", str, "text", "Field of the text, in files with fields."),
+            Flag(
+                "roles",
+                list,
+                [],
+                "Whose messages are learnt, of conversations: assistant.",
+                "texts, no conversations",
+            ),
+            Flag("date", str, None, "What chat templates tell that write the date."),
+            Flag(
+                "key",
+                str,
+                None,
+                "Field of text or messages, in files with fields.",
+                "text, or messages",
+            ),
             Flag(
                 "separator",
                 str,
@@ -62,7 +76,7 @@ ALL = (
         "kauldron lm generate --model=smollm2 --prompt='What is the capital of France?' "
         "--temperature=0 --max_tokens=16",
         flags=(
-            _MODEL,
+            MODEL,
             Flag("prompt", str, None, "A question, or a text.", "required"),
             Flag(
                 "raw",
@@ -80,7 +94,7 @@ ALL = (
         "talk with a language model in the terminal",
         "kauldron lm chat --model=smollm2",
         flags=(
-            _MODEL,
+            MODEL,
             Flag("system", str, None, "What the model is told first.", "nothing"),
             *_SAMPLING,
         ),
@@ -92,7 +106,7 @@ ALL = (
         "perplexity and bits per byte of a text",
         "kauldron lm score --model=smollm2 --file=README.md --json",
         flags=(
-            _MODEL,
+            MODEL,
             Flag("file", str, None, "A text file.", "required"),
             Flag("window", int, 512, "Tokens that are read at once.", "", 1),
             Flag("stride", int, None, "Tokens from window to window.", "half of it", 1),
@@ -106,7 +120,7 @@ ALL = (
         "write a model as a folder in the layout of Hugging Face",
         "kauldron lm convert --model=smollm2 --out=smollm2_hf",
         flags=(
-            _MODEL,
+            MODEL,
             Flag("out", str, None, "The folder to write.", "required"),
             Flag(
                 "dtype", str, "float32", "Of the weights: float32, bfloat16, float16."

@@ -25,6 +25,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # device
         # scheduling
         # engine
+        **_names("engine._engine", "Engine"),
+        **_names("engine._answers", "Answer"),
+        **_names("engine._sizes", "EngineError"),
         # http
+        **_names("http._app", "make_app"),
+        **_names("http._keys", "ApiKeyError read_api_keys"),
+        **_names("http._packages", "MissingServerError check_packages"),
+        **_names("http._server", "PortError background_server"),
+        **_names("http._server", "open_port run_server"),
     },
 )

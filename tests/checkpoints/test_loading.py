@@ -156,6 +156,17 @@ def test_ignored_keys_match_at_any_depth(saved, capsys):
     assert ["params.head", "2", "arrays", str(head), "B", "kept", "(ignored)"] in table
 
 
+def test_keys_to_keep_that_match_nothing_are_told_with_the_nearest_name(saved, capsys):
+    loader = kd.ckpts.PartialKauldronLoader(saved, ignore_model_keys=["haed", "pos"])
+    state = _apply(loader, _state(0))
+    np.testing.assert_array_equal(state.params["pos"], _params(0)["pos"])
+    np.testing.assert_array_equal(
+        state.params["head"]["bias"], _params(7)["head"]["bias"]
+    )
+    told = capsys.readouterr().err
+    assert told.count("nothing in this run is called 'haed'. Did you mean 'head'?") == 1
+
+
 def test_superfluous_arrays_of_the_checkpoint_can_be_ignored(saved, capsys):
     state = _state(0)
     state.params.pop("head")

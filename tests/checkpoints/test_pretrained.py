@@ -556,3 +556,30 @@ def test_a_run_starts_with_the_weights_as_other_transforms_do(tmp_path):
         dict(state.collections),
         {"batch_stats": theirs["batch_stats"]},
     )
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 4])
+def test_heads_that_shapes_do_not_tell_are_those_of_config_json(tmp_path, num_heads):
+    # 8 features: the matrices are the same for 1, 2, 4 or 8 heads.
+    encoder = kd.nn.VitEncoder.from_variant_str(
+        "mu/4", hidden_size=8, num_heads=2, mlp_size=8, num_layers=1
+    )
+    theirs = kd.nn.VitClassifier(encoder=encoder, num_classes=3, pooling="mean")
+    image = jnp.zeros((1, 8, 8, 3))
+    kd.ckpts.save_pretrained(
+        theirs.init(jax.random.key(0), image), tmp_path / "model.safetensors", "hf_vit"
+    )
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 2}')
+    encoder = kd.nn.VitEncoder.from_variant_str(
+        "mu/4", hidden_size=8, num_heads=num_heads, mlp_size=8, num_layers=1
+    )
+    model = kd.nn.VitClassifier(encoder=encoder, num_classes=3, pooling="mean")
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    load = kd.ckpts.PretrainedWeights(tmp_path / "model.safetensors", "hf_vit")
+    if num_heads == 2:
+        load.fill(variables)
+    else:
+        with pytest.raises(
+            kd.ckpts.CheckpointError, match=rf"{num_heads} heads.*num_attention_heads=2"
+        ):
+            load.fill(variables)

@@ -20,7 +20,14 @@ from kauldron.checkpoints import (
     _shape_changes,
     _surgery,
 )
-from kauldron.checkpoints.pretrained import _files, _layout, _plan, _uses, _variables
+from kauldron.checkpoints.pretrained import (
+    _declared,
+    _files,
+    _layout,
+    _plan,
+    _uses,
+    _variables,
+)
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 
@@ -51,7 +58,8 @@ class PretrainedWeights(_init_transforms.InitTransform):
     Raises:
       NoCheckpointError: If there is no such file.
       CheckpointError: If the file is damaged, has another layout, or does not fit the
-        model.
+        model; or a `config.json` beside it tells another number of heads, which shapes
+        don't.
 
     Example:
 
@@ -105,6 +113,7 @@ class PretrainedWeights(_init_transforms.InitTransform):
         ours = _variables.named(variables, self.into)
         _files.check_file(layout, file)
         _files.check_model(layout, ours, list(_variables.named(variables)), self.into)
+        _declared.check_heads(file.name, ours)
         choices = _plan.Choices(
             ignore_model_keys=self.ignore_model_keys,
             ignore_restored_keys=self.ignore_restored_keys,

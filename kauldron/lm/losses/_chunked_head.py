@@ -34,7 +34,7 @@ class Head:
     num_chunks: int
     is_transposed: bool = False
     softcap: float | None = None
-    smoothing: _token_nats.Smoothing = _token_nats.Smoothing()
+    smoothing: _token_nats.Smoothing = _token_nats.NO_SMOOTHING
 
     def nats(
         self, hidden: Float["*b c d"], kernel: Float["n m"], targets: Int["*b c"]

@@ -102,7 +102,7 @@ class TokenCrossEntropy(_OfTokens):
             targets, logits.shape[:-1], logits.shape[-1], mask
         )
         # What is not counted is not looked at, without a copy of the logits.
-        values = self._values(logits, ids, weights != 0)
+        values = self._values(logits, ids, jnp.not_equal(weights, 0))
         total = jnp.where(weights == 0, 0, values * weights).sum()
         return self._filled(state, total, ids.size, step)
 

@@ -86,6 +86,43 @@ def finite(maximum: Float["*any"]) -> Float["*any"]:
     return jnp.where(jnp.isneginf(maximum), 0.0, maximum)
 
 
+class Sums(NamedTuple):
+    """What the blocks of keys read so far have in common.
+
+    Attributes:
+      total: Sums of values by weights.
+      maximum: Of the logits; the weights are those of `exp(logits - maximum)`.
+      norm: Sums of the weights.
+    """
+
+    total: Float["*b t v"]
+    maximum: Float["*b t"]
+    norm: Float["*b t"]
+
+
+def empty_sums(shape: tuple[int, ...], width: int) -> Sums:
+    """Returns the sums of no keys, for queries `*b t` and values of this width."""
+    return Sums(
+        jnp.zeros((*shape, width), jnp.float32),
+        jnp.full(shape, -jnp.inf, jnp.float32),
+        jnp.zeros(shape, jnp.float32),
+    )
+
+
+def folded(sums: Sums, logits: Float["b k g t s"], value: Float["b k s v"]) -> Sums:
+    """Returns the sums with one more block of keys."""
+    higher = jnp.maximum(sums.maximum, logits.max(axis=-1))
+    weights = jnp.exp(logits - finite(higher)[..., None])
+    correction = jnp.exp(sums.maximum - finite(higher))
+    total = sums.total * correction[..., None] + mixed(weights, value)
+    return Sums(total, higher, sums.norm * correction + weights.sum(axis=-1))
+
+
+def mean_of(sums: Sums) -> Float["*b t v"]:
+    """Returns the mean of the values by weights; zeros if nothing was seen."""
+    return sums.total / jnp.where(sums.norm == 0, 1.0, sums.norm)[..., None]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def attend(
     spec: Spec, block: tuple[int, int], x: Inputs, places: Places
@@ -102,27 +139,16 @@ def _forward(
     width = x.value.shape[-1]
 
     def row(_: None, i: ScalarInt):
-        def column(j: ScalarInt, carry):
-            total, maximum, norm = carry
+        def column(j: ScalarInt, sums: Sums) -> Sums:
             here, there = _pair(block, x, places, i, j)
-            logits = scores(spec, here, there)
-            higher = jnp.maximum(maximum, logits.max(axis=-1))
-            weights = jnp.exp(logits - finite(higher)[..., None])
-            correction = jnp.exp(maximum - finite(higher))
-            total = total * correction[..., None] + mixed(weights, here.value)
-            return total, higher, norm * correction + weights.sum(axis=-1)
+            return folded(sums, scores(spec, here, there), here.value)
 
-        shape = (*lead, block[0])
-        start = (
-            jnp.zeros((*shape, width), jnp.float32),
-            jnp.full(shape, -jnp.inf, jnp.float32),
-            jnp.zeros(shape, jnp.float32),
-        )
-        total, maximum, norm = jax.lax.fori_loop(first[i], end[i], column, start)
-        sees_none = norm == 0
-        out = total / jnp.where(sees_none, 1.0, norm)[..., None]
+        start = empty_sums((*lead, block[0]), width)
+        sums = jax.lax.fori_loop(first[i], end[i], column, start)
+        norm, maximum = sums.norm, sums.maximum
+        out = mean_of(sums)
         # Infinite: the backward pass then finds weights `exp(-inf)`.
-        log_norm = jnp.where(sees_none, jnp.inf, finite(maximum) + jnp.log(norm))
+        log_norm = jnp.where(norm == 0, jnp.inf, finite(maximum) + jnp.log(norm))
         return None, (out.astype(x.query.dtype), log_norm)
 
     _, (out, log_norm) = jax.lax.scan(row, None, jnp.arange(t // block[0]))

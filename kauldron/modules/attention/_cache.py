@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, Self
 
 import flax.struct
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, Bool, DType, Int, typechecked
+from kauldron.ktyping import Array, Bool, DType, Float, Int, typechecked
+from kauldron.modules.attention import _dot_product
 
 
 class CacheView(NamedTuple):
@@ -21,6 +22,12 @@ class CacheView(NamedTuple):
 
     entries: Mapping[str, Array["b s *d"]]
     positions: Int["b s"]
+
+
+# Makes keys `b s k h` and values `b s k v` of what was kept.
+ReadKeys = Callable[
+    [Mapping[str, Array["b s *d"]]], tuple[Float["b s k h"], Float["b s k v"]]
+]
 
 
 class KVCache(Protocol):
@@ -38,6 +45,28 @@ class KVCache(Protocol):
 
     def view(self) -> CacheView:
         """Returns what is kept, in any order."""
+        ...
+
+    def attend(
+        self,
+        query: Float["b t n h"],
+        positions: Int["b t"],
+        read: ReadKeys,
+        *,
+        window: int | None = None,
+        softcap: float | None = None,
+        scale: float | None = None,
+    ) -> Float["b t n v"]:
+        """Returns causal attention to what is kept, by `dot_product_attention`'s rules.
+
+        Args:
+          query: Queries.
+          positions: Of the queries; nothing is seen from -1.
+          read: Makes keys and values of what was kept, of all tokens or of some.
+          window: A query sees keys less than so many positions before.
+          softcap: The logits stay within plus and minus this.
+          scale: Factor of the logits; by default `1 / sqrt(h)`.
+        """
         ...
 
 
@@ -151,3 +180,26 @@ class ContiguousCache(flax.struct.PyTreeNode):
 
     def view(self) -> CacheView:
         return CacheView(self.entries, self.positions)
+
+    def attend(
+        self,
+        query: Float["b t n h"],
+        positions: Int["b t"],
+        read: ReadKeys,
+        *,
+        window: int | None = None,
+        softcap: float | None = None,
+        scale: float | None = None,
+    ) -> Float["b t n v"]:
+        key, value = read(self.entries)
+        return _dot_product.dot_product_attention(
+            query,
+            key.astype(query.dtype),
+            value.astype(query.dtype),
+            is_causal=True,
+            window=window,
+            softcap=softcap,
+            scale=scale,
+            query_positions=positions,
+            key_positions=self.positions,
+        )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from kauldron.ktyping import Float, Int, typechecked
+from kauldron.ktyping import Array, Float, Int, typechecked
 from kauldron.modules import _norms
 from kauldron.modules.attention import _cache, _dot_product
 from kauldron.modules.language import _projection
@@ -78,25 +78,20 @@ class GQAttention(nn.Module):
         value = self._project("value", "kv", num_kv_heads, head_dim)(x)
         query = self._turned(query, positions, "query_norm")
         key = self._turned(key, positions, "key_norm")
-        options: dict[str, Any] = {}
+        options = {"window": self.window, "softcap": self.softcap, "scale": self.scale}
         if cache is None:
-            options["query_segment_ids"] = options["key_segment_ids"] = segment_ids
+            mixed = _dot_product.dot_product_attention(
+                query,
+                key,
+                value,
+                is_causal=True,
+                query_segment_ids=segment_ids,
+                key_segment_ids=segment_ids,
+                **options,
+            )
         else:
             cache = cache.append({"key": key, "value": value}, positions)
-            entries, key_positions = cache.view()
-            key, value = (entries[n].astype(query.dtype) for n in ("key", "value"))
-            options["query_positions"] = positions
-            options["key_positions"] = key_positions
-        mixed = _dot_product.dot_product_attention(
-            query,
-            key,
-            value,
-            is_causal=True,
-            window=self.window,
-            softcap=self.softcap,
-            scale=self.scale,
-            **options,
-        )
+            mixed = cache.attend(query, positions, _keys_and_values, **options)
         if self.is_gated:
             gate = self._project("gate", "heads", self.num_heads, head_dim)(x)
             mixed = mixed * jax.nn.sigmoid(gate)
@@ -173,3 +168,9 @@ class GQAttention(nn.Module):
         if self.qk_norm_order == "before_rope":
             return self.rope(norm(x), positions)
         return norm(self.rope(x, positions))
+
+
+def _keys_and_values(
+    entries: Mapping[str, Array["b s *d"]],
+) -> tuple[Float["b s k h"], Float["b s k v"]]:
+    return entries["key"], entries["value"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from kauldron.ktyping import Float, Int, typechecked
+from kauldron.ktyping import Array, Float, Int, typechecked
 from kauldron.modules import _logical_axes, _rms_norm, _sizes
 from kauldron.modules.attention import _cache, _dot_product
 from kauldron.modules.language import _projection
@@ -102,17 +102,12 @@ class MLAttention(nn.Module):
             )
         else:
             cache = cache.append({"latent": entry}, positions)
-            entries, key_positions = cache.view()
-            kept = entries["latent"].astype(entry.dtype)[..., None, :]
             absorbed = jnp.einsum("...tnh,rnh->...tnr", content, key_up)
-            mixed = _dot_product.dot_product_attention(
+            mixed = cache.attend(
                 jnp.concatenate([absorbed, turning], axis=-1),
-                kept,
-                kept[..., : self.kv_rank],
-                is_causal=True,
+                positions,
+                self._latents,
                 scale=scale,
-                query_positions=positions,
-                key_positions=key_positions,
             )
             mixed = jnp.einsum("...tnr,rnh->...tnh", mixed, value_up)
         out = self._project("out", (x.shape[-1],), ("heads", "head_dim", "embed"))
@@ -122,6 +117,12 @@ class MLAttention(nn.Module):
         """Returns what is kept of a token, for any number of `features`."""
         del features
         return _cache.CacheSpec({"latent": (self.kv_rank + self.rope_head_dim,)}, None)
+
+    def _latents(
+        self, entries: Mapping[str, Array["b s *d"]]
+    ) -> tuple[Float["b s 1 h"], Float["b s 1 v"]]:
+        kept = entries["latent"][..., None, :]
+        return kept, kept[..., : self.kv_rank]
 
     def _query(self, x: Float["*b t d"]) -> Float["*b t n h"]:
         heads = (self.num_heads, self.head_dim + self.rope_head_dim)

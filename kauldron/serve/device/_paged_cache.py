@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from kauldron import modules as nn
-from kauldron.ktyping import Array, DType, Int, PyTree
+from kauldron.ktyping import Array, DType, Float, Int, PyTree, ScalarInt
+
+# Keys of a row that are read at once.
+_BLOCK = 128
 
 
 class PagedCache(flax.struct.PyTreeNode):
@@ -21,7 +24,7 @@ class PagedCache(flax.struct.PyTreeNode):
     also what is appended for one of them in the same call.
 
     Attributes:
-      pages: Name to what is kept, `Array["pages page_size ..."]`.
+      pages: Name to what is kept of shape `*d h`, `Array["*d pages page_size h"]`.
       tables: Pages of each row of the call, in the order of positions; -1 is none.
       last: The last position of each row that is kept; -1 if there is none.
     """
@@ -41,7 +44,9 @@ class PagedCache(flax.struct.PyTreeNode):
     ) -> PagedCache:
         """Returns a pool of zeros, by default in f32, without rows."""
         pages = {
-            name: jnp.zeros((num_pages, page_size, *shape), dtype or jnp.float32)
+            name: jnp.zeros(
+                (*shape[:-1], num_pages, page_size, shape[-1]), dtype or jnp.float32
+            )
             for name, shape in spec.shapes.items()
         }
         return cls(pages, jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32))
@@ -49,8 +54,7 @@ class PagedCache(flax.struct.PyTreeNode):
     def append(
         self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
     ) -> PagedCache:
-        some = next(iter(self.pages.values()))
-        num_pages, page_size = some.shape[:2]
+        num_pages, page_size = self._sizes
         place = jnp.where(positions < 0, 0, positions) // page_size
         page = jnp.take_along_axis(
             self.tables, place, axis=1, mode="fill", fill_value=-1
@@ -58,32 +62,82 @@ class PagedCache(flax.struct.PyTreeNode):
         # Beyond the last page, nothing is written.
         page = jnp.where((positions < 0) | (page < 0), num_pages, page)
         slot = positions % page_size
-        pages = {
-            name: self.pages[name]
-            .at[page, slot]
-            .set(x.astype(self.pages[name].dtype), mode="drop")
-            for name, x in entries.items()
-        }
+        pages = {}
+        for name, x in entries.items():
+            old = self.pages[name]
+            lead = (slice(None),) * (x.ndim - 3)
+            x = jnp.moveaxis(x, (0, 1), (-3, -2)).astype(old.dtype)
+            pages[name] = old.at[*lead, page, slot].set(x, mode="drop")
         last = jnp.max(positions, axis=1, initial=-1)
         return self.replace(pages=pages, last=jnp.maximum(self.last, last))
 
     def view(self) -> nn.CacheView:
-        num_rows, num_places = self.tables.shape
-        page_size = next(iter(self.pages.values())).shape[1]
-        index = jnp.arange(num_places * page_size, dtype=jnp.int32)
-        is_page = jnp.repeat(self.tables >= 0, page_size, axis=1)
-        is_kept = is_page & (index <= self.last[:, None])
+        return self._block(jnp.int32(0), self.tables.shape[1])
+
+    def attend(
+        self,
+        query: Float["b t n h"],
+        positions: Int["b t"],
+        read: Callable[[Mapping[str, Array["b s *d"]]], tuple[Any, Any]],
+        *,
+        window: int | None = None,
+        softcap: float | None = None,
+        scale: float | None = None,
+    ) -> Float["b t n v"]:
+        _, page_size = self._sizes
+        num_places = min(max(_BLOCK // page_size, 1), self.tables.shape[1])
+        size = num_places * page_size
+
+        def block(index: ScalarInt) -> nn.KeyBlock:
+            entries, at = self._block(index, num_places)
+            key, value = (x.astype(query.dtype) for x in read(entries))
+            return nn.KeyBlock(key, value, at)
+
+        first = jnp.int32(0)
+        if window is not None:
+            far = jnp.iinfo(jnp.int32).max
+            oldest = jnp.min(positions, initial=far, where=positions >= 0)
+            first = jnp.maximum(oldest - window + 1, 0) // size
+        return nn.attend_key_blocks(
+            query,
+            block,
+            first,
+            jnp.max(self.last, initial=-1) // size + 1,
+            query_positions=positions,
+            window=window,
+            softcap=softcap,
+            scale=scale,
+        )
+
+    def _block(self, index: ScalarInt, num_places: int) -> nn.CacheView:
+        """Returns what is kept in some places of the tables, from a multiple of them."""
+        _, page_size = self._sizes
+        width = ((0, 0), (0, -self.tables.shape[1] % num_places))
+        tables = jnp.pad(self.tables, width, constant_values=-1)
+        start = index * num_places
+        tables = jax.lax.dynamic_slice_in_dim(tables, start, num_places, axis=1)
+        at = start * page_size + jnp.arange(num_places * page_size, dtype=jnp.int32)
+        is_kept = jnp.repeat(tables >= 0, page_size, axis=1)
+        is_kept &= at <= self.last[:, None]
 
         def read(pages: Array["*any"]) -> Array["*any"]:
-            rows = pages.at[self.tables].get(mode="clip")
-            rows = rows.reshape(num_rows, index.size, *pages.shape[2:])
+            lead = (slice(None),) * (pages.ndim - 3)
+            found = pages.at[*lead, tables].get(mode="clip")
+            # `*d b place slot h` is what the products read, so nothing is moved.
+            found = jnp.moveaxis(found, (-4, -3, -2), (0, 1, 2))
+            found = found.reshape(*is_kept.shape, *found.shape[3:])
             # What another row left in a page may be infinite, and its weight of 0 is not
             # enough then.
-            is_here = is_kept.reshape(*is_kept.shape, *(1,) * (rows.ndim - 2))
-            return jnp.where(is_here, rows, jnp.zeros((), rows.dtype))
+            is_here = is_kept.reshape(*is_kept.shape, *(1,) * (found.ndim - 2))
+            return jnp.where(is_here, found, jnp.zeros((), found.dtype))
 
-        positions = jnp.where(is_kept, index, -1)
-        return nn.CacheView({k: read(x) for k, x in self.pages.items()}, positions)
+        entries = {name: read(pages) for name, pages in self.pages.items()}
+        return nn.CacheView(entries, jnp.where(is_kept, at, -1))
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        some = next(iter(self.pages.values()))
+        return some.shape[-3], some.shape[-2]
 
 
 def make_pool(
@@ -129,14 +183,13 @@ def copy_pages(pool: PyTree, source: Int["*k"], target: Int["*k"]) -> Any:
     """Returns a pool in which some pages are like others; a target of -1 is none."""
 
     def copy(cache: PagedCache) -> PagedCache:
-        axis = cache.tables.ndim - 2
         pages = {}
         for name, x in cache.pages.items():
-            at = (slice(None),) * axis
-            taken = x.at[*at, source].get(mode="clip")
+            lead = (slice(None),) * (x.ndim - 3)
+            taken = x.at[*lead, source].get(mode="clip")
             # Beyond the last page, nothing is written.
-            place = jnp.where(target < 0, x.shape[axis], target)
-            pages[name] = x.at[*at, place].set(taken, mode="drop")
+            place = jnp.where(target < 0, x.shape[-3], target)
+            pages[name] = x.at[*lead, place].set(taken, mode="drop")
         return cache.replace(pages=pages)
 
     return jax.tree.map(copy, pool, is_leaf=lambda x: isinstance(x, PagedCache))

@@ -1,0 +1,36 @@
+"""The commands of servers of language models, of the command table."""
+
+from __future__ import annotations
+
+from kauldron.cli.command_kinds import Command, Flag
+from kauldron.cli.lm_commands import MODEL
+
+ALL = (
+    Command(
+        "serve",
+        "serve:main",
+        "answer OpenAI's and Anthropic's clients, and a page in the browser",
+        "kauldron serve --model=smollm2 --port=8000",
+        flags=(
+            MODEL._replace(shown_default="one of the four is required"),
+            Flag("workdir", str, None, "Serve the last checkpoint of a run.", "none"),
+            Flag("hf", str, None, "Serve a Hugging Face folder.", "none"),
+            Flag("gguf", str, None, "Serve a GGUF file.", "none"),
+            Flag("port", int, 8000, "0 takes one that is free.", "", 0),
+            Flag("host", str, "127.0.0.1", "0.0.0.0 is reached from other machines."),
+            Flag("name", str, None, "What clients call the model.", "that of the file"),
+            Flag(
+                "api_key_file",
+                str,
+                None,
+                "Keys of clients, one a line; besides those of KAULDRON_API_KEYS.",
+                "anybody is served",
+            ),
+            Flag("num_slots", int, 16, "Answers that are written at once.", "", 1),
+            Flag("context_length", int, None, "Of tokens.", "the model's", 1),
+            Flag("cache_gb", float, None, "Memory of keys and values.", "derived", 0),
+            Flag("timeout", float, None, "Ends an answer after seconds.", "never", 0),
+        ),
+        takes_cfg=False,
+    ),
+)
