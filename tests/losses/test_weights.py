@@ -142,6 +142,11 @@ def test_parameter_out_of_range_is_refused(make, message):
             "window=9",
         ),
         (
+            losses.NormalizedCrossCorrelation(preds="p", targets="t"),
+            {"preds": (2, 0, 4, 1), "targets": (2, 0, 4, 1)},
+            r"window=None`: got \(2, 0, 4, 1\)",
+        ),
+        (
             losses.PairwiseRanking(logits="l", labels="t"),
             {"logits": (2, 4), "labels": (2, 1)},
             "same shape",
