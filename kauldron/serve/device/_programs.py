@@ -115,6 +115,14 @@ class Programs:
         """Memory of the pages."""
         return sum(x.nbytes for x in jax.tree.leaves(self._state.pool))
 
+    def set_params(self, params: PyTree) -> None:
+        """Takes other parameters, in place of those it has, which it lets go.
+
+        Args:
+          params: Of the same shapes and dtypes; `None` for none until others come.
+        """
+        self._weights = self._weights._replace(params=params)
+
     def rows(self, num_rows: int) -> RowParams:
         """Returns rows that take the most likely token, to be written to."""
         return RowParams.neutral(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import lm
+from kauldron.ktyping import PyTree
 from kauldron.serve.engine import _checks
 from kauldron.serve.engine._grammars import Grammars
 from kauldron.serve.engine._jobs import Job
@@ -114,13 +115,28 @@ class Core:
           RequestError: If the request is wrong.
           ServiceError: If the queue is full, or the engine has ended.
         """
+        job = self.job(request, deliver)
+        self.thread.submit(job, waits=waits)
+        return job
+
+    def job(self, request: Request, deliver: Callable[[Piece], None]) -> Job:
+        """Returns what the engine's thread takes, of a request that is right."""
         job = Job(request, self._writers(request), deliver)
         if request.prompt_logprobs and len(request.prompt) > 1:
             job.writers[0].prompt_logprobs = self.score(
                 request.prompt, request.adapter, request.sampling.logprobs or 0
             )
-        self.thread.submit(job, waits=waits)
         return job
+
+    def set_params(self, params: PyTree) -> None:
+        """Changes the parameters between two visits, and waits until that is done."""
+
+        def change(_: Sequence[int]) -> None:
+            self.programs.set_params(params)
+            with self.thread.lock:
+                self.thread.scheduler.forget_prefixes()
+
+        self.thread.call(change, num_pages=0).result()
 
     def _writers(self, request: Request) -> list[AnswerWriter]:
         sampling = request.sampling

@@ -148,19 +148,25 @@ class Engine:
         More requests than may wait are taken as there is room.
 
         Raises:
-          RequestError: If a request is wrong; then the others are cancelled.
+          RequestError: If a request is wrong; then none is begun.
           ServiceError: If the engine has ended, or ends before the answers do.
         """
-        jobs = []
+        found = [_jobs.Pieces(request.sampling.n) for request in asked]
+        jobs = [
+            self._core.job(request, pieces.deliver)
+            for request, pieces in zip(asked, found, strict=True)
+        ]
+        thread = self._core.thread
         try:
-            for request in asked:
-                pieces = _jobs.Pieces(request.sampling.n)
-                job = self._core.submit(request, pieces.deliver, waits=True)
-                jobs.append((job, pieces))
-            return [_answers.join(*some) for some in jobs]
+            # Together: an idle engine always answers the same requests in the same
+            # visits, so that nothing differs in the last bit.
+            with thread.lock:
+                for job in jobs:
+                    thread.submit(job, waits=True)
+            return [_answers.join(*some) for some in zip(jobs, found, strict=True)]
         except BaseException:
-            for job, _ in jobs:
-                self._core.thread.cancel(job)
+            for job in jobs:
+                thread.cancel(job)
             raise
 
     def generate(self, prompts: str | Sequence[str], **sampling: Any) -> Any:
@@ -280,6 +286,18 @@ class Engine:
         futures = [asyncio.wrap_future(self._core.embed(p)) for p in prompts]
         async with asyncio.timeout(timeout):
             return list(await asyncio.gather(*futures))
+
+    def set_params(self, params: PyTree) -> None:
+        """Answers by other parameters from now on, of the same shapes and dtypes.
+
+        They are not copied. What was computed by those before is forgotten; answers on
+        their way go on by the new ones.
+
+        Args:
+          params: Of the model; `None` lets those before go, until others come. Nothing
+            can be asked meanwhile.
+        """
+        self._core.set_params(params)
 
     def stats(self) -> Mapping[str, float]:
         """Returns counts and gauges of the engine by name."""
