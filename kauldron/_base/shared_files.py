@@ -52,7 +52,9 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]:
+def exclusive(
+    lock_file: epath.Path, *, blocking: bool = True, creates: bool = True
+) -> Iterator[None]:
     """Keeps other processes and threads out of a block.
 
     The lock goes away with the process. Object stores have none: nothing is done there.
@@ -60,9 +62,11 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     Args:
       lock_file: Created if missing, and left there unless the holder removes it.
       blocking: Whether to wait until it is free.
+      creates: Whether the file may be made, and be left there.
 
     Raises:
       BlockingIOError: If another process is inside, and `blocking` is off.
+      FileNotFoundError: If there is no such file, and `creates` is off.
     """
     if is_remote(lock_file):
         yield
@@ -70,7 +74,7 @@ def exclusive(lock_file: epath.Path, *, blocking: bool = True) -> Iterator[None]
     import fcntl
 
     while True:
-        with lock_file.open("w") as f:
+        with open(lock_file, "w" if creates else "r+") as f:
             fcntl.flock(f, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
             if _is_at(lock_file, f.fileno()):
                 yield  # closing the file unlocks it

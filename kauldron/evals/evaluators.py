@@ -24,7 +24,13 @@ from kauldron.evals import (
 )
 from kauldron.evals.base import CollectionKeys, EvaluatorBase
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, step_inputs, train_step
+from kauldron.step import (
+    auxiliaries,
+    intermediates,
+    shared_programs,
+    step_inputs,
+    train_step,
+)
 from kauldron.step.context import Context
 
 __all__ = ["CollectionKeys", "Evaluator", "EvaluatorBase"]
@@ -229,7 +235,7 @@ class Evaluator(EvaluatorBase):
             return step_nr + 1, aux, rows
 
         if not self.checkify_error_categories:
-            return jax.jit(step)
+            return shared_programs.SharedJit(step)
         checked = jax.jit(
             checkify.checkify(step, errors=self.checkify_error_categories)
         )

@@ -61,6 +61,8 @@ def serve(run: Callable[[Sequence[str]], int]) -> None:
             print(f"A new process takes over: {', '.join(changes)}.", flush=True)
             orders.leave_to_a_new_process()
         sources.look(since=since)
+        if is_new:  # what was imported stays: it need not be looked through each time
+            gc.freeze()
         is_new = False
 
 

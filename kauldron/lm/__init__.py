@@ -65,7 +65,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("loading._init_transform", "PublishedWeights published_decoder"),
         # evals
         **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
-        **_names("evals._generation", "GenerationEvaluator"),
+        **_names("evals._generation", "GenerationEvaluator causal_lm"),
         **_names("evals._instructions", "INSTRUCTIONS"),
         **_names("evals._perplexity", "TokenBitsPerByte TokenPerplexity"),
         **_names("evals._texts", "ExactMatch InstructionFollowing PassAtK pass_at_k"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
@@ -252,11 +253,8 @@ def compute_losses(
       The sum of the weighted losses (`Float32[""]`, 0 without losses), and the tree of
       states.
     """
-    states = jax.tree.map(
-        lambda loss: loss.get_state_from_context(context),
-        losses,
-        is_leaf=lambda x: isinstance(x, Loss),
-    )
+    get_state = operator.methodcaller("get_state_from_context", context)
+    states = jax.tree.map(get_state, losses)
     return total_of(states), states
 
 

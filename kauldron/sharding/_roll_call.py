@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 
 from etils import epath
@@ -20,6 +21,8 @@ from etils import epath
 from kauldron._base import processes, shared_files
 
 _FOLDER = ".processes"
+# Begins the names of files that say which folders a process has made.
+_MADE = "made_by_"
 # One that is about to end, or that is asked for by another one, lets go of its lock soon.
 _RETRY_SECS = 3.0
 
@@ -77,15 +80,17 @@ class RollCall:
     def __init__(self, expected: Expected, folder: epath.Path | None) -> None:
         self._expected = expected
         self._folder = folder
-        self._made: list[epath.Path] = []
         self._seen: set[object] = set()
 
     def enter(self, stack: contextlib.ExitStack) -> None:
         """Holds the file of this process until the stack is left."""
         assert self._folder is not None
         folders = (self._folder, *self._folder.parents)
-        self._made = [path for path in folders if not path.exists()]
+        made = [os.fspath(path) for path in folders if not path.exists()]
         self._folder.mkdir(parents=True, exist_ok=True)
+        # Who leaves last removes them, and that may be another one.
+        note = self._folder / f"{_MADE}{uuid.uuid4().hex}"
+        note.write_text(json.dumps(made))
         path = self._folder / str(self._expected.index)
         until = time.monotonic() + _RETRY_SECS
         while True:
@@ -109,9 +114,14 @@ class RollCall:
         path = self._folder / str(self._expected.index)
         for file in (path, shared_files.lock_of(path)):
             file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: others are there, or a run
-            for path in self._made or [self._folder]:
-                os.rmdir(path)
+        with contextlib.suppress(OSError, ValueError):  # another one comes, or does it
+            notes = list(self._folder.iterdir())
+            if any(not note.name.startswith(_MADE) for note in notes):
+                return  # others are there
+            made = [json.loads(note.read_text()) for note in notes]
+            for note in notes:
+                note.unlink(missing_ok=True)
+            _remove_empty(max(made, key=len, default=[]))
 
     def _taken(self, path: epath.Path) -> str:
         other = _read(path)
@@ -165,9 +175,17 @@ def _name(indices: Sequence[int]) -> str:
     return f"process {some}" if len(indices) == 1 else f"processes {some}"
 
 
+def _remove_empty(folders: Sequence[str]) -> None:
+    """Removes folders, each in the next one, up to one that is not empty."""
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.rmdir(folder)
+
+
 def _is_held(path: epath.Path) -> bool:
+    lock_file = shared_files.lock_of(path)
     try:
-        with shared_files.exclusive(shared_files.lock_of(path), blocking=False):
+        with shared_files.exclusive(lock_file, blocking=False, creates=False):
             return False
     except BlockingIOError:
         return True

@@ -15,7 +15,7 @@ from kauldron import modules
 from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import _module_globs, module_errors, rngs_lib
+from kauldron.step import _module_globs, module_errors, rngs_lib, shared_programs
 from kauldron.step.context import Context
 
 
@@ -98,5 +98,6 @@ def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
     # Inside of another jit the options would have to be those of the outer one.
     is_traced = isinstance(jnp.zeros(()), jax.core.Tracer)
     if is_traced or jax.default_backend() != "cpu":
-        return jax.jit(function)
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
+        return shared_programs.SharedJit(function)
+    options = {"xla_backend_optimization_level": 1}
+    return shared_programs.SharedJit(function, compiler_options=options)

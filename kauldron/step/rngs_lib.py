@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from kauldron import random
 from kauldron._base import frozen_dict, root_refs
@@ -80,12 +83,20 @@ class RngStreams(root_refs.UpdateFromRootCfg):
         by_name = {stream.name: stream for stream in (*_DEFAULT_STREAMS, *given)}
         return frozen_dict.ImmutableDict(by_name)
 
+    @functools.cached_property
+    def _seed(self) -> Any:
+        if not isinstance(self.seed, int):
+            return self.seed
+        # An array, not a number in a program: it is the same program for all seeds.
+        with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
+            return jnp.asarray(np.int64(self.seed))
+
     @property
     def root_rng(self) -> PRNGKeyArray[""]:
         """The key everything is folded from, `UInt32["2"]`."""
         if isinstance(self.seed, root_refs.RootCfgRef):
             self._assert_root_cfg_resolved()
-        return jax.random.PRNGKey(self.seed)
+        return jax.random.PRNGKey(self._seed)
 
     def init_rngs(self) -> dict[str, PRNGKeyArray[""]]:
         """Returns the keys for initialising parameters."""

@@ -31,6 +31,7 @@ from kauldron.step import (
     mixed_precision,
     rematerialization,
     rngs_lib,
+    shared_programs,
     step_inputs,
 )
 from kauldron.step._forward import forward, forward_with_loss
@@ -143,9 +144,10 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             "return_summaries": return_summaries,
             "checkify_error_categories": checkify_error_categories,
         }
+        run = self._jitted_step
         with self.sharding.set_global_mesh():
             try:
-                return self._jitted_step(state, batch, is_halted, **options)
+                return run(state, batch, is_halted, **options)
             except Exception:
                 step_inputs.check_batch(batch)
                 raise
@@ -229,14 +231,13 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     ) -> tuple[TrainState, Context]:
         """Returns the updated state, and the context with everything measured."""
         optimizer = optax.with_extra_args_support(self.full_optimizer)
-        updates, opt_state = optimizer.update(
-            grads,
-            state.opt_state,
-            state.params,
-            **_optimizer_args.extra_args(
-                context.loss_total, grads, self._value_fn(state, context)
-            ),
+        extra = _optimizer_args.extra_args(
+            context.loss_total, grads, self._value_fn(state, context)
         )
+        with shared_programs.varying_numbers():
+            updates, opt_state = optimizer.update(
+                grads, state.opt_state, state.params, **extra
+            )
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
@@ -344,12 +345,11 @@ class TrainStep(root_refs.UpdateFromRootCfg):
             aux = dataclasses.replace(aux, is_halted=is_bad)
         return self.place(state), aux
 
-    # One compilation cache per object, which is freed with it.
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
-        return jax.jit(
+        return shared_programs.SharedJit(
             self._traced_step,
-            donate_argnames=("state",),
+            donate_argnums=(0,),
             static_argnames=(
                 "return_losses",
                 "return_metrics",

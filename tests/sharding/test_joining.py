@@ -54,6 +54,25 @@ def test_roll_call_names_those_who_are_missing_until_they_come(tmp_path):
     assert not (tmp_path / "new").exists()  # nothing is left
 
 
+@pytest.mark.parametrize("leaves_first", [0, 1])
+def test_who_leaves_last_removes_what_the_first_has_made(tmp_path, leaves_first):
+    workdir = tmp_path / "new" / "run"
+    stacks = [contextlib.ExitStack(), contextlib.ExitStack()]
+    calls = [s.enter_context(_present(workdir, i)) for i, s in enumerate(stacks)]
+    stacks[leaves_first].close()
+    remaining = calls[1 - leaves_first]
+    assert remaining.conflict() is None  # looking at who has left leaves nothing
+    stacks[1 - leaves_first].close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_has_written_stays_when_processes_leave(tmp_path):
+    workdir = tmp_path / "run"
+    with _present(workdir, 0), _present(workdir, 1):
+        (workdir / "config.json").write_text("{}")
+    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+
+
 def test_file_of_a_process_that_was_killed_does_not_count(tmp_path):
     folder = tmp_path / ".processes"
     folder.mkdir()

@@ -1,0 +1,119 @@
+"""Programs that differ in a few numbers are compiled once, and give each its own result."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kauldron.step import shared_programs
+from kauldron.step.rngs_lib import RngStreams
+from tests.train import small_run
+
+
+@pytest.fixture
+def compiled():
+    """The names of what XLA has compiled."""
+    names = []
+
+    def note(event: str, duration_secs: float, **about: str | int) -> None:
+        if event.endswith("backend_compile_duration"):
+            names.append(about.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def _scaled(rate, offset=0.0, seed=0, table=(1.0, 2.0)):
+    """Returns a function of which rate, seed and table may differ in one program."""
+    streams, held = RngStreams(seed=seed), jnp.asarray(table)
+
+    def scaled(x):
+        with shared_programs.varying_numbers():
+            y = x * rate
+        noise = jax.random.normal(streams.train_rngs(3)["dropout"], x.shape)
+        return {"y": y + offset, "noise": noise, "held": held + 1.0}
+
+    return scaled
+
+
+@pytest.mark.parametrize(
+    ("other", "is_compiled"),
+    [
+        ({"rate": 0.25, "seed": -7, "table": (3.0, 4.0)}, False),
+        ({"rate": 0.0}, True),  # of which XLA makes a simpler program
+        ({"rate": 0.5, "offset": 0.25}, True),
+        ({"rate": 0.5, "table": (3.0,)}, True),
+    ],
+)
+def test_numbers_that_vary_are_arguments_of_one_program(compiled, other, is_compiled):
+    x = np.arange(3, dtype=np.float32)
+    shared_programs.SharedJit(_scaled(0.5))(x)
+    compiled.clear()
+    jitted = shared_programs.SharedJit(_scaled(**other))
+    given = jitted(x)
+    assert ("jit(scaled)" in compiled) == is_compiled
+    assert jitted._cache_size() == 1
+    jax.tree.map(np.testing.assert_array_equal, given, jax.jit(_scaled(**other))(x))
+
+
+def test_other_shapes_and_structures_are_other_programs(compiled):
+    def double(tree):
+        return {k: 2 * v for k, v in tree.items()}
+
+    jitted = shared_programs.SharedJit(double)
+    for names in ("a", "a", "b", "ab", "a", "b"):
+        tree = {k: np.full(len(names), 3) for k in names}
+        assert {k: v.tolist() for k, v in jitted(tree).items()} == {
+            k: [6] * len(names) for k in names
+        }
+    assert jitted._cache_size() == compiled.count("jit(double)") == 3
+    weak = jitted({"a": jnp.asarray(1.0)})["a"]
+    strong = jitted({"a": jnp.asarray(np.float32(1.0))})["a"]
+    assert weak.weak_type and not strong.weak_type
+
+
+def test_functions_that_are_called_back_are_not_taken_for_each_other():
+    def of(said):
+        def tell(x):
+            jax.debug.callback(said.append, 1)
+            return x
+
+        return shared_programs.SharedJit(tell)
+
+    first, second = [], []
+    for said in (first, second):
+        of(said)(1.0)
+    jax.effects_barrier()
+    assert (len(first), len(second)) == (1, 1)
+
+
+def test_inside_of_another_program_it_is_part_of_it():
+    jitted = shared_programs.SharedJit(_scaled(0.5))
+    inside = jax.jit(lambda x: jitted(x)["y"])
+    assert inside(4.0) == jitted(4.0)["y"] == inside(4.0) == 2.0
+    assert jax.eval_shape(jitted, 4.0)["y"].shape == ()
+
+
+def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
+    tmp_path, compiled, monkeypatch
+):
+    def train(name, seed, rate):
+        trainer = small_run.make_trainer(
+            tmp_path / name,
+            seed=seed,
+            optimizer=optax.adamw(rate),
+            num_train_steps=2,
+            log_metrics_every=1,
+        )
+        return small_run.state_hash(trainer.train()[0])
+
+    alone = train("alone", 5, 3e-2)
+    monkeypatch.setattr(shared_programs, "_SHARED", shared_programs._Shared())
+    others = {train("first", 4, 1e-2), train("rate", 5, 1e-2)}
+    compiled.clear()
+    assert train("again", 5, 3e-2) == alone and alone not in others
+    assert {"jit(init)", "jit(_traced_step)"}.isdisjoint(compiled)
