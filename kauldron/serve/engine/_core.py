@@ -130,12 +130,14 @@ class Core:
 
     def set_params(self, params: PyTree) -> None:
         """Changes the parameters between two visits, and waits until that is done."""
-        self.thread.call(functools.partial(self._set_params, params)).result()
 
-    def _set_params(self, params: PyTree) -> None:
-        self.programs.set_params(params)
-        with self.thread.lock:
-            self.thread.scheduler.forget_prefixes()
+        def change(pages: Sequence[int]) -> None:
+            del pages  # none are needed
+            self.programs.set_params(params)
+            with self.thread.lock:
+                self.thread.scheduler.forget_prefixes()
+
+        self.thread.call(change, 0).result()
 
     def _writers(self, request: Request) -> list[AnswerWriter]:
         sampling = request.sampling
