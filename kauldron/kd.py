@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "nn": "kauldron.modules",
         "optim": "kauldron.optim",
         "random": "kauldron.random",
+        "rl": "kauldron.rl",
         "serve": "kauldron.serve",
         "sharding": "kauldron.sharding",
         "summaries": "kauldron.summaries",

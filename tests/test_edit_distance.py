@@ -38,6 +38,13 @@ def test_is_the_least_number_of_edits():
         }
 
 
+def test_equal_beginnings_and_ends_cost_nothing():
+    for start, end in itertools.product(["", "ab", "ca", "abcab"], repeat=2):
+        for a, b in (("cab", "ac"), ("abc", "ca"), ("a", "")):
+            whole = errors.edit_distance(start + a + end, start + b + end)
+            assert whole == errors.edit_distance(a, b)
+
+
 def test_a_swap_around_a_lost_letter_is_two_edits():
     assert errors.edit_distance("hidnd_size", "hidden_size") == 2
     assert errors.is_probable_typo("mn_features", ["num_features"])

@@ -92,21 +92,35 @@ def edit_distance(a: str, b: str) -> int:
     Reference: Lowrance and Wagner 1975, An extension of the string-to-string correction
     problem, J. ACM 22(2); Damerau-Levenshtein distance.
     """
+    a, b = _without_common_ends(a, b)
     far = len(a) + len(b)
     table = [[far] * (len(b) + 2), [far, *range(len(b) + 1)]]
     last_row: dict[str, int] = {}  # where in `a` a letter was seen last
     for i, x in enumerate(a, 1):
-        row, last_column = [far, i], 0
+        above, row, last_column = table[i], [far, i], 0
         for j, y in enumerate(b, 1):
-            k, m = last_row.get(y, 0), last_column
-            swapped = table[k][m] + (i - k - 1) + 1 + (j - m - 1)
+            k = last_row.get(y, 0)
+            # Comparisons, not `min`: this runs for each pair of letters.
+            best = table[k][last_column] + (i - k) + (j - last_column) - 1  # swapped
             if x == y:
                 last_column = j
-            replaced = table[i][j] + (x != y)
-            row.append(min(replaced, row[j] + 1, table[i][j + 1] + 1, swapped))
+            replaced = above[j] + (x != y)
+            best = replaced if replaced < best else best
+            added_or_dropped = (row[j] if row[j] < above[j + 1] else above[j + 1]) + 1
+            row.append(added_or_dropped if added_or_dropped < best else best)
         table.append(row)
         last_row[x] = i
     return table[-1][-1]
+
+
+def _without_common_ends(a: str, b: str) -> tuple[str, str]:
+    """Returns what differs: equal beginnings and ends need no edits."""
+    shorter, start, end = min(len(a), len(b)), 0, 0
+    while start < shorter and a[start] == b[start]:
+        start += 1
+    while end < shorter - start and a[-1 - end] == b[-1 - end]:
+        end += 1
+    return a[start : len(a) - end], b[start : len(b) - end]
 
 
 for _public in (

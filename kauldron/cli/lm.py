@@ -17,10 +17,11 @@ def generate(
     """`kauldron lm generate`: answers a question, or goes on with a text."""
 
     def work(command: _flags.CommandLine) -> None:
+        model = _model(command)
         prompt = _required(command, "prompt", "'Once upon a time'")
         options = _options(command)
         with _compilation_cache():
-            generator = _generator(command)
+            generator = _generator(model)
             if generator.is_for_chat and not command["raw"]:
                 prompt = [{"role": "user", "content": prompt}]
             for piece in generator.stream(prompt, **options):
@@ -34,11 +35,12 @@ def chat(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     """`kauldron lm chat`: a conversation in the terminal."""
 
     def work(command: _flags.CommandLine) -> None:
+        model = _model(command)
         from kauldron import lm
 
         options = _options(command)
         with _compilation_cache():
-            lm.talk(_generator(command), system=command["system"], **options)
+            lm.talk(_generator(model), system=command["system"], **options)
 
     return _flags.run("lm chat", work, argv, flag_values)
 
@@ -47,13 +49,13 @@ def score(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
     """`kauldron lm score`: how likely a text is under a model."""
 
     def work(command: _flags.CommandLine) -> None:
+        model, file = _model(command), _required(command, "file", "README.md")
         from kauldron import lm
 
-        file = _required(command, "file", "README.md")
         text = lm.read_text(file)
         with _compilation_cache():
             found = lm.score(
-                _generator(command),
+                _generator(model),
                 text,
                 window=command["window"],
                 stride=command["stride"],
@@ -70,11 +72,11 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     """`kauldron lm convert`: writes a folder that other programs read."""
 
     def work(command: _flags.CommandLine) -> None:
+        model, out = _model(command), _required(command, "out", "smollm2_hf")
         from kauldron import lm
 
-        out = _required(command, "out", "smollm2_hf")
         written = lm.convert(
-            _required(command, "model", "smollm2"),
+            model,
             out,
             dtype=command["dtype"],
             overwrite=command["overwrite"],
@@ -90,10 +92,14 @@ def _required(command: _flags.CommandLine, flag: str, example: str) -> Any:
     return command[flag]
 
 
-def _generator(command: _flags.CommandLine) -> Any:
+def _model(command: _flags.CommandLine) -> Any:
+    return _required(command, "model", "smollm2")
+
+
+def _generator(model: str) -> Any:
     from kauldron import lm
 
-    return lm.text_generator(_required(command, "model", "smollm2"))
+    return lm.text_generator(model)
 
 
 def _options(command: _flags.CommandLine) -> dict[str, Any]:

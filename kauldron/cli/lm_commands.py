@@ -40,7 +40,21 @@ ALL = (
                 "tokenizer", str, None, "A Hugging Face folder, or a GGUF file.", "none"
             ),
             Flag("vocab_size", int, None, "Learn one of so many tokens.", "none", 256),
-            Flag("key", str, "text", "Field of the text, in files with fields."),
+            Flag(
+                "roles",
+                list,
+                [],
+                "Whose messages are learnt, of conversations: assistant.",
+                "texts, no conversations",
+            ),
+            Flag("date", str, None, "What chat templates tell that write the date."),
+            Flag(
+                "key",
+                str,
+                None,
+                "Field of text or messages, in files with fields.",
+                "text, or messages",
+            ),
             Flag(
                 "separator",
                 str,

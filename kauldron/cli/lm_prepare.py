@@ -21,7 +21,10 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             if not command[name]:
                 raise _flags.UsageError(f"Say --{name}: see --help.")
 
+        made: list[str] = []
+
         def tell(name: str, counts: Any) -> None:
+            made.append(name)
             if not command["json"]:
                 print(f"{name}: {_described(counts)}", flush=True)
 
@@ -30,6 +33,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             command["out"],
             tokenizer=command["tokenizer"],
             vocab_size=command["vocab_size"],
+            roles=command["roles"],
+            date=command["date"],
             key=command["key"],
             separator=_unescaped(command["separator"]),
             add_bos=command["add_bos"],
@@ -38,19 +43,25 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             on_shard=tell,
         )
         if command["json"]:
-            print(json.dumps({"out": command["out"], **manifest.as_dict()}))
-        else:
-            print(f"{command['out']}: {_described(manifest.total)}")
+            told = {"out": command["out"], "num_made": len(made)}
+            print(json.dumps({**told, **manifest.as_dict()}))
+            return
+        if not made:
+            print("Nothing to do: all shards were there already.")
+        print(f"{command['out']}: {_described(manifest.total)}")
 
     return _flags.run("lm prepare", work, argv, flag_values)
 
 
 def _described(counts: Any) -> str:
-    empty = f", {counts.num_empty:,} empty texts left out" if counts.num_empty else ""
+    empty = f", {counts.num_empty:,} empty ones left out" if counts.num_empty else ""
+    learnt = ""
+    if counts.num_learnt < counts.num_tokens:
+        learnt = f", {counts.num_learnt:,} of them to learn"
     per_token = counts.num_bytes / max(counts.num_tokens, 1)
     return (
         f"{counts.num_documents:,} documents, {counts.num_tokens:,} tokens, "
-        f"{per_token:.2f} bytes each{empty}"
+        f"{per_token:.2f} bytes each{learnt}{empty}"
     )
 
 

@@ -41,6 +41,19 @@ class Iterator(abc.ABC):
           IteratorStateError: If the state is that of another dataset.
         """
 
+    def follow(self, get_state: Callable[[], Any]) -> bool:
+        """Says where the state of a run is found, for batches that depend on it.
+
+        Args:
+          get_state: Returns the `TrainState` that the next step begins with. A step uses
+            its arrays up: ask for each batch anew, and keep none.
+
+        Returns:
+          Whether the batches depend on it. Then each is loaded right before its step.
+        """
+        del get_state
+        return False
+
     def close(self) -> None:  # noqa: B027 (most have nothing to end)
         """Ends threads and processes; the iterator can't be used any more."""
 
@@ -89,6 +102,9 @@ class MappedIterator(Iterator):
     def set_state(self, state: dict[str, Any]) -> None:
         self._inner.set_state(state)
 
+    def follow(self, get_state: Callable[[], Any]) -> bool:
+        return self._inner.follow(get_state)
+
     def close(self) -> None:
         self._inner.close()
 
@@ -120,6 +136,9 @@ class TakeIterator(Iterator):
         check_state(state, {"num_taken", "inner"}, self.source)
         self._inner.set_state(state["inner"])
         self._num_taken = state["num_taken"]
+
+    def follow(self, get_state: Callable[[], Any]) -> bool:
+        return self._inner.follow(get_state)
 
     def close(self) -> None:
         self._inner.close()
@@ -179,6 +198,14 @@ class PrefetchIterator(Iterator):
         self._stop()
         self._inner.set_state(state)
         self._state = state
+
+    def follow(self, get_state: Callable[[], Any]) -> bool:
+        if self._inner.follow(get_state):
+            raise _errors.DataError(
+                "`.prefetch()` loads batches before their step, and these depend on the "
+                "state that their step begins with: leave it out."
+            )
+        return False
 
     def close(self) -> None:
         self._stop()

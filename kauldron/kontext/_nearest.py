@@ -91,11 +91,12 @@ def _overlap(wanted: set[str], candidate: Sequence[str]) -> float:
 
 def _similarity(words: Sequence[str], candidate: Sequence[str], resolved: int) -> float:
     """1 for equal paths, towards 0 for unrelated ones."""
-    whole = _text_similarity(".".join(words), ".".join(candidate))
-    # A part too few or too many: `image` for `batch.image`, `preds.batch.image`.
-    depth = min(len(words), len(candidate))
-    tail = _text_similarity(".".join(words[-depth:]), ".".join(candidate[-depth:]))
-    score = max(whole, tail * (0.9 if len(words) < len(candidate) else 0.85))
+    score = _text_similarity(".".join(words), ".".join(candidate))
+    if len(words) != len(candidate):
+        # A part too few or too many: `image` for `batch.image`, `preds.batch.image`.
+        depth = min(len(words), len(candidate))
+        tail = _text_similarity(".".join(words[-depth:]), ".".join(candidate[-depth:]))
+        score = max(score, tail * (0.9 if len(words) < len(candidate) else 0.85))
     same_parent = list(words[:resolved]) == list(candidate[:resolved])
     if resolved and same_parent and len(words) == len(candidate):
         # What resolved was meant: compare the rest alone as well.

@@ -22,8 +22,8 @@ class Chrono:
     """Measures steps per second and total time; its state survives restarts.
 
     All times are those of the host. Devices work asynchronously: a step that was handed
-    to them counts as done, and the rate is right over many steps, because the host can
-    only run ahead by a few.
+    to them counts as done. In a training the host runs ahead by a second at most, so the
+    rate is right over more than that.
 
     Args:
       name: Name of the loop.

@@ -25,6 +25,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # device
         # scheduling
         # engine
+        **_names("engine._engine", "Engine"),
+        **_names("engine._answers", "Answer"),
+        **_names("engine._sizes", "EngineError"),
         # http
         **_names("http._app", "make_app"),
         **_names("http._keys", "ApiKeyError read_api_keys"),

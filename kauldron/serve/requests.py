@@ -156,6 +156,8 @@ class Piece:
       finish_reason: Why the answer ends here; `None` if it goes on.
       stop: The stop text, or the stop token, that ended it.
       usage: Of this answer.
+      prompt_logprobs: Of all tokens of the prompt but the first, in the first piece of the
+        first answer, if they were asked for.
     """
 
     index: int
@@ -165,6 +167,7 @@ class Piece:
     finish_reason: FinishReason | None = None
     stop: str | int | None = None
     usage: Usage
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):

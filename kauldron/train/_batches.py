@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kauldron import sharding
@@ -19,7 +20,8 @@ class BatchesAhead:
     Text stays on the host: devices hold numbers only.
 
     Its state is that of the batches handed out: the one ahead does not count, so
-    that a restart repeats no batch and skips none.
+    that a restart repeats no batch and skips none. Batches that depend on the state of
+    the run are not loaded ahead.
     """
 
     def __init__(self, host_batches: Any, batch_sharding: Any) -> None:
@@ -27,6 +29,13 @@ class BatchesAhead:
         self._sharding = batch_sharding
         self._state = host_batches.get_state()
         self._ahead: Any = None
+        self._is_following = False
+
+    def follow(self, get_state: Callable[[], Any]) -> None:
+        """Says where the state is that the next step begins with."""
+        # An iterator of one's own need not derive from `kd.data.iters.Iterator`.
+        follow = getattr(self._host_batches, "follow", None)
+        self._is_following = follow is not None and follow(get_state)
 
     def get_state(self) -> Any:
         """Returns the position after the batches handed out, JSON-able."""
@@ -43,14 +52,15 @@ class BatchesAhead:
             self._ahead = self._load(may_end=True)
 
     def next(self, *, is_last: bool = False) -> Any:
-        """Returns the next batch; loads one more unless `is_last`.
+        """Returns the next batch; loads one more unless `is_last`, or none is ahead.
 
         Raises:
           OutOfDataError: If there is none.
         """
         batch = self._load() if self._ahead is None else self._ahead
         self._state = self._host_batches.get_state()
-        self._ahead = None if is_last else self._load(may_end=True)
+        loads_more = not (is_last or self._is_following)
+        self._ahead = self._load(may_end=True) if loads_more else None
         return batch
 
     def close(self) -> None:

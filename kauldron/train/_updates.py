@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -44,11 +44,47 @@ class _Update(NamedTuple):
     measurements: Measurements
 
 
+class Pace:
+    """Keeps the host from running ahead of the devices by more than about a second.
+
+    Steps are handed to the devices without waiting, and JAX lets many of them be under way
+    (32 on a CPU): of slow ones, that would be minutes in which rates mean nothing and a
+    signal to stop is not heard. Waiting once a second costs nothing that can be measured.
+
+    Args:
+      clock: Returns seconds; replaced in tests.
+    """
+
+    MAX_SECS = 1.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._together: float | None = None
+        self._num_steps, self._most = 0, 1
+
+    def keep(self, newest: Any) -> None:
+        """Waits for the newest step, if there may be a second of work behind it.
+
+        Call it before the next step, when all else is done: the devices then have
+        something to do while batches are loaded.
+        """
+        self._num_steps += 1
+        if self._num_steps < self._most:
+            return
+        jax.block_until_ready(newest)
+        now = self._clock()
+        if self._together is not None:
+            secs_per_step = max(now - self._together, 1e-6) / self._num_steps
+            # Slowly up: the first steps say little of those that follow.
+            self._most = min(2 * self._most, max(int(self.MAX_SECS / secs_per_step), 1))
+        self._together, self._num_steps = now, 0
+
+
 class Updates:
     """Applies updates to the state of a run.
 
     With a `NanGuard` an update counts once the next one has been dispatched; only then
-    are its measurements handed out. Nothing else waits for the devices.
+    are its measurements handed out. Else the devices are waited for once a second.
 
     Attributes:
       state: The state after the updates applied.
@@ -70,6 +106,7 @@ class Updates:
         self._chrono = chrono
         self._watch = _recompilation.RecompilationWatch(trainer.trainstep)
         self._has_summaries = bool(trainer.train_summaries)
+        self._pace = Pace()
         self._pending: deque[_Update] = deque()
         self._recovery = self._is_halted = None
         if trainer.nan_guard is not None:
@@ -104,6 +141,7 @@ class Updates:
             # A `TrainStep.step` of the user's own need not know of the guard.
             arguments["is_halted"] = self._is_halted
         is_new = self._watch.is_new(kind)
+        self._pace.keep(before.step)
         with self._compiling() if is_new else _NO_CONTEXT:
             self.state, aux = trainer.trainstep.step(before, batch, **arguments)
         self._watch.called(kind, state=before, batch=batch)

@@ -200,6 +200,7 @@ class _Loop:
         trainer = self._trainer
         if self._restored_step is not None:
             console.log(f"Continuing {trainer.workdir} at step {self._step}.")
+        self._batches.follow(lambda: self._state)
         self._batches.load_next()  # before anything is evaluated or saved
         if console.is_lead_host():
             _run_files.write(trainer)

@@ -112,6 +112,14 @@ def test_convert_writes_what_is_loaded_again(call, folder, tmp_path):
     [
         (lm.generate, ["--model=smollm2"], "Say --prompt"),
         (lm.generate, ["--prompt=a"], "Say --model"),
+        (lm.score, ["--model=smollm2", "--file={dir}/empty.txt"], "there is no text"),
+        (
+            lm.convert,
+            ["--model={dir}", "--out=y"],
+            "it has 'empty.txt' and 'sub'. A Hu",
+        ),
+        (lm.convert, ["--model={dir}/empty.txt", "--out=y"], "a file, and no GGUF"),
+        (lm.convert, ["--model={dir}/sub", "--out=y"], "it has nothing in it"),
         (lm.generate, ["--prompt=a", "--model=smolm2"], "Did you mean 'smollm2'?"),
         (lm.score, ["--model=smollm2", "--file=nowhere.txt"], "cannot be read as text"),
         (
@@ -121,7 +129,11 @@ def test_convert_writes_what_is_loaded_again(call, folder, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told_before_a_model_is_loaded(call, command, flags, message):
-    code, _, err = call(command, *flags)
+def test_mistakes_are_told_before_a_model_is_loaded(
+    call, tmp_path, command, flags, message
+):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "sub").mkdir()
+    code, _, err = call(command, *(flag.format(dir=tmp_path) for flag in flags))
     assert code == 2
     assert message in err

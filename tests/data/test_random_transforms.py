@@ -201,6 +201,56 @@ def test_contrast_and_saturation_keep_what_they_do_not_change(kind):
     assert (distance < 0.4 * 0.2).all()  # at most the factor times the range
 
 
+_COLOURS = np.array([[[0.2, 0.4, 0.6], [0.5, 0.3, 0.4]]], np.float32)
+_GRAY = (_COLOURS @ _LUMA)[..., None]
+_NO_CHANGE = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "turn": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ({"brightness": 0.5}, _COLOURS / 2),
+        ({"brightness": 1.25}, _COLOURS * 1.25),
+        ({"brightness": 3.0}, np.minimum(_COLOURS * 3, 1)),
+        ({"brightness": -0.5}, 0 * _COLOURS),
+        ({"contrast": 1.25}, _GRAY.mean() + 1.25 * (_COLOURS - _GRAY.mean())),
+        ({"contrast": -0.5}, 0 * _COLOURS + _GRAY.mean()),
+        ({"saturation": 1.25}, _GRAY + 1.25 * (_COLOURS - _GRAY)),
+        ({"saturation": -0.5}, 0 * _COLOURS + _GRAY),
+        # Half a turn leads to the other side of gray, a whole one back.
+        ({"turn": 0.5}, 2 * _GRAY - _COLOURS),
+        ({"turn": 1.0}, _COLOURS),
+        # One after the other: contrast keeps the mean, saturation the gray, as they are.
+        (
+            {"brightness": 0.5, "contrast": 0.0, "saturation": 3.0},
+            0 * _COLOURS + _GRAY.mean() / 2,
+        ),
+    ],
+)
+def test_colours_change_by_the_factors(factors, expected):
+    jitter = kd.data.ColorJitter(
+        key="image", brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5
+    )
+    found = jitter._jitter(_COLOURS, **{**_NO_CHANGE, **factors})
+    # The published matrix of YIQ has three decimals.
+    np.testing.assert_allclose(found, expected, atol=3e-3)
+
+
+def test_factors_of_colours_are_drawn_evenly_and_each_by_itself(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        kd.data.ColorJitter, "_jitter", lambda self, image, *x: drawn.append(x)
+    )
+    widths = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1}
+    draws = _draws.Draws(_draws.example_ids(0, 0, np.arange(1000)))
+    kd.data.ColorJitter(key="image", **widths).random_batch(np.zeros((1000, 1)), draws)
+    shares = (np.array(drawn) - [1, 1, 1, 0]) / list(widths.values())
+    for share in shares.T:
+        assert stats.kstest(share, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    correlations = np.corrcoef(shares.T) - np.eye(4)
+    assert abs(correlations).max() < 0.13  # four standard deviations
+
+
 def test_hue_keeps_gray_and_brightness():
     gray = np.full((_NUM, 4, 4, 3), 0.5, np.float32)
     batch = next(iter(_pipeline([kd.data.ColorJitter(key="image", hue=0.5)], gray)))

@@ -282,3 +282,12 @@ def test_every_flattened_path_leads_to_its_leaf():
     tree = {"a": [1, (2, {"x y": 3})], "b": Struct(x=Pair(4, 5))}
     for path, leaf in kontext.flatten_with_path(tree).items():
         assert kontext.get_by_path(tree, path) == leaf
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"), [(58, "'" + 58 * "x" + "'"), (59, "'" + 56 * "x" + "...")]
+)
+def test_leaf_is_shown_up_to_60_characters(length, shown):
+    with pytest.raises(ValueError, match="is a leaf") as e:
+        kontext.set_by_path({"a": length * "x"}, "a.*.b", 1)
+    assert f"({shown} of type str)" in str(e.value)

@@ -77,3 +77,21 @@ def test_parts_that_do_not_fit_into_the_run_are_told():
         optim.wsd_schedule(1.0, num_steps=10, warmup_steps=6, decay_steps=5)
     with pytest.raises(ValueError, match=r"one of \['linear', 'cosine', 'sqrt'\]"):
         optim.wsd_schedule(1.0, num_steps=10, decay_steps=5, decay="exp")
+
+
+@pytest.mark.parametrize(
+    ("warmup_steps", "decay_steps", "fits"),
+    [
+        *[(-1, 0, False), (0, -1, False), (0, 0, True)],
+        *[(10, 0, True), (11, 0, False), (0, 10, True), (6, 4, True), (6, 5, False)],
+    ],
+)
+def test_warm_up_and_decay_may_take_the_whole_run_and_no_more(
+    warmup_steps, decay_steps, fits
+):
+    parts = {"warmup_steps": warmup_steps, "decay_steps": decay_steps}
+    if fits:
+        optim.wsd_schedule(1.0, num_steps=10, **parts)
+        return
+    with pytest.raises(ValueError, match=r"must fit into num_steps=10"):
+        optim.wsd_schedule(1.0, num_steps=10, **parts)

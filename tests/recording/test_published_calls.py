@@ -26,6 +26,7 @@ class Intercepting(kd.train.WriterBase):
         accuracy = aux.compute().metric_values["metrics/accuracy"]
         rates = timer.flush_metrics() if timer is not None else {}
         values = {k: schedule(step) for k, schedule in schedules.items()}
+        assert not log_summaries  # the run has none
         self.noted["calls"].append((step, type(aux), float(accuracy), values, rates))
         return super().write_step_metrics(
             step=step,

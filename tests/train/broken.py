@@ -86,6 +86,12 @@ class NanAt(kd.losses.Loss):
 class Hook(kd.train.Hook):
     """Fails where it is told of measurements."""
 
+    def __init__(self):
+        self.measured = []
+
+    def on_eval(self, run, *, step, name, values):
+        self.measured.append(set(values))
+
     def on_log(self, run, *, step, values):
         raise RuntimeError(f"no connection at {step}")
 

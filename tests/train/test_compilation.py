@@ -83,6 +83,7 @@ def test_changed_dtype_is_told_and_the_first_call_of_a_kind_is_not(capfd):
         x = np.full(3, x, np.float32 if isinstance(x, float) else np.int32)
         Step._jitted_step(x)
         watch.called(kind, batch={"x": x})
+    assert not watch.is_new("a") and not watch.is_new("b")
     assert capfd.readouterr().err == (
         "Warning: the step was compiled again: batch.x: f32[3] -> i32[3]\n"
     )

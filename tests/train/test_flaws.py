@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
 import pathlib
 import signal
+import time
 import types
 
+import flax.struct
 import numpy as np
 import optax
 import pytest
@@ -135,6 +138,10 @@ def test_what_works_is_written_at_every_step_beside_what_fails(flawed):
             *("step", "collection", "losses/xentropy", "losses/total"),
             *("metrics/accuracy", "metrics/list/1"),
         }
+    # Hooks are given what there is.
+    for names in flawed.trainer.hooks["teller"].measured:
+        assert {"accuracy", "xentropy", "total"} <= names
+        assert not names & {"broken", "text"}
 
 
 @pytest.mark.parametrize(
@@ -183,6 +190,7 @@ def test_last_line_status_and_exit_code_say_that_not_all_went_well(flawed):
     status = run_status.read(flawed.workdir)
     assert status.state == "done"
     assert len(status.problems) == 9
+    assert sum("Compiled the first step" in text for text in flawed.told) == 1
     assert all(problem in last for problem in status.problems)
     assert "is done at step 10, but: " in status.describe()
 
@@ -367,7 +375,9 @@ def test_data_that_cannot_be_loaded_fail_before_anything_is_written(tmp_path, ca
         evals={"test": kd.evals.Evaluator(run=kd.evals.EveryNSteps(1))},
     )
     assert _train(trainer) == 1
-    assert "row 17 is damaged" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "row 17 is damaged" in err
+    assert "The dataset is `cfg.train_ds`." in err
     assert not (tmp_path / "metrics.jsonl").exists()
     assert not trainer.checkpointer.all_steps
     assert run_status.read(tmp_path).state == "failed"
@@ -546,3 +556,38 @@ def test_status_of_a_run_that_fails_says_where_and_what_was_wrong_before(tmp_pat
     assert (status.state, status.step, status.last_step) == ("failed", 3, 10)
     [problem] = status.problems
     assert problem.startswith("cfg.train_metrics['broken'] failed 2 times")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _SlowlyBrokenLoss(broken.Loss):
+    """Fails when other steps have begun."""
+
+    @flax.struct.dataclass
+    class State(kd.losses.Loss.State):
+        def compute(self):
+            time.sleep(0.2)
+            raise ValueError("label 7 is no class")
+
+
+@pytest.mark.parametrize(
+    ("num_train_steps", "save_every"),
+    [(1, None), (10**6, None), (10, 1)],
+    ids=["the last step", "of many", "before a save"],
+)
+def test_a_loss_that_turns_out_to_fail_ends_the_run_and_nothing_is_saved_behind_it(
+    tmp_path, num_train_steps, save_every
+):
+    trainer = small_run.make_trainer(
+        tmp_path,
+        train_losses={"label": _SlowlyBrokenLoss()},
+        train_metrics={},
+        num_train_steps=num_train_steps,
+        log_metrics_every=num_train_steps,
+        checkpointer=save_every
+        and kd.ckpts.Checkpointer(save_interval_steps=save_every),
+    )
+    assert _train(trainer) == 1
+    status = run_status.read(tmp_path)
+    assert status.state == "failed"
+    assert num_train_steps == 1 or status.step < num_train_steps
+    assert list(trainer.checkpointer.all_steps) == ([0] if save_every else [])

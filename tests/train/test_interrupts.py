@@ -124,19 +124,19 @@ def test_interrupted_run_without_a_checkpointer_says_that_nothing_is_saved(tmp_p
 def test_signals_within_a_while_are_one_request_and_a_later_one_ends_at_once(
     tmp_path, monkeypatch
 ):
-    now, ended = 0.0, []
-    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now)
+    clock, ended = types.SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(
         _interrupts.os,
         "kill",
         lambda pid, signum: ended.append((pid, signum, signal.getsignal(signum))),
     )
     with _interrupts.catch(epath.Path(tmp_path)) as request:
-        for now in (0.0, 3.0, 4.9):
+        for clock.now in (0.0, 3.0, 4.9):
             signal.raise_signal(signal.SIGUSR1)
             assert request.reason == "SIGUSR1"
         assert ended == []
-        now = 5.0
+        clock.now = 5.0
         signal.raise_signal(signal.SIGUSR1)
     # By what happens to a process that has no handler.
     assert ended == [(os.getpid(), signal.SIGUSR1, signal.SIG_DFL)]

@@ -25,6 +25,7 @@ from kauldron.checkpoints.pretrained import (
     _files,
     _layout,
     _plan,
+    _scanned_layers,
     _uses,
     _variables,
 )
@@ -122,6 +123,8 @@ class PretrainedWeights(_init_transforms.InitTransform):
         with self._explaining(file):
             self._check_globs(list(ours), list(file.specs))
             layout = layout.with_bases_of(file.specs, ours)
+            shapes = {name: np.shape(leaf) for name, leaf in ours.items()}
+            layout = _scanned_layers.with_scanned_layers(layout, shapes)
             return file, _plan.make(layout, file.specs, ours, choices)
 
     def _check_globs(self, ours: Sequence[str], theirs: Sequence[str]) -> None:
@@ -192,6 +195,7 @@ def save_pretrained(
     tensors: dict[str, np.ndarray] = {}
     written: set[str] = set()
     shapes = {name: leaf.shape for name, leaf in ours.items()}
+    layout = _scanned_layers.with_scanned_layers(layout, shapes)
     for use in _uses.find_uses(layout.rules, (), shapes, is_written=True):
         if all(name in ours for name in use.ours) and not written >= set(use.ours):
             tensors |= use.to_theirs(ours)

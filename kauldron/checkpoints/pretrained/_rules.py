@@ -1,7 +1,8 @@
 """Weight rules: which tensors of a file are which variables of a model, as data.
 
 A rule holds for all names with other numbers: `{i}` stands for any number, `{i+1}` for
-one more than it. Read from left to right, a rule makes variables of tensors; from right
+one more than it, `{i*2+1}` for one more than its double, `{i*2+1<4}` for that of those
+below 4. Read from left to right, a rule makes variables of tensors; from right
 to left it makes the tensors again.
 """
 
@@ -13,14 +14,14 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import einops
 import numpy as np
 
 from kauldron.checkpoints import _errors
 
-_VARIABLE = re.compile(r"\{(\w+)(?:\+(\d+))?\}")
+_VARIABLE = re.compile(r"\{(\w+)(?:\*(\d+))?(?:\+(\d+))?(?:<(\d+))?\}")
 _TOKEN = re.compile(r"\([^)]*\)|\S+")
 _AXIS = re.compile(r"[a-z_]\w*")
 
@@ -221,6 +222,29 @@ class Rule:
         return tuple(n for n in self.names_theirs[0].numbers if n not in ours)
 
 
+class _Value(NamedTuple):
+    """How a number is written: `{i*2+1<4}` as `number * 2 + 1`, if it is below 4."""
+
+    factor: int
+    offset: int
+    limit: int | None
+
+    @classmethod
+    def of(cls, match: re.Match[str]) -> _Value:
+        limit = int(match[4]) if match[4] else None
+        return cls(int(match[2] or 1), int(match[3] or 0), limit)
+
+    def written(self, number: int) -> int:
+        return number * self.factor + self.offset
+
+    def number_of(self, written: int) -> int | None:
+        """Returns the number; `None` if none is written so."""
+        number, rest = divmod(written - self.offset, self.factor)
+        is_one = not rest and number >= 0
+        is_one &= self.limit is None or number < self.limit
+        return number if is_one else None
+
+
 @dataclasses.dataclass(frozen=True)
 class NumberedName:
     """A name with numbers in it: `layer{s+1}.{b}.conv1.weight`."""
@@ -232,8 +256,8 @@ class NumberedName:
         return tuple(dict.fromkeys(m[1] for m in _VARIABLE.finditer(self.template)))
 
     @functools.cached_property
-    def _offsets(self) -> dict[str, int]:
-        return {m[1]: int(m[2] or 0) for m in _VARIABLE.finditer(self.template)}
+    def _values(self) -> dict[str, _Value]:
+        return {m[1]: _Value.of(m) for m in _VARIABLE.finditer(self.template)}
 
     @functools.cached_property
     def _regex(self) -> re.Pattern[str]:
@@ -250,13 +274,17 @@ class NumberedName:
         match = self._regex.fullmatch(name)
         if match is None:
             return None
-        found = {k: int(v) - self._offsets[k] for k, v in match.groupdict().items()}
-        return found if all(n >= 0 for n in found.values()) else None
+        found = {
+            key: self._values[key].number_of(int(written))
+            for key, written in match.groupdict().items()
+        }
+        numbers = {key: n for key, n in found.items() if n is not None}
+        return numbers if len(numbers) == len(found) else None
 
     def format(self, numbers: Mapping[str, int]) -> str:
         """Returns the name with its numbers."""
         return _VARIABLE.sub(
-            lambda m: str(numbers[m[1]] + int(m[2] or 0)), self.template
+            lambda m: str(_Value.of(m).written(numbers[m[1]])), self.template
         )
 
 

@@ -9,17 +9,16 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kauldron import data
 from kauldron.data.py import base
-from kauldron.lm.corpus import _rows, _shard_files, _sources
+from kauldron.lm.corpus import _documents, _rows, _shard_files, _sources
 from kauldron.lm.text import _tokenizer
 
-_BATCH = 256
 _JSON, _PARQUET, _HDF5 = {".jsonl"}, {".parquet"}, {".h5", ".hdf5"}
 
 
@@ -61,9 +60,7 @@ def source_of(
 
 def texts_of(source: base.DataSourceBase, *, key: str = "text") -> Iterator[str]:
     """Yields the texts of a source, in its order; `Tokenizer.train` takes them."""
-    documents = _Documents(source, key)
-    for texts in documents.batches(0, len(documents)):
-        yield from texts
+    yield from _documents.Documents(source, key).texts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,19 +74,36 @@ class _Job:
     add_bos: bool
     add_eos: bool
     documents_per_shard: int
+    more_plan: Mapping[str, Any]
 
-    def plan(self, documents: _Documents) -> dict[str, Any]:
+    def plan(self, documents: _documents.Documents) -> dict[str, Any]:
         """Returns what must be the same for a preparation that goes on."""
-        beginning = "\n".join(next(documents.batches(0, _BATCH)))
         return {
             "num_documents": len(documents),
-            "beginning": hashlib.sha256(beginning.encode()).hexdigest()[:32],
+            "beginning": self._fingerprint(
+                next(documents.batches(0, _documents.BATCH))
+            ),
             "tokenizer": self.tokenizer.fingerprint,
             "key": self.key,
             "add_bos": self.add_bos,
             "add_eos": self.add_eos,
             "documents_per_shard": self.documents_per_shard,
+            **self.more_plan,
         }
+
+    def encode(self, documents: list[Any]) -> list[_documents.Encoded]:
+        """Returns what is stored of documents."""
+        return _documents.encode(
+            documents, self.tokenizer, add_bos=self.add_bos, add_eos=self.add_eos
+        )
+
+    def _fingerprint(self, documents: list[Any]) -> str:
+        """Returns a digest of texts, or of tokens and which of them are learnt."""
+        content = "\n".join(
+            one if isinstance(one, str) else repr([list(x) for x in one.values()])
+            for one in documents
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def prepare(
@@ -103,6 +117,7 @@ def prepare(
     documents_per_shard: int = 10_000,
     num_workers: int | None = None,
     on_shard: Callable[[str, _shard_files.Counts], None] | None = None,
+    more_plan: Mapping[str, Any] | None = None,
 ) -> _shard_files.Manifest:
     """Tokenizes a corpus into a folder that `TokenShards` reads.
 
@@ -110,17 +125,23 @@ def prepare(
     is not made again, and the number of workers changes nothing. Empty texts are left out
     and counted; nothing is cut off.
 
+    Elements of the source have a text; or they have `tokens`, as `ChatToTokens` among its
+    transforms makes them of conversations, and perhaps `loss_mask`, which is kept: what is
+    not to be learnt is not learnt from shards either. Documents of which nothing is to be
+    learnt count as empty.
+
     Args:
-      source: Texts; its transforms are applied, its order is kept.
+      source: The documents; its transforms are applied, its order is kept.
       out: The folder.
       tokenizer: Is saved with the shards.
       key: Where the text is.
-      add_bos: Whether `bos` stands in front of each document.
-      add_eos: Whether `eos` stands behind each document.
+      add_bos: Whether `bos` stands in front of each text.
+      add_eos: Whether `eos` stands behind each text.
       documents_per_shard: Documents of one shard.
       num_workers: Processes; as many as cores by default. A script that uses more than
         one needs `if __name__ == "__main__":` around what it runs.
-      on_shard: Called with name and counts of each shard, when it is there.
+      on_shard: Called with name and counts of each shard that is made now.
+      more_plan: What else must be the same if the folder is gone on with.
 
     Returns:
       What the folder holds.
@@ -134,66 +155,38 @@ def prepare(
             tokenizer.required_id(role)
     folder = pathlib.Path(out)
     job = _Job(
-        source, folder, tokenizer, key, add_bos, add_eos, documents_per_shard
-    )  # fmt: skip
-    documents = _Documents(source, key)
+        source=source,
+        out=folder,
+        tokenizer=tokenizer,
+        key=key,
+        add_bos=add_bos,
+        add_eos=add_eos,
+        documents_per_shard=documents_per_shard,
+        more_plan=more_plan or {},
+    )
+    documents = _documents.Documents(source, key)
     num_documents = len(documents)
     _begin(job, job.plan(documents))
     names = _shard_files.names_of(-(-num_documents // documents_per_shard))
-    counts: dict[str, _shard_files.Counts] = {}
-    for name, counted in _made(job, names, num_workers):
+    counts = {
+        name: found
+        for name in names
+        if (found := _shard_files.read_counts(folder, name)) is not None
+    }
+    missing = [shard for shard in enumerate(names) if shard[1] not in counts]
+    for name, counted in _made(job, missing, num_workers):
         counts[name] = counted
         if on_shard is not None:
             on_shard(name, counted)
     if not sum(counts.values(), _shard_files.Counts()).num_documents:
         raise data.DataError(
-            f"All {num_documents} texts of the corpus are empty: there is nothing to learn "
-            "from."
+            f"All {num_documents} {documents.name} of the corpus are empty: there is "
+            "nothing to learn from."
         )
     full = {name: counts[name] for name in names if counts[name].num_documents}
-    return _shard_files.write_manifest(folder, tokenizer, full)
-
-
-class _Documents:
-    """The texts of a source, by ranges; the source is opened once."""
-
-    def __init__(self, source: base.DataSourceBase, key: str) -> None:
-        self._batches = _plain(source, _BATCH)
-        self._key = key
-        self._length = len(_plain(source, 1))
-
-    def __len__(self) -> int:
-        return self._length
-
-    def batches(self, start: int, stop: int) -> Iterator[list[str]]:
-        """Yields the texts of a range of documents, some at a time."""
-        stop = min(stop, self._length)
-        for number in range(start // _BATCH, -(-stop // _BATCH)):
-            texts = self._texts(number)
-            before = number * _BATCH
-            yield texts[max(start - before, 0) : stop - before]
-
-    def _texts(self, number: int) -> list[str]:
-        try:
-            batch = self._batches[number]
-        except TypeError:
-            raise data.DataError(
-                "A corpus whose transforms filter has no ranges that shards could be made "
-                "of: filter it before it is prepared."
-            ) from None
-        if not isinstance(batch, dict) or self._key not in batch:
-            seen = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
-            raise data.DataKeyError(
-                f"The documents have no {self._key!r}: they have {seen}. Say where their "
-                "text is."
-            )
-        texts = batch[self._key].tolist()
-        for text in texts:
-            if not isinstance(text, str):
-                raise data.DataError(
-                    f"{self._key!r} of a document is no text: {text!r}."
-                )
-        return texts
+    return _shard_files.write_manifest(
+        folder, tokenizer, full, has_loss_mask=documents.have_loss_mask
+    )
 
 
 class _Maker:
@@ -201,33 +194,52 @@ class _Maker:
 
     def __init__(self, job: _Job) -> None:
         self._job = job
-        self._documents = _Documents(job.source, job.key)
+        self._documents = _documents.Documents(job.source, job.key)
 
     def make(self, number: int, name: str) -> _shard_files.Counts:
         """Makes one shard; returns what it holds."""
         job = self._job
         dtype = _shard_files.dtype_for(job.tokenizer.num_tokens)
-        documents: list[np.ndarray] = []
+        kept: list[_documents.Encoded] = []
         counts = _shard_files.Counts()
         first = number * job.documents_per_shard
-        for texts in self._documents.batches(first, first + job.documents_per_shard):
-            full = [text for text in texts if text]
-            encoded = job.tokenizer.encode_batch(
-                full, add_bos=job.add_bos, add_eos=job.add_eos
-            )
-            kept = [tokens.astype(dtype) for tokens in encoded if len(tokens)]
-            documents += kept
-            counts += _shard_files.Counts(
-                num_documents=len(kept),
-                num_empty=len(texts) - len(kept),
-                num_tokens=sum(map(len, kept)),
-                num_bytes=sum(len(text.encode()) for text in full),
-                max_token=max((int(tokens.max()) for tokens in kept), default=-1),
-            )
+        for some in self._documents.batches(first, first + job.documents_per_shard):
+            encoded = job.encode(some)
+            full = [one for one in encoded if len(one.tokens)]
+            counts += _counts(full, num_empty=len(encoded) - len(full))
+            kept += [one._replace(tokens=one.tokens.astype(dtype)) for one in full]
         _shard_files.write_shard(
-            job.out, name, documents or [np.zeros(0, dtype)], counts
+            job.out,
+            name,
+            [one.tokens for one in kept] or [np.zeros(0, dtype)],
+            counts,
+            is_learnt=self._is_learnt(kept),
         )
         return counts
+
+    def _is_learnt(self, documents: list[_documents.Encoded]) -> np.ndarray | None:
+        """Returns which tokens are learnt, if the source says so."""
+        if not self._documents.have_loss_mask:
+            return None
+        masks = [one.is_learnt for one in documents if one.is_learnt is not None]
+        return np.concatenate([np.zeros(0, bool), *masks])
+
+
+def _counts(
+    documents: list[_documents.Encoded], *, num_empty: int
+) -> _shard_files.Counts:
+    num_learnt = sum(
+        len(one.tokens) if one.is_learnt is None else int(one.is_learnt.sum())
+        for one in documents
+    )
+    return _shard_files.Counts(
+        num_documents=len(documents),
+        num_empty=num_empty,
+        num_tokens=sum(len(one.tokens) for one in documents),
+        num_learnt=num_learnt,
+        num_bytes=sum(one.num_bytes for one in documents),
+        max_token=max((int(one.tokens.max()) for one in documents), default=-1),
+    )
 
 
 def _begin(job: _Job, plan: dict[str, Any]) -> None:
@@ -249,16 +261,9 @@ def _begin(job: _Job, plan: dict[str, Any]) -> None:
 
 
 def _made(
-    job: _Job, names: Sequence[str], num_workers: int | None
+    job: _Job, missing: Sequence[tuple[int, str]], num_workers: int | None
 ) -> Iterator[tuple[str, _shard_files.Counts]]:
-    """Makes the shards that are missing; yields all."""
-    missing = []
-    for number, name in enumerate(names):
-        found = _shard_files.read_counts(job.out, name)
-        if found is None:
-            missing.append((number, name))
-        else:
-            yield name, found
+    """Makes shards, of these numbers and names."""
     num_workers = min(num_workers or os.cpu_count() or 1, len(missing))
     if num_workers <= 1:
         maker = _Maker(job)
@@ -291,17 +296,3 @@ def _start_worker(job: _Job) -> None:
 
 def _make_in_worker(number: int, name: str) -> _shard_files.Counts:
     return _of_worker[0].make(number, name)
-
-
-def _plain(source: base.DataSourceBase, batch_size: int) -> base.DataSourceBase:
-    """Returns the documents of a source, once and in order."""
-    return dataclasses.replace(
-        source,
-        shuffle=False,
-        batch_size=batch_size,
-        num_epochs=1,
-        num_workers=0,
-        batch_drop_remainder=False,
-        shard_by_process=False,
-        seed=0,
-    )

@@ -92,16 +92,18 @@ class ChatToTokens(OfChats):
       key: Where the messages are; it is taken out of the element.
       tools_key: Where JSON schemas of tools are, if there are any; taken out too.
       roles: Whose messages are learnt.
+      must_learn: Whether a conversation of which nothing is to be learnt is an error.
 
     Raises:
-      DataError: If nothing of a conversation is to be learnt, or the template writes
-        today's date.
+      DataError: If nothing of a conversation is to be learnt, though `must_learn`, or the
+        template writes today's date.
       ChatTemplateError: If the template refuses a conversation.
     """
 
     key: str = "messages"
     tools_key: str | None = None
     roles: Sequence[str] = ("assistant",)
+    must_learn: bool = True
 
     def map(self, features: Mapping[str, Any]) -> Any:
         rest = dict(features)
@@ -112,7 +114,7 @@ class ChatToTokens(OfChats):
         tokens, is_trained = self._template.encode_with_roles(
             self.tokenizer, messages, tools=tools, roles=self.roles
         )
-        if not is_trained.any():
+        if self.must_learn and not is_trained.any():
             seen = sorted({message["role"] for message in messages})
             raise data.DataError(
                 f"ChatToTokens: nothing of this conversation is to be learnt: `roles` is "

@@ -24,7 +24,7 @@ class TokenShards(base.DataSourceBase):
     `tokens`, `targets`, `positions`, `segment_ids` and `loss_mask`, `[length]`, as `Pack`
     gives them. Rows have random access, so that they are shuffled over all data, and each
     process reads its own only. Without, an element is a document, `tokens` `i32[n]`, for
-    `Pack` or `Window` among the transforms.
+    `Pack` or `Window` among the transforms; of conversations, `loss_mask` `bool[n]` too.
 
     Attributes:
       path: The folder.
@@ -89,38 +89,56 @@ class _River:
     manifest: _shard_files.Manifest
 
     @functools.cached_property
-    def _shards(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        shards = self.manifest.shards.items()
-        return [_shard_files.open_shard(self.folder, *shard) for shard in shards]
+    def _shards(self) -> list[_shard_files.Shard]:
+        has_loss_mask = self.manifest.has_loss_mask
+        return [
+            _shard_files.open_shard(
+                self.folder, name, counts, has_loss_mask=has_loss_mask
+            )
+            for name, counts in self.manifest.shards.items()
+        ]
 
     @functools.cached_property
     def _starts(self) -> np.ndarray:
         """Where shards begin, and the end, in tokens, `i64[n + 1]`."""
-        return np.cumsum([0, *(len(tokens) for tokens, _ in self._shards)])
+        return np.cumsum([0, *(len(shard.tokens) for shard in self._shards)])
 
     @functools.cached_property
     def ends(self) -> np.ndarray:
         """Where documents end, `i64[d]`."""
         pairs = zip(self._shards, self._starts, strict=False)
-        return np.concatenate([ends + start for (_, ends), start in pairs])
+        return np.concatenate([shard.ends + start for shard, start in pairs])
 
     def tokens(self, start: int, end: int) -> np.ndarray:
         """Returns the tokens from one place to another, `i32[n]`."""
+        found = self._range([shard.tokens for shard in self._shards], start, end)
+        return found.astype(np.int32)
+
+    def is_learnt(self, start: int, end: int) -> np.ndarray | None:
+        """Returns which of these are to be learnt, `bool[n]`; `None` for all."""
+        if not self.manifest.has_loss_mask:
+            return None
+        return self._range([shard.is_learnt for shard in self._shards], start, end)
+
+    def _range(self, arrays: list[Any], start: int, end: int) -> np.ndarray:
         shard = bisect.bisect_right(self._starts, start) - 1
         parts = []
         while start < end:
             first, last = self._starts[shard], min(end, self._starts[shard + 1])
-            parts.append(self._shards[shard][0][start - first : last - first])
+            parts.append(arrays[shard][start - first : last - first])
             start, shard = last, shard + 1
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return found.astype(np.int32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def __len__(self) -> int:
         return self.manifest.total.num_documents
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        start = self.ends[index - 1] if index else 0
-        return {"tokens": self.tokens(int(start), int(self.ends[index]))}
+        start, end = int(self.ends[index - 1]) if index else 0, int(self.ends[index])
+        is_learnt = self.is_learnt(start, end)
+        element = {"tokens": self.tokens(start, end)}
+        if is_learnt is None:
+            return element
+        return {**element, "loss_mask": np.array(is_learnt)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "manifest": self.manifest}
@@ -161,6 +179,9 @@ class _CutRiver:
         row["positions"][:size] = places - begins[numbers]
         row["segment_ids"][:size] = numbers + 1
         loss_mask[:size] = has_next
+        is_learnt = self.river.is_learnt(start, start + len(with_next))
+        if is_learnt is not None:
+            loss_mask[: len(with_next) - 1] *= is_learnt[1:]
         return {**row, "loss_mask": loss_mask}
 
     def __repr__(self) -> str:

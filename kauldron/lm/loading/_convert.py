@@ -61,11 +61,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """Returns the text of a file.
 
     Raises:
-      ModelError: If it cannot be read, or is no UTF-8.
+      ModelError: If it cannot be read, is no UTF-8, or is empty.
     """
     try:
-        return pathlib.Path(path).read_text("utf-8")
+        text = pathlib.Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise _errors.ModelError(
             f"{os.fspath(path)!r} cannot be read as text: {e}."
         ) from e
+    if not text:
+        raise _errors.ModelError(f"{os.fspath(path)!r} is empty: there is no text.")
+    return text

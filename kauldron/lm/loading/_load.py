@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Any
 
-from kauldron import data
 from kauldron import modules as nn
-from kauldron._base import errors
 from kauldron.ktyping import PyTree
 from kauldron.lm.generation._text_generator import TextGenerator
-from kauldron.lm.loading import _workdir_model
+from kauldron.lm.loading import _places, _workdir_model
 from kauldron.lm.models import _errors, _published
-from kauldron.lm.text import gguf_files
 from kauldron.lm.text._tokenizer import Tokenizer
-
-# Names that `kauldron data fetch` gets.
-_NAMES = ("smollm2",)
 
 
 def find(name_or_path: str | os.PathLike[str]) -> _published.PublishedModel:
@@ -30,29 +23,8 @@ def find(name_or_path: str | os.PathLike[str]) -> _published.PublishedModel:
     Raises:
       ModelError: If there is no such model, or its family is not known.
     """
-    path = _path(name_or_path)
-    if path.is_dir():
-        if _workdir_model.is_workdir(path):
-            raise _errors.ModelError(
-                f"{str(path)!r} is the workdir of a run, and no published model: "
-                "`kd.lm.load` reads its checkpoint."
-            )
-        ggufs = sorted(path.glob(f"*{gguf_files.SUFFIX}"))
-        if len(ggufs) == 1 and not (path / _published.CONFIG).exists():
-            path = ggufs[0]
-    return _published.PublishedModel.open(path)
-
-
-def _path(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
-    name = os.fspath(name_or_path)
-    if name in _NAMES:
-        return data.fetch(name)
-    if not pathlib.Path(name).exists():
-        raise _errors.ModelError(
-            f"There is no model {name!r}: it is no folder, no GGUF file, and none of the "
-            f"names {', '.join(map(repr, _NAMES))}.{errors.did_you_mean(name, _NAMES)}"
-        )
-    return pathlib.Path(name)
+    path = _places.find_path(name_or_path)
+    return _published.PublishedModel.open(_places.published_path(path))
 
 
 def load(
@@ -95,7 +67,7 @@ def text_generator(
     (answer,) = generator([[{"role": "user", "content": "What is 2 + 2?"}]])
     ```
     """
-    path = _path(name_or_path)
+    path = _places.find_path(name_or_path)
     if path.is_dir() and _workdir_model.is_workdir(path):
         if sharding is not None or options:
             raise _errors.ModelError(
@@ -104,7 +76,7 @@ def text_generator(
             )
         model, params, tokenizer = _workdir_model.load(path)
         return TextGenerator(model=model, params=params, tokenizer=tokenizer)
-    published = find(name_or_path)
+    published = _published.PublishedModel.open(_places.published_path(path))
     tokenizer = published.tokenizer()
     model = published.model(**({"tokens": "batch.tokens"} | options))
     return TextGenerator(

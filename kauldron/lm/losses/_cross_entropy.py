@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from kauldron import kontext, losses, metrics
 from kauldron.ktyping import Array, Float, Int, Scalar, typechecked
-from kauldron.lm.losses import _checks, _chunked_head, _token_nats
+from kauldron.lm.losses import _checks
+from kauldron.lm.models import _chunked_head, _token_nats
 from kauldron.metrics import arrays
 
 
@@ -102,7 +103,7 @@ class TokenCrossEntropy(_OfTokens):
             targets, logits.shape[:-1], logits.shape[-1], mask
         )
         # What is not counted is not looked at, without a copy of the logits.
-        values = self._values(logits, ids, weights != 0)
+        values = self._values(logits, ids, jnp.not_equal(weights, 0))
         total = jnp.where(weights == 0, 0, values * weights).sum()
         return self._filled(state, total, ids.size, step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,6 +16,8 @@ from kauldron.lm.text import _template_environment as environment
 
 if TYPE_CHECKING:
     from kauldron.lm.text._tokenizer import Tokenizer
+
+_REPR_LENGTH = 72
 
 Message = Mapping[str, Any]
 
@@ -31,7 +34,7 @@ class ChatTokens(NamedTuple):
     is_trained: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class ChatTemplate:
     """Writes conversations as the text that a model was trained on. Picklable.
 
@@ -62,7 +65,7 @@ class ChatTemplate:
     ```
     """
 
-    text: str = dataclasses.field(repr=False)
+    text: str
     variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     date: str | None = None
 
@@ -241,6 +244,13 @@ class ChatTemplate:
         if self.date is None:
             return datetime.datetime.now()
         return datetime.datetime.fromisoformat(self.date)
+
+    def __repr__(self) -> str:
+        text = textwrap.shorten(self.text, _REPR_LENGTH, placeholder=" ...")
+        return (
+            f"ChatTemplate(text={text!r}, variables={dict(self.variables)!r}, "
+            f"date={self.date!r})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(self)]

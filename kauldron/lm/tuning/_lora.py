@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -50,11 +50,29 @@ class LoRA(kd_nn.WrapperModule):
     base_dtype: Literal["int8"] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run(args, kwargs, is_adapted=True)
+        return self.run(_call, *args, **kwargs)
 
     def without_adapters(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model as it was before any training."""
-        return self._run(args, kwargs, is_adapted=False)
+        return self.run(_call, *args, is_adapted=False, **kwargs)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        is_adapted: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Returns `function(model, *args, **kwargs)`, with the weights in the model.
+
+        Args:
+          function: Calls the model.
+          *args: What the model is called with.
+          is_adapted: Whether the weights have the updates; else it is the model as it was
+            before any training.
+          **kwargs: Likewise.
+        """
+        return self._run(function, args, kwargs, is_adapted=is_adapted)
 
     def weights(self, params: PyTree, base: PyTree) -> Any:
         """Returns the parameters of `model`: the weights, with the updates added.
@@ -82,7 +100,14 @@ class LoRA(kd_nn.WrapperModule):
         model = self.model.clone(parent=None)
         return kd_nn.logical_axes(model, *args, **kwargs)["params"]
 
-    def _run(self, args: Any, kwargs: Any, *, is_adapted: bool) -> Any:
+    def _run(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        *,
+        is_adapted: bool,
+    ) -> Any:
         self._check()
         # Called again while initializing, it has its weights.
         is_initializing = self.is_initializing() and not self.variables.get(BASE)
@@ -104,7 +129,7 @@ class LoRA(kd_nn.WrapperModule):
             return self._split(params, args, kwargs, is_boxed=is_boxed)
 
         run = nn.map_variables(
-            _call,
+            function,
             ("params", BASE),
             trans_in_fn=weights_of,
             trans_out_fn=kept_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from kauldron import checkpoints, kontext
 from kauldron import modules as kd_nn
 from kauldron.ktyping import Array, Float, PyTree
+from kauldron.lm.models import _chunked_head
 from kauldron.lm.tuning._lora import LoRA
-from kauldron.metrics import arrays
 from kauldron.sharding import TrainState
+
+_Function = Callable[..., Float["*b n"]]
 
 REFERENCE = "reference"
 _PAIR = ("chosen", "rejected")
@@ -33,34 +35,45 @@ class WithReference(nn.Module):
     optimizer state: equal to the policy's when the run starts, see `ReferenceFromPolicy`.
     A `LoRA` policy needs no copy: the reference is the model without its updates.
 
+    The logits of all tokens are never in memory: those of `1 / num_chunks` of them are, and
+    the backward pass computes them again.
+
     Attributes:
       policy: `kd.nn.CausalLM` or a `LoRA` of one.
       rows: Key to the rows: a dict with `tokens`, `targets`, and if there are any
         `positions` and `segment_ids`, all `Int["*b n"]`; or pairs, a dict with `chosen`
         and `rejected` of these.
+      num_chunks: Parts into which each row is cut.
     """
 
     policy: nn.Module
     rows: kontext.Key = "batch"
+    num_chunks: int = 8
 
     @nn.compact
     def __call__(self, rows: PyTree) -> dict[str, Any]:
         joined, split = _joined(rows)
         inputs = (joined["tokens"], joined.get("positions"), joined.get("segment_ids"))
-        policy: Any = self.policy
-        logits = policy(*inputs)["logits"]
+
+        def logps_of(model: nn.Module, *inputs: Any) -> jax.Array:
+            return _logps(model, inputs, joined["targets"], self.num_chunks)
+
+        logps = self._policy(logps_of, inputs)
         with kd_nn.set_train_property(False):
-            frozen = jax.lax.stop_gradient(self._reference(inputs))
+            frozen = jax.lax.stop_gradient(self._reference(logps_of, inputs))
         return {
-            "policy": {"logps": split(arrays.logprobs_of(logits, joined["targets"]))},
-            "reference": {
-                "logps": split(arrays.logprobs_of(frozen, joined["targets"]))
-            },
+            "policy": {"logps": split(logps)},
+            "reference": {"logps": split(frozen)},
         }
 
-    def _reference(self, inputs: tuple[Any, ...]) -> Float["*b n v"]:
+    def _policy(self, logps_of: _Function, inputs: tuple[Any, ...]) -> Float["*b n"]:
         if isinstance(self.policy, LoRA):
-            return self.policy.without_adapters(*inputs)["logits"]
+            return self.policy.run(logps_of, *inputs)
+        return logps_of(self.policy, *inputs)
+
+    def _reference(self, logps_of: _Function, inputs: tuple[Any, ...]) -> Float["*b n"]:
+        if isinstance(self.policy, LoRA):
+            return self.policy.run(logps_of, *inputs, is_adapted=False)
         if self.is_initializing():
             for name, value in self.policy.variables["params"].items():
                 copied = jax.tree.map(jnp.copy, value)
@@ -71,7 +84,7 @@ class WithReference(nn.Module):
 
         # What a reference keeps is nobody's intermediate value.
         run = nn.map_variables(
-            _logits_of,
+            logps_of,
             ("params", REFERENCE),
             trans_in_fn=as_params,
             variables=nn.DenyList("intermediates"),
@@ -105,9 +118,21 @@ class ReferenceFromPolicy(checkpoints.InitTransform):
         return self.first.transform_after_optimizer(state)
 
 
-def _logits_of(module: nn.Module, *inputs: Any) -> Any:
+def _logps(
+    module: nn.Module, inputs: tuple[Any, ...], targets: Array, num_chunks: int
+) -> jax.Array:
+    """Returns the log-probability of each target, from a part of the logits at a time."""
     model: Any = module
-    return model(*inputs)["logits"]
+    outputs = model(*inputs, with_logits=False)
+    head = _chunked_head.Head(
+        num_chunks=num_chunks,
+        is_transposed=model.has_tied_head,
+        softcap=model.head_softcap,
+    )
+    nats = _chunked_head.token_nats(
+        outputs["hidden"], outputs["head"], targets, head=head
+    )
+    return -nats
 
 
 def _joined(rows: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:

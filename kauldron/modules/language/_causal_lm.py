@@ -54,7 +54,10 @@ class CausalLM(nn.Module):
     """Predicts each token from those before it.
 
     Returns `{"logits": Float["*b t vocab"]}` in f32, and `cache` if one was given. What
-    the head reads is kept as the intermediate `hidden`.
+    the head reads is kept as the intermediate `hidden`. Called with `with_logits=False`,
+    it returns `{"hidden": Float["*b t d"], "head": Float["d vocab"]}` instead, for what
+    applies the head to a part of the tokens at a time; a tied head is the embedding,
+    `Float["vocab d"]`.
 
     The blocks are repeated in turn until there are `num_layers`, so that two make
     alternating windows. Parameters: `embedding`, `position_embedding`, `layer_0` ...,
@@ -120,6 +123,7 @@ class CausalLM(nn.Module):
         positions: Int["*b t"] | None = None,
         segment_ids: Int["*b t"] | None = None,
         cache: Any = None,
+        with_logits: bool = True,
     ) -> dict[str, Any]:
         self._check_layers()
         self._check(tokens, positions, segment_ids, cache)
@@ -145,7 +149,10 @@ class CausalLM(nn.Module):
         )
         x = norm(x)
         self.sow("intermediates", "hidden", x)
-        outputs = {"logits": self._logits(x, table)}
+        head = table if self.has_tied_head else self._head()
+        outputs = {"hidden": x, "head": head}
+        if with_logits:
+            outputs = {"logits": self._logits(x, head)}
         return outputs if cache is None else outputs | {"cache": cache}
 
     def init_cache(self, make: Callable[[_cache.CacheSpec], Any]) -> Any:
@@ -235,13 +242,13 @@ class CausalLM(nn.Module):
         )
         return (x + noise).astype(x.dtype)
 
-    def _logits(self, x: Float["*b t d"], table: Float["n d"]) -> Float["*b t n"]:
-        if self.has_tied_head:
-            kernel = table.T
-        else:
-            init = _logical_axes.with_logical_axes(self.kernel_init, ("embed", "vocab"))
-            shape = (self.features, self.vocab_size)
-            kernel = self.param("head", init, shape, self.param_dtype)
+    def _head(self) -> Float["d n"]:
+        init = _logical_axes.with_logical_axes(self.kernel_init, ("embed", "vocab"))
+        shape = (self.features, self.vocab_size)
+        return self.param("head", init, shape, self.param_dtype)
+
+    def _logits(self, x: Float["*b t d"], head: Float["p q"]) -> Float["*b t n"]:
+        kernel = head.T if self.has_tied_head else head
         x, kernel = dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         logits = jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
         if self.head_softcap is None:

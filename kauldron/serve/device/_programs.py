@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from kauldron import lm
 from kauldron import modules as nn
 from kauldron.ktyping import Int, PyTree
-from kauldron.serve.device import _paged_cache, _sampling, _steps
-from kauldron.serve.device._rows import DecodeBatch, PrefillBatch, RowParams, Sampled
+from kauldron.serve.device import (
+    _adapters,
+    _forward,
+    _kernels,
+    _paged_cache,
+    _placement,
+    _reading,
+    _sampling,
+    _steps,
+)
+from kauldron.serve.device._rows import (
+    DecodeBatch,
+    PrefillBatch,
+    RowParams,
+    Sampled,
+    Scored,
+)
 
+KINDS = ("prefill", "decode", "verify", "score", "embed")
 # Tokens, and pages, that one call of a small program takes; more take more calls.
 _NUM_TOKENS = 512
 _NUM_COPIES = 8
@@ -23,7 +40,14 @@ class Programs:
     """Compiled programs of a model, and the pages of keys and values that they use up.
 
     Batches are NumPy arrays of fixed shapes, so that nothing is compiled after
-    `warm_up`. What a row becomes depends on nothing of the others.
+    `warm_up`. What a row becomes depends on nothing of the others. Parameters that are
+    split over the axis `tensor` of a mesh split the pages with them.
+
+    With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
+    steps read them fastest, and deleted where they come from.
+
+    Prompts are read but for their last token. It is the first one of a decode batch: all
+    tokens of answers come from `decode` and `verify`.
 
     Attributes:
       model: The decoder.
@@ -38,6 +62,7 @@ class Programs:
       max_stop_ids: The most stop tokens of a row.
       max_bias: The most tokens of a row that have a bias.
       max_top_logprobs: Of how many of the likeliest tokens log-probabilities are told.
+      adapters: Name to the index that rows have in `adapters`; 0 is none.
     """
 
     def __init__(
@@ -57,8 +82,20 @@ class Programs:
         max_bias: int = 300,
         max_top_logprobs: int = 20,
         cache_dtype: Any = None,
+        adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
+        owns_params: bool = False,
     ) -> None:
-        self.model, self._params = model, params
+        adapters = adapters or {}
+        self.model = model
+        self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
+        stacked = _adapters.stacked(adapters, params)
+        mesh = _placement.mesh_of(params)
+        if mesh is None:
+            owns_params &= jax.default_backend() == "cpu"
+            others, kernels = _kernels.taken_out(model, params, owns_params=owns_params)
+            self._weights = _forward.Weights(others, kernels, stacked)
+        else:
+            self._weights = _forward.Weights(params, {}, stacked)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
         widths = {width for width in decode_widths if width < num_slots}
@@ -68,7 +105,8 @@ class Programs:
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
         make_state = functools.partial(self._make_state, cache_dtype)
-        self._state: Any = jax.jit(make_state)()
+        self._places = _placement.of_state(jax.eval_shape(make_state), mesh)
+        self._state: Any = jax.jit(make_state, out_shardings=self._places)()
 
     def _make_state(self, dtype: Any) -> _steps.DeviceState:
         pool = _paged_cache.make_pool(
@@ -86,6 +124,14 @@ class Programs:
     def num_cache_bytes(self) -> int:
         """Memory of the pages."""
         return sum(x.nbytes for x in jax.tree.leaves(self._state.pool))
+
+    def set_params(self, params: PyTree) -> None:
+        """Takes other parameters, in place of those it has, which it lets go.
+
+        Args:
+          params: Of the same shapes and dtypes; `None` for none until others come.
+        """
+        self._weights = self._weights._replace(params=params)
 
     def rows(self, num_rows: int) -> RowParams:
         """Returns rows that take the most likely token, to be written to."""
@@ -109,6 +155,10 @@ class Programs:
             rows=self.rows(width),
         )
 
+    def empty_drafts(self, width: int) -> np.ndarray:
+        """Returns no drafts, to be written to: `i32[width, max_steps - 1]` of -1."""
+        return np.full((width, self.max_steps - 1), -1, np.int32)
+
     def empty_prefill(self, chunk_size: int) -> PrefillBatch:
         """Returns a prefill batch without tokens, to be written to."""
         rows = self.prefill_rows
@@ -119,18 +169,27 @@ class Programs:
             adapters=np.zeros(rows, np.int32),
         )
 
-    def warm_up(self) -> None:
-        """Compiles all programs."""
-        for size in self.chunk_sizes:
-            self._prefill_program(self.empty_prefill(size))
+    def warm_up(self, kinds: Sequence[str] = KINDS) -> None:
+        """Compiles the programs of these kinds."""
+        for size in self.chunk_sizes if "prefill" in kinds else ():
+            self._program("prefill", self.empty_prefill(size))
         for width in self.decode_widths:
-            self._decode_program(self.empty_decode(width))
-        self._history_program()
-        self._copy_program()
+            batch = self.empty_decode(width)
+            if "decode" in kinds:
+                self._program("decode", batch, np.int32(1))
+            if "verify" in kinds:
+                self._program("verify", batch, self.empty_drafts(width))
+        batch = self.empty_prefill(self.chunk_sizes[-1])
+        if "score" in kinds:
+            self._program("score", batch, np.full_like(batch.tokens, -1))
+        if "embed" in kinds:
+            self._program("embed", batch)
+        self.set_history(0, [])
+        self.copy_pages([0], [0])
 
     def prefill(self, batch: PrefillBatch) -> None:
         """Reads tokens into their pages. The call returns before that is done."""
-        self._state = self._prefill_program(batch)(self._params, self._state, batch)
+        self._state = self._run("prefill", batch)
 
     def decode(self, batch: DecodeBatch, num_steps: int = 1) -> Sampled:
         """Makes up to `num_steps` tokens of each row.
@@ -147,11 +206,40 @@ class Programs:
                 f"`num_steps` must be from 1 to max_steps={self.max_steps}: got "
                 f"{num_steps}."
             )
-        program = self._decode_program(batch)
-        self._state, sampled = program(
-            self._params, self._state, batch, np.int32(num_steps)
-        )
+        self._state, sampled = self._run("decode", batch, np.int32(num_steps))
         return sampled
+
+    def verify(self, batch: DecodeBatch, drafts: Int["b d"]) -> Sampled:
+        """Makes the tokens that `decode` would, as long as the drafts are the same.
+
+        Args:
+          batch: Of a width of `decode_widths`.
+          drafts: Of `empty_drafts`.
+
+        Returns:
+          Of each row the drafts that are right, and one token more.
+        """
+        self._state, sampled = self._run("verify", batch, drafts)
+        return sampled
+
+    def score(self, batch: PrefillBatch, targets: Int["b t"]) -> Scored:
+        """Reads tokens into their pages, and says how likely the next ones were.
+
+        Args:
+          batch: Of the largest of `chunk_sizes`.
+          targets: The token after each; -1 is none.
+        """
+        self._state, scored = self._run("score", batch, targets)
+        return scored
+
+    def embed(self, batch: PrefillBatch) -> jax.Array:
+        """Reads tokens into their pages; returns the sums of their last hidden states.
+
+        Args:
+          batch: Of the largest of `chunk_sizes`.
+        """
+        self._state, sums = self._run("embed", batch)
+        return sums
 
     def set_history(
         self, slot: int, prompt: Sequence[int], answer: Sequence[int] = ()
@@ -163,12 +251,11 @@ class Programs:
           prompt: Tokens of the prompt.
           answer: Tokens of the answer made before; those that `decode` makes are known.
         """
-        program = self._history_program()
         longest = max(len(prompt), len(answer), 1)
         for start in range(0, longest, _NUM_TOKENS):
             parts = (_part(tokens, start, _NUM_TOKENS) for tokens in (prompt, answer))
             is_first = np.bool_(start == 0)
-            self._state = program(self._state, np.int32(slot), *parts, is_first)
+            self._state = self._run("history", np.int32(slot), *parts, is_first)
 
     def copy_pages(self, source: Sequence[int], target: Sequence[int]) -> None:
         """Copies pages, each to the target of the same index.
@@ -177,44 +264,38 @@ class Programs:
           source: Pages.
           target: As many other pages, none of them in `source`.
         """
-        program = self._copy_program()
         for start in range(0, len(source), _NUM_COPIES):
             parts = (_part(pages, start, _NUM_COPIES) for pages in (source, target))
-            self._state = program(self._state, *parts)
+            self._state = self._run("copy", *parts)
 
-    def _prefill_program(self, batch: PrefillBatch) -> Any:
-        run = functools.partial(_steps.prefill, model=self.model)
-        key = ("prefill", batch.tokens.shape)
-        return self._program(key, run, self._params, self._state, batch)
+    def _run(self, kind: str, *batch: Any) -> Any:
+        return self._program(kind, *batch)(self._weights, self._state, *batch)
 
-    def _decode_program(self, batch: DecodeBatch) -> Any:
-        run = functools.partial(
-            _steps.decode,
-            model=self.model,
-            max_steps=self.max_steps,
-            max_top=self.max_top_logprobs,
-        )
-        key = ("decode", batch.tokens.shape)
-        return self._program(key, run, self._params, self._state, batch, np.int32(1))
-
-    def _history_program(self) -> Any:
-        none = np.full(_NUM_TOKENS, -1, np.int32)
-        return self._program(
-            *("history", _steps.set_history, self._state),
-            *(np.int32(0), none, none, np.bool_(True)),
-        )
-
-    def _copy_program(self) -> Any:
-        none = np.full(_NUM_COPIES, -1, np.int32)
-        return self._program("copy", _steps.copy_pages, self._state, none, none)
-
-    def _program(self, key: Any, run: Callable[..., Any], *args: Any) -> Any:
-        """Returns the program of a key, which is compiled the first time."""
+    def _program(self, kind: str, *batch: Any) -> Any:
+        """Returns the program for such a batch, which is compiled the first time."""
+        key = kind, np.shape(jax.tree.leaves(batch)[0])
         if key not in self._programs:
-            place = next(i for i, x in enumerate(args) if x is self._state)
-            jitted = jax.jit(run, donate_argnums=place)
-            self._programs[key] = jitted.lower(*args).compile()
+            run, has_result = self._function(kind)
+            places = (self._places, None) if has_result else self._places
+            jitted = jax.jit(run, donate_argnums=1, out_shardings=places)
+            lowered = jitted.lower(self._weights, self._state, *batch)
+            self._programs[key] = lowered.compile()
         return self._programs[key]
+
+    def _function(self, kind: str) -> tuple[Callable[..., Any], bool]:
+        """Returns what a program computes, and whether it gives more than the state."""
+        sizes = {"model": self.model, "max_top": self.max_top_logprobs}
+        steps = {"max_steps": self.max_steps}
+        partial = functools.partial
+        return {
+            "prefill": (partial(_steps.prefill, model=self.model), False),
+            "decode": (partial(_steps.decode, **sizes, **steps), True),
+            "verify": (partial(_steps.verify, **sizes), True),
+            "score": (partial(_reading.score, **sizes), True),
+            "embed": (partial(_reading.embed, model=self.model), True),
+            "history": (_steps.set_history, False),
+            "copy": (_steps.copy_pages, False),
+        }[kind]
 
 
 def _part(values: Sequence[int], start: int, size: int) -> Int["*k"]:

@@ -184,3 +184,23 @@ class Sampled:
     def get(self) -> Sampled:
         """Waits for the tokens, and returns them as NumPy arrays."""
         return jax.device_get(self)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How likely tokens were that are given; on the device until `get`.
+
+    Attributes:
+      logprobs: Log-probabilities of the targets; 0 where there is none.
+      top_tokens: The likeliest tokens.
+      top_logprobs: Their log-probabilities.
+    """
+
+    logprobs: Float["b t"]
+    top_tokens: Int["b t k"]
+    top_logprobs: Float["b t k"]
+
+    def get(self) -> Scored:
+        """Waits for the numbers, and returns them as NumPy arrays."""
+        return jax.device_get(self)

@@ -20,11 +20,16 @@ _IGNORED = (
     "diagnostics",
     "user_profile_id",
     "workspace_id",
+    "billing_policy",
+    "fallback_credit_token",
 )
 _REFUSED = {
     "container": "there is none.",
     "mcp_servers": "there are none.",
     "context_management": "the context is what is sent.",
+    "compaction": "the context is what is sent.",
+    "fallbacks": "there is no other model.",
+    "thread": "the server keeps no conversations (`tool_runner(thread=False)`).",
     "output_format": "use `output_config.format`.",
 }
 

@@ -43,6 +43,7 @@ _GET: dict[str, _Work] = {
 }
 # Balancers and browsers have no key.
 _OPEN: dict[str, _Work] = {
+    "/": _status.page,
     "/health": _status.health,
     "/ready": _status.ready,
 }
@@ -132,7 +133,9 @@ class _Endpoint:
         except HttpError as error:
             await call.fail(error)
         except ClientGone:
-            pass
+            # To nobody; middleware counts on an answer, whoever hears it.
+            if call.status is None:
+                await call.fail(HttpError(499, "The client has closed the connection."))
         except Exception as error:
             told = _errors.of_engine(error, {})
             if told.status == 500:

@@ -129,9 +129,13 @@ class Call:
         """Sends a JSON value."""
         await self._reply(json_bytes(value), b"application/json", status)
 
-    async def reply_text(self, text: str, content_type: str) -> None:
-        """Sends a text."""
-        await self._reply(text.encode(), content_type.encode(), 200)
+    async def reply_text(self, text: str, content_type: str, **headers: str) -> None:
+        """Sends a text, with headers such as `cache_control="no-cache"`."""
+        more = [
+            (name.replace("_", "-").encode(), value.encode())
+            for name, value in headers.items()
+        ]
+        await self._reply(text.encode(), content_type.encode(), 200, more)
 
     async def _reply(
         self,

@@ -21,6 +21,7 @@ _TYPES = {
     413: ("invalid_request_error", "request_too_large", "request_too_large"),
     415: ("invalid_request_error", "unsupported_media_type", "invalid_request_error"),
     429: ("rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    499: ("invalid_request_error", "client_gone", "invalid_request_error"),
     500: ("server_error", "internal_error", "api_error"),
     503: ("server_error", "engine_failed", "api_error"),
 }

@@ -55,9 +55,9 @@ class Metrics:
     def end(
         self, route: str, status: int | None, secs: float, first_byte_secs: float | None
     ) -> None:
-        """Counts a call that has ended."""
+        """Counts a call that has ended; it has no status if the server was stopped."""
         self._in_progress.dec()
-        self._calls.labels(route, str(status or 499)).inc()
+        self._calls.labels(route, str(status)).inc()
         self._secs.labels(route).observe(secs)
         if first_byte_secs is not None:
             self._first_byte_secs.labels(route).observe(first_byte_secs)

@@ -1,13 +1,33 @@
-"""What a server says about itself: its models, whether it works, and its numbers."""
+"""What a server says about itself: models, whether it works, numbers; and the chat page."""
 
 from __future__ import annotations
 
 import datetime
+import pathlib
 from typing import Any
 
 from kauldron.serve.http._calls import Call
 from kauldron.serve.http._errors import Vendor
 from kauldron.serve.http._generation import Service
+
+_PAGE = pathlib.Path(__file__).with_name("page.html")
+# Nothing from elsewhere, and in nobody else's frame.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
+
+
+async def page(call: Call, service: Service) -> None:
+    """Sends the page where a person chats."""
+    del service
+    await call.reply_text(
+        _PAGE.read_text("utf-8"),
+        "text/html; charset=utf-8",
+        content_security_policy=_POLICY,
+        x_content_type_options="nosniff",
+    )
 
 
 async def models(call: Call, service: Service) -> None:

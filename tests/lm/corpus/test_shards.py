@@ -53,6 +53,7 @@ def test_the_manifest_counts_what_is_there(shards):
         num_documents=22,
         num_empty=1,
         num_tokens=sum(map(len, expected)),
+        num_learnt=sum(map(len, expected)),
         num_bytes=sum(len(text.encode()) for text in _TEXTS),
         max_token=max(int(tokens.max()) for tokens in expected),
     )

@@ -98,7 +98,11 @@ def test_a_config_that_does_not_fit_is_told_with_file_and_name(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("config.json", "no 'config.json' in '.*copy'"),
+        (
+            "config.json",
+            "no model in '.*copy': it has 'model.safetensors', .* and "
+            "'tokenizer_config.json'. A Hugging Face folder has .*; the workdir",
+        ),
         ("tokenizer.json", "no tokenizer.json in '.*copy'"),
         ("model.safetensors", "no .*safetensors. in '.*copy'"),
     ],

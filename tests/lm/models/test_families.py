@@ -75,3 +75,30 @@ def test_a_written_folder_is_read_as_it_was(name, folders):
     params = published.params(model)
     jax.tree.map(np.testing.assert_array_equal, params, _params(_model(name)))
     assert published.context_length == (16 if name == "gpt2" else 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_layers"), [("gemma3", 5), ("mixtral", 3), ("deepseek_v3", 3)]
+)
+def test_layers_may_be_a_scan_in_the_model(name, num_layers, tmp_path):
+    # Rounds of two blocks and one left over; experts; a dense layer before the scan.
+    layers = _model(name).clone(num_layers=num_layers)
+    plain = _params(layers)
+    kd.lm.save(tmp_path / "plain", layers, plain, context_length=64)
+    published = kd.lm.find(tmp_path / "plain")
+    model = published.model(tokens="batch.tokens", scan_layers=True)
+    params = published.params(model)
+    period = len(model.blocks)
+    scanned = [f"layer_{i}" for i in range(num_layers) if f"layer_{i}" not in params]
+    assert len(scanned) == num_layers - 1 + (name == "mixtral")
+    for place in range(period):
+        jax.tree.map(
+            lambda found, *each: np.testing.assert_array_equal(found, np.stack(each)),
+            params["layers"][f"layer_{place}"],
+            *(plain[name] for name in scanned[place::period]),
+        )
+    for key in set(params) - {"layers"}:
+        jax.tree.map(np.testing.assert_array_equal, params[key], plain[key])
+    kd.lm.save(tmp_path / "scan", model, params, context_length=64)
+    files = [tmp_path / name / "model.safetensors" for name in ("plain", "scan")]
+    assert files[0].read_bytes() == files[1].read_bytes()

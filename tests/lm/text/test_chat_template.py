@@ -215,3 +215,10 @@ def test_a_template_reaches_nothing_outside_its_sandbox(attack):
 def test_mistakes_are_told(make, words):
     with pytest.raises(kd.lm.ChatTemplateError, match=words):
         make()
+
+
+def test_a_template_shows_how_it_begins():
+    template = kd.lm.ChatTemplate(text="{{ messages }} {# comment #}" * 9, date=None)
+    expected = "ChatTemplate(text='{{ messages }} {# comment #}{{ messages }}"
+    assert repr(template).startswith(expected)
+    assert repr(template).endswith(" ...', variables={}, date=None)")

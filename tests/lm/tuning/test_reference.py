@@ -69,6 +69,24 @@ def test_only_the_policy_follows_its_parameters(compared):
     )
 
 
+@pytest.mark.parametrize("is_lora", [False, True])
+def test_no_array_of_all_logits_is_made(is_lora):
+    policy = tiny.decoder().clone(vocab_size=39)
+    model = kd.lm.WithReference(
+        policy=kd.lm.LoRA(policy, rank=2) if is_lora else policy
+    )
+    variables = jax.eval_shape(model.init, jax.random.key(0), _pairs())
+    frozen = {name: x for name, x in variables.items() if name != "params"}
+
+    def total(params, frozen):
+        outputs = model.apply({**frozen, "params": params}, _pairs())
+        return outputs["policy"]["logps"]["chosen"].sum()
+
+    jaxpr = str(jax.make_jaxpr(jax.grad(total))(variables["params"], frozen))
+    assert f"8,2,{tiny.LENGTH},39]" not in jaxpr
+    assert "8,2,1,39]" in jaxpr
+
+
 def test_rows_that_are_none_are_told():
     model = kd.lm.WithReference(policy=tiny.decoder())
     with pytest.raises(ValueError, match="must have `tokens` and `targets`"):

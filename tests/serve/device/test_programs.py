@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,9 +25,10 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def programs(params):
+def programs(params, quick_compile):
     made = _programs.Programs(
-        *(MODEL, params),
+        *(MODEL, jax.tree.map(jnp.asarray, params)),
+        owns_params=True,
         num_pages=200,
         page_size=4,
         num_slots=16,
@@ -104,6 +108,85 @@ def test_a_stop_token_and_a_limit_end_a_row_within_the_steps(host, expected):
     host.finish(stopped, limited)
     assert stopped.tokens == tokens[:end]
     assert limited.tokens == expected[3][0][:2]
+
+
+@pytest.mark.parametrize("num_right", [0, 2, 3])
+def test_drafts_that_are_right_are_kept_with_one_token_more(host, expected, num_right):
+    tokens = expected[2][0]
+    answer = plain_host.Answer(PROMPTS[2])
+    host.prefill(answer, chunk_size=8)
+    drafts = host.programs.empty_drafts(1)
+    drafts[0, : len(tokens[:3])] = tokens[:3]
+    if num_right < 3:
+        drafts[0, num_right] = (tokens[num_right] + 1) % 300
+    found = host.programs.verify(host.batch([answer]), drafts).get()
+    made = [token for token in found.tokens[0].tolist() if token >= 0]
+    assert made == tokens[: num_right + 1]
+    answer.tokens += made
+    answer.logprobs += found.logprobs[0, : len(made)].tolist()
+    host.finish(answer)
+    _check([answer], [expected[2]])
+
+
+def test_drawn_drafts_are_those_that_steps_draw(host):
+    kind = kd.serve.SamplingParams(temperature=1.5, frequency_penalty=0.5)
+    stepped = plain_host.Answer(PROMPTS[2], kind, seed=5, max_tokens=4)
+    host.finish(stepped, num_steps=1)
+    verified = plain_host.Answer(PROMPTS[2], kind, seed=5, max_tokens=4)
+    host.prefill(verified, chunk_size=8)
+    host.programs.set_history(0, verified.prompt)
+    drafts = host.programs.empty_drafts(1)
+    drafts[0] = stepped.tokens[:3]
+    found = host.programs.verify(host.batch([verified]), drafts).get()
+    assert found.tokens[0].tolist() == stepped.tokens
+
+
+def test_draws_are_those_of_generate_with_the_same_seed(host, params):
+    options = {"temperature": 1.2, "top_k": 50, "top_p": 0.9}
+    rows = kd.lm.generate(
+        *(MODEL, params, PROMPTS),
+        max_tokens=MAX_TOKENS,
+        sampling=kd.lm.Sampling(**options),
+        seeds=list(range(5)),
+    )
+    kind = kd.serve.SamplingParams(**options)
+    answers = [plain_host.Answer(p, kind, seed=i) for i, p in enumerate(PROMPTS)]
+    host.finish(*answers)
+    for answer, row in zip(answers, rows, strict=True):
+        assert answer.tokens == row.tokens.tolist()
+        assert np.all(np.array(answer.drawn_logprobs) >= answer.logprobs)
+
+
+def _whole(host, tokens):
+    """Returns a prefill batch of the largest chunks with all these tokens."""
+    batch = host.programs.empty_prefill(8)
+    batch.page_tables[:, :5] = range(150, 155)
+    for i, start in enumerate(range(0, len(tokens), 8)):
+        part = tokens[start : start + 8]
+        batch.tokens[i, : len(part)] = part
+        batch.positions[i, : len(part)] = range(start, start + len(part))
+    return batch
+
+
+def test_scores_are_the_log_probabilities_of_the_whole_forward_pass(host, params):
+    tokens = PROMPTS[3]
+    targets = np.full((3, 8), -1, np.int32)
+    targets.reshape(-1)[: len(tokens) - 1] = tokens[1:]
+    scored = host.programs.score(_whole(host, tokens), targets).get()
+    found = scored.logprobs.reshape(-1)
+    expected = kd.lm.token_logprobs(MODEL, params, tokens)
+    np.testing.assert_allclose(found[: len(tokens) - 1], expected, atol=1e-4)
+    assert not found[len(tokens) - 1 :].any()
+    assert np.all(scored.top_logprobs[0, :, 0] >= scored.logprobs[0] - 1e-5)
+
+
+def test_embeddings_sum_the_hidden_states_of_the_tokens(host, params):
+    tokens = PROMPTS[3]
+    run = jax.jit(functools.partial(MODEL.apply, mutable=["intermediates"]))
+    _, kept = run({"params": params}, np.array([tokens]))
+    hidden = np.asarray(kept["intermediates"]["hidden"][0][0])
+    found = np.asarray(host.programs.embed(_whole(host, tokens)))
+    np.testing.assert_allclose(found.sum(axis=0), hidden.sum(axis=0), atol=1e-3)
 
 
 def test_nothing_is_compiled_after_the_warm_up(host):

@@ -175,7 +175,13 @@ class ScriptedEngine:
         self.asked.append(prompts)
         if self.refusal is not None:
             raise self.refusal
-        await asyncio.sleep(self.secs_per_token)
+        self.num_running += 1
+        self.num_cancelled += 1
+        try:
+            await asyncio.sleep(self.secs_per_token)
+            self.num_cancelled -= 1
+        finally:
+            self.num_running -= 1
         rows = [np.array([len(p), p[0], 1, 0], np.float32) for p in prompts]
         return [row / np.linalg.norm(row) for row in rows]
 

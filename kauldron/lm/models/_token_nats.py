@@ -28,6 +28,9 @@ class Smoothing(NamedTuple):
     z_loss: float = 0.0
 
 
+NO_SMOOTHING = Smoothing()
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def nats_of_logits(
     logits: Float["*b v"],

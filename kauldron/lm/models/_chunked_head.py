@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron.ktyping import Array, Float, Int
-from kauldron.lm.losses import _token_nats
+from kauldron.lm.models import _token_nats
 from kauldron.metrics import arrays
 
 
@@ -34,7 +34,7 @@ class Head:
     num_chunks: int
     is_transposed: bool = False
     softcap: float | None = None
-    smoothing: _token_nats.Smoothing = _token_nats.Smoothing()
+    smoothing: _token_nats.Smoothing = _token_nats.NO_SMOOTHING
 
     def nats(
         self, hidden: Float["*b c d"], kernel: Float["n m"], targets: Int["*b c"]

@@ -1,0 +1,136 @@
+"""From a model, or its name, to the core of an engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kauldron import lm
+from kauldron import modules as nn
+from kauldron.ktyping import PyTree
+from kauldron.serve.device._programs import Programs
+from kauldron.serve.engine import _sizes
+from kauldron.serve.engine._core import Core, Options
+
+# Of models that don't say how far they look.
+_CONTEXT_LENGTH = 4096
+
+Model = str | os.PathLike[str] | lm.TextGenerator | tuple[nn.CausalLM, PyTree, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineSizes:
+    """How large an engine is; see `Engine`."""
+
+    num_slots: int
+    context_length: int | None
+    num_pages: int | None
+    page_size: int
+    cache_gb: float | None
+    cache_dtype: Any
+    decode_widths: Sequence[int]
+    chunk_sizes: Sequence[int]
+    token_budget: int
+    steps_per_visit: int
+    max_waiting: int
+    has_prefixes: bool
+    num_drafts: int
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("num_slots", "context_length", "num_pages", "page_size", "token_budget"),
+            *("steps_per_visit", "max_waiting"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise _sizes.EngineError(f"`{name}` must be >= 1: got {value}.")
+        if self.num_pages is not None and self.cache_gb is not None:
+            raise _sizes.EngineError(
+                "The pages are as many as `num_pages` says, or as `cache_gb` has room "
+                "for: got both."
+            )
+        if not self.chunk_sizes or min(self.chunk_sizes) < 1:
+            raise _sizes.EngineError(
+                f"`chunk_sizes` must be numbers >= 1: got {tuple(self.chunk_sizes)}."
+            )
+
+
+def generator_of(model: Model) -> lm.TextGenerator:
+    """Returns the model with its parameters and its tokenizer."""
+    if isinstance(model, lm.TextGenerator):
+        return model
+    if isinstance(model, tuple):
+        decoder, params, tokenizer = model
+        return lm.TextGenerator(model=decoder, params=params, tokenizer=tokenizer)
+    return lm.text_generator(model)
+
+
+def name_of(model: Model) -> str:
+    """Returns the name that a model is served under, unless another is given."""
+    if isinstance(model, str | os.PathLike):
+        return pathlib.Path(os.fspath(model)).name or os.fspath(model)
+    return "model"
+
+
+def core_of(
+    generator: lm.TextGenerator,
+    sizes: EngineSizes,
+    adapters: Mapping[str, tuple[lm.LoRA, PyTree]],
+) -> Core:
+    """Returns programs, schedule and thread for a model; nothing is compiled yet.
+
+    Raises:
+      EngineError: If the sizes do not fit, or the memory is too small.
+    """
+    length = _context_length(generator, sizes.context_length)
+    num_pages = sizes.num_pages
+    if num_pages is None:
+        num_pages = _sizes.num_pages(
+            generator.model,
+            page_size=sizes.page_size,
+            context_length=length,
+            num_slots=sizes.num_slots,
+            dtype=sizes.cache_dtype,
+            cache_gb=sizes.cache_gb,
+        )
+    programs = Programs(
+        generator.model,
+        generator.params,
+        num_pages=num_pages,
+        page_size=sizes.page_size,
+        num_slots=sizes.num_slots,
+        max_pages_per_row=min(math.ceil(length / sizes.page_size), num_pages),
+        decode_widths=sizes.decode_widths,
+        chunk_sizes=sizes.chunk_sizes,
+        max_steps=max(sizes.steps_per_visit, sizes.num_drafts + 1),
+        cache_dtype=sizes.cache_dtype,
+        adapters=adapters,
+    )
+    stop_ids = tuple(
+        dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])
+    )
+    options = Options(
+        context_length=length,
+        stop_ids=stop_ids,
+        steps_per_visit=sizes.steps_per_visit,
+        token_budget=sizes.token_budget,
+        max_waiting=sizes.max_waiting,
+        has_prefixes=sizes.has_prefixes,
+        num_drafts=sizes.num_drafts,
+    )
+    return Core(programs, generator.tokenizer, options)
+
+
+def _context_length(generator: lm.TextGenerator, asked: int | None) -> int:
+    bounds = [generator.context_length, generator.model.max_positions]
+    bound = min((x for x in bounds if x is not None), default=None)
+    if asked is not None and bound is not None and asked > bound:
+        raise _sizes.EngineError(
+            f"`context_length` must be within the {bound} tokens of the model: got "
+            f"{asked}."
+        )
+    return asked or bound or _CONTEXT_LENGTH
