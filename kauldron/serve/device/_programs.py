@@ -88,14 +88,12 @@ class Programs:
         adapters = adapters or {}
         self.model = model
         self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
-        stacked = _adapters.stacked(adapters, params)
+        self._adapters = _adapters.stacked(adapters, params)
         mesh = _placement.mesh_of(params)
-        if mesh is None:
-            owns_params &= jax.default_backend() == "cpu"
-            others, kernels = _kernels.taken_out(model, params, owns_params=owns_params)
-            self._weights = _forward.Weights(others, kernels, stacked)
-        else:
-            self._weights = _forward.Weights(params, {}, stacked)
+        # Kernels that are split over devices stay as they are.
+        self._takes_kernels = mesh is None
+        self._owns_params = owns_params and jax.default_backend() == "cpu"
+        self.set_params(params)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
         widths = {width for width in decode_widths if width < num_slots}
@@ -129,9 +127,15 @@ class Programs:
         """Takes other parameters, in place of those it has, which it lets go.
 
         Args:
-          params: Of the same shapes and dtypes; `None` for none until others come.
+          params: Of the same shapes and dtypes; `None` for none until others come. With
+            `owns_params` they are given away like the first ones.
         """
-        self._weights = self._weights._replace(params=params)
+        kernels: dict[str, Any] = {}
+        if params is not None and self._takes_kernels:
+            params, kernels = _kernels.taken_out(
+                self.model, params, owns_params=self._owns_params
+            )
+        self._weights = _forward.Weights(params, kernels, self._adapters)
 
     def rows(self, num_rows: int) -> RowParams:
         """Returns rows that take the most likely token, to be written to."""

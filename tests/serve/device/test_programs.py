@@ -210,6 +210,21 @@ def test_nothing_is_compiled_after_the_warm_up(host):
     assert not [event for event in events if event.startswith("/jax/core/compile")]
 
 
+def test_other_parameters_take_the_place_of_those_that_were_let_go(
+    host, params, expected
+):
+    host.programs.set_params(None)
+    twice = jax.tree.map(lambda x: jnp.asarray(2 * x), params)
+    host.programs.set_params(twice)
+    answer = plain_host.Answer(PROMPTS[2])
+    host.finish(answer)
+    host.programs.set_params(jax.tree.map(jnp.asarray, params))
+    again = plain_host.Answer(PROMPTS[2])
+    host.finish(again)
+    _check([again], [expected[2]])
+    assert answer.tokens != again.tokens
+
+
 def test_the_pages_stay_where_they_are(host):
     pages = jax.tree.leaves(host.programs._state.pool)
     before = {x.unsafe_buffer_pointer() for x in pages if x.size}
