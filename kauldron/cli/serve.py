@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -48,6 +49,40 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
                 print("All answers are given.", flush=True)
 
     return _flags.run("serve", work, argv, flag_values)
+
+
+def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """`kauldron bench serve`: how fast a language model is served."""
+
+    def work(command: _flags.CommandLine) -> None:
+        if command["model"] is None:
+            raise _flags.UsageError("Say --model, for instance `--model=smollm2`.")
+        if not all(number.isdecimal() and int(number) for number in command["streams"]):
+            raise _flags.UsageError(
+                "--streams are numbers such as 1,4,16: got "
+                f"{','.join(command['streams'])!r}."
+            )
+        streams = [int(number) for number in command["streams"]]
+        names = ("context_length", "num_drafts")
+        from kauldron import serve, train
+
+        with (
+            train.compilation_cache(wanted=True),
+            serve.Engine(
+                command["model"],
+                num_slots=max(streams),
+                **{name: command[name] for name in names},
+            ) as engine,
+        ):
+            names = ("prompt_tokens", "max_tokens")
+            sizes = {name: command[name] for name in names}
+            report = serve.measure_speed(engine, streams=streams, **sizes)
+        if command["json"]:
+            print(json.dumps(dataclasses.asdict(report)))
+        else:
+            print(report)
+
+    return _flags.run("bench serve", work, argv, flag_values)
 
 
 def _source(command: _flags.CommandLine) -> str:

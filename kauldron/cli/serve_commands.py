@@ -33,4 +33,20 @@ ALL = (
         ),
         takes_cfg=False,
     ),
+    Command(
+        "bench serve",
+        "serve:bench",
+        "how fast a language model is served: first token, between tokens, tokens/s",
+        "kauldron bench serve --model=smollm2 --streams=1,4,16 --json",
+        flags=(
+            MODEL,
+            Flag("streams", list, ["1", "4", "16"], "Requests at once.", "1,4,16"),
+            Flag("prompt_tokens", int, 64, "Of the longest prompt.", "", 1),
+            Flag("max_tokens", int, 64, "Of each answer.", "", 2),
+            Flag("context_length", int, None, "Of tokens.", "the model's", 1),
+            Flag("num_drafts", int, 0, "Tokens drafted by look-up.", "", 0),
+            Flag("json", bool, False, "Print JSON."),
+        ),
+        takes_cfg=False,
+    ),
 )

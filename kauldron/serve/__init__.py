@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("engine._engine", "Engine"),
         **_names("engine._answers", "Answer"),
         **_names("engine._sizes", "EngineError"),
+        **_names("engine._bench", "measure_speed"),
         # http
         **_names("http._app", "make_app"),
         **_names("http._keys", "ApiKeyError read_api_keys"),
