@@ -125,6 +125,9 @@ class _Endpoint:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # of no route
+            await send({"type": "websocket.close", "code": 1000})
+            return
         call = Call(scope, receive, send)
         metrics = self._service.metrics
         metrics.begin()

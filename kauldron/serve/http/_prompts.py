@@ -10,6 +10,7 @@ from typing import Any
 
 from kauldron import lm
 from kauldron.serve import requests
+from kauldron.serve.engine import _prompts
 from kauldron.serve.http import _tools
 from kauldron.serve.http._errors import HttpError
 
@@ -61,12 +62,9 @@ async def of_conversation(
         messages, tools = _taught(messages, tools), None
 
     def encode() -> tuple[int, ...]:
-        tokens = template.encode(
-            engine.tokenizer, messages, tools=tools, add_generation_prompt=True
-        ).tolist()
-        if conversation.beginning:
-            tokens += engine.tokenizer.encode(conversation.beginning).tolist()
-        return tuple(tokens)
+        tokenizer = engine.tokenizer
+        tokens = _prompts.of_messages(tokenizer, template, messages, tools)
+        return (*tokens, *tokenizer.encode(conversation.beginning).tolist())
 
     try:
         # In a thread: long texts take seconds, and others are served meanwhile.
@@ -77,10 +75,7 @@ async def of_conversation(
 
 async def of_text(engine: requests.Engine, text: str) -> tuple[int, ...]:
     """Returns the tokens of a text that the model goes on with, or looks at."""
-    tokenizer = engine.tokenizer
-    add_bos = tokenizer.special.adds_bos
-    tokens = await asyncio.to_thread(tokenizer.encode, text, add_bos=add_bos)
-    return tuple(tokens.tolist())
+    return await asyncio.to_thread(_prompts.of_text, engine.tokenizer, text)
 
 
 def _template(engine: requests.Engine) -> lm.ChatTemplate:

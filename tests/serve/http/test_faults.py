@@ -153,6 +153,21 @@ def test_unknown_paths_and_methods_are_told(engine, http):
         _check_told(response, path)
 
 
+def test_a_websocket_is_closed():
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    app = kd.serve.make_app(scripted_engine.ScriptedEngine())
+    scope = {"type": "websocket", "path": "/v1/realtime", "headers": []}
+    asyncio.run(app(scope, receive, send))
+    assert sent == ["websocket.close"]
+
+
 @pytest.mark.parametrize(
     ("headers", "is_allowed"),
     [
