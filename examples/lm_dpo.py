@@ -6,7 +6,8 @@
 
 The reference is the model itself without its low-rank updates: no second copy. What is
 preferred is made up: answers as they are, to answers in capital letters. At the beginning
-both have the same reward, `metrics/rewards/accuracy` of held-out pairs is 0.5.
+both have the same reward, `metrics/rewards/accuracy` of held-out pairs is 0.5; after 40
+steps, 11 minutes of processor time, it is 1.0 (seed 42).
 """
 
 from kauldron import konfig

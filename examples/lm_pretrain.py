@@ -39,7 +39,7 @@ def get_config():
         segment_ids="batch.segment_ids",
     )
 
-    cfg.num_train_steps = 900
+    cfg.num_train_steps = 600
     cfg.train_losses = {
         "nats": kd.lm.ChunkedCrossEntropy(
             hidden="interms.hidden[0]",
@@ -70,7 +70,7 @@ def get_config():
         schedule=optax.scale_by_schedule(cfg.ref.schedules["learning_rate"]),
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=300)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=200)
     cfg.evals = {
         "plays": kd.evals.Evaluator(
             run=kd.evals.Final(),

@@ -39,7 +39,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             trust=command["trust"],
         ).to_sweep()
         if command["dry_run"]:
-            print("\n".join(launch.describe_plan(sweep)))
+            lines = launch.describe_plan(sweep)
+            print("\n".join(lines))
+            console.log(f"{len(lines)} trials; nothing was started.")
             return
         backend = launch.choose_backend(
             command["on"],

@@ -20,6 +20,7 @@ _FUNCTIONS = {
 def main() -> None:
     """Answers as JSON, in the last line of stdout: `result`, or the user's `mistake`."""
     request = json.loads(sys.stdin.read())
+    path = pathlib.Path()
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "config.json"
@@ -29,7 +30,8 @@ def main() -> None:
         function = _FUNCTIONS[request["function"]]
         answer = {"result": function(cfg, **request["options"]).as_dict()}
     except errors.UserError as e:
-        answer = {"mistake": str(e)}
+        # The file is not one of the user's.
+        answer = {"mistake": str(e).replace(f" ({path})", "")}
     print(f"\n{json.dumps(answer)}")
 
 

@@ -250,7 +250,8 @@ def estimate_memory(
     """
     if device_gb is not None and not device_gb > 0:
         raise _simulated_devices.SimulationError(
-            f"`device_gb` must be the memory of a device in GB, > 0: got {device_gb!r}."
+            "`device_gb` is the memory of one device in GB, such as 80; it must be larger "
+            f"than 0: got {device_gb:g}."
         )
     if _simulated_devices.are_needed(num_devices):
         assert num_devices is not None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from kauldron import lm
-from kauldron import modules as nn
+from kauldron import lm, serve
 from kauldron.ktyping import Float, Int, PyTree
+
+_PAGE_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,20 +30,41 @@ class Drawn:
 
 
 class Drawer:
-    """Draws answers by a decoder; nothing of the parameters stays.
+    """Draws answers by an engine of its own; of the parameters nothing stays.
+
+    The same prompts, seeds and parameters give the same bits: requests begin together,
+    there is one program for all rows, and pages enough that none has to begin again.
 
     Args:
-      decoder: The model.
-      stop_ids: Tokens that end an answer.
+      generator: The model, with parameters of the right shapes.
+      length: The most tokens of prompt and answer.
       max_tokens: The most tokens of an answer.
+      num_slots: Answers that are written at the same time.
+      max_answers: The most that are drawn at once.
     """
 
     def __init__(
-        self, decoder: nn.CausalLM, *, stop_ids: Sequence[int], max_tokens: int
+        self,
+        generator: lm.TextGenerator,
+        *,
+        length: int,
+        max_tokens: int,
+        num_slots: int,
+        max_answers: int,
     ) -> None:
-        self._decoder = decoder
-        self._stop_ids = tuple(stop_ids)
         self._max_tokens = max_tokens
+        num_slots = min(num_slots, max_answers)
+        self._engine = serve.Engine(
+            generator,
+            num_slots=num_slots,
+            context_length=length,
+            page_size=_PAGE_SIZE,
+            num_pages=num_slots * math.ceil(length / _PAGE_SIZE),
+            decode_widths=(),
+            chunk_sizes=(min(64, length),),
+            max_waiting=max_answers,
+            warm_up=False,
+        )
 
     def draw(
         self,
@@ -58,21 +81,31 @@ class Drawer:
           seeds: Of each prompt; its answer `i` has the seed `seeds + i`.
           num_answers: To each prompt.
         """
-        found = lm.generate(
-            self._decoder,
-            params,
-            [prompt for prompt in prompts for _ in range(num_answers)],
-            max_tokens=self._max_tokens,
-            sampling=lm.Sampling(temperature=1.0),
-            seeds=[seed + i for seed in seeds for i in range(num_answers)],
-        )
-        drawn = [self._until_end(one.tokens, one.logprobs) for one in found]
-        return [drawn[i : i + num_answers] for i in range(0, len(drawn), num_answers)]
-
-    def _until_end(self, tokens: np.ndarray, logprobs: np.ndarray) -> Drawn:
-        (ends,) = np.nonzero(np.isin(tokens, self._stop_ids))
-        length = int(ends[0]) + 1 if len(ends) else len(tokens)
-        return Drawn(tokens[:length], logprobs[:length], not len(ends))
+        requests = [
+            serve.Request(
+                prompt=tuple(prompt.tolist()),
+                sampling=serve.SamplingParams(
+                    max_tokens=self._max_tokens, seed=seed, n=num_answers, logprobs=0
+                ),
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        self._engine.set_params(params)
+        try:
+            found = self._engine.answer(requests)
+        finally:
+            # The next step uses their arrays up.
+            self._engine.set_params(None)
+        return [[_drawn(answer) for answer in answers] for answers in found]
 
     def close(self) -> None:
-        """Frees what the drawer holds."""
+        """Ends the engine."""
+        self._engine.shutdown(drain=False)
+
+
+def _drawn(answer: serve.Answer) -> Drawn:
+    return Drawn(
+        np.array(answer.tokens, np.int32),
+        np.array([one.drawn_logprob for one in answer.logprobs], np.float32),
+        answer.finish_reason == "length",
+    )

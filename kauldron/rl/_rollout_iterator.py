@@ -104,10 +104,13 @@ class RolloutIterator(data.iters.Iterator):
         elements = [self._element(number) for number in numbers]
         prompts = [self._tokens(generator, element) for element in elements]
         if self._drawer is None:
+            size = source.num_groups * source.group_size
             self._drawer = Drawer(
-                generator.model,
-                stop_ids=source.tokenizer.stop_ids,
+                generator,
+                length=source.length,
                 max_tokens=source.max_tokens,
+                num_slots=source.num_slots,
+                max_answers=source.sync_every * size,
             )
         drawn = self._drawer.draw(
             generator.params,
@@ -142,7 +145,9 @@ class RolloutIterator(data.iters.Iterator):
             )
         decoder, params = lm.causal_lm(self.source.model, self._get_state())
         return lm.TextGenerator(
-            model=decoder, params=params, tokenizer=self.source.tokenizer
+            model=decoder,
+            params=params,
+            tokenizer=self.source.tokenizer,
         )
 
     def _element(self, number: int) -> Any:

@@ -50,6 +50,7 @@ class RolloutPipeline(data.Pipeline):
         of that moment.
       shuffle: Whether the prompts come in a random order, another one in each epoch.
       num_epochs: How often each prompt comes; `None` is endless.
+      num_slots: Answers that are written at the same time.
       model: The model; the trainer's unless given.
 
     Raises:
@@ -73,6 +74,7 @@ class RolloutPipeline(data.Pipeline):
     sync_every: int = 1
     shuffle: bool = True
     num_epochs: int | None = None
+    num_slots: int = 32
     model: Any = root_refs.ROOT_CFG_REF.model
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class RolloutPipeline(data.Pipeline):
         _rewards.check_rewards(self.rewards, "RolloutPipeline")
         for name, least in (
             *(("max_tokens", 1), ("group_size", 2), ("sync_every", 1)),
-            *(("num_epochs", 1), ("length", self.max_tokens + 1)),
+            *(("num_epochs", 1), ("num_slots", 1), ("length", self.max_tokens + 1)),
         ):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -22,8 +22,10 @@ _SPECIAL = (0.0, 1.0, -1.0)
 
 def is_varying(literal: Any) -> bool:
     """Whether a number could as well be another one: `0.001`, not `0.0` or an integer."""
-    value = literal.val
-    is_float = jnp.issubdtype(literal.aval.dtype, jnp.floating)
+    value, dtype = literal.val, literal.aval.dtype
+    is_float = jnp.issubdtype(dtype, jnp.floating)
+    if literal.aval.weak_type and dtype != jnp.result_type(float):
+        return False  # no array is like that
     return is_float and math.isfinite(value) and float(value) not in _SPECIAL
 
 

@@ -158,14 +158,15 @@ class SharedJit:
 
         def program(constants: tuple[Any, ...], *args: Any) -> Any:
             leaves, structure = jax.tree.flatten(args)
-            flat = [*constants, *leaves]
-            given = (structure, tuple(map(_spec, flat)))
-            if given != wanted:
+            specs = closed.in_avals[len(constants) :]
+            given = (structure, tuple(map(_spec, leaves)))
+            if given != (wanted, tuple(map(_spec, specs))):
                 refused.add(given)
                 raise _OtherArguments
-            return jax.tree.unflatten(out_structure, run(*flat))
+            values = map(_weak_as, constants, closed.in_avals)
+            return jax.tree.unflatten(out_structure, run(*values, *leaves))
 
-        wanted = (structure, tuple(map(_spec, closed.in_avals)))
+        wanted = structure
         refused: set[Hashable] = set()
         program.__name__ = program.__qualname__ = self.function.__name__
         jitted = jax.jit(
@@ -194,6 +195,12 @@ def _place(constants: Sequence[jax.Array], args: Any) -> tuple[jax.Array, ...]:
     return tuple(
         x if x.committed else sharding.device_put(x, replicated) for x in constants
     )
+
+
+def _weak_as(x: Any, spec: Any) -> Any:
+    """Returns a constant as weakly typed as it was: arrays of processes are not."""
+    is_weak = spec.weak_type and not x.weak_type
+    return jax.lax.convert_element_type(x, float) if is_weak else x
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -252,11 +259,8 @@ def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
     def to_argument(atom: Any) -> Any:
         if isinstance(atom, _jaxprs.Var) or not _program_keys.is_varying(atom):
             return atom
-        value = _array_of(atom)
-        if _spec(value) != _spec(atom.aval):
-            return atom
         new_vars.append(_jaxprs.Var(atom.aval))
-        constants.append(value)
+        constants.append(jnp.asarray(np.asarray(atom.val, atom.aval.dtype)))
         return new_vars[-1]
 
     equations = [
@@ -272,9 +276,3 @@ def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
         debug_info=jaxpr.debug_info.with_unknown_names(),
     )
     return _Split(_jaxprs.ClosedJaxpr(changed, [value for _, value in kept]), constants)
-
-
-def _array_of(literal: Any) -> jax.Array:
-    """Returns the value of a literal as an array of the same type, if need be weak."""
-    value = np.asarray(literal.val, literal.aval.dtype)
-    return jnp.asarray(value.item() if literal.aval.weak_type else value)

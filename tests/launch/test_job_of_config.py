@@ -53,6 +53,14 @@ def test_a_platform_is_a_type_and_number_of_gpus():
     assert _to_job(_config(platform="cpu")).gpus == 0
 
 
+def test_batches_that_processes_cannot_share_are_told_before_any_is_started():
+    cfg = kd.train.Trainer(train_ds=kd.data.py.DataSource([], batch_size=64))
+    assert _to_job(cfg, num_processes=4).num_processes == 4
+    message = r"`cfg\.train_ds\.batch_size` must divide .* got 64 for 3 .* Use 63 or 66"
+    with pytest.raises(_backend.LaunchError, match=message):
+        _to_job(cfg, num_processes=3)
+
+
 def test_requirements_are_resources_of_nodes():
     requirements = {
         "replicas": 2,

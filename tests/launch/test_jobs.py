@@ -165,11 +165,13 @@ def test_a_run_with_other_arguments_is_not_adopted(make_job, tmp_path):
     handle = job.backend.start(job.task)
     _wait_for(tmp_path / "waits")
     other = launch.Job(args=("--cfg=b.py",), workdir=job.workdir, env=job.env)
-    with pytest.raises(_backend.LaunchError, match=r"with other args: .*b\.py"):
+    with pytest.raises(
+        _backend.LaunchError, match=r"with other arguments: .* there, --cfg=b\.py here"
+    ):
         launch.run_job(other, show=_quiet)
     with (
         contextlib.chdir(tmp_path),
-        pytest.raises(_backend.LaunchError, match="with other cwd"),
+        pytest.raises(_backend.LaunchError, match="with other current folder"),
     ):
         launch.run_job(job, show=_quiet)
     (tmp_path / "go").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from kauldron import kd
@@ -85,6 +86,34 @@ def test_a_wrong_key_inside_a_wrapper_is_named_as_the_user_wrote_it():
     [problem] = reduced.check_keys({"grads": 1.0}, field="cfg.train_metrics['n']")
     assert problem.field == "cfg.train_metrics['n'].metric.tensor"
     assert problem.nearest[0].path == "grads"
+
+
+_WRONG, _RIGHT = kd.metrics.Norm(tensor="grad"), kd.metrics.Norm(tensor="grads")
+
+
+@pytest.mark.parametrize(
+    ("metric", "fields"),
+    [
+        (kd.metrics.Bootstrap(metric=_RIGHT), []),
+        (kd.metrics.Bootstrap(metric=_WRONG), ["metric.tensor"]),
+        (kd.metrics.SliceBy(metric=_RIGHT, by="grads", slices=2), []),
+        (kd.metrics.SliceBy(metric=_RIGHT, by="site", slices=2), ["by"]),
+        (
+            kd.metrics.SliceBy(metric=_WRONG, by="site", slices=2),
+            ["metric.tensor", "by"],
+        ),
+        (kd.metrics.TreeMap(metric=_WRONG), ["metric.tensor"]),
+        (
+            kd.metrics.Bootstrap(
+                metric=kd.metrics.SliceBy(metric=_WRONG, by="site", slices=2)
+            ),
+            ["metric.metric.tensor", "metric.by"],
+        ),
+    ],
+)
+def test_each_wrong_key_inside_wrappers_is_found(metric, fields):
+    problems = metric.check_keys({"grads": np.ones(2)}, field="cfg.x")
+    assert [problem.field for problem in problems] == [f"cfg.x.{f}" for f in fields]
 
 
 def test_a_key_that_may_be_missing_is_no_problem():

@@ -39,7 +39,10 @@ _OPTIONS = "tests/metrics/test_options.py"
 _MEMBERS = "tests/metrics/test_members.py"
 _STATES = "tests/metrics/test_states.py"
 _NETWORKS = ("tests/metrics/test_networks.py",)
-_SLICES = ("tests/metrics/test_slices_and_intervals.py",)
+_SLICES = (
+    "tests/metrics/test_slices_and_intervals.py",
+    "tests/metrics/test_context_keys.py",
+)
 _TEXTS = ("tests/metrics/test_texts.py",)
 
 

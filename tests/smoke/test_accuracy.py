@@ -70,11 +70,16 @@ def test_fashion_mnist_is_as_accurate_as_its_written_predictions_say(tmp_path):
 
 
 @pytest.mark.timeout(3600)
-def test_the_residual_network_of_fashion_mnist_is_as_accurate_as_it_says(tmp_path):
+@pytest.mark.parametrize(
+    "config, expected", [("fashion_mnist_resnet", 0.93), ("fashion_mnist_vit", 0.91)]
+)
+def test_a_network_of_fashion_mnist_is_as_accurate_as_it_says(
+    config, expected, tmp_path
+):
     from sklearn import metrics
 
     kd.data.fetch("fashion_mnist")
-    path = test_examples.ROOT / "configs" / "fashion_mnist_resnet.py"
+    path = test_examples.ROOT / "configs" / f"{config}.py"
     cfg = konfig.load_config_file(path)
     cfg.workdir = str(tmp_path / "run")
     trainer = konfig.resolve(cfg)
@@ -88,4 +93,4 @@ def test_the_residual_network_of_fashion_mnist_is_as_accurate_as_it_says(tmp_pat
             labels.append(batch["label"][:, 0])
     measured = metrics.accuracy_score(np.concatenate(labels), np.concatenate(guesses))
     assert len(np.concatenate(labels)) == 10_000
-    assert measured >= 0.93
+    assert measured >= expected

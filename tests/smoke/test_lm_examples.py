@@ -132,6 +132,25 @@ def test_a_chat_model_learns_what_is_preferred(stand_in, tmp_path):
     assert after >= 0.9
 
 
+def test_a_chat_model_learns_by_trying(stand_in, tmp_path):
+    pattern = "(?s).*e.*"
+    records = train(
+        "lm_grpo",
+        tmp_path,
+        aux__model=str(stand_in / "model"),
+        aux__length=96,
+        aux__targets=["**.kernel"],
+        aux__max_tokens=4,
+        aux__batch_size=16,
+        train_ds__rewards__format__pattern=pattern,
+        evals__held_out__metrics__reward__rewards__format__pattern=pattern,
+        optimizer__adam__learning_rate=1e-2,
+        num_train_steps=20,
+    )
+    before, after = (records["held_out", i]["metrics/reward/format"] for i in (0, 20))
+    assert after > before
+
+
 def test_ngram_model_of_hand_worked_bytes():
     # `a` came 3 times, `b` once: two kinds share 2 / (4 + 2) with an even 256th.
     def unigram(count):

@@ -29,8 +29,8 @@ def add(workdir: str | os.PathLike[str]) -> None:
 
 
 def workdirs() -> list[str]:
-    """Returns the workdirs that have a job; forgets those that are gone."""
-    found = []
+    """Returns the workdirs that have a job, the newest first; forgets what is gone."""
+    found: list[tuple[float, str]] = []
     try:
         files = sorted(folder().glob("*.json"))
     except (OSError, RuntimeError):
@@ -39,9 +39,10 @@ def workdirs() -> list[str]:
         fields = _process_files.read(file)
         if fields is None:
             continue
-        if _job_files.JobFolder.of(fields["workdir"]).read() is None:
+        job = _job_files.JobFolder.of(fields["workdir"]).read()
+        if job is None:
             with contextlib.suppress(OSError):
                 file.unlink()
         else:
-            found.append(fields["workdir"])
-    return found
+            found.append((job.created, fields["workdir"]))
+    return [workdir for _, workdir in sorted(found, reverse=True)]

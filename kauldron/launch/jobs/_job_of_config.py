@@ -54,6 +54,7 @@ class LaunchDescription:
       num_processes: Of the run.
       args: Arguments of `python -m kauldron.main`.
       env: Environment variables.
+      batch_sizes: Field of the config -> rows of a batch, which processes share.
     """
 
     slurm: _slurm.Slurm | None = None
@@ -61,6 +62,7 @@ class LaunchDescription:
     num_processes: int | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    batch_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def to_job(
         self,
@@ -102,7 +104,7 @@ class LaunchDescription:
                 f"This machine is one node; `--nodes={resources['nodes']}` are asked for. "
                 "Use `--processes=...` for several processes here, or `--on=slurm`."
             )
-        return _job.Job(
+        job = _job.Job(
             args=(*self.args, *args),
             workdir=workdir,
             slurm=slurm,
@@ -111,6 +113,19 @@ class LaunchDescription:
             max_restarts=max_restarts,
             env=self.env,
         )
+        self._check_batches(job.task.num_processes)
+        return job
+
+    def _check_batches(self, num_processes: int) -> None:
+        for name, size in self.batch_sizes.items():
+            if size % num_processes:
+                below = size // num_processes * num_processes
+                sizes = [n for n in (below, below + num_processes) if n]
+                raise _backend.LaunchError(
+                    f"`cfg.{name}` must divide evenly over the processes: got {size} for "
+                    f"{num_processes} processes. Use {' or '.join(map(str, sizes))}, or "
+                    "another number of processes."
+                )
 
 
 def describe_launch(cfg: konfig.ConfigDict) -> LaunchDescription:
@@ -140,7 +155,17 @@ def describe_launch(cfg: konfig.ConfigDict) -> LaunchDescription:
         num_processes=processes,
         args=_of_args(_fields(said.get("args")), _fields(said.get("debug"))),
         env=env,
+        batch_sizes=_batch_sizes(cfg),
     )
+
+
+def _batch_sizes(cfg: konfig.ConfigDict) -> dict[str, int]:
+    found = {}
+    for name in ("train_ds", "eval_ds"):
+        size = _fields(cfg.get(name)).get("batch_size")
+        if isinstance(size, int):
+            found[f"{name}.batch_size"] = size
+    return found
 
 
 def _fields(node: Any) -> dict[str, Any]:

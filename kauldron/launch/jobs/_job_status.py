@@ -106,7 +106,7 @@ def status_of_job(workdir: str | os.PathLike[str]) -> JobStatus:
 
 
 def list_jobs() -> list[JobStatus]:
-    """Returns where the jobs of this user are, of all workdirs that are still there.
+    """Returns where the jobs of this user are, the newest first; of workdirs still there.
 
     Those whose cluster cannot be asked are `'lost'`.
     """

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 from kauldron._base import process_signals
 from kauldron.launch import _backend, _log_ends
@@ -130,10 +132,29 @@ def _check_same(job: _job.Job, record: _job_files.JobRecord) -> None:
         then, now = getattr(before, name), getattr(after, name)
         if then != now:
             raise _backend.LaunchError(
-                f"A job runs in {job.workdir!r}, with other {name}: {then!r} there, "
-                f"{now!r} here. Wait for it, end it with `kauldron launch cancel "
+                f"A job runs in {job.workdir!r}, with other {_NAMES.get(name, name)}: "
+                f"{_only_in(then, now)} there, {_only_in(now, then)} here. Wait for it, "
+                "end it with `kauldron launch cancel "
                 f"--workdir={job.workdir}`, or choose another `--cfg.workdir=...`."
             )
+
+
+# Field of a job -> what its user calls it.
+_NAMES = {"args": "arguments", "cwd": "current folder", "env": "variables"}
+
+
+def _only_in(value: Any, other: Any) -> str:
+    """Returns what only the first of two values has, as it stands on a command line."""
+    parts = [x for x in _parts(value) if x not in _parts(other)]
+    return shlex.join(parts) or "none"
+
+
+def _parts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{k}={v}" for k, v in value.items()]
+    if isinstance(value, tuple | list):
+        return [str(x) for x in value]
+    return [] if value is None else [str(value)]
 
 
 def keep(job: _job.Job, *, show: Print = print) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -164,6 +165,11 @@ class _Run:
                     self._watched.add(name)
         if num_done:
             self._tell(f"{num_done} of {len(self._trials)} trials are done already.")
+        if self._missing():
+            self._tell(
+                "How the trials are doing: `kauldron sweep ls --workdir="
+                f"{shlex.quote(os.fspath(self._folder.path))}`."
+            )
 
     def _missing(self) -> list[str]:
         return [

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kauldron import lm
@@ -38,6 +38,7 @@ class EngineSizes:
     steps_per_visit: int
     max_waiting: int
     has_prefixes: bool
+    num_drafts: int
 
     def __post_init__(self) -> None:
         for name in (
@@ -75,7 +76,11 @@ def name_of(model: Model) -> str:
     return "model"
 
 
-def core_of(generator: lm.TextGenerator, sizes: EngineSizes) -> Core:
+def core_of(
+    generator: lm.TextGenerator,
+    sizes: EngineSizes,
+    adapters: Mapping[str, tuple[lm.LoRA, PyTree]],
+) -> Core:
     """Returns programs, schedule and thread for a model; nothing is compiled yet.
 
     Raises:
@@ -101,8 +106,9 @@ def core_of(generator: lm.TextGenerator, sizes: EngineSizes) -> Core:
         max_pages_per_row=min(math.ceil(length / sizes.page_size), num_pages),
         decode_widths=sizes.decode_widths,
         chunk_sizes=sizes.chunk_sizes,
-        max_steps=sizes.steps_per_visit,
+        max_steps=max(sizes.steps_per_visit, sizes.num_drafts + 1),
         cache_dtype=sizes.cache_dtype,
+        adapters=adapters,
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])
@@ -114,6 +120,7 @@ def core_of(generator: lm.TextGenerator, sizes: EngineSizes) -> Core:
         token_budget=sizes.token_budget,
         max_waiting=sizes.max_waiting,
         has_prefixes=sizes.has_prefixes,
+        num_drafts=sizes.num_drafts,
     )
     return Core(programs, generator.tokenizer, options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from kauldron import lm
+from kauldron.ktyping import PyTree
 from kauldron.serve.engine import _checks
 from kauldron.serve.engine._grammars import Grammars
 from kauldron.serve.engine._jobs import Job
+from kauldron.serve.engine._reading import Reader
 from kauldron.serve.engine._thread import EngineThread
 from kauldron.serve.engine._visits import Visits
 from kauldron.serve.engine._writer import AnswerWriter
-from kauldron.serve.requests import Piece, Request
+from kauldron.serve.requests import Piece, Request, RequestError, TokenLogprob
 from kauldron.serve.scheduling import _sequences
 from kauldron.serve.scheduling._schedule import Scheduler
 from kauldron.serve.scheduling._sizes import Sizes
@@ -32,20 +33,20 @@ class Options:
     Attributes:
       context_length: The most tokens of a row.
       stop_ids: Tokens that end an answer.
-      adapters: Names of the adapters.
       steps_per_visit: The most tokens of an answer that are made in a visit.
       token_budget: The most tokens of prompts that are read in a visit.
       max_waiting: The most answers that wait.
       has_prefixes: Whether prefixes are kept for other requests.
+      num_drafts: The most tokens of an answer that are drafted in a visit.
     """
 
     context_length: int
     stop_ids: tuple[int, ...]
-    adapters: tuple[str, ...] = ()
     steps_per_visit: int = 4
     token_budget: int = 512
     max_waiting: int = 256
     has_prefixes: bool = True
+    num_drafts: int = 0
 
 
 class Core:
@@ -72,7 +73,9 @@ class Core:
                 for width in programs.chunk_sizes
             ),
             widths=programs.decode_widths,
-            max_steps=min(options.steps_per_visit, programs.max_steps),
+            max_steps=min(
+                max(options.steps_per_visit, options.num_drafts + 1), programs.max_steps
+            ),
             token_budget=options.token_budget,
             max_waiting=options.max_waiting,
             has_prefixes=options.has_prefixes,
@@ -80,15 +83,23 @@ class Core:
         vocab_size = programs.model.vocab_size
         self.limits = _checks.Limits(
             vocab_size=vocab_size,
-            context_length=min(options.context_length, sizes.max_length),
+            context_length=min(
+                options.context_length, sizes.num_pages * sizes.page_size
+            ),
             max_answers=options.max_waiting,
             max_top_logprobs=programs.max_top_logprobs,
             max_bias=programs.max_bias,
             max_stop_ids=programs.max_stop_ids,
-            adapters=options.adapters,
+            adapters=tuple(programs.adapters),
         )
         self._grammars = Grammars(tokenizer, vocab_size, options.stop_ids)
-        visits = Visits(programs, sizes.width_for, options.adapters)
+        visits = Visits(
+            programs,
+            sizes.width_for,
+            max_steps=min(options.steps_per_visit, programs.max_steps),
+            num_drafts=min(options.num_drafts, programs.max_steps - 1),
+        )
+        self._reader = Reader(programs)
         self.thread = EngineThread(Scheduler(sizes), visits)
 
     def submit(
@@ -104,11 +115,28 @@ class Core:
           RequestError: If the request is wrong.
           ServiceError: If the queue is full, or the engine has ended.
         """
-        job = Job(request, self._writers(request), deliver)
-        if request.prompt_logprobs and len(request.prompt) > 1:
-            job.writers[0].prompt_logprobs = self.score(request.prompt)
+        job = self.job(request, deliver)
         self.thread.submit(job, waits=waits)
         return job
+
+    def job(self, request: Request, deliver: Callable[[Piece], None]) -> Job:
+        """Returns what the engine's thread takes, of a request that is right."""
+        job = Job(request, self._writers(request), deliver)
+        if request.prompt_logprobs and len(request.prompt) > 1:
+            job.writers[0].prompt_logprobs = self.score(
+                request.prompt, request.adapter, request.sampling.logprobs or 0
+            )
+        return job
+
+    def set_params(self, params: PyTree) -> None:
+        """Changes the parameters between two visits, and waits until that is done."""
+
+        def change(_: Sequence[int]) -> None:
+            self.programs.set_params(params)
+            with self.thread.lock:
+                self.thread.scheduler.forget_prefixes()
+
+        self.thread.call(change, num_pages=0).result()
 
     def _writers(self, request: Request) -> list[AnswerWriter]:
         sampling = request.sampling
@@ -143,15 +171,38 @@ class Core:
             writers.append(writer)
         return writers
 
-    def score(self, tokens: Sequence[int]) -> Future[np.ndarray]:
-        """Returns the log-probability of each token but the first, `f32[n - 1]`."""
+    def score(
+        self, tokens: Sequence[int], adapter: str | None = None, num_top: int = 0
+    ) -> Future[tuple[TokenLogprob, ...]]:
+        """Returns the log-probability of each token of a prompt but the first.
+
+        Raises:
+          RequestError: If the prompt is wrong.
+          ServiceError: If the engine has ended.
+        """
         _checks.check_prompt(tokens, self.limits)
-        return self.thread.call(functools.partial(self.programs.score, tokens))
+        if len(tokens) < 2:
+            raise RequestError("A prompt of one token has nothing to tell.")
+        index = 0 if adapter is None else self.programs.adapters[adapter]
+
+        def read(pages: Sequence[int]) -> tuple[TokenLogprob, ...]:
+            return self._reader.logprobs(tokens, pages, index, num_top)
+
+        return self.thread.call(read, self._reader.num_pages(tokens))
 
     def embed(self, tokens: Sequence[int]) -> Future[np.ndarray]:
-        """Returns the mean of the last hidden states, of norm 1, `f32[d]`."""
+        """Returns the mean of the last hidden states, of norm 1, `f32[d]`.
+
+        Raises:
+          RequestError: If the prompt is wrong.
+          ServiceError: If the engine has ended.
+        """
         _checks.check_prompt(tokens, self.limits)
-        return self.thread.call(functools.partial(self.programs.embed, tokens))
+
+        def read(pages: Sequence[int]) -> np.ndarray:
+            return self._reader.embedding(tokens, pages)
+
+        return self.thread.call(read, self._reader.num_pages(tokens))
 
     def stats(self) -> dict[str, float]:
         """Returns counts and gauges by name."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from kauldron import lm
+from kauldron.ktyping import PyTree
 from kauldron.serve.device._programs import Programs
 from kauldron.serve.engine import _answers, _building, _jobs, _prompts
 from kauldron.serve.engine._core import Core, Options
@@ -40,6 +41,9 @@ class Engine:
         and come in larger pieces.
       max_waiting: The most answers that wait; a request more is refused.
       has_prefixes: Whether what was computed is kept for prompts that begin alike.
+      num_drafts: Of an answer, how many tokens are drafted from what it has already, and
+        verified at once; 0 is none. Answers that repeat their prompt are faster then.
+      adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
       warm_up: Whether all programs are compiled before the first request.
 
@@ -71,6 +75,8 @@ class Engine:
         steps_per_visit: int = 4,
         max_waiting: int = 256,
         has_prefixes: bool = True,
+        num_drafts: int = 0,
+        adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
         warm_up: bool = True,
     ) -> None:
@@ -87,10 +93,13 @@ class Engine:
             steps_per_visit=steps_per_visit,
             max_waiting=max_waiting,
             has_prefixes=has_prefixes,
+            num_drafts=num_drafts,
         )
-        core = _building.core_of(_building.generator_of(model), sizes)
+        generator = _building.generator_of(model)
+        core = _building.core_of(generator, sizes, adapters or {})
         if warm_up:
-            core.programs.warm_up()
+            kinds = ("prefill", "decode", "score", "embed")
+            core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))
         self._begin(core, model_name or _building.name_of(model))
 
     @classmethod
@@ -116,7 +125,7 @@ class Engine:
 
     def _begin(self, core: Core, model_name: str) -> None:
         self.model_name, self.tokenizer = model_name, core.tokenizer
-        self.adapters = core.options.adapters
+        self.adapters = core.limits.adapters
         self.context_length = core.limits.context_length
         self._core = core
         core.thread.start()
@@ -139,19 +148,25 @@ class Engine:
         More requests than may wait are taken as there is room.
 
         Raises:
-          RequestError: If a request is wrong; then the others are cancelled.
+          RequestError: If a request is wrong; then none is begun.
           ServiceError: If the engine has ended, or ends before the answers do.
         """
-        jobs = []
+        found = [_jobs.Pieces(request.sampling.n) for request in asked]
+        jobs = [
+            self._core.job(request, pieces.deliver)
+            for request, pieces in zip(asked, found, strict=True)
+        ]
+        thread = self._core.thread
         try:
-            for request in asked:
-                pieces = _jobs.Pieces(request.sampling.n)
-                job = self._core.submit(request, pieces.deliver, waits=True)
-                jobs.append((job, pieces))
-            return [_answers.join(*some) for some in jobs]
+            # Together: an idle engine always answers the same requests in the same
+            # visits, so that nothing differs in the last bit.
+            with thread.lock:
+                for job in jobs:
+                    thread.submit(job, waits=True)
+            return [_answers.join(*some) for some in zip(jobs, found, strict=True)]
         except BaseException:
-            for job, _ in jobs:
-                self._core.thread.cancel(job)
+            for job in jobs:
+                thread.cancel(job)
             raise
 
     def generate(self, prompts: str | Sequence[str], **sampling: Any) -> Any:
@@ -271,6 +286,18 @@ class Engine:
         futures = [asyncio.wrap_future(self._core.embed(p)) for p in prompts]
         async with asyncio.timeout(timeout):
             return list(await asyncio.gather(*futures))
+
+    def set_params(self, params: PyTree) -> None:
+        """Answers by other parameters from now on, of the same shapes and dtypes.
+
+        They are not copied. What was computed by those before is forgotten; answers on
+        their way go on by the new ones.
+
+        Args:
+          params: Of the model; `None` lets those before go, until others come. Nothing
+            can be asked meanwhile.
+        """
+        self._core.set_params(params)
 
     def stats(self) -> Mapping[str, float]:
         """Returns counts and gauges of the engine by name."""

@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from kauldron import lm
 from kauldron._base import errors
-from kauldron.serve.requests import Request, RequestError, SamplingParams
+from kauldron.serve.requests import Request, RequestError, SamplingParams, TokenLogprob
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -65,10 +63,12 @@ def request(tokens: Sequence[int], fields: Mapping[str, Any]) -> Request:
 
 
 def text_score(
-    tokenizer: lm.Tokenizer, text: str, tokens: Sequence[int], logprobs: np.ndarray
+    tokenizer: lm.Tokenizer,
+    text: str,
+    tokens: Sequence[int],
+    found: Sequence[TokenLogprob],
 ) -> lm.TextScore:
     """Returns how likely a text is, of the log-probabilities of all tokens but one."""
     first = tokenizer.decode(tokens[:1])
     num_bytes = len(text.encode()) - len(first.encode())
-    nats = float(-np.sum(logprobs, dtype=np.float64))
-    return lm.TextScore(len(logprobs), num_bytes, nats)
+    return lm.TextScore(len(found), num_bytes, -sum(x.logprob for x in found))

@@ -45,6 +45,14 @@ class Times:
     completion_tokens: int = 0
 
 
+class _Call:
+    """Something else to do, with pages of its own."""
+
+    def __init__(self, function: Callable[[list[int]], Any], num_pages: int) -> None:
+        self.function, self.num_pages = function, num_pages
+        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+
 class EngineThread:
     """Answers requests until it is stopped, or fails.
 
@@ -67,7 +75,7 @@ class EngineThread:
         self._writers: dict[Sequence, AnswerWriter] = {}
         self._jobs: dict[Sequence, Job] = {}
         self._cancelled: list[Job] = []
-        self._calls: list[tuple[Callable[[], Any], concurrent.futures.Future[Any]]] = []
+        self._calls: list[_Call] = []
         self._is_stopping = self._is_draining = False
         self._thread = threading.Thread(
             target=self._work, name="kauldron-engine", daemon=True
@@ -112,18 +120,24 @@ class EngineThread:
             self._cancelled.append(job)
             self.lock.notify_all()
 
-    def call(self, function: Callable[[], Any]) -> concurrent.futures.Future[Any]:
+    def call(
+        self, function: Callable[[list[int]], Any], num_pages: int
+    ) -> concurrent.futures.Future[Any]:
         """Runs a function in the thread, between two visits; returns its future.
+
+        Args:
+          function: Takes pages that are its own until it returns.
+          num_pages: How many.
 
         Raises:
           ServiceError: If the engine has ended.
         """
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        call = _Call(function, num_pages)
         with self.lock:
             self._check_open()
-            self._calls.append((function, future))
+            self._calls.append(call)
             self.lock.notify_all()
-        return future
+        return call.future
 
     def stop(self, *, drain: bool, timeout: float | None = None) -> bool:
         """Ends the thread; returns whether it has ended.
@@ -173,27 +187,29 @@ class EngineThread:
                 if reason == "error":
                     self._jobs[sequence].error = failure
                 self._end(sequence, reason)
-            for _, future in self._calls:
-                future.set_exception(ServiceError(f"The engine has ended: {failure}"))
+            for call in self._calls:
+                if call.future.set_running_or_notify_cancel():
+                    error = ServiceError(f"The engine has ended: {failure}")
+                    call.future.set_exception(error)
             self._calls.clear()
             self.lock.notify_all()
 
     def _turn(self) -> bool:
         """Does what is next; returns whether there may be more."""
         with self.lock:
-            begin = time.perf_counter()
-            calls, self._calls = self._calls, []
+            call = self._calls.pop(0) if self._calls else None
+        if call is not None:
+            self._answer(call)
+        begin = time.perf_counter()
+        with self.lock:
             plan = self._next_plan()
-            if plan is None and not calls:
+            if plan is None:
+                if self._calls or self._cancelled:
+                    return True
                 if self._is_stopping:
                     return False
-                if not (self._cancelled or self._calls):
-                    self.lock.wait()
+                self.lock.wait()
                 return True
-        for function, future in calls:
-            _answer(function, future)
-        if plan is None:
-            return True
         made = self._visits.run(plan, self._writers)
         with self.lock:
             self._give_out(plan, made)
@@ -202,6 +218,19 @@ class EngineThread:
             self.times.device_secs += made.device_secs
             self.times.host_secs += time.perf_counter() - begin - made.device_secs
         return True
+
+    def _answer(self, call: _Call) -> None:
+        if not call.future.set_running_or_notify_cancel():
+            return
+        with self.lock:
+            pages = self.scheduler.borrow(call.num_pages)
+        try:
+            call.future.set_result(call.function(pages))
+        except Exception as error:
+            call.future.set_exception(error)
+        finally:
+            with self.lock:
+                self.scheduler.give_back(pages)
 
     def _next_plan(self) -> Plan | None:
         for job in self._cancelled:
@@ -256,14 +285,3 @@ class EngineThread:
         assert sequence.phase is Phase.FINISHED
         del self._jobs[sequence], self._writers[sequence]
         self.times.answers += 1
-
-
-def _answer(
-    function: Callable[[], Any], future: concurrent.futures.Future[Any]
-) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(function())
-    except Exception as error:
-        future.set_exception(error)

@@ -61,14 +61,21 @@ class Visits:
     Args:
       programs: `kauldron.serve.device` offers them.
       width_for: The width of the least program that has so many slots.
-      adapters: Names of the adapters; the first is number 1.
+      max_steps: The most tokens of an answer that are made step by step in a visit.
+      num_drafts: The most tokens of an answer that are drafted; 0 drafts none.
     """
 
     def __init__(
-        self, programs: Any, width_for: Callable[[int], int], adapters: tuple[str, ...]
+        self,
+        programs: Any,
+        width_for: Callable[[int], int],
+        *,
+        max_steps: int,
+        num_drafts: int,
     ) -> None:
         self._programs, self._width_for = programs, width_for
-        self._adapters = {name: i for i, name in enumerate([None, *adapters])}
+        self._max_steps, self._num_drafts = max_steps, num_drafts
+        self._adapters: dict[str | None, int] = {None: 0, **programs.adapters}
         self._batch: DecodeBatch = programs.empty_decode(programs.num_slots)
         self._owners: dict[int, Sequence] = {}
 
@@ -88,9 +95,14 @@ class Visits:
             self._start(sequence, writers[sequence])
         if not plan.decoding:
             return Made({}, None, {})
-        batch = self._decode_batch(plan, writers)
+        drafts = self._drafts(plan, writers)
+        steps = plan.num_steps if drafts else min(plan.num_steps, self._max_steps)
+        batch = self._decode_batch(plan, writers, steps)
         begin = time.perf_counter()
-        sampled = self._programs.decode(batch, plan.num_steps).get()
+        if drafts:
+            sampled = self._programs.verify(batch, self._as_array(drafts, batch)).get()
+        else:
+            sampled = self._programs.decode(batch, steps).get()
         device_secs = time.perf_counter() - begin
         rows = sampled.tokens.tolist()
         slots = {s: s.slot for s in plan.decoding}
@@ -130,8 +142,28 @@ class Visits:
             answer = sequence.tokens[sequence.num_prompt :]
             self._programs.set_history(slot, prompt, answer)
 
-    def _decode_batch(
+    def _drafts(
         self, plan: Plan, writers: Mapping[Sequence, AnswerWriter]
+    ) -> dict[Sequence, list[int]]:
+        """Returns drafts, if it is worth to verify them rather than to make steps."""
+        most = min(self._num_drafts, plan.num_steps - 1)
+        if most < 1:
+            return {}
+        drafts = {s: writers[s].lookup.propose(most) for s in plan.decoding}
+        found = {s: some for s, some in drafts.items() if some}
+        # The others make one token in the same time.
+        return found if 2 * len(found) > len(drafts) else {}
+
+    def _as_array(
+        self, drafts: Mapping[Sequence, list[int]], batch: DecodeBatch
+    ) -> np.ndarray:
+        array = self._programs.empty_drafts(len(batch.tokens))
+        for sequence, some in drafts.items():
+            array[sequence.slot, : len(some)] = some
+        return array
+
+    def _decode_batch(
+        self, plan: Plan, writers: Mapping[Sequence, AnswerWriter], steps: int
     ) -> DecodeBatch:
         batch = self._batch
         self._forget(plan)
@@ -140,7 +172,7 @@ class Visits:
             slot = s.slot
             batch.tokens[slot] = s.tokens[-1]
             batch.positions[slot] = len(s.tokens) - 1
-            batch.limits[slot] = min(plan.num_steps, s.room)
+            batch.limits[slot] = min(steps, s.room)
             batch.index[slot] = len(s.tokens) - s.num_prompt
             batch.page_tables[slot, : len(s.pages)] = s.pages
             batch.page_tables[slot, len(s.pages) :] = -1

@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-import numpy as np
-
 from kauldron import lm
+from kauldron.serve.engine._drafts import Lookup
 from kauldron.serve.engine._grammars import Grammar
 from kauldron.serve.engine._stop_texts import StopTexts
 from kauldron.serve.requests import FinishReason, Piece, Request, TokenLogprob, Usage
@@ -24,6 +23,7 @@ class AnswerWriter:
       sequence: Its tokens.
       seed: Of its draws.
       stop_ids: Tokens that end it.
+      lookup: For drafts of what comes next.
       allowed: Which tokens may follow, `u32[words]`; `None` is all.
       is_over: Whether its last piece was written.
       prompt_logprobs: Of the prompt, to be told with the next piece.
@@ -46,10 +46,11 @@ class AnswerWriter:
     ) -> None:
         self.request, self.index, self.sequence = request, index, sequence
         self.seed, self.stop_ids = seed, stop_ids
+        self.lookup = Lookup(sequence.tokens)
         self.allowed = None if grammar is None else grammar.allowed()
         self.is_over = False
         self._grammar = grammar
-        self.prompt_logprobs: Future[np.ndarray] | None = None
+        self.prompt_logprobs: Future[tuple[TokenLogprob, ...]] | None = None
         self._stops = frozenset(stop_ids)
         self._decoder = tokenizer.stream_decoder()
         self._num_known = tokenizer.num_tokens
@@ -143,9 +144,5 @@ class AnswerWriter:
         if self.prompt_logprobs is None:
             return piece
         # Was computed before: the calls of the thread come before its visits.
-        found, self.prompt_logprobs = self.prompt_logprobs.result(0), None
-        of_prompt = zip(self.request.prompt[1:], found.tolist(), strict=True)
-        told = tuple(
-            TokenLogprob(token=t, logprob=x, drawn_logprob=x) for t, x in of_prompt
-        )
+        told, self.prompt_logprobs = self.prompt_logprobs.result(0), None
         return dataclasses.replace(piece, prompt_logprobs=told)

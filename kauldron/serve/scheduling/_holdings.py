@@ -53,7 +53,7 @@ class Holdings:
         if lacking + num_spare > self.num_available:
             self.tree.release(pages)
             return False
-        pages += [self._new_page() for _ in range(lacking)]
+        pages += self.take(lacking)
         sequence.pages, sequence.num_computed = pages, num_computed
         sequence.num_in_tree, sequence.is_shareable = num_in_tree, is_shareable
         return True
@@ -86,8 +86,12 @@ class Holdings:
             copies.append((pages[i], page))
             self.tree.release([pages[i]])
             pages[i] = page
-        pages += [self._new_page() for _ in range(num_more)]
+        pages += self.take(num_more)
         return tuple(copies)
+
+    def take(self, num_pages: int) -> list[int]:
+        """Returns pages that no sequence holds; there have to be enough."""
+        return [self._new_page() for _ in range(num_pages)]
 
     def num_lacking(self, sequence: Sequence, end: int) -> int:
         """Returns how many pages a sequence needs at most to write until `end`."""

@@ -92,6 +92,22 @@ class Scheduler:
         for sequence in self.running:
             sequence.num_in_tree, sequence.is_shareable = 0, False
 
+    def borrow(self, num_pages: int) -> list[int]:
+        """Returns pages for something else; whoever is last stops for it if they must.
+
+        They have to be given back before the next plan.
+
+        Args:
+          num_pages: How many; no more than there are.
+        """
+        while self.holdings.num_available < num_pages:
+            self._preempt_last()
+        return self.holdings.take(num_pages)
+
+    def give_back(self, pages: Sequence[int]) -> None:
+        """Takes back pages that were borrowed."""
+        self.holdings.tree.release(pages)
+
     def plan(self) -> Plan | None:
         """Returns what the device does next; `None` if there is nothing to do.
 

@@ -29,7 +29,7 @@ def programs():
         max_steps=4,
         max_top_logprobs=5,
     )
-    made.warm_up()
+    made.warm_up(("prefill", "decode", "verify", "score", "embed"))
     return made
 
 

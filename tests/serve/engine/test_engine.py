@@ -88,6 +88,21 @@ def test_greedy_answers_are_those_of_each_prompt_alone(
     assert (stats["preemptions"] > 0) == (num_pages == 12)
 
 
+def test_verified_drafts_make_the_same_answers_in_fewer_visits(engine):
+    greedy = {"max_tokens": 30, "ignore_eos": True, "temperature": 0}
+    drawn = {"max_tokens": 9, "seed": 4, "n": 2}
+    visits = []
+    for num_drafts in (0, 3):
+        options = {"num_drafts": num_drafts, "steps_per_visit": 1}
+        with small_engine.engine(**options) as drafting:
+            # Greedy answers of a model that knows nothing repeat themselves.
+            texts = drafting.generate(TEXTS, **greedy)
+            visits.append(drafting.stats()["visits"])
+            assert texts == engine.generate(TEXTS, **greedy)
+            assert drafting.generate(TEXTS, **drawn) == engine.generate(TEXTS, **drawn)
+    assert visits[1] < visits[0]
+
+
 def test_nothing_is_compiled_once_the_programs_are(engine):
     engine.generate(TEXTS[0], max_tokens=2, temperature=0)
     with _count_compilations() as compiled:
@@ -178,6 +193,49 @@ def test_an_answer_keeps_to_its_schema(engine):
         assert found.keys() == {"is_in", "of"}
         assert found["of"] in ("a", "b")
     assert engine.generate("x", regex="(ab){2}c", max_tokens=20) == "ababc"
+
+
+def test_the_prompt_is_scored_with_the_first_piece(engine):
+    prompt = tuple(range(3, 30))
+    expected = kd.lm.token_logprobs(
+        small_model.model(), small_model.params(small_model.model()), prompt
+    )
+    request = kd.serve.Request(
+        prompt=prompt,
+        sampling=kd.serve.SamplingParams(max_tokens=2, logprobs=1, n=2),
+        prompt_logprobs=True,
+    )
+    ((first, second),) = engine.answer([request])
+    found = [x.logprob for x in first.prompt_logprobs]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert [x.token for x in first.prompt_logprobs] == list(prompt[1:])
+    assert all(x.top[0][1] >= x.logprob for x in first.prompt_logprobs)
+    assert second.prompt_logprobs == ()
+
+
+def test_texts_are_scored_as_they_are_alone(engine):
+    text = small_model.TEXT[:60]
+    expected = kd.lm.score(small_engine.generator(), text)
+    found = engine.score(text)
+    assert found.num_bytes == expected.num_bytes
+    assert found.nats == pytest.approx(expected.nats, rel=1e-4)
+    with pytest.raises(kd.serve.RequestError, match="one token has nothing to tell"):
+        engine.score("x")
+
+
+def test_an_embedding_is_the_mean_of_the_last_hidden_states(engine):
+    prompts = [tuple(range(3, 30)), (7,) * 27]
+    model = small_model.model()
+    hidden_of = jax.jit(lambda *x: model.apply(*x, mutable=["intermediates"])[1])
+    kept = hidden_of({"params": small_model.params(model)}, np.array(prompts))
+    (hidden,) = kept["intermediates"]["hidden"]
+    means = np.asarray(hidden).mean(axis=1)
+    vectors = asyncio.run(engine.aembed(prompts))
+    for vector, mean in zip(vectors, means, strict=True):
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-4)
+    texts = engine.embed(TEXTS[:2])
+    assert texts.shape == (2, 32)
+    np.testing.assert_array_equal(engine.embed(TEXTS[0]), texts[0])
 
 
 def test_a_conversation_is_answered_by_the_chat_template(engine):
