@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from kauldron import modules as nn
@@ -28,7 +29,11 @@ def find(name_or_path: str | os.PathLike[str]) -> _published.PublishedModel:
 
 
 def load(
-    name_or_path: str | os.PathLike[str], *, sharding: Any = None, **options: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    sharding: Any = None,
+    trusted: Iterable[str] = (),
+    **options: Any,
 ) -> tuple[nn.CausalLM, PyTree, Tokenizer]:
     """Returns model, parameters and tokenizer.
 
@@ -36,6 +41,8 @@ def load(
       name_or_path: What `find` takes, or the workdir of a run.
       sharding: Where parameters go, see `PublishedModel.params`; not of a workdir, which
         has its own.
+      trusted: Packages whose names the config of a workdir may use, as `["kauldron"]`;
+        that of a run of your own may use all.
       **options: Of the model, see `PublishedModel.model`; `tokens` is `"batch.tokens"`
         unless given. Not of a workdir.
 
@@ -51,12 +58,18 @@ def load(
     logits = model.apply({"params": params}, tokens=tokens)["logits"]
     ```
     """
-    generator = text_generator(name_or_path, sharding=sharding, **options)
+    generator = text_generator(
+        name_or_path, sharding=sharding, trusted=trusted, **options
+    )
     return generator.model, generator.params, generator.tokenizer
 
 
 def text_generator(
-    name_or_path: str | os.PathLike[str], *, sharding: Any = None, **options: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    sharding: Any = None,
+    trusted: Iterable[str] = (),
+    **options: Any,
 ) -> TextGenerator:
     """Returns a model that writes text, see `load`.
 
@@ -74,7 +87,7 @@ def text_generator(
                 f"The run {str(path)!r} says itself what its model is: got the options "
                 f"{['sharding', *options] if sharding is not None else [*options]}."
             )
-        model, params, tokenizer = _workdir_model.load(path)
+        model, params, tokenizer = _workdir_model.load(path, trusted)
         return TextGenerator(model=model, params=params, tokenizer=tokenizer)
     published = _published.PublishedModel.open(_places.published_path(path))
     tokenizer = published.tokenizer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron import modules as nn
@@ -22,15 +22,22 @@ def is_workdir(path: pathlib.Path) -> bool:
     return (path / workdir.workdirs.PYTHON_FILE).exists()
 
 
-def load(path: pathlib.Path) -> tuple[nn.CausalLM, PyTree, Tokenizer]:
+def load(
+    path: pathlib.Path, trusted: Iterable[str] = ()
+) -> tuple[nn.CausalLM, PyTree, Tokenizer]:
     """Returns model, parameters and tokenizer of a run's last checkpoint.
 
     The tokenizer is that of the run's data, or in its folder `tokenizer`.
 
+    Args:
+      path: The workdir.
+      trusted: Packages whose names its config may use, see `konfig.load`; that of a run
+        of your own may use all.
+
     Raises:
       ModelError: If its model is no decoder, or it has no tokenizer.
     """
-    predictor = runs.Predictor.from_workdir(path)
+    predictor = runs.Predictor.from_workdir(path, trusted=trusted)
     model = predictor.trainer.model
     if not isinstance(model, nn.CausalLM):
         raise ModelError(

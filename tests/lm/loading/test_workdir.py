@@ -52,8 +52,11 @@ def _run(command, *args):
 
 @pytest.mark.slow
 def test_a_run_is_loaded_from_its_workdir_with_the_tokenizer_of_its_data(
-    tmp_path, capsys
+    tmp_path, capsys, monkeypatch
 ):
+    # A run of one's own is trusted, and says so by its signature.
+    monkeypatch.setenv("KAULDRON_SIGN_RUNS", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     folder = small_model.save(tmp_path / "small")
     lines = tmp_path / "texts.jsonl"
     lines.write_text(f'{{"text": "{small_model.TEXT}"}}\n' * 8)
