@@ -41,7 +41,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 smoke: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m smoke tests/smoke
+	$(BIN)/python -m pytest -n 2 -m smoke tests/smoke
 
 layers: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.draw_layers

@@ -39,6 +39,16 @@ if "KAULDRON_TEST_DEVICES" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+
+def pytest_configure(config):
+    """Fast tests compile in three quarters of the time, to slower programs.
+
+    What runs for long (`slow`, `smoke`, benchmarks), and a GPU, have what users have.
+    """
+    if "not slow" in config.option.markexpr and os.environ["JAX_PLATFORMS"] == "cpu":
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT_ROOT))  # `examples` is not part of the package
 
@@ -89,9 +99,10 @@ def unchecked():
 
 @pytest.fixture(scope="module")
 def quick_compile():
-    """Compiles in half the time, to slower programs, for the tests of a file."""
+    """Compiles the slow tests of a file as all fast ones are: see `pytest_configure`."""
     import jax
 
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)

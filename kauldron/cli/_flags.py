@@ -76,13 +76,14 @@ class CommandLine:
                 help_string="Config file; --cfg.x=y changes it.",
                 flag_values=self._values,
             )
-        if any(arg.lstrip("-").startswith("jax_") for arg in argv[1:]):
-            import jax
-
-            jax.config.config_with_absl()
+        configures_jax = any(arg.lstrip("-").startswith("jax_") for arg in argv[1:])
+        if configures_jax:
+            argv = _with_flags_of_jax(argv, self._values)
         args, self._patches = _split_patches(_with_underscores(argv, command), command)
         self._patched: dict[str, Any] = {}
         self.positional = self._parse(args)
+        if configures_jax:
+            _configure_jax()
         num_positional = len(command.positional)
         if command.takes_workdir and num_positional and self["workdir"] is not None:
             self.positional.insert(0, self["workdir"])
@@ -244,6 +245,23 @@ def _with_underscores(argv: Sequence[str], command: command_kinds.Command) -> li
         is_own = name.startswith("--") and own in names
         changed.append(f"--{own}{separator}{value}" if is_own else arg)
     return changed
+
+
+def _with_flags_of_jax(argv: Sequence[str], values: flags.FlagValues) -> Sequence[str]:
+    """Defines the flags of JAX, which are global; returns what is left to be parsed."""
+    import jax
+
+    jax.config.config_with_absl()
+    return argv if values is flags.FLAGS else flags.FLAGS(argv, known_only=True)
+
+
+def _configure_jax() -> None:
+    """Sets what flags such as `--jax_enable_x64` say; otherwise `app.run` would do it."""
+    import jax
+
+    for name in flags.FLAGS:
+        if name.startswith("jax_") and flags.FLAGS[name].present:
+            jax.config.update(name, flags.FLAGS[name].value)
 
 
 def _define(flag: command_kinds.Flag, flag_values: flags.FlagValues) -> None:

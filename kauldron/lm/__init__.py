@@ -54,6 +54,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
         **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
+        **_names("tuning._int8", "dequantize quantize"),
         **_names("tuning._lora", "LoRA merge_lora"),
         **_names("tuning._low_rank", "LoRAError"),
         **_names("tuning._peft", "load_adapter save_adapter"),

@@ -68,6 +68,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("language._gq_attention", "GQAttention"),
         **_names("language._ml_attention", "MLAttention"),
         **_names("language._moe", "MoE Routing"),
+        **_names("language._projection", "Projection"),
         **_names(
             "language._rope", "LinearScaling Llama3Scaling NtkScaling Rope YarnScaling"
         ),

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from kauldron import losses
+from tests.losses import compiled
 
 _x = np.arange(4, dtype=np.float32)
 
@@ -167,20 +168,22 @@ def test_only_the_region_counts():
         logits="l", labels="t", region_mask="r", activation="sigmoid"
     )
     region = np.array([1, 1, 0, 0]) * np.ones((2, 2, 1))
-    value = loss(logits=logits, labels=labels, region_mask=region)
-    expected = loss(logits=logits[:, :, :2], labels=labels[:, :, :2])
+    value = compiled.value(loss, logits=logits, labels=labels, region_mask=region)
+    expected = compiled.value(loss, logits=logits[:, :, :2], labels=labels[:, :, :2])
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_absent_class_costs_nothing_without_smoothing():
     loss = losses.DiceLoss(logits="l", labels="t", activation=None, smooth=0.0)
     zeros = np.zeros((1, 4, 1), np.float32)
-    assert loss(logits=zeros, labels=zeros) == 0
+    assert compiled.value(loss, logits=zeros, labels=zeros) == 0
 
 
 def test_missing_items_form_no_pairs():
     loss = losses.PairwiseRanking(logits="l", labels="t", item_mask="m")
     logits, labels = np.array([[1.0, 2.0, 9.0]]), np.array([[1, 0, 0]])
-    value = loss(logits=logits, labels=labels, item_mask=np.array([[1, 1, 0]]))
+    value = compiled.value(
+        loss, logits=logits, labels=labels, item_mask=np.array([[1, 1, 0]])
+    )
     np.testing.assert_allclose(value, np.log1p(np.exp(1.0)), rtol=1e-6)
-    assert loss(logits=logits, labels=0 * labels) == 0
+    assert compiled.value(loss, logits=logits, labels=0 * labels) == 0

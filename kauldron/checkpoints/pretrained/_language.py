@@ -81,6 +81,20 @@ class HeadsOfPairs:
         return [pairs.reshape(num_heads * head_dim, *rest)]
 
 
+@dataclasses.dataclass(frozen=True)
+class OneLess:
+    """Scales of norms that multiply by `1 + w`, of files that have `1 + w`."""
+
+    def to_ours(
+        self, theirs: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
+    ) -> list[np.ndarray]:
+        del shapes
+        return [x - np.ones((), x.dtype) for x in theirs]
+
+    def to_theirs(self, ours: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [x + np.ones((), x.dtype) for x in ours]
+
+
 def _matrix(theirs: str, ours: str) -> tuple[Rule, ...]:
     return (
         Rule(f"{theirs}.weight", f"{ours}.kernel", _MATRIX),
@@ -251,8 +265,25 @@ HF_GPT2 = Layout(
 )
 
 
-def _gguf(name: str, heads: str | HeadsOfPairs, bias: str | HeadsOfPairs) -> Layout:
-    """Returns the layout of a file in which queries and keys have such rows."""
+# Name of a norm in a GGUF file -> its name here.
+_GGUF_NORMS = {
+    "output_norm": "final_norm",
+    "blk.{i}.attn_norm": "layer_{i}.attention_norm",
+    "blk.{i}.attn_q_norm": "layer_{i}.attention.query_norm",
+    "blk.{i}.attn_k_norm": "layer_{i}.attention.key_norm",
+    "blk.{i}.post_attention_norm": "layer_{i}.attention_post_norm",
+    "blk.{i}.ffn_norm": "layer_{i}.feed_forward_norm",
+    "blk.{i}.post_ffw_norm": "layer_{i}.feed_forward_post_norm",
+}
+
+
+def _gguf(
+    name: str,
+    heads: str | HeadsOfPairs = _HEADS,
+    bias: str | HeadsOfPairs = _HEADS_BIAS,
+    scale: str | OneLess = "d -> d",
+) -> Layout:
+    """Returns the layout of a file in which queries, keys and norms are such."""
     layer, plain = "blk.{i}", (_HEADS, _HEADS_BIAS)
     rules: list[Rule] = []
     for theirs, ours, forms in (
@@ -270,25 +301,34 @@ def _gguf(name: str, heads: str | HeadsOfPairs, bias: str | HeadsOfPairs) -> Lay
         model=_MODEL,
         rules=(
             Rule("token_embd.weight", "params.embedding"),
-            *norm("output_norm", "final_norm"),
             Rule("output.weight", "params.head", _MATRIX),
-            *norm(f"{layer}.attn_norm", "layer_{i}.attention_norm"),
             *rules,
-            *norm(f"{layer}.attn_q_norm", "layer_{i}.attention.query_norm"),
-            *norm(f"{layer}.attn_k_norm", "layer_{i}.attention.key_norm"),
+            *(
+                Rule(f"{theirs}.weight", f"params.{ours}.scale", scale)
+                for theirs, ours in _GGUF_NORMS.items()
+            ),
             Rule(f"{layer}.attn_output.weight", f"{_ATTENTION}.out.kernel", _OUT),
-            *norm(f"{layer}.ffn_norm", "layer_{i}.feed_forward_norm"),
+            Rule(f"{layer}.ffn_gate_inp.weight", f"{_FEED_FORWARD}.router", _MATRIX),
             *(
                 rule
                 for part in ("gate", "up", "down")
-                for rule in _matrix(f"{layer}.ffn_{part}", f"{_FEED_FORWARD}.{part}")
+                for rule in (
+                    *_matrix(f"{layer}.ffn_{part}", f"{_FEED_FORWARD}.{part}"),
+                    Rule(
+                        f"{layer}.ffn_{part}_exps.weight",
+                        f"{_FEED_FORWARD}.{part}",
+                        "expert d_out d_in -> expert d_in d_out",
+                    ),
+                )
             ),
         ),
+        unused=("rope_freqs.weight",),  # in the config, as a scaling
     )
 
 
-GGUF_LLAMA = _gguf("gguf_llama", HeadsOfPairs(), HeadsOfPairs())
-GGUF_QWEN = _gguf("gguf_qwen", _HEADS, _HEADS_BIAS)
+GGUF_LLAMA = _gguf("gguf_llama", heads=HeadsOfPairs(), bias=HeadsOfPairs())
+GGUF_QWEN = _gguf("gguf_qwen")
+GGUF_GEMMA = _gguf("gguf_gemma", scale=OneLess())
 
 LAYOUTS = {
     layout.name: layout
@@ -300,5 +340,6 @@ LAYOUTS = {
         HF_GPT2,
         GGUF_LLAMA,
         GGUF_QWEN,
+        GGUF_GEMMA,
     )
 }

@@ -231,7 +231,8 @@ class _Value(NamedTuple):
 
     @classmethod
     def of(cls, match: re.Match[str]) -> _Value:
-        return cls(int(match[2] or 1), int(match[3] or 0), match[4] and int(match[4]))
+        limit = int(match[4]) if match[4] else None
+        return cls(int(match[2] or 1), int(match[3] or 0), limit)
 
     def written(self, number: int) -> int:
         return number * self.factor + self.offset

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kauldron import modules as nn
 from kauldron.lm.models._errors import ModelError
 from kauldron.lm.text import gguf_files
 
@@ -24,17 +25,41 @@ _CONFIG = {
     "attention.key_length": "head_dim",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
     "rope.freq_base": "rope_theta",
+    "expert_count": "num_local_experts",
+    "expert_used_count": "num_experts_per_tok",
 }
-# Architecture -> layout of its tensors. Its name is that of the family.
-_LAYOUTS = {"llama": "gguf_llama", "qwen2": "gguf_qwen", "qwen3": "gguf_qwen"}
+_OF_GEMMA = {
+    "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+}
+# Architecture -> layout of its tensors. Its name is that of the family; a mixture of
+# experts has the architecture of LLaMA.
+_LAYOUTS = {
+    "llama": "gguf_llama",
+    "qwen2": "gguf_qwen",
+    "qwen3": "gguf_qwen",
+    "gemma2": "gguf_gemma",
+    "gemma3": "gguf_gemma",
+}
+# Number of layers of the models whose logits are scaled by the width of all heads, which
+# a file does not say, but its readers know.
+_SCALED_BY_WIDTH = {"gemma2": 46, "gemma3": 62}
 _TOKENS = {
     "tokenizer.ggml.bos_token_id": "bos_token_id",
     "tokenizer.ggml.eos_token_id": "eos_token_id",
     "tokenizer.ggml.padding_token_id": "pad_token_id",
 }
 _NUMBERS_AT_ONCE = 2**18
-# What would change the computation, and is not known here.
-_REFUSED = ("expert_count", "rope.scaling.type", "attention.sliding_window")
+# What would change the computation -> values that are known here.
+_KNOWN = {
+    "rope.scaling.type": ("none", "linear"),
+    "attention.sliding_window": (),
+    "attn_logit_softcapping": (),
+    "final_logit_softcapping": (),
+}
+_FREQUENCIES = "rope_freqs.weight"
+_LLAMA3_LENGTH = 8192
 
 
 class GgufWeights:
@@ -113,15 +138,16 @@ def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:
             f"{str(file.path)!r} has the architecture {architecture!r}: known are "
             f"{', '.join(_LAYOUTS)}. Take the safetensors of the model."
         )
-    for name in _REFUSED:
+    names = _CONFIG | (_OF_GEMMA if architecture in _SCALED_BY_WIDTH else {})
+    for name, known in _KNOWN.items():
         value = file.metadata.get(f"{architecture}.{name}")
-        if value not in (None, 0, "none"):
+        if name not in names and value not in (None, 0, *known):
             raise ModelError(
                 f"{str(file.path)!r} says {architecture}.{name}={value!r}, which is not "
                 "known here of GGUF files. Take the safetensors of the model."
             )
     config: dict[str, Any] = {"model_type": architecture}
-    for theirs, name in _CONFIG.items():
+    for theirs, name in names.items():
         if (value := file.metadata.get(f"{architecture}.{theirs}")) is not None:
             config[name] = _shortest(value)
     for theirs, name in _TOKENS.items():
@@ -131,7 +157,52 @@ def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:
         raise ModelError(f"{str(file.path)!r} lacks the tensor 'token_embd.weight'.")
     config["vocab_size"] = file.tensors["token_embd.weight"].shape[0]
     config["tie_word_embeddings"] = "output.weight" not in file.tensors
-    return config
+    if config.get("num_local_experts"):
+        config["model_type"] = "mixtral"
+    if architecture in _SCALED_BY_WIDTH:
+        config["query_pre_attn_scalar"] = _attention_scalar(architecture, config)
+    return config | _rope_scaling(file, config)
+
+
+def _attention_scalar(architecture: str, config: Mapping[str, Any]) -> int:
+    if config["num_hidden_layers"] == _SCALED_BY_WIDTH[architecture]:
+        return config["hidden_size"] // config["num_attention_heads"]
+    return config["head_dim"]
+
+
+def _rope_scaling(
+    file: gguf_files.GgufFile, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what a config says of longer contexts."""
+    scaling = f"{file['general.architecture']}.rope.scaling"
+    if file.metadata.get(f"{scaling}.type") == "linear":
+        factor = _shortest(file[f"{scaling}.factor"])
+        return {"rope_scaling": {"rope_type": "linear", "factor": factor}}
+    if _FREQUENCIES not in file.tensors:
+        return {}
+    divisors = GgufWeights(file).views([_FREQUENCIES])[_FREQUENCIES]
+    factor, theta = float(divisors.max()), config["rope_theta"]
+    plain, scaled = (
+        nn.Llama3Scaling(factor=x, original_length=_LLAMA3_LENGTH)
+        for x in (1.0, max(factor, 1.0))
+    )
+    size = 2 * divisors.size
+    expected = plain.frequencies(theta, size) / scaled.frequencies(theta, size)
+    if not np.allclose(divisors, expected, rtol=1e-3):
+        raise ModelError(
+            f"{str(file.path)!r} divides the frequencies of its rotary embedding "
+            f"({_FREQUENCIES!r}) by {divisors.min():.3g} to {factor:.3g}, otherwise than "
+            "Llama 3 does. Take the safetensors of the model."
+        )
+    return {
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": plain.low_freq_factor,
+            "high_freq_factor": plain.high_freq_factor,
+            "original_max_position_embeddings": _LLAMA3_LENGTH,
+        }
+    }
 
 
 def layout_of_gguf(file: gguf_files.GgufFile) -> str:

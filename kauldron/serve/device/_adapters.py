@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
@@ -37,7 +38,8 @@ def stacked(
       LoRAError: If an adapter is of another model, or of a weight that is no kernel of
         one layer.
     """
-    shapes = {k: np.shape(v) for k, v in _flat(params).items()}
+    wide = jax.eval_shape(lambda x: lm.dequantize(x, jnp.float32), params)
+    shapes = {k: v.shape for k, v in _flat(wide).items()}
     found: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     for index, (name, (model, updates)) in enumerate(adapters.items(), start=1):
         flat = _flat(updates)

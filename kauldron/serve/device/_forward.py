@@ -6,9 +6,13 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+from flax.linen import dtypes
+
+from kauldron import lm
 from kauldron import modules as nn
 from kauldron.ktyping import Array, Float, Int, PyTree
-from kauldron.serve.device import _adapters
+from kauldron.serve.device import _adapters, _kernels
 
 
 class Weights(NamedTuple):
@@ -16,10 +20,12 @@ class Weights(NamedTuple):
 
     Attributes:
       params: Of the model.
+      kernels: Of linear maps that are not in `params`, by module.
       adapters: Of all adapters together, by module; empty if there are none.
     """
 
     params: PyTree
+    kernels: Mapping[str, Any]
     adapters: Mapping[str, Any]
 
 
@@ -55,12 +61,15 @@ def run(
       cache: Bound to the rows.
       adapters: Index of each row's adapter; 0 is none.
     """
-    context: Any = contextlib.nullcontext()
-    if weights.adapters:
-        context = _adapters.added(weights.adapters, adapters)
-    with context:
+    params = lm.dequantize(weights.params, jnp.float32)
+    with contextlib.ExitStack() as contexts:
+        # The last one is the outermost: updates are added to products.
+        if weights.kernels:
+            contexts.enter_context(_kernels.multiplied(weights.kernels))
+        if weights.adapters:
+            contexts.enter_context(_adapters.added(weights.adapters, adapters))
         outputs, kept = model.apply(
-            {"params": weights.params},
+            {"params": params},
             tokens,
             positions,
             None,
@@ -68,4 +77,18 @@ def run(
             mutable=["intermediates"],
         )
     hidden: Array["b t d"] = kept["intermediates"]["hidden"][0]
-    return Pass(outputs["logits"], hidden, outputs["cache"])
+    return Pass(_logits(model, params, hidden), hidden, outputs["cache"])
+
+
+def _logits(
+    model: nn.CausalLM, params: Mapping[str, Any], hidden: Float["b t d"]
+) -> Float["b t v"]:
+    """Returns what the head of the model does, of the vocabulary's rows as they are."""
+    kernel = params["embedding"] if model.has_tied_head else params["head"].T
+    hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    logits = _kernels.product(rows, kernel, preferred_element_type=jnp.float32)
+    logits = logits.reshape(*hidden.shape[:-1], -1)
+    if model.head_softcap is None:
+        return logits
+    return model.head_softcap * jnp.tanh(logits / model.head_softcap)

@@ -15,6 +15,7 @@ from kauldron.ktyping import Int, PyTree
 from kauldron.serve.device import (
     _adapters,
     _forward,
+    _kernels,
     _paged_cache,
     _placement,
     _reading,
@@ -41,6 +42,9 @@ class Programs:
     Batches are NumPy arrays of fixed shapes, so that nothing is compiled after
     `warm_up`. What a row becomes depends on nothing of the others. Parameters that are
     split over the axis `tensor` of a mesh split the pages with them.
+
+    With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
+    steps read them fastest, and deleted where they come from.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -79,12 +83,19 @@ class Programs:
         max_top_logprobs: int = 20,
         cache_dtype: Any = None,
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
+        owns_params: bool = False,
     ) -> None:
         adapters = adapters or {}
         self.model = model
         self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
         stacked = _adapters.stacked(adapters, params)
-        self._weights = _forward.Weights(params, stacked)
+        mesh = _placement.mesh_of(params)
+        if mesh is None:
+            owns_params &= jax.default_backend() == "cpu"
+            others, kernels = _kernels.taken_out(model, params, owns_params=owns_params)
+            self._weights = _forward.Weights(others, kernels, stacked)
+        else:
+            self._weights = _forward.Weights(params, {}, stacked)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
         widths = {width for width in decode_widths if width < num_slots}
@@ -94,7 +105,6 @@ class Programs:
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
         make_state = functools.partial(self._make_state, cache_dtype)
-        mesh = _placement.mesh_of(params)
         self._places = _placement.of_state(jax.eval_shape(make_state), mesh)
         self._state: Any = jax.jit(make_state, out_shardings=self._places)()
 

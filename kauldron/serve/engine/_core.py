@@ -131,13 +131,12 @@ class Core:
     def set_params(self, params: PyTree) -> None:
         """Changes the parameters between two visits, and waits until that is done."""
 
-        def change(pages: Sequence[int]) -> None:
-            del pages  # none are needed
+        def change(_: Sequence[int]) -> None:
             self.programs.set_params(params)
             with self.thread.lock:
                 self.thread.scheduler.forget_prefixes()
 
-        self.thread.call(change, 0).result()
+        self.thread.call(change, num_pages=0).result()
 
     def _writers(self, request: Request) -> list[AnswerWriter]:
         sampling = request.sampling

@@ -81,9 +81,9 @@ _BLOCKS = {
 }
 
 
-def _write(path, tensors, **metadata):
+def _write(path, tensors, *, architecture="llama", **metadata):
     """Writes a file; tensors are arrays, or their bytes and type."""
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     for add, value in metadata.items():
         getattr(writer, f"add_{add}")(value)
     for name, tensor in tensors.items():
@@ -135,22 +135,37 @@ def _sorted_into_pairs(rows, num_heads):
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def _tensors(params):
-    """Returns the tensors of a LLaMA, rows are outputs."""
+_NORMS = {
+    "attn_norm": "attention_norm",
+    "post_attention_norm": "attention_post_norm",
+    "ffn_norm": "feed_forward_norm",
+    "post_ffw_norm": "feed_forward_post_norm",
+    "attn_q_norm": "attention.query_norm",
+    "attn_k_norm": "attention.key_norm",
+}
+
+
+def _tensors(params, *, has_pairs=True, added_to_scales=0):
+    """Returns the tensors of a decoder, rows are outputs."""
+    flat = {
+        jax.tree_util.keystr(path, simple=True, separator="."): x
+        for path, x in jax.tree.leaves_with_path(params)
+    }
     found = {
         "token_embd.weight": params["embedding"],
-        "output_norm.weight": params["final_norm"]["scale"],
+        "output_norm.weight": params["final_norm"]["scale"] + added_to_scales,
     }
-    for i in range(MODEL.num_layers):
-        layer = params[f"layer_{i}"]
-        found[f"blk.{i}.attn_norm.weight"] = layer["attention_norm"]["scale"]
-        found[f"blk.{i}.ffn_norm.weight"] = layer["feed_forward_norm"]["scale"]
+    for i in range(2):
+        for theirs, ours in _NORMS.items():
+            if (scale := flat.get(f"layer_{i}.{ours}.scale")) is not None:
+                found[f"blk.{i}.{theirs}.weight"] = scale + added_to_scales
         for theirs, ours in _PARTS.items():
-            room, part = ours.split(".")
-            kernel = layer[room][part]["kernel"]
+            kernel = flat.get(f"layer_{i}.{ours}.kernel")
+            if kernel is None:
+                continue
             lead = 64 if theirs != "attn_output" else kernel.shape[0] * kernel.shape[1]
             rows = kernel.reshape(lead, -1).T
-            if theirs in ("attn_q", "attn_k"):
+            if theirs in ("attn_q", "attn_k") and has_pairs:
                 rows = _sorted_into_pairs(rows, kernel.shape[1])
             found[f"blk.{i}.{theirs}.weight"] = np.ascontiguousarray(rows)
     return found
@@ -183,6 +198,80 @@ def test_a_file_is_the_model_it_was_made_of(path):
     sizes = ("rope_theta", "rms_norm_eps", "num_key_value_heads", "tie_word_embeddings")
     assert [published.config[name] for name in sizes] == [10_000.0, 1e-5, 2, True]
     assert published.context_length == 96
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_scales_of_gemma_have_one_added_in_files(name, tmp_path):
+    options = {"head_dim": 16, "window": 32, "scale": 16**-0.5}
+    model = small_model.model(
+        name, features=64, hidden_features=64, has_tied_head=True, **options
+    )
+    params = small_model.params(model)
+    path = _write(
+        tmp_path / "gemma.gguf",
+        _tensors(params, has_pairs=False, added_to_scales=1),
+        architecture=name,
+        key_length=16,
+        sliding_window=32,
+        **_METADATA,
+        **{"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+        if name == "gemma2"
+        else {},
+    )
+    published = kd.lm.find(path)
+    model = published.model(tokens="batch.tokens")
+    assert {block.attention.window for block in model.blocks} == {32, None}
+    assert model.blocks[0].attention.scale == 16**-0.5
+    assert model.head_softcap == (30.0 if name == "gemma2" else None)
+    for a, b in zip(
+        *map(jax.tree.leaves, (published.params(model), params)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)  # 1 is added and taken away
+
+
+def test_experts_of_a_mixture_are_one_tensor(tmp_path):
+    moe = kd.nn.MoE(
+        num_experts=3, hidden_features=64, routing=kd.nn.Routing(num_selected=2)
+    )
+    model = small_model.model(
+        "mixtral", features=64, hidden_features=64, has_tied_head=True, moe=moe
+    )
+    params = small_model.params(model)
+    tensors = _tensors(params)
+    for i in range(2):
+        experts = params[f"layer_{i}"]["feed_forward"]
+        tensors[f"blk.{i}.ffn_gate_inp.weight"] = np.ascontiguousarray(
+            experts["router"].T
+        )
+        for part in ("gate", "up", "down"):
+            rows = np.ascontiguousarray(experts[part].swapaxes(1, 2))
+            tensors[f"blk.{i}.ffn_{part}_exps.weight"] = rows
+    counts = {"expert_count": 3, "expert_used_count": 2}
+    published = kd.lm.find(
+        _write(tmp_path / "moe.gguf", tensors, **_METADATA, **counts)
+    )
+    found = published.model(tokens="batch.tokens")
+    assert found.blocks[0].feed_forward.routing.num_selected == 2
+    jax.tree.map(np.testing.assert_array_equal, published.params(found), params)
+
+
+def test_divisors_of_frequencies_are_the_scaling_of_llama3(path, tmp_path):
+    size, theta = 16, 10_000.0
+    turns = 8192 * theta ** (-np.arange(0, size, 2) / size) / (2 * np.pi)
+    share = np.clip((turns - 1) / 3, 0, 1)  # of what is kept
+    divisors = (1 / (share + (1 - share) / 32)).astype(np.float32)
+    tensors = _tensors(small_model.params(MODEL))
+
+    def find(divisors):
+        tensors["rope_freqs.weight"] = divisors
+        return kd.lm.find(_write(tmp_path / "x.gguf", tensors, **_METADATA))
+
+    published = find(divisors)
+    rope = published.model(tokens="batch.tokens").blocks[0].attention.rope
+    assert rope.scaling == kd.nn.Llama3Scaling(factor=32.0, original_length=8192)
+    published.params(published.model(tokens="batch.tokens"))
+    with pytest.raises(kd.lm.ModelError, match=r"divides the frequencies .* 1 to 9"):
+        find(np.linspace(1, 9, 8, dtype=np.float32))
 
 
 def test_a_truncated_file_is_told_with_its_name_and_the_tensor(path, tmp_path):

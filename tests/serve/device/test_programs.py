@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,7 +27,8 @@ def params():
 @pytest.fixture(scope="module")
 def programs(params, quick_compile):
     made = _programs.Programs(
-        *(MODEL, params),
+        *(MODEL, jax.tree.map(jnp.asarray, params)),
+        owns_params=True,
         num_pages=200,
         page_size=4,
         num_slots=16,

@@ -1,0 +1,120 @@
+"""Linear maps of a model, with kernels kept as a product with few rows reads them.
+
+A decoding step reads every weight for a row or a few. On a CPU, XLA splits a product with
+one row over the cores only if the kernel is `[outputs, inputs]`, and with several rows it
+packs kernels anew each time, unless they come first in the product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from flax.linen import dtypes
+
+from kauldron import modules as kd_nn
+from kauldron.ktyping import Array, Float, PyTree
+
+_KERNEL = "kernel"
+# Of a weight in eight bits, as `kd.lm.quantize` keeps it.
+_INT8, _SCALE = "int8", "scale"
+
+
+def taken_out(
+    model: kd_nn.CausalLM, params: PyTree, *, owns_params: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Returns the other parameters, and kernels as `[outputs, inputs]` by module.
+
+    Args:
+      model: The decoder.
+      params: Its parameters.
+      owns_params: Whether kernels are deleted where they come from; else only those in
+        eight bits are taken, of which the copy is small.
+    """
+    flat: dict[str, Any] = traverse_util.flatten_dict(
+        params, is_leaf=lambda _, x: _is_small(x), sep="."
+    )
+    kernels = {}
+    for module, num_in in _num_inputs(model).items():
+        path = f"{module}.{_KERNEL}"
+        if path in flat and (owns_params or _is_small(flat[path])):
+            kernel = flat.pop(path)
+            kernels[module] = jax.tree.map(lambda x, n=num_in: _turned(x, n), kernel)
+            if owns_params:
+                jax.tree.map(lambda x: x.delete(), kernel)
+    return traverse_util.unflatten_dict(flat, sep="."), kernels
+
+
+def _is_small(x: object) -> bool:
+    return isinstance(x, dict) and set(x) == {_INT8, _SCALE}
+
+
+def _turned(x: Array["*any"], num_in: int) -> jax.Array:
+    matrix = (math.prod(x.shape[:num_in]), math.prod(x.shape[num_in:]))
+    return jax.block_until_ready(jnp.asarray(x).reshape(matrix).T.copy())
+
+
+def _num_inputs(model: kd_nn.CausalLM) -> dict[str, int]:
+    """Returns how many axes of the kernel of each linear map are inputs."""
+    found: dict[str, int] = {}
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if isinstance(module, kd_nn.Projection):
+            found[".".join(module.path)] = len(module.axes) - len(module.features)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    # In a scan, kernels have an axis of layers besides.
+    return {path: n for path, n in found.items() if not path.startswith("layers.")}
+
+
+def multiplied(kernels: Mapping[str, Any]) -> Any:
+    """Returns a context in which linear maps multiply with these kernels."""
+
+    def run(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        kernel = kernels.get(".".join(module.path))
+        if kernel is None or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        (x,) = args
+        bias = module.get_variable("params", "bias") if module.use_bias else None
+        return _mapped(x, kernel, bias, module.features, module.dtype)
+
+    return nn.intercept_methods(run)
+
+
+def _mapped(
+    x: Float["*any"],
+    kernel: Any,
+    bias: Float["*any"] | None,
+    features: tuple[int, ...],
+    dtype: Any,
+) -> Float["*any"]:
+    scale = None
+    if _is_small(kernel):
+        kernel, scale = kernel[_INT8], kernel[_SCALE][:, 0]
+        kernel = kernel.astype(scale.dtype)
+    num_in, num_axes = kernel.shape[1], x.ndim
+    while math.prod(x.shape[num_axes:]) < num_in:
+        num_axes -= 1
+    lead = x.shape[:num_axes]
+    x, kernel, scale, bias = dtypes.promote_dtype(x, kernel, scale, bias, dtype=dtype)
+    y = product(x.reshape(-1, num_in), kernel)
+    y = y if scale is None else y * scale
+    y = y.reshape(*lead, *features)
+    return y if bias is None else y + bias
+
+
+def product(x: Float["b d"], kernel: Float["v d"], **options: Any) -> Float["b v"]:
+    """Returns `x @ kernel.T`, whichever way the kernel is read best."""
+    if x.shape[0] == 1 or jax.default_backend() != "cpu":
+        return jnp.matmul(x, kernel.T, **options)
+    # The compiler would turn the product round again.
+    return jax.lax.optimization_barrier(jnp.matmul(kernel, x.T, **options)).T
