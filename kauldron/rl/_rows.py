@@ -94,8 +94,9 @@ def batch_of_pairs(groups: Sequence[Group], length: int) -> dict[str, Any]:
     sides: dict[str, list[dict[str, np.ndarray]]] = {"chosen": [], "rejected": []}
     for group in groups:
         totals = group.rewards[TOTAL]
-        for name, index in (("chosen", totals.argmax()), ("rejected", totals.argmin())):
-            sides[name].append(_row(group.prompt, group.answers[index], length))
+        for name, find in (("chosen", np.argmax), ("rejected", np.argmin)):
+            answer = group.answers[int(find(totals))]
+            sides[name].append(_row(group.prompt, answer, length))
     is_better = [np.ptp(group.rewards[TOTAL]) > 0 for group in groups]
     return {
         **{name: _stacked(rows) for name, rows in sides.items()},

@@ -117,7 +117,7 @@ def test_each_reward_length_and_ends_are_logged_by_name(run):
     assert rollout["total"] == pytest.approx(total, rel=1e-5)
 
 
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("step", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_continues_with_the_answers_it_had_drawn(run, step):
     """At step 1 half of a rollout is not used yet, at step 2 all of it is."""
     trainer, expected, _ = run
