@@ -4,8 +4,9 @@
     kauldron train --cfg=examples/lm_pretrain.py --cfg.workdir=runs/lm
 
 Own tokenizer (byte-level BPE of 4,096 tokens), packed rows, Muon. At the end,
-`metrics/bits_per_byte` of two plays that it has not seen. For these gzip takes 3.02, bz2
-2.32, and an interpolated 6-gram model of the training plays 2.25 bits per byte
+`metrics/bits_per_byte` of two plays that it has not seen: 2.01 with seed 42, after 20 minutes
+of processor time, about ten on two cores. For these gzip takes 3.02, bz2 2.32, and an
+interpolated 6-gram model of the training plays 2.25 bits per byte
 (`shakespeare_data.baselines()`); bz2 behind the training plays takes 2.11.
 """
 
