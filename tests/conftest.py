@@ -100,9 +100,19 @@ def unchecked():
 @pytest.fixture(scope="module")
 def quick_compile():
     """Compiles the slow tests of a file as all fast ones are: see `pytest_configure`."""
+    yield from _compiling(is_quick=True)
+
+
+@pytest.fixture(scope="module")
+def full_compile():
+    """Compiles the tests of a file as users do, for bits that XLA makes equal."""
+    yield from _compiling(is_quick=False)
+
+
+def _compiling(*, is_quick):
     import jax
 
     before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", is_quick)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

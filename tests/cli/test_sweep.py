@@ -24,7 +24,7 @@ def test_a_sweep_is_listed_run_and_looked_at(call, fake, tmp_path, monkeypatch):
     assert call(sweep.main, *flags, "--dry-run") == (
         0,
         "width=1  --cfg.aux.width=1\nwidth=2  --cfg.aux.width=2\n",
-        "",
+        "2 trials; nothing was started.\n",
     )
     assert not (tmp_path / "sweep").exists()
     code, out, err = call(sweep.main, *flags, "--parallel=1")

@@ -127,7 +127,7 @@ def test_a_process_with_other_devices_that_dies_is_told(monkeypatch):
     [
         (trainer, {"num_devices": 16}, "a config is needed"),
         (trainer, {"num_devices": 0}, "must be >= 1: got 0"),
-        (trainer, {"device_gb": -1.0}, "`device_gb` must be"),
+        (trainer, {"device_gb": -1.0}, "must be larger than 0: got -1"),
         (config, {"num_devices": 4096, "compiles": True}, "up to 2048 simulated"),
         (lambda: 3, {}, "got a int"),
         (lambda: trainer(optimizer=None), {}, "has no optimizer"),

@@ -15,6 +15,9 @@ from tests.train import small_run
 
 NUM_STEPS = 5
 
+# Numbers of the optimizer are constants in one loop, and arguments in the other.
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 class Net(nn.Module):
     """The same module in both loops."""
