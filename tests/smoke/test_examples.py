@@ -29,6 +29,7 @@ _APART = (
     "lm_pretrain.py",
     "lm_sft.py",
     "lm_dpo.py",
+    "lm_grpo.py",
 )
 EXAMPLES = sorted(
     p.name
