@@ -12,6 +12,15 @@ from kauldron.step import shared_programs
 from kauldron.step.rngs_lib import RngStreams
 from tests.train import small_run
 
+# Numbers are constants outside of `reused()`, and arguments inside.
+pytestmark = pytest.mark.usefixtures("full_compile")
+
+
+@pytest.fixture
+def reused():
+    with shared_programs.reused():
+        yield
+
 
 @pytest.fixture
 def compiled():
@@ -49,7 +58,9 @@ def _scaled(rate, offset=0.0, seed=0, table=(1.0, 2.0)):
         ({"rate": 0.5, "table": (3.0,)}, True),
     ],
 )
-def test_numbers_that_vary_are_arguments_of_one_program(compiled, other, is_compiled):
+def test_numbers_that_vary_are_arguments_of_one_program(
+    reused, compiled, other, is_compiled
+):
     x = np.arange(3, dtype=np.float32)
     shared_programs.SharedJit(_scaled(0.5))(x)
     compiled.clear()
@@ -60,7 +71,7 @@ def test_numbers_that_vary_are_arguments_of_one_program(compiled, other, is_comp
     jax.tree.map(np.testing.assert_array_equal, given, jax.jit(_scaled(**other))(x))
 
 
-def test_other_shapes_and_structures_are_other_programs(compiled):
+def test_other_shapes_and_structures_are_other_programs(reused, compiled):
     def double(tree):
         return {k: 2 * v for k, v in tree.items()}
 
@@ -76,7 +87,7 @@ def test_other_shapes_and_structures_are_other_programs(compiled):
     assert weak.weak_type and not strong.weak_type
 
 
-def test_functions_that_are_called_back_are_not_taken_for_each_other():
+def test_functions_that_are_called_back_are_not_taken_for_each_other(reused):
     def of(said):
         def tell(x):
             jax.debug.callback(said.append, 1)
@@ -91,7 +102,7 @@ def test_functions_that_are_called_back_are_not_taken_for_each_other():
     assert (len(first), len(second)) == (1, 1)
 
 
-def test_inside_of_another_program_it_is_part_of_it():
+def test_inside_of_another_program_it_is_part_of_it(reused):
     jitted = shared_programs.SharedJit(_scaled(0.5))
     inside = jax.jit(lambda x: jitted(x)["y"])
     assert inside(4.0) == jitted(4.0)["y"] == inside(4.0) == 2.0
@@ -99,7 +110,7 @@ def test_inside_of_another_program_it_is_part_of_it():
 
 
 def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
-    tmp_path, compiled, monkeypatch
+    tmp_path, compiled
 ):
     def train(name, seed, rate):
         trainer = small_run.make_trainer(
@@ -112,8 +123,9 @@ def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
         return small_run.state_hash(trainer.train()[0])
 
     alone = train("alone", 5, 3e-2)
-    monkeypatch.setattr(shared_programs, "_SHARED", shared_programs._Shared())
-    others = {train("first", 4, 1e-2), train("rate", 5, 1e-2)}
-    compiled.clear()
-    assert train("again", 5, 3e-2) == alone and alone not in others
+    with shared_programs.reused():
+        others = {train("first", 4, 1e-2), train("rate", 5, 1e-2)}
+        compiled.clear()
+        again = train("again", 5, 3e-2)
+    assert again == alone and alone not in others
     assert {"jit(init)", "jit(_traced_step)"}.isdisjoint(compiled)
