@@ -18,11 +18,8 @@ def main() -> int:
 
 
 def _train(args: Sequence[str]) -> int:
-    from kauldron.step import shared_programs  # with JAX: the worker is there before
-
     # Flags of its own: those of the run before do not count.
-    with shared_programs.reused():
-        return train.main([sys.argv[0], *args], flag_values=flags.FlagValues())
+    return train.main([sys.argv[0], *args], flag_values=flags.FlagValues())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,20 +29,6 @@ from kauldron.step import _jaxprs, _program_keys
 # compiled, and no arrays of a run.
 _MAX_SHARED = 64
 _SCOPE = "varying_numbers"
-
-
-@contextlib.contextmanager
-def reused() -> Iterator[None]:
-    """Inside of the block, programs are kept for the runs that follow.
-
-    For a process that runs one configuration after the other. A call costs some 50
-    microseconds more than one of `jax.jit`, which a `SharedJit` is outside.
-    """
-    before, _SHARED.is_on = _SHARED.is_on, True
-    try:
-        yield
-    finally:
-        _SHARED.is_on = before
 
 
 def varying_numbers() -> contextlib.AbstractContextManager[Any]:
@@ -86,7 +72,7 @@ class _Use:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SharedJit:
-    """`jax.jit` of a function, which in `reused()` may run what was compiled for another.
+    """`jax.jit` of a function that may run what was compiled for another function.
 
     Attributes:
       function: Pure, from pytrees of arrays to a pytree of arrays.
@@ -113,8 +99,6 @@ class SharedJit:
         )
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        if not _SHARED.is_on:
-            return self._jitted(*args, **static)
         kind = tuple(static.values())
         use = self._latest.get(kind)
         if use is not None:
@@ -229,7 +213,6 @@ class _Shared:
     """The programs of this process that were used last."""
 
     def __init__(self) -> None:
-        self.is_on = False
         self._programs: dict[Any, _Program] = {}  # the one used last is the last
 
     def get(self, key: Any, make: Callable[[], _Program]) -> _Program:

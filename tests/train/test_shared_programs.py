@@ -12,15 +12,6 @@ from kauldron.step import shared_programs
 from kauldron.step.rngs_lib import RngStreams
 from tests.train import small_run
 
-# Numbers are constants outside of `reused()`, and arguments inside.
-pytestmark = pytest.mark.usefixtures("full_compile")
-
-
-@pytest.fixture
-def reused():
-    with shared_programs.reused():
-        yield
-
 
 @pytest.fixture
 def compiled():
@@ -58,9 +49,7 @@ def _scaled(rate, offset=0.0, seed=0, table=(1.0, 2.0)):
         ({"rate": 0.5, "table": (3.0,)}, True),
     ],
 )
-def test_numbers_that_vary_are_arguments_of_one_program(
-    reused, compiled, other, is_compiled
-):
+def test_numbers_that_vary_are_arguments_of_one_program(compiled, other, is_compiled):
     x = np.arange(3, dtype=np.float32)
     shared_programs.SharedJit(_scaled(0.5))(x)
     compiled.clear()
@@ -71,7 +60,7 @@ def test_numbers_that_vary_are_arguments_of_one_program(
     jax.tree.map(np.testing.assert_array_equal, given, jax.jit(_scaled(**other))(x))
 
 
-def test_other_shapes_and_structures_are_other_programs(reused, compiled):
+def test_other_shapes_and_structures_are_other_programs(compiled):
     def double(tree):
         return {k: 2 * v for k, v in tree.items()}
 
@@ -87,7 +76,7 @@ def test_other_shapes_and_structures_are_other_programs(reused, compiled):
     assert weak.weak_type and not strong.weak_type
 
 
-def test_functions_that_are_called_back_are_not_taken_for_each_other(reused):
+def test_functions_that_are_called_back_are_not_taken_for_each_other():
     def of(said):
         def tell(x):
             jax.debug.callback(said.append, 1)
@@ -102,7 +91,7 @@ def test_functions_that_are_called_back_are_not_taken_for_each_other(reused):
     assert (len(first), len(second)) == (1, 1)
 
 
-def test_inside_of_another_program_it_is_part_of_it(reused):
+def test_inside_of_another_program_it_is_part_of_it():
     jitted = shared_programs.SharedJit(_scaled(0.5))
     inside = jax.jit(lambda x: jitted(x)["y"])
     assert inside(4.0) == jitted(4.0)["y"] == inside(4.0) == 2.0
@@ -110,7 +99,7 @@ def test_inside_of_another_program_it_is_part_of_it(reused):
 
 
 def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
-    tmp_path, compiled
+    tmp_path, compiled, monkeypatch
 ):
     def train(name, seed, rate):
         trainer = small_run.make_trainer(
@@ -123,9 +112,8 @@ def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
         return small_run.state_hash(trainer.train()[0])
 
     alone = train("alone", 5, 3e-2)
-    with shared_programs.reused():
-        others = {train("first", 4, 1e-2), train("rate", 5, 1e-2)}
-        compiled.clear()
-        again = train("again", 5, 3e-2)
-    assert again == alone and alone not in others
+    monkeypatch.setattr(shared_programs, "_SHARED", shared_programs._Shared())
+    others = {train("first", 4, 1e-2), train("rate", 5, 1e-2)}
+    compiled.clear()
+    assert train("again", 5, 3e-2) == alone and alone not in others
     assert {"jit(init)", "jit(_traced_step)"}.isdisjoint(compiled)
