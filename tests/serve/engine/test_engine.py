@@ -483,7 +483,9 @@ def test_no_page_is_lost_by_requests_that_nobody_waits_for():
         _ask_and_leave(engine, 200)
         stats = engine.stats()
         assert stats["failed"] == 0
-        assert stats["cancelled"] > 0  # how many, and preemptions, depend on the threads
+        assert (
+            stats["cancelled"] > 0
+        )  # how many, and preemptions, depend on the threads
         assert engine.failure is None
 
 
