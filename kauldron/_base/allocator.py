@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 
 # Of `mallopt`, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -22,7 +21,7 @@ def keep_freed_memory() -> bool:
     `MALLOC_...`, `GLIBC_TUNABLES` or another allocator by `LD_PRELOAD` has chosen already,
     and is left alone; so is every other C library, such as macOS's.
     """
-    if platform.libc_ver()[0] != "glibc" or _is_chosen():
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names or _is_chosen():
         return False
     import ctypes
 

@@ -116,6 +116,16 @@ class CommandLine:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
 
+    def required(self, name: str, example: str) -> Any:
+        """Returns the value of a flag that has to be given.
+
+        Raises:
+          UsageError: If it is not; shows the example.
+        """
+        if self[name] is None:
+            raise UsageError(f"Say --{name}, for instance `--{name}={example}`.")
+        return self[name]
+
     @functools.cached_property
     def cfg(self) -> konfig.ConfigDict:
         """The config, overrides applied; that of `--workdir` unless `--cfg` is given.

@@ -18,7 +18,7 @@ def generate(
 
     def work(command: _flags.CommandLine) -> None:
         model = _model(command)
-        prompt = _required(command, "prompt", "'Once upon a time'")
+        prompt = command.required("prompt", "'Once upon a time'")
         options = _options(command)
         with _compilation_cache():
             generator = _generator(model)
@@ -49,7 +49,7 @@ def score(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
     """`kauldron lm score`: how likely a text is under a model."""
 
     def work(command: _flags.CommandLine) -> None:
-        model, file = _model(command), _required(command, "file", "README.md")
+        model, file = _model(command), command.required("file", "README.md")
         from kauldron import lm
 
         text = lm.read_text(file)
@@ -72,7 +72,7 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     """`kauldron lm convert`: writes a folder that other programs read."""
 
     def work(command: _flags.CommandLine) -> None:
-        model, out = _model(command), _required(command, "out", "smollm2_hf")
+        model, out = _model(command), command.required("out", "smollm2_hf")
         from kauldron import lm
 
         written = lm.convert(
@@ -86,14 +86,8 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     return _flags.run("lm convert", work, argv, flag_values)
 
 
-def _required(command: _flags.CommandLine, flag: str, example: str) -> Any:
-    if command[flag] is None:
-        raise _flags.UsageError(f"Say --{flag}, for instance `--{flag}={example}`.")
-    return command[flag]
-
-
 def _model(command: _flags.CommandLine) -> Any:
-    return _required(command, "model", "smollm2")
+    return command.required("model", "smollm2")
 
 
 def _generator(model: str) -> Any:

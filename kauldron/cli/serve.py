@@ -55,8 +55,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
     """`kauldron bench serve`: how fast a language model is served."""
 
     def work(command: _flags.CommandLine) -> None:
-        if command["model"] is None:
-            raise _flags.UsageError("Say --model, for instance `--model=smollm2`.")
+        model = command.required("model", "smollm2")
         if not all(number.isdecimal() and int(number) for number in command["streams"]):
             raise _flags.UsageError(
                 "--streams are numbers such as 1,4,16: got "
@@ -69,7 +68,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
         with (
             train.compilation_cache(wanted=True),
             serve.Engine(
-                command["model"],
+                model,
                 num_slots=max(streams),
                 **{name: command[name] for name in names},
             ) as engine,
