@@ -96,8 +96,7 @@ def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
     with most optimisations off, and are the same to the bit.
     """
     # Inside of another jit the options would have to be those of the outer one.
-    is_traced = isinstance(jnp.zeros(()), jax.core.Tracer)
-    if is_traced or jax.default_backend() != "cpu":
+    if shared_programs.is_traced() or jax.default_backend() != "cpu":
         return shared_programs.SharedJit(function)
     options = {"xla_backend_optimization_level": 1}
     return shared_programs.SharedJit(function, compiler_options=options)

@@ -179,12 +179,16 @@ class SharedJit:
         return _Program(jitted, refused)
 
 
+def is_traced() -> bool:
+    """Whether what runs now becomes part of a program."""
+    with jax.transfer_guard("allow"):
+        return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
 def _is_looked_into() -> bool:
     """Whether the function is part of another program, or is run for debugging."""
     config: Any = jax.config
-    with jax.transfer_guard("allow"):
-        is_traced = isinstance(jnp.zeros(()), jax.core.Tracer)
-    return is_traced or config.jax_disable_jit or config.jax_debug_nans
+    return is_traced() or config.jax_disable_jit or config.jax_debug_nans
 
 
 def _place(constants: Sequence[jax.Array], args: Any) -> tuple[jax.Array, ...]:

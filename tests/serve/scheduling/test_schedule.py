@@ -263,11 +263,15 @@ def test_a_conversation_that_goes_on_reads_neither_prompt_nor_answer_again():
     assert _is_right(second)
 
 
-def test_prefixes_of_another_group_are_not_used():
+@pytest.mark.parametrize(
+    ("group", "another"),
+    [("one adapter", "another"), (None, "an adapter"), ("an adapter", None)],
+)
+def test_prefixes_of_another_group_are_not_used(group, another):
     scheduler, memory = _scheduler()
-    scheduler.add([_sequence([1] * 9, 1, group="one adapter")])
+    scheduler.add([_sequence([1] * 9, 1, group=group)])
     _run_all(scheduler, memory)
-    other = _sequence([1] * 9, 1, group="another")
+    other = _sequence([1] * 9, 1, group=another)
     scheduler.add([other])
     _run_all(scheduler, memory)
     assert other.num_cached == 0
