@@ -348,10 +348,11 @@ def test_an_answer_that_is_late_ends_where_it_is():
 
 
 def test_a_full_queue_says_when_to_ask_again():
-    gate = threading.Event()
+    gate, is_busy = threading.Event(), threading.Event()
 
     class Waiting(small_engine.Changed):
         def decode(self, *args):
+            is_busy.set()
             gate.wait(60)
             return small_engine.programs().decode(*args)
 
@@ -363,6 +364,7 @@ def test_a_full_queue_says_when_to_ask_again():
         readers = [threading.Thread(target=list, args=(s,)) for s in streams]
         for reader in readers:
             reader.start()
+        assert is_busy.wait(60)
         _wait_until(lambda: engine.stats()["waiting"] == 2)
         with pytest.raises(kd.serve.ServiceError, match="queue is full") as told:
             asyncio.run(first_piece(engine))
