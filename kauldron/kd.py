@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "train": "kauldron.train",
         "typing": "kauldron.typing",
         "utils": "kauldron.utils.api",
+        "volumes": "kauldron.volumes",
         "xm": "kauldron.utils.xmanager",
     },
 )

@@ -1,0 +1,42 @@
+"""`kd.volumes`: patch-based work on 3-D images, exact to the voxel and the millimetre.
+
+Arrays are `[z y x c]`; what belongs to an array (shape, spacing, region, patch) is in this
+order. Points of the world are `(x, y, z)` in LPS millimetres. `Geometry` leads from one to
+the other.
+
+Sub-rooms, each imported when a name of it is used: `geometry`, `files` (formats),
+`transforms` (with inverses), `augment`, `patches` (grids, sliding windows), `losses`,
+`metrics`, `cases` (datasets), `pictures`, `evaluation` (file against file), `prediction`.
+"""
+
+from __future__ import annotations
+
+from kauldron._base import lazy
+
+_ROOM = "kauldron.volumes"
+
+
+def _names(file: str, names: str) -> dict[str, str]:
+    return {name: f"{_ROOM}.{file}:{name}" for name in names.split()}
+
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        # geometry
+        **_names("geometry.base", "Geometry Image Region"),
+        **_names("geometry.errors", "VolumeError"),
+        # files
+        # transforms
+        # augment
+        # patches
+        # losses: kd.volumes.losses
+        "losses": f"{_ROOM}.losses",
+        # metrics: kd.volumes.metrics
+        "metrics": f"{_ROOM}.metrics",
+        # cases
+        # pictures
+        # evaluation
+        # prediction
+    },
+)

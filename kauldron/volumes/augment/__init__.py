@@ -1,0 +1,1 @@
+"""Random changes of whole cases, the same for all their groups and patches."""

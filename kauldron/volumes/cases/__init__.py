@@ -1,0 +1,1 @@
+"""Datasets of cases, and their patches."""

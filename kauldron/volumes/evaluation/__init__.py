@@ -1,0 +1,1 @@
+"""File against file: values per case, tables, a page."""

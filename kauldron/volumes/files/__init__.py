@@ -1,0 +1,1 @@
+"""Formats of volumes: info, read, read_region, write."""

@@ -1,0 +1,1 @@
+"""Where voxels are: matrix and origin, regions."""

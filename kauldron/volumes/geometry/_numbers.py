@@ -1,0 +1,40 @@
+"""Small vectors and matrices: checked, frozen, told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from kauldron.volumes.geometry.errors import VolumeError
+
+
+def frozen(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns a copy in f64 that cannot be written.
+
+    Raises:
+      VolumeError: If it has another shape, or a number is not finite.
+    """
+    array = np.array(value, np.float64)
+    if array.shape != shape:
+        raise VolumeError(
+            f"The {name} of a geometry has the shape {shape}: got {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise VolumeError(
+            f"The {name} of a geometry has numbers that are not finite: {array}"
+        )
+    array.flags.writeable = False
+    return array
+
+
+def told(values: Any) -> str:
+    """Returns numbers as people write them: `(1, 0.5, 0.5)`."""
+    return f"({', '.join(f'{float(value):g}' for value in values)})"
+
+
+def as_shape(values: Iterable[Any]) -> tuple[int, int, int]:
+    """Returns three integers."""
+    z, y, x = (int(value) for value in values)
+    return z, y, x

@@ -1,0 +1,1 @@
+"""Parts of volumes: grids, sliding windows, blending."""

@@ -1,0 +1,1 @@
+"""Whole cases through a model, written back with their geometry."""

@@ -1,0 +1,1 @@
+"""Transforms of volumes that can be undone."""
