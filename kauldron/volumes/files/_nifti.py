@@ -141,7 +141,7 @@ def _shape(path: pathlib.Path, header: Any) -> tuple[Shape, int, tuple[str, ...]
             f"{path}: the shape {tuple(sizes)} is no volume with times and components "
             "of vectors, (x, y, z, time, component)."
         )
-    x, y, z, times, components = (sizes + [1] * 5)[:5]
+    x, y, z, times, components = [*sizes, *[1] * 5][:5]
     notes = ()
     if times > 1 and components > 1:
         notes = (
