@@ -6,11 +6,16 @@ import os
 import pathlib
 
 from kauldron._base import errors
-from kauldron.volumes.files import _nifti, _npy
+from kauldron.volumes.files import _metaimage, _nifti, _npy, _nrrd
 from kauldron.volumes.files.base import Format, Info
 from kauldron.volumes.geometry.errors import VolumeError
 
-FORMATS: tuple[Format, ...] = (_nifti.Nifti(), _npy.Npy())
+FORMATS: tuple[Format, ...] = (
+    _nifti.Nifti(),
+    _metaimage.MetaImage(),
+    _nrrd.Nrrd(),
+    _npy.Npy(),
+)
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

@@ -18,7 +18,7 @@ from tests.volumes.files.volumes import (
 )
 
 # File name -> what else it holds than int16 with one channel.
-NAMES = ("x.nii", "x.nii.gz", "x.npy")
+NAMES = ("x.nii", "x.nii.gz", "x.mha", "x.mhd", "x.nrrd", "x.npy")
 SHAPE = (4, 5, 6)
 
 
