@@ -27,8 +27,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("geometry.base", "Geometry Image Region"),
         **_names("geometry.errors", "VolumeError"),
         # files
-        # transforms
-        # augment
+        # transforms: kd.volumes.transforms
+        "transforms": f"{_ROOM}.transforms",
+        # augment: kd.volumes.augment
+        "augment": f"{_ROOM}.augment",
         # patches
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
