@@ -58,7 +58,7 @@ def _as_float(x: np.ndarray) -> np.ndarray:
 
 def _plain(values: np.ndarray | np.float64) -> float | tuple[float, ...]:
     """Returns one number, or one for each channel."""
-    return tuple(map(float, values)) if np.ndim(values) else float(values)
+    return tuple(map(float, np.atleast_1d(values))) if values.ndim else float(values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
