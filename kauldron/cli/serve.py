@@ -39,7 +39,12 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             serve.check_packages()
             print(f"Loading {source} ...", flush=True)
             sizes = {name: command[name] for name in _SIZES}
-            with serve.Engine(source, model_name=command["name"], **sizes) as engine:
+            with serve.Engine(
+                source,
+                model_name=command["name"],
+                trusted=command["trust"],
+                **sizes,
+            ) as engine:
                 app = serve.make_app(engine, api_keys=keys, timeout=command["timeout"])
                 serve.run_server(
                     app,
@@ -70,6 +75,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
             serve.Engine(
                 model,
                 num_slots=max(streams),
+                trusted=command["trust"],
                 **{name: command[name] for name in names},
             ) as engine,
         ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kauldron.cli.command_kinds import Command, Flag
+from kauldron.cli.command_kinds import TRUST, Command, Flag
 from kauldron.cli.lm_commands import MODEL
 
 ALL = (
@@ -16,6 +16,7 @@ ALL = (
             Flag("workdir", str, None, "Serve the last checkpoint of a run.", "none"),
             Flag("hf", str, None, "Serve a Hugging Face folder.", "none"),
             Flag("gguf", str, None, "Serve a GGUF file.", "none"),
+            TRUST,
             Flag("port", int, 8000, "0 takes one that is free.", "", 0),
             Flag("host", str, "127.0.0.1", "0.0.0.0 is reached from other machines."),
             Flag("name", str, None, "What clients call the model.", "that of the file"),
@@ -40,6 +41,7 @@ ALL = (
         "kauldron bench serve --model=smollm2 --streams=1,4,16 --json",
         flags=(
             MODEL,
+            TRUST,
             Flag("streams", list, ["1", "4", "16"], "Requests at once.", "1,4,16"),
             Flag("prompt_tokens", int, 64, "Of the longest prompt.", "", 1),
             Flag("max_tokens", int, 64, "Of each answer.", "", 2),

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kauldron import lm
@@ -59,14 +59,14 @@ class EngineSizes:
             )
 
 
-def generator_of(model: Model) -> lm.TextGenerator:
-    """Returns the model with its parameters and its tokenizer."""
+def generator_of(model: Model, trusted: Iterable[str] = ()) -> lm.TextGenerator:
+    """Returns the model with its parameters and its tokenizer; see `Engine`."""
     if isinstance(model, lm.TextGenerator):
         return model
     if isinstance(model, tuple):
         decoder, params, tokenizer = model
         return lm.TextGenerator(model=decoder, params=params, tokenizer=tokenizer)
-    return lm.text_generator(model)
+    return lm.text_generator(model, trusted=trusted)
 
 
 def name_of(model: Model) -> str:

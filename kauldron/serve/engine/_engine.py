@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -45,6 +45,7 @@ class Engine:
         verified at once; 0 is none. Answers that repeat their prompt are faster then.
       adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
+      trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -78,6 +79,7 @@ class Engine:
         num_drafts: int = 0,
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
+        trusted: Iterable[str] = (),
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -95,7 +97,7 @@ class Engine:
             has_prefixes=has_prefixes,
             num_drafts=num_drafts,
         )
-        generator = _building.generator_of(model)
+        generator = _building.generator_of(model, trusted)
         core = _building.core_of(generator, sizes, adapters or {})
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
