@@ -6,14 +6,14 @@ import json
 
 import jax
 
-from kauldron import konfig
+from kauldron import data, konfig
 from kauldron._base import console, shared_files
 from kauldron.train import _run_description
-from kauldron.workdir import signatures, workdirs
+from kauldron.workdir import data_records, signatures, workdirs
 
 
 def write(trainer: _run_description.RunDescription) -> None:
-    """Writes the config, its record with all defaults, and the element spec."""
+    """Writes the config, its record with all defaults, the element spec, the data."""
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
@@ -31,6 +31,16 @@ def write(trainer: _run_description.RunDescription) -> None:
     )
     shared_files.write_atomically(
         trainer.workdir / workdirs.ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
+    )
+    evaluated = [getattr(evaluator, "ds", None) for evaluator in trainer.evals.values()]
+    data_records.write(
+        trainer.workdir,
+        [
+            record
+            for ds in (trainer.train_ds, *evaluated)
+            if isinstance(ds, data.IterableDataset)
+            for record in ds.run_records()
+        ],
     )
 
 

@@ -40,6 +40,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # metrics: kd.volumes.metrics
         "metrics": f"{_ROOM}.metrics",
         # cases
+        **_names("cases.dataset", "VolumeCases"),
+        **_names("cases.groups", "Group"),
+        **_names("cases.selection", "Split"),
+        **_names("cases._checks", "BadCasesError"),
         # pictures
         # evaluation
         # prediction
