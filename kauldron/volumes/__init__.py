@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # transforms
         # augment
         # patches
+        **_names("patches.grids", "PatchGrid RandomPatch"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
         # metrics: kd.volumes.metrics
