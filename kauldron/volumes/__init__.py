@@ -35,6 +35,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # augment: kd.volumes.augment
         "augment": f"{_ROOM}.augment",
         # patches
+        **_names("patches.grids", "PatchGrid RandomPatch"),
+        **_names("patches.sliding_windows", "SlidingWindow sliding_window"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
         # metrics: kd.volumes.metrics
