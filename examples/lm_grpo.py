@@ -1,4 +1,4 @@
-"""SmolLM2 learns by trying: to answer a sum with digits and nothing else, by GRPO.
+"""SmolLM2 learns by trying: to answer a sum with an equation and nothing else, by GRPO.
 
     kauldron data fetch smollm2
     kauldron train --cfg=examples/lm_grpo.py --cfg.workdir=runs/grpo
@@ -23,8 +23,8 @@ def get_config():
     cfg.seed = 42
     cfg.aux = {
         "model": "smollm2",
-        "length": 48,
-        "max_tokens": 12,
+        "length": 58,
+        "max_tokens": 14,
         "batch_size": 32,
         # The upper half: gradients need not go further down.
         "targets": [f"layer_{i}.**.kernel" for i in range(15, 30)],
@@ -78,4 +78,4 @@ def get_config():
 
 
 def _rewards():
-    return {"format": kd.rl.RegexReward(pattern=r"\d+")}
+    return {"format": kd.rl.RegexReward(pattern=r"\d+ \+ \d+ = \d+\.?")}

@@ -30,8 +30,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("files.base", "Format Info RegionWriter"),
         **_names("files.volume_files", "info open_region_writer read write"),
         **_names("files._formats", "format_of"),
-        # transforms
-        # augment
+        # transforms: kd.volumes.transforms
+        "transforms": f"{_ROOM}.transforms",
+        # augment: kd.volumes.augment
+        "augment": f"{_ROOM}.augment",
         # patches
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.volumes.files import _dtypes, _nifti_placement, _packages, _raw_writing
+from kauldron.volumes.files import (
+    _dtypes,
+    _nifti_exact,
+    _nifti_placement,
+    _packages,
+    _raw_writing,
+)
 from kauldron.volumes.files._raw import RawValues
 from kauldron.volumes.files.base import Info, RegionWriter
 from kauldron.volumes.geometry.base import Region, Shape
@@ -19,6 +25,7 @@ from kauldron.volumes.geometry.errors import VolumeError
 _WRITTEN = _dtypes.INTEGERS | _dtypes.named("float32 float64")
 _SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}
 _NIFTI_1_MAX = 32767
+_MAX_EXTENSIONS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +69,7 @@ class NiftiSource:
     def __init__(self, path: pathlib.Path) -> None:
         with open(path, "rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"
-        header = _read_header(path, is_packed)
+        header, content = _read_header(path, is_packed)
         shape, num_channels, notes = _shape(path, header)
         dtype, axes = header.get_data_dtype(), "czyx"
         if dtype.names:  # colours: bytes that lie together
@@ -73,11 +80,13 @@ class NiftiSource:
             num_channels, dtype, axes = len(dtype.names), dtype[0], "zyxc"
         if dtype.newbyteorder("=") not in _dtypes.ALL:
             raise VolumeError(f"{path} holds {dtype}, which no volume can be.")
-        geometry, placement_notes = _nifti_placement.placement(path, header, shape)
+        affine, placement_notes = _nifti_placement.placement(path, header, shape)
+        if header["sform_code"]:
+            affine = _nifti_exact.decode(content, header.endianness, affine)
         self._slope, self._intercept = _scaling(header)
         self._values = RawValues(
             path=path,
-            offset=int(header["vox_offset"]) or int(header["sizeof_hdr"]) + 4,
+            offset=_offset(header),
             dtype=dtype,
             axes=axes,
             shape=(*shape, num_channels),
@@ -88,7 +97,7 @@ class NiftiSource:
             shape=shape,
             num_channels=num_channels,
             dtype=_dtypes.scaled(dtype, self._slope, self._intercept),
-            geometry=geometry,
+            geometry=_nifti_placement.geometry_of(affine),
             format="NIfTI",
             notes=(*placement_notes, *notes, *self._scaling_note(dtype)),
         )
@@ -106,7 +115,12 @@ class NiftiSource:
         )
 
 
-def _read_header(path: pathlib.Path, is_packed: bool) -> Any:
+def _offset(header: Any) -> int:
+    return int(header["vox_offset"]) or int(header["sizeof_hdr"]) + 4
+
+
+def _read_header(path: pathlib.Path, is_packed: bool) -> tuple[Any, bytes]:
+    """Returns the header, and what is between it and the values."""
     nifti = _packages.load("nibabel.nifti1", "NIfTI")
     nifti_2 = _packages.load("nibabel.nifti2", "NIfTI")
     with gzip.open(path) if is_packed else open(path, "rb") as file:
@@ -115,22 +129,22 @@ def _read_header(path: pathlib.Path, is_packed: bool) -> Any:
         size = next((size for size in sizes if size in _SIZES), None)
         if size is None:
             raise VolumeError(f"{path} is no NIfTI file: it begins with {start!r}.")
-        file.seek(0)
-        content = file.read(size)
-    if len(content) < size:
-        raise VolumeError(
-            f"{path} is cut off: {len(content)} bytes, and a NIfTI header has {size}. "
-            "Copy or download it again."
-        )
-    kind = nifti.Nifti1Header if size == 348 else nifti_2.Nifti2Header
-    # Unchecked: nibabel's check turns a spacing of 0 into 1.
-    header = kind(content, "<" if sizes[0] == size else ">", check=False)
-    if bytes(header["magic"].item())[:2] == b"ni":
-        raise VolumeError(
-            f"{path} is the header of a pair (.hdr and .img): join them, such as with "
-            "`nibabel.save(nibabel.load(HDR), 'x.nii.gz')`."
-        )
-    return header
+        content = start + file.read(size - 4)
+        if len(content) < size:
+            raise VolumeError(
+                f"{path} is cut off: {len(content)} bytes, and a NIfTI header has {size}. "
+                "Copy or download it again."
+            )
+        kind = nifti.Nifti1Header if size == 348 else nifti_2.Nifti2Header
+        # Unchecked: nibabel's check turns a spacing of 0 into 1.
+        header = kind(content, "<" if sizes[0] == size else ">", check=False)
+        if bytes(header["magic"].item())[:2] == b"ni":
+            raise VolumeError(
+                f"{path} is the header of a pair (.hdr and .img): join them, such as "
+                "with `nibabel.save(nibabel.load(HDR), 'x.nii.gz')`."
+            )
+        between = file.read(min(max(_offset(header) - size, 0), _MAX_EXTENSIONS))
+    return header, between
 
 
 def _shape(path: pathlib.Path, header: Any) -> tuple[Shape, int, tuple[str, ...]]:
@@ -141,7 +155,7 @@ def _shape(path: pathlib.Path, header: Any) -> tuple[Shape, int, tuple[str, ...]
             f"{path}: the shape {tuple(sizes)} is no volume with times and components "
             "of vectors, (x, y, z, time, component)."
         )
-    x, y, z, times, components = (sizes + [1] * 5)[:5]
+    x, y, z, times, components = [*sizes, *[1] * 5][:5]
     notes = ()
     if times > 1 and components > 1:
         notes = (
@@ -175,5 +189,6 @@ def _header_of(info: Info) -> bytes:
     header.set_sform(affine, code=1)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["magic"] = b"n+2" if is_large else b"n+1"
-    header["vox_offset"] = int(header["sizeof_hdr"]) + 4
-    return header.binaryblock + bytes(4)  # four bytes: no extensions
+    extensions = _nifti_exact.encode(info.geometry)
+    header["vox_offset"] = int(header["sizeof_hdr"]) + len(extensions)
+    return header.binaryblock + extensions

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.volumes.geometry.base import Geometry
+from kauldron.volumes.geometry.base import Geometry, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 
 # World of NIfTI: x to the right, y to the front (RAS). Ours: left, back (LPS).
@@ -21,9 +21,12 @@ _UNIT_NAMES = {1: "metres", 3: "micrometres"}
 
 
 def placement(
-    path: pathlib.Path, header: Any, shape: tuple[int, int, int]
-) -> tuple[Geometry, tuple[str, ...]]:
-    """Returns the geometry of a header, and what is to be told about it."""
+    path: pathlib.Path, header: Any, shape: Shape
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the affine of a header, and what is to be told about it.
+
+    The affine, `f64[4 4]`, leads from (x, y, z) to RAS millimetres.
+    """
     s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
     if not s_code or q_code:
         _check_pixdim(path, header, is_used=not s_code)
@@ -43,13 +46,12 @@ def placement(
             f"Unit: lengths are in {_UNIT_NAMES[unit]}, and converted to mm; nibabel "
             "gives them as they are."
         )
-    geometry = geometry_of(affine)
-    if geometry.is_sheared:
+    if geometry_of(affine).is_sheared:
         notes.append(
             "Shear: the axes are not at right angles; SimpleITK takes the qform instead, "
             "or refuses the file."
         )
-    return geometry, tuple(notes)
+    return affine, tuple(notes)
 
 
 def geometry_of(affine: np.ndarray) -> Geometry:
@@ -78,9 +80,7 @@ def _check_pixdim(path: pathlib.Path, header: Any, *, is_used: bool) -> None:
         )
 
 
-def _compare(
-    header: Any, shape: tuple[int, int, int], s_code: int, q_code: int
-) -> list[str]:
+def _compare(header: Any, shape: Shape, s_code: int, q_code: int) -> list[str]:
     sform = header.get_sform()
     try:
         qform = header.get_qform()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests import compilations
 from tests.lm import small_model
 from tests.serve.engine import small_engine
 
@@ -36,21 +37,6 @@ def engine():
 def alone():
     """What `kd.lm.generate` makes of each text alone."""
     return small_engine.generator()(TEXTS, max_tokens=12)
-
-
-@contextlib.contextmanager
-def _count_compilations():
-    found = []
-
-    def listen(name, secs, **kwargs):
-        if name == "/jax/core/compile/backend_compile_duration":
-            found.append(secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _request(text="To be", **sampling):
@@ -106,7 +92,7 @@ def test_verified_drafts_make_the_same_answers_in_fewer_visits(engine):
 
 def test_nothing_is_compiled_once_the_programs_are(engine):
     engine.generate(TEXTS[0], max_tokens=2, temperature=0)
-    with _count_compilations() as compiled:
+    with compilations.counted() as compiled:
         engine.generate(
             TEXTS * 2, max_tokens=9, seed=1, top_p=0.9, presence_penalty=1.0, n=2
         )

@@ -173,6 +173,20 @@ def test_what_is_written_is_read_alike_by_nibabel_and_simpleitk(name, tmp_path):
     np.testing.assert_allclose(by_sitk.GetOrigin()[:3], OBLIQUE.origin, atol=1e-4)
 
 
+def test_exact_positions_are_dropped_once_another_program_moved_the_volume(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    volumes.write(path, volumes.Image(random_array(SHAPE), OBLIQUE))
+    image = nibabel.load(path)
+    kept, moved = tmp_path / "kept.nii", tmp_path / "moved.nii"
+    nibabel.save(image, kept)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(AFFINE, 1)
+    nibabel.save(image, moved)
+    assert farthest_mm(volumes.info(kept).geometry, OBLIQUE, SHAPE) < 1e-9
+    ours = _points(volumes.info(moved).geometry)
+    np.testing.assert_allclose(ours, _nibabel_points(AFFINE))
+
+
 def test_int64_labels_are_written_as_they_are(tmp_path):
     labels = random_array(SHAPE, "int64")
     path = tmp_path / "x.nii"
