@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # augment: kd.volumes.augment
         "augment": f"{_ROOM}.augment",
         # patches
+        **_names("patches.grids", "PatchGrid RandomPatch"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
         # metrics: kd.volumes.metrics
