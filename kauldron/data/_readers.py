@@ -96,7 +96,9 @@ class _ItemReader(_nodes.Reader):
 
     def read(self, indices: np.ndarray) -> _columns.Column:
         wanted = indices.tolist()
-        return _one_by_one(self._source.__getitem__, list(zip(wanted)), self._source)
+        return _one_by_one(
+            self._source.__getitem__, [(index,) for index in wanted], self._source
+        )
 
 
 class _DrawnReader(_nodes.Reader):
@@ -122,8 +124,9 @@ class _DrawnReader(_nodes.Reader):
     def read_drawn(
         self, indices: np.ndarray, epochs: np.ndarray, seed: int
     ) -> _columns.Column:
-        wanted = zip(indices.tolist(), [seed] * len(indices), epochs.tolist())
-        return _one_by_one(self._source.draw_example, list(wanted), self._source)
+        pairs = zip(indices.tolist(), epochs.tolist(), strict=True)
+        wanted = [(index, seed, epoch) for index, epoch in pairs]
+        return _one_by_one(self._source.draw_example, wanted, self._source)
 
 
 class _BulkReader(_nodes.Reader):

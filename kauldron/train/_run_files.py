@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 
@@ -32,16 +33,15 @@ def write(trainer: _run_description.RunDescription) -> None:
     shared_files.write_atomically(
         trainer.workdir / workdirs.ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
     )
-    evaluated = [getattr(evaluator, "ds", None) for evaluator in trainer.evals.values()]
-    data_records.write(
-        trainer.workdir,
-        [
-            record
-            for ds in (trainer.train_ds, *evaluated)
-            if isinstance(ds, data.IterableDataset)
-            for record in ds.run_records()
-        ],
-    )
+    datasets: list[Any] = [trainer.train_ds]
+    datasets += [getattr(e, "ds", None) for e in trainer.evals.values()]
+    records = [
+        record
+        for ds in datasets
+        if isinstance(ds, data.IterableDataset)
+        for record in ds.run_records()
+    ]
+    data_records.write(trainer.workdir, records)
 
 
 def describe_changes(trainer: _run_description.RunDescription) -> str | None:

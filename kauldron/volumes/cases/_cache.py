@@ -30,6 +30,11 @@ class Cache:
         self._num_bytes = 0
         self._lock = threading.Lock()
 
+    @property
+    def max_bytes(self) -> int:
+        """The budget."""
+        return self._max_bytes
+
     def get(self, key: Hashable, load: Callable[[], np.ndarray]) -> np.ndarray:
         """Returns what is held, or loads it and holds it if it fits."""
         with self._lock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from kauldron.volumes.cases import _case
+from kauldron.volumes.cases import _case, _reading
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.errors import VolumeError
 
@@ -38,23 +39,24 @@ def check(
     files: Mapping[str, Mapping[str, tuple[str, ...]]],
     groups: Mapping[str, groups_lib.Group],
     *,
-    voxels: bool,
+    reading: _reading.Reading | None,
 ) -> Checked:
     """Reads the headers of all cases, or all voxels as well.
 
     Args:
       files: Case -> group -> its files.
       groups: By name.
-      voxels: Whether NaN, infinite values and labels out of range are looked for.
+      reading: Reads all voxels, in which NaN, infinite values and labels out of range are
+        looked for; `None` reads headers alone.
     """
     cases, problems = [], []
     for name, of_case in files.items():
         case, found = _case.open_case(name, of_case, groups)
-        if voxels and case is not None and not found:
+        if case is not None and reading is not None:
             found = [
                 problem
-                for group in groups
-                for problem in _voxel_problems(case, group, groups[group])
+                for group in case.files
+                for problem in _voxel_problems(case, group, reading)
             ]
         if case is not None and not found:
             cases.append(case)
@@ -80,38 +82,32 @@ def _with_equal_channels(
     """Finds cases whose groups have other channels than those of most cases."""
     bad: set[str] = set()
     for group in groups:
-        numbers = [c.num_channels[group] for c in cases if group in c.files]
-        usual = max(set(numbers), key=numbers.count, default=0)
+        numbers = {
+            c.name: c.infos[group].num_channels for c in cases if group in c.infos
+        }
+        counted = collections.Counter(numbers.values())
+        usual = counted.most_common(1)[0][0] if counted else 0
         for case in cases:
-            if group in case.files and case.num_channels[group] != usual:
+            number = numbers.get(case.name, usual)
+            if number != usual:
                 bad.add(case.name)
-                problems.append(
-                    _case.Problem(
-                        case.name,
-                        case.files[group],
-                        f"has {case.num_channels[group]} channels, {group!r} of most "
-                        f"cases {usual}",
-                    )
-                )
+                what = f"has {number} channels, {group!r} of most cases {usual}"
+                problems.append(_case.Problem(case.name, case.files[group], what))
     kept = tuple(case for case in cases if case.name not in bad)
     return Checked(kept, tuple(sorted(problems, key=lambda p: p.case)))
 
 
 def _voxel_problems(
-    case: _case.Case, name: str, group: groups_lib.Group
+    case: _case.Case, group: str, reading: _reading.Reading
 ) -> Iterable[_case.Problem]:
-    if name not in case.files:
-        return
-    path = case.files[name]
+    of = case.groups[group]
     try:
-        wrong = next(
-            (text for array in case.slabs(name) if (text := wrong_values(array, group))),
-            None,
-        )
+        slabs = reading.slabs(case, group)
+        wrong = next((text for slab in slabs if (text := wrong_values(slab, of))), None)
     except Exception as error:  # of a library, for a damaged file
-        wrong = f"cannot be read: {type(error).__name__}: {error}"
+        wrong = _case.told(error, case.files[group], "cannot be read")
     if wrong is not None:
-        yield _case.Problem(case.name, path, wrong)
+        yield _case.Problem(case.name, case.files[group], wrong)
 
 
 def wrong_values(array: np.ndarray, group: groups_lib.Group) -> str | None:
@@ -132,7 +128,7 @@ def wrong_labels(array: np.ndarray, group: groups_lib.Group) -> str | None:
     if group.num_labels is None or not array.size:
         return None
     low, high = array.min(), array.max()
-    if 0 <= low and high < group.num_labels:
+    if low >= 0 and high < group.num_labels:
         return None
     worst = low if low < 0 else high
     return f"has the label {worst:g}, outside of [0, {group.num_labels})"

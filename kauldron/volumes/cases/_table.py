@@ -108,17 +108,19 @@ def _no_root(root: str) -> str:
     return f"The folder of cases {root!r} does not exist.{hint}"
 
 
-def _nothing_found(
-    roots: Sequence[str], groups: Mapping[str, groups_lib.Group]
-) -> str:
+def _nothing_found(roots: Sequence[str], groups: Mapping[str, groups_lib.Group]) -> str:
     patterns = ", ".join(repr(group.pattern) for group in groups.values())
-    lines = [f"There is no case in {', '.join(map(repr, roots))}: looked for {patterns}."]
+    lines = [
+        f"There is no case in {', '.join(map(repr, roots))}: looked for {patterns}."
+    ]
     for root in roots:
         there = sorted(os.listdir(root))[:5]
         lines.append(f"{root!r} holds {', '.join(map(repr, there)) or 'nothing'}")
         inner = os.path.join(root, there[0]) if there else ""
         if os.path.isdir(inner):
             in_it = sorted(os.listdir(inner))[:5]
-            lines[-1] += f", and {there[0]!r} {', '.join(map(repr, in_it)) or 'nothing'}"
+            lines[-1] += (
+                f", and {there[0]!r} {', '.join(map(repr, in_it)) or 'nothing'}"
+            )
         lines[-1] += "."
     return " ".join(lines)

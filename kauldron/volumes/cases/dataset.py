@@ -12,14 +12,15 @@ from kauldron import data
 from kauldron._base import console, errors, root_refs
 from kauldron.volumes.cases import (
     _cache,
-    _case,
     _checks,
+    _reading,
     _source,
     _table,
     selection,
 )
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.errors import VolumeError
+from kauldron.volumes.patches import grids
 from kauldron.workdir import data_records
 
 
@@ -46,6 +47,7 @@ class VolumeCases(data.py.DataSourceBase):
       split: A part of what is selected.
       patches: `PatchGrid`, all patches of each case; `RandomPatch`, some of them, drawn
         anew in every epoch; `None`, whole cases.
+      patches_per_case: How many random patches each case gives in an epoch.
       augment: `kd.volumes.augment.Augment`: drawn anew in every epoch, once for all groups
         and patches of a case.
       on_bad_case: `'raise'`, or `'skip'`: cases that cannot be used are left out, told and
@@ -84,7 +86,10 @@ class VolumeCases(data.py.DataSourceBase):
     combine: str = dataclasses.field(default="union", kw_only=True)
     select: Any = dataclasses.field(default=None, kw_only=True)
     split: selection.Split | None = dataclasses.field(default=None, kw_only=True)
-    patches: Any = dataclasses.field(default=None, kw_only=True)
+    patches: grids.PatchGrid | grids.RandomPatch | None = dataclasses.field(
+        default=None, kw_only=True
+    )
+    patches_per_case: int = dataclasses.field(default=1, kw_only=True)
     augment: Any = dataclasses.field(default=None, kw_only=True)
     on_bad_case: str = dataclasses.field(default="raise", kw_only=True)
     check_voxels: bool = dataclasses.field(default=False, kw_only=True)
@@ -109,6 +114,16 @@ class VolumeCases(data.py.DataSourceBase):
                     f"`{name}` is one of {list(allowed)}: got {value!r}."
                     f"{errors.did_you_mean(str(value), allowed)}"
                 )
+        for name in ("patches_per_case", "cases_at_once"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise VolumeError(f"`{name}` must be at least 1: got {value}.")
+        by = getattr(self.patches, "by", None)
+        if by is not None and by not in self._groups:
+            raise VolumeError(
+                f"`patches.by` is {by!r}, which is none of the groups "
+                f"{sorted(self._groups)}.{errors.did_you_mean(by, self._groups)}"
+            )
         _ = self._groups, self._roots
 
     @functools.cached_property
@@ -132,19 +147,23 @@ class VolumeCases(data.py.DataSourceBase):
 
     @functools.cached_property
     def data_source(self) -> _source.CaseSource:
+        plan = _source.Plan(
+            groups=self._groups,
+            patches=self.patches,
+            patches_per_case=self.patches_per_case,
+            augment=self.augment,
+            cases_at_once=self.cases_at_once,
+        )
+        return _source.CaseSource(self._checked.cases, plan, self._reading)
+
+    @functools.cached_property
+    def _reading(self) -> _reading.Reading:
         max_bytes = 0
         if self.cache != "none":
             total = self.cache_bytes
             total = _cache.default_budget() if total is None else total
             max_bytes = total // max(1, self.num_workers or 1)
-        return _source.CaseSource(
-            self._checked.cases,
-            self._groups,
-            patches=self.patches,
-            augment=self.augment,
-            cache=_cache.Cache(max_bytes),
-            cases_at_once=self.cases_at_once,
-        )
+        return _reading.Reading(_cache.Cache(max_bytes), self.cache)
 
     def run_records(self) -> list[dict[str, Any]]:
         skipped = {
@@ -167,7 +186,8 @@ class VolumeCases(data.py.DataSourceBase):
         found = _table.find(self._roots, self._groups, combine=self.combine)
         chosen = self._chosen(list(found.files))
         files = {name: found.files[name] for name in chosen}
-        checked = _checks.check(files, self._groups, voxels=self.check_voxels)
+        reading = self._reading if self.check_voxels else None
+        checked = _checks.check(files, self._groups, reading=reading)
         if not checked.problems:
             return checked
         message = _checks.describe(checked.problems, len(files))
@@ -225,7 +245,10 @@ class VolumeCases(data.py.DataSourceBase):
             "select": _plain(self.select),
             "split": None
             if split is None
-            else {f.name: _plain(getattr(split, f.name)) for f in dataclasses.fields(split)},
+            else {
+                f.name: _plain(getattr(split, f.name))
+                for f in dataclasses.fields(split)
+            },
         }
 
 

@@ -13,6 +13,7 @@ from kauldron._base import arguments
 from kauldron.volumes.geometry.errors import VolumeError
 
 CASE = "{case}"
+_KINDS = ("image", "map", "vector", "vector_mm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Group(arguments.NamesArguments):
       transforms: Of `kd.volumes.transforms`, applied in this order; a dict gives them
         names for the command line.
       is_label: Whether the values are labels: integers, resampled to the nearest.
+      kind: What other values are: `'image'`; `'map'`, such as a dose, of which
+        augmentation changes places but no values; `'vector'`, along (z, y, x) in voxels, or
+        `'vector_mm'`, along (x, y, z), which turn with the volume.
       num_labels: Labels are in `[0, num_labels)`; another one is told with its case and
         file.
       optional: Whether cases may lack it. They get `default` on the grid of the other
@@ -44,6 +48,7 @@ class Group(arguments.NamesArguments):
         default=(), kw_only=True
     )
     is_label: bool = dataclasses.field(default=False, kw_only=True)
+    kind: str = dataclasses.field(default="image", kw_only=True)
     num_labels: int | None = dataclasses.field(default=None, kw_only=True)
     optional: bool = dataclasses.field(default=False, kw_only=True)
     default: float = dataclasses.field(default=0.0, kw_only=True)
@@ -60,6 +65,11 @@ class Group(arguments.NamesArguments):
             raise VolumeError(
                 f"The `file` of a group is below the root, which `path` names: got "
                 f"{self.file!r}."
+            )
+        if self.kind not in _KINDS:
+            raise VolumeError(
+                f"`kind` is one of {list(_KINDS)}: got {self.kind!r}. Labels have "
+                "`is_label=True`."
             )
         if self.num_labels is not None and not self.is_label:
             raise VolumeError(
@@ -78,6 +88,11 @@ class Group(arguments.NamesArguments):
         return np.dtype(usual if self.dtype is None else self.dtype)
 
     @property
+    def augmented_as(self) -> Any:
+        """What an augmentation takes the values for."""
+        return "label" if self.is_label else self.kind
+
+    @property
     def pattern(self) -> str:
         """Where the file of a case is below the root; has `{case}`."""
         return self.file if CASE in self.file else f"{CASE}/{self.file}"
@@ -85,8 +100,9 @@ class Group(arguments.NamesArguments):
     @property
     def transform_list(self) -> list[Any]:
         """The transforms in order."""
-        named = isinstance(self.transforms, Mapping)
-        return list(self.transforms.values() if named else self.transforms)
+        if isinstance(self.transforms, Mapping):
+            return list(self.transforms.values())
+        return list(self.transforms)
 
 
 def as_groups(groups: Any) -> dict[str, Group]:

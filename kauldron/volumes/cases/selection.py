@@ -141,8 +141,8 @@ def selected(names: Sequence[str], select: Any) -> list[str]:
     """
     if select is None:
         return list(names)
-    items = [select] if isinstance(select, str | int) else select
-    if not isinstance(items, Sequence):
+    items: Any = [select] if isinstance(select, str | int) else select
+    if not isinstance(items, list | tuple):
         raise VolumeError(
             "Cases are selected by names, positions, ranges or files: got "
             f"{select!r}. Shares are those of a `kd.volumes.Split`."

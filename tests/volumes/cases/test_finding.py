@@ -67,7 +67,9 @@ def test_groups_of_a_case_may_lie_in_several_roots(tmp_path):
 def test_two_cases_of_one_name_are_told(tmp_path):
     for root in ("first", "second"):
         volumes_on_disk.write_case(tmp_path / root / "case_0")
-    with pytest.raises(kd.volumes.BadCasesError, match="the name of a second case") as e:
+    with pytest.raises(
+        kd.volumes.BadCasesError, match="the name of a second case"
+    ) as e:
         _ = _cases([tmp_path / "first", tmp_path / "second"]).case_names
     assert str(tmp_path / "first/case_0/ct.npy") in str(e.value)
     assert str(tmp_path / "second/case_0/ct.npy") in str(e.value)
@@ -97,9 +99,9 @@ def test_all_bad_cases_are_listed_at_once(hundred):
         [
             ("case_1", "case_1/seg.npy", "is missing"),
             ("case_3", "case_3/seg.npy", r"has the shape (2, 3, 5), 'ct' (2, 3, 4)"),
-            ("case_4", "case_4/ct.npy", "cannot be read"),
+            ("case_4", "case_4/ct.npy", "is no NPY file"),
             ("case_6", "case_6/ct.npy", "has 2 channels, 'ct' of most cases 1"),
-            ("case_8", "case_8/ct.npy", "cannot be read"),
+            ("case_8", "case_8/ct.npy", "is cut off"),
         ],
         strict=True,
     ):
@@ -109,11 +111,23 @@ def test_all_bad_cases_are_listed_at_once(hundred):
 
 def test_bad_cases_can_be_skipped_and_are_told(hundred, capsys):
     ds = _cases(hundred, on_bad_case="skip", num_epochs=1)
-    assert [b["case"][0] for b in ds] == ["case_0", "case_2", "case_5", "case_7", "case_9"]
+    assert [b["case"][0] for b in ds] == [
+        "case_0",
+        "case_2",
+        "case_5",
+        "case_7",
+        "case_9",
+    ]
     told = capsys.readouterr().err
     assert "5 of 10 cases cannot be used" in told and "5 cases are used" in told
     (record,) = ds.run_records()
-    assert sorted(record["skipped"]) == ["case_1", "case_3", "case_4", "case_6", "case_8"]
+    assert sorted(record["skipped"]) == [
+        "case_1",
+        "case_3",
+        "case_4",
+        "case_6",
+        "case_8",
+    ]
 
 
 def test_voxels_are_checked_on_request(tmp_path):
@@ -123,9 +137,7 @@ def test_voxels_are_checked_on_request(tmp_path):
     np.save(root / "case_1/ct.npy", ct)
     np.save(root / "case_2/seg.npy", np.full((2, 3, 4), 7, np.uint8))
     np.save(root / "case_3/seg.npy", np.full((2, 3, 4), 0.5, np.float32))
-    groups = _GROUPS | {
-        "seg": kd.volumes.Group("seg.npy", is_label=True, num_labels=3)
-    }
+    groups = _GROUPS | {"seg": kd.volumes.Group("seg.npy", is_label=True, num_labels=3)}
     assert len(_cases(root, groups).case_names) == 4
     with pytest.raises(kd.volumes.BadCasesError) as error:
         _ = _cases(root, groups, check_voxels=True).case_names
@@ -157,7 +169,7 @@ def test_what_is_not_there_is_told(tmp_path):
         _ = _cases(tmp_path / "casse").case_names
     with pytest.raises(error, match=r"looked for '{case}/mr.npy'.*'case_0' 'ct.npy'"):
         _ = _cases(root, {"mr": "mr.npy"}).case_names
-    with pytest.raises(error, match="all optional|are optional"):
+    with pytest.raises(error, match="are optional"):
         _cases(root, {"ct": kd.volumes.Group("ct.npy", optional=True)})
     with pytest.raises(error, match="another key of the batch"):
         _cases(root, {"case": "ct.npy"})

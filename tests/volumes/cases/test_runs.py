@@ -32,7 +32,8 @@ def _ds(root, part, **fields):
     return kd.volumes.VolumeCases(root, groups=groups, split=split, **fields)
 
 
-def _trainer(root, workdir, *, num_steps=3, **fields):
+def _trainer(root, workdir, *, num_steps=3):
+    patches = kd.volumes.RandomPatch(size=(4, 4, 4), foreground_prob=0.5, by="seg")
     loss = kd.losses.SoftmaxCrossEntropyWithIntLabels(
         logits="preds.logits", labels="batch.seg"
     )
@@ -43,7 +44,7 @@ def _trainer(root, workdir, *, num_steps=3, **fields):
     return kd.train.Trainer(
         seed=1,
         workdir=workdir,
-        train_ds=_ds(root, "train", batch_size=8, **fields),
+        train_ds=_ds(root, "train", batch_size=8, patches=patches),
         model=_Voxelwise(),
         optimizer=optax.sgd(0.1),
         train_losses={"seg": loss},
@@ -76,6 +77,7 @@ def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path):
     assert chosen["train"][0] in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_parameters_bit_for_bit(tmp_path):
     root = volumes_on_disk.write_cases(tmp_path / "cases", 6)
     whole, _ = _trainer(root, tmp_path / "whole", num_steps=4).train()
