@@ -50,7 +50,7 @@ def get_config():
     )
     cfg.init_transform = dialogs_data.weights(cfg.ref.aux.model)
 
-    cfg.num_train_steps = 60
+    cfg.num_train_steps = 20
     cfg.train_losses = {"grpo": kd.lm.GRPO()}
     cfg.train_metrics = {
         "rollout": kd.rl.RolloutStatistics(),
@@ -60,10 +60,10 @@ def get_config():
         clip=optax.clip_by_global_norm(1.0), adam=optax.adam(learning_rate=5e-4)
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=20)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=10)
     cfg.evals = {
         "held_out": kd.lm.GenerationEvaluator(
-            run=kd.evals.EveryNSteps(20),
+            run=kd.evals.EveryNSteps(10),
             prompts=sums_data.questions("test"),
             tokenizer=dialogs_data.tokenizer(cfg.ref.aux.model),
             max_tokens=cfg.ref.aux.max_tokens,
