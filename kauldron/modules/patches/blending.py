@@ -88,7 +88,14 @@ def zeros(patches: PyTree, tiles: tilings.Tiles, shape: Sequence[int]) -> PyTree
     return jax.tree_util.tree_map_with_path(start, patches)
 
 
-def blended(means: PyTree, patches: PyTree, share: Float["*size 1"], start: Any) -> Any:
+def blended(
+    means: PyTree,
+    patches: PyTree,
+    share: Float["*size 1"],
+    start: Any,
+    *,
+    is_finite: bool = True,
+) -> Any:
     """Returns the means with the outputs of one patch blended in at its start.
 
     Args:
@@ -96,14 +103,19 @@ def blended(means: PyTree, patches: PyTree, share: Float["*size 1"], start: Any)
       patches: Tree of `f[*b *size c]`.
       share: Of the patch in the new mean; 1 where it is the first.
       start: `i32[k]`.
+      is_finite: Whether no output is infinite: otherwise, the mean of something infinite
+        and something finite is infinite, and not NaN. Gradients then need all means.
     """
 
     def blend(mean: jax.Array, x: Array) -> jax.Array:
         corner = _corner(mean.ndim, start)
         there = jax.lax.dynamic_slice(mean, corner, x.shape)
         part = share.reshape(*(1,) * (x.ndim - share.ndim), *share.shape)
-        there += part * (x.astype(jnp.float32) - there)
-        return jax.lax.dynamic_update_slice(mean, there, corner)
+        x = x.astype(jnp.float32)
+        moved = there + part * (x - there)
+        if not is_finite:
+            moved = jnp.where(jnp.isfinite(x - there), moved, there + x)
+        return jax.lax.dynamic_update_slice(mean, moved, corner)
 
     return jax.tree.map(blend, means, patches)
 
@@ -118,5 +130,10 @@ def _corner(ndim: int, start: Any) -> list[Any]:
 
 def cropped(means: PyTree, shape: Sequence[int]) -> Any:
     """Returns the blended arrays without padding."""
+    shape = tuple(shape)
     inside = (..., *(slice(n) for n in shape), slice(None))
-    return jax.tree.map(lambda x: x[inside], means)
+
+    def crop(x: jax.Array) -> jax.Array:
+        return x if x.shape[-len(shape) - 1 : -1] == shape else x[inside]
+
+    return jax.tree.map(crop, means)

@@ -7,6 +7,7 @@ import pathlib
 
 from kauldron._base import errors
 from kauldron.volumes.files import (
+    _dicom,
     _folders,
     _hdf5,
     _metaimage,
@@ -26,6 +27,7 @@ FORMATS: tuple[Format, ...] = (
     _ome_zarr.OmeZarr(),
     _hdf5.Hdf5(),
     _npy.Npy(),
+    _dicom.Dicom(),
     _pictures.Picture("PNG", (".png",), ("uint16",)),
     _pictures.Picture("TIFF", (".tif", ".tiff"), ("uint16", "int32", "float32")),
 )
@@ -34,7 +36,7 @@ _CONTAINERS = tuple(f for f in FORMATS if isinstance(f, _hdf5.Hdf5 | _ome_zarr.O
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """Returns the format of a file, by its name.
+    """Returns the format of a file, by its name; other folders are DICOM series.
 
     Raises:
       VolumeError: If no format has such a name.
@@ -46,6 +48,8 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     for format_ in _CONTAINERS:
         if _folders.split(path, format_.suffixes)[1]:
             return format_
+    if _dicom.is_series(path):
+        return next(f for f in FORMATS if isinstance(f, _dicom.Dicom))
     suffixes = [suffix for format_ in FORMATS for suffix in format_.suffixes]
     suffix = "".join(path.suffixes[-2:]).lower()
     raise VolumeError(

@@ -14,6 +14,7 @@ from kauldron.volumes.files import _nifti
 from tests.volumes.files.volumes import (
     FLIPPED,
     GEOMETRIES,
+    OBLIQUE,
     STRAIGHT,
     farthest_mm,
     random_array,
@@ -30,7 +31,8 @@ VOLUMES = (
     "x.npy",
 )
 PICTURES = ("x.png", "x.tif")
-NAMES = (*VOLUMES, *PICTURES)
+NAMES = (*VOLUMES, "x.dicom", *PICTURES)
+FOLDERS = ("x.ome.zarr", "x.dicom")
 SHAPE = (4, 5, 6)
 
 
@@ -55,7 +57,17 @@ def saved(tmp_path):
 @pytest.mark.parametrize("placed", GEOMETRIES)
 def test_values_and_world_positions_come_back(name, placed, saved):
     array = _array(name)
+    if name == "x.dicom" and placed == "sheared":
+        with pytest.raises(volumes.VolumeError, match=r"right angles.* \.nii\.gz, "):
+            saved(name, array, GEOMETRIES[placed])
+        return
     image = volumes.read(saved(name, array, GEOMETRIES[placed]))
+    if name == "x.dicom" and placed == "flipped":
+        # Slices lie along the normal of a right-handed system: the last one is first.
+        np.testing.assert_array_equal(image.array, array[::-1])
+        assert farthest_mm(image.geometry, FLIPPED.moved((3, 0, 0)), (1, 5, 6)) < 1e-5
+        assert (image.geometry.matrix[:, 0] == -FLIPPED.matrix[:, 0]).all()
+        return
     assert image.array.dtype == array.dtype
     np.testing.assert_array_equal(image.array, array)
     assert farthest_mm(image.geometry, GEOMETRIES[placed], image.shape) <= 1e-5
@@ -64,13 +76,13 @@ def test_values_and_world_positions_come_back(name, placed, saved):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_region_is_the_crop_of_the_whole_and_lies_where_it_was(name, saved):
     array = _array(name)
-    path = saved(name, array, FLIPPED)
+    path = saved(name, array, OBLIQUE)
     depth = array.shape[0]
     region = volumes.Region((depth // 4, 2, 3), (depth // 2 + 1, 5, 4))
     part = volumes.read(path, region=region)
     np.testing.assert_array_equal(part.array, array[region.slices])
     np.testing.assert_allclose(
-        part.geometry.to_world((0, 0, 0)), FLIPPED.to_world(region.start), atol=1e-5
+        part.geometry.to_world((0, 0, 0)), OBLIQUE.to_world(region.start), atol=1e-5
     )
 
 
@@ -142,7 +154,7 @@ def test_info_tells_what_read_gives(name, saved):
     assert info.format == volumes.format_of(path).name
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"x.ome.zarr"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(FOLDERS)))
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_file_that_is_cut_off_is_told(name, saved):
     path = saved(name, _array(name))
@@ -182,6 +194,7 @@ def test_a_folder_that_is_not_there_or_takes_no_files_is_told(name, tmp_path):
 
 
 _REFUSED = {
+    "x.dicom": {"float32", "int32", "int64"},
     "x.png": {"float32", "int32", "int16", "int64"},
     "x.tif": {"float64", "uint32", "int16", "int64"},
 }
@@ -199,7 +212,7 @@ def test_every_dtype_comes_back_or_is_refused_and_nothing_is_cast(name, tmp_path
             volumes.write(path, volumes.Image(array))
         assert list(tmp_path.iterdir()) == []
     held = {"uint8", "uint16"}
-    held |= set() if name in PICTURES else {"int64", "uint64", "float64", "int16"}
+    held |= {"int64", "uint64", "float64", "int16"} if name in VOLUMES else set()
     held |= {"bool", "float16"} if holds_any else set()
     held |= {"float32", "int32"} if name == "x.tif" else set()
     for dtype in held:
@@ -213,7 +226,7 @@ def test_every_dtype_comes_back_or_is_refused_and_nothing_is_cast(name, tmp_path
 @pytest.mark.parametrize("name", NAMES)
 def test_channels_come_back(name, tmp_path):
     array = random_array(_array(name).shape[:3], "uint8", 3)
-    volumes.write(tmp_path / name, volumes.Image(array, FLIPPED))
+    volumes.write(tmp_path / name, volumes.Image(array, OBLIQUE))
     np.testing.assert_array_equal(volumes.read(tmp_path / name).array, array)
 
 
