@@ -12,6 +12,7 @@ from kauldron import data
 from kauldron._base import console, errors, root_refs
 from kauldron.volumes.cases import (
     _cache,
+    _case,
     _checks,
     _reading,
     _source,
@@ -21,6 +22,7 @@ from kauldron.volumes.cases import (
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
+from kauldron.volumes.transforms import chain as transforms
 from kauldron.workdir import data_records
 
 
@@ -145,6 +147,42 @@ class VolumeCases(data.py.DataSourceBase):
         """Names of the cases, in their order."""
         return tuple(case.name for case in self._checked.cases)
 
+    def open(self, case: str, group: str) -> transforms.Opened:
+        """Returns a group of a case, to be read by regions after its transforms.
+
+        Its `undo` leads what a model predicts back to the grid of the file.
+
+        Args:
+          case: Its name.
+          group: A group that the case has.
+
+        Raises:
+          VolumeError: If there is no such case, or it lacks the group.
+        """
+        return self._case(case, group).open(group)
+
+    def file(self, case: str, group: str) -> str:
+        """Returns the file of a group of a case.
+
+        Raises:
+          VolumeError: If there is no such case, or it lacks the group.
+        """
+        return self._case(case, group).files[group]
+
+    def _case(self, name: str, group: str) -> _case.Case:
+        case = next((c for c in self._checked.cases if c.name == name), None)
+        if case is None:
+            raise VolumeError(
+                f"There is no case {name!r} in the dataset."
+                f"{errors.did_you_mean(name, self.case_names)}"
+            )
+        if group not in case.files:
+            raise VolumeError(
+                f"The case {name!r} has no {group!r}: it has {sorted(case.files)}."
+                f"{errors.did_you_mean(group, case.files)}"
+            )
+        return case
+
     @functools.cached_property
     def data_source(self) -> _source.CaseSource:
         plan = _source.Plan(
@@ -154,7 +192,30 @@ class VolumeCases(data.py.DataSourceBase):
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
+        self._tell_small_cases()
         return _source.CaseSource(self._checked.cases, plan, self._reading)
+
+    def _tell_small_cases(self) -> None:
+        """Says which cases are smaller than a patch: those are padded."""
+        if self.patches is None:
+            return
+        small = [
+            f"{case.name} {case.shape}"
+            for case in self._checked.cases
+            if any(
+                n < size
+                for n, size in zip(
+                    case.shape, self.patches.patch_size(case.shape), strict=True
+                )
+            )
+        ]
+        if small:
+            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+            console.log(
+                f"{len(small)} of {len(self._checked.cases)} cases are smaller than a "
+                f"patch, {self.patches.size}, which is filled up with "
+                f"{self.patches.pad:g}: {', '.join(small[:5])}{more}."
+            )
 
     @functools.cached_property
     def _reading(self) -> _reading.Reading:
