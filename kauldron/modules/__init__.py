@@ -92,6 +92,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("images._convnext", "ConvNeXt"),
         **_names("images._resnet", "ResNet"),
         # generative
+        **_names("generative._conditional_unet", "ConditionalUNet"),
         **_names("generative._diffusion", "Diffusion"),
         **_names("generative._flow_matching", "FlowMatching"),
         **_names("generative._networks", "ConditionalMLP TimeEmbedding"),
