@@ -133,14 +133,14 @@ def open_region_writer(
         hint = f" These can hold it: {', '.join(others)}." if others else ""
         raise VolumeError(f"{path} cannot be written: {why}{hint}")
     with contextlib.ExitStack() as stack:
-        with _telling(path):
-            if not path.parent.is_dir():
+        with _telling(path, "written"):
+            if not path.parent.exists():
                 raise VolumeError(
                     f"There is no folder {path.parent}: make it, or write elsewhere."
                 )
             writer = stack.enter_context(format_.create(path, found))
         yield _CheckedWriter(path, found, writer)
-        with _telling(path):
+        with _telling(path, "written"):
             stack.close()
 
 
@@ -168,7 +168,7 @@ class _CheckedWriter:
                 f"{self._path} is a file of {self._info.dtype}: got {array.dtype}. Say "
                 f"what is meant: `array.astype({self._info.dtype.name!r})`."
             )
-        with _telling(self._path):
+        with _telling(self._path, "written"):
             self._writer.write(region, array)
 
 
@@ -192,7 +192,7 @@ def _check_region(path: pathlib.Path, region: Region, info: Info) -> None:
 
 
 @contextlib.contextmanager
-def _telling(path: pathlib.Path) -> Iterator[None]:
+def _telling(path: pathlib.Path, verb: str = "read") -> Iterator[None]:
     """Makes a `VolumeError` that names the file of what goes wrong with a file."""
     try:
         yield
@@ -200,18 +200,19 @@ def _telling(path: pathlib.Path) -> Iterator[None]:
         if path.name in str(e):
             raise
         raise VolumeError(f"{path}: {e}") from e
-    except FileNotFoundError as e:
-        raise VolumeError(f"There is no file {path}.{_near(path)}") from e
     except PermissionError as e:
         raise VolumeError(
-            f"{path}: permission denied. Change the rights (`chmod`), or ask its owner."
+            f"{path} cannot be {verb}: permission denied. Change the rights (`chmod`), "
+            "or ask its owner."
         ) from e
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise VolumeError(
             f"{path} is cut off or damaged: {e}. Copy or download it again."
         ) from e
     except OSError as e:
-        raise VolumeError(f"{path} cannot be read or written: {e}") from e
+        if isinstance(e, FileNotFoundError) and verb == "read":
+            raise VolumeError(f"There is no file {path}.{_near(path)}") from e
+        raise VolumeError(f"{path} cannot be {verb}: {e}.") from e
 
 
 def _near(path: pathlib.Path) -> str:

@@ -15,11 +15,12 @@ _OBLIQUE = np.array(
     ]
 )
 STRAIGHT = volumes.Geometry.make((2.0, 0.75, 0.5), (-10.5, 20.25, 300.0))
+# The x axis is mirrored: such axes are left-handed.
 FLIPPED = volumes.Geometry.make(
-    (2.0, 0.75, 0.5), (90.0, -126.0, -72.0), [[0, 0, -1], [0, -1, 0], [1, 0, 0]]
+    (2.0, 0.75, 0.5), (90.0, -126.0, -72.0), [[0, 0, -1], [0, 1, 0], [1, 0, 0]]
 )
 OBLIQUE = volumes.Geometry.make(
-    (3.3, 0.7, 0.9), (-123.4567, 98.7654, -1234.5678), _OBLIQUE
+    (3.3, 0.7, 0.9), (-123.4567, 98.7654, -1234.5678), _OBLIQUE[:, ::-1]
 )
 # The step from slice to slice is not along the normal: a tilted gantry.
 TILTED = volumes.Geometry(
