@@ -19,7 +19,8 @@ def _cases(path, groups=None, **fields):
 
 def test_files_may_have_the_names_of_the_cases(tmp_path):
     images, labels = tmp_path / "images", tmp_path / "labels"
-    images.mkdir(), labels.mkdir()
+    images.mkdir()
+    labels.mkdir()
     for name in ("b", "a", "a_b"):
         np.save(images / f"{name}_0000.npy", np.zeros((2, 3, 4)))
         np.save(images / f"{name}_0001.npy", np.ones((2, 3, 4)))
