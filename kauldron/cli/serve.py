@@ -13,7 +13,7 @@ from absl import flags
 from kauldron.cli import _flags
 
 _SOURCES = ("model", "workdir", "hf", "gguf")
-_SIZES = ("num_slots", "context_length", "cache_gb")
+_SIZES = ("num_slots", "context_length", "cache_gb", "weights_dtype")
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -67,7 +67,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
                 f"{','.join(command['streams'])!r}."
             )
         streams = [int(number) for number in command["streams"]]
-        names = ("context_length", "num_drafts")
+        names = ("context_length", "num_drafts", "weights_dtype")
         from kauldron import serve, train
 
         with (

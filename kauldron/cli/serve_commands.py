@@ -5,6 +5,10 @@ from __future__ import annotations
 from kauldron.cli.command_kinds import TRUST, Command, Flag
 from kauldron.cli.lm_commands import MODEL
 
+_WEIGHTS_DTYPE = Flag(
+    "weights_dtype", str, None, "int8 keeps matrices in eight bits.", "that of the file"
+)
+
 ALL = (
     Command(
         "serve",
@@ -27,6 +31,7 @@ ALL = (
                 "Keys of clients, one a line; besides those of KAULDRON_API_KEYS.",
                 "anybody is served",
             ),
+            _WEIGHTS_DTYPE,
             Flag("num_slots", int, 16, "Answers that are written at once.", "", 1),
             Flag("context_length", int, None, "Of tokens.", "the model's", 1),
             Flag("cache_gb", float, None, "Memory of keys and values.", "derived", 0),
@@ -46,6 +51,7 @@ ALL = (
             Flag("prompt_tokens", int, 64, "Of the longest prompt.", "", 1),
             Flag("max_tokens", int, 64, "Of each answer.", "", 2),
             Flag("context_length", int, None, "Of tokens.", "the model's", 1),
+            _WEIGHTS_DTYPE,
             Flag("num_drafts", int, 0, "Tokens drafted by look-up.", "", 0),
             Flag("json", bool, False, "Print JSON."),
         ),

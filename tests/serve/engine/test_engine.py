@@ -314,6 +314,31 @@ def test_tasks_stream_together_and_one_that_is_cancelled_frees_its_pages(engine)
     _wait_until(lambda: _is_empty(engine))
 
 
+@pytest.mark.slow
+def test_an_engine_in_eight_bits_answers_as_the_rounded_model_does():
+    model, tokenizer = small_model.model(), small_model.tokenizer()
+    params = small_model.params(model)
+    names = kd.nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
+    rounded = kd.lm.dequantize(kd.lm.quantize(params, names), np.float32)
+    generator = kd.lm.TextGenerator(model=model, params=rounded, tokenizer=tokenizer)
+    sizes = {
+        "num_slots": 4,
+        "context_length": 64,
+        "decode_widths": (),
+        "warm_up": False,
+    }
+    with kd.serve.Engine(
+        (model, params, tokenizer), weights_dtype="int8", **sizes
+    ) as engine:
+        found = engine.generate(TEXTS, max_tokens=12, temperature=0)
+    assert found == generator(TEXTS, max_tokens=12)
+
+
+def test_weights_of_an_unknown_dtype_are_told_at_once():
+    with pytest.raises(kd.serve.EngineError, match="'int8' or None: got 'int4'"):
+        kd.serve.Engine("no-such-model", weights_dtype="int4")
+
+
 def test_an_answer_that_is_late_ends_where_it_is():
     slow = threading.Event()
 
