@@ -23,6 +23,7 @@ class Psnr(base.Metric):
       mask: Key to weights of the images, `Array["*b"]` or `Array["*b 1"]`.
       in_vrange: Range of the values; the peak is its width.
       clip: Bounds that values are clipped to first; `True` means `in_vrange`.
+      num_spatial_dims: 3 measures volumes, `Float["*b z y x c"]`.
 
     Raises:
       ValueError: If the shapes differ or are not those of images.
@@ -33,6 +34,7 @@ class Psnr(base.Metric):
     mask: kontext.Key | None = None
     in_vrange: tuple[float, float] = (0.0, 1.0)
     clip: bool | tuple[float, float] | None = None
+    num_spatial_dims: int = 2
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -41,11 +43,17 @@ class Psnr(base.Metric):
     @typechecked
     def get_state(
         self,
-        pred: Array["*b h w c"],
-        target: Array["*b h w c"],
+        pred: Array["*a"],
+        target: Array["*a"],
         mask: Array | float | None = None,
     ) -> State:
-        values = image.psnr(pred, target, in_vrange=self.in_vrange, clip=self.clip)
+        values = image.psnr(
+            pred,
+            target,
+            in_vrange=self.in_vrange,
+            clip=self.clip,
+            num_spatial_dims=self.num_spatial_dims,
+        )
         return self.State.from_values(values, mask=mask)
 
 
@@ -63,6 +71,8 @@ class Ssim(base.Metric):
       filter_sigma: Standard deviation of the window in pixels.
       k1: Stabilises the comparison of means, relative to the range.
       k2: Stabilises the comparison of variances, relative to the range.
+      num_spatial_dims: 3 measures volumes, `Float["*b z y x c"]`, by windows that are
+        cubes; squares of all slices have another mean.
 
     Raises:
       ValueError: If the shapes differ or are not those of images.
@@ -79,6 +89,7 @@ class Ssim(base.Metric):
     filter_sigma: float = 1.5
     k1: float = 0.01
     k2: float = 0.03
+    num_spatial_dims: int = 2
 
     @flax.struct.dataclass
     class State(base_state.AverageState):
@@ -87,8 +98,8 @@ class Ssim(base.Metric):
     @typechecked
     def get_state(
         self,
-        pred: Array["*b h w c"],
-        target: Array["*b h w c"],
+        pred: Array["*a"],
+        target: Array["*a"],
         mask: Array | float | None = None,
     ) -> State:
         values = image.ssim(
@@ -99,5 +110,6 @@ class Ssim(base.Metric):
             filter_sigma=self.filter_sigma,
             k1=self.k1,
             k2=self.k2,
+            num_spatial_dims=self.num_spatial_dims,
         )
         return self.State.from_values(values, mask=mask)

@@ -78,7 +78,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ),
         **_names("images._conv", "Conv ConvTranspose SpectralConv"),
         **_names("images._mixer", "MlpMixer"),
+        **_names(
+            "images._deformations",
+            "integrate_velocity jacobian_determinant move_points",
+        ),
         **_names("images._patch_discriminator", "PatchDiscriminator"),
+        **_names("images._registration", "Registration"),
         **_names("images._resampling", "Downsample Upsample"),
         **_names("images._residual_unet", "ResidualUNet"),
         **_names("images._spatial_transformer", "SpatialTransformer"),
@@ -90,6 +95,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("patches._patch_wise", "PatchWise"),
         **_names("patches.tilings", "PatchError"),
         # generative
+        **_names("generative._conditional_unet", "ConditionalUNet"),
         **_names("generative._diffusion", "Diffusion"),
         **_names("generative._flow_matching", "FlowMatching"),
         **_names("generative._networks", "ConditionalMLP TimeEmbedding"),

@@ -92,8 +92,8 @@ class Programs:
         mesh = _placement.mesh_of(params)
         # Kernels that are split over devices stay as they are.
         self._takes_kernels = mesh is None
-        self._owns_params = owns_params and jax.default_backend() == "cpu"
-        self.set_params(params)
+        self._turns_kernels = owns_params and jax.default_backend() == "cpu"
+        self.set_params(params, owns_params=owns_params)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
         widths = {width for width in decode_widths if width < num_slots}
@@ -123,17 +123,20 @@ class Programs:
         """Memory of the pages."""
         return sum(x.nbytes for x in jax.tree.leaves(self._state.pool))
 
-    def set_params(self, params: PyTree) -> None:
+    def set_params(self, params: PyTree, *, owns_params: bool = False) -> None:
         """Takes other parameters, in place of those it has, which it lets go.
 
         Args:
-          params: Of the same shapes and dtypes; `None` for none until others come. With
-            `owns_params` they are given away like the first ones.
+          params: Of the same shapes and dtypes; `None` for none until others come.
+          owns_params: Whether they are given away; their kernels are deleted then.
         """
         kernels: dict[str, Any] = {}
         if params is not None and self._takes_kernels:
             params, kernels = _kernels.taken_out(
-                self.model, params, owns_params=self._owns_params
+                self.model,
+                params,
+                turns=self._turns_kernels,
+                owns_params=owns_params,
             )
         self._weights = _forward.Weights(params, kernels, self._adapters)
 
