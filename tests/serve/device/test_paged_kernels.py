@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,6 +10,9 @@ from kauldron import kd
 from kauldron.serve.device import _paged_kernels, _programs
 from tests.lm import small_model
 from tests.serve.device import plain_host
+
+
+_NEEDS_GPU = pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
 
 
 def _expected(query, key, value, tables, lengths, softcap, scale):
@@ -38,7 +42,7 @@ def _expected(query, key, value, tables, lengths, softcap, scale):
     [
         pytest.param(True, 2e-5, marks=pytest.mark.slow),
         # Products of the device are in TF32.
-        pytest.param(False, 5e-3, marks=pytest.mark.gpu),
+        pytest.param(False, 5e-3, marks=[pytest.mark.gpu, _NEEDS_GPU]),
     ],
 )
 def test_kernel_is_attention_to_the_pages_of_a_row(
