@@ -11,7 +11,6 @@ from kauldron.serve.device import _paged_kernels, _programs
 from tests.lm import small_model
 from tests.serve.device import plain_host
 
-
 _NEEDS_GPU = pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
 
 
