@@ -9,7 +9,7 @@ import numpy as np
 
 
 def questions(split: str) -> list[dict[str, Any]]:
-    """Returns `{"prompt": messages, "answer": digits}` of numbers from 1 to 20.
+    """Returns `{"prompt": messages, "answer": equation}` of numbers from 1 to 20.
 
     Args:
       split: `'train'`, or `'test'` for 32 that are not in there.
@@ -21,8 +21,8 @@ def questions(split: str) -> list[dict[str, Any]]:
 
 
 def _question(a: int, b: int) -> dict[str, Any]:
-    messages = [
-        {"role": "system", "content": "You are a calculator."},
-        {"role": "user", "content": f"{a} + {b} ="},
-    ]
-    return {"prompt": messages, "answer": str(a + b)}
+    question = f"{a} + {b} = ? Answer in one line."
+    return {
+        "prompt": [{"role": "user", "content": question}],
+        "answer": f"{a} + {b} = {a + b}",
+    }

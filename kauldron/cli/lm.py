@@ -21,7 +21,7 @@ def generate(
         prompt = command.required("prompt", "'Once upon a time'")
         options = _options(command)
         with _compilation_cache():
-            generator = _generator(model)
+            generator = _generator(command, model)
             if generator.is_for_chat and not command["raw"]:
                 prompt = [{"role": "user", "content": prompt}]
             for piece in generator.stream(prompt, **options):
@@ -40,7 +40,7 @@ def chat(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
         options = _options(command)
         with _compilation_cache():
-            lm.talk(_generator(model), system=command["system"], **options)
+            lm.talk(_generator(command, model), system=command["system"], **options)
 
     return _flags.run("lm chat", work, argv, flag_values)
 
@@ -55,7 +55,7 @@ def score(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
         text = lm.read_text(file)
         with _compilation_cache():
             found = lm.score(
-                _generator(model),
+                _generator(command, model),
                 text,
                 window=command["window"],
                 stride=command["stride"],
@@ -79,6 +79,7 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
             model,
             out,
             dtype=command["dtype"],
+            trusted=command["trust"],
             overwrite=command["overwrite"],
         )
         print(written)
@@ -90,10 +91,10 @@ def _model(command: _flags.CommandLine) -> Any:
     return command.required("model", "smollm2")
 
 
-def _generator(model: str) -> Any:
+def _generator(command: _flags.CommandLine, model: str) -> Any:
     from kauldron import lm
 
-    return lm.text_generator(model)
+    return lm.text_generator(model, trusted=command["trust"])
 
 
 def _options(command: _flags.CommandLine) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kauldron.cli.command_kinds import Command, Flag
+from kauldron.cli.command_kinds import TRUST, Command, Flag
 
 MODEL = Flag(
     "model",
@@ -77,6 +77,7 @@ ALL = (
         "--temperature=0 --max_tokens=16",
         flags=(
             MODEL,
+            TRUST,
             Flag("prompt", str, None, "A question, or a text.", "required"),
             Flag(
                 "raw",
@@ -95,6 +96,7 @@ ALL = (
         "kauldron lm chat --model=smollm2",
         flags=(
             MODEL,
+            TRUST,
             Flag("system", str, None, "What the model is told first.", "nothing"),
             *_SAMPLING,
         ),
@@ -107,6 +109,7 @@ ALL = (
         "kauldron lm score --model=smollm2 --file=README.md --json",
         flags=(
             MODEL,
+            TRUST,
             Flag("file", str, None, "A text file.", "required"),
             Flag("window", int, 512, "Tokens that are read at once.", "", 1),
             Flag("stride", int, None, "Tokens from window to window.", "half of it", 1),
@@ -121,6 +124,7 @@ ALL = (
         "kauldron lm convert --model=smollm2 --out=smollm2_hf",
         flags=(
             MODEL,
+            TRUST,
             Flag("out", str, None, "The folder to write.", "required"),
             Flag(
                 "dtype", str, "float32", "Of the weights: float32, bfloat16, float16."

@@ -13,7 +13,7 @@ from absl import flags
 from kauldron.cli import _flags
 
 _SOURCES = ("model", "workdir", "hf", "gguf")
-_SIZES = ("num_slots", "context_length", "cache_gb")
+_SIZES = ("num_slots", "context_length", "cache_gb", "weights_dtype")
 
 
 def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -39,7 +39,12 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             serve.check_packages()
             print(f"Loading {source} ...", flush=True)
             sizes = {name: command[name] for name in _SIZES}
-            with serve.Engine(source, model_name=command["name"], **sizes) as engine:
+            with serve.Engine(
+                source,
+                model_name=command["name"],
+                trusted=command["trust"],
+                **sizes,
+            ) as engine:
                 app = serve.make_app(engine, api_keys=keys, timeout=command["timeout"])
                 serve.run_server(
                     app,
@@ -62,7 +67,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
                 f"{','.join(command['streams'])!r}."
             )
         streams = [int(number) for number in command["streams"]]
-        names = ("context_length", "num_drafts")
+        names = ("context_length", "num_drafts", "weights_dtype")
         from kauldron import serve, train
 
         with (
@@ -70,6 +75,7 @@ def bench(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
             serve.Engine(
                 model,
                 num_slots=max(streams),
+                trusted=command["trust"],
                 **{name: command[name] for name in names},
             ) as engine,
         ):

@@ -58,11 +58,14 @@ class Source(Node):
         self._indices = range(len(reader)) if indices is None else indices
         self.length = len(self._indices)
         self.drops_rows = skips_bad_records
-        self._shuffle = (
-            _order.Shuffle(self.length, _draws.seed_from(seed, "shuffle"))
-            if shuffle and self.length
-            else None
-        )
+        self._shuffle = self._shuffled() if shuffle and self.length else None
+
+    def _shuffled(self) -> _order.Shuffle:
+        seed = _draws.seed_from(self._seed, "shuffle")
+        blocks, at_once = self._reader.blocks
+        if blocks is None:
+            return _order.Shuffle(self.length, seed)
+        return _order.BlockShuffle(blocks[np.asarray(self._indices)], at_once, seed)
 
     @property
     def num_bytes(self) -> int:
@@ -75,20 +78,27 @@ class Source(Node):
         indices = offsets * self._indices.step + self._indices.start
         ids = _draws.ExampleIds(self._seed, epochs, indices)
         if self.drops_rows:
-            return self._fetch_good(positions, ids, indices)
-        return Block(self._reader.read(indices), positions, ids, indices)
+            return self._fetch_good(positions, ids, indices, epochs)
+        columns = self._reader.read_drawn(indices, epochs, self._seed)
+        return Block(columns, positions, ids, indices)
 
     def _fetch_good(
-        self, positions: np.ndarray, ids: _draws.ExampleIds, indices: np.ndarray
+        self,
+        positions: np.ndarray,
+        ids: _draws.ExampleIds,
+        indices: np.ndarray,
+        epochs: np.ndarray,
     ) -> Block:
+        read, seed = self._reader.read_drawn, self._seed
         try:
-            return Block(self._reader.read(indices), positions, ids, indices)
+            return Block(read(indices, epochs, seed), positions, ids, indices)
         except Exception:
             pass  # one by one: the failing record is reported below
         parts, good, bad = [], [], []
         for row in range(len(indices)):
+            one = slice(row, row + 1)
             try:
-                parts.append(self._reader.read(indices[row : row + 1]))
+                parts.append(read(indices[one], epochs[one], seed))
                 good.append(row)
             except Exception as error:
                 bad.append(f"example {indices[row]}: {type(error).__name__}: {error}")
@@ -213,9 +223,21 @@ class Reader(abc.ABC):
         """Memory that a copy of the data would take, roughly."""
         return 0
 
+    @property
+    def blocks(self) -> tuple[np.ndarray | None, int]:
+        """The block of each example, and how many blocks are shuffled at once, if any."""
+        return None, 0
+
     @abc.abstractmethod
     def read(self, indices: np.ndarray) -> _columns.Column:
         """Returns the records at indices, `i64[n]`, as columns."""
+
+    def read_drawn(
+        self, indices: np.ndarray, epochs: np.ndarray, seed: int
+    ) -> _columns.Column:
+        """Returns the records as some epochs have them, `i64[n]`: most are the same."""
+        del epochs, seed
+        return self.read(indices)
 
 
 def run_stages(block: Block, stages: Sequence[Stage]) -> Block:

@@ -30,7 +30,7 @@ class Shuffle:
 
     def __call__(self, epochs: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Returns the example at each offset of its epoch, `i64[n]`."""
-        if self._length > _MAX_HELD:
+        if not self._is_held:
             return self._by_cipher(epochs, offsets)
         first, last = int(epochs[0]), int(epochs[-1])
         if first == last and (epochs == first).all():
@@ -46,11 +46,18 @@ class Shuffle:
         if permutation is None:
             key = np.array([self._seed & 0xFFFFFFFFFFFFFFFF, epoch], dtype=np.uint64)
             generator = np.random.Generator(np.random.Philox(key=key))
-            permutation = generator.permutation(self._length)
+            permutation = self._draw(generator)
             # Copied before it changes: threads may share this object.
             newest = list(self._held.items())[-1:]
             self._held = dict([*newest, (epoch, permutation)])
         return permutation
+
+    @property
+    def _is_held(self) -> bool:
+        return self._length <= _MAX_HELD
+
+    def _draw(self, generator: np.random.Generator) -> np.ndarray:
+        return generator.permutation(self._length)
 
     def _by_cipher(self, epochs: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         # A Feistel network permutes the next power of four; values outside the range
@@ -75,6 +82,32 @@ class Shuffle:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": {}}  # workers draw their own permutations
+
+
+class BlockShuffle(Shuffle):
+    """A permutation that goes through blocks of examples, a few blocks at a time.
+
+    Blocks are in random order; the examples of those that are open together are mixed.
+
+    Args:
+      blocks: The block of each example, `i64[n]`, counted from 0.
+      at_once: How many blocks are open together.
+      seed: Any integer.
+    """
+
+    def __init__(self, blocks: np.ndarray, at_once: int, seed: int) -> None:
+        super().__init__(len(blocks), seed)
+        self._blocks = blocks
+        self._at_once = at_once
+
+    @property
+    def _is_held(self) -> bool:
+        return True  # as the blocks are
+
+    def _draw(self, generator: np.random.Generator) -> np.ndarray:
+        turn_of_block = generator.permutation(int(self._blocks.max()) + 1)
+        turns = turn_of_block[self._blocks] // self._at_once
+        return np.lexsort((generator.permutation(self._length), turns))
 
 
 class Interleave:

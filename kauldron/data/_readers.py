@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,8 @@ def _reader_for(data_source: Any) -> _nodes.Reader:
             "A data source has `__len__()` and `__getitem__(index)`: got "
             f"{_describe(data_source)}. A list works, and a dict of arrays."
         )
+    if hasattr(data_source, "draw_example"):
+        return _DrawnReader(data_source)
     if hasattr(data_source, "__getitems__"):
         return _BulkReader(data_source)
     return _ItemReader(data_source)
@@ -93,20 +95,38 @@ class _ItemReader(_nodes.Reader):
         return len(pickle.dumps(self._source[0])) * len(self._source)
 
     def read(self, indices: np.ndarray) -> _columns.Column:
-        source = self._source
-        records: list[Any] = []
         wanted = indices.tolist()
-        give_way = _thread_turns.of_this_thread()
-        try:
-            for index in wanted:
-                records.append(source[index])
-                if give_way is not None:
-                    give_way()
-        except Exception as error:
-            index = wanted[len(records)]
-            error.add_note(f"While reading example {index} of {_describe(source)}.")
-            raise
-        return _columns.from_rows(records, name_row=_name_row(wanted))
+        return _one_by_one(
+            self._source.__getitem__, [(index,) for index in wanted], self._source
+        )
+
+
+class _DrawnReader(_nodes.Reader):
+    """Of a source whose examples are drawn anew in every epoch."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def num_bytes(self) -> int:
+        return getattr(self._source, "num_bytes", 0)
+
+    @property
+    def blocks(self) -> tuple[np.ndarray | None, int]:
+        return getattr(self._source, "blocks", (None, 0))
+
+    def read(self, indices: np.ndarray) -> _columns.Column:
+        return self.read_drawn(indices, np.zeros_like(indices), seed=0)
+
+    def read_drawn(
+        self, indices: np.ndarray, epochs: np.ndarray, seed: int
+    ) -> _columns.Column:
+        pairs = zip(indices.tolist(), epochs.tolist(), strict=True)
+        wanted = [(index, seed % 2**64, epoch) for index, epoch in pairs]
+        return _one_by_one(self._source.draw_example, wanted, self._source)
 
 
 class _BulkReader(_nodes.Reader):
@@ -125,6 +145,25 @@ class _BulkReader(_nodes.Reader):
             # cannot read in bulk, as those of `tfds.testing.mock_data`.
             return _ItemReader(self._source).read(indices)
         return _columns.from_rows(records, name_row=_name_row(wanted))
+
+
+def _one_by_one(
+    get: Callable[..., Any], wanted: list[tuple[int, ...]], source: object
+) -> _columns.Column:
+    """Returns records, each got by an index and what else it depends on."""
+    records: list[Any] = []
+    give_way = _thread_turns.of_this_thread()
+    try:
+        for arguments in wanted:
+            records.append(get(*arguments))
+            if give_way is not None:
+                give_way()
+    except Exception as error:
+        index = wanted[len(records)][0]
+        error.add_note(f"While reading example {index} of {_describe(source)}.")
+        raise
+    indices = [index for index, *_ in wanted]
+    return _columns.from_rows(records, name_row=_name_row(indices))
 
 
 def _name_row(indices: list[int]) -> _columns.NameRow:

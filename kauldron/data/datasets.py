@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kauldron._base import root_refs
@@ -52,6 +52,14 @@ class IterableDataset(abc.ABC):
         """Returns the dataset as evaluators use it: nothing is left out by default."""
         return self
 
+    def run_records(self) -> Sequence[Mapping[str, Any]]:
+        """Returns what a run keeps of its data, see `workdir.data_records`; JSON-able.
+
+        A dataset whose examples are chosen from what a folder holds returns the choice,
+        and keeps to what it finds recorded when the run goes on.
+        """
+        return ()
+
     def map(self, map_fn: Callable[[Any], Any]) -> IterableDataset:
         """Applies a function to each batch."""
         return MappedDataset(source=self, fn=map_fn)
@@ -95,6 +103,9 @@ class _Derived(IterableDataset, root_refs.UpdateFromRootCfg):
     @property
     def is_endless(self) -> bool:
         return self.source.is_endless
+
+    def run_records(self) -> Sequence[Mapping[str, Any]]:
+        return self.source.run_records()
 
     def for_evaluation(self) -> IterableDataset:
         return self._for_evaluation

@@ -54,6 +54,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("losses._policy", "GRPO PolicyDrift group_advantages"),
         **_names("losses._preferences", "DPO PreferenceRewards"),
         # tuning
+        **_names("tuning._causal_lm", "causal_lm"),
         **_names("tuning._int8", "dequantize quantize"),
         **_names("tuning._lora", "LoRA merge_lora"),
         **_names("tuning._low_rank", "LoRAError"),
@@ -66,7 +67,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("loading._init_transform", "PublishedWeights published_decoder"),
         # evals
         **_names("evals._choices", "ChoicesToTokens MultipleChoice"),
-        **_names("evals._generation", "GenerationEvaluator causal_lm"),
+        **_names("evals._generation", "GenerationEvaluator"),
         **_names("evals._instructions", "INSTRUCTIONS"),
         **_names("evals._perplexity", "TokenBitsPerByte TokenPerplexity"),
         **_names("evals._texts", "ExactMatch InstructionFollowing PassAtK pass_at_k"),

@@ -1,7 +1,7 @@
 """`kd.nn`: Flax modules aware of keys and of train/eval mode, from layers to models.
 
 Sub-rooms, each imported when a name of it is used: `attention`, `transformers`,
-`language`, `images`, `generative`, `graph`.
+`language`, `images`, `patches`, `generative`, `graph`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ),
         **_names("images._conv", "Conv ConvTranspose SpectralConv"),
         **_names("images._mixer", "MlpMixer"),
+        **_names(
+            "images._deformations",
+            "integrate_velocity jacobian_determinant move_points",
+        ),
         **_names("images._patch_discriminator", "PatchDiscriminator"),
+        **_names("images._registration", "Registration"),
         **_names("images._resampling", "Downsample Upsample"),
         **_names("images._residual_unet", "ResidualUNet"),
         **_names("images._spatial_transformer", "SpatialTransformer"),
@@ -86,7 +91,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("images._unet_plus_plus", "UNetPlusPlus"),
         **_names("images._convnext", "ConvNeXt"),
         **_names("images._resnet", "ResNet"),
+        # patches
+        **_names("patches._patch_wise", "PatchWise"),
+        **_names("patches.tilings", "PatchError"),
         # generative
+        **_names("generative._conditional_unet", "ConditionalUNet"),
         **_names("generative._diffusion", "Diffusion"),
         **_names("generative._flow_matching", "FlowMatching"),
         **_names("generative._networks", "ConditionalMLP TimeEmbedding"),

@@ -128,8 +128,8 @@ class _Agreement:
 def catch(workdir: epath.Path) -> Iterator[StopRequest]:
     """Notes the first signal, or the file `STOP`; a later signal ends the run at once.
 
-    The file is removed when the run has stopped, so that the next start runs. Only the
-    main thread can receive signals: elsewhere nothing is installed.
+    The file is removed when the run has ended in any way, so that the next start runs. Only
+    the main thread can receive signals: elsewhere nothing is installed.
     """
     request = StopRequest()
     with _catch_signals(request), _watch_file(workdir / STOP_FILE, request):
@@ -177,15 +177,12 @@ def _watch_file(path: epath.Path, request: StopRequest) -> Iterator[None]:
     thread = threading.Thread(target=watch, name="kauldron-stop-file", daemon=True)
     thread.start()
     try:
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
-    except KeyboardInterrupt:
-        path.unlink(missing_ok=True)
-        raise
-    path.unlink(missing_ok=True)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        with contextlib.suppress(OSError):  # a failure of the run is not hidden by it
+            path.unlink(missing_ok=True)
 
 
 def _exists(path: Any) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 
-from kauldron import konfig
+from kauldron import data, konfig
 from kauldron._base import console, shared_files
 from kauldron.train import _run_description
-from kauldron.workdir import signatures, workdirs
+from kauldron.workdir import data_records, signatures, workdirs
 
 
 def write(trainer: _run_description.RunDescription) -> None:
-    """Writes the config, its record with all defaults, and the element spec."""
+    """Writes the config, its record with all defaults, the element spec, the data."""
     if trainer.raw_cfg is not None:
         _tell_changes(trainer)
         json_text = trainer.raw_cfg.to_json(indent=2)
@@ -32,6 +33,15 @@ def write(trainer: _run_description.RunDescription) -> None:
     shared_files.write_atomically(
         trainer.workdir / workdirs.ELEMENT_SPEC_FILE, json.dumps(spec, indent=2)
     )
+    datasets: list[Any] = [trainer.train_ds]
+    datasets += [getattr(e, "ds", None) for e in trainer.evals.values()]
+    records = [
+        record
+        for ds in datasets
+        if isinstance(ds, data.IterableDataset)
+        for record in ds.run_records()
+    ]
+    data_records.write(trainer.workdir, records)
 
 
 def describe_changes(trainer: _run_description.RunDescription) -> str | None:

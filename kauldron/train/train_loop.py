@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
+from etils import epath
 
 from kauldron import sharding
 from kauldron._base import console, problem_log
@@ -57,6 +58,7 @@ def train(
             cache_use = enter(_compilation_cache.use(wanted=wants_cache))
             stop = enter(_interrupts.catch(trainer.workdir))
             latest = trainer.checkpointer.latest_step
+            was_interrupted = _was_interrupted(trainer.workdir, latest)
             last_step = trainer.last_step()
             trainer.check()
             if jax.process_count() > 1:
@@ -68,7 +70,7 @@ def train(
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
-            if latest is not None and latest >= last_step:
+            if latest is not None and latest >= last_step and not was_interrupted:
                 _tell_that_it_is_finished(trainer, latest, last_step, problems)
                 return run.train_state, None
             if latest is None:
@@ -88,6 +90,15 @@ def train(
         finally:
             batches.close()
             trainer.checkpointer.close()
+
+
+def _was_interrupted(workdir: epath.Path, step: int | None) -> bool:
+    """Whether a signal ended the run at a step, before what is due there was measured."""
+    try:
+        status = run_status.read(workdir)
+    except ValueError:  # damaged
+        return False
+    return status is not None and (status.state, status.step) == ("interrupted", step)
 
 
 def _tell_that_it_is_finished(
@@ -215,7 +226,7 @@ class _Loop:
                     self._update()
                     report.step = self._step
                     self._reporting.raise_loss_error()
-                    if self._stop.is_due() and not self._is_last():
+                    if self._stop.is_due() and self._has_more_to_do():
                         self._interrupt()
                 trainer.checkpointer.wait_until_finished()
         finally:
@@ -341,6 +352,18 @@ class _Loop:
 
     def _is_last(self) -> bool:
         return self._step >= self._last_step or self._control.stop_reason is not None
+
+    def _has_more_to_do(self) -> bool:
+        """Whether a run that is asked to stop would go on for long.
+
+        The last evaluations come before the last save, and may take longer than whoever
+        stops a run waits: they are left to the next start, if it finds what is saved.
+        """
+        if not self._is_last():
+            return True
+        if self._control.stop_reason is not None:
+            return False  # the next start would not know that a hook has stopped it
+        return self._trainer.checkpointer.saves and bool(self._due(is_last=True))
 
     @property
     def _state(self) -> TrainState:

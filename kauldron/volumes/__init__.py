@@ -27,14 +27,25 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("geometry.base", "Geometry Image Region"),
         **_names("geometry.errors", "VolumeError"),
         # files
-        # transforms
-        # augment
+        **_names("files.base", "Format Info RegionWriter"),
+        **_names("files.volume_files", "convert info open_region_writer read write"),
+        **_names("files._formats", "format_of"),
+        # transforms: kd.volumes.transforms
+        "transforms": f"{_ROOM}.transforms",
+        # augment: kd.volumes.augment
+        "augment": f"{_ROOM}.augment",
         # patches
+        **_names("patches.grids", "PatchGrid RandomPatch"),
+        **_names("patches.sliding_windows", "SlidingWindow sliding_window"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
         # metrics: kd.volumes.metrics
         "metrics": f"{_ROOM}.metrics",
         # cases
+        **_names("cases.dataset", "VolumeCases"),
+        **_names("cases.groups", "Group"),
+        **_names("cases.selection", "Split"),
+        **_names("cases._checks", "BadCasesError"),
         # pictures
         # evaluation
         # prediction

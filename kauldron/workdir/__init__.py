@@ -6,7 +6,14 @@ Imports no array library, so that programs that look at many runs start at once.
 from __future__ import annotations
 
 from kauldron._base import public
-from kauldron.workdir import json_lines, launches, lock, run_status, workdirs
+from kauldron.workdir import (
+    data_records,
+    json_lines,
+    launches,
+    lock,
+    run_status,
+    workdirs,
+)
 from kauldron.workdir.lock import WorkdirError
 from kauldron.workdir.run_status import RunStatus
 from kauldron.workdir.workdirs import (
@@ -24,6 +31,7 @@ __all__ = [
     "get_resolved",
     "load_config",
     # Modules.
+    "data_records",
     "json_lines",
     "launches",
     "lock",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests import compilations
 from tests.lm import small_model
 from tests.rl import small_run
 
@@ -126,6 +127,24 @@ def test_a_run_continues_with_the_answers_it_had_drawn(run, step):
     state, _ = trainer.train()
     for found, wanted in zip(small_run.numbers(state), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_second_rollout_compiles_nothing():
+    model = kd.lm.WithReference(policy=small_run.lora())
+    ds = small_run.make_ds(model=model, seed=7)
+    row = {key: ds.element_spec[key] for key in ("tokens", "targets")}
+    row = jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), row)
+    params = small_model.params(small_model.model())
+    variables = model.init(jax.random.key(0), row)
+    policy = {"base": {"policy": params}}
+    batches = iter(ds)
+    batches.follow(lambda: _state(model, variables["params"], **policy))
+    first = next(batches)
+    with compilations.counted() as compiled:
+        second = next(batches)
+    batches.close()
+    assert compiled == []
+    assert not np.array_equal(first["tokens"], second["tokens"])
 
 
 def test_pairs_are_the_best_and_the_worst_answer(rollout):

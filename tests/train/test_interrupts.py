@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -17,6 +18,7 @@ from etils import epath
 
 from kauldron import kd, sharding
 from kauldron.train import _interrupts
+from kauldron.workdir import run_status
 from tests.train import small_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -95,21 +97,61 @@ def test_several_signals_of_a_scheduler_are_one_request(tmp_path):
     assert trainer.checkpointer.latest_step == 6
 
 
-def test_signal_at_the_last_step_lets_the_run_end(tmp_path):
-    seen = []
-
+def _make_with_spy(workdir, do, seen, **changes):
     class Spy(kd.evals.EvaluatorBase):
         def evaluate(self, state, step):
             seen.append(step)
 
-    trainer = _make(
-        tmp_path,
-        lambda: signal.raise_signal(signal.SIGTERM),
-        9,
-        evals={"final": Spy(run=kd.evals.Final())},
-    )
+    evals = {"final": Spy(run=kd.evals.Final())}
+    return _make(workdir, do, 9, **{"evals": evals, **changes})
+
+
+def _terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_signal_at_the_last_step_leaves_the_last_evaluation_to_the_next_start(tmp_path):
+    seen = []
+    trainer = _make_with_spy(tmp_path, _terminate, seen)
+    with pytest.raises(kd.train.TrainingInterrupted, match="at step 10 of 10") as e:
+        trainer.train()
+    assert e.value.saved
+    assert (seen, trainer.checkpointer.latest_step) == ([], 10)
+    for _ in range(2):  # once, and not again
+        assert _make_with_spy(tmp_path, int, seen).train()[0].step == 10
+        assert seen == [10]
+    assert run_status.read(tmp_path).state == "done"
+
+
+@pytest.mark.parametrize("changes", [{"checkpointer": None}, {"evals": {}}])
+def test_signal_at_the_last_step_lets_a_run_end_that_has_nothing_to_leave(
+    tmp_path, changes
+):
+    trainer = _make_with_spy(tmp_path, _terminate, [], **changes)
     assert trainer.train()[0].step == 10
+
+
+def test_signal_at_the_step_at_which_a_hook_stops_the_run_lets_it_end(tmp_path):
+    class Stop(kd.train.Hook):
+        def after_step(self, run, *, step, state, aux):
+            if step == 9:
+                run.stop("enough")
+
+    seen = []
+    trainer = _make_with_spy(tmp_path, _terminate, seen, num_train_steps=1000)
+    trainer = dataclasses.replace(trainer, hooks={**trainer.hooks, "stop": Stop()})
+    trainer.train()
     assert seen == [10]
+
+
+def test_stop_file_of_a_run_that_failed_does_not_stop_the_next_one(tmp_path):
+    def fail():
+        (tmp_path / "STOP").touch()
+        raise OSError("The disk is gone.")
+
+    with pytest.raises(OSError, match="is gone"):
+        _make(tmp_path, fail, 3).train()
+    assert not (tmp_path / "STOP").exists()
 
 
 def test_interrupted_run_without_a_checkpointer_says_that_nothing_is_saved(tmp_path):

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "DataSourceBase": "kauldron.data.py.base:DataSourceBase",
         "DropRemainder": "kauldron.data.py.base:DropRemainder",
         "DataSource": "kauldron.data.py._sources:DataSource",
+        "DrawnSource": "kauldron.data.py._sources:DrawnSource",
         "Tfds": "kauldron.data.py._tfds:Tfds",
         "made_up_tfds": "kauldron.data.py._tfds:made_up_tfds",
         "HuggingFace": "kauldron.data.py._huggingface:HuggingFace",

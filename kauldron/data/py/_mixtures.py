@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from kauldron.data import _draws, _errors, _nodes, _stages, iters
@@ -45,6 +45,9 @@ class _OfDatasets(base.PyGrainPipeline):
                 )
             members.append(dataset._node(_draws.seed_from(seed, f"member{position}")))
         return members
+
+    def run_records(self) -> Sequence[Mapping[str, Any]]:
+        return [record for ds in self.datasets for record in ds.run_records()]
 
     def __iter__(self) -> iters.Iterator:
         self._check_keys()

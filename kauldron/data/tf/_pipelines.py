@@ -150,6 +150,9 @@ class ZipDatasets(_TfOptions):
 
     datasets: Mapping[str, base.PyGrainPipeline]
 
+    def run_records(self) -> Sequence[Mapping[str, Any]]:
+        return [record for ds in self.datasets.values() for record in ds.run_records()]
+
     def _source_node(self, seed: int) -> _nodes.Node:
         members = {
             name: dataset._node(_draws.seed_from(seed, f"member/{name}"))

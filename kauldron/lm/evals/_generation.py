@@ -6,17 +6,12 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from kauldron import evals, metrics
-from kauldron import modules as nn
 from kauldron._base import root_refs
-from kauldron.ktyping import PyTree
 from kauldron.lm.generation import _sampling
 from kauldron.lm.generation._text_generator import TextGenerator
 from kauldron.lm.text._tokenizer import Tokenizer
-from kauldron.lm.tuning._lora import BASE, LoRA
-from kauldron.lm.tuning._reference import WithReference
+from kauldron.lm.tuning._causal_lm import causal_lm
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries
 from kauldron.step.context import Context
@@ -119,24 +114,3 @@ class GenerationEvaluator(evals.EvaluatorBase):
         batch = {name: [e[name] for e in elements] for name in elements[0]}
         batch["sample"] = [i % self.num_samples for i in numbers]
         return Context(step=step, batch=batch, preds={"text": texts})
-
-
-def causal_lm(model: Any, state: TrainState) -> tuple[nn.CausalLM, PyTree]:
-    """Returns the decoder that a state is of, and its parameters.
-
-    Raises:
-      TypeError: If it is none.
-    """
-    params, collections = state.params, dict(state.collections or {})
-    if isinstance(model, WithReference):
-        model, params = model.policy, params["policy"]
-        collections = {k: v.get("policy", v) for k, v in collections.items()}
-    if isinstance(model, LoRA):
-        params = jax.jit(model.weights)(params, collections[BASE])
-        model = model.model
-    if not isinstance(model, nn.CausalLM):
-        raise TypeError(
-            "Text is written by a `kd.nn.CausalLM`, a `kd.lm.LoRA` or a "
-            f"`kd.lm.WithReference` of one: got {type(model).__name__}."
-        )
-    return model, params

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ def convert(
     out: str | os.PathLike[str],
     *,
     dtype: str = "float32",
+    trusted: Iterable[str] = (),
     overwrite: bool = False,
 ) -> pathlib.Path:
     """Writes a model as a folder in the layout of Hugging Face.
@@ -28,6 +30,7 @@ def convert(
       name_or_path: What `load` takes.
       out: The folder.
       dtype: Of the weights: `"float32"`, `"bfloat16"` or `"float16"`.
+      trusted: As of `load`.
       overwrite: Whether files that are in the folder may be replaced.
 
     Raises:
@@ -44,7 +47,7 @@ def convert(
         raise _errors.ModelError(
             f"{str(path)!r} exists already. Say another folder, or `--overwrite`."
         )
-    generator = _load.text_generator(name_or_path)
+    generator = _load.text_generator(name_or_path, trusted=trusted)
     params = generator.params
     if dtype != "float32":
         params = jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)

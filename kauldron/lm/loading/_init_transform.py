@@ -11,6 +11,8 @@ import jax
 from kauldron import checkpoints, kontext
 from kauldron import modules as nn
 from kauldron.lm.loading import _load
+from kauldron.lm.models._errors import ModelError
+from kauldron.lm.tuning._lora import BASE
 from kauldron.sharding import TrainState
 
 
@@ -72,6 +74,11 @@ class PublishedWeights(checkpoints.InitTransform):
             jax.tree_util.keystr(path, simple=True, separator=".")
             for path, _ in jax.tree.leaves_with_path(state.params)
         }
+        if BASE in (state.collections or {}):
+            raise ModelError(
+                "The weights of a `kd.lm.LoRA` are not its parameters: they are filled by "
+                f"`kd.lm.BaseWeights(kd.lm.PublishedWeights({self.name_or_path!r}))`."
+            )
         has_head = f"{self.into}.head".removeprefix(".") in names
         return _load.find(self.name_or_path).weights(
             has_tied_head=not has_head, into=self.into, **self.options

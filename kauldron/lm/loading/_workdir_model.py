@@ -12,6 +12,7 @@ from kauldron import runs, workdir
 from kauldron.ktyping import PyTree
 from kauldron.lm.models._errors import ModelError
 from kauldron.lm.text._tokenizer import Tokenizer
+from kauldron.lm.tuning._causal_lm import causal_lm
 
 TOKENIZER = "tokenizer"
 _MAX_DEPTH = 12
@@ -27,7 +28,8 @@ def load(
 ) -> tuple[nn.CausalLM, PyTree, Tokenizer]:
     """Returns model, parameters and tokenizer of a run's last checkpoint.
 
-    The tokenizer is that of the run's data, or in its folder `tokenizer`.
+    The tokenizer is that of the run's data, or in its folder `tokenizer`. Updates of a
+    `kd.lm.LoRA` are in the parameters.
 
     Args:
       path: The workdir.
@@ -38,13 +40,11 @@ def load(
       ModelError: If its model is no decoder, or it has no tokenizer.
     """
     predictor = runs.Predictor.from_workdir(path, trusted=trusted)
-    model = predictor.trainer.model
-    if not isinstance(model, nn.CausalLM):
-        raise ModelError(
-            f"The run {str(path)!r} has a {type(model).__name__}: text is made by a "
-            "`kd.nn.CausalLM`."
-        )
-    return model, predictor.state.params, _tokenizer(path, predictor.trainer)
+    try:
+        model, params = causal_lm(predictor.trainer.model, predictor.state)
+    except TypeError as e:
+        raise ModelError(f"The run {str(path)!r}: {e}") from e
+    return model, params, _tokenizer(path, predictor.trainer)
 
 
 def _tokenizer(path: pathlib.Path, trainer: Any) -> Tokenizer:

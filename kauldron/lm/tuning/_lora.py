@@ -81,8 +81,7 @@ class LoRA(kd_nn.WrapperModule):
           params: Those of this module.
           base: Its collection `base`.
         """
-        base = _int8.dequantize(base, jnp.float32)
-        return _low_rank.add_updates(base, params, scale=self.alpha / self.rank)
+        return _weights(params, base, self.alpha / self.rank)
 
     def keep(self, params: PyTree, names: PyTree) -> Any:
         """Returns the collection `base` of parameters of `model`.
@@ -190,4 +189,14 @@ def merge_lora(model: LoRA, params: PyTree, collections: Mapping[str, Any]) -> A
       params: Its parameters, `state.params`.
       collections: Its collections, `state.collections`.
     """
-    return jax.jit(model.weights)(params, collections[BASE])
+    scale = model.alpha / model.rank
+    return _jitted_weights(params, collections[BASE], scale)
+
+
+def _weights(params: PyTree, base: PyTree, scale: float) -> Any:
+    base = _int8.dequantize(base, jnp.float32)
+    return _low_rank.add_updates(base, params, scale=scale)
+
+
+# Of this function, and not of each model's method: it is compiled once.
+_jitted_weights = jax.jit(_weights, static_argnums=2)

@@ -48,7 +48,8 @@ def save_adapter(folder: epath.PathLike, model: LoRA, params: PyTree) -> pathlib
         layers in a scan.
       ImportError: Without safetensors: `pip install 'kauldron[safetensors]'`.
     """
-    tensors, modules = {}, set()
+    tensors: dict[str, np.ndarray] = {}
+    layers: dict[str, set[int]] = {}
     flat = _low_rank.flatten(params)
     for path in {path[:-1] for path in flat}:
         layer, module = _module_of(path)
@@ -57,7 +58,7 @@ def save_adapter(folder: epath.PathLike, model: LoRA, params: PyTree) -> pathlib
         a, b = (np.asarray(flat[*path, side]) for side in ("a", "b"))
         tensors[f"{name}.lora_A.weight"] = _contiguous(a.reshape(-1, a.shape[-1]).T)
         tensors[f"{name}.lora_B.weight"] = _contiguous(b.reshape(b.shape[0], -1).T)
-        modules.add(theirs.rpartition(".")[2])
+        layers.setdefault(theirs, set()).add(layer)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -66,13 +67,24 @@ def save_adapter(folder: epath.PathLike, model: LoRA, params: PyTree) -> pathlib
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        "target_modules": sorted(modules),
+        "target_modules": _targets(layers, model.model.num_layers),
     }
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints.save_safetensors(tensors, folder / _WEIGHTS)
     (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     return folder
+
+
+def _targets(layers: dict[str, set[int]], num_layers: int) -> list[str]:
+    """Returns which modules PEFT gives an adapter: by name, or in some layers by path."""
+    targets = []
+    for module, numbers in sorted(layers.items()):
+        if len(numbers) == num_layers:
+            targets.append(module.rpartition(".")[2])
+        else:
+            targets += [f"layers.{number}.{module}" for number in sorted(numbers)]
+    return targets
 
 
 def load_adapter(folder: epath.PathLike, model: LoRA, params: PyTree) -> Any:

@@ -13,7 +13,7 @@ from flax.linen import dtypes
 
 from kauldron.ktyping import DType, Float, typechecked
 from kauldron.modules import _logical_axes, _train_property
-from kauldron.modules.images import _spatial
+from kauldron.modules.images import _spatial, _volume_conv
 
 Initializer = Callable[..., jax.Array]
 
@@ -207,13 +207,13 @@ def _convolve(
 ) -> jax.Array:
     """Convolves arrays with channels last and any number of leading axes."""
     leading = x.shape[: x.ndim - num_axes - 1]
-    spatial = "DHW"[-num_axes:]
-    y = jax.lax.conv_general_dilated(
-        x.reshape(math.prod(leading), *x.shape[len(leading) :]),
-        kernel,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        **kwargs,
-    )
+    flat = x.reshape(math.prod(leading), *x.shape[len(leading) :])
+    if num_axes == 3:
+        y = _volume_conv.convolve(flat, kernel, **kwargs)
+    else:
+        spatial = "DHW"[-num_axes:]
+        dims = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+        y = jax.lax.conv_general_dilated(flat, kernel, dimension_numbers=dims, **kwargs)
     return y.reshape(*leading, *y.shape[1:])
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Float, typechecked
-from kauldron.modules.images import _resampling, _spatial
+from kauldron.modules.images import _deformations, _resampling, _spatial
 
 Outside = Literal["edge", "zero"]
 
@@ -63,45 +61,5 @@ class SpatialTransformer(nn.Module):
         dtype = jnp.promote_types(field.dtype, jnp.float32)
         field = field.astype(dtype).reshape(leading, *field.shape[split:])
         if self.num_integration_steps:
-            field = _integrate(field, self.num_integration_steps)
-        return _warp(flat, field, self.outside).reshape(image.shape)
-
-
-def _integrate(velocity: jax.Array, num_steps: int) -> jax.Array:
-    """Scaling and squaring: small displacements, composed with themselves."""
-
-    def double(_: int, field: jax.Array) -> jax.Array:
-        return field + _warp(field, field, "edge")
-
-    return jax.lax.fori_loop(0, num_steps, double, velocity / 2**num_steps)
-
-
-@jax.vmap
-def _take(image: jax.Array, index: jax.Array) -> jax.Array:
-    return image.reshape(-1, image.shape[-1])[index]
-
-
-def _warp(image: jax.Array, field: jax.Array, outside: str) -> jax.Array:
-    """Samples `b *n c` at voxels moved by `b *n axes`."""
-    sizes = image.shape[1:-1]
-    grid = jnp.meshgrid(
-        *(jnp.arange(n, dtype=field.dtype) for n in sizes), indexing="ij"
-    )
-    at = jnp.stack(grid, axis=-1)[None] + field
-    low = jnp.floor(at)
-    part = at - low
-    total = jnp.zeros(image.shape, jnp.promote_types(image.dtype, field.dtype))
-    for corner in itertools.product((0, 1), repeat=len(sizes)):
-        index = jnp.zeros(at.shape[:-1], jnp.int32)
-        weight = jnp.ones(at.shape[:-1], field.dtype)
-        for axis, (step, size) in enumerate(zip(corner, sizes, strict=True)):
-            position = low[..., axis] + step
-            share = part[..., axis]
-            weight *= share if step else 1 - share
-            if outside == "zero":
-                weight *= (position >= 0) & (position <= size - 1)
-            # Clipped as a float: a large displacement does not fit into an integer.
-            inside = jnp.clip(position, 0, size - 1).astype(jnp.int32)
-            index = index * size + inside
-        total += weight[..., None] * _take(image, index)
-    return total.astype(image.dtype)
+            field = _deformations.integrate_velocity(field, self.num_integration_steps)
+        return _deformations.warp(flat, field, self.outside).reshape(image.shape)

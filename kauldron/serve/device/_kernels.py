@@ -26,15 +26,16 @@ _INT8, _SCALE = "int8", "scale"
 
 
 def taken_out(
-    model: kd_nn.CausalLM, params: PyTree, *, owns_params: bool
+    model: kd_nn.CausalLM, params: PyTree, *, turns: bool, owns_params: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Returns the other parameters, and kernels as `[outputs, inputs]` by module.
 
     Args:
       model: The decoder.
       params: Its parameters.
-      owns_params: Whether kernels are deleted where they come from; else only those in
-        eight bits are taken, of which the copy is small.
+      turns: Whether all kernels are taken; else only those in eight bits, of which the
+        copy is small.
+      owns_params: Whether kernels are deleted where they come from.
     """
     flat: dict[str, Any] = traverse_util.flatten_dict(
         params, is_leaf=lambda _, x: _is_small(x), sep="."
@@ -42,7 +43,7 @@ def taken_out(
     kernels = {}
     for module, num_in in _num_inputs(model).items():
         path = f"{module}.{_KERNEL}"
-        if path in flat and (owns_params or _is_small(flat[path])):
+        if path in flat and (turns or _is_small(flat[path])):
             kernel = flat.pop(path)
             kernels[module] = jax.tree.map(lambda x, n=num_in: _turned(x, n), kernel)
             if owns_params:

@@ -17,6 +17,7 @@ from kauldron.serve.device import (
     _forward,
     _kernels,
     _paged_cache,
+    _paged_kernels,
     _placement,
     _reading,
     _sampling,
@@ -44,7 +45,8 @@ class Programs:
     split over the axis `tensor` of a mesh split the pages with them.
 
     With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
-    steps read them fastest, and deleted where they come from.
+    steps read them fastest, and deleted where they come from. With `attention="kernel"`,
+    decoding reads pages by JAX's kernel for GPU or TPU.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -84,6 +86,7 @@ class Programs:
         cache_dtype: Any = None,
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         owns_params: bool = False,
+        attention: _paged_kernels.Attention = "gather",
     ) -> None:
         adapters = adapters or {}
         self.model = model
@@ -92,8 +95,8 @@ class Programs:
         mesh = _placement.mesh_of(params)
         # Kernels that are split over devices stay as they are.
         self._takes_kernels = mesh is None
-        self._owns_params = owns_params and jax.default_backend() == "cpu"
-        self.set_params(params)
+        self._turns_kernels = owns_params and jax.default_backend() == "cpu"
+        self.set_params(params, owns_params=owns_params)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
         widths = {width for width in decode_widths if width < num_slots}
@@ -102,16 +105,19 @@ class Programs:
         self.max_steps, self.max_stop_ids = max_steps, max_stop_ids
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
-        make_state = functools.partial(self._make_state, cache_dtype)
+        make_state = functools.partial(self._make_state, cache_dtype, attention)
         self._places = _placement.of_state(jax.eval_shape(make_state), mesh)
         self._state: Any = jax.jit(make_state, out_shardings=self._places)()
 
-    def _make_state(self, dtype: Any) -> _steps.DeviceState:
+    def _make_state(
+        self, dtype: Any, attention: _paged_kernels.Attention
+    ) -> _steps.DeviceState:
         pool = _paged_cache.make_pool(
             self.model,
             num_pages=self.num_pages,
             page_size=self.page_size,
             dtype=dtype,
+            attention=attention,
         )
         vocab_size = self.model.vocab_size
         return _steps.DeviceState(
@@ -123,17 +129,20 @@ class Programs:
         """Memory of the pages."""
         return sum(x.nbytes for x in jax.tree.leaves(self._state.pool))
 
-    def set_params(self, params: PyTree) -> None:
+    def set_params(self, params: PyTree, *, owns_params: bool = False) -> None:
         """Takes other parameters, in place of those it has, which it lets go.
 
         Args:
-          params: Of the same shapes and dtypes; `None` for none until others come. With
-            `owns_params` they are given away like the first ones.
+          params: Of the same shapes and dtypes; `None` for none until others come.
+          owns_params: Whether they are given away; their kernels are deleted then.
         """
         kernels: dict[str, Any] = {}
         if params is not None and self._takes_kernels:
             params, kernels = _kernels.taken_out(
-                self.model, params, owns_params=self._owns_params
+                self.model,
+                params,
+                turns=self._turns_kernels,
+                owns_params=owns_params,
             )
         self._weights = _forward.Weights(params, kernels, self._adapters)
 

@@ -6,8 +6,11 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
 
 from kauldron import lm
 from kauldron import modules as nn
@@ -39,6 +42,8 @@ class EngineSizes:
     max_waiting: int
     has_prefixes: bool
     num_drafts: int
+    weights_dtype: str | None
+    attention: str
 
     def __post_init__(self) -> None:
         for name in (
@@ -53,20 +58,43 @@ class EngineSizes:
                 "The pages are as many as `num_pages` says, or as `cache_gb` has room "
                 "for: got both."
             )
+        if self.weights_dtype not in (None, "int8"):
+            raise _sizes.EngineError(
+                f"`weights_dtype` must be 'int8' or None: got {self.weights_dtype!r}."
+            )
+        self._check_attention()
         if not self.chunk_sizes or min(self.chunk_sizes) < 1:
             raise _sizes.EngineError(
                 f"`chunk_sizes` must be numbers >= 1: got {tuple(self.chunk_sizes)}."
             )
 
+    def _check_attention(self) -> None:
+        if self.attention not in ("gather", "kernel"):
+            raise _sizes.EngineError(
+                f"`attention` must be 'gather' or 'kernel': got {self.attention!r}."
+            )
+        if self.attention == "gather":
+            return
+        if (backend := jax.default_backend()) not in ("gpu", "tpu"):
+            raise _sizes.EngineError(
+                f"`attention='kernel'` needs a GPU or a TPU, and this is a {backend}: "
+                "'gather' is for all."
+            )
+        if self.num_drafts:
+            raise _sizes.EngineError(
+                "Drafts are verified by `attention='gather'`, and a kernel rounds "
+                "otherwise: answers would depend on them. Use `num_drafts=0`."
+            )
 
-def generator_of(model: Model) -> lm.TextGenerator:
-    """Returns the model with its parameters and its tokenizer."""
+
+def generator_of(model: Model, trusted: Iterable[str] = ()) -> lm.TextGenerator:
+    """Returns the model with its parameters and its tokenizer; see `Engine`."""
     if isinstance(model, lm.TextGenerator):
         return model
     if isinstance(model, tuple):
         decoder, params, tokenizer = model
         return lm.TextGenerator(model=decoder, params=params, tokenizer=tokenizer)
-    return lm.text_generator(model)
+    return lm.text_generator(model, trusted=trusted)
 
 
 def name_of(model: Model) -> str:
@@ -80,12 +108,18 @@ def core_of(
     generator: lm.TextGenerator,
     sizes: EngineSizes,
     adapters: Mapping[str, tuple[lm.LoRA, PyTree]],
+    *,
+    owns_params: bool = False,
 ) -> Core:
     """Returns programs, schedule and thread for a model; nothing is compiled yet.
+
+    With `owns_params`, the parameters of the generator are given away.
 
     Raises:
       EngineError: If the sizes do not fit, or the memory is too small.
     """
+    if sizes.weights_dtype is not None:
+        generator = _in_eight_bits(generator)
     length = _context_length(generator, sizes.context_length)
     num_pages = sizes.num_pages
     if num_pages is None:
@@ -109,6 +143,8 @@ def core_of(
         max_steps=max(sizes.steps_per_visit, sizes.num_drafts + 1),
         cache_dtype=sizes.cache_dtype,
         adapters=adapters,
+        owns_params=owns_params,
+        attention=cast(Any, sizes.attention),
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])
@@ -134,3 +170,11 @@ def _context_length(generator: lm.TextGenerator, asked: int | None) -> int:
             f"{asked}."
         )
     return asked or bound or _CONTEXT_LENGTH
+
+
+def _in_eight_bits(generator: lm.TextGenerator) -> lm.TextGenerator:
+    """Returns a model whose matrices are in eight bits; embedding and head are not."""
+    model = generator.model
+    names = nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
+    params = lm.quantize(generator.params, names)
+    return dataclasses.replace(generator, params=params)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any, Self
+import os
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -45,6 +46,11 @@ class Engine:
         verified at once; 0 is none. Answers that repeat their prompt are faster then.
       adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
+      trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
+      weights_dtype: `"int8"` keeps the matrices of layers in eight bits, with a scale for
+        each output; embedding and head are not. `None` keeps all as they are.
+      attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
+        and TPU; not with drafts.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -78,6 +84,9 @@ class Engine:
         num_drafts: int = 0,
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
+        trusted: Iterable[str] = (),
+        weights_dtype: Literal["int8"] | None = None,
+        attention: Literal["gather", "kernel"] = "gather",
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -94,9 +103,16 @@ class Engine:
             max_waiting=max_waiting,
             has_prefixes=has_prefixes,
             num_drafts=num_drafts,
+            weights_dtype=weights_dtype,
+            attention=attention,
         )
-        generator = _building.generator_of(model)
-        core = _building.core_of(generator, sizes, adapters or {})
+        generator = _building.generator_of(model, trusted)
+        core = _building.core_of(
+            generator,
+            sizes,
+            adapters or {},
+            owns_params=isinstance(model, str | os.PathLike),
+        )
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
             core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))

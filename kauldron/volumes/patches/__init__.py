@@ -1,1 +1,1 @@
-"""Parts of volumes: grids, sliding windows, blending."""
+"""Patches of volumes: grids, random patches, sliding windows."""

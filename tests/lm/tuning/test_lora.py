@@ -14,7 +14,7 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from kauldron import kd
-from tests.lm.tuning import tiny
+from tests.lm.tuning import make_peft, tiny
 from tests.metrics.contract import COMPILE_FAST
 
 TOKENS = tiny.rows(0)["tokens"]
@@ -112,6 +112,18 @@ def test_files_have_the_names_and_shapes_of_peft(tuned, tmp_path):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (3, 6.0)
     assert "q_proj" in config["target_modules"]
+
+
+@pytest.mark.parametrize("name", make_peft.TARGETS)
+def test_peft_computes_the_same_with_the_files(name):
+    fixture = json.loads(make_peft.FIXTURE.read_text())[name]
+    lora, params, collections = make_peft.tuned(make_peft.TARGETS[name])
+    assert fixture["num_adapted"] == len(jax.tree.leaves(params)) / 2
+    tokens = np.array(make_peft.TOKENS, np.int32)
+    weights = kd.lm.merge_lora(lora, params, collections)
+    apply = jax.jit(lora.model.apply, compiler_options=COMPILE_FAST)
+    logits = apply({"params": weights}, tokens)["logits"]
+    np.testing.assert_allclose(logits[:, -1, ::10], fixture["logits"], atol=2e-4)
 
 
 def test_saved_adapters_load_as_they_were(tuned, tmp_path):

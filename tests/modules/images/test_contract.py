@@ -69,6 +69,15 @@ SLOW = [
         without_gradient=r"gate0\.(?!factor\.norm\.bias)",
     ),
     contract.Block(
+        name="registration",
+        make=lambda: kd.nn.Registration(
+            network=kd.nn.ConvBlock(4, (3,), norm=None), num_spatial_axes=1, strides=2
+        ),
+        inputs=((8, 2), (8, 1)),
+        output=(8, 2),
+        pick=lambda preds: preds["warped"],
+    ),
+    contract.Block(
         name="conv 1-D",
         make=lambda: kd.nn.Conv(3, (3,), strides=2),
         inputs=((8, 2),),

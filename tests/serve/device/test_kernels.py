@@ -13,7 +13,9 @@ from tests.modules.language import families, test_families
 
 
 def _run(model, params, *, owns_params):
-    others, kernels = _kernels.taken_out(model, params, owns_params=owns_params)
+    others, kernels = _kernels.taken_out(
+        model, params, turns=owns_params, owns_params=owns_params
+    )
     assert bool(kernels) == (owns_params or "int8" in str(jax.tree.structure(params)))
     cache = model.init_cache(
         lambda spec: kd.nn.ContiguousCache.empty(spec, batch_size=2, num_slots=12)

@@ -218,6 +218,8 @@ def test_other_parameters_take_the_place_of_those_that_were_let_go(
     host.programs.set_params(twice)
     answer = plain_host.Answer(PROMPTS[2])
     host.finish(answer)
+    # They are not given away as the first ones were.
+    assert not any(x.is_deleted() for x in jax.tree.leaves(twice))
     host.programs.set_params(jax.tree.map(jnp.asarray, params))
     again = plain_host.Answer(PROMPTS[2])
     host.finish(again)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests import compilations
 from tests.lm import small_model
 from tests.serve.engine import small_engine
 
@@ -36,21 +37,6 @@ def engine():
 def alone():
     """What `kd.lm.generate` makes of each text alone."""
     return small_engine.generator()(TEXTS, max_tokens=12)
-
-
-@contextlib.contextmanager
-def _count_compilations():
-    found = []
-
-    def listen(name, secs, **kwargs):
-        if name == "/jax/core/compile/backend_compile_duration":
-            found.append(secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _request(text="To be", **sampling):
@@ -106,7 +92,7 @@ def test_verified_drafts_make_the_same_answers_in_fewer_visits(engine):
 
 def test_nothing_is_compiled_once_the_programs_are(engine):
     engine.generate(TEXTS[0], max_tokens=2, temperature=0)
-    with _count_compilations() as compiled:
+    with compilations.counted() as compiled:
         engine.generate(
             TEXTS * 2, max_tokens=9, seed=1, top_p=0.9, presence_penalty=1.0, n=2
         )
@@ -326,6 +312,39 @@ def test_tasks_stream_together_and_one_that_is_cancelled_frees_its_pages(engine)
     assert sorted(ends) == [0, 1]
     assert texts == engine.generate(TEXTS, max_tokens=5, temperature=0)
     _wait_until(lambda: _is_empty(engine))
+
+
+@pytest.mark.slow
+def test_an_engine_in_eight_bits_answers_as_the_rounded_model_does():
+    model, tokenizer = small_model.model(), small_model.tokenizer()
+    params = small_model.params(model)
+    names = kd.nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
+    rounded = kd.lm.dequantize(kd.lm.quantize(params, names), np.float32)
+    generator = kd.lm.TextGenerator(model=model, params=rounded, tokenizer=tokenizer)
+    sizes = {
+        "num_slots": 4,
+        "context_length": 64,
+        "decode_widths": (),
+        "warm_up": False,
+    }
+    with kd.serve.Engine(
+        (model, params, tokenizer), weights_dtype="int8", **sizes
+    ) as engine:
+        found = engine.generate(TEXTS, max_tokens=12, temperature=0)
+    assert found == generator(TEXTS, max_tokens=12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights_dtype": "int4"}, "'int8' or None: got 'int4'"),
+        ({"attention": "flash"}, "'gather' or 'kernel': got 'flash'"),
+        ({"attention": "kernel"}, "needs a GPU or a TPU, and this is a cpu"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_told_before_a_model_is_loaded(options, message):
+    with pytest.raises(kd.serve.EngineError, match=message):
+        kd.serve.Engine("no-such-model", **options)
 
 
 def test_an_answer_that_is_late_ends_where_it_is():

@@ -1,0 +1,1 @@
+"""Patches inside of a model: tilings, blend windows, `PatchWise`."""
