@@ -20,6 +20,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("moves", "Affine Grid PlaceMap"),
         **_names("splines", "Spline"),
         **_names("places", "Flip Permute Rotate Scale Translate Elastic"),
-        **_names("values", "Brightness Contrast Gamma Noise Blur Cutout"),
+        **_names("values", "Brightness Contrast Gamma Noise Blur Cutout LowResolution"),
     },
 )

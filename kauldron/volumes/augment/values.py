@@ -20,6 +20,9 @@ from kauldron.volumes.transforms.base import (
     as_shape,
     per_axis,
 )
+from kauldron.volumes.transforms.boxes import check_axes
+from kauldron.volumes.transforms.chain import Chain
+from kauldron.volumes.transforms.resampling import Resample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,3 +248,31 @@ class Cutout(Augmentation):
             start = rng.integers(0, np.array(grid.shape) - size + 1)
             boxes.append(Region(as_shape(start), as_shape(start + size)))
         return Holes(boxes=tuple(boxes), value=self.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowResolution(Augmentation):
+    """Makes the volume one of larger voxels, and reads it between them.
+
+    Attributes:
+      factor: Range of how much larger voxels get.
+      axes: 0, 1, 2 for z, y, x: along which ones.
+    """
+
+    factor: Range = (1.0, 2.0)
+    axes: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_range("factor", least=1)
+        check_axes("LowResolution", self.axes)
+
+    def draw(self, rng: np.random.Generator, grid: Grid) -> VolumeTransform:
+        """Returns the way to fewer voxels and back."""
+        shape = np.array(grid.shape)
+        factor = rng.uniform(*self.factor)
+        fewer = shape.copy()
+        axes = list(self.axes)
+        fewer[axes] = np.maximum(np.rint(shape[axes] / factor), 1)
+        down = Resample(shape=as_shape(fewer), anti_alias=True, fill=None)
+        return Chain([down, Resample(shape=as_shape(shape), fill=None)])

@@ -63,20 +63,23 @@ class RawValues:
         Raises:
           VolumeError: If the file is too short.
         """
-        part = self._mapped(region) if not self.packing else self._unpacked(region)
+        part = self._plain(region) if not self.packing else self._unpacked(region)
         part = part.transpose([self.axes.index(axis) for axis in "zyxc"])
-        return np.array(part, self.dtype.newbyteorder("="), order="C")
+        return np.ascontiguousarray(part, self.dtype.newbyteorder("="))
 
-    def _mapped(self, region: Region) -> np.ndarray:
+    def _plain(self, region: Region) -> np.ndarray:
         found = self.path.stat().st_size - self.offset
         if found < self.num_bytes:
             raise self._too_short(max(found, 0))
-        if not self.num_bytes:
-            return np.zeros(self.stored_shape, self.dtype)
+        if region == Region.whole(self.shape):
+            # Mapped pages would be in memory beside the copy.
+            count = int(np.prod(self.shape, dtype=np.int64))
+            whole = np.fromfile(self.path, self.dtype, count, offset=self.offset)
+            return whole.reshape(self.stored_shape)
         mapped = np.memmap(
             self.path, self.dtype, "r", self.offset, shape=self.stored_shape
         )
-        return np.asarray(mapped)[self._slices(region)]
+        return np.array(mapped[self._slices(region)], order="C")
 
     def _unpacked(self, region: Region) -> np.ndarray:
         """Returns the part of a packed file, in the order of its axes.

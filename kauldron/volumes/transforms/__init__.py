@@ -21,5 +21,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("orientation", "Reorient orientation_of"),
         **_names("intensity", "Clip Normalize Standardize Replace"),
         **_names("resampling", "Resample"),
+        **_names("foreground", "CropToForeground Mask"),
+        **_names("histograms", "HistogramMatching Statistics quantiles_of"),
+        **_names("labels", "OneHot Argmax Softmax SelectLabels MergeLabels Dilate"),
+        **_names("gradients", "Gradient"),
+        **_names("cache", "CacheToDisk"),
     },
 )

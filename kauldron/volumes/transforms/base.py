@@ -16,7 +16,7 @@ from kauldron.volumes.geometry.errors import VolumeError
 # "vector" has components along (z, y, x) in voxels, a "vector_mm" along (x, y, z) of the
 # world in millimetres.
 Kind = Literal["image", "map", "label", "vector", "vector_mm"]
-KINDS: tuple[str, ...] = ("image", "map", "label", "vector", "vector_mm")
+KINDS: tuple[Kind, ...] = ("image", "map", "label", "vector", "vector_mm")
 
 Undo = dict[str, Any]
 Others = Mapping[str, Image]
@@ -154,9 +154,17 @@ class VolumeTransform:
         )
 
     @property
+    def undone_for(self) -> tuple[Kind, ...]:
+        """Of which kinds of arrays `inverse` undoes it, of others it changes nothing.
+
+        Of all if it moves voxels, else of images, whose values it changed.
+        """
+        return KINDS if isinstance(self.reach, Box) else ("image",)
+
+    @property
     def changes_places(self) -> bool:
-        """Whether it moves voxels or changes which there are, not their values."""
-        return isinstance(self.reach, Box)
+        """Whether it moves voxels or changes which there are, not their values alone."""
+        return self.undone_for == KINDS
 
     @property
     def has_inverse(self) -> bool:
@@ -188,8 +196,9 @@ class VolumeTransform:
           x: `[z y x c]`, on the grid of the result.
           geometry: Of the result.
           undo: What `forward` returned.
-          kind: What `x` is. Only of an `image` are changes of values undone: labels and
-            maps that a model predicted just go back to their places.
+          kind: What `x` is. Changes of values are undone of an 'image'; labels and maps
+            that a model predicted just go back to their places, and renumbered labels
+            to their numbers.
         """
         back = self.way_back(undo, kind=kind)
         result, out_geometry, _ = back.forward(x, geometry)
@@ -197,7 +206,7 @@ class VolumeTransform:
 
     def way_back(self, undo: Undo, *, kind: Kind = "image") -> VolumeTransform:
         """Returns the inverse as a transform, so that it can be read by regions."""
-        if not self.changes_places and kind != "image":
+        if kind not in self.undone_for:
             return Same()
         back = self.backward(undo)
         return back.for_labels() if kind == "label" else back

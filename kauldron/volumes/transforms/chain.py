@@ -20,6 +20,7 @@ from kauldron.volumes.transforms.base import (
     VolumeTransform,
     Whole,
 )
+from kauldron.volumes.transforms.cache import CacheToDisk, Stored, stored
 
 Read = Callable[[Region], np.ndarray]
 
@@ -133,12 +134,14 @@ class Opened:
       source_shape: Of the input.
       source_geometry: Of the input.
       transform: Fitted to the input.
+      steps_before: Undo of what came before the input, if that was a cache.
     """
 
     source: Read
     source_shape: Shape
     source_geometry: Geometry
     transform: VolumeTransform
+    steps_before: tuple[Undo, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -152,8 +155,11 @@ class Opened:
 
     @property
     def undo(self) -> Undo:
-        """What `transform.inverse` needs."""
-        return self.transform.undo(self.source_shape, self.source_geometry)
+        """What `inverse` of the transform that was opened needs."""
+        undo = self.transform.undo(self.source_shape, self.source_geometry)
+        if not self.steps_before:
+            return undo
+        return {"steps": [*self.steps_before, *undo["steps"]]}
 
     def read(self, region: Region | None = None) -> np.ndarray:
         """Returns a region, all of it unless given, of which the source is read."""
@@ -176,11 +182,12 @@ def opened(
     shape: Shape,
     geometry: Geometry,
     others: Others | None = None,
+    key: str | None = None,
 ) -> Opened:
     """Returns the volume behind a transform, to be read by regions.
 
     If the transform has to see the volume (its mean, its foreground), all of it is read
-    once, here.
+    once, here. What is before a `CacheToDisk` is computed at most once.
 
     Args:
       read: Returns the voxels of a region, `[z y x]` or `[z y x c]`.
@@ -188,8 +195,16 @@ def opened(
       shape: Of what is read.
       geometry: Of what is read.
       others: The other groups of the case, for transforms that look `by` them.
+      key: For `CacheToDisk`: name of the case and group, and what else the volume hangs
+        on, such as the time and size of its file, and those of `others`.
     """
     others = others or {}
+    if key is not None and isinstance(transform, Chain):
+        caches = [isinstance(t, CacheToDisk) for t in transform.transforms]
+        if any(caches):
+            last = len(caches) - 1 - caches[::-1].index(True)
+            grid = (shape, geometry)
+            return _behind_cache(read, transform, last, grid, others, key)
     # A volume of no memory stands for one that nobody looks at.
     seen = np.broadcast_to(np.zeros((), np.uint8), (*shape, 1))
     if isinstance(transform.reach, Whole):
@@ -212,6 +227,40 @@ def read_region(
     """Returns one region behind a transform; see `opened`, which is for many."""
     volume = opened(read, transform, shape=shape, geometry=geometry, others=others)
     return volume.read(region)
+
+
+def _behind_cache(
+    read: Read,
+    chain: Chain,
+    place: int,
+    grid: tuple[Shape, Geometry],
+    others: Others,
+    key: str,
+) -> Opened:
+    """Returns the volume behind a chain with a cache at a place."""
+    shape, geometry = grid
+    cache = chain.transforms[place]
+    assert isinstance(cache, CacheToDisk)
+    first, rest = Chain(chain.transforms[:place]), Chain(chain.transforms[place + 1 :])
+
+    def compute() -> Stored:
+        volume = opened(
+            read, first, shape=shape, geometry=geometry, others=others, key=key
+        )
+        return Stored(image=Image(volume.read(), volume.geometry), undo=volume.undo)
+
+    found = stored(
+        cache, compute, key=key, transform=first, shape=shape, geometry=geometry
+    )
+    image = found.image
+    behind = opened(
+        lambda region: np.array(image.array[region.slices]),
+        rest,
+        shape=image.shape,
+        geometry=image.geometry,
+        others=others,
+    )
+    return dataclasses.replace(behind, steps_before=(*found.undo["steps"], {}))
 
 
 def _run(transform: VolumeTransform, image: Image) -> Image:

@@ -11,7 +11,9 @@ from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms import _along_axes
 from kauldron.volumes.transforms.base import (
+    KINDS,
     Box,
+    Kind,
     Others,
     Part,
     Reach,
@@ -95,9 +97,9 @@ class Resample(VolumeTransform):
         return Box() if self.by is None else Whole()
 
     @property
-    def changes_places(self) -> bool:
-        """It does."""
-        return True
+    def undone_for(self) -> tuple[Kind, ...]:
+        """All."""
+        return KINDS
 
     def fitted(self, image: Image, others: Others) -> VolumeTransform:
         """Returns it with the grid of the group."""

@@ -26,6 +26,7 @@ _VALUES = [
     A.Noise(),
     A.Blur(),
     A.Cutout(size=4),
+    A.LowResolution(factor=(1.5, 2.5)),
 ]
 _ELASTIC = A.Elastic(spacing_mm=8.0, max_mm=2.0)
 

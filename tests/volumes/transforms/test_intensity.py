@@ -90,3 +90,57 @@ def test_values_that_are_not_finite_can_be_replaced_first():
     y, _, _ = T.Chain([T.Replace(value=-4.0), T.Normalize()]).forward(x, _GRID)
 
     assert y[0, 0, 0, 0] == 0 and y.max() == 1
+
+
+def test_a_matched_volume_has_the_distribution_of_the_reference_and_goes_back():
+    rng = np.random.default_rng(0)
+    reference = rng.gamma(2.0, size=4000)
+    x = np.exp(rng.normal(size=(10, 10, 10, 1)))
+    transform = T.HistogramMatching(reference=T.quantiles_of(reference))
+
+    y, geometry, undo = transform.forward(x, _GRID)
+    back, _ = transform.inverse(y, geometry, undo)
+
+    ranks = np.linspace(0, 1, 11)
+    np.testing.assert_allclose(
+        np.quantile(y, ranks), np.quantile(reference, ranks), atol=0.02
+    )
+    assert (np.argsort(y.ravel()) == np.argsort(x.ravel())).all()
+    np.testing.assert_allclose(back, x, rtol=1e-3)
+
+
+def test_background_of_one_value_gets_the_middle_of_its_ranks():
+    x = np.array([0, 0, 0, 0, 4.0]).reshape(1, 1, -1, 1)
+
+    y, _, _ = T.HistogramMatching(reference=(1, 2, 3, 6, 9)).forward(x, _GRID)
+
+    # Ranks 0, 1/4, 1/2, 3/4 are all 0: the mean of 1, 2, 3, 6.
+    assert y.ravel().tolist() == [3, 3, 3, 3, 9]
+
+
+def test_statistics_are_in_the_undo():
+    _, _, undo = T.Statistics(percentiles=[50]).forward(_volume(), _GRID)
+
+    assert undo == {
+        "mean": 1.5,
+        "std": _volume().std(dtype=np.float64),
+        "min": -4.0,
+        "max": 7.0,
+        "num_voxels": 12,
+        "percentiles": {50: 1.5},
+    }
+
+
+def test_the_gradient_of_a_ramp_in_the_world_is_its_slope():
+    geometry = kd.volumes.Geometry.make(
+        (2.0, 1.0, 0.5), direction=[[0.0, 0.6, 0.8], [0.0, 0.8, -0.6], [1.0, 0.0, 0.0]]
+    )
+    slope = np.array([0.3, -0.2, 0.5])  # per mm along x, y, z
+    index = np.moveaxis(np.indices((4, 5, 3)), 0, -1)
+    ramp = (geometry.to_world(index) @ slope)[..., None]
+
+    vector, _, _ = T.Gradient(output="vector").forward(ramp, geometry)
+    size, _, _ = T.Gradient().forward(ramp, geometry)
+
+    np.testing.assert_allclose(vector, np.broadcast_to(slope, vector.shape), atol=1e-12)
+    np.testing.assert_allclose(size, np.linalg.norm(slope), atol=1e-12)
