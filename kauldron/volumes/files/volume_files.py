@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kauldron._base import errors
 from kauldron.volumes.files import _dtypes, _formats, _notes
 from kauldron.volumes.files.base import Info, RegionWriter, Source
 from kauldron.volumes.geometry.base import Geometry, Image, Region
@@ -235,6 +236,16 @@ def _telling(path: pathlib.Path, verb: str = "read") -> Iterator[None]:
         if isinstance(e, FileNotFoundError) and verb == "read":
             raise VolumeError(f"There is no file {path}.{_near(path)}") from e
         raise VolumeError(f"{path} cannot be {verb}: {e}.") from e
+    except (errors.UserError, MemoryError):
+        raise
+    except Exception as e:
+        if verb != "read":
+            raise
+        # Libraries raise all kinds of errors for headers that nobody would write.
+        raise VolumeError(
+            f"{path} is damaged, or not what its name says: {type(e).__name__}: {e}. "
+            "Copy or download it again."
+        ) from e
 
 
 def _near(path: pathlib.Path) -> str:
