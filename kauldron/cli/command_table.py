@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kauldron._base import errors
-from kauldron.cli import launch_commands, lm_commands, serve_commands, sweep_commands
+from kauldron.cli import (
+    launch_commands,
+    lm_commands,
+    serve_commands,
+    sweep_commands,
+    volumes_commands,
+)
 from kauldron.cli.command_kinds import Command, Flag
 
 _PATHS = Flag("paths", list, [], "Globs of arrays, such as params,opt_state.", "all")
@@ -351,6 +357,7 @@ _ALL = (
     ),
     *lm_commands.ALL,
     *serve_commands.ALL,
+    *volumes_commands.ALL,
 )
 
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}

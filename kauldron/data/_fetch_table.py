@@ -43,6 +43,13 @@ def _write_as_they_are(files: Files, folder: pathlib.Path) -> None:
         (folder / pathlib.PurePosixPath(name).name).write_bytes(content)
 
 
+def _write_mni(files: Files, folder: pathlib.Path) -> None:
+    (folder / "icbm152").mkdir()
+    for name, content in files.items():
+        _, _, group, *_ = pathlib.PurePosixPath(name).name.split("_")
+        (folder / "icbm152" / f"{group}.nii.gz").write_bytes(content)
+
+
 def _write_plays(files: Files, folder: pathlib.Path) -> None:
     for name, content in files.items():
         genre, play = pathlib.PurePosixPath(name).parts[-2:]
@@ -158,13 +165,13 @@ FETCHABLE: dict[str, Fetchable] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         write=_write_smollm2,
     ),
-    "brain": Fetchable(
-        description="brain template at 1 mm, 197 x 233 x 189: T1, grey, white matter",
+    "mni": Fetchable(
+        description="brain template at 1 mm, 197 x 233 x 189: icbm152/{t1,gm,wm}.nii.gz",
         licence="ICBM 152 (McGill), packaged by nilearn under BSD-3-Clause",
         wheel="nilearn==0.14.1",
         members=r"nilearn/datasets/data/mni_icbm152_(t1|gm|wm)_.*\.nii\.gz",
         sha256="94cf4d14d730db13029b9e6ea45f4641ca48cb9118858528d9a406c7ae2b5089",
-        write=_write_as_they_are,
+        write=_write_mni,
     ),
 }
 

@@ -125,7 +125,7 @@ class _DrawnReader(_nodes.Reader):
         self, indices: np.ndarray, epochs: np.ndarray, seed: int
     ) -> _columns.Column:
         pairs = zip(indices.tolist(), epochs.tolist(), strict=True)
-        wanted = [(index, seed, epoch) for index, epoch in pairs]
+        wanted = [(index, seed % 2**64, epoch) for index, epoch in pairs]
         return _one_by_one(self._source.draw_example, wanted, self._source)
 
 

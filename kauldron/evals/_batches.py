@@ -62,14 +62,16 @@ def load(
             "it, or `num_batches` on the evaluator."
         )
     batches = iter(ds)
+    is_whole = False  # of the batch at hand
+    place = sharding.BatchPlacer(
+        lambda batch: sharding.put_batch(batch, batch_sharding, is_whole=is_whole)
+    )
     is_empty = True
     try:
         for batch in _named(itertools.islice(batches, num_batches), name):
             is_empty = False
             is_whole = getattr(batches, "has_whole_batch", False)
-            on_devices = sharding.put_batch(
-                data_utils.for_devices(batch), batch_sharding, is_whole=is_whole
-            )
+            on_devices = place(data_utils.for_devices(batch))
             outputs = example_rows.take_from_batch(batch, output_keys)
             yield LoadedBatch(on_devices, outputs, is_whole)
     finally:

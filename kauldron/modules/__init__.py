@@ -95,6 +95,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("patches._patch_wise", "PatchWise"),
         **_names("patches.tilings", "PatchError"),
         # generative
+        **_names("generative._conditional_unet", "ConditionalUNet"),
         **_names("generative._diffusion", "Diffusion"),
         **_names("generative._flow_matching", "FlowMatching"),
         **_names("generative._networks", "ConditionalMLP TimeEmbedding"),

@@ -18,6 +18,7 @@ from kauldron.ktyping import DType, Float, typechecked
 from kauldron.modules import _logical_axes, _modules, _rms_norm, _train_property
 
 Norm = str | nn.Module | None
+Normalise = Callable[[jax.Array], jax.Array]
 
 
 class BatchNorm(nn.BatchNorm):
@@ -67,7 +68,7 @@ def make_norm(
     dtype: DType | None = None,
     param_dtype: DType = jnp.float32,
     name: str | None = None,
-) -> Callable[[jax.Array], jax.Array]:
+) -> Normalise:
     """Returns a function that normalises an array, for use in `@nn.compact`.
 
     Args:

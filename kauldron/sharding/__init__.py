@@ -22,6 +22,7 @@ from kauldron.sharding._activations import (
 )
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
+from kauldron.sharding._batch_placer import BatchPlacer
 from kauldron.sharding._joining import joined_processes
 from kauldron.sharding._named_mesh import Mesh, as_strategy
 from kauldron.sharding._placement import (
@@ -43,6 +44,7 @@ from kauldron.sharding._strategy import FSDPSharding, ShardingStrategy
 from kauldron.sharding.state import TrainState
 
 __all__ = [
+    "BatchPlacer",
     "BatchSizeError",
     "DEVICES_MESH",
     "FIRST_DIM",

@@ -26,7 +26,9 @@ class BatchesAhead:
 
     def __init__(self, host_batches: Any, batch_sharding: Any) -> None:
         self._host_batches = host_batches
-        self._sharding = batch_sharding
+        self._place = sharding.BatchPlacer(
+            lambda batch: sharding.device_put(batch, batch_sharding)
+        )
         self._state = host_batches.get_state()
         self._ahead: Any = None
         self._is_following = False
@@ -71,7 +73,7 @@ class BatchesAhead:
         try:
             with data_utils.Naming("cfg.train_ds"):
                 batch = data_utils.for_devices(next(self._host_batches))
-            return sharding.device_put(batch, self._sharding)
+            return self._place(batch)
         except StopIteration:
             if may_end:
                 return None

@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("geometry.errors", "VolumeError"),
         # files
         **_names("files.base", "Format Info RegionWriter"),
-        **_names("files.volume_files", "info open_region_writer read write"),
+        **_names("files.volume_files", "convert info open_region_writer read write"),
         **_names("files._formats", "format_of"),
         # transforms: kd.volumes.transforms
         "transforms": f"{_ROOM}.transforms",

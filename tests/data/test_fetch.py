@@ -117,4 +117,5 @@ def test_real_datasets_are_what_they_say(tmp_path):
     assert all(len(json.loads(line)["turns"]) >= 1 for line in dialogs)
     assert len(dialogs) > 1500
     assert (folders["smollm2"] / "smollm2.gguf").stat().st_size == 98_362_432
-    assert len(list(folders["brain"].glob("*.nii.gz"))) == 3
+    names = sorted(path.name for path in folders["mni"].glob("icbm152/*"))
+    assert names == ["gm.nii.gz", "t1.nii.gz", "wm.nii.gz"]

@@ -28,7 +28,7 @@ class DrawnSource(Protocol):
 
         Args:
           index: In `[0, len(self))`.
-          seed: That of the pipeline.
+          seed: That of the pipeline, in `[0, 2**64)`.
           epoch: How often the pipeline has been through all examples before.
         """
 

@@ -76,49 +76,63 @@ class ConditionalMLP(nn.Module):
     def __call__(
         self, x: Float["*b h w c"], t: Float["*b"], label: Int["*b"] | None = None
     ) -> Float["*b h w c"]:
-        dense = functools.partial(
-            _dense, dtype=self.dtype, param_dtype=self.param_dtype
+        project = functools.partial(
+            dense, dtype=self.dtype, param_dtype=self.param_dtype
         )
 
         def modulate(name: str, h: jax.Array) -> jax.Array:
             h = nn.LayerNorm(use_scale=False, use_bias=False, dtype=self.dtype)(h)
-            modulation = dense(name, 2 * self.features, ("embed", None))(condition)
+            modulation = project(name, 2 * self.features, ("embed", None))(condition)
             scale, shift = jnp.split(modulation, 2, axis=-1)
             return h * (1 + scale) + shift
 
         times = TimeEmbedding(64)(t).astype(x.dtype)
-        condition = dense("time_in", self.features, (None, "embed"))(times)
-        if (label is None) != (self.num_classes is None):
-            raise ValueError(
-                "ConditionalMLP needs labels exactly if it has `num_classes`: got "
-                f"num_classes={self.num_classes}, and {'no ' if label is None else ''}"
-                "labels."
-            )
-        if self.num_classes is not None:
-            condition += nn.Embed(
-                *(self.num_classes + 1, self.features),
-                name="label_in",
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                embedding_init=_logical_axes.with_logical_axes(
-                    nn.linear.default_embed_init, ("vocab", "embed")
-                ),
-            )(label)
-        condition = nn.silu(condition)
+        condition = embed_condition(self, times, label, features=self.features)
         flat = einops.rearrange(x, "... h w c -> ... (h w c)")
-        h = dense("image_in", self.features, (None, "embed"))(flat)
+        h = project("image_in", self.features, (None, "embed"))(flat)
         for i in range(self.num_blocks):
             inner = modulate(f"modulation_{i}", h)
-            inner = dense(f"dense_in_{i}", self.features, ("embed", "mlp"))(inner)
-            outer = dense(f"dense_out_{i}", self.features, ("mlp", "embed"))
+            inner = project(f"dense_in_{i}", self.features, ("embed", "mlp"))(inner)
+            outer = project(f"dense_out_{i}", self.features, ("mlp", "embed"))
             h += outer(nn.silu(inner))
         h = modulate("modulation_out", h)
-        flat = dense("image_out", flat.shape[-1], ("embed", None))(h)
+        flat = project("image_out", flat.shape[-1], ("embed", None))(h)
         return flat.reshape(x.shape)
 
 
-# Not a method: Flax would record the module that it returns as an intermediate.
-def _dense(
+# Not methods: Flax would record the modules that they return as intermediates.
+def embed_condition(
+    model: Any, times: jax.Array, label: jax.Array | None, *, features: int
+) -> jax.Array:
+    """Returns what a network knows beside the image, of time and label, `f[*b d]`.
+
+    Args:
+      model: Has `num_classes`, `dtype` and `param_dtype`.
+      times: Embedding of the times.
+      label: Class ids, if there are classes.
+      features: Number of values.
+    """
+    dtypes = {"dtype": model.dtype, "param_dtype": model.param_dtype}
+    condition = dense("time_in", features, (None, "embed"), **dtypes)(times)
+    if (label is None) != (model.num_classes is None):
+        raise ValueError(
+            f"{type(model).__name__} needs labels exactly if it has `num_classes`: got "
+            f"num_classes={model.num_classes}, and {'no ' if label is None else ''}"
+            "labels."
+        )
+    if label is not None:
+        condition += nn.Embed(
+            *(model.num_classes + 1, features),
+            name="label_in",
+            embedding_init=_logical_axes.with_logical_axes(
+                nn.linear.default_embed_init, ("vocab", "embed")
+            ),
+            **dtypes,
+        )(label)
+    return nn.silu(condition)
+
+
+def dense(
     name: str, features: int, axes: tuple[str | None, str | None], **kwargs: Any
 ) -> nn.Dense:
     return nn.Dense(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -56,18 +55,17 @@ class Spline:
 
     def at(self, index: np.ndarray) -> np.ndarray:
         """Returns displacements at any places, `f64[n 3]` -> `f64[n 3]`."""
-        firsts, weights = [], []
+        picked, weights = [], []
         for axis in range(3):
             size = self.coefficients.shape[axis + 1]
             first, weight = _weights(index[:, axis] / self.spacing[axis], size)
-            firsts.append(first)
-            weights.append(weight)
-        total = np.zeros_like(index, dtype=np.float64)
-        for z, y, x in itertools.product(range(4), repeat=3):
-            weight = weights[0][z] * weights[1][y] * weights[2][x]
-            picked = self.coefficients[:, firsts[0] + z, firsts[1] + y, firsts[2] + x]
-            total += (picked * weight).T
-        return total
+            picked.append(first[:, None] + np.arange(4))
+            weights.append(np.stack(weight, axis=1))
+        z, y, x = picked
+        around = self.coefficients[
+            :, z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]
+        ]
+        return np.einsum("knzyx,nz,ny,nx->nk", around, *weights, optimize=True)
 
     def _summed(
         self, field: np.ndarray, axis: int, region: Region, is_derived: bool

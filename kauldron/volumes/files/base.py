@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,6 +38,38 @@ class Info:
     def array_shape(self) -> tuple[int, int, int, int]:
         """`(z, y, x, c)`."""
         return *self.shape, self.num_channels
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what JSON can hold; columns of `direction` belong to (z, y, x)."""
+        return {
+            "format": self.format,
+            "shape": list(self.shape),
+            "num_channels": self.num_channels,
+            "dtype": self.dtype.name,
+            "spacing_mm": self.geometry.spacing_mm.tolist(),
+            "origin_mm": self.geometry.origin.tolist(),
+            "direction": self.geometry.direction.tolist(),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        x, y, z = self.geometry.direction.round(4).tolist()
+        lines = [
+            f"format      {self.format}",
+            f"shape       {_told(self.shape)}  (z, y, x), {self.num_channels} channels of "
+            f"{self.dtype}",
+            f"spacing_mm  {_told(self.geometry.spacing_mm)}  (z, y, x)",
+            f"origin_mm   {_told(self.geometry.origin)}  (x, y, z), to the left, back, head",
+            f"direction   {_told(x)}  columns are those of z, y, x",
+            f"            {_told(y)}",
+            f"            {_told(z)}",
+            *(f"note        {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+
+def _told(numbers: Iterable[float]) -> str:
+    return f"({', '.join(f'{float(n) + 0.0:.7g}' for n in numbers)})"
 
 
 class Source(Protocol):

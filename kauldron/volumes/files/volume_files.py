@@ -84,6 +84,28 @@ def write(path: Path, image: Image) -> None:
         writer.write(Region.whole(image.shape), array)
 
 
+def convert(source: Path, target: Path, *, overwrite: bool = False) -> Info:
+    """Writes a volume in another format; returns what is in the written file.
+
+    Values, dtype and world positions stay: what the format cannot hold is refused.
+
+    Args:
+      source: What `read` reads.
+      target: What `write` writes.
+      overwrite: Whether an older file may be replaced.
+
+    Raises:
+      VolumeError: If there is a file already, or reading or writing fails.
+    """
+    if pathlib.Path(target).exists() and not overwrite:
+        raise VolumeError(
+            f"There is a file {os.fspath(target)!r} already: choose another name, or "
+            "say `overwrite`."
+        )
+    write(target, read(source))
+    return info(target)
+
+
 @contextlib.contextmanager
 def open_region_writer(
     path: Path,

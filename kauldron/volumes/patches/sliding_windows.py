@@ -168,10 +168,14 @@ class _Blending:
           height: Number of planes that are held, at least those of a patch.
         """
         placements = windows.placements(self._axes, self.tiles)
-        means, bottom = None, 0
+        means, bottom, ahead = None, 0, None
         for first in range(0, self.tiles.num_patches, self._window.batch_size):
             batch = _rows(placements, first, self._window.batch_size)
-            outputs = self._network(self._source.batch(batch.start))
+            patches = self._source.batch(batch.start)
+            # One batch is computed while the next is read: more would fill the memory.
+            jax.block_until_ready(ahead)
+            outputs = ahead = self._network(patches)
+            del patches
             if means is None:
                 means = self._zeros(outputs, height)
             num = min(self._window.batch_size, self.tiles.num_patches - first)

@@ -28,6 +28,13 @@ class _AtHalfTime(nn.Module):
         return network(x, jnp.full(label.shape, 0.5, x.dtype), label)
 
 
+class _UNetAtHalfTime(nn.Module):
+    @nn.compact
+    def __call__(self, x, label):
+        network = kd.nn.ConditionalUNet(features=(4, 8), num_groups=2, num_classes=3)
+        return network(x, jnp.full(label.shape, 0.5, x.dtype), label)
+
+
 @contract.parametrize(
     [
         contract.Block(
@@ -40,6 +47,33 @@ class _AtHalfTime(nn.Module):
 )
 def test_block_keeps_the_contract(block):
     contract.check(block)
+
+
+@pytest.mark.slow
+def test_unet_keeps_the_contract():
+    contract.check(
+        contract.Block(
+            name="ConditionalUNet",
+            make=_UNetAtHalfTime,
+            inputs=((4, 4, 1), ((), 3)),
+            output=(4, 4, 1),
+        )
+    )
+
+
+def test_unet_takes_volumes_of_which_its_factor_is_known():
+    network = kd.nn.ConditionalUNet(
+        features=(8, 16), kernel_size=(1, 3, 3), strides=[(1, 2, 2)]
+    )
+    assert network.downsampling_factor == (1, 2, 2)
+    x, t = jnp.zeros((2, 3, 4, 6, 1)), jnp.zeros(2)
+    key = jax.random.key(0)
+    y, _ = jax.eval_shape(network.init_with_output, key, x, t)
+    assert y.shape == x.shape
+    with pytest.raises(ValueError, match=r"multiples of its.*got \(3, 5, 6\)"):
+        jax.eval_shape(network.init, key, jnp.zeros((2, 3, 5, 6, 1)), t)
+    with pytest.raises(ValueError, match="ConditionalUNet needs labels exactly if"):
+        jax.eval_shape(network.init, key, x, t, jnp.zeros(2, int))
 
 
 def test_time_embedding_is_that_of_positions_up_to_1000():
