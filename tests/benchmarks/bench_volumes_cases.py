@@ -6,6 +6,7 @@ pages of mapped files included.
 
 from __future__ import annotations
 
+import collections
 import pathlib
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_training_from_4_gib_needs_half_a_gib_more_than_the_model(tmp_path):
     assert large - small <= 2**29
 
 
-def test_a_patch_from_memory_costs_little_more_than_its_copy(tmp_path):
+def test_a_patch_from_memory_costs_less_than_twice_its_copy(tmp_path):
     rng = np.random.default_rng(0)
     volumes = {
         "ct": rng.normal(size=(160, 160, 160)).astype(np.float32),
@@ -113,19 +114,22 @@ def test_a_patch_from_memory_costs_little_more_than_its_copy(tmp_path):
     )
 
     def crop():
+        patches = {"ct": [], "seg": []}
         for _ in range(2):
             z, y, x = (slice(a, a + 64) for a in rng.integers(0, 96, 3))
-            volumes["ct"][z, y, x].astype(np.float32)
-            volumes["seg"][z, y, x].astype(np.int32)
+            patches["ct"].append(volumes["ct"][z, y, x])
+            patches["seg"].append(volumes["seg"][z, y, x].astype(np.int32))
+        return {name: np.stack(arrays) for name, arrays in patches.items()}
 
     secs = {"crop": np.inf, "pipeline": np.inf}
+    kept = collections.deque(maxlen=2)  # as a training does; their memory is not free
     with iter(ds) as batches:
         contestants = {"crop": crop, "pipeline": lambda: next(batches)}
         for _ in range(5):
             for name, run in contestants.items():
                 begin = time.perf_counter()
                 for _ in range(20):
-                    run()
+                    kept.append(run())
                 secs[name] = min(secs[name], (time.perf_counter() - begin) / 20)
     print({name: f"{1e3 * s:.2f} ms a batch" for name, s in secs.items()})
-    assert secs["pipeline"] <= 3 * secs["crop"]
+    assert secs["pipeline"] <= 2 * secs["crop"]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from kauldron import modules as nn
 from kauldron.ktyping import Array, DType, Float, Int, PyTree, ScalarInt
+from kauldron.serve.device import _paged_kernels
 
 # Keys of a row that are read at once.
 _BLOCK = 128
@@ -27,11 +28,15 @@ class PagedCache(flax.struct.PyTreeNode):
       pages: Name to what is kept of shape `*d h`, `Array["*d pages page_size h"]`.
       tables: Pages of each row of the call, in the order of positions; -1 is none.
       last: The last position of each row that is kept; -1 if there is none.
+      attention: How single queries of rows are answered that see all keys.
     """
 
     pages: Mapping[str, Array["*any"]]
     tables: Int["*layers b p"]
     last: Int["*layers b"]
+    attention: _paged_kernels.Attention = flax.struct.field(
+        pytree_node=False, default="gather"
+    )
 
     @classmethod
     def empty(
@@ -41,6 +46,7 @@ class PagedCache(flax.struct.PyTreeNode):
         num_pages: int,
         page_size: int,
         dtype: DType | None = None,
+        attention: _paged_kernels.Attention = "gather",
     ) -> PagedCache:
         """Returns a pool of zeros, by default in f32, without rows."""
         pages = {
@@ -49,7 +55,8 @@ class PagedCache(flax.struct.PyTreeNode):
             )
             for name, shape in spec.shapes.items()
         }
-        return cls(pages, jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32))
+        nobody = jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32)
+        return cls(pages, *nobody, attention=attention)
 
     def append(
         self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
@@ -84,6 +91,19 @@ class PagedCache(flax.struct.PyTreeNode):
         softcap: float | None = None,
         scale: float | None = None,
     ) -> Float["b t n v"]:
+        is_single = query.shape[1] == 1 and window is None
+        if self.attention != "gather" and is_single and _has_keys(self.pages):
+            found = _paged_kernels.attend(
+                query[:, 0],
+                self.pages["key"],
+                self.pages["value"],
+                self.tables,
+                self.last + 1,
+                softcap=softcap,
+                scale=scale,
+                interpret=self.attention == "interpreted kernel",
+            )
+            return found[:, None].astype(query.dtype)
         _, page_size = self._sizes
         num_places = min(max(_BLOCK // page_size, 1), self.tables.shape[1])
         size = num_places * page_size
@@ -140,13 +160,27 @@ class PagedCache(flax.struct.PyTreeNode):
         return some.shape[-3], some.shape[-2]
 
 
+def _has_keys(pages: Mapping[str, Array["*any"]]) -> bool:
+    """Whether pages hold what attention reads, and not what it is computed from."""
+    return set(pages) == _paged_kernels.NAMES
+
+
 def make_pool(
-    model: nn.CausalLM, *, num_pages: int, page_size: int, dtype: Any = None
+    model: nn.CausalLM,
+    *,
+    num_pages: int,
+    page_size: int,
+    dtype: Any = None,
+    attention: _paged_kernels.Attention = "gather",
 ) -> Any:
     """Returns the empty pages of all layers of a model."""
     return model.init_cache(
         lambda spec: PagedCache.empty(
-            spec, num_pages=num_pages, page_size=page_size, dtype=dtype
+            spec,
+            num_pages=num_pages,
+            page_size=page_size,
+            dtype=dtype,
+            attention=attention,
         )
     )
 

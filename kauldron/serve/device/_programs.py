@@ -17,6 +17,7 @@ from kauldron.serve.device import (
     _forward,
     _kernels,
     _paged_cache,
+    _paged_kernels,
     _placement,
     _reading,
     _sampling,
@@ -44,7 +45,8 @@ class Programs:
     split over the axis `tensor` of a mesh split the pages with them.
 
     With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
-    steps read them fastest, and deleted where they come from.
+    steps read them fastest, and deleted where they come from. With `attention="kernel"`,
+    decoding reads pages by JAX's kernel for GPU or TPU.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -84,6 +86,7 @@ class Programs:
         cache_dtype: Any = None,
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         owns_params: bool = False,
+        attention: _paged_kernels.Attention = "gather",
     ) -> None:
         adapters = adapters or {}
         self.model = model
@@ -102,16 +105,19 @@ class Programs:
         self.max_steps, self.max_stop_ids = max_steps, max_stop_ids
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
-        make_state = functools.partial(self._make_state, cache_dtype)
+        make_state = functools.partial(self._make_state, cache_dtype, attention)
         self._places = _placement.of_state(jax.eval_shape(make_state), mesh)
         self._state: Any = jax.jit(make_state, out_shardings=self._places)()
 
-    def _make_state(self, dtype: Any) -> _steps.DeviceState:
+    def _make_state(
+        self, dtype: Any, attention: _paged_kernels.Attention
+    ) -> _steps.DeviceState:
         pool = _paged_cache.make_pool(
             self.model,
             num_pages=self.num_pages,
             page_size=self.page_size,
             dtype=dtype,
+            attention=attention,
         )
         vocab_size = self.model.vocab_size
         return _steps.DeviceState(

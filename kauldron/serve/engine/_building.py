@@ -7,8 +7,9 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import jax
 import numpy as np
 
 from kauldron import lm
@@ -42,6 +43,7 @@ class EngineSizes:
     has_prefixes: bool
     num_drafts: int
     weights_dtype: str | None
+    attention: str
 
     def __post_init__(self) -> None:
         for name in (
@@ -60,9 +62,28 @@ class EngineSizes:
             raise _sizes.EngineError(
                 f"`weights_dtype` must be 'int8' or None: got {self.weights_dtype!r}."
             )
+        self._check_attention()
         if not self.chunk_sizes or min(self.chunk_sizes) < 1:
             raise _sizes.EngineError(
                 f"`chunk_sizes` must be numbers >= 1: got {tuple(self.chunk_sizes)}."
+            )
+
+    def _check_attention(self) -> None:
+        if self.attention not in ("gather", "kernel"):
+            raise _sizes.EngineError(
+                f"`attention` must be 'gather' or 'kernel': got {self.attention!r}."
+            )
+        if self.attention == "gather":
+            return
+        if (backend := jax.default_backend()) not in ("gpu", "tpu"):
+            raise _sizes.EngineError(
+                f"`attention='kernel'` needs a GPU or a TPU, and this is a {backend}: "
+                "'gather' is for all."
+            )
+        if self.num_drafts:
+            raise _sizes.EngineError(
+                "Drafts are verified by `attention='gather'`, and a kernel rounds "
+                "otherwise: answers would depend on them. Use `num_drafts=0`."
             )
 
 
@@ -123,6 +144,7 @@ def core_of(
         cache_dtype=sizes.cache_dtype,
         adapters=adapters,
         owns_params=owns_params,
+        attention=cast(Any, sizes.attention),
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])

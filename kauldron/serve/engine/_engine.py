@@ -49,6 +49,8 @@ class Engine:
       trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
       weights_dtype: `"int8"` keeps the matrices of layers in eight bits, with a scale for
         each output; embedding and head are not. `None` keeps all as they are.
+      attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
+        and TPU; not with drafts.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -84,6 +86,7 @@ class Engine:
         model_name: str | None = None,
         trusted: Iterable[str] = (),
         weights_dtype: Literal["int8"] | None = None,
+        attention: Literal["gather", "kernel"] = "gather",
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -101,6 +104,7 @@ class Engine:
             has_prefixes=has_prefixes,
             num_drafts=num_drafts,
             weights_dtype=weights_dtype,
+            attention=attention,
         )
         generator = _building.generator_of(model, trusted)
         core = _building.core_of(

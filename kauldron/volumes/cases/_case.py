@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from kauldron.volumes.files import volume_files
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms import base as transforms_base
+from kauldron.volumes.transforms import boxes
 from kauldron.volumes.transforms import chain as chain_lib
 
 _STREAMS = (".gz", ".bz2")
@@ -55,18 +57,27 @@ class Case:
     def open(self, group: str) -> chain_lib.Opened:
         """Returns a group that is there, to be read by regions after its transforms."""
         path, info = self.files[group], self.infos[group]
-        return _opened(path, info, self.groups[group], self.files)
+        return _opened(_ReadFile(path), info, self.groups[group], self.files)
+
+    def read_whole(self, group: str) -> np.ndarray:
+        """Returns a group that is there, after its transforms; its file is read once."""
+        path, info = self.files[group], self.infos[group]
+        return _opened(_HeldFile(path), info, self.groups[group], self.files).read()
 
     def num_bytes(self, group: str) -> int:
         """Memory that a group takes in a batch's dtype, roughly."""
         itemsize = self.groups[group].batch_dtype.itemsize
         return math.prod(self.shape) * self.infos[group].num_channels * itemsize
 
-    def is_cheap(self, group: str) -> bool:
-        """Whether a part of a group costs no more to read than its voxels."""
-        path, info = self.files[group], self.infos[group]
-        reach = chain_lib.Chain(self.groups[group].transform_list).reach
-        return isinstance(reach, transforms_base.Point) and is_plain(path, info)
+    @functools.cached_property
+    def cheap(self) -> frozenset[str]:
+        """Groups of which a part costs no more to read than its voxels."""
+        return frozenset(
+            group
+            for group, path in self.files.items()
+            if is_plain(path, self.infos[group])
+            and all(map(_mixes_none, self.groups[group].transform_list))
+        )
 
     def explain(self, error: Exception, group: str) -> None:
         """Adds to an error of reading which case and file it is about."""
@@ -93,6 +104,13 @@ def is_plain(path: str, info: files_base.Info) -> bool:
     """Whether the values lie in the file as they are, neither packed nor scaled."""
     num_bytes = math.prod(info.array_shape) * info.dtype.itemsize
     return os.path.isfile(path) and os.path.getsize(path) >= num_bytes
+
+
+def _mixes_none(transform: transforms_base.VolumeTransform) -> bool:
+    """Whether a voxel comes from one voxel, and nothing has to be known before."""
+    return isinstance(transform.reach, transforms_base.Point) or isinstance(
+        transform, boxes.BoxTransform
+    )
 
 
 def open_case(
@@ -170,13 +188,13 @@ def _chain(group: groups_lib.Group) -> transforms_base.VolumeTransform:
 
 
 def _opened(
-    path: str,
+    read: chain_lib.Read,
     info: files_base.Info,
     group: groups_lib.Group,
     files: Mapping[str, str],
 ) -> chain_lib.Opened:
     return chain_lib.opened(
-        _ReadFile(path),
+        read,
         _chain(group),
         shape=info.shape,
         geometry=info.geometry,
@@ -190,6 +208,20 @@ class _ReadFile:
 
     def __call__(self, region: Region) -> np.ndarray:
         return volume_files.read(self.path, region=region).array
+
+
+class _HeldFile:
+    """Reads a file once, as a whole."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self, region: Region) -> np.ndarray:
+        return self._array[region.slices]
+
+    @functools.cached_property
+    def _array(self) -> np.ndarray:
+        return volume_files.read(self._path).array
 
 
 def _grid(
@@ -210,7 +242,7 @@ def _grid(
             break
     else:
         return shape, geometry
-    opened = _opened(path, info, group, files)
+    opened = _opened(_ReadFile(path), info, group, files)
     return opened.shape, opened.geometry
 
 

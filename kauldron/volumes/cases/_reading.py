@@ -60,7 +60,7 @@ class Reading:
 
     def slabs(self, case: _case.Case, group: str) -> Iterator[np.ndarray]:
         """Yields a group that is there, slab by slab along z."""
-        if not case.is_cheap(group):
+        if group not in case.cheap:
             yield self._whole(case, group)
             return
         depth, height, width = case.shape
@@ -97,14 +97,16 @@ class Reading:
         return np.sort(voxels)
 
     def _is_held(self, case: _case.Case, group: str) -> bool:
-        if self._mode == "none" or (self._mode == "auto" and case.is_cheap(group)):
+        size = case.num_bytes(group)
+        if self._mode == "none" or size > self._cache.max_bytes:
             return False
-        return case.num_bytes(group) <= self._cache.max_bytes
+        if group not in case.cheap:
+            return True
+        # Reading a part is better than giving up another volume for the whole.
+        return self._mode == "ram" and self._cache.has_room((case.name, group), size)
 
     def _whole(self, case: _case.Case, group: str) -> np.ndarray:
-        return self._cache.get(
-            (case.name, group), lambda: self._open(case, group).read()
-        )
+        return self._cache.get((case.name, group), lambda: case.read_whole(group))
 
     def _open(self, case: _case.Case, group: str) -> chain_lib.Opened:
         key = (case.name, group)

@@ -125,12 +125,12 @@ def _pixels(found: _dicom_slices.Slice) -> np.ndarray:
         return pixels.pixel_array(found.path, index=found.frame)
     except (RuntimeError, NotImplementedError) as e:
         raise VolumeError(
-            f"{found.path}: the pixels cannot be unpacked: {e} Try `pip install "
+            f"{found.path}: the pixels cannot be unpacked: {e}. Try `pip install "
             "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg`."
         ) from e
     except (ValueError, AttributeError, EOFError) as e:
         raise VolumeError(
-            f"{found.path} is cut off or damaged: {e} Copy or download it again."
+            f"{found.path} is cut off or damaged: {e}. Copy or download it again."
         ) from e
 
 

@@ -83,8 +83,15 @@ def read(path: pathlib.Path, series: str = "") -> list[Slice]:
             f"{path} has {len(by_series)} series. Say which one, as in "
             f"{str(path / uid)!r}.{_listed(by_series)}"
         )
-    files = by_series[series or next(iter(by_series))]
-    return [found for file, header in files for found in _slices_of(file, header)]
+    found = []
+    for file, header in by_series[series or next(iter(by_series))]:
+        try:
+            found += _slices_of(file, header)
+        except VolumeError:
+            raise
+        except (ValueError, TypeError, IndexError, AttributeError) as e:
+            raise VolumeError(f"{file}: the header is damaged: {e}.") from e
+    return found
 
 
 def ordered(path: pathlib.Path, slices: list[Slice]) -> list[Slice]:
@@ -158,6 +165,8 @@ def _slices_of(file: pathlib.Path, header: Any) -> list[Slice]:
             f"{file}: its values are the indices of a table (ModalityLUTSequence), which "
             "is not applied. Convert it with dcm2niix."
         )
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise VolumeError(f"{file}: its values are indices of a palette of colours.")
     frames = int(header.get("NumberOfFrames") or 1)
     offsets = header.get("GridFrameOffsetVector")
     found = []

@@ -63,20 +63,23 @@ class RawValues:
         Raises:
           VolumeError: If the file is too short.
         """
-        part = self._mapped(region) if not self.packing else self._unpacked(region)
+        part = self._plain(region) if not self.packing else self._unpacked(region)
         part = part.transpose([self.axes.index(axis) for axis in "zyxc"])
-        return np.array(part, self.dtype.newbyteorder("="), order="C")
+        return np.ascontiguousarray(part, self.dtype.newbyteorder("="))
 
-    def _mapped(self, region: Region) -> np.ndarray:
+    def _plain(self, region: Region) -> np.ndarray:
         found = self.path.stat().st_size - self.offset
         if found < self.num_bytes:
             raise self._too_short(max(found, 0))
-        if not self.num_bytes:
-            return np.zeros(self.stored_shape, self.dtype)
+        if region == Region.whole(self.shape):
+            # Mapped pages would be in memory beside the copy.
+            count = int(np.prod(self.shape, dtype=np.int64))
+            whole = np.fromfile(self.path, self.dtype, count, offset=self.offset)
+            return whole.reshape(self.stored_shape)
         mapped = np.memmap(
             self.path, self.dtype, "r", self.offset, shape=self.stored_shape
         )
-        return np.asarray(mapped)[self._slices(region)]
+        return np.array(mapped[self._slices(region)], order="C")
 
     def _unpacked(self, region: Region) -> np.ndarray:
         """Returns the part of a packed file, in the order of its axes.
@@ -96,6 +99,8 @@ class RawValues:
                 self._skip(stream, start - position, start)
                 self._fill(stream, block, start)
                 position = start + block.nbytes
+            if position == self.num_bytes:
+                self._check_end(stream)
         slices = list(self._slices(region))
         slices[num_outer] = slice(None)
         return kept[tuple(slices)]
@@ -104,24 +109,34 @@ class RawValues:
         view = block.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
-            try:
-                content = stream.read(min(len(view) - done, _STREAM_BYTES))
-            except (EOFError, zlib.error, OSError) as e:
-                raise self._too_short(start + done, e) from e
-            if not content:
-                raise self._too_short(start + done)
+            wanted = min(len(view) - done, _STREAM_BYTES)
+            content = self._next(stream, wanted, start + done)
             view[done : done + len(content)] = content
             done += len(content)
 
     def _skip(self, stream: io.BufferedIOBase, count: int, start: int) -> None:
         while count:
-            try:
-                content = stream.read(min(count, _STREAM_BYTES))
-            except (EOFError, zlib.error, OSError) as e:
-                raise self._too_short(start - count, e) from e
-            if not content:
-                raise self._too_short(start - count)
-            count -= len(content)
+            wanted = min(count, _STREAM_BYTES)
+            count -= len(self._next(stream, wanted, start - count))
+
+    def _next(self, stream: io.BufferedIOBase, wanted: int, position: int) -> bytes:
+        try:
+            content = stream.read(wanted)
+        except (EOFError, zlib.error, OSError) as e:
+            raise self._too_short(position, e) from e
+        if not content:
+            raise self._too_short(position)
+        return content
+
+    def _check_end(self, stream: io.BufferedIOBase) -> None:
+        """Reads on to the checksum, which is behind the values."""
+        try:
+            while stream.read(_STREAM_BYTES):
+                pass
+        except (EOFError, zlib.error, OSError) as e:
+            raise VolumeError(
+                f"{self.path} is damaged: {e}. Copy or download it again."
+            ) from e
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[io.BufferedIOBase]:

@@ -162,6 +162,11 @@ class VolumeTransform:
         return KINDS if isinstance(self.reach, Box) else ("image",)
 
     @property
+    def changes_places(self) -> bool:
+        """Whether it moves voxels or changes which there are, not their values alone."""
+        return self.undone_for == KINDS
+
+    @property
     def has_inverse(self) -> bool:
         """Whether `inverse` works."""
         return type(self).backward is not VolumeTransform.backward

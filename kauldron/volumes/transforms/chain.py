@@ -46,6 +46,11 @@ class Chain(VolumeTransform):
         return Box()
 
     @property
+    def changes_places(self) -> bool:
+        """Whether one of them moves voxels."""
+        return any(transform.changes_places for transform in self.transforms)
+
+    @property
     def has_inverse(self) -> bool:
         """Whether all of them have one."""
         return all(transform.has_inverse for transform in self.transforms)

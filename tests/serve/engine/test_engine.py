@@ -334,9 +334,17 @@ def test_an_engine_in_eight_bits_answers_as_the_rounded_model_does():
     assert found == generator(TEXTS, max_tokens=12)
 
 
-def test_weights_of_an_unknown_dtype_are_told_at_once():
-    with pytest.raises(kd.serve.EngineError, match="'int8' or None: got 'int4'"):
-        kd.serve.Engine("no-such-model", weights_dtype="int4")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights_dtype": "int4"}, "'int8' or None: got 'int4'"),
+        ({"attention": "flash"}, "'gather' or 'kernel': got 'flash'"),
+        ({"attention": "kernel"}, "needs a GPU or a TPU, and this is a cpu"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_told_before_a_model_is_loaded(options, message):
+    with pytest.raises(kd.serve.EngineError, match=message):
+        kd.serve.Engine("no-such-model", **options)
 
 
 def test_an_answer_that_is_late_ends_where_it_is():

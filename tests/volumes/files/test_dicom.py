@@ -171,6 +171,7 @@ def test_slices_off_the_line_are_refused(series):
         ("ImageOrientationPatient", [1, 0, 0, 0.6, 0.8, 0], "right angles"),
         ("PixelSpacing", [1, 2], "PixelSpacing"),
         ("Rows", 4, "Rows is 3 in slice_1.dcm, and 4 in slice_3.dcm"),
+        ("PhotometricInterpretation", "PALETTE COLOR", "palette"),
         ("ImagePositionPatient", None, "do not say where"),
     ],
 )

@@ -11,7 +11,13 @@ import SimpleITK as sitk
 
 from kauldron.kd import volumes
 from kauldron.volumes.files import _notes
-from tests.volumes.files.volumes import OBLIQUE, SHEARED, farthest_mm, random_array
+from tests.volumes.files.volumes import (
+    FLIPPED,
+    OBLIQUE,
+    SHEARED,
+    farthest_mm,
+    random_array,
+)
 
 SHAPE = (4, 5, 6)
 _TO_LPS = np.diag([-1.0, -1, 1, 1])
@@ -62,20 +68,27 @@ def test_placement_is_that_of_nibabel_and_simpleitk_where_the_forms_agree(
 
 
 @pytest.mark.parametrize(
-    ("s_code", "says"),
-    [(1, "SimpleITK uses it, too"), (2, r"uses the qform \(code 1\)")],
+    ("s_code", "other", "far", "says"),
+    [
+        # The first corner, or the one at the end of x, is the farthest.
+        (1, OTHER, np.linalg.norm((90, -126, -72)), "SimpleITK uses it, too"),
+        (2, OTHER, np.linalg.norm((90, -126, -72)), r"uses the qform \(code 1\)"),
+        # Both have the same origin; 3 steps of 3 mm up, or down.
+        (2, AFFINE @ np.diag([1, 1, -1, 1]), 18, "SimpleITK uses it, too"),
+    ],
 )
-def test_forms_that_disagree_are_told_with_their_distance(s_code, says, tmp_path):
-    path = _save(tmp_path / "x.nii", random_array(SHAPE).T[0], AFFINE, OTHER, s_code, 1)
+def test_forms_that_disagree_are_told_with_their_distance(
+    s_code, other, far, says, tmp_path
+):
+    array = random_array(SHAPE).T[0]
+    path = _save(tmp_path / "x.nii", array, AFFINE, other, s_code, 1)
     (note,) = volumes.info(path).notes
-    # The farthest corner is the first one, or the one at the end of x.
-    far = max(np.linalg.norm((90 - 4 * x, -126, -72)) for x in (0, 5))
     assert f"up to {far:.3g} mm apart" in note
     assert re.search(says, note)
     ours = _points(volumes.info(path).geometry)
     np.testing.assert_allclose(ours, _nibabel_points(AFFINE))
     agrees = np.allclose(ours, _sitk_points(path))
-    assert agrees == (s_code == 1)
+    assert agrees == ("too" in says)
 
 
 def test_a_disagreement_is_one_warning_however_many_files_have_it(tmp_path, capsys):
@@ -171,6 +184,13 @@ def test_what_is_written_is_read_alike_by_nibabel_and_simpleitk(name, tmp_path):
         sitk.GetArrayFromImage(by_sitk), array.transpose(3, 0, 1, 2)
     )
     np.testing.assert_allclose(by_sitk.GetOrigin()[:3], OBLIQUE.origin, atol=1e-4)
+
+
+@pytest.mark.parametrize("geometry", [FLIPPED, OBLIQUE])
+def test_simpleitk_finds_the_voxels_where_they_were_put(geometry, tmp_path):
+    path = tmp_path / "x.nii"
+    volumes.write(path, volumes.Image(random_array(SHAPE), geometry))
+    np.testing.assert_allclose(_sitk_points(path), _points(geometry), atol=1e-4)
 
 
 def test_exact_positions_are_dropped_once_another_program_moved_the_volume(tmp_path):
