@@ -49,5 +49,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # pictures
         # evaluation
         # prediction
+        **_names("prediction.case_evaluator", "CaseEvaluator"),
+        **_names("prediction.outputs", "Output"),
     },
 )
