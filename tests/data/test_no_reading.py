@@ -49,6 +49,7 @@ _DATASETS = {
     "arrays": lambda: kd.data.py.NumpyArrays("/nowhere.npz", shuffle=True),
     "parquet": lambda: kd.data.py.Parquet("/nowhere.parquet", shuffle=True),
     "records": lambda: kd.data.py.ArrayRecord("/nowhere", shuffle=True),
+    "volumes": lambda: kd.volumes.VolumeCases("/nowhere", groups={"ct": "ct.nii"}),
     "zipped": lambda: kd.data.tf.ZipDatasets({"a": _source()}, batch_size=2),
     "sampled": lambda: kd.data.tf.SampleFromDatasets([_source()], batch_size=2),
 }

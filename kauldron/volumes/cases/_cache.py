@@ -35,6 +35,10 @@ class Cache:
         """The budget."""
         return self._max_bytes
 
+    def has_room(self, key: Hashable, num_bytes: int) -> bool:
+        """Whether an array is held, or can be without giving up another one."""
+        return key in self._held or self._num_bytes + num_bytes <= self._max_bytes
+
     def get(self, key: Hashable, load: Callable[[], np.ndarray]) -> np.ndarray:
         """Returns what is held, or loads it and holds it if it fits."""
         with self._lock:

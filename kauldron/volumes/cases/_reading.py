@@ -97,9 +97,13 @@ class Reading:
         return np.sort(voxels)
 
     def _is_held(self, case: _case.Case, group: str) -> bool:
-        if self._mode == "none" or (self._mode == "auto" and group in case.cheap):
+        size = case.num_bytes(group)
+        if self._mode == "none" or size > self._cache.max_bytes:
             return False
-        return case.num_bytes(group) <= self._cache.max_bytes
+        if group not in case.cheap:
+            return True
+        # Reading a part is better than giving up another volume for the whole.
+        return self._mode == "ram" and self._cache.has_room((case.name, group), size)
 
     def _whole(self, case: _case.Case, group: str) -> np.ndarray:
         return self._cache.get((case.name, group), lambda: case.read_whole(group))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kauldron._base import console
 from kauldron.volumes.cases import _case, _checks, _draws, _reading
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.base import Region, Shape
@@ -231,3 +232,21 @@ class CaseSource:
                 1 if case is None else self._reading.read(case, name, voxel).shape[-1]
             )
         return self._channels[name]
+
+
+def tell_small(cases: Sequence[_case.Case], patches: grids.Patches | None) -> None:
+    """Says which cases are smaller than a patch: those are filled up."""
+    if patches is None:
+        return
+    small = []
+    for case in cases:
+        sizes = zip(case.shape, patches.patch_size(case.shape), strict=True)
+        if any(have < size for have, size in sizes):
+            small.append(f"{case.name} {case.shape}")
+    if small:
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        console.log(
+            f"{len(small)} of {len(cases)} cases are smaller than a patch, "
+            f"{patches.size}, and filled up with {patches.pad:g}: "
+            f"{', '.join(small[:5])}{more}."
+        )

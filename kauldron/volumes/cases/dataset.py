@@ -14,16 +14,15 @@ from kauldron.volumes.cases import (
     _cache,
     _case,
     _checks,
+    _choice,
     _reading,
     _source,
-    _table,
     selection,
 )
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
 from kauldron.volumes.transforms import chain as transforms
-from kauldron.workdir import data_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,27 +119,39 @@ class VolumeCases(data.py.DataSourceBase):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise VolumeError(f"`{name}` must be at least 1: got {value}.")
+        is_random = isinstance(self.patches, grids.RandomPatch)
+        if self.patches_per_case != 1 and not is_random:
+            raise VolumeError(
+                f"`patches_per_case={self.patches_per_case}` is for a "
+                "`kd.volumes.RandomPatch`: got "
+                f"patches={self.patches!r}."
+            )
         by = getattr(self.patches, "by", None)
         if by is not None and by not in self._groups:
             raise VolumeError(
                 f"`patches.by` is {by!r}, which is none of the groups "
                 f"{sorted(self._groups)}.{errors.did_you_mean(by, self._groups)}"
             )
-        _ = self._groups, self._roots
+        _ = self._groups, self._paths
 
     @functools.cached_property
     def _groups(self) -> dict[str, groups_lib.Group]:
         return groups_lib.as_groups(self.groups)
 
-    @functools.cached_property
-    def _roots(self) -> list[str]:
+    @property
+    def _paths(self) -> Sequence[Any]:
         path = self.path
         paths = [path] if isinstance(path, str | os.PathLike) else path
         if not isinstance(paths, Sequence) or not paths:
             raise VolumeError(
                 f"`path` is the folder of the cases, or a list of folders: got {path!r}."
             )
-        return [os.fspath(p) for p in paths]
+        return paths
+
+    @functools.cached_property
+    def _roots(self) -> list[str]:
+        # A path-like object may make the folder when it is asked for it: not before.
+        return [os.fspath(p) for p in self._paths]
 
     @property
     def case_names(self) -> tuple[str, ...]:
@@ -192,30 +203,8 @@ class VolumeCases(data.py.DataSourceBase):
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
-        self._tell_small_cases()
+        _source.tell_small(self._checked.cases, self.patches)
         return _source.CaseSource(self._checked.cases, plan, self._reading)
-
-    def _tell_small_cases(self) -> None:
-        """Says which cases are smaller than a patch: those are padded."""
-        if self.patches is None:
-            return
-        small = [
-            f"{case.name} {case.shape}"
-            for case in self._checked.cases
-            if any(
-                n < size
-                for n, size in zip(
-                    case.shape, self.patches.patch_size(case.shape), strict=True
-                )
-            )
-        ]
-        if small:
-            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-            console.log(
-                f"{len(small)} of {len(self._checked.cases)} cases are smaller than a "
-                f"patch, {self.patches.size}, which is filled up with "
-                f"{self.patches.pad:g}: {', '.join(small[:5])}{more}."
-            )
 
     @functools.cached_property
     def _reading(self) -> _reading.Reading:
@@ -227,15 +216,27 @@ class VolumeCases(data.py.DataSourceBase):
         return _reading.Reading(_cache.Cache(max_bytes), self.cache)
 
     def run_records(self) -> list[dict[str, Any]]:
-        skipped = {
-            problem.case: problem.what for problem in self._checked.problems
-        } | self._skipped_before
-        record = {
-            "source": self._identity,
-            "cases": list(self.case_names),
-            "skipped": skipped,
-        }
-        return [record]
+        checked = self._checked
+        before = {} if self._choice.record is None else self._choice.record["skipped"]
+        skipped = {problem.case: problem.what for problem in checked.problems}
+        return [
+            {
+                "source": self._choice.identity,
+                "cases": list(self.case_names),
+                "skipped": before | skipped,
+            }
+        ]
+
+    @functools.cached_property
+    def _choice(self) -> _choice.Choice:
+        return _choice.Choice(
+            roots=self._roots,
+            groups=self._groups,
+            combine=self.combine,
+            select=self.select,
+            split=self.split,
+            workdir=self.workdir,
+        )
 
     @functools.cached_property
     def _checked(self) -> _checks.Checked:
@@ -244,79 +245,26 @@ class VolumeCases(data.py.DataSourceBase):
         return self._check() if owner is None else owner._checked
 
     def _check(self) -> _checks.Checked:
-        found = _table.find(self._roots, self._groups, combine=self.combine)
-        chosen = self._chosen(list(found.files))
-        files = {name: found.files[name] for name in chosen}
+        files = self._choice.files()
         reading = self._reading if self.check_voxels else None
         checked = _checks.check(files, self._groups, reading=reading)
         if not checked.problems:
             return checked
         message = _checks.describe(checked.problems, len(files))
+        advice = None
         if self.on_bad_case == "raise":
-            raise _checks.BadCasesError(
-                f"{message}\nMend them, leave them out with `select=['~name']`, or set "
-                "`on_bad_case='skip'`.",
-                checked.problems,
+            advice = (
+                "Mend them, leave them out with `select=['~name']`, or set "
+                "`on_bad_case='skip'`."
             )
-        if not checked.cases:
-            raise _checks.BadCasesError(message, checked.problems)
-        if self._record is not None:
-            raise _checks.BadCasesError(
-                f"{message}\nThe run in {os.fspath(self.workdir)} began with them. Mend "
-                "them, or begin anew in another workdir.",
-                checked.problems,
+        elif not checked.cases:
+            advice = "No case is left."
+        elif self._choice.record is not None:
+            advice = (
+                f"The run in {os.fspath(self.workdir)} began with them. Mend them, or "
+                "begin anew in another workdir."
             )
+        if advice is not None:
+            raise _checks.BadCasesError(f"{message}\n{advice}", checked.problems)
         console.warn(f"{message}\n{len(checked.cases)} cases are used.")
         return checked
-
-    def _chosen(self, names: list[str]) -> list[str]:
-        """Returns the cases that are to be used: those of the run, if it has begun."""
-        record = self._record
-        if record is None:
-            chosen = selection.selected(names, self.select)
-            return chosen if self.split is None else self.split.of(chosen)
-        lacks = [name for name in record["cases"] if name not in names]
-        if lacks:
-            raise VolumeError(
-                f"The run in {os.fspath(self.workdir)} began with the cases "
-                f"{lacks[:10]}, which are no longer in {self._roots}. Bring them back, "
-                "or begin anew in another workdir."
-            )
-        return list(record["cases"])
-
-    @functools.cached_property
-    def _record(self) -> Mapping[str, Any] | None:
-        workdir = self.workdir
-        if workdir is None or isinstance(workdir, root_refs.RootCfgRef):
-            return None
-        return data_records.find(workdir, self._identity)
-
-    @property
-    def _skipped_before(self) -> dict[str, str]:
-        return {} if self._record is None else dict(self._record["skipped"])
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        """What the choice of cases depends on, JSON-able."""
-        split = self.split
-        return {
-            "path": self._roots,
-            "files": {name: group.file for name, group in self._groups.items()},
-            "combine": self.combine,
-            "select": _plain(self.select),
-            "split": None
-            if split is None
-            else {
-                f.name: _plain(getattr(split, f.name))
-                for f in dataclasses.fields(split)
-            },
-        }
-
-
-def _plain(value: Any) -> Any:
-    """Returns lists and dicts for what a config may hold instead."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(v) for v in value]
-    return value

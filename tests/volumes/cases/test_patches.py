@@ -47,10 +47,20 @@ def _cropped(root, case, group, start):
     return np.load(root / case / f"{group}.npy")[z, y, x, None]
 
 
-@pytest.mark.parametrize("cache", ["ram", "none", "auto"])
-def test_every_patch_of_a_grid_is_the_crop_at_its_start(root, cache):
-    grid = kd.volumes.PatchGrid(size=_SIZE, overlap=1)
-    ds = _ds(root, grid, num_epochs=1, batch_drop_remainder=False, cache=cache)
+@pytest.mark.parametrize(
+    ("cache", "cache_bytes"),
+    # The third one holds one volume at a time.
+    [("ram", None), ("none", None), ("ram", 2_500), ("auto", None)],
+)
+def test_every_patch_of_a_grid_is_the_crop_at_its_start(root, cache, cache_bytes):
+    ds = _ds(
+        root,
+        kd.volumes.PatchGrid(size=_SIZE, overlap=1),
+        num_epochs=1,
+        batch_drop_remainder=False,
+        cache=cache,
+        cache_bytes=cache_bytes,
+    )
     rows = _rows(ds)
     # By hand: 4 of step 3 need 2 along 6, 7; 3 along 8, 9.
     assert len(rows) == 2 * (2 * 2 * 3) + 3 * 2 * 3
@@ -116,14 +126,20 @@ def test_pipelines_and_sources_keep_their_contracts(root, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", _SOURCES)
-def test_worker_processes_give_the_same_batches(root, name):
-    make = _SOURCES[name]
-    alone = _rows(make(root, num_workers=0), 12)
-    with_workers = _rows(make(root, num_workers=2), 12)
-    for a, b in zip(alone, with_workers, strict=True):
-        for x, y in zip(a, b, strict=True):
-            np.testing.assert_array_equal(x, y)
+def test_workers_change_nothing_before_or_after_an_interruption(root):
+    make = _SOURCES["random"]
+    with iter(make(root, num_workers=0)) as batches:
+        expected = list(itertools.islice(batches, 10))
+    for num_before, num_after in ((0, 2), (2, 0)):
+        with iter(make(root, num_workers=num_before)) as batches:
+            found = list(itertools.islice(batches, 4))
+            state = batches.get_state()
+        with iter(make(root, num_workers=num_after)) as batches:
+            batches.set_state(state)
+            found += itertools.islice(batches, 6)
+        for batch, same in zip(expected, found, strict=True):
+            for key in ("case", "start", "ct", "seg"):
+                np.testing.assert_array_equal(batch[key], same[key])
 
 
 def test_few_cases_at_once_are_read_one_after_the_other(root):
@@ -135,7 +151,7 @@ def test_few_cases_at_once_are_read_one_after_the_other(root):
     assert len(orders) > 1  # of the cases, from epoch to epoch
 
 
-def test_small_volumes_are_padded_and_free_axes_are_whole(tmp_path):
+def test_small_volumes_are_padded_and_free_axes_are_whole(tmp_path, capsys):
     root = volumes_on_disk.write_cases(tmp_path, 2)
     ds = _ds(
         root,
@@ -147,6 +163,9 @@ def test_small_volumes_are_padded_and_free_axes_are_whole(tmp_path):
         assert ct.shape == (8, 7, 8, 1) and start.tolist() == [0, 0, 0]
         np.testing.assert_array_equal(ct[:6, ..., 0], np.load(root / case / "ct.npy"))
         assert (ct[6:] == -1).all() and (seg[6:] == -1).all()
+    told = capsys.readouterr().err
+    assert "2 of 2 cases are smaller than a patch, (8, None, None)" in told
+    assert "filled up with -1: case_0 (6, 7, 8), case_1 (6, 7, 8)." in told
 
 
 def test_context_slices_are_channels_of_inputs_alone(tmp_path):
@@ -197,3 +216,5 @@ def test_patches_that_cannot_be(root):
         _ds(root, kd.volumes.RandomPatch(size=_SIZE, foreground_prob=0.5, by="sge"))
     with pytest.raises(kd.volumes.VolumeError, match="`patches_per_case` must be"):
         _ds(root, None, patches_per_case=0)
+    with pytest.raises(kd.volumes.VolumeError, match=r"is for a `kd.volumes.RandomP"):
+        _ds(root, kd.volumes.PatchGrid(size=_SIZE), patches_per_case=2)

@@ -54,7 +54,7 @@ def _trainer(root, workdir, *, num_steps=3):
     )
 
 
-def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path):
+def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path, capsys):
     root = volumes_on_disk.write_cases(tmp_path / "cases", 6)
     trainer = _trainer(root, tmp_path / "run")
     trainer.train()
@@ -67,6 +67,7 @@ def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path):
     resumed = _trainer(root, tmp_path / "run", num_steps=5)
     assert list(resumed.train_ds.case_names) == chosen["train"]
     assert list(resumed.evals["val"].ds.case_names) == chosen["val"]
+    assert "goes on with its 3 cases, without case_" in capsys.readouterr().err
     resumed.train()
     elsewhere = _trainer(root, tmp_path / "another")
     assert len(elsewhere.train_ds.case_names) == 8
