@@ -62,6 +62,16 @@ def cases(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
     return target
 
 
+@dataclasses.dataclass(frozen=True)
+class Slabs(os.PathLike[str]):
+    """The folder that `cases` returns, which is asked for when data are first needed."""
+
+    folder: str | None = None
+
+    def __fspath__(self) -> str:
+        return str(cases(self.folder))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarpedPairs:
     """Pieces of the brain, and the same after a smooth deformation that is known.
@@ -138,16 +148,19 @@ class WarpedPairs:
 def thresholds(t1: np.ndarray, tissue: np.ndarray) -> tuple[int, int]:
     """Returns the last intensities of fluid and of grey matter, by the best mean Dice."""
     counts = np.stack([_histogram(t1[tissue == label]) for label in _TISSUES])
-    below = np.concatenate([[[0]] * 3, np.cumsum(counts, axis=1)], axis=1)[:, 1:]
-    all_below, total = below.sum(0), below[:, -1]
+    below = np.cumsum(counts, axis=1)
+    total, all_below = below[:, -1], below.sum(0)
     low, high = np.arange(256)[:, None], np.arange(256)[None]
-    dice = (
-        2 * below[0, low] / (all_below[low] + total[0]),
-        2
-        * (below[1, high] - below[1, low])
-        / (all_below[high] - all_below[low] + total[1]),
-        2 * (total[2] - below[2, high]) / (all_below[-1] - all_below[high] + total[2]),
-    )
+    dice = [
+        2 * right / np.maximum(size + total[i], 1)
+        for i, (right, size) in enumerate(
+            [
+                (below[0, low], all_below[low]),
+                (below[1, high] - below[1, low], all_below[high] - all_below[low]),
+                (total[2] - below[2, high], all_below[-1] - all_below[high]),
+            ]
+        )
+    ]
     mean = np.where(low < high, sum(dice), -1)
     best = np.unravel_index(mean.argmax(), mean.shape)
     return int(best[0]), int(best[1])

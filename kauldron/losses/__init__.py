@@ -14,6 +14,7 @@ from kauldron.losses._classification import (
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyWithIntLabels,
 )
+from kauldron.losses._correlation import NormalizedCrossCorrelation
 from kauldron.losses._embeddings import (
     InfoNCE,
     NTXent,
@@ -22,7 +23,7 @@ from kauldron.losses._embeddings import (
 )
 from kauldron.losses._overlap import (
     DiceLoss,
-    NormalizedCrossCorrelation,
+    GeneralizedDiceLoss,
     TotalVariation,
     TverskyLoss,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "TripletMargin",
     # Regions and images.
     "DiceLoss",
+    "GeneralizedDiceLoss",
     "NormalizedCrossCorrelation",
     "TotalVariation",
     "TverskyLoss",

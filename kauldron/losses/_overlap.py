@@ -1,4 +1,4 @@
-"""Region and image losses: overlap, smoothness, correlation."""
+"""Region and image losses: overlap, smoothness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, Scalar, typechecked
@@ -25,6 +24,7 @@ class _Overlap(base.Loss):
     ignored_label: int | None = None
     activation: _Activation = "softmax"
     smooth: float = 1.0
+    skip_absent: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,8 +50,29 @@ class _Overlap(base.Loss):
         if self.ignored_label is not None:
             kwargs["region_mask"] = self._without_ignored(**kwargs)
         kwargs["labels"] = labels
+        if self.skip_absent:
+            mask = self._without_absent(mask, **kwargs)
         state = super().get_state(mask=mask, step=step, **kwargs)
         return dataclasses.replace(state, bad_labels=bad_labels)
+
+    def _without_absent(
+        self,
+        mask: Array | float | None,
+        logits: Array,
+        labels: Array,
+        region_mask: Array | None = None,
+    ) -> jax.Array:
+        """Returns the mask of the values without classes that no place has."""
+        one_hot = self._to_one_hot(arrays.to_float(logits), labels)
+        if region_mask is not None:
+            inside = base_state.broadcast_mask(region_mask, one_hot.shape).astype(bool)
+            one_hot = jnp.where(inside, one_hot, 0)
+        # Also of a label that is no class, so that it makes the loss NaN.
+        is_there = (one_hot != 0).any(axis=tuple(range(1, one_hot.ndim - 1)))
+        if mask is None:
+            return is_there
+        weights = base_state.broadcast_mask(mask, is_there.shape)
+        return jnp.where(is_there, weights, jnp.zeros_like(weights))
 
     def _check_labels(
         self,
@@ -96,6 +117,17 @@ class _Overlap(base.Loss):
         beta: float,
     ) -> jax.Array:
         """Returns one minus the index of each example and class, `Float["b c"]`."""
+        both, num_preds, num_labels = self._count(logits, labels, region_mask)
+        false_positives, false_negatives = num_preds - both, num_labels - both
+        whole = both + alpha * false_positives + beta * false_negatives + self.smooth
+        is_empty = whole == 0  # only without smoothing: nothing there, nothing found
+        index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
+        return jnp.where(is_empty, 0, 1 - index)
+
+    def _count(
+        self, logits: Array, labels: Array, region_mask: Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns what is common, predicted, and true, of each example and class."""
         probs = arrays.to_float(logits)
         if region_mask is not None:
             probs = self._guard_outside(probs, region_mask)
@@ -109,12 +141,7 @@ class _Overlap(base.Loss):
             probs, labels = jnp.where(mask, probs, 0), jnp.where(mask, labels, 0)
         space = tuple(range(1, probs.ndim - 1))
         both = (probs * labels).sum(axis=space)
-        false_positives = probs.sum(axis=space) - both
-        false_negatives = labels.sum(axis=space) - both
-        whole = both + alpha * false_positives + beta * false_negatives + self.smooth
-        is_empty = whole == 0  # only without smoothing: nothing there, nothing found
-        index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
-        return jnp.where(is_empty, 0, 1 - index)
+        return both, probs.sum(axis=space), labels.sum(axis=space)
 
     def _guard_outside(self, logits: jax.Array, region_mask: Array) -> jax.Array:
         is_inside = base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
@@ -173,6 +200,7 @@ class TverskyLoss(_Overlap):
         `Array["b *space 1|c"]`. (A `mask` weighs the values `Array["b c"]`.)
       activation: What makes the scores probabilities; `None` if they are.
       smooth: Added above and below, in places; 0 makes an absent class a value of 0.
+      skip_absent: Leaves a class out of the mean in the examples where no place has it.
       alpha: Weight of false positives, >= 0.
       beta: Weight of false negatives, >= 0.
 
@@ -219,6 +247,7 @@ class DiceLoss(_Overlap):
         `Array["b *space 1|c"]`. (A `mask` weighs the values `Array["b c"]`.)
       activation: What makes the scores probabilities; `None` if they are.
       smooth: See the formula; 0 makes an absent class a value of 0.
+      skip_absent: Leaves a class out of the mean in the examples where no place has it.
 
     Raises:
       ValueError: If the shapes don't fit, or `smooth < 0`.
@@ -237,6 +266,51 @@ class DiceLoss(_Overlap):
         region_mask: Array | None = None,
     ) -> Float["b c"]:
         return self._tversky(logits, labels, region_mask, 0.5, 0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneralizedDiceLoss(_Overlap):
+    """One minus the Dice coefficient of all classes together, small ones weighing as much.
+
+    `1 - 2 sum_c(w TP) / sum_c(w (2 TP + FP + FN))` of every example, with sums over space
+    and `w = 1 / (size of the true region)**2`. Classes that are not there have no weight.
+    An example without any has a value of 0.
+
+    Attributes:
+      logits: Key to scores, `Float["b *space c"]`.
+      labels: Key to the true regions: one-hot or multi-hot of the same shape, or class
+        ids `Int["b *space 1"]` of any integer dtype.
+      ignored_label: Label of places that do not count (often -1 or 255), as those
+        outside of the region.
+      region_mask: Key to the places that count, `Array["b *space"]` or
+        `Array["b *space 1|c"]`. (A `mask` weighs the values, `Array["b"]`.)
+      activation: What makes the scores probabilities; `None` if they are.
+      smooth: Not used: classes that are not there have no weight.
+      skip_absent: Not used either.
+
+    Raises:
+      ValueError: If the shapes don't fit.
+      LabelError: A `ValueError`: on computing the value, if a class id that counts is
+        no class, or an integer of a multi-hot label neither 0 nor 1.
+
+    Reference: Sudre et al. 2017, Generalised Dice overlap as a deep learning loss
+      function for highly unbalanced segmentations, arXiv:1707.03237.
+    """
+
+    @typechecked
+    def get_values(
+        self,
+        logits: Array["b *space c"],
+        labels: Array["b *space 1|c"],
+        region_mask: Array | None = None,
+    ) -> Float["b 1"]:
+        both, num_preds, num_labels = self._count(logits, labels, region_mask)
+        weights = jnp.where(num_labels == 0, 0, 1 / jnp.maximum(num_labels, 1e-6) ** 2)
+        whole = (weights * (num_preds + num_labels)).sum(axis=-1, keepdims=True)
+        is_empty = whole == 0
+        index = 2 * (weights * both).sum(axis=-1, keepdims=True)
+        index = index / jnp.where(is_empty, 1, whole)
+        return jnp.where(is_empty, 0, 1 - index)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,74 +342,3 @@ class TotalVariation(base.Loss):
             for axis in (-3, -2)
         ]
         return (values[0] + values[1])[..., None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NormalizedCrossCorrelation(base.Loss):
-    """One minus the correlation of images, per example and channel, in [0, 2].
-
-    Invariant to brightness and contrast: for registration, and for reconstruction where
-    intensities mean nothing.
-
-    Attributes:
-      preds: Key to images of any number of spatial axes, `Float["b *space c"]`.
-      targets: Key to images of exactly the same shape.
-      window: Size in pixels of the windows whose correlations are averaged (those that
-        lie inside); `None` correlates whole images.
-      eps: Added to the product of the variances, which keeps flat windows finite.
-
-    Raises:
-      ValueError: If the shapes differ or have no space, or the window does not fit.
-
-    Reference: Balakrishnan et al. 2018, VoxelMorph, eq. 6, arXiv:1809.05231 (there the
-    square of the correlation).
-    """
-
-    preds: kontext.Key = kontext.REQUIRED
-    targets: kontext.Key = kontext.REQUIRED
-    window: int | None = None
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.window is not None:
-            _checks.check_range(self, "window", low=2)
-
-    @typechecked
-    def get_values(
-        self, preds: Array["b *space c"], targets: Array["b *space c"]
-    ) -> Float["b c"]:
-        arrays.check_same_shape(self, preds=preds, targets=targets)
-        space = preds.shape[1:-1]
-        if not space or min(space) < (self.window or 1):
-            raise ValueError(
-                "NormalizedCrossCorrelation needs images `f[b *space c]`, at least as "
-                f"large as `window={self.window}`: got {preds.shape}."
-            )
-        axes = tuple(range(1, preds.ndim - 1))
-        # Centred first: f32 differences of large means would be noise.
-        a, b = (
-            x - x.mean(axis=axes, keepdims=True)
-            for x in (arrays.to_float(preds), arrays.to_float(targets))
-        )
-        mean_a, mean_b = self._mean(a), self._mean(b)
-        covariance = self._mean(a * b) - mean_a * mean_b
-        var_a = jnp.maximum(self._mean(a * a) - mean_a**2, 0)
-        var_b = jnp.maximum(self._mean(b * b) - mean_b**2, 0)
-        correlation = covariance / jnp.sqrt(var_a * var_b + self.eps)
-        return 1 - correlation.mean(axis=axes)
-
-    def _is_masked(self, name: str, mask: Array | float, shape: tuple[int, ...]) -> Any:
-        del name
-        return _masking.of_channels(mask, shape)
-
-    def _mean(self, x: jax.Array) -> jax.Array:
-        """Returns means over windows (one, if there is no `window`),
-        `Float["b *space c"]`."""
-        size = x.shape[1:-1] if self.window is None else (self.window,) * (x.ndim - 2)
-        window = (1, *size, 1)
-        strides = (1,) * x.ndim
-        # A NumPy zero: a traced one would hide that this is a sum, and has a gradient.
-        zero = np.zeros((), x.dtype)
-        total = jax.lax.reduce_window(x, zero, jax.lax.add, window, strides, "VALID")
-        return total / np.prod(size).astype(x.dtype)

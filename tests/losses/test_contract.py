@@ -162,6 +162,14 @@ def _tversky(logits, labels, alpha, beta, smooth):
     return 1 - (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
 
 
+def _generalized_dice(logits, labels):
+    p, t = special.softmax(logits, -1), np.eye(3)[labels[..., 0]]
+    size = t.sum((1, 2))
+    w = np.divide(1, size**2, out=np.zeros_like(size), where=size > 0)
+    both, all_ = (w * (p * t).sum((1, 2))).sum(-1), (w * (p + t).sum((1, 2))).sum(-1)
+    return 1 - 2 * (both / all_)[:, None]
+
+
 def _total_variation(images):
     down = np.abs(images[:, 1:] - images[:, :-1]).mean((1, 2, 3))
     across = np.abs(images[:, :, 1:] - images[:, :, :-1]).mean((1, 2, 3))
@@ -295,6 +303,7 @@ CASES = [
         _normal("images", shape=(5, 4, 2)),
         _total_variation,
     ),
+    Case(losses.GeneralizedDiceLoss(**_classified), _regions, _generalized_dice),
     Case(losses.NormalizedCrossCorrelation(**_pair), _pictures, _correlation),
     Case(
         losses.NormalizedCrossCorrelation(window=3, **_pair),

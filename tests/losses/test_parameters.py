@@ -223,3 +223,27 @@ def test_focal_losses_of_a_certain_right_answer_have_no_gradient(gamma):
     logits = np.array([[200.0, 0.0]], np.float32)
     gradient = compiled.gradient(focal, logits=logits, labels=np.array([[0]]))
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mask", [None, np.array([[1.0, 2.0, 1.0], [3.0, 1.0, 1.0]])])
+def test_classes_that_no_place_has_are_left_out_if_told(mask):
+    logits = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    labels = np.array([[0, 0, 1, 1], [2, 2, 2, 0]])[..., None]
+    is_there = np.array([[1, 1, 0], [1, 0, 1]])
+    loss = losses.DiceLoss(logits="x", labels="y", skip_absent=True)
+    values = loss.get_values(logits, labels)
+    weights = is_there if mask is None else is_there * mask
+    expected = np.average(values, weights=weights)
+    found = loss.get_state(logits=logits, labels=labels, mask=mask).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_classes_outside_of_the_region_are_not_there():
+    logits = np.zeros((1, 4, 2), np.float32)
+    labels = np.array([[0, 0, 0, 1]])[..., None]
+    loss = losses.DiceLoss(logits="x", labels="y", skip_absent=True, smooth=0)
+    region = np.array([[1, 1, 1, 0]])
+    # Of class 0: one half of three places was found, and the other half is missing.
+    assert loss(logits=logits, labels=labels, region_mask=region) == pytest.approx(
+        1 / 3
+    )

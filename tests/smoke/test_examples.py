@@ -18,8 +18,8 @@ pytestmark = pytest.mark.smoke
 
 ROOT = pathlib.Path(__file__).parents[2]
 # TFDS would download the data of `mnist_autoencoder.py`, evaluators run beside the
-# training or train themselves, some need another run, and language models fetch theirs:
-# each has a test of its own.
+# training or train themselves, some need another run, and those of language models and of
+# volumes fetch their data: each has a test of its own.
 _APART = (
     "mnist_autoencoder.py",
     "digits_standalone_eval.py",
@@ -30,6 +30,9 @@ _APART = (
     "lm_sft.py",
     "lm_dpo.py",
     "lm_grpo.py",
+    "volumes_segmentation.py",
+    "volumes_synthesis.py",
+    "volumes_registration.py",
 )
 EXAMPLES = sorted(
     p.name

@@ -81,7 +81,7 @@ class Moved(VolumeTransform):
             shape=part.shape,
             order=self.order,
             fill=self.fill,
-            is_inside=bool((low >= 0).all() and (high < last).all()),
+            inside=((low >= 0) & (high <= last)).tolist(),
         )
 
 

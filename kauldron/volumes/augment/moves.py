@@ -99,15 +99,15 @@ class PlaceMap:
 
     def coordinates(self, region: Region) -> Coordinates:
         """Returns the function from slabs of a region to their coordinates."""
-        matrix, offset = self.affine.matrix, self.affine.offset
+        affine = affine_coordinates(self.affine.matrix, self.affine.offset, np.float32)
         if self.spline is None:
-            return lambda slab: affine_coordinates(matrix, offset, slab, np.float32)
-        field = self.spline.mapped(matrix).prepared(region)
+            return affine
+        field = self.spline.mapped(self.affine.matrix).prepared(region)
 
-        def deformed(slab: Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            z, y, x = affine_coordinates(matrix, offset, slab, np.float32)
-            dz, dy, dx = field(slab)
-            return z + dz, y + dy, x + dx
+        def deformed(slab: Region) -> np.ndarray:
+            places = affine(slab)
+            places += field(slab)
+            return places
 
         return deformed
 

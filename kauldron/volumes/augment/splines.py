@@ -35,8 +35,8 @@ class Spline:
 
     def prepared(
         self, region: Region, *, along: int | None = None
-    ) -> Callable[[Region], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Returns the function from slabs of a region to displacements `f32[z y x]`.
+    ) -> Callable[[Region], np.ndarray]:
+        """Returns the function from slabs of a region to displacements `f32[3 z y x]`.
 
         Args:
           region: The slabs have its y and x.
@@ -46,17 +46,12 @@ class Spline:
         for axis in (2, 1):
             field = self._summed(field, axis, region, along == axis)
 
-        def slab_field(slab: Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            z, y, x = (self._summed(field, 0, slab, along == 0)[k] for k in range(3))
-            return z, y, x
-
-        return slab_field
+        return lambda slab: self._summed(field, 0, slab, along == 0)
 
     def jacobian(self, region: Region) -> np.ndarray:
         """Returns the derivative of the displacements, `f32[z y x 3 3]`."""
         columns = [self.prepared(region, along=axis)(region) for axis in range(3)]
-        rows = [np.stack([column[k] for column in columns], -1) for k in range(3)]
-        return np.stack(rows, axis=-2)
+        return np.moveaxis(np.stack(columns, axis=-1), 0, -2)
 
     def at(self, index: np.ndarray) -> np.ndarray:
         """Returns displacements at any places, `f64[n 3]` -> `f64[n 3]`."""

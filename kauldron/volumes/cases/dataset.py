@@ -134,21 +134,26 @@ class VolumeCases(data.py.DataSourceBase):
                 f"`patches.by` is {by!r}, which is none of the groups "
                 f"{sorted(self._groups)}.{errors.did_you_mean(by, self._groups)}"
             )
-        _ = self._groups, self._roots
+        _ = self._groups, self._paths
 
     @functools.cached_property
     def _groups(self) -> dict[str, groups_lib.Group]:
         return groups_lib.as_groups(self.groups)
 
-    @functools.cached_property
-    def _roots(self) -> list[str]:
+    @property
+    def _paths(self) -> Sequence[Any]:
         path = self.path
         paths = [path] if isinstance(path, str | os.PathLike) else path
         if not isinstance(paths, Sequence) or not paths:
             raise VolumeError(
                 f"`path` is the folder of the cases, or a list of folders: got {path!r}."
             )
-        return [os.fspath(p) for p in paths]
+        return paths
+
+    @functools.cached_property
+    def _roots(self) -> list[str]:
+        # A path-like object may make the folder when it is asked for it: not before.
+        return [os.fspath(p) for p in self._paths]
 
     @property
     def case_names(self) -> tuple[str, ...]:

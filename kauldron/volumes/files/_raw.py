@@ -99,6 +99,8 @@ class RawValues:
                 self._skip(stream, start - position, start)
                 self._fill(stream, block, start)
                 position = start + block.nbytes
+            if position == self.num_bytes:
+                self._check_end(stream)
         slices = list(self._slices(region))
         slices[num_outer] = slice(None)
         return kept[tuple(slices)]
@@ -107,24 +109,34 @@ class RawValues:
         view = block.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
-            try:
-                content = stream.read(min(len(view) - done, _STREAM_BYTES))
-            except (EOFError, zlib.error, OSError) as e:
-                raise self._too_short(start + done, e) from e
-            if not content:
-                raise self._too_short(start + done)
+            wanted = min(len(view) - done, _STREAM_BYTES)
+            content = self._next(stream, wanted, start + done)
             view[done : done + len(content)] = content
             done += len(content)
 
     def _skip(self, stream: io.BufferedIOBase, count: int, start: int) -> None:
         while count:
-            try:
-                content = stream.read(min(count, _STREAM_BYTES))
-            except (EOFError, zlib.error, OSError) as e:
-                raise self._too_short(start - count, e) from e
-            if not content:
-                raise self._too_short(start - count)
-            count -= len(content)
+            wanted = min(count, _STREAM_BYTES)
+            count -= len(self._next(stream, wanted, start - count))
+
+    def _next(self, stream: io.BufferedIOBase, wanted: int, position: int) -> bytes:
+        try:
+            content = stream.read(wanted)
+        except (EOFError, zlib.error, OSError) as e:
+            raise self._too_short(position, e) from e
+        if not content:
+            raise self._too_short(position)
+        return content
+
+    def _check_end(self, stream: io.BufferedIOBase) -> None:
+        """Reads on to the checksum, which is behind the values."""
+        try:
+            while stream.read(_STREAM_BYTES):
+                pass
+        except (EOFError, zlib.error, OSError) as e:
+            raise VolumeError(
+                f"{self.path} is damaged: {e}. Copy or download it again."
+            ) from e
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[io.BufferedIOBase]:

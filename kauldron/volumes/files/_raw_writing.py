@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import IO
 
@@ -16,6 +17,8 @@ from kauldron._base import shared_files
 from kauldron.volumes.files._raw import RawValues
 from kauldron.volumes.geometry.base import Region
 from kauldron.volumes.geometry.errors import VolumeError
+
+_BLOCK_BYTES = 1 << 22
 
 
 @contextlib.contextmanager
@@ -42,7 +45,7 @@ class RawWriter:
         self._path = path
         self._header = header
         self._values = values
-        self._mapped: np.memmap | None = None
+        self._has_parts = False
         self._is_packed = False
         # Fails now, and not after the work, where nothing may be written.
         path.touch()
@@ -50,32 +53,29 @@ class RawWriter:
     def write(self, region: Region, array: np.ndarray) -> None:
         """Writes a part, `[z y x c]`."""
         values = self._values
-        is_whole = region == Region.whole(values.shape)
         if self._is_packed:
             raise VolumeError(
                 f"{values.path}: the whole volume has been written already; packed files "
                 "cannot be changed."
             )
         array = array.transpose(["zyxc".index(axis) for axis in values.axes])
-        if is_whole and self._mapped is None:
+        if region == Region.whole(values.shape) and not self._has_parts:
             self._write_whole(array)
             return
-        if self._mapped is None:
-            self._mapped = self._map()
         by_name = dict(zip("zyx", region.slices, strict=True))
         slices = tuple(by_name.get(axis, slice(None)) for axis in values.axes)
-        self._mapped[slices] = array
+        # Mapped for a moment: pages of earlier parts would stay in memory.
+        self._map()[slices] = array
+        self._has_parts = True
 
     def finish(self) -> None:
         """Completes the file."""
         if self._is_packed:
             return
-        if self._mapped is None:
-            self._mapped = self._map()
-        self._mapped.flush()
+        self._map()
         if self._values.packing:
-            self._write_whole(self._mapped)
-        self._mapped = None
+            with open(self.scratch, "rb") as scratch, self._packed() as packed:
+                shutil.copyfileobj(scratch, packed, _BLOCK_BYTES)
 
     def _map(self) -> np.memmap:
         values = self._values
@@ -93,19 +93,24 @@ class RawWriter:
         )
 
     def _write_whole(self, array: np.ndarray) -> None:
-        if not self._values.packing:
-            with open(self._path, "wb") as file:
-                file.write(self._header)
-                self._write_blocks(file, array)
+        if self._values.packing:
+            with self._packed() as packed:
+                self._write_blocks(packed, array)
+            self._is_packed = True
             return
+        with open(self._path, "wb") as file:
+            file.write(self._header)
+            self._write_blocks(file, array)
+
+    @contextlib.contextmanager
+    def _packed(self) -> Iterator[gzip.GzipFile]:
         # No name and no time: the same volume gives the same bytes.
         with (
             open(self._path, "wb") as file,
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
         ):
             packed.write(self._header)
-            self._write_blocks(packed, array)
-        self._is_packed = True
+            yield packed
 
     def _write_blocks(self, file: IO[bytes] | gzip.GzipFile, array: np.ndarray) -> None:
         for block in array:

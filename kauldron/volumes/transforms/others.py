@@ -6,7 +6,7 @@ import numpy as np
 
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.transforms.base import Others, other_image
-from kauldron.volumes.transforms.sampling import affine_coordinates, sample, snapped
+from kauldron.volumes.transforms.sampling import sample, snapped_coordinates
 
 
 def values_by(image: Image, others: Others, by: str, *, asked_by: str) -> np.ndarray:
@@ -39,14 +39,9 @@ def nearest_on(image: Image, shape: Shape, geometry: Geometry) -> np.ndarray:
     """Returns an image on another grid: the nearest voxels, 0 outside."""
     matrix = np.linalg.solve(image.geometry.matrix, geometry.matrix)
     offset = image.geometry.to_index(geometry.origin)
-
-    def coordinates(region: Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        z, y, x = affine_coordinates(matrix, offset, region)
-        return snapped(z), snapped(y), snapped(x)
-
     return sample(
         image.array,
-        coordinates,
+        snapped_coordinates(matrix, offset),
         Region.whole(shape),
         start=(0, 0, 0),
         shape=image.shape,

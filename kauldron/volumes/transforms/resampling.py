@@ -25,11 +25,10 @@ from kauldron.volumes.transforms.base import (
     per_axis,
 )
 from kauldron.volumes.transforms.sampling import (
-    affine_coordinates,
     check_order,
     corners,
     sample,
-    snapped,
+    snapped_coordinates,
     touched,
 )
 
@@ -153,7 +152,7 @@ class Resample(VolumeTransform):
         self._check_axes()
         return sample(
             part.array,
-            lambda slab: _snapped_coordinates(matrix, offset, slab),
+            snapped_coordinates(matrix, offset),
             region,
             start=start,
             shape=part.shape,
@@ -212,10 +211,3 @@ class Resample(VolumeTransform):
                 "volume, and this one is oblique to it. Resample to a coarser spacing "
                 "first, then to the grid without `anti_alias`."
             )
-
-
-def _snapped_coordinates(
-    matrix: np.ndarray, offset: np.ndarray, region: Region
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    z, y, x = affine_coordinates(matrix, offset, region)
-    return snapped(z), snapped(y), snapped(x)

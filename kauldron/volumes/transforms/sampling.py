@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,9 +17,9 @@ from kauldron.volumes.transforms.base import as_shape
 SPLINE_MARGIN = 16
 ORDERS = (0, 1, 3)
 
-# Returns `(z, y, x)`, arrays that broadcast, where the voxels of an output region come
-# from, in voxels of the source.
-Coordinates = Callable[[Region], tuple[np.ndarray, np.ndarray, np.ndarray]]
+# Returns where the voxels of a slab come from, in voxels of the source: `f[3 z y x]`. It
+# may be written to, and holds until the next call.
+Coordinates = Callable[[Region], np.ndarray]
 
 
 def check_order(order: int) -> None:
@@ -78,7 +77,7 @@ def sample(
     shape: Shape,
     order: int,
     fill: float | None,
-    is_inside: bool = False,
+    inside: Sequence[bool] = (False, False, False),
 ) -> np.ndarray:
     """Returns the values of a region at coordinates.
 
@@ -93,7 +92,8 @@ def sample(
       shape: Of the source.
       order: 0, 1 or 3.
       fill: Value outside; `None`: the nearest voxel's.
-      is_inside: Whether no coordinate lies outside of `[0, n - 1)`, which saves looking.
+      inside: For each axis, whether no coordinate lies outside of `[0, n - 1]`, which
+        saves looking.
     """
     dtype = x.dtype
     num_channels = x.shape[3]
@@ -104,17 +104,16 @@ def sample(
     x = np.ascontiguousarray(x)
     out = np.empty((*region.shape, num_channels), dtype)
     slabs = _slabs(region)
-    pick = functools.partial(_cubic if order == 3 else _nearest, x, start)
-    if order == 1:
-        pick = _Linear(x, start, slabs[0])
+    if order == 3:
+        pick = functools.partial(_cubic, x, start)
+    else:
+        pick = _Lookup(x, start, slabs[0], order)
     for slab in slabs:
         places = coordinates(slab)
-        outside = None
-        if not is_inside:
-            places, outside = _clamped(places, shape, order, with_mask=fill is not None)
+        outside = _clamp(places, shape, order, inside, with_mask=fill is not None)
         values = pick(places, slab.shape)
         if outside is not None:
-            values[np.broadcast_to(outside, slab.shape)] = fill
+            values[outside] = fill
         z = slab.start[0] - region.start[0]
         out[z : z + slab.shape[0]] = cast_back(values, dtype) if order else values
     return out
@@ -130,19 +129,26 @@ def _slabs(region: Region, num_voxels: int = 65_536) -> list[Region]:
     ]
 
 
-def _clamped(
-    places: tuple[np.ndarray, ...], shape: Shape, order: int, *, with_mask: bool
-) -> tuple[tuple[np.ndarray, ...], np.ndarray | None]:
+def _clamp(
+    places: np.ndarray,
+    shape: Shape,
+    order: int,
+    inside: Sequence[bool],
+    *,
+    with_mask: bool,
+) -> np.ndarray | None:
+    """Moves coordinates into the volume; returns which were outside, if some were."""
     outside = None
-    if with_mask:
-        for place, size in zip(places, shape, strict=True):
-            is_out = (place < -0.5) | (place >= size - 0.5)
-            outside = is_out if outside is None else outside | is_out
-        if outside is not None and not outside.any():
-            outside = None
     edge = rim(order)
-    pairs = zip(places, shape, strict=True)
-    return tuple(np.clip(p, -edge, n - 1 + edge) for p, n in pairs), outside
+    for place, size, is_inside in zip(places, shape, inside, strict=True):
+        if is_inside:
+            continue
+        if with_mask:
+            is_out = place < -0.5
+            is_out |= place >= size - 0.5
+            outside = is_out if outside is None else np.logical_or(outside, is_out)
+        np.clip(place, -edge, size - 1 + edge, out=place)
+    return outside if outside is not None and outside.any() else None
 
 
 def rim(order: int) -> float:
@@ -153,83 +159,81 @@ def rim(order: int) -> float:
     return 0.5 if order == 3 else 0.0
 
 
-def _nearest(x: np.ndarray, start: Shape, places: Any, shape: Shape) -> np.ndarray:
-    iz, iy, ix = (
-        np.floor(place + np.asarray(0.5, place.dtype)).astype(np.intp) - first
-        for place, first in zip(places, start, strict=True)
-    )
-    flat = np.broadcast_to((iz * x.shape[1] + iy) * x.shape[2] + ix, shape)
-    return np.take(x.reshape(-1, x.shape[3]), flat, axis=0)
+class _Lookup:
+    """Takes the nearest voxel, or mixes eight: along x, then y, then z.
 
-
-class _Linear:
-    """Mixes eight neighbours: along x, then y, then z."""
-
-    def __init__(self, x: np.ndarray, start: Shape, largest: Region) -> None:
-        self._x = x
-        self._start = start
-        # Memory that is new for every slab costs more than all arithmetic. With one
-        # channel, rows of one number would be taken one by one.
-        num_channels = x.shape[3]
-        row = () if num_channels == 1 else (num_channels,)
-        self._voxels = x.reshape(-1, *row)
-        self._spare = np.empty((4, math.prod(largest.shape), *row), x.dtype)
-
-    def __call__(self, places: Any, shape: Shape) -> np.ndarray:
-        flat, weights, steps = _lower_corners(self._x, places, shape, self._start)
-        weights = [w.reshape(-1, *[1] * (self._voxels.ndim - 1)) for w in weights]
-
-        def mixed(axis: int, offset: int, depth: int) -> np.ndarray:
-            if axis == 3:
-                out = self._spare[depth, : len(flat)]
-                return np.take(self._voxels[offset:], flat, 0, out, "wrap")
-            here = mixed(axis + 1, offset, depth)
-            there = mixed(axis + 1, offset + steps[axis], depth + 1)
-            there -= here
-            there *= weights[axis]
-            here += there
-            return here
-
-        return mixed(0, 0, 0).reshape(*shape, self._x.shape[3])
-
-
-def _lower_corners(
-    x: np.ndarray, places: Any, shape: Shape, start: Shape
-) -> tuple[np.ndarray, list[np.ndarray], list[int]]:
-    """Returns the voxel before each place, and how far it is on, along (z, y, x).
-
-    Returns:
-      Index into all voxels `i[n]`, weights of the voxel behind `f[n]` along each axis,
-      and how many voxels lie between neighbours along each axis.
+    Its memory is used again for each slab: new memory costs more than all arithmetic.
     """
-    index_type = np.int32 if x.size < 2**31 else np.int64
-    strides = (x.shape[1] * x.shape[2], x.shape[2], 1)
-    parts, weights, steps = [], [], []
-    for axis, place in enumerate(places):
-        size = x.shape[axis]
-        floor = place.astype(index_type)  # Coordinates are not negative here.
-        # The last voxel has no neighbour behind it: it is reached from the one before.
-        if size > 1:
-            np.minimum(floor, start[axis] + size - 2, out=floor)
-        weight = place - floor.astype(place.dtype)
-        weights.append(np.broadcast_to(weight.astype(x.dtype, copy=False), shape))
-        floor -= index_type(start[axis])
-        floor *= index_type(strides[axis])
-        parts.append(floor)
-        steps.append(strides[axis] if size > 1 else 0)
-    flat = np.broadcast_to(parts[0] + parts[1] + parts[2], shape)
-    return flat.reshape(-1).astype(np.intp), [w.reshape(-1) for w in weights], steps
+
+    def __init__(
+        self, x: np.ndarray, start: Shape, largest: Region, order: int
+    ) -> None:
+        self._order = order
+        self._shape = x.shape
+        # With one channel, rows of one number would be taken one by one.
+        row = () if x.shape[3] == 1 else (x.shape[3],)
+        self._voxels = x.reshape(-1, *row)
+        self._strides = (x.shape[1] * x.shape[2], x.shape[2], 1)
+        self._first = sum(a * b for a, b in zip(start, self._strides, strict=True))
+        self._last = [a + n - 2 for a, n in zip(start, x.shape[:3], strict=True)]
+        size = math.prod(largest.shape)
+        self._floor = np.empty((3, size), np.int32 if x.size < 2**31 else np.int64)
+        self._flat = np.empty(size, np.intp)
+        self._mixed = np.empty((4 if order else 1, size, *row), x.dtype)
+
+    def __call__(self, places: np.ndarray, shape: Shape) -> np.ndarray:
+        num = math.prod(shape)
+        place = places.reshape(3, num)
+        if self._order == 0:
+            place += place.dtype.type(0.5)
+            self._find(place, num)
+            result = self._take(0, 0, num)
+        else:
+            self._find(place, num)
+            result = self._mix(0, 0, 0, place)
+        return result.reshape(*shape, self._shape[3])
+
+    def _find(self, place: np.ndarray, num: int) -> None:
+        """Finds the voxels before places, which become the distances to them."""
+        floor = self._floor[:, :num]
+        np.copyto(floor, place, casting="unsafe")  # Coordinates are not negative here.
+        if self._order:
+            # The last voxel has no neighbour behind it: it is reached from before.
+            for axis, last in enumerate(self._last):
+                if self._shape[axis] > 1:
+                    np.minimum(floor[axis], last, out=floor[axis])
+            np.subtract(place, floor, out=place, dtype=place.dtype, casting="unsafe")
+        floor[0] *= floor.dtype.type(self._strides[0])
+        floor[1] *= floor.dtype.type(self._strides[1])
+        floor[0] += floor[1]
+        floor[0] += floor[2]
+        floor[0] -= floor.dtype.type(self._first)
+        np.copyto(self._flat[:num], floor[0])
+
+    def _take(self, depth: int, offset: int, num: int) -> np.ndarray:
+        out = self._mixed[depth, :num]
+        return np.take(self._voxels[offset:], self._flat[:num], 0, out, "wrap")
+
+    def _mix(
+        self, axis: int, offset: int, depth: int, weights: np.ndarray
+    ) -> np.ndarray:
+        if axis == 3:
+            return self._take(depth, offset, weights.shape[1])
+        step = self._strides[axis] if self._shape[axis] > 1 else 0
+        weight = weights[axis].astype(self._mixed.dtype, copy=False)
+        here = self._mix(axis + 1, offset, depth, weights)
+        there = self._mix(axis + 1, offset + step, depth + 1, weights)
+        there -= here
+        there *= weight.reshape(-1, *[1] * (here.ndim - 1))
+        here += there
+        return here
 
 
-def _cubic(x: np.ndarray, start: Shape, places: Any, shape: Shape) -> np.ndarray:
+def _cubic(x: np.ndarray, start: Shape, places: np.ndarray, shape: Shape) -> np.ndarray:
     from scipy import ndimage
 
-    where = np.stack(
-        [
-            np.broadcast_to(place - first, shape)
-            for place, first in zip(places, start, strict=True)
-        ]
-    )
+    del shape
+    where = places - np.array(start, places.dtype).reshape(3, 1, 1, 1)
     channels = [
         ndimage.map_coordinates(
             x[..., c], where, x.dtype, order=3, mode="mirror", prefilter=False
@@ -250,24 +254,45 @@ def spline_coefficients(x: np.ndarray) -> np.ndarray:
 
 
 def affine_coordinates(
-    matrix: np.ndarray, offset: np.ndarray, region: Region, dtype: type = np.float64
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns `matrix @ index + offset` for the indices of a region.
+    matrix: np.ndarray, offset: np.ndarray, dtype: type = np.float64
+) -> Coordinates:
+    """Returns the function from slabs to `matrix @ index + offset`.
 
-    Each is rounded in the same way whatever the region, so that a voxel gets the same
-    value in all of them.
+    Each is rounded in the same way whatever the slab, so that a voxel gets the same value
+    in all of them.
     """
-    rows = []
-    for row, first in zip(matrix, offset, strict=True):
-        terms = []
-        for axis, (a, b) in enumerate(zip(region.start, region.stop, strict=True)):
-            term = row[axis] * np.arange(a, b) + (first if axis == 0 else 0.0)
-            shape = [1, 1, 1]
-            shape[axis] = b - a
-            terms.append(term.astype(dtype).reshape(shape))
-        rows.append((terms[0] + terms[1]) + terms[2])
-    z, y, x = rows
-    return z, y, x
+    memory = np.empty(0, dtype)
+
+    def coordinates(slab: Region) -> np.ndarray:
+        nonlocal memory
+        num = 3 * math.prod(slab.shape)
+        if memory.size < num:
+            memory = np.empty(num, dtype)
+        places = memory[:num].reshape(3, *slab.shape)
+        for row, first, place in zip(matrix, offset, places, strict=True):
+            z, y, x = (
+                row[axis] * np.arange(slab.start[axis], slab.stop[axis])
+                for axis in range(3)
+            )
+            plane = (z + first).astype(dtype)[:, None] + y.astype(dtype)
+            np.add(plane[..., None], x.astype(dtype), out=place)
+        return places
+
+    return coordinates
+
+
+def snapped_coordinates(matrix: np.ndarray, offset: np.ndarray) -> Coordinates:
+    """Returns what `affine_coordinates` does, to 2**-24 voxels."""
+    coordinates = affine_coordinates(matrix, offset)
+
+    def snapping(slab: Region) -> np.ndarray:
+        places = coordinates(slab)
+        places *= 2.0**24
+        np.rint(places, out=places)
+        places *= 2.0**-24
+        return places
+
+    return snapping
 
 
 def corners(

@@ -10,4 +10,4 @@ from tests import docs_snippets
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_page_on_models_of_images(tmp_path):
-    assert docs_snippets.run_page("image_models.md", tmp_path) == 3
+    assert docs_snippets.run_page("image_models.md", tmp_path) == 4

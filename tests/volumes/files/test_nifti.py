@@ -11,7 +11,13 @@ import SimpleITK as sitk
 
 from kauldron.kd import volumes
 from kauldron.volumes.files import _notes
-from tests.volumes.files.volumes import OBLIQUE, SHEARED, farthest_mm, random_array
+from tests.volumes.files.volumes import (
+    FLIPPED,
+    OBLIQUE,
+    SHEARED,
+    farthest_mm,
+    random_array,
+)
 
 SHAPE = (4, 5, 6)
 _TO_LPS = np.diag([-1.0, -1, 1, 1])
@@ -178,6 +184,13 @@ def test_what_is_written_is_read_alike_by_nibabel_and_simpleitk(name, tmp_path):
         sitk.GetArrayFromImage(by_sitk), array.transpose(3, 0, 1, 2)
     )
     np.testing.assert_allclose(by_sitk.GetOrigin()[:3], OBLIQUE.origin, atol=1e-4)
+
+
+@pytest.mark.parametrize("geometry", [FLIPPED, OBLIQUE])
+def test_simpleitk_finds_the_voxels_where_they_were_put(geometry, tmp_path):
+    path = tmp_path / "x.nii"
+    volumes.write(path, volumes.Image(random_array(SHAPE), geometry))
+    np.testing.assert_allclose(_sitk_points(path), _points(geometry), atol=1e-4)
 
 
 def test_exact_positions_are_dropped_once_another_program_moved_the_volume(tmp_path):

@@ -1,0 +1,120 @@
+"""Fluid, grey and white matter of the brain, by a 3-D U-Net on patches.
+
+    kauldron data fetch mni
+    kauldron train --cfg=examples/volumes_segmentation.py --cfg.workdir=runs/seg
+
+The two slabs that are measured lie in front of those it learns from, 16 mm apart.
+`metrics/dice/mean` is the mean over tissues and slabs; `metrics/dice_by_threshold/mean` is
+that of the two intensities that separate the tissues best in the slabs to learn from.
+"""
+
+from kauldron import konfig
+
+with konfig.imports():
+    import optax
+
+    from examples import volumes_data
+    from kauldron import kd
+
+
+def get_config():
+    cfg = kd.train.Trainer()
+    cfg.seed = 42
+    cfg.aux = {"folder": None, "patch_size": 32, "batch_size": 2}
+
+    size = cfg.ref.aux.patch_size
+    cfg.train_ds = _make_ds(
+        cfg,
+        select="train_*",
+        patches=kd.volumes.RandomPatch(size=size, foreground_prob=1.0, by="tissue"),
+        patches_per_case=100,
+        augment=kd.volumes.augment.Augment([kd.volumes.augment.Flip(axes=(2,))]),
+    )
+    cfg.eval_ds = _make_ds(
+        cfg,
+        select="test_*",
+        patches=kd.volumes.PatchGrid(size=size, border="pad"),
+        shuffle=False,
+        num_epochs=1,
+    )
+
+    # No norm: the intensity of a voxel says much, and a norm would take it away.
+    cfg.model = kd.nn.UNet(
+        image="batch.t1",
+        num_classes=4,
+        features=(8, 16, 32),
+        kernel_size=(3, 3, 3),
+        encoder_blocks=1,
+        decoder_blocks=1,
+        norm=None,
+        has_deep_supervision=True,
+    )
+
+    cfg.num_train_steps = 800
+    cfg.train_losses = {
+        "xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
+            logits="preds.logits", labels="batch.tissue"
+        ),
+        "dice": kd.losses.DiceLoss(logits="preds.logits", labels="batch.tissue"),
+        # The coarser level is right if it is so for every second voxel.
+        "coarse_xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
+            logits="preds.deep[0]", labels="batch.tissue[:, ::2, ::2, ::2]", weight=0.5
+        ),
+    }
+    tissues = {"fluid": 1, "grey": 2, "white": 3}
+    cfg.train_metrics = {
+        "dice": kd.volumes.metrics.Dice(
+            logits="preds.logits",
+            labels="batch.tissue",
+            region_mask="batch.tissue",
+            classes=tissues,
+        ),
+    }
+
+    cfg.schedules = {
+        "learning_rate": optax.cosine_decay_schedule(
+            init_value=4e-3, decay_steps=cfg.ref.num_train_steps
+        ),
+    }
+    cfg.optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(cfg.ref.schedules["learning_rate"]),
+    )
+
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=400)
+    cfg.evals = {
+        "eval": kd.evals.Evaluator(
+            run=kd.evals.EveryNSteps(400),
+            metrics={
+                **cfg.train_metrics,
+                "dice_by_threshold": kd.volumes.metrics.Dice(
+                    pred_labels="batch.tissue_by_threshold",
+                    labels="batch.tissue",
+                    region_mask="batch.tissue",
+                    classes=tissues,
+                ),
+            },
+        ),
+    }
+    cfg.log_metrics_every = 20
+    return cfg
+
+
+def _make_ds(cfg, **kwargs):
+    return kd.volumes.VolumeCases(
+        volumes_data.Slabs(cfg.ref.aux.folder),
+        groups={
+            "t1": kd.volumes.Group(
+                "t1.nii.gz",
+                transforms=[kd.volumes.transforms.Normalize(low=0.0, high=128.0)],
+            ),
+            "tissue": _labels("tissue"),
+            "tissue_by_threshold": _labels("tissue_by_threshold"),
+        },
+        batch_size=cfg.ref.aux.batch_size,
+        **kwargs,
+    )
+
+
+def _labels(name):
+    return kd.volumes.Group(f"{name}.nii.gz", is_label=True, num_labels=4)
