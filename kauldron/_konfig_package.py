@@ -134,11 +134,14 @@ DECLARATION = konfig.PackageDeclaration(
         "kauldron.inspect",
         "kauldron.kontext",
         "kauldron.kxm",
+        "kauldron.lm",
         "kauldron.recording",
+        "kauldron.rl",
         "kauldron.step",
         "kauldron.summaries",
         "kauldron.train",
         "kauldron.utils.immutabledict",
+        "kauldron.volumes",
     ),
     # They read what they are pointed to, and may unpickle or run it; or write.
     not_trusted=(
@@ -147,6 +150,7 @@ DECLARATION = konfig.PackageDeclaration(
         "kauldron.data.py:HuggingFace",
         "kauldron.data.py:ImageFolder",
         "kauldron.data.py:Parquet",
+        "kauldron.lm:GgufFile",
         "kauldron.metrics.networks:save",
     ),
     namespaces=("kauldron.kd", "kauldron.utils.sharding_utils"),

@@ -74,15 +74,16 @@ class Choice:
                 f"{lacks[:10]}, which are no longer in {self.roots}. Bring them back, or "
                 "begin anew in another workdir."
             )
-        self._tell_added(there, {*record["cases"], *record["skipped"]})
+        self._tell_added(there, record)
         return list(record["cases"])
 
     def _selected(self, there: list[str]) -> list[str]:
         chosen = selection.selected(there, self.select)
         return chosen if self.split is None else self.split.of(chosen)
 
-    def _tell_added(self, there: list[str], known: set[str]) -> None:
+    def _tell_added(self, there: list[str], record: Mapping[str, Any]) -> None:
         """Says which cases the run would have, had it begun now."""
+        known = {*record["cases"], *record["skipped"]}
         try:
             added = [name for name in self._selected(there) if name not in known]
         except VolumeError:  # such as a list of names that has gone
@@ -90,8 +91,8 @@ class Choice:
         if added:
             more = f" and {len(added) - 5} more" if len(added) > 5 else ""
             console.log(
-                f"The run in {os.fspath(self.workdir)} goes on with its {len(known)} "
-                f"cases, without {', '.join(added[:5])}{more}: a run in another workdir "
+                f"The run in {os.fspath(self.workdir)} goes on with its "
+                f"{len(record['cases'])} cases, without {', '.join(added[:5])}{more}: a run in another workdir "
                 "would have them."
             )
 

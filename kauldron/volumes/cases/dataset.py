@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 from kauldron import data
 from kauldron._base import console, errors, root_refs
+from kauldron.volumes.augment.augmenting import Augment
 from kauldron.volumes.cases import (
     _cache,
     _case,
     _checks,
     _choice,
+    _places,
     _reading,
     _source,
     selection,
@@ -91,7 +93,7 @@ class VolumeCases(data.py.DataSourceBase):
         default=None, kw_only=True
     )
     patches_per_case: int = dataclasses.field(default=1, kw_only=True)
-    augment: Any = dataclasses.field(default=None, kw_only=True)
+    augment: Augment | None = dataclasses.field(default=None, kw_only=True)
     on_bad_case: str = dataclasses.field(default="raise", kw_only=True)
     check_voxels: bool = dataclasses.field(default=False, kw_only=True)
     cache: str = dataclasses.field(default="auto", kw_only=True)
@@ -196,14 +198,14 @@ class VolumeCases(data.py.DataSourceBase):
 
     @functools.cached_property
     def data_source(self) -> _source.CaseSource:
-        plan = _source.Plan(
+        plan = _places.Plan(
             groups=self._groups,
             patches=self.patches,
             patches_per_case=self.patches_per_case,
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
-        _source.tell_small(self._checked.cases, self.patches)
+        _places.tell_small(self._checked.cases, self.patches)
         return _source.CaseSource(self._checked.cases, plan, self._reading)
 
     @functools.cached_property

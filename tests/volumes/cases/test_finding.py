@@ -152,6 +152,55 @@ def test_voxels_are_checked_on_request(tmp_path):
         _ = list(_cases(root, groups, num_epochs=1))
 
 
+def test_groups_that_lie_elsewhere_and_packed_files_that_are_cut_off(tmp_path):
+    arrays = {
+        "ct": np.zeros((2, 3, 4), np.float32),
+        "seg": np.ones((2, 3, 4), np.uint8),
+    }
+    for number, (spacing, origin) in enumerate([(1, 0), (2, 0), (1, 5), (1, 0)]):
+        folder = tmp_path / f"case_{number}"
+        folder.mkdir()
+        places = {
+            "ct": kd.volumes.Geometry.make(),
+            "seg": kd.volumes.Geometry.make((spacing, 1, 1), (origin, 0, 0)),
+        }
+        for name, geometry in places.items():
+            image = kd.volumes.Image(arrays[name], geometry)
+            kd.volumes.write(folder / f"{name}.nii.gz", image)
+    packed = tmp_path / "case_3/ct.nii.gz"
+    packed.write_bytes(packed.read_bytes()[:-12])
+    groups = {
+        "ct": "ct.nii.gz",
+        "seg": kd.volumes.Group("seg.nii.gz", is_label=True),
+    }
+    with pytest.raises(kd.volumes.BadCasesError) as error:
+        _ = _cases(tmp_path, groups, check_voxels=True).case_names
+    told = {problem.case: problem.what for problem in error.value.problems}
+    assert told["case_1"].startswith(
+        "lies elsewhere than 'ct': its spacing_mm is [2.0, 1.0, 1.0], not [1.0, 1.0, 1.0]"
+    )
+    assert "its origin is [5.0, 0.0, 0.0], not [0.0, 0.0, 0.0]" in told["case_2"]
+    assert told["case_3"].startswith("is cut off or damaged")
+    by_seg = kd.volumes.transforms.Resample(by="seg")
+    groups["ct"] = kd.volumes.Group("ct.nii.gz", transforms=[by_seg])
+    assert len(_cases(tmp_path, groups, select="~case_3").case_names) == 3
+
+
+def test_a_group_of_a_case_can_be_opened(tmp_path):
+    root = volumes_on_disk.write_cases(tmp_path, 2)
+    crop = kd.volumes.transforms.Crop(size=(2, 3, 4), start=(1, 2, 3))
+    groups = {"ct": kd.volumes.Group("ct.npy", transforms=[crop])}
+    ds = _cases(root, groups)
+    opened = ds.open("case_1", "ct")
+    ct = np.load(root / "case_1/ct.npy")
+    np.testing.assert_array_equal(opened.read()[..., 0], ct[1:3, 2:5, 3:7])
+    assert ds.file("case_1", "ct") == str(root / "case_1/ct.npy")
+    with pytest.raises(kd.volumes.VolumeError, match="Did you mean 'case_1'"):
+        ds.open("case1", "ct")
+    with pytest.raises(kd.volumes.VolumeError, match=r"has no 'mr'.*\['ct'\]"):
+        ds.file("case_1", "mr")
+
+
 def test_optional_groups_have_a_default(tmp_path):
     root = volumes_on_disk.write_cases(tmp_path, 2, shape=(2, 3, 4))
     (root / "case_1/seg.npy").unlink()

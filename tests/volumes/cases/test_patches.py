@@ -47,10 +47,20 @@ def _cropped(root, case, group, start):
     return np.load(root / case / f"{group}.npy")[z, y, x, None]
 
 
-@pytest.mark.parametrize("cache", ["ram", "none", "auto"])
-def test_every_patch_of_a_grid_is_the_crop_at_its_start(root, cache):
-    grid = kd.volumes.PatchGrid(size=_SIZE, overlap=1)
-    ds = _ds(root, grid, num_epochs=1, batch_drop_remainder=False, cache=cache)
+@pytest.mark.parametrize(
+    ("cache", "cache_bytes"),
+    # The third one holds one volume at a time.
+    [("ram", None), ("none", None), ("ram", 2_500), ("auto", None)],
+)
+def test_every_patch_of_a_grid_is_the_crop_at_its_start(root, cache, cache_bytes):
+    ds = _ds(
+        root,
+        kd.volumes.PatchGrid(size=_SIZE, overlap=1),
+        num_epochs=1,
+        batch_drop_remainder=False,
+        cache=cache,
+        cache_bytes=cache_bytes,
+    )
     rows = _rows(ds)
     # By hand: 4 of step 3 need 2 along 6, 7; 3 along 8, 9.
     assert len(rows) == 2 * (2 * 2 * 3) + 3 * 2 * 3
