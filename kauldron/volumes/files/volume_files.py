@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kauldron._base import errors
-from kauldron.volumes.files import _dtypes, _formats, _notes
+from kauldron.volumes.files import _dtypes, _notes, formats
 from kauldron.volumes.files.base import Info, RegionWriter, Source
 from kauldron.volumes.geometry.base import Geometry, Image, Region
 from kauldron.volumes.geometry.errors import VolumeError
@@ -150,9 +150,9 @@ def open_region_writer(
     )
     if min(found.array_shape) < 1:
         raise VolumeError(f"{path}: a volume of shape {found.array_shape} is empty.")
-    format_ = _formats.format_of(path)
+    format_ = formats.format_of(path)
     if why := _refusal_of_all(found) or format_.refusal(found):
-        others = _formats.that_hold(found)
+        others = formats.that_hold(found)
         hint = f" These can hold it: {', '.join(others)}." if others else ""
         raise VolumeError(f"{path} cannot be written: {why}{hint}")
     with contextlib.ExitStack() as stack:
@@ -196,7 +196,7 @@ class _CheckedWriter:
 
 
 def _open(path: pathlib.Path) -> Source:
-    return _formats.format_of(path).open(path)
+    return formats.format_of(path).open(path)
 
 
 def _refusal_of_all(info: Info) -> str | None:

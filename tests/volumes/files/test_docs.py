@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from kauldron import kd
-from kauldron.volumes.files import _formats
+from kauldron.volumes.files import formats
 from tests import docs_snippets
 
 
@@ -20,7 +20,7 @@ def test_the_table_lists_all_suffixes():
     page = (docs_snippets.DOCS / "volume_files.md").read_text("utf-8")
     table = page.partition("## Formats")[2].partition("All dtypes")[0]
     listed = set(re.findall(r"`(\.[a-z0-9.]+)`", table))
-    assert listed == {s for f in _formats.FORMATS for s in f.suffixes}
+    assert listed == {s for f in formats.FORMATS for s in f.suffixes}
 
 
 def test_examples_of_docstrings_run(tmp_path):
