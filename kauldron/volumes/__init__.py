@@ -47,7 +47,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("cases.selection", "Split"),
         **_names("cases._checks", "BadCasesError"),
         # pictures
+        **_names("pictures.views", "Views patch_map views"),
+        **_names("pictures.summary", "ShowVolumes"),
         # evaluation
+        **_names("evaluation.file_evaluation", "Evaluation evaluate"),
+        **_names("evaluation.report", "write_report"),
         # prediction
+        **_names("prediction.case_evaluator", "CaseEvaluator"),
+        **_names("prediction.outputs", "Output"),
     },
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from kauldron._base import arguments
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 
@@ -85,7 +86,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VolumeTransform:
+class VolumeTransform(arguments.NamesArguments):
     """Leads from a volume to another one; any region of it can be computed alone.
 
     A new transform defines `compute`, and where they are not those of a point:
