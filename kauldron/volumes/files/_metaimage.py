@@ -215,7 +215,7 @@ def _located(
                 f"{path}: the values are in a file for each slice ({name!r}); join them "
                 "with SimpleITK: `WriteImage(ReadImage(MHD), 'x.mha')`."
             )
-        data_path = path.with_name(name)
+        data_path = path.parent / name
         if not data_path.exists():
             raise VolumeError(
                 f"{path}: there is no {data_path}, which holds the values. The two "
