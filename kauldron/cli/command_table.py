@@ -100,7 +100,13 @@ _ALL = (
         "apply a trained model, write what it predicts",
         "kauldron predict --workdir=runs/digits --out=preds.npz --keys=preds.logits",
         flags=(
-            Flag("out", str, None, "A .npz or .parquet file to write.", "required"),
+            Flag(
+                "out",
+                str,
+                None,
+                "A .npz or .parquet file, or a folder, to write.",
+                "required",
+            ),
             Flag(
                 "keys",
                 list,

@@ -32,6 +32,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             raise _flags.UsageError(
                 "Say where predictions go, for instance `--out=preds.npz`."
             )
+        if runs.is_folder(out):
+            _write_folder(out, command)
+            return
         runs.check_suffix(out)
         predictor = runs.Predictor.from_trainer(
             command_runner.to_trainer(konfig.resolve(cfg)),
@@ -46,6 +49,27 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             print(f"  {name}: {kontext.format_spec(values)}")
 
     return _flags.run("predict", predict, argv, flag_values)
+
+
+def _write_folder(out: str, command: _flags.CommandLine) -> None:
+    from kauldron import runs
+
+    for flag in ("keys", "inputs"):
+        if command[flag]:
+            raise _flags.UsageError(
+                f"`--{flag}` is for '.npz' and '.parquet' files: what is written to the "
+                f"folder {out!r} is said by the evaluator."
+            )
+    trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+    ds_path = command["ds_path"]
+    for file in runs.write_folder(
+        trainer,
+        out,
+        step=command["step"],
+        eval_name=command["eval_name"],
+        ds=kontext.get_by_path(trainer, ds_path) if ds_path else None,
+    ):
+        print(file)
 
 
 def _dataset(predictor: Any, command: _flags.CommandLine) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol, Self, runtime_checkable
 
 from etils import epath
 from flax import linen as nn
@@ -164,6 +164,27 @@ class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc
         except Exception as e:
             e.add_note(f"In `cfg.evals[{self.name!r}]` at step {step}.")
             raise
+
+
+@runtime_checkable
+class WritesFolder(Protocol):
+    """What an evaluator answers that writes files of each example to a folder.
+
+    `kauldron predict --out=FOLDER` asks it.
+    """
+
+    def write_folder(
+        self, state: TrainState, folder: epath.PathLike, *, step: int, ds: Any = None
+    ) -> Iterator[str]:
+        """Writes what a state predicts; yields the files that were written.
+
+        Args:
+          state: State after `step` updates.
+          folder: Where to. What is complete there is left as it is.
+          step: See `state`.
+          ds: Another dataset than that of the evaluator.
+        """
+        ...
 
 
 def normalize_evaluators(

@@ -15,6 +15,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "Predictor": f"{_PREDICTOR}:Predictor",
         "check_suffix": f"{_PREDICTOR}:check_suffix",
         "default_keys": f"{_PREDICTOR}:default_keys",
+        "restore_state": "kauldron.runs._saved_state:restore_state",
+        "is_folder": "kauldron.runs._folders:is_folder",
+        "write_folder": "kauldron.runs._folders:write_folder",
         "evaluate_checkpoint": "kauldron.runs._checkpoint_eval:evaluate_checkpoint",
         # What is wrong.
         "OutputFolderError": "kauldron.runs._checkpoint_eval:OutputFolderError",

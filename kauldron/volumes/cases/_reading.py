@@ -38,6 +38,10 @@ class Reading:
         )
         self._foreground: dict[tuple[str, str], np.ndarray] = {}
 
+    def with_mode(self, mode: str) -> Reading:
+        """Returns one with the same memory that keeps others."""
+        return Reading(self._cache, mode)
+
     def num_bytes(self, cases: Sequence[_case.Case]) -> int:
         """Memory that all cases take that are kept, up to the budget."""
         sizes = (

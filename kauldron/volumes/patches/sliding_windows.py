@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -108,6 +108,10 @@ class SlidingWindow:
         for region, means in blending_.slabs(height=blending_.tiles.size[0]):
             # A copy: on the CPU, arrays may be those that are used again.
             yield region, jax.tree.map(np.array, means)
+
+    def size_for(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Returns the size of patches of a volume; free axes take its size."""
+        return self._tiling.tiles(shape).size
 
     @functools.cached_property
     def _tiling(self) -> tilings.Tiling:

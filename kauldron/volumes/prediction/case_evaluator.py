@@ -1,0 +1,348 @@
+"""`CaseEvaluator`: whole cases, predicted by sliding windows, measured and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from kauldron import checkpoints, kontext
+from kauldron._base import root_refs
+from kauldron.evals import base
+from kauldron.ktyping import PyTree
+from kauldron.sharding import TrainState
+from kauldron.step import auxiliaries, key_checks, text_keys
+from kauldron.step.context import Context
+from kauldron.volumes.cases import dataset
+from kauldron.volumes.geometry.base import Geometry
+from kauldron.volumes.geometry.errors import VolumeError
+from kauldron.volumes.patches import sliding_windows
+from kauldron.volumes.prediction import (
+    _folder,
+    _members,
+    _patch_network,
+    combining,
+    outputs,
+)
+
+_MEMBERS = ("mean", "median", "vote")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CaseEvaluator(base.EvaluatorBase):
+    """Predicts whole cases patch by patch, measures them and writes them to files.
+
+    A case is predicted once by each member: each checkpoint of an ensemble, as it is and
+    in each augmented copy, with each draw of dropout. What they predict goes back to the
+    place of the case and becomes one.
+
+    Losses, metrics and summaries see whole cases: `batch.<group>`, `batch.case` and
+    `preds.<name>` are `[1 z y x c]`. Of the model, only outputs of the size of a patch
+    that some key reads are put together.
+
+    `evaluate` writes to `workdir/outputs/<name>/step_<n>/`, `kauldron predict --out=DIR`
+    to a folder of yours, where a run that was interrupted goes on behind the cases that
+    are complete.
+
+    Attributes:
+      ds: `kd.volumes.VolumeCases`; the trainer's `eval_ds` unless given. Whole cases are
+        taken of it, one by one and not augmented, whatever its `patches` are.
+      window: How patches are cut and blended.
+      losses: As in the trainer, unless given; `{}` for none.
+      metrics: As in the trainer, unless given; `{}` for none.
+      summaries: As in the trainer, unless given; `{}` for none.
+      outputs: Name -> `kd.volumes.Output`, what is written of each case.
+      combine: What losses and metrics see of several members: `'mean'`, `'median'`, or
+        `'vote'`, for each class the share of the members.
+      ensemble: Further checkpoints: steps of this run, or workdirs of others, with the
+        step behind an `@`: `'runs/fold_1@best'`.
+      augment: `kd.volumes.augment.Augment`: the model also predicts its `copies`.
+      num_dropouts: How often each member predicts with dropout; 0 is once, without.
+      model: The model; the trainer's unless given.
+      model_method: Method to call; `__call__` unless given.
+      init_transform: Changes the state before each evaluation.
+
+    Raises:
+      VolumeError: If a value cannot work.
+
+    Example:
+
+    ```python
+    kd.volumes.CaseEvaluator(
+        run=kd.evals.Final(),
+        window=kd.volumes.SlidingWindow(patch_size=(64, 64, 64)),
+        outputs={
+            "seg": kd.volumes.Output(
+                key="preds.logits",
+                like="ct",
+                post=[kd.volumes.transforms.Softmax()],
+                final=[kd.volumes.transforms.Argmax()],
+            )
+        },
+    )
+    ```
+    """
+
+    ds: Any = root_refs.ROOT_CFG_REF.eval_ds
+    window: sliding_windows.SlidingWindow
+    losses: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_losses
+    metrics: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_metrics
+    summaries: Mapping[str, Any] = root_refs.ROOT_CFG_REF.train_summaries
+    outputs: Mapping[str, outputs.Output] = dataclasses.field(default_factory=dict)
+    combine: str = "mean"
+    ensemble: Sequence[int | str] = ()
+    augment: Any = None
+    num_dropouts: int = 0
+    model: Any = root_refs.ROOT_CFG_REF.model
+    model_method: str | Callable[..., Any] | None = None
+    init_transform: checkpoints.InitTransform = dataclasses.field(
+        default_factory=checkpoints.NoopTransform
+    )
+    workdir: Any = dataclasses.field(default=root_refs.ROOT_CFG_REF.workdir, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        combining.check(self.combine, _MEMBERS, "CaseEvaluator.combine")
+        if self.num_dropouts < 0:
+            raise VolumeError(
+                f"`num_dropouts` is a number of predictions: got {self.num_dropouts}."
+            )
+
+    def measures(self) -> Collection[str]:
+        return (*self.losses, *self.metrics, "total")
+
+    def check(
+        self, run: base.Run, state: TrainState, *, field: str
+    ) -> list[kontext.KeyProblem]:
+        problems: list[kontext.KeyProblem] = []
+        context = key_checks.initial_context(state, self._cases, field=f"{field}.ds")
+        context = dataclasses.replace(context, batch=self._patch_specs(context.batch))
+        after = key_checks.run_model(
+            key_checks.ForwardPass(
+                model=self.model,
+                field="cfg.model" if self.model is run.model else f"{field}.model",
+                method=self.model_method,
+                make_rngs=run.rng_streams.eval_rngs,
+                is_training=False,
+                precision=run.precision,
+            ),
+            context,
+            problems,
+        )
+        if after is not None:
+            after = dataclasses.replace(after, interms=None)
+            groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
+            key_checks.check_groups(groups, after, problems)
+            for name, output in self.outputs.items():
+                problems += kontext.check_keys(
+                    after, output, prefix=f"{field}.outputs[{name!r}]"
+                )
+        return text_keys.tell_texts(problems, self._cases)
+
+    def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
+        self._assert_root_cfg_resolved()
+        merged: auxiliaries.AuxiliariesState | None = None
+        folder = None
+        if self.outputs and self.workdir is not None:
+            path = epath.Path(self.workdir) / "outputs" / self.name / f"step_{step}"
+            folder = self._open(path, step)
+        for batch, predicted in self._predicted(state):
+            aux = self._measure(state, batch, predicted)
+            merged = aux if merged is None else merged.merge_each(aux)
+            if folder is not None:
+                self._write(folder, batch, predicted)
+        assert merged is not None  # a dataset has at least one case
+        self.writer.write_step_metrics(
+            step=step, aux=merged, schedules={}, log_summaries=True
+        )
+        return merged
+
+    def write_folder(
+        self, state: TrainState, folder: epath.PathLike, *, step: int, ds: Any = None
+    ) -> Iterator[str]:
+        """Writes the outputs of each case; those that are complete are left out.
+
+        Args:
+          state: The state, before `init_transform`.
+          folder: Where to.
+          step: Which checkpoint the state is, so that folders are not mixed up.
+          ds: Other cases than those of the evaluator.
+
+        Yields:
+          The files that were written.
+
+        Raises:
+          VolumeError: If there are no outputs, or the folder has other files.
+        """
+        if not self.outputs:
+            raise VolumeError(
+                f"The evaluator {self.name!r} writes nothing: say what, with "
+                "`outputs={'seg': kd.volumes.Output(key='preds.logits', like='ct')}`."
+            )
+        evaluator = self if ds is None else self.replace(ds=ds)
+        opened = evaluator._open(folder, step)
+        for batch, predicted in evaluator._predicted(state, skip=opened.is_complete):
+            for file in evaluator._write(opened, batch, predicted):
+                yield str(file)
+
+    def _predicted(
+        self, state: TrainState, *, skip: Callable[[str], bool] = lambda case: False
+    ) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
+        """Yields the batch of each case, and what each member predicts."""
+        if jax.process_count() > 1:
+            raise VolumeError(
+                "Cases are predicted by one process: run `kauldron predict` on one "
+                "machine."
+            )
+        state = dataclasses.replace(
+            self.init_transform.transform(state), opt_state=None
+        )
+        states = [state, *self._further_states]
+        with iter(self._cases) as batches:
+            for batch in batches:
+                case = str(batch["case"][0])
+                if skip(case):
+                    continue
+                try:
+                    yield batch, self._predict(states, batch, case)
+                except Exception as e:
+                    e.add_note(f"While predicting the case {case!r}.")
+                    raise
+
+    def _predict(
+        self, states: Sequence[TrainState], batch: Any, case: str
+    ) -> list[dict[str, PyTree]]:
+        """Returns key -> `[z y x c]` of each member, on the grid of the case."""
+        inputs = _patch_network.Inputs.of(self.model, batch)
+        copies = _members.copies(self.augment, case, inputs, self._geometry(batch))
+        results = []
+        for number, copy in enumerate(copies):
+            for draw in range(max(1, self.num_dropouts)):
+                for state in states:
+                    fn = functools.partial(
+                        self._jitted_network,
+                        state,
+                        np.int32(number * max(1, self.num_dropouts) + draw),
+                        copy.inputs.rest,
+                        channels=copy.inputs.channels,
+                        drops=bool(self.num_dropouts),
+                    )
+                    predicted = self.window(fn, copy.inputs.volume)
+                    results.append(copy.back(jax.tree.map(np.asarray, predicted)))
+        return results
+
+    def _measure(
+        self, state: TrainState, batch: Any, predicted: list[dict[str, PyTree]]
+    ) -> auxiliaries.AuxiliariesState:
+        combine = combining.COMBINATIONS[self.combine]
+        combined = jax.tree.map(
+            lambda *members: jnp.asarray(
+                members[0] if len(members) == 1 else combine(members)
+            )[None],
+            *predicted,
+        )
+        context = Context.from_state_and_batch(state=state, batch=batch)
+        preds = _patch_network.nested(combined).get("preds")
+        context = dataclasses.replace(context, preds=preds)
+        aux = auxiliaries.Auxiliaries(
+            losses=self.losses, metrics=self.metrics, summaries=self.summaries
+        )
+        return aux.update_context(context).get_aux_state(
+            return_losses=True, return_metrics=True, return_summaries=True
+        )
+
+    def _write(
+        self,
+        folder: _folder.PredictionFolder,
+        batch: Any,
+        predicted: list[dict[str, PyTree]],
+    ) -> list[pathlib.Path]:
+        case, geometry = str(batch["case"][0]), self._geometry(batch)
+        written = []
+        for name, output in self.outputs.items():
+            members = [
+                kontext.get_by_path(_patch_network.nested(member), output.key)
+                for member in predicted
+            ]
+            array = output.combined(members, geometry)
+            image = output.restored(array, self._cases, case)
+            written.append(folder.write(case, name, image))
+        return written
+
+    def _open(self, path: epath.PathLike, step: int) -> _folder.PredictionFolder:
+        made_by = {
+            "step": step,
+            "outputs": repr(dict(self.outputs)),
+            "window": repr(self.window),
+            "ensemble": [str(member) for member in self.ensemble],
+            "augment": repr(self.augment),
+            "num_dropouts": self.num_dropouts,
+        }
+        suffixes = {name: output.suffix for name, output in self.outputs.items()}
+        return _folder.PredictionFolder(path, suffixes, made_by)
+
+    def _geometry(self, batch: Any) -> Geometry:
+        key = next(key for key in batch if key.endswith("_geometry"))
+        return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
+
+    def _patch_specs(self, batch: Any) -> Any:
+        """Returns the specs of a batch as if a case were one patch."""
+
+        def patch(spec: Any) -> Any:
+            if len(spec.shape) != 5:
+                return spec
+            size = self.window.size_for(spec.shape[1:4])
+            shape = (spec.shape[0], *size, spec.shape[4])
+            return jax.ShapeDtypeStruct(shape, spec.dtype)
+
+        return jax.tree.map(patch, batch)
+
+    @functools.cached_property
+    def _cases(self) -> dataset.VolumeCases:
+        if not isinstance(self.ds, dataset.VolumeCases):
+            raise VolumeError(
+                f"`evals[{self.name!r}].ds` must be `kd.volumes.VolumeCases`: got "
+                f"{type(self.ds).__name__}."
+            )
+        whole = dataclasses.replace(
+            self.ds,
+            patches=None,
+            augment=None,
+            batch_size=1,
+            num_epochs=1,
+            shuffle=False,
+        )
+        cases = whole.for_evaluation()
+        assert isinstance(cases, dataset.VolumeCases)
+        return cases
+
+    @functools.cached_property
+    def _further_states(self) -> list[TrainState]:
+        return [
+            dataclasses.replace(
+                self.init_transform.transform(_members.restored(member, self.base_cfg)),
+                opt_state=None,
+            )
+            for member in self.ensemble
+        ]
+
+    @functools.cached_property
+    def _jitted_network(self) -> Callable[..., Any]:
+        keys = _patch_network.read_preds(
+            [self.losses, self.metrics, self.summaries],
+            keys=[output.key for output in self.outputs.values()],
+        )
+        network = _patch_network.PatchNetwork(
+            run=self.base_cfg, model=self.model, method=self.model_method, keys=keys
+        )
+        return jax.jit(network, static_argnames=("channels", "drops"))
+
+
+_GROUPS = ("losses", "metrics", "summaries")
