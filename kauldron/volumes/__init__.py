@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # files
         **_names("files.base", "Format Info RegionWriter"),
         **_names("files.volume_files", "convert info open_region_writer read write"),
-        **_names("files._formats", "format_of"),
+        **_names("files.formats", "format_of"),
         # transforms: kd.volumes.transforms
         "transforms": f"{_ROOM}.transforms",
         # augment: kd.volumes.augment
