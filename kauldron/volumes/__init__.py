@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "augment": f"{_ROOM}.augment",
         # patches
         **_names("patches.grids", "PatchGrid RandomPatch"),
+        **_names("patches.patch_sizes", "choose_patch_size"),
         **_names("patches.sliding_windows", "SlidingWindow sliding_window"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
