@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # files
         **_names("files.base", "Format Info RegionWriter"),
         **_names("files.volume_files", "convert info open_region_writer read write"),
-        **_names("files._formats", "format_of"),
+        **_names("files.formats", "format_of"),
         # transforms: kd.volumes.transforms
         "transforms": f"{_ROOM}.transforms",
         # augment: kd.volumes.augment
@@ -48,7 +48,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("cases.selection", "Split"),
         **_names("cases._checks", "BadCasesError"),
         # pictures
+        **_names("pictures.views", "Views patch_map views"),
+        **_names("pictures.summary", "ShowVolumes"),
         # evaluation
+        **_names("evaluation.file_evaluation", "Evaluation evaluate"),
+        **_names("evaluation.report", "write_report"),
         # prediction
         **_names("prediction.case_evaluator", "CaseEvaluator"),
         **_names("prediction.outputs", "Output"),
