@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -201,3 +202,22 @@ def test_what_cannot_be_predicted_is_told(fn, shape, options, words):
         kd.volumes.sliding_window(
             fn, np.ones(shape, np.float32), **{"patch_size": 4} | options
         )
+
+
+@pytest.mark.parametrize(
+    ("blend", "mode", "floor"), [("flat", "constant", 0.0), ("gaussian",) * 2 + (1e-3,)]
+)
+@pytest.mark.parametrize("overlap", [0.25, 0.6])
+def test_the_numbers_are_those_of_monai(blend, mode, floor, overlap):
+    numbers = np.load(pathlib.Path(__file__).with_name("monai_numbers.npz"))
+    out = kd.volumes.sliding_window(
+        _with_edges,
+        numbers["volume"][..., None],
+        patch_size=(6, 8, 5),
+        overlap=overlap,
+        blend=blend,
+        floor=floor,
+        batch_size=3,
+    )
+    expected = numbers[f"{mode}_{overlap}"]
+    np.testing.assert_allclose(out[..., 0], expected, rtol=1e-5, atol=1e-5)
