@@ -29,13 +29,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # files
         **_names("files.base", "Format Info RegionWriter"),
         **_names("files.volume_files", "convert info open_region_writer read write"),
-        **_names("files._formats", "format_of"),
+        **_names("files.formats", "format_of"),
         # transforms: kd.volumes.transforms
         "transforms": f"{_ROOM}.transforms",
         # augment: kd.volumes.augment
         "augment": f"{_ROOM}.augment",
         # patches
         **_names("patches.grids", "PatchGrid RandomPatch"),
+        **_names("patches.patch_sizes", "choose_patch_size"),
         **_names("patches.sliding_windows", "SlidingWindow sliding_window"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",

@@ -26,6 +26,8 @@ from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
 from kauldron.volumes.transforms import chain as transforms
 
+_LITTLE_BYTES = 2**28
+
 
 @dataclasses.dataclass(frozen=True)
 class VolumeCases(data.py.DataSourceBase):
@@ -58,7 +60,8 @@ class VolumeCases(data.py.DataSourceBase):
       check_voxels: Whether all voxels are read before the first batch, to find damaged
         files, NaN and infinite values, and labels that are out of range.
       cache: Whether volumes are kept in memory after their transforms: `'ram'`, `'none'`,
-        or `'auto'`: those of which a part cannot be read cheaply.
+        or `'auto'`: those of which a part cannot be read cheaply, and all if they take
+        less than 256 MiB together.
       cache_bytes: Up to how many bytes, over all workers; half of the available memory
         unless given.
       shuffle: Whether the order is drawn anew in every epoch.
@@ -205,8 +208,12 @@ class VolumeCases(data.py.DataSourceBase):
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
-        _places.tell_small(self._checked.cases, self.patches)
-        return _source.CaseSource(self._checked.cases, plan, self._reading)
+        cases = self._checked.cases
+        _places.tell_small(cases, self.patches)
+        reading = self._reading
+        if self.cache == "auto" and _num_bytes(cases) <= _LITTLE_BYTES:
+            reading = reading.with_mode("ram")
+        return _source.CaseSource(cases, plan, reading)
 
     @functools.cached_property
     def _reading(self) -> _reading.Reading:
@@ -270,3 +277,7 @@ class VolumeCases(data.py.DataSourceBase):
             raise _checks.BadCasesError(f"{message}\n{advice}", checked.problems)
         console.warn(f"{message}\n{len(checked.cases)} cases are used.")
         return checked
+
+
+def _num_bytes(cases: Sequence[_case.Case]) -> int:
+    return sum(case.num_bytes(group) for case in cases for group in case.files)

@@ -8,8 +8,8 @@ import os
 import pathlib
 
 from kauldron.volumes.files import volume_files
-from kauldron.volumes.files._formats import format_of
 from kauldron.volumes.files.base import Info
+from kauldron.volumes.files.formats import format_of
 from kauldron.volumes.geometry.errors import VolumeError
 
 Path = str | os.PathLike[str]

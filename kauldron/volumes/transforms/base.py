@@ -261,6 +261,16 @@ def grown(region: Region, voxels: Sequence[int], shape: Shape) -> Region:
     )
 
 
+def check_region(region: Region, shape: Shape) -> None:
+    """Raises an error unless a region lies in a volume and has a voxel."""
+    axes = zip(region.start, region.stop, shape, strict=True)
+    if not all(0 <= a < b <= n for a, b, n in axes):
+        raise VolumeError(
+            f"A region of a volume of {shape} voxels begins at 0 or behind it, has a "
+            f"voxel, and ends in the volume: got {region.start} to {region.stop}."
+        )
+
+
 def as_shape(values: Sequence[Any] | np.ndarray) -> Shape:
     """Returns three integers."""
     z, y, x = (int(value) for value in values)
