@@ -123,7 +123,9 @@ class NormalizedCrossCorrelation(base.Loss):
         """Returns sum and number of the correlations of windows, `Float["b c"]` each."""
         axes = tuple(range(1, a.ndim - 1))
         num_planes = a.shape[1] - window + 1
-        slab = min(_SLAB, num_planes)
+        slab = -(
+            -num_planes // -(-num_planes // _SLAB)
+        )  # as many planes in all of them
         starts = np.arange(0, num_planes, slab)
         # The last slab ends with the image; what it shares with the one before is left out.
         begins = np.minimum(starts, num_planes - slab)

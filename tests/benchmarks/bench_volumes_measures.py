@@ -1,0 +1,212 @@
+"""Distances of surfaces against medpy and surface-distance; losses against direct forms.
+
+    KAULDRON_SURFACES_PYTHON=/path/to/python make bench
+
+`KAULDRON_SURFACES_PYTHON` is the Python of an environment with medpy and surface-distance;
+without it, our numbers are printed alone. Times are those of processors: what else runs on the
+machine does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kauldron import kd
+
+pytestmark = pytest.mark.bench
+
+NUM_ROUNDS = 3
+
+_MASKS = """
+import json, sys, time
+import numpy as np
+from scipy import ndimage
+
+SPACING = (2.0, 1.0, 1.0)
+
+def ball(at, radius):
+    z, y, x = np.ogrid[:200, :200, :200]
+    return (z - at[0]) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2 < radius**2
+
+def tissue(seed):
+    noise = np.random.default_rng(seed).normal(size=(200, 200, 200)).astype(np.float32)
+    return ndimage.gaussian_filter(noise, 6)
+
+MASKS = {
+    "organ": lambda: (ball((100, 100, 100), 60), ball((104, 98, 101), 58)),
+    "body": lambda: (ball((100, 100, 100), 95), ball((97, 100, 101), 92)),
+    "tissue": lambda: (tissue(0) > 0, tissue(0) + 0.3 * tissue(1) > 0),
+    "far apart": lambda: (ball((50, 50, 50), 40), ball((150, 150, 150), 45)),
+    "hollow": lambda: (ball((100, 100, 100), 30), ball((100, 100, 100), 95)),
+}
+
+def report(**measures):
+    found = {}
+    for name, make in MASKS.items():
+        a, b = make()
+        for measure, function in measures.items():
+            start = time.process_time()
+            function(a, b)
+            found.setdefault(name, {})[measure] = time.process_time() - start
+    print(json.dumps(found))
+"""
+
+_OURS = """
+from kauldron import kd
+measure = kd.volumes.metrics
+report(
+    hd95=lambda a, b: measure.hausdorff(a, b, spacing_mm=SPACING, percentile=95),
+    distance=lambda a, b: measure.surface_distance(a, b, spacing_mm=SPACING),
+)
+"""
+
+_MEDPY = """
+from medpy.metric import binary
+report(
+    hd95=lambda a, b: binary.hd95(a, b, SPACING),
+    distance=lambda a, b: binary.assd(a, b, SPACING),
+)
+"""
+
+_SURFACE_DISTANCE = """
+import surface_distance as sd
+
+def distances(a, b):
+    return sd.compute_surface_distances(a, b, SPACING)
+
+report(
+    hd95=lambda a, b: sd.compute_robust_hausdorff(distances(a, b), 95),
+    distance=lambda a, b: sd.compute_average_surface_distance(distances(a, b)),
+)
+"""
+
+
+def _run(python, script):
+    run = [python, "-c", _MASKS + script]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_distances_of_surfaces_in_volumes_of_200_voxels():
+    peer = os.environ.get("KAULDRON_SURFACES_PYTHON")
+    rounds = []
+    for _ in range(NUM_ROUNDS):
+        ours = _run(sys.executable, _OURS)
+        others = [_run(peer, s) for s in (_MEDPY, _SURFACE_DISTANCE)] if peer else []
+        rounds.append((ours, others))
+    print()
+    for name, measures in rounds[0][0].items():
+        for measure in measures:
+            secs = [ours[name][measure] for ours, _ in rounds]
+            line = f"{name}, {measure}: {statistics.median(secs):.3f} s"
+            ratios = [
+                min(x[name][measure] for x in others) / ours[name][measure]
+                for ours, others in rounds
+                if others
+            ]
+            if ratios:
+                line += (
+                    f"; the faster of medpy and surface-distance takes "
+                    f"{statistics.median(ratios):.1f} x as long ({min(ratios):.1f}.."
+                    f"{max(ratios):.1f}; budget 2)"
+                )
+            print(line)
+
+
+def _direct_information(a, b):
+    """Parzen mutual information as its formula: all weights of all voxels at once."""
+
+    def spread(x):
+        low, high = jax.lax.stop_gradient((x.min(), x.max()))
+        places = (x.ravel() - low) / (high - low) * 28 + 2
+        u = jnp.abs(places[:, None] - jnp.arange(32.0))
+        near, beyond = jnp.maximum(1 - u, 0), jnp.maximum(2 - u, 0)
+        return (beyond**3 - 4 * near**3) / 6
+
+    p = spread(a).T @ spread(b)
+    p = p / p.sum()
+    q = p.sum(0) * p.sum(1)[:, None]
+    is_there = p > 1e-16
+    ratio = jnp.where(is_there, p, 1) / jnp.where(is_there, q, 1)
+    return -jnp.where(is_there, p * jnp.log(ratio), 0).sum()
+
+
+def _windows_at_once(x):
+    sizes, ones = (1, 9, 9, 9, 1), (1,) * 5
+    return jax.lax.reduce_window(x, np.float32(0), jax.lax.add, sizes, ones, "VALID")
+
+
+def _windows_by_axis(x):
+    for axis in (1, 2, 3):
+        sizes = tuple(9 if i == axis else 1 for i in range(5))
+        add, ones = jax.lax.add, (1,) * 5
+        x = jax.lax.reduce_window(x, np.float32(0), add, sizes, ones, "VALID")
+    return x
+
+
+def _direct_correlation(windows):
+    """Correlation in windows as its formula, all windows at once."""
+
+    def loss(a, b):
+        def mean(x):
+            return windows(x) / 9**3
+
+        a, b = a - a.mean(), b - b.mean()
+        covariance = mean(a * b) - mean(a) * mean(b)
+        var_a, var_b = (jnp.maximum(mean(x * x) - mean(x) ** 2, 0) for x in (a, b))
+        return 1 - (covariance / jnp.sqrt(var_a * var_b + 1e-8)).mean()
+
+    return loss
+
+
+_PAIR = {"preds": "a", "targets": "b"}
+_LOSSES = {
+    "mutual information": (
+        kd.volumes.losses.MutualInformation(**_PAIR),
+        _direct_information,
+    ),
+    "local correlation": (
+        kd.losses.NormalizedCrossCorrelation(window=9, **_PAIR),
+        _direct_correlation(_windows_at_once),
+    ),
+    "local correlation, against sums axis by axis": (
+        kd.losses.NormalizedCrossCorrelation(window=9, **_PAIR),
+        _direct_correlation(_windows_by_axis),
+    ),
+}
+
+
+def _secs(program, args):
+    start = time.process_time()
+    jax.block_until_ready(program(*args))
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", _LOSSES)
+def test_losses_and_their_gradients_in_volumes_of_96_voxels(name):
+    loss, direct = _LOSSES[name]
+    a = np.random.default_rng(0).random((1, 96, 96, 96, 1), np.float32)
+    args = a, (a + 0.2 * np.random.default_rng(1).random(a.shape, np.float32)) ** 2
+    forms = (lambda x, y: loss.get_values(x, y).mean(), direct)
+    programs = [jax.jit(jax.value_and_grad(f)).lower(*args).compile() for f in forms]
+    memory = [p.memory_analysis().temp_size_in_bytes for p in programs]
+    values = [float(p(*args)[0]) for p in programs]
+    np.testing.assert_allclose(*values, rtol=1e-4)
+    secs = [[_secs(p, args) for p in programs] for _ in range(NUM_ROUNDS)]
+    ratios = [ours / theirs for ours, theirs in secs]
+    print(
+        f"\n{name}: {statistics.median(x for x, _ in secs) * 1e3:.0f} ms, ratio "
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f}; budget "
+        f"1.0); memory {memory[0] / 1e6:.1f} MB, ratio {memory[0] / memory[1]:.2f} "
+        f"(budget 0.5)"
+    )
