@@ -40,13 +40,23 @@ if "KAULDRON_TEST_DEVICES" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
+# One module of LLVM a program instead of dozens, which small programs do not fill; its
+# loops are written without MLIR.
+_QUICK_FLAGS = (
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+
+
 def pytest_configure(config):
-    """Fast tests compile in three quarters of the time, to slower programs.
+    """Fast tests compile in a fraction of the time, to slower programs.
 
     What runs for long (`slow`, `smoke`, benchmarks), and a GPU, have what users have.
     """
     if "not slow" in config.option.markexpr and os.environ["JAX_PLATFORMS"] == "cpu":
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        # XLA reads them when the first array is made; workers inherit them.
+        if _QUICK_FLAGS not in os.environ["XLA_FLAGS"]:
+            os.environ["XLA_FLAGS"] += f" {_QUICK_FLAGS}"
 
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]

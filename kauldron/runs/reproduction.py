@@ -11,7 +11,7 @@ from etils import epath
 from kauldron import checkpoints, sharding
 from kauldron._base import errors
 from kauldron.evals import base
-from kauldron.workdir import launches
+from kauldron.workdir import data_records, launches
 
 
 class ReproductionError(errors.UserError, ValueError):
@@ -71,6 +71,7 @@ def reproduce(trainer: base.Run, source: epath.PathLike) -> Reproduction:
             f"{os.fspath(workdir)!r} is not empty: a run is done again in a new workdir. "
             "Choose another with `--out=...`."
         )
+    data_records.copy(source, workdir)
     # A checkpointer that saves nothing else saves the last step.
     trainer.replace(stop_after_steps=step).train()
     return Reproduction(

@@ -23,6 +23,7 @@ from kauldron.sharding._activations import (
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
 from kauldron.sharding._batch_placer import BatchPlacer
+from kauldron.sharding._free_memory import free_bytes
 from kauldron.sharding._joining import joined_processes
 from kauldron.sharding._named_mesh import Mesh, as_strategy
 from kauldron.sharding._placement import (
@@ -61,6 +62,7 @@ __all__ = [
     "describe_backend",
     "device_put",
     "fetch_rows",
+    "free_bytes",
     "joined_processes",
     "max_over_processes",
     "own_rows",

@@ -29,13 +29,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # files
         **_names("files.base", "Format Info RegionWriter"),
         **_names("files.volume_files", "convert info open_region_writer read write"),
-        **_names("files._formats", "format_of"),
+        **_names("files.formats", "format_of"),
         # transforms: kd.volumes.transforms
         "transforms": f"{_ROOM}.transforms",
         # augment: kd.volumes.augment
         "augment": f"{_ROOM}.augment",
         # patches
         **_names("patches.grids", "PatchGrid RandomPatch"),
+        **_names("patches.patch_sizes", "choose_patch_size"),
         **_names("patches.sliding_windows", "SlidingWindow sliding_window"),
         # losses: kd.volumes.losses
         "losses": f"{_ROOM}.losses",
@@ -47,7 +48,11 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("cases.selection", "Split"),
         **_names("cases._checks", "BadCasesError"),
         # pictures
+        **_names("pictures.views", "Views patch_map views"),
+        **_names("pictures.summary", "ShowVolumes"),
         # evaluation
+        **_names("evaluation.file_evaluation", "Evaluation evaluate"),
+        **_names("evaluation.report", "write_report"),
         # prediction
         **_names("prediction.case_evaluator", "CaseEvaluator"),
         **_names("prediction.outputs", "Output"),

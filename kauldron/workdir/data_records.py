@@ -34,6 +34,20 @@ def write(workdir: epath.PathLike, records: Iterable[Mapping[str, Any]]) -> None
         shared_files.write_atomically(epath.Path(workdir) / FILE, text)
 
 
+def copy(source: epath.PathLike, workdir: epath.PathLike) -> None:
+    """Lets a run that is yet to begin have the data of another run.
+
+    Args:
+      source: Workdir of that run; nothing is done if it has no records.
+      workdir: Of the run that is yet to begin.
+    """
+    path = epath.Path(source) / FILE
+    if path.exists():
+        target = epath.Path(workdir)
+        target.mkdir(parents=True, exist_ok=True)
+        shared_files.write_atomically(target / FILE, path.read_text())
+
+
 def find(
     workdir: epath.PathLike, source: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:

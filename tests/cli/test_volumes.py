@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kauldron.cli import volumes as commands
+from kauldron.cli import volumes_evaluate as evaluate
 from kauldron.kd import volumes
 
 
@@ -62,3 +63,39 @@ def test_mistakes(call, command, args, message):
     code, out, err = call(command, *args)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_evaluate_writes_values_and_page_and_tells_a_broken_case(call, file, tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 3
+    for name in ("preds", "refs"):
+        (tmp_path / name).mkdir()
+        for case in "xy":
+            volumes.write(tmp_path / name / f"{case}.nii.gz", volumes.Image(array))
+    args = [f"--preds={tmp_path}/preds", f"--refs={tmp_path}/refs", "--labels=1,2"]
+    outs = [f"--out={tmp_path}/metrics.json", f"--report={tmp_path}/report.html"]
+    code, out, _ = call(evaluate.main, *args, *outs, "--metrics=dice,hd95,asd")
+    assert code == 0
+    assert "dice ↑  1         1    0    1       1    1  2" in out
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["aggregates"][0]["mean"] == 1
+    assert "data:image" in (tmp_path / "report.html").read_text()
+    (tmp_path / "preds" / "x.nii.gz").write_bytes(b"")
+    code, out, err = call(evaluate.main, *args, *outs)
+    assert code == 1 and "x: " in err and "x.nii.gz" in err
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert {row["case"] for row in written["cases"]} == {"y"}
+    assert written["failed"][0]["case"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "Say --preds"),
+        (["--preds=x"], "Say --refs"),
+        (["--preds=x", "--refs=y", "--labels=liver"], "are integers"),
+        (["--preds=x", "--refs=y"], "There is no folder 'x'"),
+    ],
+)
+def test_evaluate_says_what_is_missing(call, args, message):
+    code, _, err = call(evaluate.main, *args)
+    assert code == 2 and message in err

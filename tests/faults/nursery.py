@@ -20,6 +20,7 @@ import tempfile
 import traceback
 from typing import Any
 
+from tests import devices
 from tests.train import processes as processes_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -40,7 +41,7 @@ class Nursery:
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+            "XLA_FLAGS": devices.xla_flags(num_devices),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nursery"],

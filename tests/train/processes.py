@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from tests import devices
+
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "tests/train/processes_config.py"
 
@@ -28,7 +30,7 @@ class Processes:
         env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+            "XLA_FLAGS": devices.xla_flags(num_devices),
             **dict(env),
         }
         self._logs = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kauldron import modules as nn
+from kauldron import sharding
 from kauldron._base import errors
 
 # Of the memory that is free; the rest is for activations, and for others.
@@ -80,21 +80,5 @@ def bytes_of_page(model: nn.CausalLM, page_size: int, dtype: Any = None) -> int:
 
 def free_bytes() -> float:
     """Returns how much memory the pages may have, of what is free."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-        return free * _SHARE_OF_DEVICES
-    return _free_host_bytes() * _SHARE_OF_HOST
-
-
-def _free_host_bytes() -> float:
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    # Systems without such a file don't tell what is free.
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    is_host = jax.local_devices()[0].platform == "cpu"
+    return sharding.free_bytes() * (_SHARE_OF_HOST if is_host else _SHARE_OF_DEVICES)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kauldron._base import arguments
 from kauldron.volumes.augment.base import Augmentation
 from kauldron.volumes.augment.drawn import Drawn
 from kauldron.volumes.augment.moves import Affine, Grid, PlaceMap
@@ -19,7 +20,7 @@ from kauldron.volumes.transforms.sampling import check_order
 
 
 @dataclasses.dataclass(frozen=True)
-class Augment:
+class Augment(arguments.NamesArguments):
     """Changes cases at random, the same way for all groups and patches of a case.
 
     All moves of places become one map, so that voxels are interpolated once: first the

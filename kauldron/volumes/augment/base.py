@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from kauldron._base import arguments
 from kauldron.volumes.augment.moves import Affine, Grid
 from kauldron.volumes.augment.splines import Spline
 from kauldron.volumes.geometry.errors import VolumeError
@@ -18,7 +19,7 @@ Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(arguments.NamesArguments):
     """Draws one random change of volumes.
 
     An augmentation of your own defines `draw`. It returns an `Affine` map from voxels of

@@ -17,6 +17,7 @@ from kauldron.volumes.transforms.base import (
     Part,
     Reach,
     VolumeTransform,
+    check_region,
 )
 from kauldron.volumes.transforms.boxes import BoxTransform
 from kauldron.volumes.transforms.chain import Chain
@@ -172,7 +173,9 @@ class Drawn:
         part = Part(
             array=array, region=source, shape=self.grid.shape, geometry=geometry
         )
-        return self.transform(kind).compute(part, region or Region.whole(part.shape))
+        region = region or Region.whole(part.shape)
+        check_region(region, part.shape)
+        return self.transform(kind).compute(part, region)
 
     def points(self, points: Any) -> np.ndarray:
         """Returns where landmarks are afterwards, `f64[n 3]`, (x, y, z) in mm."""
@@ -188,26 +191,25 @@ class Drawn:
     def inverse(
         self, x: np.ndarray, geometry: Geometry, *, kind: Kind = "image"
     ) -> np.ndarray:
-        """Returns an augmented volume in its old place; values are left as they are.
+        """Returns an augmented volume in its old place: `inverted().apply(…)`."""
+        return self.inverted().apply(x, geometry, kind=kind)
+
+    def inverted(self) -> Drawn:
+        """Returns what brings augmented volumes back; values are left as they are.
 
         What a model predicts of the augmented volume comes back to the voxels of the
         volume. What had left it is filled with the nearest voxel.
 
         Raises:
-          VolumeError: If it was deformed.
+          VolumeError: If the volume was deformed.
         """
         if not self.has_inverse:
             raise VolumeError(
                 "An elastic deformation has no inverse here: leave `Elastic` out of the "
                 "augmentations that are undone."
             )
-        back = dataclasses.replace(
-            self,
-            places=PlaceMap(affine=self.places.affine.inverted()),
-            filters=(),
-            fill=None,
-        )
-        return back.apply(x, geometry, kind=kind)
+        places = PlaceMap(affine=self.places.affine.inverted())
+        return dataclasses.replace(self, places=places, filters=(), fill=None)
 
     def _move(self, places: PlaceMap, kind: Kind) -> VolumeTransform:
         fill = self.fill if kind in ("image", "map") or self.fill is None else 0.0

@@ -15,8 +15,9 @@ from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms.base import per_axis
 from kauldron.volumes.transforms.boxes import check_axes
 
-# A field of cubic B-splines does not fold while its control points move by less than
-# 0.48 of their distance (Choi and Lee 2000); with this, it is a contraction as well.
+# Rows of the derivative of cubic B-splines sum up to at most 2.48 times the largest shift
+# of a control point over their distance: at a quarter, to 0.62. So nothing folds, and
+# `index = target - shift(index)` converges.
 _LARGEST_SHIFT = 0.25
 
 

@@ -91,6 +91,8 @@ class Blurred(VolumeTransform):
 
         x = part.array.astype(_float(part.array), copy=False)
         for axis, sigma in enumerate(self.sigma):
+            if sigma < 1e-3:  # the Gaussian of a deviation of 0 is no number
+                continue
             x = ndimage.gaussian_filter1d(x, sigma, axis, mode="nearest")
         return dataclasses.replace(part, array=x).cropped(region)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-import os
-import pathlib
 import threading
 from collections.abc import Callable, Hashable
 
 import numpy as np
+
+from kauldron._base import host_memory
 
 _SHARE = 0.5
 
@@ -72,28 +72,4 @@ class Cache:
 
 def default_budget() -> int:
     """Returns half of the memory that is available, of the machine or of the job."""
-    available = _available_of_machine()
-    limit, used = (_number(name) for name in ("memory.max", "memory.current"))
-    if limit is not None and used is not None:
-        available = min(available, limit - used)
-    return int(max(available, 0) * _SHARE)
-
-
-def _available_of_machine() -> int:
-    try:
-        text = pathlib.Path("/proc/meminfo").read_text()
-        line = next(x for x in text.splitlines() if x.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _number(name: str) -> int | None:
-    """Returns a number of this process's control group (version 2); None if unlimited."""
-    try:
-        lines = pathlib.Path("/proc/self/cgroup").read_text().splitlines()
-        group = next(line[3:] for line in lines if line.startswith("0::"))
-        text = (pathlib.Path("/sys/fs/cgroup") / group.lstrip("/") / name).read_text()
-    except (OSError, StopIteration):
-        return None
-    return int(text) if text.strip().isdigit() else None
+    return int(host_memory.free_bytes() * _SHARE)

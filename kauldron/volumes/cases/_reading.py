@@ -14,6 +14,7 @@ from kauldron.volumes.geometry.base import Region
 from kauldron.volumes.transforms import chain as chain_lib
 
 _SLAB_BYTES = 2**25
+_WHOLE_BYTES = 2**30
 _MAX_FOREGROUND = 2**13
 # What transforms have learnt about a volume is kept if it is small, such as its mean.
 _SMALL_BYTES = 2**14
@@ -38,6 +39,10 @@ class Reading:
         )
         self._foreground: dict[tuple[str, str], np.ndarray] = {}
 
+    def with_mode(self, mode: str) -> Reading:
+        """Returns one with the same memory that keeps others."""
+        return Reading(self._cache, mode)
+
     def num_bytes(self, cases: Sequence[_case.Case]) -> int:
         """Memory that all cases take that are kept, up to the budget."""
         sizes = (
@@ -60,7 +65,8 @@ class Reading:
 
     def slabs(self, case: _case.Case, group: str) -> Iterator[np.ndarray]:
         """Yields a group that is there, slab by slab along z."""
-        if group not in case.cheap:
+        # Parts of a packed file cost as much as the whole.
+        if group not in case.cheap and case.num_bytes(group) <= _WHOLE_BYTES:
             yield self._whole(case, group)
             return
         depth, height, width = case.shape

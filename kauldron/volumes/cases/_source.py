@@ -1,16 +1,14 @@
-"""Examples of cases: which case, copy and patch an index means, and its arrays."""
+"""Examples of cases: the arrays of a case, copy and patch."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kauldron._base import console
-from kauldron.volumes.cases import _case, _checks, _draws, _reading
-from kauldron.volumes.cases import groups as groups_lib
+from kauldron.volumes.augment.drawn import Drawn
+from kauldron.volumes.cases import _case, _checks, _draws, _places, _reading
 from kauldron.volumes.geometry.base import Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
@@ -18,57 +16,10 @@ from kauldron.volumes.patches import grids
 _ORIGIN: Shape = (0, 0, 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Which patch an example is.
-
-    Attributes:
-      case: The case.
-      copy: Number of the copy of the case, which is augmented in its own way.
-      number: Of the patch in the case; 0 of whole cases.
-    """
-
-    case: _case.Case
-    copy: int
-    number: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is taken of each case.
-
-    Attributes:
-      groups: By name.
-      patches: `PatchGrid`, `RandomPatch`, or `None` for whole cases.
-      patches_per_case: How many random ones.
-      augment: An `Augment`, or `None`.
-      cases_at_once: How many cases are shuffled together; `None`: all.
-    """
-
-    groups: Mapping[str, groups_lib.Group]
-    patches: grids.PatchGrid | grids.RandomPatch | None
-    patches_per_case: int
-    augment: Any
-    cases_at_once: int | None
-
-    def num_patches(self, shape: Shape) -> int:
-        """Returns how many patches a copy of a case gives."""
-        if self.patches is None:
-            return 1
-        if isinstance(self.patches, grids.PatchGrid):
-            return len(self.patches.starts(shape))
-        return self.patches_per_case
-
-    @property
-    def num_copies(self) -> int:
-        """How many copies of each case there are."""
-        return 1 if self.augment is None else self.augment.copies
-
-
 class _MovedVoxels(Sequence[int]):
     """Voxels, as flat indices, at the places where an augmentation brings them."""
 
-    def __init__(self, voxels: np.ndarray, case: _case.Case, drawn: Any) -> None:
+    def __init__(self, voxels: np.ndarray, case: _case.Case, drawn: Drawn) -> None:
         self._voxels = voxels
         self._case = case
         self._drawn = drawn
@@ -88,19 +39,18 @@ class CaseSource:
     """A `kd.data.py.DrawnSource` of whole cases or their patches; pickled to workers."""
 
     def __init__(
-        self, cases: Sequence[_case.Case], plan: Plan, reading: _reading.Reading
+        self, cases: Sequence[_case.Case], plan: _places.Plan, reading: _reading.Reading
     ) -> None:
         self._cases = cases
         self._plan = plan
         self._reading = reading
-        self._per_copy = [plan.num_patches(case.shape) for case in cases]
-        self._ends = np.cumsum(self._per_copy) * plan.num_copies
-        self._last_drawn: tuple[Any, Any] | None = None
+        self._places = _places.Places(cases, plan)
+        self._last_drawn: tuple[tuple, Drawn] | None = None
         self._channels: dict[str, int] = {}
         self._starts_of: dict[Shape, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._places)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.draw_example(index, 0, 0)
@@ -116,28 +66,11 @@ class CaseSource:
     @property
     def blocks(self) -> tuple[np.ndarray | None, int]:
         """The case of each example, if cases are to be shuffled one after the other."""
-        at_once = self._plan.cases_at_once
-        if at_once is None:
-            return None, 0
-        sizes = np.diff(self._ends, prepend=0)
-        return np.repeat(np.arange(len(self._cases)), sizes), at_once
-
-    def place(self, index: int) -> Place:
-        """Returns the case, copy and number of an example.
-
-        Raises:
-          IndexError: If there is none.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"There is no example {index} of {len(self)}.")
-        position = int(np.searchsorted(self._ends, index, side="right"))
-        of_case = index - (int(self._ends[position - 1]) if position else 0)
-        copy, number = divmod(of_case, self._per_copy[position])
-        return Place(self._cases[position], copy, number)
+        return self._places.blocks
 
     def draw_example(self, index: int, seed: int, epoch: int) -> dict[str, Any]:
         """Returns an example, a function of the arguments alone."""
-        place = self.place(index)
+        place = self._places[index]
         case, patches = place.case, self._plan.patches
         drawn = self._drawn(case, place.copy, seed, epoch)
         start = self._start(place, seed, epoch, drawn)
@@ -154,7 +87,9 @@ class CaseSource:
             example["start"] = np.array(start, np.int32)
         return example
 
-    def _start(self, place: Place, seed: int, epoch: int, drawn: Any) -> Shape:
+    def _start(
+        self, place: _places.Place, seed: int, epoch: int, drawn: Drawn | None
+    ) -> Shape:
         """Returns the first voxel of the patch."""
         patches, case = self._plan.patches, place.case
         if patches is None:
@@ -165,31 +100,28 @@ class CaseSource:
             z, y, x = self._starts_of[case.shape][place.number]
         else:
             rng = _draws.generator(seed, epoch, case.name, place.copy, place.number)
-            foreground = None
+            foreground: Any = None  # flat indices
             if patches.by is not None and patches.foreground_prob:
-                foreground = self._foreground(case, patches.by, drawn)
+                foreground = self._reading.foreground(case, patches.by)
+                if drawn is not None:
+                    foreground = _MovedVoxels(foreground, case, drawn)
             z, y, x = patches.start(rng, case.shape, foreground)
         return int(z), int(y), int(x)
 
-    def _foreground(self, case: _case.Case, by: str, drawn: Any) -> Any:
-        """Returns flat indices of foreground, where the augmentation brings it."""
-        found = self._reading.foreground(case, by)
-        return found if drawn is None else _MovedVoxels(found, case, drawn)
-
     def _array(
-        self, case: _case.Case, name: str, start: Shape, drawn: Any
+        self, case: _case.Case, name: str, start: Shape, drawn: Drawn | None
     ) -> np.ndarray:
         """Returns a group, or the patch of it at a start."""
         patches, group = self._plan.patches, self._plan.groups[name]
         if patches is None:
             return self._region(case, name, Region.whole(case.shape), drawn)
-        has_context = not group.is_label
+        has_context = group.augmented_as == "image"
         region = patches.source_region(start, case.shape, has_context=has_context)
         array = self._region(case, name, region, drawn)
         return patches.patch(array, start, case.shape, has_context=has_context)
 
     def _region(
-        self, case: _case.Case, name: str, region: Region, drawn: Any
+        self, case: _case.Case, name: str, region: Region, drawn: Drawn | None
     ) -> np.ndarray:
         """Returns a region of a group after transforms and augmentation."""
         group = self._plan.groups[name]
@@ -211,7 +143,9 @@ class CaseSource:
             array, case.geometry, region=region, kind=kind, source=source
         )
 
-    def _drawn(self, case: _case.Case, copy: int, seed: int, epoch: int) -> Any:
+    def _drawn(
+        self, case: _case.Case, copy: int, seed: int, epoch: int
+    ) -> Drawn | None:
         """Returns the augmentation of a copy of a case, the same for all its patches."""
         augment = self._plan.augment
         if augment is None:
@@ -232,21 +166,3 @@ class CaseSource:
                 1 if case is None else self._reading.read(case, name, voxel).shape[-1]
             )
         return self._channels[name]
-
-
-def tell_small(cases: Sequence[_case.Case], patches: grids.Patches | None) -> None:
-    """Says which cases are smaller than a patch: those are filled up."""
-    if patches is None:
-        return
-    small = []
-    for case in cases:
-        sizes = zip(case.shape, patches.patch_size(case.shape), strict=True)
-        if any(have < size for have, size in sizes):
-            small.append(f"{case.name} {case.shape}")
-    if small:
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        console.log(
-            f"{len(small)} of {len(cases)} cases are smaller than a patch, "
-            f"{patches.size}, and filled up with {patches.pad:g}: "
-            f"{', '.join(small[:5])}{more}."
-        )

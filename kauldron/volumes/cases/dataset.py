@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 from kauldron import data
 from kauldron._base import console, errors, root_refs
+from kauldron.volumes.augment.augmenting import Augment
 from kauldron.volumes.cases import (
     _cache,
     _case,
     _checks,
     _choice,
+    _places,
     _reading,
     _source,
     selection,
@@ -23,6 +25,8 @@ from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
 from kauldron.volumes.transforms import chain as transforms
+
+_LITTLE_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,8 @@ class VolumeCases(data.py.DataSourceBase):
       check_voxels: Whether all voxels are read before the first batch, to find damaged
         files, NaN and infinite values, and labels that are out of range.
       cache: Whether volumes are kept in memory after their transforms: `'ram'`, `'none'`,
-        or `'auto'`: those of which a part cannot be read cheaply.
+        or `'auto'`: those of which a part cannot be read cheaply, and all if they take
+        less than 256 MiB together.
       cache_bytes: Up to how many bytes, over all workers; half of the available memory
         unless given.
       shuffle: Whether the order is drawn anew in every epoch.
@@ -91,7 +96,7 @@ class VolumeCases(data.py.DataSourceBase):
         default=None, kw_only=True
     )
     patches_per_case: int = dataclasses.field(default=1, kw_only=True)
-    augment: Any = dataclasses.field(default=None, kw_only=True)
+    augment: Augment | None = dataclasses.field(default=None, kw_only=True)
     on_bad_case: str = dataclasses.field(default="raise", kw_only=True)
     check_voxels: bool = dataclasses.field(default=False, kw_only=True)
     cache: str = dataclasses.field(default="auto", kw_only=True)
@@ -196,15 +201,19 @@ class VolumeCases(data.py.DataSourceBase):
 
     @functools.cached_property
     def data_source(self) -> _source.CaseSource:
-        plan = _source.Plan(
+        plan = _places.Plan(
             groups=self._groups,
             patches=self.patches,
             patches_per_case=self.patches_per_case,
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
-        _source.tell_small(self._checked.cases, self.patches)
-        return _source.CaseSource(self._checked.cases, plan, self._reading)
+        cases = self._checked.cases
+        _places.tell_small(cases, self.patches)
+        reading = self._reading
+        if self.cache == "auto" and _num_bytes(cases) <= _LITTLE_BYTES:
+            reading = reading.with_mode("ram")
+        return _source.CaseSource(cases, plan, reading)
 
     @functools.cached_property
     def _reading(self) -> _reading.Reading:
@@ -268,3 +277,7 @@ class VolumeCases(data.py.DataSourceBase):
             raise _checks.BadCasesError(f"{message}\n{advice}", checked.problems)
         console.warn(f"{message}\n{len(checked.cases)} cases are used.")
         return checked
+
+
+def _num_bytes(cases: Sequence[_case.Case]) -> int:
+    return sum(case.num_bytes(group) for case in cases for group in case.files)

@@ -29,9 +29,10 @@ class Group(arguments.NamesArguments):
       transforms: Of `kd.volumes.transforms`, applied in this order; a dict gives them
         names for the command line.
       is_label: Whether the values are labels: integers, resampled to the nearest.
-      kind: What other values are: `'image'`; `'map'`, such as a dose, of which
-        augmentation changes places but no values; `'vector'`, along (z, y, x) in voxels, or
-        `'vector_mm'`, along (x, y, z), which turn with the volume.
+      kind: What other values are: `'image'`, an input; `'map'`, such as a dose, or an image
+        that is a target: augmentation changes places but no values, and patches have no
+        context slices; `'vector'`, along (z, y, x) in voxels, or `'vector_mm'`, along
+        (x, y, z), which turn with the volume.
       num_labels: Labels are in `[0, num_labels)`; another one is told with its case and
         file.
       optional: Whether cases may lack it. They get `default` on the grid of the other

@@ -133,10 +133,11 @@ def _find(path: pathlib.Path, file: Any, inner: str) -> Any:
         if isinstance(item, h5py.Dataset) and item.ndim in (3, 4):
             found.append(item)
 
-    if isinstance(file.get(inner or "/"), h5py.Dataset):
-        collect(inner, file[inner])
-    elif inner in ("", *file) or inner in file:
-        file[inner or "/"].visititems(collect)
+    place = file.get(inner or "/")
+    if isinstance(place, h5py.Dataset):
+        collect(inner, place)
+    elif place is not None:
+        place.visititems(collect)
     if len(found) == 1:
         return found[0]
     file.visititems(collect)

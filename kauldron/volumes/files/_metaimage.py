@@ -62,26 +62,35 @@ class MetaImage:
     def refusal(self, info: Info) -> str | None:
         return None if info.dtype.name in _NAMES else f"MetaImage has no {info.dtype}."
 
-    @contextlib.contextmanager
-    def create(self, path: pathlib.Path, info: Info) -> Iterator[RegionWriter]:
-        is_one_file = path.name.lower().endswith(".mha")
-        data_path = path if is_one_file else path.with_suffix(".raw")
-        header = _header_of(info, "LOCAL" if is_one_file else data_path.name)
-        values = RawValues(
-            path=data_path,
-            offset=len(header) if is_one_file else 0,
-            dtype=info.dtype.newbyteorder("<"),
-            axes="zyxc",
-            shape=info.array_shape,
-        )
-        with _raw_writing.writing(header if is_one_file else b"", values) as writer:
+    def create(
+        self, path: pathlib.Path, info: Info
+    ) -> contextlib.AbstractContextManager[RegionWriter]:
+        if path.name.lower().endswith(".mhd"):
+            return _creating_two_files(path, info)
+        header = _header_of(info, "LOCAL")
+        return _raw_writing.writing(header, _written_values(path, len(header), info))
+
+
+@contextlib.contextmanager
+def _creating_two_files(path: pathlib.Path, info: Info) -> Iterator[RegionWriter]:
+    data_path = path.with_suffix(".raw")
+    with shared_files.replacing(epath.Path(path)) as temporary:
+        temporary.write_bytes(_header_of(info, data_path.name))
+        with _raw_writing.writing(b"", _written_values(data_path, 0, info)) as writer:
             yield writer
-            if not is_one_file:
-                writer.finish()
-                # Whoever reads now gets the old volume, or an error, but no mixture.
-                path.unlink(missing_ok=True)
-        if not is_one_file:
-            shared_files.write_atomically(epath.Path(path), header.decode("ascii"))
+            writer.finish()
+            # Whoever reads now gets the old volume, or an error, but no mixture.
+            path.unlink(missing_ok=True)
+
+
+def _written_values(path: pathlib.Path, offset: int, info: Info) -> RawValues:
+    return RawValues(
+        path=path,
+        offset=offset,
+        dtype=info.dtype.newbyteorder("<"),
+        axes="zyxc",
+        shape=info.array_shape,
+    )
 
 
 class MetaImageSource:
@@ -206,7 +215,7 @@ def _located(
                 f"{path}: the values are in a file for each slice ({name!r}); join them "
                 "with SimpleITK: `WriteImage(ReadImage(MHD), 'x.mha')`."
             )
-        data_path = path.with_name(name)
+        data_path = path.parent / name
         if not data_path.exists():
             raise VolumeError(
                 f"{path}: there is no {data_path}, which holds the values. The two "

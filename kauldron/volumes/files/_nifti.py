@@ -57,7 +57,7 @@ class Nifti:
             dtype=info.dtype.newbyteorder("<"),
             axes="czyx",
             shape=info.array_shape,
-            packing="gzip" if path.name.endswith(".gz") else "",
+            packing="gzip" if path.name.lower().endswith(".gz") else "",
             packs_header=True,
         )
         return _raw_writing.writing(content, values)
@@ -71,15 +71,13 @@ class NiftiSource:
             is_packed = file.read(2) == b"\x1f\x8b"
         header, content = _read_header(path, is_packed)
         shape, num_channels, notes = _shape(path, header)
-        dtype, axes = header.get_data_dtype(), "czyx"
+        dtype, axes = _dtype(path, header), "czyx"
         if dtype.names:  # colours: bytes that lie together
             if num_channels > 1:
                 raise VolumeError(
                     f"{path} holds {num_channels} volumes of colours; one can be read."
                 )
             num_channels, dtype, axes = len(dtype.names), dtype[0], "zyxc"
-        if dtype.newbyteorder("=") not in _dtypes.ALL:
-            raise VolumeError(f"{path} holds {dtype}, which no volume can be.")
         affine, placement_notes = _nifti_placement.placement(path, header, shape)
         if header["sform_code"]:
             affine = _nifti_exact.decode(content, header.endianness, affine)
@@ -113,6 +111,19 @@ class NiftiSource:
             f"Scaled: the values are {dtype.newbyteorder('=')} times {self._slope:g}. "
             "Labels that were saved like this are no whole numbers any more.",
         )
+
+
+def _dtype(path: pathlib.Path, header: Any) -> np.dtype:
+    code = int(header["datatype"])
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError:
+        raise VolumeError(
+            f"{path}: there is no datatype with the code {code}."
+        ) from None
+    if not dtype.names and dtype.newbyteorder("=") not in _dtypes.ALL:
+        raise VolumeError(f"{path} holds {dtype}, which no volume can be.")
+    return dtype
 
 
 def _offset(header: Any) -> int:

@@ -31,6 +31,7 @@ def placement(
     if not s_code or q_code:
         _check_pixdim(path, header, is_used=not s_code)
     affine = header.get_best_affine()
+    geometry = geometry_of(affine)  # tells of a spacing of 0
     notes = []
     if s_code and q_code:
         notes += _compare(header, shape, s_code, q_code)
@@ -46,7 +47,7 @@ def placement(
             f"Unit: lengths are in {_UNIT_NAMES[unit]}, and converted to mm; nibabel "
             "gives them as they are."
         )
-    if geometry_of(affine).is_sheared:
+    if geometry.is_sheared:
         notes.append(
             "Shear: the axes are not at right angles; SimpleITK takes the qform instead, "
             "or refuses the file."

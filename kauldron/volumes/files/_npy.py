@@ -54,9 +54,7 @@ class Npy:
         with _raw_writing.writing(content, values) as writer:
             yield writer
             writer.finish()
-            # Whoever reads now gets the old volume, or an error, but no mixture.
-            path.unlink(missing_ok=True)
-            _sidecars.write(path, info.geometry)
+            _sidecars.replace(path, info.geometry)
 
 
 class NpySource:

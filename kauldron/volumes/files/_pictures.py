@@ -58,9 +58,7 @@ class Picture:
             pixels = writer.array[0]
             pixels = pixels[..., 0] if info.num_channels == 1 else pixels
             Image.fromarray(pixels).save(pathlib.Path(temporary), format=self.name)
-            # Whoever reads now gets the old volume, or an error, but no mixture.
-            path.unlink(missing_ok=True)
-            _sidecars.write(path, info.geometry)
+            _sidecars.replace(path, info.geometry)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,8 +86,11 @@ class RawWriter:
             if os.fstat(file.fileno()).st_size < size:
                 file.write(header)
                 file.flush()
-                # A full disk is told here; later, it would end the process (SIGBUS).
-                os.posix_fallocate(file.fileno(), 0, size)
+                if hasattr(os, "posix_fallocate"):
+                    # A full disk is told here; later, it would end the process (SIGBUS).
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:  # macOS
+                    file.truncate(size)
         return np.memmap(
             path, values.dtype, "r+", len(header), shape=values.stored_shape
         )

@@ -37,7 +37,12 @@ def read(path: pathlib.Path) -> tuple[Geometry, tuple[str, ...]]:
         ) from e
 
 
-def write(path: pathlib.Path, geometry: Geometry) -> None:
-    """Writes the geometry of a volume."""
+def replace(path: pathlib.Path, geometry: Geometry) -> None:
+    """Writes the geometry of a volume that is about to be renamed to `path`.
+
+    The old volume goes first: whoever reads in between gets an error, and no mixture.
+    """
     content = {"matrix": geometry.matrix.tolist(), "origin": geometry.origin.tolist()}
-    shared_files.write_atomically(epath.Path(beside(path)), json.dumps(content) + "\n")
+    with shared_files.replacing(epath.Path(beside(path))) as temporary:
+        temporary.write_text(f"{json.dumps(content)}\n")
+        path.unlink(missing_ok=True)

@@ -54,9 +54,10 @@ class Info:
 
     def __str__(self) -> str:
         x, y, z = self.geometry.direction.round(4).tolist()
+        channels = "channel" if self.num_channels == 1 else "channels"
         lines = [
             f"format      {self.format}",
-            f"shape       {_told(self.shape)}  (z, y, x), {self.num_channels} channels of "
+            f"shape       {_told(self.shape)}  (z, y, x), {self.num_channels} {channels} of "
             f"{self.dtype}",
             f"spacing_mm  {_told(self.geometry.spacing_mm)}  (z, y, x)",
             f"origin_mm   {_told(self.geometry.origin)}  (x, y, z), to the left, back, head",

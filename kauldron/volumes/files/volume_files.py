@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kauldron.volumes.files import _dtypes, _formats, _notes
+from kauldron._base import errors
+from kauldron.volumes.files import _dtypes, _notes, formats
 from kauldron.volumes.files.base import Info, RegionWriter, Source
 from kauldron.volumes.geometry.base import Geometry, Image, Region
 from kauldron.volumes.geometry.errors import VolumeError
@@ -149,9 +150,9 @@ def open_region_writer(
     )
     if min(found.array_shape) < 1:
         raise VolumeError(f"{path}: a volume of shape {found.array_shape} is empty.")
-    format_ = _formats.format_of(path)
+    format_ = formats.format_of(path)
     if why := _refusal_of_all(found) or format_.refusal(found):
-        others = _formats.that_hold(found)
+        others = formats.that_hold(found)
         hint = f" These can hold it: {', '.join(others)}." if others else ""
         raise VolumeError(f"{path} cannot be written: {why}{hint}")
     with contextlib.ExitStack() as stack:
@@ -195,7 +196,7 @@ class _CheckedWriter:
 
 
 def _open(path: pathlib.Path) -> Source:
-    return _formats.format_of(path).open(path)
+    return formats.format_of(path).open(path)
 
 
 def _refusal_of_all(info: Info) -> str | None:
@@ -235,6 +236,16 @@ def _telling(path: pathlib.Path, verb: str = "read") -> Iterator[None]:
         if isinstance(e, FileNotFoundError) and verb == "read":
             raise VolumeError(f"There is no file {path}.{_near(path)}") from e
         raise VolumeError(f"{path} cannot be {verb}: {e}.") from e
+    except (errors.UserError, MemoryError):
+        raise
+    except Exception as e:
+        if verb != "read":
+            raise
+        # Libraries raise all kinds of errors for headers that nobody would write.
+        raise VolumeError(
+            f"{path} is damaged, or not what its name says: {type(e).__name__}: {e}. "
+            "Copy or download it again."
+        ) from e
 
 
 def _near(path: pathlib.Path) -> str:

@@ -132,6 +132,9 @@ class CaseMetric(metrics.Metric):
     # Whether parts of a case cannot be put together.
     needs_whole_cases: ClassVar[bool] = False
 
+    def get_state(self, **kwargs: Any) -> CaseState:
+        raise NotImplementedError(f"{type(self).__qualname__} must define get_state().")
+
     def class_names(self) -> list[str]:
         """Returns the names of the classes; `['']` if there is only one value."""
         return [""]
@@ -159,11 +162,12 @@ class CaseMetric(metrics.Metric):
         if case is not None:
             case = case if isinstance(case, jax.Array) else np.asarray(case)
             case = xp.repeat(case.reshape(num, *case.shape[1:2]), repeats, axis=0)
-        return self.State(
+        state = self.State(
             parts=parts.reshape(num * repeats, *parts.shape[2:]),
             case=case,
             is_counted=xp.repeat(is_counted, repeats),
         )
+        return self._attach(state)
 
 
 def names_of(classes: Mapping[str, int] | Sequence[int]) -> dict[str, int]:

@@ -171,7 +171,16 @@ class OfSurfaces(_OfRegions):
     ) -> np.ndarray:
         steps = self.spacing_mm if matrix is None else matrix
         found = distances_of(a, b, self.ids, spacing_mm=steps, mask=mask)
-        return np.array([[self.value_of(d)] for d in found])
+        return self._values(found)
+
+    def state_of(
+        self, distances: Sequence[SurfaceDistances], case: str
+    ) -> case_state.CaseState:
+        """Returns the state of one case from distances of each class, found before."""
+        return self._to_state(self._values(distances)[None, None], [case], None)
+
+    def _values(self, distances: Sequence[SurfaceDistances]) -> np.ndarray:
+        return np.array([[self.value_of(d)] for d in distances])
 
 
 def distances_of(

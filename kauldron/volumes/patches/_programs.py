@@ -24,15 +24,16 @@ def network(fn: Callable[..., Any]) -> Callable[[Any], Any]:
     other parameters don't compile again.
     """
     if not isinstance(fn, functools.partial):
-        return _compiled(fn)
-    run = _compiled(fn.func)
+        return compiled(fn)
+    run = compiled(fn.func)
     return functools.partial(run, *fn.args, **fn.keywords)
 
 
 # Not by reference count: a bound method, such as `model.apply`, is another object each
 # time, and equal to the ones before it.
 @functools.lru_cache(maxsize=8)
-def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(fn: Callable[..., Any]) -> Any:
+    """Returns a compiled function; one that is compiled already is returned itself."""
     return fn if hasattr(fn, "lower") else jax.jit(fn)
 
 

@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("foreground", "CropToForeground Mask"),
         **_names("histograms", "HistogramMatching Statistics quantiles_of"),
         **_names("labels", "OneHot Argmax Softmax SelectLabels MergeLabels Dilate"),
-        **_names("gradients", "Gradient"),
+        **_names("gradients", "Gradient VectorUnits"),
         **_names("cache", "CacheToDisk"),
     },
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from kauldron._base import arguments
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 
@@ -85,7 +86,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VolumeTransform:
+class VolumeTransform(arguments.NamesArguments):
     """Leads from a volume to another one; any region of it can be computed alone.
 
     A new transform defines `compute`, and where they are not those of a point:
@@ -258,6 +259,16 @@ def grown(region: Region, voxels: Sequence[int], shape: Shape) -> Region:
         as_shape([max(a - n, 0) for a, n in starts]),
         as_shape([min(b + n, size) for b, n, size in stops]),
     )
+
+
+def check_region(region: Region, shape: Shape) -> None:
+    """Raises an error unless a region lies in a volume and has a voxel."""
+    axes = zip(region.start, region.stop, shape, strict=True)
+    if not all(0 <= a < b <= n for a, b, n in axes):
+        raise VolumeError(
+            f"A region of a volume of {shape} voxels begins at 0 or behind it, has a "
+            f"voxel, and ends in the volume: got {region.start} to {region.stop}."
+        )
 
 
 def as_shape(values: Sequence[Any] | np.ndarray) -> Shape:

@@ -19,6 +19,7 @@ from kauldron.volumes.transforms.base import (
     Undo,
     VolumeTransform,
     Whole,
+    check_region,
 )
 from kauldron.volumes.transforms.cache import CacheToDisk, Stored, stored
 
@@ -164,6 +165,7 @@ class Opened:
     def read(self, region: Region | None = None) -> np.ndarray:
         """Returns a region, all of it unless given, of which the source is read."""
         region = region or Region.whole(self.shape)
+        check_region(region, self.shape)
         shape, geometry = self.source_shape, self.source_geometry
         needed = self.transform.source_region(region, shape, geometry)
         array = Image(self.source(needed), geometry).array

@@ -1,4 +1,4 @@
-"""How fast values change from place to place."""
+"""Slopes, and the units of vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 
 from kauldron.volumes.geometry.base import Region
 from kauldron.volumes.geometry.errors import VolumeError
-from kauldron.volumes.transforms.base import Halo, Part, VolumeTransform
+from kauldron.volumes.transforms.base import (
+    Halo,
+    Kind,
+    Part,
+    Undo,
+    VolumeTransform,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,3 +67,48 @@ class Gradient(VolumeTransform):
         else:
             result = np.sqrt(sum(np.square(w) for w in world))
         return dataclasses.replace(part, array=result).cropped(region)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VectorUnits(VolumeTransform):
+    """Tells displacements in the world, or in voxels of the volume.
+
+    Voxels are counted along the axes of the array: they change with a flip, a
+    permutation, another spacing. Put the world before such transforms and voxels behind
+    them.
+
+    Attributes:
+      to: 'mm': vectors along (z, y, x) in voxels become those along (x, y, z) of the
+        world in millimetres. 'voxels': the other way.
+    """
+
+    to: Literal["mm", "voxels"] = "mm"
+
+    def __post_init__(self) -> None:
+        if self.to not in ("mm", "voxels"):
+            raise VolumeError(f"`VectorUnits.to` is 'mm' or 'voxels': got {self.to!r}.")
+
+    @property
+    def undone_for(self) -> tuple[Kind, ...]:
+        """Vectors."""
+        return ("image", "vector", "vector_mm")
+
+    def compute(self, part: Part, region: Region) -> np.ndarray:
+        """Returns the vectors of a region in their new units."""
+        x = part.cropped(region)
+        if x.shape[3] != 3:
+            raise VolumeError(
+                f"Vectors have 3 components: got an array of shape {x.shape}."
+            )
+        matrix = part.geometry.matrix
+        if self.to == "voxels":
+            matrix = np.linalg.inv(matrix)
+        dtype = np.float64 if x.dtype == np.float64 else np.float32
+        # Not a product of matrices: its sums hang on how many vectors there are.
+        terms = [x[..., [k]] * matrix[:, k].astype(dtype) for k in range(3)]
+        return (terms[0] + terms[1]) + terms[2]
+
+    def backward(self, undo: Undo) -> VolumeTransform:
+        """Returns the other way."""
+        del undo
+        return VectorUnits(to="voxels" if self.to == "mm" else "mm")

@@ -243,6 +243,12 @@ def test_flips_alone_mix_no_voxels_and_keep_integers():
         (lambda: _draw([]).apply(_volume(), kd.volumes.Geometry.make()), "geometry"),
         (lambda: _draw([]).apply(_volume(), _GRID, kind="vector"), "3 components"),
         (lambda: _draw([]).apply(_volume(), _GRID, kind="mask"), "one of"),
+        (
+            lambda: _draw([]).apply(
+                _volume(), _GRID, region=Region((0, 0, 0), (0, 1, 1))
+            ),
+            "has a voxel",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told(make, words):

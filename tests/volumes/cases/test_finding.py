@@ -186,6 +186,18 @@ def test_groups_that_lie_elsewhere_and_packed_files_that_are_cut_off(tmp_path):
     assert len(_cases(tmp_path, groups, select="~case_3").case_names) == 3
 
 
+def test_a_file_that_goes_during_training_is_named_or_skipped(tmp_path):
+    root = volumes_on_disk.write_cases(tmp_path, 4, shape=(2, 3, 4))
+    ds = _cases(root, num_epochs=1, cache="none")
+    skipping = _cases(root, num_epochs=1, cache="none", max_bad_records=1)
+    assert len(ds.case_names) == len(skipping.case_names) == 4
+    (root / "case_2/seg.npy").unlink()
+    with pytest.raises(kd.volumes.VolumeError, match=r"case_2/seg.npy") as error:
+        list(ds)
+    assert any("The case is 'case_2'" in note for note in error.value.__notes__)
+    assert [b["case"][0] for b in skipping] == ["case_0", "case_1", "case_3"]
+
+
 def test_a_group_of_a_case_can_be_opened(tmp_path):
     root = volumes_on_disk.write_cases(tmp_path, 2)
     crop = kd.volumes.transforms.Crop(size=(2, 3, 4), start=(1, 2, 3))

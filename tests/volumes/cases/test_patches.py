@@ -73,6 +73,18 @@ def test_every_patch_of_a_grid_is_the_crop_at_its_start(root, cache, cache_bytes
         np.testing.assert_array_equal(origin, start[::-1])
 
 
+def test_workers_are_counted_with_the_volumes_that_they_keep(root):
+    voxels = 2 * 6 * 7 * 8 + 9 * 7 * 8
+    num_bytes = {
+        cache: _ds(root, None, cache=cache).data_source.num_bytes
+        for cache in ("auto", "ram", "none")
+    }
+    # Both groups have 4 bytes a voxel.
+    assert num_bytes == {"auto": 8 * voxels, "ram": 8 * voxels, "none": 0}
+    little = _ds(root, None, cache_bytes=10_000, num_workers=2).data_source
+    assert little.num_bytes <= 5_000
+
+
 def test_random_patches_are_drawn_anew_in_every_epoch(root):
     ds = _ds(
         root, kd.volumes.RandomPatch(size=_SIZE), patches_per_case=8, batch_size=24

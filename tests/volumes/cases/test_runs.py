@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from kauldron import kd
+from kauldron.runs import reproduction
 from tests.volumes.cases import volumes_on_disk
 
 SPLIT = {"train": 0.5, "val": 0.5}
@@ -76,6 +77,16 @@ def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path, capsys):
     with pytest.raises(kd.volumes.VolumeError, match="no longer in") as error:
         _trainer(root, tmp_path / "run", num_steps=7).train()
     assert chosen["train"][0] in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_run_is_done_again_with_the_cases_that_it_had(tmp_path):
+    root = volumes_on_disk.write_cases(tmp_path / "cases", 6)
+    _trainer(root, tmp_path / "run").train()
+    for number in range(6, 16):
+        volumes_on_disk.write_case(root / f"case_{number}", number)
+    again = _trainer(root, tmp_path / "again")
+    assert reproduction.reproduce(again, tmp_path / "run").is_same
 
 
 @pytest.mark.slow

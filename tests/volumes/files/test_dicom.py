@@ -262,6 +262,18 @@ def test_one_slice_takes_its_thickness(series):
     np.testing.assert_allclose(info.geometry.origin, STRAIGHT.to_world((1, 0, 0)))
 
 
+def test_what_one_slice_does_not_say_is_told(series):
+    def strip(dataset, i):
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+        del dataset.ImagePositionPatient, dataset.SliceThickness
+        del dataset.SpacingBetweenSlices
+
+    info = volumes.info(series(strip) / "slice_2.dcm")
+    kinds = [note.partition(":")[0] for note in info.notes]
+    assert kinds == ["No placement", "Thickness", "Inverted"]
+    np.testing.assert_allclose(info.geometry.spacing_mm, (1, 0.75, 0.5))
+
+
 def test_packed_pixels_without_a_decoder_are_told(series):
     def pack(dataset, i):
         dataset.file_meta.TransferSyntaxUID = uids.JPEG2000Lossless

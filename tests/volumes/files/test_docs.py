@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
-import pytest
+import numpy as np
 
 from kauldron import kd
-from kauldron.volumes.files import _formats, volume_files
+from kauldron.volumes.files import formats
 from tests import docs_snippets
 
 
@@ -19,13 +20,14 @@ def test_the_table_lists_all_suffixes():
     page = (docs_snippets.DOCS / "volume_files.md").read_text("utf-8")
     table = page.partition("## Formats")[2].partition("All dtypes")[0]
     listed = set(re.findall(r"`(\.[a-z0-9.]+)`", table))
-    assert listed == {s for f in _formats.FORMATS for s in f.suffixes}
+    assert listed == {s for f in formats.FORMATS for s in f.suffixes}
 
 
-@pytest.mark.parametrize("name", ["open_region_writer"])
-def test_examples_of_docstrings_run(name, tmp_path):
-    text = getattr(volume_files, name).__doc__
+def test_examples_of_docstrings_run(tmp_path):
     prelude = "```python\nimport numpy as np\nfrom kauldron import kd\n```\n"
-    code = re.sub(r"^    ", "", text, flags=re.MULTILINE)
-    assert docs_snippets.run_text(prelude + code, name, tmp_path) == 2
+    image = kd.volumes.Image(np.zeros((2, 3, 4), np.int16))
+    kd.volumes.write(tmp_path / "ct.nii.gz", image)
+    for function in (kd.volumes.read, kd.volumes.open_region_writer):
+        text = f"{prelude}{inspect.getdoc(function)}\n"
+        assert docs_snippets.run_text(text, function.__name__, tmp_path) == 2
     assert kd.volumes.read(tmp_path / "preds.nii").array.sum() == 4 * 8 * 8

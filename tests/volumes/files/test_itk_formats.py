@@ -198,6 +198,27 @@ def test_bad_headers_are_told_with_the_file(name, old, new, says, tmp_path):
         volumes.read(path)
 
 
+def test_values_may_be_in_another_folder_and_behind_a_header(tmp_path):
+    path, array = tmp_path / "x.mhd", random_array(SHAPE)
+    volumes.write(path, volumes.Image(array))
+    (tmp_path / "data").mkdir()
+    values = (tmp_path / "x.raw").read_bytes()
+    (tmp_path / "data" / "x.bin").write_bytes(b"0123456789" + values)
+    text = path.read_text().replace("x.raw", "data/x.bin")
+    for skip in (10, -1):
+        path.write_text(f"HeaderSize = {skip}\n{text}")
+        np.testing.assert_array_equal(volumes.read(path).array, array)
+    header = "type: int16\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\n"
+    for skip in ("byte skip: 10", "byte skip: -1"):
+        text = f"NRRD0004\n{header}data file: data/x.bin\n{skip}\n"
+        (tmp_path / "x.nhdr").write_text(text)
+        np.testing.assert_array_equal(volumes.read(tmp_path / "x.nhdr").array, array)
+    (tmp_path / "data" / "x.bin").write_bytes(b"first\nsecond\n" + values)
+    text = f"NRRD0004\n{header}data file: data/x.bin\nline skip: 2\n"
+    (tmp_path / "x.nhdr").write_text(text)
+    np.testing.assert_array_equal(volumes.read(tmp_path / "x.nhdr").array, array)
+
+
 def test_a_text_that_is_no_header_is_told(tmp_path):
     for name in NAMES:
         (tmp_path / name).write_text("something else")

@@ -144,3 +144,25 @@ def test_the_gradient_of_a_ramp_in_the_world_is_its_slope():
 
     np.testing.assert_allclose(vector, np.broadcast_to(slope, vector.shape), atol=1e-12)
     np.testing.assert_allclose(size, np.linalg.norm(slope), atol=1e-12)
+
+
+def test_displacements_in_voxels_follow_flips_and_other_spacings():
+    geometry = kd.volumes.Geometry.make((2.0, 1.0, 0.5))
+    # One voxel along z is 2 mm along the z of the world, one along x half a mm.
+    field = np.broadcast_to(np.float32([1, 0, 4]), (4, 4, 4, 3))
+    chain = T.Chain(
+        [
+            T.VectorUnits(to="mm"),
+            T.Flip(axes=2),
+            T.Resample(spacing_mm=1.0),
+            T.VectorUnits(to="voxels"),
+        ]
+    )
+
+    world, _, _ = T.VectorUnits(to="mm").forward(field, geometry)
+    voxels, grid, undo = chain.forward(field, geometry)
+    back, _ = chain.inverse(voxels, grid, undo)
+
+    np.testing.assert_allclose(world[0, 0, 0], [2, 0, 2])
+    np.testing.assert_allclose(voxels[1, 1, 1], [2, 0, -2], atol=1e-6)
+    np.testing.assert_allclose(back, field, atol=1e-5)

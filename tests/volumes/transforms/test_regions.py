@@ -142,3 +142,15 @@ def test_only_what_a_region_needs_is_read():
 def test_a_transform_that_has_not_seen_the_volume_says_so():
     with pytest.raises(kd.volumes.VolumeError, match="has to see the volume first"):
         T.Standardize().out_shape((2, 2, 2), kd.volumes.Geometry.make())
+
+
+def test_a_region_outside_of_the_volume_is_told():
+    volume = T.opened(
+        lambda region: np.zeros(region.shape),
+        T.Flip(),
+        shape=(4, 4, 4),
+        geometry=kd.volumes.Geometry.make(),
+    )
+
+    with pytest.raises(kd.volumes.VolumeError, match=r"\(0, 0, 2\) to \(4, 4, 5\)"):
+        volume.read(Region((0, 0, 2), (4, 4, 5)))
