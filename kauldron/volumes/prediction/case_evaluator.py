@@ -123,7 +123,9 @@ class CaseEvaluator(base.EvaluatorBase):
     ) -> list[kontext.KeyProblem]:
         problems: list[kontext.KeyProblem] = []
         context = key_checks.initial_context(state, self._cases, field=f"{field}.ds")
-        context = dataclasses.replace(context, batch=self._patch_specs(context.batch))
+        batch = context.batch
+        seen = self._patch_specs(batch, self.window.context_slices)
+        context = dataclasses.replace(context, batch=seen)
         after = key_checks.run_model(
             key_checks.ForwardPass(
                 model=self.model,
@@ -137,7 +139,9 @@ class CaseEvaluator(base.EvaluatorBase):
             problems,
         )
         if after is not None:
-            after = dataclasses.replace(after, interms=None)
+            after = dataclasses.replace(
+                after, batch=self._patch_specs(batch), interms=None
+            )
             groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
             key_checks.check_groups(groups, after, problems)
             for name, output in self.outputs.items():
@@ -292,14 +296,15 @@ class CaseEvaluator(base.EvaluatorBase):
         key = next(key for key in batch if key.endswith("_geometry"))
         return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
 
-    def _patch_specs(self, batch: Any) -> Any:
+    def _patch_specs(self, batch: Any, context_slices: int = 0) -> Any:
         """Returns the specs of a batch as if a case were one patch."""
 
         def patch(spec: Any) -> Any:
             if len(spec.shape) != 5:
                 return spec
             size = self.window.size_for(spec.shape[1:4])
-            shape = (spec.shape[0], *size, spec.shape[4])
+            channels = (1 + context_slices) * spec.shape[4]
+            shape = (spec.shape[0], *size, channels)
             return jax.ShapeDtypeStruct(shape, spec.dtype)
 
         return jax.tree.map(patch, batch)
