@@ -58,7 +58,7 @@ ALL = (
             Flag("ssim_window", str, "3d", "3d for cubes, 2d for slices."),
             Flag("tolerance_mm", float, 1.0, "For surface_dice.", lower_bound=0),
             Flag("hd_pooling", str, "directed_max", "directed_max, or pooled."),
-            Flag("planes", int, None, "Read at a time, if possible.", "16M voxels", 1),
+            Flag("planes", int, None, "Read at a time, if possible.", "8M voxels", 1),
         ),
         takes_cfg=False,
     ),

@@ -97,6 +97,7 @@ def _run(python, script):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(1800)
 def test_distances_of_surfaces_in_volumes_of_200_voxels():
     peer = os.environ.get("KAULDRON_SURFACES_PYTHON")
     rounds = []

@@ -18,7 +18,7 @@ from kauldron.volumes.metrics.case_state import CaseMetric, CaseState
 from kauldron.volumes.metrics.region_members import OfSurfaces, distances_of
 
 # Planes are read so many at a time that there are about as many voxels.
-SLAB_VOXELS = 2**24
+SLAB_VOXELS = 2**23
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import os
 import pathlib
+from collections.abc import Iterator
 
 from kauldron.volumes.files import volume_files
 from kauldron.volumes.files.base import Info
@@ -43,7 +44,8 @@ def find(where: Path) -> dict[str, pathlib.Path]:
     """Returns case -> file.
 
     Args:
-      where: A folder, whose files are the cases; or a pattern with one `*`, which stands
+      where: A folder, whose volumes are the cases, also those in folders inside of it
+        (`site/case`); or a pattern with one `*`, which stands
         for the name of the case, such as `data/*/seg.nii.gz`.
 
     Raises:
@@ -56,8 +58,10 @@ def find(where: Path) -> dict[str, pathlib.Path]:
                 f"There is no folder {pattern!r}. Name a folder of volumes, or a pattern "
                 "with a * for the name of the case, such as 'data/*/seg.nii.gz'."
             )
-        paths = [p for p in sorted(pathlib.Path(pattern).iterdir()) if _is_volume(p)]
-        named = [(_stem(p), p) for p in paths]
+        root = pathlib.Path(pattern)
+        named = [
+            ((p.parent.relative_to(root) / _stem(p)).as_posix(), p) for p in _walk(root)
+        ]
     else:
         before, _, after = pattern.partition("*")
         paths = [pathlib.Path(p) for p in sorted(glob.glob(pattern))]
@@ -108,9 +112,14 @@ def pair(
     if inside is not None:
         problems += [f"{c}: no mask in {masks}" for c in cases if c not in inside]
     if problems:
-        hint = ""
+        hint = (
+            "Where a case has several files, a pattern names one of them, with a * for the "
+            "case, such as 'data/*/seg.nii.gz'."
+        )
         if any("no prediction" in p for p in problems):
-            hint = " To leave out references without a prediction, say `allow_missing`."
+            hint += (
+                " To leave out references without a prediction, say `allow_missing`."
+            )
         raise VolumeError(_listed("Files are missing", problems) + hint)
     return [
         Pair(
@@ -145,7 +154,7 @@ def check_grids(pairs: list[Pair]) -> None:
     if problems:
         raise VolumeError(
             _listed("Files of a case must be of one grid", problems)
-            + " Resample them first."
+            + "Resample them first."
         )
 
 
@@ -166,11 +175,28 @@ def _listed(what: str, problems: list[str]) -> str:
     return "\n  ".join([f"{what} ({len(problems)}):", *problems]) + "\n"
 
 
-def _is_volume(path: pathlib.Path) -> bool:
-    if path.name.startswith("."):
-        return False
+def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the volumes in a folder; a series of DICOM or an OME-Zarr is one."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if _has_suffix(path) or (path.is_dir() and _is_series(path)):
+            yield path
+        elif path.is_dir():
+            yield from _walk(path)
+
+
+def _has_suffix(path: pathlib.Path) -> bool:
     try:
-        format_of(path)
+        suffixes = format_of(path).suffixes
+    except VolumeError:
+        return False
+    return path.name.lower().endswith(suffixes)
+
+
+def _is_series(path: pathlib.Path) -> bool:
+    try:
+        volume_files.info(path)
     except VolumeError:
         return False
     return True
@@ -178,8 +204,6 @@ def _is_volume(path: pathlib.Path) -> bool:
 
 def _stem(path: pathlib.Path) -> str:
     name = path.name
-    if path.is_dir() and not path.suffix:
-        return name
     for suffix in format_of(path).suffixes:
         if suffix and name.lower().endswith(suffix):
             return name[: -len(suffix)]

@@ -255,6 +255,11 @@ def test_names_of_cases_are_what_the_star_stands_for(folders):
         volumes.evaluate(root / "nowhere", _refs(root))
     with pytest.raises(volumes.VolumeError, match="no volumes at"):
         volumes.evaluate(root / "preds", root / "refs" / "*" / "other.npy")
+    for folder in ("nested", "nested_refs"):
+        _write(root / folder / "site" / "x.nii", _labels(0))
+        _write(root / folder / "y.mha", _labels(0))
+    found = volumes.evaluate(root / "nested", root / "nested_refs", metrics=["dice"])
+    assert list(found.cases) == ["site/x", "y"]
     _write(root / "preds" / "a.nii", _labels(0))
     with pytest.raises(volumes.VolumeError, match="'a' is there twice"):
         volumes.evaluate(root / "preds", _refs(root))
