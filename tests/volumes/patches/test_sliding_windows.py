@@ -262,7 +262,8 @@ def test_slabs_of_a_large_file_take_the_memory_of_a_few_slabs(tmp_path):
     volume.flush()
     command = [sys.executable, "-c", _STREAM, str(source), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    # The volume has 108 MiB, a slab 2.3 MiB, a batch of patches 1 MiB.
-    assert float(done.stdout) < 36
+    # MiB, programs included; the volume has 108, a slab 2.3, a batch of patches 1. What
+    # is added to that by further slabs is nothing: it is the same for 10 times as many.
+    assert float(done.stdout) < 54
     out = np.load(target, mmap_mode="r")
     np.testing.assert_allclose(out[::17, ::13, ::11], 2 * volume[::17, ::13, ::11])
