@@ -98,36 +98,40 @@ class WarpedPairs:
     folder: str | None = None
 
     @functools.cached_property
-    def _volumes(self) -> list[kd.volumes.Image]:
+    def _image(self) -> kd.volumes.Image:
         """The slabs of the split as one volume, since they lie side by side."""
         parts = [slab for name, slab in SLABS.items() if name.startswith(self.split)]
         image = _brain(_root(self.folder))["t1"]
-        return [_cut(image, min(parts)[0], max(parts)[1])]
+        return _cut(image, min(parts)[0], max(parts)[1])
+
+    @functools.cached_property
+    def _brain_voxels(self) -> np.ndarray:
+        return np.flatnonzero(self._image.array)
 
     def __len__(self) -> int:
         return self.num_pairs
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.split == "test", index))
-        (image,) = self._volumes
-        size = np.array(self.size)
-        brain = np.argwhere(image.array[..., 0] > 0)
-        middle = (brain.min(0) + brain.max(0) + 1 - size) / 2
-        room = np.maximum((np.ptp(brain, axis=0) + 1 - size) / 2, 0)
-        start = np.round(middle + rng.uniform(-room, room)).astype(int)
-        start = np.clip(start, 0, np.maximum(np.array(image.shape) - size, 0))
+        image = self._image
+        size, shape = np.array(self.size), np.array(image.shape)
+        middle = np.array(np.unravel_index(rng.choice(self._brain_voxels), shape))
+        start = (middle - size // 2).clip(0, shape - size)
         stop = start + size
         region = kd.volumes.Region(tuple(start.tolist()), tuple(stop.tolist()))
+        fixed = image.array[region.slices]
         drawn = self._augment.draw(
             int(rng.integers(2**31)), 0, self.split, index, image.shape, image.geometry
         )
         moving = drawn.apply(image.array, image.geometry, region=region)
-        margin = size // 8
-        is_inside = ((brain >= start + margin) & (brain < stop - margin)).all(1)
-        points = rng.permutation(brain[is_inside])[: self.num_points]
+        # Points at the edges would leave the piece.
+        points = np.argwhere(fixed[..., 0] > 0)
+        inner = ((points >= size // 8) & (points < size - size // 8)).all(1)
+        points = points[inner] if inner.any() else points
+        points = start + points[rng.integers(len(points), size=self.num_points)]
         moved = drawn.points(image.geometry.to_world(points))
         return {
-            "fixed": image.array[region.slices].astype(np.float32) / 255,
+            "fixed": fixed.astype(np.float32) / 255,
             "moving": moving.astype(np.float32) / 255,
             "points": (points - start).astype(np.float32),
             "moved_points": (image.geometry.to_index(moved) - start).astype(np.float32),

@@ -16,6 +16,9 @@ with konfig.imports():
     from examples import volumes_data
     from kauldron import kd
 
+# What an intensity of 0 becomes.
+_OF_NOTHING = -1.5
+
 
 def get_config():
     cfg = kd.train.Trainer()
@@ -30,27 +33,21 @@ def get_config():
         patches_per_case=100,
         augment=kd.volumes.augment.Augment([kd.volumes.augment.Flip(axes=(2,))]),
     )
-    cfg.eval_ds = _make_ds(
-        cfg,
-        select="test_*",
-        patches=kd.volumes.PatchGrid(size=size, border="pad"),
-        shuffle=False,
-        num_epochs=1,
-    )
+    cfg.eval_ds = _make_ds(cfg, select="test_*", shuffle=False, num_epochs=1)
 
-    # No norm: the intensity of a voxel says much, and a norm would take it away.
+    # Batch norm, as one of each patch would take away how bright it is.
     cfg.model = kd.nn.UNet(
         image="batch.t1",
         num_classes=4,
-        features=(8, 16, 32),
+        features=(12, 24, 48),
         kernel_size=(3, 3, 3),
         encoder_blocks=1,
         decoder_blocks=1,
-        norm=None,
+        norm="batch",
         has_deep_supervision=True,
     )
 
-    cfg.num_train_steps = 800
+    cfg.num_train_steps = 500
     cfg.train_losses = {
         "xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
             logits="preds.logits", labels="batch.tissue"
@@ -61,19 +58,15 @@ def get_config():
             logits="preds.deep[0]", labels="batch.tissue[:, ::2, ::2, ::2]", weight=0.5
         ),
     }
-    tissues = {"fluid": 1, "grey": 2, "white": 3}
     cfg.train_metrics = {
-        "dice": kd.volumes.metrics.Dice(
-            logits="preds.logits",
-            labels="batch.tissue",
-            region_mask="batch.tissue",
-            classes=tissues,
+        "dice": kd.metrics.Dice(
+            logits="preds.logits", labels="batch.tissue", ignored_label=0
         ),
     }
 
     cfg.schedules = {
         "learning_rate": optax.cosine_decay_schedule(
-            init_value=4e-3, decay_steps=cfg.ref.num_train_steps
+            init_value=5e-3, decay_steps=cfg.ref.num_train_steps
         ),
     }
     cfg.optimizer = optax.chain(
@@ -81,17 +74,28 @@ def get_config():
         optax.adam(cfg.ref.schedules["learning_rate"]),
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=400)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=250)
     cfg.evals = {
-        "eval": kd.evals.Evaluator(
-            run=kd.evals.EveryNSteps(400),
+        "eval": kd.volumes.CaseEvaluator(
+            run=kd.evals.EveryNSteps(250),
+            window=kd.volumes.SlidingWindow(
+                # Slabs are thin: along y, all of them is taken.
+                patch_size=(size, None, size),
+                multiple=4,
+                overlap=0.25,
+                pad=_OF_NOTHING,
+            ),
+            losses={},
             metrics={
-                **cfg.train_metrics,
-                "dice_by_threshold": kd.volumes.metrics.Dice(
-                    pred_labels="batch.tissue_by_threshold",
-                    labels="batch.tissue",
-                    region_mask="batch.tissue",
-                    classes=tissues,
+                "dice": _dice(logits="preds.logits"),
+                "dice_by_threshold": _dice(pred_labels="batch.tissue_by_threshold"),
+            },
+            outputs={
+                "tissue": kd.volumes.Output(
+                    key="preds.logits",
+                    like="t1",
+                    post=[kd.volumes.transforms.Softmax()],
+                    final=[kd.volumes.transforms.Argmax()],
                 ),
             },
         ),
@@ -100,13 +104,26 @@ def get_config():
     return cfg
 
 
+def _dice(**preds):
+    return kd.volumes.metrics.Dice(
+        labels="batch.tissue",
+        region_mask="batch.tissue",
+        classes={"fluid": 1, "grey": 2, "white": 3},
+        **preds,
+    )
+
+
 def _make_ds(cfg, **kwargs):
     return kd.volumes.VolumeCases(
         volumes_data.Slabs(cfg.ref.aux.folder),
         groups={
             "t1": kd.volumes.Group(
                 "t1.nii.gz",
-                transforms=[kd.volumes.transforms.Normalize(low=0.0, high=128.0)],
+                transforms=[
+                    kd.volumes.transforms.Normalize(
+                        low=0.0, high=255.0, to=(_OF_NOTHING, 1.5)
+                    )
+                ],
             ),
             "tissue": _labels("tissue"),
             "tissue_by_threshold": _labels("tissue_by_threshold"),

@@ -4,10 +4,9 @@
     kauldron train --cfg=examples/volumes_synthesis.py --cfg.workdir=runs/grey
 
 The generator is 2.5-D: it sees a slice and its two neighbours, and makes one slice. The
-critic sees patches of the slice beside what was made of it, or beside the true map. The
-`metrics/psnr` of two slabs it has not seen, 16 mm in front of those it learns from, is to
-be held against `metrics/psnr_by_intensity`: the mean grey matter of voxels of the same
-intensity in the slabs to learn from.
+critic sees the slices beside what was made of them, or beside the true map.
+`metrics/psnr` is of two slabs that lie 16 mm in front of those it learns from;
+`metrics/psnr_by_intensity` that of the mean of voxels of the same intensity in these.
 """
 
 from kauldron import konfig
@@ -22,8 +21,10 @@ with konfig.imports():
     from examples import digits_gan_model, volumes_data
     from kauldron import kd
 
-# Groups have their neighbours beside them: this is the slice itself.
+# A slice without its neighbours.
 _GREY = "batch.grey[..., 1:2]"
+# What an intensity of 0 becomes.
+_OF_NOTHING = -1.5
 
 
 def get_config():
@@ -41,32 +42,29 @@ def get_config():
         patches_per_case=600,
         augment=kd.volumes.augment.Augment([kd.volumes.augment.Flip(axes=(2,))]),
     )
-    cfg.eval_ds = _make_ds(
-        cfg,
-        select="test_*",
-        patches=kd.volumes.PatchGrid(size=size, context_slices=2, border="pad"),
-        shuffle=False,
-        num_epochs=1,
-    )
+    cfg.eval_ds = _make_ds(cfg, select="test_*", shuffle=False, num_epochs=1)
 
     pair = functools.partial(jnp.concatenate, axis=-1)
+    generator = {
+        "generator": kd.nn.Node(
+            kd.nn.UNet(
+                num_classes=1,
+                features=(16, 32, 64),
+                encoder_blocks=1,
+                decoder_blocks=1,
+                norm=None,
+            ),
+            inputs="batch.t1",
+        ),
+        "grey": kd.nn.Node(jax.nn.sigmoid, inputs="generator.logits"),
+    }
     cfg.model = kd.nn.Graph(
         nodes={
-            "generator": kd.nn.Node(
-                kd.nn.UNet(
-                    num_classes=1,
-                    features=(16, 32, 64),
-                    encoder_blocks=1,
-                    decoder_blocks=1,
-                    norm=None,
-                ),
-                inputs="batch.t1",
-            ),
-            "grey": kd.nn.Node(jax.nn.sigmoid, inputs="generator.logits"),
-            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", _GREY]], when="train"),
-            "made_pair": kd.nn.Node(pair, inputs=[["batch.t1", "grey"]], when="train"),
-            "true": kd.nn.Node("critic", inputs="true_pair", when="train"),
-            "made": kd.nn.Node("critic", inputs="made_pair", when="train"),
+            **generator,
+            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", _GREY]]),
+            "made_pair": kd.nn.Node(pair, inputs=[["batch.t1", "grey"]]),
+            "true": kd.nn.Node("critic", inputs="true_pair"),
+            "made": kd.nn.Node("critic", inputs="made_pair"),
         },
         shared={
             "critic": kd.nn.PatchDiscriminator(features=8, num_layers=2, norm="layer")
@@ -81,11 +79,11 @@ def get_config():
         "grey": kd.losses.L2(preds="preds.grey", targets=_GREY, weight=100.0),
         "fooled": kd.losses.Value(values="preds.made.logits", weight=-0.05),
     }
-    cfg.train_metrics = {"psnr": _psnr("preds.grey")}
+    cfg.train_metrics = {"psnr": _psnr("preds.grey", _GREY)}
 
     cfg.schedules = {
         "learning_rate": optax.cosine_decay_schedule(
-            init_value=3e-3, decay_steps=cfg.ref.num_train_steps
+            init_value=2e-3, decay_steps=cfg.ref.num_train_steps
         ),
     }
     cfg.optimizer = None  # each group has its own
@@ -109,40 +107,48 @@ def get_config():
 
     cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=200)
     cfg.evals = {
-        "eval": kd.evals.Evaluator(
+        "eval": kd.volumes.CaseEvaluator(
             run=kd.evals.EveryNSteps(200),
+            # The critic has done its work.
+            model=kd.nn.Graph(nodes=generator, outputs={"grey": "grey"}),
+            window=kd.volumes.SlidingWindow(
+                patch_size=(1, None, None),
+                multiple=4,
+                context_slices=2,
+                pad=_OF_NOTHING,
+            ),
             losses={},
             metrics={
-                **cfg.train_metrics,
-                "psnr_by_intensity": _psnr("batch.grey_by_intensity[..., 1:2]"),
+                "psnr": _psnr("preds.grey"),
+                "psnr_by_intensity": _psnr("batch.grey_by_intensity"),
             },
+            outputs={"grey": kd.volumes.Output(key="preds.grey", like="grey")},
         ),
     }
     cfg.log_metrics_every = 20
     return cfg
 
 
-def _psnr(preds):
+def _psnr(preds, targets="batch.grey"):
     return kd.volumes.metrics.Psnr(
-        preds=preds, targets=_GREY, region_mask="batch.tissue", data_range=1.0
+        preds=preds, targets=targets, region_mask="batch.tissue", data_range=1.0
     )
 
 
 def _make_ds(cfg, **kwargs):
-    share = kd.volumes.transforms.Normalize(low=0.0, high=255.0)
     return kd.volumes.VolumeCases(
         volumes_data.Slabs(cfg.ref.aux.folder),
         groups={
-            "t1": kd.volumes.Group(
-                "t1.nii.gz",
-                transforms=[kd.volumes.transforms.Normalize(low=0.0, high=128.0)],
-            ),
-            "grey": kd.volumes.Group("grey.nii.gz", transforms=[share], kind="map"),
-            "grey_by_intensity": kd.volumes.Group(
-                "grey_by_intensity.nii.gz", transforms=[share], kind="map"
-            ),
-            "tissue": kd.volumes.Group("tissue.nii.gz", is_label=True, num_labels=4),
+            "t1": _group("t1", kind="image", to=(_OF_NOTHING, 1.5)),
+            "grey": _group("grey"),
+            "grey_by_intensity": _group("grey_by_intensity"),
+            "tissue": kd.volumes.Group("tissue.nii.gz", is_label=True),
         },
         batch_size=cfg.ref.aux.batch_size,
         **kwargs,
     )
+
+
+def _group(name, *, kind="map", to=(0.0, 1.0)):
+    scale = kd.volumes.transforms.Normalize(low=0.0, high=255.0, to=to)
+    return kd.volumes.Group(f"{name}.nii.gz", transforms=[scale], kind=kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kauldron._base import root_refs
@@ -51,6 +51,11 @@ class IterableDataset(abc.ABC):
     def for_evaluation(self) -> IterableDataset:
         """Returns the dataset as evaluators use it: nothing is left out by default."""
         return self
+
+    @property
+    def keys_of_the_host(self) -> Collection[str]:
+        """Keys of which 64 bits are kept for the host, though devices have 32."""
+        return ()
 
     def run_records(self) -> Sequence[Mapping[str, Any]]:
         """Returns what a run keeps of its data, see `workdir.data_records`; JSON-able.
@@ -103,6 +108,10 @@ class _Derived(IterableDataset, root_refs.UpdateFromRootCfg):
     @property
     def is_endless(self) -> bool:
         return self.source.is_endless
+
+    @property
+    def keys_of_the_host(self) -> Collection[str]:
+        return self.source.keys_of_the_host
 
     def run_records(self) -> Sequence[Mapping[str, Any]]:
         return self.source.run_records()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kauldron._base import console, errors
@@ -168,7 +168,8 @@ def check(trainer: _run_description.RunDescription) -> None:
         )
     with data_utils.Naming("cfg.train_ds"):
         element_spec = trainer.train_ds.element_spec
-    _tell_narrowing(element_spec)
+    # A dataset of one's own need not be derived from ours.
+    _tell_narrowing(element_spec, getattr(trainer.train_ds, "keys_of_the_host", ()))
     batch = data_utils.batch_specs(element_spec)
     whole_batch = data_utils.get_global_elem_spec(batch, trainer.sharding.batch)
     trainer.sharding.check_batch(whole_batch)
@@ -198,8 +199,12 @@ def check(trainer: _run_description.RunDescription) -> None:
             )
 
 
-def _tell_narrowing(element_spec: Any) -> None:
-    names = data_utils.names_of_float64(element_spec)
+def _tell_narrowing(element_spec: Any, known: Collection[str]) -> None:
+    names = [
+        name
+        for name in data_utils.names_of_float64(element_spec)
+        if name.partition(".")[0] not in known
+    ]
     if names:
         console.log(
             f"{', '.join(f'`batch.{name}`' for name in names)}: float64, which becomes "

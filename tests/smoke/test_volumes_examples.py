@@ -127,3 +127,22 @@ def test_grey_matter_is_made_from_an_image(stand_in, tmp_path):
     first, last = (records["train", step]["losses/grey"] for step in (0, 5))
     assert last < first
     assert records["eval", 0]["metrics/psnr_by_intensity"] > 10
+
+
+def test_a_deformation_is_found(stand_in, tmp_path):
+    records = train(
+        "volumes_registration",
+        tmp_path,
+        aux__folder=str(stand_in),
+        aux__size=(16, 16, 16),
+        aux__batch_size=8,
+        model__network__features=(4, 8),
+        num_train_steps=6,
+        log_metrics_every=5,
+    )
+    before = records["eval", 0]
+    # Nothing moves before training.
+    assert before["metrics/tre_mm"] == pytest.approx(
+        before["metrics/tre_before_mm"], rel=0.01
+    )
+    assert np.isfinite(records["train", 5]["losses/total"])

@@ -224,6 +224,10 @@ class VolumeCases(data.py.DataSourceBase):
             max_bytes = total // max(1, self.num_workers or 1)
         return _reading.Reading(_cache.Cache(max_bytes), self.cache)
 
+    @property
+    def keys_of_the_host(self) -> list[str]:
+        return [f"{name}_geometry" for name in self._groups]
+
     def run_records(self) -> list[dict[str, Any]]:
         checked = self._checked
         before = {} if self._choice.record is None else self._choice.record["skipped"]

@@ -83,15 +83,8 @@ def read(path: pathlib.Path, series: str = "") -> list[Slice]:
             f"{path} has {len(by_series)} series. Say which one, as in "
             f"{str(path / uid)!r}.{_listed(by_series)}"
         )
-    found = []
-    for file, header in by_series[series or next(iter(by_series))]:
-        try:
-            found += _slices_of(file, header)
-        except VolumeError:
-            raise
-        except (ValueError, TypeError, IndexError, AttributeError) as e:
-            raise VolumeError(f"{file}: the header is damaged: {e}.") from e
-    return found
+    files = by_series[series or next(iter(by_series))]
+    return [found for file, header in files for found in _slices_of(file, header)]
 
 
 def ordered(path: pathlib.Path, slices: list[Slice]) -> list[Slice]:

@@ -1,8 +1,8 @@
 """The exact geometry in a comment of a NIfTI header, beside the rounded one.
 
-The header holds f32: half a thousandth of a millimetre at 4 m, and 6e-5 mm at the edge of
-an oblique volume. Other programs read the rounded numbers. The comment counts only as
-long as it rounds to them: who moves the volume changes them, and may keep the comment.
+The header holds f32, which is 6e-5 mm off at a coordinate of 1 m. Other programs read the
+rounded numbers. The comment counts only as long as it rounds to them: who moves the volume
+changes them, and may keep the comment.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from kauldron import checkpoints, kontext
 from kauldron._base import root_refs
 from kauldron.evals import base
 from kauldron.ktyping import PyTree
+from kauldron.modules.patches import tilings
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
@@ -123,7 +124,9 @@ class CaseEvaluator(base.EvaluatorBase):
     ) -> list[kontext.KeyProblem]:
         problems: list[kontext.KeyProblem] = []
         context = key_checks.initial_context(state, self._cases, field=f"{field}.ds")
-        context = dataclasses.replace(context, batch=self._patch_specs(context.batch))
+        batch = context.batch
+        seen = self._patch_specs(batch, self.window.context_slices)
+        context = dataclasses.replace(context, batch=seen)
         after = key_checks.run_model(
             key_checks.ForwardPass(
                 model=self.model,
@@ -137,7 +140,10 @@ class CaseEvaluator(base.EvaluatorBase):
             problems,
         )
         if after is not None:
-            after = dataclasses.replace(after, interms=None)
+            after = dataclasses.replace(
+                after, batch=self._patch_specs(batch), interms=None
+            )
+            problems += self._blending_problems(after, field)
             groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
             key_checks.check_groups(groups, after, problems)
             for name, output in self.outputs.items():
@@ -292,17 +298,45 @@ class CaseEvaluator(base.EvaluatorBase):
         key = next(key for key in batch if key.endswith("_geometry"))
         return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
 
-    def _patch_specs(self, batch: Any) -> Any:
+    def _blending_problems(
+        self, context: Context, field: str
+    ) -> list[kontext.KeyProblem]:
+        """Returns which predictions that are read cannot be put together."""
+        volumes = (x.shape for x in jax.tree.leaves(context.batch) if len(x.shape) == 5)
+        shape = next(volumes)[1:4]
+        problems = []
+        for key in self._read_preds:
+            try:
+                specs = kontext.get_by_path({"preds": context.preds}, key)
+                self.window.check_outputs(specs, shape)
+            except tilings.PatchError as e:
+                detail = (
+                    f"{key!r}: {e} Or leave out the losses and metrics that read it."
+                )
+                problems.append(key_checks.problem(field, detail))
+            except LookupError:
+                continue  # told as a key that does not exist
+        return problems
+
+    def _patch_specs(self, batch: Any, context_slices: int = 0) -> Any:
         """Returns the specs of a batch as if a case were one patch."""
 
         def patch(spec: Any) -> Any:
             if len(spec.shape) != 5:
                 return spec
             size = self.window.size_for(spec.shape[1:4])
-            shape = (spec.shape[0], *size, spec.shape[4])
+            channels = (1 + context_slices) * spec.shape[4]
+            shape = (spec.shape[0], *size, channels)
             return jax.ShapeDtypeStruct(shape, spec.dtype)
 
         return jax.tree.map(patch, batch)
+
+    @property
+    def _read_preds(self) -> tuple[str, ...]:
+        return _patch_network.read_preds(
+            [self.losses, self.metrics, self.summaries],
+            keys=[output.key for output in self.outputs.values()],
+        )
 
     @functools.cached_property
     def _cases(self) -> dataset.VolumeCases:
@@ -335,12 +369,11 @@ class CaseEvaluator(base.EvaluatorBase):
 
     @functools.cached_property
     def _jitted_network(self) -> Callable[..., Any]:
-        keys = _patch_network.read_preds(
-            [self.losses, self.metrics, self.summaries],
-            keys=[output.key for output in self.outputs.values()],
-        )
         network = _patch_network.PatchNetwork(
-            run=self.base_cfg, model=self.model, method=self.model_method, keys=keys
+            run=self.base_cfg,
+            model=self.model,
+            method=self.model_method,
+            keys=self._read_preds,
         )
         return jax.jit(network, static_argnames=("channels", "drops"))
 

@@ -1,5 +1,7 @@
 """`PatchWise`: a model of patches in a model of whole images."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,7 @@ def model():
 def ran(model):
     """Parameters, outputs and intermediates of one forward pass."""
     image = _image()
-    variables = model.init(jax.random.key(1), image=image)
+    variables = jax.jit(model.init)(jax.random.key(1), image=image)
 
     def apply(variables, image):
         return model.apply(
@@ -103,33 +105,27 @@ def test_targets_are_cut_like_the_patches(ran):
         np.testing.assert_array_equal(cut[i], expected)
 
 
-def test_losses_name_per_patch_and_assembled_values_plainly(model):
+def test_losses_name_per_patch_and_assembled_values_plainly(model, ran):
     losses = {
         "per_patch": kd.losses.L2(
             preds="interms.inner.stem.__call__[0]", targets="interms.cut[0].y"
         ),
         "assembled": kd.losses.L2(preds="interms.assembled[0].stem", targets="batch.y"),
     }
-    image = _image()
-    batch = {"image": image, "y": jnp.repeat(image, 3, axis=-1)}
-    variables = model.init(jax.random.key(1), image=image)
-    _, changed = model.apply(
-        variables,
-        image=image,
-        cut={"y": batch["y"]},
-        mutable=True,
-        capture_intermediates=True,
-    )
-    context = {"batch": batch, "interms": changed["intermediates"], "step": 0}
+    _, _, interms = ran
+    y = np.repeat(2 * _image(), 3, axis=-1)
+    cut = np.repeat(interms["cut"][0]["y"], 3, axis=-1)
+    interms = {**interms, "cut": ({"y": cut},)}
+    context = {"batch": {"y": y}, "interms": interms, "step": 0}
     values = {name: float(loss(context=context)) for name, loss in losses.items()}
-    interms = changed["intermediates"]
-    patches = interms["inner"]["stem"]["__call__"][0], interms["cut"][0]["y"]
-    whole = interms["assembled"][0]["stem"], batch["y"]
+    patches = np.asarray(interms["inner"]["stem"]["__call__"][0])
+    whole = np.asarray(interms["assembled"][0]["stem"])
     expected = {
-        "per_patch": float(np.mean((patches[0] - patches[1]) ** 2)),
-        "assembled": float(np.mean((whole[0] - whole[1]) ** 2)),
+        "per_patch": np.mean((patches - cut) ** 2),
+        "assembled": np.mean((whole - y) ** 2),
     }
-    assert values == pytest.approx(expected, rel=1e-5)
+    for name, value in expected.items():
+        assert values[name] == pytest.approx(float(value), rel=1e-5)
     assert values["per_patch"] != pytest.approx(values["assembled"], rel=1e-3)
     assert kontext.get_keypaths(model) == {
         "image": "batch.image",
@@ -140,7 +136,7 @@ def test_losses_name_per_patch_and_assembled_values_plainly(model):
 def test_padding_is_marked_for_masks():
     model = kd.nn.PatchWise(inner=kd.nn.Identity(), size=(4,), overlap=0, border="pad")
     x = jnp.ones((2, 6, 1))
-    out, changed = model.apply({}, x, mutable=True)
+    out, changed = jax.jit(functools.partial(model.apply, mutable=True))({}, x)
     inside = changed["intermediates"]["inside"][0]
     assert out.shape == x.shape
     assert inside.shape == (2, 1, 4, 1)
@@ -173,6 +169,7 @@ def test_gradients_are_those_of_the_patches_by_hand(ran):
     )
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -180,7 +177,7 @@ def test_gradients_are_those_of_the_patches_by_hand(ran):
     blend=st.sampled_from(["flat", "cosine", "gaussian"]),
     border=st.sampled_from(["shift", "pad"]),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_identity_through_patches_is_exact(shape, size, overlap, blend, border):
     model = kd.nn.PatchWise(
         inner=kd.nn.Identity(), size=size, overlap=overlap, blend=blend, border=border
@@ -215,9 +212,8 @@ def test_gradients_hold_the_activations_of_one_patch():
     one = patches(32)
     many = patches(256)
     # What grows with the image is the image itself: the mean, gradients of both, padding;
-    # activations would be 5 x 16 channels of it, twice as many for overlaps of half.
+    # activations would be 5 x 16 channels of it, twice that for an overlap of half.
     assert many - one < 14 * 6 * per_channel
-    assert patches(256, has_remat=False) - one > 14 * 5 * 16 * per_channel
 
 
 class Stateful(nn.Module):
@@ -236,8 +232,9 @@ def test_collections_go_from_patch_to_patch_and_each_patch_has_its_noise():
     model = kd.nn.PatchWise(inner=Stateful(), size=(8,), overlap=0)
     x = jnp.ones((32, 1))
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = model.init(rngs, x)
-    out, changed = model.apply(variables, x, rngs=rngs, mutable=["stats"])
+    variables = jax.jit(model.init)(rngs, x)
+    apply = jax.jit(functools.partial(model.apply, rngs=rngs, mutable=["stats"]))
+    out, changed = apply(variables, x)
     assert variables["stats"]["inner"]["count"] == 0
     assert changed["stats"]["inner"]["count"] == 4
     assert len({tuple(patch) for patch in np.asarray(out).reshape(4, 8)}) == 4
@@ -252,7 +249,7 @@ def test_slices_get_their_neighbours_as_channels_reflected_at_the_ends():
 
     model = kd.nn.PatchWise(inner=Seen(), size=(1, None), overlap=0, context_slices=2)
     x = jnp.arange(4.0)[:, None, None] * jnp.ones((1, 3, 1))
-    out, changed = model.apply({}, x, mutable=True)
+    out, changed = jax.jit(functools.partial(model.apply, mutable=True))({}, x)
     (seen,) = changed["intermediates"]["inner"]["x"]
     assert seen.shape == (4, 1, 3, 3)
     assert seen[:, 0, 0].tolist() == [[1, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 2]]
@@ -266,7 +263,7 @@ def test_other_arguments_go_to_each_patch_whole():
             return x * scale[:, None, None]
 
     model = kd.nn.PatchWise(inner=Scaled(), size=(3,), overlap=0)
-    out = model.apply({}, jnp.ones((2, 6, 1)), jnp.array([1.0, 2.0]))
+    out = jax.jit(model.apply)({}, jnp.ones((2, 6, 1)), jnp.array([1.0, 2.0]))
     assert out[:, :, 0].tolist() == [[1] * 6, [2] * 6]
 
 

@@ -80,6 +80,13 @@ def test_a_run_keeps_to_its_cases_when_others_are_added(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_nothing_is_said_of_geometries_that_devices_keep_in_32_bits(tmp_path, capsys):
+    trainer = _trainer(volumes_on_disk.write_cases(tmp_path / "cases", 4), tmp_path)
+    assert trainer.train_ds.element_spec["ct_geometry"]["origin"].dtype == np.float64
+    trainer.check()
+    assert "float64" not in capsys.readouterr().err
+
+
 def test_a_run_is_done_again_with_the_cases_that_it_had(tmp_path):
     root = volumes_on_disk.write_cases(tmp_path / "cases", 6)
     _trainer(root, tmp_path / "run").train()

@@ -162,6 +162,46 @@ def test_a_chunk_that_is_missing_is_told_though_zarr_would_read_zeros(tmp_path):
         volumes.read(path)
 
 
+def test_a_zarr_that_is_no_volume_is_told(tmp_path):
+    path = tmp_path / "x.zarr"
+    zarr.open_group(path, mode="w", attributes={"other": 1})
+    with pytest.raises(volumes.VolumeError, match=r"without the metadata.*other"):
+        volumes.info(path)
+    axes = [{"name": n, "type": "space", "unit": "ell"} for n in "zyx"]
+    datasets = [{"path": "0", "coordinateTransformations": _steps([1] * 3)}]
+    _ome(path, "0.5", axes, random_array(SHAPE)[..., 0], datasets)
+    with pytest.raises(volumes.VolumeError, match="unit 'ell' of the axis z"):
+        volumes.info(path)
+    _ome(path, "0.5", axes, np.zeros(SHAPE, np.complex64), datasets)
+    with pytest.raises(volumes.VolumeError, match="holds complex64"):
+        volumes.info(path)
+    group = zarr.open_group(path, mode="a")
+    del group["0"]
+    with pytest.raises(volumes.VolumeError, match="no array '0'"):
+        volumes.info(path)
+    with pytest.raises(volumes.VolumeError, match="level cannot be written alone"):
+        volumes.write(path / "1", volumes.Image(random_array(SHAPE)))
+
+
+def test_a_chunk_that_is_damaged_is_told(tmp_path):
+    path = tmp_path / "x.zarr"
+    volumes.write(path, volumes.Image(random_array(SHAPE)))
+    (path / "0/c/0/0/0/0").write_bytes(b"no zstd")
+    with pytest.raises(volumes.VolumeError, match=r"x\.zarr is cut off or damaged"):
+        volumes.read(path)
+
+
+def test_an_hdf5_file_without_a_volume_is_told(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["flat"] = np.zeros((2, 3))
+    with pytest.raises(volumes.VolumeError, match=r"no dataset \[z y x\]"):
+        volumes.info(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["ct"] = np.zeros((2, 3, 4), np.complex64)
+    with pytest.raises(volumes.VolumeError, match=r"y\.h5/ct holds complex64"):
+        volumes.info(tmp_path / "y.h5")
+
+
 def test_arrays_of_numpy_are_read_and_the_missing_geometry_is_told(tmp_path):
     array = random_array(SHAPE)[..., 0]
     np.save(tmp_path / "c.npy", array)

@@ -274,6 +274,36 @@ def test_what_one_slice_does_not_say_is_told(series):
     np.testing.assert_allclose(info.geometry.spacing_mm, (1, 0.75, 0.5))
 
 
+def test_doses_are_scaled_and_placed_by_their_own_fields(tmp_path, series):
+    dataset = pydicom.dcmread(sorted(series().iterdir())[0])
+    array = random_array((3, 3, 4), "uint16")
+    dataset.NumberOfFrames = 3
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = array.tobytes()
+    dataset.DoseGridScaling = "0.5"
+    dataset.GridFrameOffsetVector = [0, 4, 8]
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    dataset.save_as(tmp_path / "dose.dcm")
+    image = volumes.read(tmp_path / "dose.dcm")
+    np.testing.assert_array_equal(image.array, array * 0.5)
+    np.testing.assert_allclose(image.geometry.spacing_mm, (4, 0.75, 0.5))
+    np.testing.assert_allclose(image.geometry.origin, STRAIGHT.origin)
+
+
+def test_files_without_an_image_are_told(tmp_path, series):
+    folder = series()
+    dataset = pydicom.dcmread(folder / "slice_1.dcm")
+    del dataset.Rows
+    dataset.save_as(tmp_path / "plan.dcm")
+    with pytest.raises(volumes.VolumeError, match=r"plan\.dcm is .* without an image"):
+        volumes.info(tmp_path / "plan.dcm")
+    dataset = pydicom.dcmread(folder / "slice_1.dcm")
+    dataset.ModalityLUTSequence = [pydicom.Dataset()]
+    dataset.save_as(tmp_path / "table.dcm")
+    with pytest.raises(volumes.VolumeError, match=r"table\.dcm: .*ModalityLUTSequence"):
+        volumes.info(tmp_path / "table.dcm")
+
+
 def test_packed_pixels_without_a_decoder_are_told(series):
     def pack(dataset, i):
         dataset.file_meta.TransferSyntaxUID = uids.JPEG2000Lossless

@@ -185,6 +185,13 @@ def test_nrrd_without_space_is_told(tmp_path):
         ("x.nrrd", "(0.5,0.0,0.0)", "(0.0,0.0,0.0)", "spacing"),
         ("x.nrrd", "(-10.5", "(nan", "not finite"),
         ("x.nrrd", "sizes: 6 5 4\n", "", "lacks sizes"),
+        ("x.mha", "DimSize = 6 5 4", "DimSize = 6 5 0", "no volume"),
+        ("x.nrrd", "sizes: 6 5 4", "sizes: 6 5 4 2", "of 4 axes"),
+        ("x.nrrd", "sizes: 6 5 4", "sizes: 6 5 0", "three axes of space"),
+        ("x.nrrd", "space origin", 'space units: "ell"\nspace origin', "'ell'"),
+        ("x.nrrd", "encoding", "data file: LIST\nencoding", "several files"),
+        ("x.nrrd", "encoding", "data file: y\nencoding", "no .*y, which holds"),
+        ("x.nrrd", "raw\n", "gz\nbyte skip: 3\n", "`byte skip` of packed values"),
     ],
 )
 def test_bad_headers_are_told_with_the_file(name, old, new, says, tmp_path):
@@ -217,6 +224,30 @@ def test_values_may_be_in_another_folder_and_behind_a_header(tmp_path):
     text = f"NRRD0004\n{header}data file: data/x.bin\nline skip: 2\n"
     (tmp_path / "x.nhdr").write_text(text)
     np.testing.assert_array_equal(volumes.read(tmp_path / "x.nhdr").array, array)
+
+
+def test_what_a_metaimage_does_not_say_or_asks_for_is_told(tmp_path):
+    path = tmp_path / "x.mha"
+    array = random_array(SHAPE)
+    header = "NDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\n"
+    slope = "ElementToIntensityFunctionSlope = 2\n"
+    for more in (slope, "ElementSize = 1 2 3\n"):
+        path.write_bytes(
+            f"{header}{more}ElementDataFile = LOCAL\n".encode() + array.tobytes()
+        )
+        np.testing.assert_array_equal(volumes.read(path).array, array)
+        kinds = [note.partition(":")[0] for note in volumes.info(path).notes]
+        assert kinds == ["No placement", "Intensity"][: 1 + (more == slope)]
+    np.testing.assert_array_equal(volumes.info(path).geometry.spacing_mm, (3, 2, 1))
+    header = "NDims = 4\nDimSize = 6 5 4 2\nElementType = MET_SHORT\n"
+    path.write_text(f"{header}ElementNumberOfChannels = 2\nElementDataFile = LOCAL\n")
+    with pytest.raises(volumes.VolumeError, match="2 times of 2 components"):
+        volumes.info(path)
+
+
+def test_detached_headers_of_nrrd_are_not_written(tmp_path):
+    with pytest.raises(volumes.VolumeError, match=r"x\.nhdr: write `\.nrrd`"):
+        volumes.write(tmp_path / "x.nhdr", volumes.Image(random_array(SHAPE)))
 
 
 def test_a_text_that_is_no_header_is_told(tmp_path):

@@ -269,6 +269,53 @@ def test_spacing_of_zero_and_numbers_that_are_not_finite_are_told(tmp_path):
             volumes.read(path)
 
 
+def _with_bytes(path, place, content):
+    changed = bytearray(path.read_bytes())
+    changed[place : place + len(content)] = content
+    path.write_bytes(changed)
+    return path
+
+
+def test_a_qfac_of_zero_is_one_as_the_standard_says(tmp_path):
+    path = _save(tmp_path / "x.nii", random_array(SHAPE).T[0], OTHER, None, 0, 1)
+    _with_bytes(path, 76, bytes(4))
+    ours = _points(volumes.info(path).geometry)
+    np.testing.assert_allclose(ours, _nibabel_points(OTHER))
+    np.testing.assert_allclose(ours, _sitk_points(path))
+
+
+def test_a_qform_that_is_no_rotation_is_told_beside_a_sform(tmp_path):
+    path = _save(tmp_path / "x.nii", random_array(SHAPE).T[0], AFFINE, None, 1, 1)
+    _with_bytes(path, 256, np.array([3, 0, 0], "<f4").tobytes())
+    assert volumes.info(path).notes[0].startswith("Bad qform")
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "says"),
+    [
+        (70, b"\x20\0", "complex64"),  # datatype
+        (70, b"\x63\0", "no datatype with the code 99"),
+        (40, b"\x06\0\x06\0\x05\0\x04\0\x01\0\x01\0\x02\0", "no volume"),  # dim
+        (344, b"ni1", "header of a pair"),  # magic
+        (0, b"\0\0\0\0", "no NIfTI file"),
+    ],
+)
+def test_what_no_volume_can_be_is_refused(place, content, says, tmp_path):
+    path = _save(tmp_path / "x.nii", random_array(SHAPE).T[0], AFFINE)
+    with pytest.raises(volumes.VolumeError, match=rf"x\.nii.*{says}"):
+        volumes.read(_with_bytes(path, place, content))
+
+
+def test_a_packed_file_that_was_written_whole_cannot_be_changed(tmp_path):
+    whole = volumes.Region.whole(SHAPE)
+    with volumes.open_region_writer(
+        tmp_path / "x.nii.gz", shape=SHAPE, dtype="int16", geometry=OBLIQUE
+    ) as writer:
+        writer.write(whole, random_array(SHAPE))
+        with pytest.raises(volumes.VolumeError, match="written already"):
+            writer.write(whole, random_array(SHAPE))
+
+
 def test_big_endian_files_and_nifti_2_are_read(tmp_path):
     array = random_array(SHAPE).T[0]
     header = nibabel.Nifti1Header(endianness=">")

@@ -1,0 +1,97 @@
+"""Pieces of a brain brought back from a deformation that is known.
+
+    kauldron data fetch mni
+    kauldron train --cfg=examples/volumes_registration.py --cfg.workdir=runs/warp
+
+A network sees two images and gives a velocity on a grid of 2 mm; followed for a unit of
+time, it moves one image onto the other. It learns from images alone: points are there to
+measure `metrics/tre_mm`, how far they end up from where they should be, on deformations of
+slabs that it has not seen. `metrics/tre_before_mm` is how far they were.
+"""
+
+from kauldron import konfig
+
+with konfig.imports():
+    import optax
+
+    from examples import volumes_data
+    from kauldron import kd
+
+
+def get_config():
+    cfg = kd.train.Trainer()
+    cfg.seed = 42
+    cfg.aux = {"folder": None, "size": (64, 48, 64), "batch_size": 1}
+
+    cfg.train_ds = _make_ds(cfg, split="train", num_pairs=400)
+    cfg.eval_ds = _make_ds(cfg, split="test", num_pairs=12)
+
+    cfg.model = kd.nn.Registration(
+        network=kd.nn.UNet(
+            num_classes=8,
+            features=(8, 16, 32),
+            kernel_size=(3, 3, 3),
+            encoder_blocks=1,
+            decoder_blocks=1,
+            norm=None,
+        ),
+        strides=2,
+        moving="batch.moving",
+        fixed="batch.fixed",
+        points="batch.points",
+    )
+
+    cfg.num_train_steps = 300
+    cfg.train_losses = {
+        "difference": kd.losses.L2(
+            preds="preds.warped", targets="batch.fixed", weight=100.0
+        ),
+        "roughness": kd.volumes.losses.GradientSmoothness(
+            field="preds.velocity", weight=0.5
+        ),
+    }
+    cfg.train_metrics = {
+        "tre_mm": kd.volumes.metrics.Tre(
+            preds="preds.points", targets="batch.moved_points"
+        ),
+    }
+
+    cfg.schedules = {
+        "learning_rate": optax.cosine_decay_schedule(
+            init_value=2e-3, decay_steps=cfg.ref.num_train_steps
+        ),
+    }
+    cfg.optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(cfg.ref.schedules["learning_rate"]),
+    )
+
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=150)
+    cfg.evals = {
+        "eval": kd.evals.Evaluator(
+            run=kd.evals.EveryNSteps(150),
+            metrics={
+                **cfg.train_metrics,
+                "tre_before_mm": kd.volumes.metrics.Tre(
+                    preds="batch.points", targets="batch.moved_points"
+                ),
+            },
+        ),
+    }
+    cfg.log_metrics_every = 20
+    return cfg
+
+
+def _make_ds(cfg, *, split, num_pairs):
+    is_train = split == "train"
+    return kd.data.py.DataSource(
+        data_source=volumes_data.WarpedPairs(
+            split=split,
+            num_pairs=num_pairs,
+            size=cfg.ref.aux.size,
+            folder=cfg.ref.aux.folder,
+        ),
+        shuffle=is_train,
+        num_epochs=None if is_train else 1,
+        batch_size=cfg.ref.aux.batch_size,
+    )
