@@ -192,13 +192,12 @@ def distances_of(
     mask: np.ndarray | None = None,
 ) -> list[SurfaceDistances]:
     """Returns the distances of each label; voxels that don't count are in no region."""
-    found = []
-    for label in labels:
-        pair = [x == label for x in (a, b)]
-        if mask is not None:
-            pair = [x & mask for x in pair]
-        found.append(SurfaceDistances.of(*pair, spacing_mm=spacing_mm))
-    return found
+    return [
+        SurfaceDistances.of(
+            np.equal(a, label), np.equal(b, label), spacing_mm=spacing_mm, mask=mask
+        )
+        for label in labels
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
