@@ -72,7 +72,7 @@ def get_config():
         outputs={"grey": "grey", "true": "true", "made": "made"},
     )
 
-    cfg.num_train_steps = 400
+    cfg.num_train_steps = 3000
     cfg.train_losses = {
         "true": digits_gan_model.Hinge(logits="preds.true.logits", is_real=True),
         "made": digits_gan_model.Hinge(logits="preds.made.logits", is_real=False),
@@ -81,11 +81,6 @@ def get_config():
     }
     cfg.train_metrics = {"psnr": _psnr("preds.grey", _GREY)}
 
-    cfg.schedules = {
-        "learning_rate": optax.cosine_decay_schedule(
-            init_value=2e-3, decay_steps=cfg.ref.num_train_steps
-        ),
-    }
     cfg.optimizer = None  # each group has its own
     cfg.trainstep = kd.train.LossGroupsStep(
         groups={
@@ -99,16 +94,18 @@ def get_config():
                 params="generator",
                 optimizer=optax.chain(
                     optax.clip_by_global_norm(1.0),
-                    optax.adam(cfg.ref.schedules["learning_rate"]),
+                    optax.adam(
+                        optax.cosine_decay_schedule(2e-3, cfg.ref.num_train_steps)
+                    ),
                 ),
             ),
         },
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=200)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=1000)
     cfg.evals = {
         "eval": kd.volumes.CaseEvaluator(
-            run=kd.evals.EveryNSteps(200),
+            run=kd.evals.EveryNSteps(1000),
             # The critic has done its work.
             model=kd.nn.Graph(nodes=generator, outputs={"grey": "grey"}),
             window=kd.volumes.SlidingWindow(
@@ -125,7 +122,7 @@ def get_config():
             outputs={"grey": kd.volumes.Output(key="preds.grey", like="grey")},
         ),
     }
-    cfg.log_metrics_every = 20
+    cfg.log_metrics_every = 50
     return cfg
 
 
