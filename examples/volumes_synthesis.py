@@ -21,8 +21,6 @@ with konfig.imports():
     from examples import digits_gan_model, volumes_data
     from kauldron import kd
 
-# A slice without its neighbours.
-_GREY = "batch.grey[..., 1:2]"
 # What an intensity of 0 becomes.
 _OF_NOTHING = -1.5
 
@@ -61,7 +59,7 @@ def get_config():
     cfg.model = kd.nn.Graph(
         nodes={
             **generator,
-            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", _GREY]]),
+            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", "batch.grey"]]),
             "made_pair": kd.nn.Node(pair, inputs=[["batch.t1", "grey"]]),
             "true": kd.nn.Node("critic", inputs="true_pair"),
             "made": kd.nn.Node("critic", inputs="made_pair"),
@@ -76,10 +74,10 @@ def get_config():
     cfg.train_losses = {
         "true": digits_gan_model.Hinge(logits="preds.true.logits", is_real=True),
         "made": digits_gan_model.Hinge(logits="preds.made.logits", is_real=False),
-        "grey": kd.losses.L2(preds="preds.grey", targets=_GREY, weight=100.0),
+        "grey": kd.losses.L2(preds="preds.grey", targets="batch.grey", weight=100.0),
         "fooled": kd.losses.Value(values="preds.made.logits", weight=-0.05),
     }
-    cfg.train_metrics = {"psnr": _psnr("preds.grey", _GREY)}
+    cfg.train_metrics = {"psnr": _psnr("preds.grey")}
 
     cfg.optimizer = None  # each group has its own
     cfg.trainstep = kd.train.LossGroupsStep(
@@ -126,9 +124,9 @@ def get_config():
     return cfg
 
 
-def _psnr(preds, targets="batch.grey"):
+def _psnr(preds):
     return kd.volumes.metrics.Psnr(
-        preds=preds, targets=targets, region_mask="batch.tissue", data_range=1.0
+        preds=preds, targets="batch.grey", region_mask="batch.tissue", data_range=1.0
     )
 
 
