@@ -75,6 +75,7 @@ def _run(python: str, code: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(900)
 def test_time_and_memory_of_a_whole_volume():
     peers = os.environ.get("KAULDRON_TORCH_PYTHON")
     ours, theirs = [], []

@@ -57,19 +57,17 @@ def cut(x: Any, tiles: tilings.Tiles) -> jax.Array:
     return jax.vmap(lambda start: patch(x, tiles, start))(tiles.all_starts())
 
 
-def zeros(patches: PyTree, tiles: tilings.Tiles, shape: Sequence[int]) -> PyTree:
-    """Returns the means that `blended` begins with.
+def check(patches: PyTree, tiles: tilings.Tiles) -> None:
+    """Checks that outputs can be put together.
 
     Args:
       patches: Shapes and dtypes of what a patch gives, `[*b *size c]`.
       tiles: The patches.
-      shape: Of the spatial axes of the means.
 
     Raises:
       PatchError: If an output has not the size of a patch, or is not floating.
     """
-
-    def start(path: Any, spec: Any) -> jax.Array:
+    for path, spec in jax.tree_util.tree_leaves_with_path(patches):
         where = f"`{jax.tree_util.keystr(path)}`" if path else "what it returns"
         leading = len(spec.shape) - len(tiles.size) - 1
         if leading < 0 or tuple(spec.shape[leading:-1]) != tiles.size:
@@ -83,9 +81,24 @@ def zeros(patches: PyTree, tiles: tilings.Tiles, shape: Sequence[int]) -> PyTree
                 f"Where patches overlap, their values are averaged, which takes floating "
                 f"scores: {where} is {spec.dtype}. Take the argmax of what is assembled."
             )
-        return jnp.zeros((*spec.shape[:leading], *shape, spec.shape[-1]), jnp.float32)
 
-    return jax.tree_util.tree_map_with_path(start, patches)
+
+def zeros(patches: PyTree, tiles: tilings.Tiles, shape: Sequence[int]) -> Any:
+    """Returns the means that `blended` begins with; for the arguments, see `check`.
+
+    Args:
+      patches: Shapes and dtypes of what a patch gives.
+      tiles: The patches.
+      shape: Of the spatial axes of the means.
+    """
+    check(patches, tiles)
+    num_axes = len(tiles.size)
+
+    def start(spec: Any) -> jax.Array:
+        leading = spec.shape[: len(spec.shape) - num_axes - 1]
+        return jnp.zeros((*leading, *shape, spec.shape[-1]), jnp.float32)
+
+    return jax.tree.map(start, patches)
 
 
 def blended(

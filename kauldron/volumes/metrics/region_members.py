@@ -26,6 +26,7 @@ class _OfRegions(case_state.CaseMetric):
     classes: Mapping[str, int] | Sequence[int]
 
     _num_sums: ClassVar[int]
+    _dtype_in_jit: ClassVar[Any] = np.float32
 
     def __post_init__(self) -> None:
         case_state.names_of(self.classes)
@@ -64,8 +65,10 @@ class _OfRegions(case_state.CaseMetric):
         if not exact_sums.is_traced(inputs):
             return self._to_state(self._count(*inputs), case, mask)
         shape = (labels.shape[0], 1, len(self.ids), self._num_sums)
-        result = jax.ShapeDtypeStruct(shape, np.float32)
-        parts = jax.pure_callback(_to_f32(self._count), result, *inputs)
+        result = jax.ShapeDtypeStruct(shape, self._dtype_in_jit)
+        parts = jax.pure_callback(
+            lambda *x: self._count(*x).astype(self._dtype_in_jit), result, *inputs
+        )
         return self._to_state(parts, case, mask)
 
     def _count(
@@ -88,10 +91,6 @@ class _OfRegions(case_state.CaseMetric):
     ) -> np.ndarray:
         """Returns the sums of one case, `f64[classes k]`, of label maps `[z y x]`."""
         raise NotImplementedError
-
-
-def _to_f32(function: Any) -> Any:
-    return lambda *args: function(*args).astype(np.float32)
 
 
 def _check_labels(metric: _OfRegions, **labels: Any) -> None:
@@ -132,6 +131,7 @@ class Dice(_OfRegions):
 
     direction: ClassVar[case_state.Direction] = "max"
     _num_sums: ClassVar[int] = 3
+    _dtype_in_jit: ClassVar[Any] = np.int32  # f32 stops counting at 2^24 voxels
 
     def values_of(self, sums: np.ndarray) -> np.ndarray:
         return overlap.dice_of(sums)
@@ -192,13 +192,12 @@ def distances_of(
     mask: np.ndarray | None = None,
 ) -> list[SurfaceDistances]:
     """Returns the distances of each label; voxels that don't count are in no region."""
-    found = []
-    for label in labels:
-        pair = [x == label for x in (a, b)]
-        if mask is not None:
-            pair = [x & mask for x in pair]
-        found.append(SurfaceDistances.of(*pair, spacing_mm=spacing_mm))
-    return found
+    return [
+        SurfaceDistances.of(
+            np.equal(a, label), np.equal(b, label), spacing_mm=spacing_mm, mask=mask
+        )
+        for label in labels
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,14 @@ class SurfaceDistances:
     b_to_a: np.ndarray
 
     @classmethod
-    def of(cls, a: Array, b: Array, *, spacing_mm: Spacing = 1.0) -> Self:
+    def of(
+        cls,
+        a: Array,
+        b: Array,
+        *,
+        spacing_mm: Spacing = 1.0,
+        mask: Array | None = None,
+    ) -> Self:
         """Returns the distances of two regions, computed once for several measures.
 
         Args:
@@ -41,11 +48,15 @@ class SurfaceDistances:
           b: A region of the same shape.
           spacing_mm: Distance of neighbours along the axes, one number for all, or the
             matrix of a `Geometry`, the axes of which need not be at right angles.
+          mask: The voxels that count; the others are in no region.
 
         Raises:
           VolumeError: If the shapes differ, or the spacing is not one.
         """
         a, b = _regions.as_masks(a, b)
+        if mask is not None:
+            inside = np.reshape(mask, a.shape).astype(bool)
+            a, b = a & inside, b & inside
         steps = _regions.steps_of(spacing_mm, a.ndim)
         if not a.any() or not b.any():
             counts = [np.count_nonzero(_regions.surface_of(x)) for x in (a, b)]
@@ -107,6 +118,7 @@ def hausdorff(
     percentile: float = 100.0,
     pooling: Pooling = "directed_max",
     labels: Sequence[int] | None = None,
+    mask: Array | None = None,
 ) -> Any:
     """Returns the Hausdorff distance of two regions, or a percentile of it, in mm.
 
@@ -123,6 +135,7 @@ def hausdorff(
         of those from `b` to `a`, and of these the larger. `'pooled'` takes the percentile
         of all of them together, which is never larger. There are libraries of both kinds.
       labels: Measures each of these labels by itself.
+      mask: The voxels that count, `[z y x]`; the others are in no region.
 
     Returns:
       The distance; with `labels`, a dict from label to distance.
@@ -131,7 +144,9 @@ def hausdorff(
       VolumeError: If the shapes differ, or the spacing is not one.
       ValueError: If the percentile or the pooling is none.
     """
-    return _each(a, b, labels, spacing_mm, lambda d: d.hausdorff(percentile, pooling))
+    return _each(
+        a, b, labels, spacing_mm, mask, lambda d: d.hausdorff(percentile, pooling)
+    )
 
 
 def surface_distance(
@@ -141,6 +156,7 @@ def surface_distance(
     spacing_mm: Spacing = 1.0,
     pooling: Literal["pooled", "directed_mean", "directed_max"] = "pooled",
     labels: Sequence[int] | None = None,
+    mask: Array | None = None,
 ) -> Any:
     """Returns the average symmetric distance of the surfaces of two regions, in mm.
 
@@ -154,6 +170,7 @@ def surface_distance(
         directed means (they differ if the surfaces differ in size), `'directed_max'` the
         larger of these.
       labels: Measures each of these labels by itself.
+      mask: The voxels that count, `[z y x]`; the others are in no region.
 
     Returns:
       The distance; with `labels`, a dict from label to distance.
@@ -165,7 +182,7 @@ def surface_distance(
     Reference: Heimann et al. 2009, Comparison and Evaluation of Methods for Liver
       Segmentation From CT Datasets (pooled).
     """
-    return _each(a, b, labels, spacing_mm, lambda d: d.mean(pooling))
+    return _each(a, b, labels, spacing_mm, mask, lambda d: d.mean(pooling))
 
 
 def surface_dice(
@@ -175,6 +192,7 @@ def surface_dice(
     spacing_mm: Spacing = 1.0,
     tolerance_mm: float = 1.0,
     labels: Sequence[int] | None = None,
+    mask: Array | None = None,
 ) -> Any:
     """Returns the share of two surfaces that lies close to the other one, in [0, 1].
 
@@ -187,6 +205,7 @@ def surface_dice(
       spacing_mm: As in `hausdorff`.
       tolerance_mm: Largest distance that is close.
       labels: Measures each of these labels by itself.
+      mask: The voxels that count, `[z y x]`; the others are in no region.
 
     Returns:
       The share; with `labels`, a dict from label to share.
@@ -199,7 +218,7 @@ def surface_dice(
       segmentation of head and neck anatomy, arXiv:1809.04430 (there surfaces between
       voxels, weighted by their area).
     """
-    return _each(a, b, labels, spacing_mm, lambda d: d.share_within(tolerance_mm))
+    return _each(a, b, labels, spacing_mm, mask, lambda d: d.share_within(tolerance_mm))
 
 
 def check_pooling(pooling: str, allowed: Sequence[str]) -> None:
@@ -213,12 +232,13 @@ def _each(
     b: Array,
     labels: Sequence[int] | None,
     spacing_mm: Spacing,
+    mask: Array | None,
     value: Callable[[SurfaceDistances], float],
 ) -> Any:
     if labels is None:
-        return value(SurfaceDistances.of(a, b, spacing_mm=spacing_mm))
+        return value(SurfaceDistances.of(a, b, spacing_mm=spacing_mm, mask=mask))
     pairs = _regions.of_labels(a, b, labels)
     return {
-        label: value(SurfaceDistances.of(*pair, spacing_mm=spacing_mm))
+        label: value(SurfaceDistances.of(*pair, spacing_mm=spacing_mm, mask=mask))
         for label, pair in pairs
     }

@@ -113,6 +113,18 @@ class SlidingWindow:
         """Returns the size of patches of a volume; free axes take its size."""
         return self._tiling.tiles(shape).size
 
+    def check_outputs(self, specs: PyTree, shape: Sequence[int]) -> None:
+        """Checks that what a function gives can be put together.
+
+        Args:
+          specs: Tree of shapes and dtypes of outputs.
+          shape: Of the volume.
+
+        Raises:
+          PatchError: If an output has not the size of a patch, or is not floating.
+        """
+        blending.check(specs, self._tiling.tiles(shape))
+
     @functools.cached_property
     def _tiling(self) -> tilings.Tiling:
         return tilings.Tiling(

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from kauldron.volumes.geometry.errors import VolumeError
 
 _GAP = 4  # pixels between the slices
 _OPACITY = 0.4
+_MAX_PIXELS = 1024
 # World axes (x, y, z) of rows and columns, and of which the first goes up: through z, as
 # seen from the feet; through y, from the front; through x, from the left.
 _PLANES = ((1, 0), (2, 0), (2, 1))
@@ -63,7 +64,7 @@ def views(
 ) -> Views:
     """Returns three slices of a volume side by side: axial, coronal, sagittal.
 
-    Square pixels, so that millimetres are as long in all directions. As radiologists have
+    Square pixels, so that millimetres are as long in all directions, at most 1024 of them. As radiologists have
     it: the left of the patient is on the right, the front above, the head above.
 
     Args:
@@ -94,15 +95,30 @@ def views(
     if len(at) != 3 or not all(0 <= i < n for i, n in zip(at, gray.shape, strict=True)):
         raise VolumeError(f"`at` is a voxel of {gray.shape}: got {tuple(at)}.")
     at = int(at[0]), int(at[1]), int(at[2])
-    colors = _colored(_to_unit(gray, vrange), maps, heat_opacity)
-    axes = _world_axes(image.geometry)
     spacing = image.geometry.spacing_mm
-    slices = []
-    for rows, columns in _PLANES:
-        cut = _Cut.of(axes, rows, columns, image.geometry, at)
-        size_mm = spacing.min()
-        slices.append(cut.draw(colors, maps, box, spacing / size_mm))
+    # Not millions of pixels where a volume is long, or its slices are thick.
+    pixel_mm = max(spacing.min(), (spacing * gray.shape).max() / _MAX_PIXELS)
+    layers_of = _Layers(
+        gray, _vrange_of(gray) if vrange is None else vrange, maps, heat_opacity, box
+    )
+    axes = _world_axes(image.geometry)
+    slices = [
+        _Cut.of(axes, rows, columns, image.geometry, at).draw(
+            layers_of, spacing / pixel_mm
+        )
+        for rows, columns in _PLANES
+    ]
     return Views(_side_by_side(slices, min_height), at)
+
+
+class _Layers(NamedTuple):
+    """What is drawn, as volumes: the image, and maps by name."""
+
+    gray: np.ndarray
+    vrange: tuple[float, float]
+    maps: dict[str, np.ndarray]
+    heat_opacity: float
+    box: Region | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,22 +146,34 @@ class _Cut:
         wants_down = rows == 1
         return cls(row_axis, column_axis, (goes_down != wants_down, not goes_right), at)
 
-    def draw(
-        self, colors: Any, maps: dict[str, np.ndarray], box: Region | None, scale: Any
-    ) -> np.ndarray:
+    def draw(self, layers: _Layers, scale: np.ndarray) -> np.ndarray:
         """Returns the slice `f32[h w 3]`, with contours as thin as its pixels."""
-        picture = self._pixels(colors, scale).copy()
-        contours = [v for k, v in maps.items() if k.startswith("contours")]
-        for i, labels in enumerate(contours):
-            drawn = self._pixels(labels, scale)
-            edge = _edges(drawn)
-            white = min(i, 2) * 0.4
-            picture[edge] = _colors_of(drawn[edge]) * (1 - white) + white
-        if box is not None:
-            inside = np.zeros(colors.shape[:3], bool)
-            inside[box.slices] = True
-            picture[_edges(self._pixels(inside, scale).astype(int))] = (1, 1, 0)
-        return picture
+        low, high = layers.vrange
+        gray = self._pixels(layers.gray, scale).astype(np.float32)
+        gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
+        gray = np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
+        picture = np.repeat(gray[..., None], 3, axis=-1)
+        maps = {k: self._pixels(x, scale) for k, x in layers.maps.items()}
+        if "labels" in maps:
+            inside = maps["labels"] != 0
+            over = _colors_of(maps["labels"][inside])
+            picture[inside] += _OPACITY * (over - picture[inside])
+        if "heat" in maps:
+            largest = max(float(layers.maps["heat"].max(initial=0)), 1e-30)
+            share = layers.heat_opacity * np.clip(maps["heat"] / largest, 0, 1)
+            red = np.array([1, 0.1, 0], np.float32)
+            picture += share[..., None] * (red - picture)
+        for name, drawn in maps.items():
+            if name.startswith("contours"):
+                edge = _edges(drawn)
+                white = min(int(name[9:-1]), 2) * 0.4
+                picture[edge] = _colors_of(drawn[edge]) * (1 - white) + white
+        if layers.box is not None:
+            inside = np.zeros(layers.gray.shape, bool)
+            inside[layers.box.slices] = True
+            edge = _edges(self._pixels(inside, scale).astype(int))
+            picture[edge] = (1, 1, 0)
+        return picture.astype(np.float32)
 
     def _pixels(self, x: Any, scale: np.ndarray) -> np.ndarray:
         index: list[Any] = list(self.at)
@@ -180,7 +208,7 @@ def _as_map(name: str, x: Array, shape: tuple[int, ...]) -> np.ndarray:
         raise VolumeError(
             f"`{name}` must be of the grid of the image: got {x.shape} for {shape}."
         )
-    return np.nan_to_num(x, nan=0.0) if name == "heat" else x.astype(np.int64)
+    return np.nan_to_num(x, nan=0.0) if name == "heat" else x
 
 
 def _interesting(
@@ -203,35 +231,19 @@ def _middle(inside: np.ndarray, axis: int) -> int:
     return int(np.searchsorted(counts, counts[-1] / 2))
 
 
-def _to_unit(gray: np.ndarray, vrange: tuple[float, float] | None) -> np.ndarray:
-    gray = np.nan_to_num(gray.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if vrange is None:
-        some = gray.ravel()[:: max(1, gray.size // 100_000)]
-        low, high = np.percentile(some, (1, 99)) if some.size else (0.0, 1.0)
-    else:
-        low, high = vrange
-    return np.clip((gray - low) / (high - low if high > low else 1), 0, 1)
-
-
-def _colored(
-    gray: np.ndarray, maps: dict[str, np.ndarray], heat_opacity: float
-) -> np.ndarray:
-    colors = np.repeat(gray[..., None], 3, axis=-1)
-    if "labels" in maps:
-        inside = maps["labels"] != 0
-        over = _colors_of(maps["labels"][inside])
-        colors[inside] += _OPACITY * (over - colors[inside])
-    if "heat" in maps:
-        heat = maps["heat"]
-        share = np.clip(heat / max(float(heat.max(initial=0)), 1e-30), 0, 1)[..., None]
-        colors += heat_opacity * share * (np.array([1, 0.1, 0], np.float32) - colors)
-    return colors.astype(np.float32)
+def _vrange_of(gray: np.ndarray) -> tuple[float, float]:
+    some = gray.ravel()[:: max(1, gray.size // 100_000)].astype(np.float32)
+    some = some[np.isfinite(some)]
+    low, high = np.percentile(some, (1, 99)) if some.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def _colors_of(labels: np.ndarray) -> np.ndarray:
     """Returns a colour for each label, `f32[n 3]`: neighbours are easily told apart."""
     ids, places = np.unique(labels, return_inverse=True)
-    hues = (0.58 + (ids - 1) * 0.618034) % 1  # golden ratio: never close
+    hues = (
+        0.58 + (ids.astype(np.int64) - 1) * 0.618034
+    ) % 1  # golden ratio: never close
     palette = [colorsys.hsv_to_rgb(h, 0.8, 1.0) for h in hues.tolist()]
     return np.asarray(palette, np.float32).reshape(-1, 3)[places.ravel()]
 

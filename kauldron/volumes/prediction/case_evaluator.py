@@ -17,6 +17,7 @@ from kauldron import checkpoints, kontext
 from kauldron._base import root_refs
 from kauldron.evals import base
 from kauldron.ktyping import PyTree
+from kauldron.modules.patches import tilings
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
@@ -142,6 +143,7 @@ class CaseEvaluator(base.EvaluatorBase):
             after = dataclasses.replace(
                 after, batch=self._patch_specs(batch), interms=None
             )
+            problems += self._blending_problems(after, field)
             groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
             key_checks.check_groups(groups, after, problems)
             for name, output in self.outputs.items():
@@ -296,6 +298,26 @@ class CaseEvaluator(base.EvaluatorBase):
         key = next(key for key in batch if key.endswith("_geometry"))
         return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
 
+    def _blending_problems(
+        self, context: Context, field: str
+    ) -> list[kontext.KeyProblem]:
+        """Returns which predictions that are read cannot be put together."""
+        volumes = (x.shape for x in jax.tree.leaves(context.batch) if len(x.shape) == 5)
+        shape = next(volumes)[1:4]
+        problems = []
+        for key in self._read_preds:
+            try:
+                specs = kontext.get_by_path({"preds": context.preds}, key)
+                self.window.check_outputs(specs, shape)
+            except tilings.PatchError as e:
+                detail = (
+                    f"{key!r}: {e} Or leave out the losses and metrics that read it."
+                )
+                problems.append(key_checks.problem(field, detail))
+            except LookupError:
+                continue  # told as a key that does not exist
+        return problems
+
     def _patch_specs(self, batch: Any, context_slices: int = 0) -> Any:
         """Returns the specs of a batch as if a case were one patch."""
 
@@ -308,6 +330,13 @@ class CaseEvaluator(base.EvaluatorBase):
             return jax.ShapeDtypeStruct(shape, spec.dtype)
 
         return jax.tree.map(patch, batch)
+
+    @property
+    def _read_preds(self) -> tuple[str, ...]:
+        return _patch_network.read_preds(
+            [self.losses, self.metrics, self.summaries],
+            keys=[output.key for output in self.outputs.values()],
+        )
 
     @functools.cached_property
     def _cases(self) -> dataset.VolumeCases:
@@ -340,12 +369,11 @@ class CaseEvaluator(base.EvaluatorBase):
 
     @functools.cached_property
     def _jitted_network(self) -> Callable[..., Any]:
-        keys = _patch_network.read_preds(
-            [self.losses, self.metrics, self.summaries],
-            keys=[output.key for output in self.outputs.values()],
-        )
         network = _patch_network.PatchNetwork(
-            run=self.base_cfg, model=self.model, method=self.model_method, keys=keys
+            run=self.base_cfg,
+            model=self.model,
+            method=self.model_method,
+            keys=self._read_preds,
         )
         return jax.jit(network, static_argnames=("channels", "drops"))
 

@@ -117,6 +117,15 @@ def test_labels_are_measured_each_by_itself():
     assert np.isnan(found[9])
 
 
+def test_voxels_outside_of_the_mask_are_in_no_region():
+    a, b, mask = _blob(0), _blob(1), _blob(2)
+    measures = metrics.hausdorff, metrics.surface_distance, metrics.surface_dice
+    for measure in measures:
+        assert measure(a, b, mask=mask) == measure(a & mask, b & mask)
+        of_labels = measure(3 * a, 3 * b, mask=mask, labels=[3])
+        assert of_labels == {3: measure(a & mask, b & mask)}
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -3,6 +3,8 @@
 import functools
 import itertools
 import pathlib
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -221,3 +223,47 @@ def test_the_numbers_are_those_of_monai(blend, mode, floor, overlap):
     )
     expected = numbers[f"{mode}_{overlap}"]
     np.testing.assert_allclose(out[..., 0], expected, rtol=1e-5, atol=1e-5)
+
+
+_STREAM = """
+import sys
+import numpy as np
+from kauldron import kd
+
+volume = np.load(sys.argv[1], mmap_mode="r")
+out = np.lib.format.open_memmap(sys.argv[2], "w+", np.float32, volume.shape)
+window = kd.volumes.SlidingWindow(patch_size=(16, 64, 64), overlap=0.25)
+
+def run(volume, out):
+    for region, slab in window.slabs(lambda x: 2.0 * x, volume):
+        out[region.slices] = slab
+
+run(volume[:20], out[:20])
+# Pages of mapped files count as well, unless memory is short: only what is not mapped.
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith("RssAnon")) / 1024
+
+before, peak = anonymous(), 0.0
+for region, slab in window.slabs(lambda x: 2.0 * x, volume):
+    out[region.slices] = slab
+    peak = max(peak, anonymous() - before)
+print(peak)
+"""
+
+
+@pytest.mark.slow
+def test_slabs_of_a_large_file_take_the_memory_of_a_few_slabs(tmp_path):
+    shape = (768, 192, 192, 1)
+    source, target = tmp_path / "volume.npy", tmp_path / "out.npy"
+    volume = np.lib.format.open_memmap(source, "w+", np.float32, shape)
+    for z in range(shape[0]):
+        volume[z] = z
+    volume.flush()
+    command = [sys.executable, "-c", _STREAM, str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # MiB, programs included; the volume has 108, a slab 2.3, a batch of patches 1. What
+    # is added to that by further slabs is nothing: it is the same for 10 times as many.
+    assert float(done.stdout) < 54
+    out = np.load(target, mmap_mode="r")
+    np.testing.assert_allclose(out[::17, ::13, ::11], 2 * volume[::17, ::13, ::11])

@@ -1,6 +1,7 @@
 """Whole cases: predicted, measured, written on the grid of their files."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from kauldron import kd, konfig
+from kauldron import kd, konfig, kontext
 from kauldron.cli import predict as predict_command
 from kauldron.volumes.prediction import _dropout
 from tests.volumes.prediction import volumes_run
@@ -118,6 +119,34 @@ def test_keys_that_do_not_exist_are_told_before_anything_is_predicted(
     evaluator = _evaluator(trained, **changes)
     problems = evaluator.check(trainer, trainer.state_specs, field="cfg.evals['final']")
     assert words in "\n".join(map(str, problems))
+
+
+class Deep(nn.Module):
+    """Has an output at half the resolution, as models with deep supervision have."""
+
+    image: kontext.Key = "batch.ct"
+
+    @nn.compact
+    def __call__(self, image):
+        return {"logits": image, "deep": [image[:, ::2, ::2, ::2], image]}
+
+
+def test_coarse_outputs_are_told_where_something_reads_them(trained):
+    trainer, state = trained
+    trainer = trainer.replace(model=Deep())
+    l2 = functools.partial(kd.losses.L2, targets="batch.ct")
+    fine = {"a": l2(preds="preds.deep[1]")}
+    coarse = {"a": kd.losses.L2(preds="preds.deep[0]", targets="preds.deep[0]")}
+    usual = {"model": Deep(), "metrics": {}, "outputs": {}}
+    evaluator = _evaluator((trainer, state), losses=fine, **usual)
+    specs = trainer.state_specs
+    assert not evaluator.check(trainer, specs, field="cfg.evals['final']")
+    aux = evaluator.evaluate(state, 2)
+    assert aux.compute(flatten=False).loss_values["a"] == 0
+
+    evaluator = _evaluator((trainer, state), losses=coarse, **usual)
+    (problem,) = evaluator.check(trainer, specs, field="cfg.evals['final']")
+    assert "'preds.deep[0]': Patches are put together from arrays" in str(problem)
 
 
 @pytest.fixture(scope="module")
