@@ -47,7 +47,7 @@ def get_config():
         has_deep_supervision=True,
     )
 
-    cfg.num_train_steps = 900
+    cfg.num_train_steps = 2400
     cfg.train_losses = {
         "xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
             logits="preds.logits", labels="batch.tissue"
@@ -73,10 +73,10 @@ def get_config():
         optax.adam(cfg.ref.schedules["learning_rate"]),
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=300)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=600)
     cfg.evals = {
         "eval": kd.volumes.CaseEvaluator(
-            run=kd.evals.EveryNSteps(300),
+            run=kd.evals.EveryNSteps(600),
             window=kd.volumes.SlidingWindow(
                 # Slabs are thin: along y, all of them is taken.
                 patch_size=(size, None, size),
@@ -99,7 +99,7 @@ def get_config():
             },
         ),
     }
-    cfg.log_metrics_every = 20
+    cfg.log_metrics_every = 50
     return cfg
 
 
