@@ -97,6 +97,9 @@ class Tiling:
         """The size along each axis."""
         if isinstance(self.size, int | np.integer):
             return (int(self.size),) * self.num_axes
+        if isinstance(self.size, float | np.floating):
+            _check_axis(self.size, 0)
+            return (int(self.size),) * self.num_axes
         return tuple(self.size)
 
     @property
@@ -141,7 +144,7 @@ class Tiling:
 def _check_axis(size: Any, overlap: Any) -> None:
     if size is None:
         return
-    if size != int(size) or size < 1:
+    if not np.isfinite(size) or size != int(size) or size < 1:
         raise PatchError(
             f"The size of a patch is a positive number of voxels, or None for a whole "
             f"axis: got {size!r}."

@@ -123,12 +123,16 @@ def open_case(
     """Reads the headers of a case; returns it, or what is wrong with it."""
     problems: list[Problem] = []
     infos: dict[str, files_base.Info] = {}
+    twice = [paths for paths in files.values() if len(paths) > 1]
+    if twice:
+        first, *others = twice[0]
+        what = (
+            f"is there again, as {', '.join(map(repr, others))}: {len(twice[0])} folders "
+            "of `path` have a case of this name. Rename one, or give one folder alone"
+        )
+        problems.append(Problem(name, first, what))
     for group_name, group in groups.items():
         paths = files[group_name]
-        if len(paths) > 1:
-            also = ", ".join(map(repr, paths[1:]))
-            what = f"has the name of a second case, {also}"
-            problems.append(Problem(name, paths[0], what))
         if not paths:
             if not group.optional:
                 missing = group.pattern.replace(groups_lib.CASE, name)

@@ -46,8 +46,8 @@ def check(
     Args:
       files: Case -> group -> its files.
       groups: By name.
-      reading: Reads all voxels, in which NaN, infinite values and labels out of range are
-        looked for; `None` reads headers alone.
+      reading: Reads all voxels after the transforms, in which NaN, infinite values and
+        labels out of range are looked for; `None` reads headers alone.
     """
     cases, problems = [], []
     for name, of_case in files.items():
@@ -117,7 +117,7 @@ def wrong_values(array: np.ndarray, group: groups_lib.Group) -> str | None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         number = int(array.size - np.isfinite(array).sum())
         return f"has {number} voxels that are NaN or infinite"
-    return None
+    return too_large(array, group)
 
 
 def wrong_labels(array: np.ndarray, group: groups_lib.Group) -> str | None:
@@ -126,9 +126,33 @@ def wrong_labels(array: np.ndarray, group: groups_lib.Group) -> str | None:
         value = array[array != np.rint(array)][0]
         return f"has the value {value:g}, which is no label"
     if group.num_labels is None or not array.size:
-        return None
+        return too_large(array, group)
     low, high = array.min(), array.max()
     if low >= 0 and high < group.num_labels:
-        return None
+        return too_large(array, group)
     worst = low if low < 0 else high
-    return f"has the label {worst:g}, outside of [0, {group.num_labels})"
+    return f"has the label {_told(worst)}, outside of [0, {group.num_labels})"
+
+
+def too_large(array: np.ndarray, group: groups_lib.Group) -> str | None:
+    """Returns which value the dtype of the batch cannot hold; `None` if it holds all."""
+    dtype = group.batch_dtype
+    if np.can_cast(array.dtype, dtype) or dtype.kind not in "iuf" or not array.size:
+        return None
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    low, high = limits.min, limits.max
+    if array.dtype.kind == "f":
+        low, high = np.float64(low), np.float64(high)  # f32 would round them
+    if array.min() >= low and array.max() <= high:
+        return None
+    is_bad = ~((array >= low) & (array <= high))
+    if dtype.kind == "f":
+        is_bad &= np.isfinite(array)  # these stay what they are
+    if not is_bad.any():
+        return None
+    what = f"{'label' if group.is_label else 'value'} {_told(array[is_bad][0])}"
+    return f"has the {what}, which {dtype}, the dtype of the batch, cannot hold"
+
+
+def _told(value: np.generic) -> str:
+    return f"{value:d}" if value.dtype.kind in "iu" else f"{value:g}"

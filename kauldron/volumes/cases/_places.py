@@ -12,6 +12,7 @@ from kauldron.volumes.augment.augmenting import Augment
 from kauldron.volumes.cases import _case
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.geometry.base import Shape
+from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
 
 
@@ -100,6 +101,37 @@ class Places:
             return None, 0
         sizes = np.diff(self._ends, prepend=0)
         return np.repeat(np.arange(len(self._cases)), sizes), at_once
+
+
+def check_shapes(
+    cases: Sequence[_case.Case], plan: Plan, batch_size: int, *, is_shuffled: bool
+) -> None:
+    """Raises an error if examples of different shapes would come into one batch.
+
+    Args:
+      cases: In their order.
+      plan: What is taken of each.
+      batch_size: How many examples are batched.
+      is_shuffled: Whether any two may meet; else, neighbours do.
+    """
+    patches = plan.patches
+    one_each = patches is None and plan.num_copies == 1
+    if batch_size < 2 or plan.cases_at_once or not (is_shuffled or one_each):
+        return
+    shapes = [
+        c.shape if patches is None else patches.patch_size(c.shape) for c in cases
+    ]
+    step = len(cases) if is_shuffled else batch_size
+    for begin in range(0, len(cases) - step + 1, step):
+        for i in range(begin + 1, begin + step):
+            if shapes[i] != shapes[begin]:
+                raise VolumeError(
+                    f"Cases of different shapes are no batch: {cases[begin].name!r} has "
+                    f"{shapes[begin]}, {cases[i].name!r} {shapes[i]} (z, y, x), and "
+                    f"`batch_size` is {batch_size}. Set `batch_size=1`, take patches of "
+                    "one size (`patches=kd.volumes.RandomPatch(size=...)`), or give all "
+                    "groups the transforms `Pad` and `Crop` of `kd.volumes.transforms`."
+                )
 
 
 def tell_small(cases: Sequence[_case.Case], patches: grids.Patches | None) -> None:

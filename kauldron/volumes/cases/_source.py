@@ -132,10 +132,10 @@ class CaseSource:
         kind = group.augmented_as
         source = region if drawn is None else drawn.source_region(region, kind=kind)
         array = self._reading.read(case, name, source)
-        if group.is_label:
-            wrong = _checks.wrong_labels(array, group)
-            if wrong is not None:
-                raise VolumeError(f"{case.name}: {case.files[name]} {wrong}.")
+        check = _checks.wrong_labels if group.is_label else _checks.too_large
+        wrong = check(array, group)
+        if wrong is not None:
+            raise VolumeError(f"{case.name}: {case.files[name]} {wrong}.")
         array = array.astype(dtype, copy=False)
         if drawn is None:
             return array

@@ -102,6 +102,11 @@ def _matches(root: str, pattern: str) -> list[tuple[str, str]]:
 
 
 def _no_root(root: str) -> str:
+    if os.path.exists(root):
+        return (
+            f"`path` is the folder of the cases, and {root!r} is a file: give the folder "
+            "that holds the folders or files of the cases."
+        )
     parent = os.path.dirname(os.path.abspath(root))
     there = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
     hint = errors.did_you_mean(os.path.basename(root), there)

@@ -46,7 +46,8 @@ class VolumeCases(data.py.DataSourceBase):
       path: A folder, or several.
       groups: Name -> `Group`, or just its file.
       combine: With several folders, `'union'`: a case may have its files in any of them.
-        `'intersection'`: cases are those of which every folder has a file.
+        `'intersection'`: cases are those of which every folder has a file, such as of
+        images and labels those that have labels.
       select: Names, patterns, positions, ranges `'10:20'`, files `'val.txt'`, with `~` in
         front all others; or a list of these. All unless given.
       split: A part of what is selected.
@@ -57,8 +58,9 @@ class VolumeCases(data.py.DataSourceBase):
         and patches of a case.
       on_bad_case: `'raise'`, or `'skip'`: cases that cannot be used are left out, told and
         counted.
-      check_voxels: Whether all voxels are read before the first batch, to find damaged
-        files, NaN and infinite values, and labels that are out of range.
+      check_voxels: Whether all voxels are read before the first batch, as they are after
+        the transforms, to find damaged files, NaN and infinite values, and labels that
+        are out of range.
       cache: Whether volumes are kept in memory after their transforms: `'ram'`, `'none'`,
         or `'auto'`: those of which a part cannot be read cheaply, and all if they take
         less than 256 MiB together.
@@ -158,6 +160,14 @@ class VolumeCases(data.py.DataSourceBase):
         # A path-like object may make the folder when it is asked for it: not before.
         return [os.fspath(p) for p in self._paths]
 
+    def __iter__(self) -> data.iters.Iterator:
+        if self.batch_size is not None and not self.transforms:
+            cases = self._checked.cases
+            _places.check_shapes(
+                cases, self._plan, self.batch_size, is_shuffled=self.shuffle
+            )
+        return super().__iter__()
+
     @property
     def case_names(self) -> tuple[str, ...]:
         """Names of the cases, in their order."""
@@ -201,19 +211,22 @@ class VolumeCases(data.py.DataSourceBase):
 
     @functools.cached_property
     def data_source(self) -> _source.CaseSource:
-        plan = _places.Plan(
+        cases = self._checked.cases
+        _places.tell_small(cases, self.patches)
+        reading = self._reading
+        if self.cache == "auto" and _num_bytes(cases) <= _LITTLE_BYTES:
+            reading = reading.with_mode("ram")
+        return _source.CaseSource(cases, self._plan, reading)
+
+    @property
+    def _plan(self) -> _places.Plan:
+        return _places.Plan(
             groups=self._groups,
             patches=self.patches,
             patches_per_case=self.patches_per_case,
             augment=self.augment,
             cases_at_once=self.cases_at_once,
         )
-        cases = self._checked.cases
-        _places.tell_small(cases, self.patches)
-        reading = self._reading
-        if self.cache == "auto" and _num_bytes(cases) <= _LITTLE_BYTES:
-            reading = reading.with_mode("ram")
-        return _source.CaseSource(cases, plan, reading)
 
     @functools.cached_property
     def _reading(self) -> _reading.Reading:

@@ -38,7 +38,8 @@ class Group(arguments.NamesArguments):
       optional: Whether cases may lack it. They get `default` on the grid of the other
         groups. `batch.<group>_is_present` says which.
       default: The value of what is absent.
-      dtype: NumPy dtype of the batch: float32, of labels int32, unless given.
+      dtype: NumPy dtype of the batch: float32, of labels int32, unless given. A value that
+        it cannot hold is told with its case and file.
 
     Raises:
       VolumeError: If they don't fit together.

@@ -7,6 +7,7 @@ import difflib
 import gzip
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,6 +45,11 @@ def read(path: Path, *, region: Region | None = None) -> Image:
     ```
     """
     path = pathlib.Path(path)
+    if region is not None and not isinstance(region, Region):
+        raise VolumeError(
+            "`region` is a `kd.volumes.Region`, such as `kd.volumes.Region((0, 0, 0), "
+            f"(2, 2, 2))`, its start and stop along (z, y, x): got {region!r}."
+        )
     with _telling(path):
         source = _open(path)
         info = source.info
@@ -74,6 +80,12 @@ def write(path: Path, image: Image) -> None:
       VolumeError: If the format cannot hold the volume; names the formats that can. If
         the file cannot be written.
     """
+    if not isinstance(image, Image):
+        raise VolumeError(
+            "`write` takes a `kd.volumes.Image`, an array and where it lies: "
+            "`kd.volumes.Image(array, geometry)`. Got an object of the type "
+            f"{type(image).__name__}."
+        )
     array = image.array
     with open_region_writer(
         path,
@@ -235,7 +247,7 @@ def _telling(path: pathlib.Path, verb: str = "read") -> Iterator[None]:
     except OSError as e:
         if isinstance(e, FileNotFoundError) and verb == "read":
             raise VolumeError(f"There is no file {path}.{_near(path)}") from e
-        raise VolumeError(f"{path} cannot be {verb}: {e}.") from e
+        raise VolumeError(f"{path} cannot be {verb}: {_why(e)}.") from e
     except (errors.UserError, MemoryError):
         raise
     except Exception as e:
@@ -246,6 +258,11 @@ def _telling(path: pathlib.Path, verb: str = "read") -> Iterator[None]:
             f"{path} is damaged, or not what its name says: {type(e).__name__}: {e}. "
             "Copy or download it again."
         ) from e
+
+
+def _why(error: OSError) -> str:
+    """Returns the reason, without the temporary name of what is being written."""
+    return re.sub(r"\.[0-9a-f]{8}\.tmp", "", error.strerror or str(error))
 
 
 def _near(path: pathlib.Path) -> str:

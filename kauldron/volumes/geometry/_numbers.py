@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,24 @@ def frozen(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 def told(values: Any) -> str:
     """Returns numbers as people write them: `(1, 0.5, 0.5)`."""
     return f"({', '.join(f'{float(value):g}' for value in values)})"
+
+
+def as_index(name: str, value: Any) -> tuple[int, int, int]:
+    """Returns three integers that are not below 0.
+
+    Raises:
+      VolumeError: If it is something else.
+    """
+    try:
+        z, y, x = map(operator.index, value)
+    except (TypeError, ValueError):
+        z, y, x = -1, -1, -1
+    if min(z, y, x) < 0:
+        raise VolumeError(
+            f"The {name} of a region is three integers along (z, y, x), none below 0: got "
+            f"{value!r}."
+        )
+    return z, y, x
 
 
 def as_shape(values: Iterable[Any]) -> tuple[int, int, int]:

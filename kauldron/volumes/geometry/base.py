@@ -67,7 +67,13 @@ class Geometry:
           direction: `f[3 3]`; its columns are the directions of (z, y, x). Along the
             axes of the world unless given.
         """
-        spacing = np.broadcast_to(np.asarray(spacing_mm, np.float64), (3,))
+        given = np.asarray(spacing_mm, np.float64)
+        if given.shape not in ((), (1,), (3,)):
+            raise VolumeError(
+                "`spacing_mm` is one number or three along (z, y, x): got "
+                f"{spacing_mm!r}."
+            )
+        spacing = np.broadcast_to(given, (3,))
         if not (spacing > 0).all():
             raise VolumeError(
                 f"A spacing is above 0 mm: got {_numbers.told(spacing)} along (z, y, x)."
@@ -135,7 +141,7 @@ class Image:
       geometry: Where the voxels are; 1 mm at the origin unless given.
 
     Raises:
-      VolumeError: If the array has other axes.
+      VolumeError: If the array has other axes, or holds no numbers.
     """
 
     array: np.ndarray
@@ -149,6 +155,8 @@ class Image:
             raise VolumeError(
                 f"A volume is [z y x] or [z y x c]: got the shape {array.shape}."
             )
+        if array.dtype.kind in "OSUMm" or array.dtype.names:
+            raise VolumeError(f"A volume holds numbers: got an array of {array.dtype}.")
         object.__setattr__(self, "array", array)
 
     @property
@@ -167,10 +175,19 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A box of voxels, `start <= index < stop`, along (z, y, x)."""
+    """A box of voxels, `start <= index < stop`, along (z, y, x).
+
+    Raises:
+      VolumeError: If these are not three integers each, or an index is below 0.
+    """
 
     start: Shape
     stop: Shape
+
+    def __post_init__(self) -> None:
+        for name in ("start", "stop"):
+            index = _numbers.as_index(name, getattr(self, name))
+            object.__setattr__(self, name, index)
 
     @classmethod
     def whole(cls, shape: Sequence[int]) -> Self:

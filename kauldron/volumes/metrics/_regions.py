@@ -28,9 +28,30 @@ def as_pair(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def as_masks(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where two arrays of one shape are not 0, `bool`."""
+def as_label_pair(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `as_pair` of arrays whose values are integers, of any dtype.
+
+    Raises:
+      VolumeError: If the shapes differ, or values are no integers.
+    """
     a, b = as_pair(a, b)
+    for x in (a, b):
+        if x.dtype.kind == "f" and not (np.isfinite(x) & (x == np.rint(x))).all():
+            raise VolumeError(
+                "Compared are masks or labels, not probabilities: got a value such as "
+                f"{x[~(np.isfinite(x) & (x == np.rint(x)))][0]:g}. Compare "
+                "`probabilities > 0.5`, or the label of the highest."
+            )
+    return a, b
+
+
+def as_masks(a: Array, b: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where two arrays of one shape are not 0, `bool`.
+
+    Raises:
+      VolumeError: If the shapes differ, or values are no integers.
+    """
+    a, b = as_label_pair(a, b)
     a, b = (x if x.dtype == bool else x != 0 for x in (a, b))
     return a, b
 
@@ -39,7 +60,7 @@ def of_labels(
     a: Array, b: Array, labels: Sequence[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """Yields each label with its two regions, `bool`."""
-    a, b = as_pair(a, b)
+    a, b = as_label_pair(a, b)
     for label in labels:
         yield label, (np.equal(a, label), np.equal(b, label))
 

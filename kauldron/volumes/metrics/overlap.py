@@ -32,7 +32,7 @@ def dice(
       The coefficient; with `labels`, a dict from label to coefficient.
 
     Raises:
-      VolumeError: If the shapes differ.
+      VolumeError: If the shapes differ, or values are no integers, such as probabilities.
     """
     if labels is None:
         a, b = _regions.as_masks(a, b)
@@ -57,7 +57,7 @@ def count_overlap(
     Raises:
       VolumeError: If the shapes differ.
     """
-    a, b = _regions.as_pair(a, b)
+    a, b = _regions.as_label_pair(a, b)
     if mask is not None:
         mask = _regions.as_masks(np.reshape(mask, a.shape), a)[0]
         a, b = a[mask], b[mask]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from kauldron._base import arguments
+from kauldron._base import arguments, errors
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 
@@ -150,8 +150,14 @@ class VolumeTransform(arguments.NamesArguments):
     def backward(self, undo: Undo) -> VolumeTransform:
         """Returns the transform that leads back; what was fitted is in `undo`."""
         del undo
+        advice = ""
+        if not self.changes_places:
+            advice = (
+                " For what a model predicted, say `kind='map'` or `kind='label'`: their "
+                "values stay as they are."
+            )
         raise VolumeError(
-            f"`{type(self).__name__}` has no inverse: what it removes is not kept."
+            f"`{type(self).__name__}` has no inverse: what it removes is not kept.{advice}"
         )
 
     @property
@@ -207,6 +213,7 @@ class VolumeTransform(arguments.NamesArguments):
 
     def way_back(self, undo: Undo, *, kind: Kind = "image") -> VolumeTransform:
         """Returns the inverse as a transform, so that it can be read by regions."""
+        check_kind(kind)
         if kind not in self.undone_for:
             return Same()
         back = self.backward(undo)
@@ -259,6 +266,15 @@ def grown(region: Region, voxels: Sequence[int], shape: Shape) -> Region:
         as_shape([max(a - n, 0) for a, n in starts]),
         as_shape([min(b + n, size) for b, n, size in stops]),
     )
+
+
+def check_kind(kind: str) -> None:
+    """Raises an error unless there are arrays of such a kind."""
+    if kind not in KINDS:
+        raise VolumeError(
+            f"`kind` is one of {list(KINDS)}: got {kind!r}."
+            f"{errors.did_you_mean(str(kind), KINDS)}"
+        )
 
 
 def check_region(region: Region, shape: Shape) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
+from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms.base import (
     Box,
     Kind,
@@ -19,6 +20,7 @@ from kauldron.volumes.transforms.base import (
     Undo,
     VolumeTransform,
     Whole,
+    check_kind,
     check_region,
 )
 from kauldron.volumes.transforms.cache import CacheToDisk, Stored, stored
@@ -102,7 +104,15 @@ class Chain(VolumeTransform):
 
     def way_back(self, undo: Undo, *, kind: Kind = "image") -> VolumeTransform:
         """Returns the inverses for what `x` is, the last one first."""
-        pairs = zip(self.transforms, undo["steps"], strict=True)
+        check_kind(kind)
+        steps = undo.get("steps")
+        if steps is None or len(steps) != len(self.transforms):
+            seen = sorted(undo) if steps is None else f"{len(steps)} steps"
+            raise VolumeError(
+                f"`undo` is what `forward` of this chain of {len(self.transforms)} "
+                f"transforms returned: got one with {seen or 'nothing'}."
+            )
+        pairs = zip(self.transforms, steps, strict=True)
         return Chain([t.way_back(step, kind=kind) for t, step in pairs][::-1])
 
     def for_labels(self) -> VolumeTransform:

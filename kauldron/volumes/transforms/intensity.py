@@ -45,8 +45,8 @@ def known_values(image: Image, others: Others, by: str | None, name: str) -> np.
         if num_bad:
             raise VolumeError(
                 f"`{name}` makes statistics of the volume, in which {num_bad} of "
-                f"{values.size} values are NaN or infinite. Put `Replace` or `Clip` with "
-                "bounds before it, or repair the file."
+                f"{values.size} values are NaN or infinite. Put `Replace` before it, and "
+                "before `Resample`, which would spread them, or repair the file."
             )
     return values
 

@@ -69,11 +69,12 @@ def test_two_cases_of_one_name_are_told(tmp_path):
     for root in ("first", "second"):
         volumes_on_disk.write_case(tmp_path / root / "case_0")
     with pytest.raises(
-        kd.volumes.BadCasesError, match="the name of a second case"
+        kd.volumes.BadCasesError, match="2 folders of `path` have a case of this name"
     ) as e:
         _ = _cases([tmp_path / "first", tmp_path / "second"]).case_names
     assert str(tmp_path / "first/case_0/ct.npy") in str(e.value)
     assert str(tmp_path / "second/case_0/ct.npy") in str(e.value)
+    assert len(e.value.problems) == 1
 
 
 @pytest.fixture
@@ -150,6 +151,47 @@ def test_voxels_are_checked_on_request(tmp_path):
     # Labels are looked at whenever they are read.
     with pytest.raises(kd.volumes.VolumeError, match=r"case_2: .*has the label 7"):
         _ = list(_cases(root, groups, num_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("group", "dtype", "value", "what"),
+    [
+        ("ct", "float64", 1e300, "has the value 1e+300, which float32, "),
+        ("seg", "int64", 2**31, "has the label 2147483648, which int32, "),
+        ("seg", "float32", 2.0**31, "has the label 2.14748e+09, which int32, "),
+        ("ct", "float64", np.inf, None),
+        ("seg", "int64", 2**31 - 1, None),
+    ],
+)
+def test_values_that_the_batch_cannot_hold_are_told(
+    group, dtype, value, what, tmp_path
+):
+    array = np.full((2, 3, 4), value, dtype)
+    root = volumes_on_disk.write_cases(tmp_path, 1, shape=(2, 3, 4), **{group: array})
+    if what is None:
+        (batch,) = _cases(root, num_epochs=1)
+        assert (batch[group] == value).all()
+        return
+    with pytest.raises(kd.volumes.VolumeError) as error:
+        list(_cases(root, num_epochs=1))
+    assert f"case_0: {root}/case_0/{group}.npy {what}" in str(error.value)
+    with pytest.raises(kd.volumes.BadCasesError) as error:
+        _ = _cases(root, check_voxels=True).case_names
+    assert what in error.value.problems[0].what
+
+
+def test_cases_of_other_shapes_are_no_batch(tmp_path):
+    for number, depth in enumerate((2, 2, 3, 3)):
+        volumes_on_disk.write_case(tmp_path / f"case_{number}", shape=(depth, 3, 4))
+    ds = _cases(tmp_path, num_epochs=1)
+    told = r"'case_0' has \(2, 3, 4\), 'case_2' \(3, 3, 4\).*`batch_size=1`.*`Pad`"
+    with pytest.raises(kd.volumes.VolumeError, match=told):
+        iter(ds.replace(batch_size=2, shuffle=True))
+    # In their order, those of one shape meet.
+    assert [len(b["ct"]) for b in ds.replace(batch_size=2)] == [2, 2]
+    cut = kd.volumes.RandomPatch(size=2)
+    patches = ds.replace(batch_size=4, shuffle=True, patches=cut)
+    assert [b["ct"].shape for b in patches] == [(4, 2, 2, 2, 1)]
 
 
 def test_groups_that_lie_elsewhere_and_packed_files_that_are_cut_off(tmp_path):
@@ -229,6 +271,8 @@ def test_what_is_not_there_is_told(tmp_path):
     root = volumes_on_disk.write_cases(tmp_path / "cases", 1)
     with pytest.raises(error, match="Did you mean 'cases'"):
         _ = _cases(tmp_path / "casse").case_names
+    with pytest.raises(error, match=r"ct.npy' is a file: give the folder"):
+        _ = _cases(root / "case_0/ct.npy").case_names
     with pytest.raises(error, match=r"looked for '{case}/mr.npy'.*'case_0' 'ct.npy'"):
         _ = _cases(root, {"mr": "mr.npy"}).case_names
     with pytest.raises(error, match="are optional"):

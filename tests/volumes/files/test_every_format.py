@@ -177,7 +177,6 @@ def test_a_region_outside_of_the_volume_is_told(name, saved):
     path = saved(name, _array(name))
     for region in (
         volumes.Region((0, 0, 0), (1, 5, 7)),
-        volumes.Region((-1, 0, 0), (1, 1, 1)),
         volumes.Region((0, 2, 0), (1, 2, 1)),
     ):
         with pytest.raises(volumes.VolumeError, match=r"not inside.*5, 6\)"):
@@ -189,8 +188,11 @@ def test_a_folder_that_is_not_there_or_takes_no_files_is_told(name, tmp_path):
     image = volumes.Image(_array(name))
     with pytest.raises(volumes.VolumeError, match=r"no folder .*nowhere"):
         volumes.write(tmp_path / "nowhere" / name, image)
-    with pytest.raises(volumes.VolumeError, match=f"{name} cannot be written: "):
+    with pytest.raises(
+        volumes.VolumeError, match=f"{name} cannot be written: "
+    ) as error:
         volumes.write(pathlib.Path("/proc") / name, image)
+    assert ".tmp" not in str(error.value)  # the name of a file that nobody sees
 
 
 _REFUSED = {
@@ -268,6 +270,28 @@ def test_what_is_written_must_fit_the_file(tmp_path):
             writer.write(whole, np.zeros((2, 2, 2), np.int64))
         with pytest.raises(volumes.VolumeError, match="not inside"):
             writer.write(volumes.Region((0, 0, 0), (2, 2, 3)), np.zeros((2, 2, 3)))
+
+
+def test_what_is_no_region_image_or_geometry_is_told(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((2, 2, 2), np.int16))
+    for region in (np.s_[0:2, 0:2, 0:2], ((0, 0, 0), (2, 2, 2))):
+        with pytest.raises(
+            volumes.VolumeError, match=r"^`region` is a `kd\.volumes\.R"
+        ):
+            volumes.read(path, region=region)
+    for start in ((-1, 0, 0), (0.5, 0, 0), (0, 0)):
+        with pytest.raises(volumes.VolumeError, match="three integers"):
+            volumes.Region(start, (2, 2, 2))
+    assert volumes.Region(np.zeros(3, int), [2, 2, 2]) == volumes.Region.whole(
+        (2, 2, 2)
+    )
+    with pytest.raises(volumes.VolumeError, match=r"kd\.volumes\.Image\(array, geom"):
+        volumes.write(path, np.zeros((2, 2, 2)))
+    with pytest.raises(volumes.VolumeError, match="holds numbers: got an array of <U1"):
+        volumes.Image(np.full((2, 2, 2), "a"))
+    with pytest.raises(volumes.VolumeError, match=r"one number or three.*\(1, 1\)"):
+        volumes.Geometry.make(spacing_mm=(1, 1))
 
 
 def test_an_unknown_suffix_is_told_with_the_nearest(tmp_path):

@@ -28,6 +28,15 @@ def test_dice_of_an_empty_region_is_0_and_of_two_is_undefined():
     assert np.isnan(metrics.dice(b, b))
 
 
+def test_probabilities_are_no_region():
+    inside = np.ones((2, 2, 2), np.float32)
+    with pytest.raises(kd.volumes.VolumeError, match=r"such as 0\.25.*> 0\.5"):
+        metrics.dice(inside * 0.25, inside)
+    with pytest.raises(kd.volumes.VolumeError, match="such as nan"):
+        metrics.dice(inside, inside * np.nan, labels=[1])
+    assert metrics.dice(inside, inside > 0.5) == 1
+
+
 def test_voxels_outside_of_the_mask_are_in_no_region_and_no_background():
     a, b, mask = np.zeros((3, 1, 1, 4), int)
     a[..., :3], b[..., 1:] = 1, 1

@@ -73,7 +73,20 @@ def test_maps_and_labels_keep_their_values_on_the_way_back():
         (lambda: T.Standardize().forward(np.ones((2, 2, 2)), _GRID), "constant volume"),
         (lambda: T.Normalize().forward(np.ones((2, 2, 2)), _GRID), "constant volume"),
         (lambda: T.Standardize().forward(_volume() / 0, _GRID), "12 of 12 values"),
-        (lambda: T.Clip(low=0).inverse(_volume(), _GRID, {}), "no inverse"),
+        (lambda: T.Standardize().forward(_volume() / 0, _GRID), "Put `Replace` before"),
+        (lambda: T.Clip(low=0).inverse(_volume(), _GRID, {}), "no inverse.*kind='map'"),
+        (
+            lambda: T.Clip(low=0).inverse(_volume(), _GRID, {}, kind="lable"),
+            "Did you mean 'label'",
+        ),
+        (
+            lambda: T.Chain().inverse(_volume(), _GRID, {"steps": []}, kind="lable"),
+            "Did you mean 'label'",
+        ),
+        (
+            lambda: T.Chain([T.Clip(low=0)]).inverse(_volume(), _GRID, {}),
+            "chain of 1 transforms returned: got one with nothing",
+        ),
         (lambda: T.Normalize(by="ct").forward(_volume(), _GRID), "no other group"),
     ],
 )
