@@ -78,3 +78,18 @@ def test_it_becomes_a_pytree_although_the_module_imports_no_jax():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "[2, 1]"
+
+
+def test_it_goes_to_worker_processes_though_its_published_module_was_never_imported():
+    code = """
+import sys
+import cloudpickle
+from kauldron import konfig
+with konfig.imports():
+    import types
+made = konfig.resolve(konfig.ConfigDict({"x": types.SimpleNamespace(a={"b": 1})})).x.a
+assert "kauldron.utils.immutabledict" not in sys.modules
+again = cloudpickle.loads(cloudpickle.dumps(made))
+assert type(again) is type(made) and again == {"b": 1}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
