@@ -81,15 +81,21 @@ def test_it_becomes_a_pytree_although_the_module_imports_no_jax():
 
 
 def test_it_goes_to_worker_processes_though_its_published_module_was_never_imported():
-    code = """
+    write = """
 import sys
 import cloudpickle
-from kauldron import konfig
-with konfig.imports():
-    import types
-made = konfig.resolve(konfig.ConfigDict({"x": types.SimpleNamespace(a={"b": 1})})).x.a
+from kauldron._base import frozen_dict
+made = frozen_dict.freeze({"a": 1})
 assert "kauldron.utils.immutabledict" not in sys.modules
-again = cloudpickle.loads(cloudpickle.dumps(made))
-assert type(again) is type(made) and again == {"b": 1}
+sys.stdout.buffer.write(cloudpickle.dumps(made))
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    read = """
+import pickle
+import sys
+from kauldron._base import frozen_dict
+made = pickle.loads(sys.stdin.buffer.read())
+assert type(made) is frozen_dict.ImmutableDict and made == {"a": 1}
+"""
+    command = [sys.executable, "-c"]
+    written = subprocess.run([*command, write], check=True, stdout=subprocess.PIPE)
+    subprocess.run([*command, read], check=True, input=written.stdout)
