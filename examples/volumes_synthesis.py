@@ -21,8 +21,6 @@ with konfig.imports():
     from examples import digits_gan_model, volumes_data
     from kauldron import kd
 
-# A slice without its neighbours.
-_GREY = "batch.grey[..., 1:2]"
 # What an intensity of 0 becomes.
 _OF_NOTHING = -1.5
 
@@ -61,7 +59,7 @@ def get_config():
     cfg.model = kd.nn.Graph(
         nodes={
             **generator,
-            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", _GREY]]),
+            "true_pair": kd.nn.Node(pair, inputs=[["batch.t1", "batch.grey"]]),
             "made_pair": kd.nn.Node(pair, inputs=[["batch.t1", "grey"]]),
             "true": kd.nn.Node("critic", inputs="true_pair"),
             "made": kd.nn.Node("critic", inputs="made_pair"),
@@ -72,20 +70,15 @@ def get_config():
         outputs={"grey": "grey", "true": "true", "made": "made"},
     )
 
-    cfg.num_train_steps = 400
+    cfg.num_train_steps = 3000
     cfg.train_losses = {
         "true": digits_gan_model.Hinge(logits="preds.true.logits", is_real=True),
         "made": digits_gan_model.Hinge(logits="preds.made.logits", is_real=False),
-        "grey": kd.losses.L2(preds="preds.grey", targets=_GREY, weight=100.0),
+        "grey": kd.losses.L2(preds="preds.grey", targets="batch.grey", weight=100.0),
         "fooled": kd.losses.Value(values="preds.made.logits", weight=-0.05),
     }
-    cfg.train_metrics = {"psnr": _psnr("preds.grey", _GREY)}
+    cfg.train_metrics = {"psnr": _psnr("preds.grey")}
 
-    cfg.schedules = {
-        "learning_rate": optax.cosine_decay_schedule(
-            init_value=2e-3, decay_steps=cfg.ref.num_train_steps
-        ),
-    }
     cfg.optimizer = None  # each group has its own
     cfg.trainstep = kd.train.LossGroupsStep(
         groups={
@@ -99,16 +92,18 @@ def get_config():
                 params="generator",
                 optimizer=optax.chain(
                     optax.clip_by_global_norm(1.0),
-                    optax.adam(cfg.ref.schedules["learning_rate"]),
+                    optax.adam(
+                        optax.cosine_decay_schedule(2e-3, cfg.ref.num_train_steps)
+                    ),
                 ),
             ),
         },
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=200)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=1000)
     cfg.evals = {
         "eval": kd.volumes.CaseEvaluator(
-            run=kd.evals.EveryNSteps(200),
+            run=kd.evals.EveryNSteps(1000),
             # The critic has done its work.
             model=kd.nn.Graph(nodes=generator, outputs={"grey": "grey"}),
             window=kd.volumes.SlidingWindow(
@@ -125,13 +120,13 @@ def get_config():
             outputs={"grey": kd.volumes.Output(key="preds.grey", like="grey")},
         ),
     }
-    cfg.log_metrics_every = 20
+    cfg.log_metrics_every = 50
     return cfg
 
 
-def _psnr(preds, targets="batch.grey"):
+def _psnr(preds):
     return kd.volumes.metrics.Psnr(
-        preds=preds, targets=targets, region_mask="batch.tissue", data_range=1.0
+        preds=preds, targets="batch.grey", region_mask="batch.tissue", data_range=1.0
     )
 
 

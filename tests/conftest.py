@@ -115,7 +115,7 @@ def quick_compile():
 
 @pytest.fixture(scope="module")
 def full_compile():
-    """Compiles the tests of a file as users do, for bits that XLA makes equal."""
+    """Compiles the tests of a file with all passes, for bits that XLA makes equal."""
     yield from _compiling(is_quick=False)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def measure(predict):
     predict()
     peak = status("VmHWM") - before
     secs = []
-    for _ in range(5):
+    for _ in range(3):
         start = time.perf_counter()
         predict()
         secs.append(time.perf_counter() - start)
@@ -79,17 +80,18 @@ def _run(python: str, code: str) -> dict[str, float]:
 def test_time_and_memory_of_a_whole_volume():
     peers = os.environ.get("KAULDRON_TORCH_PYTHON")
     ours, theirs = [], []
-    for _ in range(2):
+    for _ in range(3):
         ours.append(_run(sys.executable, _OURS))
         if peers:
             theirs.append(_run(peers, _THEIRS))
     secs = min(run["secs"] for run in ours)
-    peak = max(run["peak"] for run in ours)
+    # Freed memory that the allocator keeps makes it vary by a third, for both.
+    peak = statistics.median(run["peak"] for run in ours)
     print(f"\n192^3 in patches of 64^3: {secs:.3f} s, {peak / 2**20:.0f} MiB")
     if not theirs:
         pytest.skip("set KAULDRON_TORCH_PYTHON to compare with MONAI")
     time_ratio = secs / min(run["secs"] for run in theirs)
-    memory_ratio = peak / min(run["peak"] for run in theirs)
+    memory_ratio = peak / statistics.median(run["peak"] for run in theirs)
     print(
         f"against MONAI: time {time_ratio:.2f} (budget {TIME_BUDGET}), peak memory "
         f"{memory_ratio:.2f} (budget {MEMORY_BUDGET})"

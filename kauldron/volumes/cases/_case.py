@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from kauldron.volumes.files import volume_files
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms import base as transforms_base
-from kauldron.volumes.transforms import boxes
+from kauldron.volumes.transforms import boxes, cache
 from kauldron.volumes.transforms import chain as chain_lib
 
 _STREAMS = (".gz", ".bz2")
@@ -57,12 +57,14 @@ class Case:
     def open(self, group: str) -> chain_lib.Opened:
         """Returns a group that is there, to be read by regions after its transforms."""
         path, info = self.files[group], self.infos[group]
-        return _opened(_ReadFile(path), info, self.groups[group], self.files)
+        read = _ReadFile(path)
+        return _opened(read, path, info, self.groups[group], self.files)
 
     def read_whole(self, group: str) -> np.ndarray:
         """Returns a group that is there, after its transforms; its file is read once."""
         path, info = self.files[group], self.infos[group]
-        return _opened(_HeldFile(path), info, self.groups[group], self.files).read()
+        read = _HeldFile(path)
+        return _opened(read, path, info, self.groups[group], self.files).read()
 
     def num_bytes(self, group: str) -> int:
         """Memory that a group takes in a batch's dtype, roughly."""
@@ -189,17 +191,32 @@ def _chain(group: groups_lib.Group) -> transforms_base.VolumeTransform:
 
 def _opened(
     read: chain_lib.Read,
+    path: str,
     info: files_base.Info,
     group: groups_lib.Group,
     files: Mapping[str, str],
 ) -> chain_lib.Opened:
+    is_kept = any(isinstance(t, cache.CacheToDisk) for t in group.transform_list)
     return chain_lib.opened(
         read,
         _chain(group),
         shape=info.shape,
         geometry=info.geometry,
         others=_Others(files),
+        key=_state_of([path, *files.values()]) if is_kept else None,
     )
+
+
+def _state_of(paths: Sequence[str]) -> str:
+    """Returns a text that is another one once one of the files has changed."""
+    return "|".join(f"{path}:{_time_and_size(path)}" for path in paths)
+
+
+def _time_and_size(path: str) -> str:
+    while not os.path.exists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)  # it went on inside of a file
+    state = os.stat(path or ".")
+    return f"{state.st_mtime_ns}:{state.st_size}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +259,7 @@ def _grid(
             break
     else:
         return shape, geometry
-    opened = _opened(_ReadFile(path), info, group, files)
+    opened = _opened(_ReadFile(path), path, info, group, files)
     return opened.shape, opened.geometry
 
 

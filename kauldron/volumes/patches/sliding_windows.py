@@ -184,13 +184,16 @@ class _Blending:
           height: Number of planes that are held, at least those of a patch.
         """
         placements = windows.placements(self._axes, self.tiles)
-        means, bottom, ahead = None, 0, None
+        means, bottom = None, 0
         for first in range(0, self.tiles.num_patches, self._window.batch_size):
             batch = _rows(placements, first, self._window.batch_size)
+            # A batch is read while the one before it is computed, by another device. More
+            # than that would fill the memory.
+            if jax.default_backend() == "cpu":
+                jax.block_until_ready(means)
             patches = self._source.batch(batch.start)
-            # One batch is computed while the next is read: more would fill the memory.
-            jax.block_until_ready(ahead)
-            outputs = ahead = self._network(patches)
+            jax.block_until_ready(means)
+            outputs = self._network(patches)
             del patches
             if means is None:
                 means = self._zeros(outputs, height)
@@ -207,6 +210,7 @@ class _Blending:
                     continue
                 means = self._blend(means, outputs, batch, bottom, done, last)
                 done = last
+            del outputs
         yield self._finished(means, bottom, self.tiles.shape[0])
 
     def _zeros(self, outputs: PyTree, height: int) -> Any:

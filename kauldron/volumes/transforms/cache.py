@@ -24,8 +24,8 @@ class CacheToDisk(Same):
     """Keeps the volume at this place of a chain in a file, which is read from then on.
 
     What comes before it is computed once for each case, and regions behind it are read
-    from a memory-mapped file. It works where the case has a name: `opened(…, key=…)`;
-    elsewhere it changes nothing.
+    from a memory-mapped file. It works where the case has a name: in `VolumeCases`, and
+    with `opened(…, key=…)`; elsewhere it changes nothing.
 
     Attributes:
       directory: Where files are kept. A chain that differs before this place, or another

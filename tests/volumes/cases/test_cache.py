@@ -7,7 +7,9 @@ import pickle
 
 import numpy as np
 
+from kauldron import kd
 from kauldron.volumes.cases import _cache
+from tests.volumes.cases import volumes_on_disk
 
 
 def _loads(cache, keys, size=10):
@@ -41,3 +43,31 @@ def test_a_copy_in_another_process_is_empty():
 def test_the_default_budget_is_a_part_of_the_memory():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 <= _cache.default_budget() <= total / 2
+
+
+def test_what_is_before_a_cache_on_disk_is_computed_once_until_a_file_changes(tmp_path):
+    root = volumes_on_disk.write_cases(tmp_path / "cases", 2)
+    kept = tmp_path / "kept"
+    transforms = kd.volumes.transforms
+    group = kd.volumes.Group(
+        "ct.npy",
+        transforms=[
+            transforms.Normalize(low=0.0, high=20_000.0),
+            transforms.CacheToDisk(directory=kept),
+        ],
+    )
+
+    def read():
+        ds = kd.volumes.VolumeCases(root, groups={"ct": group}, cache="none")
+        return [ds.open(f"case_{i}", "ct").read()[..., 0] for i in range(2)]
+
+    first = read()
+    files = sorted(kept.glob("*.npy"))
+    assert len(files) == 2
+    times = [file.stat().st_mtime_ns for file in files]
+    np.testing.assert_array_equal(read(), first)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    np.save(root / "case_0/ct.npy", np.zeros(volumes_on_disk.SHAPE, np.float32))
+    again = read()
+    np.testing.assert_array_equal(again[1], first[1])
+    assert np.ptp(again[0]) == 0 and np.ptp(first[0]) > 0
