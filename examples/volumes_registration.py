@@ -6,7 +6,7 @@
 A network sees two images and gives a velocity on a grid of 2 mm; followed for a unit of
 time, it moves one image onto the other. It learns from images alone: points are there to
 measure `metrics/tre_mm`, how far they end up from where they should be, on deformations of
-slabs that it has not seen. `metrics/tre_before_mm` is how far they were.
+slabs that it has not seen. `metrics/tre_before_mm` is how far they were: 5.1.
 """
 
 from kauldron import konfig
