@@ -5,7 +5,7 @@
 
 The two slabs that are measured lie in front of those it learns from, 16 mm apart.
 `metrics/dice/mean` is the mean over tissues and slabs; `metrics/dice_by_threshold/mean` is
-that of the two intensities that separate the tissues best in the slabs to learn from.
+that of the two intensities that separate the tissues best in the slabs to learn from: 0.935.
 """
 
 from kauldron import konfig

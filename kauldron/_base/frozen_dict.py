@@ -53,7 +53,10 @@ class ImmutableDict(dict[_KT, _VT]):
         return f"{type(self).__name__}({super().__repr__()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self),)
+        # By a function of this file: the class names another module as its home. Where
+        # that was not imported, cloudpickle would take the class apart.
+        make = _restored if type(self) is ImmutableDict else type(self)
+        return make, (dict(self),)
 
     def __copy__(self) -> ImmutableDict[_KT, _VT]:
         return self
@@ -77,6 +80,10 @@ class ImmutableDict(dict[_KT, _VT]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     __setattr__ = __delattr__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
+
+
+def _restored(values: dict[Any, Any]) -> ImmutableDict[Any, Any]:
+    return ImmutableDict(values)
 
 
 def unfreeze(obj: Any) -> Any:

@@ -51,6 +51,10 @@ MASKS = {
 }
 
 def report(**measures):
+    tiny = np.zeros((6, 6, 6), bool)
+    tiny[2:4, 2:4, 2:4] = True
+    for function in measures.values():  # imports what it needs
+        function(tiny, tiny)
     found = {}
     for name, make in MASKS.items():
         a, b = make()

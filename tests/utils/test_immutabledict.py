@@ -78,3 +78,24 @@ def test_it_becomes_a_pytree_although_the_module_imports_no_jax():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "[2, 1]"
+
+
+def test_it_goes_to_worker_processes_though_its_published_module_was_never_imported():
+    write = """
+import sys
+import cloudpickle
+from kauldron._base import frozen_dict
+made = frozen_dict.freeze({"a": 1})
+assert "kauldron.utils.immutabledict" not in sys.modules
+sys.stdout.buffer.write(cloudpickle.dumps(made))
+"""
+    read = """
+import pickle
+import sys
+from kauldron._base import frozen_dict
+made = pickle.loads(sys.stdin.buffer.read())
+assert type(made) is frozen_dict.ImmutableDict and made == {"a": 1}
+"""
+    command = [sys.executable, "-c"]
+    written = subprocess.run([*command, write], check=True, stdout=subprocess.PIPE)
+    subprocess.run([*command, read], check=True, input=written.stdout)

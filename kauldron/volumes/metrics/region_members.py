@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
@@ -26,7 +27,6 @@ class _OfRegions(case_state.CaseMetric):
     classes: Mapping[str, int] | Sequence[int]
 
     _num_sums: ClassVar[int]
-    _dtype_in_jit: ClassVar[Any] = np.float32
 
     def __post_init__(self) -> None:
         case_state.names_of(self.classes)
@@ -64,12 +64,18 @@ class _OfRegions(case_state.CaseMetric):
         inputs = [preds, labels, region_mask, matrices]
         if not exact_sums.is_traced(inputs):
             return self._to_state(self._count(*inputs), case, mask)
+        return self._to_state(self._count_in_jit(*inputs), case, mask)
+
+    def _count_in_jit(
+        self, preds: Any, labels: Any, region_mask: Any, matrices: Any
+    ) -> jax.Array:
+        """Returns the sums of a batch, `f32[b 1 classes k]`, counted on the host."""
         shape = (labels.shape[0], 1, len(self.ids), self._num_sums)
-        result = jax.ShapeDtypeStruct(shape, self._dtype_in_jit)
-        parts = jax.pure_callback(
-            lambda *x: self._count(*x).astype(self._dtype_in_jit), result, *inputs
+        return jax.pure_callback(
+            lambda *x: self._count(*x).astype(np.float32),
+            jax.ShapeDtypeStruct(shape, np.float32),
+            *(preds, labels, region_mask, matrices),
         )
-        return self._to_state(parts, case, mask)
 
     def _count(
         self, preds: Any, labels: Any, region_mask: Any, matrices: Any
@@ -131,7 +137,6 @@ class Dice(_OfRegions):
 
     direction: ClassVar[case_state.Direction] = "max"
     _num_sums: ClassVar[int] = 3
-    _dtype_in_jit: ClassVar[Any] = np.int32  # f32 stops counting at 2^24 voxels
 
     def values_of(self, sums: np.ndarray) -> np.ndarray:
         return overlap.dice_of(sums)
@@ -141,6 +146,20 @@ class Dice(_OfRegions):
     ) -> np.ndarray:
         del matrix
         return overlap.count_overlap(a, b, self.ids, mask=mask).astype(np.float64)
+
+    def _count_in_jit(
+        self, preds: Any, labels: Any, region_mask: Any, matrices: Any
+    ) -> jax.Array:
+        del matrices
+        ids = jnp.asarray(self.ids)
+        a, b = preds == ids, labels == ids
+        if region_mask is not None:
+            counts = jnp.reshape(region_mask, labels.shape) != 0
+            a, b = a & counts, b & counts
+        space = tuple(range(1, labels.ndim - 1))
+        # Integers: f32 stops counting at 2^24 voxels.
+        sums = [jnp.sum(x, space, dtype=jnp.int32) for x in (a & b, a, b)]
+        return jnp.stack(sums, axis=-1)[:, None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
