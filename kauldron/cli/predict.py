@@ -54,12 +54,17 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 def _write_folder(out: str, command: _flags.CommandLine) -> None:
     from kauldron import runs
 
-    for flag in ("keys", "inputs"):
-        if command[flag]:
-            raise _flags.UsageError(
-                f"`--{flag}` is for '.npz' and '.parquet' files: what is written to the "
-                f"folder {out!r} is said by the evaluator."
-            )
+    if command["keys"]:
+        raise _flags.UsageError(
+            "`--keys` is for '.npz' and '.parquet' files: what is written to the folder "
+            f"{out!r} is said by the evaluator."
+        )
+    if command["inputs"]:
+        raise _flags.UsageError(
+            "`--inputs` is for '.npz' and '.parquet' files: what is predicted to the "
+            f"folder {out!r} is the dataset of the evaluator. Other cases are those of "
+            "`--cfg.eval_ds.path=FOLDER`."
+        )
     trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
     ds_path = command["ds_path"]
     for file in runs.write_folder(

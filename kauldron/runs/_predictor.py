@@ -322,7 +322,8 @@ def check_suffix(path: epath.PathLike) -> None:
     suffix = epath.Path(path).suffix.removeprefix(".")
     if suffix not in output_files.FORMATS:
         raise _saved_state.PredictError(
-            f"Predictions are written to a '.npz' or '.parquet' file: got "
+            "Predictions are written to a '.npz' or '.parquet' file, or, by an evaluator "
+            "of the run that writes one, to a folder, which has no suffix: got "
             f"{os.fspath(path)!r}."
         )
 

@@ -97,9 +97,11 @@ class Tiling:
         """The size along each axis."""
         if isinstance(self.size, int | np.integer):
             return (int(self.size),) * self.num_axes
-        if isinstance(self.size, float | np.floating):
-            _check_axis(self.size, 0)
-            return (int(self.size),) * self.num_axes
+        if self.size is None or isinstance(self.size, float | np.floating | str):
+            raise PatchError(
+                "The size of a patch is a positive number of voxels, or one along each "
+                f"axis, with None for a whole axis: got {self.size!r}."
+            )
         return tuple(self.size)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from etils import epath
 
-from kauldron._base import shared_files, text_tables
+from kauldron._base import console, shared_files, text_tables
 from kauldron.volumes.evaluation import measures, one_case, pairs
 from kauldron.volumes.files import volume_files
 from kauldron.volumes.geometry.errors import VolumeError
@@ -97,6 +97,10 @@ class Evaluation:
             name = f"{row['metric']} {better}"
             label = "" if row["label"] is None else str(row["label"])
             rows.append([name, label, *map(_told, numbers), counted])
+        if not self.cases:
+            return "No case could be measured."
+        if len(rows) == 1:
+            return "Nothing is measured: the files have no label but 0."
         return text_tables.aligned(rows, right=(2, 3, 4, 5, 6))
 
 
@@ -166,10 +170,35 @@ def evaluate(
                 _write_error_map(pair, error_maps, names)
         except VolumeError as error:
             failed[pair.case] = f"{error}"
+    if labels is not None and measures.is_of_regions(names[0]):
+        _tell_absent(labels, cases, [p for p in found if p.case in cases])
     directions = {n: measures.make(n, (1,), options).direction for n in names}
     return Evaluation(
         cases=cases, directions=directions, failed=failed, pairs=tuple(found)
     )
+
+
+def _tell_absent(
+    labels: Sequence[int],
+    cases: dict[str, dict[str, dict[str, float]]],
+    measured: Sequence[pairs.Pair],
+) -> None:
+    """Tells which labels are in no file; files are read again only where that may be."""
+    defined = {
+        label
+        for values in cases.values()
+        for by_label in values.values()
+        for label, value in by_label.items()
+        if math.isfinite(value)
+    }
+    if not measured or all(str(label) in defined for label in labels):
+        return
+    there = sorted({x for pair in measured for x in one_case.labels_of(pair)})
+    if absent := [label for label in labels if label and label not in there]:
+        console.warn(
+            f"No file has the label {', '.join(map(str, absent))}: it is not measured. "
+            f"The files have the labels {', '.join(map(str, there)) or 'none but 0'}."
+        )
 
 
 def _write_error_map(pair: pairs.Pair, folder: Path, names: Sequence[str]) -> None:

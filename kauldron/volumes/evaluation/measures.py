@@ -64,7 +64,7 @@ def make(
     """
     if name in _RANGED and options.data_range is None:
         raise VolumeError(
-            f"`{name}` needs `data_range`, the width of the range of the values: it is never "
+            f"`{name}` needs `data_range` (`--data_range`), the width of the range of the values: it is never "
             "guessed. For instance 255, or 4000 for a CT in Hounsfield units."
         )
     regions = {

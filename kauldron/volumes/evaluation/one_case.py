@@ -54,7 +54,7 @@ def measure(
     """
     of_regions = measures.is_of_regions(names[0])
     if of_regions and labels is None:
-        labels = _labels_of(pair, slab_planes)
+        labels = labels_of(pair, slab_planes)
         if not labels:
             return {name: {} for name in names}
     metrics = {name: measures.make(name, labels or (1,), options) for name in names}
@@ -150,8 +150,8 @@ def _distances(
     return distances_of(pred[..., 0], ref[..., 0], labels, spacing_mm=steps, mask=mask)
 
 
-def _labels_of(pair: Pair, slab_planes: int | None) -> list[int]:
-    """Returns the labels of a case, without 0."""
+def labels_of(pair: Pair, slab_planes: int | None = None) -> list[int]:
+    """Returns the labels that the files of a case have, without 0."""
     found: set[int] = set()
     for slab in slabs(pair, slab_planes):
         for path, array in ((pair.pred, slab.pred), (pair.ref, slab.ref)):

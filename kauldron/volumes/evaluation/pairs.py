@@ -112,15 +112,16 @@ def pair(
     if inside is not None:
         problems += [f"{c}: no mask in {masks}" for c in cases if c not in inside]
     if problems:
-        hint = (
+        hints = [
             "Where a case has several files, a pattern names one of them, with a * for the "
-            "case, such as 'data/*/seg.nii.gz'."
-        )
+            f"case, such as {_example(refs, wanted)!r}."
+        ]
         if any("no prediction" in p for p in problems):
-            hint += (
-                " To leave out references without a prediction, say `allow_missing`."
+            hints.append(
+                "To leave out references without a prediction, set `allow_missing=True` "
+                "or `--allow_missing`."
             )
-        raise VolumeError(_listed("Files are missing", problems) + hint)
+        raise VolumeError(_listed("Files are missing", problems) + "\n".join(hints))
     return [
         Pair(
             case=c,
@@ -131,6 +132,16 @@ def pair(
         )
         for c in cases
     ]
+
+
+def _example(where: Path, found: dict[str, pathlib.Path]) -> str:
+    """Returns a pattern for files in folders of cases; one that fits, if there are any."""
+    if "*" not in os.fspath(where):
+        names = [p.name for name, p in found.items() if "/" in name]
+        labels = [name for name in names if "seg" in name or "label" in name]
+        if names:
+            return os.path.join(where, "*", (labels or names)[0])
+    return "data/*/seg.nii.gz"
 
 
 def check_grids(pairs: list[Pair]) -> None:

@@ -6,15 +6,16 @@ nothing of the network.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Float, Int, PyTree
-from kauldron.modules.patches import blending, windows
+from kauldron.modules.patches import blending, tilings, windows
 
 
 def network(fn: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -35,6 +36,19 @@ def network(fn: Callable[..., Any]) -> Callable[[Any], Any]:
 def compiled(fn: Callable[..., Any]) -> Any:
     """Returns a compiled function; one that is compiled already is returned itself."""
     return fn if hasattr(fn, "lower") else jax.jit(fn)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Explains the error of a function of patches that JAX cannot compile."""
+    try:
+        yield
+    except jax.errors.TracerArrayConversionError as e:
+        raise tilings.PatchError(
+            "The function of patches is compiled by JAX, and this one turns its patches "
+            "into NumPy arrays: compute with `jax.numpy`, or wrap what cannot in "
+            "`jax.pure_callback`."
+        ) from e
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -98,7 +98,9 @@ def _needed_bytes(
     kwargs: dict[str, Any] = {}
     if isinstance(fn, functools.partial):
         args, kwargs, fn = fn.args, fn.keywords, fn.func
-    compiled = _programs.compiled(fn).lower(*args, patches, **kwargs).compile()
+    with _programs.explained():
+        lowered = _programs.compiled(fn).lower(*args, patches, **kwargs)
+    compiled = lowered.compile()
     memory = compiled.memory_analysis()
     return (
         memory.argument_size_in_bytes

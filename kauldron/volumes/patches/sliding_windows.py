@@ -76,8 +76,8 @@ class SlidingWindow:
         """Returns what the function gives for a whole volume, `f32[z y x c]` on the device.
 
         Args:
-          fn: From patches `[b z y x c]` to any tree of floating `[b z y x c]` of the same
-            spatial shape. What a `functools.partial` binds, such as parameters, may
+          fn: A function of JAX, from patches `[b z y x c]` to any tree of floating
+            `[b z y x c]` of the same spatial shape. What a `functools.partial` binds, such as parameters, may
             change without compiling again.
           array: `[z y x c]`, anything that is sliced like an array.
 
@@ -141,8 +141,8 @@ def sliding_window(
     """Returns what a function of patches gives for a whole volume.
 
     Args:
-      fn: From patches `[b z y x c]` to any tree of floating `[b z y x c]` of the same
-        spatial shape; see `kd.volumes.SlidingWindow`.
+      fn: A function of JAX, from patches `[b z y x c]` to any tree of floating
+        `[b z y x c]` of the same spatial shape; see `kd.volumes.SlidingWindow`.
       array: `[z y x c]`.
       patch_size: Along (z, y, x).
       **options: As in `kd.volumes.SlidingWindow`: `overlap=0.5`, `blend="gaussian"`,
@@ -193,7 +193,8 @@ class _Blending:
                 jax.block_until_ready(means)
             patches = self._source.batch(batch.start)
             jax.block_until_ready(means)
-            outputs = self._network(patches)
+            with _programs.explained():
+                outputs = self._network(patches)
             del patches
             if means is None:
                 means = self._zeros(outputs, height)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -28,10 +30,10 @@ class PredictionFolder:
       path: The folder; it is made.
       suffixes: Name of each output -> suffix of its files.
       made_by: What the predictions hang on, JSON-able; a folder is gone on with only by
-        what began it.
+        what began it. It is written with the first volume.
 
     Raises:
-      VolumeError: If the folder has other predictions, or other files.
+      VolumeError: If the folder has other predictions, or other files, or cannot be made.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class PredictionFolder:
     ) -> None:
         self._path = pathlib.Path(path)
         self._suffixes = dict(suffixes)
-        self._check(dict(made_by))
+        self._made_by = dict(made_by)
+        with self._explained():
+            self._check()
+            self._path.mkdir(parents=True, exist_ok=True)
 
     def file(self, case: str, output: str) -> pathlib.Path:
         """Returns where an output of a case is."""
@@ -53,19 +58,20 @@ class PredictionFolder:
     def write(self, case: str, output: str, image: Image) -> pathlib.Path:
         """Writes an output of a case; the file appears when it is complete."""
         file = self.file(case, output)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            record = self._path / _RECORD
+            if not record.exists():
+                text = json.dumps(self._made_by, indent=1)
+                shared_files.write_atomically(epath.Path(record), text)
         volume_files.write(file, image)
         return file
 
-    def _check(self, made_by: dict[str, Any]) -> None:
+    def _check(self) -> None:
         record = self._path / _RECORD
         if record.exists():
             before = json.loads(record.read_text("utf-8"))
-            changed = [
-                f"`{name}` was {before.get(name)!r} and is {value!r}"
-                for name, value in made_by.items()
-                if before.get(name) != value
-            ]
+            changed = list(_changes(before, self._made_by))
             if changed:
                 raise VolumeError(
                     f"{os.fspath(self._path)!r} has other predictions: "
@@ -77,5 +83,35 @@ class PredictionFolder:
                 f"{os.fspath(self._path)!r} has files that are no predictions: choose "
                 "an empty or a new folder."
             )
-        self._path.mkdir(parents=True, exist_ok=True)
-        shared_files.write_atomically(epath.Path(record), json.dumps(made_by, indent=1))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns errors of the file system into messages."""
+        try:
+            yield
+        except OSError as e:
+            raise VolumeError(
+                f"Predictions cannot be written to the folder {os.fspath(self._path)!r}: "
+                f"{e.strerror or e}."
+            ) from e
+
+
+def described(settings: Any) -> dict[str, str]:
+    """Returns field -> its value as text, of a dataclass."""
+    fields = [field for field in dataclasses.fields(settings) if field.repr]
+    return {field.name: repr(getattr(settings, field.name)) for field in fields}
+
+
+def _changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Yields what differs between two trees of dicts, leaf by leaf."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        if before != now:
+            yield f"`{path}` was {_told(before)} and is {_told(now)}"
+        return
+    for name in dict.fromkeys([*now, *before]):
+        below = f"{path}.{name}" if path else name
+        yield from _changes(before.get(name), now.get(name), below)
+
+
+def _told(value: Any) -> str:
+    return "another" if isinstance(value, Mapping) else f"{value}"

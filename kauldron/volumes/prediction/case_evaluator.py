@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import checkpoints, kontext
-from kauldron._base import root_refs
+from kauldron._base import console, root_refs
 from kauldron.evals import base
 from kauldron.ktyping import PyTree
 from kauldron.modules.patches import tilings
@@ -28,6 +28,7 @@ from kauldron.volumes.patches import sliding_windows
 from kauldron.volumes.prediction import (
     _folder,
     _members,
+    _missing,
     _patch_network,
     combining,
     outputs,
@@ -185,7 +186,8 @@ class CaseEvaluator(base.EvaluatorBase):
           The files that were written.
 
         Raises:
-          VolumeError: If there are no outputs, or the folder has other files.
+          VolumeError: If there are no outputs, a case cannot be used, or the folder has
+            other files.
         """
         if not self.outputs:
             raise VolumeError(
@@ -193,7 +195,11 @@ class CaseEvaluator(base.EvaluatorBase):
                 "`outputs={'seg': kd.volumes.Output(key='preds.logits', like='ct')}`."
             )
         evaluator = self if ds is None else self.replace(ds=ds)
+        with _missing.explained(evaluator.model, self.outputs, evaluator._cases):
+            cases = evaluator._cases.case_names
         opened = evaluator._open(folder, step)
+        if num := sum(map(opened.is_complete, cases)):
+            console.log(f"{folder}: {num} of {len(cases)} cases are there already.")
         for batch, predicted in evaluator._predicted(state, skip=opened.is_complete):
             for file in evaluator._write(opened, batch, predicted):
                 yield str(file)
@@ -285,8 +291,8 @@ class CaseEvaluator(base.EvaluatorBase):
     def _open(self, path: epath.PathLike, step: int) -> _folder.PredictionFolder:
         made_by = {
             "step": step,
-            "outputs": repr(dict(self.outputs)),
-            "window": repr(self.window),
+            "outputs": {k: _folder.described(x) for k, x in self.outputs.items()},
+            "window": _folder.described(self.window),
             "ensemble": [str(member) for member in self.ensemble],
             "augment": repr(self.augment),
             "num_dropouts": self.num_dropouts,

@@ -162,6 +162,26 @@ def test_missing_files_are_listed_all_at_once(folders):
     assert list(found.cases) == ["a", "b"]
 
 
+def test_files_in_folders_of_cases_are_named_by_a_pattern_that_the_message_shows(
+    folders,
+):
+    root, _ = folders
+    with pytest.raises(volumes.VolumeError) as error:
+        volumes.evaluate(root / "preds", root / "refs")
+    message = str(error.value)
+    assert f"such as '{_refs(root)}'.\nTo leave out" in message
+    assert "`allow_missing=True` or `--allow_missing`" in message
+
+
+def test_a_label_that_no_file_has_is_told(folders, capsys):
+    root, _ = folders
+    volumes.evaluate(root / "preds", _refs(root), labels=(1, 2), metrics=("hd",))
+    assert capsys.readouterr().err == ""
+    volumes.evaluate(root / "preds", _refs(root), labels=(1, 9), metrics=("dice",))
+    told = capsys.readouterr().err
+    assert "No file has the label 9" in told and "the labels 1, 2." in told
+
+
 def test_grids_that_differ_are_listed_all_at_once(folders):
     root, _ = folders
     _write(root / "preds" / "a.nii.gz", _labels(0)[1:])
@@ -186,6 +206,9 @@ def test_a_broken_case_is_told_and_the_others_are_measured(folders):
     _write(root / "preds" / "a.nii.gz", _labels(0) / 2)
     found = volumes.evaluate(root / "preds", _refs(root), metrics=("dice",))
     assert "a.nii.gz holds numbers that are no labels, such as 0.5" in found.failed["a"]
+    (root / "preds" / "b.nii.gz").write_bytes(b"no volume")
+    found = volumes.evaluate(root / "preds", _refs(root), metrics=("dice",))
+    assert str(found) == "No case could be measured."
 
 
 def test_the_page_is_one_file_with_pictures_and_needs_no_network(folders):

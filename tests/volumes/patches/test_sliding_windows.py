@@ -192,6 +192,7 @@ def test_slices_see_their_neighbours():
     [
         (lambda x: x, (4, 4, 4), {}, r"volume \[z y x c\]: got the shape"),
         (lambda x: x[:, ::2], (4, 4, 4, 1), {}, "has the shape"),
+        (lambda x: np.asarray(x), (4, 4, 4, 1), {}, "compute with `jax.numpy`"),
         (lambda x: x > 0, (4, 4, 4, 1), {}, "it returns is bool. Take the argmax"),
         (lambda x: x, (4, 4, 4, 1), {"overlap": 4}, "Patches must advance"),
         (lambda x: x, (4, 4, 4, 1), {"batch_size": 0}, "must be positive"),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import shutil
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,7 @@ from absl import flags
 
 from kauldron import kd, konfig, kontext
 from kauldron.cli import predict as predict_command
-from kauldron.volumes.prediction import _dropout
+from kauldron.volumes.prediction import _dropout, _folder
 from tests.volumes.prediction import volumes_run
 
 _CASES = ("case_0", "case_1", "case_2")
@@ -260,17 +261,56 @@ def test_predict_writes_one_file_for_each_case_and_goes_on_where_it_ended(
         assert written == (usual / f"{case}.mha").read_bytes()
 
     (out / "case_1.mha").unlink()
-    code, printed, _ = run(*args)
+    code, printed, err = run(*args)
     assert printed.splitlines() == [str(out / "case_1.mha")]
-    code, printed, err = run(*args, "--step=1")
+    assert "2 of 3 cases are there already" in err
+    code, printed, err = run(*args, "--step=1", "--cfg.evals.final.window.overlap=0.25")
     assert code == 2
-    assert "has other predictions: `step` was 2 and is 1" in err
+    changes = "`step` was 2 and is 1; `window.overlap` was 0.5 and is 0.25"
+    assert f"has other predictions: {changes}. Choose" in err
+
+
+def test_cases_without_labels_are_predicted_as_the_message_says(
+    trained, run, tmp_path, root
+):
+    trainer, _ = trained
+    (tmp_path / "new" / "case_7").mkdir(parents=True)
+    shutil.copy(root / "case_1" / "ct.mha", tmp_path / "new" / "case_7")
+    out = tmp_path / "out"
+    args = [f"--workdir={trainer.workdir}", f"--out={out}"]
+    args.append(f"--cfg.eval_ds.path={tmp_path / 'new'}")
+    code, _, err = run(*args)
+    assert code == 2 and not out.exists()
+    option = "--cfg.eval_ds.groups.seg.optional=True"
+    assert f"may be missing: {option}\n" in err
+    code, printed, err = run(*args, option)
+    assert code == 0, err
+    assert printed.splitlines() == [str(out / "case_7.mha")]
+
+
+@pytest.mark.parametrize("parent", ["/proc", "a_file"])
+def test_a_folder_that_cannot_be_made_is_a_mistake(tmp_path, parent):
+    (tmp_path / "a_file").write_text("")
+    folder = tmp_path / parent / "out"
+    with pytest.raises(kd.volumes.VolumeError, match="cannot be written to the folder"):
+        _folder.PredictionFolder(folder, {"seg": ".mha"}, {})
+    with pytest.raises(kd.volumes.VolumeError, match="Not a directory"):
+        _folder.PredictionFolder(tmp_path / "a_file", {"seg": ".mha"}, {})
+
+
+def test_settings_are_kept_with_the_first_volume(tmp_path):
+    image = kd.volumes.Image(np.zeros((2, 2, 2), np.uint8))
+    folder = _folder.PredictionFolder(tmp_path, {"seg": ".mha"}, {"step": 2})
+    assert not list(tmp_path.iterdir())
+    folder.write("case", "seg", image)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == {"step": 2}
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (["--keys=preds.logits"], "is said by the evaluator"),
+        (["--inputs=new.npz"], "`--cfg.eval_ds.path=FOLDER`"),
         (["--eval_name=finl"], "Did you mean 'final'"),
         (["--cfg.evals={}"], "no evaluator of the run writes one"),
     ],
@@ -284,6 +324,18 @@ def test_what_cannot_be_written_to_a_folder_is_a_mistake(
     assert code == 2
     assert words in err
     assert not out.exists()
+
+
+def test_what_cannot_be_written_to_is_a_mistake_that_names_what_can(
+    trained, run, tmp_path
+):
+    trainer, _ = trained
+    workdir = f"--workdir={trainer.workdir}"
+    code, _, err = run(workdir, f"--out={tmp_path}/x.nii.gz")
+    assert code == 2 and "to a folder, which has no suffix: got" in err
+    (tmp_path / "config.py").write_text("")
+    code, _, err = run(workdir, f"--out={tmp_path}/config.py/out")
+    assert code == 2 and err.startswith("Error: Predictions cannot be written to the")
 
 
 def test_a_folder_with_other_files_is_left_alone(trained, tmp_path):
