@@ -11,12 +11,12 @@ from kauldron.volumes.augment.moves import Grid, PlaceMap
 from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.transforms.base import (
-    KINDS,
     Box,
     Kind,
     Part,
     Reach,
     VolumeTransform,
+    check_kind,
     check_region,
 )
 from kauldron.volumes.transforms.boxes import BoxTransform
@@ -126,8 +126,7 @@ class Drawn:
 
     def transform(self, kind: Kind = "image") -> VolumeTransform:
         """Returns all of it as a transform, of which regions can be computed."""
-        if kind not in KINDS:
-            raise VolumeError(f"A kind of volume is one of {KINDS}: got {kind!r}.")
+        check_kind(kind)
         chain: list[VolumeTransform] = [self._move(self.places, kind)]
         if kind in ("vector", "vector_mm"):
             in_mm = kind == "vector_mm"

@@ -216,7 +216,13 @@ class VolumeTransform(arguments.NamesArguments):
         check_kind(kind)
         if kind not in self.undone_for:
             return Same()
-        back = self.backward(undo)
+        try:
+            back = self.backward(undo)
+        except KeyError as error:
+            raise VolumeError(
+                f"`undo` is what `forward` of this `{type(self).__name__}` returned: there "
+                f"is no {error} in {undo!r:.80}."
+            ) from error
         return back.for_labels() if kind == "label" else back
 
     def for_labels(self) -> VolumeTransform:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -105,12 +105,12 @@ class Chain(VolumeTransform):
     def way_back(self, undo: Undo, *, kind: Kind = "image") -> VolumeTransform:
         """Returns the inverses for what `x` is, the last one first."""
         check_kind(kind)
-        steps = undo.get("steps")
+        steps = undo.get("steps") if isinstance(undo, Mapping) else None
         if steps is None or len(steps) != len(self.transforms):
-            seen = sorted(undo) if steps is None else f"{len(steps)} steps"
+            seen = f"{undo!r:.80}" if steps is None else f"one with {len(steps)} steps"
             raise VolumeError(
                 f"`undo` is what `forward` of this chain of {len(self.transforms)} "
-                f"transforms returned: got one with {seen or 'nothing'}."
+                f"transforms returned: got {seen}."
             )
         pairs = zip(self.transforms, steps, strict=True)
         return Chain([t.way_back(step, kind=kind) for t, step in pairs][::-1])

@@ -85,7 +85,11 @@ def test_maps_and_labels_keep_their_values_on_the_way_back():
         ),
         (
             lambda: T.Chain([T.Clip(low=0)]).inverse(_volume(), _GRID, {}),
-            "chain of 1 transforms returned: got one with nothing",
+            "chain of 1 transforms returned: got {}",
+        ),
+        (
+            lambda: T.Standardize().inverse(_volume(), _GRID, {}),
+            "`Standardize` returned: there is no 'mean' in {}",
         ),
         (lambda: T.Normalize(by="ct").forward(_volume(), _GRID), "no other group"),
     ],
