@@ -113,7 +113,7 @@ def convert(source: Path, target: Path, *, overwrite: bool = False) -> Info:
     if pathlib.Path(target).exists() and not overwrite:
         raise VolumeError(
             f"There is a file {os.fspath(target)!r} already: choose another name, or "
-            "say `overwrite`."
+            "set `overwrite=True` or `--overwrite`."
         )
     write(target, read(source))
     return info(target)
