@@ -38,8 +38,8 @@ def _parse(path, flag):
 def test_bad_overrides_are_refused_and_name_what_was_meant(path, capsys):
     seed = int(os.environ.get("KONFIG_SEED", 0))
     fields = list(bad_overrides.list_fields(konfig.load_config_file(path)))
-    # Of each kind one at least.
-    num_cases = max(-(-_NUM_CASES // len(_EXAMPLES)), len(bad_overrides.KINDS))
+    # Of each kind one at least; every second one is a typo.
+    num_cases = max(-(-_NUM_CASES // len(_EXAMPLES)), 2 * len(bad_overrides.KINDS))
     cases = bad_overrides.generate(fields, seed=seed, num_cases=num_cases)
     problems, wrong_names = [], []
     num_typos = 0
