@@ -23,12 +23,9 @@ class _Overlap(base.Loss):
     region_mask: kontext.Key | None = None
     ignored_label: int | None = None
     activation: _Activation = "softmax"
-    smooth: float = 1.0
-    skip_absent: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.check_range(self, "smooth", low=0)
         if self.activation not in ("softmax", "sigmoid", None):
             raise ValueError(
                 "`activation` must be 'softmax', 'sigmoid' or None: got "
@@ -50,29 +47,20 @@ class _Overlap(base.Loss):
         if self.ignored_label is not None:
             kwargs["region_mask"] = self._without_ignored(**kwargs)
         kwargs["labels"] = labels
-        if self.skip_absent:
-            mask = self._without_absent(mask, **kwargs)
+        mask = self._mask_of_values(mask, **kwargs)
         state = super().get_state(mask=mask, step=step, **kwargs)
         return dataclasses.replace(state, bad_labels=bad_labels)
 
-    def _without_absent(
+    def _mask_of_values(
         self,
         mask: Array | float | None,
         logits: Array,
         labels: Array,
         region_mask: Array | None = None,
-    ) -> jax.Array:
-        """Returns the mask of the values without classes that no place has."""
-        one_hot = self._to_one_hot(arrays.to_float(logits), labels)
-        if region_mask is not None:
-            inside = base_state.broadcast_mask(region_mask, one_hot.shape).astype(bool)
-            one_hot = jnp.where(inside, one_hot, 0)
-        # Also of a label that is no class, so that it makes the loss NaN.
-        is_there = (one_hot != 0).any(axis=tuple(range(1, one_hot.ndim - 1)))
-        if mask is None:
-            return is_there
-        weights = base_state.broadcast_mask(mask, is_there.shape)
-        return jnp.where(is_there, weights, jnp.zeros_like(weights))
+    ) -> Any:
+        """Returns the mask of what `get_values` returns, of the mask that was given."""
+        del logits, labels, region_mask
+        return mask
 
     def _check_labels(
         self,
@@ -107,22 +95,6 @@ class _Overlap(base.Loss):
         if region_mask is not None:
             region &= base_state.broadcast_mask(region_mask, logits.shape).astype(bool)
         return region
-
-    def _tversky(
-        self,
-        logits: Array,
-        labels: Array,
-        region_mask: Array | None,
-        alpha: float,
-        beta: float,
-    ) -> jax.Array:
-        """Returns one minus the index of each example and class, `Float["b c"]`."""
-        both, num_preds, num_labels = self._count(logits, labels, region_mask)
-        false_positives, false_negatives = num_preds - both, num_labels - both
-        whole = both + alpha * false_positives + beta * false_negatives + self.smooth
-        is_empty = whole == 0  # only without smoothing: nothing there, nothing found
-        index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
-        return jnp.where(is_empty, 0, 1 - index)
 
     def _count(
         self, logits: Array, labels: Array, region_mask: Array | None
@@ -184,7 +156,54 @@ class _Overlap(base.Loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TverskyLoss(_Overlap):
+class _OfEachClass(_Overlap):
+    smooth: float = 1.0
+    skip_absent: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.check_range(self, "smooth", low=0)
+
+    def _tversky(
+        self,
+        logits: Array,
+        labels: Array,
+        region_mask: Array | None,
+        alpha: float,
+        beta: float,
+    ) -> jax.Array:
+        """Returns one minus the index of each example and class, `Float["b c"]`."""
+        both, num_preds, num_labels = self._count(logits, labels, region_mask)
+        false_positives, false_negatives = num_preds - both, num_labels - both
+        whole = both + alpha * false_positives + beta * false_negatives + self.smooth
+        is_empty = whole == 0  # only without smoothing: nothing there, nothing found
+        index = (both + self.smooth) / jnp.where(is_empty, 1, whole)
+        return jnp.where(is_empty, 0, 1 - index)
+
+    def _mask_of_values(
+        self,
+        mask: Array | float | None,
+        logits: Array,
+        labels: Array,
+        region_mask: Array | None = None,
+    ) -> Any:
+        """Returns the mask, without classes that no place has if these are skipped."""
+        if not self.skip_absent:
+            return mask
+        one_hot = self._to_one_hot(arrays.to_float(logits), labels)
+        if region_mask is not None:
+            inside = base_state.broadcast_mask(region_mask, one_hot.shape).astype(bool)
+            one_hot = jnp.where(inside, one_hot, 0)
+        # Also of a label that is no class, so that it makes the loss NaN.
+        is_there = (one_hot != 0).any(axis=tuple(range(1, one_hot.ndim - 1)))
+        if mask is None:
+            return is_there
+        weights = base_state.broadcast_mask(mask, is_there.shape)
+        return jnp.where(is_there, weights, jnp.zeros_like(weights))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TverskyLoss(_OfEachClass):
     """One minus the Tversky index of regions, of every example and class.
 
     `1 - (TP + smooth) / (TP + alpha * FP + beta * FN + smooth)`, with sums over space.
@@ -232,7 +251,7 @@ class TverskyLoss(_Overlap):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiceLoss(_Overlap):
+class DiceLoss(_OfEachClass):
     """One minus the Dice coefficient of regions, of every example and class.
 
     `1 - (2 TP + 2 smooth) / (2 TP + FP + FN + 2 smooth)`, with sums over space.
@@ -285,8 +304,6 @@ class GeneralizedDiceLoss(_Overlap):
       region_mask: Key to the places that count, `Array["b *space"]` or
         `Array["b *space 1|c"]`. (A `mask` weighs the values, `Array["b"]`.)
       activation: What makes the scores probabilities; `None` if they are.
-      smooth: Not used: classes that are not there have no weight.
-      skip_absent: Not used either.
 
     Raises:
       ValueError: If the shapes don't fit.

@@ -46,7 +46,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("cases.dataset", "VolumeCases"),
         **_names("cases.groups", "Group"),
         **_names("cases.selection", "Split"),
-        **_names("cases._checks", "BadCasesError"),
+        **_names("cases.checks", "BadCasesError"),
         # pictures
         **_names("pictures.views", "Views patch_map views"),
         **_names("pictures.summary", "ShowVolumes"),

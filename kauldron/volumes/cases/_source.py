@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kauldron.volumes.augment.drawn import Drawn
-from kauldron.volumes.cases import _case, _checks, _draws, _places, _reading
+from kauldron.volumes.cases import _case, _draws, _places, _reading, checks
 from kauldron.volumes.geometry.base import Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
@@ -132,7 +132,7 @@ class CaseSource:
         kind = group.augmented_as
         source = region if drawn is None else drawn.source_region(region, kind=kind)
         array = self._reading.read(case, name, source)
-        check = _checks.wrong_labels if group.is_label else _checks.too_large
+        check = checks.wrong_labels if group.is_label else checks.too_large
         wrong = check(array, group)
         if wrong is not None:
             raise VolumeError(f"{case.name}: {case.files[name]} {wrong}.")

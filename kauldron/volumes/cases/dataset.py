@@ -14,11 +14,11 @@ from kauldron.volumes.augment.augmenting import Augment
 from kauldron.volumes.cases import (
     _cache,
     _case,
-    _checks,
     _choice,
     _places,
     _reading,
     _source,
+    checks,
     selection,
 )
 from kauldron.volumes.cases import groups as groups_lib
@@ -265,18 +265,18 @@ class VolumeCases(data.py.DataSourceBase):
         )
 
     @functools.cached_property
-    def _checked(self) -> _checks.Checked:
+    def _checked(self) -> checks.Checked:
         """The cases, found and checked once, also for evaluation."""
         owner = self.__dict__.get("_shares_data_with")
         return self._check() if owner is None else owner._checked
 
-    def _check(self) -> _checks.Checked:
+    def _check(self) -> checks.Checked:
         files = self._choice.files()
         reading = self._reading if self.check_voxels else None
-        checked = _checks.check(files, self._groups, reading=reading)
+        checked = checks.check(files, self._groups, reading=reading)
         if not checked.problems:
             return checked
-        message = _checks.describe(checked.problems, len(files))
+        message = checks.describe(checked.problems, len(files))
         advice = None
         if self.on_bad_case == "raise":
             advice = (
@@ -291,7 +291,7 @@ class VolumeCases(data.py.DataSourceBase):
                 "begin anew in another workdir."
             )
         if advice is not None:
-            raise _checks.BadCasesError(f"{message}\n{advice}", checked.problems)
+            raise checks.BadCasesError(f"{message}\n{advice}", checked.problems)
         console.warn(f"{message}\n{len(checked.cases)} cases are used.")
         return checked
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kauldron import kontext
-from kauldron.volumes.cases import _checks, dataset
+from kauldron.volumes.cases import checks, dataset
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.prediction import outputs as outputs_lib
 
@@ -25,7 +25,7 @@ def explained(
     """
     try:
         yield
-    except _checks.BadCasesError as e:
+    except checks.BadCasesError as e:
         needed = {output.like for output in outputs.values()}
         for key in kontext.list_keys(kontext.get_keypaths(model)):
             needed.update(kontext.Path.from_str(key).parts[1:2])
