@@ -10,6 +10,7 @@ from kauldron._base import lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
+        "apps": "kauldron.apps",
         "ckpts": "kauldron.checkpoints",
         "cli": "kauldron.cli",
         "contrib": "kauldron.contrib",
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "sharding": "kauldron.sharding",
         "summaries": "kauldron.summaries",
         "testing": "kauldron.testing",
+        "tracking": "kauldron.tracking",
         "train": "kauldron.train",
         "typing": "kauldron.typing",
         "utils": "kauldron.utils.api",

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 
 from kauldron._base import errors
 from kauldron.cli import (
+    apps_commands,
     launch_commands,
     lm_commands,
+    registry_commands,
+    reports_commands,
     serve_commands,
     sweep_commands,
+    tune_commands,
     volumes_commands,
 )
 from kauldron.cli.command_kinds import Command, Flag
@@ -364,6 +368,10 @@ _ALL = (
     *lm_commands.ALL,
     *serve_commands.ALL,
     *volumes_commands.ALL,
+    *apps_commands.ALL,
+    *registry_commands.ALL,
+    *reports_commands.ALL,
+    *tune_commands.ALL,
 )
 
 COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}

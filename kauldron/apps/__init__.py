@@ -1,0 +1,28 @@
+"""`kd.apps`: a trained run as a tool for anyone: command line, Python, HTTP.
+
+Sub-rooms, each imported when a name of it is used: `bundles` (an app on disk), `verbs`
+(what it does here), `client` (the same on a server), `jobs` and `http` (the server).
+Only `verbs` imports JAX.
+"""
+
+from __future__ import annotations
+
+from kauldron._base import lazy
+
+_ROOM = "kauldron.apps"
+
+
+def _names(file: str, names: str) -> dict[str, str]:
+    return {name: f"{_ROOM}.{file}:{name}" for name in names.split()}
+
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        # bundles
+        # verbs
+        # client
+        # jobs
+        # http
+    },
+)

@@ -1,0 +1,1 @@
+"""What an app is on disk: its directory, what it declares, its checksums."""

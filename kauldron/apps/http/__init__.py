@@ -1,0 +1,1 @@
+"""The server of apps: routes, uploads, events, the page."""

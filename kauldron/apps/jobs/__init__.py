@@ -1,0 +1,1 @@
+"""Jobs of a server: a table that survives, one process each, one device each."""

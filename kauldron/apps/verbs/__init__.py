@@ -1,0 +1,1 @@
+"""What an app does on this machine: infer, evaluate, uncertainty, fine-tune, ..."""

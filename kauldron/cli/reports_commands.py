@@ -1,0 +1,7 @@
+"""The commands of comparisons, reports and pages of runs, of the command table."""
+
+from __future__ import annotations
+
+from kauldron.cli.command_kinds import Command
+
+ALL: tuple[Command, ...] = ()

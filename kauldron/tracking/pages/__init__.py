@@ -1,0 +1,1 @@
+"""Runs to look at: in the terminal, and as a web page."""

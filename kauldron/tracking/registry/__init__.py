@@ -1,0 +1,1 @@
+"""An index over workdirs: projects, runs, parameters, metrics, artifacts."""

@@ -1,0 +1,1 @@
+"""Trackers: the registry, MLflow, Weights & Biases; and what feeds them."""

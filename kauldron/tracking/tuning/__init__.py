@@ -1,0 +1,1 @@
+"""Studies: which values of a config are best, found by Optuna."""
