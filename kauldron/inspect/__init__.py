@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kauldron._base import public
 from kauldron.inspect._collectives import Collective
-from kauldron.inspect._draw_model import ModelTraceError, draw_model, draw_model_of
+from kauldron.inspect._draw_model import draw_model, draw_model_of
 from kauldron.inspect._link_times import LinkSpeedError
 from kauldron.inspect._lowered_step import NoStepError, lower_trainstep
 from kauldron.inspect._memory_estimate import MemoryEstimate
@@ -26,6 +26,7 @@ from kauldron.inspect._step_report import (
     sharding_report,
 )
 from kauldron.inspect._svg import Picture, PictureError, PictureFileError
+from kauldron.inspect._trainer_inputs import ModelTraceError
 from kauldron.recording.profiler import NoopProfiler, Profiler, ProfilerError
 
 __all__ = [
