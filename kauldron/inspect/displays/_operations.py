@@ -15,16 +15,17 @@ from typing import Any
 import jax
 import numpy as np
 
-_ELEMENTWISE = frozenset(
-    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh "
-    "digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow is_finite lgamma log "
-    "log1p logistic max min mul neg nextafter pow rem round rsqrt sign sin sinh sqrt "
-    "square sub tan tanh".split()
-)
-_REDUCTIONS = frozenset(
-    "argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_max reduce_min "
-    "reduce_prod reduce_sum".split()
-)
+_ELEMENTWISE_NAMES = """
+abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div
+erf erf_inv erfc exp exp2 expm1 floor integer_pow is_finite lgamma log log1p logistic max
+min mul neg nextafter pow rem round rsqrt sign sin sinh sqrt square sub tan tanh
+"""
+_REDUCTION_NAMES = """
+argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_max reduce_min reduce_prod
+reduce_sum
+"""
+_ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
+_REDUCTIONS = frozenset(_REDUCTION_NAMES.split())
 
 
 class Operations:
@@ -63,7 +64,9 @@ def _count(jaxpr: Any, scope: tuple[str, ...], times: int, to: Operations) -> No
             times_inside = times * eqn.params["length"]
             _count(eqn.params["jaxpr"].jaxpr, path, times_inside, to)
         elif name == "cond":
-            branches = [_of_branch(b.jaxpr, path, times) for b in eqn.params["branches"]]
+            branches = [
+                _of_branch(b.jaxpr, path, times) for b in eqn.params["branches"]
+            ]
             dearest = max(branches, key=lambda found: sum(found.by_path.values()))
             for place, number in dearest.by_path.items():
                 to.by_path[place] += number

@@ -182,11 +182,17 @@ def _join_arrays(arrays: list[Any], rest: Any) -> Any:
 
 
 def _shapes(tree: Any) -> str:
-    found = kontext.flatten_with_path(tree) if isinstance(tree, dict | list | tuple) else None
+    found = (
+        kontext.flatten_with_path(tree)
+        if isinstance(tree, dict | list | tuple)
+        else None
+    )
     if found is None:
         return kontext.format_spec(tree) or type(tree).__name__
     if isinstance(tree, dict):
-        return ", ".join(f"{path}: {kontext.format_spec(x)}" for path, x in found.items())
+        return ", ".join(
+            f"{path}: {kontext.format_spec(x)}" for path, x in found.items()
+        )
     return ", ".join(kontext.format_spec(x) for x in found.values())
 
 
@@ -200,7 +206,9 @@ def _own(trace: _model_trace.Trace, call: _model_trace.Call) -> dict[str, Any]:
 
 
 def _own_shapes(trace: _model_trace.Trace, call: _model_trace.Call) -> str:
-    return ", ".join(f"{k}: {format_shape(x.shape)}" for k, x in _own(trace, call).items())
+    return ", ".join(
+        f"{k}: {format_shape(x.shape)}" for k, x in _own(trace, call).items()
+    )
 
 
 def _num_own(trace: _model_trace.Trace, call: _model_trace.Call) -> int:

@@ -66,7 +66,9 @@ class Table:
 
     def _repr_html_(self) -> str:
         numeric = self._numeric
-        classes = ['class="n"' if i in numeric else "" for i in range(len(self.columns))]
+        classes = [
+            'class="n"' if i in numeric else "" for i in range(len(self.columns))
+        ]
 
         def line(cells: Any, tag: str) -> str:
             parts = (
