@@ -67,17 +67,18 @@ def profile(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
         folder = pathlib.Path(out)
         if folder.exists() and any(folder.iterdir()):
             raise _flags.UsageError(f"{out!r} is not empty: name a new folder.")
-        with konfig.imports(lazy=True):
-            from kauldron import kd
-
         cfg, num_traced = command.cfg, command["steps"]
         with cfg.ignore_type():
             cfg.workdir = str(folder)
             cfg.stop_after_steps = _STEPS_BEFORE + num_traced + 2
             cfg.checkpointer = None
             cfg.evals = {}
-            cfg.profiler = kd.inspect.Profiler(
-                first_profile=_STEPS_BEFORE, num_profile_steps=num_traced
+            cfg.profiler = konfig.ConfigDict(
+                {
+                    "__qualname__": "kauldron.kd:inspect.Profiler",
+                    "first_profile": _STEPS_BEFORE,
+                    "num_profile_steps": num_traced,
+                }
             )
         command_runner.to_trainer(konfig.resolve(cfg)).train()
         print(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 _ELEMENTWISE_NAMES = """
 abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div
@@ -123,7 +123,7 @@ def _operations_of(eqn: Any) -> int:
 
 
 def _is_float(aval: Any) -> bool:
-    return hasattr(aval, "dtype") and jax.dtypes.issubdtype(aval.dtype, np.inexact)
+    return hasattr(aval, "dtype") and jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
 def _size(aval: Any) -> int:

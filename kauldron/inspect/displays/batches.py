@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
@@ -62,9 +63,7 @@ def _describe(leaf: Any) -> str | None:
 
 
 def _finite(array: np.ndarray) -> tuple[np.ndarray | None, int]:
-    if array.dtype.kind not in "biuf" and not jax.dtypes.issubdtype(
-        array.dtype, np.floating
-    ):
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
         return None, 0
     values = array.astype(np.float64).ravel()
     is_finite = np.isfinite(values)

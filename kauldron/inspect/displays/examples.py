@@ -118,7 +118,10 @@ def largest_losses(
     chosen = _choose(trainer.train_losses, loss)
     if num < 1:
         raise ExampleLossError(f"`num` counts examples, from 1 on: got {num}.")
-    ds = trainer.eval_ds if ds is None else ds
+    if ds is None:
+        ds = trainer.eval_ds
+    if ds is None:
+        raise ExampleLossError("The trainer has no `eval_ds`: give a dataset.")
 
     @jax.jit
     def run(state: TrainState, batch: PyTree) -> tuple[Any, PyTree]:

@@ -11,13 +11,15 @@ from kauldron.inspect import _svg
 from kauldron.inspect._layered_layout import Point, Size
 from kauldron.inspect._svg import Line
 
+Numbers = Sequence[float] | np.ndarray
+
 _COLORS = ("#1a73e8", "#d93025", "#188038", "#f29900", "#9334e6", "#00838f", "#c2185b")
 _WIDTH, _HEIGHT = 520.0, 220.0
 _LEFT, _BOTTOM = 64.0, 26.0
 
 
 def plot_lines(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str = ""
+    curves: Mapping[str, tuple[Numbers, Numbers]], *, title: str = ""
 ) -> _svg.Picture:
     """Draws curves over a common axis of steps.
 
@@ -77,9 +79,7 @@ def _line(xs: list[float], ys: list[float], color: str) -> list[str]:
     ]
 
 
-def _finite(
-    steps: Sequence[float], values: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def _finite(steps: Numbers, values: Numbers) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
     keep = np.isfinite(y)
     return x[keep], y[keep]

@@ -17,7 +17,7 @@ from kauldron.inspect.displays.tables import Table, format_shape
 from kauldron.ktyping import PyTree
 
 if TYPE_CHECKING:
-    from kauldron import data, random, train
+    from kauldron import data, train
 
 
 def model_overview(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Table:
@@ -67,7 +67,7 @@ def get_colab_model_overview(
     train_ds: data.IterableDataset,
     ds_sharding: Any = None,
     model_config: Any = None,
-    rngs: random.RngStreams | None = None,
+    rngs: train.RngStreams | None = None,
 ) -> Table:
     """Published name of `model_overview`, with the batches of a dataset as inputs.
 

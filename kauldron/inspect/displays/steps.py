@@ -7,7 +7,6 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -74,8 +73,8 @@ def look_at_step(
     if batch is None:
         batch = next(iter(trainer.train_ds.take(1)))
     batch = sharding.device_put(data_utils.for_devices(batch), trainer.sharding.batch)
-    state = trainer.init_state() if state is None else state
-    next_state, context = looking.step_context(trainer.trainstep, state, batch)
+    start = trainer.init_state() if state is None else state
+    next_state, context = looking.step_context(trainer.trainstep, start, batch)
     return StepLook(
         state=next_state,
         context=context,
@@ -134,7 +133,7 @@ def _norm_row(name: str, squares: Mapping[str, float]) -> tuple[Any, ...]:
 
 
 def _sum_of_squares(leaf: Any) -> float:
-    if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return 0.0
     return float(jnp.sum(jnp.abs(leaf.astype(jnp.float32)) ** 2))
 
