@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from kauldron import kd
+from tests import docs_snippets
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _HOOKS = (_ROOT / "docs/_site/hooks.py").read_text()
@@ -38,6 +39,10 @@ def test_everything_public_says_what_it_is(room):
         and not inspect.getdoc(value)
     ]
     assert silent == []
+
+
+def test_first_page_runs(tmp_path):
+    assert docs_snippets.run_page("index.md", tmp_path) == 1
 
 
 def test_navigation_has_every_page_once():
