@@ -20,6 +20,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # bundles
+        **_names("bundles.calls", "Call"),
+        **_names("bundles.errors", "AppError"),
+        **_names("bundles.manifest", "Manifest read_manifest"),
+        **_names("bundles.ports", "Label Port"),
         # verbs
         # client
         # jobs
