@@ -190,3 +190,9 @@ def sse(value: object, event: str | None = None) -> bytes:
     """Returns a server-sent event; two newlines end it."""
     name = b"" if event is None else f"event: {event}\n".encode()
     return name + b"data: " + json_bytes(value) + b"\n\n"
+
+
+def sse_text(text: str, event_id: object, event: str | None = None) -> bytes:
+    """Returns a server-sent event of one line of text, with an id to go on from."""
+    name = "" if event is None else f"event: {event}\n"
+    return f"id: {event_id}\n{name}data: {text}\n\n".encode()

@@ -69,6 +69,7 @@ def run_server(
     listening: socket.socket,
     *,
     on_start: Callable[[str], None] = lambda address: None,
+    on_end: Callable[[], None] = lambda: None,
     drain_secs: int = 60,
 ) -> None:
     """Serves until SIGTERM or SIGINT; calls in progress are answered before it returns.
@@ -79,12 +80,13 @@ def run_server(
       app: An ASGI application, such as `make_app` returns.
       listening: What `open_port` returns; it is closed at the end.
       on_start: Given the address, once clients can connect.
+      on_end: Called after the signal, before the calls in progress are waited for.
       drain_secs: How long calls may go on after the signal.
 
     Raises:
       PortError: If another server has taken the port since it was opened.
     """
-    server = _server(app, drain_secs=drain_secs)
+    server = _server(app, on_end, drain_secs=drain_secs)
     with listening:
         try:
             listening.listen(_BACKLOG)
@@ -100,7 +102,11 @@ def run_server(
 
 @contextlib.contextmanager
 def background_server(
-    app: App, *, host: str = "127.0.0.1", port: int = 0
+    app: App,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    on_end: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """Serves in a thread while a block runs; yields the address.
 
@@ -110,11 +116,12 @@ def background_server(
       app: An ASGI application, such as `make_app` returns.
       host: See `open_port`.
       port: See `open_port`.
+      on_end: See `run_server`.
 
     Raises:
       PortError: If the address is taken, or none of this machine.
     """
-    server = _server(app, drain_secs=10)
+    server = _server(app, on_end, drain_secs=10)
     with open_port(host, port) as listening:
         listening.listen(_BACKLOG)
         thread = threading.Thread(
@@ -128,8 +135,16 @@ def background_server(
             thread.join()
 
 
-def _server(app: App, *, drain_secs: int) -> Any:
+def _server(app: App, on_end: Callable[[], None], *, drain_secs: int) -> Any:
     uvicorn = extras.load("uvicorn", needed_by="A server", extra="serve")
+
+    class Server(uvicorn.Server):
+        """Tells when it begins to end."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            on_end()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -138,7 +153,7 @@ def _server(app: App, *, drain_secs: int) -> Any:
         timeout_keep_alive=_KEEP_ALIVE_SECS,
         timeout_graceful_shutdown=drain_secs,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 for _public in (PortError, open_port, run_server, background_server):
