@@ -77,7 +77,12 @@ class AppServer:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        await self._service.supervisor.open(self._warm)
+        try:
+            await self._service.supervisor.open(self._warm)
+        except Exception as error:
+            _log.exception("The server cannot start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._service.supervisor.close()

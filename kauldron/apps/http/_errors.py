@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from kauldron.apps.bundles import archives
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.jobs import _archives, _devices, _processes, _runner, _table
+from kauldron.apps.jobs import _devices, _processes, _runner, _table
 
 _CODES = {
     400: "bad_request",
@@ -63,9 +64,9 @@ def of(error: Exception) -> HttpError:
     match error:
         case AppError() | _runner.JobFailed():
             return HttpError(422, told)
-        case _archives.ArchiveError() | _devices.DeviceError():
+        case archives.ArchiveError() | _devices.DeviceError():
             return HttpError(400, told)
-        case _archives.TooLargeError():
+        case archives.TooLargeError():
             return HttpError(413, told)
         case _devices.NoDeviceError():
             return HttpError(503, told, "no_device")

@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from kauldron._base.web_calls import sse_text
-from kauldron.apps.bundles import results
+from kauldron.apps.bundles import archives, results
 from kauldron.apps.http import _forms, _uploads
 from kauldron.apps.http._errors import HttpError
 from kauldron.apps.http._service import AppCall, Service, links, send_file, send_files
-from kauldron.apps.jobs import _archives, _processes
+from kauldron.apps.jobs import _processes
 from kauldron.apps.jobs._folders import JobFolder
 from kauldron.apps.jobs._served import ServedApp
 from kauldron.apps.jobs._table import Job, State
@@ -174,7 +174,7 @@ async def _read(
         if path.is_file():
             folder = upload.inputs / "data"
             folder.mkdir()
-            await asyncio.to_thread(_archives.unpack, path, folder, limits)
+            await asyncio.to_thread(archives.unpack, path, folder, limits)
             path.unlink()
             form.files["dataset"] = {folder: None}
     return _forms.read(verb, form, upload.path, app.manifest)

@@ -10,8 +10,8 @@ from typing import Any
 
 from kauldron._base import errors
 from kauldron._base.web_calls import Message, Receive, Send, WebCall, json_bytes, sse
+from kauldron.apps.bundles import archives
 from kauldron.apps.http._errors import HttpError
-from kauldron.apps.jobs import _archives
 from kauldron.apps.jobs._served import ServedApp
 from kauldron.apps.jobs._table import Job
 from kauldron.apps.jobs.limits import Limits
@@ -126,7 +126,7 @@ async def send_files(
     disposition = f'attachment; filename="{name}"'.encode()
     headers = [(b"content-disposition", disposition), *headers]
     num_bytes = sum(path.stat().st_size for _, path in files)
-    pieces = _archives.pack(files)
+    pieces = archives.pack(files)
     if num_bytes < 2**20:
         body = b"".join(pieces)
         await call.reply_bytes(body, b"application/zip", 200, headers)

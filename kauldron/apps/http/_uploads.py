@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from kauldron._base import extras
 from kauldron._base.web_calls import WebCall
+from kauldron.apps.bundles import safe_names
 from kauldron.apps.http._errors import HttpError
-from kauldron.apps.jobs import _folders
 from kauldron.apps.jobs.limits import Limits
 
 # So much is collected before it is written in a thread of its own.
@@ -23,6 +23,8 @@ _BUFFER_BYTES = 2**20
 _HEADER_BYTES = 2**24
 # Who sends less than this for long holds a place that others could have.
 _LEAST_BYTES_PER_SEC = 2**13
+# Header of a part: files of one number are one file or folder, whatever they are called.
+_ENTRY = b"kauldron-entry"
 _MAX_DEPTH = 16
 _MAX_PATH_BYTES = 1000
 
@@ -50,7 +52,7 @@ async def read_form(
 
     Args:
       call: The request.
-      folder: Where files go: `FIELD/NAME`.
+      folder: Where files go: `FIELD/NUMBER/NAME`.
       limits: What is refused, before it is written.
       takes_file: Whether a field of this name may be a file.
 
@@ -125,14 +127,14 @@ class _Parts:
         self._takes_file = takes_file
         self._parse_header = parse_header
         self._name = self._header = self._value = b""
-        self._field = ""
+        self._field = self._entry = ""
         self._disposition: dict[bytes, bytes] = {}
         self._file: BinaryIO | None = None
         self._pieces: list[bytes] = []
         self._num_buffered = self._num_of_part = 0
         self._num_of_files = self._num_of_fields = 0
         self._num_files = self._num_parts = 0
-        self._copies: collections.Counter[pathlib.Path] = collections.Counter()
+        self._copies: collections.Counter[pathlib.PurePosixPath] = collections.Counter()
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
         """Returns what the parser calls."""
@@ -170,6 +172,7 @@ class _Parts:
         if self._num_parts > self._limits.max_files + 1000:
             raise HttpError(413, "The form has too many parts.")
         self._disposition = {}
+        self._entry = ""
         self._num_of_part = 0
         self._header = self._value = b""
 
@@ -184,6 +187,8 @@ class _Parts:
             kind, self._disposition = self._parse_header(self._value)
             if kind != b"form-data":
                 self._disposition = {}
+        elif self._header.lower() == _ENTRY and self._value.isdigit():
+            self._entry = f"e{int(self._value[:9])}"
         self._header = self._value = b""
 
     def _open(self) -> None:
@@ -203,30 +208,27 @@ class _Parts:
         self._file = self._new_file(name.decode("utf-8", "replace"))
 
     def _new_file(self, name: str) -> BinaryIO:
-        path = _folders.safe_path(name)
+        path = safe_names.safe_path(name)
         if len(path.parts) > _MAX_DEPTH or len(bytes(path)) > _MAX_PATH_BYTES:
             raise HttpError(422, "The name of a file is too long.")
-        base = self._folder / _folders.safe_name(self._field)
+        base = self._folder / safe_names.safe_name(self._field)
+        entry = base / self._entry if self._entry else self._unused(base, path)
+        target = entry / path
         try:
-            target = self._unused(base / path)
             target.parent.mkdir(parents=True, exist_ok=True)
             file = target.open("xb")
         except (FileExistsError, NotADirectoryError):
-            raise HttpError(
-                422, f"{name[:100]!r} is the name of a file and of a folder."
-            ) from None
-        top = base / target.relative_to(base).parts[0]
-        self.form.files.setdefault(self._field, {})[top] = None
+            raise HttpError(422, f"Two files are called {name[:100]!r}.") from None
+        self.form.files.setdefault(self._field, {})[entry / path.parts[0]] = None
         return file
 
-    def _unused(self, path: pathlib.Path) -> pathlib.Path:
-        """Returns a path where there is no file yet: `a.png`, `a-2.png`."""
-        stem, dot, suffix = path.name.partition(".")
-        found = path
-        while found.exists():
+    def _unused(self, base: pathlib.Path, path: pathlib.PurePosixPath) -> pathlib.Path:
+        """Returns a folder without such a file; files in folders stay together."""
+        entry = base / "0"
+        while len(path.parts) == 1 and (entry / path).exists():
             self._copies[path] += 1
-            found = path.with_name(f"{stem}-{self._copies[path] + 1}{dot}{suffix}")
-        return found
+            entry = base / str(self._copies[path])
+        return entry
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         size, limits = end - start, self._limits

@@ -5,20 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import re
 import secrets
 import shutil
-import unicodedata
 from collections.abc import Iterator
 
 from etils import epath
 
 from kauldron._base import errors, shared_files
 from kauldron.apps.jobs import _table
-
-_MAX_NAME_BYTES = 200
-# Also what a command line would take as a glob.
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\[\]]')
 
 
 class StateDirError(errors.UserError, OSError):
@@ -141,23 +135,3 @@ def default_state_dir() -> pathlib.Path:
     """Returns where a server keeps its state: `~/.cache/kauldron/apps`."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "kauldron" / "apps"
-
-
-def safe_name(name: str) -> str:
-    """Returns the name of a file that a client calls so, without folders.
-
-    It is one of every file system, hides nothing and means nothing to a command line.
-    """
-    base = re.split(r"[/\\]", unicodedata.normalize("NFC", name).rstrip("/\\"))[-1]
-    base = _UNSAFE.sub("_", base).strip(". ").lstrip("-~=") or "file"
-    stem, dot, suffix = base.partition(".")
-    room = _MAX_NAME_BYTES - len(dot.encode()) - len(suffix.encode())
-    if room < 1:
-        return base.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
-    return stem.encode()[:room].decode(errors="ignore") + dot + suffix
-
-
-def safe_path(name: str) -> pathlib.PurePosixPath:
-    """Returns a relative path of safe names: that of a file in a folder."""
-    parts = [p for p in re.split(r"[/\\]", name) if p not in ("", ".", "..")]
-    return pathlib.PurePosixPath(*map(safe_name, parts or ["file"]))

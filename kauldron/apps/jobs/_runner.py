@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from kauldron.apps.bundles import results
@@ -25,6 +25,8 @@ _WARM = "warm"
 
 FindDevices = Callable[[], Coroutine[Any, Any, list[_devices.Device]]]
 
+MakeCommand = Callable[[Sequence[str]], list[str]]
+
 
 class JobFailed(Exception):
     """A job did not end well; the message is for its client."""
@@ -38,6 +40,7 @@ class Runner:
       state: Where jobs are kept.
       limits: How long a job may run, and how much it may print.
       find_devices: Returns the accelerators.
+      command: Returns the command line of `kauldron` with some arguments.
 
     Attributes:
       devices: Which are free; `None` until they are found.
@@ -49,12 +52,14 @@ class Runner:
         state: StateDir,
         limits: Limits,
         find_devices: FindDevices,
+        command: MakeCommand,
     ) -> None:
         self.devices: _devices.Devices | None = None
         self._apps = apps
         self._state = state
         self._limits = limits
         self._find_devices = find_devices
+        self._command = command
         self._workers: dict[str, _workers.WarmWorker] = {}
 
     async def found_devices(self) -> _devices.Devices:
@@ -77,7 +82,7 @@ class Runner:
             env = _processes.environment(devices.environment(taken))
             path = str(self._apps[name].path)
             self._workers[name] = _workers.WarmWorker(
-                _processes.kauldron_command(["apps", "worker", path]),
+                self._command(["apps", "worker", path]),
                 env,
                 self._state.path / f"worker_{name}.txt",
             )
@@ -172,7 +177,7 @@ class Runner:
         assert self.devices is not None
         arguments = call.to_arguments(app.path, "out", progress="lines")
         env = _processes.environment(self.devices.environment(taken))
-        command = _processes.kauldron_command(arguments)
+        command = self._command(arguments)
         try:
             process = _processes.JobProcess(folder, command, env)
         except OSError as error:

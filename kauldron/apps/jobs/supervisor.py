@@ -33,6 +33,7 @@ class Supervisor:
       state: Where jobs are kept; it must be owned.
       limits: How much is taken, kept and done at once.
       find_devices: Returns the accelerators.
+      command: Returns the command line of `kauldron` with some arguments.
 
     Attributes:
       table: The jobs.
@@ -46,12 +47,13 @@ class Supervisor:
         state: StateDir,
         limits: Limits,
         find_devices: _runner.FindDevices = _devices.find,
+        command: _runner.MakeCommand = _processes.kauldron_command,
     ) -> None:
         self.apps = apps
         self.state = state
         self.limits = limits
         self.table = _table.JobTable(state.table)
-        self.runner = _runner.Runner(apps, state, limits, find_devices)
+        self.runner = _runner.Runner(apps, state, limits, find_devices, command)
         self.retention = _retention.Retention(self.table, state, limits.keep_secs)
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[str, asyncio.Task[None]] = {}

@@ -6,9 +6,9 @@ import pathlib
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from kauldron.apps.jobs import _folders
-from kauldron.apps.jobs.limits import Limits
+from kauldron.apps.bundles import safe_names
 
 _CHUNK_BYTES = 2**18
 # Earlier than any file system's clock: equal files make equal archives.
@@ -23,7 +23,26 @@ class TooLargeError(ValueError):
     """More was sent than the limits allow."""
 
 
-def unpack(archive: pathlib.Path, folder: pathlib.Path, limits: Limits) -> None:
+class ArchiveLimits(Protocol):
+    """What `unpack` has to know of limits."""
+
+    @property
+    def max_files(self) -> int:
+        """How many files there may be."""
+        ...
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Of each file."""
+        ...
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Of all files."""
+        ...
+
+
+def unpack(archive: pathlib.Path, folder: pathlib.Path, limits: ArchiveLimits) -> None:
     """Unpacks a zip within limits: what it says of its sizes is not believed.
 
     Args:
@@ -68,14 +87,14 @@ def _member_path(info: zipfile.ZipInfo) -> pathlib.PurePosixPath:
         raise ArchiveError(
             f"A member of an archive is a file inside of it: got {name[:100]!r}."
         )
-    return _folders.safe_path(name)
+    return safe_names.safe_path(name)
 
 
 def _unpack_member(
     z: zipfile.ZipFile,
     info: zipfile.ZipInfo,
     target: pathlib.Path,
-    limits: Limits,
+    limits: ArchiveLimits,
     before: int,
 ) -> int:
     num_bytes = 0
@@ -93,7 +112,7 @@ def _unpack_member(
     return num_bytes
 
 
-def _too_much(limits: Limits) -> TooLargeError:
+def _too_much(limits: ArchiveLimits) -> TooLargeError:
     return TooLargeError(
         f"The files of a request have up to {limits.max_request_bytes} bytes together: "
         "those in the archive have more."
