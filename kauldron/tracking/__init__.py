@@ -23,10 +23,25 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # storage
+        **_names("storage._storage", "Storage StorageError open_storage"),
+        **_names("storage._local", "LocalStorage"),
+        **_names("storage._fsspec", "FsspecStorage"),
         # settings
         # publishers
+        **_names("publishers._events", "Event"),
+        **_names(
+            "publishers._publisher",
+            "ConsolePublisher JsonLinesPublisher NullPublisher Publisher",
+        ),
+        **_names("publishers._redis", "RedisPublisher"),
         # registry
         # trackers
+        **_names(
+            "trackers._tracker", "Point RunStart TrackedRun Tracker TrackerError"
+        ),
+        **_names("trackers._mlflow", "MLflow"),
+        **_names("trackers._publish", "Publish"),
+        **_names("trackers._wandb", "Wandb"),
         # runner
         # comparing
         # tuning
