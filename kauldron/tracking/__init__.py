@@ -27,6 +27,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("storage._local", "LocalStorage"),
         **_names("storage._fsspec", "FsspecStorage"),
         # settings
+        **_names(
+            "settings.sources", "FileSettings MemorySettings Settings SettingsError"
+        ),
         # publishers
         **_names("publishers._events", "Event"),
         **_names(
@@ -35,6 +38,14 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ),
         **_names("publishers._redis", "RedisPublisher"),
         # registry
+        **_names("registry._filters", "FilterError"),
+        **_names("registry.errors", "RegistryBusyError RegistryError"),
+        **_names(
+            "registry.records",
+            "Artifact Curve Dataset Experiment Family IndexReport MetricValue Project Run",
+        ),
+        **_names("registry.registry", "Registry"),
+        **_names("registry.workspaces", "Workspace"),
         # trackers
         **_names(
             "trackers._tracker", "Point RunStart TrackedRun Tracker TrackerError"
