@@ -99,6 +99,8 @@ class Trainer(root_refs.FrozenSubclasses):
       nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
         does not.
       hooks: Name -> `kd.train.Hook`, notified of events during the run.
+      tracking: What follows the run from outside, such as `kd.tracking.MLflow(...)`;
+        `{name: tracker}` for several.
       schedules: Name -> function of the step; logged. The learning rates of the optimizer
         are logged without being named here.
       optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
@@ -149,6 +151,7 @@ class Trainer(root_refs.FrozenSubclasses):
     checkify_error_categories: frozenset[Any] = frozenset()
     nan_guard: nan_guard.NanGuard | None = None
     hooks: Mapping[str, hooks.Hook] = _empty_dict()
+    tracking: hooks.Tracking | Mapping[str, hooks.Tracking] | None = None
     schedules: Mapping[str, Any] = _empty_dict()
     optimizer: Any
     checkpointer: checkpoints.BaseCheckpointer | None = None
@@ -228,7 +231,21 @@ class Trainer(root_refs.FrozenSubclasses):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        return train_loop.train(self._kept)
+        return train_loop.train(self._followed()._kept)
+
+    def _followed(self) -> Trainer:
+        """Returns this trainer with hook and writer of each that follows the run."""
+        followers = hooks.followers(self.tracking)
+        if not followers:
+            return self
+        return self.replace(
+            hooks={**self.hooks, **{k: hook for k, (hook, _) in followers.items()}},
+            writer={
+                **self._kept.writer.parts(),
+                **{k: writer for k, (_, writer) in followers.items()},
+            },
+            tracking=None,
+        )
 
     def continuous_eval(
         self,
