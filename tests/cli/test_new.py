@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from kauldron.cli import new
@@ -57,21 +53,3 @@ def test_what_is_there_is_left_alone(call, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     code, _, err = call(new.main)
     assert code == 2 and "kauldron new myproject" in err
-
-
-@pytest.mark.smoke
-def test_the_tests_of_a_new_project_pass_and_it_learns(call, tmp_path):
-    folder = tmp_path / "spirals"
-    call(new.main, "spirals", f"--out={folder}")
-    environment = {**os.environ, "PYTHON": sys.executable}
-    for target in ("test", "train"):
-        result = subprocess.run(
-            ["make", target],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-    last = [line for line in result.stderr.splitlines() if "[eval] step 1000" in line]
-    assert float(last[0].rpartition("accuracy")[2]) > 0.95
