@@ -33,6 +33,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("verbs.worker", "serve_lines"),
         # client
         # jobs
+        **_names("jobs._folders", "StateDirError"),
+        **_names("jobs.limits", "Limits"),
         # http
+        **_names("http.serving", "background_server serve"),
     },
 )

@@ -168,9 +168,9 @@ class CommandLine:
 
     def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
         """Applies `--patch.*`, over which `--cfg.*` takes precedence."""
-        from kauldron.cli import _patch
+        from kauldron.testing import small_runs
 
-        patch = _patch.PatchConfig.from_overrides(self._patches or ())
+        patch = small_runs.PatchConfig.from_overrides(self._patches or ())
         patched, changes = patch(cfg)
         konfig.apply_overrides(patched, self._cfg_flag.config_overrides)
         self._patched = {
