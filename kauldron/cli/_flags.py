@@ -116,6 +116,10 @@ class CommandLine:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
 
+    def has(self, name: str) -> bool:
+        """Whether the command has a flag of its own with this name."""
+        return any(flag.name == name for flag in self._command.flags)
+
     def required(self, name: str, example: str) -> Any:
         """Returns the value of a flag that has to be given.
 
@@ -237,6 +241,7 @@ def _define_list(
 
 
 _DEFINE = {
+    tuple: flags.DEFINE_multi_string,
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
