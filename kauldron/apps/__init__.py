@@ -28,6 +28,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("bundles.results", "Result ResultFile read_result"),
         # verbs
         # client
+        **_names("client.client", "Client RemoteApp"),
+        **_names("client._connection", "ServerError"),
         # jobs
         **_names("jobs._folders", "StateDirError"),
         **_names("jobs.limits", "Limits"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kauldron.cli import apps_server_commands
 from kauldron.cli.command_kinds import Command
 
-ALL: tuple[Command, ...] = ()
+ALL: tuple[Command, ...] = (*apps_server_commands.ALL,)

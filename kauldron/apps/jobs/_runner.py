@@ -139,7 +139,11 @@ class Runner:
         await asyncio.to_thread(shutil.rmtree, folder.out, ignore_errors=True)
         call = Call.from_json(job.call)
         if taken == _WARM:
-            await self._ask(job.app, call, folder)
+            try:
+                worker = self._workers[job.app]
+                await worker.ask(_absolute(call, folder), folder.out)
+            except _workers.WorkerError as error:
+                raise JobFailed(str(error)) from None
         else:
             await self._do_in_process(app, call, folder, taken)
         if not (folder.out / results.FILE).is_file():
@@ -156,20 +160,15 @@ class Runner:
           folder: Has the files, and gets the results.
 
         Raises:
-          JobFailed: If it was not done.
+          WorkerError: If it was not done.
         """
-        asking = asyncio.ensure_future(self._ask(app, call, folder))
+        worker = self._workers[app]
+        asking = asyncio.ensure_future(worker.ask(_absolute(call, folder), folder.out))
         try:
             await asyncio.shield(asking)
         except asyncio.CancelledError:
             await asyncio.wait([asking])
             raise
-
-    async def _ask(self, app: str, call: Call, folder: JobFolder) -> None:
-        try:
-            await self._workers[app].ask(_absolute(call, folder), folder.out)
-        except _workers.WorkerError as error:
-            raise JobFailed(str(error)) from None
 
     async def _do_in_process(
         self, app: ServedApp, call: Call, folder: JobFolder, taken: str

@@ -48,15 +48,16 @@ def act(path, out):
 
 
 def work():
-    """Stands for `kauldron apps worker`: numbers its answers, so that a restart shows."""
+    """Stands for `kauldron apps worker`."""
+    print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         (paths,) = asked["call"]["inputs"].values()
         try:
             act(paths[0], pathlib.Path(asked["out"]))
-            answer = {"ok": True}
+            answer = {"result": RESULT}
         except ValueError as error:
-            answer = {"error": str(error)}
+            answer = {"error": {"code": "mistake", "message": str(error)}}
         print(json.dumps(answer), flush=True)
 
 

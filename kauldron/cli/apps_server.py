@@ -1,0 +1,56 @@
+"""`kauldron apps serve`: apps over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from kauldron.cli import _flags
+
+
+def serve(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
+    """Serves until Ctrl-C or SIGTERM.
+
+    Args:
+      argv: Program name and arguments.
+      flag_values: Where flags are defined; the global ones unless given.
+
+    Returns:
+      The exit code.
+    """
+
+    def work(command: _flags.CommandLine) -> None:
+        from kauldron import apps
+
+        paths = command["apps"]
+        if not paths:
+            raise _flags.UsageError(
+                "Say which apps are served: `--apps=digits_app,brain_app`."
+            )
+        limits = apps.Limits(
+            max_file_bytes=int(command["max_file_gb"] * 1e9),
+            max_request_bytes=int(command["max_request_gb"] * 1e9),
+            max_jobs=command["max_jobs"],
+            max_cpu_jobs=command["cpu_jobs"],
+            max_job_secs=command["job_timeout"] or 0.0,
+            keep_secs=command["keep_hours"] * 3600,
+        )
+        apps.serve(
+            paths,
+            host=command["host"],
+            port=command["port"],
+            token=command["token"],
+            state=command["state"],
+            warm=command["warm"],
+            limits=limits,
+            on_start=lambda address: _tell(paths, address),
+        )
+
+    return _flags.run("apps serve", work, argv, flag_values)
+
+
+def _tell(paths: Sequence[str], address: str) -> None:
+    what = "an app" if len(paths) == 1 else f"{len(paths)} apps"
+    print(f"Serving {what} at {address} (Ctrl-C ends it). Try:")
+    print(f"  kauldron apps ls --host={address}", flush=True)
