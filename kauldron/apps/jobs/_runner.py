@@ -19,7 +19,7 @@ from kauldron.apps.jobs._table import Job
 from kauldron.apps.jobs.limits import Limits
 
 _log = logging.getLogger(__name__)
-_WATCH_SECS = 1.0
+_WATCH_SECS = 0.5
 # Stands for the devices of a job that a warm app does: it has its own.
 _WARM = "warm"
 
