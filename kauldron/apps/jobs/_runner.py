@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
@@ -136,7 +135,7 @@ class Runner:
         app, folder = self._apps.get(job.app), self._state.job(job.id)
         if app is None:
             raise JobFailed(f"The app {job.app!r} is not served any more.")
-        await asyncio.to_thread(shutil.rmtree, folder.out, ignore_errors=True)
+        await asyncio.to_thread(folder.remove_results)
         call = Call.from_json(job.call)
         if taken == _WARM:
             try:
