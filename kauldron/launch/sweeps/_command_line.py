@@ -10,7 +10,8 @@ from kauldron import konfig
 from kauldron._base import errors
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
-from kauldron.launch.sweeps import _metrics, _sources, _sweep
+from kauldron.launch.sweeps import _sources, _sweep
+from kauldron.workdir import measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,9 +107,10 @@ def chosen_metric(
     """Returns what trials are compared by: as given, or as the checkpointer does.
 
     Raises:
-      LaunchError: If there is no such evaluator, or mode.
+      LaunchError: If there is no such evaluator.
+      MetricError: If there is no such mode.
     """
-    _metrics.to_mode(mode)
+    measured.to_mode(mode)
     names = [*(cfg.get("evals") or {}), "train"]
     if metric is not None and metric.partition(".")[0] not in names:
         listed = ", ".join(f"'{name}.NAME'" for name in names)

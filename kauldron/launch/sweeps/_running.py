@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 
 from kauldron._base import errors, process_signals
 from kauldron.launch import _backend_choice
-from kauldron.launch._backend import Backend, LaunchError
+from kauldron.launch._backend import Backend
 from kauldron.launch.sweeps import _folder, _overview, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+from kauldron.workdir import measured
 
 # A look at a few files is cheap; to ask a cluster for its queue is not.
 _REST_FOR_A_LOOK = 10.0
@@ -148,7 +149,7 @@ class _Run:
             return self._looker.overview(
                 statuses, metric=self._saved.metric, mode=self._saved.mode
             )
-        except LaunchError as e:
+        except measured.MetricError as e:
             self._tell_once(str(e))
             return self._looker.overview(statuses, metric=None, mode=None)
 
