@@ -148,6 +148,15 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    Command(
+        "new",
+        "new:main",
+        "write a project of your own that runs at once",
+        "kauldron new my_project",
+        flags=(Flag("out", str, None, "The folder to write.", "NAME"),),
+        positional=("NAME",),
+        takes_cfg=False,
+    ),
     *sweep_commands.ALL,
     *launch_commands.ALL,
     Command(
