@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -48,6 +51,40 @@ def serve(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -
         )
 
     return _flags.run("apps serve", work, argv, flag_values)
+
+
+@contextlib.contextmanager
+def opened(command: _flags.CommandLine, name: str) -> Iterator[Any]:
+    """Yields the app that a command asks: here, or on the server of `--host`."""
+    from kauldron import apps
+
+    host, device = command["host"], None
+    if command.has("device"):
+        device = command["device"]
+    if host is None:
+        for flag in ("token", "device"):
+            if command.has(flag) and command[flag] is not None:
+                raise _flags.UsageError(f"--{flag} is for a server: say --host=URL.")
+        with apps.App(name, trust_code=command["trust_code"]) as app:
+            yield app
+        return
+    if command.has("trust_code") and command["trust_code"]:
+        raise _flags.UsageError("--trust_code is for apps on this machine, not --host.")
+    with apps.Client(host, command["token"]) as client:
+        yield client.app(name, device=device or "auto")
+
+
+def print_apps(command: _flags.CommandLine) -> None:
+    """Prints the apps of a server."""
+    from kauldron import apps
+
+    with apps.Client(command["host"], command["token"]) as client:
+        found = [client.app(name).inspect() for name in client.apps()]
+    if command["json"]:
+        print(json.dumps([manifest.to_json() for manifest in found]))
+        return
+    for manifest in found:
+        print(f"{manifest.name}: {manifest.describe().splitlines()[0]}")
 
 
 def _tell(paths: Sequence[str], address: str) -> None:

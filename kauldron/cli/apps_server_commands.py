@@ -1,8 +1,16 @@
-"""The command that serves apps, of the command table."""
+"""The command that serves apps, and the flags that ask a server; of the command table."""
 
 from __future__ import annotations
 
 from kauldron.cli.command_kinds import Command, Flag
+
+HOST = (
+    Flag("host", str, None, "Ask a server, such as http://127.0.0.1:8001.", "none"),
+    Flag("token", str, None, "That of the server.", "KAULDRON_APPS_TOKEN"),
+)
+DEVICE = Flag(
+    "device", str, None, "Of a server: auto, cpu, or numbers such as 0,1.", "auto"
+)
 
 ALL = (
     Command(

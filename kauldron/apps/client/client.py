@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from kauldron.apps.bundles.asking import AppVerbs, Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
+from kauldron.apps.bundles.ports import Port
 from kauldron.apps.bundles.results import Result
 from kauldron.apps.client import _forms
 from kauldron.apps.client._connection import Connection, ServerError
@@ -57,15 +59,19 @@ class Client:
         """Returns the names of the apps that the server has."""
         return self._connection.ask("GET", "/repo_apps_list")["apps"]
 
-    def app(self, name: str) -> RemoteApp:
+    def app(self, name: str, *, device: str = "auto") -> RemoteApp:
         """Returns an app of the server.
+
+        Args:
+          name: As the server calls it.
+          device: Where its jobs run: `auto` is one device that is free; `cpu`, or numbers
+            of devices: `0,1`.
 
         Raises:
           AppError: If it has none of this name.
         """
-        return RemoteApp(
-            self._connection, name, self._connection.ask("GET", f"/repo_apps/{name}")
-        )
+        entry = self._connection.ask("GET", f"/repo_apps/{urllib.parse.quote(name)}")
+        return RemoteApp(self._connection, name, entry, device)
 
     def jobs(self) -> list[dict[str, Any]]:
         """Returns what the server tells of its newest jobs, the last one first."""
@@ -103,12 +109,13 @@ class RemoteApp(AppVerbs):
     """An app on a server; made by `Client.app`."""
 
     def __init__(
-        self, connection: Connection, name: str, entry: Mapping[str, Any]
+        self, connection: Connection, name: str, entry: Mapping[str, Any], device: str
     ) -> None:
         if not entry.get("available"):
             raise AppError(f"The server cannot read its app {name!r} any more.")
         self._connection = connection
-        self._is_warm = bool(entry.get("is_warm"))
+        self._device = device
+        self._is_warm = bool(entry.get("is_warm")) and device == "auto"
         self._manifest = Manifest.from_json(entry, f"the description of {name!r}")
 
     def inspect(self) -> Manifest:
@@ -121,7 +128,6 @@ class RemoteApp(AppVerbs):
         *,
         out: str | os.PathLike[str],
         progress: Progress = lambda share, text: None,
-        device: str = "auto",
     ) -> Result:
         """Does what a call asks, as the methods of the verbs do.
 
@@ -131,14 +137,13 @@ class RemoteApp(AppVerbs):
           call: What is asked.
           out: A new or empty folder for the results.
           progress: Called with how far it is, between 0 and 1, and that in words.
-          device: `auto` is one that is free; `cpu`, or numbers of devices: `0,1`.
 
         Raises:
           AppError: If the app cannot do it; nothing was computed.
           ServerError: If the job did not end well.
         """
         call = call.check(self._manifest)
-        form = self._form(call, device)
+        form = self._form(call)
         folder = results.make_out(out)
         prefer = {"Prefer": f"wait={_WAIT_SECS}"} if self._is_warm else {}
         path = f"/apps/{self._manifest.name}/{call.verb.replace('-', '_')}"
@@ -156,20 +161,27 @@ class RemoteApp(AppVerbs):
             raise
         return self._connection.download(job["job_id"], folder)
 
-    def _form(self, call: Call, device: str) -> _forms.Form:
+    def _form(self, call: Call) -> _forms.Form:
         entry = call.to_json()
         names = ("verb", "inputs", "references", "masks", "data")
         options = {k: v for k, v in entry.items() if k not in names}
         fields = [("options", json.dumps(options))]
-        if device != "auto":
-            fields.append(("cpu", "1") if device == "cpu" else ("gpu", device))
+        if self._device == "cpu":
+            fields.append(("cpu", "1"))
+        elif self._device != "auto":
+            fields.append(("gpu", self._device))
         parts: list[_forms.Part] = []
+        tables = {port.name for port in self._ports() if port.kind == "table"}
         for number, case in enumerate(cases.cases_of(call, self._manifest)):
             for name, path in case.files.items():
-                parts += _forms.parts_of(_field(call, name), number, path)
+                if number == 0 or name not in tables:  # which is one for all cases
+                    parts += _forms.parts_of(_field(call, name), number, path)
         if call.data is not None:
             parts += _forms.parts_of("dataset", 0, call.data)
         return _forms.Form(fields, parts)
+
+    def _ports(self) -> list[Port]:
+        return [*self._manifest.inputs, *self._manifest.references]
 
 
 def _field(call: Call, group: str) -> str:

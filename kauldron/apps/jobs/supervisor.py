@@ -240,7 +240,9 @@ class Supervisor:
                 return
             except exc.OperationalError as problem:
                 if not is_told:
-                    _log.error("The state of job %s waits for a disk: %s", job_id, problem)
+                    _log.error(
+                        "The state of job %s waits for a disk: %s", job_id, problem
+                    )
                 is_told = True
                 if self._is_closing:  # the next server finds it running
                     return
