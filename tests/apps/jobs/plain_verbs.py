@@ -19,7 +19,9 @@ RESULT = {
     "app": {"name": "tissues", "version": "1.0.0"},
     "applied": {},
     "cases": ["a"],
-    "files": [{"path": "copy.npy", "kind": "volume", "output": "tissue", "case": "a"}],
+    "files": [
+        {"path": "copy.npy", "kind": "segmentation", "output": "tissue", "case": "a"}
+    ],
     "values": {"overall": {"dice": 0.5}},
 }
 
@@ -49,7 +51,8 @@ def act(path, out):
 
 def work():
     """Stands for `kauldron apps worker`."""
-    print(json.dumps({"ready": True}), flush=True)
+    answers, sys.stdout = sys.stdout, sys.stderr  # as `serve_lines` does
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         (paths,) = asked["call"]["inputs"].values()
@@ -58,7 +61,7 @@ def work():
             answer = {"result": RESULT}
         except ValueError as error:
             answer = {"error": {"code": "mistake", "message": str(error)}}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def main():
