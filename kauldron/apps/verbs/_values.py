@@ -15,11 +15,13 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             found[name] = value
         elif isinstance(value, Mapping):
-            found |= {f"{name}/{k}": x for k, x in plain_values(value).items()}
+            found[name] = plain_values(value)
         else:
             array = np.asarray(value)
             found[name] = (
-                plain_number(array) if array.ndim == 0 else [plain_number(x) for x in array.flat]
+                plain_number(array)
+                if array.ndim == 0
+                else [plain_number(x) for x in array.flat]
             )
     return found
 

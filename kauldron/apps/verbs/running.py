@@ -63,7 +63,7 @@ def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
             f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
             f"several members (of {len(manifest.members)})."
         )
-    folder = _made_folder(out)
+    folder = made_folder(out)
     is_pipeline = call.verb == "pipeline"
     measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
     request = files_lib.FileRequest(
@@ -139,7 +139,7 @@ def _write_metrics(planned: Plan, values: Mapping[str, Any]) -> ResultFile:
     return ResultFile(path=path, kind="table", output="metrics")
 
 
-def _made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
+def made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the folder of results, which is made if it is not there.
 
     Raises:

@@ -35,6 +35,7 @@ def interface(
     measured: Sequence[Any],
     written: Mapping[str, outputs.Output],
     max_copies: int,
+    members: Sequence[int | str],
     run: base.Run,
 ) -> file_prediction.FileInterface:
     """Returns what is read and written.
@@ -45,6 +46,7 @@ def interface(
       measured: Trees of metrics.
       written: The outputs.
       max_copies: How many augmented copies there can be.
+      members: Further checkpoints.
       run: The run.
     """
     groups = groups_lib.as_groups(cases.groups)
@@ -69,6 +71,7 @@ def interface(
         max_copies=max_copies,
         has_dropout=_has_dropout(run),
         settings=SETTINGS,
+        members=members,
     )
 
 
@@ -153,10 +156,10 @@ def predict(
                 files += writer.doubts(request.doubts, case, members, geometry, values)
             if request.measures:
                 aux = measure(batch, predicted)
-                values |= aux.compute().metric_values
+                values |= _metrics_of(aux)
                 merged = aux if merged is None else merged.merge_each(aux)
             yield file_prediction.FileResult(case=case, files=files, values=values)
-    finals = {} if merged is None else merged.compute().metric_values
+    finals = {} if merged is None else _metrics_of(merged)
     yield file_prediction.FileResult(case=None, values=finals)
 
 
@@ -227,6 +230,11 @@ class _CaseWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         volume_files.write(path, image)
         return file_prediction.WrittenFile(path=path, output=name, kind=kind)
+
+
+def _metrics_of(aux: auxiliaries.AuxiliariesState) -> dict[str, Any]:
+    values = aux.compute().metric_values
+    return {name.removeprefix("metrics/"): value for name, value in values.items()}
 
 
 def _doubts(output: outputs.Output) -> dict[str, outputs.Output]:

@@ -211,6 +211,7 @@ class CaseEvaluator(base.EvaluatorBase):
             measured=[self.losses, self.metrics],
             written=self.outputs,
             max_copies=0 if self.augment is None else self.augment.copies,
+            members=self.ensemble,
             run=self.base_cfg,
         )
 
