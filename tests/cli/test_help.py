@@ -121,7 +121,7 @@ def test_help_imports_nothing_heavy(module):
         (["ckpt", "list"], "'ckpt ls'"),
         (["confg", "show"], "'config show'"),
         (["help", "trian"], "'train'"),
-        (["show"], "'config show' or 'ckpt show' or 'data show'"),
+        (["diff"], "'config diff' or 'ckpt diff' or 'runs diff'"),
     ],
 )
 def test_command_that_does_not_exist_names_the_nearest(kauldron, args, meant):
