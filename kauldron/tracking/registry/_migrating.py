@@ -43,15 +43,15 @@ def is_current(revision: str | None, place: str) -> bool:
 
 def upgrade(connection: Any) -> None:
     """Does all steps that a database lacks, inside of the transaction."""
-    scripts = scripts()
+    known = scripts()
     alembic_migration = _load("alembic.runtime.migration")
     operations = _load("alembic.operations")
     context = alembic_migration.MigrationContext.configure(connection)
-    steps = list(scripts.iterate_revisions("head", context.get_current_revision()))
+    steps = list(known.iterate_revisions("head", context.get_current_revision()))
     with operations.Operations.context(context):
         for step in reversed(steps):
             step.module.upgrade()
-            context.stamp(scripts, step.revision)
+            context.stamp(known, step.revision)
 
 
 def newest() -> str:

@@ -37,11 +37,11 @@ def main() -> None:
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        scripts = _migrating.scripts()
-        step = scripts.get_revision("0001")
+        known = _migrating.scripts()
+        step = known.get_revision("0001")
         with Operations.context(context):
             step.module.upgrade()
-            context.stamp(scripts, step.revision)
+            context.stamp(known, step.revision)
         raw: sqlite3.Connection = connection.connection.driver_connection
         raw.executescript(_ROWS)
         FILE.write_text("\n".join(raw.iterdump()) + "\n")
