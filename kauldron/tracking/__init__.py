@@ -50,11 +50,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # trackers
         **_names("trackers._tracked_run", "Point RunStart TrackedRun TrackerError"),
         **_names("trackers._tracker", "Tracker"),
+        **_names("trackers._delivering", "deliver"),
         **_names("trackers._local", "Local"),
         **_names("trackers._mlflow", "MLflow"),
         **_names("trackers._publish", "Publish"),
         **_names("trackers._wandb", "Wandb"),
         # runner
+        **_names("runner._runner", "Interrupted Model Runner RunResult"),
         # comparing
         # tuning
         # pages

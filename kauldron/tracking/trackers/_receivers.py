@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from kauldron.tracking.publishers import _events as events
@@ -65,7 +66,11 @@ class TrackerReceiver:
         self._run: _tracked_run.TrackedRun | None = None
         # Of collections whose later steps alone are still to be logged.
         self._skips: dict[str, int] = {}
-        self._has_started = False
+
+    @property
+    def run_id(self) -> str:
+        """Id of the tracker's run; empty while it could not be started."""
+        return self._known.id
 
     def deliver(self, waiting: Sequence[events.Event]) -> int:
         event = waiting[0]
@@ -74,6 +79,8 @@ class TrackerReceiver:
             self._begin(run, event)
         elif event.kind in _MEASURED:
             return self._log(run, waiting)
+        elif event.kind == "checkpoint":
+            self._keep(run, event)
         elif event.kind in ("ended", "failed"):
             outcome: _tracked_run.Outcome = "failed"
             if event.kind == "ended":
@@ -113,6 +120,13 @@ class TrackerReceiver:
                 LookupError
             ):  # without files, nothing is caught up
                 self._log_from_files(run, before=event.step)
+
+    def _keep(self, run: _tracked_run.TrackedRun, event: events.Event) -> None:
+        path = event.values.get("path")  # of a file that the tracker is to keep
+        if path is not None and not os.path.exists(path):
+            raise LookupError(f"{path!r} is gone before it could be kept")
+        if path is not None:
+            run.log_artifact(path, event.values["name"])
 
     def _log_from_files(
         self, run: _tracked_run.TrackedRun, before: int | None = None
