@@ -22,6 +22,7 @@ from kauldron.step import (
     auxiliaries,
     context,
     intermediates,
+    looking,
     mixed_precision,
     rematerialization,
     rngs_lib,
@@ -310,6 +311,25 @@ class Trainer(root_refs.FrozenSubclasses):
             written in the config, the bad key, and the nearest ones that exist.
         """
         _trainer_checks.check(self._kept)
+
+    def debug(
+        self, state: TrainState | None = None, batch: PyTree = None
+    ) -> tuple[TrainState, context.Context]:
+        """Runs one step without jit, so that `breakpoint()` and `print` see its arrays.
+
+        Args:
+          state: Where from; the initial state unless given. It can be used again.
+          batch: The first of `train_ds` unless given.
+
+        Returns:
+          The next state, and everything there was in the step.
+        """
+        if batch is None:
+            batch = next(iter(self.train_ds.take(1)))
+        batch = sharding.device_put(data_utils.for_devices(batch), self.sharding.batch)
+        state = self.init_state() if state is None else state
+        with jax.disable_jit():
+            return looking.step_context(self.trainstep, state, batch)
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:

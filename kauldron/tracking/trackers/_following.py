@@ -144,9 +144,8 @@ class _FeedHook(hooks.Hook):
         trainer: Any = run.trainer
         self._feed.start(os.fspath(trainer.workdir))
         config = trainer.raw_cfg
-        params = (
-            {} if config is None else config_values.leaves(json.loads(config.to_json()))
-        )
+        content = {} if config is None else json.loads(config.to_json())
+        params = config_values.leaves(content)
         self._feed.tell("started", step=run.first_step, values=params)
 
     def on_checkpoint(self, run: hooks.RunControl, *, step: int) -> None:
