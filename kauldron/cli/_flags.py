@@ -117,6 +117,10 @@ class CommandLine:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
 
+    def has(self, name: str) -> bool:
+        """Whether the command has a flag of its own with this name."""
+        return any(flag.name == name for flag in self._command.flags)
+
     def required(self, name: str, example: str) -> Any:
         """Returns the value of a flag that has to be given.
 
@@ -165,9 +169,9 @@ class CommandLine:
 
     def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
         """Applies `--patch.*`, over which `--cfg.*` takes precedence."""
-        from kauldron.cli import _patch
+        from kauldron.testing import small_runs
 
-        patch = _patch.PatchConfig.from_overrides(self._patches or ())
+        patch = small_runs.PatchConfig.from_overrides(self._patches or ())
         patched, changes = patch(cfg)
         konfig.apply_overrides(patched, self._cfg_flag.config_overrides)
         self._patched = {
@@ -238,6 +242,7 @@ def _define_list(
 
 
 _DEFINE = {
+    tuple: flags.DEFINE_multi_string,
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
