@@ -242,6 +242,7 @@ _DEFINE = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
     list: _define_list,
+    tuple: flags.DEFINE_multi_string,
 }
 
 

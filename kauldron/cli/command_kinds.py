@@ -10,7 +10,8 @@ class Flag(NamedTuple):
 
     Attributes:
       name: Without the dashes.
-      kind: `bool`, `int`, `float`, `str`, or `list` (of texts, comma separated).
+      kind: `bool`, `int`, `float`, `str`, `list` (of texts, comma separated), or `tuple`
+        (of texts; the flag is given once for each).
       default: What it is unless given.
       help: One line.
       shown_default: The default in words, where the value is not informative.

@@ -120,7 +120,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def type_name(kind: type) -> str:
     """Returns how a type of flag is called."""
-    return {str: "text", list: "a,b,..."}.get(kind, kind.__name__)
+    return {str: "text", list: "a,b,...", tuple: "text"}.get(kind, kind.__name__)
 
 
 def _default(flag: command_kinds.Flag) -> str:

@@ -24,7 +24,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_local", "Local"),
         **_names("_commands", "Commands"),
         # sweeps
-        **_names("sweeps._sweep", "Sweep Trial"),
+        **_names("sweeps._sweep", "Sweep"),
+        "Trial": "kauldron.workdir.sweep_file:Trial",
+        **_names("sweeps._proposals", "Proposer"),
         **_names("sweeps._running", "SweepInterrupted run_sweep"),
         **_names("sweeps._command_line", "SweepRequest choose_backend chosen_metric"),
         **_names("sweeps._folder", "describe_plan"),

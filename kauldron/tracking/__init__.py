@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # runner
         # comparing
         # tuning
+        "tune": f"{_ROOM}.tuning",
         # pages
     },
 )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from kauldron._base import errors, process_signals
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
-from kauldron.launch.sweeps import _folder, _overview, _sweep
+from kauldron.launch.sweeps import _folder, _overview, _proposals, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
 
 # A look at a few files is cheap; to ask a cluster for its queue is not.
@@ -39,9 +39,10 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 def run_sweep(
-    sweep: _sweep.Sweep,
+    sweep: _sweep.Sweep | _proposals.Proposer,
     backend: Backend,
     *,
+    parallel: int | None = None,
     stop_on_failure: bool = False,
     metric: str | None = None,
     mode: str | None = None,
@@ -51,8 +52,10 @@ def run_sweep(
     """Runs the trials of a sweep that are not done; returns how all are doing then.
 
     Args:
-      sweep: The sweep.
+      sweep: The sweep; or what proposes its trials one after the other, such as
+        `kd.tracking.tune.Study`.
       backend: What runs the trials.
+      parallel: Trials at a time; as the backend says unless given.
       stop_on_failure: Whether the first trial that fails stops the others.
       metric: What trials are compared by, such as `'eval.accuracy'`.
       mode: Whether its largest value is the best, `'max'`, or the smallest, `'min'`.
@@ -63,11 +66,27 @@ def run_sweep(
       LaunchError: If another sweep, or another process, is in the folder.
       ConfigError: If the config of a trial is wrong. Nothing was started.
       SweepInterrupted: If a signal (SIGINT, SIGTERM) ended it; trials have saved.
+      Failure: If no further trial can be proposed; those that ran then have ended.
     """
+    proposer = None
+    if not isinstance(sweep, _sweep.Sweep):
+        proposer = sweep
+        metric, mode = proposer.check()
+        sweep = _proposals.to_sweep(proposer)
     folder = _folder.SweepFolder(sweep.workdir)
     _folder.plan(folder, sweep)
+    backend = _backend_choice.with_parallel(backend, parallel)
+    parallel = parallel or backend.parallel
+    if proposer is not None and parallel is None:
+        name = _backend_choice.name_of(backend)
+        raise LaunchError(
+            f"`{name}` takes any number of trials at a time, and what is tried next "
+            "depends on those before: say how many may run, such as `--parallel=8`."
+        )
     backend.check()
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
+        if proposer is not None:
+            proposer.begin()
         saved, trials = _folder.save(
             folder,
             sweep,
@@ -75,9 +94,13 @@ def run_sweep(
             mode=mode,
             backend=_backend_choice.to_json(backend),
         )
-        run = _Run(folder, saved, backend, trials, tell, show)
+        growth = proposer and _Growth(folder, sweep, proposer)
+        trials = trials if proposer is None else list(saved.trials)
+        run = _Run(folder, saved, backend, trials, parallel, growth, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
         overview = run.overview()
+    if growth is not None and growth.error is not None:
+        raise errors.Failure(str(growth.error)) from growth.error
     if stop.name:
         raise SweepInterrupted(
             f"Stopped by {stop.name}. {overview.summary()} Start the sweep again with "
@@ -92,6 +115,38 @@ class _Stop:
     name = ""
 
 
+class _Growth:
+    """Adds trials to a sweep, as they are proposed.
+
+    Attributes:
+      error: Why no more can be proposed.
+    """
+
+    def __init__(
+        self,
+        folder: _folder.SweepFolder,
+        sweep: _sweep.Sweep,
+        proposer: _proposals.Proposer,
+    ) -> None:
+        self._folder, self._sweep, self._proposer = folder, sweep, proposer
+        self.error: errors.UserError | None = None
+
+    def add_to(
+        self, saved: _folder.SavedSweep
+    ) -> tuple[_folder.SavedSweep, _sweep.Trial] | None:
+        """Returns the sweep with another trial, which is on disk; or nothing."""
+        if self.error is not None:
+            return None
+        try:
+            overrides = self._proposer.propose()
+        except errors.UserError as e:  # what runs is not to suffer from it
+            self.error = e
+            return None
+        if overrides is None:
+            return None
+        return _folder.add(self._folder, saved, self._sweep, overrides)
+
+
 class _Run:
     """One process's work on a sweep."""
 
@@ -101,11 +156,14 @@ class _Run:
         saved: _folder.SavedSweep,
         backend: Backend,
         trials: list[_sweep.Trial],
+        parallel: int | None,
+        growth: _Growth | None,
         tell: Callable[[str], None],
         show: Show,
     ) -> None:
         self._folder, self._saved, self._backend = folder, saved, backend
         self._trials = {trial.name: trial for trial in trials}
+        self._parallel, self._growth = parallel, growth
         self._tell, self._show = tell, show
         self._looker = _overview.Looker(folder, saved, backend)
         self._statuses = self._looker.look(saved.trials)
@@ -135,6 +193,8 @@ class _Run:
                 name = missing.pop(0)
                 self._start(name)
                 active.append(name)
+            if not is_stopping and not missing:
+                active += self._start_proposed(active)
             if not active and not missing:
                 return
             self._show_sometimes()
@@ -180,8 +240,30 @@ class _Run:
         ]
 
     def _has_room(self, active: list[str]) -> bool:
-        limit = self._backend.parallel
-        return limit is None or len(active) < limit
+        return self._parallel is None or len(active) < self._parallel
+
+    def _start_proposed(self, active: list[str]) -> list[str]:
+        """Starts trials that are proposed now; returns those that are at work."""
+        if self._growth is None:
+            return []
+        # What somebody else is to start has a place, too.
+        waiting = [
+            name
+            for name in self._tried
+            if self._statuses[name].state is TrialState.WAITING
+        ]
+        started = []
+        while self._has_room([*active, *waiting, *started]):
+            added = self._growth.add_to(self._saved)
+            if added is None or added[1].name in self._trials:
+                break
+            self._saved, trial = added
+            self._trials[trial.name] = trial
+            self._statuses |= self._looker.look([trial])
+            self._start(trial.name)
+            waits = self._statuses[trial.name].state is TrialState.WAITING
+            (waiting if waits else started).append(trial.name)
+        return [name for name in started if self._statuses[name].state.is_active]
 
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""
