@@ -30,7 +30,9 @@ ALL: tuple[Command, ...] = (
                 "What trials are compared by, such as eval.accuracy.",
                 "the checkpointer's",
             ),
-            Flag("mode", str, None, "Which value is best: max or min.", "as it is called"),
+            Flag(
+                "mode", str, None, "Which value is best: max or min.", "as it is called"
+            ),
             Flag("trials", int, 20, "How many trials there are to be.", "20", 1),
             Flag("parallel", int, None, "Trials at a time.", "1", 1),
             Flag(

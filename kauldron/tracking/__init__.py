@@ -24,8 +24,19 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         # storage
         # settings
+        **_names(
+            "settings.sources", "FileSettings MemorySettings Settings SettingsError"
+        ),
         # publishers
         # registry
+        **_names("registry._filters", "FilterError"),
+        **_names("registry.errors", "RegistryBusyError RegistryError"),
+        **_names(
+            "registry.records",
+            "Artifact Curve Dataset Experiment Family IndexReport MetricValue Project Run",
+        ),
+        **_names("registry.registry", "Registry"),
+        **_names("registry.workspaces", "Workspace"),
         # trackers
         # runner
         # comparing

@@ -87,7 +87,7 @@ class RecordFile:
         """
         if self._waiting:
             with shared_files.exclusive(shared_files.lock_of(self._path)):
-                _append_text(self._path, "".join(self._waiting))
+                append_text(self._path, "".join(self._waiting))
             self._waiting = []
 
     def rewind(self, step: int, collection: str) -> None:
@@ -110,7 +110,7 @@ def read(path: epath.PathLike) -> list[dict[str, Any]]:
     return [record for x in lines if (record := _parse(x)) is not None]
 
 
-def _append_text(path: epath.Path, text: str) -> None:
+def append_text(path: epath.Path, text: str) -> None:
     """Appends whole lines, or nothing."""
     if shared_files.is_remote(path):
         with path.open("a") as f:

@@ -49,6 +49,25 @@ def _names(losses: Any, metrics: Any) -> list[str] | None:
     return names
 
 
+def chosen_metric(
+    cfg: konfig.ConfigDict, metric: str | None, mode: str | None
+) -> tuple[str | None, str | None]:
+    """Returns what runs are compared by, and its mode: as given, or as the checkpointer.
+
+    Raises:
+      MetricError: If the runs will not measure it, or there is no such mode.
+    """
+    measured.to_mode(mode)
+    if metric is not None:
+        check(cfg, metric, mode)
+        return metric, mode
+    checkpointer = cfg.get("checkpointer") or {}
+    if not checkpointer.get("best_metric_path"):
+        return None, mode
+    default = checkpointer.get("best_mode") or "max"
+    return checkpointer["best_metric_path"], mode or default
+
+
 def check(cfg: konfig.ConfigDict, metric: str, mode: str | None) -> ranking.Mode:
     """Makes sure that the runs of a config will measure something; returns its mode.
 

@@ -1,4 +1,4 @@
-"""The table of a sweep or a study while it runs: drawn anew in a terminal, nothing elsewhere."""
+"""The table of trials while they run: drawn anew in a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
-
 
 
 class Table(Protocol):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from kauldron.launch.sweeps import _sweep
+from kauldron._base import errors
+from kauldron.launch._backend import LaunchError
+from kauldron.launch.sweeps import _folder, _sweep
 
 
 class Proposer(Protocol):
@@ -57,6 +59,38 @@ class Proposer(Protocol):
         ...
 
 
+class Growth:
+    """Adds trials to a sweep, as they are proposed.
+
+    Attributes:
+      error: Why no more can be proposed.
+    """
+
+    def __init__(
+        self,
+        folder: _folder.SweepFolder,
+        proposer: Proposer,
+    ) -> None:
+        self._folder, self._proposer = folder, proposer
+        self._sweep = to_sweep(proposer)
+        self.error: errors.UserError | None = None
+
+    def add_to(
+        self, saved: _folder.SavedSweep
+    ) -> tuple[_folder.SavedSweep, _sweep.Trial] | None:
+        """Returns the sweep with another trial, which is on disk; or nothing."""
+        if self.error is not None:
+            return None
+        try:
+            overrides = self._proposer.propose()
+        except errors.UserError as e:  # what runs is not to suffer from it
+            self.error = e
+            return None
+        if overrides is None:
+            return None
+        return _folder.add(self._folder, saved, self._sweep, overrides)
+
+
 def to_sweep(proposer: Proposer) -> _sweep.Sweep:
     """Returns the sweep that begins without a trial."""
     return _sweep.Sweep(
@@ -67,3 +101,16 @@ def to_sweep(proposer: Proposer) -> _sweep.Sweep:
         trust=proposer.trust,
         varies=proposer.paths,
     )
+
+
+def check_parallel(parallel: int | None, backend: str) -> None:
+    """Makes sure that not all trials are started before the first has ended.
+
+    Raises:
+      LaunchError: If nothing says how many may run at a time.
+    """
+    if parallel is None:
+        raise LaunchError(
+            f"`{backend}` takes any number of trials at a time, and what is tried next "
+            "depends on those before: say how many may run, such as `--parallel=8`."
+        )

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 
 from kauldron._base import errors, process_signals
 from kauldron.launch import _backend_choice
-from kauldron.launch._backend import Backend, LaunchError
+from kauldron.launch._backend import Backend
 from kauldron.launch.sweeps import _folder, _overview, _proposals, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+from kauldron.workdir import measured
 
 # A look at a few files is cheap; to ask a cluster for its queue is not.
 _REST_FOR_A_LOOK = 10.0
@@ -68,25 +69,22 @@ def run_sweep(
       SweepInterrupted: If a signal (SIGINT, SIGTERM) ended it; trials have saved.
       Failure: If no further trial can be proposed; those that ran then have ended.
     """
-    proposer = None
+    proposer = None if isinstance(sweep, _sweep.Sweep) else sweep
     if not isinstance(sweep, _sweep.Sweep):
-        proposer = sweep
-        metric, mode = proposer.check()
-        sweep = _proposals.to_sweep(proposer)
+        metric, mode = sweep.check()
+        sweep = _proposals.to_sweep(sweep)
     folder = _folder.SweepFolder(sweep.workdir)
     _folder.plan(folder, sweep)
     backend = _backend_choice.with_parallel(backend, parallel)
     parallel = parallel or backend.parallel
-    if proposer is not None and parallel is None:
-        name = _backend_choice.name_of(backend)
-        raise LaunchError(
-            f"`{name}` takes any number of trials at a time, and what is tried next "
-            "depends on those before: say how many may run, such as `--parallel=8`."
-        )
+    if proposer is not None:
+        _proposals.check_parallel(parallel, _backend_choice.name_of(backend))
     backend.check()
+    growth = None
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
         if proposer is not None:
             proposer.begin()
+            growth = _proposals.Growth(folder, proposer)
         saved, trials = _folder.save(
             folder,
             sweep,
@@ -94,8 +92,7 @@ def run_sweep(
             mode=mode,
             backend=_backend_choice.to_json(backend),
         )
-        growth = proposer and _Growth(folder, sweep, proposer)
-        trials = trials if proposer is None else list(saved.trials)
+        trials = trials if growth is None else list(saved.trials)
         run = _Run(folder, saved, backend, trials, parallel, growth, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
         overview = run.overview()
@@ -115,38 +112,6 @@ class _Stop:
     name = ""
 
 
-class _Growth:
-    """Adds trials to a sweep, as they are proposed.
-
-    Attributes:
-      error: Why no more can be proposed.
-    """
-
-    def __init__(
-        self,
-        folder: _folder.SweepFolder,
-        sweep: _sweep.Sweep,
-        proposer: _proposals.Proposer,
-    ) -> None:
-        self._folder, self._sweep, self._proposer = folder, sweep, proposer
-        self.error: errors.UserError | None = None
-
-    def add_to(
-        self, saved: _folder.SavedSweep
-    ) -> tuple[_folder.SavedSweep, _sweep.Trial] | None:
-        """Returns the sweep with another trial, which is on disk; or nothing."""
-        if self.error is not None:
-            return None
-        try:
-            overrides = self._proposer.propose()
-        except errors.UserError as e:  # what runs is not to suffer from it
-            self.error = e
-            return None
-        if overrides is None:
-            return None
-        return _folder.add(self._folder, saved, self._sweep, overrides)
-
-
 class _Run:
     """One process's work on a sweep."""
 
@@ -157,7 +122,7 @@ class _Run:
         backend: Backend,
         trials: list[_sweep.Trial],
         parallel: int | None,
-        growth: _Growth | None,
+        growth: _proposals.Growth | None,
         tell: Callable[[str], None],
         show: Show,
     ) -> None:
@@ -181,6 +146,7 @@ class _Run:
         while True:
             since = time.monotonic()
             active = self._look_at_active()
+            secs = _REST_FOR_A_LOOK * (time.monotonic() - since)
             has_failed = any(
                 self._statuses[name].state in (TrialState.FAILED, TrialState.LOST)
                 for name in self._watched
@@ -193,12 +159,12 @@ class _Run:
                 name = missing.pop(0)
                 self._start(name)
                 active.append(name)
+            proposed = []
             if not is_stopping and not missing:
-                active += self._start_proposed(active)
-            if not active and not missing:
+                proposed = self._start_proposed(active)
+            if not active and not missing and not proposed:
                 return
             self._show_sometimes()
-            secs = _REST_FOR_A_LOOK * (time.monotonic() - since)
             time.sleep(min(max(secs, _MIN_REST_SECS), _MAX_REST_SECS))
 
     def overview(self) -> _overview.Overview:
@@ -208,7 +174,7 @@ class _Run:
             return self._looker.overview(
                 statuses, metric=self._saved.metric, mode=self._saved.mode
             )
-        except LaunchError as e:
+        except measured.MetricError as e:
             self._tell_once(str(e))
             return self._looker.overview(statuses, metric=None, mode=None)
 
@@ -243,7 +209,7 @@ class _Run:
         return self._parallel is None or len(active) < self._parallel
 
     def _start_proposed(self, active: list[str]) -> list[str]:
-        """Starts trials that are proposed now; returns those that are at work."""
+        """Starts trials that are proposed now; returns them."""
         if self._growth is None:
             return []
         # What somebody else is to start has a place, too.
@@ -253,7 +219,7 @@ class _Run:
             if self._statuses[name].state is TrialState.WAITING
         ]
         started = []
-        while self._has_room([*active, *waiting, *started]):
+        while self._has_room([*active, *waiting]):
             added = self._growth.add_to(self._saved)
             if added is None or added[1].name in self._trials:
                 break
@@ -261,9 +227,11 @@ class _Run:
             self._trials[trial.name] = trial
             self._statuses |= self._looker.look([trial])
             self._start(trial.name)
-            waits = self._statuses[trial.name].state is TrialState.WAITING
-            (waiting if waits else started).append(trial.name)
-        return [name for name in started if self._statuses[name].state.is_active]
+            started.append(trial.name)
+            state = self._statuses[trial.name].state
+            if state.is_active or state is TrialState.WAITING:
+                waiting.append(trial.name)
+        return started
 
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""

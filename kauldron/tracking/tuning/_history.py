@@ -76,7 +76,8 @@ class Reader:
     """
 
     def __init__(self, folder: str, metric: str, mode: ranking.Mode) -> None:
-        self._folder, self._metric, self._mode = folder, metric, mode
+        self._folder, self._metric = folder, metric
+        self._mode: ranking.Mode = mode
         self._records = record_reader.RecordReader()
 
     def read(self) -> list[StudyTrial]:

@@ -81,10 +81,11 @@ def _build(kind: _Kind, node: ast.AST, seed: int | None) -> Any:
     built = getattr(_values.load_optuna(f"optuna.{kind}"), name)
     known = inspect.signature(built).parameters
     args = [_argument(kind, arg) for arg in (call.args if call else [])]
-    kwargs = {k.arg: _argument(kind, k.value) for k in (call.keywords if call else [])}
+    keywords = call.keywords if call else []
+    kwargs = {str(k.arg): _argument(kind, k.value) for k in keywords}
     for given in kwargs:
         if given not in known:
-            near = errors.did_you_mean(str(given), known)
+            near = errors.did_you_mean(given, known)
             raise StudyError(f"`{name}` has no argument {given!r}.{near}")
     if seed is not None and "seed" in known:
         kwargs["seed"] = seed
@@ -92,7 +93,9 @@ def _build(kind: _Kind, node: ast.AST, seed: int | None) -> Any:
         kwargs |= {"wrapped_pruner": None, "patience": kwargs.get("patience", 2)}
     if name == "PercentilePruner" and not args and "percentile" not in kwargs:
         kwargs["percentile"] = 25.0
-    return built(*args, **kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is experimental
+        return built(*args, **kwargs)
 
 
 def _argument(kind: _Kind, node: ast.AST) -> Any:
@@ -204,7 +207,9 @@ def judge(
     """
     made = make("pruners", pruner)
     study = to_study(trials, space, mode, pruner=made)
-    is_bad = made.prune(study, study.trials[number])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy, where nothing but NaN was measured
+        is_bad = made.prune(study, study.trials[number])
     return bool(is_bad), study.trials[number].system_attrs
 
 

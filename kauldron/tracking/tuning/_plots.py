@@ -36,8 +36,8 @@ def plot(study: StudyOverview, folder: str) -> list[str]:
             "nothing to show."
         )
     pictures = {"history": _history_of, "parallel": _parallel}
-    if importance := study.importance():
-        pictures["importance"] = lambda s, axes: _importance(importance, s, axes)
+    if study.importance():
+        pictures["importance"] = _importance
     figures = extras.load("matplotlib.figure", needed_by="A picture", extra="figures")
     os.makedirs(folder, exist_ok=True)
     paths = []
@@ -79,9 +79,8 @@ def _history_of(study: StudyOverview, axes: Any) -> None:
     axes.legend()
 
 
-def _importance(
-    importance: dict[str, float], study: StudyOverview, axes: Any
-) -> None:
+def _importance(study: StudyOverview, axes: Any) -> None:
+    importance = study.importance()
     paths = sorted(importance, key=lambda path: importance[path])
     bars = axes.barh(
         [study.labels.get(path, path) for path in paths],

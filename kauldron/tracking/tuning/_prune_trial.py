@@ -101,9 +101,7 @@ class PruneTrial(hooks.Hook):
             )
             run.stop(record.reason)
 
-    def on_end(
-        self, run: hooks.RunControl, *, step: int, state: TrainState
-    ) -> None:
+    def on_end(self, run: hooks.RunControl, *, step: int, state: TrainState) -> None:
         del step, state
         if self._record.reason and console.is_lead_host():
             self._write(run)

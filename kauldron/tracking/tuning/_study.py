@@ -136,11 +136,9 @@ class Study:
           StudyError: If nothing says what trials are compared by.
           MetricError: If the runs will not measure that.
         """
-        metric, mode = self.metric, self.mode
-        checkpointer = self.base_config.get("checkpointer") or {}
-        if metric is None:
-            metric = checkpointer.get("best_metric_path")
-            mode = mode or (checkpointer.get("best_mode") or "max" if metric else None)
+        metric, mode = metric_names.chosen_metric(
+            self.base_config, self.metric, self.mode
+        )
         if metric is None:
             raise StudyError(
                 "Nothing says what trials are compared by: give a metric, such as "

@@ -1,7 +1,6 @@
 """Trials that are not trained: a backend that writes at once what a run would leave.
 
-What a trial gives is a function of its overrides. It needs two looks to end, so that
-several are at work at the same time.
+What a trial gives is a function of its overrides.
 """
 
 from __future__ import annotations
@@ -45,24 +44,27 @@ def by_width(overrides: Mapping[str, str]) -> float:
     return 1 - abs(int(overrides["aux.width"]) - 20) / 100
 
 
-class Backend:
-    """Runs trials in this process.
+class Local:
+    """Runs trials in this process; called as a backend that other programs know.
 
     Args:
       value: What a trial has reached at its end, by what differs; raises if it fails.
       parallel: Trials at a time.
+      num_looks: A trial ends when it is looked at so often.
     """
 
     def __init__(
         self,
         value: Callable[[Mapping[str, str]], float] = by_width,
         parallel: int | None = 1,
+        num_looks: int = 1,
     ) -> None:
-        self.value, self.parallel = value, parallel
+        self.value, self.parallel, self.num_looks = value, parallel, num_looks
         self.started: list[str] = []
         self.most_at_once = 0
         self._at_work: dict[str, launch.Task] = {}
         self._looks: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
 
     def check(self) -> None:
         pass
@@ -84,9 +86,9 @@ class Backend:
     def _ask(self, name: str) -> launch.Status:
         if name in self._at_work:
             self._looks[name] = self._looks.get(name, 0) + 1
-            if self._looks[name] < 2:
+            if self._looks[name] < self.num_looks:
                 return launch.Status(launch.State.RUNNING)
-            self._codes = {**getattr(self, "_codes", {}), name: self._end(name)}
+            self._codes[name] = self._end(name)
         return launch.Status(launch.State.DONE, self._codes[name])
 
     def _end(self, name: str) -> int:
@@ -117,9 +119,7 @@ def write_run(
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     records = json_lines.RecordFile(folder / json_lines.METRICS_FILE)
-    with run_status.report(
-        folder, step=0, last_step=num_steps, is_new=True
-    ) as report:
+    with run_status.report(folder, step=0, last_step=num_steps, is_new=True) as report:
         reached: Any = value()
         for step in range(1, num_steps + 1):
             part = reached * step / num_steps
