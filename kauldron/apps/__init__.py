@@ -20,9 +20,18 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # bundles
+        **_names("bundles.calls", "Call"),
+        **_names("bundles.errors", "AppError"),
+        **_names("bundles.manifest", "Manifest read_manifest"),
+        **_names("bundles.folders", "install installed_apps"),
+        **_names("bundles.ports", "Label Port"),
+        **_names("bundles.results", "Result ResultFile read_result"),
         # verbs
         # client
         # jobs
+        **_names("jobs._folders", "StateDirError"),
+        **_names("jobs.limits", "Limits"),
         # http
+        **_names("http.serving", "background_server serve"),
     },
 )

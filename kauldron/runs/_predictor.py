@@ -21,6 +21,7 @@ from kauldron.evals import (
     evaluators,
     example_rows,
     output_files,
+    output_pieces,
     rows_in_memory,
     run_strategies,
     write_outputs,
@@ -320,7 +321,7 @@ def default_keys(inputs: Any = ()) -> list[str]:
 def check_suffix(path: epath.PathLike) -> None:
     """Raises `PredictError` unless the suffix names a format that can be written."""
     suffix = epath.Path(path).suffix.removeprefix(".")
-    if suffix not in output_files.FORMATS:
+    if suffix not in output_pieces.FORMATS:
         raise _saved_state.PredictError(
             "Predictions are written to a '.npz' or '.parquet' file, or, by an evaluator "
             "of the run that writes one, to a folder, which has no suffix: got "

@@ -23,11 +23,20 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # storage
+        **_names("storage._storage", "Storage StorageError open_storage"),
+        **_names("storage._local", "LocalStorage"),
+        **_names("storage._fsspec", "FsspecStorage"),
         # settings
         **_names(
             "settings.sources", "FileSettings MemorySettings Settings SettingsError"
         ),
         # publishers
+        **_names("publishers._events", "Event"),
+        **_names(
+            "publishers._publisher",
+            "ConsolePublisher JsonLinesPublisher NullPublisher Publisher",
+        ),
+        **_names("publishers._redis", "RedisPublisher"),
         # registry
         **_names("registry._filters", "FilterError"),
         **_names("registry.errors", "RegistryBusyError RegistryError"),
@@ -38,6 +47,12 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("registry.registry", "Registry"),
         **_names("registry.workspaces", "Workspace"),
         # trackers
+        **_names(
+            "trackers._tracker", "Point RunStart TrackedRun Tracker TrackerError"
+        ),
+        **_names("trackers._mlflow", "MLflow"),
+        **_names("trackers._publish", "Publish"),
+        **_names("trackers._wandb", "Wandb"),
         # runner
         # comparing
         # tuning

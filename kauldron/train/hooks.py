@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from kauldron import checkpoints, kontext
+from kauldron import checkpoints, kontext, recording
 from kauldron._base import arguments, console, errors
 from kauldron.evals import base
 from kauldron.sharding import TrainState
@@ -116,6 +116,45 @@ class Hook(arguments.NamesArguments):
 
     def on_error(self, run: RunControl, *, step: int, error: BaseException) -> None:
         """The run failed or was interrupted; the error is raised afterwards."""
+
+
+@runtime_checkable
+class Tracking(Protocol):
+    """Something that follows a run from outside, such as an experiment tracker."""
+
+    def follow(self, name: str) -> tuple[Hook, recording.Writer]:
+        """Returns what hears of the events of one run, and what gets its measurements.
+
+        Called at every start.
+
+        Args:
+          name: How it is called in messages.
+        """
+        ...
+
+
+def followers(tracking: Any) -> dict[str, tuple[Hook, recording.Writer]]:
+    """Returns hook and writer of each that follows a run, by name.
+
+    Args:
+      tracking: A `Tracking`, a dict of several, or `None`.
+
+    Raises:
+      HookError: If one of them is something else.
+    """
+    if tracking is None:
+        return {}
+    is_dict = isinstance(tracking, Mapping)
+    named = {f"tracking.{k}": v for k, v in tracking.items()} if is_dict else {}
+    found = {}
+    for name, part in (named or {"tracking": tracking}).items():
+        if not isinstance(part, Tracking):
+            raise HookError(
+                f"`{name}` must be a tracker such as `kd.tracking.Local()`, or a dict "
+                f"{{name: tracker}}: got {part!r}."
+            )
+        found[name] = part.follow(name)
+    return found
 
 
 @dataclasses.dataclass

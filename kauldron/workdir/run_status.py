@@ -195,17 +195,35 @@ def report(
     if writes is None:
         writes = console.is_lead_host()
     report = _start(workdir, step, last_step, is_new) if writes else _Unwritten()
+    error = None
     try:
         yield report
-    except KeyboardInterrupt as e:
-        report.end("interrupted", str(e))
-        raise
     except BaseException as e:
-        report.end("failed", f"{type(e).__name__}: {e}")
+        error = e
         raise
-    report.end("done")
-    if writes:
-        (workdir / COMPLETE_FILE).touch()
+    finally:
+        state, message = outcome_of(error)
+        report.end(state, message)
+        if writes and state == "done":
+            (workdir / COMPLETE_FILE).touch()
+
+
+def outcome_of(
+    error: BaseException | None,
+) -> tuple[Literal["done", "interrupted", "failed"], str]:
+    """Returns how a run has ended, and why.
+
+    Args:
+      error: What it has raised; `sys.exit(0)` is no failure.
+    """
+    match error:
+        case None:
+            return "done", ""
+        case SystemExit(code=None | 0):
+            return "done", ""
+        case KeyboardInterrupt():
+            return "interrupted", str(error)
+    return "failed", f"{type(error).__name__}: {error}"
 
 
 def _start(workdir: epath.Path, step: int, last_step: int, is_new: bool) -> Report:

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
+from kauldron._base.web_calls import sse
 from kauldron.serve.http import (
     _generation,
     _logprobs,
     _openai_fields,
     _prompts,
 )
-from kauldron.serve.http._calls import Call, sse
+from kauldron.serve.http._calls import PINGS, Call
 from kauldron.serve.http._errors import HttpError
 from kauldron.serve.http._fields import REQUIRED, Fields
 from kauldron.serve.http._generation import Part, Service
@@ -71,7 +72,8 @@ async def answer(call: Call, service: Service) -> None:
     head = Head("text_completion", body.text("model"), "cmpl")
     shape = _Shape(echoed, n)
     if is_streamed:
-        await call.stream(_chunks(service, parts, head, shape, has_usage))
+        chunks = _chunks(service, parts, head, shape, has_usage)
+        await call.stream(chunks, PINGS[call.vendor])
     else:
         await call.reply(await _whole(service, parts, head, shape))
 

@@ -1,0 +1,145 @@
+"""What feeds trackers and publishers from a training: a hook and a writer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+from kauldron import recording
+from kauldron._base import console, problem_log
+from kauldron.recording import measured, run_tables
+from kauldron.sharding import TrainState
+from kauldron.tracking.publishers import _events as events
+from kauldron.tracking.publishers import _publisher
+from kauldron.tracking.trackers import _courier, _deliveries, _receivers, _tracker
+from kauldron.train import hooks
+from kauldron.workdir import run_status
+
+_PATIENCE_IF_INTERRUPTED_SECS = 10.0
+
+# Makes the receiver of a run from its workdir, its name and its id in `status.json`.
+_ToReceiver = Callable[[str, str, str], _courier.Receiver]
+
+
+def follow_with_tracker(
+    tracker: _tracker.Tracker, name: str, *, in_workdir: bool = True
+) -> tuple[hooks.Hook, recording.Writer]:
+    """Returns what feeds a tracker from a run, see `kd.train.Trainer.tracking`."""
+
+    def to_receiver(workdir: str, run_name: str, run_id: str) -> _courier.Receiver:
+        file = _deliveries.DeliveryFile(workdir, name)
+        start = _tracker.RunStart(
+            name=getattr(tracker, "name", "") or run_name,
+            workdir=workdir,
+            parent=getattr(tracker, "parent", ""),
+            in_workdir=in_workdir,
+        )
+        return _receivers.TrackerReceiver(tracker, start, file.read(run_id), file)
+
+    return _follow(f"the tracker {name!r}", to_receiver)
+
+
+def follow_with_publisher(
+    publisher: _publisher.Publisher, name: str
+) -> tuple[hooks.Hook, recording.Writer]:
+    """Returns what feeds a publisher from a run, see `kd.train.Trainer.tracking`."""
+
+    def to_receiver(workdir: str, run_name: str, run_id: str) -> _courier.Receiver:
+        return _receivers.PublisherReceiver(publisher)
+
+    return _follow(f"the publisher {name!r}", to_receiver, pause_secs=0.0)
+
+
+def _follow(
+    called: str, to_receiver: _ToReceiver, *, pause_secs: float = 0.5
+) -> tuple[hooks.Hook, recording.Writer]:
+    feed = _Feed(called, to_receiver, pause_secs)
+    return _FeedHook(feed), _FeedWriter(feed=feed)
+
+
+class _Feed:
+    """What hook and writer of a run share: the courier of the first process."""
+
+    def __init__(
+        self, called: str, to_receiver: _ToReceiver, pause_secs: float
+    ) -> None:
+        self._called = called
+        self._to_receiver = to_receiver
+        self._pause_secs = pause_secs
+        self._courier: _courier.Courier | None = None
+        self._run = ""
+
+    def start(self, workdir: str) -> None:
+        """Begins to deliver what happens in a run."""
+        if not console.is_lead_host():
+            return
+        self._run = os.path.basename(os.path.normpath(workdir))
+        status = run_status.read(workdir)
+        receiver = self._to_receiver(
+            workdir, self._run, status.run_id if status else ""
+        )
+        self._courier = _courier.Courier(
+            self._called,
+            receiver,
+            problems=problem_log.current(),
+            pause_secs=self._pause_secs,
+        )
+
+    def tell(self, kind: events.Kind, **fields: Any) -> None:
+        """Has something delivered, as soon as it can be."""
+        if self._courier is not None:
+            self._courier.put(events.Event(kind=kind, run=self._run, **fields))
+
+    def end(self, step: int, error: BaseException | None = None) -> None:
+        """Tells how the run has ended, and waits a while until all is delivered."""
+        if self._courier is None:
+            return
+        state, message = run_status.outcome_of(error)
+        kind = "failed" if state == "failed" else "ended"
+        self.tell(kind, step=step, status=state, message=message)
+        is_hurried = state == "interrupted"
+        patience_secs = _PATIENCE_IF_INTERRUPTED_SECS if is_hurried else None
+        self._courier.close(patience_secs=patience_secs)
+        self._courier = None
+
+
+class _FeedHook(hooks.Hook):
+    def __init__(self, feed: _Feed) -> None:
+        self._feed = feed
+
+    def on_start(self, run: hooks.RunControl) -> None:
+        trainer: Any = run.trainer
+        self._feed.start(os.fspath(trainer.workdir))
+        config = trainer.raw_cfg
+        params = {} if config is None else run_tables.hparams(config)
+        self._feed.tell("started", step=run.first_step, values=params)
+
+    def on_checkpoint(self, run: hooks.RunControl, *, step: int) -> None:
+        self._feed.tell("checkpoint", step=step)
+
+    def on_end(self, run: hooks.RunControl, *, step: int, state: TrainState) -> None:
+        self._feed.end(step)
+
+    def on_error(
+        self, run: hooks.RunControl, *, step: int, error: BaseException
+    ) -> None:
+        self._feed.end(step, error)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _FeedWriter(recording.Writer):
+    feed: _Feed
+
+    def write(self, step: int, values: measured.Measured) -> None:
+        is_training = self.collection == "train"
+        self.feed.tell(
+            "metric" if is_training else "evaluation",
+            step=step,
+            collection=self.collection,
+            values={**values.scalars, **values.timings},
+        )
+
+    def can_write(self, kind: str) -> bool:
+        return False  # numbers alone
