@@ -47,9 +47,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("registry.registry", "Registry"),
         **_names("registry.workspaces", "Workspace"),
         # trackers
-        **_names(
-            "trackers._tracker", "Point RunStart TrackedRun Tracker TrackerError"
-        ),
+        **_names("trackers._tracker", "Point RunStart TrackedRun Tracker TrackerError"),
         **_names("trackers._mlflow", "MLflow"),
         **_names("trackers._publish", "Publish"),
         **_names("trackers._wandb", "Wandb"),

@@ -101,7 +101,9 @@ class Contract:
 
     def test_numbers_that_are_not_finite_are_kept(self, start, read):
         run = start()
-        run.log_metrics([point(0, train__loss=math.nan), point(1, train__loss=math.inf)])
+        run.log_metrics(
+            [point(0, train__loss=math.nan), point(1, train__loss=math.inf)]
+        )
         run.end("done")
         kept = read(run.id)
         (_, first), (_, second) = kept["points"]["train.loss"]

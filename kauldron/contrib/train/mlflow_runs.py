@@ -133,7 +133,9 @@ class MlflowServer:
         try:
             return self.client.create_experiment(name)
         except exceptions.MlflowException:
-            found = self.client.get_experiment_by_name(name)  # another process was first
+            found = self.client.get_experiment_by_name(
+                name
+            )  # another process was first
             if found is None:
                 raise
             return found.experiment_id
@@ -311,4 +313,3 @@ def _called(source: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
         link = pathlib.Path(folder, name)
         link.symlink_to(source.resolve())
         yield link
-

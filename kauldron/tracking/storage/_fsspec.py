@@ -76,7 +76,9 @@ class FsspecStorage:
             except FileNotFoundError:
                 return []
         # Of some file systems, what is asked for is found as a file in itself.
-        return sorted(x.removeprefix(self._root).lstrip("/") for x in found if x != root)
+        return sorted(
+            x.removeprefix(self._root).lstrip("/") for x in found if x != root
+        )
 
     def exists(self, key: str) -> bool:
         return self._is_file(_storage.check_key(key)) or bool(self.list(key))

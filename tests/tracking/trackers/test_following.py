@@ -53,7 +53,9 @@ def test_a_tracker_gets_every_measurement_once(followed):
     assert _steps(run, "eval.accuracy") == [0, 5, 10]
     written = small_run.records(folder / "digits", "eval")
     assert [r["metrics/accuracy"] for r in written] == [
-        values["eval.accuracy"] for _, values in run["points"] if "eval.accuracy" in values
+        values["eval.accuracy"]
+        for _, values in run["points"]
+        if "eval.accuracy" in values
     ]
 
 

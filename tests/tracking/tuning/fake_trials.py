@@ -113,15 +113,28 @@ def overrides_of(task: launch.Task) -> dict[str, str]:
 
 
 def write_run(
-    workdir: str, value: Callable[[], float], *, num_steps: int = NUM_STEPS
+    workdir: str,
+    value: Callable[[], float],
+    *,
+    num_steps: int = NUM_STEPS,
+    every: int = 1,
 ) -> None:
-    """Writes what a run leaves whose metric rises to a value; one may fail at the end."""
+    """Writes what a run leaves whose metric rises to a value.
+
+    Args:
+      workdir: Directory of the run.
+      value: Gives what is reached at the end; the run fails if it raises.
+      num_steps: How many evaluations there are.
+      every: After so many updates each.
+    """
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     records = json_lines.RecordFile(folder / json_lines.METRICS_FILE)
-    with run_status.report(folder, step=0, last_step=num_steps, is_new=True) as report:
+    with run_status.report(
+        folder, step=0, last_step=num_steps * every, is_new=True
+    ) as report:
         reached: Any = value()
         for step in range(1, num_steps + 1):
             part = reached * step / num_steps
-            records.append(step, "eval", {"metrics/accuracy": part})
-            report.step = step
+            records.append(step * every, "eval", {"metrics/accuracy": part})
+            report.step = step * every
