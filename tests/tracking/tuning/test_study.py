@@ -302,3 +302,17 @@ def test_the_table_marks_the_best_and_tells_what_was_not_set(study):
         "3": 0.375,
         "4": 0.5,
     }
+
+
+def test_lines_for_somebody_else_are_as_many_as_may_run_at_a_time(study, tmp_path):
+    backend = launch.Commands(file=str(tmp_path / "commands.sh"))
+    for num_trials in (2, 4, 5):
+        launch.run_sweep(study, backend, parallel=2)
+        lines = (tmp_path / "commands.sh").read_text().splitlines()
+        trials = tune.read_study(study.workdir).trials
+        assert len(trials) == num_trials
+        waiting = [t for t in trials if t.state == "running"]
+        assert len(lines) == len(waiting)
+        for trial, line in zip(waiting, lines, strict=True):
+            assert f"--cfg.aux.width={trial.overrides['aux.width']} " in line
+            fake_trials.write_run(trial.workdir, lambda: 0.5)
