@@ -23,8 +23,8 @@ Groups: TypeAlias = Mapping[str, tuple[str, ...]]
 class Call:
     """What is asked of an app.
 
-    The n-th files of all inputs belong together and are one case. A folder is a volume
-    in slices, or else stands for the files in it.
+    The n-th files of all inputs belong together and are one case; a table is for all
+    cases. A folder is a volume in slices, or else stands for the files in it.
 
     Attributes:
       verb: `infer`, `evaluate`, `uncertainty`, `pipeline` or `fine-tune`.
@@ -254,7 +254,10 @@ def _check_groups(call: Call, manifest: Manifest) -> None:
     if call.masks and not manifest.takes_masks:
         raise AppError(f"The app {manifest.name!r} takes no masks.")
     ports = {port.name: port for port in (*manifest.inputs, *manifest.references)}
-    for name, paths in {**call.inputs, **call.references}.items():
+    groups = {**call.inputs, **call.references}
+    for name, paths in groups.items():
+        if ports[name].kind == "table" and len(paths) > 1:
+            raise AppError(f"{name!r} is one table for all cases: got {len(paths)}.")
         for path in paths:
             if not _may_be_folder(path) and not ports[name].accepts(path):
                 kind = ports[name].kind
@@ -263,7 +266,8 @@ def _check_groups(call: Call, manifest: Manifest) -> None:
                     f"'x{KINDS[kind][0]}': got {os.path.basename(path)!r}. It reads "
                     f"{', '.join(KINDS[kind])}."
                 )
-    _check_counts({**call.inputs, **call.references, "masks": call.masks})
+    one_each = {k: x for k, x in groups.items() if ports[k].kind != "table"}
+    _check_counts({**one_each, "masks": call.masks})
 
 
 def _check_counts(groups: Groups) -> None:

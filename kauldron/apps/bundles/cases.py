@@ -38,13 +38,13 @@ def cases_of(call: Call, manifest: Manifest) -> list[Case]:
       AppError: If a file does not exist, or inputs have different numbers of files.
     """
     ports = {port.name: port for port in (*manifest.inputs, *manifest.references)}
-    masks = Port(name=MASK, kind="segmentation")
     groups = {
         name: _expanded(paths, ports[name])
         for name, paths in {**call.inputs, **call.references}.items()
     }
+    tables = {k: groups.pop(k)[0] for k in list(groups) if ports[k].kind == "table"}
     if call.masks:
-        groups[MASK] = _expanded(call.masks, masks)
+        groups[MASK] = _expanded(call.masks, Port(name=MASK, kind="segmentation"))
     counts = {name: len(paths) for name, paths in groups.items()}
     if len(set(counts.values())) > 1:
         raise AppError(
@@ -55,7 +55,10 @@ def cases_of(call: Call, manifest: Manifest) -> list[Case]:
         return []
     names = _unique([_stem(path) for path in next(iter(groups.values()))])
     return [
-        Case(name=name, files={group: paths[i] for group, paths in groups.items()})
+        Case(
+            name=name,
+            files={group: paths[i] for group, paths in groups.items()} | tables,
+        )
         for i, name in enumerate(names)
     ]
 

@@ -28,7 +28,7 @@ def apps_folder() -> pathlib.Path:
     return pathlib.Path(data) / "kauldron" / "apps"
 
 
-def find(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
+def find_app(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns where an app is, of a path or of the name of one that is installed.
 
     Raises:
@@ -102,7 +102,7 @@ def opened(
     Raises:
       AppError: If there is no app, or it is damaged.
     """
-    place = find(path)
+    place = find_app(path)
     manifest = manifest_lib.read_manifest(place, check=check)
     if place.is_dir():
         yield place, manifest

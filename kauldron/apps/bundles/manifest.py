@@ -56,6 +56,7 @@ class Manifest:
       verbs: What it can do, of `VERBS`.
       trusted: Packages outside of Kauldron's that its config names; a call has to
         trust its code if there are any.
+      trusted_to_train: The same for its fine-tuning.
       step: Updates that its weights have seen.
       files: Path in the app, with `/` -> size and checksum. No other file is read.
       format_version: Of this description.
@@ -77,6 +78,7 @@ class Manifest:
     data_paths: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ("infer",)
     trusted: tuple[str, ...] = ()
+    trusted_to_train: tuple[str, ...] = ()
     step: int = 0
     files: Mapping[str, FileEntry] = dataclasses.field(default_factory=dict)
     format_version: int = VERSION
@@ -127,7 +129,7 @@ class Manifest:
                 name: fields.texts(name)
                 for name in (
                     *("members", "allowed_overrides", "data_paths"),
-                    *("verbs", "trusted"),
+                    *("verbs", "trusted", "trusted_to_train"),
                 )
             },
             **{name: fields.take(name, int, 0) for name in _NUMBERS},
@@ -137,6 +139,35 @@ class Manifest:
             files={path: _file_entry(files, path) for path in files.names},
             format_version=VERSION,
         )
+
+    def describe(self) -> str:
+        """Returns what there is to know of it, a line per thing."""
+        task = f", {self.task}" if self.task else ""
+        lines = [f"{self.name} {self.version}{task}"]
+        if self.description:
+            lines.append(f"  {self.description}")
+        for title in ("inputs", "references", "outputs"):
+            for port in getattr(self, title):
+                optional = "" if port.required else " (optional)"
+                names = ", ".join(f"{k} {x.name}" for k, x in port.labels.items())
+                labels = f": {names}" if names else ""
+                lines.append(
+                    f"  {title[:-1]} {port.name}: {port.kind}{optional}{labels}"
+                )
+        lines.append(f"  can {', '.join(self.verbs)}")
+        lines.append(
+            f"  {len(self.members)} member{'s' if len(self.members) != 1 else ''} "
+            f"({', '.join(self.members)}), up to {self.max_tta} augmented copies and "
+            f"{self.max_mc} draws of dropout"
+        )
+        if self.allowed_overrides:
+            allowed = ", ".join(f"--cfg.{x}" for x in self.allowed_overrides)
+            lines.append(f"  a call may set {allowed}")
+        if self.licence:
+            lines.append(f"  licence: {self.licence}")
+        if self.trusted:
+            lines.append(f"  runs code of {', '.join(self.trusted)}: --trust_code")
+        return "\n".join(lines)
 
     def check_verb(self, verb: str) -> None:
         """Raises `AppError` unless the app can do it."""

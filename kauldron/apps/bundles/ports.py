@@ -11,32 +11,20 @@ from kauldron._base import errors
 from kauldron.apps.bundles._json_fields import Fields
 from kauldron.apps.bundles.errors import AppError
 
-_VOLUMES = [
-    ".nii",
-    ".nii.gz",
-    ".mha",
-    ".mhd",
-    ".nrrd",
-    ".nhdr",
-    ".dcm",
-    ".ima",
-    ".npy",
-    ".npz",
-    ".h5",
-    ".hdf5",
-    ".zarr",
-    ".ome.zarr",
-    ".raw",
-    ".tif",
-    ".tiff",
-]
+_VOLUMES = (
+    *(".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".ima", ".raw"),
+    *(".npy", ".npz", ".h5", ".hdf5", ".zarr", ".ome.zarr", ".tif", ".tiff"),
+)
 
 # Kind -> suffixes of its files, the usual one first.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    "image": (
+        *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+        *(".npy", ".npz"),
+    ),
     "array": (".npy", ".npz"),
-    "volume": tuple(_VOLUMES),
-    "segmentation": tuple(_VOLUMES),
+    "volume": _VOLUMES,
+    "segmentation": _VOLUMES,
     "text": (".txt", ".md", ".jsonl", ".json"),
     "table": (".csv", ".json", ".jsonl", ".parquet"),
 }

@@ -15,6 +15,8 @@ from kauldron.apps.bundles.errors import AppError
 FILE = "result.json"
 VERSION = 1
 
+_MAX_SHOWN = 20
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResultFile:
@@ -62,6 +64,15 @@ class Result:
         """Returns where a file of it is."""
         return self.out / file.path
 
+    def describe(self) -> str:
+        """Returns what was written, and the values, a line per thing."""
+        lines = [os.fspath(self.path(file)) for file in self.files]
+        for case, values in list(self.values.get("cases", {}).items())[:_MAX_SHOWN]:
+            lines.append(f"{case}: {_in_words(values)}")
+        if overall := self.values.get("overall"):
+            lines.append(f"overall: {_in_words(overall)}")
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Returns what JSON can hold; without the folder, which may be moved."""
         return {
@@ -102,6 +113,13 @@ def read_result(out: str | os.PathLike[str]) -> Result:
         cases=fields.texts("cases"),
         files=tuple(_file(x) for x in fields.take("files", list)),
         values=fields.take("values", dict),
+    )
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} ({_in_words(x)})" if isinstance(x, Mapping) else f"{name} {x}"
+        for name, x in values.items()
     )
 
 

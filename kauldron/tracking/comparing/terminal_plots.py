@@ -59,6 +59,7 @@ def _draw(
     log_scale: bool,
 ) -> str:
     figure = plotext.figure
+    plotext.terminal.limit(False, False)  # pages of Textual have their own sizes
     figure.clear.all()
     figure.plot_size(width, height)
     figure.theme("simple")

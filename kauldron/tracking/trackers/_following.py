@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 from kauldron import recording
 from kauldron._base import console, problem_log
-from kauldron.recording import measured, run_tables
+from kauldron.recording import measured
 from kauldron.sharding import TrainState
 from kauldron.tracking.publishers import _events as events
 from kauldron.tracking.publishers import _publisher
 from kauldron.tracking.trackers import _courier, _deliveries, _receivers, _tracker
 from kauldron.train import hooks
-from kauldron.workdir import run_status
+from kauldron.workdir import config_values, run_status
 
 _PATIENCE_IF_INTERRUPTED_SECS = 10.0
 
@@ -113,7 +114,8 @@ class _FeedHook(hooks.Hook):
         trainer: Any = run.trainer
         self._feed.start(os.fspath(trainer.workdir))
         config = trainer.raw_cfg
-        params = {} if config is None else run_tables.hparams(config)
+        content = {} if config is None else json.loads(config.to_json())
+        params = config_values.leaves(content)
         self._feed.tell("started", step=run.first_step, values=params)
 
     def on_checkpoint(self, run: hooks.RunControl, *, step: int) -> None:

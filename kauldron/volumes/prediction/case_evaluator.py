@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from kauldron import checkpoints, kontext
+from kauldron import checkpoints, kontext, runs
 from kauldron._base import console, root_refs
 from kauldron.evals import base
 from kauldron.ktyping import PyTree
@@ -367,7 +367,9 @@ class CaseEvaluator(base.EvaluatorBase):
     def _further_states(self) -> list[TrainState]:
         return [
             dataclasses.replace(
-                self.init_transform.transform(_members.restored(member, self.base_cfg)),
+                self.init_transform.transform(
+                    runs.restore_member(member, self.base_cfg)
+                ),
                 opt_state=None,
             )
             for member in self.ensemble

@@ -26,7 +26,7 @@ def app(tmp_path):
 def test_an_installed_app_is_found_by_its_name(app):
     (app / "stray.bin").write_bytes(b"not of the app")
     target = folders.install(app)
-    assert folders.find("tissues") == target
+    assert folders.find_app("tissues") == target
     assert sorted(x.name for x in target.rglob("*") if x.is_file()) == [
         "app.json",
         "config.json",
@@ -66,7 +66,7 @@ def test_a_damaged_app_is_not_installed(app):
 def test_an_unknown_name_is_told_with_the_nearest(app):
     folders.install(app)
     with pytest.raises(AppError, match="Did you mean 'tissues'"):
-        folders.find("tissue")
+        folders.find_app("tissue")
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):
