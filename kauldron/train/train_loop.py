@@ -191,6 +191,7 @@ class _Loop:
                 self._reporting.judge(self._state.params)
             self._emit("on_end", step=self._step, state=self._state)
             report.problems = self._problems.lines()
+            report.message = self._control.stop_reason or ""
             console.log(
                 progress.finished_message(
                     self._trainer.workdir,

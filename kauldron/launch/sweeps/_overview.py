@@ -172,8 +172,8 @@ class Looker:
         message = ""
         if state in (TrialState.FAILED, TrialState.LOST):
             message = (run.message if run else "") or _trial_status.last_line(task.log)
-        elif state is TrialState.DONE and run and run.problems:
-            message = "; ".join(run.problems)
+        elif state is TrialState.DONE and run:
+            message = "; ".join(run.problems) or run.message
         return TrialStatus(
             name=trial.name,
             overrides=trial.overrides,

@@ -191,9 +191,10 @@ class _Run:
                     self._watched.add(name)
         if num_done:
             self._tell(f"{num_done} of {len(self._trials)} trials are done already.")
-        if self._missing():
+        if self._missing() or self._growth:
+            command = "tune" if self._growth else "sweep"
             self._tell(
-                "How the trials are doing: `kauldron sweep ls --workdir="
+                f"How the trials are doing: `kauldron {command} ls --workdir="
                 f"{shlex.quote(os.fspath(self._folder.path))}`."
             )
 
@@ -289,7 +290,8 @@ def _describe_end(status: TrialStatus) -> str:
         reason = f": {status.message}" if status.message else ""
         text += f"{code}{reason} (see {status.log})"
     elif status.message:
-        text += f", but: {status.message}"
+        is_early = status.step is not None and status.step != status.last_step
+        text += f"{'' if is_early else ', but'}: {status.message}"
     return text
 
 
