@@ -87,8 +87,7 @@ class Tiling:
                 f"`border` is 'shift' or 'pad': got {self.border!r}."
                 + errors.did_you_mean(str(self.border), ["shift", "pad"])
             )
-        if self.multiple < 1:
-            raise PatchError(f"`multiple` must be positive: got {self.multiple}.")
+        check_number("multiple", self.multiple)
         for size, overlap in zip(self.sizes, self.overlaps, strict=True):
             _check_axis(size, overlap)
 
@@ -110,7 +109,7 @@ class Tiling:
         num_axes = len(self.sizes)
         if isinstance(self.overlap, int | float | np.number):
             return (self.overlap,) * num_axes
-        if len(self.overlap) != num_axes:
+        if not isinstance(self.overlap, Sequence) or len(self.overlap) != num_axes:
             raise PatchError(
                 f"`overlap` is one number, or one for each of {num_axes} axes of the "
                 f"patch {self.sizes}: got {self.overlap!r}."
@@ -141,6 +140,12 @@ class Tiling:
             overlaps.append(voxels)
             starts.append(_starts(n, size, size - voxels, self.border))
         return Tiles(shape, tuple(sizes), tuple(overlaps), tuple(starts))
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raises `PatchError` unless a value is a positive integer."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise PatchError(f"`{name}` is a positive integer: got {value!r}.")
 
 
 def _check_axis(size: Any, overlap: Any) -> None:

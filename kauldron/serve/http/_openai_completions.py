@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
+from kauldron._base.web_calls import sse
 from kauldron.serve import requests
 from kauldron.serve.http import (
     _generation,
@@ -13,7 +14,7 @@ from kauldron.serve.http import (
     _openai_fields,
     _prompts,
 )
-from kauldron.serve.http._calls import Call, sse
+from kauldron.serve.http._calls import PINGS, Call
 from kauldron.serve.http._errors import HttpError
 from kauldron.serve.http._fields import REQUIRED, Fields
 from kauldron.serve.http._generation import Part, Service
@@ -88,7 +89,8 @@ async def answer(call: Call, service: Service) -> None:
     head = Head("text_completion", body.text("model"), "cmpl")
     shape = _Shape(echoed, n, prompts if has_logprobs else ())
     if is_streamed:
-        await call.stream(_chunks(service, parts, head, shape, has_usage))
+        chunks = _chunks(service, parts, head, shape, has_usage)
+        await call.stream(chunks, PINGS[call.vendor])
     else:
         await call.reply(await _whole(service, parts, head, shape))
 

@@ -11,13 +11,27 @@ import numpy as np
 from kauldron.volumes.geometry.errors import VolumeError
 
 
+def floats(what: str, value: Any) -> np.ndarray:
+    """Returns a new array in f64.
+
+    Raises:
+      VolumeError: If there is something in it that is no number.
+    """
+    try:
+        if value is None:  # NumPy's NaN
+            raise TypeError
+        return np.array(value, np.float64)
+    except (TypeError, ValueError):
+        raise VolumeError(f"{what} consists of numbers: got {value!r}.") from None
+
+
 def frozen(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns a copy in f64 that cannot be written.
 
     Raises:
       VolumeError: If it has another shape, or a number is not finite.
     """
-    array = np.array(value, np.float64)
+    array = floats(f"The {name} of a geometry", value)
     if array.shape != shape:
         raise VolumeError(
             f"The {name} of a geometry has the shape {shape}: got {array.shape}."

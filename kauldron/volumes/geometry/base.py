@@ -67,7 +67,7 @@ class Geometry:
           direction: `f[3 3]`; its columns are the directions of (z, y, x). Along the
             axes of the world unless given.
         """
-        given = np.asarray(spacing_mm, np.float64)
+        given = _numbers.floats("`spacing_mm`", spacing_mm)
         if given.shape not in ((), (1,), (3,)):
             raise VolumeError(
                 "`spacing_mm` is one number or three along (z, y, x): got "
@@ -81,8 +81,8 @@ class Geometry:
         if direction is None:
             direction = np.eye(3)[:, ::-1]
         return cls(
-            matrix=np.asarray(direction, np.float64) * spacing,
-            origin=np.asarray(origin_mm, np.float64),
+            matrix=_numbers.floats("`direction`", direction) * spacing,
+            origin=_numbers.floats("`origin_mm`", origin_mm),
         )
 
     @property

@@ -81,13 +81,18 @@ class _OfRegions(case_state.CaseMetric):
         self, preds: Any, labels: Any, region_mask: Any, matrices: Any
     ) -> np.ndarray:
         """Returns the sums of a batch, `f64[b 1 classes k]`. Runs on the host."""
+        # Arrays of JAX would start programs for each case that is taken out of them. In a
+        # callback these wait for the devices that wait for the callback.
+        preds, labels, region_mask, matrices = jax.tree.map(
+            np.asarray, (preds, labels, region_mask, matrices)
+        )
         counts = []
         for i, pair in enumerate(zip(preds, labels, strict=True)):
-            a, b = (np.asarray(x)[..., 0] for x in pair)
+            a, b = (x[..., 0] for x in pair)
             mask = None
             if region_mask is not None:
                 mask = np.reshape(region_mask[i], a.shape).astype(bool)
-            matrix = None if matrices is None else np.asarray(matrices[i], np.float64)
+            matrix = None if matrices is None else matrices[i].astype(np.float64)
             counts.append(self.count(a, b, mask, matrix))
         empty = np.zeros((0, len(self.ids), self._num_sums))
         return np.stack(counts)[:, None] if counts else empty[:, None]
@@ -165,6 +170,9 @@ class Dice(_OfRegions):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfSurfaces(_OfRegions):
     """Base of metrics of the distances of surfaces; these are computed on the host.
+
+    Inside jit on several simulated CPU devices, the host may wait for a thread that they
+    hold, for ever: `NPROC=32` in the environment gives them enough.
 
     Attributes:
       geometry: Key to the geometry of each case, `{"matrix": Float["b 3 3"], ...}`, as

@@ -132,9 +132,12 @@ class RandomPatch(Patches):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.foreground_prob <= 1:
+        if not (
+            isinstance(self.foreground_prob, int | float)
+            and 0 <= self.foreground_prob <= 1
+        ):
             raise tilings.PatchError(
-                f"`foreground_prob` is a probability: got {self.foreground_prob}."
+                f"`foreground_prob` is a probability: got {self.foreground_prob!r}."
             )
         if self.foreground_prob and self.by is None:
             raise tilings.PatchError(

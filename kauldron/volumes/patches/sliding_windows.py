@@ -67,10 +67,7 @@ class SlidingWindow:
                 f"`patch_size` is along (z, y, x): got {self.patch_size!r}."
             )
         slices.check_context(self.patch_size, self.context_slices)
-        if self.batch_size < 1:
-            raise tilings.PatchError(
-                f"`batch_size` must be positive: got {self.batch_size}."
-            )
+        tilings.check_number("batch_size", self.batch_size)
 
     def __call__(self, fn: Callable[[Any], PyTree], array: Any) -> Any:
         """Returns what the function gives for a whole volume, `f32[z y x c]` on the device.
@@ -169,7 +166,7 @@ class _Blending:
                 f"Windows slide over a volume [z y x c]: got the shape {shape}."
             )
         self.tiles = window._tiling.tiles(shape[:3])
-        _tell_padding(self.tiles.shape, self.tiles.size)
+        _tell_padding(self.tiles.shape, window._tiling.sizes)
         self._window = window
         self._network = _programs.network(fn)
         self._source = _volume_patches.VolumePatches(
@@ -258,9 +255,12 @@ def _rows(placements: windows.Placement, first: int, num: int) -> windows.Placem
 
 
 @functools.cache
-def _tell_padding(shape: tuple[int, ...], size: tuple[int, ...]) -> None:
-    """Tells, once for a shape, that patches are larger than the volume."""
-    if any(n < length for n, length in zip(shape, size, strict=True)):
+def _tell_padding(shape: tuple[int, ...], size: tuple[int | None, ...]) -> None:
+    """Tells, once for a shape, that patches are larger than the volume.
+
+    Free axes are as long as the volume, but for what fills up a multiple.
+    """
+    if any(n < (length or 0) for n, length in zip(shape, size, strict=True)):
         console.warn(
             f"Patches of {size} voxels are larger than the volume of {shape}: it is "
             "padded at its end. A smaller `patch_size` computes less."

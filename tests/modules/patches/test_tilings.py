@@ -71,7 +71,9 @@ def test_a_free_axis_is_taken_as_a_whole_up_to_a_multiple():
         ({"size": (4, 4), "overlap": -1}, "got overlap=-1"),
         ({"size": (4, 4), "overlap": (1, 1, 1)}, "one for each of 2 axes"),
         ({"size": (4,), "border": "shfit"}, "Did you mean 'shift'?"),
-        ({"size": (4,), "multiple": 0}, "`multiple` must be positive"),
+        ({"size": (4, 4), "overlap": None}, "one for each of 2 axes"),
+        ({"size": (4,), "multiple": 0}, "`multiple` is a positive integer: got 0"),
+        ({"size": (4,), "multiple": "2"}, "`multiple` is a positive integer: got '2'"),
     ],
 )
 def test_what_cannot_be_cut_is_told_before_anything_is_cut(options, words):

@@ -112,7 +112,7 @@ def test_without_foreground_patches_come_from_everywhere():
     [
         (lambda: kd.volumes.PatchGrid(size=(4, 4)), "along \\(z, y, x\\): got"),
         (lambda: kd.volumes.PatchGrid(size=4, overlap=4), "Patches must advance"),
-        (lambda: kd.volumes.RandomPatch(size=8.5), "number of voxels, .* got 8.5"),
+        (lambda: kd.volumes.RandomPatch(size=None), "number of voxels, .* got None"),
         (
             lambda: kd.volumes.RandomPatch(size=8.5),
             "positive number of voxels.*got 8.5",
@@ -122,6 +122,7 @@ def test_without_foreground_patches_come_from_everywhere():
             "Begin the size with 1",
         ),
         (lambda: kd.volumes.RandomPatch(size=4, foreground_prob=2), "a probability"),
+        (lambda: kd.volumes.RandomPatch(size=4, foreground_prob="1"), "got '1'"),
         (lambda: kd.volumes.RandomPatch(size=4, foreground_prob=0.5), "by='seg'"),
     ],
 )

@@ -178,6 +178,12 @@ def test_a_volume_smaller_than_a_patch_is_padded_and_that_is_told(capsys):
     assert not capsys.readouterr().err
 
 
+def test_nobody_is_told_that_a_free_axis_is_filled_up_to_a_multiple(capsys):
+    window = kd.volumes.SlidingWindow(patch_size=(2, None, None), multiple=4)
+    window(lambda x: x, _volume((3, 6, 5)))
+    assert "larger than the volume" not in capsys.readouterr().err
+
+
 def test_slices_see_their_neighbours():
     volume = _volume((4, 3, 3))
     out = kd.volumes.sliding_window(
@@ -195,7 +201,7 @@ def test_slices_see_their_neighbours():
         (lambda x: np.asarray(x), (4, 4, 4, 1), {}, "compute with `jax.numpy`"),
         (lambda x: x > 0, (4, 4, 4, 1), {}, "it returns is bool. Take the argmax"),
         (lambda x: x, (4, 4, 4, 1), {"overlap": 4}, "Patches must advance"),
-        (lambda x: x, (4, 4, 4, 1), {"batch_size": 0}, "must be positive"),
+        (lambda x: x, (4, 4, 4, 1), {"batch_size": 0}, "a positive integer: got 0"),
         (lambda x: x, (4, 4, 4, 1), {"patch_size": (2, 2)}, r"along \(z, y, x\)"),
         (lambda x: x, (4, 4, 4, 1), {"blend": "gauss"}, "Did you mean 'gaussian'"),
     ],

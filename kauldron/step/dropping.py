@@ -9,7 +9,11 @@ from typing import Any
 import flax.linen as nn
 
 from kauldron import modules
-from kauldron.volumes.geometry.errors import VolumeError
+from kauldron._base import errors
+
+
+class DropoutError(errors.UserError, ValueError):
+    """Predictions with dropout are asked of a model that cannot give them."""
 
 
 @contextlib.contextmanager
@@ -19,7 +23,7 @@ def dropping() -> Iterator[None]:
     Everything else, such as batch norm, stays in the mode of evaluation.
 
     Raises:
-      VolumeError: If no module drops anything, so that all predictions would be the same.
+      DropoutError: If no module drops anything, so that all predictions would be the same.
     """
     num_dropouts = 0
 
@@ -40,7 +44,7 @@ def dropping() -> Iterator[None]:
             with modules.set_train_property(True):
                 return next_fun(*args, **kwargs)
         if module.deterministic is not None:
-            raise VolumeError(
+            raise DropoutError(
                 f"The dropout {'.'.join(module.path)!r} was made with "
                 f"`deterministic={module.deterministic}`, so that nobody else can make "
                 "it drop. Use `kd.nn.Dropout`, which follows the mode."
@@ -50,7 +54,7 @@ def dropping() -> Iterator[None]:
     with nn.intercept_methods(intercept):
         yield
     if not num_dropouts:
-        raise VolumeError(
-            "`num_dropouts` asks for predictions with dropout, and the model has none "
-            "that drops anything: set it to 0, or give the model `kd.nn.Dropout`."
+        raise DropoutError(
+            "Predictions with dropout are asked for, and the model has none that drops "
+            "anything: ask for none, or give the model `kd.nn.Dropout`."
         )

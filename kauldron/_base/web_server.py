@@ -6,14 +6,13 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
-from kauldron._base import errors, process_signals
-from kauldron.serve.http import _packages
+from kauldron._base import errors, extras, process_signals, public
+from kauldron._base.web_calls import Message, Receive, Send
 
-if TYPE_CHECKING:
-    import fastapi
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _KEEP_ALIVE_SECS = 75
 _BACKLOG = 2048
@@ -66,10 +65,11 @@ def _address_of(listening: socket.socket) -> str:
 
 
 def run_server(
-    app: fastapi.FastAPI,
+    app: App,
     listening: socket.socket,
     *,
     on_start: Callable[[str], None] = lambda address: None,
+    on_end: Callable[[], None] = lambda: None,
     drain_secs: int = 60,
 ) -> None:
     """Serves until SIGTERM or SIGINT; calls in progress are answered before it returns.
@@ -77,16 +77,16 @@ def run_server(
     A second SIGINT ends them.
 
     Args:
-      app: What `make_app` returns.
+      app: An ASGI application, such as `make_app` returns.
       listening: What `open_port` returns; it is closed at the end.
       on_start: Given the address, once clients can connect.
+      on_end: Called after the signal, before the calls in progress are waited for.
       drain_secs: How long calls may go on after the signal.
 
     Raises:
       PortError: If another server has taken the port since it was opened.
-      MissingServerError: If the extra `kauldron[serve]` is not installed.
     """
-    server = _server(app, drain_secs=drain_secs)
+    server = _server(app, on_end, drain_secs=drain_secs)
     with listening:
         try:
             listening.listen(_BACKLOG)
@@ -102,22 +102,26 @@ def run_server(
 
 @contextlib.contextmanager
 def background_server(
-    app: fastapi.FastAPI, *, host: str = "127.0.0.1", port: int = 0
+    app: App,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    on_end: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """Serves in a thread while a block runs; yields the address.
 
     For notebooks and tests. The calls in progress at the end of the block are answered.
 
     Args:
-      app: What `make_app` returns.
+      app: An ASGI application, such as `make_app` returns.
       host: See `open_port`.
       port: See `open_port`.
+      on_end: See `run_server`.
 
     Raises:
       PortError: If the address is taken, or none of this machine.
-      MissingServerError: If the extra `kauldron[serve]` is not installed.
     """
-    server = _server(app, drain_secs=10)
+    server = _server(app, on_end, drain_secs=10)
     with open_port(host, port) as listening:
         listening.listen(_BACKLOG)
         thread = threading.Thread(
@@ -131,8 +135,16 @@ def background_server(
             thread.join()
 
 
-def _server(app: fastapi.FastAPI, *, drain_secs: int) -> Any:
-    uvicorn = _packages.load("uvicorn")
+def _server(app: App, on_end: Callable[[], None], *, drain_secs: int) -> Any:
+    uvicorn = extras.load("uvicorn", needed_by="A server", extra="serve")
+
+    class Server(uvicorn.Server):
+        """Tells when it begins to end."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            on_end()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -141,4 +153,8 @@ def _server(app: fastapi.FastAPI, *, drain_secs: int) -> Any:
         timeout_keep_alive=_KEEP_ALIVE_SECS,
         timeout_graceful_shutdown=drain_secs,
     )
-    return uvicorn.Server(config)
+    return Server(config)
+
+
+for _public in (PortError, open_port, run_server, background_server):
+    public.move(_public, "kauldron.serve")
