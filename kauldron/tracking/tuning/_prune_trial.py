@@ -22,7 +22,7 @@ from kauldron.train import hooks
 class _Record:
     """What the hook remembers."""
 
-    last_step: int = -1
+    last_step: int = 0
     reason: str = ""
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class PruneTrial(hooks.Hook):
         if name != collection or saved.pruner == "none":
             return
         record = self._record
-        if step <= record.last_step:  # repeated after a restart
+        if step <= record.last_step:  # before it has learnt, or again after a restart
             return
         record.last_step = step
         value = _find(values, wanted)
