@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -132,10 +133,13 @@ class Hook(arguments.NamesArguments):
 class Tracking(Protocol):
     """Something that follows a run from outside, such as an experiment tracker."""
 
-    def follow(self, name: str) -> tuple[Hook, recording.Writer]:
-        """Returns what hears of the events of one run, and what gets its measurements.
+    def follow(
+        self, name: str
+    ) -> contextlib.AbstractContextManager[tuple[Hook, recording.Writer]]:
+        """Follows the run that happens inside the block.
 
-        Called at every start.
+        Yields what hears of its events, and what gets its measurements. At the end of the
+        block, all files of the run are written, and an error is that of the run.
 
         Args:
           name: How it is called in messages.
@@ -143,8 +147,9 @@ class Tracking(Protocol):
         ...
 
 
-def followers(tracking: Any) -> dict[str, tuple[Hook, recording.Writer]]:
-    """Returns hook and writer of each that follows a run, by name.
+@contextlib.contextmanager
+def followed(tracking: Any) -> Iterator[dict[str, tuple[Hook, recording.Writer]]]:
+    """Yields hook and writer of each that follows the run inside the block, by name.
 
     Args:
       tracking: A `Tracking`, a dict of several, or `None`.
@@ -152,19 +157,19 @@ def followers(tracking: Any) -> dict[str, tuple[Hook, recording.Writer]]:
     Raises:
       HookError: If one of them is something else.
     """
-    if tracking is None:
-        return {}
-    is_dict = isinstance(tracking, Mapping)
-    named = {f"tracking.{k}": v for k, v in tracking.items()} if is_dict else {}
-    found = {}
-    for name, part in (named or {"tracking": tracking}).items():
+    parts = {} if tracking is None else {"tracking": tracking}
+    if isinstance(tracking, Mapping):
+        parts = {f"tracking.{name}": part for name, part in tracking.items()}
+    for name, part in parts.items():
         if not isinstance(part, Tracking):
             raise HookError(
                 f"`{name}` must be a tracker such as `kd.tracking.Local()`, or a dict "
                 f"{{name: tracker}}: got {part!r}."
             )
-        found[name] = part.follow(name)
-    return found
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(part.follow(name)) for name, part in parts.items()
+        }
 
 
 @dataclasses.dataclass

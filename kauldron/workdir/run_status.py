@@ -201,7 +201,9 @@ def report(
     """
     if writes is None:
         writes = console.is_lead_host()
-    report = _start(workdir, step, last_step, is_new) if writes else _Unwritten()
+    report: Any = _Unwritten()
+    if writes:
+        report = start(workdir, step=step, last_step=last_step, is_new=is_new)
     error = None
     try:
         yield report
@@ -233,7 +235,8 @@ def outcome_of(
     return "failed", f"{type(error).__name__}: {error}"
 
 
-def _start(workdir: epath.Path, step: int, last_step: int, is_new: bool) -> Report:
+def start(workdir: epath.Path, *, step: int, last_step: int, is_new: bool) -> Report:
+    """Writes that a run has started; see `report` for the arguments."""
     (workdir / COMPLETE_FILE).unlink(missing_ok=True)
     before = None
     if not is_new:
