@@ -94,7 +94,8 @@ class PruneTrial(hooks.Hook):
             return
         # The processes of a run read at different times, and must say the same.
         is_bad = console.is_lead_host() and self._judge(folder, trial, step, value)
-        if _any_process(is_bad):
+        # At its last step, a trial is done, whatever it has reached.
+        if _any_process(is_bad) and step < run.last_step:
             record.reason = (
                 f"pruned: {saved.metric} is {value:.4g} at step {step}, which is not "
                 f"enough for `{saved.pruner}`"
