@@ -89,7 +89,8 @@ class CommandLine:
             self.positional.insert(0, self["workdir"])
         if command.takes_cfg:
             self._cfg_flag.trusted = tuple(self["trust"])
-        if len(self.positional) > num_positional:
+        takes_many = num_positional and command.positional[-1].endswith("...")
+        if len(self.positional) > num_positional and not takes_many:
             raise UsageError(_unexpected(self.positional[num_positional], command))
         self._check_texts_given()
         if not flags.FLAGS.is_parsed():

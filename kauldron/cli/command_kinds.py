@@ -37,7 +37,8 @@ class Command(NamedTuple):
       summary: What it does, for the list of commands.
       example: A command line that works.
       flags: Its own flags.
-      positional: Names of the arguments without a dash, such as `WORKDIR`.
+      positional: Names of the arguments without a dash, such as `WORKDIR`; the last may
+        stand for many, `RUN...`.
       takes_cfg: Whether it has `--cfg` and what belongs to it.
       takes_workdir: Whether `--workdir=DIR` says which run, in place of `--cfg`, or of
         the first argument without a dash.

@@ -148,6 +148,23 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    Command(
+        "new",
+        "new:main",
+        "write a project of your own that runs at once",
+        "kauldron new my_project",
+        flags=(Flag("out", str, None, "The folder to write.", "NAME"),),
+        positional=("NAME",),
+        takes_cfg=False,
+    ),
+    Command(
+        "completion",
+        "completion:main",
+        "print the script that completes commands in bash, zsh or fish",
+        "kauldron completion bash > kauldron.bash",
+        positional=("SHELL",),
+        takes_cfg=False,
+    ),
     *sweep_commands.ALL,
     *launch_commands.ALL,
     Command(

@@ -28,9 +28,10 @@ class Contract:
     @pytest.fixture
     def start(self, tracker, tmp_path):
         def begin(**fields):
-            (tmp_path / "digits").mkdir(exist_ok=True)
-            workdir = str(tmp_path / "digits")
-            kwargs = {"name": self.name, "workdir": workdir, **fields}
+            kwargs = {"name": self.name, **fields}
+            workdir = tmp_path / "workdirs" / kwargs["name"]
+            workdir.mkdir(exist_ok=True, parents=True)
+            kwargs["workdir"] = str(workdir)
             return tracker.start(kd.tracking.RunStart(**kwargs))
 
         return begin
@@ -101,7 +102,9 @@ class Contract:
 
     def test_numbers_that_are_not_finite_are_kept(self, start, read):
         run = start()
-        run.log_metrics([point(0, train__loss=math.nan), point(1, train__loss=math.inf)])
+        run.log_metrics(
+            [point(0, train__loss=math.nan), point(1, train__loss=math.inf)]
+        )
         run.end("done")
         kept = read(run.id)
         (_, first), (_, second) = kept["points"]["train.loss"]

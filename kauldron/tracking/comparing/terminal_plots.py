@@ -17,7 +17,7 @@ _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _figure_lock = threading.Lock()
 
 
-def draw(
+def draw_in_terminal(
     curves: Sequence[curves_lib.RunCurve],
     *,
     width: int = 80,
@@ -59,6 +59,7 @@ def _draw(
     log_scale: bool,
 ) -> str:
     figure = plotext.figure
+    plotext.terminal.limit(False, False)  # pages of Textual have their own sizes
     figure.clear.all()
     figure.plot_size(width, height)
     figure.theme("simple")

@@ -49,7 +49,6 @@ class Database:
         self.is_read_only = read_only or (
             self.path is not None and _is_locked(self.path)
         )
-        self.was_new = False
         with self._explained():
             self._engine = self._make_engine()
             self._prepare()
@@ -93,19 +92,6 @@ class Database:
                         raise
                 time.sleep(random.uniform(0.01, 0.1))
 
-    def insert_missing(
-        self, connection: Any, table: Any, values: dict[str, Any]
-    ) -> None:
-        """Inserts a row unless there is one with the same unique columns."""
-        dialect = extras.load(
-            f"sqlalchemy.dialects.{self._engine.dialect.name}",
-            needed_by="The registry of runs",
-            extra="tracking",
-        )
-        connection.execute(
-            dialect.insert(table).values(**values).on_conflict_do_nothing()
-        )
-
     def close(self) -> None:
         """Closes connections that wait to be used again."""
         self._engine.dispose()
@@ -145,7 +131,6 @@ class Database:
                 f"The registry {self.shown_place} {what}, and cannot be written to."
             )
         with self._alone():
-            self.was_new = revision is None
             self.write(self._upgrade)
 
     def _upgrade(self, connection: Any) -> None:

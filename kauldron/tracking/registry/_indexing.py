@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kauldron._base import extras
@@ -22,6 +22,8 @@ from kauldron.tracking.registry.records import IndexReport, Run
 
 # Runs that are written in one transaction: few, so that others don't wait for long.
 _BATCH = 32
+# Up to so many runs are asked for by name.
+_FEW = 100
 
 
 class Known(NamedTuple):
@@ -86,6 +88,8 @@ class Indexer:
             "sqlalchemy", needed_by="The registry of runs", extra="tracking"
         )
         self._t = _schema.tables()
+        # What the journal has, while many workdirs are read.
+        self._kept: Mapping[tuple[str, str], Any] | None = None
 
     def index(
         self,
@@ -101,8 +105,9 @@ class Indexer:
           again: Whether those are read, too, that have not changed.
           missing: Called at the end: the ids of runs whose workdirs are gone.
         """
-        known = self.known()
-        kept = self._kept_notes()
+        workdirs = list(workdirs)
+        known = self.known(workdirs if len(workdirs) <= _FEW else None)
+        self._kept = None
         added: list[str] = []
         updated: list[str] = []
         unchanged: list[str] = []
@@ -124,7 +129,7 @@ class Indexer:
                 continue
             facts = _workdir_facts.read(workdir)
             problems.extend(facts.problems)
-            notes = _notes.read(workdir) or kept.get(key, _notes.Notes())
+            notes = _notes.read(workdir) or self._kept_notes(key)
             batch.append(_Read(key, workdir, facts, notes))
             if len(batch) >= _BATCH:
                 flush()
@@ -137,23 +142,23 @@ class Indexer:
             problems=tuple(problems),
         )
 
-    def known(self) -> dict[str, Known]:
-        """Returns what the database knows, by key."""
+    def known(self, workdirs: Sequence[str] | None = None) -> dict[str, Known]:
+        """Returns what the database knows by key: of some workdirs, or of all."""
         run = self._t.run
         rows = self._sa.select(run.c.workdir, run.c.id, run.c.mark)
+        if workdirs is not None:
+            rows = rows.where(run.c.workdir.in_(map(self._places.key_of, workdirs)))
         with self._database.reading() as connection:
             return {
                 workdir: Known(number, mark)
                 for workdir, number, mark in connection.execute(rows)
             }
 
-    def _kept_notes(self) -> dict[str, _notes.Notes]:
-        """Returns what the journal has of runs: for workdirs that cannot be written."""
-        return {
-            key: _notes.Notes.from_json(fields)
-            for (kind, key), fields in self._journal.read().items()
-            if kind == "run" and fields is not None
-        }
+    def _kept_notes(self, key: str) -> _notes.Notes:
+        """Returns what the journal has of a run: for workdirs that cannot be written."""
+        if self._kept is None:
+            self._kept = self._journal.read()
+        return _notes.Notes.from_json(self._kept.get(("run", key)))
 
     def _write(self, batch: list[_Read]) -> list[tuple[int, bool]]:
         """Writes runs; returns the number of each, and whether it is new."""
@@ -161,7 +166,7 @@ class Indexer:
             return []
 
         def work(connection: Any) -> list[tuple[int, bool]]:
-            writer = _run_rows.RunWriter(self._database, connection)
+            writer = _run_rows.RunWriter(connection)
             numbers = [self._write_run(connection, writer, read) for read in batch]
             # Before the transaction ends: what is in the database is in the journal.
             self._journal.append(

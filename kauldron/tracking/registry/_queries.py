@@ -31,9 +31,9 @@ FIELDS = {
 }
 _COLUMNS = {"status": "state", "ended": "heartbeat"}
 # Of a metric, besides its last value.
-_PARTS = ("last", "best", "last_step", "best_step")
+PARTS = ("last", "best", "last_step", "best_step")
 # Says that the name is a path of the config, as on the command line.
-_OF_CONFIG = "cfg."
+OF_CONFIG = "cfg."
 
 
 class Place(NamedTuple):
@@ -76,12 +76,12 @@ class Query:
         if name in FIELDS:
             return Place("field", name)
         metric, parameter = self._tables.metric, self._tables.parameter
-        path = name.removeprefix(_OF_CONFIG)
+        path = name.removeprefix(OF_CONFIG)
         if path == name:
             if self._has(metric, name):
                 return Place("metric", name, "last")
             start, _, part = name.rpartition(".")
-            if part in _PARTS and self._has(metric, start):
+            if part in PARTS and self._has(metric, start):
                 return Place("metric", start, part)
         if self._is_empty or self._has(parameter, path):
             return Place("parameter", path)

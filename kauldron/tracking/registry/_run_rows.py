@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron._base import extras
-from kauldron.tracking.registry import _database, _notes, _schema, _workdir_facts
+from kauldron.tracking.registry import _notes, _schema, _workdir_facts
 from kauldron.tracking.registry.records import MetricValue, Run, Scalar
 from kauldron.workdir import run_status
 
@@ -139,12 +139,10 @@ class RunWriter:
     """Writes runs, inside of one transaction.
 
     Args:
-      database: The database.
       connection: Of the transaction.
     """
 
-    def __init__(self, database: _database.Database, connection: Any) -> None:
-        self._database = database
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._t = _schema.tables()
         self._sa = extras.load(

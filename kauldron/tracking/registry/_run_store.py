@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import uuid as uuid_lib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kauldron._base import console, extras
+from kauldron._base import extras
 from kauldron.tracking.registry import (
     _database,
     _indexing,
@@ -69,27 +70,34 @@ class RunStore:
                 return found
             uuid = kept or uuid_lib.uuid4().hex
             following = 1 + _indexing.last_number(entries, uuid)
-            connection.execute(table.insert().values(uuid=uuid, next_run=following))
+            values = {"uuid": uuid, "next_run": following, "is_whole": kept is None}
+            connection.execute(table.insert().values(**values))
             if kept is None:
                 self._journal.append([_journal.Entry("workspace", uuid, {})])
             return uuid
 
         return self._database.write(work)
 
-    def restore(self) -> None:
-        """Reads all workdirs again that the journal knows."""
-        keys = [
-            key
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is in the database that is kept beside it."""
+        with self._database.reading() as connection:
+            statement = self._sa.select(self._t.workspace.c.is_whole)
+            return connection.execute(statement).scalar_one()
+
+    def become_whole(self) -> None:
+        """Says that everything is in the database."""
+        statement = self._t.workspace.update().values(is_whole=True)
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def kept_workdirs(self) -> list[str]:
+        """Returns the workdirs that the journal knows, and that are still there."""
+        paths = [
+            self._places.path_of(key)
             for (kind, key), fields in self._journal.read().items()
             if kind == "run" and fields is not None and not fields.get("removed")
         ]
-        workdirs = [x for x in map(self._places.path_of, keys) if _places.exists(x)]
-        if workdirs:
-            report = self._indexer.index(workdirs)
-            console.log(
-                f"The registry {self._database.shown_place} was made anew. "
-                f"{report.describe()}"
-            )
+        return list(filter(_places.exists, paths))
 
     def refresh(self) -> None:
         """Reads again what has changed of runs that were not at their end."""
@@ -104,7 +112,9 @@ class RunStore:
         if keys:
             self._indexer.index(filter(_places.exists, map(self._places.path_of, keys)))
 
-    def index(self, workdirs: Any, *, inside: str | None = None) -> IndexReport:
+    def index(
+        self, workdirs: Iterable[str] | None, *, inside: str | None = None
+    ) -> IndexReport:
         """Brings runs up to date with their workdirs; tells whose workdir is gone.
 
         Args:
@@ -116,7 +126,8 @@ class RunStore:
             for key, known in self._indexer.known().items()
         }
         if workdirs is None:
-            workdirs = filter(_places.exists, known)
+            there = filter(_places.exists, known)
+            workdirs = dict.fromkeys((*self.kept_workdirs(), *there))
         return self._indexer.index(
             workdirs,
             missing=lambda: [
@@ -127,9 +138,9 @@ class RunStore:
             ],
         )
 
-    def read_again(self, workdir: str) -> None:
-        """Brings one run up to date with its workdir, in any case."""
-        self._indexer.index([workdir], again=True)
+    def read(self, workdir: str, *, again: bool) -> None:
+        """Brings one run up to date with its workdir; `again`: in any case."""
+        self._indexer.index([workdir], again=again)
 
     def number(self, connection: Any, name: str) -> int:
         """Returns the number of a run, see `Registry.run`."""
@@ -183,14 +194,17 @@ class RunStore:
             raise RegistryError(
                 f"{run.id} is running (step {run.step} of {run.num_steps}): stop it first."
             )
-        key, number = self._places.key_of(run.workdir), _run_rows.number_of(run.id)
-        fields = {"ids": {self.uuid: number}, "removed": True}
-        table = self._t.run
-
-        def work(connection: Any) -> None:
-            connection.execute(table.delete().where(table.c.id == number))
-            self._journal.append([_journal.Entry("run", key, fields)])
-
-        self._database.write(work)
+        number = _run_rows.number_of(run.id)
+        self._database.write(lambda connection: self.forget(connection, [number]))
         if with_files and _places.exists(run.workdir):
             shutil.rmtree(run.workdir)
+
+    def forget(self, connection: Any, numbers: Sequence[int]) -> None:
+        """Removes runs inside of a transaction; their numbers are not given again."""
+        run = self._t.run
+        for number in numbers:
+            found = self._sa.select(run.c.workdir).where(run.c.id == number)
+            key = connection.execute(found).scalar()
+            connection.execute(run.delete().where(run.c.id == number))
+            fields = {"ids": {self.uuid: number}, "removed": True}
+            self._journal.append([_journal.Entry("run", key, fields)])

@@ -16,7 +16,7 @@ class Tables(NamedTuple):
 
     Attributes:
       metadata: All of them.
-      workspace: One row: who this is, and the number of the next run.
+      workspace: One row: who this is, the number of the next run.
       project: Groups of families and experiments.
       family: Groups of experiments.
       experiment: Groups of runs.
@@ -88,7 +88,13 @@ def _described(sa: Any) -> tuple[Any, Any]:
 def _groups(sa: Any, metadata: Any) -> tuple[Any, ...]:
     return (
         sa.Table(
-            "workspace", metadata, _key(sa), _text(sa, "uuid"), _count(sa, "next_run")
+            "workspace",
+            metadata,
+            _key(sa),
+            _text(sa, "uuid"),
+            _count(sa, "next_run"),
+            # Whether everything is there that is kept beside the database.
+            sa.Column("is_whole", sa.Boolean, nullable=False),
         ),
         sa.Table(
             "project",

@@ -8,12 +8,15 @@ from typing import Any, Self
 
 from etils import epath
 
-from kauldron._base import extras
+from kauldron._base import console, extras
 from kauldron.tracking.registry import (
-    _catalog,
+    _artifacts,
     _database,
+    _datasets,
+    _groups,
     _indexing,
     _journal,
+    _named,
     _notes,
     _places,
     _queries,
@@ -34,6 +37,7 @@ from kauldron.tracking.registry.records import (
     Project,
     Run,
 )
+from kauldron.workdir import workdirs
 
 
 class Registry:
@@ -42,8 +46,11 @@ class Registry:
     Made by `open`. It may be used by many threads and processes at once.
 
     Attributes:
-      catalog: Projects, families, experiments, datasets and artifacts, to be changed.
+      group_table: Projects, families and experiments, to be changed.
+      dataset_table: Datasets, to be changed.
+      artifact_table: Artifacts, to be changed.
       place: Path or URL of the database, as it is shown.
+      project: Of runs that name none.
     """
 
     def __init__(
@@ -61,10 +68,23 @@ class Registry:
         places = _places.Places(None if is_shared else root)
         self._store = _run_store.RunStore(database, journal, places, defaults)
         self.place = database.shown_place
-        self.catalog = _catalog.Catalog(database, journal)
-        if database.was_new:
-            self.catalog.restore()
-            self._store.restore()
+        self.project = defaults.project
+        named = _named.store(database, journal)
+        self.group_table = _groups.Groups(named, self._store.forget)
+        self.dataset_table = _datasets.Datasets(named)
+        self.artifact_table = _artifacts.Artifacts(named)
+        if not database.is_read_only and not self._store.is_whole:
+            self._restore(journal)
+
+    def _restore(self, journal: _journal.Journal) -> None:
+        """Makes a database anew that was deleted."""
+        kept = journal.read()
+        self.group_table.restore(kept)
+        report = self._store.index(self._store.kept_workdirs())
+        self.dataset_table.restore(kept)
+        self.artifact_table.restore(kept)
+        self._store.become_whole()
+        console.log(f"The registry {self.place} was made anew. {report.describe()}")
 
     @classmethod
     def open(
@@ -85,7 +105,7 @@ class Registry:
         """
         defaults = _indexing.Defaults()
         root = None
-        if path_or_url is None or (epath.Path(path_or_url) / "kauldron.yaml").exists():
+        if path_or_url is None or workspaces.is_workspace(path_or_url):
             workspace = _workspace(path_or_url)
             root, place = workspace.root, workspace.database
             if "://" not in place:
@@ -138,7 +158,7 @@ class Registry:
             statement = _run_rows.select(sa)
             for table, name in ((t.project, project), (t.experiment, experiment)):
                 if name is not None:
-                    self.catalog.check(table.name, name)
+                    self._check_group(connection, table, name)
                     statement = statement.where(table.c.name == name)
             is_empty = (
                 connection.execute(sa.select(t.run.c.id).limit(1)).first() is None
@@ -153,11 +173,41 @@ class Registry:
             statement = query.ordered(statement, sort or "id").limit(limit)
             return self._store.fetch(connection, statement)
 
+    def runs_of(self, group: Project | Family | Experiment) -> list[Run]:
+        """Returns the runs of a project, a family or an experiment."""
+        if isinstance(group, Project):
+            return self.runs(project=group.name)
+        runs = self.runs(project=group.project)
+        kind = "family" if isinstance(group, Family) else "experiment"
+        return [run for run in runs if getattr(run, kind) == group.name]
+
+    def config_file(self, run: Run) -> str:
+        """Returns the path of the config of a run.
+
+        Raises:
+          RegistryError: If its workdir is gone.
+        """
+        self._check_workdir(run)
+        return os.path.join(run.workdir, workdirs.CONFIG_FILE)
+
+    def _check_workdir(self, run: Run) -> None:
+        if not _places.exists(run.workdir):
+            raise RegistryError(
+                f"The workdir {run.workdir!r} of {run.id} is gone. Where it was moved, "
+                f"`kauldron runs index` finds it; `kauldron runs rm {run.id}` forgets it."
+            )
+
+    def _check_group(self, connection: Any, table: Any, name: str) -> None:
+        rows = self._sa.select(table.c.name)
+        if name not in (known := connection.execute(rows).scalars().all()):
+            raise _named.missing(table.name, name, known)
+
     def run(self, name: str) -> Run:
         """Returns a run.
 
         Args:
-          name: `run_0012`, `12`, a name that one run alone has, or a workdir.
+          name: `run_0012`, `12`, a workdir, or a name or the end of a workdir that one run
+            alone has.
 
         Raises:
           RegistryError: If there is no such run; names the nearest.
@@ -182,11 +232,7 @@ class Registry:
           MetricError: If it has not measured this; names the nearest.
         """
         run = self.run(run) if isinstance(run, str) else run
-        if not _places.exists(run.workdir):
-            raise RegistryError(
-                f"The workdir {run.workdir!r} of {run.id} is gone. Where it was moved, "
-                f"`kauldron runs index` finds it; `kauldron runs rm {run.id}` forgets it."
-            )
+        self._check_workdir(run)
         return _workdir_facts.read_curve(run.workdir, metric)
 
     def index(self, folder: epath.PathLike | None = None) -> IndexReport:
@@ -245,7 +291,7 @@ class Registry:
             changes["tags"] = tuple(dict.fromkeys((*before.tags, *tags)))
         if changes:
             self._store.note(path, before, **changes)
-        self._store.read_again(path)
+        self._store.read(path, again=bool(changes))
         return self.run(path)
 
     def change(
@@ -309,23 +355,23 @@ class Registry:
 
     def projects(self) -> list[Project]:
         """Returns the projects by name."""
-        return self.catalog.projects()
+        return self.group_table.projects()
 
     def families(self) -> list[Family]:
         """Returns the families by project and name."""
-        return self.catalog.families()
+        return self.group_table.families()
 
     def experiments(self) -> list[Experiment]:
         """Returns the experiments by project and name."""
-        return self.catalog.experiments()
+        return self.group_table.experiments()
 
     def datasets(self) -> list[Dataset]:
         """Returns the datasets by name."""
-        return self.catalog.datasets()
+        return self.dataset_table.list()
 
     def artifacts(self) -> list[Artifact]:
         """Returns the artifacts by name and version."""
-        return self.catalog.artifacts()
+        return self.artifact_table.list()
 
 
 def _workspace(path: epath.PathLike | None) -> workspaces.Workspace:

@@ -40,7 +40,11 @@ def _key(sa: Any) -> Any:
 
 def _make_groups(op: Any, sa: Any) -> None:
     op.create_table(
-        "workspace", _key(sa), _text(sa, "uuid"), _number(sa, "next_run", sa.Integer)
+        "workspace",
+        _key(sa),
+        _text(sa, "uuid"),
+        _number(sa, "next_run", sa.Integer),
+        sa.Column("is_whole", sa.Boolean, nullable=False),
     )
     op.create_table(
         "project",
