@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -131,13 +132,31 @@ def read(
     return konfig.load_config_file(path, overrides=dict(overrides), trusted=trusted)
 
 
-def foreign_packages(path: pathlib.Path) -> tuple[str, ...]:
-    """Returns the packages, outside of those known, that a config of an app names."""
+def foreign_packages(
+    path: pathlib.Path, *, without: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Returns the packages, outside of those known, that a config of an app names.
+
+    Args:
+      path: The config.
+      without: Paths of fields that do not count.
+    """
     if not path.exists():
         return ()
-    names = set(_qualnames(json.loads(path.read_text("utf-8"))))
+    cfg = konfig.ConfigDict(json.loads(path.read_text("utf-8")))
+    for field in without:
+        put(cfg, field, "")
+    names = set(_qualnames(json.loads(cfg.to_json())))
     roots = set(map(_root, names))
     return tuple(sorted(roots - _KNOWN))
+
+
+def put(cfg: Any, path: str, value: Any) -> None:
+    """Sets a field, `train_ds.path`, whatever it was: a text takes the place of a call."""
+    *parents, field = path.split(".")
+    node = functools.reduce(lambda parent, key: parent[key], parents, cfg)
+    del node[field]
+    node[field] = value
 
 
 def trust(folder: pathlib.Path, manifest: Manifest, *, trust_code: bool) -> list[str]:

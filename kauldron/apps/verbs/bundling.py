@@ -219,7 +219,8 @@ def _manifest(
     trusted = [
         x for file in inference for x in _configs.foreign_packages(folder / file)
     ]
-    to_train = _configs.foreign_packages(folder / _layout.CONFIG)
+    data_paths = _data_paths(cfg, trainer, about)
+    to_train = _configs.foreign_packages(folder / _layout.CONFIG, without=data_paths)
     max_tta = interface.max_copies if about.max_tta is None else about.max_tta
     return Manifest(
         name=name,
@@ -239,7 +240,7 @@ def _manifest(
             if about.allowed_overrides is None
             else about.allowed_overrides
         ),
-        data_paths=tuple(_data_paths(cfg, trainer, about)),
+        data_paths=tuple(data_paths),
         verbs=tuple(verbs),
         trusted=tuple(sorted(set(trusted))),
         trusted_to_train=to_train,
