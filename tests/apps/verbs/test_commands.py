@@ -198,6 +198,7 @@ def test_the_commands_of_a_job_run_in_a_process_of_their_own(
     assert apps.read_result(tmp_path / "out").applied["mc"] == 2
 
 
+@pytest.mark.slow
 def test_sources_go_along_and_run_where_they_are_trusted(digits, tmp_path):
     """A transform of one's own, in an app that is used where it cannot be imported."""
     package = tmp_path / "source" / "my_inks"

@@ -8,6 +8,8 @@ from kauldron import apps, kd, konfig, runs
 from tests.apps.verbs import text_run
 from tests.apps.verbs.conftest import TRUSTED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

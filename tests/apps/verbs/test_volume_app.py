@@ -57,7 +57,9 @@ def test_the_manifest_says_what_the_evaluator_knows(volume_app):
     [
         ({"ensemble": 1}, {}),
         ({}, {"ensemble": [1]}),
-        ({"ensemble": 1, "mc": 3}, {"num_dropouts": 3}),
+        pytest.param(
+            {"ensemble": 1, "mc": 3}, {"num_dropouts": 3}, marks=pytest.mark.slow
+        ),
     ],
     ids=["one", "ensemble", "dropout"],
 )
@@ -70,6 +72,7 @@ def test_it_writes_what_the_evaluator_of_the_run_writes(
     _assert_equal(_written_by_the_app(tmp_path / "app"), expected)
 
 
+@pytest.mark.slow
 def test_augmented_copies_are_as_many_as_asked(volume_app, volumes_run_at, tmp_path):
     root, trainer, _ = volumes_run_at
     # Copies are drawn by the name of a case, which is that of its file.
@@ -152,6 +155,7 @@ def test_a_file_that_is_no_volume_is_told_by_its_case(volume_app, tmp_path):
         volume_app.infer(tmp_path / "scan.mha", out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_weights_and_counts_on(
     volume_app, volumes_run_at, tmp_path
 ):
