@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid as uuid_lib
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from etils import epath
 
 from kauldron._base import extras
 from kauldron.tracking.registry import (
@@ -197,7 +198,7 @@ class RunStore:
         number = _run_rows.number_of(run.id)
         self._database.write(lambda connection: self.forget(connection, [number]))
         if with_files and _places.exists(run.workdir):
-            shutil.rmtree(run.workdir)
+            epath.Path(run.workdir).rmtree()
 
     def forget(self, connection: Any, numbers: Sequence[int]) -> None:
         """Removes runs inside of a transaction; their numbers are not given again."""
