@@ -66,6 +66,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("comparing.report", "Report make_report"),
         **_names("comparing.report_files", "write_report"),
         # tuning
+        "tune": f"{_ROOM}.tuning",
         # pages
         **_names("pages.terminal.app", "RunsApp"),
         **_names("pages.web.server", "PageServer ServerError"),

@@ -22,7 +22,7 @@ import pytest
 from kauldron import kd
 from kauldron.workdir import json_lines
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
 NUM_WORKDIRS = int(os.environ.get("BENCH_TRACKING_WORKDIRS", "1000"))
