@@ -61,6 +61,10 @@ class RunStore:
         with self._database.reading() as connection:
             found = connection.execute(self._sa.select(table.c.uuid)).scalar()
         if found is not None:
+            if (
+                self._journal.is_new and not self._database.is_read_only
+            ):  # of a machine that is new to a server
+                self._journal.append([_journal.Entry("workspace", found, {})])
             return found
         entries = self._journal.read()
         kept = next((key for kind, key in entries if kind == "workspace"), None)
@@ -71,7 +75,7 @@ class RunStore:
                 return found
             uuid = kept or uuid_lib.uuid4().hex
             following = 1 + _indexing.last_number(entries, uuid)
-            values = {"uuid": uuid, "next_run": following, "is_whole": kept is None}
+            values = {"uuid": uuid, "next_run": following, "is_whole": not entries}
             connection.execute(table.insert().values(**values))
             if kept is None:
                 self._journal.append([_journal.Entry("workspace", uuid, {})])
