@@ -58,7 +58,17 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # runner
         **_names("runner._runner", "Interrupted Model Runner RunResult"),
         # comparing
+        **_names("comparing.run_source", "ComparingError RunSource chosen_runs"),
+        **_names("comparing.differences", "Comparison compare"),
+        **_names("comparing.curves", "RunCurve curves_of"),
+        **_names("comparing.terminal_plots", "draw_in_terminal"),
+        **_names("comparing.figures", "save_curves"),
+        **_names("comparing.report", "Report make_report"),
+        **_names("comparing.report_files", "write_report"),
         # tuning
+        "tune": f"{_ROOM}.tuning",
         # pages
+        **_names("pages.terminal.app", "RunsApp"),
+        **_names("pages.web.server", "PageServer ServerError"),
     },
 )
