@@ -28,6 +28,8 @@ _RUNS_FOLDER = "runs"
 # have these files, is told every now and then; reading all of them takes a while.
 _UPDATE_EVERY_SECS = 10.0
 _MAX_SHARE_OF_TIME = 0.01
+# What SQLite says of a full disk.
+_FULL = ("disk is full", "disk I/O error")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,6 +206,6 @@ def _passing() -> Iterator[None]:
     except RegistryBusyError as e:
         raise ConnectionError(str(e)) from e
     except RegistryError as e:
-        if isinstance(e.__cause__, OSError):  # such as a full disk
+        if isinstance(e.__cause__, OSError) or any(x in str(e) for x in _FULL):
             raise ConnectionError(str(e)) from e
         raise

@@ -171,7 +171,9 @@ class TrackerReceiver:
 
     def _save(self, *, is_urgent: bool = False) -> None:
         if self._file is not None:
-            self._file.write(self._known, is_urgent=is_urgent)
+            # A full disk is no reason to log again what the tracker has.
+            with contextlib.suppress(OSError):
+                self._file.write(self._known, is_urgent=is_urgent)
 
 
 def to_point(event: events.Event) -> _tracked_run.Point:

@@ -34,6 +34,13 @@ def _steps(run, name):
     return [step for step, values in run["points"] if name in values]
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    from kauldron.tracking.trackers import _courier
+
+    monkeypatch.setattr(_courier, "_PATIENCE_IF_GONE_SECS", 0.1)
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """A run that went to its end."""
@@ -97,6 +104,14 @@ def test_tracker_and_status_file_agree_on_how_a_run_ended(
     assert (written.state, written.message) == (status, message)
 
 
+def test_a_full_disk_stops_nothing_and_is_told_in_a_line(tmp_path, impatient, capfd):
+    full = kd.tracking.Publish(kd.tracking.JsonLinesPublisher("/dev/full"))
+    state, _ = _trainer(tmp_path, tracking=full, evals={}).train()
+    assert int(state.step) == 10
+    told = capfd.readouterr().err
+    assert told.count("the publisher 'tracking' takes nothing: [Errno 28] No space") == 1
+
+
 def test_what_is_no_tracker_is_named(tmp_path):
     trainer = _trainer(tmp_path, tracking={"a": kd.tracking.ConsolePublisher()})
     with pytest.raises(kd.train.HookError, match=r"`tracking.a` must be a tracker"):
@@ -140,13 +155,6 @@ def test_another_run_in_the_same_workdir_is_another_run(tmp_path):
     by_status = {run["status"]: run for run in trainer.tracking.runs()}
     assert _steps(by_status["failed"], "train.accuracy") == [0, 1]
     assert _steps(by_status["done"], "train.accuracy") == list(range(10))
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    from kauldron.tracking.trackers import _courier
-
-    monkeypatch.setattr(_courier, "_PATIENCE_IF_GONE_SECS", 0.1)
 
 
 def test_what_a_tracker_has_missed_is_there_after_the_next_start(
