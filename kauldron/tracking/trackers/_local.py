@@ -161,9 +161,16 @@ class _LocalRun:
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.isdir(path):
             shutil.copytree(path, target, dirs_exist_ok=True)
-            return
-        with shared_files.replacing(epath.Path(target)) as temporary:
-            shutil.copyfile(path, temporary)
+        else:
+            with shared_files.replacing(epath.Path(target)) as temporary:
+                shutil.copyfile(path, temporary)
+        with _passing():
+            self._registry.artifact_table.create(
+                target.name,
+                os.fspath(target),
+                kind="model" if target.name == "model" else "file",
+                run=self._registry.run(self.id),
+            )
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         words = [f"{name}:{value}" if value else name for name, value in tags.items()]

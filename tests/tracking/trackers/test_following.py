@@ -114,7 +114,7 @@ def test_a_full_disk_stops_nothing_and_is_told_in_a_line(tmp_path, impatient, ca
 
 def test_what_is_no_tracker_is_named(tmp_path):
     trainer = _trainer(tmp_path, tracking={"a": kd.tracking.ConsolePublisher()})
-    with pytest.raises(kd.train.HookError, match=r"`tracking.a` must be a tracker"):
+    with pytest.raises(kd.train.HookError, match=r"`tracking\['a'\]` must be a tracker"):
         trainer.train()
     assert not (tmp_path / "digits").exists()
 
