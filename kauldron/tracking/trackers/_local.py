@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron._base import shared_files
+from kauldron._base import extras, shared_files
 from kauldron.tracking.registry import registry as registries
 from kauldron.tracking.registry import workspaces
 from kauldron.tracking.registry.errors import RegistryBusyError, RegistryError
@@ -80,6 +80,8 @@ class Local(_tracker.Tracker):
         if self.registry is None and workspaces.Workspace.find() is None:
             # As `open` says it, before anything is started.
             registries.Registry.open(None)
+        # Here, and not while a training imports what it needs.
+        extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
         return super().follow(name)
 
     def _new_workdir(self, name: str) -> str:

@@ -109,12 +109,32 @@ def test_a_full_disk_stops_nothing_and_is_told_in_a_line(tmp_path, impatient, ca
     state, _ = _trainer(tmp_path, tracking=full, evals={}).train()
     assert int(state.step) == 10
     told = capfd.readouterr().err
-    assert told.count("the publisher 'tracking' takes nothing: [Errno 28] No space") == 1
+    assert (
+        told.count("the publisher 'tracking' takes nothing: [Errno 28] No space") == 1
+    )
+
+
+def test_a_tracker_that_refuses_a_run_is_asked_once_and_stops_nothing(tmp_path, capfd):
+    class Refuses(kd.tracking.Tracker):
+        num_asked = 0
+
+        def start(self, run):
+            self.num_asked += 1
+            raise kd.tracking.TrackerError("There is no project 'x'.")
+
+    tracker = Refuses()
+    state, _ = _trainer(tmp_path, tracking={"mine": tracker}, evals={}).train()
+    assert (int(state.step), tracker.num_asked) == (10, 1)
+    told = capfd.readouterr().err
+    assert "the tracker 'mine' failed; this stops nothing" in told
+    assert "There is no project 'x'." in told
 
 
 def test_what_is_no_tracker_is_named(tmp_path):
     trainer = _trainer(tmp_path, tracking={"a": kd.tracking.ConsolePublisher()})
-    with pytest.raises(kd.train.HookError, match=r"`tracking\['a'\]` must be a tracker"):
+    with pytest.raises(
+        kd.train.HookError, match=r"`tracking\['a'\]` must be a tracker"
+    ):
         trainer.train()
     assert not (tmp_path / "digits").exists()
 

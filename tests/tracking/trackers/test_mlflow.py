@@ -254,6 +254,23 @@ def test_a_training_that_a_signal_ends_goes_on_in_the_same_run(
     assert [step for step, _ in run["points"]["eval.accuracy"]] == [0, 5, 10]
 
 
+@pytest.mark.slow
+def test_a_writer_writes_to_a_run_that_someone_else_ends(database, tmp_path):
+    import mlflow
+
+    from tests.train import small_run
+
+    client = mlflow.MlflowClient(tracking_uri=database)
+    experiment = client.get_experiment_by_name("kauldron").experiment_id
+    id = client.create_run(experiment).info.run_id
+    writer = kd.contrib.train.MLFlowMetricWriter(run_id=id, uri=database)
+    small_run.make_trainer(tmp_path / "a", writer=writer).train()
+    run = read_run(database, id, tmp_path)
+    assert run["status"] == "running"
+    assert [step for step, _ in run["points"]["train.accuracy"]] == [0, 2, 4, 6, 8]
+    assert len(small_run.records(tmp_path / "a", "train")) == 5
+
+
 class Outage(kd.train.Hook):
     """Kills a server at a step, and starts it again at another one."""
 
