@@ -84,12 +84,25 @@ def test_a_publisher_is_told_of_events_in_their_order(followed):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (ValueError("bad batch"), "failed", "ValueError: bad batch"),
-        (SystemExit(0), "done", ""),
-        (SystemExit(3), "failed", "SystemExit: 3"),
-        (KeyboardInterrupt("Stopped by SIGTERM"), "interrupted", "Stopped by SIGTERM"),
+        pytest.param(
+            ValueError("bad batch"), "failed", "ValueError: bad batch", id="error"
+        ),
+        pytest.param(SystemExit(0), "done", "", id="sys.exit(0)"),
+        pytest.param(
+            SystemExit(3),
+            "failed",
+            "SystemExit: 3",
+            id="sys.exit(3)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            KeyboardInterrupt("Stopped by SIGTERM"),
+            "interrupted",
+            "Stopped by SIGTERM",
+            id="signal",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["error", "sys.exit(0)", "sys.exit(3)", "signal"],
 )
 def test_tracker_and_status_file_agree_on_how_a_run_ended(
     tmp_path, error, status, message
@@ -166,6 +179,7 @@ def test_a_run_that_goes_on_is_the_same_run_and_no_step_is_there_twice(tmp_path)
     assert (run["status"], run["starts"]) == ("done", 2)
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_workdir_is_another_run(tmp_path):
     breaks = {"breaks": Raises(ValueError("once"), step=2)}
     with pytest.raises(ValueError, match="once"):

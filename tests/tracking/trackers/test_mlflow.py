@@ -215,6 +215,7 @@ def test_long_names_that_begin_alike_stay_different():
     assert len(names) == 2 and {len(x) for x in names} == {250}
 
 
+@pytest.mark.slow  # imports MLflow
 def test_a_server_that_is_gone_is_an_os_error_at_once_and_without_password():
     tracker = kd.tracking.MLflow(uri="http://me:secret@127.0.0.1:1")
     before = time.monotonic()
