@@ -269,8 +269,8 @@ class Trainer(_Base):
         """Returns this trainer with more hooks and writers."""
         if not followers:
             return self
-        more_hooks = {name: hook for name, (hook, _) in followers.items()}
-        more_writers = {name: writer for name, (_, writer) in followers.items()}
+        more_hooks = {f"tracking.{k}": hook for k, (hook, _) in followers.items()}
+        more_writers = {f"tracking.{k}": w for k, (_, w) in followers.items()}
         return self.replace(
             hooks={**self.hooks, **more_hooks},
             writer={**self._kept.writer.parts(), **more_writers},
