@@ -125,7 +125,7 @@ def decode(
 
     def choose(logits: Float["b v"], step: Int[""]) -> Int["*b"]:
         if is_greedy:
-            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+            return _token_draws.likeliest_tokens(logits)
         logits = _token_draws.cut_logits(logits, cuts)
         return _token_draws.draw_tokens(logits, seeds, step)
 
