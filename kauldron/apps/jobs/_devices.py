@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
