@@ -157,6 +157,14 @@ _ALL = (
         positional=("NAME",),
         takes_cfg=False,
     ),
+    Command(
+        "completion",
+        "completion:main",
+        "print the script that completes commands in bash, zsh or fish",
+        "kauldron completion bash > kauldron.bash",
+        positional=("SHELL",),
+        takes_cfg=False,
+    ),
     *sweep_commands.ALL,
     *launch_commands.ALL,
     Command(

@@ -160,7 +160,7 @@ _RUNS = (
         "runs ls",
         "runs:ls",
         "list runs: filtered, sorted, as a table, JSON or CSV",
-        "--where 'eval.accuracy > 0.9 and optimizer.learning_rate < 1e-2' "
+        "--where 'eval.accuracy>0.9 and optimizer.learning_rate<1e-2' "
         "--sort=-eval.accuracy --json",
         (
             Flag("where", str, None, "A filter, such as 'eval.accuracy > 0.9'.", "all"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from kauldron.data import DataError, column_files
 from kauldron.evals import example_rows, output_pieces
 from kauldron.workdir import array_spec
 
@@ -94,7 +94,8 @@ class OutputFiles:
         chunks, self._waiting, self._num_bytes = self._waiting, [], 0
         path = self._folder / f"{self._temporary_prefix}{len(self._written)}.tmp"
         columns = {name: _concatenate(name, chunks) for name in chunks[0]}
-        write = _write_npz if self._format == "npz" else _write_parquet
+        is_npz = self._format == "npz"
+        write = column_files.write_npz if is_npz else _write_parquet
         self._written.append(path)
         with _explained(self._folder), path.open("wb") as file:
             write(file, columns)
@@ -178,37 +179,11 @@ def _concatenate(name: str, chunks: list[dict[str, np.ndarray]]) -> np.ndarray:
         ) from None
 
 
-def _write_npz(file: Any, columns: Mapping[str, np.ndarray]) -> None:
-    # Not `np.savez`: it takes no array called `file`. Uncompressed files can be mapped.
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, values in columns.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(
-                    member, np.ascontiguousarray(values), allow_pickle=False
-                )
-
-
 def _write_parquet(file: Any, columns: Mapping[str, np.ndarray]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    arrays = {name: _to_arrow(name, values) for name, values in columns.items()}
-    pyarrow.parquet.write_table(pyarrow.table(arrays), file)
-
-
-def _to_arrow(name: str, values: np.ndarray) -> Any:
-    """Returns a column; rows with axes become lists of fixed size, nested."""
-    import pyarrow
-
-    if 0 in values.shape[1:] or values.dtype.kind == "c":
-        raise output_pieces.OutputsError(
-            f"Parquet cannot hold {name!r}, of shape {values.shape} and dtype "
-            f"{values.dtype}: use the format 'npz'."
-        )
-    array = pyarrow.array(values.reshape(-1))
-    for size in reversed(values.shape[1:]):
-        array = pyarrow.FixedSizeListArray.from_arrays(array, size)
-    return array
+    try:
+        column_files.write_parquet(file, columns)
+    except DataError as e:
+        raise output_pieces.OutputsError(str(e)) from None
 
 
 @contextlib.contextmanager

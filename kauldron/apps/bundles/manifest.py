@@ -23,6 +23,7 @@ VERSION = 1
 VERBS = ("infer", "evaluate", "uncertainty", "pipeline", "fine-tune")
 
 _MAX_MANIFEST_BYTES = 2**24
+_MAX_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,8 +152,9 @@ class Manifest:
         for title in ("inputs", "references", "outputs"):
             for port in getattr(self, title):
                 optional = "" if port.required else " (optional)"
-                names = ", ".join(f"{k} {x.name}" for k, x in port.labels.items())
-                labels = f": {names}" if names else ""
+                names = [label.name for label in port.labels.values()]
+                more = f", ... ({len(names)})" if len(names) > _MAX_SHOWN else ""
+                labels = f": {', '.join(names[:_MAX_SHOWN])}{more}" if names else ""
                 lines.append(
                     f"  {title[:-1]} {port.name}: {port.kind}{optional}{labels}"
                 )

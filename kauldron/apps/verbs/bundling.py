@@ -239,7 +239,7 @@ def _manifest(
             if about.allowed_overrides is None
             else about.allowed_overrides
         ),
-        data_paths=tuple(_data_paths(cfg, about)),
+        data_paths=tuple(_data_paths(cfg, trainer, about)),
         verbs=tuple(verbs),
         trusted=tuple(sorted(set(trusted))),
         trusted_to_train=to_train,
@@ -271,15 +271,17 @@ def _ports(
     return tuple(found)
 
 
-def _data_paths(cfg: Any, about: Description) -> list[str]:
+def _data_paths(cfg: Any, trainer: Any, about: Description) -> list[str]:
     """Returns where the folder of data goes: those given, or the paths of pipelines."""
     if about.data_paths is not None:
         return list(about.data_paths)
     found = []
     for name in ("train_ds", "eval_ds"):
-        node = cfg.get(name)
+        node, ds = cfg.get(name), getattr(trainer, name)
+        fields = dataclasses.fields(ds) if dataclasses.is_dataclass(ds) else ()
+        keys = ["path", *(["0"] if fields and fields[0].name == "path" else [])]
         if isinstance(node, konfig.ConfigDict):
-            found += [f"{name}.{key}" for key in ("path", "0") if key in node][:1]
+            found += [f"{name}.{key}" for key in keys if key in node][:1]
     return found
 
 

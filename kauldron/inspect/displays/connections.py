@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kauldron import kontext
+from kauldron._base import svg
+from kauldron._base.svg import Line, Size, Style
 from kauldron.inspect import _layered_layout, _svg
-from kauldron.inspect._layered_layout import Size
-from kauldron.inspect._svg import Line, Style
 from kauldron.inspect.displays import key_uses
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def get_connection_graph(trainer: train.Trainer) -> _svg.Picture:
     edges: list[tuple[str, str]] = []
 
     def add(name: str, kind: str, style: Style) -> None:
-        boxes.setdefault(name, [Line(name, bold=True), Line(kind, _svg.GREY)])
+        boxes.setdefault(name, [Line(name, bold=True), Line(kind, svg.GREY)])
         styles.setdefault(name, style)
 
     add("cfg.train_ds", type(trainer.train_ds).__name__, _DATA)
@@ -55,15 +55,15 @@ def get_connection_graph(trainer: train.Trainer) -> _svg.Picture:
                 edges.append((root, key))
         if (key, name) not in edges and not (root == name == "cfg.model"):
             edges.append((key, name))
-    sizes = {name: _svg.size_of(lines) for name, lines in boxes.items()}
+    sizes = {name: svg.size_of(lines) for name, lines in boxes.items()}
     layout = _layered_layout.layered(sizes, edges)
-    parts = [_svg.arrow(route) for route in layout.routes]
+    parts = [svg.arrow(route) for route in layout.routes]
     parts += [
-        _svg.box(layout.corners[name], sizes[name], lines, styles[name])
+        svg.box(layout.corners[name], sizes[name], lines, styles[name])
         for name, lines in boxes.items()
     ]
     size = Size(layout.size.width, layout.size.height)
-    return _svg.Picture(_svg.document(parts, size, title="Keys of a training step"))
+    return _svg.Picture(svg.document(parts, size, title="Keys of a training step"))
 
 
 def _is_plain_step(key: str) -> bool:
@@ -76,4 +76,4 @@ def _spec_lines(specs: object, key: str) -> list[Line]:
         spec = kontext.format_spec(kontext.get_by_path(specs, key))
     except (KeyError, ValueError, TypeError):
         spec = ""
-    return [Line(spec, _svg.GREY)] if spec else []
+    return [Line(spec, svg.GREY)] if spec else []

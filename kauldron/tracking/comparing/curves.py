@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from kauldron._base import errors
-from kauldron.tracking.comparing import run_source
+from kauldron.tracking.comparing import run_source, shown_values
 from kauldron.tracking.registry import records
 
 
@@ -34,28 +34,43 @@ class RunCurve:
 
 
 def curves_of(
-    source: run_source.RunSource, runs: Sequence[records.Run], metric: str
+    source: run_source.RunSource,
+    runs: Sequence[records.Run],
+    metric: str | None = None,
+    *,
+    smooth: float = 0.0,
 ) -> list[RunCurve]:
     """Returns the curves of the runs that have a metric.
 
+    Args:
+      source: Where they are, such as a `Registry`.
+      runs: The runs.
+      metric: `eval.accuracy`, or its end if no other ends so; what an evaluator
+        measures unless given.
+      smooth: Weight of what was before, see `smoothed`.
+
     Raises:
-      ComparingError: If none has; names the nearest.
+      ComparingError: If none has measured that; names the nearest.
     """
     full = full_name(runs, metric)
     return [
-        RunCurve(run=run, metric=full, curve=source.curve(run, full))
+        RunCurve(run=run, metric=full, curve=smoothed(source.curve(run, full), smooth))
         for run in runs
         if full in run.metrics
     ]
 
 
-def full_name(runs: Sequence[records.Run], metric: str) -> str:
+def full_name(runs: Sequence[records.Run], metric: str | None) -> str:
     """Returns a metric as it is called: `accuracy` is the only `eval.accuracy`.
 
     Raises:
       ComparingError: If no run has it, or the short name stands for several.
     """
     known = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    if metric is None:
+        if known:
+            return shown_values.main_metrics(list(runs), count=1)[0]
+        raise run_source.ComparingError("These runs have measured nothing yet.")
     if metric in known:
         return metric
     ends = [name for name in known if name.endswith(f".{metric}")]
@@ -102,7 +117,7 @@ def thin(curve: records.Curve, *, max_points: int) -> records.Curve:
     )
 
 
-def smooth(curve: records.Curve, weight: float) -> records.Curve:
+def smoothed(curve: records.Curve, weight: float) -> records.Curve:
     """Returns the exponential moving average of a curve, unbiased at its begin.
 
     Args:
@@ -116,6 +131,8 @@ def smooth(curve: records.Curve, weight: float) -> records.Curve:
         raise run_source.ComparingError(
             f"`smooth` is at least 0 and less than 1: got {weight}."
         )
+    if not weight:
+        return curve
     average, total, values = 0.0, 0.0, []
     for value in curve.values:
         if not math.isfinite(value):

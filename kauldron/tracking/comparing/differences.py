@@ -122,6 +122,9 @@ class Comparison:
         ]
 
 
+# A parameter that is another one in every run.
+_NO_CHOICE = ("workdir",)
+
 _OF_THE_RUN: dict[str, Callable[[records.Run], records.Scalar]] = {
     "project": lambda run: run.project,
     "family": lambda run: run.family,
@@ -150,6 +153,7 @@ def compare(runs: Sequence[records.Run], *, all_values: bool = False) -> Compari
             values=tuple(run.parameters.get(name) for run in runs),
         )
         for name in _names(run.parameters for run in runs)
+        if all_values or name not in _NO_CHOICE
     ]
     rows += [
         Difference(

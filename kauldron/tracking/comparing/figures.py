@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from kauldron._base import extras
 from kauldron.tracking.comparing import curves as curves_lib
-from kauldron.tracking.comparing import judgements, shown_values
+from kauldron.tracking.comparing import judgements, run_source, shown_values
 
+_PICTURES = (".png", ".svg", ".pdf")
 _MAX_POINTS = 1000
 # Above so many classes, cells hold no numbers.
 _MAX_NUMBERED = 20
@@ -49,6 +51,31 @@ def to_png(figure: Any, theme: Theme) -> bytes:
     background = theme.background or "none"
     figure.savefig(content, format="png", dpi=144, facecolor=background)
     return content.getvalue()
+
+
+def save_curves(
+    curves: Sequence[curves_lib.RunCurve], path: str, *, log_scale: bool = False
+) -> None:
+    """Writes a picture of curves of one metric.
+
+    Args:
+      curves: The curves.
+      path: A file that ends with `.png`, `.svg` or `.pdf`.
+      log_scale: Whether equal factors are equally far apart.
+
+    Raises:
+      ComparingError: If it ends with something else.
+    """
+    suffix = epath.Path(path).suffix.lower()
+    if suffix not in _PICTURES:
+        raise run_source.ComparingError(
+            f"A picture of curves ends with {', '.join(_PICTURES)}: got {path!r}."
+        )
+    figure = draw_curves(curves, PAPER, title=curves[0].metric, log_scale=log_scale)
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix[1:], dpi=144, facecolor=PAPER.background)
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    epath.Path(path).write_bytes(content.getvalue())
 
 
 def draw_curves(

@@ -20,7 +20,7 @@ from kauldron.tracking.comparing import (
     run_source,
     shown_values,
 )
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, tables
 
 _MAX_CURVE_FIGURES = 12
 _NUM_PICTURES = 16
@@ -67,7 +67,6 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as JSON values."""
-        run = dataclasses.asdict(self.run)
         predicted: dict[str, Any] | None = None
         if self.predicted is not None:
             predicted = {
@@ -82,7 +81,7 @@ class Report:
                 "intervals": self.intervals and self.intervals.as_dict(),
             }
         return {
-            "run": {**run, "status": shown_values.status_of(self.run)},
+            "run": tables.run_dict(self.run),
             "curves": {
                 curve.metric: {
                     "steps": list(curve.curve.steps),

@@ -39,7 +39,7 @@ td.number,th.number{text-align:right}
 """
 
 
-def write(
+def write_report(
     made: report.Report, folder: str, *, formats: Sequence[str] = FORMATS
 ) -> list[str]:
     """Writes a report; returns the paths of its files, without those of pictures.

@@ -17,7 +17,7 @@ _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _figure_lock = threading.Lock()
 
 
-def draw(
+def draw_in_terminal(
     curves: Sequence[curves_lib.RunCurve],
     *,
     width: int = 80,

@@ -43,23 +43,24 @@ def is_current(revision: str | None, place: str) -> bool:
 
 def upgrade(connection: Any) -> None:
     """Does all steps that a database lacks, inside of the transaction."""
-    scripts = _scripts()
+    known = scripts()
     alembic_migration = _load("alembic.runtime.migration")
     operations = _load("alembic.operations")
     context = alembic_migration.MigrationContext.configure(connection)
-    steps = list(scripts.iterate_revisions("head", context.get_current_revision()))
+    steps = list(known.iterate_revisions("head", context.get_current_revision()))
     with operations.Operations.context(context):
         for step in reversed(steps):
             step.module.upgrade()
-            context.stamp(scripts, step.revision)
+            context.stamp(known, step.revision)
 
 
 def newest() -> str:
     """Returns the last revision that there is a step for."""
-    return _scripts().get_current_head()
+    return scripts().get_current_head()
 
 
-def _scripts() -> Any:
+def scripts() -> Any:
+    """Returns the steps that there are, as Alembic reads them."""
     folder = os.path.join(os.path.dirname(__file__), "migrations")
     script = _load("alembic.script")
     return script.ScriptDirectory(folder, version_locations=[folder])

@@ -138,9 +138,9 @@ class RunStore:
             ],
         )
 
-    def read_again(self, workdir: str) -> None:
-        """Brings one run up to date with its workdir, in any case."""
-        self._indexer.index([workdir], again=True)
+    def read(self, workdir: str, *, again: bool) -> None:
+        """Brings one run up to date with its workdir; `again`: in any case."""
+        self._indexer.index([workdir], again=again)
 
     def number(self, connection: Any, name: str) -> int:
         """Returns the number of a run, see `Registry.run`."""

@@ -38,7 +38,8 @@ class Finder:
         """Returns the number of a run.
 
         Args:
-          name: `run_0012`, `12`, a name that one run alone has, or a workdir.
+          name: `run_0012`, `12`, a workdir, or a name or the end of a workdir that one run
+            alone has.
 
         Raises:
           RegistryError: If there is no such run, or several; names the nearest.
@@ -50,7 +51,10 @@ class Finder:
                 return found[0]
         if found := self._numbers(run.c.workdir == self._key_of(name)):
             return found[0]
-        found = self._numbers(run.c.name == name)
+        ends_so = (run.c.workdir == name) | run.c.workdir.endswith(
+            f"/{name}", autoescape=True
+        )
+        found = self._numbers(run.c.name == name) or self._numbers(ends_so)
         if len(found) == 1:
             return found[0]
         if found:
@@ -77,7 +81,7 @@ class Finder:
             )
         run = self._run
         rows = self._sa.select(run.c.id, run.c.name)
-        known = dict(self._connection.execute(rows).tuples().all())
+        known = dict(self._connection.execute(rows).all())
         if not known:
             raise RegistryError(
                 f"There is no run {name!r}: {self._where} has none yet. `kauldron runs "

@@ -105,7 +105,7 @@ class Registry:
         """
         defaults = _indexing.Defaults()
         root = None
-        if path_or_url is None or (epath.Path(path_or_url) / "kauldron.yaml").exists():
+        if path_or_url is None or workspaces.is_workspace(path_or_url):
             workspace = _workspace(path_or_url)
             root, place = workspace.root, workspace.database
             if "://" not in place:
@@ -206,7 +206,8 @@ class Registry:
         """Returns a run.
 
         Args:
-          name: `run_0012`, `12`, a name that one run alone has, or a workdir.
+          name: `run_0012`, `12`, a workdir, or a name or the end of a workdir that one run
+            alone has.
 
         Raises:
           RegistryError: If there is no such run; names the nearest.
@@ -290,7 +291,7 @@ class Registry:
             changes["tags"] = tuple(dict.fromkeys((*before.tags, *tags)))
         if changes:
             self._store.note(path, before, **changes)
-        self._store.read_again(path)
+        self._store.read(path, again=bool(changes))
         return self.run(path)
 
     def change(

@@ -92,6 +92,11 @@ class Workspace:
         return str(named) if named else os.fspath(self.folder / _DATABASE)
 
 
+def is_workspace(folder: epath.PathLike) -> bool:
+    """Whether a path is that of a folder that is a workspace."""
+    return os.path.isfile(os.path.join(folder, sources.FILE))
+
+
 def _write_new(path: epath.Path, text: str) -> None:
     if not path.exists():
         shared_files.write_atomically(path, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -155,10 +156,11 @@ def test_fine_tuning_begins_with_the_weights_and_counts_on(
     volume_app, volumes_run_at, tmp_path
 ):
     root, *_ = volumes_run_at
+    copy = shutil.copytree(root / "data", tmp_path / "copy")
     result = volume_app.fine_tune(
         out=tmp_path / "out",
         steps=3,
-        data=root / "data",
+        data=copy,
         learning_rate=1e-30,  # so small that no weight of 32 bits changes
         name="mine",
     )
@@ -177,4 +179,5 @@ def test_fine_tuning_begins_with_the_weights_and_counts_on(
             tmp_path / "before" / file
         ).read_bytes()
     config = json.loads((tmp_path / "out" / "mine" / "config.json").read_text())
-    assert str(tmp_path) not in json.dumps(config)
+    assert config["train_ds"]["0"] == str(root / "data")  # as in the app, not `copy`
+    assert "workdir" not in config

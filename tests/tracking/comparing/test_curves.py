@@ -60,22 +60,22 @@ def test_a_short_curve_is_not_thinned():
 
 def test_smoothing_is_the_weighted_mean_of_what_was_before():
     # By hand, weight 1/2: (1), (1/2*1 + 1*3)/(3/2), (1/4*1 + 1/2*3 + 1*5)/(7/4).
-    smooth = curves.smooth(_curve([1.0, 3.0, math.inf, 5.0]), 0.5)
+    smooth = curves.smoothed(_curve([1.0, 3.0, math.inf, 5.0]), 0.5)
     assert smooth.values == pytest.approx([1, 7 / 3, math.inf, 6.75 / 1.75])
     with pytest.raises(run_source.ComparingError, match="less than 1: got 1"):
-        curves.smooth(_curve([1.0]), 1.0)
+        curves.smoothed(_curve([1.0]), 1.0)
 
 
 def test_a_terminal_plot_has_the_size_asked_for_and_says_whose_the_curves_are():
     found = curves.curves_of(MadeUpRuns(RUNS), RUNS, "eval.accuracy")
-    text = terminal_plots.draw(found, width=60, height=12, colors=False)
+    text = terminal_plots.draw_in_terminal(found, width=60, height=12, colors=False)
     lines = text.splitlines()
     assert len(lines) == 14
     assert max(map(len, lines)) <= 60
     assert lines[0].strip() == "eval.accuracy"
     assert lines[-1] == "── run_0002 digits_2: 0.9138 at step 300"
     assert "\x1b" not in text
-    assert "\x1b[38;2;59;130;246m" in terminal_plots.draw(found)
+    assert "\x1b[38;2;59;130;246m" in terminal_plots.draw_in_terminal(found)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_terminal_plot_has_the_size_asked_for_and_says_whose_the_curves_are():
 @pytest.mark.parametrize("log_scale", [False, True])
 def test_a_terminal_plot_of_few_or_odd_values_is_drawn(values, log_scale):
     curve = curves.RunCurve(run=run(1), metric="eval.accuracy", curve=_curve(values))
-    assert "run_0001" in terminal_plots.draw([curve], log_scale=log_scale)
+    assert "run_0001" in terminal_plots.draw_in_terminal([curve], log_scale=log_scale)
 
 
 def test_a_picture_of_curves_shows_each_in_its_colour_on_light_and_dark():
@@ -103,5 +103,7 @@ def test_a_picture_of_curves_shows_each_in_its_colour_on_light_and_dark():
 
 def test_ticks_are_round_steps():
     found = curves.curves_of(MadeUpRuns(RUNS), RUNS, "eval.accuracy")
-    ticks = terminal_plots.draw(found, width=80, colors=False).splitlines()[-3]
+    ticks = terminal_plots.draw_in_terminal(found, width=80, colors=False).splitlines()[
+        -3
+    ]
     assert re.findall(r"\d+", ticks) == ["0", "100", "200", "300"]

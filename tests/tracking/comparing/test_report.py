@@ -49,7 +49,7 @@ def written(tmp_path_factory):
     made = run(1, metrics=metrics)
     made = with_workdir(made, folder, config=CLASSIFIER, outputs=_classes())
     found = report.make_report(MadeUpRuns([made]), made)
-    files = report_files.write(found, str(folder / "out"))
+    files = report_files.write_report(found, str(folder / "out"))
     return found, folder / "out", files
 
 
@@ -148,7 +148,7 @@ def test_regression_with_scales_has_residuals_and_intervals(tmp_path):
     assert found.values.r2 == pytest.approx(expected)
     assert found.intervals.coverage[2] == pytest.approx(0.9, abs=0.13)
     assert [f.name for f in found.figures][-2:] == ["residuals", "intervals"]
-    report_files.write(found, str(tmp_path / "out"), formats=["md"])
+    report_files.write_report(found, str(tmp_path / "out"), formats=["md"])
     assert not (tmp_path / "out" / "report.html").exists()
 
 
@@ -159,7 +159,7 @@ def test_pictures_that_were_predicted_stand_below_their_targets(tmp_path):
     made = with_workdir(run(1), tmp_path, outputs=outputs)
     found = report.make_report(MadeUpRuns([made]), made)
     assert found.figures[-1].name == "examples"
-    report_files.write(found, str(tmp_path / "out"), formats=["md"])
+    report_files.write_report(found, str(tmp_path / "out"), formats=["md"])
 
 
 def test_files_of_predict_are_judged_too_and_columns_can_be_told(tmp_path):
@@ -184,10 +184,10 @@ def test_unknown_roles_columns_formats_and_files_are_named(tmp_path):
         report.make_report(source, made, predicted_in=str(tmp_path / "none.npz"))
     found = report.make_report(source, made)
     with pytest.raises(run_source.ComparingError, match="md, html, json: got 'pdf'"):
-        report_files.write(found, str(tmp_path / "out"), formats=["pdf"])
+        report_files.write_report(found, str(tmp_path / "out"), formats=["pdf"])
     (tmp_path / "file").write_text("")
     with pytest.raises(run_source.ComparingError, match="is a file"):
-        report_files.write(found, str(tmp_path / "file"))
+        report_files.write_report(found, str(tmp_path / "file"))
 
 
 def test_a_loss_that_is_not_finite_is_a_text_in_json(tmp_path):
@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_is_a_text_in_json(tmp_path):
     outputs = {"logits": np.eye(2), "labels": np.array([0, 3])}
     made = with_workdir(made, tmp_path, outputs=outputs)
     found = report.make_report(MadeUpRuns([made]), made)
-    [path] = report_files.write(found, str(tmp_path / "out"), formats=["json"])
+    [path] = report_files.write_report(found, str(tmp_path / "out"), formats=["json"])
     with open(path) as file:
         told = json.load(file, parse_constant=pytest.fail)
     assert told["predictions"]["classification"]["log_loss"] == "inf"

@@ -94,7 +94,7 @@ class CurveView(Static):
             try:
                 found = curves_lib.curves_of(self._source, runs, metric)
                 text = Text.from_ansi(
-                    terminal_plots.draw(
+                    terminal_plots.draw_in_terminal(
                         found,
                         width=width,
                         height=max(height - len(found), 6),
