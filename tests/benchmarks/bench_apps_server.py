@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kauldron import kd
+from examples import app_digits
+from kauldron import kd, konfig
 from tests.apps.bundles import made
 
 pytestmark = pytest.mark.bench
@@ -205,17 +206,15 @@ def test_a_warm_call_costs_little_more_than_the_jitted_one_and_a_bare_route(
 
 @pytest.fixture
 def digits_bundle(tmp_path):
-    """An app of a run on 28 x 28 images."""
-    from kauldron import konfig
-    from tests.apps.verbs import digit_run
-
-    cfg = digit_run.get_config(tmp_path / "run")
-    trainer = konfig.resolve(cfg)
-    trainer.train()
+    """An app of a run on digits; it takes pictures of any size."""
+    cfg = app_digits.get_config()
+    cfg.workdir = str(tmp_path / "run")
+    cfg.num_train_steps = 20
+    konfig.resolve(cfg).train()
     kd.apps.bundle(
         tmp_path / "run",
         tmp_path / "bundle",
         about=kd.apps.Description(name="digits"),
-        trusted=("examples", "tests"),
+        trusted=["examples"],
     )
     return tmp_path / "bundle"
