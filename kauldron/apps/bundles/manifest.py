@@ -94,6 +94,8 @@ class Manifest:
             names = [port.name for port in getattr(self, kind)]
             if len(names) > len(set(names)):
                 raise AppError(f"Two {kind} of {self.name!r} have one name: {names}.")
+        for member in self.members:  # they are names of files, too
+            check_name(member, "members")
         for path in self.files:
             _check_relative(path)
 
@@ -242,13 +244,13 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manife
     return manifest
 
 
-def check_name(name: str) -> None:
-    """Raises `AppError` unless an app can be called so, also in URLs and file names."""
+def check_name(name: str, what: str = "apps") -> None:
+    """Raises `AppError` unless something can be called so in URLs and file names."""
     letters = name.replace("_", "").replace("-", "").replace(".", "")
     if not letters.isascii() or not letters.isalnum() or name.startswith((".", "-")):
         raise AppError(
-            "Names of apps have letters, digits, '_', '-' and '.', as in 'digits_app': "
-            f"got {name!r}."
+            f"Names of {what} have letters, digits, '_', '-' and '.', as in "
+            f"'digits_app': got {name!r}."
         )
 
 

@@ -279,7 +279,8 @@ def _data_paths(cfg: Any, trainer: Any, about: Description) -> list[str]:
     for name in ("train_ds", "eval_ds"):
         node, ds = cfg.get(name), getattr(trainer, name)
         fields = dataclasses.fields(ds) if dataclasses.is_dataclass(ds) else ()
-        keys = ["path", *(["0"] if fields and fields[0].name == "path" else [])]
+        first = next((field.name for field in fields if not field.kw_only), "")
+        keys = ["path", *(["0"] if first == "path" else [])]
         if isinstance(node, konfig.ConfigDict):
             found += [f"{name}.{key}" for key in keys if key in node][:1]
     return found

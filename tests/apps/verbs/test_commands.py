@@ -196,3 +196,39 @@ def test_the_commands_of_a_job_run_in_a_process_of_their_own(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[0])["progress"] == 0
     assert apps.read_result(tmp_path / "out").applied["mc"] == 2
+
+
+def test_sources_go_along_and_run_where_they_are_trusted(digits, tmp_path):
+    """A transform of one's own, in an app that is used where it cannot be imported."""
+    package = tmp_path / "source" / "my_inks"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import dataclasses\n"
+        "from kauldron.data.transforms import base\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Dark(base.ElementWiseTransform):\n"
+        "    def map_element(self, element):\n"
+        "        return element * 0\n"
+    )
+    program = f"""
+import sys
+from kauldron import apps, konfig
+from kauldron.workdir import workdirs
+sys.path.insert(0, {str(package.parent)!r})
+cfg = workdirs.load_config({str(digits / "run")!r}, trusted=["*"])
+dark = {{"__qualname__": "my_inks:Dark", "key": "image"}}
+cfg.eval_ds.transforms = [*cfg.eval_ds.transforms, konfig.ConfigDict(dark)]
+apps.bundle_trainer(konfig.resolve(cfg), cfg, "app", code=["my_inks"])
+"""
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True
+    )
+    with pytest.raises(apps.AppError, match="runs code of 'my_inks'"):
+        apps.App(tmp_path / "app")
+    with apps.App(tmp_path / "app", trust_code=True) as app:
+        results = [
+            app.infer(digits / f"d{i}.png", out=tmp_path / f"out{i}") for i in (0, 1)
+        ]
+    # All pictures are dark, and alike.
+    values = [list(result.values["cases"].values()) for result in results]
+    assert values[0] == values[1]
