@@ -79,7 +79,7 @@ class Finder:
             )
         run = self._run
         rows = self._sa.select(run.c.id, run.c.name)
-        known = dict(self._connection.execute(rows).tuples().all())
+        known = {id: name for id, name in self._connection.execute(rows)}
         if not known:
             raise RegistryError(
                 f"There is no run {name!r}: {self._where} has none yet. `kauldron runs "
