@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve pictures clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -52,6 +52,9 @@ docs: $(VENV)/.installed-docs
 
 docs-serve: $(VENV)/.installed-docs
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet
+
+pictures: $(VENV)/.installed-dev
+	PYTHONPATH=. $(BIN)/python docs/_site/pictures.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

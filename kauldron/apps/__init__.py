@@ -32,6 +32,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("verbs.bundling", "Description bundle"),
         **_names("verbs.worker", "serve_lines"),
         # client
+        **_names("client.client", "Client RemoteApp"),
+        **_names("client._connection", "ServerError"),
         # jobs
         **_names("jobs._folders", "StateDirError"),
         **_names("jobs.limits", "Limits"),

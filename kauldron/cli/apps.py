@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig
-from kauldron.cli import _flags
+from kauldron.cli import _flags, apps_server
 
 
 def bundle(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -55,7 +55,11 @@ def inspect(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     def work(command: _flags.CommandLine) -> None:
         from kauldron import apps
 
-        manifest = apps.read_manifest(apps.find_app(_app(command)))
+        if command["host"] is None:
+            manifest = apps.read_manifest(apps.find_app(_app(command)))
+        else:
+            with apps_server.opened(command, _app(command)) as app:
+                manifest = app.inspect()
         print(
             json.dumps(manifest.to_json(), indent=1)
             if command["json"]
@@ -72,6 +76,9 @@ def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
         from kauldron import apps
 
         folder = command.positional[0] if command.positional else None
+        if command["host"] is not None:
+            apps_server.print_apps(command)
+            return
         found = apps.installed_apps(folder)
         if command["json"]:
             print(json.dumps([{**m.to_json(), "path": str(p)} for p, m in found]))
@@ -146,18 +153,17 @@ def _verb(verb: str, argv: Sequence[str], flag_values: flags.FlagValues | None) 
         from kauldron import apps
 
         out = command.required("out", "out")
-        manifest = apps.read_manifest(apps.find_app(_app(command)), check=False)
-        options = {flag: _value(command, flag) for flag in _OPTIONS}
-        call = apps.parse_call(
-            verb,
-            manifest,
-            inputs=_value(command, "input") or (),
-            references=_value(command, "reference") or (),
-            overrides={o.path: o.value for o in overrides},
-            **{name: value for name, value in options.items() if value},
-        )
         progress = apps.shown_progress(command["progress"])
-        with apps.App(_app(command), trust_code=command["trust_code"]) as app:
+        options = {flag: _value(command, flag) for flag in _OPTIONS}
+        with apps_server.opened(command, _app(command)) as app:
+            call = apps.parse_call(
+                verb,
+                app.inspect(),
+                inputs=_value(command, "input") or (),
+                references=_value(command, "reference") or (),
+                overrides={o.path: o.value for o in overrides},
+                **{name: value for name, value in options.items() if value},
+            )
             result = app.call(call, out=out, progress=progress)
         print(
             json.dumps({"out": out, **result.to_json()})

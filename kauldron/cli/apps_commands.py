@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kauldron.cli import apps_server_commands
+from kauldron.cli.apps_server_commands import DEVICE, HOST
 from kauldron.cli.command_kinds import TRUST, Command, Flag
 
 _JSON = Flag("json", bool, False, "Print JSON.")
@@ -27,7 +29,7 @@ _MEMBERS = (
     Flag("tta", int, 0, "Augmented copies that are predicted, too.", "", 0),
     Flag("mc", int, 0, "Draws of dropout that are predicted.", "", 0),
 )
-_SHARED = (*_MEMBERS, _OUT, _PROGRESS, _JSON, _TRUST_CODE)
+_SHARED = (*_MEMBERS, _OUT, _PROGRESS, _JSON, _TRUST_CODE, *HOST, DEVICE)
 _APP = ("APP",)
 
 ALL: tuple[Command, ...] = (
@@ -87,7 +89,7 @@ ALL: tuple[Command, ...] = (
         "apps:inspect",
         "what an app takes, gives and can do; whether it is whole",
         "kauldron apps inspect digits_app --json",
-        flags=(_JSON,),
+        flags=(_JSON, *HOST),
         positional=_APP,
         takes_cfg=False,
     ),
@@ -151,6 +153,8 @@ ALL: tuple[Command, ...] = (
             _PROGRESS,
             _JSON,
             _TRUST_CODE,
+            *HOST,
+            DEVICE,
         ),
         positional=_APP,
         takes_cfg=False,
@@ -158,9 +162,9 @@ ALL: tuple[Command, ...] = (
     Command(
         "apps ls",
         "apps:ls",
-        "the apps that are installed, or those in a folder",
+        "the apps that are installed, those in a folder, or those of a server",
         "kauldron apps ls --json",
-        flags=(_JSON,),
+        flags=(_JSON, *HOST),
         positional=("[FOLDER]",),
         takes_cfg=False,
     ),
@@ -182,4 +186,5 @@ ALL: tuple[Command, ...] = (
         positional=_APP,
         takes_cfg=False,
     ),
+    *apps_server_commands.ALL,
 )

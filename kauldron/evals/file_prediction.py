@@ -35,6 +35,7 @@ class FileInterface:
     Attributes:
       inputs: Name -> what it predicts from.
       settings: Globs of its fields that a user may set.
+      members: Further checkpoints that it predicts with: steps, or workdirs.
       references: Name -> what it compares with.
       outputs: Name -> what it writes.
       max_copies: Up to how many augmented copies it also predicts.
@@ -46,6 +47,7 @@ class FileInterface:
     inputs: Mapping[str, FileKind]
     outputs: Mapping[str, FileKind]
     settings: Sequence[str] = ()
+    members: Sequence[int | str] = ()
     references: Mapping[str, FileKind] = dataclasses.field(default_factory=dict)
     max_copies: int = 0
     has_dropout: bool = False

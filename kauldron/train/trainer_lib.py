@@ -231,20 +231,20 @@ class Trainer(root_refs.FrozenSubclasses):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        return train_loop.train(self._followed()._kept)
+        with hooks.followed(self.tracking) as followers:
+            return train_loop.train(self._with(followers)._kept)
 
-    def _followed(self) -> Trainer:
-        """Returns this trainer with hook and writer of each that follows the run."""
-        followers = hooks.followers(self.tracking)
+    def _with(
+        self, followers: Mapping[str, tuple[hooks.Hook, recording.Writer]]
+    ) -> Trainer:
+        """Returns this trainer with more hooks and writers."""
         if not followers:
             return self
+        more_hooks = {name: hook for name, (hook, _) in followers.items()}
+        more_writers = {name: writer for name, (_, writer) in followers.items()}
         return self.replace(
-            hooks={**self.hooks, **{k: hook for k, (hook, _) in followers.items()}},
-            writer={
-                **self._kept.writer.parts(),
-                **{k: writer for k, (_, writer) in followers.items()},
-            },
-            tracking=None,
+            hooks={**self.hooks, **more_hooks},
+            writer={**self._kept.writer.parts(), **more_writers},
         )
 
     def continuous_eval(

@@ -61,9 +61,7 @@ class RecordFile:
           OSError: If it cannot be written now. It is kept, and written before the next.
           LostError: If it cannot be written, and is lost: too many wait already.
         """
-        record = {"step": step, "collection": collection}
-        record |= {name: _to_json(value) for name, value in values.items()}
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = to_line(step, collection, values)
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(line)
             self.flush()
@@ -100,6 +98,15 @@ class RecordFile:
             kept = [x + "\n" for x in lines if _is_kept(x, step, collection)]
             if len(kept) < len(lines):
                 shared_files.write_atomically(self._path, "".join(kept))
+
+
+def to_line(
+    step: int, collection: str, values: Mapping[str, Number | list[Any]]
+) -> str:
+    """Returns the line of a record; NaN and infinities become strings."""
+    record = {"step": step, "collection": collection}
+    record |= {name: _to_json(value) for name, value in values.items()}
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def read(path: epath.PathLike) -> list[dict[str, Any]]:

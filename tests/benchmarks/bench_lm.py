@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
 
 pytestmark = pytest.mark.bench
 
@@ -95,11 +96,7 @@ def test_loading_from_gguf_against_dequantising_alone():
         jax.block_until_ready(published.params(published.model(tokens="batch.tokens")))
 
     def secs(load):
-        """Returns seconds by the clock, and of all processors."""
-        clocks = (time.perf_counter, time.process_time)
-        starts = [clock() for clock in clocks]
-        load()
-        return [clock() - start for clock, start in zip(clocks, starts, strict=True)]
+        return clocks.measured(load)[1]
 
     secs(theirs), secs(ours)
     pairs = np.array([(secs(theirs), secs(ours)) for _ in range(NUM_LOADS)])

@@ -181,7 +181,7 @@ def test_the_metric_is_the_one_given_else_that_of_the_checkpointer(tmp_path):
     assert launch.chosen_metric(cfg, None, None) == ("eval.loss", "min")
     given = konfig.ConfigDict({"evals": {"eval": {}}})
     assert launch.chosen_metric(given, "eval.accuracy", None) == ("eval.accuracy", None)
-    with pytest.raises(launch.LaunchError, match=r"Did you mean 'eval'\?"):
+    with pytest.raises(ValueError, match=r"Did you mean 'eval'\?"):
         launch.chosen_metric(given, "evl.accuracy", None)
     assert launch.chosen_metric(konfig.ConfigDict({}), None, None) == (None, None)
 

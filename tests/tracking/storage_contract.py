@@ -78,7 +78,7 @@ class Contract:
             getattr(storage, method)("runs/modle.bin", *args)
 
     def test_a_missing_file_is_named(self, storage, tmp_path):
-        with pytest.raises(kd.tracking.StorageError, match="no file .*nothing"):
+        with pytest.raises(kd.tracking.StorageError, match=r"no file .*nothing"):
             storage.upload(tmp_path / "nothing", "a")
         assert storage.list() == []
 

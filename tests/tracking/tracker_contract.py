@@ -28,9 +28,10 @@ class Contract:
     @pytest.fixture
     def start(self, tracker, tmp_path):
         def begin(**fields):
-            (tmp_path / "digits").mkdir(exist_ok=True)
-            workdir = str(tmp_path / "digits")
-            kwargs = {"name": self.name, "workdir": workdir, **fields}
+            kwargs = {"name": self.name, **fields}
+            workdir = tmp_path / "workdirs" / kwargs["name"]
+            workdir.mkdir(exist_ok=True, parents=True)
+            kwargs["workdir"] = str(workdir)
             return tracker.start(kd.tracking.RunStart(**kwargs))
 
         return begin

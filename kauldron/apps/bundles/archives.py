@@ -6,7 +6,7 @@ import pathlib
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import IO, Protocol
 
 from kauldron.apps.bundles import safe_names
 
@@ -42,7 +42,17 @@ class ArchiveLimits(Protocol):
         ...
 
 
-def unpack(archive: pathlib.Path, folder: pathlib.Path, limits: ArchiveLimits) -> None:
+class _AnySize:
+    max_files = max_file_bytes = max_request_bytes = 2**60
+
+
+# For archives of which the sender is trusted, and the disk is the limit.
+ANY_SIZE: ArchiveLimits = _AnySize()
+
+
+def unpack(
+    archive: pathlib.Path | IO[bytes], folder: pathlib.Path, limits: ArchiveLimits
+) -> None:
     """Unpacks a zip within limits: what it says of its sizes is not believed.
 
     Args:

@@ -58,6 +58,7 @@ class Manifest:
         trust its code if there are any.
       trusted_to_train: The same for its fine-tuning.
       step: Updates that its weights have seen.
+      evaluator: Name of the evaluator of the run that it is made of; may be empty.
       files: Path in the app, with `/` -> size and checksum. No other file is read.
       format_version: Of this description.
     """
@@ -80,6 +81,7 @@ class Manifest:
     trusted: tuple[str, ...] = ()
     trusted_to_train: tuple[str, ...] = ()
     step: int = 0
+    evaluator: str = ""
     files: Mapping[str, FileEntry] = dataclasses.field(default_factory=dict)
     format_version: int = VERSION
 
@@ -123,7 +125,7 @@ class Manifest:
             **ports,
             **{
                 name: fields.take(name, str, "")
-                for name in ("description", "licence", "task")
+                for name in ("description", "licence", "task", "evaluator")
             },
             **{
                 name: fields.texts(name)

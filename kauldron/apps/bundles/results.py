@@ -91,6 +91,30 @@ class Result:
         (self.out / FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
+def make_out(out: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the folder of results, which is made if it is not there.
+
+    Raises:
+      AppError: If it has files, is a file, or cannot be written.
+    """
+    folder = pathlib.Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise AppError(
+                f"The folder {os.fspath(out)!r} has files in it: choose a new or an "
+                "empty one."
+            )
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise AppError(
+            f"Results cannot be written to {os.fspath(out)!r}: {e.strerror or e}."
+        ) from e
+    return folder
+
+
 def read_result(out: str | os.PathLike[str]) -> Result:
     """Returns the result that is in a folder.
 

@@ -1,4 +1,4 @@
-"""Names of files that somebody else has given: made safe for disk and command line."""
+"""Names of files that somebody else has given: made safe for a disk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 import unicodedata
 
 _MAX_NAME_BYTES = 200
-# Also what a command line would take as a glob.
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\[\]]')
+# What some file system does not take.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 
 def safe_name(name: str) -> str:
     """Returns the name of a file that a client calls so, without folders.
 
-    It is one of every file system, hides nothing and means nothing to a command line.
+    It is one of every file system, and hides nothing.
     """
     base = re.split(r"[/\\]", unicodedata.normalize("NFC", name).rstrip("/\\"))[-1]
-    base = _UNSAFE.sub("_", base).strip(". ").lstrip("-~=") or "file"
+    base = _UNSAFE.sub("_", base).strip(". ") or "file"
     stem, dot, suffix = base.partition(".")
     room = _MAX_NAME_BYTES - len(dot.encode()) - len(suffix.encode())
     if room < 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kauldron.apps.bundles import archives
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.jobs import _devices, _processes, _runner, _table
+from kauldron.apps.jobs import _devices, _processes, _table, _workers
 
 _CODES = {
     400: "bad_request",
@@ -62,7 +62,9 @@ def of(error: Exception) -> HttpError:
         return error
     told = _processes.without_folders(str(error))
     match error:
-        case AppError() | _runner.JobFailed():
+        case _workers.WorkerEndedError():
+            return HttpError(500, told, "worker_ended")
+        case AppError() | _workers.WorkerError():
             return HttpError(422, told)
         case archives.ArchiveError() | _devices.DeviceError():
             return HttpError(400, told)

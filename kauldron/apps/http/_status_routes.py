@@ -119,10 +119,9 @@ def _describe(service: Service, found: ServedApp) -> dict[str, Any]:
         return {"name": found.name, "available": False}
     entry = found.manifest.to_json()
     warm = service.supervisor.runner.is_warm(found.name, "infer", "auto")
-    for name in ("files", "format", "trusted"):
-        entry.pop(name, None)
     return {
         **entry,
+        "files": {},
         "available": True,
         "checkpoints": list(found.manifest.members),
         "tta": found.manifest.max_tta,

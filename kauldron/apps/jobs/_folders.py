@@ -51,6 +51,10 @@ class JobFolder:
                     found.append((file.relative_to(self.out).as_posix(), file))
         return sorted(found)
 
+    def remove_results(self) -> None:
+        """Removes what the job gave, or a part of it."""
+        shutil.rmtree(self.out, ignore_errors=True)
+
     def remove(self) -> None:
         """Removes it; what cannot be removed stays."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from kauldron.apps.jobs._table import Job
 from kauldron.apps.jobs.limits import Limits
 
 _log = logging.getLogger(__name__)
-_WATCH_SECS = 1.0
+_WATCH_SECS = 0.5
 # Stands for the devices of a job that a warm app does: it has its own.
 _WARM = "warm"
 
@@ -136,10 +135,14 @@ class Runner:
         app, folder = self._apps.get(job.app), self._state.job(job.id)
         if app is None:
             raise JobFailed(f"The app {job.app!r} is not served any more.")
-        await asyncio.to_thread(shutil.rmtree, folder.out, ignore_errors=True)
+        await asyncio.to_thread(folder.remove_results)
         call = Call.from_json(job.call)
         if taken == _WARM:
-            await self._ask(job.app, call, folder)
+            try:
+                worker = self._workers[job.app]
+                await worker.ask(_absolute(call, folder), folder.out)
+            except _workers.WorkerError as error:
+                raise JobFailed(str(error)) from None
         else:
             await self._do_in_process(app, call, folder, taken)
         if not (folder.out / results.FILE).is_file():
@@ -156,20 +159,15 @@ class Runner:
           folder: Has the files, and gets the results.
 
         Raises:
-          JobFailed: If it was not done.
+          WorkerError: If it was not done.
         """
-        asking = asyncio.ensure_future(self._ask(app, call, folder))
+        worker = self._workers[app]
+        asking = asyncio.ensure_future(worker.ask(_absolute(call, folder), folder.out))
         try:
             await asyncio.shield(asking)
         except asyncio.CancelledError:
             await asyncio.wait([asking])
             raise
-
-    async def _ask(self, app: str, call: Call, folder: JobFolder) -> None:
-        try:
-            await self._workers[app].ask(_absolute(call, folder), folder.out)
-        except _workers.WorkerError as error:
-            raise JobFailed(str(error)) from None
 
     async def _do_in_process(
         self, app: ServedApp, call: Call, folder: JobFolder, taken: str

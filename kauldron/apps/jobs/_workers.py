@@ -23,11 +23,15 @@ class WorkerError(Exception):
     """A call that a warm worker could not do; the message is for the client."""
 
 
+class WorkerEndedError(WorkerError):
+    """A warm worker failed or ended in the middle of a call, and the call is right."""
+
+
 class WarmWorker:
     """A process that answers calls one after the other; started again when it ends.
 
     Args:
-      command: The command line: reads a JSON object a line, answers with one a line.
+      command: The command line; reads and writes lines as `serve_lines` does.
       env: Its variables.
       problems: File for what it prints on stderr.
     """
@@ -67,6 +71,7 @@ class WarmWorker:
 
         Raises:
           WorkerError: If it was not done.
+          WorkerEndedError: If that is not for what was asked.
         """
         request = {"call": call, "out": str(out)}
         async with self._turn:
@@ -76,10 +81,12 @@ class WarmWorker:
             except BaseException:
                 await self.stop()
                 raise
-        error = answer.get("error")
-        if error is not None:
-            told = _processes.without_folders(str(error)[:_MAX_MESSAGE])
-            raise WorkerError(told)
+        if (error := answer.get("error")) is not None:
+            told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
+            if error.get("code") == "mistake":
+                raise WorkerError(told)
+            _log.error("A warm worker failed: %s", told)
+            raise WorkerEndedError("The call failed; the log of the server says why.")
 
     async def _exchange(self, line: bytes) -> Mapping[str, Any]:
         process = self._process
@@ -89,14 +96,13 @@ class WarmWorker:
             process.stdin.write(line)
             await process.stdin.drain()
             while answer := await process.stdout.readline():
-                if answer.startswith(b"{"):  # libraries print, too
-                    found = json.loads(answer)
-                    if "ok" in found or "error" in found:
-                        return found
+                found = json.loads(answer)
+                if "result" in found or "error" in found:
+                    return found
         except (ConnectionError, ValueError):
             _log.exception("A warm worker broke off")
         _log.error("A warm worker ended: %s", _processes.tail(self._problems))
-        raise WorkerError("The worker of this app ended; it is started again.")
+        raise WorkerEndedError("The worker of this app ended: ask again.")
 
     async def stop(self) -> None:
         """Ends the process, at once."""

@@ -217,6 +217,10 @@ class Supervisor:
         except Exception:
             _log.exception("job %s failed", job.id)
             state, error = State.FAILED, "The server failed; its log says why."
+        if state is not State.DONE:
+            # A part of a result is of no use, and fills a disk that may be full.
+            folder = self.state.job(job.id)
+            await asyncio.shield(asyncio.to_thread(folder.remove_results))
         await self._keep_state(job.id, state, error)
         del self._runs[job.id]
         self.runner.give_back(taken)
@@ -226,6 +230,7 @@ class Supervisor:
     async def _keep_state(self, job_id: str, state: State, error: str) -> None:
         """Writes a last state, also when the disk is full: once there is room."""
         exc = extras.load("sqlalchemy.exc", needed_by="A server of apps", extra="apps")
+        is_told = False
         while True:
             try:
                 if state is State.INTERRUPTED:
@@ -234,7 +239,11 @@ class Supervisor:
                     self.table.finish(job_id, state, error)
                 return
             except exc.OperationalError as problem:
-                _log.error("The state of job %s cannot be written: %s", job_id, problem)
+                if not is_told:
+                    _log.error(
+                        "The state of job %s waits for a disk: %s", job_id, problem
+                    )
+                is_told = True
                 if self._is_closing:  # the next server finds it running
                     return
             with contextlib.suppress(asyncio.CancelledError):

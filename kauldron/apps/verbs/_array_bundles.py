@@ -26,6 +26,7 @@ def write(
     members: Sequence[int | str],
     eval_name: str | None,
     has_dropout: bool,
+    first_step: int,
 ) -> _made.Made:
     """Writes what predicts; returns what it is.
 
@@ -38,6 +39,7 @@ def write(
       eval_name: Which evaluator's model, data and metrics; those of the run unless
         given.
       has_dropout: Whether a program with dropout is written, if the model has any.
+      first_step: Updates that the weights had seen before the run.
     """
     predictor = runs.Predictor.from_trainer(trainer, step=step, eval_name=eval_name)
     names = _made.write_members(
@@ -46,6 +48,7 @@ def write(
         predictor.transformed_state,
         members,
         predictor.evaluator.init_transform.transform,
+        first_step=first_step,
     )
     spec = _write_program(predictor, folder / _layout.PROGRAM)
     drops = has_dropout and _write_dropping(predictor, folder)
@@ -87,7 +90,7 @@ def write(
             has_dropout=drops,
         ),
         members=names,
-        step=predictor.step,
+        step=first_step + predictor.step,
         can_evaluate=bool(metrics),
         allowed_overrides=("batch_size",),
     )

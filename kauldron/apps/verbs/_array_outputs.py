@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kauldron.apps.bundles.ports import Port
+from kauldron.apps.verbs import _values
 from kauldron.evals import file_prediction as files_lib
 
 
@@ -45,7 +46,7 @@ class Tables:
         self._columns[name] = ["case", "label", "probability", *names]
         numbers = [_text(x) for x in (probs[best], *probs)]
         self._rows[name].append([case, names[best], *numbers])
-        return {"label": names[best], "probability": _number(probs[best])}
+        return {"label": names[best], "probability": _values.plain_number(probs[best])}
 
     def add_doubt(
         self, name: str, case: str, members: Sequence[np.ndarray]
@@ -56,9 +57,9 @@ class Tables:
         logs = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
         votes = np.bincount(probs.argmax(-1), minlength=mean.shape[-1])
         doubt = {
-            "entropy": _number(-(mean * logs).sum()),
-            "variance": _number(probs.var(0).mean()),
-            "disagreement": _number(1 - votes.max() / len(members)),
+            "entropy": _values.plain_number(-(mean * logs).sum()),
+            "variance": _values.plain_number(probs.var(0).mean()),
+            "disagreement": _values.plain_number(1 - votes.max() / len(members)),
         }
         names = _names(self._ports[name], mean)
         self._columns[name] = ["case", "label", *doubt]
@@ -90,22 +91,6 @@ def write_array(
     return files_lib.WrittenFile(path=path, output=name, kind="array")
 
 
-def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns metrics as JSON has them: numbers, lists of numbers, texts."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, str):
-            found[name] = value
-        elif isinstance(value, Mapping):
-            found |= {f"{name}/{k}": x for k, x in plain_values(value).items()}
-        else:
-            array = np.asarray(value)
-            found[name] = (
-                _number(array) if array.ndim == 0 else [_number(x) for x in array.flat]
-            )
-    return found
-
-
 def _names(port: Port, scores: np.ndarray) -> list[str]:
     labels = port.labels
     return [labels[i].name if i in labels else str(i) for i in range(scores.shape[-1])]
@@ -113,11 +98,3 @@ def _names(port: Port, scores: np.ndarray) -> list[str]:
 
 def _text(value: Any) -> str:
     return f"{float(value):.7g}"
-
-
-def _number(value: Any) -> float | int | None:
-    """Returns a number that JSON can hold; what is not finite has none."""
-    number = np.asarray(value).item()
-    if isinstance(number, int | bool):
-        return number
-    return float(_text(number)) if np.isfinite(number) else None

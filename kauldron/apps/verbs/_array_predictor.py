@@ -67,9 +67,7 @@ class ArrayPredictor:
             if folder is not None:
                 ends += rows.write(folder)
         finals = {k: x.finalize().compute() for k, x in measured.items()}
-        yield files_lib.FileResult(
-            case=None, files=ends, values=_array_outputs.plain_values(finals)
-        )
+        yield files_lib.FileResult(case=None, files=ends, values=finals)
 
     @functools.cached_property
     def _metrics(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pathlib
@@ -35,7 +36,13 @@ _KNOWN = frozenset(
 )
 # Of a trainer: what has no part in predicting, and what takes its place.
 _OF_TRAINING: Mapping[str, Any] = {
-    "train_ds": None,
+    # A run has data to train on; shapes of batches are in a file.
+    "train_ds": {
+        "__qualname__": "kauldron.kd:data.py.DataSource",
+        "data_source": [0],
+        "shuffle": False,
+        "batch_size": 1,
+    },
     "eval_ds": None,
     "optimizer": None,
     "workdir": None,
@@ -63,14 +70,16 @@ def without_training(cfg: Any, *, keep_eval: str | None = None) -> Any:
     """Returns a copy of a run's config that builds a model, and one evaluator at most."""
     pruned = without_references(cfg)
     evaluator = pruned.evals[keep_eval] if keep_eval is not None else None
-    eval_ds = pruned.get("eval_ds")
+    eval_ds, metrics = pruned.get("eval_ds"), pruned.get("train_metrics")
     for name, value in _OF_TRAINING.items():
-        pruned[name] = value
+        pruned[name] = copy.deepcopy(value)
     for name in _REMOVED:
         if name in pruned:
             del pruned[name]
     if evaluator is not None:
         pruned.eval_ds = eval_ds
+        if "metrics" not in evaluator and metrics:
+            evaluator["metrics"] = metrics
     pruned.evals = {} if evaluator is None else {keep_eval: evaluator}
     return pruned
 

@@ -19,6 +19,7 @@ def write(
     step: int | str | None,
     members: Sequence[int | str],
     name: str,
+    first_step: int,
 ) -> _made.Made:
     """Writes what predicts; returns what it is.
 
@@ -29,6 +30,7 @@ def write(
       step: Which checkpoint.
       members: Further ones.
       name: Of the evaluator.
+      first_step: Updates that the weights had seen before the run.
     """
     evaluator = trainer.evals[name]
     interface = evaluator.file_interface()
@@ -47,11 +49,18 @@ def write(
     _configs.write(pruned, folder / _layout.PREDICTS)
     transform = evaluator.init_transform.transform
     first = transform(runs.restore_state(trainer, step))
-    names = _made.write_members(folder, trainer, first, members, transform)
+    names = _made.write_members(
+        folder,
+        trainer,
+        first,
+        members or interface.members,
+        transform,
+        first_step=first_step,
+    )
     return _made.Made(
         interface=interface,
         members=names,
-        step=int(first.step),
+        step=first_step + int(first.step),
         can_evaluate=bool(interface.references),
         allowed_overrides=[f"evals.{name}.{x}" for x in interface.settings],
     )

@@ -38,6 +38,8 @@ def write_members(
     first: TrainState,
     further: Sequence[int | str],
     transform: Callable[[TrainState], TrainState],
+    *,
+    first_step: int,
 ) -> list[str]:
     """Writes the weights of all members; returns their names.
 
@@ -47,15 +49,16 @@ def write_members(
       first: The state of the first member, as it predicts.
       further: Steps of the run, or workdirs of others.
       transform: From a saved state to one that predicts.
+      first_step: Updates that weights had seen before the run.
     """
-    name = f"step_{int(first.step)}"
+    name = f"step_{first_step + int(first.step)}"
     names = {name: None}
     export.save_weights(first, folder / _layout.member_file(name))
     for member in further:
         state = transform(runs.restore_member(member, trainer))
         place = str(member).partition("@")[0].rstrip("/").rpartition("/")[2]
         is_step = isinstance(member, int) or place in ("best", "latest", "")
-        base = f"step_{int(state.step)}" if is_step else place
+        base = f"step_{first_step + int(state.step)}" if is_step else place
         number, name = 1, base
         while name in names:
             number += 1

@@ -95,12 +95,53 @@ def bundle(
     Raises:
       UserError: If the run cannot be an app; nothing is written then.
     """
+    _check_target(pathlib.Path(out), overwrite=overwrite)
+    cfg = workdirs.load_config(workdir, trusted=trusted)
+    return bundle_trainer(
+        konfig.resolve(cfg),
+        cfg,
+        out,
+        step=step,
+        members=members,
+        eval_name=eval_name,
+        about=about,
+        code=code,
+    )
+
+
+def bundle_trainer(
+    trainer: Any,
+    cfg: Any,
+    out: str | os.PathLike[str],
+    *,
+    step: int | str | None = -1,
+    members: Sequence[int | str] = (),
+    eval_name: str | None = None,
+    about: Description = Description(),
+    code: Sequence[str] = (),
+    first_step: int = 0,
+    sources: pathlib.Path | None = None,
+) -> Manifest:
+    """Makes an app of a run at hand; for the rest, see `bundle`.
+
+    Args:
+      trainer: The run.
+      cfg: Its config.
+      out: See `bundle`; what is there is replaced.
+      step: See `bundle`.
+      members: See `bundle`.
+      eval_name: See `bundle`.
+      about: See `bundle`.
+      code: See `bundle`.
+      first_step: Updates that its weights had seen before the run.
+      sources: A folder of sources that go along as well.
+
+    Raises:
+      UserError: If the run cannot be an app; nothing is written then.
+    """
     target = pathlib.Path(out)
-    _check_target(target, overwrite=overwrite)
     name = about.name or target.name.removesuffix(_ZIP)
     manifest_lib.check_name(name)
-    cfg = workdirs.load_config(workdir, trusted=trusted)
-    trainer = konfig.resolve(cfg)
     with _work_folder(target) as work:
         folder = work / name
         (folder / _layout.MEMBERS).mkdir(parents=True)
@@ -114,14 +155,24 @@ def bundle(
                 members=members,
                 eval_name=eval_name,
                 has_dropout=about.max_mc > 0,
+                first_step=first_step,
             )
         else:
             made = _evaluator_bundles.write(
-                folder, trainer, cfg, step=step, members=members, name=predicts
+                folder,
+                trainer,
+                cfg,
+                step=step,
+                members=members,
+                name=predicts,
+                first_step=first_step,
             )
         _write_run(folder, cfg, trainer)
+        if sources is not None and sources.is_dir():
+            shutil.copytree(sources, folder / _layout.CODE)
         _write_code(folder, code)
-        manifest = _manifest(folder, name, made, about, trainer, cfg)
+        evaluator = predicts or eval_name or ""
+        manifest = _manifest(folder, name, made, about, trainer, cfg, evaluator)
         manifest = manifest_lib.write_manifest(folder, manifest)
         _put(folder, target)
     return manifest
@@ -150,6 +201,7 @@ def _manifest(
     about: Description,
     trainer: Any,
     cfg: Any,
+    evaluator: str,
 ) -> Manifest:
     interface = made.interface
     verbs = ["infer"]
@@ -192,6 +244,7 @@ def _manifest(
         trusted=tuple(sorted(set(trusted))),
         trusted_to_train=to_train,
         step=made.step,
+        evaluator=evaluator,
     )
 
 

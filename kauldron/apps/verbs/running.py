@@ -14,7 +14,7 @@ from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
-from kauldron.apps.verbs import _opening
+from kauldron.apps.verbs import _opening, _values
 from kauldron.evals import file_prediction as files_lib
 
 # Called with how far it is, between 0 and 1, and what that is in words.
@@ -63,7 +63,7 @@ def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
             f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
             f"several members (of {len(manifest.members)})."
         )
-    folder = _made_folder(out)
+    folder = made_folder(out)
     is_pipeline = call.verb == "pipeline"
     measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
     request = files_lib.FileRequest(
@@ -91,7 +91,7 @@ def run_plan(
     progress(0.0, f"{len(cases)} case{'s' if len(cases) != 1 else ''}")
     files: list[ResultFile] = []
     by_case: dict[str, Any] = {}
-    overall: Mapping[str, Any] = {}
+    overall: dict[str, Any] = {}
     for number, result in enumerate(opened.predict(planned.members, request), 1):
         for file in result.files:
             path = file.path.relative_to(planned.out).as_posix()
@@ -101,13 +101,13 @@ def run_plan(
                 )
             )
         if result.case is None:
-            overall = result.values
+            overall = _values.plain_values(result.values)
             continue
-        by_case[result.case] = dict(result.values)
+        by_case[result.case] = _values.plain_values(result.values)
         progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
     values = {
         "cases": {case: x for case, x in by_case.items() if x},
-        "overall": dict(overall),
+        "overall": overall,
     }
     if request.measures:
         files.append(_write_metrics(planned, values))
@@ -139,7 +139,7 @@ def _write_metrics(planned: Plan, values: Mapping[str, Any]) -> ResultFile:
     return ResultFile(path=path, kind="table", output="metrics")
 
 
-def _made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
+def made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the folder of results, which is made if it is not there.
 
     Raises:

@@ -11,9 +11,9 @@ from kauldron._base import console, errors, text_tables
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, Handle, Status
 from kauldron.launch._task_record import TaskRecord
-from kauldron.launch.sweeps import _folder, _record_reader, _sweep, _trial_status
+from kauldron.launch.sweeps import _folder, _sweep, _trial_status
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
-from kauldron.workdir import measured
+from kauldron.workdir import measured, record_reader
 
 _NOTHING = "-"
 
@@ -124,7 +124,7 @@ class Looker:
         self._folder, self._saved = folder, saved
         self._backend = backend or _backend_choice.from_json(saved.backend)
         self._of_records: dict[str, Backend] = {}
-        self._records = _record_reader.RecordReader()
+        self._records = record_reader.RecordReader()
 
     def find(self, trial: _sweep.Trial) -> tuple[Backend, Handle] | None:
         """Returns what has started a trial last, and the handle; `None` if nothing has."""
@@ -172,8 +172,8 @@ class Looker:
         message = ""
         if state in (TrialState.FAILED, TrialState.LOST):
             message = (run.message if run else "") or _trial_status.last_line(task.log)
-        elif state is TrialState.DONE and run and run.problems:
-            message = "; ".join(run.problems)
+        elif state is TrialState.DONE and run:
+            message = "; ".join(run.problems) or run.message
         return TrialStatus(
             name=trial.name,
             overrides=trial.overrides,

@@ -151,11 +151,14 @@ class Groups:
             fields["description"] = description
 
         def work(connection: Any) -> bool:
-            is_new = self._enter(connection, kind, name, fields)
+            before = self._key(connection, kind, name, project or name)
+            is_new = before is None
+            if is_new:
+                fields["created"] = time.time()
+            self._enter(connection, kind, name, fields)
             key = name if kind == "project" else f"{project}/{name}"
             kept = self._store.journal.read().get((kind, key)) or {}
-            created = kept.get("created") or time.time()
-            entry = _journal.Entry(kind, key, {**kept, "created": created, **fields})
+            entry = _journal.Entry(kind, key, {**kept, **fields})
             self._store.journal.append([entry])
             return is_new
 
@@ -232,11 +235,10 @@ class Groups:
 
     def _enter(
         self, connection: Any, kind: str, name: str, fields: Mapping[str, Any]
-    ) -> bool:
-        """Makes a group, and what it is in; returns whether it is new."""
+    ) -> None:
+        """Makes a group, and what it is in."""
         writer = _run_rows.RunWriter(connection)
         project = fields.get("project") or name
-        is_new = self._key(connection, kind, name, project) is None
         key = project_key = writer.project(project)
         family = name if kind == "family" else fields.get("family")
         family_key = writer.family(project_key, family) if family else None
@@ -248,7 +250,6 @@ class Groups:
         known = {x: fields[x] for x in ("description", "created") if x in fields}
         if known:
             connection.execute(table.update().where(table.c.id == key).values(**known))
-        return is_new
 
     def _key(self, connection: Any, kind: str, name: str, project: str) -> int | None:
         t, sa = self._store.t, self._store.sa

@@ -51,7 +51,9 @@ class Finder:
                 return found[0]
         if found := self._numbers(run.c.workdir == self._key_of(name)):
             return found[0]
-        ends_so = run.c.workdir.endswith(f"/{name}", autoescape=True)
+        ends_so = (run.c.workdir == name) | run.c.workdir.endswith(
+            f"/{name}", autoescape=True
+        )
         found = self._numbers(run.c.name == name) or self._numbers(ends_so)
         if len(found) == 1:
             return found[0]
@@ -79,7 +81,7 @@ class Finder:
             )
         run = self._run
         rows = self._sa.select(run.c.id, run.c.name)
-        known = {id: name for id, name in self._connection.execute(rows)}
+        known = dict(self._connection.execute(rows).all())
         if not known:
             raise RegistryError(
                 f"There is no run {name!r}: {self._where} has none yet. `kauldron runs "

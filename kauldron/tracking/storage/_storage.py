@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from kauldron._base import errors
 
@@ -39,9 +38,11 @@ class Storage(Protocol):
 
     def list(self, folder: str = "") -> list[str]:
         """Returns the keys of all files in a folder and below, sorted."""
+        ...
 
     def exists(self, key: str) -> bool:
         """Whether it is the key of a file, or of a folder that has one."""
+        ...
 
     def delete(self, key: str) -> None:
         """Deletes a file, or all files of a folder.
@@ -56,6 +57,7 @@ class Storage(Protocol):
         Raises:
           StorageError: If there is no such file.
         """
+        ...
 
 
 def check_key(key: str) -> str:
@@ -108,20 +110,3 @@ def missing(key: str, known: list[str], where: str) -> StorageError:
         f"{where} has no {key!r}.{errors.did_you_mean(key, known)} It holds "
         f"{len(known)} files."
     )
-
-
-def open_storage(
-    url: str | os.PathLike[str], options: Mapping[str, Any] | None = None
-) -> Storage:
-    """Returns the storage at a path or URL.
-
-    Args:
-      url: A folder, or a URL that fsspec knows: `s3://bucket/runs`, `memory://runs`.
-      options: For the file system of a URL: `{"endpoint_url": "http://127.0.0.1:9000"}`.
-    """
-    from kauldron.tracking.storage import _fsspec, _local
-
-    text = os.fspath(url)
-    if "://" in text and not text.startswith("file://"):
-        return _fsspec.FsspecStorage(text, options or {})
-    return _local.LocalStorage(text.removeprefix("file://"))

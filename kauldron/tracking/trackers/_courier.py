@@ -6,8 +6,8 @@ import collections
 import itertools
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
 
 from kauldron._base import console, problem_log
 from kauldron.tracking.publishers import _events as events
@@ -19,7 +19,7 @@ _PAUSE_SECS = 0.5
 _FIRST_RETRY_SECS = 0.5
 _LAST_RETRY_SECS = 30.0
 # At the end of a run: for whom takes what it is given, and for whom does not.
-_PATIENCE_SECS = 60.0
+PATIENCE_SECS = 60.0
 _PATIENCE_IF_GONE_SECS = 5.0
 
 
@@ -99,7 +99,9 @@ class Courier:
         self._last_missed: _Missed | None = None
         self._changed = threading.Condition()
         self._retry_secs = 0.0  # 0 while the receiver takes what it is given
-        self._is_closing = self._has_given_up = False
+        self._is_hurried = self._is_closing = self._has_given_up = False
+        self._has_reported = False
+        self._gone_secs = _PATIENCE_IF_GONE_SECS
         # A daemon: a service that hangs cannot keep the process from ending.
         self._thread = threading.Thread(
             target=self._run, name=f"kauldron {name}", daemon=True
@@ -129,33 +131,54 @@ class Courier:
             if len(self._waiting) == 1:
                 self._changed.notify()
 
-    def close(self, *, patience_secs: float | None = None) -> bool:
+    def flush(self, *, patience_secs: float = PATIENCE_SECS) -> None:
+        """Waits until all is delivered, not long if the receiver is gone; reports it.
+
+        Args:
+          patience_secs: How long to wait for a receiver that takes what it is given.
+        """
+        self._hurry(patience_secs, lambda: not self._waiting)
+        self._report()
+
+    def close(self, *, patience_secs: float = PATIENCE_SECS) -> bool:
         """Delivers what waits and ends the thread; returns whether all is delivered.
 
         Args:
-          patience_secs: How long to wait; less than a minute if the receiver is gone.
+          patience_secs: How long to wait for a receiver that takes what it is given.
         """
         with self._changed:
             self._is_closing = True
-            self._changed.notify()
-        start = gone_since = time.monotonic()
-        while self._thread.is_alive():
-            self._thread.join(0.02)
-            now = time.monotonic()
-            gone_since = gone_since if self._retry_secs else now
-            if now - start > (patience_secs or _PATIENCE_SECS):
-                break
-            if now - gone_since > (patience_secs or _PATIENCE_IF_GONE_SECS):
-                break
+        self._hurry(patience_secs, lambda: not self._thread.is_alive())
         with self._changed:
             self._has_given_up = True
             self._changed.notify()
-        if num := self.num_undelivered:
+        return self._report()
+
+    def _hurry(self, patience_secs: float, is_over: Callable[[], bool]) -> None:
+        """Has everything delivered now; what fails for long is not waited for again."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify()
+        start = gone_since = time.monotonic()
+        while not is_over():
+            time.sleep(0.01)
+            now = time.monotonic()
+            gone_since = gone_since if self._retry_secs else now
+            if now - start > patience_secs or now - gone_since > self._gone_secs:
+                self._gone_secs = 0.5
+                return
+
+    def _report(self) -> bool:
+        num = self.num_undelivered
+        if num:
             self._problems.state(
                 self._name,
                 f"has not taken {num:,} events: the next start of the run brings what is "
                 "in its files, as does `kd.tracking.deliver(workdir)`",
             )
+            self._has_reported = True
+        elif self._has_reported:
+            self._problems.state(self._name, None)
         return not num
 
     def _run(self) -> None:
@@ -173,11 +196,11 @@ class Courier:
         """Waits until something is to be done; returns whether anything is."""
         with self._changed:
             if self._retry_secs:
-                most = _FIRST_RETRY_SECS if self._is_closing else _LAST_RETRY_SECS
+                most = _FIRST_RETRY_SECS if self._is_hurried else _LAST_RETRY_SECS
                 self._changed.wait(min(self._retry_secs, most))
             while not (self._waiting or self._is_closing):
                 self._changed.wait()
-            if not (self._is_closing or self._retry_secs):
+            if not (self._is_hurried or self._retry_secs):
                 self._changed.wait(self._pause_secs)  # more may come
             return bool(self._waiting) and not self._has_given_up
 
@@ -192,7 +215,8 @@ class Courier:
                 return
             num = 1
         else:
-            num = self._receiver.deliver([*itertools.takewhile(_is_event, upcoming)])
+            before = itertools.takewhile(lambda x: not isinstance(x, _Missed), upcoming)
+            num = self._receiver.deliver(cast(list[events.Event], list(before)))
         with self._changed:
             for _ in range(num):
                 self._waiting.popleft()
@@ -201,7 +225,7 @@ class Courier:
         """Returns whether nothing more can be got."""
         try:
             has_all = self._receiver.catch_up(missed.steps)
-            if not has_all and not self._is_closing:
+            if not has_all and not self._is_hurried:
                 return False  # who writes the files is behind
             lost = "" if has_all else "the files of the run do not have them"
         except LookupError as e:
@@ -231,7 +255,3 @@ class Courier:
         with self._changed:
             self._waiting.popleft()
         self._problems.failed(self._name, error, consequence="; this stops nothing")
-
-
-def _is_event(waiting: events.Event | _Missed) -> TypeGuard[events.Event]:
-    return isinstance(waiting, events.Event)

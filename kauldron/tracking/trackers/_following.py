@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kauldron import recording
@@ -14,50 +15,71 @@ from kauldron.recording import measured
 from kauldron.sharding import TrainState
 from kauldron.tracking.publishers import _events as events
 from kauldron.tracking.publishers import _publisher
-from kauldron.tracking.trackers import _courier, _deliveries, _receivers, _tracker
+from kauldron.tracking.trackers import _courier, _deliveries, _receivers, _tracked_run
 from kauldron.train import hooks
 from kauldron.workdir import config_values, run_status
 
+# Whoever stops a run does not wait for long.
 _PATIENCE_IF_INTERRUPTED_SECS = 10.0
 
 # Makes the receiver of a run from its workdir, its name and its id in `status.json`.
 _ToReceiver = Callable[[str, str, str], _courier.Receiver]
+_Followers = tuple[hooks.Hook, recording.Writer]
 
 
 def follow_with_tracker(
-    tracker: _tracker.Tracker, name: str, *, in_workdir: bool = True
-) -> tuple[hooks.Hook, recording.Writer]:
-    """Returns what feeds a tracker from a run, see `kd.train.Trainer.tracking`."""
+    start: Callable[[_tracked_run.RunStart], _tracked_run.TrackedRun],
+    name: str,
+    *,
+    run_name: str = "",
+    parent: str = "",
+) -> contextlib.AbstractContextManager[_Followers]:
+    """Feeds a tracker from a run, see `kd.train.Trainer.tracking`.
 
-    def to_receiver(workdir: str, run_name: str, run_id: str) -> _courier.Receiver:
+    Args:
+      start: `Tracker.start`.
+      name: Of the tracker, in messages.
+      run_name: How the run is called; as its workdir unless given.
+      parent: Id of the run that this one is a part of.
+    """
+
+    def to_receiver(workdir: str, name_of_workdir: str, run_id: str) -> Any:
         file = _deliveries.DeliveryFile(workdir, name)
-        start = _tracker.RunStart(
-            name=getattr(tracker, "name", "") or run_name,
+        info = _tracked_run.RunStart(
+            name=run_name or name_of_workdir,
             workdir=workdir,
-            parent=getattr(tracker, "parent", ""),
-            in_workdir=in_workdir,
+            parent=parent,
+            in_workdir=True,
         )
-        return _receivers.TrackerReceiver(tracker, start, file.read(run_id), file)
+        return _receivers.TrackerReceiver(start, info, file.read(run_id), file)
 
     return _follow(f"the tracker {name!r}", to_receiver)
 
 
 def follow_with_publisher(
     publisher: _publisher.Publisher, name: str
-) -> tuple[hooks.Hook, recording.Writer]:
-    """Returns what feeds a publisher from a run, see `kd.train.Trainer.tracking`."""
+) -> contextlib.AbstractContextManager[_Followers]:
+    """Feeds a publisher from a run, see `kd.train.Trainer.tracking`."""
 
-    def to_receiver(workdir: str, run_name: str, run_id: str) -> _courier.Receiver:
+    def to_receiver(workdir: str, run_name: str, run_id: str) -> Any:
         return _receivers.PublisherReceiver(publisher)
 
     return _follow(f"the publisher {name!r}", to_receiver, pause_secs=0.0)
 
 
+@contextlib.contextmanager
 def _follow(
     called: str, to_receiver: _ToReceiver, *, pause_secs: float = 0.5
-) -> tuple[hooks.Hook, recording.Writer]:
+) -> Iterator[_Followers]:
     feed = _Feed(called, to_receiver, pause_secs)
-    return _FeedHook(feed), _FeedWriter(feed=feed)
+    error = None
+    try:
+        yield _FeedHook(feed), _FeedWriter(feed=feed)
+    except BaseException as e:
+        error = e
+        raise
+    finally:
+        feed.end(error)
 
 
 class _Feed:
@@ -66,6 +88,7 @@ class _Feed:
     def __init__(
         self, called: str, to_receiver: _ToReceiver, pause_secs: float
     ) -> None:
+        self.step = 0
         self._called = called
         self._to_receiver = to_receiver
         self._pause_secs = pause_secs
@@ -78,12 +101,10 @@ class _Feed:
             return
         self._run = os.path.basename(os.path.normpath(workdir))
         status = run_status.read(workdir)
-        receiver = self._to_receiver(
-            workdir, self._run, status.run_id if status else ""
-        )
+        run_id = status.run_id if status else ""
         self._courier = _courier.Courier(
             self._called,
-            receiver,
+            self._to_receiver(workdir, self._run, run_id),
             problems=problem_log.current(),
             pause_secs=self._pause_secs,
         )
@@ -93,16 +114,25 @@ class _Feed:
         if self._courier is not None:
             self._courier.put(events.Event(kind=kind, run=self._run, **fields))
 
-    def end(self, step: int, error: BaseException | None = None) -> None:
-        """Tells how the run has ended, and waits a while until all is delivered."""
+    def settle(self, step: int) -> None:
+        """Waits a while until all is delivered, while the run can still report it."""
+        self.step = step
+        if self._courier is not None:
+            self._courier.flush()
+
+    def end(self, error: BaseException | None) -> None:
+        """Tells how the run has ended, after its files have been written."""
         if self._courier is None:
             return
         state, message = run_status.outcome_of(error)
         kind = "failed" if state == "failed" else "ended"
-        self.tell(kind, step=step, status=state, message=message)
+        self.tell(kind, step=self.step, status=state, message=message)
         is_hurried = state == "interrupted"
-        patience_secs = _PATIENCE_IF_INTERRUPTED_SECS if is_hurried else None
-        self._courier.close(patience_secs=patience_secs)
+        self._courier.close(
+            patience_secs=_PATIENCE_IF_INTERRUPTED_SECS
+            if is_hurried
+            else _courier.PATIENCE_SECS
+        )
         self._courier = None
 
 
@@ -122,12 +152,12 @@ class _FeedHook(hooks.Hook):
         self._feed.tell("checkpoint", step=step)
 
     def on_end(self, run: hooks.RunControl, *, step: int, state: TrainState) -> None:
-        self._feed.end(step)
+        self._feed.settle(step)
 
     def on_error(
         self, run: hooks.RunControl, *, step: int, error: BaseException
     ) -> None:
-        self._feed.end(step, error)
+        self._feed.step = step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kauldron.contrib.train import mlflow_runs
-from kauldron.tracking.trackers import _tracker
+from kauldron.tracking.trackers import _tracked_run, _tracker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class MLflow(_tracker.Tracker):
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     parent: str = ""
 
-    def start(self, run: _tracker.RunStart) -> _tracker.TrackedRun:
+    def start(self, run: _tracked_run.RunStart) -> _tracked_run.TrackedRun:
         server: Any = mlflow_runs.MlflowServer(self.uri)
         return server.start(
             experiment=self.experiment,

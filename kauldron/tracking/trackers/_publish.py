@@ -19,7 +19,7 @@ class Publish:
     to: _publisher.Publisher
 
     def follow(self, name: str) -> Any:
-        """Returns hook and writer of a training, for `cfg.tracking`."""
+        """Follows the training inside a block: `cfg.tracking`."""
         from kauldron.tracking.trackers import _following  # trains: needs JAX
 
         return _following.follow_with_publisher(self.to, name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 from kauldron.tracking.publishers import _events as events
 from kauldron.tracking.publishers import _publisher
-from kauldron.tracking.trackers import _deliveries, _tracker
+from kauldron.tracking.trackers import _deliveries, _tracked_run
 
 _MEASURED = ("metric", "evaluation")
 _KINDS = ("metrics", "losses")
@@ -43,27 +46,31 @@ class TrackerReceiver:
     missed is taken from the files of the run.
 
     Args:
-      tracker: Where to keep them.
-      start: The run; its `id` is filled in.
+      start: `Tracker.start`.
+      info: The run; its `id` is filled in.
       known: What the tracker has of it.
       file: Where that is kept; `None` without a workdir.
     """
 
     def __init__(
         self,
-        tracker: _tracker.Tracker,
-        start: _tracker.RunStart,
+        start: Callable[[_tracked_run.RunStart], _tracked_run.TrackedRun],
+        info: _tracked_run.RunStart,
         known: _deliveries.Deliveries,
         file: _deliveries.DeliveryFile | None,
     ) -> None:
-        self._tracker = tracker
         self._start = start
+        self._info = info
         self._known = known
         self._file = file
-        self._run: _tracker.TrackedRun | None = None
+        self._run: _tracked_run.TrackedRun | None = None
         # Of collections whose later steps alone are still to be logged.
         self._skips: dict[str, int] = {}
-        self._has_started = False
+
+    @property
+    def run_id(self) -> str:
+        """Id of the tracker's run; empty while it could not be started."""
+        return self._known.id
 
     def deliver(self, waiting: Sequence[events.Event]) -> int:
         event = waiting[0]
@@ -72,8 +79,10 @@ class TrackerReceiver:
             self._begin(run, event)
         elif event.kind in _MEASURED:
             return self._log(run, waiting)
+        elif event.kind == "checkpoint":
+            self._keep(run, event)
         elif event.kind in ("ended", "failed"):
-            outcome: _tracker.Outcome = "failed"
+            outcome: _tracked_run.Outcome = "failed"
             if event.kind == "ended":
                 outcome = "interrupted" if event.status == "interrupted" else "done"
             run.end(outcome, event.message)
@@ -88,9 +97,8 @@ class TrackerReceiver:
     def close(self) -> None:
         pass
 
-    def _open(self) -> _tracker.TrackedRun:
-        start = dataclasses.replace(self._start, id=self._known.id)
-        run = self._tracker.start(start)
+    def _open(self) -> _tracked_run.TrackedRun:
+        run = self._start(dataclasses.replace(self._info, id=self._known.id))
         if run.id != self._known.id:  # a new one, or the old one is not there any more
             self._known.id = run.id
             self._known.steps = {}
@@ -105,20 +113,27 @@ class TrackerReceiver:
         self._run = run
         return run
 
-    def _begin(self, run: _tracker.TrackedRun, event: events.Event) -> None:
+    def _begin(self, run: _tracked_run.TrackedRun, event: events.Event) -> None:
         run.log_params(event.values)
-        if event.step > 0 and self._start.workdir:  # of a process that was killed
-            try:
+        if event.step > 0 and self._info.workdir:  # of a process that was killed
+            with contextlib.suppress(
+                LookupError
+            ):  # without files, nothing is caught up
                 self._log_from_files(run, before=event.step)
-            except LookupError:
-                pass  # without files, there is nothing to catch up with
+
+    def _keep(self, run: _tracked_run.TrackedRun, event: events.Event) -> None:
+        path = event.values.get("path")  # of a file that the tracker is to keep
+        if path is not None and not os.path.exists(path):
+            raise LookupError(f"{path!r} is gone before it could be kept")
+        if path is not None:
+            run.log_artifact(path, event.values["name"])
 
     def _log_from_files(
-        self, run: _tracker.TrackedRun, before: int | None = None
+        self, run: _tracked_run.TrackedRun, before: int | None = None
     ) -> None:
         missed = _deliveries.missed_events(
-            self._start.workdir,
-            self._start.name,
+            self._info.workdir,
+            self._info.name,
             since=self._known.steps,
             before=before,
         )
@@ -126,14 +141,13 @@ class TrackerReceiver:
             missed = missed[self._log(run, missed) :]
         self._skips = dict(self._known.steps)
 
-    def _log(self, run: _tracker.TrackedRun, waiting: Sequence[events.Event]) -> int:
-        num, batch = 0, []
-        for event in waiting[:_MAX_POINTS]:
-            if event.kind not in _MEASURED:
-                break
-            num += 1
-            if event.step > self._skips.get(event.collection, -1):
-                batch.append(event)
+    def _log(
+        self, run: _tracked_run.TrackedRun, waiting: Sequence[events.Event]
+    ) -> int:
+        measured = itertools.takewhile(lambda e: e.kind in _MEASURED, waiting)
+        taken = list(itertools.islice(measured, _MAX_POINTS))
+        batch = [e for e in taken if e.step > self._skips.get(e.collection, -1)]
+        num = len(taken)
         try:
             self._log_points(run, batch)
         except OSError:
@@ -146,7 +160,7 @@ class TrackerReceiver:
         return num
 
     def _log_points(
-        self, run: _tracker.TrackedRun, batch: Sequence[events.Event]
+        self, run: _tracked_run.TrackedRun, batch: Sequence[events.Event]
     ) -> None:
         if not batch:
             return
@@ -160,7 +174,7 @@ class TrackerReceiver:
             self._file.write(self._known, is_urgent=is_urgent)
 
 
-def to_point(event: events.Event) -> _tracker.Point:
+def to_point(event: events.Event) -> _tracked_run.Point:
     """Returns what was measured, by the names that trackers have."""
     values: dict[str, float] = {}
     for name in sorted(event.values, key=_rank):
@@ -169,7 +183,7 @@ def to_point(event: events.Event) -> _tracker.Point:
         if key in values:
             key = f"{event.collection}.{name}"
         values[key] = float(event.values[name])
-    return _tracker.Point(event.step, values, event.time)
+    return _tracked_run.Point(event.step, values, event.time)
 
 
 def _rank(name: str) -> int:

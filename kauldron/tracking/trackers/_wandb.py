@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kauldron._base import extras
-from kauldron.tracking.trackers import _tracker
+from kauldron.tracking.trackers import _tracked_run, _tracker
 
 # The axis of every chart. W&B's own steps only rise: what comes late would be dropped.
 _STEP = "step"
@@ -27,7 +27,7 @@ class Wandb(_tracker.Tracker):
         `WANDB_MODE` says.
       folder: Where W&B keeps files; unless given, the workdir of the run.
       name: Of the run; unless given, that of its workdir.
-      tags: Words by which the run is found; those with a value as `name:value`.
+      tags: Words by which the run is found.
       parent: Id of the run that this one is a part of: they are a group.
     """
 
@@ -36,10 +36,10 @@ class Wandb(_tracker.Tracker):
     mode: Literal["online", "offline"] | None = None
     folder: str | None = None
     name: str = ""
-    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tags: Sequence[str] = ()
     parent: str = ""
 
-    def start(self, run: _tracker.RunStart) -> _tracker.TrackedRun:
+    def start(self, run: _tracked_run.RunStart) -> _tracked_run.TrackedRun:
         wandb = extras.load(
             "wandb", needed_by="Tracking with Weights & Biases", extra="wandb"
         )
@@ -66,7 +66,7 @@ class Wandb(_tracker.Tracker):
             raise ConnectionError(f"Weights & Biases: {e}") from e
         started.define_metric("*", step_metric=_STEP)
         tracked = _WandbRun(started)
-        tracked.set_tags(self.tags)
+        tracked.set_tags(dict.fromkeys(self.tags, ""))
         return tracked
 
 
@@ -80,10 +80,10 @@ class _WandbRun:
     def id(self) -> str:
         return self._run.id
 
-    def log_params(self, params: Mapping[str, _tracker.Scalar]) -> None:
+    def log_params(self, params: Mapping[str, _tracked_run.Scalar]) -> None:
         self._run.config.update(dict(params), allow_val_change=True)
 
-    def log_metrics(self, points: Sequence[_tracker.Point]) -> None:
+    def log_metrics(self, points: Sequence[_tracked_run.Point]) -> None:
         for step, values, _ in points:
             self._run.log({**values, _STEP: step})
 
@@ -105,7 +105,7 @@ class _WandbRun:
             if f"{name}:{value}" not in kept and name not in kept:
                 self._run.summary[f"tags.{name}"] = value
 
-    def end(self, status: _tracker.Outcome, message: str = "") -> None:
+    def end(self, status: _tracked_run.Outcome, message: str = "") -> None:
         self._run.summary["status"] = status
         if message:
             self._run.summary["message"] = message

@@ -10,26 +10,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from etils import epath
 
 from kauldron import checkpoints, kontext, runs
 from kauldron._base import console, root_refs
-from kauldron.evals import base
+from kauldron.evals import base, file_prediction
 from kauldron.ktyping import PyTree
 from kauldron.modules.patches import tilings
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
 from kauldron.volumes.cases import dataset
-from kauldron.volumes.geometry.base import Geometry
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import sliding_windows
 from kauldron.volumes.prediction import (
+    _case_files,
     _folder,
-    _members,
     _missing,
     _patch_network,
+    _whole_cases,
     combining,
     outputs,
 )
@@ -204,6 +203,36 @@ class CaseEvaluator(base.EvaluatorBase):
             for file in evaluator._write(opened, batch, predicted):
                 yield str(file)
 
+    def file_interface(self) -> file_prediction.FileInterface:
+        self._assert_root_cfg_resolved()
+        return _case_files.interface(
+            self._cases,
+            model=self.model,
+            measured=[self.losses, self.metrics],
+            written=self.outputs,
+            max_copies=0 if self.augment is None else self.augment.copies,
+            members=self.ensemble,
+            run=self.base_cfg,
+        )
+
+    def file_config(self, cfg: Any, assets: pathlib.Path) -> Any:
+        return _case_files.without_cases(cfg, self.name)
+
+    def predict_files(
+        self, states: Sequence[TrainState], request: file_prediction.FileRequest
+    ) -> Iterator[file_prediction.FileResult]:
+        cases = _whole(_case_files.with_files(self.ds, request))
+        measure = functools.partial(self._measure, states[0])
+        yield from _case_files.predict(
+            cases,
+            self._predictor,
+            states,
+            request,
+            written=self.outputs,
+            augment=self.augment,
+            measure=measure,
+        )
+
     def _predicted(
         self, state: TrainState, *, skip: Callable[[str], bool] = lambda case: False
     ) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
@@ -223,32 +252,18 @@ class CaseEvaluator(base.EvaluatorBase):
                 if skip(case):
                     continue
                 try:
-                    yield batch, self._predict(states, batch, case)
+                    yield (
+                        batch,
+                        self._predictor(
+                            states,
+                            batch,
+                            augment=self.augment,
+                            num_dropouts=self.num_dropouts,
+                        ),
+                    )
                 except Exception as e:
                     e.add_note(f"While predicting the case {case!r}.")
                     raise
-
-    def _predict(
-        self, states: Sequence[TrainState], batch: Any, case: str
-    ) -> list[dict[str, PyTree]]:
-        """Returns key -> `[z y x c]` of each member, on the grid of the case."""
-        inputs = _patch_network.Inputs.of(self.model, batch)
-        copies = _members.copies(self.augment, case, inputs, self._geometry(batch))
-        results = []
-        for number, copy in enumerate(copies):
-            for draw in range(max(1, self.num_dropouts)):
-                for state in states:
-                    fn = functools.partial(
-                        self._jitted_network,
-                        state,
-                        np.int32(number * max(1, self.num_dropouts) + draw),
-                        copy.inputs.rest,
-                        channels=copy.inputs.channels,
-                        drops=bool(self.num_dropouts),
-                    )
-                    predicted = self.window(fn, copy.inputs.volume)
-                    results.append(copy.back(jax.tree.map(np.asarray, predicted)))
-        return results
 
     def _measure(
         self, state: TrainState, batch: Any, predicted: list[dict[str, PyTree]]
@@ -276,7 +291,7 @@ class CaseEvaluator(base.EvaluatorBase):
         batch: Any,
         predicted: list[dict[str, PyTree]],
     ) -> list[pathlib.Path]:
-        case, geometry = str(batch["case"][0]), self._geometry(batch)
+        case, geometry = str(batch["case"][0]), _whole_cases.geometry_of(batch)
         written = []
         for name, output in self.outputs.items():
             members = [
@@ -299,10 +314,6 @@ class CaseEvaluator(base.EvaluatorBase):
         }
         suffixes = {name: output.suffix for name, output in self.outputs.items()}
         return _folder.PredictionFolder(path, suffixes, made_by)
-
-    def _geometry(self, batch: Any) -> Geometry:
-        key = next(key for key in batch if key.endswith("_geometry"))
-        return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
 
     def _blending_problems(
         self, context: Context, field: str
@@ -351,17 +362,7 @@ class CaseEvaluator(base.EvaluatorBase):
                 f"`evals[{self.name!r}].ds` must be `kd.volumes.VolumeCases`: got "
                 f"{type(self.ds).__name__}."
             )
-        whole = dataclasses.replace(
-            self.ds,
-            patches=None,
-            augment=None,
-            batch_size=1,
-            num_epochs=1,
-            shuffle=False,
-        )
-        cases = whole.for_evaluation()
-        assert isinstance(cases, dataset.VolumeCases)
-        return cases
+        return _whole(self.ds)
 
     @functools.cached_property
     def _further_states(self) -> list[TrainState]:
@@ -376,14 +377,24 @@ class CaseEvaluator(base.EvaluatorBase):
         ]
 
     @functools.cached_property
-    def _jitted_network(self) -> Callable[..., Any]:
+    def _predictor(self) -> _whole_cases.CasePredictor:
         network = _patch_network.PatchNetwork(
             run=self.base_cfg,
             model=self.model,
             method=self.model_method,
             keys=self._read_preds,
         )
-        return jax.jit(network, static_argnames=("channels", "drops"))
+        return _whole_cases.CasePredictor(network=network, window=self.window)
 
 
 _GROUPS = ("losses", "metrics", "summaries")
+
+
+def _whole(ds: dataset.VolumeCases) -> dataset.VolumeCases:
+    """Returns the same cases, one by one and not augmented."""
+    whole = dataclasses.replace(
+        ds, patches=None, augment=None, batch_size=1, num_epochs=1, shuffle=False
+    )
+    cases = whole.for_evaluation()
+    assert isinstance(cases, dataset.VolumeCases)
+    return cases

@@ -45,11 +45,11 @@ def application(folder, apps, *, token="", warm=(), **changes):
 
 
 @contextlib.contextmanager
-def in_thread(folder, apps, **changes):
+def in_thread(folder, apps, *, port=0, **changes):
     """Yields the address of a server in this process."""
     with (
         application(folder, apps, **changes) as app,
-        web_server.background_server(app, on_end=app.drain) as url,
+        web_server.background_server(app, port=port, on_end=app.drain) as url,
     ):
         yield url
 

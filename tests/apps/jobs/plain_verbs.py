@@ -19,7 +19,9 @@ RESULT = {
     "app": {"name": "tissues", "version": "1.0.0"},
     "applied": {},
     "cases": ["a"],
-    "files": [{"path": "copy.npy", "kind": "volume", "output": "tissue", "case": "a"}],
+    "files": [
+        {"path": "copy.npy", "kind": "segmentation", "output": "tissue", "case": "a"}
+    ],
     "values": {"overall": {"dice": 0.5}},
 }
 
@@ -48,16 +50,18 @@ def act(path, out):
 
 
 def work():
-    """Stands for `kauldron apps worker`: numbers its answers, so that a restart shows."""
+    """Stands for `kauldron apps worker`."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # as `serve_lines` does
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         (paths,) = asked["call"]["inputs"].values()
         try:
             act(paths[0], pathlib.Path(asked["out"]))
-            answer = {"ok": True}
+            answer = {"result": RESULT}
         except ValueError as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), flush=True)
+            answer = {"error": {"code": "mistake", "message": str(error)}}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def main():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kauldron import apps, konfig
 from kauldron.workdir import signatures
-from tests.apps.verbs import digit_run
+from tests.apps.verbs import digit_run, volume_run
 
 TRUSTED = ("examples", "tests")
 
@@ -71,3 +71,32 @@ def logits(digits):
         return np.asarray(predictor.predict(ds, keys=["preds.logits"])["preds.logits"])
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def volumes_run_at(tmp_path_factory):
+    """A run on small volumes: folder, trainer, state of step 2."""
+    from kauldron import runs
+    from tests.volumes.prediction import volumes_run
+
+    root = tmp_path_factory.mktemp("volumes")
+    volumes_run.write_cases(root / "data", num=2)
+    trainer = konfig.resolve(volume_run.get_config(root / "data", root / "run"))
+    trainer.train()
+    return root, trainer, runs.restore_state(trainer, 2)
+
+
+@pytest.fixture(scope="session")
+def volume_app(volumes_run_at):
+    root, *_ = volumes_run_at
+    apps.bundle(
+        root / "run",
+        root / "app.zip",
+        members=[1],
+        about=apps.Description(
+            name="halves", labels={1: "above"}, colours={1: "#aa3333"}, max_mc=4
+        ),
+        trusted=TRUSTED,
+    )
+    with apps.App(root / "app.zip") as app:
+        yield app

@@ -123,5 +123,5 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path, monkeypatch):
 
 def test_a_redis_server_that_is_gone_is_an_os_error_that_names_it():
     publisher = kd.tracking.RedisPublisher("redis://127.0.0.1:1/0")
-    with pytest.raises(ConnectionError, match="redis://127.0.0.1:1/0"):
+    with pytest.raises(ConnectionError, match=r"redis://127\.0\.0\.1:1/0"):
         publisher.publish(EVENTS[0])

@@ -55,7 +55,7 @@ class TestS3(storage_contract.Contract):
     def test_a_bucket_is_never_made(self, s3_server, file):
         options = {**_KEYS, "endpoint_url": s3_server}
         storage = kd.tracking.open_storage("s3://no-such-bucket/runs", options)
-        with pytest.raises(kd.tracking.StorageError, match="no-such-bucket.*bucket"):
+        with pytest.raises(kd.tracking.StorageError, match=r"no-such-bucket.*bucket"):
             storage.upload(file, "a")
 
 

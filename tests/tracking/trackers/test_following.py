@@ -113,3 +113,81 @@ def test_what_needs_no_training_needs_no_jax():
         "RedisPublisher open_storage'.split())]; assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _resumable(tmp_path, **changes):
+    checkpointer = kd.ckpts.Checkpointer(save_interval_steps=4)
+    return _trainer(tmp_path, **{"checkpointer": checkpointer, "evals": {}, **changes})
+
+
+def test_a_run_that_goes_on_is_the_same_run_and_no_step_is_there_twice(tmp_path):
+    breaks = {"breaks": Raises(ValueError("once"), step=7)}
+    with pytest.raises(ValueError, match="once"):
+        _resumable(tmp_path, hooks=breaks).train()
+    trainer = _resumable(tmp_path)
+    trainer.train()  # from step 4 on
+    (run,) = trainer.tracking.runs()
+    assert _steps(run, "train.accuracy") == list(range(10))
+    assert (run["status"], run["starts"]) == ("done", 2)
+
+
+def test_another_run_in_the_same_workdir_is_another_run(tmp_path):
+    breaks = {"breaks": Raises(ValueError("once"), step=2)}
+    with pytest.raises(ValueError, match="once"):
+        _trainer(tmp_path, hooks=breaks, evals={}).train()
+    trainer = _trainer(tmp_path, evals={})  # nothing was saved: from step 0 on
+    trainer.train()
+    by_status = {run["status"]: run for run in trainer.tracking.runs()}
+    assert _steps(by_status["failed"], "train.accuracy") == [0, 1]
+    assert _steps(by_status["done"], "train.accuracy") == list(range(10))
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    from kauldron.tracking.trackers import _courier
+
+    monkeypatch.setattr(_courier, "_PATIENCE_IF_GONE_SECS", 0.1)
+
+
+def test_what_a_tracker_has_missed_is_there_after_the_next_start(
+    tmp_path, impatient, capfd
+):
+    (tmp_path / "gone").touch()
+    breaks = {"breaks": Raises(ValueError("once"), step=7)}
+    with pytest.raises(ValueError, match="once"):
+        _resumable(tmp_path, hooks=breaks).train()
+    told = capfd.readouterr().err
+    assert told.count("the tracker 'tracking' takes nothing: nobody answers.") == 1
+    trainer = _resumable(tmp_path)
+    assert trainer.tracking.runs() == []
+    (tmp_path / "gone").unlink()
+    trainer.train()
+    (run,) = trainer.tracking.runs()
+    assert _steps(run, "train.accuracy") == list(range(10))
+    assert run["status"] == "done"
+
+
+def test_what_a_tracker_has_missed_can_be_delivered_afterwards(tmp_path, impatient):
+    from kauldron import konfig
+
+    with konfig.imports():
+        from tests.tracking.trackers import file_tracker as configured
+
+    (tmp_path / "gone").touch()
+    trainer = _trainer(tmp_path, evals={})
+    trainer.train()
+    workdir = tmp_path / "digits"
+    assert "has not taken" in kd.train.run_status.read(workdir).problems[0]
+    # A trainer made from a config writes it; this one was made by hand.
+    cfg = konfig.ConfigDict(
+        {"seed": 3, "tracking": configured.FileTracker(str(tmp_path))}
+    )
+    (workdir / "config.json").write_text(cfg.to_json())
+    with pytest.raises(ConnectionError):
+        kd.tracking.deliver(workdir, trusted=["tests"])
+    (tmp_path / "gone").unlink()
+    assert kd.tracking.deliver(workdir, trusted=["tests"]) == ["tracking"]
+    assert kd.tracking.deliver(workdir, trusted=["tests"]) == []
+    (run,) = trainer.tracking.runs()
+    assert _steps(run, "train.accuracy") == list(range(10))
+    assert (run["status"], run["params"]["seed"]) == ("done", 3)

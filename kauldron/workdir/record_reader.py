@@ -1,4 +1,4 @@
-"""The records of trials, read again only where they have changed."""
+"""The records of runs, read again only where they have changed."""
 
 from __future__ import annotations
 
