@@ -83,9 +83,9 @@ def _fill_mlflow(path, runs):
         for i, (parameters, metrics) in enumerate(runs):
             run_id = f"{i:032x}"
             connection.execute(
-                "INSERT INTO runs (run_uuid, name, status, start_time, end_time, "
+                "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, "
                 "lifecycle_stage, artifact_uri, experiment_id) "
-                "VALUES (?, ?, 'FINISHED', ?, ?, 'active', '', 0)",
+                "VALUES (?, ?, 'me', 'FINISHED', ?, ?, 'active', '', 0)",
                 (run_id, f"run{i}", i, i),
             )
             connection.executemany(
