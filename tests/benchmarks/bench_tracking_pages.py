@@ -55,10 +55,10 @@ asyncio.run(main())
 _RUNS = f"""
 import asyncio, os, sys, time
 from kauldron import tracking
-from kauldron.tracking.pages.terminal import runs_table
+from kauldron.tracking.pages.terminal import app as app_lib, runs_table
 
 async def main():
-    app = tracking.RunsApp(tracking.Registry.open())
+    app = app_lib.RunsApp(tracking.Registry.open())
     async with app.run_test(size=(130, 40)) as pilot:
         while not app.screen.query(runs_table.RunsTable):
             await asyncio.sleep(0.002)

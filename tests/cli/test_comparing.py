@@ -152,7 +152,7 @@ def test_no_command_on_runs_imports_jax(workspace):
         "             ['runs', 'plot', '1', '--out=x.png'], ['ui'],\n"
         "             ['report', '1', '--out=r', '--formats=json']):\n"
         "    main.main(['kauldron', *args])\n"
-        "tracking.RunsApp, tracking.PageServer(tracking.Registry.open()).server_close()\n"
+        "tracking.show_runs, tracking.PageServer(tracking.Registry.open()).server_close()\n"
         "print({'jax', 'flax', 'optax', 'tensorflow'} & set(sys.modules))"
     )
     done = subprocess.run(
