@@ -11,6 +11,7 @@ import pytest
 from textual.widgets import Input, Static, TabbedContent
 from textual.worker import WorkerCancelled
 
+from kauldron import tracking
 from kauldron.tracking.pages.terminal import (
     app as app_lib,
 )
@@ -23,6 +24,7 @@ from kauldron.tracking.pages.terminal import (
     runs_tree,
 )
 from tests.tracking.made_up_runs import MadeUpRuns, run, with_workdir
+from tests.tracking.registry import made_runs
 
 
 def _runs():
@@ -244,6 +246,31 @@ def test_slash_filters_and_a_mistake_in_it_is_told_and_changes_nothing():
     in_app(scenario)
 
 
+def test_a_registry_filters_sorts_and_draws(tmp_path):
+    for i in (1, 2, 3):
+        curve = [0.1, 0.5, 0.6 + i / 10]
+        made_runs.make(tmp_path / "runs" / f"a{i}", curve=curve, started=1.8e9 + i)
+    tracking.Workspace.create(tmp_path)
+    registry = tracking.Registry.open(tmp_path)
+    registry.index(tmp_path / "runs")
+
+    async def scenario(app, press):
+        assert ids(app) == ["run_0003", "run_0002", "run_0001"]  # the newest first
+        assert "run_0003 a3: 0.9" in text_of(app.screen.query_one("#preview"))
+        await press("slash")
+        app.screen.query_one("#filter", Input).value = "eval.accuracy < 0.85"
+        await press("enter", "S")
+        assert ids(app) == ["run_0001", "run_0002"]
+        await press("slash")
+        app.screen.query_one("#filter", Input).value = "eval.acuracy < 0.85"
+        await press("enter")
+        problem = text_of(app.screen.query_one("#problem", Static))
+        assert "eval.accuracy" in problem
+
+    in_app(scenario, source=registry)
+    registry.close()
+
+
 def test_s_sorts_by_the_next_column_capital_s_the_other_way_round():
     asked = []
 
@@ -325,7 +352,9 @@ def test_names_are_text_and_never_markup():
 
     async def scenario(app, press):
         assert "[/red] [b]" in lines_of(table(app))[1]
-        await press("enter", "2", "3", "4", "escape", "slash", *"[/x]", "enter")
+        await press("enter", "2", "4", "escape", "slash")
+        app.screen.query_one("#filter", Input).value = "[/x]"
+        await press("enter")
         assert "[/x]" in text_of(app.screen.query_one("#summary", Static))
 
     in_app(scenario, source=MadeUpRuns([odd]))
