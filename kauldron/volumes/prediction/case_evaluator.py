@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from etils import epath
 
 from kauldron import checkpoints, kontext
@@ -22,14 +21,15 @@ from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
 from kauldron.volumes.cases import dataset
-from kauldron.volumes.geometry.base import Geometry
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import sliding_windows
 from kauldron.volumes.prediction import (
+    _case_predictor,
     _folder,
     _members,
     _missing,
     _patch_network,
+    _predicted,
     combining,
     outputs,
 )
@@ -67,6 +67,10 @@ class CaseEvaluator(base.EvaluatorBase):
         step behind an `@`: `'runs/fold_1@best'`.
       augment: `kd.volumes.augment.Augment`: the model also predicts its `copies`.
       num_dropouts: How often each member predicts with dropout; 0 is once, without.
+      by_slabs: For cases larger than memory: they are read, predicted, measured and written
+        some planes at a time, with the same numbers. What members predict is kept in
+        temporary files (of `$TMPDIR`). Losses, summaries and metrics of whole cases are
+        refused.
       model: The model; the trainer's unless given.
       model_method: Method to call; `__call__` unless given.
       init_transform: Changes the state before each evaluation.
@@ -102,6 +106,7 @@ class CaseEvaluator(base.EvaluatorBase):
     ensemble: Sequence[int | str] = ()
     augment: Any = None
     num_dropouts: int = 0
+    by_slabs: bool = False
     model: Any = root_refs.ROOT_CFG_REF.model
     model_method: str | Callable[..., Any] | None = None
     init_transform: checkpoints.InitTransform = dataclasses.field(
@@ -151,6 +156,9 @@ class CaseEvaluator(base.EvaluatorBase):
                 problems += kontext.check_keys(
                     after, output, prefix=f"{field}.outputs[{name!r}]"
                 )
+        if self.by_slabs:
+            groups = {name: getattr(self, name) for name in _GROUPS}
+            problems += _predicted.slab_problems(field, self._cases, **groups)
         return text_keys.tell_texts(problems, self._cases)
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
@@ -160,11 +168,12 @@ class CaseEvaluator(base.EvaluatorBase):
         if self.outputs and self.workdir is not None:
             path = epath.Path(self.workdir) / "outputs" / self.name / f"step_{step}"
             folder = self._open(path, step)
-        for batch, predicted in self._predicted(state):
-            aux = self._measure(state, batch, predicted)
-            merged = aux if merged is None else merged.merge_each(aux)
+        for predicted in self._predicted(state):
+            for batch, members in predicted.slabs():
+                aux = self._measure(state, batch, members)
+                merged = aux if merged is None else merged.merge_each(aux)
             if folder is not None:
-                self._write(folder, batch, predicted)
+                self._write(folder, predicted)
         assert merged is not None  # a dataset has at least one case
         self.writer.write_step_metrics(
             step=step, aux=merged, schedules={}, log_summaries=True
@@ -200,14 +209,14 @@ class CaseEvaluator(base.EvaluatorBase):
         opened = evaluator._open(folder, step)
         if num := sum(map(opened.is_complete, cases)):
             console.log(f"{folder}: {num} of {len(cases)} cases are there already.")
-        for batch, predicted in evaluator._predicted(state, skip=opened.is_complete):
-            for file in evaluator._write(opened, batch, predicted):
+        for predicted in evaluator._predicted(state, skip=opened.is_complete):
+            for file in evaluator._write(opened, predicted):
                 yield str(file)
 
     def _predicted(
         self, state: TrainState, *, skip: Callable[[str], bool] = lambda case: False
-    ) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
-        """Yields the batch of each case, and what each member predicts."""
+    ) -> Iterator[_predicted.Predicted]:
+        """Yields what members predict of each case; files are gone at the next one."""
         if jax.process_count() > 1:
             raise VolumeError(
                 "Cases are predicted by one process: run `kauldron predict` on one "
@@ -216,39 +225,16 @@ class CaseEvaluator(base.EvaluatorBase):
         state = dataclasses.replace(
             self.init_transform.transform(state), opt_state=None
         )
-        states = [state, *self._further_states]
-        with iter(self._cases) as batches:
-            for batch in batches:
-                case = str(batch["case"][0])
-                if skip(case):
-                    continue
-                try:
-                    yield batch, self._predict(states, batch, case)
-                except Exception as e:
-                    e.add_note(f"While predicting the case {case!r}.")
-                    raise
-
-    def _predict(
-        self, states: Sequence[TrainState], batch: Any, case: str
-    ) -> list[dict[str, PyTree]]:
-        """Returns key -> `[z y x c]` of each member, on the grid of the case."""
-        inputs = _patch_network.Inputs.of(self.model, batch)
-        copies = _members.copies(self.augment, case, inputs, self._geometry(batch))
-        results = []
-        for number, copy in enumerate(copies):
-            for draw in range(max(1, self.num_dropouts)):
-                for state in states:
-                    fn = functools.partial(
-                        self._jitted_network,
-                        state,
-                        np.int32(number * max(1, self.num_dropouts) + draw),
-                        copy.inputs.rest,
-                        channels=copy.inputs.channels,
-                        drops=bool(self.num_dropouts),
-                    )
-                    predicted = self.window(fn, copy.inputs.volume)
-                    results.append(copy.back(jax.tree.map(np.asarray, predicted)))
-        return results
+        predictor = _case_predictor.CasePredictor(
+            cases=self._cases,
+            states=[state, *self._further_states],
+            network=self._jitted_network,
+            model=self.model,
+            window=self.window,
+            augment=self.augment,
+            num_dropouts=self.num_dropouts,
+        )
+        yield from (predictor.by_slabs if self.by_slabs else predictor.whole)(skip)
 
     def _measure(
         self, state: TrainState, batch: Any, predicted: list[dict[str, PyTree]]
@@ -264,28 +250,24 @@ class CaseEvaluator(base.EvaluatorBase):
         preds = _patch_network.nested(combined).get("preds")
         context = dataclasses.replace(context, preds=preds)
         aux = auxiliaries.Auxiliaries(
-            losses=self.losses, metrics=self.metrics, summaries=self.summaries
+            losses=self.losses,
+            metrics=_predicted.with_cases(self.metrics),
+            summaries=self.summaries,
         )
         return aux.update_context(context).get_aux_state(
             return_losses=True, return_metrics=True, return_summaries=True
         )
 
     def _write(
-        self,
-        folder: _folder.PredictionFolder,
-        batch: Any,
-        predicted: list[dict[str, PyTree]],
+        self, folder: _folder.PredictionFolder, predicted: _predicted.Predicted
     ) -> list[pathlib.Path]:
-        case, geometry = str(batch["case"][0]), self._geometry(batch)
-        written = []
+        case, written = predicted.case, []
         for name, output in self.outputs.items():
-            members = [
-                kontext.get_by_path(_patch_network.nested(member), output.key)
-                for member in predicted
-            ]
-            array = output.combined(members, geometry)
-            image = output.restored(array, self._cases, case)
-            written.append(folder.write(case, name, image))
+            volume = output.opened(
+                predicted.of(output.key), predicted.geometry, self._cases, case
+            )
+            file = folder.write(case, name, volume, by_slabs=self.by_slabs)
+            written.append(file)
         return written
 
     def _open(self, path: epath.PathLike, step: int) -> _folder.PredictionFolder:
@@ -299,10 +281,6 @@ class CaseEvaluator(base.EvaluatorBase):
         }
         suffixes = {name: output.suffix for name, output in self.outputs.items()}
         return _folder.PredictionFolder(path, suffixes, made_by)
-
-    def _geometry(self, batch: Any) -> Geometry:
-        key = next(key for key in batch if key.endswith("_geometry"))
-        return Geometry.from_dict({k: np.asarray(x)[0] for k, x in batch[key].items()})
 
     def _blending_problems(
         self, context: Context, field: str
