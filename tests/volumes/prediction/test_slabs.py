@@ -109,16 +109,19 @@ def test_what_needs_whole_cases_is_told_before_anything_is_predicted(trained):
 
 _PREDICT = """
 import dataclasses, json, sys, threading, time
-from kauldron import kd, konfig
+from kauldron import konfig
 from tests.volumes.prediction import volumes_run
 
 root, workdir = sys.argv[1:3]
-trainer = konfig.resolve(volumes_run.get_config(root, workdir))
+cfg = volumes_run.get_config(root, workdir)
+evaluation = cfg.evals["final"]
+evaluation.run.step = 1000  # not in training
+evaluation.window.patch_size, evaluation.window.overlap = (16, 64, 64), 0
+trainer = konfig.resolve(cfg)
 state, _ = trainer.train()
-window = kd.volumes.SlidingWindow(patch_size=(16, 64, 64), overlap=0, batch_size=2)
 cases = dataclasses.replace(trainer.eval_ds, cache="none")
 evaluator = trainer.evals["final"].replace(
-    window=window, losses={}, ensemble=(1, 1), by_slabs=sys.argv[3] == "slabs"
+    losses={}, ensemble=(1, 1), by_slabs=sys.argv[3] == "slabs"
 )
 
 # Pages of mapped files count as well, unless memory is short: only what is not mapped.
