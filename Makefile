@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve pictures clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -45,6 +45,16 @@ smoke: $(VENV)/.installed-dev
 
 layers: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.draw_layers
+
+docs: $(VENV)/.installed-docs
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "The documentation is in build/site/index.html."
+
+docs-serve: $(VENV)/.installed-docs
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet
+
+pictures: $(VENV)/.installed-dev
+	PYTHONPATH=. $(BIN)/python docs/_site/pictures.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -61,7 +61,7 @@ def get_config():
         },
     )
 
-    cfg.num_train_steps = 160
+    cfg.num_train_steps = 120
     cfg.train_losses = {
         "difference": kd.losses.L2(
             preds="preds.warped", targets="batch.t1", weight=100.0
@@ -80,10 +80,10 @@ def get_config():
         optax.adam(cfg.ref.schedules["learning_rate"]),
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=80)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=60)
     cfg.evals = {
         "eval": kd.evals.Evaluator(
-            run=kd.evals.EveryNSteps(80),
+            run=kd.evals.EveryNSteps(60),
             metrics={
                 "dice": _dice("preds.regions"),
                 "dice_before": _dice("batch.mirror_regions"),

@@ -36,7 +36,8 @@ def largest(mask: np.ndarray) -> np.ndarray:
     """Returns the largest piece of a mask; voxels that meet at a corner hang together."""
     from scipy import ndimage
 
-    pieces, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    pieces = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3,) * mask.ndim), output=pieces)
     sizes = np.bincount(pieces.reshape(-1))
     return pieces == 1 + np.argmax(sizes[1:])
 

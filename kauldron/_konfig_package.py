@@ -71,6 +71,8 @@ DECLARATION = konfig.PackageDeclaration(
         "sklearn": "demo",
         "tensorboard": "demo",
         "pydicom": "dicom",
+        "mkdocs": "docs",
+        "mkdocstrings": "docs",
         "equinox": "equinox",
         "flatbuffers": "export",
         "matplotlib": "figures",

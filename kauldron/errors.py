@@ -11,9 +11,11 @@ from kauldron._base.errors import (
     is_probable_typo,
     nearest,
 )
+from kauldron._base.extras import MissingPackageError
 
 __all__ = [
     "Failure",
+    "MissingPackageError",
     "UserError",
     "did_you_mean",
     "edit_distance",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from kauldron._base import errors
+from kauldron._base import errors, public
 
 
 class MissingPackageError(errors.UserError, ImportError):
@@ -33,3 +33,6 @@ def load(module: str, *, needed_by: str, extra: str) -> Any:
             f"{needed_by} needs the package `{package}`: pip install "
             f"'kauldron[{extra}]'."
         ) from None
+
+
+public.move(MissingPackageError, "kauldron.errors")

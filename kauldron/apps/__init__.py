@@ -20,9 +20,24 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # bundles
+        **_names("bundles.calls", "Call"),
+        **_names("bundles.command_line", "parse_call parse_labels shown_progress"),
+        **_names("bundles.errors", "AppError"),
+        **_names("bundles.manifest", "Manifest read_manifest"),
+        **_names("bundles.folders", "find_app install installed_apps"),
+        **_names("bundles.ports", "Label Port"),
+        **_names("bundles.results", "Result ResultFile read_result"),
         # verbs
+        **_names("verbs.app", "App"),
+        **_names("verbs.bundling", "Description bundle"),
+        **_names("verbs.worker", "serve_lines"),
         # client
+        **_names("client.client", "Client RemoteApp"),
+        **_names("client._connection", "ServerError"),
         # jobs
+        **_names("jobs._folders", "StateDirError"),
+        **_names("jobs.limits", "Limits"),
         # http
+        **_names("http.serving", "background_server serve"),
     },
 )

@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "config": "kauldron.cli.config",
         "data": "kauldron.cli.data",
         "ConfigOrigin": "kauldron.cli._origin:ConfigOrigin",
-        "PatchConfig": "kauldron.cli._patch:PatchConfig",
+        "PatchConfig": "kauldron.testing.small_runs:PatchConfig",
     },
 )

@@ -89,7 +89,8 @@ class CommandLine:
             self.positional.insert(0, self["workdir"])
         if command.takes_cfg:
             self._cfg_flag.trusted = tuple(self["trust"])
-        if len(self.positional) > num_positional:
+        takes_many = num_positional and command.positional[-1].endswith("...")
+        if len(self.positional) > num_positional and not takes_many:
             raise UsageError(_unexpected(self.positional[num_positional], command))
         self._check_texts_given()
         if not flags.FLAGS.is_parsed():
@@ -115,6 +116,10 @@ class CommandLine:
     def __getitem__(self, name: str) -> Any:
         """Returns the value of one of the command's own flags."""
         return self._values[name].value
+
+    def has(self, name: str) -> bool:
+        """Whether the command has a flag of its own with this name."""
+        return any(flag.name == name for flag in self._command.flags)
 
     def required(self, name: str, example: str) -> Any:
         """Returns the value of a flag that has to be given.
@@ -164,9 +169,9 @@ class CommandLine:
 
     def _patch(self, cfg: konfig.ConfigDict) -> konfig.ConfigDict:
         """Applies `--patch.*`, over which `--cfg.*` takes precedence."""
-        from kauldron.cli import _patch
+        from kauldron.testing import small_runs
 
-        patch = _patch.PatchConfig.from_overrides(self._patches or ())
+        patch = small_runs.PatchConfig.from_overrides(self._patches or ())
         patched, changes = patch(cfg)
         konfig.apply_overrides(patched, self._cfg_flag.config_overrides)
         self._patched = {
@@ -237,6 +242,7 @@ def _define_list(
 
 
 _DEFINE = {
+    tuple: flags.DEFINE_multi_string,
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

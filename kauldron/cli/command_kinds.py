@@ -10,7 +10,8 @@ class Flag(NamedTuple):
 
     Attributes:
       name: Without the dashes.
-      kind: `bool`, `int`, `float`, `str`, or `list` (of texts, comma separated).
+      kind: `bool`, `int`, `float`, `str`, `list` (of texts, comma separated), or `tuple`
+        (of texts that may have commas: the flag is given several times).
       default: What it is unless given.
       help: One line.
       shown_default: The default in words, where the value is not informative.
@@ -36,7 +37,8 @@ class Command(NamedTuple):
       summary: What it does, for the list of commands.
       example: A command line that works.
       flags: Its own flags.
-      positional: Names of the arguments without a dash, such as `WORKDIR`.
+      positional: Names of the arguments without a dash, such as `WORKDIR`; the last may
+        stand for many, `RUN...`.
       takes_cfg: Whether it has `--cfg` and what belongs to it.
       takes_workdir: Whether `--workdir=DIR` says which run, in place of `--cfg`, or of
         the first argument without a dash.

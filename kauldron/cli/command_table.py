@@ -14,6 +14,7 @@ from kauldron.cli import (
     lm_commands,
     registry_commands,
     reports_commands,
+    run_commands,
     serve_commands,
     sweep_commands,
     tune_commands,
@@ -27,15 +28,6 @@ _DS_PATH = Flag("ds_path", str, "train_ds", "Where in the config the dataset sta
 _PREDICTED_DS = _DS_PATH._replace(default=None, shown_default="eval_ds")
 _EVAL_NAME = Flag(
     "eval_name", str, None, "Predict as this evaluator of the config does.", "none"
-)
-
-_DEVICES = Flag("devices", int, None, "So many instead, simulated.", "those here", 1)
-_COMPILE = Flag(
-    "compile",
-    bool,
-    None,
-    "Compile the step, for exact numbers; without, estimate.",
-    "up to 2048 devices",
 )
 
 _CFG = "--cfg=examples/digits_classifier.py"
@@ -156,6 +148,23 @@ _ALL = (
         ),
         takes_workdir=True,
     ),
+    Command(
+        "new",
+        "new:main",
+        "write a project of your own that runs at once",
+        "kauldron new my_project",
+        flags=(Flag("out", str, None, "The folder to write.", "NAME"),),
+        positional=("NAME",),
+        takes_cfg=False,
+    ),
+    Command(
+        "completion",
+        "completion:main",
+        "print the script that completes commands in bash, zsh or fish",
+        "kauldron completion bash > kauldron.bash",
+        positional=("SHELL",),
+        takes_cfg=False,
+    ),
     *sweep_commands.ALL,
     *launch_commands.ALL,
     Command(
@@ -204,84 +213,7 @@ _ALL = (
         "list the sweeps of a config file",
         "kauldron config sweeps --cfg=config.py",
     ),
-    Command(
-        "run check",
-        "run:check",
-        "find keys and shapes that don't fit; compile nothing",
-        f"kauldron run check {_CFG}",
-        takes_patches=True,
-    ),
-    Command(
-        "run eval_shape",
-        "run:eval_shape",
-        "every key of a step, with dtype and shape",
-        f"kauldron run eval_shape {_CFG}",
-        takes_patches=True,
-    ),
-    Command(
-        "run graph",
-        "run:graph",
-        "draw the model, with shapes, as an SVG picture",
-        f"kauldron run graph {_CFG} --out=graph.svg",
-        flags=(Flag("out", str, None, "An .svg file; - prints it.", "required"),),
-        takes_patches=True,
-    ),
-    Command(
-        "run sharding",
-        "run:sharding",
-        "which device holds what, the memory of a step, and what devices send each other",
-        f"kauldron run sharding {_CFG}",
-        flags=(
-            _DEVICES,
-            _COMPILE._replace(default=True),
-            Flag(
-                "link_gb_per_s",
-                str,
-                None,
-                "What a device sends in a second: 400, or data=25,tensor=400.",
-                "none, and no times",
-            ),
-            Flag("out", str, None, "An .svg file: which device holds what.", "none"),
-            Flag("json", bool, False, "Print JSON."),
-        ),
-        takes_patches=True,
-    ),
-    Command(
-        "run estimate_memory",
-        "run:estimate_memory",
-        "the memory of a training step on each device, and whether it fits",
-        f"kauldron run estimate_memory {_CFG} --devices=64 --json",
-        flags=(
-            _DEVICES,
-            _COMPILE,
-            Flag(
-                "device_gb",
-                float,
-                None,
-                "Memory of one device in GB (10**9 bytes): tells whether the step fits.",
-                "not compared",
-                lower_bound=0,
-            ),
-            Flag("json", bool, False, "Print JSON."),
-        ),
-        takes_patches=True,
-    ),
-    Command(
-        "run replay",
-        "run:replay",
-        "repeat a step that met a NaN, and tell where",
-        "kauldron run replay --workdir=runs/digits",
-        flags=(Flag("step", int, None, "Which step.", "the last one saved"),),
-        takes_workdir=True,
-    ),
-    Command(
-        "run repro",
-        "repro:main",
-        "do a run again, and compare the parameters",
-        "kauldron run repro --workdir=runs/digits --out=runs/digits_again",
-        flags=(Flag("out", str, None, "The new workdir.", "<workdir>_repro"),),
-        takes_workdir=True,
-    ),
+    *run_commands.ALL,
     Command(
         "ckpt ls",
         "ckpt:ls",

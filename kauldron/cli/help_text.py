@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kauldron._base import text_tables
@@ -23,9 +24,12 @@ def overview() -> str:
         [
             "Usage: kauldron <command> --cfg=config.py [--cfg.name=value ...]",
             "",
-            *_list(command_table.COMMANDS.values()),
+            *_list(c for c in command_table.COMMANDS.values() if " " not in c.name),
             "",
-            "`kauldron <command> --help` lists the flags of a command.",
+            *_list_groups(),
+            "",
+            "`kauldron <command> --help` lists the flags of a command, `kauldron <word> "
+            "--help` the commands of a word.",
             f"Example: {command_table.COMMANDS['train'].example}",
         ]
     )
@@ -61,7 +65,25 @@ def of_command(command: command_kinds.Command) -> str:
     )
 
 
-def _list(commands: Collection[command_kinds.Command]) -> list[str]:
+def _list_groups() -> list[str]:
+    """Returns a paragraph for each word that commands begin with."""
+    width = max(map(len, command_table.GROUPS))
+    lines = []
+    for group, commands in command_table.GROUPS.items():
+        verbs = ", ".join(c.name.partition(" ")[2] for c in commands)
+        indent = " " * (13 + width)
+        lines += textwrap.wrap(
+            verbs,
+            width=88,
+            initial_indent=f"  kauldron {group:<{width}}  ",
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _list(of: Iterable[command_kinds.Command]) -> list[str]:
+    commands = list(of)
     width = max(len(c.name) for c in commands)
     return [f"  kauldron {c.name:<{width}}  {c.summary}" for c in commands]
 
@@ -120,7 +142,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def type_name(kind: type) -> str:
     """Returns how a type of flag is called."""
-    return {str: "text", list: "a,b,..."}.get(kind, kind.__name__)
+    return {str: "text", tuple: "text", list: "a,b,..."}.get(kind, kind.__name__)
 
 
 def _default(flag: command_kinds.Flag) -> str:

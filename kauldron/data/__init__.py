@@ -23,6 +23,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "bench": "kauldron.data._inspection:bench",
         "describe_batch": "kauldron.data._inspection:describe_batch",
         "describe_spec": "kauldron.data._inspection:describe_spec",
+        # Tables in files.
+        "FolderSummary": "kauldron.data._table_summaries:FolderSummary",
+        "TableSummary": "kauldron.data._table_summaries:TableSummary",
+        "inspect_table": "kauldron.data._table_summaries:inspect_table",
+        "read_table": "kauldron.data._tables:read_table",
+        "summarise_folder": "kauldron.data._table_summaries:summarise_folder",
+        "write_table": "kauldron.data._tables:write_table",
         # Real data.
         "FetchError": "kauldron.data._fetch:FetchError",
         "fetch": "kauldron.data._fetch:fetch",

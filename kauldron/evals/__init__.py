@@ -36,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # What is wrong.
         "EvaluationError": "kauldron.evals._batches:EvaluationError",
         "FewShotError": "kauldron.evals._fewshot:FewShotError",
-        "OutputsError": "kauldron.evals.output_files:OutputsError",
+        "OutputsError": "kauldron.evals.output_pieces:OutputsError",
         # Names for users alone: they live in a room above, and nothing below it may use
         # them. `tests/test_layers.py` lists them.
         "PredictError": f"{_RUNS}:PredictError",

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import errors
-from kauldron.evals import output_files
+from kauldron.evals import output_pieces
 
 
 def read_outputs(path: epath.PathLike) -> dict[str, np.ndarray]:
@@ -28,29 +28,29 @@ def read_outputs(path: epath.PathLike) -> dict[str, np.ndarray]:
     columns = {
         name: np.concatenate([table[name] for table in tables]) for name in tables[0]
     }
-    places = columns.pop(output_files.PLACE, None)
+    places = columns.pop(output_pieces.PLACE, None)
     if places is None:
         return columns
     order = np.argsort(places)
     return {name: values[order] for name, values in columns.items()}
 
 
-def _find_set(path: epath.Path) -> list[output_files.Piece]:
+def _find_set(path: epath.Path) -> list[output_pieces.Piece]:
     name, format = path.name, None
     if path.is_dir():
-        found = output_files.pieces_in(path)
+        found = output_pieces.pieces_in(path)
         steps = [s for p in found if (s := _step_of(p.name)) is not None]
         folder, name = path, f"step_{max(steps, default=0)}"
     else:
         folder = path.parent
-        found = output_files.pieces_in(folder) if folder.exists() else []
-        if (asked := output_files.Piece.parse(path)) is not None:
+        found = output_pieces.pieces_in(folder) if folder.exists() else []
+        if (asked := output_pieces.Piece.parse(path)) is not None:
             name, format = asked.name, asked.format
     pieces = [p for p in found if p.name == name and p.format == (format or p.format)]
     if not pieces:
         names = {p.name if format is None else f"{p.name}.{p.format}" for p in found}
         wanted = os.fspath(path)
-        raise output_files.OutputsError(
+        raise output_pieces.OutputsError(
             f"There are no outputs {wanted!r}."
             + (f" There are {sorted(names)}." if names else "")
             + errors.did_you_mean(path.name, names)
@@ -59,9 +59,9 @@ def _find_set(path: epath.Path) -> list[output_files.Piece]:
     return sorted(pieces, key=lambda p: (p.process, p.part))
 
 
-def _check_complete(pieces: list[output_files.Piece], path: epath.Path) -> None:
+def _check_complete(pieces: list[output_pieces.Piece], path: epath.Path) -> None:
     if len({piece.format for piece in pieces}) > 1:
-        raise output_files.OutputsError(
+        raise output_pieces.OutputsError(
             f"There is more than one {os.fspath(path)!r}: "
             f"{sorted(p.path.name for p in pieces)}. Say which, with its suffix."
         )
@@ -74,7 +74,7 @@ def _check_complete(pieces: list[output_files.Piece], path: epath.Path) -> None:
         for part in range(num_parts.get(process, 1))
     }
     if there != wanted:
-        raise output_files.OutputsError(
+        raise output_pieces.OutputsError(
             f"The outputs {os.fspath(path)!r} are not complete: found "
             f"{sorted(p.path.name for p in pieces)}. Write them again."
         )
@@ -85,7 +85,7 @@ def _step_of(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _read(piece: output_files.Piece) -> dict[str, np.ndarray]:
+def _read(piece: output_pieces.Piece) -> dict[str, np.ndarray]:
     if piece.format == "npz":
         with piece.path.open("rb") as file, np.load(file) as arrays:
             return dict(arrays)

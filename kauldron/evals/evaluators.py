@@ -84,6 +84,11 @@ class Evaluator(EvaluatorBase):
             if getattr(cls, name) is not getattr(Evaluator, name)
         )
 
+    @property
+    def has_own_forward(self) -> bool:
+        """Whether a subclass has overridden how the model is called."""
+        return "_forward" in self._own_methods
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_batches is not None and self.num_batches < 1:

@@ -1,18 +1,13 @@
 """Per-example output files: `.npz` or Parquet, split into parts where large.
 
-A set of outputs is one file, `name.npz`, or several: `name.part_0_of_3.npz` if it is
-large, `name.process_0_of_2.npz` if several processes wrote it. Files are written under
-other names and renamed when all are complete; names say how many there are, so a reader
-knows whether one is missing.
+Files are written under other names and renamed when all of a set are complete, see
+`output_pieces`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -21,52 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from kauldron._base import errors
-from kauldron.evals import example_rows
+from kauldron.data import DataError, column_files
+from kauldron.evals import example_rows, output_pieces
 from kauldron.workdir import array_spec
-
-FORMATS = ("npz", "parquet")
-
-# The place of each row in the dataset, where several processes write rows.
-PLACE = "__row__"
-
-_PIECE = re.compile(
-    r"(?P<name>.+?)(\.process_(?P<process>\d+)_of_(?P<processes>\d+))?"
-    r"(\.part_(?P<part>\d+)_of_(?P<parts>\d+))?\.(?P<format>npz|parquet)"
-)
-
-
-class OutputsError(errors.UserError, ValueError):
-    """Outputs that cannot be written or read."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """A file of a set, parsed from its name."""
-
-    path: epath.Path
-    name: str
-    format: str
-    process: int
-    num_processes: int
-    part: int
-    num_parts: int
-
-    @classmethod
-    def parse(cls, path: epath.Path) -> Self | None:
-        """Parses a file name; `None` if it is not the name of an output file."""
-        match = _PIECE.fullmatch(path.name)
-        if match is None:
-            return None
-        return cls(
-            path=path,
-            name=match["name"],
-            format=match["format"],
-            process=int(match["process"] or 0),
-            num_processes=int(match["processes"] or 1),
-            part=int(match["part"] or 0),
-            num_parts=int(match["parts"] or 1),
-        )
 
 
 class OutputFiles:
@@ -111,7 +63,7 @@ class OutputFiles:
                 shape=(self._first_row, *row.shape), dtype=row.dtype
             )
             for name, row in self._row_specs.items()
-            if name != PLACE
+            if name != output_pieces.PLACE
         }
 
     def add(self, rows: example_rows.Rows) -> None:
@@ -125,7 +77,9 @@ class OutputFiles:
         own, columns = rows.fetch()
         chunk = {name: _storable(values) for name, values in columns.items()}
         if jax.process_count() > 1:
-            chunk[PLACE] = self._first_row + np.arange(own.start, own.stop)
+            chunk[output_pieces.PLACE] = self._first_row + np.arange(
+                own.start, own.stop
+            )
         self._first_row += rows.num_rows
         self._num_bytes += sum(values.nbytes for values in chunk.values())
         self._waiting.append(chunk)
@@ -140,7 +94,8 @@ class OutputFiles:
         chunks, self._waiting, self._num_bytes = self._waiting, [], 0
         path = self._folder / f"{self._temporary_prefix}{len(self._written)}.tmp"
         columns = {name: _concatenate(name, chunks) for name in chunks[0]}
-        write = _write_npz if self._format == "npz" else _write_parquet
+        is_npz = self._format == "npz"
+        write = column_files.write_npz if is_npz else _write_parquet
         self._written.append(path)
         with _explained(self._folder), path.open("wb") as file:
             write(file, columns)
@@ -174,7 +129,7 @@ class OutputFiles:
         index, count = jax.process_index(), jax.process_count()
         return [
             piece.path
-            for piece in pieces_in(self._folder)
+            for piece in output_pieces.pieces_in(self._folder)
             if (piece.name, piece.format) == (self._name, self._format)
             and (
                 (piece.process, piece.num_processes) == (index, count)
@@ -205,12 +160,6 @@ class NoFiles:
         """There are no rows."""
 
 
-def pieces_in(folder: epath.Path) -> list[Piece]:
-    """Returns the files of outputs in a folder."""
-    pieces = (Piece.parse(path) for path in folder.iterdir())
-    return [piece for piece in pieces if piece is not None]
-
-
 def _storable(values: np.ndarray) -> np.ndarray:
     """Returns values in a dtype that files know: bf16 becomes f32, which is exact."""
     if values.dtype.kind in "biufcUS":
@@ -224,43 +173,17 @@ def _concatenate(name: str, chunks: list[dict[str, np.ndarray]]) -> np.ndarray:
         return np.concatenate([chunk[name] for chunk in chunks])
     except ValueError:
         shapes = sorted({chunk[name].shape[1:] for chunk in chunks})
-        raise OutputsError(
+        raise output_pieces.OutputsError(
             f"The output {name!r} has rows of several shapes, {shapes}: they cannot be "
             "in one file. Pad them, with `kd.data.PadToShape`."
         ) from None
 
 
-def _write_npz(file: Any, columns: Mapping[str, np.ndarray]) -> None:
-    # Not `np.savez`: it takes no array called `file`. Uncompressed files can be mapped.
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, values in columns.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(
-                    member, np.ascontiguousarray(values), allow_pickle=False
-                )
-
-
 def _write_parquet(file: Any, columns: Mapping[str, np.ndarray]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    arrays = {name: _to_arrow(name, values) for name, values in columns.items()}
-    pyarrow.parquet.write_table(pyarrow.table(arrays), file)
-
-
-def _to_arrow(name: str, values: np.ndarray) -> Any:
-    """Returns a column; rows with axes become lists of fixed size, nested."""
-    import pyarrow
-
-    if 0 in values.shape[1:] or values.dtype.kind == "c":
-        raise OutputsError(
-            f"Parquet cannot hold {name!r}, of shape {values.shape} and dtype "
-            f"{values.dtype}: use the format 'npz'."
-        )
-    array = pyarrow.array(values.reshape(-1))
-    for size in reversed(values.shape[1:]):
-        array = pyarrow.FixedSizeListArray.from_arrays(array, size)
-    return array
+    try:
+        column_files.write_parquet(file, columns)
+    except DataError as e:
+        raise output_pieces.OutputsError(str(e)) from None
 
 
 @contextlib.contextmanager
@@ -269,6 +192,6 @@ def _explained(folder: epath.Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise OutputsError(
+        raise output_pieces.OutputsError(
             f"Outputs cannot be written to {os.fspath(folder)!r}: {e.strerror or e}."
         ) from e

@@ -10,7 +10,7 @@ from etils import epath
 
 from kauldron import kontext
 from kauldron._base import errors, root_refs
-from kauldron.evals import example_rows, output_files
+from kauldron.evals import example_rows, output_files, output_pieces
 from kauldron.step.context import Context
 
 
@@ -45,10 +45,10 @@ class WriteOutputs(root_refs.UpdateFromRootCfg):
     workdir: epath.PathLike = root_refs.ROOT_CFG_REF.workdir
 
     def __post_init__(self) -> None:
-        if self.format not in output_files.FORMATS:
+        if self.format not in output_pieces.FORMATS:
             raise ValueError(
                 f"`format` is 'npz' or 'parquet': got {self.format!r}."
-                + errors.did_you_mean(str(self.format), output_files.FORMATS)
+                + errors.did_you_mean(str(self.format), output_pieces.FORMATS)
             )
         keys = example_rows.by_column(self.keys).values()
         if not keys or not all(isinstance(key, str) for key in keys):
@@ -75,7 +75,7 @@ class WriteOutputs(root_refs.UpdateFromRootCfg):
         """Returns the files of a step, a context manager."""
         self._assert_root_cfg_resolved()
         if self.workdir is None:
-            raise output_files.OutputsError(
+            raise output_pieces.OutputsError(
                 "No workdir: say where outputs go, with `--cfg.workdir=runs/my_run`."
             )
         folder = epath.Path(self.workdir) / "outputs" / evaluator

@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "export": "kauldron.export._export:export",
         "load": "kauldron.export._load:load",
         "Exported": "kauldron.export._load:Exported",
+        "load_weights": "kauldron.export._weights:load_weights",
+        "save_weights": "kauldron.export._weights:save_weights",
         "Written": "kauldron.export._export:Written",
         # In a config.
         "JaxModelExporter": f"{_EXPORTERS}:JaxModelExporter",

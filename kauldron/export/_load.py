@@ -19,11 +19,12 @@ from kauldron.export._errors import ExportError
 from kauldron.ktyping import Array, PRNGKeyArray, PyTree
 
 
-def load(folder: epath.PathLike) -> Exported:
+def load(folder: epath.PathLike, *, weights: epath.PathLike | None = None) -> Exported:
     """Returns an exported model, ready to be called.
 
     Args:
       folder: As `kd.export.export` or `kauldron export` wrote it.
+      weights: A file of `save_weights` that takes the place of the folder's.
 
     Raises:
       ExportError: If there is none, a file of it is missing or has changed, or this JAX
@@ -42,10 +43,11 @@ def load(folder: epath.PathLike) -> Exported:
         _spec.check_file(folder, entry["file"]).read_bytes(),
         written_by=spec["versions"],
     )
-    weights = checkpoints.SafetensorsFiles(
-        _spec.check_file(folder, spec["weights"]["file"])
-    )
-    return Exported(spec, program, jax.device_put(weights.read(dict.fromkeys(weights))))
+    if weights is None:
+        weights = _spec.check_file(folder, spec["weights"]["file"])
+    model = Exported(spec, program, {})
+    model.weights = model.read_weights(weights)
+    return model
 
 
 def _check_version(version: int, versions: Mapping[str, str]) -> None:
@@ -100,6 +102,19 @@ class Exported:
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
         return self._call(self.weights, self._named(inputs), key)
+
+    def read_weights(self, path: epath.PathLike) -> dict[str, Any]:
+        """Returns the weights that it takes, of a file that may have more.
+
+        Args:
+          path: A file, as `save_weights` writes it.
+
+        Raises:
+          CheckpointError: If the file lacks one, or is damaged.
+        """
+        args, _ = jax.tree.unflatten(self._program.in_tree, self._program.in_avals)
+        files = checkpoints.SafetensorsFiles(path)
+        return jax.device_put(files.read(dict.fromkeys(args[0])))
 
     @functools.cached_property
     def _call(self) -> Any:

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 from flax import linen as nn
 
-from kauldron import kontext, modules
-from kauldron._base import errors
-from kauldron.data import utils as data_utils
-from kauldron.inspect import _graph_picture, _model_trace, _svg, _tree_picture
+from kauldron import modules
+from kauldron.inspect import (
+    _graph_picture,
+    _model_trace,
+    _svg,
+    _trainer_inputs,
+    _tree_picture,
+)
 from kauldron.ktyping import PyTree
-from kauldron.step import key_checks, module_errors
 
 if TYPE_CHECKING:
     from kauldron import train
-
-
-class ModelTraceError(errors.UserError, ValueError):
-    """A model that does not take what its run would give it."""
 
 
 def draw_model(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> _svg.Picture:
@@ -59,13 +58,6 @@ def draw_model_of(trainer: train.Trainer) -> _svg.Picture:
       KeyPathError: A `KeyError`: the model reads a key that does not exist.
       ModelTraceError: A `ValueError`: it cannot be called with what its keys name.
     """
-    model = trainer.model
-    context = key_checks.initial_context(None, trainer.train_ds, field="cfg.train_ds")
-    problems = kontext.check_keys(context, model, prefix="cfg.model")
-    if problems:
-        raise kontext.keys_error(problems)
-    args, kwargs = data_utils.get_model_inputs(model, context)
-    try:
-        return draw_model(model, *args, **kwargs)
-    except Exception as e:  # whatever the user's code says
-        raise ModelTraceError(f"cfg.model: {module_errors.describe(e)}") from e
+    args, kwargs = _trainer_inputs.model_inputs(trainer)
+    with _trainer_inputs.telling_model_errors():
+        return draw_model(trainer.model, *args, **kwargs)

@@ -8,9 +8,9 @@ from typing import Any
 from flax import linen as nn
 
 from kauldron import kontext, modules
+from kauldron._base import svg
+from kauldron._base.svg import Line, Point, Size, Style
 from kauldron.inspect import _layered_layout, _model_trace, _svg
-from kauldron.inspect._layered_layout import Point, Size
-from kauldron.inspect._svg import Line, Style
 
 # Fill and stroke.
 _MODULE, _FUNCTION, _FROZEN = (
@@ -60,7 +60,7 @@ def draw(graph: modules.Graph, trace: _model_trace.Trace) -> _svg.Picture:
         box = f"-> {name}"
         boxes[box], styles[box] = [Line(name, bold=True)], _OUTPUT
         if source.node and not source.is_whole:
-            boxes[box].append(Line(f"reads {source.key}", _svg.GREY))
+            boxes[box].append(Line(f"reads {source.key}", svg.GREY))
         connect(source, box)
     return _assemble(boxes, styles, edges, dashed, _title(trace))
 
@@ -71,16 +71,16 @@ def _node_lines(
     node = graph.nodes[step.name]
     lines = [Line(step.name, bold=True)]
     if node.shared is None:
-        lines.append(Line(node.kind, _svg.GREY))
+        lines.append(Line(node.kind, svg.GREY))
     else:
         kind = type(graph.shared[node.shared]).__name__
-        lines.append(Line(f"{kind}, weights of {node.shared!r}", _svg.GREY))
+        lines.append(Line(f"{kind}, weights of {node.shared!r}", svg.GREY))
     parts = dict.fromkeys(s.key for s in step.sources if s.node and not s.is_whole)
-    lines += [Line(f"reads {key}", _svg.GREY) for key in parts]
+    lines += [Line(f"reads {key}", svg.GREY) for key in parts]
     lines += [Line(text) for text in _svg.to_lines("", result)]
     if count := trace.num_params((node.shared or step.name,)):
         frozen = "frozen, " if node.frozen else ""
-        lines.append(Line(f"{frozen}{_svg.plural(count, 'parameter')}", _svg.GREY))
+        lines.append(Line(f"{frozen}{_svg.plural(count, 'parameter')}", svg.GREY))
     if node.when != "always":
         lines.append(Line(_WHEN[node.when], "#b06000"))
     return lines
@@ -131,15 +131,15 @@ def _assemble(
     dashed: list[bool],
     title: str,
 ) -> _svg.Picture:
-    sizes = {name: _svg.size_of(lines) for name, lines in boxes.items()}
+    sizes = {name: svg.size_of(lines) for name, lines in boxes.items()}
     layout = _layered_layout.layered(sizes, edges)
     parts = [
-        _svg.arrow(route, dashed=dash)
+        svg.arrow(route, dashed=dash)
         for route, dash in zip(layout.routes, dashed, strict=True)
     ]
     for name, lines in boxes.items():
-        parts.append(_svg.box(layout.corners[name], sizes[name], lines, styles[name]))
+        parts.append(svg.box(layout.corners[name], sizes[name], lines, styles[name]))
     width, height = layout.size
-    parts.append(_svg.text(Point(0, height + 26), Line(title, _svg.GREY)))
-    size = Size(max(width, _svg.width_of(title)), height + 30)
-    return _svg.Picture(_svg.document(parts, size, title=title))
+    parts.append(svg.text(Point(0, height + 26), Line(title, svg.GREY)))
+    size = Size(max(width, svg.width_of(title)), height + 30)
+    return _svg.Picture(svg.document(parts, size, title=title))

@@ -13,26 +13,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from kauldron._base.svg import Point, Size
 
 _GAP = 26.0
 _ROW_GAP = 36.0
 _WIRE = 10.0  # width that an arrow takes in a layer it passes
 _SWEEPS = 12
-
-
-class Size(NamedTuple):
-    """Width and height of a box."""
-
-    width: float
-    height: float
-
-
-class Point(NamedTuple):
-    """A position; y goes downwards."""
-
-    x: float
-    y: float
 
 
 @dataclasses.dataclass(frozen=True)

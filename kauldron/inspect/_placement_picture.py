@@ -6,8 +6,9 @@ import colorsys
 import math
 from collections.abc import Mapping, Sequence
 
+from kauldron._base import svg
+from kauldron._base.svg import Point, Size
 from kauldron.inspect import _svg
-from kauldron.inspect._layered_layout import Point, Size
 from kauldron.inspect._placements import Placement
 
 _MAX_CELLS = 16
@@ -25,40 +26,40 @@ def draw(
     """
     axes = ", ".join(f"{name}={size}" for name, size in mesh.items())
     title = f"{_svg.plural(num_devices, 'device')}{f': {axes}' if axes else ''}"
-    parts = [_svg.text(Point(0, 14), _svg.Line(title, bold=True))]
-    top, width = 40.0, _svg.width_of(title)
+    parts = [svg.text(Point(0, 14), svg.Line(title, bold=True))]
+    top, width = 40.0, svg.width_of(title)
     for placement in placements:
         drawn, size = _panel(placement, Point(0, top))
         parts.append(drawn)
         top += size.height + _GAP
         width = max(width, size.width)
     size = Size(width, top - _GAP)
-    return _svg.Picture(_svg.document(parts, size, title="Which device holds what"))
+    return _svg.Picture(svg.document(parts, size, title="Which device holds what"))
 
 
 def _panel(placement: Placement, corner: Point) -> tuple[str, Size]:
     """Returns the drawing of a placement, and its size."""
     parts = [
-        _svg.text(Point(corner.x, corner.y + 12), _svg.Line(placement.title)),
-        _svg.text(
-            Point(corner.x, corner.y + 12 + _svg.LINE),
-            _svg.Line(_paths(placement), color=_svg.GREY),
+        svg.text(Point(corner.x, corner.y + 12), svg.Line(placement.title)),
+        svg.text(
+            Point(corner.x, corner.y + 12 + svg.LINE),
+            svg.Line(_paths(placement), color=svg.GREY),
         ),
     ]
     rows = placement.rows(_MAX_CELLS)
-    cell = max(_svg.width_of(text) for row in rows for text in row) + 16
+    cell = max(svg.width_of(text) for row in rows for text in row) + 16
     cell = max(cell, 34.0)
-    top = corner.y + 2 * _svg.LINE + 8
+    top = corner.y + 2 * svg.LINE + 8
     for i, row in enumerate(rows):
         for j, text in enumerate(row):
             at = Point(corner.x + j * cell, top + i * _CELL_HEIGHT)
-            style = _svg.Style(
+            style = svg.Style(
                 fill=_color(i * len(row) + j, len(rows) * len(row)), radius=0.0
             )
             box = Size(cell, _CELL_HEIGHT)
-            parts.append(_svg.box(at, box, [_svg.Line(text)], style))
+            parts.append(svg.box(at, box, [svg.Line(text)], style))
     texts = (placement.title, _paths(placement))
-    width = max(cell * len(rows[0]), *map(_svg.width_of, texts))
+    width = max(cell * len(rows[0]), *map(svg.width_of, texts))
     return "".join(parts), Size(width, top - corner.y + len(rows) * _CELL_HEIGHT)
 
 

@@ -183,9 +183,14 @@ def bytes_of(spec: Any) -> tuple[int, int]:
     is_key = jnp.issubdtype(spec.dtype, jax.dtypes.extended)
     itemsize = spec.dtype.itemsize if is_key else np.dtype(spec.dtype).itemsize
     shape = part = tuple(spec.shape)
-    if spec.sharding is not None:
+    if getattr(spec, "sharding", None) is not None:
         part = spec.sharding.shard_shape(shape)
     return math.prod(shape) * itemsize, math.prod(part) * itemsize
+
+
+def describe_split(leaf: Any) -> str:
+    """Returns over which axes of a mesh an array is split, such as `fsdp, -`."""
+    return _split(_placed("", leaf))
 
 
 def _leaves(state: TrainState) -> Iterator[tuple[str, Any]]:
@@ -197,7 +202,7 @@ def _leaves(state: TrainState) -> Iterator[tuple[str, Any]]:
 
 
 def _placed(path: str, leaf: Any) -> PlacedArray:
-    sharding, shape = leaf.sharding, tuple(leaf.shape)
+    sharding, shape = getattr(leaf, "sharding", None), tuple(leaf.shape)
     num_bytes, per_device = bytes_of(leaf)
     return PlacedArray(
         path=path,

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from kauldron._base import svg
+from kauldron._base.svg import Line, Point, Size, Style
 from kauldron.inspect import _model_trace, _svg
-from kauldron.inspect._layered_layout import Point, Size
-from kauldron.inspect._svg import Line, Style
 
 _ROW, _BOX, _INDENT, _GAP = 34.0, 24.0, 26.0, 28.0
 _LEAF = Style(fill="#e8f0fe", stroke="#4285f4")
@@ -40,7 +40,7 @@ class _Row(NamedTuple):
     def width(self) -> float:
         """Of its box."""
         text = f"{self.name}  {self.kind}" if self.kind else self.name
-        return _svg.width_of(text) + 20
+        return svg.width_of(text) + 20
 
 
 def draw(trace: _model_trace.Trace) -> _svg.Picture:
@@ -52,21 +52,19 @@ def draw(trace: _model_trace.Trace) -> _svg.Picture:
     rows += _call_rows(trace)
     title = f"{trace.calls[0].kind}, {_svg.plural(trace.num_params(), 'parameter')}"
     flow_x = max(row.depth * _INDENT + row.width for row in rows) + _GAP
-    params_x = flow_x + max(_svg.width_of(row.flow) for row in rows) + _GAP
-    right = params_x + max(_svg.width_of(row.params) for row in rows)
+    params_x = flow_x + max(svg.width_of(row.flow) for row in rows) + _GAP
+    right = params_x + max(svg.width_of(row.params) for row in rows)
     parts = _lines(rows)
     for number, row in enumerate(rows):
         y = number * _ROW
         parts.append(_row_box(row, y))
-        parts.append(_svg.text(Point(flow_x, y + 16), Line(row.flow)))
+        parts.append(svg.text(Point(flow_x, y + 16), Line(row.flow)))
         if row.params:
-            parts.append(
-                _svg.text(Point(params_x, y + 16), Line(row.params, _svg.GREY))
-            )
+            parts.append(svg.text(Point(params_x, y + 16), Line(row.params, svg.GREY)))
     height = _ROW * len(rows)
-    parts.append(_svg.text(Point(0, height + 16), Line(title, _svg.GREY)))
-    size = Size(max(right, _svg.width_of(title)), height + 20)
-    return _svg.Picture(_svg.document(parts, size, title=title))
+    parts.append(svg.text(Point(0, height + 16), Line(title, svg.GREY)))
+    size = Size(max(right, svg.width_of(title)), height + 20)
+    return _svg.Picture(svg.document(parts, size, title=title))
 
 
 def _call_rows(trace: _model_trace.Trace) -> list[_Row]:
@@ -103,11 +101,11 @@ def _shapes(tree: Any) -> str:
 def _row_box(row: _Row, y: float) -> str:
     x = row.depth * _INDENT
     style = row.style
-    parts = [_svg.box(Point(x, y), Size(row.width, _BOX), [], style)]
-    parts.append(_svg.text(Point(x + 10, y + 16), Line(row.name, bold=True)))
+    parts = [svg.box(Point(x, y), Size(row.width, _BOX), [], style)]
+    parts.append(svg.text(Point(x + 10, y + 16), Line(row.name, bold=True)))
     if row.kind:
-        after = x + 10 + _svg.width_of(f"{row.name}  ")
-        parts.append(_svg.text(Point(after, y + 16), Line(row.kind, _svg.GREY)))
+        after = x + 10 + svg.width_of(f"{row.name}  ")
+        parts.append(svg.text(Point(after, y + 16), Line(row.kind, svg.GREY)))
     return "".join(parts)
 
 
@@ -125,6 +123,6 @@ def _lines(rows: Sequence[_Row]) -> list[str]:
             y = child * _ROW + _BOX / 2
             parts.append(
                 f'<path d="M{x} {number * _ROW + _BOX}V{y}H{x + _INDENT - 12}" '
-                f'fill="none" stroke="{_svg.EDGE}"/>'
+                f'fill="none" stroke="{svg.EDGE}"/>'
             )
     return parts

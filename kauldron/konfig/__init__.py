@@ -44,7 +44,7 @@ _FILES = {
     "flags._override": "Override",
     "flags._overrides": "apply_overrides",
     "flags._sweeps": "Sweep expand_sweeps find_sweeps to_flag_value to_flags",
-    "flags._choices": "expand_choices",
+    "flags._choices": "expand_choices parse_call",
     # Names and defaults.
     "names._declarations": "register_aliases",
     "names._package_declaration": "PackageDeclaration",
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
         to_lines,
     )
     from kauldron.konfig.building._resolve import resolve
-    from kauldron.konfig.flags._choices import expand_choices
+    from kauldron.konfig.flags._choices import expand_choices, parse_call
     from kauldron.konfig.flags._config_file import (
         get_config_from_module,
         load_config_file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -87,6 +88,15 @@ def from_json(content: Mapping[str, Any]) -> Backend:
         for name, value in content["fields"].items()
     }
     return by_name(content["name"], **fields)
+
+
+def with_parallel(backend: Backend, parallel: int | None) -> Backend:
+    """Returns a backend that is given so many tasks at a time, if it has a number."""
+    fields: Any = getattr(backend, "__dataclass_fields__", {})
+    if parallel is None or "parallel" not in fields:
+        return backend
+    changed: Any = backend
+    return dataclasses.replace(changed, parallel=parallel)
 
 
 def name_of(backend: Backend) -> str:

@@ -22,6 +22,12 @@ from kauldron.optim._paths import (
     parameter_paths,
     selected,
 )
+from kauldron.optim._plateau import (
+    PlateauScaleState,
+    has_plateau_scale,
+    plateau_scale,
+    set_plateau_scale,
+)
 from kauldron.optim._regularize import decay_to_init
 from kauldron.optim._schedules import wsd_schedule
 
@@ -38,18 +44,22 @@ __all__ = [
     "ema_params",
     "layerwise_decay",
     "muon",
+    "plateau_scale",
     "wsd_schedule",
     "EmaParamsState",
+    "PlateauScaleState",
     "UseEmaParams",
     # For training steps of your own.
     "NoMatchError",
     "RoutingError",
     "Selection",
     "declare_learning_rates",
+    "has_plateau_scale",
     "learning_rates",
     "parameter_paths",
     "schedules_to_log",
     "selected",
+    "set_plateau_scale",
     "slowed_down",
 ]
 

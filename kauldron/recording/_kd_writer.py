@@ -14,9 +14,9 @@ from kauldron import konfig
 from kauldron.recording import (
     _attempts,
     _event_file,
-    _picture_files,
     _writer_base,
     measured,
+    picture_files,
     run_tables,
 )
 from kauldron.workdir import json_lines
@@ -98,14 +98,14 @@ class KDMetricWriter(_writer_base.WriterBase):
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, batch in images.items():
-            pngs = [_picture_files.to_png(image) for image in batch]
+            pngs = [picture_files.to_png(image) for image in batch]
             self._write_pictures(step, name, pngs, "png", np.shape(batch)[1:])
 
     def write_videos(
         self, step: int, videos: Mapping[str, np.ndarray], *, fps: float = 10.0
     ) -> None:
         for name, batch in videos.items():
-            gifs = _picture_files.to_gifs(batch, fps)
+            gifs = picture_files.to_gifs(batch, fps)
             self._write_pictures(step, name, gifs, "gif", np.shape(batch)[2:])
 
     def _write_pictures(
@@ -127,7 +127,7 @@ class KDMetricWriter(_writer_base.WriterBase):
 
     def _save(self, step: int, name: str, contents: list[bytes], ending: str) -> None:
         try:
-            _picture_files.write(self._image_folder, name, step, contents, ending)
+            picture_files.write(self._image_folder, name, step, contents, ending)
         except OSError:
             self._count_lost("pictures", len(contents))  # they are not tried again
             raise
@@ -209,7 +209,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         for records in self._record_files.values():
             records.rewind(step, self.collection)
         if self._image_folder.exists():
-            _picture_files.rewind(self._image_folder, step)
+            picture_files.rewind(self._image_folder, step)
 
     def flush(self) -> None:
         _attempts.call_all(

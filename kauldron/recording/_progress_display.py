@@ -11,8 +11,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
+
+from kauldron.recording import curves
 
 # Drawing takes about 2 ms of a core that the training may need.
 _DRAWS_PER_SEC = 2.0
@@ -28,12 +30,16 @@ class Snapshot:
       done: Part of the steps that is done, in [0, 1].
       fields: Words beside the bar, the most important ones first.
       lines: Further lines, each in words, the most important ones first.
+      losses: Name of a curve -> (steps, losses) so far; displays that can, draw them.
     """
 
     label: str
     done: float
     fields: Sequence[str]
     lines: Sequence[Sequence[str]]
+    losses: Mapping[str, tuple[Sequence[float], Sequence[float]]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 class Display(Protocol):
@@ -131,8 +137,15 @@ class NotebookDisplay:
         bar = f'<progress max="1" value="{snapshot.done:.4f}"></progress>'
         return {
             "text/plain": "\n".join(lines),
-            "text/html": f"{bar}<pre>{escaped}</pre>",
+            "text/html": f"{bar}<pre>{escaped}</pre>{_picture(snapshot)}",
         }
+
+
+def _picture(snapshot: Snapshot) -> str:
+    """Returns the losses as an SVG text, from the second point on."""
+    if not any(len(steps) > 1 for steps, _ in snapshot.losses.values()):
+        return ""
+    return curves.draw(snapshot.losses, title="loss")
 
 
 def layout(snapshot: Snapshot, width: int) -> list[list[tuple[str, str]]]:

@@ -33,6 +33,8 @@ _SHARE_LABELS = {
     "metrics_writing": "writing",
 }
 _MAX_EVALUATIONS = 8
+# Of the curve of a loss, in a picture 520 pixels wide.
+_MAX_POINTS = 1000
 _RECURRING = ("evals_along_train", "checkpoint", "metrics_writing")
 
 
@@ -66,6 +68,7 @@ class Progress:
         self._label = label
         self._losses: list[str] = []
         self._evaluations: dict[str, list[str]] = {}
+        self._curves: dict[str, list[tuple[float, float]]] = {}
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
         self._paused_at_start = 0.0
         self._display: _progress_display.Display | None = None
@@ -91,6 +94,7 @@ class Progress:
         """Shows losses and metrics of a step; as a line if there is no live display."""
         parts = headline(values)
         self._losses = parts
+        self._note_loss(self._label, step, values)
         if self._display is not None:
             return
         line = [f"step {step:>{len(str(self._last_step))}}/{self._last_step}", *parts]
@@ -109,6 +113,7 @@ class Progress:
         """Prints the results of an evaluation; they also stay in the live display."""
         parts = [f"[{name}] step {step}", *headline(values)]
         self._evaluations = {**self._evaluations, name: parts}  # others may be reading
+        self._note_loss(name, step, values)
         if self._display is None or self._display.shows_lines:
             console.log("  ".join(["", *parts]))
 
@@ -134,7 +139,24 @@ class Progress:
             done=self._done_fraction(step),
             fields=fields,
             lines=[x for x in [*lines, self._times()] if x],
+            losses={
+                name: ([step for step, _ in points], [loss for _, loss in points])
+                for name, points in self._curves.items()
+            },
         )
+
+    def _note_loss(
+        self, name: str, step: int, values: auxiliaries.AuxiliariesOutput
+    ) -> None:
+        """Keeps a point of a curve; of a long one, every second point is forgotten."""
+        loss = values.loss_values.get("losses/total")
+        if np.size(loss) != 1 or loss is None:
+            return
+        points = [*self._curves.get(name, ()), (step, float(np.reshape(loss, ())))]
+        if len(points) > _MAX_POINTS:
+            points = points[::2]
+        # Others may be reading.
+        self._curves = {**self._curves, name: points}
 
     def _done_fraction(self, step: int) -> float:
         return min(step / self._last_step, 1.0) if self._last_step else 1.0

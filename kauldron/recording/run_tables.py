@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from kauldron import konfig, kontext
+from kauldron import kontext
 
 
 def parameters(params: object) -> tuple[str, int]:
@@ -28,28 +27,6 @@ def shapes(tree: object) -> str:
         for path, x in flat.items()
     ]
     return _table(("key", "shape", "dtype"), rows)
-
-
-def hparams(config: konfig.ConfigDict) -> dict[str, Any]:
-    """Returns the numbers, strings and flags of a config, by path.
-
-    What is called or taken from a module stands at the path of its node, by name.
-    """
-    return dict(_leaves(json.loads(config.to_json()), ""))
-
-
-def _leaves(node: object, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ("__qualname__", "__const__"):
-                yield path or "cfg", str(value).rpartition(":")[2]
-            elif key != "xm_job" and not key.startswith("__"):
-                yield from _leaves(value, f"{path}.{key}" if path else key)
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            yield from _leaves(value, f"{path}[{i}]")
-    elif isinstance(node, bool | int | float | str):
-        yield path, node
 
 
 def _shape(x: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -35,12 +35,34 @@ def open_inputs(paths: Any, *, like: Any, element_spec: Any) -> Any:
             f"got a {type(like).__name__}."
         )
     source = _source(_listed(paths), element_spec)
-    options = {"shuffle": False, "num_epochs": 1, "seed": like.seed}
+    return with_transforms(
+        source, like.transforms, batch_size=like.batch_size, seed=like.seed
+    )
+
+
+def with_transforms(
+    source: Any,
+    transforms: Any,
+    *,
+    batch_size: Any,
+    seed: int = 0,
+    tell: Callable[[str], None] = console.log,
+) -> Any:
+    """Returns a pipeline with the transforms that its elements can go through.
+
+    Args:
+      source: A pipeline without any, of elements in order.
+      transforms: Those of another pipeline.
+      batch_size: Of the batches.
+      seed: Of random transforms.
+      tell: Is told which transforms are left out.
+    """
+    options = {"shuffle": False, "num_epochs": 1, "seed": seed}
     bare = dataclasses.replace(source, **options, batch_size=None)
     spec = bare.element_spec
     names = set(spec) if isinstance(spec, Mapping) else None
-    transforms = _fitting(like.transforms, names)
-    return dataclasses.replace(bare, batch_size=like.batch_size, transforms=transforms)
+    fitting = _fitting(transforms, names, tell)
+    return dataclasses.replace(bare, batch_size=batch_size, transforms=fitting)
 
 
 def _source(paths: list[str], element_spec: Any) -> Any:
@@ -105,7 +127,9 @@ class _ImageFiles:
         }
 
 
-def _fitting(transforms: Any, names: set[str] | None) -> list[Any]:
+def _fitting(
+    transforms: Any, names: set[str] | None, tell: Callable[[str], None]
+) -> list[Any]:
     """Returns the transforms that elements with these keys can go through."""
     listed = transforms.values() if isinstance(transforms, Mapping) else transforms
     fitting = []
@@ -122,7 +146,7 @@ def _fitting(transforms: Any, names: set[str] | None) -> list[Any]:
             names = _names_after(transform, names)
         fitting.append(transform)
     if left_out:
-        console.log(f"Left out, as the inputs lack their keys: {', '.join(left_out)}.")
+        tell(f"Left out, as the inputs lack their keys: {', '.join(left_out)}.")
     return fitting
 
 

@@ -21,11 +21,12 @@ from kauldron.evals import (
     evaluators,
     example_rows,
     output_files,
+    output_pieces,
     rows_in_memory,
     run_strategies,
     write_outputs,
 )
-from kauldron.runs import _input_files, _saved_state
+from kauldron.runs import _forwards, _input_files, _saved_state
 from kauldron.sharding import TrainState
 from kauldron.step.context import Context
 from kauldron.workdir import array_spec, workdirs
@@ -125,7 +126,7 @@ class Predictor:
         context = self._initial_context(data_utils.batch_specs(_specs_of(batch)))
         self._check_model_inputs(context)
         placed = sharding.put_batch(batch, self.trainer.sharding.batch, is_whole=False)
-        return jax.device_get(self._jitted_preds(self._transformed_state, placed))
+        return jax.device_get(self._jitted_preds(self.transformed_state, placed))
 
     def predict(
         self, ds: Any = None, *, keys: example_rows.Keys = "preds"
@@ -170,6 +171,7 @@ class Predictor:
         *,
         ds: Any = None,
         ema: bool = False,
+        drops: bool = False,
         **options: Any,
     ) -> export.Written:
         """Writes the model as a folder that runs without its source.
@@ -180,6 +182,7 @@ class Predictor:
             given.
           ema: Whether the average of the parameters is exported, see
             `kd.optim.ema_params`.
+          drops: Whether dropout drops, so that the program draws random numbers.
           **options: As in `kd.export.export`: `format`, `platforms`, `batch_size`,
             `quantize`, `labels`, `overwrite`.
 
@@ -187,17 +190,18 @@ class Predictor:
           ExportError: If something cannot be exported; nothing is written then.
         """
         ds = self.evaluator.ds if ds is None else ds
-        state = self._transformed_state
+        state = self.transformed_state
         if ema:
             state = optim.UseEmaParams().transform(self.state)
         evaluator = self._evaluator("preds")
+        forward = _forwards.dropping if drops else _forwards.as_it_is
         return export.export(
             self.trainer,
             state,
             out,
             ds=None if isinstance(ds, _NoDataset) else ds,
             element_spec=_saved_state.element_spec(self.trainer),
-            forward=lambda *args: evaluator._forward(*args).preds,
+            forward=functools.partial(forward, evaluator),
             **options,
         )
 
@@ -290,7 +294,8 @@ class Predictor:
         return jax.jit(preds)
 
     @functools.cached_property
-    def _transformed_state(self) -> TrainState:
+    def transformed_state(self) -> TrainState:
+        """The state that predicts: after the evaluator's `init_transform`."""
         return self.evaluator.init_transform.transform(self.state)
 
     @property
@@ -320,7 +325,7 @@ def default_keys(inputs: Any = ()) -> list[str]:
 def check_suffix(path: epath.PathLike) -> None:
     """Raises `PredictError` unless the suffix names a format that can be written."""
     suffix = epath.Path(path).suffix.removeprefix(".")
-    if suffix not in output_files.FORMATS:
+    if suffix not in output_pieces.FORMATS:
         raise _saved_state.PredictError(
             "Predictions are written to a '.npz' or '.parquet' file, or, by an evaluator "
             "of the run that writes one, to a folder, which has no suffix: got "

@@ -54,6 +54,25 @@ def restore_state(trainer: base.Run, step: int | str | None) -> TrainState:
         checkpointer.close()
 
 
+def restore_member(member: int | str, run: base.Run) -> TrainState:
+    """Returns the state of a further member of an ensemble.
+
+    Args:
+      member: Step of the run, or the workdir of another one, `'runs/fold_1@best'`, with
+        the same model.
+      run: The run.
+
+    Raises:
+      PredictError: If there is no such checkpoint.
+    """
+    if isinstance(member, int) or member == "best":
+        return restore_state(run, member)
+    workdir, _, step = member.partition("@")
+    number = int(step) if step.lstrip("-").isdigit() else step or -1
+    other = run.replace(workdir=workdir, evals={})
+    return restore_state(other, number)
+
+
 def element_spec(trainer: base.Run) -> Any:
     """Returns the specs of a training batch; no training data are needed."""
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kauldron._base import lazy
 
 _ROOM = "kauldron.serve"
+_OF_ANY_SERVER = ("PortError", "background_server", "open_port", "run_server")
 
 
 def _names(file: str, names: str) -> dict[str, str]:
@@ -33,7 +34,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("http._app", "make_app"),
         **_names("http._keys", "ApiKeyError read_api_keys"),
         **_names("http._packages", "MissingServerError check_packages"),
-        **_names("http._server", "PortError background_server"),
-        **_names("http._server", "open_port run_server"),
+        **{name: f"kauldron._base.web_server:{name}" for name in _OF_ANY_SERVER},
     },
 )

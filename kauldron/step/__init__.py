@@ -11,6 +11,7 @@ from kauldron.step import (
     accumulation,
     auxiliaries,
     context,
+    dropping,
     finiteness,
     intermediates,
     key_checks,
@@ -37,6 +38,7 @@ from kauldron.step.auxiliaries import (
     AuxiliariesState,
 )
 from kauldron.step.context import Context
+from kauldron.step.dropping import DropoutError
 from kauldron.step.loss_groups import LossGroup, LossGroupsStep
 from kauldron.step.mixed_precision import Precision, PrecisionError
 from kauldron.step.rematerialization import Remat, RematError
@@ -61,6 +63,7 @@ __all__ = [
     "forward_with_loss",
     # What is wrong.
     "AccumulationError",
+    "DropoutError",
     "HostBatchError",
     "LossGroupError",
     "LossScaleError",
@@ -74,6 +77,7 @@ __all__ = [
     "accumulation",
     "auxiliaries",
     "context",
+    "dropping",
     "finiteness",
     "intermediates",
     "key_checks",

@@ -13,7 +13,7 @@ import numpy as np
 
 from kauldron import kontext, metrics
 from kauldron.ktyping import Array, typechecked
-from kauldron.summaries import _pictures
+from kauldron.summaries import _pictures, distinct_colors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class ShowBoxes(metrics.Metric):
         """Returns `Float32["n h w 3"]` in [0, 1]."""
         images = _pictures.to_unit_range(data["images"], self.in_vrange)
         images = _pictures.to_rgb(images)
-        colors = _pictures.palette(self.num_colors)
+        colors = distinct_colors.palette(self.num_colors)
         for at in np.ndindex(*images.shape[:-3]):
             boxes = zip(data["boxes"][at], data["mask"][at], strict=True)
             for i, (box, exists) in enumerate(boxes):
@@ -218,7 +218,7 @@ class ShowSegmentations(metrics.Metric):
         ids, index = np.unique(labels, return_inverse=True)
         known = np.maximum(ids, 0)
         if self.palette is None:
-            colors = _pictures.colors_of(known)
+            colors = distinct_colors.colors_of(known)
         elif isinstance(self.palette, str):
             colors = _of_colormap(self.palette, known / max(known.max(initial=0), 1))
         else:
@@ -240,7 +240,7 @@ class ShowSegmentations(metrics.Metric):
 
     def _palette(self, num_classes: int) -> np.ndarray:
         if self.palette is None:
-            return _pictures.palette(num_classes)
+            return distinct_colors.palette(num_classes)
         if isinstance(self.palette, str):
             return _of_colormap(self.palette, np.linspace(0, 1, num_classes))
         palette = np.asarray(self.palette, np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,23 +113,6 @@ def check_vrange(summary: metrics.Metric, field: str) -> None:
 def to_rgb(images: np.ndarray) -> np.ndarray:
     """Returns images `Array["... 1|3"]` with three channels, a copy."""
     return np.array(np.broadcast_to(images, (*images.shape[:-1], 3)), np.float32)
-
-
-def palette(num_colors: int) -> np.ndarray:
-    """Returns colours that are easily told apart, `Float32["num_colors 3"]` in [0,
-    1]."""
-    return colors_of(np.arange(num_colors))
-
-
-def colors_of(ids: np.ndarray) -> np.ndarray:
-    """Returns the colours of numbers `Int["n"]` >= 0 in the palette, `Float32["n 3"]`
-    in [0, 1]."""
-    hues = (0.6 + ids * 0.618034) % 1  # golden ratio: never close
-    values = np.array([1.0, 0.75, 0.9])[ids % 3]
-    colors = [
-        colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, values, strict=True)
-    ]
-    return np.asarray(colors, np.float32).reshape(len(ids), 3)
 
 
 def colormap(name: str, *, summary: str) -> Any:

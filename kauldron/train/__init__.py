@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         "EarlyStopping": "kauldron.train.hooks:EarlyStopping",
+        "ReduceOnPlateau": "kauldron.train.hooks:ReduceOnPlateau",
         "Hook": "kauldron.train.hooks:Hook",
         "NanGuard": "kauldron.train.nan_guard:NanGuard",
         "NonfiniteError": "kauldron.train.nan_guard:NonfiniteError",

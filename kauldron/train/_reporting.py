@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,10 +13,11 @@ import numpy as np
 from kauldron import recording, sharding
 from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
-from kauldron.recording import loss_watch, progress, recorder, run_tables
+from kauldron.recording import loss_watch, progress, recorder
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, finiteness
 from kauldron.train import _run_description
+from kauldron.workdir import config_values
 
 
 class Reporting:
@@ -79,7 +81,9 @@ class Reporting:
             element_spec=trainer.train_ds.element_spec,
             trainer=trainer,
             config=config,
-            hparams={} if config is None else run_tables.hparams(config),
+            hparams={}
+            if config is None
+            else config_values.leaves(json.loads(config.to_json())),
         )
         self._recorder.tell(trainer.writer, lambda w: w.describe(step, description))
 

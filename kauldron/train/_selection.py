@@ -27,7 +27,7 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     for prefix, (field, owner) in fields.items():
         path = getattr(owner, field, None)
         is_checked = isinstance(
-            owner, checkpoints.BaseCheckpointer | hooks.EarlyStopping
+            owner, checkpoints.BaseCheckpointer | hooks.WatchesMetric
         )
         if not is_checked or path is None:
             continue
@@ -61,7 +61,7 @@ def _mode_problems(
             f"it is {mode!r} (`cfg.checkpointer.best_mode`). Make them the same.",
         )
         for name, hook in trainer.hooks.items()
-        if isinstance(hook, hooks.EarlyStopping)
+        if isinstance(hook, hooks.WatchesMetric)
         and kontext.Path.from_str(hook.metric).parts == parts
         and hook.mode != mode
     ]

@@ -191,6 +191,7 @@ class _Loop:
                 self._reporting.judge(self._state.params)
             self._emit("on_end", step=self._step, state=self._state)
             report.problems = self._problems.lines()
+            report.message = self._control.stop_reason or ""
             console.log(
                 progress.finished_message(
                     self._trainer.workdir,
@@ -237,7 +238,8 @@ class _Loop:
         is_last = self._is_last()
         due = self._due(is_last=is_last)
         saves = self._trainer.checkpointer.should_save(self._step)
-        if not (due or saves or is_last or self._control.wants_save):
+        wanted = self._control.wants_save or self._control.changes
+        if not (due or saves or is_last or wanted):
             return False
         self._log(self._updates.settle())
         with jax.transfer_guard("allow"):
@@ -271,6 +273,8 @@ class _Loop:
             if self._hooks.listeners("on_eval"):
                 values = results[e.name]()
                 self._emit("on_eval", step=self._step, name=e.name, values=values)
+        while self._control.changes:
+            self._updates.state = self._control.changes.pop(0)(self._state)
         return results
 
     def _add_metrics(self, results: _Results) -> None:

@@ -22,6 +22,7 @@ from kauldron.step import (
     auxiliaries,
     context,
     intermediates,
+    looking,
     mixed_precision,
     rematerialization,
     rngs_lib,
@@ -98,6 +99,8 @@ class Trainer(root_refs.FrozenSubclasses):
       nan_guard: `kd.train.NanGuard(...)` looks for values that are not finite; `None`
         does not.
       hooks: Name -> `kd.train.Hook`, notified of events during the run.
+      tracking: What follows the run from outside, such as `kd.tracking.MLflow(...)`;
+        `{name: tracker}` for several.
       schedules: Name -> function of the step; logged. The learning rates of the optimizer
         are logged without being named here.
       optimizer: Optax optimizer; `None` if the run only evaluates, or the step has its
@@ -148,6 +151,7 @@ class Trainer(root_refs.FrozenSubclasses):
     checkify_error_categories: frozenset[Any] = frozenset()
     nan_guard: nan_guard.NanGuard | None = None
     hooks: Mapping[str, hooks.Hook] = _empty_dict()
+    tracking: hooks.Tracking | Mapping[str, hooks.Tracking] | None = None
     schedules: Mapping[str, Any] = _empty_dict()
     optimizer: Any
     checkpointer: checkpoints.BaseCheckpointer | None = None
@@ -227,7 +231,21 @@ class Trainer(root_refs.FrozenSubclasses):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        return train_loop.train(self._kept)
+        with hooks.followed(self.tracking) as followers:
+            return train_loop.train(self._with(followers)._kept)
+
+    def _with(
+        self, followers: Mapping[str, tuple[hooks.Hook, recording.Writer]]
+    ) -> Trainer:
+        """Returns this trainer with more hooks and writers."""
+        if not followers:
+            return self
+        more_hooks = {name: hook for name, (hook, _) in followers.items()}
+        more_writers = {name: writer for name, (_, writer) in followers.items()}
+        return self.replace(
+            hooks={**self.hooks, **more_hooks},
+            writer={**self._kept.writer.parts(), **more_writers},
+        )
 
     def continuous_eval(
         self,
@@ -293,6 +311,25 @@ class Trainer(root_refs.FrozenSubclasses):
             written in the config, the bad key, and the nearest ones that exist.
         """
         _trainer_checks.check(self._kept)
+
+    def debug(
+        self, state: TrainState | None = None, batch: PyTree = None
+    ) -> tuple[TrainState, context.Context]:
+        """Runs one step without jit, so that `breakpoint()` and `print` see its arrays.
+
+        Args:
+          state: Where from; the initial state unless given. It can be used again.
+          batch: The first of `train_ds` unless given.
+
+        Returns:
+          The next state, and everything there was in the step.
+        """
+        if batch is None:
+            batch = next(iter(self.train_ds.take(1)))
+        batch = sharding.device_put(data_utils.for_devices(batch), self.sharding.batch)
+        state = self.init_state() if state is None else state
+        with jax.disable_jit():
+            return looking.step_context(self.trainstep, state, batch)
 
     @property
     def logged_schedules(self) -> Mapping[str, Any]:

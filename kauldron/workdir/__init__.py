@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from kauldron._base import public
 from kauldron.workdir import (
+    config_values,
     data_records,
     json_lines,
     launches,
     lock,
+    measured,
     run_status,
     workdirs,
 )
 from kauldron.workdir.lock import WorkdirError
+from kauldron.workdir.measured import MetricError
 from kauldron.workdir.run_status import RunStatus
 from kauldron.workdir.workdirs import (
     WorkdirConfigError,
@@ -24,6 +27,7 @@ from kauldron.workdir.workdirs import (
 )
 
 __all__ = [
+    "MetricError",
     "RunStatus",
     "WorkdirConfigError",
     "WorkdirError",
@@ -31,10 +35,12 @@ __all__ = [
     "get_resolved",
     "load_config",
     # Modules.
+    "config_values",
     "data_records",
     "json_lines",
     "launches",
     "lock",
+    "measured",
     "run_status",
     "workdirs",
 ]

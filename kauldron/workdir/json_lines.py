@@ -61,9 +61,7 @@ class RecordFile:
           OSError: If it cannot be written now. It is kept, and written before the next.
           LostError: If it cannot be written, and is lost: too many wait already.
         """
-        record = {"step": step, "collection": collection}
-        record |= {name: _to_json(value) for name, value in values.items()}
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = to_line(step, collection, values)
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(line)
             self.flush()
@@ -87,7 +85,7 @@ class RecordFile:
         """
         if self._waiting:
             with shared_files.exclusive(shared_files.lock_of(self._path)):
-                _append_text(self._path, "".join(self._waiting))
+                append_text(self._path, "".join(self._waiting))
             self._waiting = []
 
     def rewind(self, step: int, collection: str) -> None:
@@ -102,6 +100,15 @@ class RecordFile:
                 shared_files.write_atomically(self._path, "".join(kept))
 
 
+def to_line(
+    step: int, collection: str, values: Mapping[str, Number | list[Any]]
+) -> str:
+    """Returns the line of a record; NaN and infinities become strings."""
+    record = {"step": step, "collection": collection}
+    record |= {name: _to_json(value) for name, value in values.items()}
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
 def read(path: epath.PathLike) -> list[dict[str, Any]]:
     """Returns the records of a file; one that a killed process left half is left out."""
     path = epath.Path(path)
@@ -110,7 +117,7 @@ def read(path: epath.PathLike) -> list[dict[str, Any]]:
     return [record for x in lines if (record := _parse(x)) is not None]
 
 
-def _append_text(path: epath.Path, text: str) -> None:
+def append_text(path: epath.Path, text: str) -> None:
     """Appends whole lines, or nothing."""
     if shared_files.is_remote(path):
         with path.open("a") as f:

@@ -45,7 +45,7 @@ class RunStatus:
       host: Machine it is on.
       started: When the process began, seconds since 1970.
       heartbeat: Time of the last sign of life, seconds since 1970.
-      message: Why it failed or was interrupted.
+      message: Why it failed, was interrupted, or was done before its last step.
       problems: What went wrong without ending the run: metrics and writers that failed,
         a loss that is not finite. Empty if nothing did.
     """
@@ -88,8 +88,9 @@ class RunStatus:
                 f"has died at about {at} (no sign of life for {self.silent_secs:.0f} s)"
             )
         if self.state == "done":
+            early = f" ({self.message})" if self.message else ""
             but = f", but: {'; '.join(self.problems)}" if self.problems else ""
-            return f"is done at step {self.step}{but}"
+            return f"is done at step {self.step}{early}{but}"
         because = f" ({self.message.splitlines()[0]})" if self.message else ""
         verb = "was interrupted" if self.state == "interrupted" else "failed"
         return f"{verb} at {at}{because}"
@@ -118,7 +119,10 @@ class Report:
     Attributes:
       step: Updates applied; set by the training loop.
       problems: What went wrong; set by the training loop at the end.
+      message: Why it has ended before its last step; set by the training loop.
     """
+
+    message = ""
 
     def __init__(self, workdir: epath.Path, status: RunStatus) -> None:
         self.step = status.step
@@ -136,7 +140,9 @@ class Report:
         """Writes how the run ended."""
         self._ended.set()
         self._thread.join()
-        self._status = dataclasses.replace(self._status, state=state, message=message)
+        self._status = dataclasses.replace(
+            self._status, state=state, message=message or self.message
+        )
         try:
             self._write()
         except OSError as e:  # how the run ended is reported elsewhere too
@@ -166,6 +172,7 @@ class _Unwritten:
 
     step = 0
     problems: Sequence[str] = ()
+    message = ""
 
     def end(self, state: object, message: str = "") -> None:
         pass
@@ -190,25 +197,46 @@ def report(
       writes: Whether this process writes the file; the first of several unless given.
 
     Yields:
-      An object whose `step` and `problems` the loop sets.
+      An object whose `step`, `problems` and `message` the loop sets.
     """
     if writes is None:
         writes = console.is_lead_host()
-    report = _start(workdir, step, last_step, is_new) if writes else _Unwritten()
+    report: Any = _Unwritten()
+    if writes:
+        report = start(workdir, step=step, last_step=last_step, is_new=is_new)
+    error = None
     try:
         yield report
-    except KeyboardInterrupt as e:
-        report.end("interrupted", str(e))
-        raise
     except BaseException as e:
-        report.end("failed", f"{type(e).__name__}: {e}")
+        error = e
         raise
-    report.end("done")
-    if writes:
-        (workdir / COMPLETE_FILE).touch()
+    finally:
+        state, message = outcome_of(error)
+        report.end(state, message)
+        if writes and state == "done":
+            (workdir / COMPLETE_FILE).touch()
 
 
-def _start(workdir: epath.Path, step: int, last_step: int, is_new: bool) -> Report:
+def outcome_of(
+    error: BaseException | None,
+) -> tuple[Literal["done", "interrupted", "failed"], str]:
+    """Returns how a run has ended, and why.
+
+    Args:
+      error: What it has raised; `sys.exit(0)` is no failure.
+    """
+    match error:
+        case None:
+            return "done", ""
+        case SystemExit(code=None | 0):
+            return "done", ""
+        case KeyboardInterrupt():
+            return "interrupted", str(error)
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+def start(workdir: epath.Path, *, step: int, last_step: int, is_new: bool) -> Report:
+    """Writes that a run has started; see `report` for the arguments."""
     (workdir / COMPLETE_FILE).unlink(missing_ok=True)
     before = None
     if not is_new:

@@ -46,6 +46,29 @@ def trusted_packages(
     return ("*",) if signatures.is_own(config) else tuple(trusted)
 
 
+def load_config_file(
+    path: str,
+    overrides: Iterable[konfig.Override] = (),
+    *,
+    trusted: Iterable[str] = (),
+) -> konfig.ConfigDict:
+    """Returns the config that `--cfg=` names, as commands load it.
+
+    Args:
+      path: A Python file, a `config.json`, or a workdir.
+      overrides: Changes of the config.
+      trusted: Packages that a config may name that is neither Python nor your own.
+
+    Raises:
+      ConfigError: If something in it is wrong.
+    """
+    if not path.partition(":")[0].endswith(".py"):
+        trusted = trusted_packages(path, trusted)
+    return konfig.load_config_file(
+        path, overrides=overrides, trusted=trusted, allow_absent=True
+    )
+
+
 def load_config(
     workdir: epath.PathLike,
     *,

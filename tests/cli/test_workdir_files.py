@@ -1,4 +1,4 @@
-"""The table of the README names every file that a run leaves in its workdir."""
+"""The table of the page on logging names every file that a run leaves in its workdir."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADING = "## What a run leaves in its workdir"
 
 def _rows():
     """(names, what) of each row of the table; a folder ends with a slash."""
-    section = (ROOT / "README.md").read_text().split(_HEADING)[1].split("\n## ")[0]
+    section = (ROOT / "docs/logging.md").read_text().split(_HEADING)[1].split("\n## ")[0]
     rows = [line.split("|")[1:3] for line in section.splitlines() if "`" in line[:4]]
     return [(re.findall(r"`([^`]+)`", names), what.strip()) for names, what in rows]
 

@@ -149,7 +149,7 @@ def test_what_needs_xmanager_says_what_does_it_here(call, words):
     ("call", "words"),
     [
         (lambda: kd.contrib.checkpoints.PartialCLULoader("x"), "SafetensorsLoader"),
-        (kd.contrib.train.MLFlowMetricWriter, "kd.train.WriterBase"),
+        (kd.contrib.train.MLFlowMetricWriter, "kd.tracking.MLflow"),
     ],
 )
 def test_what_needs_another_library_names_the_alternative(call, words):

@@ -248,7 +248,7 @@ def test_a_metric_that_nobody_measures_is_told_and_the_sweep_goes_on(cfg, folder
     sweep = _sweep(cfg, folder, _widths(1))
     overview = launch.run_sweep(sweep, pool, metric="eval.recall", tell=told.append)
     assert overview.exit_code == 0
-    assert [line for line in told if "No trial has measured 'eval.recall'" in line]
+    assert [line for line in told if "No run has measured 'eval.recall'" in line]
 
 
 def test_a_sweep_of_another_config_or_of_other_paths_is_refused(cfg, folder, pool):

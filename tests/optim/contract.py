@@ -102,6 +102,7 @@ def own_nodes() -> dict[str, Any]:
         "layerwise_decay": chain(
             adam=adam, decay=kd.optim.layerwise_decay(0.5, embeddings="embed")
         ),
+        "plateau_scale": chain(adam=adam, plateau=kd.optim.plateau_scale()),
         "muon": kd.optim.muon(_RATE, exclude="head", adam_weight_decay=0.1),
         "no_bias_or_norm": lazy_optax.adamw(_RATE, mask=kd.optim.no_bias_or_norm),
     }

@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboardX.proto import plugin_hparams_pb2
 
 from kauldron import kd, konfig, metrics
-from kauldron.recording import run_tables
 from kauldron.step import measured_numbers
 from kauldron.train import auxiliaries
+from kauldron.workdir import config_values
 from tests.train import small_run
 
 RNG = np.random.default_rng(0)
@@ -208,7 +208,7 @@ def test_description_of_a_run_is_text_in_tensorboard(tmp_path):
         {"optimizer": optax.adam(0.1), "names": ["a"], "n": None}
     )
     writer.write_config(config)
-    writer.write_hparams(run_tables.hparams(config))
+    writer.write_hparams(config_values.leaves(json.loads(config.to_json())))
     writer.close()
     events = _events(tmp_path / "train")
 

@@ -325,3 +325,26 @@ def test_a_display_has_room_for_five_numbers_and_eight_evaluations(capfd):
     lines = progress.snapshot().lines
     assert [line[0] for line in lines[:-1]] == [f"[e{i}] step 5" for i in range(8)]
     assert lines[0][1:] == ["loss 0.5", "a 1", "b 2", "c 3", "d 4"]
+
+
+def test_losses_of_training_and_evaluation_become_curves():
+    progress, _ = _progress_after(Clock())
+    for step in (10, 20):
+        progress.show(step, _values(), {})
+        progress.show_evaluation("test", step, _values())
+    shot = progress.snapshot()
+    assert shot.losses == {
+        "demo": ([10, 20], [0.5, 0.5]),
+        "test": ([10, 20], [0.5, 0.5]),
+    }
+    picture = _progress_display._picture(shot)
+    assert picture.count("<polyline") == 2 and "test: 0.5" in picture
+
+
+def test_a_curve_of_a_long_run_keeps_its_form_in_bounded_memory():
+    progress, _ = _progress_after(Clock())
+    for step in range(5000):
+        progress.show(step, _values(), {})
+    steps, _ = progress.snapshot().losses["demo"]
+    assert 400 <= len(steps) <= 1000
+    assert steps[0] == 0 and steps == sorted(steps) and steps[-1] >= 4998

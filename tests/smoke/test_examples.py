@@ -164,10 +164,12 @@ def test_mnist_autoencoder_trains_on_mocked_data(tmp_path):
 
 
 def _readme_commands():
-    text = (ROOT / "README.md").read_text()
+    pages = ("README.md", "docs/index.md", "docs/inspect.md")
+    text = "\n".join((ROOT / page).read_text() for page in pages)
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith(("kauldron", "python"))]
+    commands = [line for line in lines if line.startswith(("kauldron", "python"))]
+    return list(dict.fromkeys(commands))
 
 
 @pytest.mark.parametrize("command", _readme_commands())
@@ -185,7 +187,7 @@ def test_command_of_the_readme_works(command, tmp_path, a_run):
         "diff" in args
     )  # of a run with fewer steps: as `diff`, 1 if anything differs
     assert result.returncode == int(is_diff), result.stderr
-    trains = bool({"train", "kauldron.main", "repro"} & set(args))
+    trains = bool({"train", "kauldron.main", "repro", "profile"} & set(args))
     assert ("Finished" in result.stderr) == trains
     assert trains or result.stdout
 

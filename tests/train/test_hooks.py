@@ -13,6 +13,7 @@ import pytest
 from kauldron import kd, konfig
 from kauldron.metrics import base_state
 from kauldron.train import _hook_events
+from kauldron.workdir import run_status
 from tests.train import small_run
 
 
@@ -218,6 +219,8 @@ def test_early_stop_is_a_regular_end_and_starting_again_does_not_train_on(
     err = capfd.readouterr().err
     assert "is at step 10 of 12; stopped early: test.score has not improved" in err
     assert "Best test.score: 0.7 at step 6." in err
+    status = run_status.read(tmp_path)
+    assert status.describe().startswith("is done at step 10 (test.score has not improved")
 
     again, aux = make(patience=2).train()
     assert aux is None

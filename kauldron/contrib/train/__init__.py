@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # Writers.
         "GifVideoWriter": f"{_ROOM}._gif_writer:GifVideoWriter",
         "MLFlowMetricWriter": f"{_ROOM}._mlflow:MLFlowMetricWriter",
+        "NoMlflowRunError": f"{_ROOM}._mlflow:NoMlflowRunError",
         "NpzWriter": f"{_ROOM}._npz_writer:NpzWriter",
     },
 )

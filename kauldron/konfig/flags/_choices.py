@@ -22,7 +22,8 @@ from kauldron.konfig.flags import _override
 from kauldron.konfig.text import _literals
 
 _LIST = re.compile(r"\s*(zip)?\{(.*)\}\s*", re.DOTALL)
-_DRAW = re.compile(r"\s*(uniform|loguniform|randint|choice)\((.*)\)\s*", re.DOTALL)
+_CALL = re.compile(r"\s*(\w+)\((.*)\)\s*", re.DOTALL)
+_DRAWS = ("uniform", "loguniform", "randint", "choice")
 _OPENING = {"{": "}", "[": "]", "(": ")"}
 # Digits of what is drawn, so that it can stand in the name of a folder.
 _SIGNIFICANT = 4
@@ -120,6 +121,23 @@ def _find_values(text: str, override: _override.Override) -> list[Any] | None:
     return [_literals.parse(item.strip()) for item in items]
 
 
+def parse_call(text: str) -> tuple[str, list[Any]] | None:
+    """Returns name and values of text such as `choice(relu,gelu)`; `None` if it is none.
+
+    Example:
+
+    ```python
+    from kauldron import konfig
+
+    assert konfig.parse_call("float(1e-4, 0.1, log)") == ("float", [1e-4, 0.1, "log"])
+    ```
+    """
+    found = _CALL.fullmatch(text)
+    if not found:
+        return None
+    return found[1], [_literals.parse(item.strip()) for item in _split(found[2])]
+
+
 def _is_dict(text: str) -> bool:
     """Whether a text in braces is a dict with something in it."""
     try:
@@ -165,11 +183,10 @@ def _in_step(values: dict[str, list[Any]]) -> list[_Item]:
 
 def _find_draw(text: str, override: _override.Override) -> _Draw | None:
     """Returns how `uniform(a,b)` and the like are drawn; `None` for anything else."""
-    found = _DRAW.fullmatch(text)
-    if not found:
+    called = parse_call(text)
+    if called is None or called[0] not in _DRAWS:
         return None
-    kind, inside = found.groups()
-    args = [_literals.parse(item.strip()) for item in _split(inside)]
+    kind, args = called
     if kind == "choice":
         if not args:
             raise _errors.ConfigError(f"{override.label}: there is nothing to choose.")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kauldron import konfig
-from kauldron._base import errors
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, LaunchError
-from kauldron.launch.sweeps import _metrics, _sources, _sweep
+from kauldron.launch.sweeps import _sources, _sweep
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,26 +97,3 @@ def choose_backend(on: str | None, cfg: konfig.ConfigDict, **fields: Any) -> Bac
     if not isinstance(executor, konfig.ConfigDict):
         return _backend_choice.by_name("local", **fields)
     return _backend_choice.from_node(executor, **fields)
-
-
-def chosen_metric(
-    cfg: konfig.ConfigDict, metric: str | None, mode: str | None
-) -> tuple[str | None, str | None]:
-    """Returns what trials are compared by: as given, or as the checkpointer does.
-
-    Raises:
-      LaunchError: If there is no such evaluator, or mode.
-    """
-    _metrics.to_mode(mode)
-    names = [*(cfg.get("evals") or {}), "train"]
-    if metric is not None and metric.partition(".")[0] not in names:
-        listed = ", ".join(f"'{name}.NAME'" for name in names)
-        near = errors.did_you_mean(metric.partition(".")[0], names)
-        raise LaunchError(
-            f"No run will measure {metric!r}: a metric is one of {listed}.{near}"
-        )
-    checkpointer = cfg.get("checkpointer") or {}
-    if metric is None and checkpointer.get("best_metric_path"):
-        default = checkpointer.get("best_mode") or "max"
-        return checkpointer["best_metric_path"], mode or default
-    return metric, mode

@@ -1,23 +1,12 @@
-"""The folder of a sweep, on disk.
+"""The folder of a sweep: what may be there, what is written, who owns it.
 
-```text
-runs/sweep/
-  sweep.json               what the sweep is, and its trials: name and overrides
-  base_config.json         the config that all trials share
-  tasks/NAME.json          the last start of a trial: when, where, its exit code
-  tasks/NAME.log           what it printed
-  NAME/                    the workdir of the trial, as of every run
-```
-
-Every file is replaced as a whole. Nothing else is kept: how a trial is doing follows from
-its record, and from the `status.json` and `metrics.jsonl` of its workdir.
+What is in it, `kauldron.workdir.sweep_file` says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,41 +18,8 @@ from kauldron import konfig
 from kauldron._base import shared_files, text_tables
 from kauldron.launch._backend import LaunchError, Task
 from kauldron.launch.sweeps import _sweep
-from kauldron.workdir import lock, workdirs
-
-SWEEP_FILE = "sweep.json"
-BASE_CONFIG_FILE = "base_config.json"
-TASKS_FOLDER = "tasks"
-_VERSION = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SavedSweep:
-    """What `sweep.json` says.
-
-    Attributes:
-      config: Path of the config file, as given.
-      flags: What all trials share, as flags.
-      labels: Path -> its short name, in the names of trials.
-      trials: All trials there ever were, in the order in which they came.
-      metric: What trials are compared by, as given: `'eval.accuracy'`.
-      mode: Whether its largest or its smallest value is the best: `'max'`, `'min'`.
-      backend: What has started its trials last: `{'name': 'local', 'fields': {...}}`.
-      trust: Packages that the config may name, if it is a `config.json` from elsewhere.
-      created: When, in seconds since 1970.
-    """
-
-    config: str
-    flags: Sequence[str]
-    labels: Mapping[str, str]
-    trials: Sequence[_sweep.Trial]
-    metric: str | None = None
-    mode: str | None = None
-    backend: Mapping[str, Any] = dataclasses.field(
-        default_factory=lambda: {"name": "local", "fields": {}}
-    )
-    trust: Sequence[str] = ()
-    created: float = 0.0
+from kauldron.workdir import lock, sweep_file, workdirs
+from kauldron.workdir.sweep_file import SavedSweep
 
 
 class SweepFolder:
@@ -85,7 +41,7 @@ class SweepFolder:
             flags=saved.flags,
             trust=saved.trust,
         )
-        folder = self.path / TASKS_FOLDER
+        folder = self.path / sweep_file.TASKS_FOLDER
         return sweep.task(
             trial,
             log=os.fspath(folder / f"{trial.name}.log"),
@@ -96,24 +52,9 @@ class SweepFolder:
         """Returns what the sweep is; `None` if there is none.
 
         Raises:
-          LaunchError: If the file is damaged.
+          SweepFileError: If the file is damaged.
         """
-        try:
-            content = json.loads((self.path / SWEEP_FILE).read_text())
-            trials = [
-                _sweep.Trial(name=t["name"], overrides=t["overrides"])
-                for t in content["trials"]
-            ]
-            names = [f.name for f in dataclasses.fields(SavedSweep)]
-            known = {k: v for k, v in content.items() if k in names}
-            return SavedSweep(**{**known, "trials": trials})
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError, KeyError) as e:
-            raise LaunchError(
-                f"{os.fspath(self.path / SWEEP_FILE)!r} is damaged: {e}. Its trials are "
-                "the folders beside it; remove the file to begin a sweep anew with them."
-            ) from e
+        return sweep_file.read(self.path)
 
     def open(self) -> SavedSweep:
         """Returns what the sweep is.
@@ -131,22 +72,19 @@ class SweepFolder:
                 )
             )
         holds = workdirs.describe_contents(self.path)
-        near = [p.parent.name for p in self.path.glob(f"*/{SWEEP_FILE}")]
+        near = [p.parent.name for p in self.path.glob(f"*/{sweep_file.SWEEP_FILE}")]
         hint = f" There are sweeps in it: {', '.join(sorted(near))}." if near else ""
         raise LaunchError(
             f"{os.fspath(self.path)!r} is no folder of a sweep, as it has no "
-            f"{SWEEP_FILE!r}: {holds}{hint}"
+            f"{sweep_file.SWEEP_FILE!r}: {holds}{hint}"
         )
 
     def write(self, saved: SavedSweep, base_config: Any) -> None:
         """Writes what the sweep is."""
         shared_files.write_atomically(
-            self.path / BASE_CONFIG_FILE, base_config.to_json(indent=2)
+            self.path / sweep_file.BASE_CONFIG_FILE, base_config.to_json(indent=2)
         )
-        content = {"version": _VERSION, **dataclasses.asdict(saved)}
-        shared_files.write_atomically(
-            self.path / SWEEP_FILE, json.dumps(content, indent=2)
-        )
+        sweep_file.write(self.path, saved)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
@@ -186,7 +124,7 @@ class SweepFolder:
           LaunchError: If the config is another, or other paths differ between trials;
             says what differs.
         """
-        base = self.path / BASE_CONFIG_FILE
+        base = self.path / sweep_file.BASE_CONFIG_FILE
         if base.exists():
             difference = konfig.diff(base, sweep.base_config)
             if difference:
@@ -195,6 +133,8 @@ class SweepFolder:
                     f"differs (there -> now):\n{difference}\nChoose another "
                     "`--workdir=...`, or undo the change."
                 )
+        if sweep.varies:
+            return
         there = {path for trial in saved.trials for path in trial.overrides}
         now = {path for overrides in sweep.trials for path in overrides}
         planned = {trial.key for trial in sweep.plan(saved.trials, saved.labels)}
@@ -263,6 +203,24 @@ def save(
     )
     folder.write(saved, sweep.base_config)
     return saved, trials
+
+
+def add(
+    folder: SweepFolder,
+    saved: SavedSweep,
+    sweep: _sweep.Sweep,
+    overrides: Mapping[str, Any],
+) -> tuple[SavedSweep, _sweep.Trial]:
+    """Writes a further trial; returns the sweep with it, and the trial.
+
+    For the process that owns the folder.
+    """
+    added = dataclasses.replace(sweep, trials=[overrides])
+    (trial,) = added.plan(saved.trials, saved.labels)
+    if trial not in saved.trials:
+        saved = dataclasses.replace(saved, trials=[*saved.trials, trial])
+        sweep_file.write(folder.path, saved)
+    return saved, trial
 
 
 def describe_plan(sweep: _sweep.Sweep) -> list[str]:

@@ -1,21 +1,27 @@
-"""The table of a sweep while it runs: drawn anew in a terminal, nothing elsewhere."""
+"""The table of trials while they run: drawn anew in a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from kauldron.launch.sweeps import _overview
-from kauldron.launch.sweeps._running import Show
+
+class Table(Protocol):
+    """What is shown: `print` gives the table."""
+
+    def summary(self) -> str:
+        """Returns the line below it."""
+        ...
 
 
 @contextlib.contextmanager
-def show_live() -> Iterator[Show]:
-    """Yields what shows an overview, see `run_sweep`; the table goes with the block."""
+def show_live() -> Iterator[Callable[[Table], None]]:
+    """Yields what shows a table, see `run_sweep`; the table goes with the block."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda overview: None
+        yield lambda table: None
         return
     from rich import console, live, text
 
@@ -23,8 +29,7 @@ def show_live() -> Iterator[Show]:
         console=console.Console(file=sys.stderr), transient=True, auto_refresh=False
     ) as display:
 
-        def show(overview: _overview.Overview) -> None:
-            table = f"{overview}\n{overview.summary()}"
-            display.update(text.Text(table), refresh=True)
+        def show(table: Table) -> None:
+            display.update(text.Text(f"{table}\n{table.summary()}"), refresh=True)
 
         yield show

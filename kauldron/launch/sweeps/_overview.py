@@ -11,8 +11,9 @@ from kauldron._base import console, errors, text_tables
 from kauldron.launch import _backend_choice
 from kauldron.launch._backend import Backend, Handle, Status
 from kauldron.launch._task_record import TaskRecord
-from kauldron.launch.sweeps import _folder, _metrics, _sweep, _trial_status
+from kauldron.launch.sweeps import _folder, _sweep, _trial_status
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+from kauldron.workdir import measured, record_reader
 
 _NOTHING = "-"
 
@@ -33,7 +34,7 @@ class Overview:
     config: str
     labels: Mapping[str, str]
     trials: tuple[TrialStatus, ...]
-    metric: _metrics.Metric | None = None
+    metric: measured.Metric | None = None
 
     @property
     def best(self) -> TrialStatus | None:
@@ -123,7 +124,7 @@ class Looker:
         self._folder, self._saved = folder, saved
         self._backend = backend or _backend_choice.from_json(saved.backend)
         self._of_records: dict[str, Backend] = {}
-        self._records = _metrics.RecordReader()
+        self._records = record_reader.RecordReader()
 
     def find(self, trial: _sweep.Trial) -> tuple[Backend, Handle] | None:
         """Returns what has started a trial last, and the handle; `None` if nothing has."""
@@ -171,8 +172,8 @@ class Looker:
         message = ""
         if state in (TrialState.FAILED, TrialState.LOST):
             message = (run.message if run else "") or _trial_status.last_line(task.log)
-        elif state is TrialState.DONE and run and run.problems:
-            message = "; ".join(run.problems)
+        elif state is TrialState.DONE and run:
+            message = "; ".join(run.problems) or run.message
         return TrialStatus(
             name=trial.name,
             overrides=trial.overrides,
@@ -200,22 +201,22 @@ class Looker:
           mode: Whether its largest or its smallest value is the best.
 
         Raises:
-          LaunchError: If no trial has measured that.
+          MetricError: If no trial has measured that.
         """
         statuses = list(statuses)
         records = {s.name: self._records.read(s.workdir) for s in statuses}
-        chosen = _metrics.choose(records.values(), metric, mode)
-        measured = []
+        chosen = measured.choose(records.values(), metric, mode)
+        judged = []
         for status in statuses:
             best = chosen.best_of(records[status.name]) if chosen else None
             if best is not None:
                 status = dataclasses.replace(status, value_step=best[0], value=best[1])
-            measured.append(status)
+            judged.append(status)
         return Overview(
             workdir=os.fspath(self._folder.path),
             config=self._saved.config,
             labels=self._saved.labels,
-            trials=tuple(measured),
+            trials=tuple(judged),
             metric=chosen,
         )
 
@@ -232,7 +233,8 @@ def read_sweep(
       mode: Whether the largest value is the best, `'max'`, or the smallest, `'min'`.
 
     Raises:
-      LaunchError: If there is no sweep, or no such metric.
+      LaunchError: If there is no sweep.
+      MetricError: If there is no such metric.
     """
     folder = _folder.SweepFolder(workdir)
     saved = folder.open()

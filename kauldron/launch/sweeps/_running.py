@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 
 from kauldron._base import errors, process_signals
 from kauldron.launch import _backend_choice
-from kauldron.launch._backend import Backend, LaunchError
-from kauldron.launch.sweeps import _folder, _overview, _sweep
+from kauldron.launch._backend import Backend
+from kauldron.launch.sweeps import _folder, _overview, _proposals, _sweep
 from kauldron.launch.sweeps._trial_status import TrialState, TrialStatus
+from kauldron.workdir import measured
 
 # A look at a few files is cheap; to ask a cluster for its queue is not.
 _REST_FOR_A_LOOK = 10.0
@@ -39,9 +40,10 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 def run_sweep(
-    sweep: _sweep.Sweep,
+    sweep: _sweep.Sweep | _proposals.Proposer,
     backend: Backend,
     *,
+    parallel: int | None = None,
     stop_on_failure: bool = False,
     metric: str | None = None,
     mode: str | None = None,
@@ -51,8 +53,10 @@ def run_sweep(
     """Runs the trials of a sweep that are not done; returns how all are doing then.
 
     Args:
-      sweep: The sweep.
+      sweep: The sweep; or what proposes its trials one after the other, such as
+        `kd.tracking.tune.Study`.
       backend: What runs the trials.
+      parallel: Trials at a time; as the backend says unless given.
       stop_on_failure: Whether the first trial that fails stops the others.
       metric: What trials are compared by, such as `'eval.accuracy'`.
       mode: Whether its largest value is the best, `'max'`, or the smallest, `'min'`.
@@ -63,11 +67,24 @@ def run_sweep(
       LaunchError: If another sweep, or another process, is in the folder.
       ConfigError: If the config of a trial is wrong. Nothing was started.
       SweepInterrupted: If a signal (SIGINT, SIGTERM) ended it; trials have saved.
+      Failure: If no further trial can be proposed; those that ran then have ended.
     """
+    proposer = None if isinstance(sweep, _sweep.Sweep) else sweep
+    if not isinstance(sweep, _sweep.Sweep):
+        metric, mode = sweep.check()
+        sweep = _proposals.to_sweep(sweep)
     folder = _folder.SweepFolder(sweep.workdir)
     _folder.plan(folder, sweep)
+    backend = _backend_choice.with_parallel(backend, parallel)
+    parallel = parallel or backend.parallel
+    if proposer is not None:
+        _proposals.check_parallel(parallel, _backend_choice.name_of(backend))
     backend.check()
+    growth = None
     with folder.owned(), _catch_signals() as stop, contextlib.closing(backend):
+        if proposer is not None:
+            proposer.begin()
+            growth = _proposals.Growth(folder, proposer)
         saved, trials = _folder.save(
             folder,
             sweep,
@@ -75,9 +92,12 @@ def run_sweep(
             mode=mode,
             backend=_backend_choice.to_json(backend),
         )
-        run = _Run(folder, saved, backend, trials, tell, show)
+        trials = trials if growth is None else list(saved.trials)
+        run = _Run(folder, saved, backend, trials, parallel, growth, tell, show)
         run.until_all_ended(stop, stop_on_failure=stop_on_failure)
         overview = run.overview()
+    if growth is not None and growth.error is not None:
+        raise errors.Failure(str(growth.error)) from growth.error
     if stop.name:
         raise SweepInterrupted(
             f"Stopped by {stop.name}. {overview.summary()} Start the sweep again with "
@@ -101,11 +121,14 @@ class _Run:
         saved: _folder.SavedSweep,
         backend: Backend,
         trials: list[_sweep.Trial],
+        parallel: int | None,
+        growth: _proposals.Growth | None,
         tell: Callable[[str], None],
         show: Show,
     ) -> None:
         self._folder, self._saved, self._backend = folder, saved, backend
         self._trials = {trial.name: trial for trial in trials}
+        self._parallel, self._growth = parallel, growth
         self._tell, self._show = tell, show
         self._looker = _overview.Looker(folder, saved, backend)
         self._statuses = self._looker.look(saved.trials)
@@ -123,6 +146,7 @@ class _Run:
         while True:
             since = time.monotonic()
             active = self._look_at_active()
+            secs = _REST_FOR_A_LOOK * (time.monotonic() - since)
             has_failed = any(
                 self._statuses[name].state in (TrialState.FAILED, TrialState.LOST)
                 for name in self._watched
@@ -135,10 +159,12 @@ class _Run:
                 name = missing.pop(0)
                 self._start(name)
                 active.append(name)
-            if not active and not missing:
+            proposed = []
+            if not is_stopping and not missing:
+                proposed = self._start_proposed(active)
+            if not active and not missing and not proposed:
                 return
             self._show_sometimes()
-            secs = _REST_FOR_A_LOOK * (time.monotonic() - since)
             time.sleep(min(max(secs, _MIN_REST_SECS), _MAX_REST_SECS))
 
     def overview(self) -> _overview.Overview:
@@ -148,7 +174,7 @@ class _Run:
             return self._looker.overview(
                 statuses, metric=self._saved.metric, mode=self._saved.mode
             )
-        except LaunchError as e:
+        except measured.MetricError as e:
             self._tell_once(str(e))
             return self._looker.overview(statuses, metric=None, mode=None)
 
@@ -165,9 +191,10 @@ class _Run:
                     self._watched.add(name)
         if num_done:
             self._tell(f"{num_done} of {len(self._trials)} trials are done already.")
-        if self._missing():
+        if self._missing() or self._growth:
+            command = "tune" if self._growth else "sweep"
             self._tell(
-                "How the trials are doing: `kauldron sweep ls --workdir="
+                f"How the trials are doing: `kauldron {command} ls --workdir="
                 f"{shlex.quote(os.fspath(self._folder.path))}`."
             )
 
@@ -180,8 +207,32 @@ class _Run:
         ]
 
     def _has_room(self, active: list[str]) -> bool:
-        limit = self._backend.parallel
-        return limit is None or len(active) < limit
+        return self._parallel is None or len(active) < self._parallel
+
+    def _start_proposed(self, active: list[str]) -> list[str]:
+        """Starts trials that are proposed now; returns them."""
+        if self._growth is None:
+            return []
+        # What somebody else is to start has a place, too.
+        waiting = [
+            name
+            for name in self._tried
+            if self._statuses[name].state is TrialState.WAITING
+        ]
+        started = []
+        while self._has_room([*active, *waiting]):
+            added = self._growth.add_to(self._saved)
+            if added is None or added[1].name in self._trials:
+                break
+            self._saved, trial = added
+            self._trials[trial.name] = trial
+            self._statuses |= self._looker.look([trial])
+            self._start(trial.name)
+            started.append(trial.name)
+            state = self._statuses[trial.name].state
+            if state.is_active or state is TrialState.WAITING:
+                waiting.append(trial.name)
+        return started
 
     def _look_at_active(self) -> list[str]:
         """Looks at trials that were at work; returns those that still are."""
@@ -239,7 +290,8 @@ def _describe_end(status: TrialStatus) -> str:
         reason = f": {status.message}" if status.message else ""
         text += f"{code}{reason} (see {status.log})"
     elif status.message:
-        text += f", but: {status.message}"
+        is_early = status.step is not None and status.step != status.last_step
+        text += f"{'' if is_early else ', but'}: {status.message}"
     return text
 
 

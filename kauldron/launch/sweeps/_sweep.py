@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,26 +12,9 @@ from kauldron import konfig
 from kauldron.launch import _backend
 from kauldron.launch.sweeps import _trial_names
 from kauldron.workdir import workdirs
+from kauldron.workdir.sweep_file import Trial
 
 _WORKDIR_PATH = "workdir"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One run of a sweep.
-
-    Attributes:
-      name: Says what differs; the name of its workdir in the folder of the sweep.
-      overrides: Path -> value as on the command line: `{'seed': '1'}`.
-    """
-
-    name: str
-    overrides: Mapping[str, str]
-
-    @property
-    def key(self) -> str:
-        """Equal for trials that set the same, in whatever order."""
-        return json.dumps(dict(self.overrides), sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +27,7 @@ class Sweep:
       trials: What differs: `{path: value}` for each run.
       flags: What all runs share: `('--cfg.num_train_steps=200',)`.
       trust: Packages that a `config.json` from elsewhere may name.
+      varies: Paths that differ between trials that are added while it runs.
 
     Example:
 
@@ -66,12 +49,14 @@ class Sweep:
     trials: Sequence[Mapping[str, Any]]
     flags: Sequence[str] = ()
     trust: Sequence[str] = ()
+    varies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not self.trials:
+        if not self.trials and not self.varies:
             raise _backend.LaunchError("A sweep needs at least one trial.")
         paths = [o.path for o in self.shared_overrides]
-        if _WORKDIR_PATH in (*paths, *(p for t in self.trials for p in t)):
+        paths += [*self.varies, *(p for t in self.trials for p in t)]
+        if _WORKDIR_PATH in paths:
             raise _backend.LaunchError(
                 "`cfg.workdir` of each trial is a folder in the workdir of the sweep: "
                 "give `--workdir=runs/sweep`, and no `--cfg.workdir`."
@@ -119,7 +104,7 @@ class Sweep:
 
     def labels(self, known: Mapping[str, str] | None = None) -> dict[str, str]:
         """Returns a short name for each path that differs between trials."""
-        paths = [path for overrides in self.trials for path in overrides]
+        paths = [*self.varies, *(p for overrides in self.trials for p in overrides)]
         return _trial_names.to_labels(paths, known)
 
     def check(self, trials: Iterable[Trial]) -> None:
@@ -132,16 +117,8 @@ class Sweep:
             self._load(konfig.parse_overrides(to_flags(trial)))
 
     def _load(self, overrides: Iterable[konfig.Override]) -> konfig.ConfigDict:
-        is_python = self.cfg.partition(":")[0].endswith(".py")
-        trusted = self.trust
-        if not is_python:
-            trusted = workdirs.trusted_packages(self.cfg, self.trust)
-        return konfig.load_config_file(
-            self.cfg,
-            overrides=[*self.shared_overrides, *overrides],
-            trusted=trusted,
-            allow_absent=True,
-        )
+        overrides = [*self.shared_overrides, *overrides]
+        return workdirs.load_config_file(self.cfg, overrides, trusted=self.trust)
 
     def task(self, trial: Trial, *, log: str, record: str) -> _backend.Task:
         """Returns the command line of a trial, and where it leaves what."""

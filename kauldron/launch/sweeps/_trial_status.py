@@ -47,7 +47,8 @@ class TrialStatus:
       step: Updates applied; `None` if the run did not begin.
       last_step: Updates the run is to make in all.
       exit_code: Of its last end, if that is known.
-      message: Why it failed, or what is wrong with it though it is done.
+      message: Why it failed, what is wrong with it though it is done, or why it was done
+        before its last step.
       value: The best value of the metric so far.
       value_step: When that was measured.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +9,7 @@ import jax
 import numpy as np
 
 from kauldron import modules as nn
+from kauldron.lm.models import _gguf_blocks
 from kauldron.lm.models._errors import ModelError
 from kauldron.lm.text import gguf_files
 
@@ -50,7 +49,7 @@ _TOKENS = {
     "tokenizer.ggml.eos_token_id": "eos_token_id",
     "tokenizer.ggml.padding_token_id": "pad_token_id",
 }
-_NUMBERS_AT_ONCE = 2**18
+_EMBEDDING = "token_embd.weight"
 # What would change the computation -> values that are known here.
 _KNOWN = {
     "rope.scaling.type": ("none", "linear"),
@@ -93,36 +92,21 @@ class _Tensors(Mapping[str, np.ndarray]):
         self._file = file
         self._names = names
         self._data = np.memmap(file.path, np.uint8, mode="r")
+        self._dequantise = _gguf_blocks.Dequantiser()
 
     def __getitem__(self, name: str) -> np.ndarray:
         tensor = self._file.tensors[name]
         stored = self._data[tensor.start : tensor.start + tensor.num_bytes]
-        return _dequantised(stored.reshape(tensor.stored_shape), tensor)
+        if tensor.type_name == "F32":
+            return stored.view(np.float32).reshape(tensor.shape)
+        is_kernel = len(tensor.shape) > 1 and name != _EMBEDDING
+        return self._dequantise(np.asarray(stored), tensor, inputs_first=is_kernel)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def _dequantised(stored: np.ndarray, tensor: gguf_files.GgufTensor) -> np.ndarray:
-    """Returns numbers in f32; so few at once that what is in between stays in a cache."""
-    if tensor.type_name == "F32":
-        return stored.view(np.float32)
-    gguf = _import()
-    kind = gguf.GGMLQuantizationType(tensor.type_number)
-    rows = stored.reshape(-1, stored.shape[-1])
-    result = np.empty((len(rows), tensor.shape[-1]), np.float32)
-    step = max(_NUMBERS_AT_ONCE // tensor.shape[-1], 1)
-
-    def fill(start: int) -> None:
-        part = slice(start, start + step)
-        result[part] = gguf.quants.dequantize(rows[part], kind)
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, range(0, len(rows), step)))
-    return result.reshape(tensor.shape)
 
 
 def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:
@@ -153,9 +137,9 @@ def config_of_gguf(file: gguf_files.GgufFile) -> dict[str, Any]:
     for theirs, name in _TOKENS.items():
         if theirs in file.metadata:
             config[name] = file[theirs]
-    if "token_embd.weight" not in file.tensors:
-        raise ModelError(f"{str(file.path)!r} lacks the tensor 'token_embd.weight'.")
-    config["vocab_size"] = file.tensors["token_embd.weight"].shape[0]
+    if _EMBEDDING not in file.tensors:
+        raise ModelError(f"{str(file.path)!r} lacks the tensor {_EMBEDDING!r}.")
+    config["vocab_size"] = file.tensors[_EMBEDDING].shape[0]
     config["tie_word_embeddings"] = "output.weight" not in file.tensors
     if config.get("num_local_experts"):
         config["model_type"] = "mixtral"
@@ -213,13 +197,3 @@ def layout_of_gguf(file: gguf_files.GgufFile) -> str:
 def _shortest(value: Any) -> Any:
     """Returns 1e-5 for the f32 nearest to it."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
-
-
-def _import() -> Any:
-    try:
-        import gguf
-    except ImportError as e:
-        raise ImportError(
-            "GGUF files need the package `gguf`: pip install 'kauldron[lm]'."
-        ) from e
-    return gguf

@@ -16,6 +16,7 @@ from kauldron.lm.text import (
     _packages,
     _tokenizer_files,
     _training,
+    _words,
     gguf_files,
 )
 
@@ -23,12 +24,6 @@ _KEY = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # types of tokens
 _SPACE = "▁"
-
-# Published with the tokenizers of LLaMA 3 and Qwen 2; they differ in digits only.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
-    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 class _Division(NamedTuple):
@@ -47,8 +42,8 @@ class _Division(NamedTuple):
     ignore_merges: bool = False
 
 
-_LLAMA3 = _Division(_WORDS.format(digits=r"\p{N}{1,3}"), ignore_merges=True)
-_QWEN2 = _Division(_WORDS.format(digits=r"\p{N}"), normalize=True)
+_LLAMA3 = _Division(_words.LLAMA3, ignore_merges=True)
+_QWEN2 = _Division(_words.QWEN2, normalize=True)
 _DIGITS = _Division(split_digits=True)
 
 _DIVISIONS: Mapping[str, _Division] = {

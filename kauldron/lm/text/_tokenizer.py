@@ -267,14 +267,13 @@ class Tokenizer:
         add_eos: bool = False,
         allow_special: bool = False,
     ) -> list[np.ndarray]:
-        """Returns the tokens of each text, `i32[n]`; see `encode`. Uses all cores."""
-        rust = self._vocabulary.encoder(allow_special=allow_special)
-        before = [self.required_id("bos")] if add_bos else []
-        after = [self.required_id("eos")] if add_eos else []
-        encoded = rust.encode_batch_fast(
-            _checked_texts(texts), add_special_tokens=False
+        """Returns the tokens of each text, `i32[n]`; see `encode`."""
+        before = np.array([self.required_id("bos")] if add_bos else [], np.int32)
+        after = np.array([self.required_id("eos")] if add_eos else [], np.int32)
+        found = self._vocabulary.encode(
+            _checked_texts(texts), allow_special=allow_special
         )
-        return [np.array([*before, *e.ids, *after], np.int32) for e in encoded]
+        return [np.concatenate([before, x, after]) for x in found]
 
     def encode_batch_with_offsets(
         self, texts: Sequence[str], *, allow_special: bool = False

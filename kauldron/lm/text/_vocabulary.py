@@ -8,7 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron.lm.text import _errors, _packages
+import numpy as np
+
+from kauldron.lm.text import _errors, _packages, _words
 
 # `<|im_end|>`, also with the wide bars of some families: controls a model, even where a
 # file declares it as an ordinary token.
@@ -65,6 +67,13 @@ class Vocabulary:
         """Returns what encodes texts of templates, or those of people."""
         return self._for_templates if allow_special else self._for_people
 
+    def encode(self, texts: Sequence[str], *, allow_special: bool) -> list[np.ndarray]:
+        """Returns the tokens of each text, `i32[n]`."""
+        by_words = None if allow_special else self._by_words
+        if by_words is not None:
+            return by_words.encode(texts)
+        return _words.encode(self.encoder(allow_special=allow_special), texts)
+
     @functools.cached_property
     def num_tokens(self) -> int:
         """One more than the largest id."""
@@ -114,6 +123,10 @@ class Vocabulary:
         encoder = type(self.plain).from_str(self._marked)
         encoder.encode_special_tokens = True  # is in no file, and lost by pickle
         return encoder
+
+    @functools.cached_property
+    def _by_words(self) -> _words.WordEncoder | None:
+        return _words.word_encoder(self._for_people)
 
     @functools.cached_property
     def _for_templates(self) -> Any:

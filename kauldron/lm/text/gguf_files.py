@@ -207,15 +207,25 @@ class _Header:
         if kind in _NUMBERS:
             return list(self._numbers(_NUMBERS[kind], length))
         if kind == _STRING:
-            return [self._string() for _ in range(length)]
+            return self._strings(length)
         return [self._value(kind) for _ in range(length)]
 
     def _string(self) -> str:
-        return self._bytes(self._length()).decode("utf-8", "surrogateescape")
+        return self._bytes(self._number("Q")).decode("utf-8", "surrogateescape")
 
-    def _length(self) -> int:
-        # Not by `_numbers`: vocabularies have a hundred thousand strings.
-        return int.from_bytes(self._bytes(8), "little")
+    def _strings(self, length: int) -> list[str]:
+        # Without a call for each: vocabularies have a hundred thousand.
+        data, start, size, found = self._data, self._at, len(self._data), []
+        for _ in range(length):
+            end = start + 8
+            end += int.from_bytes(data[start:end], "little")
+            if end > size:
+                break
+            found.append(data[start + 8 : end].decode("utf-8", "surrogateescape"))
+            start = end
+        self._at = start
+        # The one that is cut off says so.
+        return found if len(found) == length else [*found, self._string()]
 
     def _number(self, code: str) -> Any:
         return self._numbers(code, 1)[0]

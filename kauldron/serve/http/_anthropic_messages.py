@@ -8,9 +8,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from kauldron._base.web_calls import sse
 from kauldron.serve import requests
 from kauldron.serve.http import _anthropic_fields, _generation, _prompts, _tools
-from kauldron.serve.http._calls import Call, sse
+from kauldron.serve.http._calls import PINGS, Call
 from kauldron.serve.http._fields import REQUIRED, Fields
 from kauldron.serve.http._generation import Part, Service
 
@@ -56,7 +57,7 @@ async def answer(call: Call, service: Service) -> None:
         "model": body.text("model"),
     }
     if is_streamed:
-        await call.stream(_events(parts, message))
+        await call.stream(_events(parts, message), PINGS[call.vendor])
     else:
         await call.reply(await _whole(parts, message))
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
+from kauldron._base import web_keys
+from kauldron._base.web_calls import ClientGone, Message, Receive, Send
 from kauldron.serve import requests
 from kauldron.serve.http import (
     _anthropic_messages,
@@ -19,7 +21,7 @@ from kauldron.serve.http import (
     _packages,
     _status,
 )
-from kauldron.serve.http._calls import Call, ClientGone, Message, Receive, Send
+from kauldron.serve.http._calls import Call
 from kauldron.serve.http._errors import HttpError
 from kauldron.serve.http._generation import Service
 
@@ -82,7 +84,7 @@ def make_app(
         created=int(time.time()),
         metrics=_metrics.Metrics(engine),
     )
-    keys, anybody = _keys.Keys(api_keys), _keys.Keys(())
+    keys, anybody = _keys.make_keys(api_keys), web_keys.Keys(())
     # No pages of its own: they load scripts from elsewhere.
     app = fastapi.FastAPI(openapi_url=None, title="Kauldron")
     endpoints = [
@@ -113,7 +115,7 @@ class _Endpoint:
         route: str,
         work: _Work,
         service: Service,
-        keys: _keys.Keys,
+        keys: web_keys.Keys,
         method: str,
         max_body_bytes: int,
     ) -> None:

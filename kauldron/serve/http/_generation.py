@@ -72,6 +72,7 @@ class Service:
         adapter: str | None,
         priority: int = 0,
         param: str,
+        prompt_logprobs: bool = False,
     ) -> requests.Request:
         """Returns a request, its length cut to what the context has room for.
 
@@ -81,6 +82,7 @@ class Service:
           adapter: Name of one.
           priority: As the engine takes it.
           param: The field that the prompt comes from.
+          prompt_logprobs: As the engine takes it.
 
         Raises:
           HttpError: If the prompt has no tokens, or leaves no room for an answer.
@@ -106,6 +108,7 @@ class Service:
             adapter=adapter,
             priority=priority,
             timeout=self.timeout,
+            prompt_logprobs=prompt_logprobs,
         )
 
 
@@ -119,6 +122,7 @@ class Part(NamedTuple):
       finish_reason: Why the answer ends here: also `"tool_calls"`; `None` if it goes on.
       stop: The stop text that ended it.
       usage: Of this answer so far.
+      prompt_logprobs: As the engine tells them.
     """
 
     index: int
@@ -127,6 +131,7 @@ class Part(NamedTuple):
     finish_reason: str | None
     stop: str | None
     usage: requests.Usage
+    prompt_logprobs: Sequence[requests.TokenLogprob] = ()
 
 
 class ToolUse(NamedTuple):
@@ -202,7 +207,15 @@ async def parts(
                 continue
             content, reason = state.read(piece)
             stop = piece.stop if isinstance(piece.stop, str) else None
-            yield Part(piece.index, content, piece.logprobs, reason, stop, piece.usage)
+            yield Part(
+                piece.index,
+                content,
+                piece.logprobs,
+                reason,
+                stop,
+                piece.usage,
+                piece.prompt_logprobs,
+            )
             is_cut = piece.finish_reason is None and state.is_over
             if is_cut and all(state.is_over for state in states.values()):
                 return

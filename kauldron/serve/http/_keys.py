@@ -1,14 +1,12 @@
-"""API keys: where they come from, and whether a client has one."""
+"""API keys: where they come from."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from kauldron._base import errors
+from kauldron._base import errors, web_keys
 
 VARIABLE = "KAULDRON_API_KEYS"
 
@@ -45,37 +43,12 @@ def read_api_keys(path: str | os.PathLike[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, keys)))
 
 
-class Keys:
-    """The keys that clients may have. Any client has one if there are none.
+def make_keys(keys: Iterable[str]) -> web_keys.Keys:
+    """Returns the keys that clients may have.
 
-    Args:
-      keys: The keys.
+    Raises:
+      ApiKeyError: If they are one text, not several.
     """
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        if isinstance(keys, str):
-            raise ApiKeyError("`api_keys` is a list of keys: got one text.")
-        # Of one length, so that comparing them tells nothing about it.
-        self._digests = [_digest(key) for key in keys]
-
-    def allow(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request has a key: `Authorization: Bearer KEY`, or `x-api-key: KEY`.
-
-        All keys are compared, each in constant time: the time does not tell a key.
-        """
-        if not self._digests:
-            return True
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = [headers.get("x-api-key", "")]
-        if scheme.lower() == "bearer":
-            given.append(bearer.strip())
-        found = [
-            hmac.compare_digest(_digest(key), digest)
-            for key in given
-            for digest in self._digests
-        ]
-        return any(found)
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    if isinstance(keys, str):
+        raise ApiKeyError("`api_keys` is a list of keys: got one text.")
+    return web_keys.Keys(keys)

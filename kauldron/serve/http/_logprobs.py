@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,25 @@ def _chat_token(tokenizer: lm.Tokenizer, token: int, logprob: float) -> dict[str
     return {"token": text, "logprob": _finite(logprob), "bytes": as_bytes}
 
 
-def _finite(logprob: float) -> float:
+def _finite(logprob: float) -> float | None:
     """Returns what JSON can say: a token that cannot be drawn has -9999, as at OpenAI."""
-    return max(float(logprob), -9999.0)
+    return None if math.isnan(logprob) else max(float(logprob), -9999.0)
+
+
+def of_prompt(
+    prompt: Sequence[int], told: Sequence[requests.TokenLogprob]
+) -> list[requests.TokenLogprob]:
+    """Returns the log-probabilities of a prompt; that of the first token is unknown.
+
+    Args:
+      prompt: Its tokens.
+      told: What the engine says of the others.
+    """
+    unknown = math.nan
+    first = requests.TokenLogprob(
+        token=prompt[0], logprob=unknown, drawn_logprob=unknown
+    )
+    return [first, *told]
 
 
 def of_chat(
@@ -74,7 +91,7 @@ def of_completion(
         offsets.append(offset)
         offset += len(text)
     tops = [
-        {token_text(tokenizer, t): _finite(value) for t, value in found.top}
+        {token_text(tokenizer, t): _finite(value) for t, value in found.top} or None
         for found in logprobs
     ]
     return {

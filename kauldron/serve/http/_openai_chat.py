@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from kauldron._base.web_calls import sse
 from kauldron.serve import requests
 from kauldron.serve.http import (
     _generation,
@@ -18,7 +19,7 @@ from kauldron.serve.http import (
     _prompts,
     _tools,
 )
-from kauldron.serve.http._calls import Call, sse
+from kauldron.serve.http._calls import PINGS, Call
 from kauldron.serve.http._generation import Part, Service
 
 DONE = b"data: [DONE]\n\n"
@@ -59,7 +60,8 @@ async def answer(call: Call, service: Service) -> None:
     parts = _generation.parts(service, request, _openai_fields.PARAMS, use)
     head = Head("chat.completion", body.text("model"), "chatcmpl")
     if is_streamed:
-        await call.stream(_chunks(service, parts, head, has_usage))
+        chunks = _chunks(service, parts, head, has_usage)
+        await call.stream(chunks, PINGS[call.vendor])
     else:
         await call.reply(await _whole(service, parts, head, request.sampling.n))
 

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
+from kauldron._base.web_calls import sse
+from kauldron.serve import requests
 from kauldron.serve.http import (
     _generation,
     _logprobs,
     _openai_fields,
     _prompts,
 )
-from kauldron.serve.http._calls import Call, sse
+from kauldron.serve.http._calls import PINGS, Call
 from kauldron.serve.http._errors import HttpError
 from kauldron.serve.http._fields import REQUIRED, Fields
 from kauldron.serve.http._generation import Part, Service
@@ -29,14 +31,23 @@ class _Shape(NamedTuple):
     Attributes:
       echoed: In front of the answers to each prompt.
       n: Answers of a prompt.
+      prompts: Whose log-probabilities stand in front of the answers' ones; else none.
     """
 
     echoed: Sequence[str]
     n: int
+    prompts: Sequence[Sequence[int]] = ()
 
     def echo(self, index: int) -> str:
         """Returns what stands in front of a choice."""
         return self.echoed[index // self.n]
+
+    def prompt_logprobs(self, first: Part) -> list[requests.TokenLogprob]:
+        """Returns those of a prompt, which come with its first answer's first part."""
+        if not self.prompts or first.index % self.n:
+            return []
+        prompt = self.prompts[first.index // self.n]
+        return _logprobs.of_prompt(prompt, first.prompt_logprobs)
 
 
 async def answer(call: Call, service: Service) -> None:
@@ -53,25 +64,33 @@ async def answer(call: Call, service: Service) -> None:
     if body.integer("best_of", 1, _openai_fields.MAX_ANSWERS, n) != n:
         raise body.wrong("best_of", "must be `n`: all answers are given")
     echoed = [""] * len(prompts)
-    if body.flag("echo"):
-        if sampling["logprobs"] is not None:
-            raise body.wrong("echo", "can't be had with `logprobs`")
+    is_echoed, has_logprobs = body.flag("echo"), sampling["logprobs"] is not None
+    if is_echoed:
         echoed = [service.engine.tokenizer.decode(prompt) for prompt in prompts]
+    has_logprobs &= is_echoed
     is_streamed, has_usage = _openai_fields.read_streaming(body)
+    if has_logprobs and is_streamed and n > 1:
+        raise body.wrong("n", "must be 1 in a stream with `echo` and `logprobs`")
     priority = body.integer("priority", -100, 100, 0)
     body.finish()
     params = {**_openai_fields.PARAMS, "prompt": "prompt", "logprobs": "logprobs"}
     streams = []
     for prompt in prompts:
         request = service.request(
-            prompt, sampling, adapter=adapter, priority=priority, param="prompt"
+            prompt,
+            sampling,
+            adapter=adapter,
+            priority=priority,
+            param="prompt",
+            prompt_logprobs=has_logprobs,
         )
         streams.append(_generation.parts(service, request, params))
     parts = _generation.merged(streams, lambda prompt, index: prompt * n + index)
     head = Head("text_completion", body.text("model"), "cmpl")
-    shape = _Shape(echoed, n)
+    shape = _Shape(echoed, n, prompts if has_logprobs else ())
     if is_streamed:
-        await call.stream(_chunks(service, parts, head, shape, has_usage))
+        chunks = _chunks(service, parts, head, shape, has_usage)
+        await call.stream(chunks, PINGS[call.vendor])
     else:
         await call.reply(await _whole(service, parts, head, shape))
 
@@ -124,9 +143,13 @@ async def _whole(
     num = len(shape.echoed) * shape.n
     texts: list[list[Any]] = [[] for _ in range(num)]
     logprobs: list[list[Any]] = [[] for _ in range(num)]
+    echoed: dict[int, list[Any]] = {}
     last: dict[int, Part] = {}
     async with contextlib.aclosing(parts):
         async for part in parts:
+            if part.index not in last:
+                prompt = part.index // shape.n
+                echoed[prompt] = shape.prompt_logprobs(part) or echoed.get(prompt, [])
             texts[part.index] += part.content
             logprobs[part.index] += part.logprobs
             last[part.index] = part
@@ -135,7 +158,9 @@ async def _whole(
         {
             "index": i,
             "text": shape.echo(i) + "".join(texts[i]),
-            "logprobs": _logprobs.of_completion(tokenizer, logprobs[i], 0),
+            "logprobs": _logprobs.of_completion(
+                tokenizer, echoed[i // shape.n] + logprobs[i], 0
+            ),
             "finish_reason": finish_reason(last[i]),
         }
         for i in range(num)
@@ -158,11 +183,13 @@ async def _chunks(
     async with contextlib.aclosing(parts):
         async for part in parts:
             text = "".join(c for c in part.content if isinstance(c, str))
+            logprobs = list(part.logprobs)
             if part.index not in last:
                 text = shape.echo(part.index) + text
+                logprobs = shape.prompt_logprobs(part) + logprobs
             last[part.index] = part
             offset = offsets.get(part.index, 0)
-            found = _logprobs.of_completion(tokenizer, part.logprobs, offset)
+            found = _logprobs.of_completion(tokenizer, logprobs, offset)
             if found is not None:
                 offsets[part.index] = found["text_offset"][-1] + len(
                     found["tokens"][-1]

@@ -18,6 +18,7 @@ from kauldron.volumes.cases import (
     _places,
     _reading,
     _source,
+    case_files,
     checks,
     selection,
 )
@@ -44,7 +45,7 @@ class VolumeCases(data.py.DataSourceBase):
     and goes on with it even if cases were added.
 
     Attributes:
-      path: A folder, or several.
+      path: A folder, or several; or `CaseFiles`, which name each file.
       groups: Name -> `Group`, or just its file.
       combine: With several folders, `'union'`: a case may have its files in any of them.
         `'intersection'`: cases are those of which every folder has a file, such as of
@@ -149,6 +150,8 @@ class VolumeCases(data.py.DataSourceBase):
     @property
     def _paths(self) -> Sequence[Any]:
         path = self.path
+        if isinstance(path, case_files.CaseFiles):
+            return ()
         paths = [path] if isinstance(path, str | os.PathLike) else path
         if not isinstance(paths, Sequence) or not paths:
             raise VolumeError(
@@ -298,7 +301,10 @@ class VolumeCases(data.py.DataSourceBase):
         return self._check() if owner is None else owner._checked
 
     def _check(self) -> checks.Checked:
-        files = self._choice.files()
+        if isinstance(self.path, case_files.CaseFiles):
+            files = self.path.of_groups(self._groups)
+        else:
+            files = self._choice.files()
         reading = self._reading if self.check_voxels else None
         checked = checks.check(files, self._groups, reading=reading)
         if not checked.problems:

@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron._base import shared_files
 from kauldron.volumes.files import volume_files
-from kauldron.volumes.geometry.base import Image, Region
+from kauldron.volumes.geometry.base import Region
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.prediction import _parts, outputs
 from kauldron.volumes.transforms import chain
@@ -76,9 +76,7 @@ class PredictionFolder:
                 text = json.dumps(self._made_by, indent=1)
                 shared_files.write_atomically(epath.Path(record), text)
         if not by_slabs:
-            array = volume.read()
-            array = array.astype(outputs.written_dtype([array]), copy=False)
-            volume_files.write(file, Image(array, volume.geometry))
+            volume_files.write(file, outputs.as_image(volume))
             return file
         num_channels = volume.read(Region((0, 0, 0), (1, 1, 1))).shape[-1]
         regions = list(_parts.slabs(volume.shape, num_channels))

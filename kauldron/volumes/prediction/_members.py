@@ -10,10 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kauldron import runs
-from kauldron.evals import base
 from kauldron.ktyping import PyTree
-from kauldron.sharding import TrainState
 from kauldron.volumes.geometry.base import Geometry, Region
 from kauldron.volumes.prediction import _parts
 from kauldron.volumes.prediction._patch_network import Inputs
@@ -82,22 +79,3 @@ def _moved(
     source = drawn.source_region(region, kind="map")
     part = volume.read(source)
     return drawn.apply(part, geometry, region=region, kind="map", source=source)
-
-
-def restored(member: int | str, run: base.Run) -> TrainState:
-    """Returns the state of a further member of an ensemble.
-
-    Args:
-      member: Step of the run, or the workdir of another one, `'runs/fold_1@best'`, with
-        the same model.
-      run: The run.
-
-    Raises:
-      PredictError: If there is no such checkpoint.
-    """
-    if isinstance(member, int) or member == "best":
-        return runs.restore_state(run, member)
-    workdir, _, step = member.partition("@")
-    number = int(step) if step.lstrip("-").isdigit() else step or -1
-    other = run.replace(workdir=workdir, evals={})
-    return runs.restore_state(other, number)

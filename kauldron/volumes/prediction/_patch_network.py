@@ -15,11 +15,11 @@ from kauldron import kontext
 from kauldron.evals import base
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import intermediates, train_step
+from kauldron.step import dropping, intermediates, train_step
 from kauldron.step.context import Context
 from kauldron.volumes.geometry.base import Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
-from kauldron.volumes.prediction import _dropout, _parts
+from kauldron.volumes.prediction import _parts
 
 _PREDS = "preds"
 
@@ -150,7 +150,7 @@ class PatchNetwork:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.run.sharding.set_global_mesh())
             if drops:
-                stack.enter_context(_dropout.dropping())
+                stack.enter_context(dropping.dropping())
             context = train_step.forward(
                 Context.from_state_and_batch(
                     state=state, batch=nested(values)["batch"]

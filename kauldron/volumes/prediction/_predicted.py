@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from kauldron import kontext
+from kauldron import metrics as metrics_lib
 from kauldron.ktyping import PyTree
-from kauldron.step import key_checks
 from kauldron.volumes.cases import dataset
 from kauldron.volumes.geometry.base import Geometry, Region
 from kauldron.volumes.metrics.case_state import CaseMetric
@@ -35,6 +35,18 @@ class Predicted:
     members: Sequence[dict[str, PyTree]]
     batch_of: Callable[[Region], Any]
     regions: Sequence[Region]
+
+    @classmethod
+    def whole(cls, batch: Any, members: Sequence[dict[str, PyTree]]) -> Predicted:
+        """Returns what is in memory: the batch of one case, and arrays of members."""
+        first = next(x for x in jax.tree.leaves(members))
+        return cls(
+            case=str(batch["case"][0]),
+            geometry=geometry_of(batch),
+            members=members,
+            batch_of=lambda region: batch,
+            regions=[Region.whole(first.shape)],
+        )
 
     def slabs(self) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
         """Yields the batch of each region, and what members predict there."""
@@ -88,36 +100,5 @@ def with_cases(metrics: PyTree) -> PyTree:
     return jax.tree.map(with_case, metrics, is_leaf=_is_metric)
 
 
-def slab_problems(
-    field: str, cases: dataset.VolumeCases, **groups: Any
-) -> Iterator[kontext.KeyProblem]:
-    """Yields what cannot be done slab by slab.
-
-    Args:
-      field: Name of the evaluator.
-      cases: The dataset.
-      **groups: Losses, metrics and summaries.
-    """
-    if cases.transforms:
-        detail = (
-            "`by_slabs` reads regions of cases, and `ds.transforms` change whole "
-            "examples: make them transforms of the groups."
-        )
-        yield key_checks.problem(f"{field}.ds", detail)
-    for group, tree in groups.items():
-        for path, metric in jax.tree_util.tree_leaves_with_path(
-            tree, is_leaf=_is_metric
-        ):
-            if isinstance(metric, CaseMetric) and not metric.needs_whole_cases:
-                continue
-            detail = (
-                f"{type(metric).__name__} needs whole cases, and `by_slabs` has none: "
-                "leave it out, and measure the files with `kauldron volumes evaluate`. "
-                "Dice and means over voxels of `kd.volumes.metrics` take slabs."
-            )
-            name = f"{field}.{group}{jax.tree_util.keystr(path)}"
-            yield key_checks.problem(name, detail)
-
-
 def _is_metric(x: Any) -> bool:
-    return dataclasses.is_dataclass(x)
+    return isinstance(x, metrics_lib.Metric)

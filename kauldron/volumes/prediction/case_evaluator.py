@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -12,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from kauldron import checkpoints, kontext
+from kauldron import checkpoints, kontext, runs
 from kauldron._base import console, root_refs
-from kauldron.evals import base
+from kauldron.evals import base, file_prediction
 from kauldron.ktyping import PyTree
-from kauldron.modules.patches import tilings
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
@@ -24,12 +24,13 @@ from kauldron.volumes.cases import dataset
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import sliding_windows
 from kauldron.volumes.prediction import (
-    _case_predictor,
+    _case_files,
+    _checks,
     _folder,
-    _members,
     _missing,
     _patch_network,
     _predicted,
+    _whole_cases,
     combining,
     outputs,
 )
@@ -131,7 +132,7 @@ class CaseEvaluator(base.EvaluatorBase):
         problems: list[kontext.KeyProblem] = []
         context = key_checks.initial_context(state, self._cases, field=f"{field}.ds")
         batch = context.batch
-        seen = self._patch_specs(batch, self.window.context_slices)
+        seen = _checks.patch_specs(self.window, batch, self.window.context_slices)
         context = dataclasses.replace(context, batch=seen)
         after = key_checks.run_model(
             key_checks.ForwardPass(
@@ -147,9 +148,11 @@ class CaseEvaluator(base.EvaluatorBase):
         )
         if after is not None:
             after = dataclasses.replace(
-                after, batch=self._patch_specs(batch), interms=None
+                after, batch=_checks.patch_specs(self.window, batch), interms=None
             )
-            problems += self._blending_problems(after, field)
+            problems += _checks.blending_problems(
+                self.window, self._read_preds, after, field
+            )
             groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
             key_checks.check_groups(groups, after, problems)
             for name, output in self.outputs.items():
@@ -158,7 +161,7 @@ class CaseEvaluator(base.EvaluatorBase):
                 )
         if self.by_slabs:
             groups = {name: getattr(self, name) for name in _GROUPS}
-            problems += _predicted.slab_problems(field, self._cases, **groups)
+            problems += _checks.slab_problems(field, self._cases, **groups)
         return text_keys.tell_texts(problems, self._cases)
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
@@ -213,6 +216,36 @@ class CaseEvaluator(base.EvaluatorBase):
             for file in evaluator._write(opened, predicted):
                 yield str(file)
 
+    def file_interface(self) -> file_prediction.FileInterface:
+        self._assert_root_cfg_resolved()
+        return _case_files.interface(
+            self._cases,
+            model=self.model,
+            measured=[self.losses, self.metrics],
+            written=self.outputs,
+            max_copies=0 if self.augment is None else self.augment.copies,
+            members=self.ensemble,
+            run=self.base_cfg,
+        )
+
+    def file_config(self, cfg: Any, assets: pathlib.Path) -> Any:
+        return _case_files.without_cases(cfg, self.name)
+
+    def predict_files(
+        self, states: Sequence[TrainState], request: file_prediction.FileRequest
+    ) -> Iterator[file_prediction.FileResult]:
+        cases = _whole(_case_files.with_files(self.ds, request))
+        measure = functools.partial(self._measure, states[0])
+        yield from _case_files.predict(
+            cases,
+            self._predictor,
+            states,
+            request,
+            written=self.outputs,
+            augment=self.augment,
+            measure=measure,
+        )
+
     def _predicted(
         self, state: TrainState, *, skip: Callable[[str], bool] = lambda case: False
     ) -> Iterator[_predicted.Predicted]:
@@ -225,16 +258,27 @@ class CaseEvaluator(base.EvaluatorBase):
         state = dataclasses.replace(
             self.init_transform.transform(state), opt_state=None
         )
-        predictor = _case_predictor.CasePredictor(
-            cases=self._cases,
-            states=[state, *self._further_states],
-            network=self._jitted_network,
-            model=self.model,
-            window=self.window,
-            augment=self.augment,
-            num_dropouts=self.num_dropouts,
-        )
-        yield from (predictor.by_slabs if self.by_slabs else predictor.whole)(skip)
+        states = [state, *self._further_states]
+        members = {"augment": self.augment, "num_dropouts": self.num_dropouts}
+        if self.by_slabs:
+            for case in self._cases.case_names:
+                if not skip(case):
+                    with (
+                        _explained(case),
+                        self._predictor.by_slabs(
+                            states, self._cases, case, **members
+                        ) as predicted,
+                    ):
+                        yield predicted
+            return
+        with iter(self._cases) as batches:
+            for batch in batches:
+                case = str(batch["case"][0])
+                if not skip(case):
+                    with _explained(case):
+                        yield _predicted.Predicted.whole(
+                            batch, self._predictor(states, batch, **members)
+                        )
 
     def _measure(
         self, state: TrainState, batch: Any, predicted: list[dict[str, PyTree]]
@@ -282,39 +326,6 @@ class CaseEvaluator(base.EvaluatorBase):
         suffixes = {name: output.suffix for name, output in self.outputs.items()}
         return _folder.PredictionFolder(path, suffixes, made_by)
 
-    def _blending_problems(
-        self, context: Context, field: str
-    ) -> list[kontext.KeyProblem]:
-        """Returns which predictions that are read cannot be put together."""
-        volumes = (x.shape for x in jax.tree.leaves(context.batch) if len(x.shape) == 5)
-        shape = next(volumes)[1:4]
-        problems = []
-        for key in self._read_preds:
-            try:
-                specs = kontext.get_by_path({"preds": context.preds}, key)
-                self.window.check_outputs(specs, shape)
-            except tilings.PatchError as e:
-                detail = (
-                    f"{key!r}: {e} Or leave out the losses and metrics that read it."
-                )
-                problems.append(key_checks.problem(field, detail))
-            except LookupError:
-                continue  # told as a key that does not exist
-        return problems
-
-    def _patch_specs(self, batch: Any, context_slices: int = 0) -> Any:
-        """Returns the specs of a batch as if a case were one patch."""
-
-        def patch(spec: Any) -> Any:
-            if len(spec.shape) != 5:
-                return spec
-            size = self.window.size_for(spec.shape[1:4])
-            channels = (1 + context_slices) * spec.shape[4]
-            shape = (spec.shape[0], *size, channels)
-            return jax.ShapeDtypeStruct(shape, spec.dtype)
-
-        return jax.tree.map(patch, batch)
-
     @property
     def _read_preds(self) -> tuple[str, ...]:
         return _patch_network.read_preds(
@@ -329,37 +340,49 @@ class CaseEvaluator(base.EvaluatorBase):
                 f"`evals[{self.name!r}].ds` must be `kd.volumes.VolumeCases`: got "
                 f"{type(self.ds).__name__}."
             )
-        whole = dataclasses.replace(
-            self.ds,
-            patches=None,
-            augment=None,
-            batch_size=1,
-            num_epochs=1,
-            shuffle=False,
-        )
-        cases = whole.for_evaluation()
-        assert isinstance(cases, dataset.VolumeCases)
-        return cases
+        return _whole(self.ds)
 
     @functools.cached_property
     def _further_states(self) -> list[TrainState]:
         return [
             dataclasses.replace(
-                self.init_transform.transform(_members.restored(member, self.base_cfg)),
+                self.init_transform.transform(
+                    runs.restore_member(member, self.base_cfg)
+                ),
                 opt_state=None,
             )
             for member in self.ensemble
         ]
 
     @functools.cached_property
-    def _jitted_network(self) -> Callable[..., Any]:
+    def _predictor(self) -> _whole_cases.CasePredictor:
         network = _patch_network.PatchNetwork(
             run=self.base_cfg,
             model=self.model,
             method=self.model_method,
             keys=self._read_preds,
         )
-        return jax.jit(network, static_argnames=("channels", "drops"))
+        return _whole_cases.CasePredictor(network=network, window=self.window)
 
 
 _GROUPS = ("losses", "metrics", "summaries")
+
+
+@contextlib.contextmanager
+def _explained(case: str) -> Iterator[None]:
+    """Adds to an error which case is predicted."""
+    try:
+        yield
+    except Exception as e:
+        e.add_note(f"While predicting the case {case!r}.")
+        raise
+
+
+def _whole(ds: dataset.VolumeCases) -> dataset.VolumeCases:
+    """Returns the same cases, one by one and not augmented."""
+    whole = dataclasses.replace(
+        ds, patches=None, augment=None, batch_size=1, num_epochs=1, shuffle=False
+    )
+    cases = whole.for_evaluation()
+    assert isinstance(cases, dataset.VolumeCases)
+    return cases

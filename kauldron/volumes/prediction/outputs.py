@@ -13,7 +13,7 @@ from kauldron import kontext
 from kauldron.volumes import transforms
 from kauldron.volumes.cases import dataset
 from kauldron.volumes.cases import groups as groups_lib
-from kauldron.volumes.geometry.base import Geometry, Region, Shape
+from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
 from kauldron.volumes.prediction import _parts, combining
 from kauldron.volumes.transforms import base as transforms_base
 from kauldron.volumes.transforms import chain
@@ -96,6 +96,13 @@ class Output:
         group = groups_lib.as_groups(cases.groups)[self.like]
         back = chain.Chain(group.transform_list).way_back(like.undo, kind=kind)
         return _behind(seen.read, [back, *self.final], seen.shape, like.geometry)
+
+
+def as_image(volume: chain.Opened) -> Image:
+    """Returns what is written, all of it in memory."""
+    array = volume.read()
+    array = array.astype(written_dtype([array]), copy=False)
+    return Image(array, volume.geometry)
 
 
 def written_dtype(parts: Iterable[np.ndarray]) -> np.dtype:

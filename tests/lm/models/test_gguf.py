@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import gguf
 import jax
 import numpy as np
@@ -319,13 +321,45 @@ def test_sizes_that_do_not_fit_the_tensors_are_told(path, tmp_path):
         published.params(published.model(tokens="batch.tokens"))
 
 
-def test_many_rows_are_dequantised_in_parts_of_the_same_numbers(tmp_path):
+@pytest.mark.parametrize("name", ["F16", "BF16", *_BLOCKS])
+def test_numbers_are_those_of_the_gguf_package_to_the_bit(name, tmp_path):
     rng = np.random.default_rng(0)
-    rows = rng.integers(256, size=(300, 32 * 34), dtype=np.uint8)  # 300 x 1024 numbers
-    halves = rows.reshape(-1, 34)
-    halves[:, :2] = np.float16([0.5]).view(np.uint8)
+    kind = getattr(gguf.GGMLQuantizationType, name)
+    block, num_bytes = gguf.GGML_QUANT_SIZES[kind]
+    shapes = {
+        "token_embd.weight": (300, 1024),  # several parts
+        "output.weight": (1000, 512),
+        "blk.0.ffn_gate_exps.weight": (3, 70, 256),
+        "blk.0.attn_norm.weight": (512,),
+    }
+    tensors = {}
+    for tensor, shape in shapes.items():
+        numbers = rng.standard_normal(math.prod(shape) * num_bytes // block // 2 + 1)
+        # Bytes of f16, so that no factor is infinite.
+        stored = numbers.astype(np.float16).view(np.uint8)
+        stored = stored[: math.prod(shape) // block * num_bytes]
+        tensors[tensor] = (stored.reshape(*shape[:-1], -1), kind)
+    path = _write(tmp_path / "x.gguf", tensors)
+    views = GgufWeights(gguf_files.GgufFile.open(path)).views(shapes)
+    for tensor, (stored, _) in tensors.items():
+        expected = gguf.quants.dequantize(stored, kind)
+        assert views[tensor].shape == shapes[tensor]
+        np.testing.assert_array_equal(
+            views[tensor].view(np.uint32), expected.view(np.uint32)
+        )
+
+
+def test_matrices_have_the_memory_of_kernels_and_embeddings_that_of_rows(tmp_path):
     kind = gguf.GGMLQuantizationType.Q8_0
-    path = _write(tmp_path / "x.gguf", {"x": (rows, kind)})
-    found = GgufWeights(gguf_files.GgufFile.open(path)).views(["x"])["x"]
-    expected = halves[:, 2:].view(np.int8).reshape(300, 1024) * np.float32(0.5)
-    np.testing.assert_array_equal(found, expected)
+    rows = np.zeros((6, 2 * 34), np.uint8)
+    path = _write(
+        tmp_path / "x.gguf",
+        {"output.weight": (rows, kind), "token_embd.weight": (rows, kind)},
+    )
+    views = GgufWeights(gguf_files.GgufFile.open(path)).views(
+        ["output.weight", "token_embd.weight"]
+    )
+    kernel, embedding = views["output.weight"].T, views["token_embd.weight"]
+    for leaf in (kernel, embedding):
+        assert leaf.flags.c_contiguous
+        assert leaf.ctypes.data % 64 == 0  # XLA takes it as it is

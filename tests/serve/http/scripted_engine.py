@@ -144,7 +144,11 @@ class ScriptedEngine:
             stop=stop,
             usage=self._usage(request, len(tokens) + (reason == "stop")),
         )
-        return [*pieces, last]
+        first, *others = [*pieces, last]
+        if request.prompt_logprobs and not index:
+            told = [self._logprobs(t, sampling.logprobs)[0] for t in request.prompt[1:]]
+            first = dataclasses.replace(first, prompt_logprobs=tuple(told))
+        return [first, *others]
 
     def _failed(self, request, index):
         usage = self._usage(request, 0)

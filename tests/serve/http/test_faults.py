@@ -323,9 +323,9 @@ def test_numbers_are_told_to_people_and_to_prometheus(engine, http):
 
 
 def test_a_silent_stream_shows_that_it_lives(monkeypatch):
-    from kauldron.serve.http import _calls
+    from kauldron._base import web_calls
 
-    monkeypatch.setattr(_calls, "PING_SECS", 0.01)
+    monkeypatch.setattr(web_calls, "PING_SECS", 0.01)
     engine = scripted_engine.ScriptedEngine(secs_per_token=0.03)
     app = kd.serve.make_app(engine)
     _, text = _ask(app, CHAT, {**RIGHT[CHAT], "stream": True})

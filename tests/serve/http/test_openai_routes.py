@@ -73,7 +73,10 @@ def test_completions(engine, client, ask, says, texts, reason):
         ({"prompt": ["a"] * 129}, "at most 128"),
         ({"prompt": "a", "suffix": "b"}, "fills no gaps"),
         ({"prompt": "a", "best_of": 2}, "all answers are given"),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, "can't be had with `logprobs`"),
+        (
+            {"prompt": "a", "echo": True, "logprobs": 1, "n": 2, "stream": True},
+            "must be 1 in a stream",
+        ),
         ({"prompt": "x " * 4096}, "The prompt is too long"),
     ],
 )
@@ -126,6 +129,26 @@ def test_logprobs_of_a_completion_are_in_the_old_shape(engine, client):
     assert found.top_logprobs == [{"Hello": -0.5}, {" there": -0.5}]
     chunks = [c.choices[0] for c in client.completions.create(**kwargs, stream=True)]
     assert [t for c in chunks if c.logprobs for t in c.logprobs.text_offset] == [0, 5]
+
+
+def test_an_echoed_prompt_has_logprobs_but_for_its_first_token(engine, client):
+    engine.text = " there"
+    kwargs = {"model": "scripted", "echo": True, "logprobs": 1}
+    choices = client.completions.create(
+        prompt=["Hello you", "a"], n=2, **kwargs
+    ).choices
+    for choice in choices[:2]:
+        assert choice.text == "Hello you there"
+        assert choice.logprobs.tokens == ["Hello", " you", " there"]
+        assert choice.logprobs.token_logprobs == [None, -0.5, -0.5]
+        assert choice.logprobs.text_offset == [0, 5, 9]
+        assert choice.logprobs.top_logprobs == [None, {" you": -0.5}, {" there": -0.5}]
+    assert choices[3].logprobs.token_logprobs == [None, -0.5]
+    stream = client.completions.create(prompt="Hello you", stream=True, **kwargs)
+    told = [chunk.choices[0].logprobs for chunk in stream]
+    tokens = [token for one in told if one for token in one.tokens]
+    offsets = [offset for one in told if one for offset in one.text_offset]
+    assert (tokens, offsets) == (["Hello", " you", " there"], [0, 5, 9])
 
 
 def test_embeddings_are_the_same_in_both_encodings(engine, client):

@@ -99,6 +99,15 @@ def test_answers_of_a_seed_are_the_same_again(client):
     assert len(set(texts)) == 3
 
 
+def test_logprobs_of_an_echoed_text_are_its_score(client, engine):
+    text = "to be or not to be"
+    ask = {"model": "small", "prompt": text, "max_tokens": 1, "temperature": 0}
+    choice = client.completions.create(**ask, echo=True, logprobs=0).choices[0]
+    first, *others = choice.logprobs.token_logprobs[:-1]
+    assert first is None
+    assert -sum(others) == pytest.approx(engine.score(text).nats, rel=1e-4)
+
+
 def test_an_answer_ends_in_front_of_a_stop_text(client, expected):
     stop = expected[5:7]
     kwargs = {"model": "small", "messages": ASK, "max_tokens": 12, "temperature": 0}

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-from kauldron import kd, konfig, kontext
+from kauldron import kd, konfig, kontext, step
 from kauldron.cli import predict as predict_command
-from kauldron.volumes.prediction import _dropout, _folder
+from kauldron.step import dropping
+from kauldron.volumes.prediction import _folder
 from tests.volumes.prediction import volumes_run
 
 _CASES = ("case_0", "case_1", "case_2")
@@ -207,7 +208,7 @@ def test_dropout_of_a_model_that_has_none_is_refused(trained):
     _, state = trained
     model = kd.nn.Sequential(inputs="batch.ct", outputs="logits", layers=[abs])
     evaluator = _evaluator(trained, model=model, num_dropouts=2)
-    with pytest.raises(kd.volumes.VolumeError, match="the model has none"):
+    with pytest.raises(step.DropoutError, match="the model has none"):
         _predicted(evaluator, state)
 
 
@@ -221,7 +222,7 @@ def test_batch_norm_stays_in_the_mode_of_evaluation():
 
     x = np.random.default_rng(0).normal(5, 1, size=(64, 8)).astype(np.float32)
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    with kd.nn.set_train_property(False), _dropout.dropping():
+    with kd.nn.set_train_property(False), dropping.dropping():
         variables = Normed().init(rngs, x)
         out, changed = Normed().apply(variables, x, rngs=rngs, mutable=True)
     assert np.mean(np.asarray(out) == 0) == pytest.approx(0.75, abs=0.08)

@@ -1,0 +1,216 @@
+"""The routes of jobs: taken, followed, ended, their results."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from kauldron._base.web_calls import sse_text
+from kauldron.apps.bundles import archives, results
+from kauldron.apps.http import _forms, _uploads
+from kauldron.apps.http._errors import HttpError
+from kauldron.apps.http._service import AppCall, Service, links, send_file, send_files
+from kauldron.apps.jobs import _processes
+from kauldron.apps.jobs._folders import JobFolder
+from kauldron.apps.jobs._served import ServedApp
+from kauldron.apps.jobs._table import Job, State
+
+_MAX_WAIT_SECS = 600.0
+_NUM_LISTED = 100
+_WAIT = re.compile(r"(?:^|[,;]\s*)wait=(\d+)\b")
+# What a browser may show; all else is only saved.
+_SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+async def submit(call: AppCall, service: Service) -> None:
+    """Takes a job: `POST /apps/APP/VERB`.
+
+    With the header `Prefer: wait=SECONDS`, the answer is the result if it is there by
+    then; a warm app answers without a job.
+    """
+    app = service.app(call.path_params["app"])
+    verb = call.path_params["verb"].replace("_", "-")
+    app.manifest.check_verb(verb)
+    _check_room(call, service)
+    with service.supervisor.admitted(), service.supervisor.state.upload() as upload:
+        asked = await _read(call, service, app, verb, upload)
+        service.supervisor.runner.check_device(asked.device, app.name, verb)
+        secs = _wait_secs(call)
+        if secs and service.supervisor.runner.is_warm(app.name, verb, asked.device):
+            await service.supervisor.runner.answer(app.name, asked.call, upload)
+            await _send_result(call, upload, app.name)
+            return
+        job = service.supervisor.submit(upload, app.name, asked.call, asked.device)
+    if secs and await _ends_within(service, job.id, secs):
+        await result(call, service, job.id)
+        return
+    await call.reply({**links_of(job), "accepted_options": asked.accepted()}, 202)
+
+
+async def jobs(call: AppCall, service: Service) -> None:
+    """Lists the newest jobs."""
+    newest = service.supervisor.table.newest(_NUM_LISTED)
+    await call.reply({"jobs": [service.describe(job) for job in newest]})
+
+
+async def job(call: AppCall, service: Service) -> None:
+    """Tells where a job is."""
+    await call.reply(service.describe(service.job(call.path_params["job"])))
+
+
+async def logs(call: AppCall, service: Service) -> None:
+    """Sends what a job prints as server-sent events, from `Last-Event-ID` on."""
+    found = service.job(call.path_params["job"])
+    last = call.headers.get("last-event-id", "0").strip() or "0"
+    if not (last.isascii() and last.isdecimal() and len(last) < 16):
+        raise HttpError(400, "`Last-Event-ID` is the id of an event: a number.")
+    if service.num_streams >= service.limits.max_streams:
+        raise HttpError(429, "Too many logs are followed: try again later.")
+    service.num_streams += 1
+    try:
+        await call.stream(_events(service, found, int(last)))
+    finally:
+        service.num_streams -= 1
+
+
+async def _events(
+    service: Service, job: Job, after: int
+) -> AsyncGenerator[bytes, None]:
+    yield b"retry: 1000\n\n"
+    async for lines in service.supervisor.follow(job.id, after):
+        yield b"".join(
+            sse_text(_processes.without_folders(line), behind) for behind, line in lines
+        )
+        after = lines[-1][0]
+    if service.supervisor.may_print(job.id):
+        return
+    ended = service.supervisor.table.get(job.id)
+    if ended is None or ended.state.is_active:
+        return  # the server ends: the client comes again, and goes on
+    told = "__DONE__"
+    if ended.state is not State.DONE:
+        told = f"__ERROR__ {ended.error or ended.state}"
+    yield sse_text(told, after, event="end")
+
+
+async def result(call: AppCall, service: Service, job_id: str | None = None) -> None:
+    """Sends what a job gave, as a zip: 202 while there is nothing yet."""
+    found = service.job(job_id or call.path_params["job"])
+    if found.state.is_active:
+        await call.reply(service.describe(found), 202)
+        return
+    _check_done(found)
+    with service.supervisor.retention.reading(found.id) as folder:
+        await _send_result(call, folder, found.app)
+
+
+async def files(call: AppCall, service: Service) -> None:
+    """Lists what a job gave, with `result.json`."""
+    found = service.job(call.path_params["job"])
+    _check_done(found)
+    folder = service.supervisor.state.job(found.id)
+    entries = [
+        {"name": name, "bytes": path.stat().st_size} for name, path in folder.results()
+    ]
+    value = json.loads((folder.out / results.FILE).read_text("utf-8"))
+    await call.reply({"files": entries, "result": value})
+
+
+async def file(call: AppCall, service: Service) -> None:
+    """Sends one file that a job gave."""
+    found = service.job(call.path_params["job"])
+    _check_done(found)
+    name = call.path_params["name"]
+    with service.supervisor.retention.reading(found.id) as folder:
+        path = dict(folder.results()).get(name)
+        if path is None:
+            raise HttpError(404, f"The job gave no file {name[:100]!r}.")
+        guessed = mimetypes.guess_type(name)[0]
+        kind = guessed if guessed in _SHOWN else "application/octet-stream"
+        await send_file(call, path, str(kind).encode())
+
+
+async def kill(call: AppCall, service: Service) -> None:
+    """Cancels a job, whatever it does; one that has ended stays as it is."""
+    found = service.job(call.path_params["job"])
+    await service.supervisor.cancel(found.id)
+    await call.reply(service.describe(service.job(found.id)))
+
+
+async def run_again(call: AppCall, service: Service) -> None:
+    """Runs a job again that was interrupted by the end of a server."""
+    found = service.job(call.path_params["job"])
+    if not service.supervisor.run_again(found.id):
+        raise HttpError(409, f"Only interrupted jobs run again: this is {found.state}.")
+    await call.reply(service.describe(service.job(found.id)), 202)
+
+
+async def remove(call: AppCall, service: Service) -> None:
+    """Removes a job that has ended, and its files."""
+    found = service.job(call.path_params["job"])
+    if not service.supervisor.retention.remove(found.id):
+        raise HttpError(409, "The job has not ended, or its files are being sent.")
+    await call.reply({"job_id": found.id, "removed": True})
+
+
+def links_of(job: Job) -> dict[str, Any]:
+    """Returns the first part of what a client is told of a new job."""
+    return {"job_id": job.id, "status": str(job.state), **links(job.id)}
+
+
+async def _read(
+    call: AppCall, service: Service, app: ServedApp, verb: str, upload: JobFolder
+) -> _forms.Asked:
+    limits = service.limits
+    form = await _uploads.read_form(call, upload.inputs, limits, _forms.takes_file)
+    if "dataset" in form.files:
+        (path, *more) = form.files["dataset"]
+        if more:
+            raise HttpError(422, "`dataset` is one zip, or one folder.")
+        if path.is_file():
+            folder = upload.inputs / "data"
+            folder.mkdir()
+            await asyncio.to_thread(archives.unpack, path, folder, limits)
+            path.unlink()
+            form.files["dataset"] = {folder: None}
+    return _forms.read(verb, form, upload.path, app.manifest)
+
+
+def _check_room(call: AppCall, service: Service) -> None:
+    """Refuses a body for which there is no room, before it is read."""
+    length = call.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > service.supervisor.state.free_bytes():
+        raise HttpError(507, "The disk of the server is too full for this request.")
+
+
+def _wait_secs(call: AppCall) -> float:
+    found = _WAIT.search(call.headers.get("prefer", ""))
+    return min(float(found[1][:9]), _MAX_WAIT_SECS) if found else 0.0
+
+
+async def _ends_within(service: Service, job_id: str, secs: float) -> bool:
+    try:
+        await asyncio.wait_for(service.supervisor.wait(job_id), secs)
+    except TimeoutError:
+        return False
+    return not service.job(job_id).state.is_active
+
+
+def _check_done(job: Job) -> None:
+    if job.state is State.DONE:
+        return
+    told = {
+        State.FAILED: job.error,
+        State.CANCELLED: "The job was cancelled: there is no result.",
+        State.INTERRUPTED: job.error,
+    }.get(job.state, "The job has not ended: there is no result yet.")
+    raise HttpError(409, told, f"job_{job.state}")
+
+
+async def _send_result(call: AppCall, folder: JobFolder, name: str) -> None:
+    headers = [(b"preference-applied", b"wait")] if _wait_secs(call) else []
+    await send_files(call, folder.results(), f"{name}.zip", headers)

@@ -1,0 +1,141 @@
+"""Folders of a server: its state, one folder a job, what is being uploaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator
+
+from etils import epath
+
+from kauldron._base import errors, shared_files
+from kauldron.apps.jobs import _table
+
+
+class StateDirError(errors.UserError, OSError):
+    """A server cannot have its state directory."""
+
+
+class JobFolder:
+    """The folder of a job.
+
+    Attributes:
+      path: The folder.
+      inputs: Files that the client sent: `inputs/PORT/NAME`.
+      out: What the job gives.
+      log: What it prints for its client.
+      problems: What it prints for who runs the server: tracebacks.
+      running: Locked by the process of the job while it lives.
+      process: The id of that process.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.inputs = path / "inputs"
+        self.out = path / "out"
+        self.log = path / "log.txt"
+        self.problems = path / "problems.txt"
+        self.running = path / "running.lock"
+        self.process = path / "process"
+
+    def results(self) -> list[tuple[str, pathlib.Path]]:
+        """Returns what the job gave, by name with `/`, sorted; no links."""
+        found = []
+        for folder, _, names in os.walk(self.out):
+            for name in names:
+                file = pathlib.Path(folder, name)
+                if file.is_file() and not file.is_symlink():
+                    found.append((file.relative_to(self.out).as_posix(), file))
+        return sorted(found)
+
+    def remove_results(self) -> None:
+        """Removes what the job gave, or a part of it."""
+        shutil.rmtree(self.out, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Removes it; what cannot be removed stays."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class StateDir:
+    """The directory in which a server keeps what it has to know after a restart.
+
+    Args:
+      path: Made if it is missing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path).absolute()
+        self.table = self.path / "jobs.sqlite"
+        self._jobs = self.path / "jobs"
+        self._uploads = self.path / "uploads"
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Owns the directory inside a block; the lock goes away with the process.
+
+        Raises:
+          StateDirError: If another server has it, or it cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                for folder in (self.path, self._jobs, self._uploads):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = epath.Path(self.path / "server.lock")
+                stack.enter_context(shared_files.exclusive(lock, blocking=False))
+            except BlockingIOError:
+                raise StateDirError(
+                    f"Another server has the state directory {str(self.path)!r}: stop "
+                    "it, or choose another with `--state=DIR`."
+                ) from None
+            except OSError as error:
+                raise StateDirError(
+                    f"The state directory {str(self.path)!r} cannot be used: "
+                    f"{error.strerror}. Choose another with `--state=DIR`."
+                ) from None
+            yield
+
+    def job(self, job_id: str) -> JobFolder:
+        """Returns the folder of a job, which need not be there."""
+        return JobFolder(self._jobs / job_id)
+
+    @contextlib.contextmanager
+    def upload(self) -> Iterator[JobFolder]:
+        """Yields an empty folder; unless it is kept, it is gone after the block."""
+        folder = JobFolder(self._uploads / secrets.token_hex(6))
+        folder.inputs.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            folder.remove()
+
+    def keep(self, upload: JobFolder) -> tuple[str, JobFolder]:
+        """Makes an uploaded folder that of a job; returns the id of the job."""
+        job_id = upload.path.name
+        upload.path.rename(self._jobs / job_id)
+        return job_id, self.job(job_id)
+
+    def sweep(self, table: _table.JobTable) -> None:
+        """Removes what belongs to no job: of a server that was killed.
+
+        A folder becomes that of a job before its row is written, and goes after it.
+        """
+        for upload in self._uploads.iterdir():
+            shutil.rmtree(upload, ignore_errors=True)
+        known = table.ids()
+        for folder in self._jobs.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Returns how much can be written."""
+        return shutil.disk_usage(self.path).free
+
+
+def default_state_dir() -> pathlib.Path:
+    """Returns where a server keeps its state: `~/.cache/kauldron/apps`."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "kauldron" / "apps"

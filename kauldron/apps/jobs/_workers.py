@@ -1,0 +1,115 @@
+"""Warm workers: a process that keeps an app loaded and compiled, and answers calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kauldron.apps.jobs import _processes
+
+_log = logging.getLogger(__name__)
+_LINE_BYTES = 2**20
+_MAX_MESSAGE = 2000
+
+
+class WorkerError(Exception):
+    """A call that a warm worker could not do; the message is for the client."""
+
+
+class WorkerEndedError(WorkerError):
+    """A warm worker failed or ended in the middle of a call, and the call is right."""
+
+
+class WarmWorker:
+    """A process that answers calls one after the other; started again when it ends.
+
+    Args:
+      command: The command line; reads and writes lines as `serve_lines` does.
+      env: Its variables.
+      problems: File for what it prints on stderr.
+    """
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], problems: pathlib.Path
+    ) -> None:
+        self._command = list(command)
+        self._env = dict(env)
+        self._problems = problems
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Starts the process unless it runs; what it loads, it loads meanwhile."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        with self._problems.open("wb") as problems:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._env,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=problems,
+                start_new_session=True,
+                limit=_LINE_BYTES,
+            )
+
+    async def ask(self, call: Mapping[str, Any], out: pathlib.Path) -> None:
+        """Does a call.
+
+        Cancelled, it ends the process: a computation that has begun cannot be taken back.
+
+        Args:
+          call: `Call.to_json()`, with paths that the process finds.
+          out: The folder to write.
+
+        Raises:
+          WorkerError: If it was not done.
+          WorkerEndedError: If that is not for what was asked.
+        """
+        request = {"call": call, "out": str(out)}
+        async with self._turn:
+            try:
+                await self.start()
+                answer = await self._exchange(json.dumps(request).encode() + b"\n")
+            except BaseException:
+                await self.stop()
+                raise
+        if (error := answer.get("error")) is not None:
+            told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
+            if error.get("code") == "mistake":
+                raise WorkerError(told)
+            _log.error("A warm worker failed: %s", told)
+            raise WorkerEndedError("The call failed; the log of the server says why.")
+
+    async def _exchange(self, line: bytes) -> Mapping[str, Any]:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(line)
+            await process.stdin.drain()
+            while answer := await process.stdout.readline():
+                found = json.loads(answer)
+                if "result" in found or "error" in found:
+                    return found
+        except (ConnectionError, ValueError):
+            _log.exception("A warm worker broke off")
+        _log.error("A warm worker ended: %s", _processes.tail(self._problems))
+        raise WorkerEndedError("The worker of this app ended: ask again.")
+
+    async def stop(self) -> None:
+        """Ends the process, at once."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

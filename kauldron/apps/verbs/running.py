@@ -1,0 +1,169 @@
+"""`run_call`: does what a call asks of an app, into a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from kauldron.apps.bundles import cases as cases_lib
+from kauldron.apps.bundles.calls import Call
+from kauldron.apps.bundles.errors import AppError
+from kauldron.apps.bundles.manifest import Manifest
+from kauldron.apps.bundles.results import Result, ResultFile
+from kauldron.apps.verbs import _opening, _values
+from kauldron.evals import file_prediction as files_lib
+
+# Called with how far it is, between 0 and 1, and what that is in words.
+Progress: TypeAlias = Callable[[float, str], None]
+
+# Where a pipeline puts what; a single verb puts it into the folder itself.
+PREDICTIONS = "predictions"
+UNCERTAINTY = "uncertainty"
+EVALUATION = "evaluation"
+METRICS_FILE = "metrics.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A call that was checked: cases and folders are known, nothing was computed.
+
+    Attributes:
+      call: With the names of inputs filled in.
+      manifest: Of the app.
+      members: Names of the members that predict.
+      request: What they are asked.
+      out: Where results go.
+    """
+
+    call: Call
+    manifest: Manifest
+    members: tuple[str, ...]
+    request: files_lib.FileRequest
+    out: pathlib.Path
+
+
+def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
+    """Returns what has to be done; makes the folder.
+
+    Raises:
+      AppError: If the app cannot do it, a file does not exist, or the folder cannot be
+        written.
+    """
+    call = call.check(manifest)
+    cases = cases_lib.cases_of(call, manifest)
+    members = call.members(manifest)
+    is_uncertain = call.verb == "uncertainty" or call.with_uncertainty
+    if is_uncertain and len(members) * max(1, call.mc) * (1 + call.tta) < 2:
+        raise AppError(
+            "Uncertainty is how far several predictions are apart: ask for some, with "
+            f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
+            f"several members (of {len(manifest.members)})."
+        )
+    folder = made_folder(out)
+    is_pipeline = call.verb == "pipeline"
+    measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
+    request = files_lib.FileRequest(
+        cases={case.name: case.files for case in cases},
+        predictions=_inside(folder, PREDICTIONS, is_pipeline)
+        if call.verb in ("infer", "pipeline")
+        else None,
+        doubts=_inside(folder, UNCERTAINTY, is_pipeline) if is_uncertain else None,
+        measures=measures,
+        copies=call.tta,
+        dropouts=call.mc,
+    )
+    return Plan(
+        call=call, manifest=manifest, members=members, request=request, out=folder
+    )
+
+
+def run_plan(
+    planned: Plan,
+    opened: _opening.Opened,
+    progress: Progress = lambda share, text: None,
+) -> Result:
+    """Does what was planned; returns what is in the folder then."""
+    cases, request = planned.request.cases, planned.request
+    progress(0.0, f"{len(cases)} case{'s' if len(cases) != 1 else ''}")
+    files: list[ResultFile] = []
+    by_case: dict[str, Any] = {}
+    overall: dict[str, Any] = {}
+    for number, result in enumerate(opened.predict(planned.members, request), 1):
+        for file in result.files:
+            path = file.path.relative_to(planned.out).as_posix()
+            files.append(
+                ResultFile(
+                    path=path, kind=file.kind, output=file.output, case=result.case
+                )
+            )
+        if result.case is None:
+            overall = _values.plain_values(result.values)
+            continue
+        by_case[result.case] = _values.plain_values(result.values)
+        progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
+    values = {
+        "cases": {case: x for case, x in by_case.items() if x},
+        "overall": overall,
+    }
+    if request.measures:
+        files.append(_write_metrics(planned, values))
+    result = Result(
+        out=planned.out,
+        verb=planned.call.verb,
+        app={"name": planned.manifest.name, "version": planned.manifest.version},
+        applied={
+            "members": list(planned.members),
+            "tta": request.copies,
+            "mc": request.dropouts,
+            "overrides": dict(planned.call.overrides),
+        },
+        cases=tuple(cases),
+        files=tuple(files),
+        values={name: x for name, x in values.items() if x},
+    )
+    result.write()
+    progress(1.0, "done")
+    return result
+
+
+def _write_metrics(planned: Plan, values: Mapping[str, Any]) -> ResultFile:
+    is_pipeline = planned.call.verb == "pipeline"
+    folder = _inside(planned.out, EVALUATION, is_pipeline)
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8")
+    path = (folder / METRICS_FILE).relative_to(planned.out).as_posix()
+    return ResultFile(path=path, kind="table", output="metrics")
+
+
+def made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the folder of results, which is made if it is not there.
+
+    Raises:
+      AppError: If it has files, is a file, or cannot be written.
+    """
+    folder = pathlib.Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise AppError(
+                f"The folder {os.fspath(out)!r} has files in it: choose a new or an "
+                "empty one."
+            )
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise AppError(
+            f"Results cannot be written to {os.fspath(out)!r}: {e.strerror or e}."
+        ) from e
+    return folder
+
+
+def _inside(folder: pathlib.Path, name: str, is_inside: bool) -> pathlib.Path:
+    found = folder / name if is_inside else folder
+    found.mkdir(exist_ok=True)
+    return found

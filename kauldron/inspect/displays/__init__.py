@@ -1,0 +1,1 @@
+"""What notebooks and terminals show of a run: tables, trees, pictures, each one call."""

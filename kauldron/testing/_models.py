@@ -1,0 +1,113 @@
+"""The contract of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from kauldron import modules
+from kauldron.data import utils as data_utils
+from kauldron.testing._requirements import require, require_same_bits
+
+
+def check_model(model: nn.Module, batch: Any, *, rtol: float = 1e-5) -> None:
+    """Checks that a model keeps its contract.
+
+    It proves, for the batch that is given:
+
+    - Its keys name what it is called with; it can be initialised on shapes alone.
+    - Initialised twice with a key, it has the same parameters bit for bit.
+    - In evaluation it is a function: applied twice it returns the same bits, finite ones.
+    - The prediction for an example does not depend on the rest of its batch, in
+      evaluation (to `rtol`); what it returns has the batch as first axis.
+    - A second batch of the same shapes compiles nothing.
+    - Gradients with respect to all parameters are finite.
+
+    Args:
+      model: With `kontext.Key` fields that begin with `batch`, or without any.
+      batch: Tree of arrays with two examples or more.
+      rtol: How far predictions may be from each other, relatively.
+
+    Raises:
+      AssertionError: Says what does not hold.
+
+    Example:
+
+    ```python
+    def test_my_model_keeps_its_contract():
+        kd.testing.check_model(Mlp(x="batch.image"), {"image": np.zeros((4, 8, 8, 1))})
+    ```
+    """
+    batch = data_utils.for_devices(batch)
+    args, kwargs = data_utils.get_model_inputs_from_batch(model, batch)
+    rngs = {name: jax.random.key(0) for name in ("params", "dropout", "default")}
+    with modules.set_train_property(False):
+        shapes = modules.eval_shape(lambda: model.init(rngs, *args, **kwargs))
+        variables = model.init(rngs, *args, **kwargs)
+        again = model.init(rngs, *args, **kwargs)
+    require(
+        jax.tree.map(lambda x: (x.shape, x.dtype), shapes)
+        == jax.tree.map(lambda x: (x.shape, x.dtype), variables),
+        "Initialised on shapes alone, its variables are others.",
+    )
+    require_same_bits(again, variables, "Initialised twice, its variables are others.")
+    traces = []
+
+    @jax.jit
+    def run(variables: Any, batch: Any) -> Any:
+        traces.append(1)
+        args, kwargs = data_utils.get_model_inputs_from_batch(model, batch)
+        with modules.set_train_property(False):
+            return model.apply(variables, *args, rngs=rngs, **kwargs)
+
+    preds = run(variables, batch)
+    require_same_bits(run(variables, batch), preds, "Applied twice, it returns others.")
+    require(len(traces) == 1, "A second batch of the same shapes is compiled anew.")
+    num = jax.tree.leaves(batch)[0].shape[0]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(preds):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "."
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            require(bool(jnp.isfinite(leaf).all()), f"preds.{name} is not finite.")
+        require(
+            leaf.ndim >= 1 and leaf.shape[0] == num,
+            f"The first axis of preds.{name} is not the batch: {list(leaf.shape)}.",
+        )
+    _check_alone(run, variables, batch, preds, rtol)
+    _check_gradients(run, variables, batch)
+
+
+def _check_alone(run: Any, variables: Any, batch: Any, preds: Any, rtol: float) -> None:
+    flipped = run(variables, jax.tree.map(lambda x: x[::-1], batch))
+    for found, expected in zip(
+        jax.tree.leaves(flipped), jax.tree.leaves(preds), strict=True
+    ):
+        a, b = np.asarray(found[::-1], np.float64), np.asarray(expected, np.float64)
+        scale = float(np.abs(b).max(initial=0.0))
+        require(
+            np.allclose(a, b, rtol=rtol, atol=rtol * scale),
+            "The prediction for an example depends on its place in the batch.",
+        )
+
+
+def _check_gradients(run: Any, variables: Any, batch: Any) -> None:
+    params = variables.get("params", {})
+    if not jax.tree.leaves(params):
+        return
+
+    def total(params: Any) -> jax.Array:
+        preds = run({**variables, "params": params}, batch)
+        floats = [
+            x for x in jax.tree.leaves(preds) if jnp.issubdtype(x.dtype, jnp.inexact)
+        ]
+        return sum((jnp.sum(x.astype(jnp.float32) ** 2) for x in floats), jnp.zeros(()))
+
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.grad(total)(params)):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        require(
+            bool(jnp.isfinite(grad).all()),
+            f"The gradient of params.{name} is not finite.",
+        )

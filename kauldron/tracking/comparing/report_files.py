@@ -1,0 +1,271 @@
+"""A report as files: Markdown, HTML in one file, JSON, and PNG pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from etils import epath
+
+from kauldron._base import shared_files
+from kauldron.tracking.comparing import figures, report, run_source, shown_values
+
+FORMATS = ("md", "html", "json")
+_FIGURES = "figures"
+
+_STYLE = """
+:root{color-scheme:light dark;--bg:#fff;--text:#1f2937;--soft:#6b7280;--line:#e5e7eb;--card:#f9fafb}
+@media(prefers-color-scheme:dark){:root{--bg:#0f1419;--text:#d1d5db;--soft:#9ca3af;--line:#2b3440;--card:#161d26}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1080px;padding:24px 16px 64px;background:var(--bg);color:var(--text);font:15px/1.5 system-ui,sans-serif}
+h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .8rem}
+.soft{color:var(--soft)}
+.facts{display:flex;flex-wrap:wrap;gap:8px;margin:16px 0 0;padding:0;list-style:none}
+.facts li{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:6px 12px}
+.facts b{display:block;font-size:1.15rem}
+.figures{display:flex;flex-wrap:wrap;gap:16px}
+.figures figure{margin:0;padding:8px;background:var(--card);border:1px solid var(--line);border-radius:8px;max-width:100%}
+.figures img{display:block;max-width:100%;height:auto}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+td,th{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+th{color:var(--soft);font-weight:500}
+td.number,th.number{text-align:right}
+"""
+
+
+def write_report(
+    made: report.Report, folder: str, *, formats: Sequence[str] = FORMATS
+) -> list[str]:
+    """Writes a report; returns the paths of its files, without those of pictures.
+
+    Args:
+      made: The report.
+      folder: Where `report.md`, `report.html`, `report.json` and `figures/` go.
+      formats: Which of them.
+
+    Raises:
+      ComparingError: If a format does not exist, or the folder is a file.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise run_source.ComparingError(
+                f"A report has the formats {', '.join(FORMATS)}: got {name!r}."
+            )
+    root = epath.Path(folder)
+    if root.exists() and not root.is_dir():
+        raise run_source.ComparingError(
+            f"{folder!r} is a file: a report needs a folder."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    files: dict[str, str] = {}
+    if "md" in formats:
+        _write_pictures(made, root / _FIGURES)
+        files["report.md"] = to_markdown(made)
+    if "html" in formats:
+        files["report.html"] = to_html(made)
+    if "json" in formats:
+        files["report.json"] = json.dumps(_finite(made.as_dict()), indent=2) + "\n"
+    for name, text in files.items():
+        shared_files.write_atomically(root / name, text)
+    return [os.fspath(root / name) for name in files]
+
+
+def to_markdown(made: report.Report) -> str:
+    """Returns a report as Markdown; its pictures are in `figures/`."""
+    run = made.run
+    lines = [f"# {_title(made)}", "", _subtitle(made), ""]
+    if run.message:
+        lines += [f"> {run.message}", ""]
+    if facts := _facts(made):
+        lines += _markdown_table(("", ""), [(name, value) for name, value in facts])
+    for section in ("Curves", "Predictions"):
+        shown = [f for f in made.figures if f.section == section]
+        if shown:
+            lines += [f"## {section}", ""]
+            lines += [f"![{f.alt}]({_FIGURES}/{f.name}.png)\n" for f in shown]
+    for title, header, rows in _tables(made):
+        lines += [f"## {title}", "", *_markdown_table(header, rows)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_html(made: report.Report) -> str:
+    """Returns a report as one HTML file, for light and for dark screens."""
+    esc = html.escape
+    facts = "".join(
+        f"<li><span class=soft>{esc(name)}</span><b>{esc(value)}</b></li>"
+        for name, value in _facts(made)
+    )
+    parts = [
+        f"<h1>{esc(_title(made))}</h1><div class=soft>{esc(_subtitle(made))}</div>",
+        f"<p>{esc(made.run.message)}</p>" if made.run.message else "",
+        f"<ul class=facts>{facts}</ul>",
+    ]
+    for section in ("Curves", "Predictions"):
+        shown = [f for f in made.figures if f.section == section]
+        if shown:
+            pictures = "".join(f"<figure>{_picture(f)}</figure>" for f in shown)
+            parts.append(f"<h2>{section}</h2><div class=figures>{pictures}</div>")
+    for title, header, rows in _tables(made):
+        parts.append(f"<h2>{title}</h2><div class=scroll>{_table(header, rows)}</div>")
+    body = "\n".join(parts)
+    return (
+        "<!doctype html>\n<html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{esc(_title(made))}</title><style>{_STYLE}</style>\n{body}\n</html>\n"
+    )
+
+
+def _title(made: report.Report) -> str:
+    name = f" · {made.run.name}" if made.run.name != made.run.id else ""
+    return f"{made.run.id}{name}"
+
+
+def _subtitle(made: report.Report) -> str:
+    run = made.run
+    place = " / ".join(x for x in (run.project, run.family, run.experiment) if x)
+    took = shown_values.format_duration(run.ended - run.started)
+    return (
+        f"{place}, {shown_values.status_of(run)} at step {run.step:,} of "
+        f"{run.num_steps:,}, begun {shown_values.format_time(run.started)}, {took}"
+    )
+
+
+def _facts(made: report.Report) -> list[tuple[str, str]]:
+    """Returns the numbers that are looked at first."""
+    facts: list[tuple[str, Any]] = [
+        (name, shown_values.metric_value(made.run, name))
+        for name in shown_values.main_metrics(
+            [made.run], count=4 if made.predicted is None else 1
+        )
+        if not name.startswith("train.")
+    ]
+    if (classes := made.classes) is not None:
+        facts += [
+            ("accuracy of the predictions", classes.accuracy),
+            ("macro F1", float(classes.f1.mean())),
+            ("log loss", classes.log_loss),
+            ("calibration error", classes.calibration_error),
+            ("examples", classes.num_examples),
+        ]
+    if (values := made.values) is not None:
+        facts += [("MAE", values.mae), ("RMSE", values.rmse), ("R²", values.r2)]
+        facts += [("bias", values.bias), ("examples", values.num_examples)]
+    if (intervals := made.intervals) is not None:
+        nominal = intervals.nominal or (None,)
+        facts += [
+            (
+                "inside the intervals" if level is None else f"inside {level:.0%}",
+                covered,
+            )
+            for level, covered in zip(nominal, intervals.coverage, strict=True)
+        ]
+    return [(name, shown_values.format_value(value)) for name, value in facts]
+
+
+def _tables(
+    made: report.Report,
+) -> Iterable[tuple[str, Sequence[str], list[Sequence[str]]]]:
+    """Yields title, header and rows of each table."""
+    show = shown_values.format_value
+    if (classes := made.classes) is not None and len(classes.confusion) <= 100:
+        yield (
+            "Classes",
+            ("class", "precision", "recall", "F1", "examples"),
+            [
+                (str(i), *(f"{x:.3f}" for x in row), str(count))
+                for i, (*row, count) in enumerate(
+                    zip(
+                        classes.precision,
+                        classes.recall,
+                        classes.f1,
+                        classes.confusion.sum(axis=1),
+                        strict=True,
+                    )
+                )
+            ],
+        )
+    if classes is not None and (confused := classes.most_confused(10)):
+        yield (
+            "Most confused",
+            ("true class", "taken for", "times"),
+            [tuple(map(str, row)) for row in confused],
+        )
+    if made.run.metrics:
+        yield (
+            "Metrics",
+            ("metric", "last", "at step", "best", "at step"),
+            [
+                (
+                    name,
+                    show(value.last),
+                    f"{value.last_step:,}",
+                    show(value.best) if value.mode else "",
+                    f"{value.best_step:,}" if value.mode else "",
+                )
+                for name, value in made.run.metrics.items()
+            ],
+        )
+    if made.run.parameters:
+        yield (
+            "Parameters",
+            ("parameter", "value"),
+            [(name, show(value)) for name, value in made.run.parameters.items()],
+        )
+
+
+def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return [*(f"| {' | '.join(line)} |" for line in cells), ""]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    classes = (
+        ["", *["class=number"] * (len(header) - 1)] if len(header) > 2 else ["", ""]
+    )
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag} {kind}>{html.escape(str(cell))}</{tag}>"
+            for cell, kind in zip(cells, classes, strict=True)
+        )
+
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f"<table><tr>{line(header, 'th')}</tr>{body}</table>"
+
+
+def _picture(figure: report.ReportFigure) -> str:
+    light, dark = (
+        base64.b64encode(figures.to_png(figure.draw(theme), theme)).decode()
+        for theme in (figures.LIGHT, figures.DARK)
+    )
+    return (
+        "<picture><source media='(prefers-color-scheme:dark)' "
+        f"srcset='data:image/png;base64,{dark} 2x'>"
+        f"<img alt='{html.escape(figure.alt)}' srcset='data:image/png;base64,{light} 2x'>"
+        "</picture>"
+    )
+
+
+def _write_pictures(made: report.Report, folder: epath.Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for figure in made.figures:
+        content = figures.to_png(figure.draw(figures.PAPER), figures.PAPER)
+        (folder / f"{figure.name}.png").write_bytes(content)
+
+
+def _finite(node: Any) -> Any:
+    """Returns JSON values in which NaN and infinities are texts."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    if isinstance(node, float) and not math.isfinite(node):
+        return str(node)
+    return node

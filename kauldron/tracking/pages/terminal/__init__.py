@@ -1,0 +1,1 @@
+"""`kauldron ui`: runs in the terminal, with Textual."""

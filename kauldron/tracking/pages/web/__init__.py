@@ -1,0 +1,1 @@
+"""`kauldron ui --web`: runs as a web page, read-only, on this machine alone."""

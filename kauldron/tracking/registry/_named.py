@@ -1,0 +1,63 @@
+"""What the tables of named things share: their store, their names, their complaints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kauldron._base import errors, extras
+from kauldron.tracking.registry import _database, _journal, _schema
+from kauldron.tracking.registry.errors import RegistryError
+
+_MAX_NAME = 200
+
+
+class Store(NamedTuple):
+    """Where named things are kept.
+
+    Attributes:
+      database: The database.
+      journal: What is kept beside it.
+      sa: SQLAlchemy.
+      t: The tables.
+    """
+
+    database: _database.Database
+    journal: _journal.Journal
+    sa: Any
+    t: _schema.Tables
+
+    def rows(self, statement: Any) -> list[Any]:
+        """Returns what a statement selects."""
+        with self.database.reading() as connection:
+            return connection.execute(statement).all()
+
+
+def store(database: _database.Database, journal: _journal.Journal) -> Store:
+    """Returns where named things are kept."""
+    sa = extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
+    return Store(database, journal, sa, _schema.tables())
+
+
+def check_name(kind: str, name: str) -> str:
+    """Returns a name.
+
+    Raises:
+      RegistryError: If nothing can be called so.
+    """
+    if not name.strip() or name != name.strip() or len(name) > _MAX_NAME:
+        problem = f"has 1 to {_MAX_NAME} characters, and no space around it"
+    elif "/" in name or "@" in name or not name.isprintable():
+        problem = "has no '/', no '@', and no end of line"
+    else:
+        return name
+    raise RegistryError(f"The name of a {kind} {problem}: got {name!r}.")
+
+
+def missing(kind: str, name: str, known: Iterable[str]) -> RegistryError:
+    """Returns the error for a name that nothing has."""
+    names = sorted(set(known))
+    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    there = f" There are {listed}." if names else " There is none yet."
+    near = errors.did_you_mean(name, names)
+    return RegistryError(f"There is no {kind} {name!r}.{near or there}")

@@ -1,0 +1,286 @@
+"""Rows of runs: how a run is written to the tables, and read from them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kauldron._base import extras
+from kauldron.tracking.registry import _notes, _schema, _workdir_facts
+from kauldron.tracking.registry.records import MetricValue, Run, Scalar
+from kauldron.workdir import run_status
+
+
+def id_of(number: int) -> str:
+    """Returns the id of a run: `run_0012`."""
+    return f"run_{number:04d}"
+
+
+def number_of(id: str) -> int:
+    """Returns the number in the id of a run."""
+    return int(id.removeprefix("run_"))
+
+
+class _Decoded(Mapping[str, Any]):
+    """A mapping that is read from JSON when it is first looked into.
+
+    Lists of many runs show a few values of each.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._values: Mapping[str, Any] | None = None
+
+    def _decode(self, values: Any) -> Mapping[str, Any]:
+        return values
+
+    def _read(self) -> Mapping[str, Any]:
+        if self._values is None:
+            self._values = self._decode(json.loads(self._text) if self._text else {})
+        return self._values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(dict(self._read()))
+
+
+class _Metrics(_Decoded):
+    """Metrics of a run, see `_metrics_text`."""
+
+    def _decode(self, values: Any) -> Mapping[str, Any]:
+        return {
+            name: MetricValue(
+                last=last,
+                last_step=last_step,
+                best=best,
+                best_step=best_step,
+                mode=mode,
+            )
+            for name, (last, last_step, best, best_step, mode) in values.items()
+        }
+
+
+def _metrics_text(metrics: Mapping[str, MetricValue]) -> str:
+    return json.dumps(
+        {
+            k: (m.last, m.last_step, m.best, m.best_step, m.mode)
+            for k, m in metrics.items()
+        }
+    )
+
+
+def select(sa: Any, *columns: Any) -> Any:
+    """Returns a statement on runs and the groups that they are in."""
+    t = _schema.tables()
+    shown = columns or (
+        *(column for column in t.run.c if column.name not in ("mark", "experiment_id")),
+        t.experiment.c.name.label("experiment"),
+        t.project.c.name.label("project"),
+        t.family.c.name.label("family"),
+    )
+    joined = (
+        t.run.join(t.experiment, t.run.c.experiment_id == t.experiment.c.id)
+        .join(t.project, t.experiment.c.project_id == t.project.c.id)
+        .outerjoin(t.family, t.experiment.c.family_id == t.family.c.id)
+    )
+    return sa.select(*shown).select_from(joined)
+
+
+def to_run(row: Any, workdir: str, tags: Iterable[str]) -> Run:
+    """Returns the run of a row of `select`."""
+    return Run(
+        id=id_of(row.id),
+        name=row.name,
+        project=row.project,
+        family=row.family or "",
+        experiment=row.experiment,
+        workdir=workdir,
+        status=row.state,
+        is_alive=row.state == "running" and _is_alive(row),
+        step=row.step,
+        num_steps=row.num_steps,
+        started=row.started,
+        ended=row.heartbeat,
+        message=row.message,
+        tags=tuple(sorted(tags)),
+        archived=row.archived,
+        parameters=_Decoded(row.parameters),
+        metrics=_Metrics(row.metrics),
+    )
+
+
+def _is_alive(row: Any) -> bool:
+    status = run_status.RunStatus(
+        state=row.state,
+        run_id="",
+        first_step=0,
+        step=row.step,
+        last_step=row.num_steps,
+        pid=row.pid,
+        host=row.host,
+        started=row.started,
+        heartbeat=row.heartbeat,
+    )
+    return status.is_alive
+
+
+class RunWriter:
+    """Writes runs, inside of one transaction.
+
+    Args:
+      connection: Of the transaction.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._t = _schema.tables()
+        self._sa = extras.load(
+            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
+        )
+
+    def project(self, name: str) -> int:
+        """Returns the key of a project, which is made if there is none."""
+        return self._group(self._t.project, {"name": clean(name)})
+
+    def family(self, project: int, name: str) -> int:
+        """Returns the key of a family, which is made if there is none."""
+        return self._group(self._t.family, {"project_id": project, "name": clean(name)})
+
+    def experiment(self, project: int, family: int | None, name: str) -> int:
+        """Returns the key of an experiment, which is made if there is none."""
+        key = self._group(
+            self._t.experiment, {"project_id": project, "name": clean(name)}
+        )
+        if family is not None:
+            table = self._t.experiment
+            self._connection.execute(
+                table.update().where(table.c.id == key).values(family_id=family)
+            )
+        return key
+
+    def _group(self, table: Any, unique: dict[str, Any]) -> int:
+        values = {**unique, "created": time.time()}
+        where = [table.c[name] == value for name, value in unique.items()]
+        found = self._sa.select(table.c.id).where(*where)
+        key = self._connection.execute(found).scalar()
+        if key is None:
+            key = self._connection.execute(
+                table.insert().values(values)
+            ).inserted_primary_key[0]
+        return key
+
+    def take_number(self, wanted: int | None = None) -> int:
+        """Returns a number that no run has had; the wanted one if that is free."""
+        table = self._t.workspace
+        following = self._connection.execute(
+            self._sa.select(table.c.next_run)
+        ).scalar_one()
+        number = following if wanted is None else wanted
+        self._connection.execute(
+            table.update().values(next_run=max(following, number + 1))
+        )
+        return number
+
+    def write(
+        self,
+        number: int,
+        workdir: str,
+        name: str,
+        experiment: int,
+        facts: _workdir_facts.Facts,
+        notes: _notes.Notes,
+        *,
+        is_new: bool,
+    ) -> None:
+        """Writes everything that is known of a run."""
+        table = self._t.run
+        values = {
+            "id": number,
+            "experiment_id": experiment,
+            "name": clean(name),
+            "workdir": workdir,
+            "state": facts.state,
+            "pid": facts.pid,
+            "host": clean(facts.host),
+            "step": facts.step,
+            "num_steps": facts.num_steps,
+            "started": facts.started,
+            "heartbeat": facts.heartbeat,
+            "message": clean(facts.message),
+            "archived": notes.archived,
+            "mark": facts.mark,
+            "parameters": json.dumps(dict(facts.parameters)),
+            "metrics": _metrics_text(facts.metrics),
+        }
+        if is_new:
+            self._connection.execute(table.insert().values(values))
+        else:
+            statement = table.update().where(table.c.id == number)
+            self._connection.execute(statement.values(values))
+        self._write_details(number, facts, notes, is_new=is_new)
+
+    def _write_details(
+        self,
+        number: int,
+        facts: _workdir_facts.Facts,
+        notes: _notes.Notes,
+        *,
+        is_new: bool,
+    ) -> None:
+        t = self._t
+        rows = {
+            t.run_tag: [{"run_id": number, "tag": clean(x)} for x in set(notes.tags)],
+            t.parameter: [
+                {"run_id": number, "name": clean(name), **_searched(value)}
+                for name, value in facts.parameters.items()
+            ],
+            t.metric: [
+                {
+                    "run_id": number,
+                    "name": clean(name),
+                    "last": _finite(metric.last),
+                    "best": _finite(metric.best),
+                    "last_step": metric.last_step,
+                    "best_step": metric.best_step,
+                }
+                for name, metric in facts.metrics.items()
+            ],
+        }
+        for table, values in rows.items():
+            if not is_new:
+                self._connection.execute(table.delete().where(table.c.run_id == number))
+            if values:
+                self._connection.execute(table.insert(), values)
+
+
+def _searched(value: Scalar) -> dict[str, Any]:
+    """Returns what a parameter is found by."""
+    if isinstance(value, bool):
+        return {"number": float(value), "text": str(value).lower()}
+    if isinstance(value, str):
+        return {"number": None, "text": clean(value)}
+    try:
+        return {"number": _finite(float(value)), "text": None}
+    except OverflowError:  # an integer beyond all floats
+        return {"number": math.copysign(math.inf, value), "text": None}
+
+
+def _finite(value: float) -> float | None:
+    """Returns a number; NaN, which is not comparable, is nothing."""
+    return None if math.isnan(value) else value
+
+
+def clean(text: str) -> str:
+    """Returns a text as every database takes it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,76 @@
+"""`kauldron tune`: the command, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from kauldron import konfig, launch
+from kauldron.cli import tune
+from tests.tracking.tuning import fake_trials
+
+
+@pytest.fixture
+def args(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        launch, "choose_backend", lambda on, cfg, **fields: fake_trials.Local()
+    )
+    cfg = fake_trials.write_config(tmp_path)
+    return [f"--cfg={cfg}", f"--workdir={tmp_path / 'study'}", "--metric=eval.accuracy"]
+
+
+def test_a_study_is_run_shown_and_its_best_config_written(call, args, tmp_path):
+    spaces = ["--space=aux.width=int(1,64)", "--space=aux.act=choice(relu,gelu)"]
+    code, out, err = call(tune.main, *args, *spaces, "--trials=4", "--cfg.aux.rate=0.5")
+    assert code == 0
+    lines = out.splitlines()
+    head = ["#", "width", "act", "state", "step", "eval.accuracy", "at", "step"]
+    assert lines[0].split() == head
+    assert len(lines) == 5
+    assert "4 of 4 trials: 4 done. Best eval.accuracy: " in err
+    best = konfig.load_config_file(tmp_path / "study" / "best_config.py")
+    assert best.aux.rate == 0.5
+    code, out, err = call(tune.ls, f"--workdir={tmp_path / 'study'}", "--json")
+    content = json.loads(out)
+    assert (code, len(content["trials"])) == (0, 4)
+    assert content["space"] == {
+        "aux.width": "int(1,64)",
+        "aux.act": "choice(relu,gelu)",
+    }
+    code, out, err = call(tune.plot, f"--workdir={tmp_path / 'study'}")
+    assert code == 0
+    assert all(os.path.exists(path) for path in out.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--space=aux.widht=int(1,64)"], "Did you mean 'width'"),
+        (["--space=aux.width=int(64,1)"], "is empty"),
+        ([], "Nothing differs between the trials"),
+        (
+            ["--space=aux.width=int(1,64)", "--metric=evl.accuracy"],
+            "Did you mean 'eval'",
+        ),
+        (["--space=aux.width=int(1,64)", "--trials=0"], "at least 1"),
+    ],
+)
+def test_mistakes_are_told_with_exit_code_2_and_nothing_is_started(
+    call, args, tmp_path, flags, message
+):
+    code, out, err = call(tune.main, *args, *flags)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "study").exists()
+
+
+def test_another_space_or_direction_of_the_same_study_is_exit_code_2(call, args):
+    space = "--space=aux.width=int(1,64)"
+    assert call(tune.main, *args, space, "--trials=1")[0] == 0
+    other = call(tune.main, *args, "--space=aux.width=int(1,32)", "--trials=1")
+    assert other[0] == 2
+    assert "holds another study" in other[2]
+    code, _, err = call(tune.main, *args, space, "--trials=1", "--mode=min")
+    assert (code, "the direction: max -> min" in err) == (2, True)

@@ -1,0 +1,1 @@
+"""Comparing runs, plotting and reporting them."""

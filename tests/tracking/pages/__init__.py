@@ -1,0 +1,1 @@
+"""The terminal interface and the web page of runs."""
