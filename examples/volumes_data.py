@@ -41,7 +41,6 @@ def cases(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
     - `t1.nii.gz`: the image;
     - `tissue.nii.gz`: 0 outside, 1 fluid, 2 grey and 3 white matter, whichever has the
       largest share;
-    - `shares.nii.gz`: channels with the shares of these four, 255 is all;
     - `grey.nii.gz`: the share of grey matter, 255 is all; 0 outside;
     - `tissue_by_threshold.nii.gz`, `grey_by_intensity.nii.gz`: what the intensity of a
       voxel alone says about it, by the two thresholds that are best for the slabs to learn
@@ -51,7 +50,7 @@ def cases(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
       folder: Where the brain is, `icbm152/{t1,gm,wm}.nii.gz`; by default what `kauldron
         data fetch mni` gets.
     """
-    return _made("coronal_slabs", _root(folder), _write_cases)
+    return _made("slabs", _root(folder), _write_cases)
 
 
 def mirrored(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -264,11 +263,8 @@ def _write_cases(root: pathlib.Path, folder: pathlib.Path) -> None:
     t1, grey, white = (brain[name].array for name in _IMAGES)
     is_brain = t1 > 0
     grey = np.where(is_brain, grey, 0)
-    shares = np.concatenate([255 - grey.astype(int) - white, grey, white], axis=-1)
-    tissue = 1 + np.argmax(shares, axis=-1, keepdims=True)
-    tissue = np.where(is_brain, tissue, 0).astype(np.uint8)
-    outside = np.where(is_brain, [0, 0, 0, 0], [255, 0, 0, 0])
-    shares = outside + is_brain * np.pad(shares.clip(0), [(0, 0)] * 3 + [(1, 0)])
+    shares = [255 - grey.astype(int) - white, grey, white]
+    tissue = np.where(is_brain, 1 + np.argmax(shares, axis=0), 0).astype(np.uint8)
     begin, end = SLABS["train_back"][0], SLABS["train_middle"][1]
     known = {
         name: _cut(kd.volumes.Image(array), begin, end).array
@@ -283,7 +279,6 @@ def _write_cases(root: pathlib.Path, folder: pathlib.Path) -> None:
         "t1": t1,
         "grey": grey,
         "tissue": tissue,
-        "shares": shares,
         "tissue_by_threshold": np.where(
             is_brain, 1 + (t1 > low).astype(np.uint8) + (t1 > high), 0
         ),

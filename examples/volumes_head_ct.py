@@ -77,7 +77,9 @@ def measure(
         "surfaces_apart_mm": metrics.surface_distance(
             *pair, spacing_mm=ct.geometry.matrix, pooling="directed_mean"
         ),
-        "surfaces_apart_voxels": metrics.surface_distance(*pair, pooling="directed_mean"),
+        "surfaces_apart_voxels": metrics.surface_distance(
+            *pair, pooling="directed_mean"
+        ),
     }
 
 

@@ -12,7 +12,6 @@ the tissues best in the slabs to learn from: 0.935.
 from kauldron import konfig
 
 with konfig.imports():
-    import jax
     import optax
 
     from examples import volumes_data
@@ -33,48 +32,35 @@ def get_config():
         select="train_*",
         patches=kd.volumes.RandomPatch(size=size, foreground_prob=1.0, by="tissue"),
         patches_per_case=100,
-        # The front of the brain is brighter than what is learnt from.
-        augment=kd.volumes.augment.Augment(
-            [
-                kd.volumes.augment.Flip(axes=(2,)),
-                kd.volumes.augment.Contrast(factor=(0.94, 1.06), center=_OF_NOTHING),
-                kd.volumes.augment.Gamma(
-                    gamma=(0.9, 1.1), value_range=(_OF_NOTHING, 1.5)
-                ),
-            ]
-        ),
+        augment=kd.volumes.augment.Augment([kd.volumes.augment.Flip(axes=(2,))]),
     )
     cfg.eval_ds = _make_ds(cfg, select="test_*", shuffle=False, num_epochs=1)
 
     # No norm: one of each patch would take away how bright it is.
-    cfg.model = kd.nn.Graph(
-        nodes={
-            "unet": kd.nn.Node(
-                kd.nn.UNet(
-                    num_classes=4,
-                    features=(12, 24, 48, 96),
-                    kernel_size=(3, 3, 3),
-                    encoder_blocks=1,
-                    decoder_blocks=1,
-                    norm=None,
-                ),
-                inputs="batch.t1",
-            ),
-            "shares": kd.nn.Node(jax.nn.softmax, inputs="unet.logits"),
-        },
-        outputs={"shares": "shares"},
+    cfg.model = kd.nn.UNet(
+        image="batch.t1",
+        num_classes=4,
+        features=(12, 24, 48),
+        kernel_size=(3, 3, 3),
+        encoder_blocks=1,
+        decoder_blocks=1,
+        norm=None,
+        has_deep_supervision=True,
     )
 
-    cfg.num_train_steps = 1500
-    # Shares say how near to the border of two tissues a voxel is; labels don't.
+    cfg.num_train_steps = 2400
     cfg.train_losses = {
-        "shares": kd.losses.L2(
-            preds="preds.shares", targets="batch.shares", weight=40.0
+        "xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
+            logits="preds.logits", labels="batch.tissue"
+        ),
+        # The coarser level is right if it is so for every second voxel.
+        "coarse_xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
+            logits="preds.deep[0]", labels="batch.tissue[:, ::2, ::2, ::2]", weight=0.5
         ),
     }
     cfg.train_metrics = {
         "dice": kd.metrics.Dice(
-            logits="preds.shares", labels="batch.tissue", ignored_label=0
+            logits="preds.logits", labels="batch.tissue", ignored_label=0
         ),
     }
 
@@ -86,14 +72,12 @@ def get_config():
     cfg.optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adam(cfg.ref.schedules["learning_rate"]),
-        kd.optim.ema_params(decay=0.99),
     )
 
-    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=500)
+    cfg.checkpointer = kd.ckpts.Checkpointer(save_interval_steps=600)
     cfg.evals = {
         "eval": kd.volumes.CaseEvaluator(
-            run=kd.evals.EveryNSteps(500),
-            init_transform=kd.optim.UseEmaParams(),
+            run=kd.evals.EveryNSteps(600),
             # Left and right are alike: the mean of a slab and its mirror image.
             augment=kd.volumes.augment.Augment(
                 [kd.volumes.augment.Flip(axes=(2,), prob=1.0)]
@@ -101,19 +85,20 @@ def get_config():
             window=kd.volumes.SlidingWindow(
                 # Slabs are thin: along y, all of them is taken.
                 patch_size=(size, None, size),
-                multiple=8,
+                multiple=4,
                 overlap=0.25,
                 pad=_OF_NOTHING,
             ),
             losses={},
             metrics={
-                "dice": _dice(logits="preds.shares"),
+                "dice": _dice(logits="preds.logits"),
                 "dice_by_threshold": _dice(pred_labels="batch.tissue_by_threshold"),
             },
             outputs={
                 "tissue": kd.volumes.Output(
-                    key="preds.shares",
+                    key="preds.logits",
                     like="t1",
+                    post=[kd.volumes.transforms.Softmax()],
                     final=[kd.volumes.transforms.Argmax()],
                 ),
             },
@@ -143,11 +128,6 @@ def _make_ds(cfg, **kwargs):
                         low=0.0, high=255.0, to=(_OF_NOTHING, 1.5)
                     )
                 ],
-            ),
-            "shares": kd.volumes.Group(
-                "shares.nii.gz",
-                transforms=[kd.volumes.transforms.Normalize(low=0.0, high=255.0)],
-                kind="map",
             ),
             "tissue": _labels("tissue"),
             "tissue_by_threshold": _labels("tissue_by_threshold"),

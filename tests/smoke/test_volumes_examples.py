@@ -104,8 +104,7 @@ def test_tissue_is_segmented(stand_in, tmp_path):
         aux__folder=str(stand_in),
         aux__patch_size=16,
         aux__batch_size=8,
-        evals__eval__window__multiple=4,
-        model__nodes__unet__module__features=(4, 4, 8),
+        model__features=(4, 4, 8),
         num_train_steps=6,
         log_metrics_every=5,
     )
