@@ -25,6 +25,7 @@ from kauldron.apps.jobs.limits import Limits as Limits
 from kauldron.apps.verbs.app import App as App
 from kauldron.apps.verbs.bundling import Description as Description
 from kauldron.apps.verbs.bundling import bundle as bundle
+from kauldron.apps.verbs.bundling import bundle_trainer as bundle_trainer
 from kauldron.apps.verbs.worker import serve_lines as serve_lines
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "StateDirError",
     "background_server",
     "bundle",
+    "bundle_trainer",
     "find_app",
     "install",
     "installed_apps",

@@ -39,6 +39,7 @@ from kauldron.lm.generation._text_generator import TextGenerator as TextGenerato
 from kauldron.lm.generation._token_draws import Cuts as Cuts
 from kauldron.lm.generation._token_draws import cut_logits as cut_logits
 from kauldron.lm.generation._token_draws import draw_tokens as draw_tokens
+from kauldron.lm.generation._token_draws import likeliest_tokens as likeliest_tokens
 from kauldron.lm.loading._convert import convert as convert
 from kauldron.lm.loading._convert import read_text as read_text
 from kauldron.lm.loading._init_transform import PublishedWeights as PublishedWeights
@@ -148,6 +149,7 @@ __all__ = [
     "find",
     "generate",
     "group_advantages",
+    "likeliest_tokens",
     "load",
     "load_adapter",
     "merge_lora",

@@ -13,7 +13,7 @@ from kauldron.tracking.comparing.run_source import ComparingError as ComparingEr
 from kauldron.tracking.comparing.run_source import RunSource as RunSource
 from kauldron.tracking.comparing.run_source import chosen_runs as chosen_runs
 from kauldron.tracking.comparing.terminal_plots import draw_in_terminal as draw_in_terminal
-from kauldron.tracking.pages.terminal.app import RunsApp as RunsApp
+from kauldron.tracking.pages.terminal.app import show_runs as show_runs
 from kauldron.tracking.pages.web.server import PageServer as PageServer
 from kauldron.tracking.pages.web.server import ServerError as ServerError
 from kauldron.tracking.publishers._events import Event as Event
@@ -99,7 +99,6 @@ __all__ = [
     "RunSource",
     "RunStart",
     "Runner",
-    "RunsApp",
     "ServerError",
     "Settings",
     "SettingsError",
@@ -118,6 +117,7 @@ __all__ = [
     "make_report",
     "open_storage",
     "save_curves",
+    "show_runs",
     "tune",
     "write_report",
 ]
