@@ -78,9 +78,10 @@ def prefill(
         index = jnp.arange(width - 1, dtype=jnp.int32)
         positions = jnp.where(index < lengths[:, None] - 1, index, -1)
         # The logits are not used, so the head is not computed.
-        cache = model.apply({"params": params}, tokens[:, :-1], positions, None, cache)[
-            "cache"
-        ]
+        outputs: Any = model.apply(
+            {"params": params}, tokens[:, :-1], positions, None, cache
+        )
+        cache = outputs["cache"]
     return Decoding(
         cache=cache,
         last=last,
@@ -130,7 +131,7 @@ def decode(
 
     def make_one(state: Decoding) -> Decoding:
         positions = jnp.where(state.is_done, -1, state.position)
-        outputs = model.apply(
+        outputs: Any = model.apply(
             {"params": params},
             state.last[:, None],
             positions[:, None],
