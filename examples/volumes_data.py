@@ -1,6 +1,6 @@
-"""Cases cut from the average brain of MNI, and pairs of which the warp is known.
+"""Brains: slabs of an average one, pairs of which the warp is known, one and its mirror.
 
-The brain is the average of 152 people, and a mirror image of itself: a hemisphere tells all
+The average brain of MNI is that of 152 people, and a mirror image of itself: a hemisphere tells all
 of the other. So cases are slabs along y, from the back of the head to the front, with 16 mm
 between those to learn from and those to be measured on.
 """
@@ -13,8 +13,11 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kd
@@ -47,19 +50,22 @@ def cases(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
       folder: Where the brain is, `icbm152/{t1,gm,wm}.nii.gz`; by default what `kauldron
         data fetch mni` gets.
     """
-    root = _root(folder)
-    target = root / "slabs"
-    if not target.is_dir():
-        work = pathlib.Path(tempfile.mkdtemp(dir=root, prefix=".slabs-"))
-        try:
-            _write_cases(root, work)
-            work.rename(target)
-        except OSError:  # written by another process meanwhile?
-            if not target.is_dir():
-                raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return target
+    return _made("slabs", _root(folder), _write_cases)
+
+
+def mirrored(folder: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Returns a folder with a person's brain and its mirror image, made if not there.
+
+    The case `ch2` has `t1.nii.gz`, `regions.nii.gz`, and `mirror_t1.nii.gz`,
+    `mirror_regions.nii.gz`: left and right changed, in the voxels and in the names of
+    regions. Those up to 108 are pairs: the odd one is left, the even one behind it right.
+
+    Args:
+      folder: Where the brain is, `ch2/{t1,regions}.nii.gz`; by default what `kauldron
+        data fetch ch2` gets.
+    """
+    root = pathlib.Path(folder) if folder else kd.data.fetch("ch2")
+    return _made("mirrored", root, _write_mirrored)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,16 @@ class Slabs(os.PathLike[str]):
 
     def __fspath__(self) -> str:
         return str(cases(self.folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrored(os.PathLike[str]):
+    """The folder that `mirrored` returns, likewise."""
+
+    folder: str | None = None
+
+    def __fspath__(self) -> str:
+        return str(mirrored(self.folder))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,6 +165,23 @@ class WarpedPairs:
         )
 
 
+def carried(labels: Any, field: Any) -> Any:
+    """Returns labels of the nearest voxels to where a field leads.
+
+    Args:
+      labels: `i[b z y x 1]`.
+      field: `f32[b z y x 3]`, displacements in voxels.
+    """
+    size = jnp.array(labels.shape[1:4])
+
+    def carry(labels: Any, field: Any) -> Any:
+        places = jnp.moveaxis(jnp.indices(labels.shape[:3]), 0, -1) + field
+        nearest = jnp.clip(jnp.round(places).astype(int), 0, size - 1)
+        return labels[tuple(jnp.moveaxis(nearest, -1, 0))]
+
+    return jax.vmap(carry)(labels, field)
+
+
 def thresholds(t1: np.ndarray, tissue: np.ndarray) -> tuple[int, int]:
     """Returns the last intensities of fluid and of grey matter, by the best mean Dice."""
     counts = np.stack([_histogram(t1[tissue == label]) for label in _TISSUES])
@@ -168,6 +201,42 @@ def thresholds(t1: np.ndarray, tissue: np.ndarray) -> tuple[int, int]:
     mean = np.where(low < high, sum(dice), -1)
     best = np.unravel_index(mean.argmax(), mean.shape)
     return int(best[0]), int(best[1])
+
+
+def _made(
+    name: str,
+    root: pathlib.Path,
+    write: Callable[[pathlib.Path, pathlib.Path], None],
+) -> pathlib.Path:
+    """Returns a folder in another one, which is complete if it is there."""
+    target = root / name
+    if not target.is_dir():
+        work = pathlib.Path(tempfile.mkdtemp(dir=root, prefix=f".{name}-"))
+        try:
+            write(root, work)
+            work.rename(target)
+        except OSError:  # written by another process meanwhile?
+            if not target.is_dir():
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _write_mirrored(root: pathlib.Path, folder: pathlib.Path) -> None:
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[1:109] = swapped[1:109].reshape(-1, 2)[:, ::-1].reshape(-1)
+    (folder / "ch2").mkdir()
+    for name in ("t1", "regions"):
+        image = kd.volumes.read(root / "ch2" / f"{name}.nii.gz")
+        mirror = image.array[:, :, ::-1]
+        if name == "regions":
+            mirror = swapped[mirror]
+        for prefix, array in (("", image.array), ("mirror_", mirror)):
+            kd.volumes.write(
+                folder / "ch2" / f"{prefix}{name}.nii.gz",
+                kd.volumes.Image(np.ascontiguousarray(array), image.geometry),
+            )
 
 
 def _root(folder: str | os.PathLike[str] | None) -> pathlib.Path:

@@ -78,6 +78,10 @@ def get_config():
     cfg.evals = {
         "eval": kd.volumes.CaseEvaluator(
             run=kd.evals.EveryNSteps(600),
+            # Left and right are alike: the mean of a slab and its mirror image.
+            augment=kd.volumes.augment.Augment(
+                [kd.volumes.augment.Flip(axes=(2,), prob=1.0)]
+            ),
             window=kd.volumes.SlidingWindow(
                 # Slabs are thin: along y, all of them is taken.
                 patch_size=(size, None, size),

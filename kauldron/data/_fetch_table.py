@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import pathlib
+import plistlib
 import re
+import tarfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -48,6 +50,48 @@ def _write_mni(files: Files, folder: pathlib.Path) -> None:
     for name, content in files.items():
         _, _, group, *_ = pathlib.PurePosixPath(name).name.split("_")
         (folder / "icbm152" / f"{group}.nii.gz").write_bytes(content)
+
+
+def _write_ch2(files: Files, folder: pathlib.Path) -> None:
+    names = {"ch2bet.nii.gz": "t1.nii.gz", "aal.nii.gz": "regions.nii.gz"}
+    (folder / "ch2").mkdir()
+    for name, content in files.items():
+        file = pathlib.PurePosixPath(name).name
+        target = "ch2/" + names[file] if file in names else "regions.txt"
+        (folder / target).write_bytes(content)
+
+
+def _write_head_ct(files: Files, folder: pathlib.Path) -> None:
+    """Writes the volumes of a project of InVesalius, a tar archive, as MetaImages."""
+    (content,) = files.values()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        parts = {
+            pathlib.PurePosixPath(member.name).name: file.read()
+            for member in archive
+            if (file := archive.extractfile(member))
+        }
+    project = plistlib.loads(parts["main.plist"])
+    shape = project["matrix"]["shape"]
+    images = {"ct": np.frombuffer(parts["matrix.dat"], "<i2").reshape(shape)}
+    for name, number in (("bone", 0), ("skin", 1)):
+        mask = np.frombuffer(parts[f"mask_{number}.dat"], np.uint8)
+        # The first plane, row and column hold what was done to it.
+        mask = mask.reshape([n + 1 for n in shape])[1:, 1:, 1:]
+        images[name] = (mask > 127).astype(np.uint8)
+    (folder / "head").mkdir()
+    for name, image in images.items():
+        # Rows go from the back of the head to the face. Which side is left is what the
+        # program makes of its input; where the head lay is not kept.
+        header = (
+            "ObjectType = Image\nNDims = 3\nBinaryData = True\n"
+            "BinaryDataByteOrderMSB = False\nCompressedData = False\n"
+            "TransformMatrix = 1 0 0 0 -1 0 0 0 1\nOffset = 0 0 0\n"
+            f"ElementSpacing = {' '.join(map(str, project['spacing']))}\n"
+            f"DimSize = {' '.join(map(str, shape[::-1]))}\n"
+            f"ElementType = {'MET_SHORT' if name == 'ct' else 'MET_UCHAR'}\n"
+            "ElementDataFile = LOCAL\n"
+        )
+        (folder / "head" / f"{name}.mha").write_bytes(header.encode() + image.tobytes())
 
 
 def _write_plays(files: Files, folder: pathlib.Path) -> None:
@@ -172,6 +216,22 @@ FETCHABLE: dict[str, Fetchable] = {
         members=r"nilearn/datasets/data/mni_icbm152_(t1|gm|wm)_.*\.nii\.gz",
         sha256="94cf4d14d730db13029b9e6ea45f4641ca48cb9118858528d9a406c7ae2b5089",
         write=_write_mni,
+    ),
+    "ch2": Fetchable(
+        description="one brain at 1 mm with 116 regions: ch2/{t1,regions}.nii.gz, names",
+        licence="BSD-3-Clause (MRIcron), which names no other for the regions (AAL)",
+        deb="mricron-data",
+        members=r".*/templates/(ch2bet\.nii\.gz|aal\.nii\.(gz|txt))",
+        sha256="1a6200822008dffbf98c375e22025c2285c87717996f6090c4a7bf8b9352852d",
+        write=_write_ch2,
+    ),
+    "head_ct": Fetchable(
+        description="CT of a head, 1.5 x 0.96 x 0.96 mm: head/{ct,bone,skin}.mha",
+        licence="GPL-2 (InVesalius)",
+        deb="invesalius-examples",
+        members=r".*/Cranium\.inv3",
+        sha256="3b34f11f7c4f557f4c65cd6543c412a2f6ceb0cfecfd9c41184420e02d9b7e2a",
+        write=_write_head_ct,
     ),
 }
 

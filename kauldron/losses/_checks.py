@@ -15,6 +15,8 @@ def check_int_labels(
 ) -> None:
     """Raises unless logits are `Float["*a classes"]` and labels `IntOrBool["*a 1"]`.
 
+    There are at least two classes: of one, whatever a model says is right.
+
     Raises:
       ValueError: If they are not.
     """
@@ -31,6 +33,12 @@ def check_int_labels(
         raise ValueError(
             f"{name} needs integer labels: key {loss.labels!r} is {labels.dtype}."
             + class_ids.integers_hint(loss.labels)
+        )
+    if logits.shape[-1] == 1:
+        raise ValueError(
+            f"{name} chooses between classes, and there is one: key {loss.logits!r} is "
+            f"{logits.shape}. The background is a class, too (`num_classes=2`), or take "
+            "`SigmoidBinaryCrossEntropy`, for which one score is enough."
         )
 
 

@@ -15,7 +15,9 @@ _HEADING = "## What a run leaves in its workdir"
 
 def _rows():
     """(names, what) of each row of the table; a folder ends with a slash."""
-    section = (ROOT / "docs/logging.md").read_text().split(_HEADING)[1].split("\n## ")[0]
+    section = (
+        (ROOT / "docs/logging.md").read_text().split(_HEADING)[1].split("\n## ")[0]
+    )
     rows = [line.split("|")[1:3] for line in section.splitlines() if "`" in line[:4]]
     return [(re.findall(r"`([^`]+)`", names), what.strip()) for names, what in rows]
 

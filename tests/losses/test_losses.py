@@ -52,6 +52,12 @@ def test_cross_entropy_refuses_labels_of_wrong_form(labels, message):
         loss(logits=np.zeros((5, 3), np.float32), labels=labels)
 
 
+def test_a_choice_from_one_class_is_refused():
+    loss = losses.SoftmaxCrossEntropyWithIntLabels(logits="preds.x", labels="t")
+    with pytest.raises(ValueError, match=r"there is one: key 'preds.x'.*num_classes=2"):
+        loss(logits=np.zeros((5, 1), np.float32), labels=np.zeros((5, 1), int))
+
+
 @pytest.mark.parametrize(
     ("normalize_by", "count"), [("mask", 2 * 3), ("values", 4 * 3)]
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from examples import volumes_data
+from examples import volumes_data, volumes_head_ct
 from kauldron import apps, kd, volumes
 from tests.smoke.test_lm_examples import train
 
@@ -181,3 +181,87 @@ def test_the_brain_becomes_an_app(stand_in, tmp_path):
     for file in result.files[:-1]:
         after = volumes.info(result.path(file))
         assert after.shape == before.shape
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory):
+    """A folder with a ball of four regions, two pairs, that is not symmetrical."""
+    root, shape = tmp_path_factory.mktemp("ch2"), (32, 32, 32)
+    z, _, x = np.indices(shape) - 16
+    distance = np.linalg.norm(
+        np.indices(shape) - np.array([16, 16, 14])[:, None, None, None], axis=0
+    )
+    is_left = x >= 0  # x grows to the left
+    regions = np.where(distance < 12, 2 - is_left + 2 * (z > 0), 0)
+    t1 = (120 * (distance < 12) * (1 + 0.1 * (z > 0))).astype(np.uint8)
+    (root / "ch2").mkdir()
+    for name, array in (("t1", t1), ("regions", regions.astype(np.uint8))):
+        image = kd.volumes.Image(array, kd.volumes.Geometry.make(1.0))
+        kd.volumes.write(root / "ch2" / f"{name}.nii.gz", image)
+    return root
+
+
+def test_the_mirror_image_has_left_and_right_changed(person):
+    folder = volumes_data.mirrored(person) / "ch2"
+    regions, mirror = (
+        kd.volumes.read(folder / f"{name}.nii.gz").array[..., 0]
+        for name in ("regions", "mirror_regions")
+    )
+    # The left one of the lower pair lies where x is large, in both.
+    for array in (regions, mirror):
+        assert (np.argwhere(array == 1)[:, 2].min(), array.max()) == (16, 4)
+        assert np.argwhere(array == 2)[:, 2].max() == 15
+    np.testing.assert_array_equal(regions > 0, mirror[:, :, ::-1] > 0)
+
+
+def test_labels_are_carried_to_where_a_field_leads():
+    labels = np.arange(24).reshape(1, 2, 3, 4, 1)
+    field = np.zeros((1, 2, 3, 4, 3), np.float32)
+    field[..., 2] = 1.4
+    carried = np.asarray(volumes_data.carried(labels, field))
+    np.testing.assert_array_equal(carried, labels[..., [1, 2, 3, 3], :])
+
+
+def test_regions_are_carried_from_the_mirror_image(person, tmp_path):
+    records = train(
+        "volumes_atlas",
+        tmp_path,
+        aux__folder=str(person),
+        aux__shape=(16, 16, 16),
+        num_train_steps=6,
+        log_metrics_every=5,
+    )
+    first, last = (records["train", step]["losses/difference"] for step in (0, 5))
+    assert last < first
+    before = records["eval", 0]
+    # Nothing moves before training.
+    assert before["metrics/dice"] == pytest.approx(before["metrics/dice_before"])
+
+
+def test_the_bone_of_a_made_up_head_is_measured_in_millimetres(tmp_path, capsys):
+    shape, spacing = (28, 44, 44), np.array([1.5, 1.0, 1.0])
+    places = (np.indices(shape).T - (np.array(shape) - 1) / 2).T
+    radius = np.linalg.norm(places * spacing[:, None, None, None], axis=0)
+    head, skull = radius < 18, (radius < 15) & (radius >= 10)
+    ct = np.where(skull, 900, np.where(head, 40, -1000)).astype(np.int16)
+    ct[:, 42:] = 1000  # the head rest
+    geometry = kd.volumes.Geometry.make(
+        spacing, direction=[[0, 0, 1], [0, -1, 0], [1, 0, 0]]
+    )
+    (tmp_path / "head").mkdir()
+    for name, array in (("ct", ct), ("bone", ct >= 226), ("skin", ct >= -142)):
+        array = array if name == "ct" else array.astype(np.uint8)
+        image = kd.volumes.Image(array, geometry)
+        kd.volumes.write(tmp_path / "head" / f"{name}.mha", image)
+    volumes_head_ct.main(tmp_path / "out", tmp_path)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    found = {name: float(value) for name, value in map(str.split, lines)}
+    shell_ml = 4 / 3 * np.pi * (15**3 - 10**3) / 1000
+    assert found["voxels_unlike_the_mask"] == 0
+    assert found["bone_ml"] == pytest.approx(shell_ml, rel=0.03)
+    assert found["bone_ml_on_cubes"] == pytest.approx(shell_ml, rel=0.08)
+    # Half of the skull's surface lies 3 mm below the skin, the other half 8 mm.
+    assert 3 < found["surfaces_apart_mm"] < 5.5
+    written = kd.volumes.read(tmp_path / "out" / "bone.nii.gz")
+    assert written.geometry.is_close(geometry)
+    assert (tmp_path / "out" / "soft.png").exists()

@@ -220,7 +220,9 @@ def test_early_stop_is_a_regular_end_and_starting_again_does_not_train_on(
     assert "is at step 10 of 12; stopped early: test.score has not improved" in err
     assert "Best test.score: 0.7 at step 6." in err
     status = run_status.read(tmp_path)
-    assert status.describe().startswith("is done at step 10 (test.score has not improved")
+    assert status.describe().startswith(
+        "is done at step 10 (test.score has not improved"
+    )
 
     again, aux = make(patience=2).train()
     assert aux is None

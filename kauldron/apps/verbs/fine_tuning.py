@@ -13,11 +13,13 @@ from typing import Any
 import optax
 
 from kauldron import checkpoints, export, konfig, kontext, train
+from kauldron.apps.bundles import results
+from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest, check_name
 from kauldron.apps.bundles.results import Result, ResultFile
-from kauldron.apps.verbs import _configs, _layout, _values, bundling, running
+from kauldron.apps.verbs import _configs, _layout, _values, bundling
 from kauldron.sharding import TrainState
 
 _TRAINING = ".training"
@@ -45,7 +47,7 @@ class TellProgress(train.Hook):
       num_steps: Of the training.
     """
 
-    def __init__(self, progress: running.Progress, num_steps: int) -> None:
+    def __init__(self, progress: Progress, num_steps: int) -> None:
         self.progress = progress
         self.num_steps = num_steps
 
@@ -66,7 +68,7 @@ def fine_tune(
     out: str | os.PathLike[str],
     *,
     trusted: Sequence[str],
-    progress: running.Progress,
+    progress: Progress,
 ) -> Result:
     """Trains on from the weights of a member; writes a new app into a folder.
 
@@ -98,7 +100,7 @@ def fine_tune(
     check_name(name)
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
-    target = running.made_folder(out)
+    target = results.make_out(out)
     with _training_folder(target) as workdir:
         cfg.workdir = os.fspath(workdir)
         trainer = konfig.resolve(cfg)

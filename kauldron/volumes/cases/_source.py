@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,17 +74,30 @@ class CaseSource:
         case, patches = place.case, self._plan.patches
         drawn = self._drawn(case, place.copy, seed, epoch)
         start = self._start(place, seed, epoch, drawn)
+        example = self._example(
+            case, start, lambda name: self._array(case, name, start, drawn)
+        )
+        if patches is not None:
+            example["start"] = np.array(start, np.int32)
+        return example
+
+    def region(self, case: _case.Case, region: Region) -> dict[str, Any]:
+        """Returns the example that a region of a case is, not augmented."""
+        return self._example(
+            case, region.start, lambda name: self._region(case, name, region, None)
+        )
+
+    def _example(
+        self, case: _case.Case, start: Shape, array_of: Callable[[str], np.ndarray]
+    ) -> dict[str, Any]:
         geometry = case.geometry.moved(start).to_dict()
         example: dict[str, Any] = {}
         for name, group in self._plan.groups.items():
-            array = self._array(case, name, start, drawn)
-            example[name] = array
+            example[name] = array_of(name)
             example[f"{name}_geometry"] = geometry
             if group.optional:
                 example[f"{name}_is_present"] = np.bool_(name in case.files)
         example["case"] = case.name
-        if patches is not None:
-            example["start"] = np.array(start, np.int32)
         return example
 
     def _start(

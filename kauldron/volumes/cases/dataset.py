@@ -23,6 +23,7 @@ from kauldron.volumes.cases import (
     selection,
 )
 from kauldron.volumes.cases import groups as groups_lib
+from kauldron.volumes.geometry.base import Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import grids
 from kauldron.volumes.transforms import chain as transforms
@@ -198,13 +199,39 @@ class VolumeCases(data.py.DataSourceBase):
         """
         return self._case(case, group).files[group]
 
-    def _case(self, name: str, group: str) -> _case.Case:
+    def shape(self, case: str) -> Shape:
+        """Returns the shape of all groups of a case, (z, y, x), after their transforms.
+
+        Raises:
+          VolumeError: If there is no such case.
+        """
+        return self._named(case).shape
+
+    def region(self, case: str, region: Region) -> dict[str, Any]:
+        """Returns a region of a case as whole cases are in batches, but not batched.
+
+        Nothing is augmented, and the geometry is that of the region.
+
+        Args:
+          case: Its name.
+          region: Of the volumes after their transforms.
+
+        Raises:
+          VolumeError: If there is no such case, or it cannot be read.
+        """
+        return self.data_source.region(self._named(case), region)
+
+    def _named(self, name: str) -> _case.Case:
         case = next((c for c in self._checked.cases if c.name == name), None)
         if case is None:
             raise VolumeError(
                 f"There is no case {name!r} in the dataset."
                 f"{errors.did_you_mean(name, self.case_names)}"
             )
+        return case
+
+    def _case(self, name: str, group: str) -> _case.Case:
+        case = self._named(name)
         if group not in case.files:
             raise VolumeError(
                 f"The case {name!r} has no {group!r}: it has {sorted(case.files)}."

@@ -21,7 +21,12 @@ from kauldron.volumes.cases import case_files, dataset
 from kauldron.volumes.cases import groups as groups_lib
 from kauldron.volumes.files import volume_files
 from kauldron.volumes.geometry.base import Geometry, Image
-from kauldron.volumes.prediction import _patch_network, _whole_cases, outputs
+from kauldron.volumes.prediction import (
+    _patch_network,
+    _predicted,
+    _whole_cases,
+    outputs,
+)
 
 # Fields of the evaluator that a user of an app may set.
 SETTINGS = ("combine", "window.batch_size", "window.overlap", "window.patch_size")
@@ -140,7 +145,7 @@ def predict(
     merged: auxiliaries.AuxiliariesState | None = None
     with iter(cases) as batches:
         for batch in batches:
-            case, geometry = str(batch["case"][0]), _whole_cases.geometry_of(batch)
+            case, geometry = str(batch["case"][0]), _predicted.geometry_of(batch)
             predicted = predictor(
                 states,
                 batch,
@@ -217,7 +222,7 @@ class _CaseWriter:
         geometry: Geometry,
     ) -> Image:
         arrays = [np.asarray(kontext.get_by_path(m, output.key)) for m in members]
-        return output.restored(output.combined(arrays, geometry), self._cases, case)
+        return outputs.as_image(output.opened(arrays, geometry, self._cases, case))
 
     def _write(
         self,

@@ -14,8 +14,10 @@ from etils import epath
 
 from kauldron._base import shared_files
 from kauldron.volumes.files import volume_files
-from kauldron.volumes.geometry.base import Image
+from kauldron.volumes.geometry.base import Region
 from kauldron.volumes.geometry.errors import VolumeError
+from kauldron.volumes.prediction import _parts, outputs
+from kauldron.volumes.transforms import chain
 
 _RECORD = "predictions.json"
 
@@ -55,8 +57,17 @@ class PredictionFolder:
         """Whether all outputs of a case are there."""
         return all(self.file(case, output).exists() for output in self._suffixes)
 
-    def write(self, case: str, output: str, image: Image) -> pathlib.Path:
-        """Writes an output of a case; the file appears when it is complete."""
+    def write(
+        self, case: str, output: str, volume: chain.Opened, *, by_slabs: bool = False
+    ) -> pathlib.Path:
+        """Writes an output of a case; the file appears when it is complete.
+
+        Args:
+          case: Name of the case.
+          output: Name of the output.
+          volume: What is written.
+          by_slabs: Whether some planes are in memory at a time.
+        """
         file = self.file(case, output)
         with self._explained():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +75,21 @@ class PredictionFolder:
             if not record.exists():
                 text = json.dumps(self._made_by, indent=1)
                 shared_files.write_atomically(epath.Path(record), text)
-        volume_files.write(file, image)
+        if not by_slabs:
+            volume_files.write(file, outputs.as_image(volume))
+            return file
+        num_channels = volume.read(Region((0, 0, 0), (1, 1, 1))).shape[-1]
+        regions = list(_parts.slabs(volume.shape, num_channels))
+        dtype = outputs.written_dtype(map(volume.read, regions))
+        with volume_files.open_region_writer(
+            file,
+            shape=volume.shape,
+            num_channels=num_channels,
+            dtype=dtype,
+            geometry=volume.geometry,
+        ) as writer:
+            for region in regions:
+                writer.write(region, volume.read(region).astype(dtype, copy=False))
         return file
 
     def _check(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import jax
 import numpy as np
 
 from kauldron.ktyping import PyTree
-from kauldron.volumes.geometry.base import Geometry
+from kauldron.volumes.geometry.base import Geometry, Region
+from kauldron.volumes.prediction import _parts
 from kauldron.volumes.prediction._patch_network import Inputs
 
 
@@ -29,12 +31,16 @@ class Copy:
     geometry: Geometry
 
     def back(self, predicted: PyTree) -> PyTree:
-        """Returns volumes at the place of the case."""
+        """Returns volumes at the place of the case, arrays or `Parts` as they came."""
         if self.drawn is None:
             return predicted
-        return jax.tree.map(
-            lambda x: self.drawn.inverse(x, self.geometry, kind="map"), predicted
-        )
+        return jax.tree.map(self._back, predicted)
+
+    def _back(self, volume: Any) -> Any:
+        if not isinstance(volume, _parts.Parts):
+            return self.drawn.inverse(volume, self.geometry, kind="map")
+        moved = functools.partial(_moved, volume, self.drawn.inverted(), self.geometry)
+        return dataclasses.replace(volume, read=moved)
 
 
 def copies(
@@ -44,11 +50,32 @@ def copies(
     yield Copy(inputs, None, geometry)
     if augment is None:
         return
-    shape = inputs.volume.shape[:3]
+    volume = inputs.volume
     for number in range(augment.copies):
-        drawn = augment.draw(0, 0, case, number, shape, geometry)
-        moved = [
-            drawn.apply(x, geometry, kind="image").astype(x.dtype)
-            for x in inputs.split().values()
-        ]
-        yield Copy(inputs.with_volume(np.concatenate(moved, -1)), drawn, geometry)
+        drawn = augment.draw(0, 0, case, number, volume.shape[:3], geometry)
+        read = functools.partial(_moved_inputs, inputs, drawn, geometry)
+        moved = _parts.Parts(shape=volume.shape, dtype=volume.dtype, read=read)
+        if not isinstance(volume, _parts.Parts):
+            moved = moved.read(Region.whole(volume.shape))
+        yield Copy(inputs.with_volume(moved), drawn, geometry)
+
+
+def _moved_inputs(
+    inputs: Inputs, drawn: Any, geometry: Geometry, region: Region
+) -> np.ndarray:
+    """Returns a region of an augmented case, all volumes that the model reads."""
+    source = drawn.source_region(region, kind="image")
+    moved = [
+        drawn.apply(x, geometry, region=region, kind="image", source=source)
+        for x in inputs.split(source).values()
+    ]
+    return np.concatenate(moved, -1).astype(inputs.volume.dtype)
+
+
+def _moved(
+    volume: _parts.Parts, drawn: Any, geometry: Geometry, region: Region
+) -> np.ndarray:
+    """Returns a region of what a model predicted, moved."""
+    source = drawn.source_region(region, kind="map")
+    part = volume.read(source)
+    return drawn.apply(part, geometry, region=region, kind="map", source=source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,9 @@ from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import dropping, intermediates, train_step
 from kauldron.step.context import Context
+from kauldron.volumes.geometry.base import Region, Shape
 from kauldron.volumes.geometry.errors import VolumeError
+from kauldron.volumes.prediction import _parts
 
 _PREDS = "preds"
 
@@ -27,12 +29,13 @@ class Inputs:
     """What a model reads of a case: volumes, which are cut, and the rest.
 
     Attributes:
-      volume: `[z y x c]`, all volumes one behind the other in the channels.
+      volume: `[z y x c]`, all volumes one behind the other in the channels: an array, or
+        `Parts`.
       channels: Key of each volume -> its number of channels, in their order.
       rest: Key -> what is not cut, `[1 ...]`.
     """
 
-    volume: np.ndarray
+    volume: Any
     channels: tuple[tuple[str, int], ...]
     rest: Mapping[str, np.ndarray]
 
@@ -63,13 +66,34 @@ class Inputs:
             rest={key: x for key, x in values.items() if key not in volumes},
         )
 
-    def with_volume(self, volume: np.ndarray) -> Inputs:
+    @classmethod
+    def of_parts(
+        cls, model: Any, batch_of: Callable[[Region], Mapping[str, Any]], shape: Shape
+    ) -> Inputs:
+        """Returns the inputs in a case of which regions are read.
+
+        Args:
+          model: The model.
+          batch_of: Returns the batch that a region is.
+          shape: Of the case.
+        """
+
+        def read(region: Region) -> np.ndarray:
+            return cls.of(model, batch_of(region)).volume
+
+        first = cls.of(model, batch_of(Region((0, 0, 0), (1, 1, 1))))
+        voxel = first.volume
+        full = (*shape, voxel.shape[-1])
+        volume = _parts.Parts(shape=full, dtype=voxel.dtype, read=read)
+        return first.with_volume(volume)
+
+    def with_volume(self, volume: Any) -> Inputs:
         """Returns the inputs with other values on the same grid."""
         return dataclasses.replace(self, volume=volume)
 
-    def split(self) -> dict[str, np.ndarray]:
-        """Returns each volume, `[z y x c]`."""
-        return _split(self.volume, self.channels)
+    def split(self, region: Region) -> dict[str, np.ndarray]:
+        """Returns a region of each volume, `[z y x c]`."""
+        return _split(_parts.read(self.volume, region), self.channels)
 
 
 # Flax modules may have no hash: compiled functions are kept by identity.
@@ -143,7 +167,10 @@ class PatchNetwork:
 
 
 def read_preds(*groups: Any, keys: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the keys below `preds` that trees of metrics read, and further ones."""
+    """Returns the keys below `preds` that trees of metrics read, and further ones.
+
+    They are those of arrays or trees of them, none of which lies in another one.
+    """
     read = list(keys)
     for metric in intermediates.iter_metrics(groups):
         keys_of_metric = metric.context_keys()
@@ -153,7 +180,18 @@ def read_preds(*groups: Any, keys: Sequence[str] = ()) -> tuple[str, ...]:
     found = {key for key in read if key.split(".")[0].split("[")[0] == _PREDS}
     if _PREDS in found or any("*" in key for key in found):
         return (_PREDS,)
-    return tuple(sorted(found))
+    paths = {split_key(key)[0].parts for key in found}
+    starts = {path: [path[:n] for n in range(1, len(path))] for path in paths}
+    outer = [path for path in paths if not paths.intersection(starts[path])]
+    return tuple(sorted(str(kontext.Path(*path)) for path in outer))
+
+
+def split_key(key: str) -> tuple[kontext.Path, kontext.Path]:
+    """Returns the key of an array and the slices behind it: `x.a`, `[..., :1]`."""
+    parts = kontext.Path.from_str(key).parts
+    is_name = [isinstance(part, str | int) for part in parts]
+    num_names = is_name.index(False) if False in is_name else len(parts)
+    return kontext.Path(*parts[:num_names]), kontext.Path(*parts[num_names:])
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -16,7 +17,6 @@ from kauldron import checkpoints, kontext, runs
 from kauldron._base import console, root_refs
 from kauldron.evals import base, file_prediction
 from kauldron.ktyping import PyTree
-from kauldron.modules.patches import tilings
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, key_checks, text_keys
 from kauldron.step.context import Context
@@ -25,9 +25,11 @@ from kauldron.volumes.geometry.errors import VolumeError
 from kauldron.volumes.patches import sliding_windows
 from kauldron.volumes.prediction import (
     _case_files,
+    _checks,
     _folder,
     _missing,
     _patch_network,
+    _predicted,
     _whole_cases,
     combining,
     outputs,
@@ -66,6 +68,10 @@ class CaseEvaluator(base.EvaluatorBase):
         step behind an `@`: `'runs/fold_1@best'`.
       augment: `kd.volumes.augment.Augment`: the model also predicts its `copies`.
       num_dropouts: How often each member predicts with dropout; 0 is once, without.
+      by_slabs: For cases larger than memory: they are read, predicted, measured and written
+        some planes at a time, with the same numbers. What members predict is kept in
+        temporary files (of `$TMPDIR`). Losses, summaries and metrics of whole cases are
+        refused.
       model: The model; the trainer's unless given.
       model_method: Method to call; `__call__` unless given.
       init_transform: Changes the state before each evaluation.
@@ -101,6 +107,7 @@ class CaseEvaluator(base.EvaluatorBase):
     ensemble: Sequence[int | str] = ()
     augment: Any = None
     num_dropouts: int = 0
+    by_slabs: bool = False
     model: Any = root_refs.ROOT_CFG_REF.model
     model_method: str | Callable[..., Any] | None = None
     init_transform: checkpoints.InitTransform = dataclasses.field(
@@ -125,7 +132,7 @@ class CaseEvaluator(base.EvaluatorBase):
         problems: list[kontext.KeyProblem] = []
         context = key_checks.initial_context(state, self._cases, field=f"{field}.ds")
         batch = context.batch
-        seen = self._patch_specs(batch, self.window.context_slices)
+        seen = _checks.patch_specs(self.window, batch, self.window.context_slices)
         context = dataclasses.replace(context, batch=seen)
         after = key_checks.run_model(
             key_checks.ForwardPass(
@@ -141,15 +148,20 @@ class CaseEvaluator(base.EvaluatorBase):
         )
         if after is not None:
             after = dataclasses.replace(
-                after, batch=self._patch_specs(batch), interms=None
+                after, batch=_checks.patch_specs(self.window, batch), interms=None
             )
-            problems += self._blending_problems(after, field)
+            problems += _checks.blending_problems(
+                self.window, self._read_preds, after, field
+            )
             groups = {f"{field}.{name}": getattr(self, name) for name in _GROUPS}
             key_checks.check_groups(groups, after, problems)
             for name, output in self.outputs.items():
                 problems += kontext.check_keys(
                     after, output, prefix=f"{field}.outputs[{name!r}]"
                 )
+        if self.by_slabs:
+            groups = {name: getattr(self, name) for name in _GROUPS}
+            problems += _checks.slab_problems(field, self._cases, **groups)
         return text_keys.tell_texts(problems, self._cases)
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
@@ -159,11 +171,12 @@ class CaseEvaluator(base.EvaluatorBase):
         if self.outputs and self.workdir is not None:
             path = epath.Path(self.workdir) / "outputs" / self.name / f"step_{step}"
             folder = self._open(path, step)
-        for batch, predicted in self._predicted(state):
-            aux = self._measure(state, batch, predicted)
-            merged = aux if merged is None else merged.merge_each(aux)
+        for predicted in self._predicted(state):
+            for batch, members in predicted.slabs():
+                aux = self._measure(state, batch, members)
+                merged = aux if merged is None else merged.merge_each(aux)
             if folder is not None:
-                self._write(folder, batch, predicted)
+                self._write(folder, predicted)
         assert merged is not None  # a dataset has at least one case
         self.writer.write_step_metrics(
             step=step, aux=merged, schedules={}, log_summaries=True
@@ -199,8 +212,8 @@ class CaseEvaluator(base.EvaluatorBase):
         opened = evaluator._open(folder, step)
         if num := sum(map(opened.is_complete, cases)):
             console.log(f"{folder}: {num} of {len(cases)} cases are there already.")
-        for batch, predicted in evaluator._predicted(state, skip=opened.is_complete):
-            for file in evaluator._write(opened, batch, predicted):
+        for predicted in evaluator._predicted(state, skip=opened.is_complete):
+            for file in evaluator._write(opened, predicted):
                 yield str(file)
 
     def file_interface(self) -> file_prediction.FileInterface:
@@ -235,8 +248,8 @@ class CaseEvaluator(base.EvaluatorBase):
 
     def _predicted(
         self, state: TrainState, *, skip: Callable[[str], bool] = lambda case: False
-    ) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
-        """Yields the batch of each case, and what each member predicts."""
+    ) -> Iterator[_predicted.Predicted]:
+        """Yields what members predict of each case; files are gone at the next one."""
         if jax.process_count() > 1:
             raise VolumeError(
                 "Cases are predicted by one process: run `kauldron predict` on one "
@@ -246,24 +259,26 @@ class CaseEvaluator(base.EvaluatorBase):
             self.init_transform.transform(state), opt_state=None
         )
         states = [state, *self._further_states]
+        members = {"augment": self.augment, "num_dropouts": self.num_dropouts}
+        if self.by_slabs:
+            for case in self._cases.case_names:
+                if not skip(case):
+                    with (
+                        _explained(case),
+                        self._predictor.by_slabs(
+                            states, self._cases, case, **members
+                        ) as predicted,
+                    ):
+                        yield predicted
+            return
         with iter(self._cases) as batches:
             for batch in batches:
                 case = str(batch["case"][0])
-                if skip(case):
-                    continue
-                try:
-                    yield (
-                        batch,
-                        self._predictor(
-                            states,
-                            batch,
-                            augment=self.augment,
-                            num_dropouts=self.num_dropouts,
-                        ),
-                    )
-                except Exception as e:
-                    e.add_note(f"While predicting the case {case!r}.")
-                    raise
+                if not skip(case):
+                    with _explained(case):
+                        yield _predicted.Predicted.whole(
+                            batch, self._predictor(states, batch, **members)
+                        )
 
     def _measure(
         self, state: TrainState, batch: Any, predicted: list[dict[str, PyTree]]
@@ -279,28 +294,24 @@ class CaseEvaluator(base.EvaluatorBase):
         preds = _patch_network.nested(combined).get("preds")
         context = dataclasses.replace(context, preds=preds)
         aux = auxiliaries.Auxiliaries(
-            losses=self.losses, metrics=self.metrics, summaries=self.summaries
+            losses=self.losses,
+            metrics=_predicted.with_cases(self.metrics),
+            summaries=self.summaries,
         )
         return aux.update_context(context).get_aux_state(
             return_losses=True, return_metrics=True, return_summaries=True
         )
 
     def _write(
-        self,
-        folder: _folder.PredictionFolder,
-        batch: Any,
-        predicted: list[dict[str, PyTree]],
+        self, folder: _folder.PredictionFolder, predicted: _predicted.Predicted
     ) -> list[pathlib.Path]:
-        case, geometry = str(batch["case"][0]), _whole_cases.geometry_of(batch)
-        written = []
+        case, written = predicted.case, []
         for name, output in self.outputs.items():
-            members = [
-                kontext.get_by_path(_patch_network.nested(member), output.key)
-                for member in predicted
-            ]
-            array = output.combined(members, geometry)
-            image = output.restored(array, self._cases, case)
-            written.append(folder.write(case, name, image))
+            volume = output.opened(
+                predicted.of(output.key), predicted.geometry, self._cases, case
+            )
+            file = folder.write(case, name, volume, by_slabs=self.by_slabs)
+            written.append(file)
         return written
 
     def _open(self, path: epath.PathLike, step: int) -> _folder.PredictionFolder:
@@ -314,39 +325,6 @@ class CaseEvaluator(base.EvaluatorBase):
         }
         suffixes = {name: output.suffix for name, output in self.outputs.items()}
         return _folder.PredictionFolder(path, suffixes, made_by)
-
-    def _blending_problems(
-        self, context: Context, field: str
-    ) -> list[kontext.KeyProblem]:
-        """Returns which predictions that are read cannot be put together."""
-        volumes = (x.shape for x in jax.tree.leaves(context.batch) if len(x.shape) == 5)
-        shape = next(volumes)[1:4]
-        problems = []
-        for key in self._read_preds:
-            try:
-                specs = kontext.get_by_path({"preds": context.preds}, key)
-                self.window.check_outputs(specs, shape)
-            except tilings.PatchError as e:
-                detail = (
-                    f"{key!r}: {e} Or leave out the losses and metrics that read it."
-                )
-                problems.append(key_checks.problem(field, detail))
-            except LookupError:
-                continue  # told as a key that does not exist
-        return problems
-
-    def _patch_specs(self, batch: Any, context_slices: int = 0) -> Any:
-        """Returns the specs of a batch as if a case were one patch."""
-
-        def patch(spec: Any) -> Any:
-            if len(spec.shape) != 5:
-                return spec
-            size = self.window.size_for(spec.shape[1:4])
-            channels = (1 + context_slices) * spec.shape[4]
-            shape = (spec.shape[0], *size, channels)
-            return jax.ShapeDtypeStruct(shape, spec.dtype)
-
-        return jax.tree.map(patch, batch)
 
     @property
     def _read_preds(self) -> tuple[str, ...]:
@@ -388,6 +366,16 @@ class CaseEvaluator(base.EvaluatorBase):
 
 
 _GROUPS = ("losses", "metrics", "summaries")
+
+
+@contextlib.contextmanager
+def _explained(case: str) -> Iterator[None]:
+    """Adds to an error which case is predicted."""
+    try:
+        yield
+    except Exception as e:
+        e.add_note(f"While predicting the case {case!r}.")
+        raise
 
 
 def _whole(ds: dataset.VolumeCases) -> dataset.VolumeCases:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from kauldron import kontext
 from kauldron.volumes import transforms
 from kauldron.volumes.cases import dataset
 from kauldron.volumes.cases import groups as groups_lib
-from kauldron.volumes.geometry.base import Geometry, Image
-from kauldron.volumes.prediction import combining
+from kauldron.volumes.geometry.base import Geometry, Image, Region, Shape
+from kauldron.volumes.prediction import _parts, combining
+from kauldron.volumes.transforms import base as transforms_base
+from kauldron.volumes.transforms import chain
 
 _WHAT = (*combining.COMBINATIONS, *combining.DOUBTS)
 
@@ -60,55 +63,71 @@ class Output:
     def __post_init__(self) -> None:
         combining.check(self.of, _WHAT, "Output.of")
 
-    def combined(self, members: Sequence[np.ndarray], geometry: Geometry) -> np.ndarray:
-        """Returns one volume on the grid that the model sees.
+    def opened(
+        self,
+        members: Sequence[Any],
+        geometry: Geometry,
+        cases: dataset.VolumeCases,
+        case: str,
+    ) -> chain.Opened:
+        """Returns the volume on the grid of the file, to be read by regions.
 
         Args:
-          members: `f32[z y x c]` of each.
-          geometry: Of this grid.
-        """
-        members = [_applied(self.each, x, geometry) for x in members]
-        become = (combining.COMBINATIONS | combining.DOUBTS)[self.of]
-        return _applied(self.post, become(members), geometry)
-
-    def restored(
-        self, array: np.ndarray, cases: dataset.VolumeCases, case: str
-    ) -> Image:
-        """Returns a volume on the grid of the file.
-
-        Args:
-          array: On the grid that the model sees.
+          members: What each predicts, `f32[z y x c]`: arrays, or `Parts`.
+          geometry: Of the grid that the model sees.
           cases: Where the case is from.
           case: Its name.
         """
-        group = groups_lib.as_groups(cases.groups)[self.like]
-        opened = cases.open(case, self.like)
-        chain = transforms.Chain(group.transform_list)
-        is_label = array.dtype.kind in "iub"
-        array, geometry = chain.inverse(
-            array,
-            opened.geometry,
-            opened.undo,
-            kind="label" if is_label else self.kind,
+        shape = transforms_base.as_shape(members[0].shape[:3])
+        each = [
+            _behind(functools.partial(_parts.read, x), self.each, shape, geometry)
+            for x in members
+        ]
+        become = (combining.COMBINATIONS | combining.DOUBTS)[self.of]
+        seen = _behind(
+            lambda region: become([x.read(region) for x in each]),
+            self.post,
+            each[0].shape,
+            each[0].geometry,
         )
-        array = _applied(self.final, array, geometry)
-        return Image(_small(array), geometry)
+        voxel = seen.read(Region((0, 0, 0), (1, 1, 1)))
+        kind = "label" if voxel.dtype.kind in "iub" else self.kind
+        like = cases.open(case, self.like)
+        group = groups_lib.as_groups(cases.groups)[self.like]
+        back = chain.Chain(group.transform_list).way_back(like.undo, kind=kind)
+        return _behind(seen.read, [back, *self.final], seen.shape, like.geometry)
 
 
-def _applied(steps: Sequence[Any], array: np.ndarray, geometry: Geometry) -> np.ndarray:
-    for step in steps:
-        array, geometry, _ = step.forward(array, geometry)
-    return array
+def as_image(volume: chain.Opened) -> Image:
+    """Returns what is written, all of it in memory."""
+    array = volume.read()
+    array = array.astype(written_dtype([array]), copy=False)
+    return Image(array, volume.geometry)
 
 
-def _small(array: np.ndarray) -> np.ndarray:
-    """Returns labels in the smallest dtype that every format holds, scores in f32."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iu":
-        return array.astype(np.float32)
-    for dtype in (np.uint8, np.int16, np.int32):
-        limits = np.iinfo(dtype)
-        if array.size and limits.min <= array.min() and array.max() <= limits.max:
-            return array.astype(dtype)
-    return array
+def written_dtype(parts: Iterable[np.ndarray]) -> np.dtype:
+    """Returns the smallest dtype of labels that every format holds, f32 of scores.
+
+    Args:
+      parts: Of the volume; as many are looked at as are needed.
+    """
+    low, high, dtype = 0, 0, np.dtype(np.float32)
+    for array in parts:
+        dtype = array.dtype
+        if dtype.kind == "b" or dtype == np.uint8:
+            return np.dtype(np.uint8)
+        if dtype.kind not in "iu":
+            return np.dtype(np.float32)
+        if array.size:
+            low, high = min(low, int(array.min())), max(high, int(array.max()))
+    for small in (np.uint8, np.int16, np.int32):
+        limits = np.iinfo(small)
+        if limits.min <= low and high <= limits.max:
+            return np.dtype(small)
+    return dtype
+
+
+def _behind(
+    read: chain.Read, steps: Sequence[Any], shape: Shape, geometry: Geometry
+) -> chain.Opened:
+    return chain.opened(read, chain.Chain(steps), shape=shape, geometry=geometry)

@@ -41,7 +41,7 @@ def _evaluator(trained, **changes):
 
 
 def _predicted(evaluator, state):
-    return [members for _, members in evaluator._predicted(state)]
+    return [predicted.members for predicted in evaluator._predicted(state)]
 
 
 def _logits_by_hand(trainer, state, volume):
@@ -300,10 +300,16 @@ def test_a_folder_that_cannot_be_made_is_a_mistake(tmp_path, parent):
 
 
 def test_settings_are_kept_with_the_first_volume(tmp_path):
-    image = kd.volumes.Image(np.zeros((2, 2, 2), np.uint8))
+    voxels = np.zeros((2, 2, 2, 1), np.uint8)
+    volume = kd.volumes.transforms.opened(
+        lambda region: voxels[region.slices],
+        kd.volumes.transforms.Chain([]),
+        shape=(2, 2, 2),
+        geometry=kd.volumes.Geometry.make(),
+    )
     folder = _folder.PredictionFolder(tmp_path, {"seg": ".mha"}, {"step": 2})
     assert not list(tmp_path.iterdir())
-    folder.write("case", "seg", image)
+    folder.write("case", "seg", volume)
     assert json.loads((tmp_path / "predictions.json").read_text()) == {"step": 2}
 
 
