@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve pictures clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve pictures stubs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -42,6 +42,9 @@ types: $(VENV)/.installed-dev
 
 smoke: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -m smoke tests/smoke
+
+stubs: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.write_stubs
 
 layers: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.draw_layers

@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("bundles.results", "Result ResultFile read_result"),
         # verbs
         **_names("verbs.app", "App"),
-        **_names("verbs.bundling", "Description bundle"),
+        **_names("verbs.bundling", "Description bundle bundle_trainer"),
         **_names("verbs.worker", "serve_lines"),
         # client
         **_names("client.client", "Client RemoteApp"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -53,6 +54,17 @@ def _train(command: _flags.CommandLine) -> None:
         _run(command)
 
 
+def _followed(trainer: Any) -> Any:
+    """Returns a trainer that the workspace follows which it is started in, if any."""
+    from kauldron.tracking.registry import workspaces
+
+    if workspaces.Workspace.find() is None:
+        return trainer
+    from kauldron.tracking.trackers import workspace_runs
+
+    return workspace_runs.followed(trainer)
+
+
 def _run(command: _flags.CommandLine) -> None:
     names, timeout_secs = command["eval_names"], command["eval_timeout"]
     trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
@@ -60,7 +72,7 @@ def _run(command: _flags.CommandLine) -> None:
     if names is None and not getattr(setup, "eval_only", False):
         if timeout_secs is not None:
             raise _flags.UsageError("--eval_timeout is for --eval_names=...")
-        trainer.train()
+        _followed(trainer).train()
         return
     from kauldron.evals import standalone
 

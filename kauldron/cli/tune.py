@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
@@ -13,6 +14,7 @@ from kauldron import launch
 from kauldron._base import console
 from kauldron.cli import _flags, command_runner
 from kauldron.tracking import tune
+from kauldron.workdir import measured
 
 _EXAMPLE = "runs/tune"
 
@@ -53,7 +55,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
                 parallel=command["parallel"],
                 stop_on_failure=command["stop_on_failure"],
                 tell=console.log,
-                show=lambda _: show(tune.read_study(study.workdir)),
+                show=lambda _: _show(show, study.workdir),
             )
         result = tune.read_study(study.workdir)
         print(result)
@@ -63,6 +65,12 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
     code = _flags.run("tune", work, argv, flag_values)
     return overview.exit_code if overview and code == command_runner.EXIT_DONE else code
+
+
+def _show(show: Callable[[tune.StudyOverview], None], workdir: str) -> None:
+    """Shows how a study is doing; what it cannot measure is told when it ends."""
+    with contextlib.suppress(measured.MetricError):
+        show(tune.read_study(workdir))
 
 
 _FIELDS = ("metric", "mode", "sampler", "pruner", "seed", "trust")

@@ -23,7 +23,7 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
                     "`kauldron ui --web` serves a page."
                 )
             extras.load("textual", needed_by="`kauldron ui`", extra="tracking")
-            tracking.RunsApp(tracking.Registry.open()).run()
+            tracking.show_runs(tracking.Registry.open())
             return
         with tracking.PageServer(
             tracking.Registry.open(), port=command["port"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import kontext, metrics
+from kauldron import kontext, metrics, recording
 from kauldron._base import console, errors, root_refs
 from kauldron.evals import (
     _evaluator_checks,
@@ -123,7 +123,7 @@ class FewShotEvaluator(base.EvaluatorBase):
             scalars = {f"metrics/{name}": value for name, value in selected.items()}
             for (name, k), value in found.items():
                 scalars[f"z_fewshot_all/{self.metric_prefix}-{name}-{k}shot"] = value
-            self.writer.write_scalars(step, scalars)
+            self.writer.write(step, recording.Measured(scalars=scalars))
             self.writer.flush()
         states = {
             name: metrics.AverageState(total=np.asarray(value), count=np.asarray(1.0))

@@ -111,14 +111,12 @@ class PredictsFiles(Protocol):
         """Returns what it reads and writes."""
         ...
 
-    def file_config(self, cfg: Any, assets: pathlib.Path) -> Any:
-        """Returns the config of a run that predicts files and nothing else.
+    def file_config(self, cfg: Any) -> Any:
+        """Returns the config of a run that predicts files and reads no dataset.
 
         Args:
           cfg: The config of the run, a copy whose training is taken away already, with
             the evaluator as the only one.
-          assets: A folder that goes along: files in it are named in the config by
-            `ASSETS` and their path in there.
         """
         ...
 
@@ -132,7 +130,3 @@ class PredictsFiles(Protocol):
           request: What is asked.
         """
         ...
-
-
-# Beginning of the paths of files that go along with a config.
-ASSETS = "assets://"

@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron import checkpoints, kontext
 from kauldron._base import errors
-from kauldron.export import _spec, _stablehlo
+from kauldron.export import _reading, _spec
 from kauldron.export._errors import ExportError
 from kauldron.ktyping import Array, PRNGKeyArray, PyTree
 
@@ -39,7 +39,7 @@ def load(folder: epath.PathLike, *, weights: epath.PathLike | None = None) -> Ex
             "README says how to run; `load` is for those in StableHLO."
         )
     _check_version(entry["calling_convention_version"], spec["versions"])
-    program = _stablehlo.deserialize(
+    program = _reading.deserialize(
         _spec.check_file(folder, entry["file"]).read_bytes(),
         written_by=spec["versions"],
     )

@@ -12,7 +12,7 @@ from etils import epath
 from jax import export
 
 from kauldron._base import errors
-from kauldron.export import _measure, _spec
+from kauldron.export import _measure, _reading, _spec
 from kauldron.export._errors import ExportError
 from kauldron.export._program import Program
 from kauldron.ktyping import Array
@@ -59,7 +59,7 @@ def lower(
     Raises:
       ExportError: If something in it is not portable; names the platforms it is for.
     """
-    import_flatbuffers()
+    _reading.import_flatbuffers()
 
     def attempt(names: Sequence[str]) -> export.Exported:
         return export.export(function, platforms=names)(*arguments, **keywords)
@@ -102,46 +102,10 @@ def serialize(exported: export.Exported, *, vjp_order: int = 0) -> bytes:
         ) from e
 
 
-def deserialize(data: bytes, *, written_by: Mapping[str, Any]) -> export.Exported:
-    """Returns a program that was serialised, maybe by another version of JAX.
-
-    Args:
-      data: The bytes.
-      written_by: Name of a package -> its version when the program was written.
-
-    Raises:
-      ExportError: If this JAX cannot read it.
-    """
-    import_flatbuffers()
-    try:
-        return export.deserialize(bytearray(data))
-    except Exception as e:
-        versions = ", ".join(f"{k} {v}" for k, v in written_by.items())
-        raise ExportError(
-            f"The program cannot be read by jax {jax.__version__}: {type(e).__name__}: "
-            f"{str(e).strip().splitlines()[0] if str(e).strip() else 'damaged'}. It was "
-            f"written by {versions}: use that jax or a newer one, or export it again."
-        ) from e
-
-
 def stablehlo_version(exported: export.Exported) -> str:
     """Returns the version of StableHLO that a program needs; `'unknown'` if not said."""
     found = _PRODUCER.search(exported.mlir_module_serialized[:64])
     return found[1].decode() if found else "unknown"
-
-
-def import_flatbuffers() -> None:
-    """Imports what JAX needs for reading and writing programs.
-
-    Raises:
-      ImportError: Names the extra that installs it.
-    """
-    try:
-        import flatbuffers  # noqa: F401  # only whether it is there
-    except ImportError as e:
-        raise ImportError(
-            "Exporting needs the package `flatbuffers`: pip install 'kauldron[export]'."
-        ) from e
 
 
 class Built:
@@ -179,7 +143,7 @@ class Built:
         if jax.default_backend() not in _runs_here(self._exported.platforms):
             return {}
         key = (np.zeros(2, np.uint32),) if self._program.takes_key else ()
-        read_back = deserialize(self._bytes, written_by=self.versions)
+        read_back = _reading.deserialize(self._bytes, written_by=self.versions)
         expected = _measure.run(self._program, self._weights, inputs, *key)
         actual = _measure.run(read_back.call, self._stored, inputs, *key)
         found = _measure.differences(expected, actual)

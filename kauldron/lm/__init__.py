@@ -46,7 +46,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("generation._sampling", "Sampling"),
         **_names("generation._scoring", "TextScore score token_logprobs"),
         **_names("generation._talk", "talk"),
-        **_names("generation._token_draws", "Cuts cut_logits draw_tokens"),
+        **_names(
+            "generation._token_draws", "Cuts cut_logits draw_tokens likeliest_tokens"
+        ),
         **_names("generation._text_generator", "TextGenerator"),
         # losses
         **_names("losses._cross_entropy", "ChunkedCrossEntropy TokenCrossEntropy"),

@@ -150,7 +150,7 @@ class Progress:
     ) -> None:
         """Keeps a point of a curve; of a long one, every second point is forgotten."""
         loss = values.loss_values.get("losses/total")
-        if np.size(loss) != 1 or loss is None:
+        if loss is None or np.size(loss) != 1:
             return
         points = [*self._curves.get(name, ()), (step, float(np.reshape(loss, ())))]
         if len(points) > _MAX_POINTS:

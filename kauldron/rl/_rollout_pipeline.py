@@ -30,8 +30,9 @@ class RolloutPipeline(data.Pipeline):
 
     Answers are drawn by the parameters that the next step begins with, of a
     `kd.nn.CausalLM`, a `kd.lm.LoRA` (its updates included) or a `kd.lm.WithReference` of
-    one. They depend on these, the seed and the number of the prompt alone, so that a run
-    that was interrupted continues as if it had not been.
+    one, in its own dtypes: `Trainer.precision` holds for steps alone. They depend on the
+    parameters, the seed and the number of the prompt alone, so that a run that was
+    interrupted continues as if it had not been.
 
     Attributes:
       prompts: Elements, dicts with a prompt and whatever rewards need.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from kauldron._base import errors
@@ -186,8 +186,12 @@ class Engine(Protocol):
     tokenizer: Any
     chat_template: Any
     context_length: int
-    adapters: tuple[str, ...]
-    failure: BaseException | None
+
+    @property
+    def adapters(self) -> Sequence[str]: ...
+
+    @property
+    def failure(self) -> BaseException | None: ...
 
     def astream(self, request: Request) -> AsyncIterator[Piece]:
         """Yields the pieces of all answers as they are made.

@@ -68,7 +68,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # tuning
         "tune": f"{_ROOM}.tuning",
         # pages
-        **_names("pages.terminal.app", "RunsApp"),
+        **_names("pages.terminal.app", "show_runs"),
         **_names("pages.web.server", "PageServer ServerError"),
     },
 )

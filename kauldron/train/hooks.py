@@ -159,11 +159,12 @@ def followed(tracking: Any) -> Iterator[dict[str, tuple[Hook, recording.Writer]]
     """
     parts = {} if tracking is None else {"tracking": tracking}
     if isinstance(tracking, Mapping):
-        parts = {f"tracking.{name}": part for name, part in tracking.items()}
+        parts = tracking
     for name, part in parts.items():
         if not isinstance(part, Tracking):
+            place = f"tracking[{name!r}]" if parts is tracking else "tracking"
             raise HookError(
-                f"`{name}` must be a tracker such as `kd.tracking.Local()`, or a dict "
+                f"`{place}` must be a tracker such as `kd.tracking.Local()`, or a dict "
                 f"{{name: tracker}}: got {part!r}."
             )
     with contextlib.ExitStack() as stack:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +58,8 @@ _DICT_FIELDS = (
 )
 
 
+_Class = TypeVar("_Class")
+
 # Launch descriptions are for programs that start runs, not for the run.
 _UNRESOLVED = ("xm_job",)
 
@@ -66,12 +76,27 @@ def _leaves_unresolved(
     return decorate
 
 
+def _required() -> Any:
+    """A field without a default; which a config sets after it has made the node."""
+    return dataclasses.field()
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
+def _frozen(cls: type[_Class]) -> type[_Class]:
+    """Makes a frozen dataclass; to type checkers its fields can be set, as in configs."""
+    return dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+
 def _empty_dict() -> Any:
     return dataclasses.field(default_factory=frozen_dict.ImmutableDict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trainer(root_refs.FrozenSubclasses):
+# Subclasses are frozen, too; which type checkers need not know.
+_Base: Any = object if TYPE_CHECKING else root_refs.FrozenSubclasses
+
+
+@_frozen
+class Trainer(_Base):
     """Data, model, losses, optimizer and the rest of a run.
 
     Made by `konfig.resolve(cfg)`, or directly. Components that were left unset take
@@ -128,9 +153,9 @@ class Trainer(root_refs.FrozenSubclasses):
 
     seed: int = 0
     workdir: epath.PathLike | None = None
-    train_ds: data.Pipeline
+    train_ds: data.Pipeline = _required()
     eval_ds: data.Pipeline | None = None
-    model: Any
+    model: Any = _required()
     rng_streams: rngs_lib.RngStreams = dataclasses.field(
         default_factory=rngs_lib.RngStreams
     )
@@ -153,7 +178,7 @@ class Trainer(root_refs.FrozenSubclasses):
     hooks: Mapping[str, hooks.Hook] = _empty_dict()
     tracking: hooks.Tracking | Mapping[str, hooks.Tracking] | None = None
     schedules: Mapping[str, Any] = _empty_dict()
-    optimizer: Any
+    optimizer: Any = _required()
     checkpointer: checkpoints.BaseCheckpointer | None = None
     init_transform: checkpoints.InitTransform | None = None
     trainstep: train_step.TrainStep = dataclasses.field(
@@ -168,6 +193,10 @@ class Trainer(root_refs.FrozenSubclasses):
     setup: setup_utils.Setup = dataclasses.field(default_factory=setup_utils.Setup)
     xm_job: Any = dataclasses.field(default=None, repr=False)
     raw_cfg: Any = dataclasses.field(default=None, repr=False)
+
+    if TYPE_CHECKING:  # in a config, `kd.train.Trainer()` makes a node, which has more
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __post_init__(self) -> None:
         self._set("precision", mixed_precision.as_precision(self.precision))
@@ -240,8 +269,8 @@ class Trainer(root_refs.FrozenSubclasses):
         """Returns this trainer with more hooks and writers."""
         if not followers:
             return self
-        more_hooks = {name: hook for name, (hook, _) in followers.items()}
-        more_writers = {name: writer for name, (_, writer) in followers.items()}
+        more_hooks = {f"tracking.{k}": hook for k, (hook, _) in followers.items()}
+        more_writers = {f"tracking.{k}": w for k, (_, w) in followers.items()}
         return self.replace(
             hooks={**self.hooks, **more_hooks},
             writer={**self._kept.writer.parts(), **more_writers},
@@ -326,7 +355,9 @@ class Trainer(root_refs.FrozenSubclasses):
         """
         if batch is None:
             batch = next(iter(self.train_ds.take(1)))
-        batch = sharding.device_put(data_utils.for_devices(batch), self.sharding.batch)
+        batch = sharding.device_put(
+            data_utils.for_devices(batch), self._kept.sharding.batch
+        )
         state = self.init_state() if state is None else state
         with jax.disable_jit():
             return looking.step_context(self.trainstep, state, batch)

@@ -22,7 +22,7 @@ import pytest
 from kauldron import kd
 from kauldron.workdir import json_lines
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
 NUM_WORKDIRS = int(os.environ.get("BENCH_TRACKING_WORKDIRS", "1000"))
@@ -83,9 +83,9 @@ def _fill_mlflow(path, runs):
         for i, (parameters, metrics) in enumerate(runs):
             run_id = f"{i:032x}"
             connection.execute(
-                "INSERT INTO runs (run_uuid, name, status, start_time, end_time, "
+                "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, "
                 "lifecycle_stage, artifact_uri, experiment_id) "
-                "VALUES (?, ?, 'FINISHED', ?, ?, 'active', '', 0)",
+                "VALUES (?, ?, 'me', 'FINISHED', ?, ?, 'active', '', 0)",
                 (run_id, f"run{i}", i, i),
             )
             connection.executemany(

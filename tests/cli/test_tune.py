@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shlex
+import subprocess
+import sys
 
 import pytest
 
 from kauldron import konfig, launch
-from kauldron.cli import tune
+from kauldron.cli import command_table, tune
+from kauldron.workdir import json_lines
+from tests.cli.conftest import ROOT
 from tests.tracking.tuning import fake_trials
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_command_of_the_help_works_as_written_and_so_does_its_best_config(tmp_path):
+    words = shlex.split(command_table.COMMANDS["tune"].example)[1:]
+    folder = tmp_path / "tune"
+    words = [w.replace("runs/tune", str(folder)) for w in words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "kauldron.cli.main"]
+    run = functools.partial(subprocess.run, cwd=ROOT, env=env, check=True)
+    run([*command, *words])
+    study = json.loads(
+        run(
+            [*command, "tune", "ls", f"--workdir={folder}", "--json"],
+            stdout=subprocess.PIPE,
+        ).stdout
+    )
+    assert [trial["state"] for trial in study["trials"]] == ["done"] * 6
+    assert study["trials"][0]["overrides"] == {"aux.num_features": "32"}
+    values = {trial["name"]: trial["best"] for trial in study["trials"]}
+    assert values[study["best"]] == max(values.values()) > 0.96
+    best = folder / "best_config.py"
+    again = tmp_path / "again"
+    run([*command, "train", f"--cfg={best}", f"--cfg.workdir={again}"])
+    records = json_lines.read(again / json_lines.METRICS_FILE)
+    measured = [r["metrics/accuracy"] for r in records if r["collection"] == "eval"]
+    assert max(measured) == pytest.approx(values[study["best"]])
 
 
 @pytest.fixture

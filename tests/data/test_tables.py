@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -141,15 +138,3 @@ def test_arrays_of_unequal_lengths_and_files_that_are_not_there_are_named(tmp_pa
     (tmp_path / "l.jsonl").write_text("[1]\n")
     with pytest.raises(kd.data.DataError, match="each line of a table is an object"):
         kd.data.read_table(tmp_path / "l.jsonl")
-
-
-def test_tables_are_read_without_jax():
-    program = (
-        "import sys; from kauldron import data\n"
-        "data.read_table, data.inspect_table\n"
-        "print({'jax', 'flax', 'tensorflow'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "set()"

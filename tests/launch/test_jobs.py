@@ -22,7 +22,7 @@ import pytest
 
 from kauldron import launch
 from kauldron.launch import _backend
-from kauldron.launch.jobs import _job_files, _job_index
+from kauldron.launch.jobs import _job_files, _job_index, _job_status
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -238,6 +238,26 @@ def test_the_newest_job_is_listed_first(tmp_path, make_job):
         _job_index.add(job.workdir)
     names = [pathlib.Path(job.workdir).name for job in launch.list_jobs()]
     assert names == ["b", "a", "c"]
+
+
+def test_jobs_that_wait_or_run_are_listed_before_those_that_are_over(
+    tmp_path, monkeypatch, make_job
+):
+    del make_job  # sets the folder of the index
+    states = {"a": "running", "b": "done", "c": "queued", "d": "failed"}
+    for created, name in enumerate(states):
+        job = launch.Job(args=(), workdir=str(tmp_path / name))
+        job.folder.write(dataclasses.replace(job.to_record(), created=float(created)))
+        _job_index.add(job.workdir)
+    look = _job_status.status_of_job
+
+    def status_of_job(workdir):
+        state = states[pathlib.Path(workdir).name]
+        return dataclasses.replace(look(workdir), state=state)
+
+    monkeypatch.setattr(_job_status, "status_of_job", status_of_job)
+    names = [pathlib.Path(job.workdir).name for job in launch.list_jobs()]
+    assert names == ["c", "a", "d", "b"]
 
 
 def test_a_workdir_without_a_job_is_told_with_those_that_have_one(make_job, tmp_path):

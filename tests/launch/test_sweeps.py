@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -89,6 +91,26 @@ def test_each_trial_is_run_in_a_workdir_of_its_name_and_the_best_is_told(
         "   2      done    5/5           0.24        4",
     ]
     assert overview.exit_code == 0
+
+
+def test_a_trial_that_has_no_step_yet_says_for_how_long_it_has_been_starting():
+    trial = launch.TrialStatus(
+        name="width=1",
+        overrides={"aux.width": "1"},
+        workdir="runs/sweep/width=1",
+        log="",
+        state=launch.TrialState.RUNNING,
+        started=time.time() - 35,
+    )
+    overview = launch.Overview(
+        workdir="runs/sweep",
+        config="c.py",
+        labels={"aux.width": "width"},
+        trials=(trial, dataclasses.replace(trial, step=3, last_step=5)),
+    )
+    rows = str(overview).splitlines()[1:]
+    assert re.search(r"running  starting, 3\d s", rows[0])
+    assert re.search(r"running +3/5", rows[1])
 
 
 def test_started_again_nothing_is_run_and_more_values_add_only_their_trials(

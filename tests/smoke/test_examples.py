@@ -33,6 +33,7 @@ _APART = (
     "volumes_segmentation.py",
     "volumes_synthesis.py",
     "volumes_registration.py",
+    "app_brain.py",
 )
 EXAMPLES = sorted(
     p.name

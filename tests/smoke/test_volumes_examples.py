@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 
 from examples import volumes_data, volumes_head_ct
-from kauldron import kd
+from kauldron import apps, kd, volumes
 from tests.smoke.test_lm_examples import train
 
 pytestmark = pytest.mark.smoke
@@ -146,6 +146,41 @@ def test_a_deformation_is_found(stand_in, tmp_path):
         before["metrics/tre_before_mm"], rel=0.01
     )
     assert np.isfinite(records["train", 5]["losses/total"])
+
+
+@pytest.mark.slow
+def test_the_brain_becomes_an_app(stand_in, tmp_path):
+    train(
+        "app_brain",
+        tmp_path / "run",
+        aux__folder=str(stand_in),
+        aux__patch_size=16,
+        aux__batch_size=8,
+        model__features=(4, 4, 8),
+        num_train_steps=2,
+    )
+    apps.bundle(tmp_path / "run", tmp_path / "app", trusted=["examples"])
+    slabs = stand_in / "slabs"
+    with apps.App(tmp_path / "app") as app:
+        assert app.inspect().trusted == ()
+        assert app.inspect().trusted_to_train == ()  # `data` take the place of ours
+        assert app.inspect().max_tta == 1
+        case = slabs / "test_front"
+        result = app.pipeline(
+            case / "t1.nii.gz",
+            {
+                "tissue": case / "tissue.nii.gz",
+                "tissue_by_threshold": case / "tissue_by_threshold.nii.gz",
+            },
+            out=tmp_path / "out",
+            tta=1,
+            with_uncertainty=True,
+        )
+    assert 0 < result.values["overall"]["dice_by_threshold/mean"] < 1
+    before = volumes.info(case / "t1.nii.gz")
+    for file in result.files[:-1]:
+        after = volumes.info(result.path(file))
+        assert after.shape == before.shape
 
 
 @pytest.fixture(scope="module")

@@ -218,6 +218,47 @@ class AppVerbs(abc.ABC):
             out=out,
         )
 
+    def fine_tune(
+        self,
+        *,
+        out: str | os.PathLike[str],
+        steps: int,
+        data: str | os.PathLike[str] | None = None,
+        learning_rate: float | None = None,
+        name: str | None = None,
+        member: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Trains on from the weights of a member; the result is a new app.
+
+        The optimizer and its schedules begin anew. The new app counts the updates of both
+        trainings.
+
+        Args:
+          out: A new or empty folder, in which the new app is a folder of its name.
+          steps: How many updates.
+          data: Folder of the data; as in its config unless given.
+          learning_rate: A constant one; that of the run unless given.
+          name: Of the new app; that of this one unless given.
+          member: Which member; the first unless given.
+          overrides: See `infer`.
+
+        Raises:
+          AppError: If it cannot be trained; nothing was started.
+        """
+        return self.call(
+            Call(
+                verb="fine-tune",
+                data=None if data is None else os.fspath(data),
+                steps=steps,
+                learning_rate=learning_rate,
+                name=name,
+                ensemble=None if member is None else (member,),
+                overrides=overrides or {},
+            ),
+            out=out,
+        )
+
 
 def _members(ensemble: int | Sequence[str] | None) -> int | tuple[str, ...] | None:
     if ensemble is None or isinstance(ensemble, int):

@@ -23,6 +23,7 @@ VERSION = 1
 VERBS = ("infer", "evaluate", "uncertainty", "pipeline", "fine-tune")
 
 _MAX_MANIFEST_BYTES = 2**24
+_MAX_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ class Manifest:
             names = [port.name for port in getattr(self, kind)]
             if len(names) > len(set(names)):
                 raise AppError(f"Two {kind} of {self.name!r} have one name: {names}.")
+        for member in self.members:  # they are names of files, too
+            check_name(member, "members")
         for path in self.files:
             _check_relative(path)
 
@@ -151,8 +154,9 @@ class Manifest:
         for title in ("inputs", "references", "outputs"):
             for port in getattr(self, title):
                 optional = "" if port.required else " (optional)"
-                names = ", ".join(f"{k} {x.name}" for k, x in port.labels.items())
-                labels = f": {names}" if names else ""
+                names = [label.name for label in port.labels.values()]
+                more = f", ... ({len(names)})" if len(names) > _MAX_SHOWN else ""
+                labels = f": {', '.join(names[:_MAX_SHOWN])}{more}" if names else ""
                 lines.append(
                     f"  {title[:-1]} {port.name}: {port.kind}{optional}{labels}"
                 )
@@ -240,13 +244,13 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manife
     return manifest
 
 
-def check_name(name: str) -> None:
-    """Raises `AppError` unless an app can be called so, also in URLs and file names."""
+def check_name(name: str, what: str = "apps") -> None:
+    """Raises `AppError` unless something can be called so in URLs and file names."""
     letters = name.replace("_", "").replace("-", "").replace(".", "")
     if not letters.isascii() or not letters.isalnum() or name.startswith((".", "-")):
         raise AppError(
-            "Names of apps have letters, digits, '_', '-' and '.', as in 'digits_app': "
-            f"got {name!r}."
+            f"Names of {what} have letters, digits, '_', '-' and '.', as in "
+            f"'digits_app': got {name!r}."
         )
 
 

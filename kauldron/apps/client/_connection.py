@@ -8,6 +8,7 @@ import os
 import pathlib
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,12 +49,9 @@ class Connection:
         self._patience_secs = patience_secs
         token = token or os.environ.get("KAULDRON_APPS_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            self._http = self._httpx.Client(
-                base_url=self._url, headers=headers, timeout=_TIMEOUT_SECS
-            )
-        except (ValueError, self._httpx.InvalidURL) as error:
-            raise AppError(f"{url!r} is no address of a server: {error}.") from None
+        self._http = self._httpx.Client(
+            base_url=_checked(self._url), headers=headers, timeout=_TIMEOUT_SECS
+        )
 
     def close(self) -> None:
         """Ends it."""
@@ -177,6 +175,19 @@ class Connection:
             f"The server at {self._url} cannot be reached, or has broken off: {told}. "
             "Is it running? `kauldron apps serve` starts one."
         )
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise AppError(
+            f"A server has an address such as 'http://127.0.0.1:8001': got {url!r}."
+        )
+    return url
 
 
 def _tell(progress: Progress, line: str) -> None:

@@ -21,6 +21,7 @@ from kauldron.apps.jobs._table import Job, State
 
 _MAX_WAIT_SECS = 600.0
 _NUM_LISTED = 100
+_SMALL = 2**20
 _WAIT = re.compile(r"(?:^|[,;]\s*)wait=(\d+)\b")
 # What a browser may show; all else is only saved.
 _SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif")
@@ -35,16 +36,17 @@ async def submit(call: AppCall, service: Service) -> None:
     app = service.app(call.path_params["app"])
     verb = call.path_params["verb"].replace("_", "-")
     app.manifest.check_verb(verb)
-    _check_room(call, service)
-    with service.supervisor.admitted(), service.supervisor.state.upload() as upload:
-        asked = await _read(call, service, app, verb, upload)
-        service.supervisor.runner.check_device(asked.device, app.name, verb)
-        secs = _wait_secs(call)
-        if secs and service.supervisor.runner.is_warm(app.name, verb, asked.device):
-            await service.supervisor.runner.answer(app.name, asked.call, upload)
-            await _send_result(call, upload, app.name)
-            return
-        job = service.supervisor.submit(upload, app.name, asked.call, asked.device)
+    num_bytes = _check_room(call, service)
+    secs, runner = _wait_secs(call), service.supervisor.runner
+    async with service.supervisor.state.upload(is_small=num_bytes < _SMALL) as upload:
+        with service.supervisor.admitted():
+            asked = await _read(call, service, app, verb, upload)
+            runner.check_device(asked.device, app.name, verb)
+            if secs and runner.is_warm(app.name, verb, asked.device):
+                await runner.answer(app.name, asked.call, upload)
+                await _send_result(call, upload, app.name)
+                return
+            job = service.supervisor.submit(upload, app.name, asked.call, asked.device)
     if secs and await _ends_within(service, job.id, secs):
         await result(call, service, job.id)
         return
@@ -180,11 +182,17 @@ async def _read(
     return _forms.read(verb, form, upload.path, app.manifest)
 
 
-def _check_room(call: AppCall, service: Service) -> None:
-    """Refuses a body for which there is no room, before it is read."""
+def _check_room(call: AppCall, service: Service) -> int:
+    """Refuses a body for which there is no room, before it is read; returns its length.
+
+    A length that is not told is a large one.
+    """
     length = call.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > service.supervisor.state.free_bytes():
+    if not length.isdecimal():
+        return service.limits.max_request_bytes
+    if int(length) > service.supervisor.state.free_bytes():
         raise HttpError(507, "The disk of the server is too full for this request.")
+    return int(length)
 
 
 def _wait_secs(call: AppCall) -> float:

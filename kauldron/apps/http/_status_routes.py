@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
+import subprocess
 import urllib.parse
 import zipfile
 from typing import Any
@@ -76,14 +77,15 @@ async def vram(call: AppCall, service: Service) -> None:
     if any(found[name].platform != "gpu" for name in asked):
         raise HttpError(503, "Only GPUs of NVIDIA tell how much memory is used.")
     visible = ",".join(found[name].visible_as for name in asked)
-    process = await asyncio.create_subprocess_exec(
-        *("nvidia-smi", "--query-gpu=memory.used,memory.total"),
-        *("--format=csv,noheader,nounits", f"--id={visible}"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+    command = ["nvidia-smi", "--query-gpu=memory.used,memory.total", f"--id={visible}"]
+    told = await asyncio.to_thread(
+        subprocess.run,
+        [*command, "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        timeout=_SMI_SECS,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), _SMI_SECS)
-    rows = [line.split(",") for line in output.decode().splitlines()]
+    rows = [line.split(",") for line in told.stdout.splitlines()]
     used, total = (sum(int(row[i]) * 2**20 for row in rows) for i in (0, 1))
     await call.reply(_memory(used, total))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -48,25 +50,27 @@ class Device:
 
 async def find(environ: Mapping[str, str] = os.environ) -> list[Device]:
     """Returns the accelerators that JAX sees; none if it cannot say."""
-    env = {**environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _FIND),
-        env=env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    # Not `asyncio`'s: some loops fork for it, which JAX in the same process does not like.
+    output = await asyncio.to_thread(_ask_child, environ)
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), _FIND_SECS)
-        rows = json.loads(output.decode().strip().rpartition("\n")[2])
-    except (TimeoutError, ValueError):
+        rows = json.loads(output.strip().rpartition(b"\n")[2])
+    except ValueError:
         rows = []
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return [_device(i, row, environ) for i, row in enumerate(rows)]
+
+
+def _ask_child(environ: Mapping[str, str]) -> bytes:
+    env = {**environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return subprocess.run(
+            [sys.executable, "-c", _FIND],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_FIND_SECS,
+            start_new_session=True,
+        ).stdout
+    return b""
 
 
 def _device(index: int, row: Sequence[Any], environ: Mapping[str, str]) -> Device:

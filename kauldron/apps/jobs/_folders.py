@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from etils import epath
 
@@ -102,15 +103,23 @@ class StateDir:
         """Returns the folder of a job, which need not be there."""
         return JobFolder(self._jobs / job_id)
 
-    @contextlib.contextmanager
-    def upload(self) -> Iterator[JobFolder]:
-        """Yields an empty folder; unless it is kept, it is gone after the block."""
+    @contextlib.asynccontextmanager
+    async def upload(self, *, is_small: bool = False) -> AsyncIterator[JobFolder]:
+        """Yields an empty folder; unless it is kept, it is gone after the block.
+
+        Args:
+          is_small: Whether it is removed at once, and not in a thread meanwhile.
+        """
         folder = JobFolder(self._uploads / secrets.token_hex(6))
-        folder.inputs.mkdir(parents=True)
+        folder.path.mkdir()
+        folder.inputs.mkdir()
         try:
             yield folder
         finally:
-            folder.remove()
+            if is_small:
+                folder.remove()
+            elif folder.path.exists():
+                await asyncio.shield(asyncio.to_thread(folder.remove))
 
     def keep(self, upload: JobFolder) -> tuple[str, JobFolder]:
         """Makes an uploaded folder that of a job; returns the id of the job."""

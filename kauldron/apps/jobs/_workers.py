@@ -9,13 +9,15 @@ import logging
 import os
 import pathlib
 import signal
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kauldron.apps.jobs import _processes
 
 _log = logging.getLogger(__name__)
-_LINE_BYTES = 2**20
+_LINE_BYTES = 2**26
+_PIPE_BYTES = 2**14
 _MAX_MESSAGE = 2000
 
 
@@ -42,23 +44,30 @@ class WarmWorker:
         self._command = list(command)
         self._env = dict(env)
         self._problems = problems
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: asyncio.StreamReader | None = None
+        self._pipe: asyncio.BaseTransport | None = None
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Starts the process unless it runs; what it loads, it loads meanwhile."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self._process.poll() is None:
             return
+        await self.stop()
         with self._problems.open("wb") as problems:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+            self._process = subprocess.Popen(
+                self._command,
                 env=self._env,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=problems,
                 start_new_session=True,
-                limit=_LINE_BYTES,
             )
+        answers = asyncio.StreamReader(limit=_LINE_BYTES)
+        self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(answers), self._process.stdout
+        )
+        self._answers = answers
 
     async def ask(self, call: Mapping[str, Any], out: pathlib.Path) -> None:
         """Does a call.
@@ -89,13 +98,14 @@ class WarmWorker:
             raise WorkerEndedError("The call failed; the log of the server says why.")
 
     async def _exchange(self, line: bytes) -> Mapping[str, Any]:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None and process.stdout is not None
+        process, answers = self._process, self._answers
+        assert process is not None and process.stdin is not None
+        assert answers is not None
         try:
-            process.stdin.write(line)
-            await process.stdin.drain()
-            while answer := await process.stdout.readline():
+            # A line that does not fit into the pipe waits for the worker to read it.
+            await _in_thread_if(len(line) > _PIPE_BYTES, process.stdin.write, line)
+            process.stdin.flush()
+            while answer := await answers.readline():
                 found = json.loads(answer)
                 if "result" in found or "error" in found:
                     return found
@@ -109,7 +119,21 @@ class WarmWorker:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        if self._pipe is not None:
+            self._pipe.close()
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        await asyncio.to_thread(process.wait)
+
+
+async def _in_thread_if(
+    is_long: bool, work: Callable[[bytes], Any], data: bytes
+) -> None:
+    if is_long:
+        await asyncio.to_thread(work, data)
+    else:
+        work(data)

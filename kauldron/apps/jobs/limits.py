@@ -25,8 +25,8 @@ class Limits:
       silence_secs: How long nothing may come of an upload before it is given up.
     """
 
-    max_file_bytes: int = 2 * 2**30
-    max_request_bytes: int = 6 * 2**30
+    max_file_bytes: int = 2 * 10**9
+    max_request_bytes: int = 6 * 10**9
     max_files: int = 10_000
     max_field_bytes: int = 2**20
     max_jobs: int = 128

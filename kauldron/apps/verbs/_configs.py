@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -14,7 +15,6 @@ from kauldron import konfig
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.verbs import _layout
-from kauldron.evals import file_prediction as files_lib
 
 # Packages of which `konfig.load` accepts names.
 _KNOWN = frozenset(
@@ -81,7 +81,39 @@ def without_training(cfg: Any, *, keep_eval: str | None = None) -> Any:
         if "metrics" not in evaluator and metrics:
             evaluator["metrics"] = metrics
     pruned.evals = {} if evaluator is None else {keep_eval: evaluator}
+    _put_values(pruned)
     return pruned
+
+
+def _put_values(node: Any) -> None:
+    """Replaces calls of foreign functions that give a number or a text by what they give.
+
+    An app then needs no code for `vocab_size=my_data.vocab_size()`.
+    """
+    if isinstance(node, konfig.ConfigDict):
+        items = list(node.items())
+    elif isinstance(node, list):
+        items = list(enumerate(node))
+    else:
+        return
+    for key, child in items:
+        if isinstance(child, konfig.ConfigDict) and _is_foreign(child):
+            value = konfig.resolve(child)
+            if isinstance(value, bool | int | float | str | None):
+                if isinstance(node, konfig.ConfigDict):
+                    del node[key]  # a call may not become a number
+                node[key] = value
+                continue
+        _put_values(child)
+
+
+def _is_foreign(node: Any) -> bool:
+    name = str(node.get("__qualname__", ""))
+    return bool(name) and _root(name) not in _KNOWN
+
+
+def _root(qualname: str) -> str:
+    return qualname.replace(":", ".").partition(".")[0]
 
 
 def write(cfg: Any, path: pathlib.Path) -> None:
@@ -97,18 +129,34 @@ def read(
     Raises:
       ConfigError: If it cannot be read, or has no such field.
     """
-    cfg = konfig.load_config_file(path, overrides=dict(overrides), trusted=trusted)
-    _place_assets(cfg, path.parent / _layout.ASSETS)
-    return cfg
+    return konfig.load_config_file(path, overrides=dict(overrides), trusted=trusted)
 
 
-def foreign_packages(path: pathlib.Path) -> tuple[str, ...]:
-    """Returns the packages, outside of those known, that a config of an app names."""
+def foreign_packages(
+    path: pathlib.Path, *, without: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Returns the packages, outside of those known, that a config of an app names.
+
+    Args:
+      path: The config.
+      without: Paths of fields that do not count.
+    """
     if not path.exists():
         return ()
-    names = set(_qualnames(json.loads(path.read_text("utf-8"))))
-    roots = {name.replace(":", ".").partition(".")[0] for name in names}
+    cfg = konfig.ConfigDict(json.loads(path.read_text("utf-8")))
+    for field in without:
+        put(cfg, field, "")
+    names = set(_qualnames(json.loads(cfg.to_json())))
+    roots = set(map(_root, names))
     return tuple(sorted(roots - _KNOWN))
+
+
+def put(cfg: Any, path: str, value: Any) -> None:
+    """Sets a field, `train_ds.path`, whatever it was: a text takes the place of a call."""
+    *parents, field = path.split(".")
+    node = functools.reduce(lambda parent, key: parent[key], parents, cfg)
+    del node[field]
+    node[field] = value
 
 
 def trust(folder: pathlib.Path, manifest: Manifest, *, trust_code: bool) -> list[str]:
@@ -144,18 +192,3 @@ def _qualnames(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for x in value:
             yield from _qualnames(x)
-
-
-def _place_assets(value: Any, folder: pathlib.Path) -> None:
-    """Turns the paths of assets into those of their files, in place."""
-    if isinstance(value, konfig.ConfigDict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    else:
-        return
-    for key, x in items:
-        if isinstance(x, str) and x.startswith(files_lib.ASSETS):
-            value[key] = os.fspath(folder / x.removeprefix(files_lib.ASSETS))
-        else:
-            _place_assets(x, folder)

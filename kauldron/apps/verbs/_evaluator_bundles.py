@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from kauldron import runs
+from kauldron import checkpoints, runs
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.verbs import _configs, _layout, _made
 
@@ -39,15 +39,13 @@ def write(
             f"The evaluator {name!r}, a {type(evaluator).__name__}, predicts with one "
             f"checkpoint: leave out the members {list(members)}."
         )
-    assets = folder / _layout.ASSETS
-    pruned = evaluator.file_config(
-        _configs.without_training(cfg, keep_eval=name), assets
-    )
+    pruned = evaluator.file_config(_configs.without_training(cfg, keep_eval=name))
     node = pruned.evals[name]
     if "init_transform" in node:  # the weights are those behind it
         del node["init_transform"]
     _configs.write(pruned, folder / _layout.PREDICTS)
-    transform = evaluator.init_transform.transform
+    own = getattr(evaluator, "init_transform", checkpoints.NoopTransform())
+    transform = own.transform
     first = transform(runs.restore_state(trainer, step))
     names = _made.write_members(
         folder,

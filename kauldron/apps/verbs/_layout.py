@@ -5,9 +5,8 @@ from __future__ import annotations
 # The config of the run, for fine-tuning; shapes of its batches.
 CONFIG = "config.json"
 ELEMENT_SPEC = "element_spec.json"
-# The config of what predicts files, if that is an evaluator; files that it names.
+# The config of what predicts files, if that is an evaluator.
 PREDICTS = "predicts.json"
-ASSETS = "assets"
 # Otherwise: transforms of the inputs, and metrics.
 INPUTS = "inputs.json"
 METRICS = "metrics.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def write_members(
     for member in further:
         state = transform(runs.restore_member(member, trainer))
         place = str(member).partition("@")[0].rstrip("/").rpartition("/")[2]
+        place = re.sub(r"[^\w.-]|^[.-]", "_", place, flags=re.ASCII)
         is_step = isinstance(member, int) or place in ("best", "latest", "")
         base = f"step_{first_step + int(state.step)}" if is_step else place
         number, name = 1, base

@@ -34,10 +34,10 @@ class ProgramForward:
         model = self._plain if draw is None else self._dropping
         model.weights = self._weights(member, draw is None)
         numeric = {k: x for k, x in batch.items() if getattr(x, "dtype", "O") != "O"}
-        key = jax.random.fold_in(jax.random.key(0), draw or 0)
-        return jax.device_get(
-            model(numeric, key=None if model.spec["key"] is None else key)
-        )
+        key = None
+        if model.spec["key"] is not None:
+            key = jax.random.fold_in(jax.random.key(0), draw or 0)
+        return jax.device_get(model(numeric, key=key))
 
     @functools.cached_property
     def _plain(self) -> export.Exported:

@@ -219,7 +219,8 @@ def _manifest(
     trusted = [
         x for file in inference for x in _configs.foreign_packages(folder / file)
     ]
-    to_train = _configs.foreign_packages(folder / _layout.CONFIG)
+    data_paths = _data_paths(cfg, trainer, about)
+    to_train = _configs.foreign_packages(folder / _layout.CONFIG, without=data_paths)
     max_tta = interface.max_copies if about.max_tta is None else about.max_tta
     return Manifest(
         name=name,
@@ -239,7 +240,7 @@ def _manifest(
             if about.allowed_overrides is None
             else about.allowed_overrides
         ),
-        data_paths=tuple(_data_paths(cfg, about)),
+        data_paths=tuple(data_paths),
         verbs=tuple(verbs),
         trusted=tuple(sorted(set(trusted))),
         trusted_to_train=to_train,
@@ -271,15 +272,18 @@ def _ports(
     return tuple(found)
 
 
-def _data_paths(cfg: Any, about: Description) -> list[str]:
+def _data_paths(cfg: Any, trainer: Any, about: Description) -> list[str]:
     """Returns where the folder of data goes: those given, or the paths of pipelines."""
     if about.data_paths is not None:
         return list(about.data_paths)
     found = []
     for name in ("train_ds", "eval_ds"):
-        node = cfg.get(name)
+        node, ds = cfg.get(name), getattr(trainer, name)
+        fields = dataclasses.fields(ds) if dataclasses.is_dataclass(ds) else ()
+        first = next((field.name for field in fields if not field.kw_only), "")
+        keys = ["path", *(["0"] if first == "path" else [])]
         if isinstance(node, konfig.ConfigDict):
-            found += [f"{name}.{key}" for key in ("path", "0") if key in node][:1]
+            found += [f"{name}.{key}" for key in keys if key in node][:1]
     return found
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import optax
 
-from kauldron import checkpoints, export, konfig, train
+from kauldron import checkpoints, export, konfig, kontext, train
+from kauldron.apps.bundles import results
+from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest, check_name
 from kauldron.apps.bundles.results import Result, ResultFile
-from kauldron.apps.verbs import _configs, _layout, _values, bundling, running
+from kauldron.apps.verbs import _configs, _layout, _values, bundling
 from kauldron.sharding import TrainState
 
 _TRAINING = ".training"
@@ -45,7 +47,7 @@ class TellProgress(train.Hook):
       num_steps: Of the training.
     """
 
-    def __init__(self, progress: running.Progress, num_steps: int) -> None:
+    def __init__(self, progress: Progress, num_steps: int) -> None:
         self.progress = progress
         self.num_steps = num_steps
 
@@ -66,7 +68,7 @@ def fine_tune(
     out: str | os.PathLike[str],
     *,
     trusted: Sequence[str],
-    progress: running.Progress,
+    progress: Progress,
 ) -> Result:
     """Trains on from the weights of a member; writes a new app into a folder.
 
@@ -98,7 +100,7 @@ def fine_tune(
     check_name(name)
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
-    target = running.made_folder(out)
+    target = results.make_out(out)
     with _training_folder(target) as workdir:
         cfg.workdir = os.fspath(workdir)
         trainer = konfig.resolve(cfg)
@@ -143,14 +145,14 @@ def _config(
     call: Call, folder: pathlib.Path, manifest: Manifest, trusted: Sequence[str]
 ) -> Any:
     """Returns the config of the training."""
-    changes = dict(call.overrides)
-    changes["num_train_steps"] = call.steps
+    changes = {**call.overrides, "num_train_steps": call.steps}
+    cfg = _configs.read(folder / _layout.CONFIG, changes, trusted)
     if call.data is not None:
         data = pathlib.Path(call.data).absolute()
         if not data.exists():
             raise AppError(f"The data {call.data!r} do not exist.")
-        changes |= dict.fromkeys(manifest.data_paths, os.fspath(data))
-    cfg = _configs.read(folder / _layout.CONFIG, changes, trusted)
+        for path in manifest.data_paths:
+            _configs.put(cfg, path, os.fspath(data))
     if call.learning_rate is not None:
         num_set = _set_learning_rate(cfg.optimizer, call.learning_rate)
         if not num_set:
@@ -192,11 +194,7 @@ def _with_own_data(
     before = _configs.read(folder / _layout.CONFIG, {}, trusted)
     changed = _configs.without_references(cfg)
     for path in manifest.data_paths:
-        parent, _, field = path.rpartition(".")
-        node, old = changed, before
-        for part in parent.split("."):
-            node, old = node[part], old[part]
-        node[field] = old[field]
+        _configs.put(changed, path, kontext.get_by_path(before, path))
     return changed
 
 

@@ -6,19 +6,18 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 from kauldron.apps.bundles import cases as cases_lib
+from kauldron.apps.bundles import results
+from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
 from kauldron.apps.verbs import _opening, _values
 from kauldron.evals import file_prediction as files_lib
-
-# Called with how far it is, between 0 and 1, and what that is in words.
-Progress: TypeAlias = Callable[[float, str], None]
 
 # Where a pipeline puts what; a single verb puts it into the folder itself.
 PREDICTIONS = "predictions"
@@ -63,7 +62,7 @@ def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
             f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
             f"several members (of {len(manifest.members)})."
         )
-    folder = made_folder(out)
+    folder = results.make_out(out)
     is_pipeline = call.verb == "pipeline"
     measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
     request = files_lib.FileRequest(
@@ -137,30 +136,6 @@ def _write_metrics(planned: Plan, values: Mapping[str, Any]) -> ResultFile:
     (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8")
     path = (folder / METRICS_FILE).relative_to(planned.out).as_posix()
     return ResultFile(path=path, kind="table", output="metrics")
-
-
-def made_folder(out: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the folder of results, which is made if it is not there.
-
-    Raises:
-      AppError: If it has files, is a file, or cannot be written.
-    """
-    folder = pathlib.Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise AppError(
-                f"The folder {os.fspath(out)!r} has files in it: choose a new or an "
-                "empty one."
-            )
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as e:
-        raise AppError(
-            f"Results cannot be written to {os.fspath(out)!r}: {e.strerror or e}."
-        ) from e
-    return folder
 
 
 def _inside(folder: pathlib.Path, name: str, is_inside: bool) -> pathlib.Path:

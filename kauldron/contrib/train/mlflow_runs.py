@@ -37,6 +37,15 @@ class MlflowError(errors.UserError, ValueError):
     """Something that MLflow does not take."""
 
 
+def load() -> Any:
+    """Returns MLflow.
+
+    Raises:
+      MissingPackageError: If it is not installed.
+    """
+    return extras.load("mlflow", needed_by="Tracking with MLflow", extra="mlflow")
+
+
 class MlflowServer:
     """Where MLflow keeps runs.
 
@@ -46,7 +55,7 @@ class MlflowServer:
     """
 
     def __init__(self, uri: str | None = None) -> None:
-        mlflow = extras.load("mlflow", needed_by="Tracking with MLflow", extra="mlflow")
+        mlflow = load()
         self.uri = uri or mlflow.get_tracking_uri()
         self._check_reachable()
         with self.calling():

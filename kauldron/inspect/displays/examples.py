@@ -115,6 +115,7 @@ def largest_losses(
       ExampleLossError: A `ValueError`: there is no such loss, or one compares the examples
         of a batch with each other; or `num` is less than 1.
     """
+    run_of: Any = trainer
     chosen = _choose(trainer.train_losses, loss)
     if num < 1:
         raise ExampleLossError(f"`num` counts examples, from 1 on: got {num}.")
@@ -131,7 +132,7 @@ def largest_losses(
             model=trainer.model,
             rngs=trainer.rng_streams.eval_rngs(state.step),
             is_training=False,
-            precision=trainer.precision,
+            precision=run_of.precision,
         )
 
         def of_one(example: PyTree, preds: PyTree) -> Any:
@@ -145,7 +146,7 @@ def largest_losses(
     num_seen = 0
     for on_host in ds:
         batch = sharding.device_put(
-            data_utils.for_devices(on_host), trainer.sharding.batch
+            data_utils.for_devices(on_host), run_of.sharding.batch
         )
         values, preds = jax.device_get(run(state, batch))
         for i, value in enumerate(values.tolist()):

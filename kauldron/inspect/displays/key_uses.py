@@ -184,7 +184,7 @@ def _readers(trainer: train.Trainer) -> Iterator[KeyReader]:
     yield from _of_object("cfg.model", trainer.model)
     for group in _GROUPS:
         yield from _of_tree(f"cfg.train_{group}", getattr(trainer, f"train_{group}"))
-    for name, evaluator in trainer.evals.items():
+    for name, evaluator in (trainer.evals or {}).items():
         field = f"cfg.evals[{name!r}]"
         for group in _GROUPS:
             yield from _of_tree(f"{field}.{group}", getattr(evaluator, group, None))

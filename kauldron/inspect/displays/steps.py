@@ -72,7 +72,8 @@ def look_at_step(
     """
     if batch is None:
         batch = next(iter(trainer.train_ds.take(1)))
-    batch = sharding.device_put(data_utils.for_devices(batch), trainer.sharding.batch)
+    placement: Any = trainer.sharding
+    batch = sharding.device_put(data_utils.for_devices(batch), placement.batch)
     start = trainer.init_state() if state is None else state
     next_state, context = looking.step_context(trainer.trainstep, start, batch)
     return StepLook(

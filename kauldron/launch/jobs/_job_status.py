@@ -106,9 +106,9 @@ def status_of_job(workdir: str | os.PathLike[str]) -> JobStatus:
 
 
 def list_jobs() -> list[JobStatus]:
-    """Returns where the jobs of this user are, the newest first; of workdirs still there.
+    """Returns where the jobs of this user are, of workdirs still there.
 
-    Those whose cluster cannot be asked are `'lost'`.
+    Those that wait or run come first; among equals the newest. Those whose cluster cannot be asked are `'lost'`.
     """
     found = []
     for workdir in _job_index.workdirs():
@@ -127,7 +127,7 @@ def list_jobs() -> list[JobStatus]:
                     num_restarts=_num_restarts(job),
                 )
             )
-    return found
+    return sorted(found, key=lambda status: status.is_over)
 
 
 def cancel_job(workdir: str | os.PathLike[str]) -> JobStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -88,6 +89,9 @@ class Overview:
         steps = _NOTHING
         if trial.step is not None:
             steps = f"{trial.step}/{trial.last_step}"
+        if trial.state is TrialState.RUNNING and not trial.step and trial.started:
+            # What a trial loads and compiles first may take minutes.
+            steps = f"starting, {max(time.time() - trial.started, 0):.0f} s"
         value = _NOTHING if trial.value is None else f"{trial.value:.4g}"
         at = _NOTHING if trial.value_step is None else str(trial.value_step)
         best = self.best
@@ -182,6 +186,7 @@ class Looker:
             state=state,
             step=run.step if run else None,
             last_step=run.last_step if run else None,
+            started=(TaskRecord(task.record).read() or {}).get("started"),
             exit_code=status.exit_code if status else None,
             message=message.splitlines()[0] if message else "",
         )

@@ -46,6 +46,7 @@ class TrialStatus:
       state: How it is doing.
       step: Updates applied; `None` if the run did not begin.
       last_step: Updates the run is to make in all.
+      started: Of its last start, in seconds since 1970, if that is known.
       exit_code: Of its last end, if that is known.
       message: Why it failed, what is wrong with it though it is done, or why it was done
         before its last step.
@@ -60,6 +61,7 @@ class TrialStatus:
     state: TrialState
     step: int | None = None
     last_step: int | None = None
+    started: float | None = None
     exit_code: int | None = None
     message: str = ""
     value: float | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kauldron import evals, metrics
 from kauldron._base import root_refs
+from kauldron.evals import file_prediction
+from kauldron.lm.evals import _text_files
 from kauldron.lm.generation import _sampling
 from kauldron.lm.generation._text_generator import TextGenerator
 from kauldron.lm.text._tokenizer import Tokenizer
@@ -79,21 +81,13 @@ class GenerationEvaluator(evals.EvaluatorBase):
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         self._assert_root_cfg_resolved()
-        model, params = causal_lm(self.model, state)
-        generator = TextGenerator(
-            model=model,
-            params=params,
-            tokenizer=self.tokenizer,
-            context_length=self.context_length,
-        )
+        generator = self._generator(state)
         num_texts = len(self.prompts) * self.num_samples
         states: dict[str, metrics.State] = {}
         for start in range(0, num_texts, self.batch_size):
             numbers = range(start, min(start + self.batch_size, num_texts))
             context = self._write(generator, numbers, step)
-            for name, metric in self.metrics.items():
-                new = metric.get_state_from_context(context)
-                states[name] = states[name].merge(new) if name in states else new
+            self._measure(context, states)
         finals = {name: merged.finalize() for name, merged in states.items()}
         aux = auxiliaries.AuxiliariesState(metric_states=finals)
         self.writer.write_step_metrics(
@@ -101,16 +95,70 @@ class GenerationEvaluator(evals.EvaluatorBase):
         )
         return aux
 
-    def _write(self, generator: TextGenerator, numbers: range, step: int) -> Context:
-        """Returns texts `numbers`, and the elements that they are of."""
-        elements = [dict(self.prompts[i // self.num_samples]) for i in numbers]
-        texts = generator(
+    def file_interface(self) -> file_prediction.FileInterface:
+        return _text_files.interface(self.prompts[0], self.prompt_key)
+
+    def file_config(self, cfg: Any) -> Any:
+        return _text_files.without_prompts(
+            cfg, self.name, self.prompts[0], self.tokenizer
+        )
+
+    def predict_files(
+        self, states: Sequence[TrainState], request: file_prediction.FileRequest
+    ) -> Iterator[file_prediction.FileResult]:
+        (state,) = states
+        generator = self._generator(state)
+        measured: dict[str, metrics.State] = {}
+
+        def write(elements: Sequence[Mapping[str, Any]]) -> list[str]:
+            return self._texts(generator, elements, [self.seed] * len(elements))
+
+        def measure(
+            elements: Sequence[Mapping[str, Any]], texts: Sequence[str]
+        ) -> dict[str, Any]:
+            batch = {name: [e[name] for e in elements] for name in elements[0]}
+            batch["sample"] = [0] * len(elements)
+            context = Context(step=state.step, batch=batch, preds={"text": texts})
+            self._measure(context, measured)
+            return {name: x.finalize().compute() for name, x in measured.items()}
+
+        yield from _text_files.predict(
+            write, measure, request, batch_size=self.batch_size
+        )
+
+    def _generator(self, state: TrainState) -> TextGenerator:
+        model, params = causal_lm(self.model, state)
+        return TextGenerator(
+            model=model,
+            params=params,
+            tokenizer=self.tokenizer,
+            context_length=self.context_length,
+        )
+
+    def _texts(
+        self,
+        generator: TextGenerator,
+        elements: Sequence[Mapping[str, Any]],
+        seeds: Sequence[int],
+    ) -> list[str]:
+        return generator(
             [element[self.prompt_key] for element in elements],
             max_tokens=self.max_tokens,
             sampling=self.sampling,
-            # Of each text its own, whatever the batch it is in.
-            seeds=[self.seed + i for i in numbers],
+            seeds=seeds,
         )
+
+    def _measure(self, context: Context, states: dict[str, metrics.State]) -> None:
+        """Adds what metrics say of a batch to their states."""
+        for name, metric in self.metrics.items():
+            new = metric.get_state_from_context(context)
+            states[name] = states[name].merge(new) if name in states else new
+
+    def _write(self, generator: TextGenerator, numbers: range, step: int) -> Context:
+        """Returns texts `numbers`, and the elements that they are of."""
+        elements = [dict(self.prompts[i // self.num_samples]) for i in numbers]
+        # Of each text its own seed, whatever the batch it is in.
+        texts = self._texts(generator, elements, [self.seed + i for i in numbers])
         batch = {name: [e[name] for e in elements] for name in elements[0]}
         batch["sample"] = [i % self.num_samples for i in numbers]
         return Context(step=step, batch=batch, preds={"text": texts})

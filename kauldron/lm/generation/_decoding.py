@@ -78,9 +78,10 @@ def prefill(
         index = jnp.arange(width - 1, dtype=jnp.int32)
         positions = jnp.where(index < lengths[:, None] - 1, index, -1)
         # The logits are not used, so the head is not computed.
-        cache = model.apply({"params": params}, tokens[:, :-1], positions, None, cache)[
-            "cache"
-        ]
+        outputs: Any = model.apply(
+            {"params": params}, tokens[:, :-1], positions, None, cache
+        )
+        cache = outputs["cache"]
     return Decoding(
         cache=cache,
         last=last,
@@ -124,13 +125,13 @@ def decode(
 
     def choose(logits: Float["b v"], step: Int[""]) -> Int["*b"]:
         if is_greedy:
-            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+            return _token_draws.likeliest_tokens(logits)
         logits = _token_draws.cut_logits(logits, cuts)
         return _token_draws.draw_tokens(logits, seeds, step)
 
     def make_one(state: Decoding) -> Decoding:
         positions = jnp.where(state.is_done, -1, state.position)
-        outputs = model.apply(
+        outputs: Any = model.apply(
             {"params": params},
             state.last[:, None],
             positions[:, None],

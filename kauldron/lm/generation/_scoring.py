@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,8 @@ def _rows(
 
 @functools.partial(jax.jit, static_argnames=("model",))
 def _logprobs(params: PyTree, row: Int["*b t"], *, model: nn.CausalLM) -> Float["*b t"]:
-    logits = model.apply({"params": params}, row[:, :-1])["logits"]
+    outputs: Any = model.apply({"params": params}, row[:, :-1])
+    logits = outputs["logits"]
     return arrays.logprobs_of(logits.astype(jnp.float32), row[:, 1:])
 
 

@@ -79,7 +79,7 @@ def _parameters(
 
 def _scaling(
     scaling: Mapping[str, Any] | None, config: Mapping[str, Any], where: str
-) -> nn.RopeScaling | None:
+) -> Any:
     scaling = scaling or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     for name, only in _FIXED.items():

@@ -76,7 +76,8 @@ def run(
             cache,
             mutable=["intermediates"],
         )
-    hidden: Array["b t d"] = kept["intermediates"]["hidden"][0]
+    intermediates: Any = kept["intermediates"]
+    hidden: Array["b t d"] = intermediates["hidden"][0]
     return Pass(_logits(model, params, hidden), hidden, outputs["cache"])
 
 

@@ -72,7 +72,7 @@ def choose(
     """
     logits = logits.astype(jnp.float32)
     changed = shaped_logits(logits, rows, history)
-    greedy = jnp.argmax(changed, axis=-1).astype(jnp.int32)
+    greedy = lm.likeliest_tokens(changed)
     is_drawn = rows.temperature > 0
 
     def draw(changed: Float["b v"]) -> tuple[Int["*b"], Float["*b"]]:

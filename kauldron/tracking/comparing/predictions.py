@@ -39,6 +39,8 @@ _NAMES = {
 ROLES = tuple(_NAMES)
 # Fields of losses and metrics that say what a key is.
 _FIELDS = ("logits", "labels", "preds", "targets", "logvar", "images")
+# The vocabulary of a language model has no confusion matrix.
+_MAX_CLASSES = 1000
 _PAIRS = (("logits", "labels"), ("preds", "targets"), ("logits", "targets"))
 
 
@@ -61,14 +63,15 @@ class Predictions:
         return self.columns[self.roles[role]] if role in self.roles else None
 
     def classes(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns logits `[m c]` and labels `[m]`, if there are both."""
+        """Returns logits `[m c]` and labels `[m]`, of up to 1,000 classes."""
         logits, labels = self.get("logits"), self.get("labels")
         if logits is None or labels is None or logits.ndim < 2:
             return None
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
             return None
         flat_logits = logits.reshape(-1, logits.shape[-1])
-        if labels.size != len(flat_logits):
+        num_classes = max(logits.shape[-1], int(labels.max(initial=0)) + 1)
+        if labels.size != len(flat_logits) or num_classes > _MAX_CLASSES:
             return None
         return flat_logits, labels.reshape(-1).astype(np.int64)
 

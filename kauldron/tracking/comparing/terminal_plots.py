@@ -88,7 +88,7 @@ def _draw(
 def _points(
     curve: curves_lib.RunCurve, *, log_scale: bool, max_points: int
 ) -> list[tuple[int, float]]:
-    """Returns what is drawn; plotext's own log scale fails on a single value."""
+    """Returns what is drawn; plotext's own log scale fails on one value below 1."""
     thinned = curves_lib.thin(curve.curve, max_points=max_points)
     return [
         (step, math.log10(value) if log_scale else value)

@@ -28,6 +28,7 @@ _PASSING = (
     "deadlock detected",
     "could not serialize access",
 )
+_FULL = ("disk is full", "disk I/O error", "No space left")
 _READ_ONLY = ("readonly database", "read-only transaction", "permission denied for")
 
 
@@ -183,7 +184,7 @@ class Database:
                     f"The registry {place} is in use by others for more than "
                     f"{_BUSY_SECS:.0f} s ({said}). Try again later."
                 ) from e
-            if self.path is None:
+            if self.path is None or any(x in said for x in _FULL):
                 raise errors.RegistryBusyError(
                     f"The registry {place} cannot be used: {said}."
                 ) from e

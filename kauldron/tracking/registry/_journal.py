@@ -40,6 +40,11 @@ class Journal:
     def __init__(self, path: epath.Path | None) -> None:
         self._path = path
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was kept yet."""
+        return self._path is not None and not self._path.exists()
+
     def append(self, entries: Iterable[Entry]) -> None:
         """Adds entries; each is written as a whole or not at all.
 

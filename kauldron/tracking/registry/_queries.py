@@ -217,13 +217,12 @@ class _Condition:
     def _has(self, place: Place, node: _filters.Has) -> Any:
         if place == Place("field", "tags"):
             return self._query.tagged(lambda tag: tag == node.word)
+        word = re.escape(node.word)  # LIKE ignores case in SQLite alone
         if place.kind == "field" and FIELDS[place.name] == "text":
             column = self._query.column(place.name)
-            return column.contains(node.word, autoescape=True)
+            return column.regexp_match(word)
         if place.kind == "parameter":
-            return self._query.runs_with(
-                place, lambda c: c.text.contains(node.word, autoescape=True)
-            )
+            return self._query.runs_with(place, lambda c: c.text.regexp_match(word))
         self._fail(node.name, f"{node.name.text!r} is no text and no list of words.")
         return None
 

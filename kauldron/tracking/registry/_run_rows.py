@@ -143,6 +143,7 @@ class RunWriter:
     """
 
     def __init__(self, connection: Any) -> None:
+        self._keys: dict[tuple[Any, ...], int] = {}  # of groups
         self._connection = connection
         self._t = _schema.tables()
         self._sa = extras.load(
@@ -170,6 +171,9 @@ class RunWriter:
         return key
 
     def _group(self, table: Any, unique: dict[str, Any]) -> int:
+        asked = (table.name, *unique.values())
+        if asked in self._keys:
+            return self._keys[asked]
         values = {**unique, "created": time.time()}
         where = [table.c[name] == value for name, value in unique.items()]
         found = self._sa.select(table.c.id).where(*where)
@@ -178,6 +182,7 @@ class RunWriter:
             key = self._connection.execute(
                 table.insert().values(values)
             ).inserted_primary_key[0]
+        self._keys[asked] = key
         return key
 
     def take_number(self, wanted: int | None = None) -> int:

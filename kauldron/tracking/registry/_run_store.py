@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid as uuid_lib
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from etils import epath
 
 from kauldron._base import extras
 from kauldron.tracking.registry import (
@@ -60,6 +61,10 @@ class RunStore:
         with self._database.reading() as connection:
             found = connection.execute(self._sa.select(table.c.uuid)).scalar()
         if found is not None:
+            if (
+                self._journal.is_new and not self._database.is_read_only
+            ):  # of a machine that is new to a server
+                self._journal.append([_journal.Entry("workspace", found, {})])
             return found
         entries = self._journal.read()
         kept = next((key for kind, key in entries if kind == "workspace"), None)
@@ -70,7 +75,7 @@ class RunStore:
                 return found
             uuid = kept or uuid_lib.uuid4().hex
             following = 1 + _indexing.last_number(entries, uuid)
-            values = {"uuid": uuid, "next_run": following, "is_whole": kept is None}
+            values = {"uuid": uuid, "next_run": following, "is_whole": not entries}
             connection.execute(table.insert().values(**values))
             if kept is None:
                 self._journal.append([_journal.Entry("workspace", uuid, {})])
@@ -197,7 +202,7 @@ class RunStore:
         number = _run_rows.number_of(run.id)
         self._database.write(lambda connection: self.forget(connection, [number]))
         if with_files and _places.exists(run.workdir):
-            shutil.rmtree(run.workdir)
+            epath.Path(run.workdir).rmtree()
 
     def forget(self, connection: Any, numbers: Sequence[int]) -> None:
         """Removes runs inside of a transaction; their numbers are not given again."""

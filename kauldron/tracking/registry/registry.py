@@ -63,7 +63,7 @@ class Registry:
         self._sa = extras.load(
             "sqlalchemy", needed_by="The registry of runs", extra="tracking"
         )
-        journal = _journal.Journal(_journal_path(database, root))
+        journal = _journal.Journal(workspaces.journal_path(database.path, root))
         is_shared = database.path is None  # others may have another root
         places = _places.Places(None if is_shared else root)
         self._store = _run_store.RunStore(database, journal, places, defaults)
@@ -106,7 +106,7 @@ class Registry:
         defaults = _indexing.Defaults()
         root = None
         if path_or_url is None or workspaces.is_workspace(path_or_url):
-            workspace = _workspace(path_or_url)
+            workspace = workspaces.opened(path_or_url)
             root, place = workspace.root, workspace.database
             if "://" not in place:
                 place = os.fspath(root / place)
@@ -319,9 +319,17 @@ class Registry:
           archived: Whether lists leave it out.
 
         Raises:
-          RegistryError: If there is no such run, or the registry is read-only.
+          RegistryError: If there is no such run, nothing can be called so, or the
+            registry is read-only.
         """
         run = self.run(run) if isinstance(run, str) else run
+        for kind, group in (
+            ("project", project),
+            ("family", family),
+            ("experiment", experiment),
+        ):
+            if group is not None:
+                _named.check_name(kind, group)
         removed = set(remove_tags)
         tags = tuple(
             t for t in dict.fromkeys((*run.tags, *add_tags)) if t not in removed
@@ -372,28 +380,3 @@ class Registry:
     def artifacts(self) -> list[Artifact]:
         """Returns the artifacts by name and version."""
         return self.artifact_table.list()
-
-
-def _workspace(path: epath.PathLike | None) -> workspaces.Workspace:
-    found = (
-        workspaces.Workspace.find()
-        if path is None
-        else workspaces.Workspace(epath.Path(os.path.abspath(path)))
-    )
-    if found is None:
-        raise RegistryError(
-            f"There is no workspace in {os.getcwd()!r}, nor above it: `kauldron init` "
-            "makes a folder one."
-        )
-    return found
-
-
-def _journal_path(
-    database: _database.Database, root: epath.Path | None
-) -> epath.Path | None:
-    """Returns where the journal is: in the workspace, else beside the file."""
-    if root is not None:
-        return root / workspaces.FOLDER / workspaces.JOURNAL
-    if database.path is None:
-        return None
-    return database.path.with_name(f"{database.path.stem}.{workspaces.JOURNAL}")

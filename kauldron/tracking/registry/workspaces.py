@@ -12,7 +12,7 @@ from kauldron.tracking.registry import errors
 from kauldron.tracking.settings import sources
 
 FOLDER = ".kauldron"
-JOURNAL = "journal.jsonl"
+_JOURNAL = "journal.jsonl"
 _DATABASE = "registry.db"
 # Names a workspace that is not found upwards.
 ENV_VAR = "KAULDRON_WORKSPACE"
@@ -90,6 +90,34 @@ class Workspace:
         """Path or URL of the database."""
         named = self.settings.get("database")
         return str(named) if named else os.fspath(self.folder / _DATABASE)
+
+
+def opened(folder: epath.PathLike | None) -> Workspace:
+    """Returns the workspace of a folder; unless given, the one found upwards.
+
+    Raises:
+      RegistryError: If there is none.
+    """
+    if folder is not None:
+        return Workspace(epath.Path(os.path.abspath(folder)))
+    found = Workspace.find()
+    if found is None:
+        raise errors.RegistryError(
+            f"There is no workspace in {os.getcwd()!r}, nor above it: `kauldron init` "
+            "makes a folder one."
+        )
+    return found
+
+
+def journal_path(
+    database: epath.Path | None, root: epath.Path | None
+) -> epath.Path | None:
+    """Returns where the journal of a database is: in the workspace, else beside it."""
+    if root is not None:
+        return root / FOLDER / _JOURNAL
+    if database is None:
+        return None
+    return database.with_name(f"{database.stem}.{_JOURNAL}")
 
 
 def is_workspace(folder: epath.PathLike) -> bool:

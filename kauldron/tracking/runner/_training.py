@@ -53,7 +53,7 @@ def train(
     own: Any = trainer.tracking
     tracking = dict(own) if isinstance(own, Mapping) else {}
     if own is not None and not tracking:
-        tracking["config"] = own
+        tracking["tracking"] = own
     if tracker is not None:
         tracking[_TRACKER] = _named(tracker, name=name, parent=parent)
     if publisher is not None:
@@ -77,7 +77,7 @@ def _named(tracker: Any, **fields: str) -> Any:
 
 def _id_of(workdir: str) -> str:
     status = run_status.read(workdir)
-    file = _deliveries.DeliveryFile(workdir, f"tracking.{_TRACKER}")
+    file = _deliveries.DeliveryFile(workdir, _TRACKER)
     return file.read(status.run_id if status else "").id
 
 

@@ -52,7 +52,7 @@ def named(tracking: Any) -> dict[str, Any]:
     if tracking is None:
         return {}
     if isinstance(tracking, Mapping):
-        return {f"tracking.{name}": part for name, part in tracking.items()}
+        return dict(tracking)
     return {"tracking": tracking}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from kauldron._base import shared_files
+from kauldron._base import extras, shared_files
 from kauldron.tracking.registry import registry as registries
 from kauldron.tracking.registry import workspaces
 from kauldron.tracking.registry.errors import RegistryBusyError, RegistryError
@@ -28,6 +28,8 @@ _RUNS_FOLDER = "runs"
 # have these files, is told every now and then; reading all of them takes a while.
 _UPDATE_EVERY_SECS = 10.0
 _MAX_SHARE_OF_TIME = 0.01
+# What SQLite says of a full disk.
+_FULL = ("disk is full", "disk I/O error")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,8 @@ class Local(_tracker.Tracker):
         if self.registry is None and workspaces.Workspace.find() is None:
             # As `open` says it, before anything is started.
             registries.Registry.open(None)
+        # Here, and not while a training imports what it needs.
+        extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
         return super().follow(name)
 
     def _new_workdir(self, name: str) -> str:
@@ -159,9 +163,16 @@ class _LocalRun:
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.isdir(path):
             shutil.copytree(path, target, dirs_exist_ok=True)
-            return
-        with shared_files.replacing(epath.Path(target)) as temporary:
-            shutil.copyfile(path, temporary)
+        else:
+            with shared_files.replacing(epath.Path(target)) as temporary:
+                shutil.copyfile(path, temporary)
+        with _passing():
+            self._registry.artifact_table.create(
+                target.name,
+                os.fspath(target),
+                kind="model" if target.name == "model" else "file",
+                run=self._registry.run(self.id),
+            )
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         words = [f"{name}:{value}" if value else name for name, value in tags.items()]
@@ -204,6 +215,6 @@ def _passing() -> Iterator[None]:
     except RegistryBusyError as e:
         raise ConnectionError(str(e)) from e
     except RegistryError as e:
-        if isinstance(e.__cause__, OSError):  # such as a full disk
+        if isinstance(e.__cause__, OSError) or any(x in str(e) for x in _FULL):
             raise ConnectionError(str(e)) from e
         raise

@@ -32,6 +32,10 @@ class MLflow(_tracker.Tracker):
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     parent: str = ""
 
+    def follow(self, name: str) -> Any:
+        mlflow_runs.load()  # here, and not while a training imports what it needs
+        return super().follow(name)
+
     def start(self, run: _tracked_run.RunStart) -> _tracked_run.TrackedRun:
         server: Any = mlflow_runs.MlflowServer(self.uri)
         return server.start(

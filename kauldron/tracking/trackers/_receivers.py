@@ -64,6 +64,7 @@ class TrackerReceiver:
         self._known = known
         self._file = file
         self._run: _tracked_run.TrackedRun | None = None
+        self._is_refused = False
         # Of collections whose later steps alone are still to be logged.
         self._skips: dict[str, int] = {}
 
@@ -73,6 +74,8 @@ class TrackerReceiver:
         return self._known.id
 
     def deliver(self, waiting: Sequence[events.Event]) -> int:
+        if self._is_refused:
+            return len(waiting)
         event = waiting[0]
         run = self._run or self._open()
         if event.kind == "started":
@@ -91,6 +94,8 @@ class TrackerReceiver:
         return 1
 
     def catch_up(self, missed: Mapping[str, int]) -> bool:
+        if self._is_refused:
+            return True
         self._log_from_files(self._run or self._open())
         return all(self._known.steps.get(c, -1) >= step for c, step in missed.items())
 
@@ -98,7 +103,13 @@ class TrackerReceiver:
         pass
 
     def _open(self) -> _tracked_run.TrackedRun:
-        run = self._start(dataclasses.replace(self._info, id=self._known.id))
+        try:
+            run = self._start(dataclasses.replace(self._info, id=self._known.id))
+        except OSError:
+            raise
+        except Exception:  # the same for all that comes after
+            self._is_refused = True
+            raise
         if run.id != self._known.id:  # a new one, or the old one is not there any more
             self._known.id = run.id
             self._known.steps = {}
@@ -171,7 +182,9 @@ class TrackerReceiver:
 
     def _save(self, *, is_urgent: bool = False) -> None:
         if self._file is not None:
-            self._file.write(self._known, is_urgent=is_urgent)
+            # A full disk is no reason to log again what the tracker has.
+            with contextlib.suppress(OSError):
+                self._file.write(self._known, is_urgent=is_urgent)
 
 
 def to_point(event: events.Event) -> _tracked_run.Point:

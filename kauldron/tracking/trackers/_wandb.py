@@ -39,10 +39,12 @@ class Wandb(_tracker.Tracker):
     tags: Sequence[str] = ()
     parent: str = ""
 
+    def follow(self, name: str) -> Any:
+        _load()  # here, and not while a training imports what it needs
+        return super().follow(name)
+
     def start(self, run: _tracked_run.RunStart) -> _tracked_run.TrackedRun:
-        wandb = extras.load(
-            "wandb", needed_by="Tracking with Weights & Biases", extra="wandb"
-        )
+        wandb = _load()
         folder = self.folder or run.workdir or None
         if folder is not None:
             os.makedirs(folder, exist_ok=True)
@@ -68,6 +70,12 @@ class Wandb(_tracker.Tracker):
         tracked = _WandbRun(started)
         tracked.set_tags(dict.fromkeys(self.tags, ""))
         return tracked
+
+
+def _load() -> Any:
+    return extras.load(
+        "wandb", needed_by="Tracking with Weights & Biases", extra="wandb"
+    )
 
 
 class _WandbRun:

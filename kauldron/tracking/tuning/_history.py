@@ -33,7 +33,8 @@ class StudyTrial:
       message: Why it failed, or was pruned.
       step: Updates so far.
       num_steps: Updates that it is to make; 0 if the run did not begin.
-      values: Step -> what was measured, in the order of steps; may be NaN.
+      values: Step -> what was measured, in the order of steps; may be NaN. Not what was
+        measured before the first update.
       best: The best of them, which is what the trial counts with; `None` if there is
         none.
       best_step: When that was measured.
@@ -147,7 +148,7 @@ def _values(
     found: dict[int, float] = {}
     for record in records:
         value = record.get(metric.name)
-        if value is None or measured.is_of_initial_parameters(record):
+        if value is None or record["step"] == 0:  # it has not learnt anything yet
             continue
         found[record["step"]] = float(value)  # also of "NaN"
     return {

@@ -22,7 +22,7 @@ from kauldron.train import hooks
 class _Record:
     """What the hook remembers."""
 
-    last_step: int = -1
+    last_step: int = 0
     reason: str = ""
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class PruneTrial(hooks.Hook):
         if name != collection or saved.pruner == "none":
             return
         record = self._record
-        if step <= record.last_step:  # repeated after a restart
+        if step <= record.last_step:  # before it has learnt, or again after a restart
             return
         record.last_step = step
         value = _find(values, wanted)
@@ -94,7 +94,8 @@ class PruneTrial(hooks.Hook):
             return
         # The processes of a run read at different times, and must say the same.
         is_bad = console.is_lead_host() and self._judge(folder, trial, step, value)
-        if _any_process(is_bad):
+        # At its last step, a trial is done, whatever it has reached.
+        if _any_process(is_bad) and step < run.last_step:
             record.reason = (
                 f"pruned: {saved.metric} is {value:.4g} at step {step}, which is not "
                 f"enough for `{saved.pruner}`"

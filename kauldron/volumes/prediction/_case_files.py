@@ -92,7 +92,9 @@ def without_cases(cfg: Any, name: str) -> Any:
     for field, nothing in (("losses", {}), ("summaries", {}), ("ensemble", [])):
         node[field] = nothing
     ds = node.get("ds", cfg.eval_ds)
-    ds["0" if "0" in ds else "path"] = ""
+    path = "0" if "0" in ds else "path"
+    del ds[path]  # a call may not become a text
+    ds[path] = ""
     for field in ("select", "split", "patches", "patches_per_case", "augment"):
         if field in ds:
             del ds[field]

@@ -228,7 +228,7 @@ class CaseEvaluator(base.EvaluatorBase):
             run=self.base_cfg,
         )
 
-    def file_config(self, cfg: Any, assets: pathlib.Path) -> Any:
+    def file_config(self, cfg: Any) -> Any:
         return _case_files.without_cases(cfg, self.name)
 
     def predict_files(

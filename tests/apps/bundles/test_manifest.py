@@ -94,6 +94,7 @@ def test_what_lacks_newer_fields_is_read_with_their_defaults(app):
     [
         ({"format": "other"}, "not that of an app"),
         ({"name": "../up"}, "Names of apps"),
+        ({"members": ["../../x"]}, "Names of members"),
         ({"name": 3}, "'name' .* must be a text: got 3"),
         ({"max_mc": True}, "'max_mc' .* must be a whole number: got True"),
         ({"inputs": []}, "has no inputs"),

@@ -213,6 +213,7 @@ def _resident_mb(process):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ten_thousand_small_requests_leave_the_memory_as_it_was(tmp_path, app_path):
     with _server(tmp_path / "a", app_path, warm=["tissues"]) as (process, http):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import io
 import json
@@ -20,11 +21,12 @@ _SCRIPT = """<!doctype html><meta charset="utf-8"><iframe src="/" width="900" he
 <pre id="seen"></pre>
 <script>
 const frame = document.querySelector("iframe");
-const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+// The browser's time stands still while something is fetched, and is not used up by waiting.
+const wait = () => fetch("/wait");
 frame.onload = async () => {
   const page = frame.contentDocument, at = (id) => page.getElementById(id);
   const seen = [];
-  const until = async (condition) => { while (!condition()) await wait(20); return condition(); };
+  const until = async (condition) => { while (!condition()) await wait(); return condition(); };
   const give = (name, bytes) => {
     const files = new frame.contentWindow.DataTransfer();
     files.items.add(new frame.contentWindow.File([bytes], name));
@@ -74,9 +76,11 @@ def _volume():
 
 def _with_test_page(app, text):
     async def whole(scope, receive, send):
-        if scope["type"] != "http" or scope["path"] != "/test":
+        if scope["type"] != "http" or scope["path"] not in ("/test", "/wait"):
             await app(scope, receive, send)
             return
+        if scope["path"] == "/wait":
+            await asyncio.sleep(0.02)
         head = {"type": "http.response.start", "status": 200}
         await send({**head, "headers": [(b"content-type", b"text/html")]})
         await send({"type": "http.response.body", "body": text.encode()})

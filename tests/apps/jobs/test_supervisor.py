@@ -39,8 +39,8 @@ def run(tmp_path, app_path):
     return run
 
 
-def _submit(jobs, *, device="auto", **what):
-    with jobs.state.upload() as upload:
+async def _submit(jobs, *, device="auto", **what):
+    async with jobs.state.upload() as upload:
         (upload.inputs / "scan.nii.gz").write_text(json.dumps(what))
         call = Call(verb="infer", inputs={"t1": ("inputs/scan.nii.gz",)})
         return jobs.submit(upload, "tissues", call, device).id
@@ -80,7 +80,7 @@ def _living_of(group):
 
 def test_a_job_runs_in_a_session_of_its_own_and_its_result_stays(run):
     async def work(jobs):
-        job_id = _submit(jobs, print=["one", "two"], sleep=0.2)
+        job_id = await _submit(jobs, print=["one", "two"], sleep=0.2)
         pid = await _running(jobs, job_id)
         assert os.getsid(pid) == pid != os.getsid(0)
         assert jobs.table.get(job_id).state is State.RUNNING
@@ -115,7 +115,7 @@ def test_a_job_runs_in_a_session_of_its_own_and_its_result_stays(run):
 )
 def test_a_job_that_fails_says_why_without_paths_and_tracebacks(run, what, told):
     async def work(jobs):
-        job_id = _submit(jobs, **what)
+        job_id = await _submit(jobs, **what)
         await jobs.wait(job_id)
         job = jobs.table.get(job_id)
         assert job.state is State.FAILED and told in job.error
@@ -126,7 +126,7 @@ def test_a_job_that_fails_says_why_without_paths_and_tracebacks(run, what, told)
 
 def test_a_process_that_is_killed_fails_its_job_and_no_other(run):
     async def work(jobs):
-        first, second = _submit(jobs, sleep=60), _submit(jobs)
+        first, second = await _submit(jobs, sleep=60), await _submit(jobs)
         os.killpg(await _running(jobs, first), signal.SIGKILL)
         await jobs.wait(first)
         await jobs.wait(second)
@@ -138,7 +138,7 @@ def test_a_process_that_is_killed_fails_its_job_and_no_other(run):
 
 def test_a_job_that_waits_is_cancelled_and_never_starts(run):
     async def work(jobs):
-        first, second = _submit(jobs, sleep=0.3), _submit(jobs)
+        first, second = await _submit(jobs, sleep=0.3), await _submit(jobs)
         assert await jobs.cancel(second)
         assert jobs.table.get(second).state is State.CANCELLED
         await jobs.wait(first)
@@ -151,14 +151,14 @@ def test_a_job_that_waits_is_cancelled_and_never_starts(run):
 
 def test_a_job_that_runs_is_cancelled_with_all_it_has_started(run):
     async def work(jobs):
-        job_id = _submit(jobs, child=60, sleep=60, print=["x"])
+        job_id = await _submit(jobs, child=60, sleep=60, print=["x"])
         pid = await _running(jobs, job_id)
         await _until(lambda: len(_living_of(pid)) == 2)
         assert await jobs.cancel(job_id)
         assert jobs.table.get(job_id).state is State.CANCELLED
         assert _living_of(pid) == []
         assert not await jobs.cancel(job_id)  # once
-        later = _submit(jobs)
+        later = await _submit(jobs)
         await jobs.wait(later)
         assert jobs.table.get(later).state is State.DONE
 
@@ -168,7 +168,7 @@ def test_a_job_that_runs_is_cancelled_with_all_it_has_started(run):
 @pytest.mark.slow
 def test_a_job_that_ignores_sigterm_is_ended_after_three_seconds(run):
     async def work(jobs):
-        job_id = _submit(jobs, ignore_term=True, sleep=60, print=["x"])
+        job_id = await _submit(jobs, ignore_term=True, sleep=60, print=["x"])
         pid = await _running(jobs, job_id)
         started = time.monotonic()
         await jobs.cancel(job_id)
@@ -187,8 +187,8 @@ def test_jobs_take_turns_on_a_device_and_share_the_others(run):
         ]
 
     async def work(jobs):
-        ids = [_submit(jobs, sleep=0.2) for _ in range(3)]
-        ids.append(_submit(jobs, device="cpu"))
+        ids = [await _submit(jobs, sleep=0.2) for _ in range(3)]
+        ids.append(await _submit(jobs, device="cpu"))
         await _until(lambda: jobs.table.get(ids[3]).state is not State.QUEUED)
         states = [jobs.table.get(x) for x in ids[:3]]
         assert [job.devices for job in states] == ["0", "1", ""]
@@ -203,7 +203,7 @@ def test_jobs_take_turns_on_a_device_and_share_the_others(run):
 
 def test_the_end_of_a_server_interrupts_what_runs_and_keeps_what_waits(run):
     async def begin(jobs):
-        first, second = _submit(jobs, sleep=60, print=["x"]), _submit(jobs)
+        first, second = await _submit(jobs, sleep=60, print=["x"]), await _submit(jobs)
         return first, second, await _running(jobs, first)
 
     async def go_on(jobs):
@@ -223,7 +223,7 @@ def test_the_end_of_a_server_interrupts_what_runs_and_keeps_what_waits(run):
 
 def test_a_result_that_was_written_before_the_server_was_killed_stays(run):
     async def begin(jobs):
-        job_id = _submit(jobs)
+        job_id = await _submit(jobs)
         await jobs.wait(job_id)
         return job_id
 
@@ -263,7 +263,7 @@ def test_what_belongs_to_no_job_is_removed_at_the_start(run):
 
 def test_jobs_are_forgotten_with_their_files_but_not_while_they_are_sent(run):
     async def work(jobs):
-        job_id = _submit(jobs)
+        job_id = await _submit(jobs)
         await jobs.wait(job_id)
         with jobs.retention.reading(job_id) as folder:
             await asyncio.sleep(1.1)
@@ -279,7 +279,7 @@ def test_places_in_the_queue_are_kept_while_files_come(run):
         full = pytest.raises(_table.QueueFullError)
         with jobs.admitted(), jobs.admitted(), full, jobs.admitted():
             pass
-        job_id = _submit(jobs, sleep=0.1)
+        job_id = await _submit(jobs, sleep=0.1)
         with jobs.admitted(), pytest.raises(_table.QueueFullError), jobs.admitted():
             pass
         await jobs.wait(job_id)
@@ -300,7 +300,7 @@ def test_places_in_the_queue_are_kept_while_files_come(run):
 )
 def test_a_job_that_prints_or_takes_too_much_is_ended(run, limit, what, told):
     async def work(jobs):
-        job_id = _submit(jobs, **what)
+        job_id = await _submit(jobs, **what)
         await jobs.wait(job_id)
         job = jobs.table.get(job_id)
         assert job.state is State.FAILED and told in job.error
@@ -322,15 +322,15 @@ def test_a_second_server_on_a_state_directory_is_refused(run, tmp_path, app_path
 def test_a_warm_worker_does_jobs_one_after_the_other_and_is_ended_by_a_cancel(run):
     async def work(jobs):
         await _until(lambda: jobs.runner.is_warm("tissues", "infer", "auto"))
-        ids = [_submit(jobs, sleep=0.05) for _ in range(2)]
+        ids = [await _submit(jobs, sleep=0.05) for _ in range(2)]
         for job_id in ids:
             await jobs.wait(job_id)
         assert [jobs.table.get(x).devices for x in ids] == ["warm", "warm"]
-        slow = _submit(jobs, sleep=60)
+        slow = await _submit(jobs, sleep=60)
         await _until(lambda: jobs.table.get(slow).state is State.RUNNING)
         await asyncio.sleep(0.1)
         await jobs.cancel(slow)
-        after = _submit(jobs)
+        after = await _submit(jobs)
         await jobs.wait(after)
         states = [jobs.table.get(x).state for x in (slow, after)]
         assert states == [State.CANCELLED, State.DONE]

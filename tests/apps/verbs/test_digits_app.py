@@ -12,6 +12,7 @@ import pytest
 from scipy import special, stats
 
 from kauldron import apps
+from tests import compilations
 from tests.apps.verbs import digit_run
 
 
@@ -166,3 +167,11 @@ def test_a_label_that_is_missing_is_told_by_its_case(app, digits, tmp_path):
     (tmp_path / "labels.csv").write_text("case,label\nd1,3\n")
     with pytest.raises(apps.AppError, match="no row for the case 'd0'"):
         app.evaluate(digits / "d0.png", tmp_path / "labels.csv", out=tmp_path / "out")
+
+
+def test_a_second_call_compiles_nothing(app, digits, tmp_path):
+    app.infer(digits / "d[0-2].png", out=tmp_path / "a", mc=2)
+    with compilations.counted() as seconds:
+        # Three pictures were filled up to four.
+        app.infer(digits / "d[1-4].png", out=tmp_path / "b", mc=3)
+    assert seconds == []

@@ -124,6 +124,15 @@ def _numpy_kept(logits, temperature, top_k, top_p):
     return result / result.sum()
 
 
+@pytest.mark.parametrize("size", [7, 96, 768])
+def test_the_likeliest_token_is_the_first_of_the_largest_logits(size):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(-3, 3, (6, size)).astype(np.float32)  # many are equal
+    logits[0], logits[1, 3:] = -np.inf, -np.inf
+    found = kd.lm.likeliest_tokens(logits)
+    np.testing.assert_array_equal(found, np.argmax(logits, axis=-1))
+
+
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"),
     [(0.7, None, None), (1.0, 3, None), (2.0, None, 0.6), (1.3, 5, 0.8), (1.0, 1, 0.5)],

@@ -15,7 +15,7 @@ PROMPTS = [[5, 9, 200], list(range(40, 51)), [17, 3]]
 _SPLIT = {"heads", "kv", "mlp"}
 
 
-def _split(model, params):
+def split(model, params):
     """Returns parameters of which heads and hidden features are split."""
     mesh = kd.sharding.Mesh(axes={"tensor": -1}).params.mesh
     names = kd.nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
@@ -32,7 +32,7 @@ def test_tokens_on_eight_devices_are_those_of_one(quick_compile):
     params = small_model.params(model)
     expected = kd.lm.generate(model, params, PROMPTS, max_tokens=9)
     programs = _programs.Programs(
-        *(model, _split(model, params)),
+        *(model, split(model, params)),
         num_pages=32,
         page_size=4,
         num_slots=4,

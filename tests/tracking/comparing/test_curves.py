@@ -92,7 +92,7 @@ def test_a_picture_of_curves_shows_each_in_its_colour_on_light_and_dark():
 
     found = curves.curves_of(MadeUpRuns(RUNS), RUNS, "eval.accuracy")
     for theme in (figures.PAPER, figures.DARK):
-        content = figures.to_png(figures.draw_curves(found, theme, title="t"), theme)
+        content = figures.to_png(figures.draw_curves(found, theme, size=(4, 2)), theme)
         picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).astype(
             int
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 
-import pytest
-
 from kauldron.cli import main
 from tests import docs_snippets
 
@@ -28,14 +26,3 @@ def test_every_command_of_the_page_can_be_parsed(capsys):
     for line in commands:
         assert main.main([*shlex.split(line), "--help"]) == 0
         assert "Usage" in capsys.readouterr().out or "usage" in line
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    {
-        **docs_snippets.docstrings_with_code("kauldron.tracking.comparing"),
-        **docs_snippets.docstrings_with_code("kauldron.tracking.pages"),
-    }.items(),
-)
-def test_docstring(name, text, tmp_path):
-    assert docs_snippets.run_docstring(name, text, tmp_path)

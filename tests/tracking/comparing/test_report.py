@@ -199,3 +199,11 @@ def test_a_loss_that_is_not_finite_is_a_text_in_json(tmp_path):
     with open(path) as file:
         told = json.load(file, parse_constant=pytest.fail)
     assert told["predictions"]["classification"]["log_loss"] == "inf"
+
+
+def test_a_vocabulary_is_not_taken_for_classes(tmp_path):
+    outputs = {"logits": np.zeros((2, 3, 5000)), "labels": np.zeros((2, 3), int)}
+    made = with_workdir(run(1), tmp_path, outputs=outputs)
+    found = report.make_report(MadeUpRuns([made]), made)
+    assert found.classes is None
+    assert {f.section for f in found.figures} == {"Curves"}

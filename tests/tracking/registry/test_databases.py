@@ -60,7 +60,7 @@ def test_a_file_of_a_newer_version_is_refused_and_stays_as_it_is(tmp_path):
     connection.close()
     before = (tmp_path / "registry.db").read_bytes()
     with pytest.raises(
-        kd.tracking.RegistryError, match="newer version .*revision 0999"
+        kd.tracking.RegistryError, match=r"newer version .*revision 0999"
     ):
         kd.tracking.Registry.open(tmp_path / "registry.db")
     assert (tmp_path / "registry.db").read_bytes() == before

@@ -60,6 +60,7 @@ def registry(tmp_path_factory):
         (r"model == 'it\'s' or model == \"mlp\"".replace('\\"', '"'), "12"),
         ("model ~ '^[cm]'", "01"),
         ("'n' in model", "0"),
+        ("'N' in model or 'c.n' in model or '0' in name and 'r' in name", "0"),
         ("model > 'd'", "12"),
         # Fields of runs.
         ("'good' in tags and 'old' not in tags", "2"),

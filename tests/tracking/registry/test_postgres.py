@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from kauldron import kd
@@ -14,9 +15,18 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server():
+def url():
     with postgres_server.running() as url:
         yield url
+
+
+@pytest.fixture
+def server(url, request):
+    """URL of a new database."""
+    name = f"registry{abs(hash(request.node.name))}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return url.replace("/postgres?", f"/{name}?")
 
 
 def test_it_answers_as_a_file_does(server, tmp_path):
@@ -63,3 +73,26 @@ def test_a_server_that_is_gone_is_said_without_its_password(tmp_path):
         kd.tracking.Registry.open(url)
     assert "secret" not in str(error.value)
     assert "cannot be used: connection" in str(error.value)
+
+
+def test_a_workspace_on_a_server_is_made_anew_from_its_own_journal(server, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        workspace = kd.tracking.Workspace.create(tmp_path / name)
+        workspace.settings.set("database", server)
+        made_runs.make(tmp_path / name / "runs" / name)
+        kd.tracking.Registry.open(tmp_path / name).index(tmp_path / name)
+    registry = kd.tracking.Registry.open(tmp_path / "two")
+    before = [registry.run(name).id for name in ("one", "two")]
+    registry.change("two", add_tags=["good"])
+    registry.close()
+    _drop_everything(server)
+    registry = kd.tracking.Registry.open(tmp_path / "two")
+    assert (registry.run("two").id, registry.run("two").tags) == (before[1], ("good",))
+    registry.index(tmp_path / "one")
+    assert registry.run("one").id == before[0]
+
+
+def _drop_everything(server):
+    with psycopg.connect(server) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

@@ -147,7 +147,9 @@ def test_a_run_is_named_in_many_ways_and_a_wrong_name_is_answered(
 def test_a_run_that_is_alive_is_not_removed(registry, tmp_path):
     made_runs.make(tmp_path / "a", state="running")
     registry.index(tmp_path)
-    with pytest.raises(kd.tracking.RegistryError, match="is running .step 100 of 100."):
+    with pytest.raises(
+        kd.tracking.RegistryError, match=r"is running .step 100 of 100."
+    ):
         registry.remove("a", with_files=True)
     made_runs.write_status(tmp_path / "a")
     registry.remove("a", with_files=True)

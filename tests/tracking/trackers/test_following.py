@@ -34,6 +34,13 @@ def _steps(run, name):
     return [step for step, values in run["points"] if name in values]
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    from kauldron.tracking.trackers import _courier
+
+    monkeypatch.setattr(_courier, "_PATIENCE_IF_GONE_SECS", 0.1)
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """A run that went to its end."""
@@ -77,12 +84,25 @@ def test_a_publisher_is_told_of_events_in_their_order(followed):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (ValueError("bad batch"), "failed", "ValueError: bad batch"),
-        (SystemExit(0), "done", ""),
-        (SystemExit(3), "failed", "SystemExit: 3"),
-        (KeyboardInterrupt("Stopped by SIGTERM"), "interrupted", "Stopped by SIGTERM"),
+        pytest.param(
+            ValueError("bad batch"), "failed", "ValueError: bad batch", id="error"
+        ),
+        pytest.param(SystemExit(0), "done", "", id="sys.exit(0)"),
+        pytest.param(
+            SystemExit(3),
+            "failed",
+            "SystemExit: 3",
+            id="sys.exit(3)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            KeyboardInterrupt("Stopped by SIGTERM"),
+            "interrupted",
+            "Stopped by SIGTERM",
+            id="signal",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["error", "sys.exit(0)", "sys.exit(3)", "signal"],
 )
 def test_tracker_and_status_file_agree_on_how_a_run_ended(
     tmp_path, error, status, message
@@ -97,9 +117,37 @@ def test_tracker_and_status_file_agree_on_how_a_run_ended(
     assert (written.state, written.message) == (status, message)
 
 
+def test_a_full_disk_stops_nothing_and_is_told_in_a_line(tmp_path, impatient, capfd):
+    full = kd.tracking.Publish(kd.tracking.JsonLinesPublisher("/dev/full"))
+    state, _ = _trainer(tmp_path, tracking=full, evals={}).train()
+    assert int(state.step) == 10
+    told = capfd.readouterr().err
+    assert (
+        told.count("the publisher 'tracking' takes nothing: [Errno 28] No space") == 1
+    )
+
+
+def test_a_tracker_that_refuses_a_run_is_asked_once_and_stops_nothing(tmp_path, capfd):
+    class Refuses(kd.tracking.Tracker):
+        num_asked = 0
+
+        def start(self, run):
+            self.num_asked += 1
+            raise kd.tracking.TrackerError("There is no project 'x'.")
+
+    tracker = Refuses()
+    state, _ = _trainer(tmp_path, tracking={"mine": tracker}, evals={}).train()
+    assert (int(state.step), tracker.num_asked) == (10, 1)
+    told = capfd.readouterr().err
+    assert "the tracker 'mine' failed; this stops nothing" in told
+    assert "There is no project 'x'." in told
+
+
 def test_what_is_no_tracker_is_named(tmp_path):
     trainer = _trainer(tmp_path, tracking={"a": kd.tracking.ConsolePublisher()})
-    with pytest.raises(kd.train.HookError, match=r"`tracking.a` must be a tracker"):
+    with pytest.raises(
+        kd.train.HookError, match=r"`tracking\['a'\]` must be a tracker"
+    ):
         trainer.train()
     assert not (tmp_path / "digits").exists()
 
@@ -131,6 +179,7 @@ def test_a_run_that_goes_on_is_the_same_run_and_no_step_is_there_twice(tmp_path)
     assert (run["status"], run["starts"]) == ("done", 2)
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_workdir_is_another_run(tmp_path):
     breaks = {"breaks": Raises(ValueError("once"), step=2)}
     with pytest.raises(ValueError, match="once"):
@@ -140,13 +189,6 @@ def test_another_run_in_the_same_workdir_is_another_run(tmp_path):
     by_status = {run["status"]: run for run in trainer.tracking.runs()}
     assert _steps(by_status["failed"], "train.accuracy") == [0, 1]
     assert _steps(by_status["done"], "train.accuracy") == list(range(10))
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    from kauldron.tracking.trackers import _courier
-
-    monkeypatch.setattr(_courier, "_PATIENCE_IF_GONE_SECS", 0.1)
 
 
 def test_what_a_tracker_has_missed_is_there_after_the_next_start(

@@ -65,6 +65,17 @@ class TestLocal(tracker_contract.Contract):
         names = sorted(path.name for path in (workspace / "runs").iterdir())
         assert names == ["digits", "digits_2"]
 
+    def test_a_file_that_is_kept_is_an_artifact_of_its_run(
+        self, start, workspace, tmp_path
+    ):
+        (tmp_path / "weights").write_text("1")
+        run = start()
+        run.log_artifact(tmp_path / "weights", "model")
+        run.end("done")
+        (kept,) = kd.tracking.Registry.open(workspace).artifacts()
+        assert (kept.name, kept.version, kept.run) == ("model", 1, run.id)
+        assert pathlib.Path(kept.path).read_text() == "1"
+
     def test_a_run_is_not_begun_over_another_one(self, start):
         start().end("done")
         with pytest.raises(kd.tracking.TrackerError, match="has a run already"):

@@ -215,9 +215,110 @@ def test_long_names_that_begin_alike_stay_different():
     assert len(names) == 2 and {len(x) for x in names} == {250}
 
 
+@pytest.mark.slow  # imports MLflow
 def test_a_server_that_is_gone_is_an_os_error_at_once_and_without_password():
     tracker = kd.tracking.MLflow(uri="http://me:secret@127.0.0.1:1")
     before = time.monotonic()
     with pytest.raises(ConnectionError, match="does not answer") as error:
         tracker.start(kd.tracking.RunStart(name="digits"))
     assert time.monotonic() - before < 10 and "secret" not in str(error.value)
+
+
+def _runs(uri, name, tmp_path):
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("runs").experiment_id
+    found = client.search_runs([experiment], f"attributes.run_name = '{name}'")
+    return [read_run(uri, run.info.run_id, tmp_path) for run in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal", "status"), [("SIGTERM", "interrupted"), ("SIGKILL", "running")]
+)
+def test_a_training_that_a_signal_ends_goes_on_in_the_same_run(
+    database, tmp_path, signal, status
+):
+    module = "tests.tracking.trackers.mlflow_run"
+    workdir = tmp_path / f"by_{signal}"
+    command = [sys.executable, "-m", module, str(workdir), database]
+    subprocess.run([*command, "7", signal], capture_output=True)
+    (run,) = _runs(database, workdir.name, tmp_path)
+    assert run["status"] == status
+    told = [step for step, _ in run["points"]["train.accuracy"]]
+    assert told == [*range(len(told))] and 6 <= len(told) <= 8
+    subprocess.run([*command, "-1", signal], check=True, capture_output=True)
+    (run,) = _runs(database, workdir.name, tmp_path)
+    assert run["status"] == "done"
+    assert [step for step, _ in run["points"]["train.accuracy"]] == [*range(10)]
+    assert [step for step, _ in run["points"]["eval.accuracy"]] == [0, 5, 10]
+
+
+@pytest.mark.slow
+def test_a_writer_writes_to_a_run_that_someone_else_ends(database, tmp_path):
+    import mlflow
+
+    from tests.train import small_run
+
+    client = mlflow.MlflowClient(tracking_uri=database)
+    experiment = client.get_experiment_by_name("kauldron").experiment_id
+    id = client.create_run(experiment).info.run_id
+    writer = kd.contrib.train.MLFlowMetricWriter(run_id=id, uri=database)
+    small_run.make_trainer(tmp_path / "a", writer=writer).train()
+    run = read_run(database, id, tmp_path)
+    assert run["status"] == "running"
+    assert [step for step, _ in run["points"]["train.accuracy"]] == [0, 2, 4, 6, 8]
+    assert len(small_run.records(tmp_path / "a", "train")) == 5
+
+
+class Outage(kd.train.Hook):
+    """Kills a server at a step, and starts it again at another one."""
+
+    def __init__(self, server, first, last):
+        self.server, self.first, self.last = server, first, last
+        self.longest_secs, self._before = 0.0, None
+
+    def before_step(self, run, *, step, state, batch):
+        now = time.perf_counter()
+        if self.first < step <= self.last:
+            self.longest_secs = max(self.longest_secs, now - self._before)
+        if step == self.first:
+            time.sleep(3.0)  # something was told before
+            self.server.kill()
+        if step == self.last:
+            self.server.start()
+        self._before = time.perf_counter()
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_in_between_gets_all_and_slows_nothing(
+    database, tmp_path, capfd
+):
+    import shutil
+
+    from tests.tracking.trackers import mlflow_run
+
+    shutil.copy(database.removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    server = Server(tmp_path)
+    server.start()
+    outage = Outage(server, first=50, last=250)
+    try:
+        mlflow_run.make_trainer(
+            tmp_path / "outage",
+            server.uri,
+            num_train_steps=300,
+            hooks={"outage": outage},
+            checkpointer=None,
+            evals={},
+        ).train()
+        (run,) = _runs(server.uri, "outage", tmp_path)
+    finally:
+        server.kill()
+    assert run["status"] == "done"
+    assert [step for step, _ in run["points"]["train.accuracy"]] == [*range(300)]
+    told = capfd.readouterr().err
+    assert told.count("the tracker 'tracking' takes nothing: MLflow at") == 1
+    assert told.count("the tracker 'tracking' is back.") == 1
+    assert outage.longest_secs < 1.0  # of a step of 10 ms, on a machine that is busy

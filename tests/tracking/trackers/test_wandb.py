@@ -11,6 +11,7 @@ import pytest
 
 from kauldron import kd
 from tests.tracking import tracker_contract
+from tests.train import small_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -124,3 +125,32 @@ class TestOffline(tracker_contract.Contract):
         read(run.id)
         records = records_of(tmp_path / "kept", run.id)
         assert any("x" * 100 in str(record) for record in records)
+
+
+class Breaks(kd.train.Hook):
+    def before_step(self, run, *, step, state, batch):
+        if step == 7:
+            raise ValueError("once")
+
+
+def test_a_training_goes_on_in_the_same_run_and_no_step_is_there_twice(tmp_path):
+    def train(**hooks):
+        small_run.make_trainer(
+            tmp_path / "digits",
+            tracking=kd.tracking.Wandb(mode="offline"),
+            checkpointer=kd.ckpts.Checkpointer(save_interval_steps=4),
+            log_metrics_every=1,
+            hooks=hooks,
+        ).train()
+
+    with pytest.raises(ValueError, match="once"):
+        train(breaks=Breaks())
+    time.sleep(2.0)  # its process may still write
+    file = tmp_path / "digits" / "trackers" / "tracking.json"
+    id = json.loads(file.read_text())["id"]
+    assert read_run(tmp_path / "digits", id)["status"] == "failed"
+    train()
+    time.sleep(2.0)
+    run = read_run(tmp_path / "digits", id)
+    assert (run["name"], run["status"]) == ("digits", "done")
+    assert [step for step, _ in run["points"]["train.accuracy"]] == [*range(10)]

@@ -49,6 +49,7 @@ def _start(cfg: str, folder: pathlib.Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_instant_no_trial_is_lost_or_counted_twice(tmp_path, seed):
     rng = random.Random(seed)

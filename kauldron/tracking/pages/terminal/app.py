@@ -13,6 +13,15 @@ from kauldron.tracking.pages.terminal import runs_screen
 _REFRESH_SECS = 2.0
 
 
+def show_runs(source: run_source.RunSource) -> None:
+    """Shows runs in the terminal until the user quits.
+
+    Args:
+      source: Where the runs are from, such as a `Registry`.
+    """
+    RunsApp(source).run()
+
+
 class RunsApp(App[None]):
     """All runs, each run, and runs side by side.
 
