@@ -13,6 +13,9 @@ from kauldron.tracking.registry import _notes, _schema, _workdir_facts
 from kauldron.tracking.registry.records import MetricValue, Run, Scalar
 from kauldron.workdir import run_status
 
+# Arguments of Optax's schedules that say how high they are, the most telling first.
+_OF_SCHEDULES = ("peak_value", "init_value", "value")
+
 
 def id_of(number: int) -> str:
     """Returns the id of a run: `run_0012`."""
@@ -247,8 +250,12 @@ class RunWriter:
         rows = {
             t.run_tag: [{"run_id": number, "tag": clean(x)} for x in set(notes.tags)],
             t.parameter: [
-                {"run_id": number, "name": clean(name), **_searched(value)}
-                for name, value in facts.parameters.items()
+                {
+                    "run_id": number,
+                    "name": clean(name),
+                    **_searched(name, facts.parameters),
+                }
+                for name in facts.parameters
             ],
             t.metric: [
                 {
@@ -269,16 +276,25 @@ class RunWriter:
                 self._connection.execute(table.insert(), values)
 
 
-def _searched(value: Scalar) -> dict[str, Any]:
-    """Returns what a parameter is found by."""
+def _searched(name: str, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Returns what a parameter is found by: of a schedule, its highest value, too."""
+    value = parameters[name]
     if isinstance(value, bool):
         return {"number": float(value), "text": str(value).lower()}
     if isinstance(value, str):
-        return {"number": None, "text": clean(value)}
+        values = (parameters.get(f"{name}.{part}") for part in _OF_SCHEDULES)
+        numbers = (x for x in values if type(x) in (int, float))
+        return {"number": _to_float(next(numbers, None)), "text": clean(value)}
+    return {"number": _to_float(value), "text": None}
+
+
+def _to_float(value: int | float | None) -> float | None:
+    if value is None:
+        return None
     try:
-        return {"number": _finite(float(value)), "text": None}
+        return _finite(float(value))
     except OverflowError:  # an integer beyond all floats
-        return {"number": math.copysign(math.inf, value), "text": None}
+        return math.copysign(math.inf, value)
 
 
 def _finite(value: float) -> float | None:
