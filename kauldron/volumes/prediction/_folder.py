@@ -58,7 +58,7 @@ class PredictionFolder:
         return all(self.file(case, output).exists() for output in self._suffixes)
 
     def write(
-        self, case: str, output: str, volume: chain.Opened, *, by_slabs: bool = False
+        self, case: str, output: str, volume: chain.Opened, *, num_numbers: int = 0
     ) -> pathlib.Path:
         """Writes an output of a case; the file appears when it is complete.
 
@@ -66,7 +66,8 @@ class PredictionFolder:
           case: Name of the case.
           output: Name of the output.
           volume: What is written.
-          by_slabs: Whether some planes are in memory at a time.
+          num_numbers: Of how many a voxel is made, if some planes are to be in memory at
+            a time; 0 is all of them.
         """
         file = self.file(case, output)
         with self._explained():
@@ -75,11 +76,11 @@ class PredictionFolder:
             if not record.exists():
                 text = json.dumps(self._made_by, indent=1)
                 shared_files.write_atomically(epath.Path(record), text)
-        if not by_slabs:
+        if not num_numbers:
             volume_files.write(file, outputs.as_image(volume))
             return file
         num_channels = volume.read(Region((0, 0, 0), (1, 1, 1))).shape[-1]
-        regions = list(_parts.slabs(volume.shape, num_channels))
+        regions = list(_parts.slabs(volume.shape, num_numbers))
         dtype = outputs.written_dtype(map(volume.read, regions))
         with volume_files.open_region_writer(
             file,

@@ -48,6 +48,11 @@ class Predicted:
             regions=[Region.whole(first.shape)],
         )
 
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers all members predict of a voxel."""
+        return sum(x.shape[-1] for x in jax.tree.leaves(self.members))
+
     def slabs(self) -> Iterator[tuple[Any, list[dict[str, PyTree]]]]:
         """Yields the batch of each region, and what members predict there."""
         for region in self.regions:

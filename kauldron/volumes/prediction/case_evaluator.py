@@ -310,8 +310,8 @@ class CaseEvaluator(base.EvaluatorBase):
             volume = output.opened(
                 predicted.of(output.key), predicted.geometry, self._cases, case
             )
-            file = folder.write(case, name, volume, by_slabs=self.by_slabs)
-            written.append(file)
+            num = predicted.num_numbers if self.by_slabs else 0
+            written.append(folder.write(case, name, volume, num_numbers=num))
         return written
 
     def _open(self, path: epath.PathLike, step: int) -> _folder.PredictionFolder:
