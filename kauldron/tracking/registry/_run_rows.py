@@ -37,12 +37,10 @@ class _Decoded(Mapping[str, Any]):
         self._text = text
         self._values: Mapping[str, Any] | None = None
 
-    def _decode(self, values: Any) -> Mapping[str, Any]:
-        return values
-
     def _read(self) -> Mapping[str, Any]:
         if self._values is None:
-            self._values = self._decode(json.loads(self._text) if self._text else {})
+            values: Mapping[str, Any] = json.loads(self._text) if self._text else {}
+            self._values = values
         return self._values
 
     def __getitem__(self, key: str) -> Any:
@@ -55,23 +53,17 @@ class _Decoded(Mapping[str, Any]):
         return len(self._read())
 
     def __repr__(self) -> str:
-        return repr(dict(self._read()))
+        return repr(dict(self))
 
 
 class _Metrics(_Decoded):
     """Metrics of a run, see `_metrics_text`."""
 
-    def _decode(self, values: Any) -> Mapping[str, Any]:
-        return {
-            name: MetricValue(
-                last=last,
-                last_step=last_step,
-                best=best,
-                best_step=best_step,
-                mode=mode,
-            )
-            for name, (last, last_step, best, best_step, mode) in values.items()
-        }
+    def __getitem__(self, key: str) -> MetricValue:
+        last, last_step, best, best_step, mode = self._read()[key]
+        return MetricValue(
+            last=last, last_step=last_step, best=best, best_step=best_step, mode=mode
+        )
 
 
 def _metrics_text(metrics: Mapping[str, MetricValue]) -> str:
