@@ -14,7 +14,17 @@ def registry(tmp_path_factory):
     configs = [
         {"optimizer": {"rate": 1e-2, "nesterov": True}, "model": "cnn", "flag": 1},
         {"optimizer": {"rate": 1e-3, "nesterov": False}, "model": "mlp", "flag": "1"},
-        {"optimizer": {"rate": "auto"}, "model": "it's", "name": "of config"},
+        {
+            "optimizer": {"rate": "auto", "lr": {"__id__": 0}},
+            "model": "it's",
+            "name": "of config",
+            "schedule": {
+                "__id__": 0,
+                "__qualname__": "optax:warmup_cosine_decay_schedule",
+                "init_value": 0.0,
+                "peak_value": 3e-3,
+            },
+        },
     ]
     for i, (config, value) in enumerate(zip(configs, (0.9, "NaN", 0.5), strict=True)):
         losses = {"step": 10, "collection": "eval", "losses/total": 2.0 - i}
@@ -49,6 +59,11 @@ def registry(tmp_path_factory):
         ("optimizer.rate in (0.01, 'auto')", "02"),
         ("optimizer.rate not in (0.01, 'auto',)", "1"),
         ("optimizer.rate == 'auto'", "2"),
+        # A schedule counts by its height, wherever it is used.
+        ("optimizer.lr < 1e-2", "2"),
+        ("optimizer.lr < 1e-3", ""),
+        ("optimizer.lr == 'warmup_cosine_decay_schedule'", "2"),
+        ("optimizer.lr.peak_value == 0.003", "2"),
         # Flags are not texts, though they are numbers.
         ("optimizer.nesterov == true", "0"),
         ("optimizer.nesterov != true", "1"),
