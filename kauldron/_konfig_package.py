@@ -101,6 +101,7 @@ DECLARATION = konfig.PackageDeclaration(
         "yaml": "tracking",
         "optuna": "tune",
         "mlflow": "mlflow",
+        "psycopg": "postgres",
         "s3fs": "s3",
         "wandb": "wandb",
         "nibabel": "volumes",

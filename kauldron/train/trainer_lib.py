@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
     Literal,
-    TypeVar,
     cast,
-    dataclass_transform,
 )
 
 import jax
@@ -20,7 +18,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from kauldron import checkpoints, data, export, modules, optim, recording, sharding
-from kauldron._base import frozen_dict, root_refs
+from kauldron._base import config_classes, frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import base as evals_base
 from kauldron.evals import standalone
@@ -58,33 +56,8 @@ _DICT_FIELDS = (
 )
 
 
-_Class = TypeVar("_Class")
-
 # Launch descriptions are for programs that start runs, not for the run.
 _UNRESOLVED = ("xm_job",)
-
-
-def _leaves_unresolved(
-    *names: str,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates a function that a config calls: it gets these arguments as configs."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        vars(function)["__konfig_resolve_exclude_fields__"] = names
-        return function
-
-    return decorate
-
-
-def _required() -> Any:
-    """A field without a default; which a config sets after it has made the node."""
-    return dataclasses.field()
-
-
-@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
-def _frozen(cls: type[_Class]) -> type[_Class]:
-    """Makes a frozen dataclass; to type checkers its fields can be set, as in configs."""
-    return dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
 
 def _empty_dict() -> Any:
@@ -95,7 +68,7 @@ def _empty_dict() -> Any:
 _Base: Any = object if TYPE_CHECKING else root_refs.FrozenSubclasses
 
 
-@_frozen
+@config_classes.frozen
 class Trainer(_Base):
     """Data, model, losses, optimizer and the rest of a run.
 
@@ -153,9 +126,9 @@ class Trainer(_Base):
 
     seed: int = 0
     workdir: epath.PathLike | None = None
-    train_ds: data.Pipeline = _required()
+    train_ds: data.Pipeline = config_classes.required()
     eval_ds: data.Pipeline | None = None
-    model: Any = _required()
+    model: Any = config_classes.required()
     rng_streams: rngs_lib.RngStreams = dataclasses.field(
         default_factory=rngs_lib.RngStreams
     )
@@ -178,7 +151,7 @@ class Trainer(_Base):
     hooks: Mapping[str, hooks.Hook] = _empty_dict()
     tracking: hooks.Tracking | Mapping[str, hooks.Tracking] | None = None
     schedules: Mapping[str, Any] = _empty_dict()
-    optimizer: Any = _required()
+    optimizer: Any = config_classes.required()
     checkpointer: checkpoints.BaseCheckpointer | None = None
     init_transform: checkpoints.InitTransform | None = None
     trainstep: train_step.TrainStep = dataclasses.field(
@@ -292,7 +265,7 @@ class Trainer(_Base):
         return standalone.continuous_eval(self._kept, names, timeout_secs=timeout_secs)
 
     @classmethod
-    @_leaves_unresolved(*_UNRESOLVED)
+    @config_classes.leaves_unresolved(*_UNRESOLVED)
     def eval_only(cls, **kwargs: Any) -> Trainer:
         """Returns a trainer that evaluates another run and trains nothing.
 
