@@ -47,9 +47,7 @@ from kauldron.train import (
     train_loop,
 )
 
-_DICT_FIELDS = tuple(
-    "train_losses train_metrics train_summaries schedules evals hooks aux".split()
-)
+_DICT_FIELDS = (*_trainer_checks.DICTS, "evals", "aux")
 
 
 _Class = TypeVar("_Class")
