@@ -17,7 +17,7 @@ from kauldron.step import (
 )
 from kauldron.train import _key_report, _run_description, _selection, hooks
 
-_DICTS = (
+DICTS = (
     "train_losses",
     "train_metrics",
     "train_summaries",
@@ -44,7 +44,7 @@ def check_values(trainer: _run_description.RunDescription) -> None:
             "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
             f": got {type(trainer.train_ds).__name__}."
         )
-    for name in _DICTS:
+    for name in DICTS:
         value = getattr(trainer, name)
         if value is not None and not isinstance(value, Mapping):
             raise TrainerError(

@@ -148,29 +148,32 @@ class Tracking(Protocol):
 
 
 @contextlib.contextmanager
-def followed(tracking: Any) -> Iterator[dict[str, tuple[Hook, recording.Writer]]]:
-    """Yields hook and writer of each that follows the run inside the block, by name.
+def followed(trainer: Any) -> Iterator[Any]:
+    """Yields a trainer with hook and writer of each that follows its run in the block.
 
     Args:
-      tracking: A `Tracking`, a dict of several, or `None`.
+      trainer: Its `tracking` is a `Tracking`, a dict of several, or `None`.
 
     Raises:
       HookError: If one of them is something else.
     """
-    parts = {} if tracking is None else {"tracking": tracking}
-    if isinstance(tracking, Mapping):
-        parts = tracking
+    parts = {} if trainer.tracking is None else {"tracking": trainer.tracking}
+    if isinstance(trainer.tracking, Mapping):
+        parts = dict(trainer.tracking)
     for name, part in parts.items():
         if not isinstance(part, Tracking):
-            place = f"tracking[{name!r}]" if parts is tracking else "tracking"
+            place = "tracking" if part is trainer.tracking else f"tracking[{name!r}]"
             raise HookError(
                 f"`{place}` must be a tracker such as `kd.tracking.Local()`, or a dict "
                 f"{{name: tracker}}: got {part!r}."
             )
     with contextlib.ExitStack() as stack:
-        yield {
-            name: stack.enter_context(part.follow(name)) for name, part in parts.items()
-        }
+        hooks, writers = dict(trainer.hooks), dict(trainer.writer.parts())
+        for name, part in parts.items():
+            hook, writer = stack.enter_context(part.follow(name))
+            hooks[f"tracking.{name}"] = hook
+            writers[f"tracking.{name}"] = writer
+        yield trainer.replace(hooks=hooks, writer=writers) if parts else trainer
 
 
 @dataclasses.dataclass

@@ -45,15 +45,7 @@ from kauldron.train import (
     train_loop,
 )
 
-_DICT_FIELDS = (
-    "train_losses",
-    "train_metrics",
-    "train_summaries",
-    "schedules",
-    "evals",
-    "hooks",
-    "aux",
-)
+_DICT_FIELDS = (*_trainer_checks.DICTS, "evals", "aux")
 
 
 # Launch descriptions are for programs that start runs, not for the run.
@@ -233,21 +225,8 @@ class Trainer(_Base):
         if self.setup.eval_only:
             self.continuous_eval(list(self.evals or ()))
             return self.init_state(), None
-        with hooks.followed(self.tracking) as followers:
-            return train_loop.train(self._with(followers)._kept)
-
-    def _with(
-        self, followers: Mapping[str, tuple[hooks.Hook, recording.Writer]]
-    ) -> Trainer:
-        """Returns this trainer with more hooks and writers."""
-        if not followers:
-            return self
-        more_hooks = {f"tracking.{k}": hook for k, (hook, _) in followers.items()}
-        more_writers = {f"tracking.{k}": w for k, (_, w) in followers.items()}
-        return self.replace(
-            hooks={**self.hooks, **more_hooks},
-            writer={**self._kept.writer.parts(), **more_writers},
-        )
+        with hooks.followed(self) as trainer:
+            return train_loop.train(trainer._kept)
 
     def continuous_eval(
         self,
