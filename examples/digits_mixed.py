@@ -7,6 +7,7 @@ Arguments are known while the config is built, and may decide what it consists o
 """
 
 import dataclasses
+from typing import Any
 
 from examples import digits_classifier
 from kauldron import konfig
@@ -29,7 +30,8 @@ class ConfigArgs:
 def get_config(args: ConfigArgs):
     cfg = digits_classifier.get_config()
     if args.distorted:
-        clean, distorted = (digits_classifier.make_ds(training=True) for _ in range(2))
+        clean = digits_classifier.make_ds(training=True)
+        distorted: Any = digits_classifier.make_ds(training=True)
         distorted.transforms = [
             kd.data.RandAugment(key="image", num_layers=1, magnitude=5.0, fill=0),
             *distorted.transforms,

@@ -9,6 +9,8 @@ Start the three commands in any order; each can be stopped and started again:
         --eval_names=final
 """
 
+from typing import Any
+
 from examples import digits_classifier
 from kauldron import konfig
 
@@ -17,7 +19,7 @@ with konfig.imports():
 
 
 def get_config():
-    cfg = digits_classifier.get_config()
+    cfg: Any = digits_classifier.get_config()
     cfg.checkpointer.max_to_keep = 5
     cfg.evals = {
         # These two share a process.

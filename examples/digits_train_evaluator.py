@@ -6,6 +6,8 @@ Every 250 steps a readout is trained for 100 steps on what the code is then, and
 reaches is logged as `readout_eval`. The autoencoder does not notice.
 """
 
+from typing import Any
+
 from examples import digits_autoencoder, digits_readout
 from kauldron import konfig
 
@@ -14,7 +16,7 @@ with konfig.imports():
 
 
 def get_config():
-    cfg = digits_autoencoder.get_config()
+    cfg: Any = digits_autoencoder.get_config()
     readout = digits_readout.get_config()
     del readout.aux, readout.init_transform  # the model comes from this run
     cfg.evals["readout"] = kd.contrib.evals.TrainEvaluator(

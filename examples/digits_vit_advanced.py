@@ -7,6 +7,8 @@ model as a file, and several named sweeps:
     kauldron train --cfg=examples/digits_vit_advanced.py --cfg.workdir=runs/looked_at
 """
 
+from typing import Any
+
 from examples import digits_vit
 from kauldron import konfig
 
@@ -18,7 +20,7 @@ with konfig.imports():
 
 
 def get_config():
-    cfg = digits_vit.get_config()
+    cfg: Any = digits_vit.get_config()
 
     first_block = "interms.encoder.layers_0"
     cfg.train_metrics = {

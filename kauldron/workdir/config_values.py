@@ -44,8 +44,8 @@ def _leaves(
             return
         if number is not None:
             inside = (*inside, number)
-            node = shared.get(number, node)
-        for key, value in node.items():
+        fields = node if number is None else shared.get(number, node)
+        for key, value in fields.items():
             if key in ("__qualname__", "__const__"):
                 yield path or "cfg", str(value).rpartition(":")[2]
             elif key != "xm_job" and not key.startswith("__"):

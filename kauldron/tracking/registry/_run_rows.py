@@ -275,7 +275,9 @@ def _searched(name: str, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
         return {"number": float(value), "text": str(value).lower()}
     if isinstance(value, str):
         values = (parameters.get(f"{name}.{part}") for part in _OF_SCHEDULES)
-        numbers = (x for x in values if type(x) in (int, float))
+        numbers = (
+            x for x in values if isinstance(x, int | float) and not isinstance(x, bool)
+        )
         return {"number": _to_float(next(numbers, None)), "text": clean(value)}
     return {"number": _to_float(value), "text": None}
 
