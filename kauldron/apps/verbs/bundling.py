@@ -21,6 +21,7 @@ from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.ports import Label, Port
 from kauldron.apps.verbs import (
     _array_bundles,
+    _checks,
     _configs,
     _evaluator_bundles,
     _layout,
@@ -168,6 +169,7 @@ def bundle_trainer(
                 first_step=first_step,
             )
         _write_run(folder, cfg, trainer)
+        _checks.check_allowed(folder, about.allowed_overrides or ())
         if sources is not None and sources.is_dir():
             shutil.copytree(sources, folder / _layout.CODE)
         _write_code(folder, code)

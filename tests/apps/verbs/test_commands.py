@@ -159,6 +159,22 @@ def test_an_app_is_bundled_inspected_installed_and_listed(
     assert code == 2 and "exists: choose another name" in err
 
 
+@pytest.mark.parametrize(
+    ("arg", "match"),
+    [
+        ("--allow=bach_size", "Did you mean 'batch_size'?"),
+        ("--allow=batch_size,traind_ds.*", "Did you mean 'train_ds'?"),
+    ],
+)
+def test_what_the_run_does_not_have_is_not_bundled(call, digits, tmp_path, arg, match):
+    out, trust = tmp_path / "app", f"--trust={','.join(TRUSTED)}"
+    code, _, err = call(
+        "bundle", f"--workdir={digits}/run", f"--out={out}", trust, "--max_mc=0", arg
+    )
+    assert (code, out.exists()) == (2, False)
+    assert match in err and "Traceback" not in err
+
+
 def test_code_that_is_not_trusted_is_not_run(call, digits, digits_app, tmp_path):
     code, _, err = call("fine-tune", digits_app, "--steps=1", f"--out={tmp_path}/out")
     assert code == 2 and "runs code of 'tests'" in err and "--trust_code" in err
