@@ -58,7 +58,7 @@ def restore_member(member: int | str, run: base.Run) -> TrainState:
     """Returns the state of a further member of an ensemble.
 
     Args:
-      member: Step of the run, or the workdir of another one, `'runs/fold_1@best'`, with
+      member: Step of the run, also as text, or the workdir of another one, `'runs/fold_1@best'`, with
         the same model.
       run: The run.
 
@@ -67,6 +67,8 @@ def restore_member(member: int | str, run: base.Run) -> TrainState:
     """
     if isinstance(member, int) or member == "best":
         return restore_state(run, member)
+    if member.isdecimal() and not os.path.isdir(member):
+        return restore_state(run, int(member))
     workdir, _, step = member.partition("@")
     number = int(step) if step.lstrip("-").isdigit() else step or -1
     other = run.replace(workdir=workdir, evals={})

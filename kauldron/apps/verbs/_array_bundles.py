@@ -93,6 +93,11 @@ def write(
         step=first_step + predictor.step,
         can_evaluate=bool(metrics),
         allowed_overrides=("batch_size",),
+        num_classes={
+            name: entry["shape"][1]
+            for name, entry in spec["outputs"].items()
+            if _is_classes(name, entry)
+        },
     )
 
 
@@ -176,7 +181,12 @@ def _output(
     name: str, entry: Mapping[str, Any], labels: Mapping[int, str]
 ) -> files_lib.FileKind:
     """Returns a table of classes for logits `[b n]`, else an array."""
-    is_classes = len(entry["shape"]) == 2 and name.rpartition(".")[2] == "logits"
-    if is_classes and isinstance(entry["shape"][1], int):
+    if _is_classes(name, entry):
         return files_lib.FileKind(kind="table", labels=labels)
     return files_lib.FileKind(kind="array")
+
+
+def _is_classes(name: str, entry: Mapping[str, Any]) -> bool:
+    shape = entry["shape"]
+    is_named = name.rpartition(".")[2] == "logits"
+    return is_named and len(shape) == 2 and isinstance(shape[1], int)

@@ -1,10 +1,10 @@
-"""What a user says of an app, compared with its configs: paths that calls may set."""
+"""What a user says of an app, compared with its run: settable paths, labels."""
 
 from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kauldron import konfig
@@ -36,6 +36,24 @@ def check_allowed(folder: pathlib.Path, globs: Sequence[str]) -> None:
         raise AppError(
             f"`--allow={glob}`: the config of the app has no `{path}` that a call could "
             f"set.{errors.did_you_mean(path, paths)}"
+        )
+
+
+def check_labels(numbers: Iterable[int], num_classes: Mapping[str, int]) -> None:
+    """Raises `AppError` if a label is of a class that no output has.
+
+    Args:
+      numbers: Of the labels.
+      num_classes: Name of an output -> how many classes it has; empty if not known.
+    """
+    if not num_classes:
+        return
+    most = max(num_classes.values())
+    wrong = [number for number in numbers if number >= most]
+    if wrong:
+        raise AppError(
+            f"`--labels`: there is no class {wrong[0]}, those of "
+            f"{', '.join(map(repr, num_classes))} are 0 to {most - 1}."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kauldron import export, runs
@@ -24,6 +24,7 @@ class Made:
       step: Updates that the first one has seen.
       can_evaluate: Whether it can compare with references.
       allowed_overrides: Globs of paths that calls may set, unless the user says.
+      num_classes: Name of an output -> how many classes it has, where that is known.
     """
 
     interface: files_lib.FileInterface
@@ -31,6 +32,7 @@ class Made:
     step: int
     can_evaluate: bool
     allowed_overrides: Sequence[str] = ()
+    num_classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def write_members(
@@ -59,7 +61,8 @@ def write_members(
         state = transform(runs.restore_member(member, trainer))
         place = str(member).partition("@")[0].rstrip("/").rpartition("/")[2]
         place = re.sub(r"[^\w.-]|^[.-]", "_", place, flags=re.ASCII)
-        is_step = isinstance(member, int) or place in ("best", "latest", "")
+        is_number = isinstance(member, int) or member.isdecimal()
+        is_step = is_number or place in ("best", "latest", "")
         base = f"step_{first_step + int(state.step)}" if is_step else place
         number, name = 1, base
         while name in names:

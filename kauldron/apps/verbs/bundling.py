@@ -168,6 +168,7 @@ def bundle_trainer(
                 name=predicts,
                 first_step=first_step,
             )
+        _checks.check_labels(about.labels, made.num_classes)
         _write_run(folder, cfg, trainer)
         _checks.check_allowed(folder, about.allowed_overrides or ())
         if sources is not None and sources.is_dir():

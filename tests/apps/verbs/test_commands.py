@@ -140,6 +140,7 @@ def test_an_app_is_bundled_inspected_installed_and_listed(
         "--labels=0=bar,1=cross:#ff0000",
         "--licence=CC0",
         "--max_mc=0",
+        "--member=1",
         f"--trust={','.join(TRUSTED)}",
     )
     assert code == 0, err
@@ -148,6 +149,7 @@ def test_an_app_is_bundled_inspected_installed_and_listed(
     labels = json.loads(out)["outputs"][0]["labels"]
     assert labels["1"] == {"name": "cross", "colour": "#ff0000"}
     assert json.loads(out)["max_mc"] == 0
+    assert json.loads(out)["members"] == ["step_2", "step_1"]
     assert call("install", f"{tmp_path}/strokes.zip")[0] == 0
     _, out, _ = call("ls", "--json")
     assert [entry["name"] for entry in json.loads(out)] == ["strokes"]
@@ -163,6 +165,8 @@ def test_an_app_is_bundled_inspected_installed_and_listed(
     ("arg", "match"),
     [
         ("--allow=bach_size", "Did you mean 'batch_size'?"),
+        ("--labels=0=bar,4=liver:#aa3333", "no class 4, those of 'logits' are 0 to 3"),
+        ("--member=7", "has no checkpoint of step 7. There are steps [0, 1, 2]"),
         ("--allow=batch_size,traind_ds.*", "Did you mean 'train_ds'?"),
     ],
 )
