@@ -58,6 +58,7 @@ class CommandLine:
 
     Attributes:
       positional: Arguments without a name.
+      name: Of the command: `ckpt ls`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class CommandLine:
         command: command_kinds.Command,
     ) -> None:
         self._command = command
+        self.name = command.name
         self._values = flags.FLAGS if flag_values is None else flag_values
         for flag in (*command.flags, *command.shared_flags):
             _define(flag, self._values)

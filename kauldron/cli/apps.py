@@ -79,12 +79,25 @@ def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
         if command["host"] is not None:
             apps_server.print_apps(command)
             return
-        found = apps.installed_apps(folder)
+        damage: dict[str, str] = {}
+        found = apps.installed_apps(
+            folder, check=True, on_damage=lambda p, e: damage.update({str(p): str(e)})
+        )
         if command["json"]:
-            print(json.dumps([{**m.to_json(), "path": str(p)} for p, m in found]))
+            entries = [{**m.to_json(), "path": str(p)} for p, m in found]
+            bad = [{"path": path, "damaged": told} for path, told in damage.items()]
+            print(json.dumps([*entries, *bad]))
             return
         for path, manifest in found:
             print(f"{path}: {manifest.describe().splitlines()[0]}")
+        for path, told in damage.items():
+            print(f"{path}: DAMAGED: {told}")
+        if not found and not damage:
+            print(
+                f"There are no apps in {folder!r}."
+                if folder
+                else "No app is installed."
+            )
 
     return _flags.run("apps ls", work, argv, flag_values)
 
@@ -187,5 +200,7 @@ def _value(command: _flags.CommandLine, flag: str) -> Any:
 
 def _app(command: _flags.CommandLine) -> str:
     if not command.positional:
-        raise _flags.UsageError("Say which app: `kauldron apps inspect digits_app`.")
+        raise _flags.UsageError(
+            f"Say which app: `kauldron {command.name} digits_app ...`."
+        )
     return command.positional[0]

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from kauldron._base import errors
@@ -41,27 +41,44 @@ def find_app(name_or_path: str | os.PathLike[str]) -> pathlib.Path:
     name = os.fspath(name_or_path)
     if name in installed:
         return installed[name]
+    is_listed = path.parent.is_dir() and os.access(path.parent, os.R_OK)
+    beside = path.parent.iterdir() if is_listed else ()
+    near = [*installed, *(os.fspath(x) for x in beside if manifest_lib.was_app(x))]
+    told = f"there are {sorted(installed)}" if installed else "there are none"
     raise AppError(
-        f"There is no app at {name!r}, and none of this name is installed: there are "
-        f"{sorted(installed)}.{errors.did_you_mean(name, installed)}"
+        f"There is no app at {name!r}, and none of this name is installed: {told}."
+        f"{errors.did_you_mean(name, near)}"
     )
 
 
 def installed_apps(
     folder: str | os.PathLike[str] | None = None,
+    *,
+    check: bool = False,
+    on_damage: Callable[[pathlib.Path, AppError], None] = lambda path, error: None,
 ) -> list[tuple[pathlib.Path, manifest_lib.Manifest]]:
     """Returns the apps in a folder, by name; what is no app, or damaged, is left out.
 
     Args:
       folder: That of installed apps unless given.
+      check: Whether checksums are compared.
+      on_damage: Called for each app that is damaged, with what is wrong.
+
+    Raises:
+      AppError: If the folder does not exist.
     """
     root = apps_folder() if folder is None else pathlib.Path(folder)
+    if folder is not None and not root.is_dir():
+        raise AppError(f"There is no folder {os.fspath(folder)!r}.")
     found = []
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if path.name.startswith("."):
             continue
-        with contextlib.suppress(AppError, OSError):
-            found.append((path, manifest_lib.read_manifest(path, check=False)))
+        try:
+            found.append((path, manifest_lib.read_manifest(path, check=check)))
+        except AppError as e:
+            if manifest_lib.was_app(path):
+                on_damage(path, e)
     return sorted(found, key=lambda item: (item[1].name, item[0]))
 
 

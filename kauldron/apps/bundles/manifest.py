@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ VERBS = ("infer", "evaluate", "uncertainty", "pipeline", "fine-tune")
 
 _MAX_MANIFEST_BYTES = 2**24
 _MAX_SHOWN = 12
+_MEMBERS = "members"
+_ZIP_START = b"PK\x03\x04"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,16 +206,30 @@ def read_manifest(path: str | os.PathLike[str], *, check: bool = True) -> Manife
     Raises:
       AppError: If there is no app, it is of a newer version, or it is damaged.
     """
-    place = pathlib.Path(path)
+    try:
+        return _read(pathlib.Path(path), check=check)
+    except OSError as e:
+        place = os.fspath(path)
+        raise AppError(
+            f"The app {place!r} cannot be read: {e.strerror or e}: "
+            f"{os.fspath(e.filename or place)!r}."
+        ) from e
+
+
+def _read(place: pathlib.Path, *, check: bool) -> Manifest:
+    path = os.fspath(place)
     if zipfile.is_zipfile(place):
         return _read_zip(place, check=check)
     if not (place / FILE).is_file():
+        if was_app(place):
+            told = f"{FILE!r} is missing" if place.is_dir() else "the zip is cut off"
+            raise AppError(_damaged(path, told))
         raise AppError(
-            f"There is no app at {os.fspath(path)!r}: a directory with an {FILE}, or a "
-            "zip of one. `kauldron apps bundle` makes one of a run."
+            f"There is no app at {path!r}: a directory with an {FILE}, or a zip of one. "
+            "`kauldron apps bundle` makes one of a run."
         )
-    text = _limited((place / FILE).open("rb"), os.fspath(path))
-    manifest = _parsed(text, os.fspath(path))
+    text = _limited((place / FILE).open("rb"), path)
+    manifest = _parsed(text, path)
     for name, entry in manifest.files.items():
         file = place / name
         if not file.is_file():
@@ -222,6 +239,23 @@ def read_manifest(path: str | os.PathLike[str], *, check: bool = True) -> Manife
             with file.open("rb") as f:
                 _check_hash(path, name, f, entry)
     return manifest
+
+
+def was_app(place: pathlib.Path) -> bool:
+    """Whether something looks like an app, be it damaged; an unreadable folder does."""
+    try:
+        if place.is_dir():
+            weights = (place / _MEMBERS).glob("*.safetensors")
+            return (place / FILE).exists() or any(weights)
+        if zipfile.is_zipfile(place):
+            with zipfile.ZipFile(place) as archive:
+                return FILE in archive.namelist()
+        with place.open("rb") as f:
+            return f.read(len(_ZIP_START)) == _ZIP_START
+    except PermissionError:
+        return place.suffix in ("", ".zip")
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Manifest:
@@ -269,7 +303,7 @@ def _read_zip(place: pathlib.Path, *, check: bool) -> Manifest:
                 try:
                     with archive.open(name) as f:
                         _check_hash(place, name, f, entry)
-                except zipfile.BadZipFile as e:
+                except (zipfile.BadZipFile, zlib.error, EOFError) as e:
                     raise AppError(_damaged(place, f"{name!r}: {e}")) from e
     return manifest
 

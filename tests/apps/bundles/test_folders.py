@@ -96,3 +96,49 @@ def test_files_of_a_result_are_in_its_folder(tmp_path, path):
         results.read_result(tmp_path)
     with pytest.raises(AppError, match="no result"):
         results.read_result(pathlib.Path(tmp_path, "none"))
+
+
+def test_what_is_damaged_says_so(app, tmp_path):
+    """Cut off, without its description, or with one that may not be read."""
+    folders.pack(app, tmp_path / "whole.zip")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-300])
+    with pytest.raises(AppError, match=r"cut.zip' is damaged .* the zip is cut off"):
+        manifest_lib.read_manifest(tmp_path / "cut.zip")
+    (app / "app.json").unlink()
+    with pytest.raises(AppError, match=r"app' is damaged .* 'app.json' is missing"):
+        manifest_lib.read_manifest(app)
+
+
+def test_an_app_that_may_not_be_read_is_told(app, monkeypatch):
+    def refuse(path, *args):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with pytest.raises(
+        AppError, match=r"cannot be read: Permission denied: .*app.json"
+    ):
+        manifest_lib.read_manifest(app)
+
+
+def test_damaged_apps_are_listed_apart(app, tmp_path):
+    (tmp_path / "some_folder").mkdir()
+    (tmp_path / "notes.txt").write_text("none")
+    made.write(tmp_path / "bad")
+    weights = tmp_path / "bad" / "members" / "fold_0.safetensors"
+    weights.write_bytes(weights.read_bytes()[::-1])
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
+    damaged = {}
+    found = folders.installed_apps(
+        tmp_path, check=True, on_damage=lambda path, e: damaged.update({path.name: e})
+    )
+    assert [path.name for path, _ in found] == ["app"]
+    assert set(damaged) == {"bad", "cut.zip"}
+    assert "another checksum" in str(damaged["bad"])
+    with pytest.raises(AppError, match="There is no folder"):
+        folders.installed_apps(tmp_path / "none")
+
+
+def test_a_folder_of_a_near_name_is_suggested(app, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AppError, match=r"there are none\. Did you mean 'app'\?"):
+        folders.find_app("ap")

@@ -179,6 +179,26 @@ def test_what_the_run_does_not_have_is_not_bundled(call, digits, tmp_path, arg, 
     assert match in err and "Traceback" not in err
 
 
+def test_a_list_says_what_is_damaged_and_that_there_is_nothing(
+    call, digits_app, tmp_path
+):
+    assert call("ls") == (0, "No app is installed.\n", "")
+    assert call("ls", "--json")[1] == "[]\n"
+    code, _, err = call("ls", tmp_path / "none")
+    assert code == 2 and "There is no folder" in err
+    broken = shutil.copytree(digits_app, tmp_path / "apps" / "broken")
+    (broken / "inputs.json").write_bytes((broken / "inputs.json").read_bytes()[::-1])
+    code, out, _ = call("ls", tmp_path / "apps")
+    assert code == 0 and out.startswith(f"{broken}: DAMAGED: ")
+    [entry] = json.loads(call("ls", tmp_path / "apps", "--json")[1])
+    assert "'inputs.json' has another checksum" in entry["damaged"]
+
+
+def test_the_command_that_was_typed_is_told_with_an_app(call, tmp_path):
+    code, _, err = call("infer", "--input=x", f"--out={tmp_path}/out")
+    assert code == 2 and "`kauldron apps infer digits_app" in err
+
+
 def test_code_that_is_not_trusted_is_not_run(call, digits, digits_app, tmp_path):
     code, _, err = call("fine-tune", digits_app, "--steps=1", f"--out={tmp_path}/out")
     assert code == 2 and "runs code of 'tests'" in err and "--trust_code" in err
