@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kauldron.apps.bundles._json_fields import Fields
@@ -113,6 +114,25 @@ def make_out(out: str | os.PathLike[str]) -> pathlib.Path:
             f"Results cannot be written to {os.fspath(out)!r}: {e.strerror or e}."
         ) from e
     return folder
+
+
+@contextlib.contextmanager
+def removed_if_nothing_came(out: str | os.PathLike[str]) -> Iterator[None]:
+    """Removes, after an error, the folders that were made for results and are empty."""
+    folder = pathlib.Path(out)
+    missing: list[pathlib.Path] = []
+    is_new = False
+    with contextlib.suppress(OSError):  # which `make_out` tells
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        is_new = bool(missing) or not any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        inside = [x for x in folder.rglob("*") if x.is_dir()] if is_new else []
+        for path in (*sorted(inside, reverse=True), *missing):
+            with contextlib.suppress(OSError):  # it has files
+                path.rmdir()
+        raise
 
 
 def read_result(out: str | os.PathLike[str]) -> Result:

@@ -163,6 +163,10 @@ class Connection:
             message = str(response.json()["error"]["message"])
         except (ValueError, KeyError, TypeError):
             message = f"The server answered {response.status_code}."
+        if response.status_code == 401:
+            message += (
+                " `--token=TOKEN`, or the variable KAULDRON_APPS_TOKEN, gives it."
+            )
         if response.status_code in _MISTAKES:
             raise AppError(message)
         raise ServerError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Self
@@ -144,7 +145,12 @@ class RemoteApp(AppVerbs):
         """
         call = call.check(self._manifest)
         form = self._form(call)
-        folder = results.make_out(out)
+        with results.removed_if_nothing_came(out):
+            return self._ask(call, form, results.make_out(out), progress)
+
+    def _ask(
+        self, call: Call, form: _forms.Form, folder: pathlib.Path, progress: Progress
+    ) -> Result:
         prefer = {"Prefer": f"wait={_WAIT_SECS}"} if self._is_warm else {}
         path = f"/apps/{self._manifest.name}/{call.verb.replace('-', '_')}"
         with self._connection.submitted(path, form, prefer) as response:

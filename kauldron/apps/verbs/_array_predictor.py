@@ -83,17 +83,20 @@ class ArrayPredictor:
             shuffle=False,
             batch_size=None,
         )
-        pipeline = runs.with_transforms(
-            source,
-            self.transforms or (),
-            batch_size=self.batch_size,
-            tell=lambda line: None,  # those of references that are not there
-        )
-        with iter(pipeline.for_evaluation()) as batches:
-            for batch in batches:
-                num_rows = len(batch[_elements.CASE_KEY])
-                size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
-                yield _filled(batch, max(size, num_rows)), num_rows
+        try:
+            pipeline = runs.with_transforms(
+                source,
+                self.transforms or (),
+                batch_size=self.batch_size,
+                tell=lambda line: None,  # those of references that are not there
+            )
+            with iter(pipeline.for_evaluation()) as batches:
+                for batch in batches:
+                    num_rows = len(batch[_elements.CASE_KEY])
+                    size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
+                    yield _filled(batch, max(size, num_rows)), num_rows
+        except AppError as e:  # of a file; where in the pipeline is of no interest
+            raise AppError(str(e)) from e
 
     def _members(
         self, states: Sequence[Any], dropouts: int, batch: Any, number: int

@@ -67,8 +67,21 @@ class CaseElements:
         if path.lower().endswith((".npy", ".npz")):
             return _read_array(path, port.name)
         if port.kind == "image":
-            return data.read_image(path, num_channels=self.num_channels.get(port.name))
+            return _read_image(path, self.num_channels.get(port.name))
         raise AppError(f"{path!r} cannot be read for {port.name!r}, a {port.kind}.")
+
+
+def _read_image(path: str, num_channels: int | None) -> np.ndarray:
+    """Returns the pixels of a file; what is wrong with it is told without its folder."""
+    from PIL import UnidentifiedImageError
+
+    try:
+        return data.read_image(path, num_channels=num_channels)
+    except data.BadRecordError as e:
+        name, cause = os.path.basename(path), e.__cause__
+        is_other = cause is None or isinstance(cause, UnidentifiedImageError)
+        why = "" if is_other else f": {str(cause).replace(path, name).rstrip('.')}"
+        raise AppError(f"{name!r} is no image that can be read{why}.") from e
 
 
 def _read_array(path: str, name: str) -> np.ndarray:
@@ -89,7 +102,8 @@ def _read_array(path: str, name: str) -> np.ndarray:
         raise
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError) as e:
         raise AppError(
-            f"The file {os.path.basename(path)!r} is no array of NumPy: {e}."
+            f"The file {os.path.basename(path)!r} is no array of NumPy: "
+            f"{str(e).rstrip('.')}."
         ) from e
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Any, Self
 
-from kauldron.apps.bundles import folders
+from kauldron.apps.bundles import folders, results
 from kauldron.apps.bundles.asking import AppVerbs, Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.manifest import Manifest
@@ -70,6 +70,12 @@ class App(AppVerbs):
         progress: Progress = lambda share, text: None,
     ) -> Result:
         """Does what a call asks, as the methods of the verbs do: see `AppVerbs.call`."""
+        with results.removed_if_nothing_came(out):
+            return self._call(call, out, progress)
+
+    def _call(
+        self, call: Call, out: str | os.PathLike[str], progress: Progress
+    ) -> Result:
         if call.verb == "fine-tune":
             from kauldron.apps.verbs import fine_tuning
 

@@ -230,7 +230,8 @@ def test_tokens_are_asked_for_on_every_route_but_the_page(tmp_path, app_path):
         assert http.get("/").status_code == 200
         client = kd.apps.Client(url, token="secret")
         assert client.apps() == ["tissues"]
-        with pytest.raises(kd.apps.AppError, match="token is missing or wrong"):
+        told = "token is missing or wrong.*`--token=TOKEN`.* KAULDRON_APPS_TOKEN"
+        with pytest.raises(kd.apps.AppError, match=told):
             kd.apps.Client(url, token="wrong").apps()
 
 

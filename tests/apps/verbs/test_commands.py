@@ -179,6 +179,23 @@ def test_what_the_run_does_not_have_is_not_bundled(call, digits, tmp_path, arg, 
     assert match in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("name", ["text.png", "text.npy"])
+def test_a_file_that_is_no_image_is_told_by_its_name_alone(
+    call, digits, digits_app, tmp_path, name
+):
+    (tmp_path / name).write_text("hello")
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "new" / "out", tmp_path / "empty"):
+        code, _, err = call(
+            "infer", digits_app, f"--input={tmp_path}/{name}", f"--out={out}"
+        )
+        assert code == 2 and str(tmp_path) not in err and "CaseElements" not in err
+        told = "is no image that can be" if name == "text.png" else "is no array of"
+        assert f"{name!r} {told}" in err
+    # What was made for results is removed, what was there stays.
+    assert {path.name for path in tmp_path.iterdir()} == {name, "empty"}
+
+
 def test_a_list_says_what_is_damaged_and_that_there_is_nothing(
     call, digits_app, tmp_path
 ):
