@@ -103,6 +103,13 @@ def test_the_command_line_asks_a_server_as_it_asks_an_app_here(
     mine, theirs = tmp_path / "here", tmp_path / "there"
     code, _ = call(commands.infer, digits_app, image, f"--out={mine}")
     assert code == 0
+    (tmp_path / "text.png").write_text("no picture")
+    text = (f"--input={tmp_path / 'text.png'}", f"--out={tmp_path / 'y'}")
+    _, told_here = call(commands.infer, digits_app, *text)
+    _, told = call(commands.infer, "digits", *text, f"--host={url}", "--device=cpu")
+    assert "'text.png' is no image that can be read.\n" in told_here.err
+    assert "'text.png' is no image that can be read.\n" in told.err
+    assert "inputs/" not in told.err and not (tmp_path / "y").exists()
     host = f"--host={url}"
     code, told = call(
         commands.infer, "digits", image, f"--out={theirs}", host, "--json"
