@@ -122,9 +122,7 @@ def test_trials_that_measure_nothing_have_failed_with_a_reason_and_code_1(
 ):
     backend = _MeasuresNothing()
     monkeypatch.setattr(launch, "choose_backend", lambda on, cfg, **fields: backend)
-    code, out, err = call(
-        tune.main, *args, "--space=aux.width=int(1,64)", "--trials=2"
-    )
+    code, out, err = call(tune.main, *args, "--space=aux.width=int(1,64)", "--trials=2")
     assert (code, "2 failed" in err) == (1, True)
     assert out.splitlines()[0].endswith("why")
     assert out.count("no number was measured as eval.accuracy after step 0") == 2
