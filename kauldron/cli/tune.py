@@ -102,7 +102,10 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def work(command: _flags.CommandLine) -> None:
         workdir = command.required("workdir", _EXAMPLE)
         folder = command["out"] or os.path.join(workdir, "plots")
-        for path in tune.plot(tune.read_study(workdir), folder):
+        study = tune.read_study(workdir)
+        with command_runner.writing(folder):
+            paths = tune.plot(study, folder)
+        for path in paths:
             print(path)
 
     return _flags.run("tune plot", work, argv, flag_values)
