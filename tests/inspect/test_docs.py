@@ -1,4 +1,4 @@
-"""The pages on looking and on scaling: their blocks, and the numbers in their text."""
+"""The page on scaling: its blocks, and the numbers in its text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from tests import docs_snippets
 
 def test_scaling_page(tmp_path):
     assert docs_snippets.run_page("scaling.md", tmp_path) == 3
-
-
-def test_page_on_looking(tmp_path):
-    assert docs_snippets.run_page("inspect.md", tmp_path) == 7
 
 
 def test_numbers_of_the_text_are_those_of_the_formulas():

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation run from top to bottom, and keep no outputs."""
+"""The notebooks and the page on looking at runs run from top to bottom."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import shutil
 import nbclient
 import nbformat
 import pytest
+
+from tests import docs_snippets
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NOTEBOOKS = sorted((_ROOT / "docs/notebooks").glob("*.ipynb"))
@@ -36,3 +38,8 @@ def test_notebook_runs_and_is_kept_without_outputs(path, tmp_path, monkeypatch):
     assert sum("text/html" in output.get("data", {}) for output in shown) >= 2
     if out := os.environ.get("KAULDRON_KEEP_NOTEBOOKS"):
         nbformat.write(notebook, pathlib.Path(out) / path.name)
+
+
+@pytest.mark.smoke
+def test_page_on_looking_at_a_run(tmp_path):
+    assert docs_snippets.run_page("inspect.md", tmp_path) == 7

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from etils import epath
 
-from kauldron._base import shared_files
+from kauldron._base import shared_files, strict_json
 from kauldron.tracking.comparing import figures, report, run_source, shown_values
 
 FORMATS = ("md", "html", "json")
@@ -70,7 +69,9 @@ def write_report(
     if "html" in formats:
         files["report.html"] = to_html(made)
     if "json" in formats:
-        files["report.json"] = json.dumps(_finite(made.as_dict()), indent=2) + "\n"
+        files["report.json"] = (
+            json.dumps(strict_json.finite(made.as_dict()), indent=2) + "\n"
+        )
     for name, text in files.items():
         shared_files.write_atomically(root / name, text)
     return [os.fspath(root / name) for name in files]
@@ -258,14 +259,3 @@ def _write_pictures(made: report.Report, folder: epath.Path) -> None:
     for figure in made.figures:
         content = figures.to_png(figure.draw(figures.PAPER), figures.PAPER)
         (folder / f"{figure.name}.png").write_bytes(content)
-
-
-def _finite(node: Any) -> Any:
-    """Returns JSON values in which NaN and infinities are texts."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    if isinstance(node, float) and not math.isfinite(node):
-        return str(node)
-    return node

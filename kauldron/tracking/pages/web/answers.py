@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kauldron._base import errors
+from kauldron._base import errors, strict_json
 from kauldron.tracking.comparing import curves as curves_lib
 from kauldron.tracking.comparing import differences, run_source, shown_values
 from kauldron.tracking.pages import logs
@@ -46,7 +45,7 @@ class Answers:
           UserError: If the question is wrong, such as a filter with a typo.
         """
         known = self._known.get(path)
-        return None if known is None else _finite(known(query))
+        return None if known is None else strict_json.finite(known(query))
 
     def _runs(self, query: Mapping[str, str]) -> Any:
         runs = self._source.runs(
@@ -141,14 +140,3 @@ def _needed(query: Mapping[str, str], name: str) -> str:
 
 class QuestionError(errors.UserError, ValueError):
     """A question that lacks something."""
-
-
-def _finite(node: Any) -> Any:
-    """Returns JSON values: NaN and infinities, which JSON lacks, become texts."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    if isinstance(node, float) and not math.isfinite(node):
-        return str(node)
-    return node
