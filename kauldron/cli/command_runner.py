@@ -120,6 +120,23 @@ class NotATrainerError(errors.UserError, TypeError):
     """A config that does not describe a run."""
 
 
+class CannotWriteError(errors.UserError, OSError):
+    """Files that a command was asked for, and that cannot be written."""
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes of an error of the disk in the block a mistake that names what is written."""
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except OSError as e:
+        raise CannotWriteError(
+            f"{os.fspath(path)!r} cannot be written: {e.strerror or e}."
+        ) from e
+
+
 class CommandFailed(errors.Failure):
     """A failure whose message says everything: no mistake, and no traceback."""
 

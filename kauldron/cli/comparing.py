@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from kauldron import tracking
-from kauldron.cli import _flags
+from kauldron.cli import _flags, command_runner
 
 
 def compare(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -40,7 +40,8 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             registry, runs, command["metric"], smooth=command["smooth"]
         )
         if command["out"]:
-            tracking.save_curves(curves, command["out"], log_scale=command["log"])
+            with command_runner.writing(command["out"]):
+                tracking.save_curves(curves, command["out"], log_scale=command["log"])
             print(f"The curves of {curves[0].metric} are in {command['out']}.")
             return
         size = shutil.get_terminal_size((80, 24))
@@ -70,7 +71,9 @@ def report(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
             predicted_in=command["predictions"],
             roles=dict(_role(text) for text in command["columns"]),
         )
-        for path in tracking.write_report(made, out, formats=command["formats"]):
+        with command_runner.writing(out):
+            paths = tracking.write_report(made, out, formats=command["formats"])
+        for path in paths:
             print(path)
 
     return _flags.run("report", work, argv, flag_values)

@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import data
-from kauldron.cli import _flags
+from kauldron.cli import _flags, command_runner
 
 
 def inspect(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
@@ -36,7 +36,8 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     def work(command: _flags.CommandLine) -> None:
         source, target = _needed(command, "FILE OUT")
         columns = data.read_table(source)
-        data.write_table(target, columns, overwrite=command["overwrite"])
+        with command_runner.writing(target):
+            data.write_table(target, columns, overwrite=command["overwrite"])
         print(data.inspect_table(target).headline)
 
     return _flags.run("data convert", work, argv, flag_values)

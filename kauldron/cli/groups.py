@@ -28,7 +28,10 @@ def _create(kind: str, command: _flags.CommandLine) -> None:
         family=(command["family"] or "") if kind == "experiment" else "",
         description=command["description"],
     )
-    print(f"The {kind} {name!r} {'was made' if is_new else 'was there already'}.")
+    state = "was made" if is_new else "was there already"
+    if not is_new and command["description"] is not None:
+        state += f"; its description is {command['description']!r} now"
+    print(f"The {kind} {name!r} {state}.")
 
 
 def _ls(kind: str, command: _flags.CommandLine) -> None:
@@ -68,7 +71,8 @@ def _rm(kind: str, command: _flags.CommandLine) -> None:
     num_runs = registry.group_table.remove(
         kind, name, project, with_runs=command["with_runs"]
     )
-    runs = f", and {num_runs} runs are forgotten" if num_runs else ""
+    forgotten = "a run is" if num_runs == 1 else f"{num_runs} runs are"
+    runs = f", and {forgotten} forgotten" if num_runs else ""
     print(f"The {kind} {name!r} was removed{runs}.")
 
 

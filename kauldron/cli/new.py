@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from kauldron.cli import _flags
+from kauldron.cli import _flags, command_runner
 
 # The name that stands for the project's, in the files of the template and in their names.
 _PLACEHOLDER = "PACKAGE"
@@ -33,8 +33,9 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             )
         for path, text in _files(name):
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, "utf-8")
+            with command_runner.writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, "utf-8")
             print(target)
         print(
             f"\nNext: cd {folder} && make test, then make train. "

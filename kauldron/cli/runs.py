@@ -36,6 +36,7 @@ def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
         given = {name: command[name] for name in names}
         registry = tracking.Registry.open()
         runs = registry.runs(**given)
+        registry.check_names(command["columns"] or ())
         if command["json"]:
             print(tables.runs_json(runs))
         elif command["csv"]:
@@ -45,8 +46,13 @@ def ls(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
                 given["where"], given["sort"]
             )
             print(tables.runs_table(runs, columns or tables.usual_columns(runs)))
-        else:
+        elif registry.runs(archived=True, limit=1):
             console.log(f"No runs in the registry {registry.place} are like that.")
+        else:
+            console.log(
+                f"The registry {registry.place} has no runs yet: `kauldron runs index .` "
+                "enters those below this folder."
+            )
 
     return _flags.run("runs ls", work, argv, flag_values)
 

@@ -32,9 +32,10 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       one, 75 stopped by a signal after the trials have saved.
     """
     overview: launch.Overview | None = None
+    has_failed = False
 
     def work(command: _flags.CommandLine) -> None:
-        nonlocal overview
+        nonlocal overview, has_failed
         study = tune.Study(
             cfg=command.cfg_file,
             workdir=command.required("workdir", _EXAMPLE),
@@ -60,11 +61,16 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         result = tune.read_study(study.workdir)
         print(result)
         console.log(result.summary())
+        has_failed = {trial.state for trial in result.trials} == {"failed"}
         if (best := study.write_best_config()) is not None:
             console.log(f"Its config: {best}")
 
     code = _flags.run("tune", work, argv, flag_values)
-    return overview.exit_code if overview and code == command_runner.EXIT_DONE else code
+    if overview is None or code != command_runner.EXIT_DONE:
+        return code
+    if has_failed and overview.exit_code == command_runner.EXIT_DONE:
+        return command_runner.EXIT_FAILED  # done, but nothing was measured
+    return overview.exit_code
 
 
 def _show(show: Callable[[tune.StudyOverview], None], workdir: str) -> None:
@@ -96,7 +102,10 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
     def work(command: _flags.CommandLine) -> None:
         workdir = command.required("workdir", _EXAMPLE)
         folder = command["out"] or os.path.join(workdir, "plots")
-        for path in tune.plot(tune.read_study(workdir), folder):
+        study = tune.read_study(workdir)
+        with command_runner.writing(folder):
+            paths = tune.plot(study, folder)
+        for path in paths:
             print(path)
 
     return _flags.run("tune plot", work, argv, flag_values)

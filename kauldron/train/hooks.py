@@ -163,9 +163,11 @@ def followed(trainer: Any) -> Iterator[Any]:
     for name, part in parts.items():
         if not isinstance(part, Tracking):
             place = "tracking" if part is trainer.tracking else f"tracking[{name!r}]"
+            call = f" It is a text: write a call as `'--cfg.{place}=py::{part}'`."
+            hint = call if isinstance(part, str) else ""
             raise HookError(
-                f"`{place}` must be a tracker such as `kd.tracking.Local()`, or a dict "
-                f"{{name: tracker}}: got {part!r}."
+                f"`cfg.{place}` must be a tracker such as `kd.tracking.Local()`, or a "
+                f"dict {{name: tracker}}: got {part!r}.{hint}"
             )
     with contextlib.ExitStack() as stack:
         hooks, writers = dict(trainer.hooks), dict(trainer.writer.parts())

@@ -3,7 +3,7 @@
 A line is one record: `{"step": ..., "collection": ..., name: value, ...}`. This module
 owns how a file changes: a lock file makes appending and rewinding mutually exclusive,
 also between a training process and the evaluators beside it, and a line is written
-completely or not at all.
+completely or not at all. Reading needs no lock, and writes nothing.
 """
 
 from __future__ import annotations
@@ -110,10 +110,12 @@ def to_line(
 
 
 def read(path: epath.PathLike) -> list[dict[str, Any]]:
-    """Returns the records of a file; one that a killed process left half is left out."""
-    path = epath.Path(path)
-    with shared_files.exclusive(shared_files.lock_of(path)):
-        lines = path.read_text().splitlines()
+    """Returns the records of a file; one that is, or was left, half written is left out.
+
+    Nothing is locked, as a reader may have no right to write: whole lines are appended,
+    a part of a line is no JSON, and a rewound file replaces the one that is being read.
+    """
+    lines = epath.Path(path).read_text().splitlines()
     return [record for x in lines if (record := _parse(x)) is not None]
 
 

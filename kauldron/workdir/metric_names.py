@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kauldron import konfig
@@ -11,6 +11,7 @@ from kauldron.workdir import measured, ranking
 
 # What it measures is what its fields say; others may measure anything.
 _EVALUATOR = "kauldron.kd:evals.Evaluator"
+_EVERY_N_STEPS = "kauldron.kd:evals.EveryNSteps"
 
 
 def of_config(cfg: konfig.ConfigDict) -> dict[str, list[str] | None]:
@@ -103,3 +104,36 @@ def check(cfg: konfig.ConfigDict, metric: str, mode: str | None) -> ranking.Mode
             f"{', '.join(short)}."
         )
     return given or measured.guessed_mode(known.get(metric, name))
+
+
+def check_schedule(
+    cfg: konfig.ConfigDict, metric: str, *, differing: Iterable[str] = ()
+) -> None:
+    """Makes sure that an evaluator measures after the first update, if that is known.
+
+    Args:
+      cfg: The config.
+      metric: `'eval.accuracy'`.
+      differing: Paths whose values are not those of the config.
+
+    Raises:
+      MetricError: If nothing after step 0 measures the metric.
+    """
+    collection = metric.partition(".")[0]
+    evaluator = (cfg.get("evals") or {}).get(collection) or {}
+    run = evaluator.get("run") or {}
+    is_plain = isinstance(run, Mapping | konfig.ConfigDict)
+    if not is_plain or run.get("__qualname__") != _EVERY_N_STEPS:
+        return
+    where = f"evals.{collection}"
+    if any(path == "num_train_steps" or path.startswith(where) for path in differing):
+        return
+    interval, num_steps = run.get("n", run.get("0")), cfg.get("num_train_steps")
+    if not isinstance(interval, int) or not isinstance(num_steps, int):
+        return
+    if interval > num_steps:
+        raise measured.MetricError(
+            f"No run will measure {metric!r} after step 0: {collection!r} runs every "
+            f"{interval} steps, and a run has {num_steps}. Give "
+            f"`--cfg.{where}.run.n={num_steps}` or less, or more `--cfg.num_train_steps`."
+        )

@@ -108,3 +108,29 @@ def test_another_space_or_direction_of_the_same_study_is_exit_code_2(call, args)
     assert "holds another study" in other[2]
     code, _, err = call(tune.main, *args, space, "--trials=1", "--mode=min")
     assert (code, "the direction: max -> min" in err) == (2, True)
+
+
+class _MeasuresNothing(fake_trials.Local):
+    def _end(self, name: str) -> int:
+        workdir = self._at_work.pop(name).workdir
+        fake_trials.write_run(workdir, lambda: 0.0, num_steps=0)
+        return 0
+
+
+def test_trials_that_measure_nothing_have_failed_with_a_reason_and_code_1(
+    call, args, monkeypatch
+):
+    backend = _MeasuresNothing()
+    monkeypatch.setattr(launch, "choose_backend", lambda on, cfg, **fields: backend)
+    code, out, err = call(tune.main, *args, "--space=aux.width=int(1,64)", "--trials=2")
+    assert (code, "2 failed" in err) == (1, True)
+    assert out.splitlines()[0].endswith("why")
+    assert out.count("no number was measured as eval.accuracy after step 0") == 2
+
+
+def test_plots_that_cannot_be_written_are_exit_code_2(call, args, tmp_path):
+    assert call(tune.main, *args, "--space=aux.width=int(1,64)", "--trials=1")[0] == 0
+    (tmp_path / "file").write_text("no folder")
+    study, out = f"--workdir={tmp_path / 'study'}", f"--out={tmp_path / 'file' / 'a'}"
+    code, printed, err = call(tune.plot, study, out)
+    assert (code, printed) == (2, "") and "cannot be written: " in err

@@ -149,3 +149,11 @@ def _run(program, *args):
     out, err = _start(program, *args).communicate()
     assert err == ""
     return out
+
+
+def test_reading_writes_nothing_and_a_half_line_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "collection": "eval", "loss": 0.5}\n{"step": 2, "col')
+    before = sorted(tmp_path.iterdir())
+    assert json_lines.read(path) == [{"step": 1, "collection": "eval", "loss": 0.5}]
+    assert sorted(tmp_path.iterdir()) == before

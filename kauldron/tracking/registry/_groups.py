@@ -185,9 +185,10 @@ class Groups:
         """
         group = self.find(kind, name, project)
         if group.num_runs and not with_runs:
+            has = "has a run" if group.num_runs == 1 else f"has {group.num_runs} runs"
             raise RegistryError(
-                f"The {kind} {name!r} has {group.num_runs} runs. With `--with_runs` they "
-                "are forgotten too; their workdirs stay."
+                f"The {kind} {name!r} {has}. With `--with_runs` such are forgotten too; "
+                "workdirs stay."
             )
         t, sa = self._store.t, self._store.sa
         gone = self._with_inner(kind, group)

@@ -54,6 +54,23 @@ def check_name(kind: str, name: str) -> str:
     raise RegistryError(f"The name of a {kind} {problem}: got {name!r}.")
 
 
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Returns words by which something is found.
+
+    Raises:
+      RegistryError: If one is no word.
+    """
+    found = tuple(tags)
+    for tag in found:
+        if tag.split() != [tag]:
+            words = ",".join(tag.split())
+            hint = f" Two tags have a comma between: `{words}`." if words else ""
+            raise RegistryError(
+                f"A tag is one word, without blanks: got {tag!r}.{hint}"
+            )
+    return found
+
+
 def missing(kind: str, name: str, known: Iterable[str]) -> RegistryError:
     """Returns the error for a name that nothing has."""
     names = sorted(set(known))

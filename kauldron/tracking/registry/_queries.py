@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from kauldron._base import errors, extras
@@ -85,9 +85,25 @@ class Query:
                 return Place("metric", start, part)
         if self._is_empty or self._has(parameter, path):
             return Place("parameter", path)
-        known = [*FIELDS, *self._names(metric), *self._names(parameter)]
+        if path == name:
+            known = [*FIELDS, *self._names(metric), *self._names(parameter)]
+        else:
+            known = [f"{OF_CONFIG}{x}" for x in self._names(parameter)]
         complain(f"No run has {name!r}.{errors.did_you_mean(name, known)}")
         return None
+
+    def check(self, names: Iterable[str]) -> None:
+        """Makes sure that names stand for something.
+
+        Raises:
+          FilterError: If no run has what is named; says the nearest.
+        """
+
+        def complain(problem: str) -> NoReturn:
+            raise _filters.FilterError(problem)
+
+        for name in names:
+            self.resolve(name, complain)
 
     def condition(self, text: str) -> tuple[Any, list[str]]:
         """Returns a filter as SQL, and the names in it.

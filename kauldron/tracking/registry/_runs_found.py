@@ -58,7 +58,8 @@ class Finder:
         if len(found) == 1:
             return found[0]
         if found:
-            listed = ", ".join(map(_run_rows.id_of, found[:8]))
+            *others, last = map(_run_rows.id_of, found[:8])
+            listed = f"{', '.join(others)} or {last}"
             raise RegistryError(f"{len(found)} runs are called {name!r}: say {listed}.")
         self._complain(name, is_number=match is not None)
         return None

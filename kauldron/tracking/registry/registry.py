@@ -107,6 +107,8 @@ class Registry:
         root = None
         if path_or_url is None or workspaces.is_workspace(path_or_url):
             workspace = workspaces.opened(path_or_url)
+            for problem in workspace.settings.problems():
+                console.warn(problem)
             root, place = workspace.root, workspace.database
             if "://" not in place:
                 place = os.fspath(root / place)
@@ -160,10 +162,7 @@ class Registry:
                 if name is not None:
                     self._check_group(connection, table, name)
                     statement = statement.where(table.c.name == name)
-            is_empty = (
-                connection.execute(sa.select(t.run.c.id).limit(1)).first() is None
-            )
-            query = _queries.Query(connection, is_empty=is_empty)
+            query = self._query(connection)
             names: list[str] = []
             if where is not None:
                 condition, names = query.condition(where)
@@ -172,6 +171,20 @@ class Registry:
                 statement = statement.where(t.run.c.archived == sa.false())
             statement = query.ordered(statement, sort or "id").limit(limit)
             return self._store.fetch(connection, statement)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Makes sure that runs have these fields, metrics or parameters.
+
+        Raises:
+          FilterError: If no run has one of them; says the nearest.
+        """
+        with self._database.reading() as connection:
+            self._query(connection).check(names)
+
+    def _query(self, connection: Any) -> _queries.Query:
+        rows = self._sa.select(_schema.tables().run.c.id).limit(1)
+        is_empty = connection.execute(rows).first() is None
+        return _queries.Query(connection, is_empty=is_empty)
 
     def runs_of(self, group: Project | Family | Experiment) -> list[Run]:
         """Returns the runs of a project, a family or an experiment."""
@@ -330,7 +343,7 @@ class Registry:
         ):
             if group is not None:
                 _named.check_name(kind, group)
-        removed = set(remove_tags)
+        removed, add_tags = set(remove_tags), _named.check_tags(add_tags)
         tags = tuple(
             t for t in dict.fromkeys((*run.tags, *add_tags)) if t not in removed
         )

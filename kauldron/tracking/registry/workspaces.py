@@ -48,13 +48,7 @@ class Workspace:
                     f"{sources.FILE!r}: `kauldron init {named}` makes it one."
                 )
             return cls(epath.Path(os.path.abspath(named)))
-        folder = os.path.abspath(start)
-        while not os.path.isfile(os.path.join(folder, sources.FILE)):
-            parent = os.path.dirname(folder)
-            if parent == folder:
-                return None
-            folder = parent
-        return cls(epath.Path(folder))
+        return upwards(start)
 
     @classmethod
     def create(cls, root: epath.PathLike = ".") -> Workspace:
@@ -90,6 +84,17 @@ class Workspace:
         """Path or URL of the database."""
         named = self.settings.get("database")
         return str(named) if named else os.fspath(self.folder / _DATABASE)
+
+
+def upwards(start: epath.PathLike) -> Workspace | None:
+    """Returns the workspace that a folder is, or is in; `None` if there is none."""
+    folder = os.path.abspath(start)
+    while not is_workspace(folder):
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+    return Workspace(epath.Path(folder))
 
 
 def opened(folder: epath.PathLike | None) -> Workspace:

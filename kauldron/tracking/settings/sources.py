@@ -156,6 +156,16 @@ class FileSettings:
             return "file"
         return "environment" if variable(name) in self._environ else "default"
 
+    def problems(self) -> list[str]:
+        """Returns what in the file is read by nobody: typos, values of a wrong type."""
+        found = []
+        for name, value in _leaves(self._read()).items():
+            if value is not None and not isinstance(value, bool | int | float | str):
+                found.append(f"`{name}` is a number, a text or a flag: got {value!r}.")
+            elif name not in KNOWN and (near := errors.did_you_mean(name, KNOWN)):
+                found.append(f"there is no setting `{name}`.{near}")
+        return [f"{os.fspath(self._path)!r}: {problem}" for problem in found]
+
     def names(self) -> list[str]:
         """See `Settings`; of the environment those that have a default."""
         return sorted({*KNOWN, *_flat(self._read())})
@@ -230,13 +240,18 @@ def _find(content: Mapping[str, Any], name: str) -> Value:
     return _flat(content).get(name)
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    values: dict[str, Value] = {}
+def _flat(content: Mapping[str, Any]) -> dict[str, Value]:
+    leaves = _leaves(content).items()
+    return {k: v for k, v in leaves if isinstance(v, bool | int | float | str)}
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for key, value in content.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict):
-            values |= _flat(value, f"{path}.")
-        elif isinstance(value, bool | int | float | str):
+            values |= _leaves(value, f"{path}.")
+        else:
             values[path] = value
     return values
 

@@ -122,7 +122,7 @@ class Reader:
             if pruning.get("reason"):
                 state, message = "pruned", pruning["reason"]
             elif best is None:
-                message = f"no number was measured as {self._metric}"
+                message = f"no number was measured as {self._metric} after step 0"
         return StudyTrial(
             number=number,
             name=trial.name,

@@ -71,7 +71,12 @@ class StudyOverview:
     def __str__(self) -> str:
         head = ["", "#", *self.labels.values(), "state", "step", self.metric, "at step"]
         rows = [head, *(self._row(trial) for trial in self.trials)]
-        right = (1, *range(len(self.labels) + 3, len(head)))
+        num_columns = len(head)
+        if any(trial.state == "failed" and trial.message for trial in self.trials):
+            whys = (t.message if t.state == "failed" else "" for t in self.trials)
+            for row, cell in zip(rows, ("why", *whys), strict=True):
+                row.append(cell)
+        right = (1, *range(len(self.labels) + 3, num_columns))
         return text_tables.aligned(rows, right=right)
 
     def _row(self, trial: StudyTrial) -> list[str]:

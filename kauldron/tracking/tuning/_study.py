@@ -173,6 +173,9 @@ class Study:
         _optuna.make("samplers", self.sampler, seed=0)
         _optuna.make("pruners", self.pruner)
         self._space.check(self.cfg, self.flags, self.trust)
+        metric_names.check_schedule(
+            self.base_config, self.saved.metric, differing=self.paths
+        )
         collection = self.saved.metric.partition(".")[0]
         if collection == "train" and self.pruner != "none":
             raise StudyError(

@@ -201,6 +201,8 @@ frame.onload = async () => {
   page.getElementById("where").dispatchEvent(new view.Event("change"));
   await until(() => page.getElementById("problem").textContent);
   seen.problem = page.getElementById("problem").textContent;
+  seen.below = all("#main > *").length;
+  seen.font = view.getComputedStyle(page.getElementById("problem")).fontFamily;
   page.getElementById("where").value = "";
   page.getElementById("where").dispatchEvent(new view.Event("change"));
   await until(() => !page.getElementById("problem").textContent && all("tbody tr").length);
@@ -258,6 +260,7 @@ def test_a_person_looks_at_runs_in_a_browser(tmp_path, width, is_dark):
     assert seen["parameter"] == "aux.num_features8"
     assert seen["log"] == "No log"
     assert "at position 1" in seen["problem"]
+    assert (seen["below"], "monospace" in seen["font"]) == (0, True)
     assert seen["moved"]
 
 

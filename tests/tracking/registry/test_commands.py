@@ -129,7 +129,7 @@ def test_groups_datasets_and_artifacts_have_commands(kauldron, tmp_path):
         assert shown in out, words
     for words, said in (
         (("project", "show", "digts"), "Did you mean 'digits'?"),
-        (("project", "rm", "default"), "has 1 runs"),
+        (("project", "rm", "default"), "has a run"),
         (("project", "create"), "Say which project"),
         (("dataset", "create", "d"), "Say what and where"),
         (("artifact", "promote", "net"), "There is no artifact 'net'"),
@@ -179,3 +179,36 @@ def test_trainings_enter_themselves(tmp_path):
     ).splitlines()
     assert lines[1].split()[:5] == ["run_0002", "r1", "default", "runs", "done"]
     assert len(run("runs", "ls").splitlines()) == 3
+
+
+def test_columns_that_no_run_has_are_refused_with_the_nearest_name(kauldron, tmp_path):
+    kauldron("init")
+    made_runs.make(tmp_path / "runs" / "a", config={"seed": 3}, curve=[0.5])
+    kauldron("runs", "index", "runs")
+    for column, near in (("cfg.sed", "cfg.seed"), ("eval.acuracy", "eval.accuracy")):
+        for flag in (f"--columns={column}", f"--where={column} > 0"):
+            code, out, err = kauldron("runs", "ls", flag)
+            assert (code, out) == (2, "") and f"Did you mean '{near}'?" in err
+    assert kauldron("runs", "ls", "--columns=cfg.seed,tags,eval.accuracy.best")[0] == 0
+
+
+def test_a_workspace_says_whether_it_was_one_is_inside_another_and_is_empty(kauldron):
+    assert "is a workspace;" in kauldron("init")[1]
+    assert "was a workspace already;" in kauldron("init")[1]
+    assert "has no runs yet: `kauldron runs index .`" in kauldron("runs", "ls")[2]
+    code, out, err = kauldron("init", "inner")
+    assert (code, "inner is a workspace;" in out) == (0, True)
+    assert "below another workspace" in err
+
+
+def test_what_create_changes_is_said_and_tags_are_words(kauldron, tmp_path):
+    kauldron("init")
+    made_runs.make(tmp_path / "runs" / "a", curve=[0.5])
+    kauldron("runs", "index", "runs")
+    kauldron("project", "create", "p", "--description=x")
+    said = kauldron("project", "create", "p", "--description=y")[1]
+    assert said == "The project 'p' was there already; its description is 'y' now.\n"
+    for tag in ("a b", " "):
+        code, out, err = kauldron("runs", "tag", "run_0001", f"--add=ok,{tag}")
+        assert (code, out) == (2, "") and "without blanks" in err, tag
+    assert "ok" not in kauldron("runs", "ls")[1]

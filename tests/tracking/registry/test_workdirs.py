@@ -131,7 +131,10 @@ def test_a_run_is_named_in_many_ways_and_a_wrong_name_is_answered(
     registry.change("b", name="best")
     for name in ("run_0002", "2", "best", "b", "one/b", str(tmp_path / "one" / "b")):
         assert registry.run(name).id == "run_0002"
-    with pytest.raises(kd.tracking.RegistryError, match="2 runs are called 'a': say"):
+    with pytest.raises(
+        kd.tracking.RegistryError,
+        match="2 runs are called 'a': say run_0001 or run_0003",
+    ):
         registry.run("a")
     with pytest.raises(kd.tracking.RegistryError, match=r"Did you mean 'best'\?"):
         registry.run("bset")

@@ -79,3 +79,14 @@ def test_a_file_that_is_no_list_of_names_is_named(tmp_path):
     (tmp_path / "kauldron.yaml").write_text("- a\n")
     with pytest.raises(kd.tracking.SettingsError, match="it is a list"):
         settings.get("project")
+
+
+def test_typos_and_values_of_other_types_in_the_file_are_told(tmp_path, capsys):
+    text = "projct: x\nexperiment: [a]\nmlflow: {url: http://b}\nteam: {size: 3}\n"
+    kd.tracking.Workspace.create(tmp_path)
+    (tmp_path / "kauldron.yaml").write_text(text)
+    kd.tracking.Registry.open(tmp_path)
+    projct, experiment, url = capsys.readouterr().err.splitlines()
+    assert "there is no setting `projct`. Did you mean 'project'?" in projct
+    assert "`experiment` is a number, a text or a flag: got ['a']." in experiment
+    assert "`mlflow.url`. Did you mean 'mlflow.uri'?" in url

@@ -146,10 +146,20 @@ def test_a_tracker_that_refuses_a_run_is_asked_once_and_stops_nothing(tmp_path, 
 def test_what_is_no_tracker_is_named(tmp_path):
     trainer = _trainer(tmp_path, tracking={"a": kd.tracking.ConsolePublisher()})
     with pytest.raises(
-        kd.train.HookError, match=r"`tracking\['a'\]` must be a tracker"
+        kd.train.HookError, match=r"`cfg.tracking\['a'\]` must be a tracker"
     ):
         trainer.train()
     assert not (tmp_path / "digits").exists()
+
+
+def test_a_call_that_is_given_as_a_text_is_shown_how_it_is_written(tmp_path):
+    trainer = _trainer(tmp_path, tracking='kd.tracking.Local(project="vision")')
+    with pytest.raises(
+        kd.train.HookError,
+        match=r"`cfg.tracking` must be .* "
+        r"`'--cfg.tracking=py::kd.tracking.Local\(project=\"vision\"\)'`",
+    ):
+        trainer.train()
 
 
 def test_what_needs_no_training_needs_no_jax():

@@ -316,3 +316,35 @@ def test_lines_for_somebody_else_are_as_many_as_may_run_at_a_time(study, tmp_pat
         for trial, line in zip(waiting, lines, strict=True):
             assert f"--cfg.aux.width={trial.overrides['aux.width']} " in line
             fake_trials.write_run(trial.workdir, lambda: 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "space", "problem"),
+    [
+        (("--cfg.num_train_steps=100",), "aux.num_features", "every 200 steps"),
+        (("--cfg.num_train_steps=200",), "aux.num_features", None),
+        (("--cfg.num_train_steps=100",), "evals.eval.run.n", None),
+        (
+            ("--cfg.num_train_steps=9", "--cfg.evals.eval.run.n=10"),
+            "aux.num_features",
+            r"`--cfg.evals.eval.run.n=9` or less",
+        ),
+    ],
+)
+def test_a_metric_that_only_step_0_measures_is_told_before_anything_starts(
+    tmp_path, flags, space, problem
+):
+    study = tune.Study(
+        cfg="examples/digits_classifier.py",
+        workdir=str(tmp_path / "study"),
+        space={space: tune.Int(8, 64)},
+        metric="eval.accuracy",
+        num_trials=2,
+        flags=flags,
+    )
+    if problem is None:
+        assert study.check() == ("eval.accuracy", "max")
+    else:
+        with pytest.raises(measured.MetricError, match=problem):
+            study.check()
+    assert not (tmp_path / "study").exists()
