@@ -144,7 +144,9 @@ def test_an_array_and_an_image_are_read_alike(app, digits, tmp_path):
 
 def test_a_text_that_is_called_an_image_is_told(app, tmp_path):
     (tmp_path / "notes.png").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"^'notes\.png' is no image that can be read\.$"):
+    with pytest.raises(
+        ValueError, match=r"^'notes\.png' is no image that can be read\.$"
+    ):
         app.infer(tmp_path / "notes.png", out=tmp_path / "out")
 
 
