@@ -376,6 +376,7 @@ def test_every_module_of_an_extra_is_declared():
             modules = by_name.get(requirement)
             if modules is None:  # not installed here: a name that is like it
                 spelt = {requirement.replace("-", "_"), requirement.replace("-", "")}
+                spelt |= set(requirement.split("-"))
                 modules = spelt & extras.keys() or {f"any module of {requirement}"}
             assert any(extras.get(m) == extra for m in modules), (requirement, modules)
 

@@ -156,7 +156,7 @@ def test_a_job_that_runs_is_cancelled_with_all_it_has_started(run):
         await _until(lambda: len(_living_of(pid)) == 2)
         assert await jobs.cancel(job_id)
         assert jobs.table.get(job_id).state is State.CANCELLED
-        assert _living_of(pid) == []
+        await _until(lambda: _living_of(pid) == [])  # a signal takes its time
         assert not await jobs.cancel(job_id)  # once
         later = await _submit(jobs)
         await jobs.wait(later)
