@@ -273,6 +273,7 @@ def test_a_step_is_taken_apart_and_leaves_the_state_usable(trainer, state):
     assert {row["name"] for row in look.values.as_dicts()} >= {"losses/l2"}
 
 
+@pytest.mark.slow
 def test_debugging_runs_a_step_line_by_line(trainer, state):
     seen = []
 

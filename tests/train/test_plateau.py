@@ -80,6 +80,7 @@ def test_nothing_is_compiled_again_when_updates_become_smaller(whole, tmp_path):
     assert len(with_plateaus) <= len(without)
 
 
+@pytest.mark.slow
 def test_the_scale_does_not_fall_below_its_least(tmp_path):
     hook = kd.train.ReduceOnPlateau(
         metric="test.score", patience=1, factor=0.1, min_scale=0.05

@@ -149,6 +149,7 @@ def test_space_marks_c_compares_and_escape_leaves_and_unmarks():
     in_app(scenario)
 
 
+@pytest.mark.slow
 def test_compared_runs_show_what_differs_all_values_metrics_and_scales():
     async def scenario(app, press):
         await press("space", "space", "c")
@@ -214,6 +215,7 @@ def test_enter_opens_a_run_and_numbers_and_arrows_choose_what_is_shown(tmp_path)
     in_app(scenario, source=MadeUpRuns([made]))
 
 
+@pytest.mark.slow
 def test_the_tree_chooses_which_runs_are_shown():
     async def scenario(app, press):
         await press("shift+tab", "down")

@@ -127,6 +127,7 @@ def test_a_trial_that_is_good_enough_is_trained_to_its_end(folder):
     assert _state(folder) == ("done", 8, 0.55)
 
 
+@pytest.mark.slow
 def test_without_a_pruner_and_with_too_few_others_nothing_is_pruned(folder):
     _write_study(folder, pruner="none")
     assert int(_trainer(folder, _BAD_AT_4).train()[0].step) == 8
