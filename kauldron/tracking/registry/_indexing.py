@@ -256,6 +256,8 @@ class Indexer:
         still exists, it is a copy, and gets another number.
         """
         wanted = read.notes.ids.get(self._uuid)
+        if wanted is None:  # its process may have been killed before it was noted there
+            wanted = self._kept_notes(read.key).ids.get(self._uuid)
         if wanted is None:
             return writer.take_number(), True
         run = self._t.run

@@ -190,3 +190,22 @@ def test_looking_at_runs_imports_no_jax(tmp_path):
     )
     assert done.stdout.splitlines()[-1] == "False False"
     assert json.loads((tmp_path / "a" / "tracking.json").read_text())["tags"] == ["b"]
+
+
+def test_a_number_that_only_the_journal_knows_comes_back(tmp_path):
+    """As after a kill between the database and the note in the workdir."""
+    for i in range(2):
+        made_runs.make(
+            tmp_path / "runs" / f"r{i}", config={}, curve=[0.5], started=1000.0 - i
+        )
+        database = tmp_path / "registry.db"
+        kd.tracking.Registry.open(database).index(tmp_path)
+    note = tmp_path / "runs" / "r0" / "tracking.json"
+    note.write_text('{"tags": ["new"]}')
+    for path in tmp_path.glob("registry.db*"):
+        path.unlink()
+    again = kd.tracking.Registry.open(database)
+    assert {run.name: run.id for run in again.runs()} == {
+        "r0": "run_0001",
+        "r1": "run_0002",
+    }
