@@ -31,3 +31,8 @@ def format_bytes(num_bytes: float) -> str:
             return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """Returns `3 x 4`, or `scalar`."""
+    return " x ".join(map(str, shape)) or "scalar"

@@ -231,7 +231,7 @@ def _label(array: PlacedArray) -> str:
 def _row(array: PlacedArray) -> tuple[str, ...]:
     return (
         array.path,
-        " x ".join(map(str, array.shape)) or "scalar",
+        text_tables.format_shape(array.shape),
         array.dtype,
         _split(array),
         text_tables.format_bytes(array.num_bytes),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kauldron import kontext
+from kauldron._base import text_tables
 
 
 def parameters(params: object) -> tuple[str, int]:
@@ -30,7 +31,7 @@ def shapes(tree: object) -> str:
 
 
 def _shape(x: object) -> str:
-    return " x ".join(map(str, getattr(x, "shape", ()))) or "scalar"
+    return text_tables.format_shape(getattr(x, "shape", ()))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -8,10 +8,28 @@ from typing import Any
 
 import jax
 
+from kauldron import sharding
+from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import intermediates, train_step
 from kauldron.step.context import Context
+
+
+def inputs_of(
+    run: Any, state: TrainState | None, batch: PyTree
+) -> tuple[TrainState, PyTree]:
+    """Returns what a step of a run is looked at with, on devices.
+
+    Args:
+      run: A trainer.
+      state: The initial one unless given.
+      batch: The first one of `train_ds` unless given.
+    """
+    if batch is None:
+        batch = next(iter(run.train_ds.take(1)))
+    batch = sharding.device_put(data_utils.for_devices(batch), run.sharding.batch)
+    return run.init_state() if state is None else state, batch
 
 
 def step_context(

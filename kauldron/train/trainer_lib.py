@@ -305,12 +305,7 @@ class Trainer(_Base):
         Returns:
           The next state, and everything there was in the step.
         """
-        if batch is None:
-            batch = next(iter(self.train_ds.take(1)))
-        batch = sharding.device_put(
-            data_utils.for_devices(batch), self._kept.sharding.batch
-        )
-        state = self.init_state() if state is None else state
+        state, batch = looking.inputs_of(self, state, batch)
         with jax.disable_jit():
             return looking.step_context(self.trainstep, state, batch)
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.inspect.displays.tables import Table, format_shape
+from kauldron._base import text_tables
+from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
 
 _COLUMNS = ("Name", "Dtype", "Shape", "Min", "Max", "Mean", "StdDev")
@@ -38,7 +39,9 @@ def get_batch_stats(batch: PyTree) -> Table:
                 float(values.mean()),
                 float(values.std()),
             )
-        rows.append((name, str(array.dtype), format_shape(array.shape), *stats))
+        rows.append(
+            (name, str(array.dtype), text_tables.format_shape(array.shape), *stats)
+        )
     return Table(title="Batch", columns=_COLUMNS, rows=tuple(rows), notes=tuple(notes))
 
 

@@ -10,10 +10,11 @@ import jax
 from flax import linen as nn
 
 from kauldron import kontext, modules
+from kauldron._base import text_tables
 from kauldron.data import utils as data_utils
 from kauldron.inspect import _model_trace, _svg, _trainer_inputs
 from kauldron.inspect.displays import _operations
-from kauldron.inspect.displays.tables import Table, format_shape
+from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
 
 if TYPE_CHECKING:
@@ -207,7 +208,8 @@ def _own(trace: _model_trace.Trace, call: _model_trace.Call) -> dict[str, Any]:
 
 def _own_shapes(trace: _model_trace.Trace, call: _model_trace.Call) -> str:
     return ", ".join(
-        f"{k}: {format_shape(x.shape)}" for k, x in _own(trace, call).items()
+        f"{k}: {text_tables.format_shape(x.shape)}"
+        for k, x in _own(trace, call).items()
     )
 
 

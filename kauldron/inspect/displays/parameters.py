@@ -12,7 +12,7 @@ import numpy as np
 from kauldron import kontext
 from kauldron._base import errors, text_tables
 from kauldron.inspect import _sharding_table
-from kauldron.inspect.displays.tables import Table, format_shape
+from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
 
 _STATISTICS = ("mean", "std", "min", "max")
@@ -54,7 +54,7 @@ def parameter_table(
         name = str(kontext.Path(*parts[:depth]))
         groups.setdefault(name, []).append(leaf)
     total = sum(_size(x) for x in leaves.values())
-    num_bytes = sum(_bytes(x) for x in leaves.values())
+    num_bytes = sum(_sharding_table.bytes_of(x)[0] for x in leaves.values())
     extra = _STATISTICS if statistics else ()
     rows = [
         (*_row(name, group), *(_describe(group) if statistics else ()))
@@ -72,30 +72,22 @@ def parameter_table(
 
 
 def _row(name: str, group: list[Any]) -> tuple[Any, ...]:
-    shapes = {format_shape(x.shape) for x in group}
+    shapes = {text_tables.format_shape(x.shape) for x in group}
     dtypes = sorted({str(x.dtype) for x in group})
     shape = shapes.pop() if len(group) == 1 else f"{len(group)} arrays"
-    splits = {_split(x) for x in group}
+    splits = {_sharding_table.describe_split(x) for x in group}
     return (
         name,
         shape,
         ", ".join(dtypes),
         sum(map(_size, group)),
-        sum(map(_bytes, group)),
+        sum(_sharding_table.bytes_of(x)[0] for x in group),
         splits.pop() if len(splits) == 1 else "several ways",
     )
 
 
-def _split(leaf: Any) -> str:
-    return _sharding_table.describe_split(leaf)
-
-
 def _size(leaf: Any) -> int:
     return math.prod(leaf.shape)
-
-
-def _bytes(leaf: Any) -> int:
-    return _size(leaf) * np.dtype(leaf.dtype).itemsize
 
 
 def _describe(group: Iterable[Any]) -> tuple[float, ...]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from kauldron import kontext, sharding
-from kauldron.data import utils as data_utils
+from kauldron import kontext
 from kauldron.inspect.displays import batches
 from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
@@ -70,11 +69,7 @@ def look_at_step(
       batch: The first of `trainer.train_ds` unless given.
       depth: How many names of the path of a parameter are told apart in `norms`.
     """
-    if batch is None:
-        batch = next(iter(trainer.train_ds.take(1)))
-    placement: Any = trainer.sharding
-    batch = sharding.device_put(data_utils.for_devices(batch), placement.batch)
-    start = trainer.init_state() if state is None else state
+    start, batch = looking.inputs_of(trainer, state, batch)
     next_state, context = looking.step_context(trainer.trainstep, start, batch)
     return StepLook(
         state=next_state,

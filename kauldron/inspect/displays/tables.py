@@ -109,8 +109,3 @@ def format_cell(cell: Any) -> str:
     if isinstance(cell, int) and not isinstance(cell, bool):
         return f"{cell:,}"
     return str(cell)
-
-
-def format_shape(shape: Any) -> str:
-    """Returns `3 x 4`, or `scalar`."""
-    return " x ".join(map(str, shape)) or "scalar"

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 from kauldron._base import errors
-from kauldron.tracking.comparing import run_source, shown_values
-from kauldron.tracking.registry import records
+from kauldron.tracking.comparing import run_source
+from kauldron.tracking.registry import records, shown_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from kauldron._base import text_tables
-from kauldron.tracking.comparing import shown_values
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 Kind = Literal["run", "parameter", "metric"]
 

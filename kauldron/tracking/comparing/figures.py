@@ -13,7 +13,8 @@ from etils import epath
 
 from kauldron._base import extras
 from kauldron.tracking.comparing import curves as curves_lib
-from kauldron.tracking.comparing import judgements, run_source, shown_values
+from kauldron.tracking.comparing import judgements, run_source
+from kauldron.tracking.registry import shown_values
 
 _PICTURES = (".png", ".svg", ".pdf")
 _MAX_POINTS = 1000

@@ -13,14 +13,8 @@ import numpy as np
 from kauldron.tracking.comparing import (
     curves as curves_lib,
 )
-from kauldron.tracking.comparing import (
-    figures,
-    judgements,
-    predictions,
-    run_source,
-    shown_values,
-)
-from kauldron.tracking.registry import records, tables
+from kauldron.tracking.comparing import figures, judgements, predictions, run_source
+from kauldron.tracking.registry import records, shown_values, tables
 
 _MAX_CURVE_FIGURES = 12
 _NUM_PICTURES = 16

@@ -12,7 +12,8 @@ from typing import Any
 from etils import epath
 
 from kauldron._base import shared_files, strict_json
-from kauldron.tracking.comparing import figures, report, run_source, shown_values
+from kauldron.tracking.comparing import figures, report, run_source
+from kauldron.tracking.registry import shown_values
 
 FORMATS = ("md", "html", "json")
 _FIGURES = "figures"

@@ -10,7 +10,7 @@ from typing import Any
 
 from kauldron._base import extras
 from kauldron.tracking.comparing import curves as curves_lib
-from kauldron.tracking.comparing import shown_values
+from kauldron.tracking.registry import shown_values
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 # plotext draws on one figure, which all callers share.

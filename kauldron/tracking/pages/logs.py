@@ -7,8 +7,7 @@ import os
 import pathlib
 import re
 
-from kauldron.tracking.comparing import shown_values
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 from kauldron.workdir import json_lines
 
 _MAX_BYTES = 64 * 2**10

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import datetime
 import io
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kauldron._base import text_tables
-from kauldron.tracking.registry import _filters, _places, _queries
+from kauldron._base import strict_json, text_tables
+from kauldron.tracking.registry import _filters, _places, _queries, shown_values
 from kauldron.tracking.registry.records import MetricValue, Run
 
 _SHOWN = ("id", "name", "project", "experiment", "status", "step")
 _OF_CSV = ("id", "name", "project", "family", "experiment", "status", "step")
 _OF_CSV += ("num_steps", "started", "ended", "tags", "workdir")
-_NOTHING = "-"
 # Metrics that are shown where nobody says which.
 _NUM_METRICS = 2
 
@@ -85,7 +82,7 @@ def runs_table(runs: Sequence[Run], columns: Sequence[str]) -> str:
 
 def status(run: Run) -> str:
     """Returns how a run stands, in a word or two."""
-    state = "dead" if run.status == "running" and not run.is_alive else run.status
+    state = shown_values.status_of(run)
     return state if _places.exists(run.workdir) else f"{state}, gone"
 
 
@@ -100,12 +97,9 @@ def run_dict(run: Run) -> dict[str, Any]:
     """Returns a run as JSON values."""
     fields = {f.name: getattr(run, f.name) for f in dataclasses.fields(run)}
     fields["tags"] = list(run.tags)
-    fields["parameters"] = {k: _plain(v) for k, v in run.parameters.items()}
-    fields["metrics"] = {
-        name: {k: _plain(v) for k, v in vars(metric).items()}
-        for name, metric in run.metrics.items()
-    }
-    return fields
+    fields["parameters"] = dict(run.parameters)
+    fields["metrics"] = {k: vars(metric) for k, metric in run.metrics.items()}
+    return strict_json.finite(fields)
 
 
 def runs_csv(runs: Sequence[Run], columns: Sequence[str] | None = None) -> str:
@@ -202,23 +196,13 @@ def _steps(run: Run) -> str:
 
 def _shown(value: Any, name: str = "") -> str:
     if value is None or value == () or value == "":
-        return _NOTHING
+        return shown_values.NOTHING
     if name in ("started", "ended"):
         return _time(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return " ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return shown_values.format_value(value)
 
 
 def _time(secs: float) -> str:
-    if not secs:
-        return ""
-    return datetime.datetime.fromtimestamp(secs).strftime("%Y-%m-%d %H:%M")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    return shown_values.format_time(secs) if secs else ""

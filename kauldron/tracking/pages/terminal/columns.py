@@ -6,8 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from kauldron.tracking.comparing import shown_values
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 STATUS_MARKS = {
     "running": ("●", "#10b981"),

@@ -13,9 +13,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from kauldron.tracking.comparing import differences, run_source, shown_values
+from kauldron.tracking.comparing import differences, run_source
 from kauldron.tracking.pages.terminal import curve_view
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 
 class CompareScreen(Screen[None]):

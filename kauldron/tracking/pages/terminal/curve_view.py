@@ -11,8 +11,8 @@ from textual.worker import get_current_worker
 
 from kauldron._base import errors
 from kauldron.tracking.comparing import curves as curves_lib
-from kauldron.tracking.comparing import run_source, shown_values, terminal_plots
-from kauldron.tracking.registry import records
+from kauldron.tracking.comparing import run_source, terminal_plots
+from kauldron.tracking.registry import records, shown_values
 
 
 class CurveView(Static):

@@ -14,10 +14,10 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from kauldron._base import errors
-from kauldron.tracking.comparing import run_source, shown_values
+from kauldron.tracking.comparing import run_source
 from kauldron.tracking.pages import logs
 from kauldron.tracking.pages.terminal import columns, curve_view
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 _TABS = ("curves", "parameters", "metrics", "log")
 

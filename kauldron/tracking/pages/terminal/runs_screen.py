@@ -14,7 +14,7 @@ from textual.widgets import Footer, Input, Static, Tree
 from textual.worker import get_current_worker
 
 from kauldron._base import errors
-from kauldron.tracking.comparing import run_source, shown_values
+from kauldron.tracking.comparing import run_source
 from kauldron.tracking.pages.terminal import (
     compare_screen,
     curve_view,
@@ -22,7 +22,7 @@ from kauldron.tracking.pages.terminal import (
     runs_table,
     runs_tree,
 )
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 # The first screen shows so many runs; the others follow.
 _FIRST_RUNS = 100

@@ -14,9 +14,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 
-from kauldron.tracking.comparing import shown_values
 from kauldron.tracking.pages.terminal import columns as columns_lib
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 
 class RunsTable(ScrollView, can_focus=True):

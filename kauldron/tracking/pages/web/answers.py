@@ -8,9 +8,9 @@ from typing import Any
 
 from kauldron._base import errors, strict_json
 from kauldron.tracking.comparing import curves as curves_lib
-from kauldron.tracking.comparing import differences, run_source, shown_values
+from kauldron.tracking.comparing import differences, run_source
 from kauldron.tracking.pages import logs
-from kauldron.tracking.registry import records
+from kauldron.tracking.registry import records, shown_values
 
 _MAX_RUNS = 500
 _MAX_POINTS = 600
