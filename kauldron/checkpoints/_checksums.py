@@ -167,11 +167,9 @@ def _hash(name: str, path: epath.Path) -> tuple[int, str]:
     del name
     digest, num_bytes = hashlib.sha256(), 0
     with path.open("rb") as f:
-        # Into the same memory all the time: to touch new memory takes longer than to hash.
-        chunk = memoryview(bytearray(_CHUNK_BYTES))
-        while length := f.readinto(chunk):
-            digest.update(chunk[:length])
-            num_bytes += length
+        while chunk := f.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
     return num_bytes, digest.hexdigest()
 
 
