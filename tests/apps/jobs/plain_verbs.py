@@ -61,6 +61,8 @@ def work():
             answer = {"result": RESULT}
         except ValueError as error:
             answer = {"error": {"code": "mistake", "message": str(error)}}
+        except OSError as error:
+            answer = {"error": {"code": "disk_full", "message": str(error)}}
         print(json.dumps(answer), file=answers, flush=True)
 
 
