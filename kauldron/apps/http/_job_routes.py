@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from kauldron._base.web_calls import sse_text
-from kauldron.apps.bundles import archives, results
+from kauldron.apps.bundles import archives, cases, results
 from kauldron.apps.http import _forms, _uploads
 from kauldron.apps.http._errors import HttpError
 from kauldron.apps.http._service import AppCall, Service, links, send_file, send_files
@@ -36,10 +36,13 @@ async def submit(call: AppCall, service: Service) -> None:
     app = service.app(call.path_params["app"])
     verb = call.path_params["verb"].replace("_", "-")
     app.manifest.check_verb(verb)
+    app.manifest.check_trusted(verb)
     num_bytes = _check_room(call, service)
     secs, runner = _wait_secs(call), service.supervisor.runner
     is_small = num_bytes < _SMALL
     in_memory = is_small and bool(secs) and runner.is_warm(app.name, verb, "auto")
+    if not in_memory and not app.is_readable():
+        raise HttpError(503, f"The app {app.name!r} cannot be read any more.")
     state = service.supervisor.state
     async with state.upload(is_small=is_small, in_memory=in_memory) as upload:
         with service.supervisor.admitted():
@@ -182,7 +185,13 @@ async def _read(
             await asyncio.to_thread(archives.unpack, path, folder, limits)
             path.unlink()
             form.files["dataset"] = {folder: None}
-    return _forms.read(verb, form, upload.path, app.manifest)
+    asked = _forms.read(verb, form, upload.path, app.manifest)
+    if asked.call.data is None and any(
+        path.is_dir() for paths in form.files.values() for path in paths
+    ):  # how many cases they are, only their files say
+        whole = asked.call.inside(upload.path)
+        await asyncio.to_thread(cases.cases_of, whole, app.manifest)
+    return asked
 
 
 def _check_room(call: AppCall, service: Service) -> int:

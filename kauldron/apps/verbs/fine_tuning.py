@@ -17,7 +17,7 @@ from kauldron.apps.bundles import results
 from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.bundles.manifest import Manifest, check_name
+from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
 from kauldron.apps.verbs import _configs, _layout, _values, bundling
 from kauldron.sharding import TrainState
@@ -89,15 +89,8 @@ def fine_tune(
     call = call.check(manifest)
     num_steps = call.steps
     assert num_steps is not None  # checked
-    missing = [x for x in manifest.trusted_to_train if x not in trusted]
-    if missing:
-        raise AppError(
-            f"The training of the app {manifest.name!r} runs code of "
-            f"{', '.join(map(repr, missing))}, outside of Kauldron. Look at it, and trust "
-            "it with `--trust_code` or `App(path, trust_code=True)`."
-        )
+    manifest.check_trusted(call.verb, trusted)
     name = call.name or manifest.name
-    check_name(name)
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
     target = results.make_out(out)
