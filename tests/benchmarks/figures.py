@@ -48,6 +48,7 @@ class Figure:
       budget: What it is to be at most, or at least; `None` if nobody has said.
       is_more_better: Whether the budget is a lower bound.
       test: The benchmark, `file.py`.
+      table: `"peers"`: the number is a cell of that table, and `what` is "row: column".
     """
 
     what: str
@@ -61,6 +62,7 @@ class Figure:
     budget: float | None = None
     is_more_better: bool = False
     test: str = ""
+    table: str = ""
 
     @property
     def is_within_budget(self) -> bool:
@@ -181,22 +183,48 @@ def merge(old: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """The table of all runs, and below it where each was measured."""
-    rows = ["| what | measured | budget | by |", "|---|---|---|---|"]
+    """The tables of all runs, and below them where each was measured."""
     figures = [Figure(**x) for run in runs for x in run["figures"]]
     figures.sort(key=lambda x: x.test)  # stable: those of a file keep their order
-    rows += [figure.row() for figure in figures]
-    lines = ["", ""]
-    for run in runs:
-        tests = sorted({x["test"] for x in run["figures"]})
-        machine, versions = run["machine"], dict(run["versions"])
-        told = ", ".join(f"{name} {version}" for name, version in versions.items())
-        lines.append(
-            f"- {', '.join(f'`{x}`' for x in tests)}: {run['date']}, {machine['cores']} "
-            f"cores of {machine['processor']}, load {machine['load']}; {told}; "
-            f"`{run['command']}`"
-        )
-    return "\n".join(rows + lines)
+    rows = ["| what | measured | budget | by |", "|---|---|---|---|"]
+    rows += [figure.row() for figure in figures if not figure.table]
+    peers = [x for x in figures if x.table == "peers"]
+    if peers:
+        rows += ["", "### Against others", "", *_cross_table(peers)]
+    return "\n".join([*rows, "", *map(_where, runs)])
+
+
+def _cross_table(figures: Sequence[Figure]) -> list[str]:
+    """One column for each tool."""
+    cells = {tuple(x.what.split(": ")): x for x in figures}
+    names = list(dict.fromkeys(name for _, name in cells))
+    rows = [f"| over its own raw loop | {' | '.join(names)} |"]
+    rows.append("|---" * (len(names) + 1) + "|")
+    for what in dict.fromkeys(what for what, _ in cells):
+        texts = [_cell(cells.get((what, name))) for name in names]
+        rows.append(f"| {what} | {' | '.join(texts)} |")
+    return rows
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "not measured"
+    text = f"{_number(figure.value)} {figure.unit}"
+    if figure.processor is not None:
+        text += f", processor {_number(figure.processor)}"
+    spread = f"{_number(figure.low)} to {_number(figure.high)}"
+    return f"{text} ({spread}; raw {figure.against.partition('(')[2]}"
+
+
+def _where(run: dict[str, Any]) -> str:
+    """Which benchmarks a run has measured, on what, with what."""
+    tests = ", ".join(f"`{x}`" for x in sorted({x["test"] for x in run["figures"]}))
+    machine = run["machine"]
+    versions = ", ".join(f"{name} {x}" for name, x in run["versions"].items())
+    return (
+        f"- {tests}: {run['date']}, {machine['cores']} cores of {machine['processor']}, "
+        f"load {machine['load']}; {versions}; `{run['command']}`"
+    )
 
 
 def insert(page: str, made: str) -> str:

@@ -71,6 +71,21 @@ def test_table_tells_where_and_with_what_each_row_was_measured():
     )
 
 
+def test_peers_have_a_column_each_and_say_what_is_missing():
+    figures_of_peers = [
+        _figure(what=what, table="peers", against="its raw loop (3 ms a step)")
+        for what in ("step, MLP: A", "step, ViT: A", "step, ViT: B")
+    ]
+    run = {**_run(), "figures": [vars(x) for x in figures_of_peers]}
+    assert figures.table([run]).splitlines()[5:9] == [
+        "| over its own raw loop | A | B |",
+        "|---|---|---|",
+        "| step, MLP | 1.23 \u00d7 (0.9 to 2; raw 3 ms a step) | not measured |",
+        "| step, ViT | 1.23 \u00d7 (0.9 to 2; raw 3 ms a step) "
+        "| 1.23 \u00d7 (0.9 to 2; raw 3 ms a step) |",
+    ]
+
+
 def test_page_has_the_table_of_the_recorded_figures():
     runs = json.loads(figures.RECORDED.read_text())
     page = figures.PAGE.read_text()
