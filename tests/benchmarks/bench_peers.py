@@ -19,7 +19,7 @@ import sys
 
 import pytest
 
-from tests.benchmarks import clocks
+from tests.benchmarks import clocks, processes_of_steps
 from tests.benchmarks import figures as figures_lib
 from tests.benchmarks.peers import sizes
 
@@ -87,7 +87,8 @@ def test_start_and_memory_of_a_tool(figures, tmp_path, peer, model):
         for name in found if number % 2 else reversed(found):
             command, env = _command(peer, model, "start", name)
             cache = tmp_path / f"{name}_{number}"  # nothing is compiled yet
-            found[name].append(_start(command, env | {"XDG_CACHE_HOME": str(cache)}))
+            env["XDG_CACHE_HOME"] = str(cache)
+            found[name].append(processes_of_steps.start(command, env, sizes.FIRST))
     tool, raw = ([secs for secs, _ in found[name]] for name in ("tool", "raw"))
     raw_secs = clocks.spread(x.wall for x in raw).median
     figures.ratio(
@@ -106,22 +107,3 @@ def test_start_and_memory_of_a_tool(figures, tmp_path, peer, model):
         against=f"its raw script ({raw_mib:.0f} MiB)",
         table="peers",
     )
-
-
-def _start(command, env):
-    """Returns seconds until the first step is done, and the peak memory in MiB."""
-    start, secs, lines = clocks.now(), None, []
-    process = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(sizes.FIRST) and secs is None:
-            stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
-            ticks = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
-            processor = ticks / os.sysconf("SC_CLK_TCK")
-            secs = clocks.Secs(clocks.since(start).wall, processor)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert not process.returncode and secs, "".join(lines)
-    return secs, usage.ru_maxrss / 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import pytest
@@ -23,7 +22,4 @@ def pytest_sessionfinish():
         return
     command = " ".join(["pytest", *sys.argv[1:]]).replace(f"{figures_lib.ROOT}/", "")
     run = figures_lib.describe(command, _COLLECTED.collected)
-    figures_lib.LATEST.parent.mkdir(exist_ok=True)
-    text = json.dumps(run, indent=1, ensure_ascii=False)
-    figures_lib.LATEST.write_text(text + "\n")
-    print(f"\n\nWritten to {figures_lib.LATEST.relative_to(figures_lib.ROOT)}.")
+    figures_lib.write(run, figures_lib.LATEST)

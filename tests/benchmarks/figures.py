@@ -16,7 +16,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks import clocks
@@ -169,6 +169,13 @@ def describe(command: str, figures: Sequence[Figure]) -> dict[str, Any]:
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "figures": [dataclasses.asdict(x) for x in figures],
     }
+
+
+def write(run: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Writes a run for `main`."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+    print(f"\nWritten to {path.relative_to(ROOT)}.\n")
 
 
 def merge(old: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:

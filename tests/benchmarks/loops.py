@@ -61,19 +61,29 @@ def cross_entropy(logits, batch):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def plain_step(model, optimizer, input_key="x", loss=cross_entropy):
+def plain_step(model, optimizer, *, input_key="x", dtype=None):
     """One update as a user of flax and optax writes it; `(state, batch) -> state, loss`.
 
-    The state is `(params, opt_state, step)`.
+    The state is `(params, opt_state, step)`. With a `dtype`, parameters and inputs are cast
+    to it before the forward pass.
     """
+
+    def cast(tree):
+        if dtype is None:
+            return tree
+        return jax.tree.map(
+            lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+            tree,
+        )
 
     def step(state, batch):
         params, opt_state, step_nr = state
 
         def loss_fn(params):
             with kd.nn.set_train_property(True):
-                logits = model.apply({"params": params}, batch[input_key])["logits"]
-            return loss(logits, batch)
+                variables = {"params": cast(params)}
+                logits = model.apply(variables, cast(batch[input_key]))["logits"]
+            return cross_entropy(logits.astype(jnp.float32), batch)
 
         value, grads = jax.value_and_grad(loss_fn)(params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
@@ -91,7 +101,7 @@ class RawLoop:
       optimizer: Of optax.
       placing: Name of `PLACINGS`.
       input_key: What of the batch the model gets.
-      loss: From logits and batch to a number.
+      dtype: Of the computation; that of the parameters unless given.
     """
 
     def __init__(
@@ -102,7 +112,7 @@ class RawLoop:
         optimizer=None,
         placing="device_put",
         input_key="x",
-        loss=cross_entropy,
+        dtype=None,
     ):
         optimizer = optimizer or optax.adam(1e-3)
         self._batch, self._place = batch, PLACINGS[placing]
@@ -113,7 +123,7 @@ class RawLoop:
             return params, optimizer.init(params), jnp.int32(0)
 
         self.state = jax.jit(init)(jax.random.key(0))
-        step = plain_step(model, optimizer, input_key, loss)
+        step = plain_step(model, optimizer, input_key=input_key, dtype=dtype)
         self.jitted = jax.jit(step, donate_argnums=0)
         self.run(3)
 
