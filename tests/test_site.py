@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import operator
 import pathlib
 import types
 
@@ -10,11 +12,24 @@ import pytest
 import yaml
 
 from kauldron import kd
-from tests import docs_snippets
+from tests import docs_snippets, public_docstrings
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _HOOKS = (_ROOT / "docs/_site/hooks.py").read_text()
 _ROOMS = _HOOKS.partition('"""\nkonfig')[2].partition('"""')[0].split()
+
+
+# Other ways to names that the reference has elsewhere.
+_PUBLISHED_PATHS = {
+    "contrib.ckpts",
+    "contrib.modules",
+    "contrib.nn.knnx",
+    "data.tf",
+    "train.auxiliaries",
+    "train.context",
+    "train.metric_writer",
+    "train.train_step",
+}
 
 
 def test_reference_has_every_room():
@@ -24,21 +39,78 @@ def test_reference_has_every_room():
         if isinstance(getattr(kd, name), types.ModuleType)
         and name not in ("errors", "kdash", "from_xid", "typing", "utils", "xm")
     }
-    assert {"konfig", *_ROOMS} == namespaces
+    assert {"konfig", *(room.partition(".")[0] for room in _ROOMS)} == namespaces
+
+
+def test_reference_has_every_room_within_a_room():
+    rooms = {name: operator.attrgetter(name)(kd) for name in ("konfig", *_ROOMS)}
+    shown = {id(module) for module in rooms.values()}
+    missing = {
+        f"{room}.{name}"
+        for room, module in rooms.items()
+        for name in module.__all__
+        if isinstance(inner := getattr(module, name), types.ModuleType)
+        and hasattr(inner, "__all__")
+        and id(inner) not in shown
+    }
+    assert missing <= _PUBLISHED_PATHS
 
 
 @pytest.mark.parametrize("room", ["konfig", *_ROOMS])
 def test_everything_public_says_what_it_is(room):
-    module = getattr(kd, room)
+    module = operator.attrgetter(room)(kd)
     assert inspect.getdoc(module)
-    named = {name: getattr(module, name) for name in module.__all__}
-    silent = [
-        name
-        for name, value in named.items()
-        if (inspect.isclass(value) or inspect.isroutine(value))
-        and not inspect.getdoc(value)
+    assert public_docstrings.undocumented(module) == []
+
+
+class _Base:
+    def heir(self):
+        """Is documented."""
+
+
+@dataclasses.dataclass
+class _Half(_Base):
+    """Documented by half.
+
+    Attributes:
+      told: By the class.
+    """
+
+    @property
+    def told(self):
+        return 1
+
+    @property
+    def untold(self):
+        return 1
+
+    def heir(self):
+        return 1
+
+    def silent(self):
+        return 1
+
+    other_name = _Base.heir
+    also_silent = silent
+
+
+@dataclasses.dataclass
+class _Silent:
+    x: int
+
+
+def test_names_without_a_docstring_are_found(monkeypatch):
+    room = types.ModuleType("room")
+    for name, value in {"Half": _Half, "Silent": _Silent}.items():
+        monkeypatch.setattr(value, "__module__", "kauldron.room")
+        setattr(room, name, value)
+    room.__all__ = ["Half", "Silent"]
+    assert public_docstrings.undocumented(room) == [
+        "Half.untold",
+        "Half.silent",
+        "Half.also_silent",
+        "Silent",
     ]
-    assert silent == []
 
 
 def test_first_page_runs(tmp_path):

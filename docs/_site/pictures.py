@@ -6,6 +6,8 @@ import json
 import pathlib
 import tempfile
 
+import diagrams
+
 from examples import digits_classifier, digits_graph, digits_sharded
 from kauldron import kd, konfig
 
@@ -22,6 +24,18 @@ def main() -> None:
     sharded = kd.inspect.sharding_report(digits_sharded.get_config(), num_devices=8)
     sharded.picture().save(_DOCS / "placement.svg")
     _training_run().save(_DOCS / "training_run.svg")
+    for name, draw in diagrams.ALL.items():
+        (_DOCS / f"{name}.svg").write_text(draw().svg(), "utf-8")
+    for path in _DOCS.glob("*.svg"):
+        _follow_the_scheme(path)
+
+
+def _follow_the_scheme(path: pathlib.Path) -> None:
+    """Makes a picture dark where the reader's system is."""
+    text = path.read_text("utf-8")
+    if diagrams.DARK not in text:
+        head, end, body = text.partition(">\n")
+        path.write_text(f"{head}{end}{diagrams.DARK}{body}", "utf-8")
 
 
 def _training_run() -> kd.inspect.Picture:
