@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import operator
 import pathlib
+import re
 import types
 
 import pytest
@@ -15,6 +16,8 @@ from kauldron import kd
 from tests import docs_snippets, public_docstrings
 
 _ROOT = pathlib.Path(__file__).parents[1]
+_PAGES = sorted((_ROOT / "docs").glob("*.md"))
+_NAME = re.compile(r"\bkd\.((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)")
 _HOOKS = (_ROOT / "docs/_site/hooks.py").read_text()
 _ROOMS = _HOOKS.partition('"""\nkonfig')[2].partition('"""')[0].split()
 
@@ -115,6 +118,13 @@ def test_names_without_a_docstring_are_found(monkeypatch):
 
 def test_first_page_runs(tmp_path):
     assert docs_snippets.run_page("index.md", tmp_path) == 1
+
+
+@pytest.mark.parametrize("path", _PAGES, ids=lambda p: p.stem)
+def test_names_on_a_page_exist(path):
+    text = path.read_text().replace("`kd.py`", "")
+    for name in sorted(set(_NAME.findall(text))):
+        operator.attrgetter(name)(kd)
 
 
 def test_navigation_has_every_page_once():
