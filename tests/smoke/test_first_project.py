@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -16,11 +13,11 @@ import numpy as np
 import pytest
 
 from tests import docs_snippets
+from tests.smoke import shell
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
 _PAGE = docs_snippets.DOCS / "first_project.md"
-_ROOT = docs_snippets.DOCS.parent
 _PORT = "8001"
 
 
@@ -40,52 +37,35 @@ def _wait_for(url, secs=120):
 
 
 @pytest.fixture
-def shell(tmp_path):
+def run(tmp_path):
     """Runs commands of the page, in an empty folder; ends those in the background."""
-    bin_folder = pathlib.Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "HOME": str(tmp_path / "home"),
-        "KAULDRON_SIGN_RUNS": "1",
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(_ROOT),
-    }
-    folder = tmp_path / "project"
-    folder.mkdir()
     in_background = []
 
     def run(command):
-        is_server = command.endswith(" &")
-        process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.removesuffix(' &')}"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        process = shell.start(
+            f"exec {command.removesuffix(' &')}", tmp_path, stderr=subprocess.STDOUT
         )
-        if is_server:
+        if command.endswith(" &"):
             in_background.append(process)
             return ""
         output, _ = process.communicate()
         assert process.returncode == 0, f"{command}\n{output}"
         return output
 
-    run.folder = folder
     yield run
     for process in in_background:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 
 
-def test_from_an_empty_folder_to_a_served_model(shell):
+def test_from_an_empty_folder_to_a_served_model(run, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    num_files = docs_snippets.run_page(_PAGE.name, shell.folder)
+    num_files = docs_snippets.run_page(_PAGE.name, tmp_path)
     assert num_files == 6
     printed = {}
     for command in _commands():
-        printed[command] = shell(command.replace(_PORT, port))
+        printed[command] = run(command.replace(_PORT, port))
         if command.endswith(" &"):
             _wait_for(f"http://127.0.0.1:{port}/")
     said = {command.split(" --")[0]: text for command, text in printed.items()}
@@ -93,10 +73,10 @@ def test_from_an_empty_folder_to_a_served_model(shell):
     assert float(accuracy) > 0.93
     assert "metrics/doubtful" in said["kauldron eval"]
     assert "2 trials: 2 done" in said["kauldron sweep ls"]
-    with np.load(shell.folder / "preds.npz", allow_pickle=True) as preds:
+    with np.load(tmp_path / "preds.npz", allow_pickle=True) as preds:
         found = preds["preds.logits"].argmax(-1)
     assert np.mean(found == 3) > 0.8
-    answers = [shell.folder / name / "logits.csv" for name in ("answer", "answer_2")]
+    answers = [tmp_path / name / "logits.csv" for name in ("answer", "answer_2")]
     here, there = (path.read_bytes() for path in answers)
     assert here == there
     assert here.decode().splitlines()[1].startswith("1090,3,")

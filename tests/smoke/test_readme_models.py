@@ -8,13 +8,10 @@ reaches.
 from __future__ import annotations
 
 import json
-import os
-import pathlib
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -22,17 +19,19 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests.smoke import shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _SECS = 900
 _NUM_LINES = 5
 _SHORT = "--cfg.num_train_steps=2"
 
 
 def _lines():
-    text = (_ROOT / "README.md").read_text().split("## Language models, volumes")[1]
+    text = (
+        (shell.ROOT / "README.md").read_text().split("## Language models, volumes")[1]
+    )
     block = re.search(r"```\n(.*?)```", text, re.DOTALL)[1]
     lines = [line.partition(" #")[0].strip() for line in block.splitlines()]
     return lines[:_NUM_LINES]
@@ -42,35 +41,8 @@ def _lines():
 def top_folder(tmp_path_factory):
     """A folder with the examples, as the README asks for, where runs may be written."""
     folder = tmp_path_factory.mktemp("clone")
-    (folder / "examples").symlink_to(_ROOT / "examples")
+    (folder / "examples").symlink_to(shell.ROOT / "examples")
     return folder
-
-
-@pytest.fixture(scope="module")
-def start(top_folder):
-    """Starts a line in the top folder, in a shell."""
-    bin_folder = pathlib.Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "HOME": str(top_folder / "home"),
-        "KAULDRON_DATA": str(top_folder / "data"),
-        "KAULDRON_SIGN_RUNS": "1",
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(_ROOT),
-    }
-
-    def begin(line, **kwargs):
-        return subprocess.Popen(
-            ["bash", "-c", line],
-            cwd=top_folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **kwargs,
-        )
-
-    return begin
 
 
 def _end(process, text=None):
@@ -90,13 +62,16 @@ def test_these_are_the_lines_of_the_readme():
     ]
 
 
-def test_the_model_is_fetched_and_talks(start):
-    answer = _end(start(_lines()[0], stdin=subprocess.PIPE), "What is 2 + 2?\n")
+def test_the_model_is_fetched_and_talks(top_folder):
+    chat = shell.start(_lines()[0], top_folder, stdin=subprocess.PIPE)
+    answer = _end(chat, "What is 2 + 2?\n")
     assert re.search(r"\w{2,}", answer.rpartition("smollm2")[2])
 
 
-def test_the_model_is_served_to_clients_of_openai(start):
-    process = start(f"exec {_lines()[1]} --port=0", stdin=subprocess.DEVNULL)
+def test_the_model_is_served_to_clients_of_openai(top_folder):
+    process = shell.start(
+        f"exec {_lines()[1]} --port=0", top_folder, stdin=subprocess.DEVNULL
+    )
     address, deadline = None, time.monotonic() + _SECS
     while address is None and time.monotonic() < deadline:
         line = process.stdout.readline()
@@ -120,16 +95,15 @@ def test_the_model_is_served_to_clients_of_openai(start):
     assert process.returncode == 0
 
 
-def test_a_brain_is_fetched_learnt_from_and_predicted(start, top_folder):
+def test_a_brain_is_fetched_learnt_from_and_predicted(top_folder):
     fetch, train, predict = _lines()[2:]
-    _end(start(fetch))
-    _end(start(f"{train} {_SHORT}"))
-    _end(start(predict))
+    for command in (fetch, f"{train} {_SHORT}", predict):
+        _end(shell.start(command, top_folder))
     [out] = [
         a.partition("=")[2] for a in shlex.split(predict) if a.startswith("--out=")
     ]
     labels = sorted((top_folder / out).rglob("*.nii.gz"))
-    images = (top_folder / "data").rglob("t1.nii.gz")
+    images = (top_folder / ".data").rglob("t1.nii.gz")
     cases = {path.parent.name: path for path in images}
     assert len(labels) == 2
     for path in labels:
