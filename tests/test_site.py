@@ -127,6 +127,16 @@ def test_names_on_a_page_exist(path):
         operator.attrgetter(name)(kd)
 
 
+def test_pictures_are_on_a_page_and_follow_the_colours_of_the_reader():
+    text = "".join(path.read_text() for path in _PAGES)
+    pictures = [p for p in (_ROOT / "docs").iterdir() if p.suffix in (".svg", ".png")]
+    assert pictures
+    for path in pictures:
+        assert f"]({path.name})" in text, path.name
+        if path.suffix == ".svg":
+            assert "prefers-color-scheme: dark" in path.read_text(), path.name
+
+
 def test_navigation_has_every_page_once():
     def pages(node):
         if isinstance(node, str):

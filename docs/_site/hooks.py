@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import operator
+import re
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,10 @@ volumes.augment volumes.transforms volumes.losses volumes.metrics launch apps tr
 tracking.tune cli
 """
 ROOMS = tuple(_ROOM_NAMES.split())
+# An argument in a signature that users don't give, such as `_inherited_from_root=dict()`.
+_PRIVATE = re.compile(
+    r'^ *<span class="n">_\w+</span><span class="o">=</span>.*\n', re.MULTILINE
+)
 
 
 def on_config(config: Any) -> Any:
@@ -48,6 +53,13 @@ def on_files(files: Files, config: Any) -> Files:
     index = ["# Reference", "", "| room | |", "|---|---|", *summaries, ""]
     files.append(_page(config, "reference/index.md", "\n".join(index)))
     return files
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Takes private arguments out of the signatures of the reference."""
+    if not page.file.src_uri.startswith("reference/"):
+        return html
+    return _PRIVATE.sub("", html)
 
 
 def names_of(room_name: str) -> list[str]:

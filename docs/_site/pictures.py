@@ -88,8 +88,10 @@ def _of_evaluation(trainer: Any, state: Any, summaries: list[Any]) -> list[np.nd
 
 
 def _save(rows: list[np.ndarray], path: pathlib.Path) -> None:
-    """Writes rows of images `f32[n h w c]`; small ones are magnified."""
-    pixels = np.concatenate([np.concatenate([*row], axis=1) for row in rows])
+    """Writes rows of images `f32[n h w c]`, a line apart; small ones are magnified."""
+    joined = [np.concatenate([*row], axis=1) for row in rows]
+    line = np.ones_like(joined[0][:1])
+    pixels = np.concatenate([x for row in joined for x in (line, row)][1:])
     scale = max(1, -(-80 * len(rows) // len(pixels)))
     pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
     pixels = np.rint(255 * pixels.clip(0, 1)).astype(np.uint8)
