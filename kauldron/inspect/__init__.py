@@ -47,6 +47,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ),
         # Steps.
         **_names("displays.steps", "StepLook look_at_step"),
+        "Replay": "kauldron.runs.replay:Replay",
+        "ReplayError": "kauldron.runs.replay:ReplayError",
+        "replay": "kauldron.runs.replay:replay",
         **_names("displays.schedules", "ScheduleError plot_schedules"),
         **_names(
             "displays.examples",

@@ -62,6 +62,9 @@ from kauldron.inspect.displays.trainer_info import show_trainer_info as show_tra
 from kauldron.recording.profiler import NoopProfiler as NoopProfiler
 from kauldron.recording.profiler import Profiler as Profiler
 from kauldron.recording.profiler import ProfilerError as ProfilerError
+from kauldron.runs.replay import Replay as Replay
+from kauldron.runs.replay import ReplayError as ReplayError
+from kauldron.runs.replay import replay as replay
 
 __all__ = [
     "AttentionMap",
@@ -89,6 +92,8 @@ __all__ = [
     "ProfilerError",
     "RankedExample",
     "RankedExamples",
+    "Replay",
+    "ReplayError",
     "ScheduleError",
     "Sections",
     "ShardingReport",
@@ -122,6 +127,7 @@ __all__ = [
     "plot_schedules",
     "plot_sharding",
     "profile_step",
+    "replay",
     "sharding_report",
     "sharding_table",
     "show_trainer_info",

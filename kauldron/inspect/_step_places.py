@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
-from kauldron.inspect import _model_trace, _trainer_inputs
+from kauldron.inspect import _model_trace
 
 # Scopes that a step opens itself.
 _PARTS = ("losses", "optimizer", "metrics", "summaries")
@@ -50,9 +50,7 @@ class Places:
     @classmethod
     def of(cls, trainer: Any) -> Places:
         """Returns those of a run; its model is followed on shapes."""
-        args, kwargs = _trainer_inputs.model_inputs(trainer)
-        with _trainer_inputs.telling_model_errors():
-            trace = _model_trace.trace(trainer.model, *args, **kwargs)
+        trace = _model_trace.trace_of(trainer)
         paths = {call.path for call in trace.calls}
         return cls(type(trainer.model).__name__, paths)
 

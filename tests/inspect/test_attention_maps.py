@@ -98,7 +98,9 @@ def test_patches_lie_on_the_image_and_the_class_token_is_asked(of_images):
     layer = of_images["encoder.layers_1.attention"]
     assert "query 0 over 8 x 4 patches" in str(layer)
     page = layer._repr_html_()
-    assert page.count("<img src='data:image/png;base64,") == 3  # the mean, two heads
+    assert (
+        page.count("<img src='data:image/png;base64,") == 4
+    )  # the image, the mean, two heads
     drawn = str(layer).rsplit("patches:\n", 1)[1].splitlines()
     assert len(drawn) == 8 and max(map(len, drawn)) == 8  # two characters a patch
     patches = layer.weights.mean(0)[0, 1:].reshape(8, 4)

@@ -105,34 +105,53 @@ def as_html(
       labels: Texts of the keys; of the queries, too, if there are as many.
     """
     parts = []
+    if grid is not None and image is not None:
+        parts.append(_figure(_to_image(_rgb(image)), "image"))
     for name, head in heads[: _MAX_HEADS + 1]:
         if grid is not None and image is not None:
-            drawn = _over_image(on_grid(head, grid), grid, image)
-            most = float(on_grid(head, grid).max())
+            patches = on_grid(head, grid)
+            drawn = _over_image(patches, grid, image)
+            told = f"{patches.min():.2g} to {patches.max():.2g}"
         else:
-            drawn, most = _heat_map(head, labels), float(head.max())
-        caption = f"{name}, up to {most:.2g}"
-        parts.append(
-            "<figure style='display:inline-block;margin:4px;vertical-align:top'>"
-            f"{drawn}<figcaption style='font:11px system-ui'>{escape(caption)}"
-            "</figcaption></figure>"
-        )
+            drawn, told = _heat_map(head, labels), f"up to {head.max():.2g}"
+        parts.append(_figure(drawn, f"{name}, {told}"))
     if len(heads) > _MAX_HEADS + 1:
         parts.append(f"<div>The first {_MAX_HEADS} of {len(heads) - 1} heads.</div>")
     return "".join(parts)
 
 
-def _over_image(patches: np.ndarray, grid: Grid, image: np.ndarray) -> str:
-    pixels, _ = galleries.to_unit(image)
-    grey = pixels[..., :3].mean(-1, keepdims=True).repeat(3, -1)
-    height, width = grey.shape[:2]
-    alpha = patches / max(float(patches.max()), 1e-30)
-    alpha = alpha.repeat(height // grid.height, 0).repeat(width // grid.width, 1)
-    alpha = 0.85 * alpha[..., None]
-    drawn = grey * (1 - alpha) + np.array(_ORANGE) * alpha
-    data = _to_data(np.round(np.clip(drawn, 0, 1) * 255).astype(np.uint8))
+def _figure(drawn: str, caption: str) -> str:
     return (
-        f"<img src='{data}' alt='attention over the image' "
+        "<figure style='display:inline-block;margin:4px;vertical-align:top'>"
+        f"{drawn}<figcaption style='font:11px system-ui'>{escape(caption)}"
+        "</figcaption></figure>"
+    )
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    pixels, _ = galleries.to_unit(image)
+    return np.broadcast_to(pixels[..., :3], (*pixels.shape[:-1], 3))
+
+
+def _over_image(patches: np.ndarray, grid: Grid, image: np.ndarray) -> str:
+    """Returns the image in grey, the more orange the more is attended to a patch.
+
+    From the least of the patches to the most: where all are near each other, the image
+    would vanish otherwise.
+    """
+    grey = _rgb(image).mean(-1, keepdims=True)
+    height, width = grey.shape[:2]
+    spread = float(patches.max() - patches.min())
+    alpha = (patches - patches.min()) / max(spread, 1e-30)
+    alpha = alpha.repeat(height // grid.height, 0).repeat(width // grid.width, 1)
+    alpha = 0.75 * alpha[..., None]
+    return _to_image(grey * (1 - alpha) + np.array(_ORANGE) * alpha)
+
+
+def _to_image(pixels: np.ndarray) -> str:
+    data = _to_data(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    return (
+        f"<img src='{data}' alt='attention' "
         f"style='height:{_SIDE}px;image-rendering:pixelated'>"
     )
 

@@ -57,9 +57,7 @@ def show_trainer_info(
         parts["What reads them"] = connections.get_connection_graph(trainer)
     if inspect_params:
         parts["Parameters"] = parameters.parameter_table(trainer)
-        parts["Modules"] = models.get_colab_model_overview(
-            model=trainer.model, train_ds=trainer.train_ds
-        )
+        parts["Modules"] = models.model_overview(trainer)
     if profile_statix:
         parts["Operations"] = models.flops_table(trainer)
     if trainer.logged_schedules:
