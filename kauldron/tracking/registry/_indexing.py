@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kauldron._base import extras
 from kauldron.tracking.registry import (
     _database,
     _journal,
     _notes,
     _places,
+    _reading,
     _run_rows,
     _schema,
     _workdir_facts,
@@ -84,10 +84,6 @@ class Indexer:
         self._uuid = uuid
         self._places = places
         self._defaults = defaults
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-        self._t = _schema.tables()
         # What the journal has, while many workdirs are read.
         self._kept: Mapping[tuple[str, str], Any] | None = None
 
@@ -144,14 +140,14 @@ class Indexer:
 
     def known(self, workdirs: Sequence[str] | None = None) -> dict[str, Known]:
         """Returns what the database knows by key: of some workdirs, or of all."""
-        run = self._t.run
-        rows = self._sa.select(run.c.workdir, run.c.id, run.c.mark)
+        found, value = "SELECT workdir, id, mark FROM run", _reading.Values()
         if workdirs is not None:
-            rows = rows.where(run.c.workdir.in_(map(self._places.key_of, workdirs)))
-        with self._database.reading() as connection:
+            keys = map(self._places.key_of, workdirs)
+            found += f" WHERE workdir IN {value.one_of(keys)}"
+        with self._database.reading() as reader:
             return {
                 workdir: Known(number, mark)
-                for workdir, number, mark in connection.execute(rows)
+                for workdir, number, mark in reader.rows(found, value.by_name)
             }
 
     def _kept_notes(self, key: str) -> _notes.Notes:
@@ -167,7 +163,7 @@ class Indexer:
 
         def work(connection: Any) -> list[tuple[int, bool]]:
             writer = _run_rows.RunWriter(connection)
-            numbers = [self._write_run(connection, writer, read) for read in batch]
+            numbers = [self._write_run(writer, read) for read in batch]
             # Before the transaction ends: what is in the database is in the journal.
             self._journal.append(
                 entry(read.key, _notes.applied(read.notes, ids={self._uuid: number}))
@@ -196,7 +192,7 @@ class Indexer:
             return
 
         def work(connection: Any) -> None:
-            run = self._t.run
+            run = _schema.tables().run
             for number, before, now in marks:
                 same = (run.c.id == number) & (run.c.mark == before)
                 connection.execute(run.update().where(same).values(mark=now))
@@ -223,14 +219,11 @@ class Indexer:
             [_Read(self._places.key_of(run.workdir), run.workdir, facts, notes)]
         )
 
-    def _write_run(
-        self, connection: Any, writer: _run_rows.RunWriter, read: _Read
-    ) -> tuple[int, bool]:
-        run = self._t.run
-        found = self._sa.select(run.c.id).where(run.c.workdir == read.key)
-        number = connection.execute(found).scalar()
+    def _write_run(self, writer: _run_rows.RunWriter, read: _Read) -> tuple[int, bool]:
+        found = "SELECT id FROM run WHERE workdir = :key"
+        number = _reading.first(writer.reader.rows(found, {"key": read.key}))
         if number is None:
-            number, is_new = self._number_for(connection, writer, read)
+            number, is_new = self._number_for(writer, read)
         else:
             is_new = False
         project, family, experiment = self._groups_of(read)
@@ -247,9 +240,7 @@ class Indexer:
         )
         return number, is_new
 
-    def _number_for(
-        self, connection: Any, writer: _run_rows.RunWriter, read: _Read
-    ) -> tuple[int, bool]:
+    def _number_for(self, writer: _run_rows.RunWriter, read: _Read) -> tuple[int, bool]:
         """Returns the number of a workdir that is not known, and whether it is new.
 
         One that has a number of this workspace has moved; if the workdir of that number
@@ -260,9 +251,8 @@ class Indexer:
             wanted = self._kept_notes(read.key).ids.get(self._uuid)
         if wanted is None:
             return writer.take_number(), True
-        run = self._t.run
-        found = self._sa.select(run.c.workdir).where(run.c.id == wanted)
-        other = connection.execute(found).scalar()
+        found = "SELECT workdir FROM run WHERE id = :number"
+        other = _reading.first(writer.reader.rows(found, {"number": wanted}))
         if other is None:
             return writer.take_number(wanted), True
         if _workdir_facts.mark_of(self._places.path_of(other)):

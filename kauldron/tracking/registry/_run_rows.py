@@ -6,11 +6,10 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from kauldron._base import extras
-from kauldron.tracking.registry import _notes, _schema, _workdir_facts
-from kauldron.tracking.registry.records import MetricValue, Run, Scalar
+from kauldron.tracking.registry import _notes, _reading, _schema, _workdir_facts
+from kauldron.tracking.registry.records import MetricValue, Run, Scalar, Status
 from kauldron.workdir import run_status
 
 # Arguments of Optax's schedules that say how high they are, the most telling first.
@@ -75,30 +74,48 @@ def _metrics_text(metrics: Mapping[str, MetricValue]) -> str:
     )
 
 
-def select(sa: Any, *columns: Any) -> Any:
-    """Returns a statement on runs and the groups that they are in."""
-    t = _schema.tables()
-    shown = columns or (
-        *(column for column in t.run.c if column.name not in ("mark", "experiment_id")),
-        t.experiment.c.name.label("experiment"),
-        t.project.c.name.label("project"),
-        t.family.c.name.label("family"),
-    )
-    joined = (
-        t.run.join(t.experiment, t.run.c.experiment_id == t.experiment.c.id)
-        .join(t.project, t.experiment.c.project_id == t.project.c.id)
-        .outerjoin(t.family, t.experiment.c.family_id == t.family.c.id)
-    )
-    return sa.select(*shown).select_from(joined)
+class Row(NamedTuple):
+    """What is read of a run, see `COLUMNS`."""
+
+    id: int
+    name: str
+    workdir: str
+    state: Status
+    pid: int
+    host: str
+    step: int
+    num_steps: int
+    started: float
+    heartbeat: float
+    message: str
+    archived: bool
+    parameters: str
+    metrics: str
+    project: str
+    experiment: str
+    family: str
 
 
-def to_run(row: Any, workdir: str, tags: Iterable[str]) -> Run:
-    """Returns the run of a row of `select`."""
+# Of a run, in tables of their own.
+GROUPS = ("project", "experiment", "family")
+# The columns of `Row`, of the tables that are joined.
+COLUMNS = ", ".join(
+    f"coalesce({x}.name, '')" if x in GROUPS else f"run.{x}" for x in Row._fields
+)
+JOINED = (
+    "run JOIN experiment ON run.experiment_id = experiment.id "
+    "JOIN project ON experiment.project_id = project.id "
+    "LEFT JOIN family ON experiment.family_id = family.id"
+)
+
+
+def to_run(row: Row, workdir: str, tags: Iterable[str]) -> Run:
+    """Returns the run of a row."""
     return Run(
         id=id_of(row.id),
         name=row.name,
         project=row.project,
-        family=row.family or "",
+        family=row.family,
         experiment=row.experiment,
         workdir=workdir,
         status=row.state,
@@ -109,15 +126,16 @@ def to_run(row: Any, workdir: str, tags: Iterable[str]) -> Run:
         ended=row.heartbeat,
         message=row.message,
         tags=tuple(sorted(tags)),
-        archived=row.archived,
+        archived=bool(row.archived),
         parameters=_Decoded(row.parameters),
         metrics=_Metrics(row.metrics),
     )
 
 
-def _is_alive(row: Any) -> bool:
+def _is_alive(row: Row) -> bool:
+    """Whether a process is at a run that says that it is running."""
     status = run_status.RunStatus(
-        state=row.state,
+        state="running",
         run_id="",
         first_step=0,
         step=row.step,
@@ -135,15 +153,16 @@ class RunWriter:
 
     Args:
       connection: Of the transaction.
+
+    Attributes:
+      reader: Sees what was written before, in the transaction.
     """
 
     def __init__(self, connection: Any) -> None:
+        self.reader = _reading.SqlalchemyReader(connection)
         self._keys: dict[tuple[Any, ...], int] = {}  # of groups
         self._connection = connection
         self._t = _schema.tables()
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
 
     def project(self, name: str) -> int:
         """Returns the key of a project, which is made if there is none."""
@@ -170,9 +189,9 @@ class RunWriter:
         if asked in self._keys:
             return self._keys[asked]
         values = {**unique, "created": time.time()}
-        where = [table.c[name] == value for name, value in unique.items()]
-        found = self._sa.select(table.c.id).where(*where)
-        key = self._connection.execute(found).scalar()
+        same = " AND ".join(f"{column} = :{column}" for column in unique)
+        found = f"SELECT id FROM {table.name} WHERE {same}"
+        key = _reading.first(self.reader.rows(found, unique))
         if key is None:
             key = self._connection.execute(
                 table.insert().values(values)
@@ -183,9 +202,7 @@ class RunWriter:
     def take_number(self, wanted: int | None = None) -> int:
         """Returns a number that no run has had; the wanted one if that is free."""
         table = self._t.workspace
-        following = self._connection.execute(
-            self._sa.select(table.c.next_run)
-        ).scalar_one()
+        following = _reading.first(self.reader.rows("SELECT next_run FROM workspace"))
         number = following if wanted is None else wanted
         self._connection.execute(
             table.update().values(next_run=max(following, number + 1))

@@ -29,9 +29,12 @@ def _make_older(path: pathlib.Path) -> None:
 def test_the_steps_lead_to_the_tables_that_are_used(tmp_path):
     assert _migrating.newest() == _schema.REVISION
     database = _database.Database(str(tmp_path / "registry.db"))
-    with database.reading() as connection:
-        context = MigrationContext.configure(connection)
-        assert compare_metadata(context, _schema.tables().metadata) == []
+    differences = database.write(
+        lambda connection: compare_metadata(
+            MigrationContext.configure(connection), _schema.tables().metadata
+        )
+    )
+    assert differences == []
 
 
 def test_an_older_file_is_upgraded_and_keeps_everything(tmp_path):
