@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from kauldron.tracking.registry import _journal, _named, _run_rows
+from kauldron.tracking.registry import _journal, _named, _run_writer
 from kauldron.tracking.registry.errors import RegistryError
 from kauldron.tracking.registry.records import Experiment, Family, Project
 
@@ -215,7 +215,7 @@ class Groups:
         self, connection: Any, kind: str, name: str, fields: Mapping[str, Any]
     ) -> None:
         """Makes a group, and what it is in."""
-        writer = _run_rows.RunWriter(connection)
+        writer = _run_writer.RunWriter(connection)
         project = fields.get("project") or name
         key = project_key = writer.project(project)
         family = name if kind == "family" else fields.get("family")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kauldron._base import extras
 from kauldron.tracking.registry import (
     _database,
     _journal,
@@ -15,13 +16,14 @@ from kauldron.tracking.registry import (
     _places,
     _reading,
     _run_rows,
+    _run_writer,
     _schema,
     _workdir_facts,
 )
 from kauldron.tracking.registry.records import IndexReport, Run
 
-# Runs that are written in one transaction: few, so that others don't wait for long.
-_BATCH = 32
+# Runs that are written in one transaction: so few that others wait for less than a second.
+_BATCH = 200
 # Up to so many runs are asked for by name.
 _FEW = 100
 
@@ -84,6 +86,7 @@ class Indexer:
         self._uuid = uuid
         self._places = places
         self._defaults = defaults
+        self._reader = _workdir_facts.Reader()
         # What the journal has, while many workdirs are read.
         self._kept: Mapping[tuple[str, str], Any] | None = None
 
@@ -110,26 +113,27 @@ class Indexer:
         problems: list[str] = []
         batch: list[_Read] = []
 
-        def flush() -> None:
+        def write() -> None:
             # New runs are numbered in the order in which they were started.
             batch.sort(key=lambda read: read.facts.started)
             for number, is_new in self._write(batch):
                 (added if is_new else updated).append(_run_rows.id_of(number))
             batch.clear()
 
-        for workdir in workdirs:
-            key = self._places.key_of(workdir)
-            before = known.get(key)
-            if before and not again and before.mark == _workdir_facts.mark_of(workdir):
-                unchanged.append(_run_rows.id_of(before.number))
-                continue
-            facts = _workdir_facts.read(workdir)
-            problems.extend(facts.problems)
-            notes = _notes.read(workdir) or self._kept_notes(key)
-            batch.append(_Read(key, workdir, facts, notes))
-            if len(batch) >= _BATCH:
-                flush()
-        flush()
+        with self._database.kept_open():
+            for workdir in workdirs:
+                key = self._places.key_of(workdir)
+                before, mark = known.get(key), _workdir_facts.mark_of(workdir)
+                if before and not again and before.mark == mark:
+                    unchanged.append(_run_rows.id_of(before.number))
+                    continue
+                facts = self._reader.read(workdir)
+                problems.extend(facts.problems)
+                notes = _notes.read(workdir) or self._kept_notes(key)
+                batch.append(_Read(key, workdir, facts, notes))
+                if len(batch) >= _BATCH:
+                    write()
+            write()
         return IndexReport(
             added=tuple(added),
             updated=tuple(updated),
@@ -162,8 +166,9 @@ class Indexer:
             return []
 
         def work(connection: Any) -> list[tuple[int, bool]]:
-            writer = _run_rows.RunWriter(connection)
+            writer = _run_writer.RunWriter(connection)
             numbers = [self._write_run(writer, read) for read in batch]
+            writer.finish()
             # Before the transaction ends: what is in the database is in the journal.
             self._journal.append(
                 entry(read.key, _notes.applied(read.notes, ids={self._uuid: number}))
@@ -178,7 +183,7 @@ class Indexer:
 
     def _note_numbers(self, batch: list[_Read], numbers: list[int]) -> None:
         """Writes numbers into the workdirs, so that runs are known if they move."""
-        marks: list[tuple[int, str, str]] = []
+        marks: list[dict[str, Any]] = []
         for read, number in zip(batch, numbers, strict=True):
             if read.notes.ids.get(self._uuid) == number:
                 continue
@@ -187,15 +192,19 @@ class Indexer:
                 before, now = read.facts.mark, _workdir_facts.mark_of(read.workdir)
                 # Only the notes differ; if more does, it is read again the next time.
                 if _without_notes(now) == _without_notes(before):
-                    marks.append((number, before, now))
+                    marks.append({"number": number, "before": before, "now": now})
         if not marks:
             return
+        sa = extras.load(
+            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
+        )
 
         def work(connection: Any) -> None:
             run = _schema.tables().run
-            for number, before, now in marks:
-                same = (run.c.id == number) & (run.c.mark == before)
-                connection.execute(run.update().where(same).values(mark=now))
+            number, before, now = map(sa.bindparam, ("number", "before", "now"))
+            same = (run.c.id == number) & (run.c.mark == before)
+            statement = run.update().where(same).values(mark=now)
+            connection.execute(statement, marks)
 
         self._database.write(work)
 
@@ -219,7 +228,9 @@ class Indexer:
             [_Read(self._places.key_of(run.workdir), run.workdir, facts, notes)]
         )
 
-    def _write_run(self, writer: _run_rows.RunWriter, read: _Read) -> tuple[int, bool]:
+    def _write_run(
+        self, writer: _run_writer.RunWriter, read: _Read
+    ) -> tuple[int, bool]:
         found = "SELECT id FROM run WHERE workdir = :key"
         number = _reading.first(writer.reader.rows(found, {"key": read.key}))
         if number is None:
@@ -240,7 +251,9 @@ class Indexer:
         )
         return number, is_new
 
-    def _number_for(self, writer: _run_rows.RunWriter, read: _Read) -> tuple[int, bool]:
+    def _number_for(
+        self, writer: _run_writer.RunWriter, read: _Read
+    ) -> tuple[int, bool]:
         """Returns the number of a workdir that is not known, and whether it is new.
 
         One that has a number of this workspace has moved; if the workdir of that number
