@@ -153,8 +153,13 @@ class Database:
 
     def _prepare(self) -> None:
         """Makes the tables, or brings them up to date, if that is needed."""
-        if self.path is not None and not self.is_read_only:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path is not None and not self.path.parent.is_dir():
+            folder = os.fspath(self.path.parent)
+            raise errors.RegistryError(
+                f"The registry {self.shown_place} cannot be made, as there is no folder "
+                f"{folder!r}. Make it, or correct the setting `database`, which is in "
+                "`kauldron.yaml` or KAULDRON_DATABASE."
+            )
         with self.reading() as reader:
             revision = _migrating.revision_of(reader)
         if _migrating.is_current(revision, self.shown_place):

@@ -108,6 +108,8 @@ class Registry:
             root, place = workspace.root, workspace.database
             if "://" not in place:
                 place = os.fspath(root / place)
+            if place == os.fspath(workspace.default_database):
+                workspace.folder.mkdir(exist_ok=True)
             defaults = _indexing.Defaults(
                 project=str(workspace.settings.get("project")),
                 experiment=str(workspace.settings.get("experiment") or ""),

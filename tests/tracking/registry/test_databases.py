@@ -84,6 +84,19 @@ def test_files_that_are_no_registry_are_refused(tmp_path):
         kd.tracking.Registry.open(tmp_path)
 
 
+def test_a_folder_that_is_misspelt_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workspace = kd.tracking.Workspace.create()
+    for place in ("sqlite:////no/such/folder/runs.db", "shared/runs.db"):
+        monkeypatch.setenv("KAULDRON_DATABASE", place)
+        with pytest.raises(kd.tracking.RegistryError, match="there is no folder '"):
+            kd.tracking.Registry.open()
+    assert not (tmp_path / "shared").exists()
+    monkeypatch.delenv("KAULDRON_DATABASE")
+    workspace.folder.rmtree()  # as in a fresh checkout
+    assert kd.tracking.Registry.open().runs() == []
+
+
 def test_a_read_only_registry_is_read_and_nothing_is_changed(tmp_path):
     workdir = made_runs.make(tmp_path / "a", curve=[0.5])
     kd.tracking.Registry.open(tmp_path / "registry.db").register(workdir)
