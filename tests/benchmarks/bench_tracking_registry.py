@@ -8,7 +8,6 @@ make bench
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -21,18 +20,14 @@ import sys
 import pytest
 
 from kauldron import kd
-from kauldron.tracking.registry import _database, _notes, _run_writer, _workdir_facts
 from kauldron.workdir import json_lines
-from tests.benchmarks import clocks
+from tests.benchmarks import clocks, many_runs
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
 NUM_WORKDIRS = int(os.environ.get("BENCH_TRACKING_WORKDIRS", "1000"))
-NUM_PARAMETERS, NUM_METRICS = 30, 20
 REPEATS = 5
-# So many of the runs have a workdir, which is indexed.
-NUM_SAMPLES = 20
 
 _SEARCH = """
 from mlflow.tracking import MlflowClient
@@ -55,29 +50,6 @@ while True:
         break
 print(len(runs))
 """
-
-
-def _values(rng: random.Random) -> tuple[dict[str, float], dict[str, float]]:
-    parameters = {f"model.width{i}": rng.random() for i in range(NUM_PARAMETERS - 1)}
-    parameters["optimizer.learning_rate"] = 10 ** rng.uniform(-4, -1)
-    metrics = {f"metric{i}": rng.random() for i in range(NUM_METRICS - 1)}
-    metrics["accuracy"] = rng.random()
-    return parameters, metrics
-
-
-def _make_run(workdir, parameters, metrics):
-    workdir.mkdir(parents=True)
-    config = {"optimizer": {}, "model": {}}
-    for path, value in parameters.items():
-        group, _, name = path.partition(".")
-        config[group][name] = value
-    record = {"step": 100, "collection": "eval"}
-    record |= {f"metrics/{name}": value for name, value in metrics.items()}
-    (workdir / "config.json").write_text(json.dumps(config))
-    (workdir / "metrics.jsonl").write_text(json.dumps(record) + "\n")
-    status = {"state": "done", "run_id": "0", "first_step": 0, "step": 100}
-    status |= {"last_step": 100, "pid": 1, "host": "x", "started": 1.0}
-    (workdir / "status.json").write_text(json.dumps({**status, "heartbeat": 2.0}))
 
 
 def _fill_mlflow(path, runs):
@@ -107,65 +79,6 @@ def _fill_mlflow(path, runs):
     connection.close()
 
 
-def _fill_registry(folder, runs):
-    """Enters runs as indexing does, without a workdir for each of them.
-
-    A few have one; what is read from these is what the others are made of.
-    """
-    kd.tracking.Workspace.create(folder)
-    kd.tracking.Registry.open(folder).close()
-    reader = _workdir_facts.Reader()
-    facts = []
-    for i, (parameters, metrics) in enumerate(runs):
-        workdir = folder / "runs" / f"run{i}"
-        if i < NUM_SAMPLES:
-            _make_run(workdir, parameters, metrics)
-            read = reader.read(str(workdir))
-        else:
-            workdir.mkdir()
-        facts.append(_facts_of(facts[0] if facts else read, parameters, metrics))
-        if i < NUM_SAMPLES:
-            assert (read.parameters, read.metrics) == (
-                facts[-1].parameters,
-                facts[-1].metrics,
-            )
-    database = _database.Database(str(folder / ".kauldron" / "registry.db"))
-
-    def work(connection):
-        writer = _run_writer.RunWriter(connection)
-        experiment = writer.experiment(writer.project("default"), None, "runs")
-        for i, known in enumerate(facts):
-            named = f"runs/run{i}", f"run{i}", experiment
-            number = writer.take_number()
-            writer.write(number, *named, known, _notes.Notes(), is_new=True)
-        writer.finish()
-
-    database.write(work)
-    _check_samples(folder)
-
-
-def _facts_of(like, parameters, metrics):
-    names = [f"metric{i}" for i in range(NUM_METRICS - 1)] + ["accuracy"]
-    measured = {
-        f"eval.{name}": dataclasses.replace(
-            like.metrics[f"eval.{name}"], last=metrics[name], best=metrics[name]
-        )
-        for name in names
-    }
-    return dataclasses.replace(like, parameters=dict(parameters), metrics=measured)
-
-
-def _check_samples(folder):
-    """Makes sure that indexing answers the same about the runs that have a workdir."""
-    registry = kd.tracking.Registry.open(folder)
-    names = [f"run{i}" for i in range(NUM_SAMPLES)]
-    before = [registry.run(name) for name in names]
-    indexed = kd.tracking.Registry.open(folder / "indexed.db")
-    for name, run in zip(names, before, strict=True):
-        again = indexed.register(folder / "runs" / name)
-        assert dataclasses.replace(again, id=run.id) == run
-
-
 def _secs(command, cwd):
     """Returns what a command prints, and its seconds by the clock and of processors."""
     return clocks.measured(
@@ -179,10 +92,10 @@ def _secs(command, cwd):
 
 def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch):
     rng = random.Random(0)
-    runs = [_values(rng) for _ in range(NUM_RUNS)]
+    runs = [many_runs.values(rng) for _ in range(NUM_RUNS)]
     root = str(pathlib.Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", root)
-    _fill_registry(tmp_path, runs)
+    many_runs.fill(tmp_path, runs)
     _fill_mlflow(tmp_path / "mlflow.db", runs)
     wanted = sum(
         p["optimizer.learning_rate"] < 1e-2 and m["accuracy"] > 0.9 for p, m in runs
@@ -240,11 +153,11 @@ def test_indexing_of_workdirs(tmp_path, monkeypatch):
     records, and the whole file as one list, which is as fast as Python's parser can be.
     """
     rng = random.Random(0)
-    parameters, _ = _values(rng)
+    parameters, _ = many_runs.values(rng)
     text = _many_lines(rng, 1_000_000)
     for i in range(NUM_WORKDIRS):
         workdir = tmp_path / "runs" / f"run{i}"
-        _make_run(workdir, parameters, {})
+        many_runs.make_run(workdir, parameters, {})
         (workdir / "metrics.jsonl").write_text(text)
     monkeypatch.chdir(tmp_path)
     kd.tracking.Workspace.create()
@@ -288,7 +201,7 @@ def test_indexing_of_workdirs(tmp_path, monkeypatch):
 def test_a_run_that_goes_on_is_read_from_where_it_was(tmp_path):
     """Of 20 MB of records, and a hundred lines more: what a list costs the second time."""
     rng = random.Random(0)
-    _make_run(tmp_path / "run", {}, {})
+    many_runs.make_run(tmp_path / "run", {}, {})
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     status |= {"state": "running"}
     (tmp_path / "run" / "status.json").write_text(json.dumps(status))

@@ -141,10 +141,11 @@ def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> lis
     return [*(f"| {' | '.join(line)} |" for line in cells), ""]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    classes = (
-        ["", *["class=number"] * (len(header) - 1)] if len(header) > 2 else ["", ""]
-    )
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    classes = [
+        "class=number" if i and len(header) > 2 and all(map(_is_number, column)) else ""
+        for i, column in enumerate(zip(*rows, strict=True))
+    ] or [""] * len(header)
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
@@ -154,6 +155,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
     return f"<table><tr>{line(header, 'th')}</tr>{body}</table>"
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1] in "+-.0123456789"  # of nothing, too
 
 
 def _picture(figure: documents.ReportFigure) -> str:

@@ -140,12 +140,15 @@ def _tables(made: RunsReport) -> Iterator[documents.Table]:
             for run in made.runs
         ],
     )
-    titles = {"parameter": "Parameters that differ", "metric": "Metrics that differ"}
+    titles = {
+        "parameter": "Parameters that differ",
+        "metric": "Metrics that differ, the best of each run; * the best of all",
+    }
     for kind, title in titles.items():
         rows = [row for row in made.comparison.differences if row.kind == kind]
         if rows:
             yield documents.Table(
-                title if kind == "parameter" else f"{title}: the best values, * of all",
+                title,
                 ("", *(run.id for run in made.runs)),
                 [
                     (
