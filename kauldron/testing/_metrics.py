@@ -44,13 +44,20 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_metric_keeps_its_contract():
         rng = np.random.default_rng(0)
         kd.testing.check_metric(
-            MyAccuracy(logits="preds.logits", labels="batch.label"),
+            kd.metrics.Accuracy(logits="preds.logits", labels="batch.label"),
             logits=rng.normal(size=(8, 10)),
             labels=rng.integers(10, size=(8, 1)),
         )
+
+
+    test_my_metric_keeps_its_contract()
     ```
     """
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
