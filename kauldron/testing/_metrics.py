@@ -78,7 +78,7 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     whole = metric.get_state(**arrays)
     value = whole.compute()
     parts = [_of(arrays, slice(0, num // 2)), _of(arrays, slice(num // 2, num))]
-    states = [metric.get_state(**part) for part in parts]
+    states: list[Any] = [metric.get_state(**part) for part in parts]
     merged = states[0].merge(states[1])
     _require_close(
         merged.compute(),
