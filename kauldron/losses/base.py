@@ -60,6 +60,9 @@ class Loss(metrics.Metric):
 
         raw_total: Float["*n"] | None = None
 
+        def adds_up(self) -> bool:
+            return True
+
         def merge(self, other: Self) -> Self:
             merged = super().merge(other)
             # States that a subclass makes without it have no raw total.
