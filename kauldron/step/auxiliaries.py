@@ -56,9 +56,10 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    return jax.tree_util.tree_map_with_path(
-        get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
-    )
+    with jax.named_scope(group):  # as profiles call them
+        return jax.tree_util.tree_map_with_path(
+            get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
+        )
 
 
 def _first_error(a: checkify.Error | None, b: checkify.Error | None) -> Any:

@@ -135,7 +135,7 @@ class SharedJit:
     def _find(self, args: tuple[Any, ...], static: dict[str, Any]) -> _Use:
         """Returns a program that was compiled before, or a new one."""
         traced = self._jitted.trace(*args, **static)
-        with sharding.allowing_transfers():
+        with jax.transfer_guard("allow"):
             split = _split(traced.jaxpr)
             constants = _place(split.constants, args)
             key = _program_keys.of_jaxpr(split.closed)
@@ -181,7 +181,7 @@ class SharedJit:
 
 def is_traced() -> bool:
     """Whether what runs now becomes part of a program."""
-    with sharding.allowing_transfers():
+    with jax.transfer_guard("allow"):
         return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 

@@ -236,14 +236,16 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         extra = _optimizer_args.extra_args(
             context.loss_total, grads, self._value_fn(state, context)
         )
-        with shared_programs.varying_numbers():
-            updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, **extra
-            )
+        with jax.named_scope("optimizer"):  # as profiles call it
+            with shared_programs.varying_numbers():
+                updates, opt_state = optimizer.update(
+                    grads, state.opt_state, state.params, **extra
+                )
+            params = optax.apply_updates(state.params, updates)
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             collections=context.collections,
             opt_state=opt_state,
         )

@@ -222,7 +222,8 @@ class CaseEvaluator(base.EvaluatorBase):
         return _case_files.interface(
             self._cases,
             model=self.model,
-            measured=[self.losses, self.metrics],
+            losses=self.losses,
+            metrics=self.metrics,
             written=self.outputs,
             max_copies=0 if self.augment is None else self.augment.copies,
             members=self.ensemble,
@@ -237,7 +238,8 @@ class CaseEvaluator(base.EvaluatorBase):
         self, states: Sequence[TrainState], request: file_prediction.FileRequest
     ) -> Iterator[file_prediction.FileResult]:
         """Yields the files written of each case, on its grid, then what they measure."""
-        cases = _whole(_case_files.with_files(self.ds, request))
+        mask = _case_files.mask_group(self.ds, model=self.model, metrics=self.metrics)
+        cases = _whole(_case_files.with_files(self.ds, request, mask))
         measure = functools.partial(self._measure, states[0])
         yield from _case_files.predict(
             cases,
