@@ -6,6 +6,7 @@ Benchmarks set `KAULDRON_TEST_DEVICES=1`: simulated devices share the cores.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import pathlib
 import shutil
@@ -25,6 +26,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
 # No key is made in the user's folder; a test of signatures has a folder of its own.
 os.environ.setdefault("KAULDRON_SIGN_RUNS", "0")
+# What pytest has made of the tests, and what other processes import, is compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The annotations of the package are checked, in other processes that tests start too.
 # Benchmarks measure what users have.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
@@ -57,6 +61,18 @@ def pytest_configure(config):
         # XLA reads them when the first array is made; workers inherit them.
         if _QUICK_FLAGS not in os.environ["XLA_FLAGS"]:
             os.environ["XLA_FLAGS"] += f" {_QUICK_FLAGS}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What the tests of a session import is no garbage: it is looked at no more."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
+        gc.enable()
 
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]

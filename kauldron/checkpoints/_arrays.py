@@ -53,8 +53,12 @@ def metadata(item_dir: epath.Path) -> Any:
     return ocp.StandardCheckpointHandler().metadata(item_dir).tree
 
 
-def saved(item_dir: epath.Path) -> dict[str, SavedArray]:
+def saved(item_dir: epath.Path, tree: PyTree = None) -> dict[str, SavedArray]:
     """Returns `{name: what is on disk}` of an item.
+
+    Args:
+      item_dir: Folder of the item.
+      tree: Its `metadata`, if they have been read already.
 
     Raises:
       CheckpointError: If two leaves have the same name, so that one of them is lost.
@@ -64,7 +68,9 @@ def saved(item_dir: epath.Path) -> dict[str, SavedArray]:
         name: SavedArray(
             _names.parts_of(path), tuple(leaf.shape or ()), leaf.dtype, impls.get(name)
         )
-        for name, (path, leaf) in _names.flatten_with_path(metadata(item_dir)).items()
+        for name, (path, leaf) in _names.flatten_with_path(
+            metadata(item_dir) if tree is None else tree
+        ).items()
     }
 
 
@@ -81,7 +87,9 @@ def _key_impls(item_dir: epath.Path) -> dict[str, str]:
     return found
 
 
-def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def read(
+    item_dir: epath.Path, wanted: Mapping[str, Any], tree: PyTree = None
+) -> dict[str, Any]:
     """Reads some leaves of an item; the others are not touched.
 
     Args:
@@ -89,13 +97,14 @@ def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
       wanted: Name -> what to make: a `jax.Array` or its spec (for dtype and sharding;
         typed random keys, too), a NumPy array, a number of Python, or `None` for a NumPy
         array as it was saved. They fit what is on disk, see `_dtype_changes.mismatch`.
+      tree: Its `metadata`, if they have been read already.
 
     Raises:
       CheckpointError: If numbers are too large for the dtype that is wanted.
     """
     import orbax.checkpoint as ocp
 
-    tree = metadata(item_dir)
+    tree = metadata(item_dir) if tree is None else tree
     there = flatten(tree)
     specs = {
         name: _spec_to_read(leaf, there[name].dtype) for name, leaf in wanted.items()
@@ -128,16 +137,16 @@ def read(item_dir: epath.Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_leaf(found[name], leaf, name) for name, leaf in wanted.items()}
 
 
-def read_as(specs: PyTree, item_dir: epath.Path) -> Any:
-    """Reads the leaves that `specs` has, into a tree of that structure."""
-    values = read(item_dir, flatten(specs))
+def read_as(specs: PyTree, item_dir: epath.Path, tree: PyTree = None) -> Any:
+    """Reads the leaves that `specs` has, into a tree of that structure; see `read`."""
+    values = read(item_dir, flatten(specs), tree)
     return _map_named(lambda name, _: values[name], specs)
 
 
 def read_tree(item_dir: epath.Path) -> Any:
     """Reads a whole item, as nested dicts and lists of NumPy arrays."""
     tree = metadata(item_dir)
-    values = read(item_dir, dict.fromkeys(flatten(tree)))
+    values = read(item_dir, dict.fromkeys(flatten(tree)), tree)
     return _map_named(lambda name, _: values[name], tree)
 
 

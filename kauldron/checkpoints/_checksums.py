@@ -11,7 +11,7 @@ import concurrent.futures
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from etils import epath
 
@@ -23,6 +23,7 @@ _ALGORITHM = "sha256"
 # Orbax writes them after the checksums, or not at all; nothing is read from them.
 _NOT_COVERED = {FILE, "_CHECKPOINT_METADATA", "commit_success.txt"}
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 20
 _MAX_THREADS = 8
 
 
@@ -62,20 +63,64 @@ def find_damage(folder: epath.Path, *, sizes_only: bool = False) -> list[str] | 
     Returns:
       `"<file>: <what is wrong>"` for each bad file, `None` if there are no checksums.
     """
-    if not (folder / FILE).exists():
-        return None
-    try:
-        content = json.loads((folder / FILE).read_text())
-        expected = content["files"]
-        if content[_ALGORITHM] != _hash_json(expected):
-            return [f"{FILE}: its content has changed"]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        return [f"{FILE}: cannot be read ({_why(e)})"]
-    problems = _map(
-        _Comparison(expected, sizes_only=sizes_only),
-        {name: folder / name for name in expected},
-    )
-    return [f"{name}: {problem}" for name, problem in problems.items() if problem]
+    with Verification(folder, sizes_only=sizes_only) as verification:
+        return verification.problems()
+
+
+class Verification:
+    """Compares all files of a step with their checksums, large ones in threads.
+
+    Small files have been compared when this object is made: whoever reads the step can
+    rely on its structure, and learns of the contents of arrays from `problems`.
+
+    Args:
+      folder: Folder of the step.
+      sizes_only: Whether only the sizes are compared, which reads nothing.
+    """
+
+    def __init__(self, folder: epath.Path, *, sizes_only: bool = False) -> None:
+        self._known: list[str] | None = None
+        self._pool = concurrent.futures.ThreadPoolExecutor(_MAX_THREADS)
+        self._pending: dict[str, concurrent.futures.Future[str | None]] = {}
+        if not (folder / FILE).exists():
+            return
+        try:
+            content = json.loads((folder / FILE).read_text())
+            expected = content["files"]
+            if content[_ALGORITHM] != _hash_json(expected):
+                self._known = [f"{FILE}: its content has changed"]
+                return
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            self._known = [f"{FILE}: cannot be read ({_why(e)})"]
+            return
+        self._known = []
+        compare = _Comparison(expected, sizes_only=sizes_only)
+        smallest_first = sorted(expected, key=lambda name: expected[name]["bytes"])
+        for name in smallest_first:
+            if expected[name]["bytes"] > _SMALL_BYTES:
+                self._pending[name] = self._pool.submit(compare, name, folder / name)
+            elif problem := compare(name, folder / name):
+                self._known.append(f"{name}: {problem}")
+
+    def known_problems(self) -> list[str]:
+        """Returns what is known to be wrong so far, of small files."""
+        return sorted(self._known or [])
+
+    def problems(self) -> list[str] | None:
+        """Waits; returns what `find_damage` does."""
+        if self._known is None:
+            return None
+        for name, pending in self._pending.items():
+            if problem := pending.result():
+                self._known.append(f"{name}: {problem}")
+        self._pending = {}
+        return sorted(self._known)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
 class _Comparison:
@@ -122,9 +167,11 @@ def _hash(name: str, path: epath.Path) -> tuple[int, str]:
     del name
     digest, num_bytes = hashlib.sha256(), 0
     with path.open("rb") as f:
-        while chunk := f.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            num_bytes += len(chunk)
+        # Into the same memory all the time: to touch new memory takes longer than to hash.
+        chunk = memoryview(bytearray(_CHUNK_BYTES))
+        while length := f.readinto(chunk):
+            digest.update(chunk[:length])
+            num_bytes += length
     return num_bytes, digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +42,20 @@ def restore_step(
       DamagedCheckpointError: If files are not what was written.
       CheckpointError: If the checkpoint does not match `state`.
     """
-    problems = _find_damage(folder)
+    named = items.to_items(state)
+
+    def read_trees() -> dict[str, Any]:
+        return _read_trees(named, folder, donate=donate, parts=parts)
+
+    if jax.process_count() > 1:
+        problems, trees = _damage_found_by_lead(folder), read_trees
+    else:
+        problems, trees = _read_while_verifying(folder, read_trees)
     if problems:
         raise _errors.DamagedCheckpointError(step, folder, problems)
-    named = items.to_items(state)
     try:
-        _check_fits(named, folder, parts=parts)
-        return items.from_items(state, _read(named, folder, donate=donate, parts=parts))
+        restored = {**trees(), **_read_others(named, folder)}
+        return items.from_items(state, restored)
     except (_errors.CheckpointError, jax.errors.JaxRuntimeError, MemoryError):
         raise
     except Exception as e:
@@ -57,6 +65,27 @@ def restore_step(
             raise
         line = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"
         raise _errors.DamagedCheckpointError(step, folder, [line]) from e
+
+
+def _read_while_verifying(
+    folder: epath.Path, read: Callable[[], _T]
+) -> tuple[list[str] | None, Callable[[], _T]]:
+    """Reads a step while its files are compared with their checksums.
+
+    Returns:
+      What is wrong with files, see `_checksums.find_damage`, and what returns what was
+      read, or raises what went wrong then.
+    """
+    outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
+    with _checksums.Verification(folder) as verification:
+        if not verification.known_problems():
+            try:
+                outcome.set_result(read())
+            except MemoryError:
+                raise
+            except Exception as e:
+                outcome.set_exception(e)
+        return verification.problems(), outcome.result
 
 
 def newest_intact(
@@ -94,10 +123,8 @@ def newest_intact(
     ) from errors[0]
 
 
-def _find_damage(folder: epath.Path) -> list[str] | None:
-    """Like `_checksums.find_damage`; with several processes the first one checks."""
-    if jax.process_count() == 1:
-        return _checksums.find_damage(folder)
+def _damage_found_by_lead(folder: epath.Path) -> list[str] | None:
+    """Like `_checksums.find_damage` of several processes, of which the first checks."""
     from jax.experimental import multihost_utils
 
     problems = _checksums.find_damage(folder) if console.is_lead_host() else None
@@ -108,7 +135,32 @@ def _find_damage(folder: epath.Path) -> list[str] | None:
     return problems or [f"{code} bad files, found by the first process"]
 
 
-def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) -> None:
+def _read_trees(
+    named: Mapping[str, Any], folder: epath.Path, *, donate: bool, parts: bool
+) -> dict[str, Any]:
+    """Reads the items that are arrays.
+
+    Raises:
+      CheckpointError: If the checkpoint does not match.
+    """
+    metadata = _matching_metadata(named, folder, parts=parts)
+    restored = {}
+    for name, (item_dir, tree) in metadata.items():
+        if items.StandardCheckpointItem.is_untyped(named[name]):
+            restored[name] = _arrays.read_tree(item_dir)
+            continue
+        wanted = jax.tree.map(_target, named[name])
+        if donate:
+            _delete_arrays(named[name])
+        restored[name] = _arrays.read_as(wanted, item_dir, tree)
+    return restored
+
+
+def _matching_metadata(
+    named: Mapping[str, Any], folder: epath.Path, *, parts: bool
+) -> dict[str, tuple[epath.Path, Any]]:
+    """Returns `{name: (folder, metadata)}` of the items that are arrays."""
+    found: dict[str, tuple[epath.Path, Any]] = {}
     lines: list[str] = []
     for name, item in named.items():
         if _is_self_made(item):
@@ -116,8 +168,11 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) ->
         item_dir = _layout.find_item(folder, name)
         if item_dir is None:
             lines.append(f"there is no item {name!r}")
-        elif not items.StandardCheckpointItem.is_untyped(item):
-            lines += _structure.differences(item, item_dir, parts=parts)
+            continue
+        tree = _arrays.metadata(item_dir)
+        if not items.StandardCheckpointItem.is_untyped(item):
+            lines += _structure.differences(item, item_dir, parts=parts, tree=tree)
+        found[name] = item_dir, tree
     if lines:
         raise _errors.MismatchError(
             f"The checkpoint {os.fspath(folder)!r} does not fit this run:"
@@ -125,15 +180,15 @@ def _check_fits(named: Mapping[str, Any], folder: epath.Path, *, parts: bool) ->
             "saved with, or choose another `--cfg.workdir=...`. To start from parts of "
             "it, see `kd.ckpts.PartialKauldronLoader`."
         )
+    return found
 
 
 def _is_self_made(item: PyTree) -> bool:
     return isinstance(item, items.Stateful | items.CheckpointItem)
 
 
-def _read(
-    named: Mapping[str, Any], folder: epath.Path, *, donate: bool, parts: bool
-) -> dict[str, Any]:
+def _read_others(named: Mapping[str, Any], folder: epath.Path) -> dict[str, Any]:
+    """Restores small states, and items that say how they are stored."""
     restored = {}
     for name, item in named.items():
         item_dir = _layout.find_item(folder, name)
@@ -142,15 +197,6 @@ def _read(
         elif isinstance(item, items.Stateful):
             _set_state(item, item_dir, name, is_published=_layout.is_published(folder))
             restored[name] = item
-        elif item_dir is None:
-            raise AssertionError(f"{name!r} is missing, and that went unnoticed")
-        elif items.StandardCheckpointItem.is_untyped(item):
-            restored[name] = _arrays.read_tree(item_dir)
-        else:
-            wanted = jax.tree.map(_target, item)
-            if donate:
-                _delete_arrays(item)
-            restored[name] = _arrays.read_as(wanted, item_dir)
     return restored
 
 

@@ -1,57 +1,43 @@
-"""Asynchronous saving: commit, checksums, then deletion of old steps.
-
-Imported when the first checkpoint is written, because Orbax takes a second to import.
-"""
+"""Asynchronous saving: commit, checksums, then deletion of old steps."""
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 (what it registers comes after ours)
 import contextlib
+import dataclasses
 import errno
+import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orbax.checkpoint as ocp
 from etils import epath
 
 from kauldron._base import console
 from kauldron.checkpoints import (
     _arrays,
-    _checksums,
     _dtypes,
     _errors,
+    _held_buffers,
     _layout,
     _names,
     _orbax_messages,
     items,
 )
-from kauldron.ktyping import PyTree
 
-_TIMEOUT_SECS = 30 * 60
-_FOLDER_MODE = 0o770
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
 _NO_SPACE_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class _Handler(ocp.CompositeCheckpointHandler):
-    """Writes checksums when all files are there, before the folder gets its name.
-
-    Orbax calls this in its background thread, on one process, when the others have
-    written their files.
-    """
-
-    def finalize(self, directory: epath.Path) -> None:
-        super().finalize(directory)
-        _checksums.write(directory)
-
-
-@ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
-class _SaveArgs(ocp.args.Composite):
-    """Makes Orbax choose our handler."""
 
 
 class Saver:
     """Saves one step at a time in the background.
+
+    All of a save is done there, Orbax's part included, where the buffers of the arrays
+    can be held: see `_held_buffers`. Otherwise Orbax copies arrays to the host first.
 
     Args:
       directory: Folder of the checkpoints.
@@ -67,13 +53,14 @@ class Saver:
         after_commit: Callable[[], None],
     ) -> None:
         self._directory = directory
-        self._options = multiprocessing_options or ocp.options.MultiprocessingOptions()
+        self._options = multiprocessing_options
         self._after_commit = after_commit
         self._checkpointer: ocp.AsyncCheckpointer | None = None
         self._thread: threading.Thread | None = None
         self._failure: _errors.SaveError | None = None
         self._quiet = _orbax_messages.QuietOrbax()
         self._quiet.start()
+        _before_exit(self)
         if console.is_lead_host():
             directory.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
@@ -98,22 +85,22 @@ class Saver:
         failure, self._failure = self._failure, None
         if failure is not None and not failure.is_no_space:
             raise failure from failure.cause
-        args = {name: _save_args(item) for name, item in named.items()}
-        if metrics:
-            args[_layout.METRICS_ITEM] = ocp.args.JsonSave(_layout.json_values(metrics))
-        try:
-            path = _layout.step_dir(self._directory, step)
-            self._orbax().save(
-                path, args=_SaveArgs(**args), force=_layout.is_remote(path)
-            )
-        except Exception as e:
-            self._fail(step, e)
-            if self._failure is not None and not self._failure.is_no_space:
-                self.wait()
-            return False
-        self._thread = threading.Thread(
-            target=self._finish, args=(step,), name="kauldron-save"
-        )
+        content = _content_of(named, metrics)
+        held = None if content.own else _held_buffers.hold(content.trees)
+        if held is None:
+            try:
+                self._begin(step, content)
+            except Exception as e:
+                self._fail(step, e)
+                if self._failure is not None and not self._failure.is_no_space:
+                    self.wait()
+                return False
+            finish = functools.partial(self._finish, step)
+        else:
+            content = dataclasses.replace(content, trees=held.trees)
+            finish = functools.partial(self._finish, step, content, held)
+        # What it refers to must go with it: the arrays of a whole state.
+        self._thread = threading.Thread(target=finish, name="kauldron-save")
         self._thread.start()
         return True
 
@@ -145,32 +132,37 @@ class Saver:
             self._drop_orbax()
             self._quiet.stop()
 
-    def _orbax(self) -> ocp.AsyncCheckpointer:
-        if self._checkpointer is None:
-            options = self._options
-            registry = ocp.DefaultCheckpointHandlerRegistry()
-            # The file name that Orbax's own manager looks for.
-            metrics = ocp.JsonCheckpointHandler("metrics")
-            registry.add(_layout.METRICS_ITEM, ocp.args.JsonSave, metrics)
-            self._checkpointer = ocp.AsyncCheckpointer(
-                _Handler(
-                    composite_options=ocp.CompositeOptions(
-                        multiprocessing_options=options
-                    ),
-                    handler_registry=registry,
-                ),
-                async_options=ocp.AsyncOptions(timeout_secs=_TIMEOUT_SECS),
-                multiprocessing_options=options,
-                file_options=ocp.options.FileOptions(path_permission_mode=_FOLDER_MODE),
-            )
-        return self._checkpointer
+    def _begin(self, step: int, content: _Content) -> None:
+        from kauldron.checkpoints import _orbax_saves
 
-    def _finish(self, step: int) -> None:
+        if self._checkpointer is None:
+            self._checkpointer = _orbax_saves.make_checkpointer(self._options)
+        _orbax_saves.save(
+            self._checkpointer,
+            _layout.step_dir(self._directory, step),
+            trees=content.trees,
+            states=content.states,
+            own=content.own,
+        )
+
+    def _finish(
+        self,
+        step: int,
+        content: _Content | None = None,
+        held: _held_buffers.Held | None = None,
+    ) -> None:
+        """Completes a save, or does all of it if there is content yet to be saved."""
         try:
-            self._orbax().wait_until_finished()
+            if content is not None:
+                self._begin(step, content)
+            if self._checkpointer is not None:
+                self._checkpointer.wait_until_finished()
         except Exception as e:
             self._fail(step, e)
             return
+        finally:
+            if held is not None:
+                held.release()
         try:
             self._after_commit()
         except OSError as e:
@@ -202,17 +194,66 @@ class Saver:
             checkpointer.close()
 
 
-def _save_args(item: PyTree) -> Any:
-    if isinstance(item, items.CheckpointItem):
-        return item.__kd_ocp_save_args__()
-    if isinstance(item, items.Stateful):
-        state = item.get_state()
-        _names.check_json_keys(state)
-        return ocp.args.JsonSave(state)
-    _names.check_savable(item)
-    for name, leaf in _arrays.flatten(item).items():
-        _dtypes.check_checkpoint(name, leaf)
-    return ocp.args.StandardSave(item)
+def _before_exit(saver: Saver) -> None:
+    """Makes a program that ends without waiting complete its last save.
+
+    Python waits for threads, but refuses them the pools of threads that Orbax needs. Only
+    what is registered in this way comes before that; `atexit` is too late.
+    """
+    alive = weakref.ref(saver)
+
+    def complete() -> None:
+        found = alive()
+        if found is not None:
+            try:
+                found.wait()
+            except _errors.SaveError as e:
+                console.warn(str(e))
+
+    register = getattr(threading, "_register_atexit", None)  # not public
+    if register is not None:
+        with contextlib.suppress(RuntimeError):  # the program is ending
+            register(complete)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What a step is made of.
+
+    Attributes:
+      trees: Name -> arrays.
+      states: Name -> what is stored as JSON.
+      own: Name -> an item that says itself how Orbax stores it.
+    """
+
+    trees: dict[str, Any]
+    states: dict[str, Any]
+    own: dict[str, items.CheckpointItem]
+
+
+def _content_of(
+    named: Mapping[str, Any], metrics: Mapping[str, Any] | None
+) -> _Content:
+    """Sorts items by how they are stored.
+
+    Raises:
+      CheckpointError: If something cannot be stored.
+    """
+    content = _Content({}, {}, {})
+    for name, item in named.items():
+        if isinstance(item, items.CheckpointItem):
+            content.own[name] = item
+        elif isinstance(item, items.Stateful):
+            content.states[name] = item.get_state()
+            _names.check_json_keys(content.states[name])
+        else:
+            _names.check_savable(item)
+            for leaf_name, leaf in _arrays.flatten(item).items():
+                _dtypes.check_checkpoint(leaf_name, leaf)
+            content.trees[name] = item
+    if metrics:
+        content.states[_layout.METRICS_ITEM] = _layout.json_values(metrics)
+    return content
 
 
 def _no_space(e: BaseException) -> OSError | None:

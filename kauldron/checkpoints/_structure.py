@@ -5,7 +5,7 @@ from __future__ import annotations
 from etils import epath
 
 from kauldron.checkpoints import _arrays, _dtype_changes, _names
-from kauldron.ktyping import Array
+from kauldron.ktyping import Array, PyTree
 
 _OPT_STATE = "opt_state"
 _MAX_LINES = 6
@@ -13,7 +13,7 @@ _ABSENT = object()
 
 
 def differences(
-    expected: Array, item_dir: epath.Path, *, parts: bool = False
+    expected: Array, item_dir: epath.Path, *, parts: bool = False, tree: PyTree = None
 ) -> list[str]:
     """Returns a line per leaf that is missing, superfluous, or of another shape or kind.
 
@@ -23,10 +23,11 @@ def differences(
         that fit.
       item_dir: Folder of the item in the checkpoint.
       parts: Whether to compare only the fields that are not empty in `expected`.
+      tree: Metadata of the item, if they have been read already.
     """
     named = _names.flatten_with_path(expected)
     wanted = {name: leaf for name, (_, leaf) in named.items()}
-    found = _arrays.saved(item_dir)
+    found = _arrays.saved(item_dir, tree)
     if parts:
         tops = {_names.parts_of(path)[:1] for path, _ in named.values()}
         found = {name: x for name, x in found.items() if x.parts[:1] in tops}

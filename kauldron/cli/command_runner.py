@@ -164,4 +164,5 @@ def _is_set(argv: Sequence[str], flag: str) -> bool:
 def _print_mistake(e: Exception) -> None:
     lines = [f"Error{console.tag()}: {e}", *tracebacks.notes_of(e)]
     print("\n".join(lines), file=sys.stderr)
-    print("(--debug shows where it was raised.)", file=sys.stderr)
+    if tracebacks.user_place(e) is not None:  # otherwise there is nothing of interest
+        print("(--debug shows where it was raised.)", file=sys.stderr)

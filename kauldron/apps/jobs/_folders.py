@@ -8,12 +8,18 @@ import os
 import pathlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 
 from etils import epath
 
 from kauldron._base import errors, shared_files
 from kauldron.apps.jobs import _table
+
+# A file system in memory, where Linux has one; how much of it is left to others.
+_MEMORY = pathlib.Path("/dev/shm")
+_MEMORY_PREFIX = "kauldron_apps_"
+_MEMORY_LEFT_BYTES = 2**25
 
 
 class StateDirError(errors.UserError, OSError):
@@ -73,6 +79,9 @@ class StateDir:
         self.table = self.path / "jobs.sqlite"
         self._jobs = self.path / "jobs"
         self._uploads = self.path / "uploads"
+        # Leads to the folder in memory, so that the next server removes what one that
+        # was killed has left there.
+        self._memory = self.path / "memory"
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
@@ -97,20 +106,47 @@ class StateDir:
                     f"The state directory {str(self.path)!r} cannot be used: "
                     f"{error.strerror}. Choose another with `--state=DIR`."
                 ) from None
+            stack.enter_context(self._with_memory())
             yield
+
+    @contextlib.contextmanager
+    def _with_memory(self) -> Iterator[None]:
+        """Has a folder in memory inside a block, if there can be one."""
+        self._remove_memory()
+        with contextlib.suppress(OSError):
+            folder = tempfile.mkdtemp(prefix=_MEMORY_PREFIX, dir=_MEMORY)
+            try:
+                self._memory.symlink_to(folder)
+            except OSError:
+                os.rmdir(folder)
+        try:
+            yield
+        finally:
+            self._remove_memory()
+
+    def _remove_memory(self) -> None:
+        with contextlib.suppress(OSError):
+            folder = self._memory.readlink()
+            self._memory.unlink()
+            if folder.parent == _MEMORY and folder.name.startswith(_MEMORY_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def job(self, job_id: str) -> JobFolder:
         """Returns the folder of a job, which need not be there."""
         return JobFolder(self._jobs / job_id)
 
     @contextlib.asynccontextmanager
-    async def upload(self, *, is_small: bool = False) -> AsyncIterator[JobFolder]:
+    async def upload(
+        self, *, is_small: bool = False, in_memory: bool = False
+    ) -> AsyncIterator[JobFolder]:
         """Yields an empty folder; unless it is kept, it is gone after the block.
 
         Args:
           is_small: Whether it is removed at once, and not in a thread meanwhile.
+          in_memory: Whether it is better in memory, if there is room.
         """
-        folder = JobFolder(self._uploads / secrets.token_hex(6))
+        place = self._memory if in_memory and self._has_memory() else self._uploads
+        folder = JobFolder(place / secrets.token_hex(6))
         folder.path.mkdir()
         folder.inputs.mkdir()
         try:
@@ -120,12 +156,33 @@ class StateDir:
                 folder.remove()
             elif folder.path.exists():
                 await asyncio.shield(asyncio.to_thread(folder.remove))
+            if place == self._memory:  # it may have been moved
+                JobFolder(self._uploads / folder.path.name).remove()
+
+    def on_disk(self, upload: JobFolder) -> JobFolder:
+        """Returns an uploaded folder with its inputs on the disk, where it was or not."""
+        if upload.path.parent != self._memory:
+            return upload
+        moved = JobFolder(self._uploads / upload.path.name)
+        try:
+            shutil.copytree(upload.inputs, moved.inputs)
+        except BaseException:
+            moved.remove()
+            raise
+        upload.remove()
+        return moved
 
     def keep(self, upload: JobFolder) -> tuple[str, JobFolder]:
         """Makes an uploaded folder that of a job; returns the id of the job."""
         job_id = upload.path.name
-        upload.path.rename(self._jobs / job_id)
+        self.on_disk(upload).path.rename(self._jobs / job_id)
         return job_id, self.job(job_id)
+
+    def _has_memory(self) -> bool:
+        try:
+            return shutil.disk_usage(self._memory).free > _MEMORY_LEFT_BYTES
+        except OSError:  # there is none
+            return False
 
     def sweep(self, table: _table.JobTable) -> None:
         """Removes what belongs to no job: of a server that was killed.

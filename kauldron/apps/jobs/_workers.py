@@ -29,6 +29,10 @@ class WorkerEndedError(WorkerError):
     """A warm worker failed or ended in the middle of a call, and the call is right."""
 
 
+class DiskFullError(WorkerError):
+    """There was no room for what a warm worker wanted to write."""
+
+
 class WarmWorker:
     """A process that answers calls one after the other; started again when it ends.
 
@@ -70,7 +74,7 @@ class WarmWorker:
         self._answers = answers
 
     async def ask(self, call: Mapping[str, Any], out: pathlib.Path) -> None:
-        """Does a call.
+        """Does a call; nobody is told how far it is.
 
         Cancelled, it ends the process: a computation that has begun cannot be taken back.
 
@@ -81,8 +85,9 @@ class WarmWorker:
         Raises:
           WorkerError: If it was not done.
           WorkerEndedError: If that is not for what was asked.
+          DiskFullError: If there was no room in the folder.
         """
-        request = {"call": call, "out": str(out)}
+        request = {"call": call, "out": str(out), "tells_progress": False}
         async with self._turn:
             try:
                 await self.start()
@@ -94,6 +99,8 @@ class WarmWorker:
             told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
             if error.get("code") == "mistake":
                 raise WorkerError(told)
+            if error.get("code") == "disk_full":
+                raise DiskFullError("The disk of the server is full.")
             _log.error("A warm worker failed: %s", told)
             raise WorkerEndedError("The call failed; the log of the server says why.")
 

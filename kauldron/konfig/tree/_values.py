@@ -94,11 +94,18 @@ def _partial_to_dict(value: functools.partial) -> dict[str, Any]:
 
 def _not_a_value(value: Any) -> _errors.ConfigError:
     kind = f"the {type(value).__name__}"
+    name = getattr(value, "__qualname__", type(value).__qualname__)
     advice = (
         "Import the module it comes from inside `with konfig.imports():` (in a notebook, "
         "write the config inside `with konfig.mock_modules():`), so that calling it makes "
         "a config node instead of an object."
     )
+    if getattr(value, "__module__", None) == "__main__":
+        advice = (
+            "It is defined in this notebook or script: `import __main__ as here`, and "
+            f"write `here.{name}` inside `with konfig.mock_modules():`, so that calling it "
+            "makes a config node instead of an object."
+        )
     if isinstance(value, types.ModuleType):
         kind = "the module"
     elif inspect.isclass(value):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kauldron._base import errors, extras
-from kauldron.tracking.registry import _database, _journal, _schema
+from kauldron.tracking.registry import _database, _journal, _reading, _schema
 from kauldron.tracking.registry.errors import RegistryError
 
 _MAX_NAME = 200
@@ -18,25 +18,27 @@ class Store(NamedTuple):
     Attributes:
       database: The database.
       journal: What is kept beside it.
-      sa: SQLAlchemy.
-      t: The tables.
     """
 
     database: _database.Database
     journal: _journal.Journal
-    sa: Any
-    t: _schema.Tables
 
-    def rows(self, statement: Any) -> list[Any]:
+    @property
+    def sa(self) -> Any:
+        """SQLAlchemy, for what is written."""
+        return extras.load(
+            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
+        )
+
+    @property
+    def t(self) -> _schema.Tables:
+        """The tables, for what is written."""
+        return _schema.tables()
+
+    def rows(self, sql: str) -> list[_reading.Row]:
         """Returns what a statement selects."""
-        with self.database.reading() as connection:
-            return connection.execute(statement).all()
-
-
-def store(database: _database.Database, journal: _journal.Journal) -> Store:
-    """Returns where named things are kept."""
-    sa = extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
-    return Store(database, journal, sa, _schema.tables())
+        with self.database.reading() as reader:
+            return reader.rows(sql)
 
 
 def check_name(kind: str, name: str) -> str:

@@ -205,6 +205,7 @@ def test_64_clients_at_once_get_their_own_results(tmp_path, app_path):
     with _server(tmp_path / "b", app_path, warm=["tissues"]) as (_, http):
         assert _check_many(http.base_url, 64, 10) == 640
         assert not any((tmp_path / "b" / "uploads").iterdir())
+        assert not any((tmp_path / "b" / "memory").iterdir())
 
 
 def _resident_mb(process):
@@ -240,6 +241,7 @@ def test_ten_thousand_small_requests_leave_the_memory_as_it_was(tmp_path, app_pa
         _in_many_threads(20, work)
         assert _resident_mb(process) - middle < 8
         assert not any((tmp_path / "a" / "uploads").iterdir())
+        assert not any((tmp_path / "a" / "memory").iterdir())
         # The server has loaded no JAX.
         maps = pathlib.Path(f"/proc/{process.pid}/maps").read_text()
         assert "jaxlib" not in maps
