@@ -16,9 +16,10 @@ from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import _reference
 
-_SCALARS = frozenset(
+# Exact types of what is a value by itself: the common case, which is asked for first.
+SCALARS = frozenset(
     (int, float, complex, bool, str, bytes, type(None), type(...), slice)
-)  # exact types: the common case
+)
 _SCALAR_BASES = (int, float, str, bytes, slice, os.PathLike)
 _SEQUENCES = (list, tuple, set, frozenset)
 
@@ -38,7 +39,7 @@ def convert(value: Any, make_node: MakeNode, memo: dict[int, Any]) -> Any:
       ConfigError: A `ValueError`: a Python object that is not a config value.
     """
     cls = type(value)
-    if cls in _SCALARS or isinstance(value, config_dict.FieldReference):
+    if cls in SCALARS or isinstance(value, config_dict.FieldReference):
         return value
     if cls in _SEQUENCES:
         return _convert_sequence(value, make_node, memo)
