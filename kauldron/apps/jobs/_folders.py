@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import pathlib
 import secrets
@@ -18,7 +19,7 @@ from kauldron.apps.jobs import _table
 
 # A file system in memory, where Linux has one; how much of it is left to others.
 _MEMORY = pathlib.Path("/dev/shm")
-_MEMORY_PREFIX = "kauldron_apps_"
+_PREFIX = "kauldron_apps_"
 _MEMORY_LEFT_BYTES = 2**25
 
 
@@ -80,8 +81,6 @@ class StateDir:
         self._jobs = self.path / "jobs"
         self._uploads = self.path / "uploads"
         self._workers = self.path / "workers"
-        # Leads to the folder in memory, so that the next server removes what one that
-        # was killed has left there.
         self._memory = self.path / "memory"
 
     @contextlib.contextmanager
@@ -113,24 +112,16 @@ class StateDir:
     @contextlib.contextmanager
     def _with_memory(self) -> Iterator[None]:
         """Has a folder in memory inside a block, if there can be one."""
-        self._remove_memory()
-        with contextlib.suppress(OSError):
-            folder = tempfile.mkdtemp(prefix=_MEMORY_PREFIX, dir=_MEMORY)
-            try:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                _sweep_memory()
+                self._memory.unlink(missing_ok=True)
+                folder = pathlib.Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_MEMORY))
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                stack.enter_context(_locked(folder))
                 self._memory.symlink_to(folder)
-            except OSError:
-                os.rmdir(folder)
-        try:
+                stack.callback(self._memory.unlink, missing_ok=True)
             yield
-        finally:
-            self._remove_memory()
-
-    def _remove_memory(self) -> None:
-        with contextlib.suppress(OSError):
-            folder = self._memory.readlink()
-            self._memory.unlink()
-            if folder.parent == _MEMORY and folder.name.startswith(_MEMORY_PREFIX):
-                shutil.rmtree(folder, ignore_errors=True)
 
     def job(self, job_id: str) -> JobFolder:
         """Returns the folder of a job, which need not be there."""
@@ -208,6 +199,29 @@ class StateDir:
     def free_bytes(self) -> int:
         """Returns how much can be written."""
         return shutil.disk_usage(self.path).free
+
+
+def _sweep_memory() -> None:
+    """Removes what servers of this user that were killed have left in memory."""
+    for folder in _MEMORY.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # of a server that lives
+            if folder.lstat().st_uid == os.getuid():
+                with _locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Locks a folder; raises `BlockingIOError` if another process has.
+
+    The lock goes away with the process.
+    """
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
 
 
 def default_state_dir() -> pathlib.Path:

@@ -142,15 +142,33 @@ def test_a_disk_that_is_full_is_told_as_such(
         assert ask(headers=_WAIT).status_code == 200
 
 
-def test_the_next_server_removes_what_a_killed_one_has_left_in_memory(tmp_path):
+def test_a_server_removes_what_killed_ones_have_left_in_memory(tmp_path):
+    """Whatever their state directories were; what has an owner that lives stays."""
     left = _folders._MEMORY / "kauldron_apps_of_a_test"
     (left / "upload").mkdir(parents=True)
-    others = tmp_path / "kauldron_apps_others"
+    one, other = (_folders.StateDir(tmp_path / name) for name in "ab")
+    with one.owned():
+        assert not left.exists()
+        memory = (one.path / "memory").resolve()
+        (memory / "upload").mkdir()
+        with other.owned():
+            assert (memory / "upload").exists()
+            assert (other.path / "memory").resolve() != memory
+    assert not memory.exists()
+
+
+def test_a_link_that_a_killed_server_has_left_is_not_followed(tmp_path):
+    """Nor is one in the place of a folder in memory."""
+    others = tmp_path / "others"
     others.mkdir()
-    for target, is_there in ((left, False), (others, True)):
-        folder = _folders.StateDir(tmp_path / "state")
-        folder.path.mkdir(exist_ok=True)
-        (folder.path / "memory").symlink_to(target)
-        with folder.owned():
-            assert target.exists() == is_there
-            assert (folder.path / "memory").resolve() != target
+    trap = _folders._MEMORY / "kauldron_apps_trap_of_a_test"
+    trap.symlink_to(others)
+    state = _folders.StateDir(tmp_path / "state")
+    state.path.mkdir()
+    (state.path / "memory").symlink_to(others)
+    try:
+        with state.owned():
+            assert others.exists()
+            assert (state.path / "memory").resolve().parent == _folders._MEMORY
+    finally:
+        trap.unlink()
