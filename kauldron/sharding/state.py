@@ -6,6 +6,7 @@ import math
 
 import flax.struct
 import jax
+import jax.core
 
 from kauldron._base import text_tables
 from kauldron.ktyping import PyTree, ScalarInt
