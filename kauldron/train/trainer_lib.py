@@ -210,6 +210,10 @@ class Trainer(_Base):
         """Returns a copy with some fields changed; parts that inherited them follow."""
         return dataclasses.replace(self, **changes)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows of it; `repr` has every field."""
+        printer.text(recording.run_tables.overview(self) if not cycle else "...")
+
     @cell_errors.short_errors()
     def train(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Trains until the last step, or continues a run that was stopped.
