@@ -6,7 +6,9 @@ Benchmarks set `KAULDRON_TEST_DEVICES=1`: simulated devices share the cores.
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
+import itertools
 import os
 import pathlib
 import shutil
@@ -73,6 +75,24 @@ def pytest_collection():
         gc.freeze()
         gc.set_threshold(10_000, 10, 10)
         gc.enable()
+        if "jax" in sys.modules and os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS"):
+            _keep_mlir_contexts()
+
+
+def _keep_mlir_contexts():
+    """Programs are lowered in one context after the other, not each in its own.
+
+    To fill a context with all operations takes as long as to lower a small program.
+    """
+    from jax._src.interpreters import mlir  # there is no public way
+
+    make = getattr(mlir, "make_ir_context", None)
+    if make is None:
+        return
+    # What a context was told stays in it: each serves for some hundred programs.
+    numbers = itertools.count()
+    kept = functools.lru_cache(maxsize=1)(lambda index: make())
+    mlir.make_ir_context = lambda: kept(next(numbers) // 200)
 
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]

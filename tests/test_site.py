@@ -127,6 +127,11 @@ def test_names_on_a_page_exist(path):
         operator.attrgetter(name)(kd)
 
 
+def test_pages_name_each_other_by_links():
+    named = [p.name for p in _PAGES if re.search(r"`docs/\w+\.md`", p.read_text())]
+    assert named == []
+
+
 def test_pictures_are_on_a_page_and_follow_the_colours_of_the_reader():
     text = "".join(path.read_text() for path in _PAGES)
     pictures = [p for p in (_ROOT / "docs").iterdir() if p.suffix in (".svg", ".png")]

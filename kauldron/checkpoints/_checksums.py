@@ -166,7 +166,8 @@ def _map(
 def _hash(name: str, path: epath.Path) -> tuple[int, str]:
     del name
     digest, num_bytes = hashlib.sha256(), 0
-    with path.open("rb") as f:
+    file: Any = path.open("rb")
+    with file as f:
         # Into the same memory all the time: to touch new memory takes longer than to hash.
         chunk = memoryview(bytearray(_CHUNK_BYTES))
         while length := f.readinto(chunk):

@@ -40,7 +40,7 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             registry, runs, command["metric"], smooth=command["smooth"]
         )
         if command["out"]:
-            with command_runner.writing(command["out"]):
+            with command_runner.writing(command["out"], is_file=True):
                 tracking.save_curves(curves, command["out"], log_scale=command["log"])
             print(f"The curves of {curves[0].metric} are in {command['out']}.")
             return

@@ -51,7 +51,7 @@ def step_context(
     # Traced each time, and compiled if that gives something new: whoever looks has
     # changed a function that the model calls, as often as not.
     with trainstep.sharding.set_global_mesh():
-        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return run(state, batch)
         return shared_programs.SharedJit(run)(state, batch)
 

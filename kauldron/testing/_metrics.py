@@ -44,13 +44,20 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_metric_keeps_its_contract():
         rng = np.random.default_rng(0)
         kd.testing.check_metric(
-            MyAccuracy(logits="preds.logits", labels="batch.label"),
+            kd.metrics.Accuracy(logits="preds.logits", labels="batch.label"),
             logits=rng.normal(size=(8, 10)),
             labels=rng.integers(10, size=(8, 1)),
         )
+
+
+    test_my_metric_keeps_its_contract()
     ```
     """
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
@@ -71,7 +78,7 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     whole = metric.get_state(**arrays)
     value = whole.compute()
     parts = [_of(arrays, slice(0, num // 2)), _of(arrays, slice(num // 2, num))]
-    states = [metric.get_state(**part) for part in parts]
+    states: list[Any] = [metric.get_state(**part) for part in parts]
     merged = states[0].merge(states[1])
     _require_close(
         merged.compute(),

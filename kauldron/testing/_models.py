@@ -51,8 +51,25 @@ def check_model(
     Example:
 
     ```python
+    import numpy as np
+    from flax import linen as nn
+    from kauldron import kd
+
+
+    class Mlp(nn.Module):
+        x: kd.kontext.Key
+
+        @nn.compact
+        def __call__(self, x):
+            return {"logits": nn.Dense(10)(x.reshape(len(x), -1))}
+
+
     def test_my_model_keeps_its_contract():
-        kd.testing.check_model(Mlp(x="batch.image"), {"image": np.zeros((4, 8, 8, 1))})
+        images = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+        kd.testing.check_model(Mlp(x="batch.image"), {"image": images})
+
+
+    test_my_model_keeps_its_contract()
     ```
     """
     batch = data_utils.for_devices(batch)

@@ -43,8 +43,16 @@ def check_source(make: Callable[[], Source]) -> None:
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_source_keeps_its_contract():
-        kd.testing.check_source(lambda: Scans("tests/data/scans"))
+        points = [{"x": np.full(3, i, np.float32)} for i in range(5)]
+        kd.testing.check_source(lambda: points)
+
+
+    test_my_source_keeps_its_contract()
     ```
     """
     source = make()

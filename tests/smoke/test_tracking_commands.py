@@ -69,21 +69,22 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_the_readme_from_init_to_ui(folder):
-    init, ls, tune, ui = [line for line in _readme_lines() if line]
+@pytest.fixture(scope="module")
+def lines(folder):
+    """The commands of the README, of which the first makes a workspace."""
+    init, *others = [line for line in _readme_lines() if line]
     assert "Runs: 2 added." in _type(folder, init)
-    [head, *rows] = _type(folder, ls).splitlines()
+    return others
+
+
+def test_the_list_of_the_readme(folder, lines):
+    [head, *rows] = _type(folder, lines[0]).splitlines()
     assert "eval.accuracy" in head
     shown = [float(row.split()[head.split().index("eval.accuracy")]) for row in rows]
-    assert len(shown) == 2 and shown == sorted(shown, reverse=True)
-    _type(folder, tune)
-    assert (folder / "runs" / "tune" / "best_config.py").exists()
-    assert "digits_1" in _look_at(folder, ui)
+    assert shown and shown == sorted(shown, reverse=True)
 
 
-def test_what_is_found_is_compared_drawn_and_reported(folder):
-    if not (folder / "kauldron.yaml").exists():  # this test alone
-        _type(folder, "kauldron init && kauldron runs index runs/")
+def test_what_is_found_is_compared_drawn_and_reported(folder, lines):
     where = "eval.accuracy > 0.5 and optimizer.learning_rate < 1e-2"
     listed = f"kauldron runs ls --where '{where}' --sort=-eval.accuracy --json"
     runs = json.loads(_type(folder, listed))
@@ -100,6 +101,15 @@ def test_what_is_found_is_compared_drawn_and_reported(folder):
         assert kinds >= {".md", ".html", ".json"}
     told = json.loads((folder / "both" / "report.json").read_text())
     assert list(told["curves"]["eval.accuracy"]) == two.split()
+
+
+def test_the_terminal_interface_of_the_readme(folder, lines):
+    assert "digits_1" in _look_at(folder, lines[2])
+
+
+def test_the_tuning_of_the_readme(folder, lines):
+    _type(folder, lines[1])
+    assert (folder / "runs" / "tune" / "best_config.py").exists()
 
 
 def _look_at(folder, line):

@@ -27,7 +27,7 @@ class StateDirError(errors.UserError, OSError):
 
 
 class JobFolder:
-    """The folder of a job.
+    """The folder of a job, or of a worker.
 
     Attributes:
       path: The folder.
@@ -79,6 +79,7 @@ class StateDir:
         self.table = self.path / "jobs.sqlite"
         self._jobs = self.path / "jobs"
         self._uploads = self.path / "uploads"
+        self._workers = self.path / "workers"
         # Leads to the folder in memory, so that the next server removes what one that
         # was killed has left there.
         self._memory = self.path / "memory"
@@ -134,6 +135,14 @@ class StateDir:
     def job(self, job_id: str) -> JobFolder:
         """Returns the folder of a job, which need not be there."""
         return JobFolder(self._jobs / job_id)
+
+    def worker(self, app: str) -> JobFolder:
+        """Returns the folder of the worker of a warm app, which need not be there."""
+        return JobFolder(self._workers / app)
+
+    def workers(self) -> list[JobFolder]:
+        """Returns the folders of all workers that there ever were."""
+        return [JobFolder(path) for path in self._workers.glob("*")]
 
     @contextlib.asynccontextmanager
     async def upload(

@@ -83,7 +83,7 @@ class Runner:
             self._workers[name] = _workers.WarmWorker(
                 self._command(["apps", "worker", path]),
                 env,
-                self._state.path / f"worker_{name}.txt",
+                self._state.worker(name),
             )
             await self._workers[name].start()
         self.devices = devices

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kauldron.apps.jobs import _processes
+from kauldron.apps.jobs._folders import JobFolder
 
 _log = logging.getLogger(__name__)
 _LINE_BYTES = 2**26
@@ -39,15 +40,15 @@ class WarmWorker:
     Args:
       command: The command line; reads and writes lines as `serve_lines` does.
       env: Its variables.
-      problems: File for what it prints on stderr.
+      folder: Where it runs, and what it prints on stderr goes.
     """
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], problems: pathlib.Path
+        self, command: Sequence[str], env: Mapping[str, str], folder: JobFolder
     ) -> None:
         self._command = list(command)
         self._env = dict(env)
-        self._problems = problems
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: asyncio.StreamReader | None = None
         self._pipe: asyncio.BaseTransport | None = None
@@ -58,15 +59,11 @@ class WarmWorker:
         if self._process is not None and self._process.poll() is None:
             return
         await self.stop()
-        with self._problems.open("wb") as problems:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=problems,
-                start_new_session=True,
-            )
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        # Also what it has started itself is gone before it starts again.
+        await asyncio.to_thread(_processes.end_orphan, self._folder)
+        pipes = subprocess.PIPE, subprocess.PIPE
+        self._process = _processes.start(self._folder, self._command, self._env, *pipes)
         answers = asyncio.StreamReader(limit=_LINE_BYTES)
         self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(answers), self._process.stdout
@@ -118,7 +115,7 @@ class WarmWorker:
                     return found
         except (ConnectionError, ValueError):
             _log.exception("A warm worker broke off")
-        _log.error("A warm worker ended: %s", _processes.tail(self._problems))
+        _log.error("A warm worker ended: %s", _processes.tail(self._folder.problems))
         raise WorkerEndedError("The worker of this app ended: ask again.")
 
     async def stop(self) -> None:

@@ -311,22 +311,19 @@ def _layers(
         start = example * per_example
         for index in np.ndindex(*stacked):
             place = name + "".join(f"[{i}]" for i in index)
-            layer = value.at(*index) if stacked and _is_call(value) else value
-            if not _is_call(value):
+            if isinstance(value, modules.AttentionCall):
+                layer = value.at(*index) if stacked else value
+            else:
                 layer = value[index]
             yield place, _weights_of(layer, start, start + per_example)
 
 
-def _is_call(value: Any) -> bool:
-    return isinstance(value, modules.AttentionCall)
-
-
 def _weights_of(layer: Any, start: int, stop: int) -> Callable[[], jax.Array]:
     def make() -> jax.Array:
-        if not _is_call(layer):
-            rows = layer[start:stop]
-        else:
+        if isinstance(layer, modules.AttentionCall):
             rows = layer.rows(start, stop).weights()
+        else:
+            rows = layer[start:stop]
         return rows[0] if stop - start == 1 else rows
 
     return make

@@ -77,7 +77,6 @@ def save_curves(
     figure = draw_curves(curves, PAPER, title=curves[0].metric, log_scale=log_scale)
     content = io.BytesIO()
     figure.savefig(content, format=suffix[1:], dpi=144, facecolor=PAPER.background)
-    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     epath.Path(path).write_bytes(content.getvalue())
 
 

@@ -77,6 +77,8 @@ def missing(kind: str, name: str, known: Iterable[str]) -> RegistryError:
     """Returns the error for a name that nothing has."""
     names = sorted(set(known))
     listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    there = f" There are {listed}." if names else " There is none yet."
+    there = f" There {'is only' if len(names) == 1 else 'are'} {listed}."
+    if not names:
+        there = " There is none yet."
     near = errors.did_you_mean(name, names)
     return RegistryError(f"There is no {kind} {name!r}.{near or there}")

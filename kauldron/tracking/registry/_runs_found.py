@@ -71,7 +71,7 @@ class Finder:
             notes = _notes.read(name)
             elsewhere = ""
             if notes and notes.ids:
-                ids = ", ".join(map(_run_rows.id_of, notes.ids.values()))
+                ids = ", ".join(map(_run_rows.id_of, sorted({*notes.ids.values()})))
                 elsewhere = f" (it is {ids} of another workspace)"
             raise RegistryError(
                 f"The run in {name!r} is not in {self._where}{elsewhere}: "

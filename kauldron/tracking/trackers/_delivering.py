@@ -34,7 +34,7 @@ def deliver(workdir: epath.PathLike, *, trusted: Iterable[str] = ()) -> list[str
     """
     status = run_status.read(workdir)
     if status is None or status.is_alive:
-        said = "has no status" if status is None else status.describe()
+        said = "is not there" if status is None else status.describe()
         raise _tracked_run.TrackerError(
             f"The run in {os.fspath(workdir)!r} {said}: nothing is to be delivered."
         )

@@ -21,9 +21,13 @@ _OPERATORS = ("<", "<=", ">", ">=", "==", "!=")
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """Sixty runs; each lacks something of what others have."""
-    rng = random.Random(1)
     folder = tmp_path_factory.mktemp("random_filters")
+    return filled(folder, folder / "registry.db")
+
+
+def filled(folder, place):
+    """Returns a registry of sixty runs; each lacks something of what others have."""
+    rng = random.Random(1)
     for i in range(60):
         model = {"width": rng.choice((8, 16, 0.5)), "kind": rng.choice(_WORDS)}
         model["flag"] = rng.random() < 0.5
@@ -39,7 +43,7 @@ def registry(tmp_path_factory):
             state=rng.choice(("done", "failed")),
             started=1_800_000_000.0 + rng.randint(0, 5),
         )
-    registry = kd.tracking.Registry.open(folder / "registry.db")
+    registry = kd.tracking.Registry.open(place)
     registry.index(folder)
     for run in registry.runs():
         tags = rng.sample(_TAGS, rng.randint(0, 2))
@@ -170,6 +174,11 @@ def _keys(run, order):
 
 @pytest.mark.parametrize("seed", range(200))
 def test_a_filter_and_an_order_mean_what_they_say(registry, seed):
+    check_meaning(registry, seed)
+
+
+def check_meaning(registry, seed):
+    """Compares what a registry finds with what Python does, of one filter and order."""
     rng = random.Random(seed)
     part, order = _filter(rng), _order(rng)
     everything = registry.runs(archived=True)
