@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import sys
 
 import pytest
@@ -22,4 +24,5 @@ def pytest_sessionfinish():
         return
     command = " ".join(["pytest", *sys.argv[1:]]).replace(f"{figures_lib.ROOT}/", "")
     run = figures_lib.describe(command, _COLLECTED.collected)
-    figures_lib.write(run, figures_lib.LATEST)
+    path = os.environ.get("BENCH_JSON")  # where several run at once
+    figures_lib.write(run, pathlib.Path(path) if path else figures_lib.LATEST)

@@ -175,7 +175,7 @@ def write(run: Mapping[str, Any], path: pathlib.Path) -> None:
     """Writes a run for `main`."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n")
-    print(f"\nWritten to {path.relative_to(ROOT)}.\n")
+    print(f"\nWritten to {os.path.relpath(path, ROOT)}.\n")
 
 
 def merge(old: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,13 +2,12 @@
 
     python -m tests.benchmarks.many_leaves 10000 8
 
-prints seconds of a step in each round, on as many simulated devices. Compiled in a hurry:
-this is about the host, and otherwise XLA works for minutes on so many arrays.
+prints seconds of a step in each round, on as many simulated devices. Nearly all arrays leave
+the step as they came: this is about the host, and XLA works for minutes on so many updates.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -23,7 +22,6 @@ _NUM_ROUNDS = 7
 def run(num_leaves: int, num_devices: int) -> dict[str, list[clocks.Secs]]:
     """Returns name -> seconds of a step in each round."""
     os.environ["XLA_FLAGS"] = f"{devices.xla_flags(num_devices)} {_QUICK}"
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -40,15 +38,15 @@ def run(num_leaves: int, num_devices: int) -> dict[str, list[clocks.Secs]]:
             def init(_):
                 return {str(i): jnp.ones(8) for i in range(num_leaves)}
 
-            leaves = jax.tree.leaves(self.param("leaves", init))
-            total = functools.reduce(jnp.add, leaves).sum()
-            return {"logits": total * x[:, :2]}
+            # The others get gradients of zero: a sum of all would be one large kernel.
+            leaves = self.param("leaves", init)
+            return {"logits": leaves["0"].sum() * x[:, :2]}
 
     trainer = loops.make_trainer(
         None,
         small_models.points(),
         model=Leaves(),
-        optimizer=optax.sgd(1e-3),
+        optimizer=optax.set_to_zero(),
         sharding="fsdp" if num_devices > 1 else kd.sharding.ShardingStrategy(),
     )
     batch = next(iter(trainer.train_ds))
