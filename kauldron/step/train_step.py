@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -370,6 +370,10 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def init_optimizer(self, state: TrainState) -> TrainState:
         """Returns the state with that of the optimizer, placed."""
         return _initial_state.init_optimizer(self, state)
+
+    @functools.cached_property
+    def _traced_inits(self) -> dict[Hashable, Callable[..., Any]]:
+        return {}  # see `_initial_state`
 
     @property
     def full_optimizer(self) -> Any:
