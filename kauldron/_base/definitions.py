@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,9 +20,20 @@ _MAX_KEPT = 4096
 def cached(function: Callable[[Any], _Result]) -> Callable[[Any], _Result]:
     """Caches a function of one class or function, as long as that is as it was.
 
+    Only IPython changes what is defined: elsewhere, nothing is compared.
+
     Raises (when called):
       TypeError: If what it is asked about is not hashable.
     """
+    if "IPython" in sys.modules:
+        return cached_until_changed(function)
+    return functools.lru_cache(maxsize=_MAX_KEPT)(function)
+
+
+def cached_until_changed(
+    function: Callable[[Any], _Result],
+) -> Callable[[Any], _Result]:
+    """As `cached`, wherever it runs."""
     kept: dict[Any, tuple[tuple[Any, ...], _Result]] = {}
 
     @functools.wraps(function)

@@ -67,6 +67,8 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
       lightweight_initialize: Accepted for compatibility.
       cleanup_orphaned_snapshots: Accepted for compatibility.
       fast: Accepted for compatibility.
+      compress: Whether arrays are compressed. Trained floats become 8 % smaller, zeros
+        vanish; saving and restoring take twice the processor time.
       create: Whether saving creates the directory when it is missing; reading never does.
     """
 
@@ -84,6 +86,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
     lightweight_initialize: bool = False
     cleanup_orphaned_snapshots: bool = False
     fast: bool = True
+    compress: bool = False
     create: bool = True
 
     def __post_init__(self) -> None:
@@ -292,6 +295,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
         return _saving.Saver(
             self._directory,
             multiprocessing_options=self.multiprocessing_options,
+            compress=self.compress,
             after_commit=self._delete_old,
         )
 

@@ -42,6 +42,7 @@ class Saver:
     Args:
       directory: Folder of the checkpoints.
       multiprocessing_options: Passed to Orbax.
+      compress: Whether arrays are compressed.
       after_commit: Called in the background when a step is complete.
     """
 
@@ -50,10 +51,12 @@ class Saver:
         directory: epath.Path,
         *,
         multiprocessing_options: Any,
+        compress: bool,
         after_commit: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._options = multiprocessing_options
+        self._compress = compress
         self._after_commit = after_commit
         self._checkpointer: ocp.AsyncCheckpointer | None = None
         self._thread: threading.Thread | None = None
@@ -143,6 +146,7 @@ class Saver:
             trees=content.trees,
             states=content.states,
             own=content.own,
+            compress=self._compress,
         )
 
     def _finish(

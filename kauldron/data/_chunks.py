@@ -43,13 +43,7 @@ class Chunked(_nodes.Node):
             blocks.append(
                 block if is_wanted.all() else block.select(np.flatnonzero(is_wanted))
             )
-        filled = [block for block in blocks if len(block)]
-        if not filled:
-            return blocks[0].select(slice(0))
-        bad = tuple(text for block in blocks for text in block.bad_records)
-        joined = _stages.Block.concatenate(filled)
-        joined.bad_records = bad
-        return joined
+        return _stages.Block.concatenate(blocks)
 
     def _chunk(self, number: int) -> _stages.Block:
         """Returns all rows of a chunk, counted over all epochs."""

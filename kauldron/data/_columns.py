@@ -70,6 +70,15 @@ def num_rows(column: Column) -> int:
     return len(column)
 
 
+def num_bytes(column: Column) -> int:
+    """Returns how much memory the arrays in it take."""
+    if type(column) is dict:
+        return sum(num_bytes(child) for child in column.values())
+    if isinstance(column, list):
+        return sum(getattr(value, "nbytes", 0) for value in column)
+    return getattr(column, "nbytes", 0)
+
+
 def select(column: Column, indices: np.ndarray | slice) -> Column:
     """Returns some of the rows."""
     if type(column) is dict:

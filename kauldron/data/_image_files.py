@@ -144,7 +144,8 @@ def _convert(image: Image.Image, num_channels: int | None) -> np.ndarray:
         num_channels = 4 if image.has_transparency_data else 1 if is_grey else 3
     if image.mode == "LAB":
         image = image.convert("RGB")
-    pixels = np.asarray(image.convert(_MODES[num_channels]))
+    mode = _MODES[num_channels]
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

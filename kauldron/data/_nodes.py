@@ -16,6 +16,9 @@ import numpy as np
 from kauldron.data import _columns, _draws, _errors, _order
 from kauldron.data._stages import Block, Stage
 
+# Of a few large rows and what transforms make of them; about what caches hold.
+_BYTES_AT_ONCE = 6 << 20
+
 
 class Node(abc.ABC):
     """An endless, random access order of examples.
@@ -25,11 +28,13 @@ class Node(abc.ABC):
       drops_rows: Whether some positions give no row.
       fetch_size: How many positions are computed together, from a multiple of it on;
         more than one if rows are made of several examples.
+      reads_singly: Whether several rows are read one after the other.
     """
 
     length: int
     drops_rows: bool = False
     fetch_size: int = 1
+    reads_singly: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -58,6 +63,7 @@ class Source(Node):
         self._indices = range(len(reader)) if indices is None else indices
         self.length = len(self._indices)
         self.drops_rows = skips_bad_records
+        self.reads_singly = reader.reads_singly
         self._shuffle = self._shuffled() if shuffle and self.length else None
 
     def _shuffled(self) -> _order.Shuffle:
@@ -107,9 +113,15 @@ class Source(Node):
 
 
 class Transformed(Node):
-    """The rows of another node, after transforms."""
+    """The rows of another node, after transforms.
+
+    Large rows, such as pictures, go through all transforms a few at a time: what one of
+    them leaves is still in the processor's cache when the next one takes it, and the same
+    memory serves again.
+    """
 
     def __init__(self, parent: Node, stages: Sequence[Stage]) -> None:
+        self._rows_at_once = 0  # not known yet
         self._parent = parent
         self._stages = stages
         self.length = parent.length
@@ -121,7 +133,33 @@ class Transformed(Node):
         return self._parent.num_bytes
 
     def fetch(self, positions: np.ndarray) -> Block:
-        return run_stages(self._parent.fetch(positions), self._stages)
+        rows_at_once = self._rows_at_once
+        if not rows_at_once or len(positions) <= rows_at_once:
+            return self._run(self._parent.fetch(positions))
+        starts = range(0, len(positions), rows_at_once)
+        if self._parent.reads_singly:
+            parts = (
+                self._parent.fetch(positions[start : start + rows_at_once])
+                for start in starts
+            )
+        else:
+            whole = self._parent.fetch(positions)
+            starts = range(0, max(len(whole), 1), rows_at_once)
+            parts = (whole.select(slice(i, i + rows_at_once)) for i in starts)
+        try:
+            return Block.concatenate([self._run(part) for part in parts])
+        except _errors.DataError:
+            # All at once: the message then names the rows that differ.
+            return self._run(self._parent.fetch(positions))
+
+    def _run(self, block: Block) -> Block:
+        before = _columns.num_bytes(block.columns)
+        done = run_stages(block, self._stages)
+        if not self._rows_at_once and len(block):
+            num_bytes = max(before, _columns.num_bytes(done.columns), 1)
+            rows_at_once = _BYTES_AT_ONCE * len(block) // num_bytes
+            self._rows_at_once = max(rows_at_once, 1)
+        return done
 
 
 class Mix(Node):
@@ -222,6 +260,11 @@ class Reader(abc.ABC):
     def num_bytes(self) -> int:
         """Memory that a copy of the data would take, roughly."""
         return 0
+
+    @property
+    def reads_singly(self) -> bool:
+        """Whether several records are read one after the other, not in bulk."""
+        return False
 
     @property
     def blocks(self) -> tuple[np.ndarray | None, int]:

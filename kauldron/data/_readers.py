@@ -94,6 +94,10 @@ class _ItemReader(_nodes.Reader):
             return 0  # most other sources read files
         return len(pickle.dumps(self._source[0])) * len(self._source)
 
+    @property
+    def reads_singly(self) -> bool:
+        return True
+
     def read(self, indices: np.ndarray) -> _columns.Column:
         wanted = indices.tolist()
         return _one_by_one(
@@ -117,6 +121,10 @@ class _DrawnReader(_nodes.Reader):
     @property
     def blocks(self) -> tuple[np.ndarray | None, int]:
         return getattr(self._source, "blocks", (None, 0))
+
+    @property
+    def reads_singly(self) -> bool:
+        return True
 
     def read(self, indices: np.ndarray) -> _columns.Column:
         return self.read_drawn(indices, np.zeros_like(indices), seed=0)

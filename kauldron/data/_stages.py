@@ -54,14 +54,15 @@ class Block:
 
     @classmethod
     def concatenate(cls, blocks: Sequence[Block]) -> Block:
-        """Returns the rows of all blocks."""
+        """Returns the rows of all blocks, at least one."""
         if len(blocks) == 1:
             return blocks[0]
+        filled = [block for block in blocks if len(block)] or blocks[:1]
         return cls(
-            _columns.concatenate([block.columns for block in blocks]),
-            np.concatenate([block.positions for block in blocks]),
-            _draws.ExampleIds.concatenate([block.ids for block in blocks]),
-            np.concatenate([block.examples for block in blocks]),
+            _columns.concatenate([block.columns for block in filled]),
+            np.concatenate([block.positions for block in filled]),
+            _draws.ExampleIds.concatenate([block.ids for block in filled]),
+            np.concatenate([block.examples for block in filled]),
             tuple(text for block in blocks for text in block.bad_records),
         )
 

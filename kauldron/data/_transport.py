@@ -16,6 +16,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,24 @@ def make_folder() -> str | None:
     if not os.access(_MEMORY, os.W_OK):
         return None
     return tempfile.mkdtemp(prefix="kauldron-", dir=_MEMORY)
+
+
+def start_tracker() -> None:
+    """Starts the process by which Python cleans up after killed programs, quietly.
+
+    It removes the semaphores of queues between processes, and would tell of it after the
+    program's end, on the terminal.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def remove_folder(folder: str | None) -> None:

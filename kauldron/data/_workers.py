@@ -101,6 +101,7 @@ def start(
     if not flags.FLAGS.is_parsed():
         # grain reads one of its flags, which fails in a program without `app.run`.
         flags.FLAGS.mark_as_parsed()
+    _transport.start_tracker()
     folder = _transport.make_folder()
     dataset = grain.MapDataset.source(
         _Source(get, _ENDLESS if count is None else count, folder)

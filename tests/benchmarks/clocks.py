@@ -5,6 +5,7 @@ machine hardly disturb. Needs the standard library alone: peers in environments 
 use it too.
 """
 
+import os
 import resource
 import statistics
 import time
@@ -112,3 +113,22 @@ def ratios(ours, theirs):
         wall=spread(a.wall / b.wall for a, b in pairs),
         processor=spread(a.processor / b.processor for a, b in pairs),
     )
+
+
+def of_tree(process=None):
+    """Returns seconds of processors of a process and of those below it that live.
+
+    Linux only; for workers that go on when the measurement ends.
+    """
+    process = process or os.getpid()
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        children = []
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/children") as file:
+                children += file.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(of_tree, map(int, children)))

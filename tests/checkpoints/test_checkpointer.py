@@ -227,3 +227,18 @@ def test_transforms_apply_in_order_and_are_named_in_errors():
     with pytest.raises(ValueError, match="no") as e:
         kd.ckpts.MultiTransform(bad=Fail()).transform(TrainState(step=0))
     assert "In the init transform 'bad'." in e.value.__notes__
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_arrays_take_less_space_if_compressed_and_plain_orbax_reads_them(
+    tmp_path, compress
+):
+    state = {"zeros": jnp.zeros((1000, 100)), "n": np.float32(2)}
+    with _checkpointer(tmp_path, compress=compress) as checkpointer:
+        checkpointer.save(state, step=5)
+    folder = tmp_path / "checkpoints" / "ckpt_5"
+    num_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    assert (num_bytes < 40_000) == compress
+    found = ocp.StandardCheckpointer().restore(folder / "state")
+    np.testing.assert_array_equal(found["zeros"], np.zeros((1000, 100)))
+    assert found["n"] == 2

@@ -37,6 +37,12 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     if sys.argv[1] == "interrupt":
         signal.raise_signal(signal.SIGINT)
+    if sys.argv[1] == "terminate":
+        signal.raise_signal(signal.SIGTERM)
+    if sys.argv[1] == "exit":
+        sys.exit(3)
+    if sys.argv[1] == "fail":
+        raise ValueError("a step failed")
 
 if __name__ == "__main__":
     main()
@@ -53,10 +59,10 @@ if __name__ == "__main__":
             ["Traceback", "KeyboardInterrupt"],
             marks=pytest.mark.slow,
         ),
-        # Python's own line, of semaphores.
-        pytest.param(
-            "kill", -signal.SIGKILL, ["resource_tracker"], marks=pytest.mark.slow
-        ),
+        pytest.param("kill", -signal.SIGKILL, [], marks=pytest.mark.slow),
+        pytest.param("terminate", -signal.SIGTERM, [], marks=pytest.mark.slow),
+        pytest.param("exit", 3, [], marks=pytest.mark.slow),
+        pytest.param("fail", 1, ["Traceback", "ValueError"], marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_left_and_nothing_is_said(tmp_path, how, code, said):

@@ -14,7 +14,7 @@ from kauldron._base import definitions
 def test_an_unchanged_definition_is_looked_at_once():
     seen = []
 
-    @definitions.cached
+    @definitions.cached_until_changed
     def look(target):
         seen.append(target)
         return len(seen)

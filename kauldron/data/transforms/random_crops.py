@@ -247,7 +247,8 @@ def _flip(
 ) -> Any:
     if isinstance(values, np.ndarray):
         flipped = values.copy()
-        flipped[mirrored] = np.flip(values[mirrored], axis)
+        for row in np.flatnonzero(mirrored):
+            flipped[row] = np.flip(values[row], axis)
         return flipped
     return [
         np.flip(value, axis) if flip else np.asarray(value)

@@ -207,7 +207,12 @@ class Normalize(base.ElementWiseTransform):
         mean, scale = self._constants
         element = _numbers.real(f"Normalize({self.key!r})", element)
         shifted = np.subtract(element, mean, dtype=np.float32)
-        return np.multiply(shifted, scale, dtype=np.float32)
+        # In place: an array of a batch is larger than what caches hold.
+        return (
+            np.multiply(shifted, scale, out=shifted)
+            if shifted.ndim
+            else shifted * scale
+        )
 
     map_batch = map_element
 
