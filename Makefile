@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ROOM ?= losses
 SAMPLE ?= 100
 
-.PHONY: demo chat test test-slow test-gpu faults mutants bench lint types smoke format layers docs docs-serve pictures stubs clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench bench-quick bench-record bench-table lint types smoke format layers docs docs-serve pictures stubs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -31,6 +31,15 @@ mutants: $(VENV)/.installed-dev $(VENV)/.installed-mutants
 
 bench: $(VENV)/.installed-dev
 	KAULDRON_TEST_DEVICES=1 $(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
+
+bench-table: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.benchmarks.figures build/benchmarks.json
+
+bench-quick: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.benchmarks.quick
+
+bench-record: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.benchmarks.quick --record
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -6,6 +6,9 @@ Benchmarks set `KAULDRON_TEST_DEVICES=1`: simulated devices share the cores.
 from __future__ import annotations
 
 import atexit
+import functools
+import gc
+import itertools
 import os
 import pathlib
 import shutil
@@ -25,6 +28,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KAULDRON_COMPILATION_CACHE", "0")
 # No key is made in the user's folder; a test of signatures has a folder of its own.
 os.environ.setdefault("KAULDRON_SIGN_RUNS", "0")
+# What pytest has made of the tests, and what other processes import, is compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The annotations of the package are checked, in other processes that tests start too.
 # Benchmarks measure what users have.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
@@ -57,6 +63,36 @@ def pytest_configure(config):
         # XLA reads them when the first array is made; workers inherit them.
         if _QUICK_FLAGS not in os.environ["XLA_FLAGS"]:
             os.environ["XLA_FLAGS"] += f" {_QUICK_FLAGS}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What the tests of a session import is no garbage: it is looked at no more."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
+        gc.enable()
+        if "jax" in sys.modules and os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS"):
+            _keep_mlir_contexts()
+
+
+def _keep_mlir_contexts():
+    """Programs are lowered in one context after the other, not each in its own.
+
+    To fill a context with all operations takes as long as to lower a small program.
+    """
+    from jax._src.interpreters import mlir  # there is no public way
+
+    make = getattr(mlir, "make_ir_context", None)
+    if make is None:
+        return
+    # What a context was told stays in it: each serves for some hundred programs.
+    numbers = itertools.count()
+    kept = functools.lru_cache(maxsize=1)(lambda index: make())
+    mlir.make_ir_context = lambda: kept(next(numbers) // 200)
 
 
 PROJECT_ROOT = pathlib.Path(__file__).parents[1]

@@ -61,6 +61,8 @@ def draw() -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="sans-serif" font-size="14">',
+        "<style>@media (prefers-color-scheme: dark)"
+        "{svg>*{filter:invert(.89) hue-rotate(180deg)}}</style>",
         f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
     ]
     for room, targets in sorted(reduced(graph).items()):

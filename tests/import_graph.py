@@ -6,8 +6,9 @@ Imports inside functions and under `TYPE_CHECKING` count as all others do.
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -34,15 +35,20 @@ def read(package: str, root: pathlib.Path = ROOT) -> Graph:
     }
 
 
-def imported_names(path: pathlib.Path) -> Iterator[tuple[str, int]]:
-    """Yields `package.module.name` of everything that a file imports, and its line."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported_names(path: pathlib.Path) -> Sequence[tuple[str, int]]:
+    """Returns `package.module.name` of everything that a file imports, and its line."""
+    return _names_in(path.read_text())
+
+
+@functools.cache
+def _names_in(source: str) -> Sequence[tuple[str, int]]:
+    found = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", node.lineno
+            found += [(f"{node.module}.{a.name}", node.lineno) for a in node.names]
+    return found
 
 
 def _targets(path: pathlib.Path, files: Mapping[str, pathlib.Path]) -> Iterator[str]:

@@ -99,3 +99,13 @@ def test_misspelt_room_suggests_the_nearest():
 
     with pytest.raises(AttributeError, match="Did you mean 'losses'"):
         _ = kd.loses
+
+
+def test_files_of_a_lazy_room_are_its_attributes_as_if_all_had_been_imported():
+    code = (
+        "from kauldron import losses, metrics\n"
+        "assert metrics.auto_state.sum_field is metrics.sum_field\n"
+        "assert losses.base.Loss is losses.Loss\n"
+        "assert not hasattr(metrics, 'auto_stat')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -24,9 +24,23 @@ def get_config():
     reveal_type(kd.losses.L2)
     reveal_type(kd.nn.Vit)
     reveal_type(kd.data.Cast)
+    reveal_type(kd.inspect.AttentionMaps)
+    reveal_type(kd.apps.App)
+    reveal_type(kd.tracking.Event)
+    reveal_type(kd.volumes.Image)
+    reveal_type(kd.lm.Tokenizer)
+    reveal_type(kd.serve.Engine)
     reveal_type(optax.adam)
     cfg.train_losses = {"l2": kd.losses.L22()}
     return cfg
+
+
+def look(trainer: kd.train.Trainer):
+    reveal_type(kd.inspect.profile_step(trainer).step_ms)
+    reveal_type(kd.inspect.attention_maps(trainer)["layer"].labels)
+    reveal_type(kd.inspect.step_memory(trainer))
+    reveal_type(kd.inspect.replay(trainer).origin)
+    kd.inspect.attention_maps(trainer, exmple=3)
 """
 
 
@@ -56,8 +70,19 @@ def test_pyright_knows_types_inside_of_imports_and_through_kd(tmp_path):
         ("kd.losses.L2", "type[L2]"),
         ("kd.nn.Vit", "type[Vit]"),
         ("kd.data.Cast", "type[Cast]"),
+        ("kd.inspect.AttentionMaps", "type[AttentionMaps]"),
+        ("kd.apps.App", "type[App]"),
+        ("kd.tracking.Event", "type[Event]"),
+        ("kd.volumes.Image", "type[Image]"),
+        ("kd.lm.Tokenizer", "type[Tokenizer]"),
+        ("kd.serve.Engine", "type[Engine]"),
+        ("kd.inspect.profile_step(trainer).step_ms", "float"),
+        ('kd.inspect.attention_maps(trainer)["layer"].labels', "tuple[str, ...]"),
+        ("kd.inspect.step_memory(trainer)", "Sections"),
+        ("kd.inspect.replay(trainer).origin", "str | None"),
     ):
         assert f'Type of "{name}" is "{kind}"' in told, told
     assert 'Type of "optax.adam" is "(learning_rate: ' in told, told
     assert '"L22" is not a known attribute of module "kauldron.losses"' in told
-    assert told.count(" error:") == 1, told
+    assert 'No parameter named "exmple"' in told
+    assert told.count(" error:") == 2, told

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import Any, Self
 
-from kauldron._base import errors
+from kauldron._base import definitions, errors
 
 
 class ArgumentError(errors.UserError, TypeError):
@@ -30,7 +29,7 @@ class NamesArguments:
         return super().__new__(cls)
 
 
-@functools.lru_cache(maxsize=4096)
+@definitions.cached
 def _names_of(cls: type) -> dict[str, None] | None:
     """Returns the argument names a class accepts; `None` if it accepts any."""
     if cls.__init__ is object.__init__:

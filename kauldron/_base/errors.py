@@ -21,6 +21,10 @@ class UserError(Exception):
         # `KeyError.__str__` would print the repr of the message, newlines escaped.
         return Exception.__str__(self)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a cell."""
+        return _in_a_cell(self)
+
 
 class Failure(Exception):
     """Something outside the program went wrong, such as a full disk.
@@ -28,6 +32,16 @@ class Failure(Exception):
     Commands print its message without a traceback and exit with code 1. The message says
     it all: what failed, why, and what remains.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a cell."""
+        return _in_a_cell(self)
+
+
+def _in_a_cell(error: Exception) -> list[str]:
+    from kauldron._base import cell_errors
+
+    return cell_errors.render(error)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ def attach(
     """Makes the names of a module importable without importing them now.
 
     Classes and functions that are defined in files of the module live in it: see
-    `public`.
+    `public`. The files of a package are its attributes too, as ever, but not listed.
 
     Args:
       module_name: `__name__` of the module that offers the names.
@@ -60,6 +61,8 @@ def attach(
         try:
             target = targets[name]
         except KeyError:
+            if _is_file(module_name, name):
+                return importlib.import_module(f"{module_name}.{name}")
             near = difflib.get_close_matches(name, targets, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise AttributeError(
@@ -77,6 +80,13 @@ def attach(
     vars(__getattr__)["targets"] = dict(targets)
     names = sorted(targets)
     return __getattr__, lambda: names, names
+
+
+def _is_file(package: str, name: str) -> bool:
+    """Whether a name is that of a file: as if all had been imported."""
+    if name.startswith("__") or not hasattr(sys.modules[package], "__path__"):
+        return False
+    return importlib.util.find_spec(f"{package}.{name}") is not None
 
 
 def _tell_home(module: types.ModuleType, inside: str) -> None:

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from kauldron._base import cells
+
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Packages that Kauldron is built on: a mistake is never in their frames.
 _LIBRARIES = frozenset(
@@ -92,6 +94,19 @@ def user_places(error: BaseException) -> list[Place]:
         if places:
             return list(map(_to_place, places))
     return []
+
+
+def path_to(error: BaseException) -> list[Place]:
+    """Returns the user's lines on the way to an error, from the outermost call on.
+
+    Other than `user_places`, with those that called us, such as the cell of a notebook.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [_to_place(f) for f in frames if _kind(f.filename) == "own"]
+    for place in user_places(error):
+        if place not in found:
+            found.append(place)
+    return found
 
 
 def user_place(error: BaseException) -> Place | None:
@@ -240,7 +255,9 @@ def _place_of_syntax(error: SyntaxError) -> Place | None:
 
 
 def show_path(filename: str) -> str:
-    """Returns the shorter of the absolute and the relative path."""
+    """Returns the shorter of the absolute and the relative path; of a cell, its name."""
+    if cell := cells.name_of(filename):
+        return cell
     if not os.path.isabs(filename):
         return filename
     try:

@@ -1,95 +1,57 @@
-"""`kd.ckpts`: saving and restoring runs; changing the initial state."""
+"""`kd.ckpts`: saving and restoring runs; changing the initial state.
+
+Nothing is imported before it is used.
+"""
 
 from __future__ import annotations
 
-from kauldron._base import public
-from kauldron.checkpoints import items, pretrained
-from kauldron.checkpoints._array_functions import TorchKernel, Transpose
-from kauldron.checkpoints._base_checkpointer import BaseCheckpointer, NoopCheckpointer
-from kauldron.checkpoints._checkpointer import Checkpointer
-from kauldron.checkpoints._errors import (
-    CheckpointError,
-    DamagedCheckpointError,
-    MismatchError,
-    NoCheckpointError,
-    SaveError,
-)
-from kauldron.checkpoints._init_transforms import (
-    InitTransform,
-    MultiTransform,
-    NoopTransform,
-)
-from kauldron.checkpoints._inspection import (
-    describe_arrays,
-    describe_steps,
-    diff_arrays,
-    export_arrays,
-    find_damage,
-    list_steps,
-    split_step,
-)
-from kauldron.checkpoints._load_arrays import load_arrays
-from kauldron.checkpoints._loaders import (
-    PartialKauldronLoader,
-    SafetensorsLoader,
-    SimpleCheckpointLoader,
-)
-from kauldron.checkpoints._reader import CheckpointGoneError, CheckpointReader
-from kauldron.checkpoints._restoring import newest_intact
-from kauldron.checkpoints._safetensors import SafetensorsFiles, save_safetensors
-from kauldron.checkpoints._shape_changes import (
-    CopyOverlap,
-    InterpolatePositions,
-    KeepInit,
-    Resizer,
-)
-from kauldron.checkpoints._step_choice import resolve_step
-from kauldron.checkpoints._xid import workdir_from_xid
-from kauldron.checkpoints.pretrained import PretrainedWeights, save_pretrained
-from kauldron.workdir.ranking import best_step, is_better
+from kauldron._base import lazy
 
-__all__ = [
-    "BaseCheckpointer",
-    "CheckpointError",
-    "CheckpointGoneError",
-    "CheckpointReader",
-    "Checkpointer",
-    "CopyOverlap",
-    "DamagedCheckpointError",
-    "InitTransform",
-    "InterpolatePositions",
-    "KeepInit",
-    "MismatchError",
-    "MultiTransform",
-    "NoCheckpointError",
-    "NoopCheckpointer",
-    "NoopTransform",
-    "PartialKauldronLoader",
-    "PretrainedWeights",
-    "Resizer",
-    "SafetensorsFiles",
-    "SafetensorsLoader",
-    "SaveError",
-    "SimpleCheckpointLoader",
-    "TorchKernel",
-    "Transpose",
-    "best_step",
-    "describe_arrays",
-    "describe_steps",
-    "diff_arrays",
-    "export_arrays",
-    "find_damage",
-    "newest_intact",
-    "items",
-    "is_better",
-    "list_steps",
-    "load_arrays",
-    "pretrained",
-    "resolve_step",
-    "save_pretrained",
-    "save_safetensors",
-    "split_step",
-    "workdir_from_xid",
-]
+_HERE = "kauldron.checkpoints"
 
-__dir__ = public.publish(__name__)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    {
+        "BaseCheckpointer": f"{_HERE}._base_checkpointer:BaseCheckpointer",
+        "CheckpointError": f"{_HERE}._errors:CheckpointError",
+        "CheckpointGoneError": f"{_HERE}._reader:CheckpointGoneError",
+        "CheckpointReader": f"{_HERE}._reader:CheckpointReader",
+        "Checkpointer": f"{_HERE}._checkpointer:Checkpointer",
+        "CopyOverlap": f"{_HERE}._shape_changes:CopyOverlap",
+        "DamagedCheckpointError": f"{_HERE}._errors:DamagedCheckpointError",
+        "InitTransform": f"{_HERE}._init_transforms:InitTransform",
+        "InterpolatePositions": f"{_HERE}._shape_changes:InterpolatePositions",
+        "KeepInit": f"{_HERE}._shape_changes:KeepInit",
+        "MismatchError": f"{_HERE}._errors:MismatchError",
+        "MultiTransform": f"{_HERE}._init_transforms:MultiTransform",
+        "NoCheckpointError": f"{_HERE}._errors:NoCheckpointError",
+        "NoopCheckpointer": f"{_HERE}._base_checkpointer:NoopCheckpointer",
+        "NoopTransform": f"{_HERE}._init_transforms:NoopTransform",
+        "PartialKauldronLoader": f"{_HERE}._loaders:PartialKauldronLoader",
+        "PretrainedWeights": f"{_HERE}.pretrained:PretrainedWeights",
+        "Resizer": f"{_HERE}._shape_changes:Resizer",
+        "SafetensorsFiles": f"{_HERE}._safetensors:SafetensorsFiles",
+        "SafetensorsLoader": f"{_HERE}._loaders:SafetensorsLoader",
+        "SaveError": f"{_HERE}._errors:SaveError",
+        "SimpleCheckpointLoader": f"{_HERE}._loaders:SimpleCheckpointLoader",
+        "TorchKernel": f"{_HERE}._array_functions:TorchKernel",
+        "Transpose": f"{_HERE}._array_functions:Transpose",
+        "best_step": "kauldron.workdir.ranking:best_step",
+        "describe_arrays": f"{_HERE}._inspection:describe_arrays",
+        "describe_steps": f"{_HERE}._inspection:describe_steps",
+        "diff_arrays": f"{_HERE}._inspection:diff_arrays",
+        "export_arrays": f"{_HERE}._inspection:export_arrays",
+        "find_damage": f"{_HERE}._inspection:find_damage",
+        "newest_intact": f"{_HERE}._restoring:newest_intact",
+        "items": f"{_HERE}.items",
+        "is_better": "kauldron.workdir.ranking:is_better",
+        "list_steps": f"{_HERE}._inspection:list_steps",
+        "load_arrays": f"{_HERE}._load_arrays:load_arrays",
+        "pretrained": f"{_HERE}.pretrained",
+        "resolve_step": f"{_HERE}._step_choice:resolve_step",
+        "save_pretrained": f"{_HERE}.pretrained:save_pretrained",
+        "save_safetensors": f"{_HERE}._safetensors:save_safetensors",
+        "split_step": f"{_HERE}._inspection:split_step",
+        "workdir_from_xid": f"{_HERE}._xid:workdir_from_xid",
+    },
+)

@@ -125,8 +125,19 @@ class CannotWriteError(errors.UserError, OSError):
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Makes of an error of the disk in the block a mistake that names what is written."""
+def writing(path: str | os.PathLike[str], *, is_file: bool = False) -> Iterator[None]:
+    """Makes of an error of the disk in the block a mistake that names what is written.
+
+    Args:
+      path: What is written: a folder, which may be new, or a file.
+      is_file: Whether it is a file: its folder must exist.
+    """
+    folder = os.path.dirname(path)
+    if is_file and folder and "://" not in folder and not os.path.isdir(folder):
+        raise CannotWriteError(
+            f"There is no folder {folder!r} for {os.path.basename(path)!r}: create it, or "
+            "name another."
+        )
     try:
         yield
     except errors.UserError:
@@ -164,4 +175,5 @@ def _is_set(argv: Sequence[str], flag: str) -> bool:
 def _print_mistake(e: Exception) -> None:
     lines = [f"Error{console.tag()}: {e}", *tracebacks.notes_of(e)]
     print("\n".join(lines), file=sys.stderr)
-    print("(--debug shows where it was raised.)", file=sys.stderr)
+    if tracebacks.user_place(e) is not None:  # otherwise there is nothing of interest
+        print("(--debug shows where it was raised.)", file=sys.stderr)

@@ -40,7 +40,7 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             registry, runs, command["metric"], smooth=command["smooth"]
         )
         if command["out"]:
-            with command_runner.writing(command["out"]):
+            with command_runner.writing(command["out"], is_file=True):
                 tracking.save_curves(curves, command["out"], log_scale=command["log"])
             print(f"The curves of {curves[0].metric} are in {command['out']}.")
             return
@@ -58,19 +58,26 @@ def plot(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
 
 
 def report(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
-    """`kauldron report RUN --out=DIR`: Markdown, HTML and JSON."""
+    """`kauldron report RUN... --out=DIR`: Markdown, HTML and JSON."""
 
     def work(command: _flags.CommandLine) -> None:
         if not command.positional:
             raise _flags.UsageError("Say which run: its id, its name, or its workdir.")
         out = command.required("out", "report")
         registry = tracking.Registry.open()
-        made = tracking.make_report(
-            registry,
-            registry.run(command.positional[0]),
-            predicted_in=command["predictions"],
-            roles=dict(_role(text) for text in command["columns"]),
-        )
+        runs = tracking.chosen_runs(registry, command.positional, at_least=1)
+        roles = dict(_role(text) for text in command["columns"])
+        if len(runs) == 1:
+            made = tracking.make_report(
+                registry, runs[0], predicted_in=command["predictions"], roles=roles
+            )
+        elif roles or command["predictions"]:
+            raise _flags.UsageError(
+                "`--predictions` and `--columns` are of one run: a report of several has "
+                "their curves, and what differs."
+            )
+        else:
+            made = tracking.make_runs_report(registry, runs)
         with command_runner.writing(out):
             paths = tracking.write_report(made, out, formats=command["formats"])
         for path in paths:

@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig, kontext
-from kauldron.cli import _flags, _origin
+from kauldron.cli import _flags, _origin, command_runner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ def show(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
             batch = next(batches)
         print(f"{command.origin.summary()}\n{data.describe_batch(batch)}")
         if command["out"]:
-            data.batch_picture(batch).save(command["out"])
+            with command_runner.writing(command["out"], is_file=True):
+                data.batch_picture(batch).save(command["out"])
             print(f"The images are in {command['out']}.")
 
     return _flags.run("data show", work, argv, flag_values)

@@ -36,7 +36,7 @@ def convert(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None)
     def work(command: _flags.CommandLine) -> None:
         source, target = _needed(command, "FILE OUT")
         columns = data.read_table(source)
-        with command_runner.writing(target):
+        with command_runner.writing(target, is_file=True):
             data.write_table(target, columns, overwrite=command["overwrite"])
         print(data.inspect_table(target).headline)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kauldron.cli.command_kinds import Command, Flag
+from kauldron.cli.command_kinds import TRUST, Command, Flag
 
 _JSON = Flag("json", bool, False, "Print JSON.")
 _DESCRIPTION = Flag("description", str, None, "What it is about.", "as it was")
@@ -212,6 +212,14 @@ _RUNS = (
         "leave runs out of lists",
         "run_0012 run_0013",
         (Flag("undo", bool, False, "Show them again."), _WHERE),
+        ("RUN...",),
+    ),
+    _command(
+        "runs deliver",
+        "delivering:deliver",
+        "bring trackers what they have missed of runs that are over",
+        "run_0012",
+        (_WHERE, TRUST),
         ("RUN...",),
     ),
     _command(

@@ -27,7 +27,13 @@ _RUNS = (
         "kauldron runs plot run_0012 run_0013 --metric=eval.accuracy --out=curves.png",
         flags=(
             Flag("metric", str, None, "Such as eval.accuracy.", "the main one"),
-            Flag("out", str, None, "A .png, .svg or .pdf file.", "the terminal"),
+            Flag(
+                "out",
+                str,
+                None,
+                "A .png, .svg or .pdf file; replaced if it is there.",
+                "the terminal",
+            ),
             Flag("smooth", float, 0.0, "Weight of what was before, up to 1.", "", 0),
             Flag("log", bool, False, "Equal factors are equally far apart."),
         ),
@@ -40,10 +46,16 @@ _PAGES = (
     Command(
         "report",
         "comparing:report",
-        "write a report of a run: curves, and how good its predictions are",
+        "write a report of a run, and how good its predictions are; or of several",
         "kauldron report run_0012 --out=report",
         flags=(
-            Flag("out", str, None, "The folder to write.", "required"),
+            Flag(
+                "out",
+                str,
+                None,
+                "The folder to write; an earlier report in it is replaced.",
+                "required",
+            ),
             Flag(
                 "predictions",
                 str,
@@ -60,7 +72,7 @@ _PAGES = (
             ),
             Flag("formats", list, ["md", "html", "json"], "Which files.", "all"),
         ),
-        positional=("RUN",),
+        positional=("RUN...",),
         takes_cfg=False,
     ),
     Command(

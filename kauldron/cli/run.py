@@ -118,13 +118,6 @@ def replay(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) 
         trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
         from kauldron.runs import replay as replay_lib
 
-        result = replay_lib.replay(trainer, command["step"])
-        print(f"Step {result.step}, values that are not finite, in the order made:")
-        for nonfinite in result.found:
-            print(f"  {nonfinite}")
-        if not result.found:
-            print("  none")
-        if result.origin:
-            print(f"The first operation: {result.origin}")
+        print(replay_lib.replay(trainer, command["step"]))
 
     return _flags.run("run replay", work, argv, flag_values)

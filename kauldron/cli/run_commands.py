@@ -124,11 +124,20 @@ ALL = (
     Command(
         "run profile",
         "run_looks:profile",
-        "train a few steps, and write where their time goes",
-        f"kauldron run profile {_CFG} --out=profile",
+        "where the time of a training step goes, by module and operation",
+        f"kauldron run profile {_CFG} --depth=2",
         flags=(
-            Flag("out", str, None, "The folder to write; a new one.", "required"),
-            Flag("steps", int, 5, "Steps that are traced.", lower_bound=1),
+            _DEPTH,
+            Flag("steps", int, 5, "Steps that are measured.", lower_bound=1),
+            Flag(
+                "out",
+                str,
+                None,
+                "A new folder for a trace of training, for XProf and Perfetto.",
+                "none: tables are printed",
+            ),
+            _JSON,
         ),
+        takes_patches=True,
     ),
 )

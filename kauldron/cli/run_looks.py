@@ -56,38 +56,49 @@ def explain_key(
 
 
 def profile(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
-    """`kauldron run profile --out=DIR`: traces a few steps of a training."""
+    """`kauldron run profile`: where the time of a step goes; `--out=DIR` writes a trace."""
 
-    def work(command: _flags.CommandLine) -> None:
-        out = command["out"]
-        if not out:
-            raise _flags.UsageError(
-                "Say where to: `kauldron run profile --cfg=... --out=profile`."
-            )
-        folder = pathlib.Path(out)
-        if folder.exists() and any(folder.iterdir()):
-            raise _flags.UsageError(f"{out!r} is not empty: name a new folder.")
-        cfg, num_traced = command.cfg, command["steps"]
-        with cfg.ignore_type():
-            cfg.workdir = str(folder)
-            cfg.stop_after_steps = _STEPS_BEFORE + num_traced + 2
-            cfg.checkpointer = None
-            cfg.evals = {}
-            cfg.profiler = konfig.ConfigDict(
-                {
-                    "__qualname__": "kauldron.kd:inspect.Profiler",
-                    "first_profile": _STEPS_BEFORE,
-                    "num_profile_steps": num_traced,
-                }
-            )
-        command_runner.to_trainer(konfig.resolve(cfg)).train()
-        print(
-            f"The trace of {num_traced} steps is in {folder / 'profile'}: "
-            "`tensorboard --logdir` shows it, with the plugin xprof; "
-            "https://ui.perfetto.dev opens its .trace.json.gz."
+    def look(trainer: Any, command: _flags.CommandLine) -> Any:
+        from kauldron import inspect
+
+        return inspect.profile_step(
+            trainer, num_steps=command["steps"], depth=command["depth"]
         )
 
+    def work(command: _flags.CommandLine) -> None:
+        if command["out"]:
+            _write_trace(command)
+        else:
+            _print(look, command)
+
     return _flags.run("run profile", work, argv, flag_values)
+
+
+def _write_trace(command: _flags.CommandLine) -> None:
+    """Trains a few steps with a profiler."""
+    out, num_traced = command["out"], command["steps"]
+    folder = pathlib.Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise _flags.UsageError(f"{out!r} is not empty: name a new folder.")
+    cfg = command.cfg
+    with cfg.ignore_type():
+        cfg.workdir = str(folder)
+        cfg.stop_after_steps = _STEPS_BEFORE + num_traced + 2
+        cfg.checkpointer = None
+        cfg.evals = {}
+        cfg.profiler = konfig.ConfigDict(
+            {
+                "__qualname__": "kauldron.kd:inspect.Profiler",
+                "first_profile": _STEPS_BEFORE,
+                "num_profile_steps": num_traced,
+            }
+        )
+    command_runner.to_trainer(konfig.resolve(cfg)).train()
+    print(
+        f"The trace of {num_traced} steps is in {folder / 'profile'}: "
+        "`tensorboard --logdir` shows it, with the plugin xprof; "
+        "https://ui.perfetto.dev opens its .trace.json.gz."
+    )
 
 
 def _show(
@@ -97,12 +108,18 @@ def _show(
     flag_values: flags.FlagValues | None,
 ) -> int:
     def work(command: _flags.CommandLine) -> None:
-        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
-        shown = look(trainer, command)
-        if not command["json"]:
-            print(shown)
-            return
-        values = shown.as_dicts() if hasattr(shown, "as_dicts") else shown.as_dict()
-        print(json.dumps(values, indent=2))
+        _print(look, command)
 
     return _flags.run(name, work, argv, flag_values)
+
+
+def _print(
+    look: Callable[[Any, _flags.CommandLine], Any], command: _flags.CommandLine
+) -> None:
+    trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+    shown = look(trainer, command)
+    if not command["json"]:
+        print(shown)
+        return
+    values = shown.as_dicts() if hasattr(shown, "as_dicts") else shown.as_dict()
+    print(json.dumps(values, indent=2))

@@ -139,8 +139,11 @@ def rm(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> i
     def work(command: _flags.CommandLine) -> None:
         registry = tracking.Registry.open()
         for run in _chosen(command, registry):
+            is_there = os.path.exists(run.workdir) or "://" in run.workdir
             registry.remove(run, with_files=command["files"])
             files = "is deleted" if command["files"] else "stays"
+            if not is_there:
+                files = "was gone already"
             shown = os.path.relpath(run.workdir)
             print(f"{run.id} {run.name} is forgotten; its workdir {shown!r} {files}.")
 

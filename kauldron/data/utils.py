@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from kauldron.ktyping import PyTree
 
 
+# Those of at most 32 bits, which JAX keeps whether or not it has 64 of them.
+_KEPT_DTYPES = frozenset(
+    map(np.dtype, ("f4", "f2", "i4", "i2", "i1", "u4", "u2", "u1", "?"))
+)
+
 # What a model is called with.
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
@@ -128,6 +133,8 @@ def for_devices(batch: PyTree) -> Any:
     key that nothing reads, such as the hash of a file name. `WriteOutputs` and
     `Predictor` take the keys of the batch from the host, as they are.
     """
+    if type(batch) is dict and all(map(_is_kept, batch.values())):
+        return batch  # nearly all are like this, and a small step takes no longer
     batch = numeric(batch)
     return batch if _has_64_bits() else _narrow(batch, "")
 
@@ -180,6 +187,10 @@ class Naming:
             and self._note not in getattr(error, "__notes__", ())
         ):
             error.add_note(self._note)
+
+
+def _is_kept(array: object) -> bool:
+    return type(array) is np.ndarray and array.dtype in _KEPT_DTYPES
 
 
 def _has_64_bits() -> bool:

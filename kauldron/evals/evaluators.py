@@ -153,7 +153,7 @@ class Evaluator(EvaluatorBase):
         index = self._index(0)
         for batch in loaded:
             index, aux, arrays = self._measure_batch(index, state, batch.batch)
-            sharding.settle(aux)
+            sharding.settle(index)
             rows = None
             if self.outputs is not None:
                 num_rows = example_rows.num_rows_of(batch.batch)
@@ -172,10 +172,11 @@ class Evaluator(EvaluatorBase):
     def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
         train_step.check_state(state)
         try:
-            return self._jitted_step(index, state, batch)
+            index, packed, rows = self._jitted_step(index, state, batch)
         except Exception:
             step_inputs.check_batch(batch)
             raise
+        return index, auxiliaries.AuxiliariesState.unpack(packed), rows
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
         """Runs the model on one batch inside jit; override it to sample, for instance.
@@ -235,9 +236,8 @@ class Evaluator(EvaluatorBase):
                 context = _isolated(self._forward(step_nr, state, batch))
                 rows = example_rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
-            aux = sharding.with_sharding_constraint(aux, self.base_cfg.sharding.aux)
             # The index of the next batch: sending it from here would cost more.
-            return step_nr + 1, aux, rows
+            return step_nr + 1, aux.pack(self.base_cfg.sharding), rows
 
         if not self.checkify_error_categories:
             return shared_programs.SharedJit(step)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from kauldron.sharding import TrainState
 
+# The name under which a case has the file that says where it is measured.
+MASK = "mask"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileKind:
@@ -60,7 +63,7 @@ class FileRequest:
     """What is asked of an evaluator.
 
     Attributes:
-      cases: Name of each case -> name of an input, of a reference, or `mask` -> file.
+      cases: Name of each case -> name of an input, of a reference, or `MASK` -> file.
       predictions: Folder for what is predicted; `None` writes nothing.
       doubts: Folder for how uncertain that is; `None` writes nothing.
       measures: Whether predictions are compared with references.

@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     {
         # A run at a glance.
-        **_names("displays.trainer_info", "Sections plot_sharding show_trainer_info"),
+        **_names("displays.trainer_info", "plot_sharding show_trainer_info"),
         # Data.
         **_names("displays.batches", "get_batch_stats json_spec_like"),
         **_names("displays.galleries", "Gallery plot_batch"),
@@ -41,8 +41,15 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "displays.models", "flops_table get_colab_model_overview model_overview"
         ),
         **_names("displays.parameters", "ParameterTableError parameter_table"),
+        **_names(
+            "displays.attention",
+            "AttentionMap AttentionMapError AttentionMaps attention_maps",
+        ),
         # Steps.
         **_names("displays.steps", "StepLook look_at_step"),
+        "Replay": "kauldron.runs.replay:Replay",
+        "ReplayError": "kauldron.runs.replay:ReplayError",
+        "replay": "kauldron.runs.replay:replay",
         **_names("displays.schedules", "ScheduleError plot_schedules"),
         **_names(
             "displays.examples",
@@ -53,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("_link_times", "LinkSpeedError"),
         **_names("_lowered_step", "NoStepError lower_trainstep"),
         **_names("_memory_estimate", "MemoryEstimate"),
+        **_names("displays.memory", "live_arrays step_memory"),
         **_names("_placements", "Placement"),
         **_names("_sharding_table", "PlacedArray ShardingTable sharding_table"),
         **_names("_simulated_devices", "SimulationError SimulationFailure"),
@@ -60,8 +68,10 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # What these return.
         **_names("_svg", "Picture PictureError PictureFileError"),
         **_names("displays.line_plots", "plot_lines"),
+        **_names("displays.sections", "Sections"),
         **_names("displays.tables", "PandasError Table"),
-        # Traces.
+        # Time.
+        **_names("displays.profile", "ProfileError StepProfile profile_step"),
         "NoopProfiler": "kauldron.recording.profiler:NoopProfiler",
         "Profiler": "kauldron.recording.profiler:Profiler",
         "ProfilerError": "kauldron.recording.profiler:ProfilerError",

@@ -11,7 +11,6 @@ from kauldron.inspect import (
     _graph_picture,
     _model_trace,
     _svg,
-    _trainer_inputs,
     _tree_picture,
 )
 from kauldron.ktyping import PyTree
@@ -45,10 +44,7 @@ def draw_model(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> _svg.Pictur
     assert "f32[2 8] → f32[2 3]" in picture.svg
     ```
     """
-    trace = _model_trace.trace(model, *args, **kwargs)
-    if isinstance(model, modules.Graph):
-        return _graph_picture.draw(model, trace)
-    return _tree_picture.draw(trace)
+    return _draw(model, _model_trace.trace(model, *args, **kwargs))
 
 
 def draw_model_of(trainer: train.Trainer) -> _svg.Picture:
@@ -58,6 +54,10 @@ def draw_model_of(trainer: train.Trainer) -> _svg.Picture:
       KeyPathError: A `KeyError`: the model reads a key that does not exist.
       ModelTraceError: A `ValueError`: it cannot be called with what its keys name.
     """
-    args, kwargs = _trainer_inputs.model_inputs(trainer)
-    with _trainer_inputs.telling_model_errors():
-        return draw_model(trainer.model, *args, **kwargs)
+    return _draw(trainer.model, _model_trace.trace_of(trainer))
+
+
+def _draw(model: nn.Module, trace: _model_trace.Trace) -> _svg.Picture:
+    if isinstance(model, modules.Graph):
+        return _graph_picture.draw(model, trace)
+    return _tree_picture.draw(trace)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,66 +27,14 @@ from kauldron.inspect import _lowered_step
 _Shape = tuple[int, ...]
 
 # Compilers put them into the operation that reads their result.
-_FUSED = frozenset(
-    [
-        "abs",
-        "add",
-        "and",
-        "broadcast_in_dim",
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "cos",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "exp",
-        "exp2",
-        "expand_dims",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "iota",
-        "is_finite",
-        "le",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "or",
-        "pow",
-        "reduce_precision",
-        "rem",
-        "reshape",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sharding_constraint",
-        "shift_left",
-        "shift_right_logical",
-        "sign",
-        "sin",
-        "sqrt",
-        "square",
-        "squeeze",
-        "stop_gradient",
-        "sub",
-        "tanh",
-        "xor",
-    ]
-)
+_FUSED_NAMES = """
+abs add and broadcast_in_dim ceil clamp convert_element_type copy copy_p cos div eq
+erf erf_inv exp exp2 expand_dims expm1 floor ge gt integer_pow iota is_finite le log
+log1p logistic lt max min mul ne neg nextafter not or pow reduce_precision rem reshape
+round rsqrt select_n sharding_constraint shift_left shift_right_logical sign sin sqrt
+square squeeze stop_gradient sub tanh xor
+"""
+_FUSED = frozenset(_FUSED_NAMES.split())
 _REDUCTIONS = frozenset(
     [
         "argmax",
@@ -106,6 +54,44 @@ _CONTRACTIONS = frozenset(
 _LOOPS = frozenset(("scan", "while"))
 
 
+class Held(NamedTuple):
+    """A value that is there at the peak.
+
+    Attributes:
+      num_bytes: On each device.
+      aval: Its shape and dtype.
+      equation: What makes it.
+      scopes: Those of the programs that it is made in, outermost first.
+    """
+
+    num_bytes: int
+    aval: Any
+    equation: Any
+    scopes: tuple[str, ...]
+
+    @property
+    def scope(self) -> str:
+        """The scopes of model and step that it is made in, with slashes."""
+        own = str(self.equation.source_info.name_stack)
+        return "/".join(filter(None, (*self.scopes, own)))
+
+
+class _Moment(NamedTuple):
+    """What is there while an operation runs.
+
+    Attributes:
+      equation: The operation.
+      alive: Value -> bytes, with those that the operation makes.
+      num_made: Bytes of these.
+      num_bytes: Of everything, with what the operation takes for itself.
+    """
+
+    equation: Any
+    alive: Mapping[Any, int]
+    num_made: int
+    num_bytes: int
+
+
 def peak(
     step: Callable[..., Any], state: Any, batch: Any, rows: _lowered_step.Rows
 ) -> int:
@@ -118,12 +104,27 @@ def peak(
       batch: Specs.
       rows: Those of the batch.
     """
+    liveness, jaxpr, in_place = _prepared(step, state, batch, rows)
+    return liveness.peak(jaxpr, free=in_place)
+
+
+def held_at_peak(
+    step: Callable[..., Any], state: Any, batch: Any, rows: _lowered_step.Rows
+) -> list[Held]:
+    """Returns the values that `peak` counts, in the order they are made."""
+    liveness, jaxpr, in_place = _prepared(step, state, batch, rows)
+    return list(liveness.held(jaxpr, free=in_place))
+
+
+def _prepared(
+    step: Callable[..., Any], state: Any, batch: Any, rows: _lowered_step.Rows
+) -> tuple[_Liveness, Any, Sequence[Any]]:
     jaxpr: Any = jax.make_jaxpr(step)(state, batch).jaxpr
     while len(jaxpr.eqns) == 1 and (inner := _inner_jaxprs(jaxpr.eqns[0])):
         (jaxpr,) = inner
     in_place = jaxpr.outvars[: len(jax.tree.leaves(state))]
     splits = _Splits.of(state.params, rows, dict(_constrained(jaxpr)))
-    return _Liveness(splits).peak(jaxpr, free=in_place)
+    return _Liveness(splits), jaxpr, in_place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,10 +201,34 @@ class _Liveness:
           jaxpr: The program.
           free: Those of its outputs that take the place of an input.
         """
+        return max((m.num_bytes for m in self._moments(jaxpr, free)), default=0)
+
+    def held(self, jaxpr: Any, *, free: Iterable[Any] = ()) -> Iterator[Held]:
+        """Yields the values that are there at the peak, in the order they are made."""
+        most = self.peak(jaxpr, free=free)
+        makers = {v: e for e in jaxpr.eqns for v in e.outvars}
+        for moment in self._moments(jaxpr, free):
+            if moment.num_bytes < most:
+                continue
+            inner = {id(x): self.peak(x) for x in _inner_jaxprs(moment.equation)}
+            is_inside = max(inner.values(), default=0) > moment.num_made
+            for value, num_bytes in moment.alive.items():
+                maker = makers[value]
+                if not (is_inside and maker is moment.equation):
+                    yield Held(num_bytes, value.aval, maker, ())
+            for jaxpr in _inner_jaxprs(moment.equation):
+                if is_inside and inner[id(jaxpr)] == max(inner.values()):
+                    for one in self.held(jaxpr):
+                        scope = str(moment.equation.source_info.name_stack)
+                        yield one._replace(scopes=(scope, *one.scopes))
+                    return
+            return
+
+    def _moments(self, jaxpr: Any, free: Iterable[Any]) -> Iterator[_Moment]:
+        """Yields what is there while each operation runs; `alive` changes afterwards."""
         used = _Uses.of(jaxpr)
         costs_nothing = {v for v in free if isinstance(v, core.Var)}
         alive: dict[Any, int] = {}
-        most = 0
         for i, equation in enumerate(jaxpr.eqns):
             outputs = [v for v in equation.outvars if v in used.last_use]
             if not outputs and not equation.effects:
@@ -218,9 +243,10 @@ class _Liveness:
                 if v not in used.fused and v not in costs_nothing
             }
             alive |= made
-            most = max(most, now + self._while_it_runs(equation, sum(made.values())))
+            num_made = sum(made.values())
+            num_bytes = now + self._while_it_runs(equation, num_made)
+            yield _Moment(equation, alive, num_made, num_bytes)
             _drop(alive, used.ends_at(i))
-        return most
 
     def _while_it_runs(self, equation: Any, made: int) -> int:
         """Returns the bytes that an operation takes, with its results."""

@@ -48,6 +48,7 @@ class PlacedArray:
 
     @property
     def is_split(self) -> bool:
+        """Whether a device holds less than all of it."""
         return self.num_bytes_per_device < self.num_bytes
 
 

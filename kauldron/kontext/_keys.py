@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
+
+from kauldron._base import definitions
 
 _T = TypeVar("_T")
 
@@ -94,7 +95,7 @@ def _only_entries(value: object, entries: frozenset[str] | None) -> Any:
     return {name: path for name, path in value.items() if name in entries}
 
 
-@functools.lru_cache(maxsize=4096)
+@definitions.cached
 def key_fields(cls: type) -> dict[str, frozenset[str] | None]:
     """Returns the fields that hold keys.
 

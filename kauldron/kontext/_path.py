@@ -165,6 +165,7 @@ class GlobPath(_PartsSequence):
 
     @property
     def has_wildcard(self) -> bool:
+        """Whether `*` or `**` is among its parts, so that it may match several paths."""
         return any(isinstance(part, Wildcard) for part in self._parts)
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from kauldron._base import definitions
 from kauldron.kontext import (
     _access,
     _by_path,
@@ -317,7 +317,7 @@ def _check_signature(
     )
 
 
-@functools.lru_cache(maxsize=4096)
+@definitions.cached
 def _parameters(
     func: Callable[..., Any],
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
+from kauldron._base import definitions
 from kauldron.ktyping import _call, _checkers, _format, _hints, _scope
 
 
@@ -76,7 +77,7 @@ class Undecorated:
 
     def __init__(self, *, only_arrays: bool):
         self._only_arrays = only_arrays
-        self._fields = functools.lru_cache(maxsize=1024)(Fields)
+        self._fields = definitions.cached(Fields)
 
     def fit(self, obj: object) -> bool:
         """Whether the fields fit."""

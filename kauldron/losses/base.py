@@ -60,6 +60,9 @@ class Loss(metrics.Metric):
 
         raw_total: Float["*n"] | None = None
 
+        def adds_up(self) -> bool:
+            return True
+
         def merge(self, other: Self) -> Self:
             merged = super().merge(other)
             # States that a subclass makes without it have no raw total.
@@ -254,8 +257,9 @@ def compute_losses(
       states.
     """
     get_state = operator.methodcaller("get_state_from_context", context)
-    states = jax.tree.map(get_state, losses)
-    return total_of(states), states
+    with jax.named_scope("losses"):  # as profiles call them
+        states = jax.tree.map(get_state, losses)
+        return total_of(states), states
 
 
 @typechecked

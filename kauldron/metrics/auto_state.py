@@ -129,6 +129,10 @@ class AutoState(base_state.State[_MetricT]):
                 raise
         return dataclasses.replace(self, **merged)
 
+    def adds_up(self) -> bool:
+        kinds = _kinds(type(self)).values()
+        return all(kind.verb == "sum" or isinstance(kind, _Static) for kind in kinds)
+
     def finalize(self) -> Self:
         final = {}
         for name, kind in _kinds(type(self)).items():

@@ -59,6 +59,8 @@ class State(Generic[_MetricT]):
         super().__init_subclass__(**kwargs)
         if "merge" in vars(cls):
             cls.merge = _with_common_fields(cls.merge)
+            if "adds_up" not in vars(cls):  # what a base says is of its own `merge`
+                cls.adds_up = State.adds_up
         if "compute" in vars(cls):
             cls.compute = _with_label_check(cls.compute)
 
@@ -70,6 +72,14 @@ class State(Generic[_MetricT]):
     def merge(self, other: Self) -> Self:
         """Returns the state of both sets of examples together."""
         raise NotImplementedError(f"{type(self).__qualname__} must define `merge()`.")
+
+    def adds_up(self) -> bool:
+        """Whether `merge` adds all arrays elementwise, and does nothing else.
+
+        Many such states are merged at once. A class that overrides `merge` overrides
+        this, too, if it is still so.
+        """
+        return False
 
     def finalize(self) -> Self:
         """Returns the state with chunks that `merge` collected put together."""
@@ -183,6 +193,9 @@ class AverageState(State[_MetricT]):
         weighted = jnp.where(weights == 0, 0, x * weights)
         return cls(total=weighted.sum(), count=weights.sum())
 
+    def adds_up(self) -> bool:
+        return True
+
     def merge(self, other: Self) -> Self:
         shapes = {np.shape(self.total), np.shape(other.total)} - {()}
         if len(shapes) > 1:
@@ -204,8 +217,9 @@ class AverageState(State[_MetricT]):
 
     def compute(self) -> np.ndarray:
         """Returns the mean, NaN where nothing was counted."""
-        fetched = sharding.to_host((self.total, self.count))
-        total, count = map(np.asarray, fetched)
+        total, count = self.total, self.count
+        if type(total) is not np.ndarray or type(count) is not np.ndarray:
+            total, count = map(np.asarray, sharding.to_host((total, count)))
         if total.shape != count.shape:
             total, count = np.broadcast_arrays(total, count)
         dtype = np.result_type(total.dtype, count.dtype, np.float32)

@@ -77,10 +77,12 @@ class BadLabels:
           LabelError: A `ValueError`: names the labels, the range, and the key.
         """
         problems = []
-        for field, record in sharding.to_host(dict(self.records)).items():
-            rows = np.asarray(record).reshape(-1, 4)
-            rows = rows[rows[:, 0] > 0]
-            if len(rows):
+        for field, record in self.records.items():
+            record = sharding.to_host(record)
+            counts = np.asarray(record)[..., 0]
+            if counts.any():
+                rows = np.asarray(record).reshape(-1, 4)
+                rows = rows[rows[:, 0] > 0]
                 count, num_classes = rows[:, 0].sum(), rows[0, 3]
                 seen = (int(rows[:, 1].min()), int(rows[:, 2].max()))
                 problems.append(

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("attention._dot_product", "dot_product_attention"),
         **_names("attention._cache", "CacheSpec CacheView ContiguousCache KVCache"),
         **_names("attention._key_blocks", "KeyBlock attend_key_blocks"),
+        **_names("attention._recording", "AttentionCall record_attention"),
         # transformers
         "knn_types": f"{_ROOM}.transformers.knn_types",
         **_names(

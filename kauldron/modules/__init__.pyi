@@ -28,6 +28,8 @@ from kauldron.modules.attention._cache import KVCache as KVCache
 from kauldron.modules.attention._dot_product import dot_product_attention as dot_product_attention
 from kauldron.modules.attention._key_blocks import KeyBlock as KeyBlock
 from kauldron.modules.attention._key_blocks import attend_key_blocks as attend_key_blocks
+from kauldron.modules.attention._recording import AttentionCall as AttentionCall
+from kauldron.modules.attention._recording import record_attention as record_attention
 from kauldron.modules.generative._conditional_unet import ConditionalUNet as ConditionalUNet
 from kauldron.modules.generative._diffusion import Diffusion as Diffusion
 from kauldron.modules.generative._flow_matching import FlowMatching as FlowMatching
@@ -114,6 +116,7 @@ __all__ = [
     "AXIS_NAMES",
     "AddEmbedding",
     "AddLearnedEmbedding",
+    "AttentionCall",
     "AttentionGate",
     "AttentionModule",
     "BatchNorm",
@@ -217,6 +220,7 @@ __all__ = [
     "logical_axes",
     "move_points",
     "output_shapes",
+    "record_attention",
     "set_train_property",
     "train_property",
     "with_logical_axes",

@@ -81,10 +81,12 @@ class PRNGKey:
         return f"PRNGKey({self.rng!r})"
 
     def tree_flatten(self) -> tuple[tuple[Any], None]:
+        """For `jax.tree`: the key is the only leaf."""
         return (self.rng,), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, children: tuple[Any]) -> PRNGKey:
+        """For `jax.tree`: makes it of its leaf, which may be a placeholder."""
         self = object.__new__(cls)  # children may be placeholders, not arrays
         (self.rng,) = children
         return self

@@ -217,18 +217,18 @@ class NoopMetadataWriter:
     """Mixin: makes a writer skip what is known at the start of a run."""
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        pass
+        """Skips the hyperparameters."""
 
     def write_config(self, config: konfig.ConfigDict) -> None:
-        pass
+        """Skips the config."""
 
     def write_param_overview(self, step: int, params: object) -> None:
-        pass
+        """Skips the table of parameters."""
 
     def write_element_spec(self, step: int, element_spec: object) -> None:
-        pass
+        """Skips the spec of a batch."""
 
     def write_context_structure(
         self, step: int, trainer: measured.HasContextSpecs
     ) -> None:
-        pass
+        """Skips the keys of a step."""

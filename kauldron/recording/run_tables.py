@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kauldron import kontext
@@ -28,6 +29,38 @@ def shapes(tree: object) -> str:
         for path, x in flat.items()
     ]
     return _table(("key", "shape", "dtype"), rows)
+
+
+_OF_A_RUN = (
+    *("workdir", "seed", "num_train_steps", "model", "train_ds", "eval_ds"),
+    *("train_losses", "train_metrics", "train_summaries", "evals", "schedules"),
+    *("sharding", "precision", "grad_accum_steps", "checkpointer", "hooks"),
+)
+
+
+def overview(run: object) -> str:
+    """Returns what a run is made of, a line for each of the fields that say something."""
+    rows = []
+    for name in _OF_A_RUN:
+        value = getattr(run, name, None)
+        told = _told(value)
+        if told and not told.startswith("Noop"):
+            rows.append((name, told))
+    return "\n".join(
+        [
+            type(run).__name__,
+            text_tables.aligned(rows),
+            "`kd.inspect.show_trainer_info(trainer)` shows what is in it.",
+        ]
+    )
+
+
+def _told(value: object) -> str:
+    if value is None or isinstance(value, int | float | str | os.PathLike):
+        return "" if value is None else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} ({_told(v) or '-'})" for k, v in value.items())
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def _shape(x: object) -> str:

@@ -6,7 +6,7 @@ from kauldron.runs._checkpoint_eval import OutputFolderError as OutputFolderErro
 from kauldron.runs._checkpoint_eval import evaluate_checkpoint as evaluate_checkpoint
 from kauldron.runs._folders import is_folder as is_folder
 from kauldron.runs._folders import write_folder as write_folder
-from kauldron.runs._input_files import with_transforms as with_transforms
+from kauldron.runs._input_files import fitting_transforms as fitting_transforms
 from kauldron.runs._predictor import Predictor as Predictor
 from kauldron.runs._predictor import check_suffix as check_suffix
 from kauldron.runs._predictor import default_keys as default_keys
@@ -23,11 +23,11 @@ __all__ = [
     "default_keys",
     "element_spec",
     "evaluate_checkpoint",
+    "fitting_transforms",
     "is_folder",
     "replay",
     "reproduction",
     "restore_member",
     "restore_state",
-    "with_transforms",
     "write_folder",
 ]

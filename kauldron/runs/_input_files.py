@@ -35,34 +35,12 @@ def open_inputs(paths: Any, *, like: Any, element_spec: Any) -> Any:
             f"got a {type(like).__name__}."
         )
     source = _source(_listed(paths), element_spec)
-    return with_transforms(
-        source, like.transforms, batch_size=like.batch_size, seed=like.seed
-    )
-
-
-def with_transforms(
-    source: Any,
-    transforms: Any,
-    *,
-    batch_size: Any,
-    seed: int = 0,
-    tell: Callable[[str], None] = console.log,
-) -> Any:
-    """Returns a pipeline with the transforms that its elements can go through.
-
-    Args:
-      source: A pipeline without any, of elements in order.
-      transforms: Those of another pipeline.
-      batch_size: Of the batches.
-      seed: Of random transforms.
-      tell: Is told which transforms are left out.
-    """
-    options = {"shuffle": False, "num_epochs": 1, "seed": seed}
+    options = {"shuffle": False, "num_epochs": 1, "seed": like.seed}
     bare = dataclasses.replace(source, **options, batch_size=None)
     spec = bare.element_spec
     names = set(spec) if isinstance(spec, Mapping) else None
-    fitting = _fitting(transforms, names, tell)
-    return dataclasses.replace(bare, batch_size=batch_size, transforms=fitting)
+    fitting = fitting_transforms(like.transforms, names)
+    return dataclasses.replace(bare, batch_size=like.batch_size, transforms=fitting)
 
 
 def _source(paths: list[str], element_spec: Any) -> Any:
@@ -127,10 +105,18 @@ class _ImageFiles:
         }
 
 
-def _fitting(
-    transforms: Any, names: set[str] | None, tell: Callable[[str], None]
+def fitting_transforms(
+    transforms: Any,
+    names: set[str] | None,
+    tell: Callable[[str], None] = console.log,
 ) -> list[Any]:
-    """Returns the transforms that elements with these keys can go through."""
+    """Returns the transforms that elements with some keys can go through.
+
+    Args:
+      transforms: Those of another pipeline.
+      names: The keys; `None` if elements have none.
+      tell: Is told which transforms are left out.
+    """
     listed = transforms.values() if isinstance(transforms, Mapping) else transforms
     fitting = []
     left_out = []

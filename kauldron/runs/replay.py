@@ -10,7 +10,7 @@ import jax
 from jax.experimental import checkify
 
 from kauldron import sharding
-from kauldron._base import errors
+from kauldron._base import errors, tracebacks
 from kauldron.data import utils as data_utils
 from kauldron.evals import base
 from kauldron.step import finiteness
@@ -37,6 +37,17 @@ class Replay:
     step: int
     found: list[Nonfinite]
     origin: str | None
+
+    def __str__(self) -> str:
+        lines = [
+            f"Step {self.step}, values that are not finite, in the order made:",
+            *(f"  {nonfinite}" for nonfinite in self.found or ["none"]),
+        ]
+        if self.origin:
+            lines.append(f"The first operation: {self.origin}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def saved_steps(workdir: Any) -> list[int]:
@@ -81,7 +92,10 @@ def _origin(error: checkify.Error) -> str | None:
         return None
     lines = traceback.extract_tb(exception.traceback_info.as_python_traceback())
     own = [line for line in lines if not _is_library(line.filename)]
-    where = f" ({own[-1].filename}:{own[-1].lineno}, {own[-1].name})" if own else ""
+    where = ""
+    if own:
+        path = tracebacks.show_path(own[-1].filename)
+        where = f" ({path}:{own[-1].lineno}, {own[-1].name})"
     return f"{str(error.get()).rstrip('.')}{where}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -18,6 +19,9 @@ from kauldron.sharding import _mesh
 # A prefix tree of: None (leave to the compiler), a sharding (for the whole subtree), or
 # a callable from the subtree to a sharding tree.
 ShardingTree: TypeAlias = PyTree
+
+
+_NO_CONTEXT = contextlib.nullcontext()
 
 
 class BatchSizeError(errors.UserError, ValueError):
@@ -178,17 +182,41 @@ def to_host(tree: PyTree) -> PyTree:
     As `jax.device_get`, which takes ten times as long for small arrays on a CPU. The
     arrays are read-only; on a CPU they are views. Other leaves are kept.
     """
+    if type(tree) is np.ndarray:  # nearly all are, once they were fetched
+        return tree
     leaves, structure = jax.tree.flatten(tree)
+    placed = [
+        i
+        for i, x in enumerate(leaves)
+        if type(x) is not np.ndarray and isinstance(x, jax.Array)
+    ]
+    if not placed:
+        return tree
+    arrays = [leaves[i] for i in placed]
     if jax.default_backend() != "cpu":
         # All are on their way before the first wait; and a transfer guard allows it, as
         # it does not `np.asarray`.
-        placed = [i for i, x in enumerate(leaves) if isinstance(x, jax.Array)]
-        fetched = jax.device_get([leaves[i] for i in placed])
-        for i, x in zip(placed, fetched, strict=True):
-            leaves[i] = x
-    return structure.unflatten(
-        [np.asarray(x) if isinstance(x, jax.Array) else x for x in leaves]
+        arrays = jax.device_get(arrays)
+    for i, x in zip(placed, arrays, strict=True):
+        leaves[i] = np.asarray(x)
+    return structure.unflatten(leaves)
+
+
+def allowing_transfers() -> contextlib.AbstractContextManager[object]:
+    """Inside the block, no transfer guard of JAX is in force.
+
+    Entering one takes longer than most of what is done inside: where none is in force,
+    nothing is entered.
+    """
+    config: Any = jax.config
+    guards = (
+        config.jax_transfer_guard_host_to_device,
+        config.jax_transfer_guard_device_to_device,
+        config.jax_transfer_guard_device_to_host,
     )
+    if all(guard in (None, "allow") for guard in guards):
+        return _NO_CONTEXT
+    return jax.transfer_guard("allow")
 
 
 def settle(tree: PyTree) -> None:

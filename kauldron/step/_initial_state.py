@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import jax
@@ -28,6 +28,8 @@ class _Step(Protocol):
     def rng_streams(self) -> rngs_lib.RngStreams: ...
     @property
     def full_optimizer(self) -> Any: ...
+    @property
+    def _traced_inits(self) -> Any: ...
     def option(self, name: str) -> Any: ...
     def place(self, state: TrainState) -> TrainState: ...
 
@@ -43,7 +45,15 @@ def init_model(
       model_method: Method of the model that creates the parameters.
     """
 
-    @_jit_for_one_run
+    leaves, structure = jax.tree.flatten(elem_spec)
+    key = (model_method, structure, *((tuple(x.shape), str(x.dtype)) for x in leaves))
+    init = _kept_until_run(step, key, _model_init(step, elem_spec, model_method))
+    return _jit_for_one_run(init)()
+
+
+def _model_init(
+    step: _Step, elem_spec: PyTree, model_method: str | Callable[..., Any] | None
+) -> Callable[[], TrainState]:
     def init() -> TrainState:
         rngs = step.rng_streams.init_rngs()
         batch = data_utils.mock_batch_from_elem_spec(elem_spec)
@@ -75,18 +85,29 @@ def init_model(
             TrainState(step=context.step, params=params, collections=collections)
         )
 
-    return init()
+    return init
 
 
 def init_optimizer(step: _Step, state: TrainState) -> TrainState:
     """Returns the state with that of the optimizer."""
 
-    @_jit_for_one_run
     def init(state: TrainState) -> TrainState:
         opt_state = step.full_optimizer.init(state.params)
         return step.place(dataclasses.replace(state, opt_state=opt_state))
 
-    return init(state)
+    return _jit_for_one_run(_kept_until_run(step, "optimizer", init))(state)
+
+
+def _kept_until_run(
+    step: _Step, key: Hashable, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Returns the function that stands for a key, or if there is none, this one.
+
+    Checks ask for the specs of a state before it is made. JAX traces one function once.
+    """
+    if shared_programs.is_traced():
+        return step._traced_inits.setdefault(key, function)
+    return step._traced_inits.pop(key, function)
 
 
 def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.ktyping import Bool, PyTree
 from kauldron.metrics import base_state
-from kauldron.step import state_trees
+from kauldron.step import packed_states, state_trees
 
 frozen_dict.register_pytree()
 
@@ -56,9 +56,10 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    return jax.tree_util.tree_map_with_path(
-        get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
-    )
+    with jax.named_scope(group):  # as profiles call them
+        return jax.tree_util.tree_map_with_path(
+            get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
+        )
 
 
 def _first_error(a: checkify.Error | None, b: checkify.Error | None) -> Any:
@@ -73,9 +74,33 @@ def _either(a: jax.Array | None, b: jax.Array | None) -> jax.Array | None:
     return jnp.logical_or(a, b)
 
 
+_PACKED_FIELDS = ("loss_states", "metric_states", "summary_states")
+
+
+class _States:
+    """A field with a tree of states, unpacked when it is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: AuxiliariesState | None, owner: type) -> Any:
+        if instance is None:
+            return None  # the default of the field
+        value = vars(instance)[self._name]
+        if isinstance(value, packed_states.PackedStates):
+            value = vars(instance)[self._name] = getattr(value.tree, self._name)
+        return value
+
+    def __set__(self, instance: AuxiliariesState, value: object) -> None:
+        vars(instance)[self._name] = value
+
+
 @flax.struct.dataclass(kw_only=True)
 class AuxiliariesState:
     """States of losses, metrics and summaries; `a | b` merges, `None` is the identity.
+
+    Those that a step or an evaluator returns are on the host once they are read, which
+    waits for the devices; large arrays stay where they are.
 
     Attributes:
       loss_states: Tree of states, or `None`.
@@ -85,11 +110,30 @@ class AuxiliariesState:
       is_halted: Whether the step changed nothing, see `TrainStep.step`, or `None`.
     """
 
-    loss_states: PyTree[base_state.State] = None
-    metric_states: PyTree[base_state.State] = None
-    summary_states: PyTree[base_state.State] = None
+    loss_states: PyTree[base_state.State] = _States()
+    metric_states: PyTree[base_state.State] = _States()
+    summary_states: PyTree[base_state.State] = _States()
     error: Any = None
     is_halted: Bool[""] | None = None
+
+    def pack(self, strategy: sharding.ShardingStrategy) -> packed_states.PackedStates:
+        """Returns the states placed, the small ones as one array; inside jit."""
+        placed = sharding.with_sharding_constraint(self, strategy.aux)
+        return packed_states.pack(placed, strategy.aux, replicated=strategy.replicated)
+
+    @classmethod
+    def unpack(cls, packed: packed_states.PackedStates, **fields: Any) -> Self:
+        """Returns what was packed; nothing waits until a field of it is read."""
+        if packed.words is not None or packed.others:
+            fields |= dict.fromkeys(_PACKED_FIELDS, packed)
+        return cls(**fields)
+
+    @property
+    def packed(self) -> packed_states.PackedStates | None:
+        """What was unpacked, if no field of it has been read."""
+        values = vars(self).values()
+        known = [x for x in values if isinstance(x, packed_states.PackedStates)]
+        return known[0] if known else None
 
     def merge(self, other: AuxiliariesState | None) -> AuxiliariesState:
         """Returns the states of the examples of both.
@@ -107,10 +151,10 @@ class AuxiliariesState:
     ) -> AuxiliariesState:
         if other is None:
             return self
-        names = ("loss_states", "metric_states", "summary_states")
         return AuxiliariesState(
             **{
-                name: merge(getattr(self, name), getattr(other, name)) for name in names
+                name: merge(getattr(self, name), getattr(other, name))
+                for name in _PACKED_FIELDS
             },
             error=_first_error(self.error, other.error),
             is_halted=_either(self.is_halted, other.is_halted),
@@ -144,7 +188,7 @@ class AuxiliariesState:
           The values. If there is at least one loss, and none has failed, `losses/total`
           is their sum, weights included.
         """
-        with jax.transfer_guard("allow"):
+        with sharding.allowing_transfers():
             final = (
                 self.finalize() if failures is None else state_trees.finalize_each(self)
             )

@@ -28,7 +28,10 @@ _capture_all: contextvars.ContextVar[Capture] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def capture_all() -> Iterator[list[tuple[str, ...]]]:
-    """Makes steps inside the block record everything, regardless of keys.
+    """Makes steps inside the block record everything, whether or not keys read it.
+
+    Private methods are left out, unless a key reads them: they return what a module
+    needs itself, such as a layer that it makes, which a scan cannot carry.
 
     Yields:
       The list of what is recorded, filled as modules return: their path, then the
@@ -38,6 +41,8 @@ def capture_all() -> Iterator[list[tuple[str, ...]]]:
 
     def record(module: Any, method_name: str) -> bool:
         if method_name == "setup":  # returns nothing
+            return False
+        if method_name.startswith("_") and method_name != "__call__":
             return False
         order.append((*module.path, method_name))
         return True
@@ -56,8 +61,9 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
       *trees: Nested dicts, lists and tuples of metrics (losses and summaries are).
       keys: Further keys, a tree.
     """
-    if everything := _capture_all.get():
-        return everything
+    everything = _capture_all.get()
+    if everything is True:
+        return True
     read = kontext.list_keys(keys) if keys else []
     for metric in list(iter_metrics(trees)):
         keys_of_metric = metric.context_keys()
@@ -76,11 +82,12 @@ def captured_by(*trees: Any, keys: Any = ()) -> Capture:
         if parts and parts[0] == "interms":
             paths.append(tuple(parts[1:]))
     if not paths:
-        return False
+        return everything
 
     def is_read(module: Any, method_name: str) -> bool:
         recorded = (*module.path, method_name)
-        return any(_overlap(recorded, path) for path in paths)
+        found = everything and everything(module, method_name)  # tells the order
+        return found or any(_overlap(recorded, path) for path in paths)
 
     return is_read
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from kauldron import sharding
+from kauldron import losses, sharding
 from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import intermediates, train_step
+from kauldron.step import intermediates, shared_programs, train_step
 from kauldron.step.context import Context
 
 
@@ -45,14 +43,44 @@ def step_context(
       state: State after `state.step` updates; can be used again.
       batch: Batch on devices.
     """
-    with trainstep.sharding.set_global_mesh():
-        return _jitted(trainstep)(state, batch)
 
-
-@functools.lru_cache(maxsize=4)
-def _jitted(trainstep: train_step.TrainStep) -> Callable[..., Any]:
     def run(state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         with intermediates.capture_all():
             return trainstep._whole_step(state, batch)
 
-    return jax.jit(run)
+    # Traced each time, and compiled if that gives something new: whoever looks has
+    # changed a function that the model calls, as often as not.
+    with trainstep.sharding.set_global_mesh():
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return run(state, batch)
+        return shared_programs.SharedJit(run)(state, batch)
+
+
+def step_specs(
+    trainstep: train_step.TrainStep, state: TrainState, batch: PyTree
+) -> Context:
+    """Returns what there is in a step, as shapes and dtypes: nothing is computed.
+
+    Gradients are as parameters are, which saves following the backward pass; unless the
+    step is one that finds them in a way of its own.
+
+    Args:
+      trainstep: The step.
+      state: Specs.
+      batch: Specs.
+    """
+    plain = train_step.TrainStep
+    names = ("_step", "compute_grads")
+    is_own = any(getattr(type(trainstep), n) is not getattr(plain, n) for n in names)
+
+    def run(state: TrainState, batch: PyTree) -> Context:
+        if is_own:
+            return trainstep._step(state, batch)[1]
+        before = Context.from_state_and_batch(state=state, batch=batch)
+        after = trainstep.forward(before, trainstep.rng_streams.train_rngs(before.step))
+        total, states = losses.compute_losses(trainstep.aux.losses, after)
+        after = after.replace(loss_states=states, loss_total=total)
+        return trainstep.apply_grads(state, after, state.params)[1]
+
+    with intermediates.capture_all():
+        return jax.eval_shape(run, state, batch)

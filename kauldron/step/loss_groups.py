@@ -93,6 +93,7 @@ class LossGroup:
 
     @property
     def loss_names(self) -> tuple[str, ...]:
+        """The losses as a tuple, also if one name was given."""
         return (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
 
     @property

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from flax import linen as nn
 
-from kauldron._base import tracebacks
+from kauldron._base import cell_errors, tracebacks
 
 
 def module_of(error: BaseException) -> nn.Module | None:
@@ -37,8 +37,9 @@ def describe_module(error: BaseException) -> str:
     return f"in the module {path!r} ({name})" if path else f"in the model ({name})"
 
 
-def add_note(error: BaseException) -> None:
+def add_note(error: Exception) -> None:
     """Adds the module to what is printed of an error, once."""
+    cell_errors.shorten(error)
     where = describe_module(error)
     if where and not any("in the mod" in n for n in getattr(error, "__notes__", ())):
         error.add_note(f"Raised {where}.")

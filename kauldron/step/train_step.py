@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from kauldron.step import (
     finiteness,
     intermediates,
     mixed_precision,
+    packed_states,
     rematerialization,
     rngs_lib,
     shared_programs,
@@ -147,10 +148,11 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         run = self._jitted_step
         with self.sharding.set_global_mesh():
             try:
-                return run(state, batch, is_halted, **options)
+                state, packed, others = run(state, batch, is_halted, **options)
             except Exception:
                 step_inputs.check_batch(batch)
                 raise
+        return state, auxiliaries.AuxiliariesState.unpack(packed, **others)
 
     def _step(self, state: TrainState, batch: PyTree) -> tuple[TrainState, Context]:
         """One update: returns the next state and the filled context."""
@@ -234,14 +236,16 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         extra = _optimizer_args.extra_args(
             context.loss_total, grads, self._value_fn(state, context)
         )
-        with shared_programs.varying_numbers():
-            updates, opt_state = optimizer.update(
-                grads, state.opt_state, state.params, **extra
-            )
+        with jax.named_scope("optimizer"):  # as profiles call it
+            with shared_programs.varying_numbers():
+                updates, opt_state = optimizer.update(
+                    grads, state.opt_state, state.params, **extra
+                )
+            params = optax.apply_updates(state.params, updates)
         next_state = dataclasses.replace(
             state,
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             collections=context.collections,
             opt_state=opt_state,
         )
@@ -314,7 +318,7 @@ class TrainStep(root_refs.UpdateFromRootCfg):
         return_metrics: bool,
         return_summaries: bool,
         checkify_error_categories: frozenset[Any],
-    ) -> tuple[TrainState, auxiliaries.AuxiliariesState]:
+    ) -> tuple[TrainState, packed_states.PackedStates, dict[str, Any]]:
         def run(state: TrainState, batch: PyTree) -> tuple[TrainState, Any, Any]:
             error = None
             if checkify_error_categories:
@@ -329,21 +333,20 @@ class TrainStep(root_refs.UpdateFromRootCfg):
                 return_metrics=return_metrics,
                 return_summaries=return_summaries,
             )
-            aux = sharding.with_sharding_constraint(aux, self.sharding.aux)
             is_bad = None
             if is_halted is not None:
                 is_bad = is_halted | ~finiteness.is_finite_step(context, next_state)
                 is_bad = sharding.with_sharding_constraint(
                     is_bad, self.sharding.replicated
                 )
-            return next_state, is_bad, dataclasses.replace(aux, error=error)
+            return next_state, is_bad, (aux, error)
 
         if is_halted is None:
-            state, _, aux = run(state, batch)
+            state, is_bad, (aux, error) = run(state, batch)
         else:
-            state, is_bad, aux = _held_step.hold_if(run, state, batch)
-            aux = dataclasses.replace(aux, is_halted=is_bad)
-        return self.place(state), aux
+            state, is_bad, (aux, error) = _held_step.hold_if(run, state, batch)
+        others = {"error": error, "is_halted": is_bad}
+        return self.place(state), aux.pack(self.sharding), others
 
     @functools.cached_property
     def _jitted_step(self) -> Callable[..., Any]:
@@ -367,6 +370,10 @@ class TrainStep(root_refs.UpdateFromRootCfg):
     def init_optimizer(self, state: TrainState) -> TrainState:
         """Returns the state with that of the optimizer, placed."""
         return _initial_state.init_optimizer(self, state)
+
+    @functools.cached_property
+    def _traced_inits(self) -> dict[Hashable, Callable[..., Any]]:
+        return {}  # see `_initial_state`
 
     @property
     def full_optimizer(self) -> Any:

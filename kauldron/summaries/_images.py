@@ -48,6 +48,7 @@ class ShowImages(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many images are kept of an evaluation, the first ones."""
         return self.num_images
 
     @typechecked
@@ -109,6 +110,7 @@ class ShowDifferenceImages(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many images are kept of an evaluation, the first ones."""
         return self.num_images
 
     @typechecked
@@ -178,6 +180,7 @@ class ShowVideos(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many videos are kept of an evaluation, the first ones."""
         return self.num_videos
 
     @typechecked

@@ -56,6 +56,7 @@ class ShowBoxes(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many images are kept of an evaluation, the first ones."""
         return self.num_images
 
     @typechecked
@@ -171,6 +172,7 @@ class ShowSegmentations(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many images are kept of an evaluation, the first ones."""
         return self.num_images
 
     @typechecked

@@ -91,6 +91,7 @@ class ShowPointCloud(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many clouds of points are kept of an evaluation, the first ones."""
         return self.num_clouds
 
     @typechecked
@@ -161,6 +162,7 @@ class ShowTexts(metrics.Metric):
 
     @property
     def num_shown(self) -> int:
+        """How many texts are kept of an evaluation, the first ones."""
         return self.num_texts
 
     @typechecked
@@ -214,6 +216,7 @@ class ShowFigure(metrics.Metric):
 
     @property
     def num_shown(self) -> int | None:
+        """How many examples are kept of an evaluation, the first ones."""
         return self.num_examples
 
     @typechecked

@@ -43,8 +43,18 @@ def check_checkpointer(make: _MakeCheckpointer) -> None:
     Example:
 
     ```python
+    from kauldron import kd
+
+
+    def make(workdir):
+        return kd.ckpts.Checkpointer(workdir=workdir, save_interval_steps=2)
+
+
     def test_my_checkpointer_keeps_its_contract():
-        kd.testing.check_checkpointer(lambda workdir: MyCheckpointer(workdir=workdir))
+        kd.testing.check_checkpointer(make)
+
+
+    test_my_checkpointer_keeps_its_contract()
     ```
     """
     if not _run(make, lambda workdir: make(workdir).saves):

@@ -40,9 +40,25 @@ def check_config(
     Example:
 
     ```python
-    @pytest.mark.parametrize("path", kd.testing.configs_in("configs"), ids=str)
+    import pathlib
+
+    import pytest
+    from kauldron import kd
+
+    pathlib.Path("configs").mkdir()
+    pathlib.Path("configs/digits.py").write_text(
+        "from examples import digits_classifier\\n"
+        "def get_config():\\n    return digits_classifier.get_config()\\n"
+    )
+    CONFIGS = kd.testing.configs_in("configs")
+
+
+    @pytest.mark.parametrize("path", CONFIGS, ids=str)
     def test_config_works(path):
         kd.testing.check_config(path)
+
+
+    test_config_works(CONFIGS[0])
     ```
     """
     patch = small_runs.PatchConfig(stop_after_steps=num_steps)

@@ -43,9 +43,22 @@ def check_evaluator(make: Callable[[], base.EvaluatorBase], trainer: base.Run) -
     Example:
 
     ```python
+    from examples import digits_classifier
+    from kauldron import kd, konfig
+
+
+    def small_trainer():
+        cfg = digits_classifier.get_config()
+        cfg.num_train_steps = 3
+        return konfig.resolve(cfg)
+
+
     def test_my_evaluator_keeps_its_contract():
-        make = lambda: Sampler(run=kd.evals.EveryNSteps(10))
+        make = lambda: kd.evals.Evaluator(run=kd.evals.EveryNSteps(10))
         kd.testing.check_evaluator(make, small_trainer())
+
+
+    test_my_evaluator_keeps_its_contract()
     ```
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -38,8 +38,26 @@ def check_hook(make: Callable[[], hooks_lib.Hook], trainer: base.Run) -> None:
     Example:
 
     ```python
+    from examples import digits_classifier
+    from kauldron import kd, konfig
+
+
+    def small_trainer():
+        cfg = digits_classifier.get_config()
+        cfg.num_train_steps = 3
+        return konfig.resolve(cfg)
+
+
+    class PrintLosses(kd.train.Hook):
+        def on_log(self, run, *, step, values):
+            print(step, values.loss_values)
+
+
     def test_my_hook_keeps_its_contract():
-        kd.testing.check_hook(lambda: PrintLosses(every=2), small_trainer())
+        kd.testing.check_hook(PrintLosses, small_trainer())
+
+
+    test_my_hook_keeps_its_contract()
     ```
     """
     hook = make()

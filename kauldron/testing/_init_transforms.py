@@ -37,8 +37,30 @@ def check_init_transform(
     Example:
 
     ```python
+    import dataclasses
+
+    import jax
+    from examples import digits_classifier
+    from kauldron import kd, konfig
+
+
+    def small_trainer():
+        cfg = digits_classifier.get_config()
+        cfg.num_train_steps = 3
+        return konfig.resolve(cfg)
+
+
+    class Rescale(kd.ckpts.InitTransform):
+        def transform(self, state):
+            params = jax.tree.map(lambda x: 2 * x, state.params)
+            return dataclasses.replace(state, params=params)
+
+
     def test_my_transform_keeps_its_contract():
-        kd.testing.check_init_transform(lambda: Rescale(factor=2.0), small_trainer())
+        kd.testing.check_init_transform(Rescale, small_trainer())
+
+
+    test_my_transform_keeps_its_contract()
     ```
     """
     before = _state(trainer, skip_optimizer=True)

@@ -10,7 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext, losses, metrics
-from kauldron.testing._requirements import require
+from kauldron.testing._requirements import COMPILED_ANEW, require
+
+_OF_INFINITIES = (
+    "Keep logarithms, roots and divisions away from 0: `jnp.maximum(x, 1e-6)` before them, "
+    "or work on logits, as `jax.nn.log_softmax` does."
+)
 
 
 def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -> None:
@@ -24,6 +29,8 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     - Under jit the value is the same, and a second batch of the same shapes compiles
       nothing.
     - States are trees of arrays, of one structure for any number of examples.
+    - With a mask of ones it is what it is without; what is masked out has no influence.
+      If the metric has a field `mask` that is not set, and shapes allow one per example.
 
     Args:
       metric: The metric.
@@ -37,13 +44,20 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_metric_keeps_its_contract():
         rng = np.random.default_rng(0)
         kd.testing.check_metric(
-            MyAccuracy(logits="preds.logits", labels="batch.label"),
+            kd.metrics.Accuracy(logits="preds.logits", labels="batch.label"),
             logits=rng.normal(size=(8, 10)),
             labels=rng.integers(10, size=(8, 1)),
         )
+
+
+    test_my_metric_keeps_its_contract()
     ```
     """
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
@@ -51,7 +65,9 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     missing = sorted(set(keys) - set(arrays) - {"step"})
     require(
         not missing,
-        f"{type(metric).__name__} has the keys {sorted(keys)}: give {missing} as well.",
+        f"{type(metric).__name__} has the keys {sorted(keys)}: give {missing} as well, "
+        f"as `check_{'loss' if isinstance(metric, losses.Loss) else 'metric'}(..., "
+        f"{missing[0] if missing else ''}=array)`.",
     )
     sizes = {name: value.shape[:1] for name, value in arrays.items() if value.ndim}
     num = min((size[0] for size in sizes.values()), default=0)
@@ -62,17 +78,26 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
     whole = metric.get_state(**arrays)
     value = whole.compute()
     parts = [_of(arrays, slice(0, num // 2)), _of(arrays, slice(num // 2, num))]
-    states = [metric.get_state(**part) for part in parts]
+    states: list[Any] = [metric.get_state(**part) for part in parts]
     merged = states[0].merge(states[1])
     _require_close(
-        merged.compute(), value, rtol, "Two parts, merged, differ from the whole."
+        merged.compute(),
+        value,
+        rtol,
+        "Two parts, merged, differ from the whole. Keep in the state what adds up, such as "
+        "a sum and a count, and divide in `compute()`.",
     )
     _require_close(
-        metric.empty().merge(whole).compute(), value, rtol, "An empty state changes it."
+        metric.empty().merge(whole).compute(),
+        value,
+        rtol,
+        "An empty state changes it. `empty()` must be neutral in `merge`: zeros, of sums "
+        "and counts.",
     )
     require(
         jax.tree.structure(states[0]) == jax.tree.structure(whole),
-        "The structure of a state depends on the number of examples.",
+        "The structure of a state depends on the number of examples. Sum over these in "
+        "`get_state`, or keep them in one array, not in a list.",
     )
     traces = []
 
@@ -83,10 +108,46 @@ def check_metric(metric: metrics.Metric, *, rtol: float = 1e-5, **arrays: Any) -
 
     on_device = jax.tree.map(jnp.asarray, arrays)
     _require_close(
-        run(on_device).compute(), value, rtol, "Under jit the value differs."
+        run(on_device).compute(),
+        value,
+        rtol,
+        "Under jit the value differs. `get_state` must use `jnp`, and nothing but its "
+        "arguments: no NumPy, no `if` on values, no attribute that changes.",
     )
     run(jax.tree.map(lambda x: x[::-1], on_device))
-    require(len(traces) == 1, "A second batch of the same shapes is compiled anew.")
+    require(len(traces) == 1, COMPILED_ANEW)
+    if not isinstance(metric, losses.Loss):
+        _check_mask_of_metric(metric, on_device, value, rtol)
+
+
+def _check_mask_of_metric(
+    metric: metrics.Metric, arrays: Any, value: Any, rtol: float
+) -> None:
+    fields = {f.name for f in dataclasses.fields(metric)}
+    if "mask" not in fields or getattr(metric, "mask", None) is not None:
+        return
+    masked = dataclasses.replace(metric, mask="batch.mask")  # type: ignore[call-arg]
+    num = len(next(x for x in arrays.values() if x.ndim))
+    ones = jnp.ones((num, 1), jnp.float32)
+    try:
+        whole = masked.get_state(**arrays, mask=ones)
+    except Exception:
+        return  # its mask has another shape, which its own tests know
+    _require_close(
+        whole.compute(),
+        value,
+        rtol,
+        "With a mask of ones the value is another. A mask says which examples count; of "
+        "ones, all do.",
+    )
+    without = {name: x[1:] if x.ndim else x for name, x in arrays.items()}
+    _require_close(
+        masked.get_state(**arrays, mask=ones.at[0].set(0.0)).compute(),
+        metric.get_state(**without).compute(),
+        rtol,
+        "An example that is masked out counts. Multiply what is summed up by the mask, and "
+        "count the mask.",
+    )
 
 
 def check_loss(loss: losses.Loss, *, rtol: float = 1e-5, **arrays: Any) -> None:
@@ -111,7 +172,10 @@ def check_loss(loss: losses.Loss, *, rtol: float = 1e-5, **arrays: Any) -> None:
     check_metric(loss, rtol=rtol, **arrays)
     given = {name: jnp.asarray(value) for name, value in arrays.items()}
     floats = [k for k, v in given.items() if jnp.issubdtype(v.dtype, jnp.floating)]
-    require(floats, "No array is float: there is nothing to train.")
+    require(
+        floats,
+        "No array is float: there is nothing to train. Give predictions as floats.",
+    )
 
     def value_of(loss: losses.Loss, changed: Any, **more: Any) -> jax.Array:
         state = loss.get_state(**{**given, **changed, **more})
@@ -119,15 +183,25 @@ def check_loss(loss: losses.Loss, *, rtol: float = 1e-5, **arrays: Any) -> None:
 
     trained = {name: given[name].astype(jnp.float32) for name in floats}
     value, grads = jax.value_and_grad(lambda x: value_of(loss, x))(trained)
-    require(value.shape == (), f"A loss is one number: got the shape {value.shape}.")
-    require(bool(jnp.isfinite(value)), f"The loss is not finite: {value}.")
+    require(
+        value.shape == (),
+        f"A loss is one number: got the shape {value.shape}. `get_values` returns a value "
+        "for each element, and the base class takes their mean.",
+    )
+    require(
+        bool(jnp.isfinite(value)),
+        f"The loss is not finite: {value}. {_OF_INFINITIES}",
+    )
     for name, grad in grads.items():
         require(
-            bool(jnp.isfinite(grad).all()), f"The gradient of {name!r} is not finite."
+            bool(jnp.isfinite(grad).all()),
+            f"The gradient of {name!r} is not finite. {_OF_INFINITIES} A `jnp.where` "
+            "around it does not help: the gradient goes through both sides.",
         )
     require(
         any(bool((grad != 0).any()) for grad in grads.values()),
-        f"The gradients of {floats} are all zero.",
+        f"The gradients of {floats} are all zero. Look for `stop_gradient`, rounding, "
+        "comparisons, `argmax`: nothing is trained through them.",
     )
     half = {name: x.astype(jnp.bfloat16) for name, x in trained.items()}
     rounded = {name: x.astype(jnp.float32) for name, x in half.items()}
@@ -135,7 +209,8 @@ def check_loss(loss: losses.Loss, *, rtol: float = 1e-5, **arrays: Any) -> None:
         np.float32(value_of(loss, half)),
         np.asarray(value_of(loss, rounded)),
         0.03,
-        "In bfloat16 the loss differs from that of the same numbers in float32.",
+        "In bfloat16 the loss differs from that of the same numbers in float32. Begin with "
+        "`x.astype(jnp.float32)`: sums, exponentials and logarithms need it.",
     )
     if not loss.compares_examples and loss.mask is None:
         _check_mask(loss, trained, value, value_of, rtol)
@@ -151,7 +226,8 @@ def _check_mask(
         np.asarray(value_of(masked, trained, mask=ones)),
         np.asarray(value),
         rtol,
-        "With a mask of ones the loss is another.",
+        "With a mask of ones the loss is another. Leave the mask to the base class: "
+        "`get_values` returns a value for each element.",
     )
     first_out = ones.at[0].set(0.0)
     changed = {name: x.at[0].add(1.0) for name, x in trained.items()}
@@ -160,13 +236,15 @@ def _check_mask(
         np.asarray(value_of(masked, changed, mask=first_out)),
         np.asarray(without),
         rtol,
-        "An example that is masked out changes the loss.",
+        "An example that is masked out changes the loss. `get_values` must not mix the "
+        "examples of a batch; of a loss that does, `compares_examples = True`.",
     )
     grads = jax.grad(lambda x: value_of(masked, x, mask=first_out))(trained)
     for name, grad in grads.items():
         require(
             bool((grad[0] == 0).all()),
-            f"An example that is masked out has a gradient, in {name!r}.",
+            f"An example that is masked out has a gradient, in {name!r}. `get_values` must "
+            "not mix the examples of a batch.",
         )
 
 

@@ -38,9 +38,17 @@ def check_pipeline(
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_pipeline_keeps_its_contract():
-        ds = kd.data.py.DataSource(data_source=Scans(), shuffle=True, batch_size=4, seed=0)
+        examples = [{"x": np.float32(i)} for i in range(10)]
+        ds = kd.data.py.DataSource(examples, shuffle=True, batch_size=4, seed=0)
         kd.testing.check_pipeline(lambda: ds)
+
+
+    test_my_pipeline_keeps_its_contract()
     ```
     """
     ds = make()

@@ -9,6 +9,11 @@ import numpy as np
 
 from kauldron import kontext
 
+COMPILED_ANEW = (
+    "A second batch of the same shapes is compiled anew. Nothing may depend on values, or on "
+    "the identity of an object: no `if` on arrays, no Python number made of one."
+)
+
 
 def require(holds: object, message: str) -> None:
     """Raises `AssertionError` unless something holds; also with `python -O`."""

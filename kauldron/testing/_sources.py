@@ -43,15 +43,24 @@ def check_source(make: Callable[[], Source]) -> None:
     Example:
 
     ```python
+    import numpy as np
+    from kauldron import kd
+
+
     def test_my_source_keeps_its_contract():
-        kd.testing.check_source(lambda: Scans("tests/data/scans"))
+        points = [{"x": np.full(3, i, np.float32)} for i in range(5)]
+        kd.testing.check_source(lambda: points)
+
+
+    test_my_source_keeps_its_contract()
     ```
     """
     source = make()
     size = len(source)
     require(
         size >= 1 and len(source) == size and len(make()) == size,
-        f"`len` must be a number >= 1, always the same: got {size}, {len(make())}.",
+        f"`len` must be a number >= 1, always the same: got {size}, {len(make())}. List "
+        "what there is once, in the constructor.",
     )
     indices = np.unique(np.linspace(0, size - 1, min(size, _MAX_READ)).astype(int))
     examples = {int(i): _copy(source[int(i)]) for i in indices}
@@ -63,18 +72,27 @@ def check_source(make: Callable[[], Source]) -> None:
             (other, "of another object"),
             (travelled, "after pickling"),
         ):
-            require_same_bits(_copy(reader[i]), example, f"Example {i} differs {who}.")
+            require_same_bits(
+                _copy(reader[i]),
+                example,
+                f"Example {i} differs {who}. It must depend on its index alone: shuffling "
+                "and randomness are the pipeline's.",
+            )
     first = _kinds(examples[0])
     for i, example in examples.items():
         require(
             _kinds(example) == first,
-            f"Example {i} has {_kinds(example)}; example 0 has {first}.",
+            f"Example {i} has {_kinds(example)}; example 0 has {first}. Give all examples "
+            "the same arrays, with the same dtypes: batches are stacked.",
         )
     try:
         source[size]
     except IndexError:
         return
-    raise AssertionError(f"`source[{size}]` must raise `IndexError`: len is {size}.")
+    raise AssertionError(
+        f"`source[{size}]` must raise `IndexError`, since len is {size}: check the index, "
+        "or leave that to a list."
+    )
 
 
 def _copy(example: Any) -> Any:

@@ -26,8 +26,16 @@ def assert_step_specs(trainer: trainer_lib.Trainer) -> None:
     Example:
 
     ```python
+    from examples import digits_classifier
+    from kauldron import kd, konfig
+
+
     def test_my_config():
-        kd.testing.assert_step_specs(konfig.resolve(my_config.get_config()))
+        cfg = digits_classifier.get_config()
+        kd.testing.assert_step_specs(konfig.resolve(cfg))
+
+
+    test_my_config()
     ```
     """
     spec = trainer.train_ds.element_spec

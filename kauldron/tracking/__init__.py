@@ -65,6 +65,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("comparing.figures", "save_curves"),
         **_names("comparing.report", "Report make_report"),
         **_names("comparing.report_files", "write_report"),
+        **_names("comparing.runs_report", "RunsReport make_runs_report"),
         # tuning
         "tune": f"{_ROOM}.tuning",
         # pages

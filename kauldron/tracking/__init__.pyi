@@ -12,6 +12,8 @@ from kauldron.tracking.comparing.report_files import write_report as write_repor
 from kauldron.tracking.comparing.run_source import ComparingError as ComparingError
 from kauldron.tracking.comparing.run_source import RunSource as RunSource
 from kauldron.tracking.comparing.run_source import chosen_runs as chosen_runs
+from kauldron.tracking.comparing.runs_report import RunsReport as RunsReport
+from kauldron.tracking.comparing.runs_report import make_runs_report as make_runs_report
 from kauldron.tracking.comparing.terminal_plots import draw_in_terminal as draw_in_terminal
 from kauldron.tracking.pages.terminal.app import show_runs as show_runs
 from kauldron.tracking.pages.web.server import PageServer as PageServer
@@ -99,6 +101,7 @@ __all__ = [
     "RunSource",
     "RunStart",
     "Runner",
+    "RunsReport",
     "ServerError",
     "Settings",
     "SettingsError",
@@ -115,6 +118,7 @@ __all__ = [
     "deliver",
     "draw_in_terminal",
     "make_report",
+    "make_runs_report",
     "open_storage",
     "save_curves",
     "show_runs",

@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 
 from kauldron import sharding
-from kauldron._base import console, process_signals
+from kauldron._base import cell_errors, console, process_signals
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -39,7 +39,7 @@ _AGREE_EVERY_SECS = 1.0
 _AGREE_EVERY_STEPS = 100
 
 
-class TrainingInterrupted(KeyboardInterrupt):
+class TrainingInterrupted(cell_errors.Interruption):
     """A signal, or the file `STOP`, ended the training.
 
     Attributes:

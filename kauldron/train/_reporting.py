@@ -123,7 +123,7 @@ class Reporting:
         writer = self._trainer.writer
         guard = contextlib.nullcontext()
         if writer.takes_states():  # with code of the user, in this thread
-            guard = jax.transfer_guard("allow")
+            guard = sharding.allowing_transfers()
         try:
             with guard:
                 writer.write_step_metrics(
@@ -211,7 +211,7 @@ def _plain(values: Any) -> Any:
 
 def _note_parameters(problems: problem_log.Problems, params: Any) -> None:
     """Finds what has gone wrong after the last logged step."""
-    with jax.transfer_guard("allow"):
+    with sharding.allowing_transfers():
         paths = finiteness.nonfinite_paths(params)
     if paths:
         more = f" and {len(paths) - 1} more are" if len(paths) > 1 else " is"

@@ -149,7 +149,7 @@ class Updates:
         sharding.settle(self.state.step)
         self._chrono.finish_step()
         if trainer.checkify_error_categories:
-            with jax.transfer_guard("allow"):
+            with sharding.allowing_transfers():
                 aux.error.throw()
         return Measurements(step, aux, log_metrics or log_summaries, log_summaries)
 

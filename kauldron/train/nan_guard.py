@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, Literal
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -110,7 +109,7 @@ class Recovery:
         """
         guard, trainer = self._guard, self._trainer
         self._num_events += 1
-        with jax.transfer_guard("allow"), trainer.sharding.set_global_mesh():
+        with sharding.allowing_transfers(), trainer.sharding.set_global_mesh():
             found = self._finder.find(state, batch)
             message = _describe(step, found) + self._save(step, state, batch)
             if guard.policy == "stop" or self._num_events > guard.max_events:

@@ -242,7 +242,7 @@ class _Loop:
         if not (due or saves or is_last or wanted):
             return False
         self._log(self._updates.settle())
-        with jax.transfer_guard("allow"):
+        with sharding.allowing_transfers():
             results = self._evaluate(due, is_last=is_last)
             if self._is_last() and not is_last:  # a hook has stopped the run
                 is_last = True
@@ -334,7 +334,7 @@ class _Loop:
         workdir, saved = self._trainer.workdir, self._trainer.checkpointer.saves
         if saved:
             self._log(self._updates.settle())
-            with jax.transfer_guard("allow"):
+            with sharding.allowing_transfers():
                 self._save()
             self._trainer.checkpointer.wait_until_finished()
         raise self._stop.interruption(workdir, self._step, self._last_step, saved=saved)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from kauldron import checkpoints, data, export, modules, optim, recording, sharding
-from kauldron._base import config_classes, frozen_dict, root_refs
+from kauldron._base import cell_errors, config_classes, frozen_dict, root_refs
 from kauldron.data import utils as data_utils
 from kauldron.evals import base as evals_base
 from kauldron.evals import standalone
@@ -27,7 +27,6 @@ from kauldron.sharding import TrainState
 from kauldron.step import (
     auxiliaries,
     context,
-    intermediates,
     looking,
     mixed_precision,
     rematerialization,
@@ -211,6 +210,11 @@ class Trainer(_Base):
         """Returns a copy with some fields changed; parts that inherited them follow."""
         return dataclasses.replace(self, **changes)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows of it; `repr` has every field."""
+        printer.text(recording.run_tables.overview(self) if not cycle else "...")
+
+    @cell_errors.short_errors()
     def train(self) -> tuple[TrainState, auxiliaries.AuxiliariesState | None]:
         """Trains until the last step, or continues a run that was stopped.
 
@@ -228,6 +232,7 @@ class Trainer(_Base):
         with hooks.followed(self) as trainer:
             return train_loop.train(trainer._kept)
 
+    @cell_errors.short_errors()
     def continuous_eval(
         self,
         names: Sequence[str] | str,
@@ -270,6 +275,7 @@ class Trainer(_Base):
         """
         return _trainer_checks.last_step(self._kept)
 
+    @cell_errors.short_errors()
     def init_state(
         self,
         *,
@@ -284,6 +290,7 @@ class Trainer(_Base):
             element_spec, skip_transforms=skip_transforms, skip_optimizer=skip_optimizer
         )
 
+    @cell_errors.short_errors()
     def check(self) -> None:
         """Finds keys and shapes that don't fit, without compiling anything.
 
@@ -293,6 +300,7 @@ class Trainer(_Base):
         """
         _trainer_checks.check(self._kept)
 
+    @cell_errors.short_errors()
     def debug(
         self, state: TrainState | None = None, batch: PyTree = None
     ) -> tuple[TrainState, context.Context]:
@@ -306,7 +314,7 @@ class Trainer(_Base):
           The next state, and everything there was in the step.
         """
         state, batch = looking.inputs_of(self, state, batch)
-        with jax.disable_jit():
+        with jax.disable_jit(), cell_errors.breakpoints_enter_pdb():
             return looking.step_context(self.trainstep, state, batch)
 
     @property
@@ -349,9 +357,7 @@ class Trainer(_Base):
     def context_specs(self) -> context.Context:
         """The context at the end of a training step, as `jax.ShapeDtypeStruct`s."""
         batch = data_utils.batch_specs(self.train_ds.element_spec)
-        with intermediates.capture_all():
-            _, specs = jax.eval_shape(self.trainstep._step, self.state_specs, batch)
-        return specs
+        return looking.step_specs(self.trainstep, self.state_specs, batch)
 
 
 _DEFAULT_PARTS = {

@@ -44,6 +44,9 @@ class RecordFile:
 
     def __init__(self, path: epath.PathLike) -> None:
         self._path = epath.Path(path)
+        # Plain paths: those of etils cost more than the system calls they are for.
+        self._file = shared_files.plain(path)
+        self._lock = shared_files.plain(shared_files.lock_of(self._path))
         self._waiting: list[str] = []
         self._num_lost = 0
 
@@ -84,8 +87,8 @@ class RecordFile:
           OSError: If that is still impossible.
         """
         if self._waiting:
-            with shared_files.exclusive(shared_files.lock_of(self._path)):
-                append_text(self._path, "".join(self._waiting))
+            with shared_files.exclusive(self._lock):
+                append_text(self._file, "".join(self._waiting))
             self._waiting = []
 
     def rewind(self, step: int, collection: str) -> None:
@@ -119,10 +122,10 @@ def read(path: epath.PathLike) -> list[dict[str, Any]]:
     return [record for x in lines if (record := _parse(x)) is not None]
 
 
-def append_text(path: epath.Path, text: str) -> None:
+def append_text(path: epath.PathLike, text: str) -> None:
     """Appends whole lines, or nothing."""
     if shared_files.is_remote(path):
-        with path.open("a") as f:
+        with epath.Path(path).open("a") as f:
             f.write(text)
         return
     with open(path, "ab+", buffering=0) as f:

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from etils import epath
 FOLDER = "launches"
 _MAX_PATCH_BYTES = 4 * 2**20
 _GIT_TIMEOUT_SECS = 10
+_FIELD = re.compile(r"^(Name|Version):[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE)
 
 
 def write(
@@ -113,8 +115,17 @@ def _software() -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str]:
-    found = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    found = dict(map(_name_and_version, metadata.distributions()))
     return dict(sorted(found.items()))
+
+
+def _name_and_version(package: metadata.Distribution) -> tuple[str, str]:
+    """Reads two lines: the parser of e-mails, which reads all, takes ten times as long."""
+    text = package.read_text("METADATA") or ""
+    fields = dict(_FIELD.findall(text.partition("\n\n")[0]))
+    if fields.keys() != {"Name", "Version"}:  # of an older kind
+        return package.metadata["Name"], package.version
+    return fields["Name"], fields["Version"]
 
 
 def _repository(folder: str) -> dict[str, Any]:

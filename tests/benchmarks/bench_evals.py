@@ -5,9 +5,6 @@ make bench
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,6 +13,7 @@ import optax
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
 from tests.train import small_run
 
 pytestmark = pytest.mark.bench
@@ -72,7 +70,7 @@ class _Repeated:
         pass
 
 
-def _raw(model, params, ds):
+def make_raw(model, params, ds):
     """Accuracy, top-5 accuracy and loss of the dataset, in plain JAX."""
 
     @jax.jit
@@ -87,18 +85,16 @@ def _raw(model, params, ds):
         return sums + new
 
     def run():
-        start = time.perf_counter()
         sums = jax.device_put(jnp.zeros(4), kd.sharding.REPLICATED)
         for batch in ds:
             batch = jax.device_put(batch, kd.sharding.FIRST_DIM)
             sums = step(params, sums, batch)
         jax.block_until_ready(sums)
-        return time.perf_counter() - start
 
     return run
 
 
-def _ours(model, ds, tmp_path, **changes):
+def make_ours(model, ds, tmp_path, **changes):
     evaluator = kd.evals.Evaluator(run=kd.evals.Final(), ds=ds, **changes)
     keys = {"logits": "preds.logits", "labels": "batch.label"}
     trainer = small_run.make_trainer(
@@ -115,9 +111,7 @@ def _ours(model, ds, tmp_path, **changes):
     state = trainer.init_state()
 
     def run():
-        start = time.perf_counter()
         trainer.evals["eval"].evaluate(state, step=0)
-        return time.perf_counter() - start
 
     return run, state.params
 
@@ -127,23 +121,26 @@ def _ours(model, ds, tmp_path, **changes):
     [("step of several ms", 1024, 150), ("tiny step", 16, 1000)],
 )
 @pytest.mark.parametrize("writes_outputs", [False, True])
-def test_evaluation_overhead(tmp_path, name, width, num_batches, writes_outputs):
+def test_evaluation_overhead(
+    tmp_path, figures, name, width, num_batches, writes_outputs
+):
     model, ds = Mlp(width=width), Repeat(num_batches)
     outputs = kd.evals.WriteOutputs(keys=["preds.logits", "batch.label"])
-    ours, params = _ours(
+    ours, params = make_ours(
         model, ds, tmp_path, outputs=outputs if writes_outputs else None
     )
-    raw = _raw(model, params, ds)
-    raw(), ours()
-    ratios, raws, extras = [], [], []
-    for _ in range(7):
-        raws.append(raw() / num_batches)
-        extras.append(ours() / num_batches - raws[-1])
-        ratios.append(1 + extras[-1] / raws[-1])
-    print(
-        f"\nevaluation, {name}, outputs {'written' if writes_outputs else 'not written'}"
-        f", on {jax.device_count()} device(s): raw {statistics.median(raws) * 1e3:.3f} "
-        f"ms/batch, ours / raw = {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f}..{max(ratios):.2f}), "
-        f"+{statistics.median(extras) * 1e3:.3f} ms/batch"
+    runs = {"ours": ours, "raw": make_raw(model, params, ds)}
+    secs = clocks.in_turn({k: clocks.timed(run) for k, run in runs.items()})
+    raw_ms = clocks.spread(x.wall for x in secs["raw"]).median / num_batches * 1e3
+    what = f"evaluation, {name}{', outputs written' if writes_outputs else ''}"
+    against = "a jitted loop that keeps its sums on the device"
+    figures.ratio(
+        what, secs["ours"], secs["raw"], against=f"{against} ({raw_ms:.2g} ms a batch)"
+    )
+    pairs = zip(secs["ours"], secs["raw"], strict=True)
+    figures.number(
+        f"{what}: more than {against}, a batch",
+        [(a.wall - b.wall) / num_batches * 1e3 for a, b in pairs],
+        "ms",
+        budget=0.1,
     )

@@ -5,24 +5,17 @@ make bench
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
-import time
-from collections.abc import Callable
-
-import jax
 import numpy as np
-import optax
 import pytest
 
 from kauldron import kd
-from tests.train import small_run
+from tests.benchmarks import clocks, loops
 
 pytestmark = pytest.mark.bench
 
 NUM_STEPS = 10
-NUM_PAIRS = 10
-BUDGET = 1.02
+NUM_ROUNDS = 9
+BUDGET = 1.01
 
 
 def _unet():
@@ -39,38 +32,6 @@ def _vit():
     return model, (4, 64, 64, 3), (4, 1)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Constant(kd.data.Pipeline):
-    """The same batch again and again, so that the steps alone are measured."""
-
-    is_endless = True
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def element_spec(self):
-        return {
-            key: jax.ShapeDtypeStruct(x.shape, x.dtype)
-            for key, x in self.arrays.items()
-        }
-
-    def __iter__(self):
-        return _Repeat(dict(self.arrays))
-
-
-class _Repeat:
-    def __init__(self, batch):
-        self._batch = batch
-
-    def __next__(self):
-        return self._batch
-
-    def get_state(self):
-        return {}
-
-    def close(self):
-        pass
-
-
 def _batch(image_shape, label_shape, num_classes=4):
     rng = np.random.default_rng(0)
     return {
@@ -79,96 +40,25 @@ def _batch(image_shape, label_shape, num_classes=4):
     }
 
 
-def _raw_run(model, batch):
-    """The same maths and placement, in plain JAX."""
-    optimizer = optax.adam(1e-3)
-    with kd.nn.set_train_property(True):
-        params = jax.jit(model.init)(jax.random.key(0), batch["image"])["params"]
-    params, opt_state = jax.device_put(
-        (params, optimizer.init(params)), kd.sharding.REPLICATED
-    )
-
-    def step(params, opt_state, batch):
-        def loss_fn(params):
-            with kd.nn.set_train_property(True):
-                logits = model.apply({"params": params}, batch["image"])["logits"]
-            return optax.softmax_cross_entropy_with_integer_labels(
-                logits, batch["label"][..., 0]
-            ).mean()
-
-        loss, grads = jax.value_and_grad(loss_fn)(params)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, loss
-
-    step = jax.jit(step, donate_argnums=(0, 1))
-
-    def run():
-        nonlocal params, opt_state
-        start = time.perf_counter()
-        for _ in range(NUM_STEPS):
-            placed = jax.device_put(batch, kd.sharding.FIRST_DIM)
-            params, opt_state, _ = step(params, opt_state, placed)
-        jax.block_until_ready(params)
-        return time.perf_counter() - start
-
-    return run
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InTurn(kd.evals.EvaluatorBase):
-    """Whenever our loop has made some steps, the other one makes as many.
-
-    Attributes:
-      raw: Makes them, and returns the seconds.
-      pairs: The seconds of ours and of the other's are added here.
-    """
-
-    raw: Callable[[], float]
-    pairs: list[tuple[float, float]] = dataclasses.field(default_factory=list)
-    start: list[float] = dataclasses.field(default_factory=list)
-
-    def evaluate(self, state, step):
-        jax.block_until_ready(state)
-        now = time.perf_counter()
-        raw = self.raw()
-        if len(self.start) > 1:  # the first steps compile
-            self.pairs.append((now - self.start[-1], raw))
-        self.start.append(time.perf_counter())
-
-
-def _in_turn(model, batch, raw, workdir):
-    """Returns pairs of seconds, of ours and of the hand-written loop."""
-    evaluator = InTurn(run=kd.evals.EveryNSteps(NUM_STEPS), raw=raw)
-    small_run.make_trainer(
-        workdir,
-        train_ds=Constant(batch_size=len(batch["image"]), arrays=batch),
-        eval_ds=None,
-        model=model,
-        optimizer=optax.adam(1e-3),
-        train_losses={
-            "xentropy": kd.losses.SoftmaxCrossEntropyWithIntLabels(
-                logits="preds.logits", labels="batch.label"
-            ),
-        },
-        train_metrics={},
-        num_train_steps=NUM_STEPS * (NUM_PAIRS + 2),
-        log_metrics_every=10**6,
-        log_summaries_every=10**6,
-        evals={"eval": evaluator},
-    ).train()
-    return evaluator.pairs
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("make", [_unet, _vit], ids=["U-Net", "ViT-S"])
-def test_training_step_of_a_model(tmp_path, make, request):
+def test_training_step_of_a_model(tmp_path, figures, make, request):
     model, *shapes = make()
     batch = _batch(*shapes)
-    pairs = _in_turn(model, batch, _raw_run(model, batch), tmp_path)
-    ratios = [ours / raw for ours, raw in pairs]
-    raw_ms = statistics.median(raw for _, raw in pairs) / NUM_STEPS * 1e3
-    print(
-        f"\ntraining step, {request.node.callspec.id}: raw {raw_ms:.0f} ms, ours / raw "
-        f"= {statistics.median(ratios):.3f} (budget {BUDGET}; {min(ratios):.3f}.."
-        f"{max(ratios):.3f} over {len(ratios)} single pairs)"
+    raw = loops.RawLoop(model, batch, input_key="image")
+    secs = loops.in_turn(
+        tmp_path,
+        batch,
+        {"raw": raw.run},
+        num_steps=NUM_STEPS,
+        num_rounds=NUM_ROUNDS,
+        model=model,
+    )
+    raw_ms = clocks.spread(x.wall for x in secs["raw"]).median * 1e3
+    figures.ratio(
+        f"training step, {request.node.callspec.id}",
+        secs["ours"],
+        secs["raw"],
+        against=f"the same modules in a hand-written loop ({raw_ms:.0f} ms a step)",
+        budget=BUDGET,
     )

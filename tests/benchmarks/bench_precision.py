@@ -6,25 +6,21 @@ make bench
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
 
 import jax
-import optax
 import pytest
 
 from kauldron import kd
 from kauldron import losses as losses_lib
-from tests.benchmarks import bench_loop, bench_nan_guard
-from tests.train import small_run
+from tests.benchmarks import clocks, loops, small_models
 
 pytestmark = pytest.mark.bench
 
 NUM_ROUNDS, NUM_STEPS = 15, 10
 MODELS = {
-    "convolutions": (bench_nan_guard.Convolutions(), 64),
-    "transformer": (bench_nan_guard.Transformer(), 64),
-    "dense": (bench_nan_guard.Wide(), 256),
+    "convolutions": (small_models.Convolutions(), 64),
+    "transformer": (small_models.Transformer(), 64),
+    "dense": (small_models.WIDE, 256),
 }
 
 
@@ -47,46 +43,41 @@ class Plain(kd.train.TrainStep):
 
 class _Run:
     def __init__(self, step, model, batch_size, precision):
-        trainer = small_run.make_trainer(
+        trainer = loops.make_trainer(
             "unused",
-            train_ds=bench_loop.Constant(batch_size=batch_size),
-            eval_ds=None,
-            evals={},
+            small_models.points(batch_size),
             model=model,
-            optimizer=optax.adam(1e-3),
-            train_metrics={},
             precision=precision,
             trainstep=step,
         )
         batch = next(iter(trainer.train_ds))
         self._batch = jax.device_put(batch, trainer.sharding.batch)
         self._step, self._state = trainer.trainstep.step, trainer.init_state()
-        self.time()
 
-    def time(self):
-        """Returns ms per step, and those of all cores: others that work don't count."""
-        clocks = time.perf_counter, time.process_time
-        starts = [clock() for clock in clocks]
+    def secs(self):
+        """Seconds of a step."""
+        start = clocks.now()
         for _ in range(NUM_STEPS):
             self._state, _ = self._step(self._state, self._batch)
         jax.block_until_ready(self._state)
-        return [
-            (clock() - start) / NUM_STEPS * 1e3
-            for clock, start in zip(clocks, starts, strict=True)
-        ]
+        return clocks.since(start).per(NUM_STEPS)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f32"])
 @pytest.mark.parametrize("name", MODELS)
-def test_time_of_a_step(name, precision):
-    plain = _Run(Plain(), *MODELS[name], precision)
-    ours = _Run(kd.train.TrainStep(), *MODELS[name], precision)
-    times = [(plain.time(), ours.time()) for _ in range(NUM_ROUNDS)]
-    for i, clock in enumerate(("", " of processor time")):
-        ratios = [b[i] / a[i] for a, b in times]
-        print(
-            f"\nf32 sums, {name} in {precision}: "
-            f"{statistics.median(a[i] for a, _ in times):.2f} ms/step{clock} with "
-            f"jax.grad, ratio {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f}..{max(ratios):.3f}; budget 1.05)"
-        )
+def test_time_of_a_step(figures, name, precision):
+    secs = clocks.in_turn(
+        {
+            step: _Run(step(), *MODELS[name], precision).secs
+            for step in (Plain, kd.train.TrainStep)
+        },
+        NUM_ROUNDS,
+    )
+    plain_ms = clocks.spread(x.wall for x in secs[Plain]).median * 1e3
+    figures.ratio(
+        f"sums of gradients in f32, {name} in {precision}",
+        secs[kd.train.TrainStep],
+        secs[Plain],
+        against=f"the same step with `jax.grad` ({plain_ms:.2g} ms)",
+        budget=1.05,
+    )

@@ -1,141 +1,55 @@
-"""What placement by rules costs: on one device, and with 10,000 arrays on eight.
+"""What placement by rules costs: on one device, and with many arrays on one and on eight.
 
-make bench; the second with eight simulated devices:
-KAULDRON_TEST_DEVICES=8 pytest -n 0 -s tests/benchmarks/bench_sharding.py -m bench
+make bench
 """
 
 from __future__ import annotations
 
-import functools
-import statistics
-import time
+import json
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
 from kauldron import kd
-from tests.benchmarks import bench_loop
-from tests.train import small_run
+from tests.benchmarks import clocks, loops, small_models
 
 pytestmark = pytest.mark.bench
 
-_NUM_LEAVES = 10_000
-_NUM_ROUNDS, _NUM_STEPS = 11, 10
+_NUM_STEPS = 10
 
 
-class Leaves(nn.Module):
-    """Many small parameters: a step is all about handing arrays over."""
-
-    num_leaves: int
-    x: kd.kontext.Key = "batch.x"
-
-    @nn.compact
-    def __call__(self, x):
-        def init(_):
-            return {str(i): jnp.ones(8) for i in range(self.num_leaves)}
-
-        leaves = jax.tree.leaves(self.param("leaves", init))
-        total = functools.reduce(jnp.add, leaves).sum()
-        return {"logits": total * x[:, :2]}
-
-
-def _trainer(model, sharding):
-    return small_run.make_trainer(
-        None,
-        train_ds=bench_loop.Constant(batch_size=64),
-        eval_ds=None,
-        model=model,
-        optimizer=optax.sgd(1e-3),
-        train_metrics={},
-        sharding=sharding,
-    )
-
-
-def _batch(trainer):
-    batch = next(iter(trainer.train_ds))
-    return kd.sharding.device_put(batch, trainer.sharding.batch)
-
-
-class _OfTrainer:
+class _Steps:
     """Steps of a trainer, one after the other."""
 
-    def __init__(self, trainer):
-        self.trainer, self.batch = trainer, _batch(trainer)
-        self.state = trainer.init_state()
+    def __init__(self, model, sharding):
+        self.trainer = loops.make_trainer(
+            None,
+            small_models.points(),
+            model=model,
+            optimizer=optax.sgd(1e-3),
+            sharding=sharding,
+        )
+        batch = next(iter(self.trainer.train_ds))
+        self._batch = kd.sharding.device_put(batch, self.trainer.sharding.batch)
+        self._state = self.trainer.init_state()
 
-    def step(self):
-        self.state, _ = self.trainer.trainstep.step(self.state, self.batch)
-
-    def wait(self):
-        jax.block_until_ready(self.state.step)
-
-
-class _ByHand:
-    """The same steps by `jax.jit`, with the same shardings."""
-
-    def __init__(self, trainer):
-        model, optimizer = trainer.model, trainer.optimizer
-        self.batch, state = _batch(trainer), trainer.init_state()
-
-        def loss(params, batch):
-            logits = model.apply({"params": params}, batch["x"])["logits"]
-            labels = batch["label"][..., 0]
-            entropy = optax.softmax_cross_entropy_with_integer_labels
-            return entropy(logits, labels).mean()
-
-        def step(step, params, opt_state, batch):
-            grads = jax.grad(loss)(params, batch)
-            updates, opt_state = optimizer.update(grads, opt_state, params)
-            return step + 1, optax.apply_updates(params, updates), opt_state
-
-        self.state = (state.step, state.params, state.opt_state)
-        shardings = jax.tree.map(lambda x: x.sharding, self.state)
-        self.jitted = jax.jit(step, donate_argnums=(0, 1, 2), out_shardings=shardings)
-
-    def step(self):
-        self.state = self.jitted(*self.state, self.batch)
-
-    def wait(self):
-        jax.block_until_ready(self.state[0])
-
-
-def _ratios(baseline, candidate):
-    """Times rounds of steps of both by turns; returns seconds a step, and ratios."""
-    seconds, ratios = [], []
-    for run in (baseline, candidate):
-        for _ in range(3):
-            run.step()
-            run.wait()
-    for _ in range(_NUM_ROUNDS):
-        pair = []
-        for run in (baseline, candidate):
-            start = time.perf_counter()
-            for _ in range(_NUM_STEPS):
-                run.step()
-                if jax.device_count() > 1:  # as the loop does with simulated devices
-                    run.wait()
-            run.wait()
-            pair.append((time.perf_counter() - start) / _NUM_STEPS)
-        seconds.append(pair[0])
-        ratios.append(pair[1] / pair[0])
-    return statistics.median(seconds), ratios
-
-
-def _tell(name, seconds, ratios, budget):
-    print(
-        f"\n{name}: {seconds * 1e3:.3f} ms/step of the baseline, ratio "
-        f"{statistics.median(ratios):.3f} ({np.min(ratios):.3f}..{np.max(ratios):.3f}; "
-        f"budget {budget})"
-    )
+    def secs(self):
+        """Seconds of a step."""
+        start = clocks.now()
+        for _ in range(_NUM_STEPS):
+            self._state, _ = self.trainer.trainstep.step(self._state, self._batch)
+        jax.block_until_ready(self._state.step)
+        return clocks.since(start).per(_NUM_STEPS)
 
 
 @pytest.mark.skipif(jax.device_count() > 1, reason="is about one device")
 @pytest.mark.parametrize("mesh", ["fsdp", "fsdp,sequence=1", "fsdp,stage=1"])
-def test_mesh_of_one_device(mesh):
+def test_mesh_of_one_device(figures, mesh):
     encoder = kd.nn.VitEncoder.from_spec(4, 32, 4, (4, 4), scan=True)
 
     class Images(nn.Module):
@@ -146,17 +60,44 @@ def test_mesh_of_one_device(mesh):
             images = jnp.broadcast_to(x[:, :16, None, None], (len(x), 16, 16, 1))
             return kd.nn.Vit(encoder=encoder, num_classes=10, image="i")(images)
 
-    plain = _OfTrainer(_trainer(Images(), kd.sharding.ShardingStrategy()))
-    meshed = _OfTrainer(_trainer(Images(), mesh))
-    seconds, ratios = _ratios(plain, meshed)
+    plain = _Steps(Images(), kd.sharding.ShardingStrategy())
+    meshed = _Steps(Images(), mesh)
+    secs = clocks.in_turn({"plain": plain.secs, "meshed": meshed.secs}, 11, 3)
     assert meshed.trainer.trainstep._jitted_step._cache_size() == 1
-    _tell(f"One device, {mesh!r}", seconds, ratios, 1.01)
+    plain_ms = clocks.spread(x.wall for x in secs["plain"]).median * 1e3
+    figures.ratio(
+        f"sharding {mesh!r} on one device",
+        secs["meshed"],
+        secs["plain"],
+        against=f"without ({plain_ms:.2g} ms a step)",
+        budget=1.01,
+    )
 
 
-@pytest.mark.skipif(jax.device_count() == 1, reason="needs several devices")
-def test_many_arrays_on_several_devices():
-    trainer = _trainer(Leaves(_NUM_LEAVES), "fsdp")
-    ours = _OfTrainer(trainer)
-    seconds, ratios = _ratios(_ByHand(trainer), ours)
-    assert trainer.trainstep._jitted_step._cache_size() == 1
-    _tell(f"{_NUM_LEAVES:,} arrays, 8 devices", seconds, ratios, 1.1)
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("num_leaves", "num_devices"),
+    [(10, 1), (100, 1), (1_000, 1), (10_000, 1), (10_000, 8)],
+)
+def test_step_of_many_arrays(figures, num_leaves, num_devices):
+    arguments = [str(num_leaves), str(num_devices)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.many_leaves", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    ours, by_hand = (
+        [clocks.Secs(*x) for x in found[name]] for name in ("ours", "by hand")
+    )
+    each = clocks.spread(x.processor for x in ours).median / num_leaves * 1e6
+    where = "one device" if num_devices == 1 else f"{num_devices} simulated devices"
+    figures.ratio(
+        f"step of {num_leaves:,} arrays on {where}",
+        ours,
+        by_hand,
+        against=f"`jax.jit` with the same placement (ours {each:.2f} µs an array)",
+        budget=1.1,
+    )

@@ -1,21 +1,23 @@
-"""From the command to the end of the first step: processes of their own, in pairs.
+"""From the command to the end of the first step, and memory: processes of their own.
 
 make bench
 """
 
 from __future__ import annotations
 
+import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 
-pytestmark = pytest.mark.bench
+from tests.benchmarks import clocks, processes_of_steps
+from tests.benchmarks import figures as figures_lib
 
-NUM_PAIRS = 7
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
+
+NUM_ROUNDS = 7
 RAW = ["-m", "tests.benchmarks.raw_digits"]
 OURS = [
     *("-m", "kauldron.main", "--cfg=examples/digits_classifier.py"),
@@ -23,40 +25,85 @@ OURS = [
 ]
 
 
-def _measure(arguments, folder):
-    """Returns seconds to the first step; processor time and peak memory of it all."""
-    # Nothing is compiled yet, for either of them.
-    env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    start, secs, lines = time.perf_counter(), None, []
-    process = subprocess.Popen(
-        [sys.executable, "-u", *arguments],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["cold", "warm"])
+def test_command_to_first_step_and_peak_memory(tmp_path, figures, is_compiled):
+    new, memory = iter(range(10**6)), {"raw": [], "ours": []}
+
+    def run(name):
+        number = next(new)
+        cache = tmp_path / f"cache_{name}" / ("" if is_compiled else str(number))
+        env = {
+            **os.environ,
+            "KAULDRON_COMPILATION_CACHE": "1",
+            "XDG_CACHE_HOME": str(cache),
+        }
+        if name == "raw" and is_compiled:
+            env["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+            env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"  # as ours
+        workdir = [] if name == "raw" else [f"--cfg.workdir={tmp_path}/run_{number}"]
+        arguments = {"raw": RAW, "ours": OURS}[name] + workdir
+        secs, mib = processes_of_steps.start(
+            [sys.executable, "-u", *arguments], env, "step 0"
+        )
+        memory[name].append(mib)
+        return secs
+
+    secs = clocks.in_turn({k: lambda k=k: run(k) for k in memory}, NUM_ROUNDS)
+    raw_secs = clocks.spread(x.wall for x in secs["raw"]).median
+    programs = "all programs compiled before" if is_compiled else "nothing compiled"
+    figures.ratio(
+        f"command to first step, {programs}",
+        secs["ours"],
+        secs["raw"],
+        against=f"a raw script ({raw_secs:.2g} s)",
+        budget=1.0,
     )
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("step 0") and secs is None:
-            secs = time.perf_counter() - start
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert not process.returncode and secs, "".join(lines)
-    return secs, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    raw_mib = clocks.spread(memory["raw"]).median
+    figures.number(
+        f"peak memory of the same, {programs}",
+        [a / b for a, b in zip(memory["ours"], memory["raw"], strict=True)],
+        figures_lib.TIMES,
+        against=f"a raw script ({raw_mib:.0f} MiB)",
+        budget=1.02,
+    )
 
 
-def test_command_to_first_step_and_peak_memory(tmp_path):
-    rows = []
-    for i in range(NUM_PAIRS):
-        folders = [tmp_path / f"{name}_{i}" for name in ("raw", "ours")]
-        for folder in folders:
-            folder.mkdir()
-        raw = _measure(RAW, folders[0])
-        ours = _measure([*OURS, f"--cfg.workdir={folders[1]}/run"], folders[1])
-        rows.append([b / a for a, b in zip(raw, ours, strict=True)] + [raw[0]])
-    wall, cpu, memory, raw_secs = map(statistics.median, zip(*rows, strict=True))
-    print(
-        f"\ncommand to first step: raw {raw_secs:.2f} s; ours / raw = {wall:.2f} "
-        f"({min(r[0] for r in rows):.2f}..{max(r[0] for r in rows):.2f}; budget 1.25), "
-        f"processor time of all {cpu:.2f}, peak memory {memory:.2f} (budget 1.2)"
+_LONG = """
+import json, sys
+from tests.benchmarks import clocks, loops, small_models
+from kauldron import kd
+
+sizes = {}
+
+class Look(kd.evals.EvaluatorBase):
+    def evaluate(self, state, step):
+        with open("/proc/self/statm") as file:
+            sizes[step] = int(file.read().split()[1]) * 4096 / 2**20
+
+loops.make_trainer(
+    sys.argv[1],
+    small_models.points(),
+    num_train_steps=100_000,
+    log_metrics_every=100,
+    evals={"look": Look(run=kd.evals.EveryNSteps(10_000))},
+).train()
+print(json.dumps(sizes))
+"""
+
+
+def test_memory_of_100_000_steps(tmp_path, figures):
+    done = subprocess.run(
+        [sys.executable, "-c", _LONG, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sizes = {int(k): v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
+    print({step: round(mib, 1) for step, mib in sizes.items()})
+    figures.number(
+        "resident memory at step 100,000 beyond that at step 10,000, logged every 100",
+        [sizes[100_000] - sizes[10_000]],
+        "MiB",
+        budget=5,
     )

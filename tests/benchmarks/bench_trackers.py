@@ -5,13 +5,13 @@ make bench
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import pytest
 
 from kauldron import kd
-from tests.benchmarks import bench_loop
+from tests.benchmarks import clocks, loops, small_models
+from tests.benchmarks import figures as figures_lib
 
 pytestmark = [
     pytest.mark.bench,
@@ -67,19 +67,22 @@ def _secs_of_mlflow(folder, points):
     return time.perf_counter() - start
 
 
-def test_logging_many_points(tmp_path, monkeypatch):
+def test_logging_many_points(tmp_path, figures, monkeypatch):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     points = _points()
     theirs = _secs_of_mlflow(tmp_path, points)
     ours = [_secs_of_local(tmp_path / str(i), points) for i in range(3)]
-    print(
-        f"\n{NUM_POINTS:,} metric points: local {statistics.median(ours):.2f} s, MLflow's "
-        f"batches on sqlite {theirs:.2f} s: {theirs / statistics.median(ours):.0f} times "
-        "faster (target 10)"
+    figures.number(
+        f"{NUM_POINTS:,} metric points, of MLflow's batches on SQLite",
+        [theirs / one for one in ours],
+        f"{figures_lib.TIMES} as fast",
+        against=f"({theirs:.0f} s, one round)",
+        budget=10,
+        is_more_better=True,
     )
 
 
-def test_a_training_beside_a_tracker_and_a_publisher(tmp_path):
+def test_a_training_beside_a_tracker_and_a_publisher(tmp_path, figures):
     kd.tracking.Workspace.create(tmp_path)
     tracking = {
         "registry": kd.tracking.Local(registry=str(tmp_path)),
@@ -90,24 +93,22 @@ def test_a_training_beside_a_tracker_and_a_publisher(tmp_path):
     accuracy = kd.metrics.Accuracy(logits="preds.logits", labels="batch.label")
     metrics = {f"accuracy_{i}": accuracy for i in range(18)}  # and two losses
     runs = {
-        name: bench_loop._our_loop(
+        name: loops.our_run(
             tmp_path / name,
-            model=bench_loop.Mlp(widths=(512, 512, 512)),
+            small_models.points(),
+            model=small_models.Mlp(widths=(512, 512, 512)),
             train_metrics=metrics,
             log_metrics_every=50,
             tracking=part,
         )
         for name, part in (("off", None), ("on", tracking))
     }
-    for run in runs.values():
-        run(20)  # compiles
-    ratios, offs = [], []
-    for _ in range(7):
-        offs.append(runs["off"](NUM_STEPS))
-        ratios.append(runs["on"](NUM_STEPS) / offs[-1])
-    print(
-        f"\ntraining with local tracker and publisher / without, at "
-        f"{statistics.median(offs) / NUM_STEPS * 1e3:.1f} ms a step, logged every 50: "
-        f"{statistics.median(ratios):.3f} ({min(ratios):.3f}..{max(ratios):.3f}; target "
-        "1.01)"
+    secs = clocks.in_turn({k: lambda run=r: run(NUM_STEPS) for k, r in runs.items()})
+    off_ms = clocks.spread(x.wall for x in secs["off"]).median * 1e3
+    figures.ratio(
+        "training with a local tracker and a publisher, logged every 50 steps",
+        secs["on"],
+        secs["off"],
+        against=f"without ({off_ms:.2g} ms a step)",
+        budget=1.01,
     )

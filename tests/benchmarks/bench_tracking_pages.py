@@ -2,8 +2,8 @@
 
 make bench
 
-`BENCH_TRACKING_RUNS` says how many runs there are, 10,000 unless given. They are made and
-indexed once, in the folder `BENCH_TRACKING_FOLDER` if that is given.
+`BENCH_TRACKING_RUNS` says how many runs there are, 10,000 unless given. They are made
+once, in the folder `BENCH_TRACKING_FOLDER` if that is given.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import pytest
 
 from kauldron import tracking
 from kauldron.tracking.comparing import run_source
-from tests.tracking.registry import made_runs
+from tests.benchmarks import many_runs
 
 pytestmark = pytest.mark.bench
 
@@ -78,18 +79,8 @@ def workspace(tmp_path_factory):
     given = os.environ.get("BENCH_TRACKING_FOLDER")
     folder = pathlib.Path(given) if given else tmp_path_factory.mktemp("runs")
     if not (folder / "kauldron.yaml").exists():
-        tracking.Workspace.create(folder)
-        for i in range(NUM_RUNS):
-            config = {"aux": {f"value_{j}": i * j for j in range(29)}}
-            values = {f"metrics/m_{j}": i / (j + 1) for j in range(20)}
-            record = {"step": 100, "collection": "eval", **values}
-            made_runs.make(
-                folder / "runs" / f"run_{i}",
-                config=config,
-                records=[record],
-                started=1_800_000_000.0 + i,
-            )
-        tracking.Registry.open(folder).index(folder / "runs")
+        rng = random.Random(0)
+        many_runs.fill(folder, [many_runs.values(rng) for _ in range(NUM_RUNS)])
     return folder
 
 
@@ -116,14 +107,15 @@ def _secs(program: str, cwd: pathlib.Path, *args: str) -> Secs:
 
 
 def test_first_screen(workspace):
-    taken = {
-        name: [_secs(*program) for _ in range(_NUM_REPEATS)]
-        for name, program in {
-            "Textual alone": (_EMPTY, workspace),
-            "first screen": (_RUNS, workspace, "1"),
-            "all runs": (_RUNS, workspace, str(NUM_RUNS)),
-        }.items()
+    programs = {
+        "Textual alone": (_EMPTY, workspace),
+        "first screen": (_RUNS, workspace, "1"),
+        "all runs": (_RUNS, workspace, str(NUM_RUNS)),
     }
+    taken = {name: [] for name in programs}
+    for _ in range(_NUM_REPEATS):
+        for name, program in programs.items():
+            taken[name].append(_secs(*program))
     best = {name: Secs(*map(min, zip(*t, strict=True))) for name, t in taken.items()}
     told = (
         f"{name} {secs.wall:.2f} s ({secs.cpu:.2f} s CPU)"
@@ -139,7 +131,7 @@ def test_web_page(workspace):
 
     with tracking.PageServer(tracking.Registry.open(workspace)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        times = []
+        times, content = [], b""
         for _ in range(_NUM_REPEATS):
             begin = time.perf_counter()
             with urllib.request.urlopen(f"{server.url}api/runs?limit=100") as response:

@@ -13,20 +13,20 @@ import os
 import pathlib
 import random
 import sqlite3
+import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 
 from kauldron import kd
 from kauldron.workdir import json_lines
+from tests.benchmarks import clocks, many_runs
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
 NUM_WORKDIRS = int(os.environ.get("BENCH_TRACKING_WORKDIRS", "1000"))
-NUM_PARAMETERS, NUM_METRICS = 30, 20
 REPEATS = 5
 
 _SEARCH = """
@@ -50,29 +50,6 @@ while True:
         break
 print(len(runs))
 """
-
-
-def _values(rng: random.Random) -> tuple[dict[str, float], dict[str, float]]:
-    parameters = {f"model.width{i}": rng.random() for i in range(NUM_PARAMETERS - 1)}
-    parameters["optimizer.learning_rate"] = 10 ** rng.uniform(-4, -1)
-    metrics = {f"metric{i}": rng.random() for i in range(NUM_METRICS - 1)}
-    metrics["accuracy"] = rng.random()
-    return parameters, metrics
-
-
-def _make_run(workdir, parameters, metrics):
-    workdir.mkdir(parents=True)
-    config = {"optimizer": {}, "model": {}}
-    for path, value in parameters.items():
-        group, _, name = path.partition(".")
-        config[group][name] = value
-    record = {"step": 100, "collection": "eval"}
-    record |= {f"metrics/{name}": value for name, value in metrics.items()}
-    (workdir / "config.json").write_text(json.dumps(config))
-    (workdir / "metrics.jsonl").write_text(json.dumps(record) + "\n")
-    status = {"state": "done", "run_id": "0", "first_step": 0, "step": 100}
-    status |= {"last_step": 100, "pid": 1, "host": "x", "started": 1.0}
-    (workdir / "status.json").write_text(json.dumps({**status, "heartbeat": 2.0}))
 
 
 def _fill_mlflow(path, runs):
@@ -102,29 +79,23 @@ def _fill_mlflow(path, runs):
     connection.close()
 
 
-def _best_secs(command, cwd):
-    best, out = float("inf"), ""
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=True
+def _secs(command, cwd):
+    """Returns what a command prints, and its seconds by the clock and of processors."""
+    return clocks.measured(
+        lambda: (
+            subprocess.run(
+                command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=True
+            ).stdout
         )
-        best, out = min(best, time.perf_counter() - start), done.stdout
-    return best, out
+    )
 
 
 def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch):
     rng = random.Random(0)
-    runs = [_values(rng) for _ in range(NUM_RUNS)]
-    for i, (parameters, metrics) in enumerate(runs):
-        _make_run(tmp_path / "runs" / f"run{i}", parameters, metrics)
-    monkeypatch.chdir(tmp_path)
+    runs = [many_runs.values(rng) for _ in range(NUM_RUNS)]
     root = str(pathlib.Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", root)
-    kd.tracking.Workspace.create()
-    start = time.perf_counter()
-    kd.tracking.Registry.open().index("runs")
-    index_secs = time.perf_counter() - start
+    many_runs.fill(tmp_path, runs)
     _fill_mlflow(tmp_path / "mlflow.db", runs)
     wanted = sum(
         p["optimizer.learning_rate"] < 1e-2 and m["accuracy"] > 0.9 for p, m in runs
@@ -132,63 +103,118 @@ def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch):
     where = "--where=eval.accuracy > 0.9 and optimizer.learning_rate < 1e-2"
     ours = [sys.executable, "-m", "kauldron.cli.main", "runs", "ls", where]
     ours.append("--sort=-eval.accuracy")
-    secs, out = _best_secs(ours, tmp_path)
-    assert len(out.splitlines()) == wanted + 1
-    json_secs, out = _best_secs([*ours, "--json"], tmp_path)
-    assert len(json.loads(out)) == wanted
-    all_secs, out = _best_secs([*ours[:5], "--json"], tmp_path)
-    assert len(json.loads(out)) == NUM_RUNS
-    theirs, out = _best_secs([sys.executable, "-c", _SEARCH], tmp_path)
-    assert int(out) == wanted
-    print(
-        f"\n{NUM_RUNS} runs, {wanted} found: runs ls {secs:.2f} s (target 1), --json "
-        f"{json_secs:.2f} s; all of them as JSON {all_secs:.2f} s; MLflow's search_runs "
-        f"{theirs:.2f} s: {theirs / secs:.1f} x faster (target 10). Indexing them took "
-        f"{index_secs:.1f} s."
-    )
+    everything = [*ours[:5], "--json"]
+    theirs = [sys.executable, "-c", _SEARCH]
+    python = [sys.executable, "-c", "pass"]
+    kinds = {
+        "list": (ours, lambda out: len(out.splitlines()) - 1, wanted),
+        "json": ([*ours, "--json"], lambda out: len(json.loads(out)), wanted),
+        "table of all": (ours[:5], lambda out: len(out.splitlines()) - 1, NUM_RUNS),
+        "all as json": (everything, lambda out: len(json.loads(out)), NUM_RUNS),
+        "mlflow": (theirs, int, wanted),
+        "python": (python, len, 0),
+    }
+    secs = {kind: [] for kind in kinds}
+    for _ in range(REPEATS):
+        for kind, (command, count, expected) in kinds.items():
+            out, measured = _secs(command, tmp_path)
+            assert count(out) == expected
+            secs[kind].append(measured)
+    print(f"\n{NUM_RUNS} runs, {wanted} found; seconds by the clock, of processors:")
+    for kind, measured in secs.items():
+        clock, processor = map(statistics.median, zip(*measured, strict=True))
+        print(f"  {kind:12} {clock:6.2f} {processor:6.2f}")
+    for i, what in enumerate(("by the clock", "of processors")):
+        ratios = [
+            t[i] / o[i] for t, o in zip(secs["mlflow"], secs["list"], strict=True)
+        ]
+        print(
+            f"  {what}: {statistics.median(ratios):.1f} x faster than MLflow's search_runs "
+            f"({min(ratios):.1f} to {max(ratios):.1f}, target 10)"
+        )
+
+
+def _many_lines(rng, num_bytes):
+    """Returns about so many bytes of `metrics.jsonl`: five metrics a line."""
+    lines, size, step = [], 0, 0
+    while size < num_bytes:
+        record = {"step": step, "collection": "train"}
+        record |= {f"metrics/metric{i}": rng.random() for i in range(5)}
+        lines.append(json.dumps(record) + "\n")
+        size += len(lines[-1])
+        step += 10
+    return "".join(lines)
 
 
 def test_indexing_of_workdirs(tmp_path, monkeypatch):
-    """Against reading the same records once, and against the bytes alone."""
+    """Against reading the same files once: their bytes, and the JSON in them.
+
+    JSON is read in two ways: a line after the other, as programs do that use a run's
+    records, and the whole file as one list, which is as fast as Python's parser can be.
+    """
     rng = random.Random(0)
-    parameters, _ = _values(rng)
-    lines = []
-    size = 0
-    step = 0
-    while size < 1_000_000:
-        record = {"step": step, "collection": "train"}
-        record |= {f"metrics/metric{i}": rng.random() for i in range(5)}
-        line = json.dumps(record) + "\n"
-        lines.append(line)
-        size += len(line)
-        step += 10
-    text = "".join(lines)
+    parameters, _ = many_runs.values(rng)
+    text = _many_lines(rng, 1_000_000)
     for i in range(NUM_WORKDIRS):
         workdir = tmp_path / "runs" / f"run{i}"
-        _make_run(workdir, parameters, {})
+        many_runs.make_run(workdir, parameters, {})
         (workdir / "metrics.jsonl").write_text(text)
     monkeypatch.chdir(tmp_path)
     kd.tracking.Workspace.create()
     files = sorted((tmp_path / "runs").glob("*/metrics.jsonl"))
-
-    start = time.perf_counter()
-    for file in files:
-        file.read_bytes()
-    bytes_secs = time.perf_counter() - start
-    start = time.perf_counter()
-    for file in files:
-        json_lines.read(file)
-    read_secs = time.perf_counter() - start
+    groups = [files[i::REPEATS] for i in range(REPEATS)]
+    ways = {
+        "bytes": lambda file: file.read_bytes(),
+        "JSON by line": json_lines.read,
+        "JSON at once": lambda file: json.loads(
+            b"[%b]" % file.read_bytes().rstrip().replace(b"\n", b",")
+        ),
+    }
     registry = kd.tracking.Registry.open()
-    start = time.perf_counter()
-    report = registry.index("runs")
-    index_secs = time.perf_counter() - start
-    assert len(report.added) == NUM_WORKDIRS
-    start = time.perf_counter()
-    registry.index("runs")
-    again_secs = time.perf_counter() - start
+    registry.index(files[0].parent)  # imports what it needs
+    ratios = {name: [] for name in ways}
+    total = 0.0
+    for group in groups:
+        part = tmp_path / "part"
+        part.mkdir()
+        for file in group:
+            file.parent.rename(part / file.parent.name)
+        moved = [part / file.parent.name / file.name for file in group]
+        _, (_, secs) = clocks.measured(lambda part=part: registry.index(part))
+        total += secs
+        for name, way in ways.items():
+            _, (_, other) = clocks.measured(
+                lambda way=way, moved=moved: [way(file) is None for file in moved]
+            )
+            ratios[name].append(secs / other)
+        for file in group:
+            (part / file.parent.name).rename(file.parent)
+        part.rmdir()
+    print(f"\n{NUM_WORKDIRS} workdirs of 1 MB: {total:.1f} s of processors. Against:")
+    for name, found in ratios.items():
+        print(
+            f"  {name:12} {statistics.median(found):7.2f} x ({min(found):.2f} to "
+            f"{max(found):.2f})"
+        )
+
+
+def test_a_run_that_goes_on_is_read_from_where_it_was(tmp_path):
+    """Of 20 MB of records, and a hundred lines more: what a list costs the second time."""
+    rng = random.Random(0)
+    many_runs.make_run(tmp_path / "run", {}, {})
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    status |= {"state": "running"}
+    (tmp_path / "run" / "status.json").write_text(json.dumps(status))
+    (tmp_path / "run" / "metrics.jsonl").write_text(_many_lines(rng, 20_000_000))
+    registry = kd.tracking.Registry.open(tmp_path / "registry.db")
+    _, (_, first) = clocks.measured(lambda: registry.register(tmp_path / "run"))
+    later = []
+    for _ in range(REPEATS):
+        with open(tmp_path / "run" / "metrics.jsonl", "a") as f:
+            f.write(_many_lines(rng, 23_000))
+        _, (_, secs) = clocks.measured(registry.runs)
+        later.append(secs)
     print(
-        f"\n{NUM_WORKDIRS} workdirs of 1 MB: indexed in {index_secs:.1f} s, records read "
-        f"in {read_secs:.1f} s: {index_secs / read_secs:.2f} x (target 2); their bytes "
-        f"in {bytes_secs:.2f} s; indexed again in {again_secs:.2f} s."
+        f"\nA run of 20 MB that goes on: entered in {first:.2f} s of processors, listed in "
+        f"{statistics.median(later) * 1000:.0f} ms after each 100 lines."
     )

@@ -61,12 +61,11 @@ def _assert_restores(checkpointer, step: int) -> None:
     np.testing.assert_array_equal(restored["w"], _state(step)["w"])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def quick_collections():
     """Nobody looks at what other tests have left, which takes a second each time."""
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -174,6 +174,8 @@ def test_data_show_prints_a_table_and_writes_a_picture(call, tmp_path):
     assert code == 0
     assert "image  float32  (64, 8, 8, 1)  min 0" in out
     assert Image.open(picture).width > 64
+    code, _, err = call(data.show, CLASSIFIER, f"--out={tmp_path}/new/batch.png")
+    assert code == 2 and "There is no folder" in err
 
 
 def test_data_bench_names_the_stages(call):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pdb
 
 import pytest
+from absl import flags
 
 from kauldron import errors, kd
 from kauldron._base import problem_log
@@ -174,3 +175,11 @@ def test_traceback_of_a_mistake_is_shown_if_it_is_asked_for(
     err = capsys.readouterr().err
     assert ("Traceback" in err) == is_shown
     assert ("(--debug shows where it was raised.)" in err) != is_shown
+
+
+def test_debug_is_offered_only_where_code_of_the_user_was_running(capsys):
+    from kauldron.cli import runs
+
+    argv = ["kauldron", "run_0001", "--where=id == 1"]
+    assert runs.rm(argv, flag_values=flags.FlagValues()) == 2
+    assert "--debug" not in capsys.readouterr().err

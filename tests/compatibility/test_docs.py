@@ -11,7 +11,7 @@ from tests import docs_snippets
 
 
 @pytest.mark.parametrize(
-    ("page", "num_blocks"), [("coming_from_kauldron.md", 1), ("contrib.md", 6)]
+    ("page", "num_blocks"), [("coming_from_kauldron.md", 4), ("contrib.md", 6)]
 )
 def test_the_page_runs(page, num_blocks, tmp_path):
     assert docs_snippets.run_page(page, tmp_path) >= num_blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from scipy.spatial import transform
@@ -15,9 +16,9 @@ M = kd.contrib.metrics
 
 def _merged(metric, batches):
     """The value of several batches, merged on the host as an evaluator does."""
-    state = metric.empty()
+    state, get_state = metric.empty(), jax.jit(lambda batch: metric.get_state(**batch))
     for batch in batches:
-        state = state.merge(metric.get_state(**batch))
+        state = state.merge(get_state(batch))
     return state.finalize().compute()
 
 

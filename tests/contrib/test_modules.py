@@ -47,11 +47,11 @@ def _readout(**changes):
 def test_heads_read_what_the_model_and_its_modules_return():
     module = _readout()
     assert kontext.get_keypaths(module) == {"x": "batch.x"}
-    variables = module.init(KEY, x=X)
+    variables = jax.jit(module.init)(KEY, x=X)
     params = variables["params"]
-    preds = module.apply(variables, x=X)
+    preds = jax.jit(module.apply)(variables, x=X)
     assert set(preds) == {"features", "logits", "readouts"}
-    plain = Trunk().apply({"params": params["model"]}, X)
+    plain = jax.jit(Trunk().apply)({"params": params["model"]}, X)
     np.testing.assert_array_equal(preds["logits"], plain["logits"])
     a, b, first = (
         params[name] for name in ("readout_heads_a", "readout_heads_b", "model")
@@ -66,7 +66,7 @@ def test_heads_read_what_the_model_and_its_modules_return():
 @pytest.mark.parametrize("finetune", [False, True])
 def test_heads_train_the_model_only_if_they_are_to(finetune):
     module = _readout(finetune=finetune)
-    variables = module.init(KEY, x=X)
+    variables = jax.jit(module.init)(KEY, x=X)
 
     def loss(params):
         return sum(
@@ -74,7 +74,7 @@ def test_heads_train_the_model_only_if_they_are_to(finetune):
             for x in module.apply({"params": params}, x=X)["readouts"].values()
         )
 
-    grads = jax.grad(loss)(variables["params"])
+    grads = jax.jit(jax.grad(loss))(variables["params"])
     size = optax.tree_utils.tree_norm(grads["model"])
     assert (size > 0) == finetune
     assert optax.tree_utils.tree_norm(grads["readout_heads_a"]) > 0
@@ -89,7 +89,7 @@ def test_heads_with_keys_of_their_own_need_no_others():
             return nn.Dense(1)(features)
 
     module = _readout(readout_heads={"h": Head()}, readout_inputs=None)
-    preds = module.init_with_output(KEY, x=X)[0]
+    preds, _ = jax.jit(module.init_with_output)(KEY, x=X)
     assert preds["readouts"]["h"].shape == (4, 1)
 
 
@@ -167,7 +167,7 @@ def test_an_nnx_module_is_a_dataclass_with_keys():
 
 def test_variables_of_an_nnx_module_go_in_and_come_out():
     module = Classifier(x="batch.x")
-    variables = module.init({"params": KEY}, X)
+    variables = jax.jit(module.init)({"params": KEY}, X)
     assert set(variables) == {"params", "nnx"}
     assert variables["params"]["first"]["kernel"].shape == (3, 4)
     assert variables["nnx"]["norm"]["mean"].shape == (4,)
@@ -181,7 +181,7 @@ def test_variables_of_an_nnx_module_go_in_and_come_out():
 
 def test_an_nnx_module_knows_whether_it_is_trained():
     module = Classifier(x="batch.x")
-    variables = module.init(KEY, X)
+    variables = jax.jit(module.init)(KEY, X)
     rngs = {"dropout": jax.random.key(1)}
     with kd.nn.set_train_property(True):
         a, after = module.apply(variables, X, rngs=rngs, mutable=True)
@@ -201,7 +201,7 @@ def test_an_nnx_module_knows_whether_it_is_trained():
 
 
 def test_variables_of_another_module_are_refused():
-    variables = Classifier(x="batch.x").init(KEY, X)
+    variables = jax.jit(Classifier(x="batch.x").init)(KEY, X)
     del variables["params"]["last"]
     with pytest.raises(ValueError, match=r"'last\.bias'|'last\.kernel'"):
         Classifier(x="batch.x").apply(variables, X)
@@ -241,7 +241,7 @@ def test_any_nnx_module_becomes_a_linen_module_with_keys():
     module = kd.contrib.nn.linen_from_nnx(Plain, 2, x="batch.x")
     assert isinstance(module, nn.Module)
     assert kontext.get_keypaths(module) == {"x": "batch.x"}
-    variables = module.init(KEY, X)
+    variables = jax.jit(module.init)(KEY, X)
     params = variables["params"]["dense"]
     with kd.nn.set_train_property(False):
         out = module.apply(variables, X)["logits"]
@@ -255,6 +255,6 @@ def test_a_function_that_makes_an_nnx_module_is_one_too():
     module = kd.contrib.knnx.LinenModuleFromNnxDef(
         nnx_init=lambda rngs: nnx.Linear(3, 2, rngs=rngs)
     )
-    variables = module.init(KEY, X)
+    variables = jax.jit(module.init)(KEY, X)
     kernel, bias = (variables["params"][k] for k in ("kernel", "bias"))
     np.testing.assert_allclose(module.apply(variables, X), X @ kernel + bias, rtol=1e-6)

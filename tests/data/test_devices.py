@@ -98,9 +98,11 @@ def test_numbers_that_32_bits_do_not_hold_become_the_limit_and_are_told(
 
 def test_training_goes_on_beside_an_id_that_nothing_reads(tmp_path, capsys):
     ids = np.array([0, 2**40, 2, 2**40])  # in both batches
-    state, _ = _trainer(_data(id=ids), tmp_path).train()
+    state, _ = _trainer(_data(record_id=ids), tmp_path).train()
     assert int(state.step) == 2
-    lines = [x for x in capsys.readouterr().err.splitlines() if "`batch.id`" in x]
+    lines = [
+        x for x in capsys.readouterr().err.splitlines() if "`batch.record_id`" in x
+    ]
     assert len(lines) == 1 and "int32 cannot hold" in lines[0]
 
 

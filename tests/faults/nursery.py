@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -41,6 +42,7 @@ class Nursery:
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "KAULDRON_TYPECHECKING": "",  # other tests check; here it takes seconds
             "XLA_FLAGS": devices.xla_flags(num_devices),
         }
         self._process = subprocess.Popen(
@@ -148,6 +150,7 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _import_everything()
+    gc.freeze()  # what is imported is looked at by no child
     for line in sys.stdin:
         request = json.loads(line)
         with tempfile.TemporaryFile() as output:

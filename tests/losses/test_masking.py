@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from tests.metrics import contract
 _GARBAGE = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e4, 0.0]
 
 
+@functools.cache
 def _value_and_grad(loss):
     def value(floats, rest):
         return loss.get_state(**floats, **rest).mean()

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 
@@ -128,7 +129,8 @@ def test_a_judge_gives_the_mean_log_probability_of_the_answer_after_the_prompt()
     judge = kd.lm.TextGenerator(model=model, params=params, tokenizer=tokenizer)
     prompt, text = tokenizer.encode("The quick"), tokenizer.encode(" dog")
     tokens = np.concatenate([prompt, text])
-    logits = np.asarray(model.apply({"params": params}, tokens[None])["logits"][0])
+    outputs = jax.jit(model.apply)({"params": params}, tokens[None])
+    logits = np.asarray(outputs["logits"][0])
     logprobs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     # A token is predicted at the place before it.
     of_answer = logprobs[np.arange(len(prompt) - 1, len(tokens) - 1), text]

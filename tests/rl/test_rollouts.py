@@ -70,7 +70,7 @@ def test_a_row_is_the_prompt_and_an_answer_of_which_the_answer_is_learnt(rollout
 
 def test_old_logps_are_those_of_the_model_for_the_tokens_drawn(rollout):
     model, _, batch = rollout
-    outputs = model.apply(
+    outputs = jax.jit(model.apply)(
         {"params": small_model.params(model)},
         batch["tokens"],
         batch["positions"],
@@ -135,7 +135,7 @@ def test_a_second_rollout_compiles_nothing():
     row = {key: ds.element_spec[key] for key in ("tokens", "targets")}
     row = jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), row)
     params = small_model.params(small_model.model())
-    variables = model.init(jax.random.key(0), row)
+    variables = jax.jit(model.init)(jax.random.key(0), row)
     policy = {"base": {"policy": params}}
     batches = iter(ds)
     batches.follow(lambda: _state(model, variables["params"], **policy))

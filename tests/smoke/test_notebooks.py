@@ -42,4 +42,4 @@ def test_notebook_runs_and_is_kept_without_outputs(path, tmp_path, monkeypatch):
 
 @pytest.mark.smoke
 def test_page_on_looking_at_a_run(tmp_path):
-    assert docs_snippets.run_page("inspect.md", tmp_path) == 7
+    assert docs_snippets.run_page("inspect.md", tmp_path) == 12

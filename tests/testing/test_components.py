@@ -71,6 +71,103 @@ def test_published_metrics_and_losses_keep_their_contract():
     )
 
 
+_SCORES = _RNG.random((8, 5)).astype(np.float32)
+_BINARY = _RNG.integers(2, size=(8, 5))
+
+
+@pytest.mark.parametrize(
+    ("loss", "arrays"),
+    [
+        (
+            kd.losses.L1(preds="preds.x", targets="batch.x"),
+            {"preds": _LOGITS, "targets": _SCORES},
+        ),
+        (
+            kd.losses.Huber(preds="preds.x", targets="batch.x"),
+            {"preds": _LOGITS, "targets": _SCORES},
+        ),
+        (
+            kd.losses.FocalLoss(logits="preds.x", labels="batch.x"),
+            {"logits": _LOGITS, "labels": _LABELS},
+        ),
+        (
+            kd.losses.SigmoidBinaryCrossEntropy(logits="preds.x", labels="batch.x"),
+            {"logits": _LOGITS, "labels": _BINARY},
+        ),
+        (
+            kd.losses.CosineDistance(preds="preds.x", targets="batch.x"),
+            {"preds": _LOGITS, "targets": _SCORES},
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_losses_keep_their_contract(loss, arrays):
+    kd.testing.check_loss(loss, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("metric", "arrays"),
+    [
+        (
+            kd.metrics.TopKAccuracy(logits="preds.x", labels="batch.x", k=2),
+            {"logits": _LOGITS, "labels": _LABELS},
+        ),
+        (
+            kd.metrics.F1(logits="preds.x", labels="batch.x", num_classes=5),
+            {"logits": _LOGITS, "labels": _LABELS},
+        ),
+        (
+            kd.metrics.RocAuc(
+                logits="preds.x", labels="batch.x", unique_labels=range(5)
+            ),
+            {"logits": _LOGITS, "labels": _LABELS},
+        ),
+        (
+            kd.metrics.MeanSquaredError(preds="preds.x", targets="batch.x"),
+            {"preds": _LOGITS, "targets": _SCORES},
+        ),
+        (
+            kd.metrics.R2Score(preds="preds.x", targets="batch.x"),
+            {"preds": _LOGITS, "targets": _SCORES},
+        ),
+        (
+            kd.metrics.ConfusionMatrix(
+                logits="preds.x", labels="batch.x", num_classes=5
+            ),
+            {"logits": _LOGITS, "labels": _LABELS},
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_metrics_keep_their_contract(metric, arrays):
+    kd.testing.check_metric(metric, **arrays)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ForgetsItsMask(kd.metrics.Metric):
+    State = kd.metrics.AverageState
+    values: kd.kontext.Key = "batch.values"
+    mask: kd.kontext.Key | None = None
+
+    def get_state(self, values, mask=None):
+        return kd.metrics.AverageState.from_values(values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _CountsWhatIsMasked(_ForgetsItsMask):
+    def get_state(self, values, mask=None):
+        mask = jnp.ones((len(values), 1)) if mask is None else mask
+        total = (values[:, None] * mask).sum()
+        return kd.metrics.AverageState(total=total, count=jnp.float32(len(values)))
+
+
+def test_a_mask_of_a_metric_is_held_to_its_meaning():
+    values = np.arange(8, dtype=np.float32)
+    for wrong in (_ForgetsItsMask(), _CountsWhatIsMasked()):
+        with pytest.raises(AssertionError, match="masked out counts"):
+            kd.testing.check_metric(wrong, values=values)
+
+
 def test_a_mean_of_means_is_noticed():
     with pytest.raises(AssertionError, match="Two parts, merged"):
         kd.testing.check_metric(_MeanOfMeans(), values=np.arange(9.0, dtype=np.float32))
@@ -96,6 +193,48 @@ def test_transforms_must_be_functions_that_leave_their_element():
         kd.testing.check_transform(_changes_in_place, element)
     with pytest.raises(AssertionError, match="second call"):
         kd.testing.check_transform(_Counting(), element)
+
+
+def _image():
+    return {"image": np.arange(64, dtype=np.uint8).reshape(8, 8, 1)}
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        kd.data.Normalize(key="image", mean=0.5, std=0.1),
+        kd.data.Resize(key="image", size=(4, 4)),
+        kd.data.RandomCrop(key="image", shape=(4, 4, 1)),
+        kd.data.RandomFlipLeftRight(key="image"),
+        kd.data.ColorJitter(key="image", brightness=0.5),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_transforms_of_ours_keep_their_contract(transform):
+    element = _image()
+    if isinstance(transform, kd.data.Normalize | kd.data.ColorJitter):
+        image = element["image"].repeat(3, -1).astype(np.float32) / 255
+        element = {"image": image}
+    kd.testing.check_transform(transform, element)
+
+
+class _OwnGenerator(kd.data.RandomMapTransform):
+    generator = np.random.default_rng(0)
+
+    def random_map(self, element, rng):
+        return {"x": self.generator.random(2)}
+
+
+class _AnySize(kd.data.RandomMapTransform):
+    def random_map(self, element, rng):
+        return {"x": np.zeros(rng.integers(1, 100))}
+
+
+def test_random_transforms_draw_from_what_they_are_given_and_keep_one_shape():
+    with pytest.raises(AssertionError, match="Draw from the `rng`"):
+        kd.testing.check_transform(_OwnGenerator(), {})
+    with pytest.raises(AssertionError, match="another generator it gives"):
+        kd.testing.check_transform(_AnySize(), {})
 
 
 def _changes_in_place(element):
@@ -137,6 +276,45 @@ def test_models_keep_examples_apart_and_return_batches():
         kd.testing.check_model(_Mlp(normalizes_by_place=True), batch)
     with pytest.raises(AssertionError, match=r"first axis of preds\.y"):
         kd.testing.check_model(_Summed(), batch)
+
+
+class _Overflowing(nn.Module):
+    """What is exact in f32 and not in bf16: a difference of large numbers."""
+
+    x: kd.kontext.Key = "batch.x"
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.Dense(3)(x)
+        return {"y": (y + 1e4) - 1e4}
+
+
+def test_models_are_held_to_what_they_are_in_bf16():
+    with pytest.raises(AssertionError, match=r"In bfloat16, preds\.y is .* off"):
+        kd.testing.check_model(_Overflowing(), {"x": _LOGITS}, rtol=1e-2)
+    kd.testing.check_model(_Overflowing(), {"x": _LOGITS}, rtol=1e-2, bf16_rtol=None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        kd.nn.Sequential(
+            inputs="batch.x", outputs="y", layers=[nn.Conv(4, (3, 3)), nn.relu]
+        ),
+        kd.nn.VitAutoEncoder(
+            encoder=kd.nn.VitEncoder.from_spec(
+                num_heads=2, hidden_size=8, num_layers=1, patch_size=4
+            ),
+            image="batch.x",
+        ),
+        kd.nn.UNet(num_classes=2, features=(4, 8), image="batch.x"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_models_of_ours_keep_their_contract(model):
+    image = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    kd.testing.check_model(model, {"x": image}, rtol=1e-4)
 
 
 _CONFIG = """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from kauldron import kd
 from kauldron.step import shared_programs
 from kauldron.step.rngs_lib import RngStreams
 from tests.train import small_run
@@ -117,3 +119,22 @@ def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
     compiled.clear()
     assert train("again", 5, 3e-2) == alone and alone not in others
     assert {"jit(init)", "jit(_traced_step)"}.isdisjoint(compiled)
+
+
+def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
+    traced = []
+
+    class Counted(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            traced.append(x.shape)
+            return nn.Dense(2)(x)
+
+    model = kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=[Counted()])
+    trainer = small_run.make_trainer(tmp_path, model=model)
+    specs = trainer.state_specs
+    state = trainer.init_state()
+    assert traced == [(16, 3)]
+    for array, spec in zip(*map(jax.tree.leaves, (state, specs)), strict=True):
+        assert (array.shape, array.dtype) == (spec.shape, spec.dtype)
+    assert small_run.state_hash(trainer.init_state()) == small_run.state_hash(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -38,22 +39,21 @@ def test_n_steps_are_the_n_updates_of_a_hand_written_loop(tmp_path):
     params, opt_state = expected.params, optimizer.init(expected.params)
     batches = iter(trainer.train_ds)
     update = jax.jit(optimizer.update)
+
+    def loss_fn(params, batch, step):
+        with kd.nn.set_train_property(True):
+            preds = model.apply(
+                {"params": params},
+                batch["x"],
+                rngs=trainer.rng_streams.train_rngs(step),
+            )
+        return optax.softmax_cross_entropy_with_integer_labels(
+            preds["logits"], batch["label"][:, 0]
+        ).mean()
+
+    grads_of = jax.jit(jax.grad(loss_fn))
     for step in range(7):
-        batch = next(batches)
-
-        @jax.jit
-        def loss_fn(params, batch, step):
-            with kd.nn.set_train_property(True):
-                preds = model.apply(
-                    {"params": params},
-                    batch["x"],
-                    rngs=trainer.rng_streams.train_rngs(step),
-                )
-            return optax.softmax_cross_entropy_with_integer_labels(
-                preds["logits"], batch["label"][:, 0]
-            ).mean()
-
-        grads = jax.grad(loss_fn)(params, batch, step)
+        grads = grads_of(params, next(batches), step)
         updates, opt_state = update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
     batches.close()
@@ -186,13 +186,14 @@ def test_logged_loss_is_of_the_parameters_before_the_update(tmp_path):
     batches = iter(trainer.train_ds)
     context = kd.train.Context.from_state_and_batch(state=state, batch=next(batches))
     batches.close()
-    total, _ = kd.train.forward_with_loss(
-        context,
+    forward = functools.partial(
+        kd.train.forward_with_loss,
         model=trainer.model,
         losses=trainer.train_losses,
         rngs=trainer.rng_streams.train_rngs(0),
         is_training=True,
     )
+    total, _ = jax.jit(forward)(context)
     [record] = _records(tmp_path, "train")
     np.testing.assert_allclose(record["losses/total"], total, rtol=1e-5)
 

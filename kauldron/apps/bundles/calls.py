@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from kauldron._base import errors
 from kauldron.apps.bundles._json_fields import Fields
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.bundles.manifest import Manifest
+from kauldron.apps.bundles.manifest import Manifest, check_name
 from kauldron.apps.bundles.ports import KINDS, Port
 
 # Name of an input -> its files; the name is empty for the first input.
@@ -82,7 +82,23 @@ class Call:
         _check_limit("mc", self.mc, manifest.max_mc, "draws of dropout", manifest)
         for path in self.overrides:
             _check_override(path, manifest)
+        if self.verb == "uncertainty" or self.with_uncertainty:
+            _check_uncertainty(self, manifest)
         return checked
+
+    def inside(self, folder: str | os.PathLike[str]) -> Call:
+        """Returns the call with its paths, which are relative, in a folder."""
+
+        def moved(paths: Sequence[str]) -> tuple[str, ...]:
+            return tuple(os.path.join(folder, path) for path in paths)
+
+        return dataclasses.replace(
+            self,
+            inputs={name: moved(paths) for name, paths in self.inputs.items()},
+            references={name: moved(paths) for name, paths in self.references.items()},
+            masks=moved(self.masks),
+            data=None if self.data is None else os.path.join(folder, self.data),
+        )
 
     def members(self, manifest: Manifest) -> tuple[str, ...]:
         """Returns the names of the members that are asked for."""
@@ -217,6 +233,8 @@ def _check_fine_tuning(call: Call, manifest: Manifest) -> None:
         raise AppError(
             f"The learning rate is greater than 0: got {call.learning_rate}."
         )
+    if call.name is not None:
+        check_name(call.name)
 
 
 def _named(
@@ -317,6 +335,16 @@ def _check_limit(
         raise AppError(
             f"The app {manifest.name!r} predicts up to {limit} {what}: got "
             f"`{name}={value}`."
+        )
+
+
+def _check_uncertainty(call: Call, manifest: Manifest) -> None:
+    num_members = len(call.members(manifest))
+    if num_members * max(1, call.mc) * (1 + call.tta) < 2:
+        raise AppError(
+            "Uncertainty is how far several predictions are apart: ask for some, with "
+            f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
+            f"several members (of {len(manifest.members)})."
         )
 
 

@@ -12,10 +12,10 @@ from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.ports import KINDS, OF_FOLDERS, Port
+from kauldron.evals import file_prediction
 
 _SERIES = (".dcm", ".ima")
 _FOLDER_SUFFIXES = (".zarr",)
-MASK = "mask"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ def cases_of(call: Call, manifest: Manifest) -> list[Case]:
     }
     tables = {k: groups.pop(k)[0] for k in list(groups) if ports[k].kind == "table"}
     if call.masks:
-        groups[MASK] = _expanded(call.masks, Port(name=MASK, kind="segmentation"))
+        mask = Port(name=file_prediction.MASK, kind="segmentation")
+        groups[mask.name] = _expanded(call.masks, mask)
     counts = {name: len(paths) for name, paths in groups.items()}
     if len(set(counts.values())) > 1:
         raise AppError(

@@ -9,7 +9,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from kauldron._base import errors
@@ -190,6 +190,21 @@ class Manifest:
             f"There is no verb {verb!r}: apps know {list(VERBS)}."
             f"{errors.did_you_mean(verb, VERBS)}"
         )
+
+    def foreign_code(self, verb: str) -> tuple[str, ...]:
+        """Returns the packages outside of Kauldron's that a verb runs code of."""
+        return (*self.trusted, *(self.trusted_to_train if verb == "fine-tune" else ()))
+
+    def check_trusted(self, verb: str, trusted: Sequence[str] = ()) -> None:
+        """Raises `AppError` if a verb runs code of a package that is not trusted."""
+        missing = [x for x in self.foreign_code(verb) if x not in trusted]
+        if missing:
+            what = "The training of the app" if verb == "fine-tune" else "The app"
+            raise AppError(
+                f"{what} {self.name!r} runs code of {', '.join(map(repr, missing))}, "
+                "outside of Kauldron. Look at it, and trust it with `--trust_code` or "
+                "`App(path, trust_code=True)`; a server never runs such code."
+            )
 
 
 _NUMBERS = ("max_tta", "max_mc", "step")

@@ -50,7 +50,8 @@ class Result:
       applied: What was done in detail: `members`, `tta`, `mc`, `overrides`.
       cases: Their names, in order.
       files: What was written.
-      values: Numbers and texts: `cases`, by name, and `overall`.
+      values: Numbers and texts: `cases`, by name, and `overall`; of a fine-tuning, `app`,
+        `training` (what was logged last), and `evaluation` of the new app.
     """
 
     out: pathlib.Path
@@ -70,8 +71,9 @@ class Result:
         lines = [os.fspath(self.path(file)) for file in self.files]
         for case, values in list(self.values.get("cases", {}).items())[:_MAX_SHOWN]:
             lines.append(f"{case}: {_in_words(values)}")
-        if overall := self.values.get("overall"):
-            lines.append(f"overall: {_in_words(overall)}")
+        for name, values in self.values.items():
+            if values and name != "cases":
+                lines.append(f"{name}: {_in_words(values)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:

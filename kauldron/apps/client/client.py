@@ -144,6 +144,7 @@ class RemoteApp(AppVerbs):
           ServerError: If the job did not end well.
         """
         call = call.check(self._manifest)
+        self._manifest.check_trusted(call.verb)
         form = self._form(call)
         with results.removed_if_nothing_came(out):
             return self._ask(call, form, results.make_out(out), progress)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 from kauldron.apps.bundles import archives
-from kauldron.apps.bundles.errors import AppError
+from kauldron.apps.bundles.errors import AppError, tells_full_disk
 from kauldron.apps.jobs import _devices, _processes, _table, _workers
 
 _CODES = {
@@ -27,7 +26,7 @@ _CODES = {
     507: "disk_full",
 }
 _RETRY_SECS = 5
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = "The disk of the server is full: nothing was kept."
 
 
 class HttpError(Exception):
@@ -61,6 +60,8 @@ def of(error: Exception) -> HttpError:
     if isinstance(error, HttpError):
         return error
     told = _processes.without_folders(str(error))
+    if tells_full_disk(error) or isinstance(error, _workers.DiskFullError):
+        return HttpError(507, _DISK_FULL)
     match error:
         case _workers.WorkerEndedError():
             return HttpError(500, told, "worker_ended")
@@ -74,8 +75,6 @@ def of(error: Exception) -> HttpError:
             return HttpError(503, told, "no_device")
         case _table.QueueFullError():
             return HttpError(429, "Too many jobs wait: try again later.")
-        case OSError() if error.errno in _FULL:
-            return HttpError(507, "The disk of the server is full: nothing was kept.")
     if type(error).__name__ == "OperationalError" and "full" in told:  # of SQLite
-        return HttpError(507, "The disk of the server is full: nothing was kept.")
+        return HttpError(507, _DISK_FULL)
     return HttpError(500, "The server failed; its log says why.")

@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from kauldron._base.web_calls import sse_text
-from kauldron.apps.bundles import archives, results
+from kauldron.apps.bundles import archives, cases, results
 from kauldron.apps.http import _forms, _uploads
 from kauldron.apps.http._errors import HttpError
 from kauldron.apps.http._service import AppCall, Service, links, send_file, send_files
-from kauldron.apps.jobs import _processes
+from kauldron.apps.jobs import _processes, _workers
 from kauldron.apps.jobs._folders import JobFolder
 from kauldron.apps.jobs._served import ServedApp
 from kauldron.apps.jobs._table import Job, State
@@ -31,19 +31,25 @@ async def submit(call: AppCall, service: Service) -> None:
     """Takes a job: `POST /apps/APP/VERB`.
 
     With the header `Prefer: wait=SECONDS`, the answer is the result if it is there by
-    then; a warm app answers without a job.
+    then; a warm app answers without a job, and what is small touches no disk.
     """
     app = service.app(call.path_params["app"])
     verb = call.path_params["verb"].replace("_", "-")
     app.manifest.check_verb(verb)
+    app.manifest.check_trusted(verb)
     num_bytes = _check_room(call, service)
     secs, runner = _wait_secs(call), service.supervisor.runner
-    async with service.supervisor.state.upload(is_small=num_bytes < _SMALL) as upload:
+    is_small = num_bytes < _SMALL
+    in_memory = is_small and bool(secs) and runner.is_warm(app.name, verb, "auto")
+    if not in_memory and not app.is_readable():
+        raise HttpError(503, f"The app {app.name!r} cannot be read any more.")
+    state = service.supervisor.state
+    async with state.upload(is_small=is_small, in_memory=in_memory) as upload:
         with service.supervisor.admitted():
             asked = await _read(call, service, app, verb, upload)
             runner.check_device(asked.device, app.name, verb)
             if secs and runner.is_warm(app.name, verb, asked.device):
-                await runner.answer(app.name, asked.call, upload)
+                upload = await _answered(service, app.name, asked, upload)
                 await _send_result(call, upload, app.name)
                 return
             job = service.supervisor.submit(upload, app.name, asked.call, asked.device)
@@ -179,7 +185,13 @@ async def _read(
             await asyncio.to_thread(archives.unpack, path, folder, limits)
             path.unlink()
             form.files["dataset"] = {folder: None}
-    return _forms.read(verb, form, upload.path, app.manifest)
+    asked = _forms.read(verb, form, upload.path, app.manifest)
+    if asked.call.data is None and any(
+        path.is_dir() for paths in form.files.values() for path in paths
+    ):  # how many cases they are, only their files say
+        whole = asked.call.inside(upload.path)
+        await asyncio.to_thread(cases.cases_of, whole, app.manifest)
+    return asked
 
 
 def _check_room(call: AppCall, service: Service) -> int:
@@ -198,6 +210,25 @@ def _check_room(call: AppCall, service: Service) -> int:
 def _wait_secs(call: AppCall) -> float:
     found = _WAIT.search(call.headers.get("prefer", ""))
     return min(float(found[1][:9]), _MAX_WAIT_SECS) if found else 0.0
+
+
+async def _answered(
+    service: Service, app: str, asked: _forms.Asked, upload: JobFolder
+) -> JobFolder:
+    """Lets a warm app answer; returns the folder, with the results.
+
+    What has no room in memory is done once more on the disk.
+    """
+    runner, state = service.supervisor.runner, service.supervisor.state
+    try:
+        await runner.answer(app, asked.call, upload)
+    except _workers.DiskFullError:
+        moved = state.on_disk(upload)
+        if moved is upload:
+            raise
+        upload = moved
+        await runner.answer(app, asked.call, upload)
+    return upload
 
 
 async def _ends_within(service: Service, job_id: str, secs: float) -> bool:

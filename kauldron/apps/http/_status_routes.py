@@ -120,6 +120,7 @@ def _describe(service: Service, found: ServedApp) -> dict[str, Any]:
     if not found.is_readable():
         return {"name": found.name, "available": False}
     entry = found.manifest.to_json()
+    verbs = [x for x in found.manifest.verbs if not found.manifest.foreign_code(x)]
     warm = service.supervisor.runner.is_warm(found.name, "infer", "auto")
     return {
         **entry,
@@ -128,8 +129,8 @@ def _describe(service: Service, found: ServedApp) -> dict[str, Any]:
         "checkpoints": list(found.manifest.members),
         "tta": found.manifest.max_tta,
         "mc": found.manifest.max_mc,
-        "capabilities": list(found.manifest.verbs),
-        "finetunable": "fine-tune" in found.manifest.verbs,
+        "capabilities": verbs,
+        "finetunable": "fine-tune" in verbs,
         "is_warm": warm,
     }
 

@@ -133,4 +133,10 @@ def _application(
 
 
 def _token(token: str | None) -> str:
-    return (token or os.environ.get(_processes.TOKEN_VARIABLE, "")).strip()
+    found = (token or os.environ.get(_processes.TOKEN_VARIABLE, "")).strip()
+    if not found.isascii() or not found.isprintable():
+        raise AppError(
+            "A token has letters and digits of ASCII, so that it can be sent in a header: "
+            f"{secrets.token_urlsafe(24)!r} is one."
+        )
+    return found

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import kauldron
 from kauldron.apps.jobs import _folders
@@ -46,6 +47,29 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def start(
+    folder: _folders.JobFolder,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    stdin: Any,
+    stdout: Any,
+) -> subprocess.Popen[bytes]:
+    """Starts a process that `end_orphan` ends, if its server is killed."""
+    with folder.running.open("w") as running, folder.problems.open("wb") as problems:
+        # Held by the child alone once this file is closed here.
+        fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return subprocess.Popen(
+            [*_SHELL, str(folder.process), *command],
+            cwd=folder.path,
+            env=dict(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=problems,
+            start_new_session=True,
+            pass_fds=(running.fileno(),),
+        )
+
+
 class JobProcess:
     """A process of a job that runs.
 
@@ -61,23 +85,8 @@ class JobProcess:
     def __init__(
         self, folder: _folders.JobFolder, command: Sequence[str], env: Mapping[str, str]
     ) -> None:
-        with (
-            folder.running.open("w") as running,
-            folder.log.open("ab") as log,
-            folder.problems.open("wb") as problems,
-        ):
-            # Held by the child alone once this file is closed here.
-            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._process = subprocess.Popen(
-                [*_SHELL, str(folder.process), *command],
-                cwd=folder.path,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=problems,
-                start_new_session=True,
-                pass_fds=(running.fileno(),),
-            )
+        with folder.log.open("ab") as log:
+            self._process = start(folder, command, env, subprocess.DEVNULL, log)
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         threading.Thread(target=self._wait, daemon=True).start()
@@ -113,7 +122,7 @@ class JobProcess:
 
 
 def end_orphan(folder: _folders.JobFolder) -> None:
-    """Ends the process of a job whose server was killed, if it lives."""
+    """Ends the process of a job or a worker whose server was killed, if it lives."""
     deadline = time.monotonic() + 5
     while _is_running(folder) and time.monotonic() < deadline:
         # It is the process of this job that holds the lock, so the number is its.

@@ -83,7 +83,7 @@ class Runner:
             self._workers[name] = _workers.WarmWorker(
                 self._command(["apps", "worker", path]),
                 env,
-                self._state.path / f"worker_{name}.txt",
+                self._state.worker(name),
             )
             await self._workers[name].start()
         self.devices = devices
@@ -140,7 +140,7 @@ class Runner:
         if taken == _WARM:
             try:
                 worker = self._workers[job.app]
-                await worker.ask(_absolute(call, folder), folder.out)
+                await worker.ask(call.inside(folder.path).to_json(), folder.out)
             except _workers.WorkerError as error:
                 raise JobFailed(str(error)) from None
         else:
@@ -162,7 +162,8 @@ class Runner:
           WorkerError: If it was not done.
         """
         worker = self._workers[app]
-        asking = asyncio.ensure_future(worker.ask(_absolute(call, folder), folder.out))
+        entry = call.inside(folder.path).to_json()
+        asking = asyncio.ensure_future(worker.ask(entry, folder.out))
         try:
             await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -203,16 +204,3 @@ class Runner:
             longest = self._limits.max_job_secs
             if longest and time.monotonic() - started > longest:
                 raise JobFailed(f"The job ran for longer than {longest:g} seconds.")
-
-
-def _absolute(call: Call, folder: JobFolder) -> dict[str, Any]:
-    """Returns a call for a process that runs in another folder."""
-    entry = call.to_json()
-    for name in ("inputs", "references"):
-        groups = entry.get(name, {})
-        entry[name] = {
-            port: [str(folder.path / path) for path in paths]
-            for port, paths in groups.items()
-        }
-    entry["masks"] = [str(folder.path / path) for path in entry.get("masks", ())]
-    return entry

@@ -41,13 +41,15 @@ def read_apps(paths: Iterable[str | os.PathLike[str]]) -> dict[str, ServedApp]:
     """Returns the apps at some paths, by name; all their files are checked.
 
     Raises:
-      AppError: If there is none, one is damaged, or two have one name.
+      AppError: If there is none, one is damaged, needs code that would have to be
+        trusted, or two have one name.
     """
     found: dict[str, ServedApp] = {}
     for path in paths:
         app = ServedApp(
             path=pathlib.Path(path).absolute(), manifest=read_manifest(path)
         )
+        app.manifest.check_trusted("infer")
         if app.name in found:
             raise AppError(
                 f"Two apps are called {app.name!r}: {str(found[app.name].path)!r} and "

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kauldron.apps.jobs import _processes
+from kauldron.apps.jobs._folders import JobFolder
 
 _log = logging.getLogger(__name__)
 _LINE_BYTES = 2**26
@@ -29,21 +30,25 @@ class WorkerEndedError(WorkerError):
     """A warm worker failed or ended in the middle of a call, and the call is right."""
 
 
+class DiskFullError(WorkerError):
+    """There was no room for what a warm worker wanted to write."""
+
+
 class WarmWorker:
     """A process that answers calls one after the other; started again when it ends.
 
     Args:
       command: The command line; reads and writes lines as `serve_lines` does.
       env: Its variables.
-      problems: File for what it prints on stderr.
+      folder: Where it runs, and what it prints on stderr goes.
     """
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], problems: pathlib.Path
+        self, command: Sequence[str], env: Mapping[str, str], folder: JobFolder
     ) -> None:
         self._command = list(command)
         self._env = dict(env)
-        self._problems = problems
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: asyncio.StreamReader | None = None
         self._pipe: asyncio.BaseTransport | None = None
@@ -54,15 +59,11 @@ class WarmWorker:
         if self._process is not None and self._process.poll() is None:
             return
         await self.stop()
-        with self._problems.open("wb") as problems:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=problems,
-                start_new_session=True,
-            )
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        # Also what it has started itself is gone before it starts again.
+        await asyncio.to_thread(_processes.end_orphan, self._folder)
+        pipes = subprocess.PIPE, subprocess.PIPE
+        self._process = _processes.start(self._folder, self._command, self._env, *pipes)
         answers = asyncio.StreamReader(limit=_LINE_BYTES)
         self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(answers), self._process.stdout
@@ -70,7 +71,7 @@ class WarmWorker:
         self._answers = answers
 
     async def ask(self, call: Mapping[str, Any], out: pathlib.Path) -> None:
-        """Does a call.
+        """Does a call; nobody is told how far it is.
 
         Cancelled, it ends the process: a computation that has begun cannot be taken back.
 
@@ -81,8 +82,9 @@ class WarmWorker:
         Raises:
           WorkerError: If it was not done.
           WorkerEndedError: If that is not for what was asked.
+          DiskFullError: If there was no room in the folder.
         """
-        request = {"call": call, "out": str(out)}
+        request = {"call": call, "out": str(out), "tells_progress": False}
         async with self._turn:
             try:
                 await self.start()
@@ -94,6 +96,8 @@ class WarmWorker:
             told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
             if error.get("code") == "mistake":
                 raise WorkerError(told)
+            if error.get("code") == "disk_full":
+                raise DiskFullError("The disk of the server is full.")
             _log.error("A warm worker failed: %s", told)
             raise WorkerEndedError("The call failed; the log of the server says why.")
 
@@ -111,7 +115,7 @@ class WarmWorker:
                     return found
         except (ConnectionError, ValueError):
             _log.exception("A warm worker broke off")
-        _log.error("A warm worker ended: %s", _processes.tail(self._problems))
+        _log.error("A warm worker ended: %s", _processes.tail(self._folder.problems))
         raise WorkerEndedError("The worker of this app ended: ask again.")
 
     async def stop(self) -> None:

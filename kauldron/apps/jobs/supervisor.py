@@ -68,6 +68,8 @@ class Supervisor:
         Args:
           warm: Names of apps that stay loaded.
         """
+        for folder in self.state.workers():
+            await asyncio.to_thread(_processes.end_orphan, folder)
         for job in self.table.in_states([State.RUNNING]):
             await asyncio.to_thread(self._take_up, job)
         self.state.sweep(self.table)

@@ -69,6 +69,20 @@ class ArrayPredictor:
         finals = {k: x.finalize().compute() for k, x in measured.items()}
         yield files_lib.FileResult(case=None, files=ends, values=finals)
 
+    def _transforms_for(self, keys: frozenset[str]) -> list[Any]:
+        """Returns the transforms of elements with some keys; found once."""
+        if keys not in self._fitting:
+            self._fitting[keys] = runs.fitting_transforms(
+                self.transforms or (),
+                set(keys),
+                tell=lambda line: None,  # those of references that are not there
+            )
+        return self._fitting[keys]
+
+    @functools.cached_property
+    def _fitting(self) -> dict[frozenset[str], list[Any]]:
+        return {}
+
     @functools.cached_property
     def _metrics(self) -> Mapping[str, Any]:
         return self.make_metrics()
@@ -78,19 +92,18 @@ class ArrayPredictor:
     ) -> Iterator[tuple[dict[str, Any], int]]:
         """Yields batches, filled up with rows that do not count, and their rows."""
         ports = (*self.manifest.inputs, *self.manifest.references)
-        source = data.py.DataSource(
-            _elements.CaseElements(request.cases, ports, self.num_channels),
+        elements = _elements.CaseElements(request.cases, ports, self.num_channels)
+        pipeline = data.py.DataSource(
+            elements,
+            transforms=self._transforms_for(frozenset(elements.keys())),
+            batch_size=self.batch_size,
+            batch_drop_remainder=False,
+            num_epochs=1,
             shuffle=False,
-            batch_size=None,
+            seed=0,
         )
         try:
-            pipeline = runs.with_transforms(
-                source,
-                self.transforms or (),
-                batch_size=self.batch_size,
-                tell=lambda line: None,  # those of references that are not there
-            )
-            with iter(pipeline.for_evaluation()) as batches:
+            with iter(pipeline) as batches:
                 for batch in batches:
                     num_rows = len(batch[_elements.CASE_KEY])
                     size = min(self.batch_size, 1 << (num_rows - 1).bit_length())

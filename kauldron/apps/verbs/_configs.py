@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kauldron import konfig
-from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.verbs import _layout
 
@@ -167,19 +166,13 @@ def trust(folder: pathlib.Path, manifest: Manifest, *, trust_code: bool) -> list
     Raises:
       AppError: If the app needs code that is not trusted.
     """
-    needs = manifest.trusted
     if not trust_code:
-        if needs:
-            raise AppError(
-                f"The app {manifest.name!r} runs code of {', '.join(map(repr, needs))}, "
-                "outside of Kauldron. Look at it, and trust it with `--trust_code` or "
-                "`App(path, trust_code=True)`."
-            )
+        manifest.check_trusted("infer")
         return []
     code = folder / _layout.CODE
     if code.is_dir() and os.fspath(code) not in sys.path:
         sys.path.insert(0, os.fspath(code))
-    return [*needs, *manifest.trusted_to_train]
+    return list(manifest.foreign_code("fine-tune"))
 
 
 def _qualnames(value: Any) -> Iterator[str]:

@@ -40,6 +40,11 @@ class CaseElements:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def keys(self) -> list[str]:
+        """Returns the keys that all elements have."""
+        _, files = self._listed[0]
+        return [CASE_KEY, *(port.name for port in self.ports if port.name in files)]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         case, files = self._listed[index]
         element: dict[str, Any] = {CASE_KEY: case}

@@ -7,7 +7,7 @@ import inspect
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optax
@@ -17,7 +17,7 @@ from kauldron.apps.bundles import results
 from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.bundles.manifest import Manifest, check_name
+from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
 from kauldron.apps.verbs import _configs, _layout, _values, bundling
 from kauldron.sharding import TrainState
@@ -40,16 +40,19 @@ class WeightsOfApp(checkpoints.InitTransform):
 
 
 class TellProgress(train.Hook):
-    """Tells how far a training is.
+    """Tells how far a training is, and keeps what is measured last.
 
     Attributes:
       progress: Is told.
       num_steps: Of the training.
+      measured: What was logged last of the training, and what its evaluators say of the
+        state at its end.
     """
 
     def __init__(self, progress: Progress, num_steps: int) -> None:
         self.progress = progress
         self.num_steps = num_steps
+        self.measured: dict[str, dict[str, Any]] = {}
 
     def before_step(
         self, run: Any, *, step: int, state: TrainState, batch: Any
@@ -59,6 +62,22 @@ class TellProgress(train.Hook):
         if step % every == 0:
             share = 0.9 * step / self.num_steps
             self.progress(share, f"step {step} of {self.num_steps}")
+
+    def on_log(self, run: Any, *, step: int, values: Any) -> None:
+        del run
+        numbers = {**values.loss_values, **values.metric_values}
+        self.measured["training"] = {
+            "after_updates": step,
+            **_values.plain_values(numbers),
+        }
+
+    def on_eval(
+        self, run: Any, *, step: int, name: str, values: Mapping[str, Any]
+    ) -> None:
+        del run
+        if step == self.num_steps:
+            found = self.measured.setdefault("evaluation", {})
+            found[name] = _values.plain_values(values)
 
 
 def fine_tune(
@@ -89,15 +108,8 @@ def fine_tune(
     call = call.check(manifest)
     num_steps = call.steps
     assert num_steps is not None  # checked
-    missing = [x for x in manifest.trusted_to_train if x not in trusted]
-    if missing:
-        raise AppError(
-            f"The training of the app {manifest.name!r} runs code of "
-            f"{', '.join(map(repr, missing))}, outside of Kauldron. Look at it, and trust "
-            "it with `--trust_code` or `App(path, trust_code=True)`."
-        )
+    manifest.check_trusted(call.verb, trusted)
     name = call.name or manifest.name
-    check_name(name)
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
     target = results.make_out(out)
@@ -108,10 +120,14 @@ def fine_tune(
             trainer = trainer.replace(
                 checkpointer=checkpoints.Checkpointer(save_interval_steps=num_steps)
             )
-        hooks = {**trainer.hooks, "app_progress": TellProgress(progress, num_steps)}
-        weights = WeightsOfApp(folder / _layout.member_file(member))
-        trainer = trainer.replace(init_transform=weights, hooks=hooks)
-        _, aux = trainer.train()
+        told = TellProgress(progress, num_steps)
+        trainer = trainer.replace(
+            init_transform=WeightsOfApp(folder / _layout.member_file(member)),
+            hooks={**trainer.hooks, "app_progress": told},
+            # A short training logs its last update, too.
+            log_metrics_every=min(trainer.log_metrics_every, max(1, num_steps - 1)),
+        )
+        trainer.train()
         progress(0.9, "making the app")
         bundling.bundle_trainer(
             trainer,
@@ -122,19 +138,13 @@ def fine_tune(
             first_step=manifest.step,
             sources=folder / _layout.CODE,
         )
-    losses = {} if aux is None else aux.compute().loss_values
     result = Result(
         out=target,
         verb=call.verb,
         app={"name": manifest.name, "version": manifest.version},
         applied={"members": [member], "steps": num_steps},
         files=(ResultFile(path=name, kind="app", output="app"),),
-        values={
-            "overall": {
-                "step": manifest.step + num_steps,
-                **_values.plain_values(losses),
-            }
-        },
+        values={"app": {"step": manifest.step + num_steps}, **told.measured},
     )
     result.write()
     progress(1.0, "done")

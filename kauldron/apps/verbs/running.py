@@ -13,7 +13,6 @@ from kauldron.apps.bundles import cases as cases_lib
 from kauldron.apps.bundles import results
 from kauldron.apps.bundles.asking import Progress
 from kauldron.apps.bundles.calls import Call
-from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
 from kauldron.apps.verbs import _opening, _values
@@ -56,12 +55,6 @@ def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
     cases = cases_lib.cases_of(call, manifest)
     members = call.members(manifest)
     is_uncertain = call.verb == "uncertainty" or call.with_uncertainty
-    if is_uncertain and len(members) * max(1, call.mc) * (1 + call.tta) < 2:
-        raise AppError(
-            "Uncertainty is how far several predictions are apart: ask for some, with "
-            f"`--mc` (up to {manifest.max_mc}), `--tta` (up to {manifest.max_tta}) or "
-            f"several members (of {len(manifest.members)})."
-        )
     folder = results.make_out(out)
     is_pipeline = call.verb == "pipeline"
     measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))

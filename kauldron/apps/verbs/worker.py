@@ -11,6 +11,7 @@ from typing import IO, Any
 from kauldron._base import errors
 from kauldron.apps.bundles._json_fields import Fields
 from kauldron.apps.bundles.calls import Call
+from kauldron.apps.bundles.errors import tells_full_disk
 from kauldron.apps.verbs.app import App
 
 
@@ -21,9 +22,9 @@ def serve_lines(
 
     The first line that is written is `{"ready": true}`. Each line that is read is
     `{"id": ..., "call": {...}, "out": "DIR"}`. Lines `{"id": ..., "progress": 0.5,
-    "message": ...}` follow, and at last `{"id": ..., "result": {...}}`, or `{"id": ...,
-    "error": {"code": "mistake", "message": ...}}`, where `mistake` is one of the call and
-    `failed` anything else. What is printed meanwhile goes to stderr.
+    "message": ...}` follow, unless it has `"tells_progress": false`, and at last `{"id": ..., "result": {...}}`, or `{"id": ...,
+    "error": {"code": "mistake", "message": ...}}`, where `mistake` is one of the call,
+    `disk_full` says that there was no room for the results, and `failed` is anything else. What is printed meanwhile goes to stderr.
 
     Args:
       app: The app.
@@ -57,21 +58,24 @@ def _answer(app: App, line: str, target: IO[str]) -> None:
         call = Call.from_json(fields.take("call", dict))
         tag = _tag(request)
 
+        tells_progress = fields.take("tells_progress", bool, True)
+
         def progress(share: float, text: str) -> None:
-            _write(target, {**tag, "progress": round(share, 4), "message": text})
+            if tells_progress:
+                _write(target, {**tag, "progress": round(share, 4), "message": text})
 
         result = app.call(call, out=fields.take("out", str), progress=progress)
         _write(target, {**tag, "result": result.to_json()})
-    except (errors.UserError, ValueError) as e:
-        code = "mistake" if isinstance(e, errors.UserError) else "failed"
-        if request is None:
-            code = "mistake"  # no JSON
-        _write_error(target, request, code, e)
     except Exception as e:
-        import traceback
+        is_mistake = request is None or isinstance(e, errors.UserError)  # or no JSON
+        code = "mistake" if is_mistake else "failed"
+        if tells_full_disk(e):
+            code = "disk_full"
+        if code == "failed":
+            import traceback
 
-        traceback.print_exc()
-        _write_error(target, request, "failed", e)
+            traceback.print_exc()
+        _write_error(target, request, code, e)
 
 
 def _write_error(target: IO[str], request: Any, code: str, error: Exception) -> None:

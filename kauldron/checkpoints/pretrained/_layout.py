@@ -86,6 +86,7 @@ class Layout:
         )
 
     def is_unused(self, name: str) -> bool:
+        """Whether a tensor of a file is one that no model needs, by `unused`."""
         return _source_paths.matches(self.unused, name)
 
 

@@ -47,7 +47,7 @@ class Form(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rearrange:
+class Rearrange(Form):
     """`einops.rearrange` of one tensor, and back.
 
     Several variables may be parts of one tensor, joined along an axis of it; the pattern
@@ -205,14 +205,17 @@ class Rule:
 
     @functools.cached_property
     def names_theirs(self) -> tuple[NumberedName, ...]:
+        """The names of `theirs`, parsed."""
         return _names(self.theirs)
 
     @functools.cached_property
     def names_ours(self) -> tuple[NumberedName, ...]:
+        """The names of `ours`, parsed."""
         return _names(self.ours)
 
     @functools.cached_property
     def array_form(self) -> Form:
+        """How arrays are turned: `form`, of a pattern its `Rearrange`."""
         return Rearrange(self.form) if isinstance(self.form, str) else self.form
 
     @property

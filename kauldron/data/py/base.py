@@ -301,10 +301,11 @@ class PyGrainPipeline(pipelines.Pipeline):
 class DataSourceBase(PyGrainPipeline):
     """Base of pipelines over a source with `__len__` and `__getitem__`.
 
-    Derive, and set or compute `data_source`: a random access source, an array, or a dict
-    of arrays whose first axis counts examples.
+    Derive, and set or compute `data_source`.
 
     Attributes:
+      data_source: What is read: a random access source, an array, or a dict of arrays
+        whose first axis counts examples. Opened when it is first needed.
       shuffle: Whether the order is drawn anew in every epoch.
     """
 

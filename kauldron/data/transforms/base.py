@@ -119,6 +119,7 @@ class ChunkTransform(arguments.NamesArguments, abc.ABC):
 
     @property
     def max_rows(self) -> int:
+        """How many elements a chunk may give; as many as it gets unless overridden."""
         return self.chunk_size
 
     @abc.abstractmethod
@@ -225,6 +226,7 @@ class ElementWiseTransform(_KeyedTransform, MapTransform):
         return {**features, **changed}
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
+        """Changes `num_rows` elements at once, as columns."""
         del num_rows
         changed = {
             out: self._map_column(columns[key])

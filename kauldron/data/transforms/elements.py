@@ -96,6 +96,7 @@ class Elements(base.MapTransform):
         return changed
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
+        """Keeps, drops and renames columns, as `map` does with keys."""
         del num_rows
         return self.map(columns)
 
@@ -126,6 +127,7 @@ class AddConstants(base.MapTransform):
         return {**features, **self.values}
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
+        """Adds the values as columns of `num_rows` rows."""
         self._check(columns)
         added: dict[str, Any] = {}
         for key, value in self.values.items():

@@ -119,6 +119,7 @@ class CenterCrop(base.ElementWiseTransform):
         return self._crop(np.asarray(element), num_lead=0)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
+        """Crops all images of a batch at once."""
         return self._crop(values, num_lead=1)
 
     def _crop(self, values: np.ndarray, num_lead: int) -> np.ndarray:

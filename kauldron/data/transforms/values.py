@@ -142,6 +142,7 @@ class Rearrange(base.ElementWiseTransform):
         return einops.rearrange(np.asarray(element), self.pattern, **self.axes_lengths)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
+        """Rearranges each of the rows."""
         if self.pattern in ("... -> ... 1", "->1", "-> 1"):
             return values[..., None]  # labels; einops takes 20 times as long
         import einops
@@ -173,6 +174,7 @@ class Gather(base.ElementWiseTransform):
         return np.take(np.asarray(element), self._indices, axis=self.axis)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
+        """Gathers from each of the rows."""
         axis = self.axis if self.axis < 0 else self.axis + 1
         return np.take(values, self._indices, axis=axis)
 
@@ -248,6 +250,7 @@ class OneHot(base.ElementWiseTransform):
         return np.where(hits, *self._values)
 
     def map_batch(self, values: np.ndarray) -> np.ndarray:
+        """Returns a vector for each id of the rows."""
         return np.where(self._hits(values), *self._values)
 
     def _hits(self, values: np.ndarray) -> np.ndarray:

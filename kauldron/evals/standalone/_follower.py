@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kauldron import checkpoints
-from kauldron._base import console, errors, process_signals
+from kauldron._base import cell_errors, console, errors, process_signals
 from kauldron.evals import base, run_strategies
 from kauldron.evals.standalone import (
     _evaluations,
@@ -31,7 +31,7 @@ _DEFAULT_POLL_SECS = 1.0
 _MAX_SHOWN = 8
 
 
-class EvaluationInterrupted(KeyboardInterrupt):
+class EvaluationInterrupted(cell_errors.Interruption):
     """A signal ended a standalone evaluation; starting it again continues it."""
 
     saved = True

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 _ELEMENTWISE_NAMES = """
@@ -45,14 +44,13 @@ class Operations:
         return sum(n for p, n in self.by_path.items() if p[: len(path)] == path)
 
 
-def count(function: Callable[..., Any], *args: Any) -> Operations:
-    """Returns the operations of a call of a function of arrays, or of their shapes.
+def count_program(program: Any) -> Operations:
+    """Returns the operations of a closed jaxpr.
 
     Names of modules come from the scopes that Flax opens.
     """
-    jaxpr = jax.make_jaxpr(function)(*args)
     operations = Operations()
-    _count(jaxpr.jaxpr, (), 1, operations)
+    _count(program.jaxpr, (), 1, operations)
     return operations
 
 

@@ -135,7 +135,7 @@ def _items(
     if array.ndim not in (4, 5) or array.shape[-1] not in _CHANNELS or not array.size:
         return
     for i, example in enumerate(array[:num]):
-        image, told = _to_unit(example)
+        image, told = to_unit(example)
         height = int(np.clip(image.shape[-3] * 2, _LOWEST, _HIGHEST))
         label = f"{name or i}{told}"
         if array.ndim == 5:
@@ -146,7 +146,7 @@ def _items(
         yield Item(label=label, content=content, height=height)
 
 
-def _to_unit(example: np.ndarray) -> tuple[np.ndarray, str]:
+def to_unit(example: np.ndarray) -> tuple[np.ndarray, str]:
     """Returns floats in [0, 1], and what was done to the values, in words."""
     if example.dtype == np.uint8:
         return example.astype(np.float32) / 255, ""

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import jax
 from flax import linen as nn
 
-from kauldron import kontext, modules
+from kauldron import kontext
 from kauldron._base import text_tables
 from kauldron.data import utils as data_utils
 from kauldron.inspect import _model_trace, _svg, _trainer_inputs
@@ -21,11 +20,13 @@ if TYPE_CHECKING:
     from kauldron import data, train
 
 
-def model_overview(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Table:
+def model_overview(
+    model: nn.Module | train.Trainer, *args: PyTree, **kwargs: PyTree
+) -> Table:
     """Returns the modules of a model in the order in which they are called.
 
     Args:
-      model: Any Flax module.
+      model: Any Flax module; or a trainer, whose model is called with its data.
       *args: What it is called with: arrays, or anything with `shape` and `dtype`.
       **kwargs: Likewise.
 
@@ -33,7 +34,12 @@ def model_overview(model: nn.Module, *args: PyTree, **kwargs: PyTree) -> Table:
       Path, class, inputs and outputs, shapes of its own parameters, how many these are,
       and how many with those of the modules in it.
     """
-    trace = _model_trace.trace(model, *args, **kwargs)
+    if isinstance(model, nn.Module):
+        return _overview(_model_trace.trace(model, *args, **kwargs))
+    return _overview(_model_trace.trace_of(model))
+
+
+def _overview(trace: _model_trace.Trace) -> Table:
     rows = tuple(
         (
             ".".join(call.path),
@@ -103,12 +109,9 @@ def flops_table(
     Raises:
       ModelTraceError: A `ValueError`: the model does not take its data.
     """
-    model = trainer.model
-    args, kwargs = _trainer_inputs.model_inputs(trainer)
-    with _trainer_inputs.telling_model_errors():
-        trace = _model_trace.trace(model, *args, **kwargs)
-        operations = _count(model, args, kwargs, is_training)
-    root = type(model).__name__
+    trace, program = _model_trace.program_of(trainer, is_training=is_training)
+    operations = _operations.count_program(program)
+    root = type(trainer.model).__name__
     total = operations.inside(())
     rows: dict[str, tuple[Any, ...]] = {}
     for call in trace.calls:
@@ -143,43 +146,6 @@ def format_count(number: float) -> str:
             return f"{number:.3g} {prefix}"
         number /= 1000
     return f"{number:.3g} P"
-
-
-def _count(
-    model: nn.Module, args: Any, kwargs: Any, is_training: bool
-) -> _operations.Operations:
-    rngs = {name: jax.random.key(0) for name in ("params", "dropout", "default")}
-
-    def init(args: Any, kwargs: Any) -> Any:
-        return model.init(rngs, *args, **kwargs)
-
-    def apply(variables: Any, args: Any, kwargs: Any) -> Any:
-        return model.apply(variables, *args, rngs=rngs, mutable=True, **kwargs)
-
-    with modules.set_train_property(is_training):
-        variables = modules.eval_shape(init, args, kwargs)
-        arrays, rest = _split_arrays((args, kwargs))
-
-        def call(variables: Any, arrays: Any) -> Any:
-            given, named = _join_arrays(arrays, rest)
-            return apply(variables, given, named)
-
-        return _operations.count(call, variables, arrays)
-
-
-def _split_arrays(tree: Any) -> tuple[list[Any], Any]:
-    """Returns the arrays of a tree, and how to put them back beside what is none."""
-    leaves, structure = jax.tree.flatten(tree)
-    arrays = [x for x in leaves if hasattr(x, "dtype")]
-    return arrays, (leaves, structure)
-
-
-def _join_arrays(arrays: list[Any], rest: Any) -> Any:
-    leaves, structure = rest
-    given = iter(arrays)
-    return jax.tree.unflatten(
-        structure, [next(given) if hasattr(x, "dtype") else x for x in leaves]
-    )
 
 
 def _shapes(tree: Any) -> str:

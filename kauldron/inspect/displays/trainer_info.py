@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import html
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kauldron.inspect import _sharding_table, _svg
+from kauldron.inspect import _sharding_table
 from kauldron.inspect.displays import (
     batches,
     connections,
@@ -17,43 +14,13 @@ from kauldron.inspect.displays import (
     parameters,
     schedules,
 )
+from kauldron.inspect.displays.sections import Sections
 
 if TYPE_CHECKING:
     from kauldron import train
 
 # Of runs that last until their data end.
 _STEPS_SHOWN = 1000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sections:
-    """Things to look at, one below the other; notebooks fold them.
-
-    Attributes:
-      parts: Title -> what is shown.
-    """
-
-    parts: Mapping[str, Any]
-
-    def __getitem__(self, title: str) -> Any:
-        return self.parts[title]
-
-    def __str__(self) -> str:
-        texts = (
-            f"{title}\n{'-' * len(title)}\n{_as_text(part)}"
-            for title, part in self.parts.items()
-        )
-        return "\n\n".join(texts)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return "".join(
-            f"<details{' open' if i == 0 else ''}><summary style='font:600 13px "
-            f"system-ui;padding:4px 0'>{html.escape(title)}</summary>{_as_html(part)}"
-            "</details>"
-            for i, (title, part) in enumerate(self.parts.items())
-        )
 
 
 def show_trainer_info(
@@ -90,9 +57,7 @@ def show_trainer_info(
         parts["What reads them"] = connections.get_connection_graph(trainer)
     if inspect_params:
         parts["Parameters"] = parameters.parameter_table(trainer)
-        parts["Modules"] = models.get_colab_model_overview(
-            model=trainer.model, train_ds=trainer.train_ds
-        )
+        parts["Modules"] = models.model_overview(trainer)
     if profile_statix:
         parts["Operations"] = models.flops_table(trainer)
     if trainer.logged_schedules:
@@ -106,17 +71,3 @@ def show_trainer_info(
 def plot_sharding(trainer: train.Trainer) -> _sharding_table.ShardingTable:
     """Returns which device holds what of the state of a run: a picture and a table."""
     return _sharding_table.sharding_table(trainer.state_specs)
-
-
-def _as_text(part: Any) -> str:
-    if isinstance(part, _svg.Picture):
-        return "(a picture: notebooks show it, `.save('x.svg')` writes it)"
-    return str(part)
-
-
-def _as_html(part: Any) -> str:
-    if isinstance(part, _svg.Picture):
-        return part.svg
-    if hasattr(part, "_repr_html_"):
-        return part._repr_html_()
-    return f"<pre>{html.escape(str(part))}</pre>"

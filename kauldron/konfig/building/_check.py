@@ -15,6 +15,7 @@ from kauldron.konfig.tree import (
     _node_trust,
     _placeholder,
     _reference,
+    _values,
 )
 
 Path = _field_names.Path
@@ -114,7 +115,9 @@ class _Checker:
                 problems = list(_call_arguments.check(target, node, path))
             yield from problems
         for key, value in fields.items():
-            if key != _qualname.QUALNAME and key not in excluded:
+            if type(value) in _values.SCALARS:
+                continue  # the name of the call, too
+            if key not in excluded:
                 yield from self.check_value(
                     value, (*path, _field_names.part_of(node, key)), node
                 )

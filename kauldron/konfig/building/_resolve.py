@@ -18,6 +18,7 @@ from kauldron.konfig.tree import (
     _nodes,
     _printer,
     _reference,
+    _values,
 )
 
 _NO_FREEZE = "_konfig_experimental_nofreeze"
@@ -105,6 +106,8 @@ class _Resolver:
             raise _describe(failure) from failure.cause
 
     def build(self, value: Any) -> Any:
+        if type(value) in _values.SCALARS:
+            return value
         value = _reference.dereference(value)
         cls = type(value)
         if cls is _config_dict.ConfigDict or isinstance(value, _config_dict.ConfigDict):

@@ -34,6 +34,7 @@ class Override:
 
     @functools.cached_property
     def label(self) -> str:
+        """How messages name it: the flag as it was written, cut if it is long."""
         text = self.flag or f"{self.path}={self.value!r}"
         return text if len(text) <= _MAX_FLAG else f"{text[:_MAX_FLAG]}…"
 
@@ -61,6 +62,7 @@ class Override:
 
     @functools.cached_property
     def is_glob(self) -> bool:
+        """Whether the path has `*` or `**`, and so may set several fields."""
         parts = self.parts
         return kontext.Wildcard.STAR in parts or kontext.Wildcard.DOUBLE_STAR in parts
 

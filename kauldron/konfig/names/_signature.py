@@ -11,6 +11,7 @@ import types
 import typing
 from typing import Any
 
+from kauldron._base import definitions
 from kauldron.konfig.names import _annotations
 
 _POSITIONAL = (
@@ -87,7 +88,7 @@ class Signature:
         ]
 
 
-@functools.lru_cache(maxsize=4096)
+@definitions.cached
 def _get_cached(target: Any) -> Signature | None:
     return _make(target)
 

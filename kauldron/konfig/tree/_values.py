@@ -16,9 +16,10 @@ from kauldron.konfig import _errors
 from kauldron.konfig.names import _qualname
 from kauldron.konfig.tree import _reference
 
-_SCALARS = frozenset(
+# Exact types of what is a value by itself: the common case, which is asked for first.
+SCALARS = frozenset(
     (int, float, complex, bool, str, bytes, type(None), type(...), slice)
-)  # exact types: the common case
+)
 _SCALAR_BASES = (int, float, str, bytes, slice, os.PathLike)
 _SEQUENCES = (list, tuple, set, frozenset)
 
@@ -38,7 +39,7 @@ def convert(value: Any, make_node: MakeNode, memo: dict[int, Any]) -> Any:
       ConfigError: A `ValueError`: a Python object that is not a config value.
     """
     cls = type(value)
-    if cls in _SCALARS or isinstance(value, config_dict.FieldReference):
+    if cls in SCALARS or isinstance(value, config_dict.FieldReference):
         return value
     if cls in _SEQUENCES:
         return _convert_sequence(value, make_node, memo)
@@ -93,11 +94,18 @@ def _partial_to_dict(value: functools.partial) -> dict[str, Any]:
 
 def _not_a_value(value: Any) -> _errors.ConfigError:
     kind = f"the {type(value).__name__}"
+    name = getattr(value, "__qualname__", type(value).__qualname__)
     advice = (
         "Import the module it comes from inside `with konfig.imports():` (in a notebook, "
         "write the config inside `with konfig.mock_modules():`), so that calling it makes "
         "a config node instead of an object."
     )
+    if getattr(value, "__module__", None) == "__main__":
+        advice = (
+            "It is defined in this notebook or script: `import __main__ as here`, and "
+            f"write `here.{name}` inside `with konfig.mock_modules():`, so that calling it "
+            "makes a config node instead of an object."
+        )
     if isinstance(value, types.ModuleType):
         kind = "the module"
     elif inspect.isclass(value):

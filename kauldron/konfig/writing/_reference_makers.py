@@ -128,6 +128,11 @@ class WithRef:
 
         @property
         def ref(self):
+            """For configs alone: `cfg.ref`. A real object has none.
+
+            Raises:
+              RuntimeError: Always; says so.
+            """
             raise _errors.like(RuntimeError)(
                 f"`.ref` is for configs, this is a real {type(self).__name__}."
             )

@@ -79,6 +79,7 @@ class Pack(data.ChunkTransform):
 
     @property
     def max_rows(self) -> int:
+        """`chunk_size * max_rows_per_document`."""
         return self.chunk_size * self.max_rows_per_document
 
     def map_chunk(self, elements: list[Any]) -> list[Any]:

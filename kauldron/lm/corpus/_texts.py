@@ -45,6 +45,7 @@ class Tokenize(data.MapTransform):
         return {key: value[0] for key, value in self.map_columns(columns, 1).items()}
 
     def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
+        """Tokenizes the texts of a column together, which is faster than one by one."""
         del num_rows
         rest = dict(columns)
         texts = take_key(rest, self.key, "Tokenize")

@@ -70,6 +70,7 @@ class Window(data.ChunkTransform):
 
     @property
     def max_rows(self) -> int:
+        """`chunk_size * max_rows_per_document`."""
         return self.chunk_size * self.max_rows_per_document
 
     def map_chunk(self, elements: list[Mapping[str, Any]]) -> list[Any]:

@@ -96,9 +96,11 @@ class GenerationEvaluator(evals.EvaluatorBase):
         return aux
 
     def file_interface(self) -> file_prediction.FileInterface:
+        """Returns what it reads and writes: texts, and what the model says to them."""
         return _text_files.interface(self.prompts[0], self.prompt_key)
 
     def file_config(self, cfg: Any) -> Any:
+        """Returns the config of the run with no prompts of its own."""
         return _text_files.without_prompts(
             cfg, self.name, self.prompts[0], self.tokenizer
         )
@@ -106,6 +108,7 @@ class GenerationEvaluator(evals.EvaluatorBase):
     def predict_files(
         self, states: Sequence[TrainState], request: file_prediction.FileRequest
     ) -> Iterator[file_prediction.FileResult]:
+        """Yields the answers to the prompts of each case, then what they measure."""
         (state,) = states
         generator = self._generator(state)
         measured: dict[str, metrics.State] = {}

@@ -47,6 +47,7 @@ class Sampling:
 
     @property
     def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken, and nothing is drawn."""
         return self.temperature == 0
 
     def cuts(self, vocab_size: int) -> _token_draws.Cuts:

@@ -128,6 +128,7 @@ class ContiguousCache(flax.struct.PyTreeNode):
     def append(
         self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
     ) -> ContiguousCache:
+        """Returns the cache with these tokens in slot `position % s`; -1 is not kept."""
         self._check(entries, positions)
         num_rows, num_slots = self.positions.shape
         # Beyond the last slot, nothing is written.
@@ -179,6 +180,7 @@ class ContiguousCache(flax.struct.PyTreeNode):
                 )
 
     def view(self) -> CacheView:
+        """Returns all slots, the empty ones with position -1."""
         return CacheView(self.entries, self.positions)
 
     def attend(
@@ -191,6 +193,7 @@ class ContiguousCache(flax.struct.PyTreeNode):
         softcap: float | None = None,
         scale: float | None = None,
     ) -> Float["b t n v"]:
+        """Returns causal attention to what is in the slots, see `KVCache.attend`."""
         key, value = read(self.entries)
         return _dot_product.dot_product_attention(
             query,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Bool, Float, Int, typechecked
-from kauldron.modules.attention import _blocks, _visibility
+from kauldron.modules.attention import _blocks, _recording, _visibility
 
 # Queries and keys of a block: 2 MB of f32 logits for 8 heads, about a core's cache.
 _BLOCK = (256, 256)
@@ -98,6 +98,7 @@ def dot_product_attention(
         value=einops.rearrange(_flat(value, 3), "b s k v -> b k s v"),
         bias=_table("bias", bias, pairs, k),
     )
+    _recording.record(spec, inputs, places)
     has_positions = query_positions is not None or key_positions is not None
     refusal = _why_not_cudnn(spec, inputs, places, has_positions)
     if implementation == "cudnn" and refusal:

@@ -30,7 +30,7 @@ def _plain_frequencies(theta: float, size: int) -> Float["*pairs"]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Scaling:
+class _Scaling(RopeScaling):
     factor: float
 
     def __post_init__(self):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from kauldron.ktyping import Axes, Bool, DType, Float, typechecked
 from kauldron.modules import _train_property
-from kauldron.modules.attention import _dot_product
+from kauldron.modules.attention import _dot_product, _recording
 from kauldron.modules.transformers import _axes
 
 _IN_AXES = ("embed", "heads", "head_dim")
@@ -171,7 +171,7 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
         weights = self.attn_weights_fn(
             query=query, key=key, softmax_axis=self.softmax_axis, **tables
         )
-        if is_read:
+        if is_read or _recording.is_recorded():
             self.sow("intermediates", "attn_weights", weights)
         return jnp.einsum("...hqk,...khd->...qhd", weights, value)
 
@@ -199,6 +199,9 @@ class ImprovedMultiHeadDotProductAttention(nn.Module):
 @functools.wraps(nn.dot_product_attention)
 def _attend(*args: Any, mask: Bool["..."] | None = None, **kwargs: Any) -> jax.Array:
     """`nn.dot_product_attention` that gives zeros to queries that may attend to nothing."""
+    if _recording.is_recorded():
+        bias = kwargs.get("bias")
+        _dot_product.dot_product_attention(*args[:3], bias=bias, mask=mask)
     attended = nn.dot_product_attention(*args, mask=mask, **kwargs)
     if mask is None:
         return attended

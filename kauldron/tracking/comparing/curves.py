@@ -69,7 +69,7 @@ def full_name(runs: Sequence[records.Run], metric: str | None) -> str:
     known = list(dict.fromkeys(name for run in runs for name in run.metrics))
     if metric is None:
         if known:
-            return shown_values.main_metrics(list(runs), count=1)[0]
+            return shown_values.main_metrics(runs, count=1)[0]
         raise run_source.ComparingError("These runs have measured nothing yet.")
     if metric in known:
         return metric

@@ -18,6 +18,8 @@ from kauldron.tracking.registry import shown_values
 
 _PICTURES = (".png", ".svg", ".pdf")
 _MAX_POINTS = 1000
+# When the colours are used up.
+_LINES = ("-", "--", ":", "-.")
 # Above so many classes, cells hold no numbers.
 _MAX_NUMBERED = 20
 _MAX_DOTS = 5000
@@ -75,7 +77,6 @@ def save_curves(
     figure = draw_curves(curves, PAPER, title=curves[0].metric, log_scale=log_scale)
     content = io.BytesIO()
     figure.savefig(content, format=suffix[1:], dpi=144, facecolor=PAPER.background)
-    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     epath.Path(path).write_bytes(content.getvalue())
 
 
@@ -109,6 +110,7 @@ def draw_curves(
             [x if math.isfinite(x) else math.nan for x in thinned.values],
             color=color,
             linewidth=1.6,
+            linestyle=_LINES[i // len(shown_values.COLORS) % len(_LINES)],
             marker="o" if is_short else None,
             markersize=3.5,
             label=label,

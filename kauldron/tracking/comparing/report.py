@@ -13,28 +13,17 @@ import numpy as np
 from kauldron.tracking.comparing import (
     curves as curves_lib,
 )
-from kauldron.tracking.comparing import figures, judgements, predictions, run_source
+from kauldron.tracking.comparing import (
+    documents,
+    figures,
+    judgements,
+    predictions,
+    run_source,
+)
 from kauldron.tracking.registry import records, shown_values, tables
 
 _MAX_CURVE_FIGURES = 12
 _NUM_PICTURES = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportFigure:
-    """A picture of a report.
-
-    Attributes:
-      name: Of its file, without the ending.
-      section: `Curves` or `Predictions`.
-      alt: What it shows, for who does not see it.
-      draw: Makes it, in the colours of a theme.
-    """
-
-    name: str
-    section: str
-    alt: str
-    draw: Callable[[figures.Theme], Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +46,7 @@ class Report:
     classes: judgements.Classification | None
     values: judgements.Regression | None
     intervals: judgements.Intervals | None
-    figures: tuple[ReportFigure, ...]
+    figures: tuple[documents.ReportFigure, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as JSON values."""
@@ -123,7 +112,9 @@ def make_report(
     )
 
 
-def _curve_figures(curves: tuple[curves_lib.RunCurve, ...]) -> list[ReportFigure]:
+def _curve_figures(
+    curves: tuple[curves_lib.RunCurve, ...],
+) -> list[documents.ReportFigure]:
     """Returns a picture per metric, in which evaluators and training are together."""
     groups: dict[str, list[curves_lib.RunCurve]] = {}
     runs = [curve.run for curve in curves[:1]]
@@ -139,7 +130,7 @@ def _curve_figures(curves: tuple[curves_lib.RunCurve, ...]) -> list[ReportFigure
         if [c.curve for c in group] not in drawn:
             ranked.append(name)
     return [
-        ReportFigure(
+        documents.ReportFigure(
             name=f"curve_{name.replace('/', '_').replace('.', '_')}",
             section="Curves",
             alt=f"{name} by step: {', '.join(c.metric for c in groups[name])}",
@@ -157,12 +148,14 @@ def _curve_figures(curves: tuple[curves_lib.RunCurve, ...]) -> list[ReportFigure
 
 def _judge(
     predicted: predictions.Predictions,
-) -> tuple[dict[str, Any], list[ReportFigure]]:
+) -> tuple[dict[str, Any], list[documents.ReportFigure]]:
     classes = values = intervals = None
-    shown: list[ReportFigure] = []
+    shown: list[documents.ReportFigure] = []
 
     def show(name: str, alt: str, draw: Callable[[figures.Theme], Any]) -> None:
-        shown.append(ReportFigure(name=name, section="Predictions", alt=alt, draw=draw))
+        shown.append(
+            documents.ReportFigure(name=name, section="Predictions", alt=alt, draw=draw)
+        )
 
     if (found := predicted.classes()) is not None:
         judged = classes = judgements.judge_classes(*found)

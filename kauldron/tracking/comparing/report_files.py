@@ -7,13 +7,18 @@ import html
 import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from etils import epath
 
 from kauldron._base import shared_files, strict_json
-from kauldron.tracking.comparing import figures, report, run_source
-from kauldron.tracking.registry import shown_values
+from kauldron.tracking.comparing import (
+    documents,
+    figures,
+    report,
+    report_contents,
+    run_source,
+    runs_report,
+)
 
 FORMATS = ("md", "html", "json")
 _FIGURES = "figures"
@@ -40,12 +45,15 @@ td.number,th.number{text-align:right}
 
 
 def write_report(
-    made: report.Report, folder: str, *, formats: Sequence[str] = FORMATS
+    made: report.Report | runs_report.RunsReport,
+    folder: str,
+    *,
+    formats: Sequence[str] = FORMATS,
 ) -> list[str]:
     """Writes a report; returns the paths of its files, without those of pictures.
 
     Args:
-      made: The report.
+      made: The report, of one run or of several.
       folder: Where `report.md`, `report.html`, `report.json` and `figures/` go.
       formats: Which of them.
 
@@ -62,163 +70,69 @@ def write_report(
         raise run_source.ComparingError(
             f"{folder!r} is a file: a report needs a folder."
         )
+    document = (
+        report_contents.document_of(made)
+        if isinstance(made, report.Report)
+        else runs_report.document_of(made)
+    )
     root.mkdir(parents=True, exist_ok=True)
     files: dict[str, str] = {}
     if "md" in formats:
-        _write_pictures(made, root / _FIGURES)
-        files["report.md"] = to_markdown(made)
+        _write_pictures(document, root / _FIGURES)
+        files["report.md"] = to_markdown(document)
     if "html" in formats:
-        files["report.html"] = to_html(made)
+        files["report.html"] = to_html(document)
     if "json" in formats:
         files["report.json"] = (
-            json.dumps(strict_json.finite(made.as_dict()), indent=2) + "\n"
+            json.dumps(strict_json.finite(dict(document.values)), indent=2) + "\n"
         )
     for name, text in files.items():
         shared_files.write_atomically(root / name, text)
     return [os.fspath(root / name) for name in files]
 
 
-def to_markdown(made: report.Report) -> str:
+def to_markdown(document: documents.Document) -> str:
     """Returns a report as Markdown; its pictures are in `figures/`."""
-    run = made.run
-    lines = [f"# {_title(made)}", "", _subtitle(made), ""]
-    if run.message:
-        lines += [f"> {run.message}", ""]
-    if facts := _facts(made):
-        lines += _markdown_table(("", ""), [(name, value) for name, value in facts])
+    lines = [f"# {document.title}", "", document.subtitle, ""]
+    if document.message:
+        lines += [f"> {document.message}", ""]
+    if document.facts:
+        lines += _markdown_table(("", ""), document.facts)
     for section in ("Curves", "Predictions"):
-        shown = [f for f in made.figures if f.section == section]
+        shown = [f for f in document.figures if f.section == section]
         if shown:
             lines += [f"## {section}", ""]
             lines += [f"![{f.alt}]({_FIGURES}/{f.name}.png)\n" for f in shown]
-    for title, header, rows in _tables(made):
+    for title, header, rows in document.tables:
         lines += [f"## {title}", "", *_markdown_table(header, rows)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def to_html(made: report.Report) -> str:
+def to_html(document: documents.Document) -> str:
     """Returns a report as one HTML file, for light and for dark screens."""
     esc = html.escape
     facts = "".join(
         f"<li><span class=soft>{esc(name)}</span><b>{esc(value)}</b></li>"
-        for name, value in _facts(made)
+        for name, value in document.facts
     )
     parts = [
-        f"<h1>{esc(_title(made))}</h1><div class=soft>{esc(_subtitle(made))}</div>",
-        f"<p>{esc(made.run.message)}</p>" if made.run.message else "",
+        f"<h1>{esc(document.title)}</h1><div class=soft>{esc(document.subtitle)}</div>",
+        f"<p>{esc(document.message)}</p>" if document.message else "",
         f"<ul class=facts>{facts}</ul>",
     ]
     for section in ("Curves", "Predictions"):
-        shown = [f for f in made.figures if f.section == section]
+        shown = [f for f in document.figures if f.section == section]
         if shown:
             pictures = "".join(f"<figure>{_picture(f)}</figure>" for f in shown)
             parts.append(f"<h2>{section}</h2><div class=figures>{pictures}</div>")
-    for title, header, rows in _tables(made):
+    for title, header, rows in document.tables:
         parts.append(f"<h2>{title}</h2><div class=scroll>{_table(header, rows)}</div>")
     body = "\n".join(parts)
     return (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{esc(_title(made))}</title><style>{_STYLE}</style>\n{body}\n</html>\n"
+        f"<title>{esc(document.title)}</title><style>{_STYLE}</style>\n{body}\n</html>\n"
     )
-
-
-def _title(made: report.Report) -> str:
-    name = f" · {made.run.name}" if made.run.name != made.run.id else ""
-    return f"{made.run.id}{name}"
-
-
-def _subtitle(made: report.Report) -> str:
-    run = made.run
-    place = " / ".join(x for x in (run.project, run.family, run.experiment) if x)
-    took = shown_values.format_duration(run.ended - run.started)
-    return (
-        f"{place}, {shown_values.status_of(run)} at step {run.step:,} of "
-        f"{run.num_steps:,}, begun {shown_values.format_time(run.started)}, {took}"
-    )
-
-
-def _facts(made: report.Report) -> list[tuple[str, str]]:
-    """Returns the numbers that are looked at first."""
-    facts: list[tuple[str, Any]] = [
-        (name, shown_values.metric_value(made.run, name))
-        for name in shown_values.main_metrics(
-            [made.run], count=4 if made.predicted is None else 1
-        )
-        if not name.startswith("train.")
-    ]
-    if (classes := made.classes) is not None:
-        facts += [
-            ("accuracy of the predictions", classes.accuracy),
-            ("macro F1", float(classes.f1.mean())),
-            ("log loss", classes.log_loss),
-            ("calibration error", classes.calibration_error),
-            ("examples", classes.num_examples),
-        ]
-    if (values := made.values) is not None:
-        facts += [("MAE", values.mae), ("RMSE", values.rmse), ("R²", values.r2)]
-        facts += [("bias", values.bias), ("examples", values.num_examples)]
-    if (intervals := made.intervals) is not None:
-        nominal = intervals.nominal or (None,)
-        facts += [
-            (
-                "inside the intervals" if level is None else f"inside {level:.0%}",
-                covered,
-            )
-            for level, covered in zip(nominal, intervals.coverage, strict=True)
-        ]
-    return [(name, shown_values.format_value(value)) for name, value in facts]
-
-
-def _tables(
-    made: report.Report,
-) -> Iterable[tuple[str, Sequence[str], list[Sequence[str]]]]:
-    """Yields title, header and rows of each table."""
-    show = shown_values.format_value
-    if (classes := made.classes) is not None and len(classes.confusion) <= 100:
-        yield (
-            "Classes",
-            ("class", "precision", "recall", "F1", "examples"),
-            [
-                (str(i), *(f"{x:.3f}" for x in row), str(count))
-                for i, (*row, count) in enumerate(
-                    zip(
-                        classes.precision,
-                        classes.recall,
-                        classes.f1,
-                        classes.confusion.sum(axis=1),
-                        strict=True,
-                    )
-                )
-            ],
-        )
-    if classes is not None and (confused := classes.most_confused(10)):
-        yield (
-            "Most confused",
-            ("true class", "taken for", "times"),
-            [tuple(map(str, row)) for row in confused],
-        )
-    if made.run.metrics:
-        yield (
-            "Metrics",
-            ("metric", "last", "at step", "best", "at step"),
-            [
-                (
-                    name,
-                    show(value.last),
-                    f"{value.last_step:,}",
-                    show(value.best) if value.mode else "",
-                    f"{value.best_step:,}" if value.mode else "",
-                )
-                for name, value in made.run.metrics.items()
-            ],
-        )
-    if made.run.parameters:
-        yield (
-            "Parameters",
-            ("parameter", "value"),
-            [(name, show(value)) for name, value in made.run.parameters.items()],
-        )
 
 
 def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -227,10 +141,11 @@ def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> lis
     return [*(f"| {' | '.join(line)} |" for line in cells), ""]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    classes = (
-        ["", *["class=number"] * (len(header) - 1)] if len(header) > 2 else ["", ""]
-    )
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    classes = [
+        "class=number" if i and len(header) > 2 and all(map(_is_number, column)) else ""
+        for i, column in enumerate(zip(*rows, strict=True))
+    ] or [""] * len(header)
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
@@ -242,7 +157,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{line(header, 'th')}</tr>{body}</table>"
 
 
-def _picture(figure: report.ReportFigure) -> str:
+def _is_number(cell: str) -> bool:
+    return cell[:1] in "+-.0123456789"  # of nothing, too
+
+
+def _picture(figure: documents.ReportFigure) -> str:
     light, dark = (
         base64.b64encode(figures.to_png(figure.draw(theme), theme)).decode()
         for theme in (figures.LIGHT, figures.DARK)
@@ -255,8 +174,8 @@ def _picture(figure: report.ReportFigure) -> str:
     )
 
 
-def _write_pictures(made: report.Report, folder: epath.Path) -> None:
+def _write_pictures(document: documents.Document, folder: epath.Path) -> None:
     folder.mkdir(exist_ok=True)
-    for figure in made.figures:
+    for figure in document.figures:
         content = figures.to_png(figure.draw(figures.PAPER), figures.PAPER)
         (folder / f"{figure.name}.png").write_bytes(content)

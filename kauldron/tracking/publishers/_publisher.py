@@ -27,7 +27,7 @@ class Publisher(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class NullPublisher:
+class NullPublisher(Publisher):
     """Tells nobody."""
 
     def publish(self, event: _events.Event) -> None:
@@ -38,7 +38,7 @@ class NullPublisher:
 
 
 @dataclasses.dataclass(frozen=True)
-class ConsolePublisher:
+class ConsolePublisher(Publisher):
     """Prints a line per event, to stderr."""
 
     def publish(self, event: _events.Event) -> None:
@@ -49,7 +49,7 @@ class ConsolePublisher:
 
 
 @dataclasses.dataclass(frozen=True)
-class JsonLinesPublisher:
+class JsonLinesPublisher(Publisher):
     """Appends a line of JSON per event to a file, which several runs may share.
 
     Attributes:

@@ -7,13 +7,13 @@ import functools
 from typing import Any
 
 from kauldron._base import extras
-from kauldron.tracking.publishers import _events
+from kauldron.tracking.publishers import _events, _publisher
 
 _TIMEOUT_SECS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class RedisPublisher:
+class RedisPublisher(_publisher.Publisher):
     """Publishes each event as JSON on a channel.
 
     Attributes:

@@ -31,30 +31,20 @@ class Artifacts:
 
     def list(self) -> list[Artifact]:
         """Returns the artifacts by name and version."""
-        sa, table, tag = (
-            self._store.sa,
-            self._store.t.artifact,
-            self._store.t.artifact_tag,
-        )
         tags: dict[int, list[str]] = {}
-        for number, word in self._store.rows(sa.select(tag.c.artifact_id, tag.c.tag)):
-            tags.setdefault(number, []).append(word)
+        for key, word in self._store.rows("SELECT artifact_id, tag FROM artifact_tag"):
+            tags.setdefault(key, []).append(word)
+        names = ("name", "version", "path", "kind", "stage", "description", "created")
         rows = self._store.rows(
-            sa.select(table).order_by(table.c.name, table.c.version)
+            f"SELECT id, run_id, {', '.join(names)} FROM artifact ORDER BY name, version"
         )
         return [
             Artifact(
-                name=row.name,
-                version=row.version,
-                path=row.path,
-                kind=row.kind,
-                stage=row.stage,
-                tags=tuple(sorted(tags.get(row.id, ()))),
-                run=_run_rows.id_of(row.run_id) if row.run_id else "",
-                description=row.description,
-                created=row.created,
+                tags=tuple(sorted(tags.get(key, ()))),
+                run=_run_rows.id_of(run) if run else "",
+                **dict(zip(names, fields, strict=True)),
             )
-            for row in rows
+            for key, run, *fields in rows
         ]
 
     def find(self, name: str) -> Artifact:

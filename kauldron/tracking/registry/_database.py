@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
+import sqlite3
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from etils import epath
 
 from kauldron._base import extras, shared_files
-from kauldron.tracking.registry import _migrating, errors
+from kauldron.tracking.registry import _migrating, _reading, errors
 
 _T = TypeVar("_T")
 
@@ -51,7 +53,6 @@ class Database:
             self.path is not None and _is_locked(self.path)
         )
         with self._explained():
-            self._engine = self._make_engine()
             self._prepare()
 
     @property
@@ -59,13 +60,19 @@ class Database:
         """Path or URL, without the password."""
         if self.path is not None:
             return repr(os.fspath(self.path))
-        return repr(self._engine.url.render_as_string(hide_password=True))
+        return repr(_without_password(self.place))
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Any]:
-        """Yields a connection that sees the database as it is now."""
-        with self._explained(), self._engine.connect() as connection:
-            yield connection
+    def reading(self) -> Iterator[_reading.Reader]:
+        """Yields a reader that sees the database as it is now."""
+        with self._explained():
+            if self.path is None:
+                with self._engine.connect() as connection:
+                    yield _reading.SqlalchemyReader(connection)
+                return
+            with contextlib.closing(self._connect()) as connection:
+                connection.execute("BEGIN")
+                yield _reading.SqliteReader(connection)
 
     def write(self, work: Callable[[Any], _T]) -> _T:
         """Does something in a transaction of its own; returns its result.
@@ -74,7 +81,7 @@ class Database:
         work is done again: it may have no effects but on the connection.
 
         Args:
-          work: Takes a connection.
+          work: Takes a connection of SQLAlchemy.
 
         Raises:
           RegistryError: If the database is read-only.
@@ -88,14 +95,26 @@ class Database:
                 try:
                     with self._writing() as connection:
                         return work(connection)
-                except _sqlalchemy().exc.DBAPIError as e:
-                    if not _is_passing(e) or time.monotonic() > deadline:
+                except Exception as e:
+                    is_passing = _is_passing(_complaint(e) or "")
+                    if not is_passing or time.monotonic() > deadline:
                         raise
                 time.sleep(random.uniform(0.01, 0.1))
 
+    @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Makes many transactions quick: SQLite tidies up when nobody has a file open."""
+        if self.path is None:
+            yield
+            return
+        with self._explained(), contextlib.closing(self._connect()) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            yield
+
     def close(self) -> None:
         """Closes connections that wait to be used again."""
-        self._engine.dispose()
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -104,26 +123,45 @@ class Database:
             with connection.begin():
                 yield connection
 
-    def _make_engine(self) -> Any:
+    @functools.cached_property
+    def _engine(self) -> Any:
         sa = _sqlalchemy()
         if self.path is None:
             return _postgres_engine(sa, self.place)
-        url, options = _sqlite_url(self.path, self.is_read_only)
         engine = sa.create_engine(
-            url,
+            "sqlite://",
+            creator=self._connect,
             poolclass=sa.pool.NullPool,  # connections outlive neither a fork nor a file
-            connect_args={"timeout": _BUSY_SECS, "check_same_thread": False, **options},
         )
-        sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
 
+    def _connect(self) -> sqlite3.Connection:
+        path = cast(epath.Path, self.path)
+        connection = sqlite3.connect(
+            _sqlite_uri(path, self.is_read_only),
+            uri=True,
+            timeout=_BUSY_SECS,
+            check_same_thread=False,
+            isolation_level=None,  # transactions are begun here, and below
+        )
+        connection.execute("PRAGMA foreign_keys=ON")
+        # A transaction survives a killed process; after a power cut the last ones may be
+        # missing, and `runs index` reads them again.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
     def _prepare(self) -> None:
         """Makes the tables, or brings them up to date, if that is needed."""
-        if self.path is not None and not self.is_read_only:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._engine.connect() as connection:
-            revision = _migrating.revision_of(connection)
+        if self.path is not None and not self.path.parent.is_dir():
+            folder = os.fspath(self.path.parent)
+            raise errors.RegistryError(
+                f"The registry {self.shown_place} cannot be made, as there is no folder "
+                f"{folder!r}. Make it, or correct the setting `database`, which is in "
+                "`kauldron.yaml` or KAULDRON_DATABASE."
+            )
+        with self.reading() as reader:
+            revision = _migrating.revision_of(reader)
         if _migrating.is_current(revision, self.shown_place):
             return
         if self.is_read_only:
@@ -136,7 +174,7 @@ class Database:
 
     def _upgrade(self, connection: Any) -> None:
         # Another process may have done it meanwhile.
-        revision = _migrating.revision_of(connection)
+        revision = _migrating.revision_of(_reading.SqlalchemyReader(connection))
         if not _migrating.is_current(revision, self.shown_place):
             _migrating.upgrade(connection)
 
@@ -152,11 +190,8 @@ class Database:
             yield
 
     def _in_autocommit(self, statement: str) -> None:
-        raw = self._engine.raw_connection()
-        try:
-            raw.driver_connection.execute(statement).fetchall()
-        finally:
-            raw.close()
+        with contextlib.closing(self._connect()) as connection:
+            connection.execute(statement).fetchall()
 
     def refuse(self) -> NoReturn:
         """Raises that nothing can be changed."""
@@ -169,33 +204,34 @@ class Database:
         """Puts what the database complains about into words."""
         try:
             yield
-        except _sqlalchemy().exc.DBAPIError as e:
-            said = str(e.orig).strip().splitlines()[0] if str(e.orig).strip() else ""
-            place = (
-                self.path if self.path is not None else _without_password(self.place)
-            )
-            place = repr(os.fspath(place))
-            if any(x in said for x in _READ_ONLY):
-                raise errors.RegistryError(
-                    f"The registry {place} cannot be written to: {said}."
-                ) from e
-            if _is_passing(e):
-                raise errors.RegistryBusyError(
-                    f"The registry {place} is in use by others for more than "
-                    f"{_BUSY_SECS:.0f} s ({said}). Try again later."
-                ) from e
-            if self.path is None or any(x in said for x in _FULL):
-                raise errors.RegistryBusyError(
-                    f"The registry {place} cannot be used: {said}."
-                ) from e
-            raise errors.RegistryError(
-                f"The registry {place} cannot be used: {said}. Moved away, it is made "
-                "anew by `kauldron runs index`, from the runs and what is beside it."
-            ) from e
         except OSError as e:
             raise errors.RegistryError(
                 f"The registry {self.place!r} cannot be used: {e.strerror or e}."
             ) from e
+        except Exception as e:
+            if (said := _complaint(e)) is None:
+                raise
+            raise self._explanation(said) from e
+
+    def _explanation(self, said: str) -> Exception:
+        place = self.shown_place
+        if any(x in said for x in _READ_ONLY):
+            return errors.RegistryError(
+                f"The registry {place} cannot be written to: {said}."
+            )
+        if _is_passing(said):
+            return errors.RegistryBusyError(
+                f"The registry {place} is in use by others for more than "
+                f"{_BUSY_SECS:.0f} s ({said}). Try again later."
+            )
+        if self.path is None or any(x in said for x in _FULL):
+            return errors.RegistryBusyError(
+                f"The registry {place} cannot be used: {said}."
+            )
+        return errors.RegistryError(
+            f"The registry {place} cannot be used: {said}. Moved away, it is made "
+            "anew by `kauldron runs index`, from the runs and what is beside it."
+        )
 
 
 def sqlite_path(place: str) -> epath.Path | None:
@@ -239,23 +275,14 @@ def _postgres_engine(sa: Any, place: str) -> Any:
     return engine
 
 
-def _sqlite_url(path: epath.Path, is_read_only: bool) -> tuple[str, dict[str, Any]]:
-    if not is_read_only:
-        return f"sqlite:///{os.fspath(path)}", {}
-    # Without a log beside it nobody writes, and reading it needs no lock file, which
-    # could not be made in a folder that is read-only too.
-    is_in_use = path.with_name(f"{path.name}-wal").exists()
-    query = "mode=ro" if is_in_use else "mode=ro&immutable=1"
-    quoted = urllib.parse.quote(os.fspath(path))
-    return f"sqlite:///file:{quoted}?{query}&uri=true", {}
-
-
-def _configure_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun below
-    connection.execute("PRAGMA foreign_keys=ON")
-    # A transaction survives a killed process; after a power cut the last ones may be
-    # missing, and `runs index` reads them again.
-    connection.execute("PRAGMA synchronous=NORMAL")
+def _sqlite_uri(path: epath.Path, is_read_only: bool) -> str:
+    query = ""
+    if is_read_only:
+        # Without a log beside it nobody writes, and reading it needs no lock file, which
+        # could not be made in a folder that is read-only too.
+        is_in_use = path.with_name(f"{path.name}-wal").exists()
+        query = "?mode=ro" if is_in_use else "?mode=ro&immutable=1"
+    return f"file:{urllib.parse.quote(os.fspath(path))}{query}"
 
 
 def _begin_sqlite(connection: Any) -> None:
@@ -277,5 +304,15 @@ def _is_locked(path: epath.Path) -> bool:
     )
 
 
-def _is_passing(error: Any) -> bool:
-    return any(text in str(error.orig) for text in _PASSING)
+def _complaint(error: Exception) -> str | None:
+    """Returns what a database complains about; `None` if it is no error of one."""
+    # SQLAlchemy's errors have that of the driver.
+    said = error if isinstance(error, sqlite3.Error) else getattr(error, "orig", None)
+    if said is None:
+        return None
+    lines = str(said).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _is_passing(said: str) -> bool:
+    return any(text in said for text in _PASSING)

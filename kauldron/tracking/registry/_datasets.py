@@ -27,10 +27,9 @@ class Datasets:
 
     def list(self) -> list[Dataset]:
         """Returns the datasets by name."""
-        table = self._store.t.dataset
-        rows = self._store.rows(self._store.sa.select(table).order_by(table.c.name))
         names = ("name", "path", "fingerprint", "description", "created")
-        return [Dataset(**{name: getattr(row, name) for name in names}) for row in rows]
+        rows = self._store.rows(f"SELECT {', '.join(names)} FROM dataset ORDER BY name")
+        return [Dataset(**dict(zip(names, row, strict=True))) for row in rows]
 
     def find(self, name: str) -> Dataset:
         """Returns a dataset.

@@ -6,12 +6,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from kauldron.tracking.registry import _journal, _named, _run_rows
+from kauldron.tracking.registry import _journal, _named, _run_writer
 from kauldron.tracking.registry.errors import RegistryError
 from kauldron.tracking.registry.records import Experiment, Family, Project
 
 _Group: TypeAlias = Project | Family | Experiment
 _KINDS = ("project", "family", "experiment")
+# What a group is in, and how it is joined with that and with its experiments.
+_ABOVE = {"project": (), "family": ("project",), "experiment": ("project", "family")}
+_JOINED = {
+    "project": "project LEFT JOIN experiment ON experiment.project_id = project.id",
+    "family": "family JOIN project ON family.project_id = project.id "
+    "LEFT JOIN experiment ON experiment.family_id = family.id",
+    "experiment": "experiment JOIN project ON experiment.project_id = project.id "
+    "LEFT JOIN family ON experiment.family_id = family.id",
+}
 
 
 class Groups:
@@ -33,60 +42,28 @@ class Groups:
 
     def projects(self) -> list[Project]:
         """Returns the projects by name."""
-        t, sa = self._store.t, self._store.sa
-        runs = t.run.c.experiment_id == t.experiment.c.id
-        joined = t.project.outerjoin(
-            t.experiment, t.experiment.c.project_id == t.project.c.id
-        ).outerjoin(t.run, runs)
-        statement = (
-            sa.select(t.project, sa.func.count(t.run.c.id).label("num_runs"))
-            .select_from(joined)
-            .group_by(t.project.c.id)
-            .order_by(t.project.c.name)
-        )
-        return [Project(**_common(row)) for row in self._store.rows(statement)]
+        return [Project(**fields) for fields in self._listed("project")]
 
     def families(self) -> list[Family]:
         """Returns the families by project and name."""
-        t, sa = self._store.t, self._store.sa
-        project = t.project.c.name
-        joined = (
-            t.family.join(t.project, t.family.c.project_id == t.project.c.id)
-            .outerjoin(t.experiment, t.experiment.c.family_id == t.family.c.id)
-            .outerjoin(t.run, t.run.c.experiment_id == t.experiment.c.id)
-        )
-        runs = sa.func.count(t.run.c.id).label("num_runs")
-        statement = (
-            sa.select(t.family, project.label("project"), runs)
-            .select_from(joined)
-            .group_by(t.family.c.id, project)
-            .order_by(project, t.family.c.name)
-        )
-        rows = self._store.rows(statement)
-        return [Family(**_common(row), project=row.project) for row in rows]
+        return [Family(**fields) for fields in self._listed("family")]
 
     def experiments(self) -> list[Experiment]:
         """Returns the experiments by project and name."""
-        t, sa = self._store.t, self._store.sa
-        project, family = t.project.c.name, t.family.c.name
-        joined = (
-            t.experiment.join(t.project, t.experiment.c.project_id == t.project.c.id)
-            .outerjoin(t.family, t.experiment.c.family_id == t.family.c.id)
-            .outerjoin(t.run, t.run.c.experiment_id == t.experiment.c.id)
+        return [Experiment(**fields) for fields in self._listed("experiment")]
+
+    def _listed(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the fields of all groups of a kind."""
+        columns = {x: f"{kind}.{x}" for x in ("name", "description", "created")}
+        columns |= {x: f"coalesce({x}.name, '')" for x in _ABOVE[kind]}
+        columns["num_runs"] = "count(run.id)"
+        rows = self._store.rows(
+            f"SELECT {', '.join(columns.values())} FROM {_JOINED[kind]} "
+            "LEFT JOIN run ON run.experiment_id = experiment.id "
+            f"GROUP BY {', '.join(f'{x}.id' for x in (kind, *_ABOVE[kind]))} "
+            f"ORDER BY project.name, {kind}.name"
         )
-        runs = sa.func.count(t.run.c.id).label("num_runs")
-        statement = (
-            sa.select(
-                t.experiment, project.label("project"), family.label("family"), runs
-            )
-            .select_from(joined)
-            .group_by(t.experiment.c.id, project, family)
-            .order_by(project, t.experiment.c.name)
-        )
-        return [
-            Experiment(**_common(row), project=row.project, family=row.family or "")
-            for row in self._store.rows(statement)
-        ]
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def find(self, kind: str, name: str, project: str | None = None) -> _Group:
         """Returns a group.
@@ -238,7 +215,7 @@ class Groups:
         self, connection: Any, kind: str, name: str, fields: Mapping[str, Any]
     ) -> None:
         """Makes a group, and what it is in."""
-        writer = _run_rows.RunWriter(connection)
+        writer = _run_writer.RunWriter(connection)
         project = fields.get("project") or name
         key = project_key = writer.project(project)
         family = name if kind == "family" else fields.get("family")
@@ -261,11 +238,6 @@ class Groups:
                 t.project, table.c.project_id == t.project.c.id
             ).where(t.project.c.name == project)
         return connection.execute(statement).scalar()
-
-
-def _common(row: Any) -> dict[str, Any]:
-    names = ("name", "description", "created", "num_runs")
-    return {name: getattr(row, name) for name in names}
 
 
 def _project_of(group: _Group) -> str:

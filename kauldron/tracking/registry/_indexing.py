@@ -14,14 +14,16 @@ from kauldron.tracking.registry import (
     _journal,
     _notes,
     _places,
+    _reading,
     _run_rows,
+    _run_writer,
     _schema,
     _workdir_facts,
 )
 from kauldron.tracking.registry.records import IndexReport, Run
 
-# Runs that are written in one transaction: few, so that others don't wait for long.
-_BATCH = 32
+# Runs that are written in one transaction: so few that others wait for less than a second.
+_BATCH = 200
 # Up to so many runs are asked for by name.
 _FEW = 100
 
@@ -84,10 +86,7 @@ class Indexer:
         self._uuid = uuid
         self._places = places
         self._defaults = defaults
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-        self._t = _schema.tables()
+        self._reader = _workdir_facts.Reader()
         # What the journal has, while many workdirs are read.
         self._kept: Mapping[tuple[str, str], Any] | None = None
 
@@ -114,26 +113,27 @@ class Indexer:
         problems: list[str] = []
         batch: list[_Read] = []
 
-        def flush() -> None:
+        def write() -> None:
             # New runs are numbered in the order in which they were started.
             batch.sort(key=lambda read: read.facts.started)
             for number, is_new in self._write(batch):
                 (added if is_new else updated).append(_run_rows.id_of(number))
             batch.clear()
 
-        for workdir in workdirs:
-            key = self._places.key_of(workdir)
-            before = known.get(key)
-            if before and not again and before.mark == _workdir_facts.mark_of(workdir):
-                unchanged.append(_run_rows.id_of(before.number))
-                continue
-            facts = _workdir_facts.read(workdir)
-            problems.extend(facts.problems)
-            notes = _notes.read(workdir) or self._kept_notes(key)
-            batch.append(_Read(key, workdir, facts, notes))
-            if len(batch) >= _BATCH:
-                flush()
-        flush()
+        with self._database.kept_open():
+            for workdir in workdirs:
+                key = self._places.key_of(workdir)
+                before, mark = known.get(key), _workdir_facts.mark_of(workdir)
+                if before and not again and before.mark == mark:
+                    unchanged.append(_run_rows.id_of(before.number))
+                    continue
+                facts = self._reader.read(workdir)
+                problems.extend(facts.problems)
+                notes = _notes.read(workdir) or self._kept_notes(key)
+                batch.append(_Read(key, workdir, facts, notes))
+                if len(batch) >= _BATCH:
+                    write()
+            write()
         return IndexReport(
             added=tuple(added),
             updated=tuple(updated),
@@ -144,14 +144,14 @@ class Indexer:
 
     def known(self, workdirs: Sequence[str] | None = None) -> dict[str, Known]:
         """Returns what the database knows by key: of some workdirs, or of all."""
-        run = self._t.run
-        rows = self._sa.select(run.c.workdir, run.c.id, run.c.mark)
+        found, value = "SELECT workdir, id, mark FROM run", _reading.Values()
         if workdirs is not None:
-            rows = rows.where(run.c.workdir.in_(map(self._places.key_of, workdirs)))
-        with self._database.reading() as connection:
+            keys = map(self._places.key_of, workdirs)
+            found += f" WHERE workdir IN {value.one_of(keys)}"
+        with self._database.reading() as reader:
             return {
                 workdir: Known(number, mark)
-                for workdir, number, mark in connection.execute(rows)
+                for workdir, number, mark in reader.rows(found, value.by_name)
             }
 
     def _kept_notes(self, key: str) -> _notes.Notes:
@@ -166,8 +166,9 @@ class Indexer:
             return []
 
         def work(connection: Any) -> list[tuple[int, bool]]:
-            writer = _run_rows.RunWriter(connection)
-            numbers = [self._write_run(connection, writer, read) for read in batch]
+            writer = _run_writer.RunWriter(connection)
+            numbers = [self._write_run(writer, read) for read in batch]
+            writer.finish()
             # Before the transaction ends: what is in the database is in the journal.
             self._journal.append(
                 entry(read.key, _notes.applied(read.notes, ids={self._uuid: number}))
@@ -182,7 +183,7 @@ class Indexer:
 
     def _note_numbers(self, batch: list[_Read], numbers: list[int]) -> None:
         """Writes numbers into the workdirs, so that runs are known if they move."""
-        marks: list[tuple[int, str, str]] = []
+        marks: list[dict[str, Any]] = []
         for read, number in zip(batch, numbers, strict=True):
             if read.notes.ids.get(self._uuid) == number:
                 continue
@@ -191,15 +192,19 @@ class Indexer:
                 before, now = read.facts.mark, _workdir_facts.mark_of(read.workdir)
                 # Only the notes differ; if more does, it is read again the next time.
                 if _without_notes(now) == _without_notes(before):
-                    marks.append((number, before, now))
+                    marks.append({"number": number, "before": before, "now": now})
         if not marks:
             return
+        sa = extras.load(
+            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
+        )
 
         def work(connection: Any) -> None:
-            run = self._t.run
-            for number, before, now in marks:
-                same = (run.c.id == number) & (run.c.mark == before)
-                connection.execute(run.update().where(same).values(mark=now))
+            run = _schema.tables().run
+            number, before, now = map(sa.bindparam, ("number", "before", "now"))
+            same = (run.c.id == number) & (run.c.mark == before)
+            statement = run.update().where(same).values(mark=now)
+            connection.execute(statement, marks)
 
         self._database.write(work)
 
@@ -224,13 +229,12 @@ class Indexer:
         )
 
     def _write_run(
-        self, connection: Any, writer: _run_rows.RunWriter, read: _Read
+        self, writer: _run_writer.RunWriter, read: _Read
     ) -> tuple[int, bool]:
-        run = self._t.run
-        found = self._sa.select(run.c.id).where(run.c.workdir == read.key)
-        number = connection.execute(found).scalar()
+        found = "SELECT id FROM run WHERE workdir = :key"
+        number = _reading.first(writer.reader.rows(found, {"key": read.key}))
         if number is None:
-            number, is_new = self._number_for(connection, writer, read)
+            number, is_new = self._number_for(writer, read)
         else:
             is_new = False
         project, family, experiment = self._groups_of(read)
@@ -248,7 +252,7 @@ class Indexer:
         return number, is_new
 
     def _number_for(
-        self, connection: Any, writer: _run_rows.RunWriter, read: _Read
+        self, writer: _run_writer.RunWriter, read: _Read
     ) -> tuple[int, bool]:
         """Returns the number of a workdir that is not known, and whether it is new.
 
@@ -260,9 +264,8 @@ class Indexer:
             wanted = self._kept_notes(read.key).ids.get(self._uuid)
         if wanted is None:
             return writer.take_number(), True
-        run = self._t.run
-        found = self._sa.select(run.c.workdir).where(run.c.id == wanted)
-        other = connection.execute(found).scalar()
+        found = "SELECT workdir FROM run WHERE id = :number"
+        other = _reading.first(writer.reader.rows(found, {"number": wanted}))
         if other is None:
             return writer.take_number(wanted), True
         if _workdir_facts.mark_of(self._places.path_of(other)):

@@ -6,19 +6,16 @@ import os
 from typing import Any
 
 from kauldron._base import extras
-from kauldron.tracking.registry import _schema, errors
+from kauldron.tracking.registry import _reading, _schema, errors
 
 _TABLE = "alembic_version"
 
 
-def revision_of(connection: Any) -> str | None:
+def revision_of(reader: _reading.Reader) -> str | None:
     """Returns the revision of a database; `None` if it has no tables yet."""
-    sa = extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
-    names = sa.inspect(connection).get_table_names()
+    names = reader.table_names()
     if _TABLE in names:
-        return connection.execute(
-            sa.text(f"SELECT version_num FROM {_TABLE}")
-        ).scalar_one_or_none()
+        return _reading.first(reader.rows(f"SELECT version_num FROM {_TABLE}"))
     if names:
         raise errors.RegistryError(
             f"This database is no registry: it has tables {', '.join(sorted(names)[:5])}."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kauldron._base import errors, extras
-from kauldron.tracking.registry import _database, _journal, _schema
+from kauldron.tracking.registry import _database, _journal, _reading, _schema
 from kauldron.tracking.registry.errors import RegistryError
 
 _MAX_NAME = 200
@@ -18,25 +18,27 @@ class Store(NamedTuple):
     Attributes:
       database: The database.
       journal: What is kept beside it.
-      sa: SQLAlchemy.
-      t: The tables.
     """
 
     database: _database.Database
     journal: _journal.Journal
-    sa: Any
-    t: _schema.Tables
 
-    def rows(self, statement: Any) -> list[Any]:
+    @property
+    def sa(self) -> Any:
+        """SQLAlchemy, for what is written."""
+        return extras.load(
+            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
+        )
+
+    @property
+    def t(self) -> _schema.Tables:
+        """The tables, for what is written."""
+        return _schema.tables()
+
+    def rows(self, sql: str) -> list[_reading.Row]:
         """Returns what a statement selects."""
-        with self.database.reading() as connection:
-            return connection.execute(statement).all()
-
-
-def store(database: _database.Database, journal: _journal.Journal) -> Store:
-    """Returns where named things are kept."""
-    sa = extras.load("sqlalchemy", needed_by="The registry of runs", extra="tracking")
-    return Store(database, journal, sa, _schema.tables())
+        with self.database.reading() as reader:
+            return reader.rows(sql)
 
 
 def check_name(kind: str, name: str) -> str:
@@ -75,6 +77,8 @@ def missing(kind: str, name: str, known: Iterable[str]) -> RegistryError:
     """Returns the error for a name that nothing has."""
     names = sorted(set(known))
     listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    there = f" There are {listed}." if names else " There is none yet."
+    there = f" There {'is only' if len(names) == 1 else 'are'} {listed}."
+    if not names:
+        there = " There is none yet."
     near = errors.did_you_mean(name, names)
     return RegistryError(f"There is no {kind} {name!r}.{near or there}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
-from kauldron._base import errors, extras
-from kauldron.tracking.registry import _filters, _schema
+from kauldron._base import errors
+from kauldron.tracking.registry import _filters, _reading, _run_rows
 from kauldron.tracking.registry.records import STATUSES
 
 # Fields of a run, and what each is.
@@ -50,21 +51,73 @@ class Place(NamedTuple):
     part: str = ""
 
 
-class Query:
-    """Builds the statement that finds runs.
+class Search:
+    """Runs that are searched for: which, and in which order.
 
     Args:
-      connection: To the database, which knows the names of parameters and metrics.
-      is_empty: Whether it has no run, so that no name is known.
+      reader: Of the database, which knows the names of parameters and metrics.
     """
 
-    def __init__(self, connection: Any, *, is_empty: bool = False) -> None:
-        self._is_empty = is_empty
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-        self._connection = connection
-        self._tables = _schema.tables()
+    def __init__(self, reader: _reading.Reader) -> None:
+        self._reader = reader
+        self._value = _reading.Values()
+        self._conditions: list[str] = []
+        self._joined: list[str] = []
+        self._order: list[str] = []
+        self._limit = ""
+
+    def statement(self) -> tuple[str, dict[str, Any]]:
+        """Returns what `Reader.rows` takes; rows are `_run_rows.Row`."""
+        parts = [
+            f"SELECT {_run_rows.COLUMNS} FROM {_run_rows.JOINED}",
+            *self._joined,
+            *(f"{'AND' if i else 'WHERE'} {x}" for i, x in enumerate(self._conditions)),
+            f"ORDER BY {', '.join((*self._order, 'run.id'))}",
+            self._limit,
+        ]
+        return " ".join(parts), self._value.by_name
+
+    def only(self, field: str, value: Any) -> None:
+        """Leaves out runs of which a field is something else."""
+        self._conditions.append(f"{self.column(field)} = {self._value(value)}")
+
+    def filter(self, text: str) -> list[str]:
+        """Leaves out runs of which a filter does not hold; returns the names in it.
+
+        Raises:
+          FilterError: If it cannot be understood, or no run has what it names.
+        """
+        node = _filters.parse(text)
+        self._conditions.append(_Condition(self, text).of(node))
+        return _filters.names_in(node)
+
+    def sort(self, order: str) -> None:
+        """Puts runs into an order; those without a value come last.
+
+        Args:
+          order: Names with commas between; `-` before one: the largest first.
+
+        Raises:
+          FilterError: If no run has what is named.
+        """
+        for word in order.split(","):
+            name = word.strip().removeprefix("-")
+            if not name:
+                raise _filters.FilterError(
+                    f"Sorting by {order!r}: a name is missing, as in `-eval.accuracy,id`."
+                )
+
+            def complain(problem: str) -> NoReturn:
+                raise _filters.FilterError(f"Sorting by {order!r}: {problem}")
+
+            direction = "DESC" if word.strip().startswith("-") else "ASC"
+            for key in self._keys(self.resolve(name, complain)):
+                self._order += [f"{key} IS NULL", f"{key} {direction}"]
+
+    def take(self, limit: int | None) -> None:
+        """Takes so many of the first."""
+        if limit is not None:
+            self._limit = f"LIMIT {self._value(limit)}"
 
     def resolve(self, name: str, complain: Callable[[str], NoReturn]) -> Place:
         """Returns what a name stands for: a field before a metric before a parameter.
@@ -75,20 +128,19 @@ class Query:
         """
         if name in FIELDS:
             return Place("field", name)
-        metric, parameter = self._tables.metric, self._tables.parameter
         path = name.removeprefix(OF_CONFIG)
         if path == name:
-            if self._has(metric, name):
+            if self._has("metric", name):
                 return Place("metric", name, "last")
             start, _, part = name.rpartition(".")
-            if part in PARTS and self._has(metric, start):
+            if part in PARTS and self._has("metric", start):
                 return Place("metric", start, part)
-        if self._is_empty or self._has(parameter, path):
+        if self._is_empty or self._has("parameter", path):
             return Place("parameter", path)
         if path == name:
-            known = [*FIELDS, *self._names(metric), *self._names(parameter)]
+            known = [*FIELDS, *self._names("metric"), *self._names("parameter")]
         else:
-            known = [f"{OF_CONFIG}{x}" for x in self._names(parameter)]
+            known = [f"{OF_CONFIG}{x}" for x in self._names("parameter")]
         complain(f"No run has {name!r}.{errors.did_you_mean(name, known)}")
         return None
 
@@ -105,122 +157,80 @@ class Query:
         for name in names:
             self.resolve(name, complain)
 
-    def condition(self, text: str) -> tuple[Any, list[str]]:
-        """Returns a filter as SQL, and the names in it.
-
-        Raises:
-          FilterError: If it cannot be understood, or no run has what it names.
-        """
-        node = _filters.parse(text)
-        return _Condition(self, text).of(node), _filters.names_in(node)
-
-    def ordered(self, statement: Any, sort: str) -> Any:
-        """Returns a statement whose rows are sorted; those without a value come last.
-
-        Args:
-          statement: Selects from runs.
-          sort: Names with commas between; `-` before one: the largest first.
-
-        Raises:
-          FilterError: If no run has what is named.
-        """
-        run = self._tables.run
-        for word in sort.split(","):
-            name = word.strip().removeprefix("-")
-            if not name:
-                raise _filters.FilterError(
-                    f"Sorting by {sort!r}: a name is missing, as in `-eval.accuracy,id`."
-                )
-
-            def complain(problem: str, sort: str = sort) -> NoReturn:
-                raise _filters.FilterError(f"Sorting by {sort!r}: {problem}")
-
-            statement, keys = self._keys(statement, self.resolve(name, complain))
-            is_descending = word.strip().startswith("-")
-            for key in keys:
-                statement = statement.order_by(
-                    key.is_(None), key.desc() if is_descending else key
-                )
-        return statement.order_by(run.c.id)
-
-    def _keys(self, statement: Any, place: Place) -> tuple[Any, list[Any]]:
-        """Returns what rows are sorted by, joined to the statement."""
-        sa, run = self._sa, self._tables.run
+    def _keys(self, place: Place) -> list[str]:
+        """Returns what rows are sorted by, and joins it to them."""
         if place.kind == "field":
-            if place.name == "tags":
-                tag = self._tables.run_tag.alias()
-                first = sa.select(sa.func.min(tag.c.tag)).where(
-                    tag.c.run_id == run.c.id
-                )
-                return statement, [first.scalar_subquery()]
-            return statement, [self.column(place.name)]
-        table = getattr(self._tables, place.kind).alias()
-        statement = statement.outerjoin(
-            table, (table.c.run_id == run.c.id) & (table.c.name == place.name)
+            if place.name != "tags":
+                return [self.column(place.name)]
+            return ["(SELECT min(tag) FROM run_tag WHERE run_id = run.id)"]
+        name = f"sorted{len(self._joined)}"
+        self._joined.append(
+            f"LEFT JOIN {place.kind} AS {name} ON {name}.run_id = run.id "
+            f"AND {name}.name = {self._value(place.name)}"
         )
-        if place.kind == "metric":
-            return statement, [table.c[place.part]]
-        return statement, [table.c.number, table.c.text]
+        columns = [place.part] if place.kind == "metric" else ["number", "text"]
+        return [f"{name}.{column}" for column in columns]
 
-    def column(self, field: str) -> Any:
+    def column(self, field: str) -> str:
         """Returns the column of a field."""
-        if field == "family":
-            return self._sa.func.coalesce(self._tables.family.c.name, "")
-        if field in ("project", "experiment"):
-            return getattr(self._tables, field).c.name
-        return self._tables.run.c[_COLUMNS.get(field, field)]
+        if field in _run_rows.GROUPS:
+            return f"coalesce({field}.name, '')"
+        return f"run.{_COLUMNS.get(field, field)}"
 
-    def runs_with(self, place: Place, condition: Callable[[Any], Any] | None) -> Any:
+    def compared(self, column: str, operator: str, value: Any) -> str:
+        """Returns whether a column compares with a value like this."""
+        words = {"==": "=", "!=": "<>", "~": self._reader.matches}
+        return f"{column} {words.get(operator, operator)} {self._value(value)}"
+
+    def runs_with(self, place: Place, condition: str = "") -> str:
         """Returns whether a run has a metric or parameter for which a condition holds."""
-        table = getattr(self._tables, place.kind)
-        rows = self._sa.select(table.c.run_id).where(table.c.name == place.name)
-        if condition is not None:
-            rows = rows.where(condition(table.c))
-        return self._tables.run.c.id.in_(rows)
+        named = f"name = {self._value(place.name)}"
+        return self._runs_in(
+            place.kind, f"{named} AND {condition}" if condition else named
+        )
 
-    def tagged(self, condition: Callable[[Any], Any] | None = None) -> Any:
-        """Returns whether a run has a tag for which a condition holds."""
-        table = self._tables.run_tag
-        rows = self._sa.select(table.c.run_id)
-        if condition is not None:
-            rows = rows.where(condition(table.c.tag))
-        return self._tables.run.c.id.in_(rows)
+    def tagged(self, operator: str, word: str) -> str:
+        """Returns whether a run has a tag that compares with a word like this."""
+        return self._runs_in("run_tag", self.compared("tag", operator, word))
 
-    @property
-    def sa(self) -> Any:
-        """SQLAlchemy."""
-        return self._sa
+    def _runs_in(self, table: str, condition: str) -> str:
+        return f"run.id IN (SELECT run_id FROM {table} WHERE {condition})"
 
-    def _has(self, table: Any, name: str) -> bool:
-        found = self._sa.select(table.c.name).where(table.c.name == name).limit(1)
-        return self._connection.execute(found).first() is not None
+    @functools.cached_property
+    def _is_empty(self) -> bool:
+        """Whether there is no run, so that no name is known."""
+        return not self._reader.rows("SELECT id FROM run LIMIT 1")
 
-    def _names(self, table: Any) -> Sequence[str]:
-        found = self._sa.select(table.c.name).distinct()
-        return self._connection.execute(found).scalars().all()
+    def _has(self, table: str, name: str) -> bool:
+        found = f"SELECT name FROM {table} WHERE name = :name LIMIT 1"
+        return bool(self._reader.rows(found, {"name": name}))
+
+    def _names(self, table: str) -> list[str]:
+        return [
+            name for (name,) in self._reader.rows(f"SELECT DISTINCT name FROM {table}")
+        ]
 
 
 class _Condition:
     """Translates the parts of a filter."""
 
-    def __init__(self, query: Query, text: str) -> None:
-        self._query = query
+    def __init__(self, search: Search, text: str) -> None:
+        self._search = search
         self._text = text
 
-    def of(self, node: _filters.Filter) -> Any:
-        sa = self._query.sa
+    def of(self, node: _filters.Filter) -> str:
         if isinstance(node, _filters.AllOf):
-            return sa.and_(*map(self.of, node.parts))
+            return _joined(" AND ", map(self.of, node.parts))
         if isinstance(node, _filters.AnyOf):
-            return sa.or_(*map(self.of, node.parts))
+            return _joined(" OR ", map(self.of, node.parts))
         if isinstance(node, _filters.Not):
-            return sa.not_(self.of(node.inner))
-        place = self._query.resolve(
+            return _negated(self.of(node.inner))
+        place = self._search.resolve(
             node.name.text, lambda problem: self._fail(node.name, problem)
         )
         if isinstance(node, _filters.OneOf):
-            same = [self._compare(place, node.name, "==", v) for v in node.values]
-            return sa.or_(*same)
+            same = (self._compare(place, node.name, "==", v) for v in node.values)
+            return _joined(" OR ", same)
         if isinstance(node, _filters.Has):
             return self._has(place, node)
         return self._compare(place, node.name, node.operator, node.value)
@@ -230,54 +240,48 @@ class _Condition:
         where = f"Character {name.start + 1}: {problem[0].lower()}{problem[1:]}"
         _filters.fail(self._text, name.start, end, where)
 
-    def _has(self, place: Place, node: _filters.Has) -> Any:
+    def _has(self, place: Place, node: _filters.Has) -> str:
+        search = self._search
         if place == Place("field", "tags"):
-            return self._query.tagged(lambda tag: tag == node.word)
+            return search.tagged("==", node.word)
         word = re.escape(node.word)  # LIKE ignores case in SQLite alone
         if place.kind == "field" and FIELDS[place.name] == "text":
-            column = self._query.column(place.name)
-            return column.regexp_match(word)
+            return search.compared(search.column(place.name), "~", word)
         if place.kind == "parameter":
-            return self._query.runs_with(place, lambda c: c.text.regexp_match(word))
+            return search.runs_with(place, search.compared("text", "~", word))
         self._fail(node.name, f"{node.name.text!r} is no text and no list of words.")
         return None
 
     def _compare(
         self, place: Place, name: _filters.Name, operator: str, value: _filters.Value
-    ) -> Any:
+    ) -> str:
+        search = self._search
         if place.kind == "field":
             return self._compare_field(place.name, name, operator, value)
         if value is None:
-            exists = self._query.runs_with(place, None)
-            return exists if operator == "!=" else self._query.sa.not_(exists)
+            exists = search.runs_with(place)
+            return exists if operator == "!=" else _negated(exists)
+        column = "number" if isinstance(value, float) else "text"
         if place.kind == "metric":
             if not isinstance(value, float):
                 self._fail(name, f"{name.text!r} is a number: compare it with one.")
-            return self._query.runs_with(
-                place, lambda c: _applied(operator, c[place.part], value)
-            )
+            column = place.part
         if isinstance(value, bool):
             text = "true" if value is (operator == "==") else "false"
-            return self._query.runs_with(
-                place, lambda c: (c.text == text) & c.number.is_not(None)
-            )
-        column = "number" if isinstance(value, float) else "text"
-        return self._query.runs_with(
-            place, lambda c: _applied(operator, c[column], value)
-        )
+            is_flag = search.compared("text", "==", text)
+            return search.runs_with(place, f"{is_flag} AND number IS NOT NULL")
+        return search.runs_with(place, search.compared(column, operator, value))
 
     def _compare_field(
         self, field: str, name: _filters.Name, operator: str, value: _filters.Value
-    ) -> Any:
-        sa, kind = self._query.sa, FIELDS[field]
+    ) -> str:
+        kind = FIELDS[field]
         if kind == "tags":
             return self._compare_tags(name, operator, value)
-        column = self._query.column(field)
+        column = self._search.column(field)
         if value is None:
-            is_empty = (
-                column.is_(None) | (column == "") if kind == "text" else sa.false()
-            )
-            return sa.not_(is_empty) if operator == "!=" else is_empty
+            is_empty = f"coalesce({column}, '') = ''" if kind == "text" else "false"
+            return _negated(is_empty) if operator == "!=" else is_empty
         if kind == "id":
             value = self._number_of_run(name, value)
         elif kind == "time" and isinstance(value, str):
@@ -298,19 +302,20 @@ class _Condition:
             near = errors.did_you_mean(str(value), STATUSES)
             listed = ", ".join(STATUSES)
             self._fail(name, f"No run is {value!r}: a status is {listed}.{near}")
-        return _applied(operator, column, value)
+        return self._search.compared(column, operator, value)
 
     def _compare_tags(
         self, name: _filters.Name, operator: str, value: _filters.Value
-    ) -> Any:
+    ) -> str:
+        search = self._search
         if value is None and operator in ("==", "!="):
-            tagged = self._query.tagged()
-            return tagged if operator == "!=" else self._query.sa.not_(tagged)
+            tagged = search.tagged("!=", "")
+            return tagged if operator == "!=" else _negated(tagged)
         if isinstance(value, str) and operator == "~":
-            return self._query.tagged(lambda tag: tag.regexp_match(value))
+            return search.tagged("~", value)
         if isinstance(value, str) and operator in ("==", "!="):
-            tagged = self._query.tagged(lambda tag: tag == value)
-            return tagged if operator == "==" else self._query.sa.not_(tagged)
+            tagged = search.tagged("==", value)
+            return tagged if operator == "==" else _negated(tagged)
         self._fail(name, "Tags are words: write `'old' in tags`.")
         return None
 
@@ -329,14 +334,9 @@ class _Condition:
             self._fail(name, f"{value!r} is no date, such as '2030-12-31 18:00'.")
 
 
-def _applied(operator: str, column: Any, value: Any) -> Any:
-    if operator == "~":
-        return column.regexp_match(value)
-    return {
-        "<": column.__lt__,
-        "<=": column.__le__,
-        ">": column.__gt__,
-        ">=": column.__ge__,
-        "==": column.__eq__,
-        "!=": column.__ne__,
-    }[operator](value)
+def _joined(word: str, conditions: Iterable[str]) -> str:
+    return f"({word.join(conditions)})"
+
+
+def _negated(condition: str) -> str:
+    return f"NOT ({condition})"

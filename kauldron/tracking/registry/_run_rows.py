@@ -1,20 +1,13 @@
-"""Rows of runs: how a run is written to the tables, and read from them."""
+"""Rows of runs, as they are read: what is selected, and the run that it is."""
 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from kauldron._base import extras
-from kauldron.tracking.registry import _notes, _schema, _workdir_facts
-from kauldron.tracking.registry.records import MetricValue, Run, Scalar
+from kauldron.tracking.registry.records import MetricValue, Run, Status
 from kauldron.workdir import run_status
-
-# Arguments of Optax's schedules that say how high they are, the most telling first.
-_OF_SCHEDULES = ("peak_value", "init_value", "value")
 
 
 def id_of(number: int) -> str:
@@ -57,7 +50,7 @@ class _Decoded(Mapping[str, Any]):
 
 
 class _Metrics(_Decoded):
-    """Metrics of a run, see `_metrics_text`."""
+    """Metrics of a run, see `metrics_text`."""
 
     def __getitem__(self, key: str) -> MetricValue:
         last, last_step, best, best_step, mode = self._read()[key]
@@ -66,7 +59,8 @@ class _Metrics(_Decoded):
         )
 
 
-def _metrics_text(metrics: Mapping[str, MetricValue]) -> str:
+def metrics_text(metrics: Mapping[str, MetricValue]) -> str:
+    """Returns metrics as they are kept beside a run."""
     return json.dumps(
         {
             k: (m.last, m.last_step, m.best, m.best_step, m.mode)
@@ -75,30 +69,48 @@ def _metrics_text(metrics: Mapping[str, MetricValue]) -> str:
     )
 
 
-def select(sa: Any, *columns: Any) -> Any:
-    """Returns a statement on runs and the groups that they are in."""
-    t = _schema.tables()
-    shown = columns or (
-        *(column for column in t.run.c if column.name not in ("mark", "experiment_id")),
-        t.experiment.c.name.label("experiment"),
-        t.project.c.name.label("project"),
-        t.family.c.name.label("family"),
-    )
-    joined = (
-        t.run.join(t.experiment, t.run.c.experiment_id == t.experiment.c.id)
-        .join(t.project, t.experiment.c.project_id == t.project.c.id)
-        .outerjoin(t.family, t.experiment.c.family_id == t.family.c.id)
-    )
-    return sa.select(*shown).select_from(joined)
+class Row(NamedTuple):
+    """What is read of a run, see `COLUMNS`."""
+
+    id: int
+    name: str
+    workdir: str
+    state: Status
+    pid: int
+    host: str
+    step: int
+    num_steps: int
+    started: float
+    heartbeat: float
+    message: str
+    archived: bool
+    parameters: str
+    metrics: str
+    project: str
+    experiment: str
+    family: str
 
 
-def to_run(row: Any, workdir: str, tags: Iterable[str]) -> Run:
-    """Returns the run of a row of `select`."""
+# Of a run, in tables of their own.
+GROUPS = ("project", "experiment", "family")
+# The columns of `Row`, of the tables that are joined.
+COLUMNS = ", ".join(
+    f"coalesce({x}.name, '')" if x in GROUPS else f"run.{x}" for x in Row._fields
+)
+JOINED = (
+    "run JOIN experiment ON run.experiment_id = experiment.id "
+    "JOIN project ON experiment.project_id = project.id "
+    "LEFT JOIN family ON experiment.family_id = family.id"
+)
+
+
+def to_run(row: Row, workdir: str, tags: Iterable[str]) -> Run:
+    """Returns the run of a row."""
     return Run(
         id=id_of(row.id),
         name=row.name,
         project=row.project,
-        family=row.family or "",
+        family=row.family,
         experiment=row.experiment,
         workdir=workdir,
         status=row.state,
@@ -109,15 +121,16 @@ def to_run(row: Any, workdir: str, tags: Iterable[str]) -> Run:
         ended=row.heartbeat,
         message=row.message,
         tags=tuple(sorted(tags)),
-        archived=row.archived,
+        archived=bool(row.archived),
         parameters=_Decoded(row.parameters),
         metrics=_Metrics(row.metrics),
     )
 
 
-def _is_alive(row: Any) -> bool:
+def _is_alive(row: Row) -> bool:
+    """Whether a process is at a run that says that it is running."""
     status = run_status.RunStatus(
-        state=row.state,
+        state="running",
         run_id="",
         first_step=0,
         step=row.step,
@@ -128,174 +141,3 @@ def _is_alive(row: Any) -> bool:
         heartbeat=row.heartbeat,
     )
     return status.is_alive
-
-
-class RunWriter:
-    """Writes runs, inside of one transaction.
-
-    Args:
-      connection: Of the transaction.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self._keys: dict[tuple[Any, ...], int] = {}  # of groups
-        self._connection = connection
-        self._t = _schema.tables()
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-
-    def project(self, name: str) -> int:
-        """Returns the key of a project, which is made if there is none."""
-        return self._group(self._t.project, {"name": clean(name)})
-
-    def family(self, project: int, name: str) -> int:
-        """Returns the key of a family, which is made if there is none."""
-        return self._group(self._t.family, {"project_id": project, "name": clean(name)})
-
-    def experiment(self, project: int, family: int | None, name: str) -> int:
-        """Returns the key of an experiment, which is made if there is none."""
-        key = self._group(
-            self._t.experiment, {"project_id": project, "name": clean(name)}
-        )
-        if family is not None:
-            table = self._t.experiment
-            self._connection.execute(
-                table.update().where(table.c.id == key).values(family_id=family)
-            )
-        return key
-
-    def _group(self, table: Any, unique: dict[str, Any]) -> int:
-        asked = (table.name, *unique.values())
-        if asked in self._keys:
-            return self._keys[asked]
-        values = {**unique, "created": time.time()}
-        where = [table.c[name] == value for name, value in unique.items()]
-        found = self._sa.select(table.c.id).where(*where)
-        key = self._connection.execute(found).scalar()
-        if key is None:
-            key = self._connection.execute(
-                table.insert().values(values)
-            ).inserted_primary_key[0]
-        self._keys[asked] = key
-        return key
-
-    def take_number(self, wanted: int | None = None) -> int:
-        """Returns a number that no run has had; the wanted one if that is free."""
-        table = self._t.workspace
-        following = self._connection.execute(
-            self._sa.select(table.c.next_run)
-        ).scalar_one()
-        number = following if wanted is None else wanted
-        self._connection.execute(
-            table.update().values(next_run=max(following, number + 1))
-        )
-        return number
-
-    def write(
-        self,
-        number: int,
-        workdir: str,
-        name: str,
-        experiment: int,
-        facts: _workdir_facts.Facts,
-        notes: _notes.Notes,
-        *,
-        is_new: bool,
-    ) -> None:
-        """Writes everything that is known of a run."""
-        table = self._t.run
-        values = {
-            "id": number,
-            "experiment_id": experiment,
-            "name": clean(name),
-            "workdir": workdir,
-            "state": facts.state,
-            "pid": facts.pid,
-            "host": clean(facts.host),
-            "step": facts.step,
-            "num_steps": facts.num_steps,
-            "started": facts.started,
-            "heartbeat": facts.heartbeat,
-            "message": clean(facts.message),
-            "archived": notes.archived,
-            "mark": facts.mark,
-            "parameters": json.dumps(dict(facts.parameters)),
-            "metrics": _metrics_text(facts.metrics),
-        }
-        if is_new:
-            self._connection.execute(table.insert().values(values))
-        else:
-            statement = table.update().where(table.c.id == number)
-            self._connection.execute(statement.values(values))
-        self._write_details(number, facts, notes, is_new=is_new)
-
-    def _write_details(
-        self,
-        number: int,
-        facts: _workdir_facts.Facts,
-        notes: _notes.Notes,
-        *,
-        is_new: bool,
-    ) -> None:
-        t = self._t
-        rows = {
-            t.run_tag: [{"run_id": number, "tag": clean(x)} for x in set(notes.tags)],
-            t.parameter: [
-                {
-                    "run_id": number,
-                    "name": clean(name),
-                    **_searched(name, facts.parameters),
-                }
-                for name in facts.parameters
-            ],
-            t.metric: [
-                {
-                    "run_id": number,
-                    "name": clean(name),
-                    "last": _finite(metric.last),
-                    "best": _finite(metric.best),
-                    "last_step": metric.last_step,
-                    "best_step": metric.best_step,
-                }
-                for name, metric in facts.metrics.items()
-            ],
-        }
-        for table, values in rows.items():
-            if not is_new:
-                self._connection.execute(table.delete().where(table.c.run_id == number))
-            if values:
-                self._connection.execute(table.insert(), values)
-
-
-def _searched(name: str, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Returns what a parameter is found by: of a schedule, its highest value, too."""
-    value = parameters[name]
-    if isinstance(value, bool):
-        return {"number": float(value), "text": str(value).lower()}
-    if isinstance(value, str):
-        values = (parameters.get(f"{name}.{part}") for part in _OF_SCHEDULES)
-        numbers = (
-            x for x in values if isinstance(x, int | float) and not isinstance(x, bool)
-        )
-        return {"number": _to_float(next(numbers, None)), "text": clean(value)}
-    return {"number": _to_float(value), "text": None}
-
-
-def _to_float(value: int | float | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return _finite(float(value))
-    except OverflowError:  # an integer beyond all floats
-        return math.copysign(math.inf, value)
-
-
-def _finite(value: float) -> float | None:
-    """Returns a number; NaN, which is not comparable, is nothing."""
-    return None if math.isnan(value) else value
-
-
-def clean(text: str) -> str:
-    """Returns a text as every database takes it."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -8,13 +8,14 @@ from typing import Any
 
 from etils import epath
 
-from kauldron._base import extras
 from kauldron.tracking.registry import (
     _database,
     _indexing,
     _journal,
     _notes,
     _places,
+    _queries,
+    _reading,
     _run_rows,
     _runs_found,
     _schema,
@@ -34,6 +35,7 @@ class RunStore:
 
     Attributes:
       uuid: Identity of the workspace, which numbers its runs.
+      is_whole: Whether everything is in the database that is kept beside it.
     """
 
     def __init__(
@@ -46,54 +48,43 @@ class RunStore:
         self._database = database
         self._journal = journal
         self._places = places
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-        self._t = _schema.tables()
-        self.uuid = self._identity()
+        self.uuid, self.is_whole = self._identity()
         self._indexer = _indexing.Indexer(
             database, journal, self.uuid, places, defaults
         )
 
-    def _identity(self) -> str:
-        """Returns who the workspace is: as the database says, else as the journal does."""
-        table = self._t.workspace
-        with self._database.reading() as connection:
-            found = connection.execute(self._sa.select(table.c.uuid)).scalar()
+    def _identity(self) -> tuple[str, bool]:
+        """Returns who the workspace is, as database or journal say, and `is_whole`."""
+        with self._database.reading() as reader:
+            found = _identity_in(reader)
         if found is not None:
             if (
                 self._journal.is_new and not self._database.is_read_only
             ):  # of a machine that is new to a server
-                self._journal.append([_journal.Entry("workspace", found, {})])
+                self._journal.append([_journal.Entry("workspace", found[0], {})])
             return found
         entries = self._journal.read()
         kept = next((key for kind, key in entries if kind == "workspace"), None)
 
-        def work(connection: Any) -> str:
-            found = connection.execute(self._sa.select(table.c.uuid)).scalar()
+        def work(connection: Any) -> tuple[str, bool]:
+            found = _identity_in(_reading.SqlalchemyReader(connection))
             if found is not None:  # another process was faster
                 return found
             uuid = kept or uuid_lib.uuid4().hex
             following = 1 + _indexing.last_number(entries, uuid)
             values = {"uuid": uuid, "next_run": following, "is_whole": not entries}
-            connection.execute(table.insert().values(**values))
+            connection.execute(_schema.tables().workspace.insert().values(**values))
             if kept is None:
                 self._journal.append([_journal.Entry("workspace", uuid, {})])
-            return uuid
+            return uuid, not entries
 
         return self._database.write(work)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything is in the database that is kept beside it."""
-        with self._database.reading() as connection:
-            statement = self._sa.select(self._t.workspace.c.is_whole)
-            return connection.execute(statement).scalar_one()
-
     def become_whole(self) -> None:
         """Says that everything is in the database."""
-        statement = self._t.workspace.update().values(is_whole=True)
+        statement = _schema.tables().workspace.update().values(is_whole=True)
         self._database.write(lambda connection: connection.execute(statement))
+        self.is_whole = True
 
     def kept_workdirs(self) -> list[str]:
         """Returns the workdirs that the journal knows, and that are still there."""
@@ -108,12 +99,11 @@ class RunStore:
         """Reads again what has changed of runs that were not at their end."""
         if self._database.is_read_only:
             return
-        run = self._t.run
-        rows = self._sa.select(run.c.workdir).where(
-            run.c.state.in_(("running", "unknown"))
-        )
-        with self._database.reading() as connection:
-            keys = connection.execute(rows).scalars().all()
+        with self._database.reading() as reader:
+            rows = reader.rows(
+                "SELECT workdir FROM run WHERE state IN ('running', 'unknown')"
+            )
+        keys = [key for (key,) in rows]
         if keys:
             self._indexer.index(filter(_places.exists, map(self._places.path_of, keys)))
 
@@ -147,21 +137,19 @@ class RunStore:
         """Brings one run up to date with its workdir; `again`: in any case."""
         self._indexer.index([workdir], again=again)
 
-    def number(self, connection: Any, name: str) -> int:
+    def number(self, reader: _reading.Reader, name: str) -> int:
         """Returns the number of a run, see `Registry.run`."""
         where = f"the registry {self._database.shown_place}"
-        finder = _runs_found.Finder(connection, self._places.key_of, where)
-        return finder.number(name)
+        return _runs_found.Finder(reader, self._places.key_of, where).number(name)
 
-    def fetch(self, connection: Any, statement: Any) -> list[Run]:
-        """Returns the runs that a statement selects."""
-        rows = connection.execute(statement).all()
-        tags: dict[int, list[str]] = {}
-        table = self._t.run_tag
-        tagged = self._sa.select(table.c.run_id, table.c.tag)
+    def fetch(self, reader: _reading.Reader, search: _queries.Search) -> list[Run]:
+        """Returns the runs that are searched for."""
+        rows = [_run_rows.Row(*row) for row in reader.rows(*search.statement())]
+        tagged, value = "SELECT run_id, tag FROM run_tag", _reading.Values()
         if len(rows) <= 100:
-            tagged = tagged.where(table.c.run_id.in_([row.id for row in rows]))
-        for number, tag in connection.execute(tagged):
+            tagged += f" WHERE run_id IN {value.one_of(row.id for row in rows)}"
+        tags: dict[int, list[str]] = {}
+        for number, tag in reader.rows(tagged, value.by_name):
             tags.setdefault(number, []).append(tag)
         return [
             _run_rows.to_run(
@@ -206,10 +194,16 @@ class RunStore:
 
     def forget(self, connection: Any, numbers: Sequence[int]) -> None:
         """Removes runs inside of a transaction; their numbers are not given again."""
-        run = self._t.run
+        run = _schema.tables().run
+        reader = _reading.SqlalchemyReader(connection)
         for number in numbers:
-            found = self._sa.select(run.c.workdir).where(run.c.id == number)
-            key = connection.execute(found).scalar()
+            found = "SELECT workdir FROM run WHERE id = :number"
+            key = _reading.first(reader.rows(found, {"number": number}))
             connection.execute(run.delete().where(run.c.id == number))
             fields = {"ids": {self.uuid: number}, "removed": True}
             self._journal.append([_journal.Entry("run", key, fields)])
+
+
+def _identity_in(reader: _reading.Reader) -> tuple[str, bool] | None:
+    rows = reader.rows("SELECT uuid, is_whole FROM workspace")
+    return (rows[0][0], bool(rows[0][1])) if rows else None

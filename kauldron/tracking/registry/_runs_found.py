@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from kauldron._base import errors, extras
-from kauldron.tracking.registry import _notes, _run_rows, _schema, _workdir_facts
+from kauldron._base import errors
+from kauldron.tracking.registry import _notes, _reading, _run_rows, _workdir_facts
 from kauldron.tracking.registry.errors import RegistryError
 
 _NUMBER = re.compile(r"(?:run_)?0*(\d{1,9})")
@@ -18,21 +18,17 @@ class Finder:
     """Finds runs.
 
     Args:
-      connection: To the database.
+      reader: Of the database.
       key_of: Workdir -> how the database names it.
       where: The registry, in words.
     """
 
     def __init__(
-        self, connection: Any, key_of: Callable[[str], str], where: str
+        self, reader: _reading.Reader, key_of: Callable[[str], str], where: str
     ) -> None:
-        self._connection = connection
+        self._reader = reader
         self._key_of = key_of
         self._where = where
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
-        self._run = _schema.tables().run
 
     def number(self, name: str) -> int:
         """Returns the number of a run.
@@ -44,17 +40,19 @@ class Finder:
         Raises:
           RegistryError: If there is no such run, or several; names the nearest.
         """
-        run = self._run
         if match := _NUMBER.fullmatch(name):
-            found = self._numbers(run.c.id == int(match[1]))
+            found = self._numbers("id = :x", x=int(match[1]))
             if found:
                 return found[0]
-        if found := self._numbers(run.c.workdir == self._key_of(name)):
+        if found := self._numbers("workdir = :x", x=self._key_of(name)):
             return found[0]
-        ends_so = (run.c.workdir == name) | run.c.workdir.endswith(
-            f"/{name}", autoescape=True
+        end = f"/{name}"
+        found = self._numbers("name = :x", x=name) or self._numbers(
+            "workdir = :x OR substr(workdir, length(workdir) - :before) = :end",
+            x=name,
+            before=len(end) - 1,
+            end=end,
         )
-        found = self._numbers(run.c.name == name) or self._numbers(ends_so)
         if len(found) == 1:
             return found[0]
         if found:
@@ -64,25 +62,22 @@ class Finder:
         self._complain(name, is_number=match is not None)
         return None
 
-    def _numbers(self, condition: Any) -> list[int]:
-        run = self._run
-        rows = self._sa.select(run.c.id).where(condition).order_by(run.c.id)
-        return list(self._connection.execute(rows).scalars())
+    def _numbers(self, condition: str, **values: Any) -> list[int]:
+        statement = f"SELECT id FROM run WHERE {condition} ORDER BY id"
+        return [number for (number,) in self._reader.rows(statement, values)]
 
     def _complain(self, name: str, *, is_number: bool) -> NoReturn:
         if not is_number and os.path.isdir(name) and _workdir_facts.is_run(name):
             notes = _notes.read(name)
             elsewhere = ""
             if notes and notes.ids:
-                ids = ", ".join(map(_run_rows.id_of, notes.ids.values()))
+                ids = ", ".join(map(_run_rows.id_of, sorted({*notes.ids.values()})))
                 elsewhere = f" (it is {ids} of another workspace)"
             raise RegistryError(
                 f"The run in {name!r} is not in {self._where}{elsewhere}: "
                 f"`kauldron runs index {name}` adds it."
             )
-        run = self._run
-        rows = self._sa.select(run.c.id, run.c.name)
-        known = dict(self._connection.execute(rows).all())
+        known = dict(self._reader.rows("SELECT id, name FROM run"))
         if not known:
             raise RegistryError(
                 f"There is no run {name!r}: {self._where} has none yet. `kauldron runs "

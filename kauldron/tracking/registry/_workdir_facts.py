@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from etils import epath
 
 from kauldron._base import shared_files
-from kauldron.tracking.registry import _notes
+from kauldron.tracking.registry import _notes, _summaries
 from kauldron.tracking.registry.records import Curve, MetricValue, Scalar, Status
 from kauldron.workdir import config_values, json_lines, measured, run_status, workdirs
 
@@ -23,8 +22,8 @@ _FILES = (
     _notes.FILE,
 )
 _OF_RUNS = (run_status.STATUS_FILE, json_lines.METRICS_FILE)
-# Which of two metrics that end alike is called by its end.
-_KINDS = ("metrics", "losses")
+# Bytes in front of where a file was read to, by which it is known again.
+_NUM_BEFORE = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,40 +101,104 @@ def mark_of(workdir: str) -> str:
     return " ".join(marks) if any(marks) else ""
 
 
-def read(workdir: str) -> Facts:
-    """Returns what a workdir tells; what is damaged is told, and left out."""
-    mark = mark_of(workdir)  # first: a change while it is read is seen the next time
-    problems: list[str] = []
-    status = _read_status(workdir, problems)
-    parameters = _read_parameters(workdir, problems)
-    metrics = _summaries(_read_records(workdir, problems))
-    common: dict[str, Any] = {
-        "parameters": parameters,
-        "metrics": metrics,
-        "mark": mark,
-        "problems": tuple(problems),
-    }
-    if status is None:
-        times = _times(workdir)
-        steps = [metric.last_step for metric in metrics.values()]
+class _Begun(NamedTuple):
+    """A file of metrics that grows.
+
+    Attributes:
+      inode: Of the file; another one if it was replaced.
+      size: Where it was read to, behind an end of a line.
+      before: The bytes in front of that.
+      summaries: Of what was read.
+    """
+
+    inode: int
+    size: int
+    before: bytes
+    summaries: _summaries.Summaries
+
+
+class Reader:
+    """Reads workdirs; of the metrics of a run that goes on only what is new."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, _Begun] = {}
+
+    def read(self, workdir: str) -> Facts:
+        """Returns what a workdir tells; what is damaged is told, and left out."""
+        mark = mark_of(
+            workdir
+        )  # first: a change while it is read is seen the next time
+        problems: list[str] = []
+        status = _read_status(workdir, problems)
+        parameters = _read_parameters(workdir, problems)
+        goes_on = status is not None and status.state == "running"
+        metrics = self._read_metrics(workdir, problems, goes_on=goes_on)
+        common: dict[str, Any] = {
+            "parameters": parameters,
+            "metrics": metrics,
+            "mark": mark,
+            "problems": tuple(problems),
+        }
+        if status is None:
+            times = _times(workdir)
+            steps = [metric.last_step for metric in metrics.values()]
+            return Facts(
+                state="unknown",
+                step=max(steps, default=0),
+                started=min(times, default=0.0),
+                heartbeat=max(times, default=0.0),
+                **common,
+            )
         return Facts(
-            state="unknown",
-            step=max(steps, default=0),
-            started=min(times, default=0.0),
-            heartbeat=max(times, default=0.0),
+            state=cast(Status, status.state),
+            step=status.step,
+            num_steps=status.last_step,
+            pid=status.pid,
+            host=status.host,
+            started=status.started,
+            heartbeat=status.heartbeat,
+            message=status.message,
             **common,
         )
-    return Facts(
-        state=cast(Status, status.state),
-        step=status.step,
-        num_steps=status.last_step,
-        pid=status.pid,
-        host=status.host,
-        started=status.started,
-        heartbeat=status.heartbeat,
-        message=status.message,
-        **common,
-    )
+
+    def _read_metrics(
+        self, workdir: str, problems: list[str], *, goes_on: bool
+    ) -> dict[str, MetricValue]:
+        begun = self._begun.pop(workdir, None)
+        if not goes_on or shared_files.is_remote(workdir):
+            summaries = _summaries.Summaries()
+            summaries.add(_read_records(workdir, problems))
+            return summaries.values()
+        try:
+            with open(os.path.join(workdir, json_lines.METRICS_FILE), "rb") as f:
+                inode = os.fstat(f.fileno()).st_ino
+                data = _behind(f, begun, inode)
+                if begun is None or data is None:
+                    f.seek(0)
+                    begun = _Begun(inode, 0, b"", _summaries.Summaries())
+                    data = f.read()
+        except FileNotFoundError:
+            return {}
+        except OSError as e:
+            problems.append(_unreadable(workdir, e))
+            return {}
+        whole = data[: data.rfind(b"\n") + 1]
+        begun.summaries.add(_to_records(workdir, whole, problems))
+        self._begun[workdir] = begun._replace(
+            size=begun.size + len(whole),
+            before=(begun.before + whole[-_NUM_BEFORE:])[-_NUM_BEFORE:],
+        )
+        return begun.summaries.values()
+
+
+def _behind(f: BinaryIO, begun: _Begun | None, inode: int) -> bytes | None:
+    """Returns what is new in a file; `None` if it is no longer the one that was read."""
+    if begun is None or begun.inode != inode:
+        return None
+    f.seek(begun.size - len(begun.before))
+    if f.read(len(begun.before)) != begun.before:
+        return None
+    return f.read()
 
 
 def read_curve(workdir: str, metric: str) -> Curve:
@@ -151,17 +214,17 @@ def read_curve(workdir: str, metric: str) -> Curve:
     records = _read_records(workdir, [])
     names: dict[str, dict[str, None]] = {}
     for record in records:
-        values = (k for k, v in record.items() if _to_number(v) is not None)
+        values = (k for k, v in record.items() if _summaries.to_number(v) is not None)
         names.setdefault(record["collection"], {}).update(
             dict.fromkeys(k for k in values if k not in measured.NO_METRIC)
         )
-    called = {key: place for place, key in _keys(names).items()}
+    called = {key: place for place, key in _summaries.keys(names).items()}
     collection, name = called.get(metric) or measured.find(names, metric)
     values = {
         record["step"]: value
         for record in records
         if record["collection"] == collection
-        and (value := _to_number(record.get(name))) is not None
+        and (value := _summaries.to_number(record.get(name))) is not None
     }
     steps = sorted(values)
     return Curve(steps=tuple(steps), values=tuple(values[step] for step in steps))
@@ -200,27 +263,42 @@ def _read_records(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
 
     No lock is needed: lines are appended whole, and files are replaced as a whole.
     """
-    path = os.path.join(workdir, json_lines.METRICS_FILE)
     try:
         data = _read_bytes(workdir, json_lines.METRICS_FILE)
     except OSError as e:
-        problems.append(f"{path!r} cannot be read: {e.strerror or e}")
-        return []
-    if not data:
+        problems.append(_unreadable(workdir, e))
         return []
     # Behind the last end of a line is what a process is writing, or has left half.
-    records, num_damaged = _parse(data.rpartition(b"\n")[0].splitlines())
+    whole = b"" if data is None else data[: data.rfind(b"\n") + 1]
+    return _to_records(workdir, whole, problems)
+
+
+def _unreadable(workdir: str, error: OSError) -> str:
+    path = os.path.join(workdir, json_lines.METRICS_FILE)
+    return f"{path!r} cannot be read: {error.strerror or error}"
+
+
+def _to_records(workdir: str, data: bytes, problems: list[str]) -> list[dict[str, Any]]:
+    records, num_damaged = _parse(data)
     if num_damaged:
+        path = os.path.join(workdir, json_lines.METRICS_FILE)
         problems.append(f"{path!r}: {num_damaged} lines are damaged")
     return records
 
 
-def _parse(lines: list[bytes]) -> tuple[list[dict[str, Any]], int]:
+def _parse(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Returns the records of lines, and how many lines are none."""
     try:  # all at once is twice as fast
-        parsed = json.loads(b"[" + b",".join(lines) + b"]")
+        parsed = json.loads(b"[%b]" % data.rstrip().replace(b"\n", b","))
     except ValueError:
-        parsed = [_parse_line(line) for line in lines if line.strip()]
-    records = [x for x in parsed if _is_record(x)]
+        parsed = [_parse_line(line) for line in data.splitlines() if line.strip()]
+    records = [
+        x
+        for x in parsed
+        if x.__class__ is dict
+        and x.get("step").__class__ is int
+        and x.get("collection").__class__ is str
+    ]
     return records, len(parsed) - len(records)
 
 
@@ -231,14 +309,6 @@ def _parse_line(line: bytes) -> Any:
         return None
 
 
-def _is_record(x: Any) -> bool:
-    return (
-        isinstance(x, dict)
-        and isinstance(x.get("step"), int)
-        and isinstance(x.get("collection"), str)
-    )
-
-
 def _times(workdir: str) -> list[float]:
     times = []
     for name in _FILES:
@@ -247,88 +317,3 @@ def _times(workdir: str) -> list[float]:
         except OSError:
             continue
     return times
-
-
-def _to_number(value: Any) -> float | None:
-    """Returns the number of a record: NaN and infinities are texts there."""
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return None
-
-
-class _Summary:
-    """Last and best of a metric while its records are read."""
-
-    __slots__ = ("best", "best_step", "last", "last_step", "sign")
-
-    def __init__(self, name: str) -> None:
-        self.sign = 0
-        if measured.is_ranked(name):
-            self.sign = 1 if measured.guessed_mode(name) == "max" else -1
-        self.last, self.last_step = math.nan, 0
-        self.best, self.best_step = -math.inf, -1  # times the sign
-
-
-def _summaries(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricValue]:
-    found: dict[str, dict[str, _Summary]] = {}
-    for record in records:
-        collection, step = record["collection"], record["step"]
-        of_collection = found.setdefault(collection, {})
-        counts = collection != measured.TRAIN or step != 0
-        for name, value in record.items():
-            if value.__class__ is not float and (
-                name in measured.NO_METRIC or (value := _to_number(value)) is None
-            ):
-                continue
-            summary = of_collection.get(name)
-            if summary is None:
-                summary = of_collection[name] = _Summary(name)
-            summary.last, summary.last_step = value, step
-            # Neither NaN nor an infinity is better than anything.
-            if counts and summary.best < (signed := value * summary.sign) < math.inf:
-                summary.best, summary.best_step = signed, step
-    keys = _keys(found)
-    return {
-        keys[collection, name]: _to_value(summary)
-        for collection, of_collection in found.items()
-        for name, summary in of_collection.items()
-    }
-
-
-def _to_value(summary: _Summary) -> MetricValue:
-    if summary.sign == 0:
-        best, best_step, mode = summary.last, summary.last_step, None
-    else:
-        mode = "max" if summary.sign > 0 else "min"
-        best, best_step = summary.best * summary.sign, summary.best_step
-        if best_step < 0:
-            best, best_step = summary.last, summary.last_step
-    return MetricValue(
-        last=summary.last,
-        last_step=summary.last_step,
-        best=best,
-        best_step=best_step,
-        mode=mode,
-    )
-
-
-def _keys(names: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], str]:
-    """Returns how metrics are called: by their ends, where these are not the same."""
-    taken: dict[str, tuple[str, str]] = {}
-    for collection, of_collection in names.items():
-        for name in sorted(of_collection, key=_rank):
-            key = measured.short_key(collection, name)
-            if key in taken:
-                key = f"{collection}.{name}"
-            taken[key] = (collection, name)
-    return {place: key for key, place in taken.items()}
-
-
-def _rank(name: str) -> tuple[int, str]:
-    kind = name.partition("/")[0]
-    return (_KINDS.index(kind) if kind in _KINDS else len(_KINDS), name)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from etils import epath
 
-from kauldron._base import console, extras
+from kauldron._base import console
 from kauldron.tracking.registry import (
     _artifacts,
     _database,
@@ -20,9 +20,8 @@ from kauldron.tracking.registry import (
     _notes,
     _places,
     _queries,
-    _run_rows,
+    _reading,
     _run_store,
-    _schema,
     _workdir_facts,
     workspaces,
 )
@@ -60,16 +59,13 @@ class Registry:
         defaults: _indexing.Defaults,
     ) -> None:
         self._database = database
-        self._sa = extras.load(
-            "sqlalchemy", needed_by="The registry of runs", extra="tracking"
-        )
         journal = _journal.Journal(workspaces.journal_path(database.path, root))
         is_shared = database.path is None  # others may have another root
         places = _places.Places(None if is_shared else root)
         self._store = _run_store.RunStore(database, journal, places, defaults)
         self.place = database.shown_place
         self.project = defaults.project
-        named = _named.store(database, journal)
+        named = _named.Store(database, journal)
         self.group_table = _groups.Groups(named, self._store.forget)
         self.dataset_table = _datasets.Datasets(named)
         self.artifact_table = _artifacts.Artifacts(named)
@@ -112,6 +108,8 @@ class Registry:
             root, place = workspace.root, workspace.database
             if "://" not in place:
                 place = os.fspath(root / place)
+            if place == os.fspath(workspace.default_database):
+                workspace.folder.mkdir(exist_ok=True)
             defaults = _indexing.Defaults(
                 project=str(workspace.settings.get("project")),
                 experiment=str(workspace.settings.get("experiment") or ""),
@@ -155,22 +153,18 @@ class Registry:
           RegistryError: If there is no such project or experiment.
         """
         self._store.refresh()
-        sa, t = self._sa, _schema.tables()
-        with self._database.reading() as connection:
-            statement = _run_rows.select(sa)
-            for table, name in ((t.project, project), (t.experiment, experiment)):
+        with self._database.reading() as reader:
+            search = _queries.Search(reader)
+            for kind, name in (("project", project), ("experiment", experiment)):
                 if name is not None:
-                    self._check_group(connection, table, name)
-                    statement = statement.where(table.c.name == name)
-            query = self._query(connection)
-            names: list[str] = []
-            if where is not None:
-                condition, names = query.condition(where)
-                statement = statement.where(condition)
+                    self._check_group(reader, kind, name)
+                    search.only(kind, name)
+            names = [] if where is None else search.filter(where)
             if not archived and "archived" not in names:
-                statement = statement.where(t.run.c.archived == sa.false())
-            statement = query.ordered(statement, sort or "id").limit(limit)
-            return self._store.fetch(connection, statement)
+                search.only("archived", False)
+            search.sort(sort or "id")
+            search.take(limit)
+            return self._store.fetch(reader, search)
 
     def check_names(self, names: Iterable[str]) -> None:
         """Makes sure that runs have these fields, metrics or parameters.
@@ -178,13 +172,8 @@ class Registry:
         Raises:
           FilterError: If no run has one of them; says the nearest.
         """
-        with self._database.reading() as connection:
-            self._query(connection).check(names)
-
-    def _query(self, connection: Any) -> _queries.Query:
-        rows = self._sa.select(_schema.tables().run.c.id).limit(1)
-        is_empty = connection.execute(rows).first() is None
-        return _queries.Query(connection, is_empty=is_empty)
+        with self._database.reading() as reader:
+            _queries.Search(reader).check(names)
 
     def runs_of(self, group: Project | Family | Experiment) -> list[Run]:
         """Returns the runs of a project, a family or an experiment."""
@@ -210,10 +199,10 @@ class Registry:
                 f"`kauldron runs index` finds it; `kauldron runs rm {run.id}` forgets it."
             )
 
-    def _check_group(self, connection: Any, table: Any, name: str) -> None:
-        rows = self._sa.select(table.c.name)
-        if name not in (known := connection.execute(rows).scalars().all()):
-            raise _named.missing(table.name, name, known)
+    def _check_group(self, reader: _reading.Reader, kind: str, name: str) -> None:
+        known = [found for (found,) in reader.rows(f"SELECT name FROM {kind}")]
+        if name not in known:
+            raise _named.missing(kind, name, known)
 
     def run(self, name: str) -> Run:
         """Returns a run.
@@ -226,11 +215,10 @@ class Registry:
           RegistryError: If there is no such run; names the nearest.
         """
         self._store.refresh()
-        with self._database.reading() as connection:
-            number = self._store.number(connection, name)
-            statement = _run_rows.select(self._sa)
-            statement = statement.where(_schema.tables().run.c.id == number)
-            [run] = self._store.fetch(connection, statement)
+        with self._database.reading() as reader:
+            search = _queries.Search(reader)
+            search.only("id", self._store.number(reader, name))
+            [run] = self._store.fetch(reader, search)
             return run
 
     def curve(self, run: Run | str, metric: str) -> Curve:

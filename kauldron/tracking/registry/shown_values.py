@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from kauldron.tracking.registry import records
 
 NOTHING = "-"
+_NUM_LOOKED_AT = 200
 
 # One per run, told apart by people who see few colours, on white and on black.
 COLORS = (
@@ -61,19 +63,15 @@ def metric_value(run: records.Run, metric: str) -> float | None:
     return found.last if found.mode is None else found.best
 
 
-def main_metrics(runs: list[records.Run], *, count: int) -> list[str]:
+def main_metrics(runs: Sequence[records.Run], *, count: int) -> list[str]:
     """Returns the metrics that most runs have, those of evaluators first.
 
     Args:
-      runs: Of one list.
+      runs: Of one list; some hundreds of many are looked at.
       count: How many at most.
     """
-    how_many: dict[str, int] = {}
-    is_better_known: dict[str, bool] = {}
-    for run in runs:
-        for name, value in run.metrics.items():
-            how_many[name] = how_many.get(name, 0) + 1
-            is_better_known[name] = value.mode is not None
+    counted = _count_metrics(runs[:: 1 + len(runs) // _NUM_LOOKED_AT])
+    how_many, is_better_known = counted if counted[0] else _count_metrics(runs)
 
     def rank(name: str) -> tuple[object, ...]:
         collection, _, rest = name.partition(".")
@@ -87,3 +85,16 @@ def main_metrics(runs: list[records.Run], *, count: int) -> list[str]:
         )
 
     return sorted(how_many, key=rank)[:count]
+
+
+def _count_metrics(
+    runs: Sequence[records.Run],
+) -> tuple[dict[str, int], dict[str, bool]]:
+    """Returns how many runs have a metric, and whether it is known what is better."""
+    how_many: dict[str, int] = {}
+    is_better_known: dict[str, bool] = {}
+    for run in runs:
+        for name, value in run.metrics.items():
+            how_many[name] = how_many.get(name, 0) + 1
+            is_better_known[name] = value.mode is not None
+    return how_many, is_better_known

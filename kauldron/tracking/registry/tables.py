@@ -47,19 +47,9 @@ def named_columns(where: str | None, sort: str | None) -> list[str]:
     return [name for name in dict.fromkeys(names) if name and name not in _SHOWN]
 
 
-def usual_columns(runs: Iterable[Run]) -> list[str]:
-    """Returns the metrics that most runs have, those of evaluators before losses."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        for name, metric in run.metrics.items():
-            if metric.mode is not None:
-                counts[name] = counts.get(name, 0) + 1
-
-    def rank(name: str) -> tuple[bool, bool, int]:
-        modes = (run.metrics[name].mode for run in runs if name in run.metrics)
-        return name.startswith("train."), next(modes) == "min", -counts[name]
-
-    return sorted(counts, key=rank)[:_NUM_METRICS]
+def usual_columns(runs: Sequence[Run]) -> list[str]:
+    """Returns what is shown of runs where nobody says which."""
+    return shown_values.main_metrics(runs, count=_NUM_METRICS)
 
 
 def runs_table(runs: Sequence[Run], columns: Sequence[str]) -> str:

@@ -83,7 +83,12 @@ class Workspace:
     def database(self) -> str:
         """Path or URL of the database."""
         named = self.settings.get("database")
-        return str(named) if named else os.fspath(self.folder / _DATABASE)
+        return str(named) if named else os.fspath(self.default_database)
+
+    @property
+    def default_database(self) -> epath.Path:
+        """Path of the database unless the settings name another."""
+        return self.folder / _DATABASE
 
 
 def upwards(start: epath.PathLike) -> Workspace | None:

@@ -18,7 +18,7 @@ _WITHOUT_FOLDERS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "memory")
 
 
 @dataclasses.dataclass(frozen=True)
-class FsspecStorage:
+class FsspecStorage(_storage.Storage):
     """Files at a URL that fsspec knows; a `Storage`.
 
     Attributes:

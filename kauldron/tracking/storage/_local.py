@@ -16,7 +16,7 @@ _TEMPORARY = ".tmp"
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalStorage:
+class LocalStorage(_storage.Storage):
     """Files in a folder; a `Storage`.
 
     Attributes:

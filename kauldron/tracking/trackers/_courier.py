@@ -174,7 +174,7 @@ class Courier:
             self._problems.state(
                 self._name,
                 f"has not taken {num:,} events: the next start of the run brings what is "
-                "in its files, as does `kd.tracking.deliver(workdir)`",
+                "in its files, as does `kauldron runs deliver WORKDIR`",
             )
             self._has_reported = True
         elif self._has_reported:

@@ -28,23 +28,32 @@ def deliver(workdir: epath.PathLike, *, trusted: Iterable[str] = ()) -> list[str
       Names of the trackers that had missed something.
 
     Raises:
-      OSError: If a tracker cannot be reached now.
+      OSError: If a tracker cannot be reached now; the others have what they missed.
       TrackerError: If a process is at the run, or none ever was.
       WorkdirConfigError: If the run has no config that says who tracks it.
     """
     status = run_status.read(workdir)
     if status is None or status.is_alive:
-        said = "has no status" if status is None else status.describe()
+        said = "is not there" if status is None else status.describe()
         raise _tracked_run.TrackerError(
             f"The run in {os.fspath(workdir)!r} {said}: nothing is to be delivered."
         )
-    tracking = workdirs.get_resolved(workdir, path="tracking", trusted=trusted)
-    return [
-        name
-        for name, tracker in named(tracking).items()
-        if isinstance(tracker, _tracker.Tracker)
-        and _deliver_to(tracker, name, os.fspath(workdir), status)
-    ]
+    tracking = workdirs.get_resolved(
+        workdir, path="tracking", trusted=trusted, config_update_fn=_with_tracking
+    )
+    delivered, gone = [], {}
+    for name, tracker in named(tracking).items():
+        try:
+            if isinstance(tracker, _tracker.Tracker) and _deliver_to(
+                tracker, name, os.fspath(workdir), status
+            ):
+                delivered.append(name)
+        except OSError as e:  # the others are not to wait for it
+            gone[name] = e
+    if gone:
+        told = " ".join(f"The tracker {name!r}: {e}" for name, e in gone.items())
+        raise ConnectionError(told) from next(iter(gone.values()))
+    return delivered
 
 
 def named(tracking: Any) -> dict[str, Any]:
@@ -56,15 +65,25 @@ def named(tracking: Any) -> dict[str, Any]:
     return {"tracking": tracking}
 
 
+def _with_tracking(cfg: Any) -> Any:
+    """Returns a config that says of runs without a tracker that there is none."""
+    if "tracking" not in cfg:
+        with cfg.unlocked():
+            cfg.tracking = None
+    return cfg
+
+
 def _deliver_to(
     tracker: _tracker.Tracker, name: str, workdir: str, status: run_status.RunStatus
 ) -> bool:
     file = _deliveries.DeliveryFile(workdir, name)
     known = file.read(status.run_id)
     run_name = os.path.basename(os.path.normpath(workdir))
-    if known.is_ended and not _deliveries.missed_events(
-        workdir, run_name, since=known.steps
-    ):
+    try:
+        missed = _deliveries.missed_events(workdir, run_name, since=known.steps)
+    except LookupError:  # a run whose measurements nobody keeps
+        missed = []
+    if known.is_ended and not missed:
         return False
     info = _tracked_run.RunStart(
         name=getattr(tracker, "name", "") or run_name,
@@ -76,7 +95,8 @@ def _deliver_to(
     content = json.loads((epath.Path(workdir) / workdirs.CONFIG_FILE).read_text())
     params = config_values.leaves(content)
     receiver.deliver([events.Event(kind="started", run=run_name, values=params)])
-    receiver.catch_up({})
+    if missed:
+        receiver.catch_up({})
     receiver.deliver([_end_of(run_name, status)])
     return True
 

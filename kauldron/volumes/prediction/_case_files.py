@@ -37,7 +37,8 @@ def interface(
     cases: dataset.VolumeCases,
     *,
     model: Any,
-    measured: Sequence[Any],
+    losses: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     written: Mapping[str, outputs.Output],
     max_copies: int,
     members: Sequence[int | str],
@@ -48,7 +49,8 @@ def interface(
     Args:
       cases: Groups of them are inputs, if the model reads them, or references.
       model: The model.
-      measured: Trees of metrics.
+      losses: Of the evaluator.
+      metrics: Of the evaluator.
       written: The outputs.
       max_copies: How many augmented copies there can be.
       members: Further checkpoints.
@@ -58,16 +60,17 @@ def interface(
     read = _groups_of(kontext.list_keys(kontext.get_keypaths(model)), groups)
     of_metrics = [
         key
-        for metric in intermediates.iter_metrics(measured)
+        for metric in intermediates.iter_metrics([losses, metrics])
         for key in kontext.list_keys(metric.context_keys())
     ]
     compared = _groups_of(of_metrics, groups)
+    mask = mask_group(cases, model=model, metrics=metrics)
     return file_prediction.FileInterface(
         inputs={name: _kind(groups[name]) for name in read},
         references={
             name: dataclasses.replace(_kind(groups[name]), required=False, default=None)
             for name in compared
-            if name not in read
+            if name not in read and name != mask
         },
         outputs={
             name: file_prediction.FileKind(kind=_kind_of_output(output))
@@ -75,9 +78,38 @@ def interface(
         },
         max_copies=max_copies,
         has_dropout=_has_dropout(run),
+        takes_masks=mask is not None,
         settings=SETTINGS,
         members=members,
     )
+
+
+def mask_group(
+    cases: dataset.VolumeCases, *, model: Any, metrics: Mapping[str, Any]
+) -> str | None:
+    """Returns the group that says which voxels count, and nothing else.
+
+    It is read as the `region_mask` of metrics, and as nothing else by them or by the
+    model; `None` if there is no such group, or several.
+    """
+    groups = groups_lib.as_groups(cases.groups)
+    masks: list[str] = []
+    others = list(kontext.list_keys(kontext.get_keypaths(model)))
+    for metric in intermediates.iter_metrics(metrics):
+        keys = list(metric.context_keys() or ())
+        inner: Any = metric
+        while hasattr(inner, "metric"):  # of one that wraps another
+            inner = inner.metric
+        mask_key = getattr(inner, "region_mask", None)
+        if mask_key in keys:
+            keys.remove(mask_key)
+            masks.append(mask_key)
+        others += keys
+    used = _groups_of(others, groups)
+    found = [name for name in _groups_of(masks, groups) if name not in used]
+    # A file of this name must not be that of another group.
+    is_taken = file_prediction.MASK in used
+    return found[0] if len(found) == 1 and not is_taken else None
 
 
 def without_cases(cfg: Any, name: str) -> Any:
@@ -102,14 +134,28 @@ def without_cases(cfg: Any, name: str) -> Any:
 
 
 def with_files(
-    cases: dataset.VolumeCases, request: file_prediction.FileRequest
+    cases: dataset.VolumeCases, request: file_prediction.FileRequest, mask: str | None
 ) -> dataset.VolumeCases:
-    """Returns the cases of a request, with the groups that their files are of."""
+    """Returns the cases of a request, with the groups that their files are of.
+
+    Args:
+      cases: Those of the evaluator.
+      request: What is asked.
+      mask: The group of masks; where a case has none, all of its voxels count.
+    """
     groups = groups_lib.as_groups(cases.groups)
-    given = {name for files in request.cases.values() for name in files}
+    if mask is not None:
+        groups[mask] = dataclasses.replace(groups[mask], optional=True, default=1.0)
+    files = {
+        case: {
+            mask if k == file_prediction.MASK and mask else k: x for k, x in of.items()
+        }
+        for case, of in request.cases.items()
+    }
+    given = {name for of_case in files.values() for name in of_case}
     return dataclasses.replace(
         cases,
-        path=case_files.CaseFiles(request.cases),
+        path=case_files.CaseFiles(files),
         groups={name: group for name, group in groups.items() if name in given}
         | {name: group for name, group in groups.items() if group.optional},
         select=None,

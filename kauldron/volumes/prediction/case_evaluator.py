@@ -217,11 +217,13 @@ class CaseEvaluator(base.EvaluatorBase):
                 yield str(file)
 
     def file_interface(self) -> file_prediction.FileInterface:
+        """Returns which volumes it reads and writes, and what it can measure of them."""
         self._assert_root_cfg_resolved()
         return _case_files.interface(
             self._cases,
             model=self.model,
-            measured=[self.losses, self.metrics],
+            losses=self.losses,
+            metrics=self.metrics,
             written=self.outputs,
             max_copies=0 if self.augment is None else self.augment.copies,
             members=self.ensemble,
@@ -229,12 +231,15 @@ class CaseEvaluator(base.EvaluatorBase):
         )
 
     def file_config(self, cfg: Any) -> Any:
+        """Returns the config of the run with no cases of its own."""
         return _case_files.without_cases(cfg, self.name)
 
     def predict_files(
         self, states: Sequence[TrainState], request: file_prediction.FileRequest
     ) -> Iterator[file_prediction.FileResult]:
-        cases = _whole(_case_files.with_files(self.ds, request))
+        """Yields the files written of each case, on its grid, then what they measure."""
+        mask = _case_files.mask_group(self.ds, model=self.model, metrics=self.metrics)
+        cases = _whole(_case_files.with_files(self.ds, request, mask))
         measure = functools.partial(self._measure, states[0])
         yield from _case_files.predict(
             cases,

@@ -84,12 +84,43 @@ def test_what_the_app_cannot_do_is_told(changes, match):
         ({"data": None}, "--data=FOLDER"),
         ({"learning_rate": -1.0}, "greater than 0"),
         ({"mc": 1}, "no meaning for 'fine-tune'"),
+        ({"name": "../mine"}, r"Names of apps .* got '\.\./mine'"),
     ],
 )
 def test_what_a_fine_tuning_needs_is_told(changes, match):
     call = Call(**{"verb": "fine-tune", "steps": 3, "data": "x", **changes})
     with pytest.raises(AppError, match=match):
         call.check(made.manifest())
+
+
+@pytest.mark.parametrize("verb", ["uncertainty", "pipeline"])
+def test_uncertainty_needs_more_than_one_prediction(verb):
+    asked = {"verb": verb, "inputs": {"t1": ("a.nii",)}, "ensemble": 1}
+    asked["with_uncertainty"] = verb == "pipeline"
+    single = Call(**asked)
+    told = r"ask for some, with `--mc` \(up to 8\), `--tta` \(up to 2\)"
+    with pytest.raises(AppError, match=told):
+        single.check(made.manifest())
+    for more in ({"mc": 2}, {"tta": 1}, {"ensemble": 2}, {"ensemble": None}):
+        Call(**{**asked, **more}).check(made.manifest())
+    with pytest.raises(AppError, match="ask for some"):  # one draw is one prediction
+        Call(**{**asked, "mc": 1}).check(made.manifest())
+
+
+def test_code_that_is_not_trusted_is_named_with_what_runs_it():
+    manifest = made.manifest(trusted=("mine",), trusted_to_train=("ours",))
+    with pytest.raises(AppError, match=r"^The app 'tissues' runs code of 'mine',"):
+        manifest.check_trusted("infer")
+    manifest.check_trusted("infer", ["mine"])
+    with pytest.raises(AppError, match=r"^The training of the app .* of 'ours',"):
+        manifest.check_trusted("fine-tune", ["mine"])
+
+
+def test_a_call_is_moved_into_a_folder():
+    moved = Call(verb="infer", inputs={"t1": ("a", "b/c")}, masks=("d",), data="e")
+    assert moved.inside("/x") == Call(
+        verb="infer", inputs={"t1": ("/x/a", "/x/b/c")}, masks=("/x/d",), data="/x/e"
+    )
 
 
 def test_an_evaluation_needs_references_where_the_app_has_them():

@@ -26,6 +26,7 @@ def call(capsys, monkeypatch):
         ((), "Say which apps are served"),
         (("--apps=nowhere",), "There is no app at 'nowhere'"),
         (("--apps=APP", "--host=0.0.0.0"), "Set KAULDRON_APPS_TOKEN"),
+        (("--apps=APP", "--token=geheimnis\u2026"), "letters and digits of ASCII"),
         (("--apps=APP", "--warm=tisues"), "Did you mean 'tissues'"),
         (("--apps=APP", "--port=99999"), "from 0 to 65535"),
         (("--apps=APP", "--state=/dev/null/x"), "cannot be used"),

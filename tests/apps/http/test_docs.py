@@ -32,6 +32,7 @@ def test_the_page_names_every_limit_and_flags_that_there_are():
     for field in dataclasses.fields(kd.apps.Limits):
         if field.name not in ("max_field_bytes", "keep_secs"):
             assert f"`{field.name}`" in text
-    flags = {flag.name for flag in command_table.COMMANDS["apps serve"].flags}
+    commands = [command_table.COMMANDS[f"apps {x}"] for x in ("serve", "infer")]
+    flags = {flag.name for command in commands for flag in command.flags}
     for name in re.findall(r"`--(\w+)", text):
         assert name in flags | {"host"}

@@ -123,6 +123,30 @@ def test_a_server_that_is_killed_loses_no_job(tmp_path, app_path):
         assert process.wait(30) == 0 and time.monotonic() - started < 20
 
 
+def test_a_worker_does_not_outlive_a_server_that_is_killed(tmp_path, app_path):
+    """In the middle of a call, which is not lost: its client sees that it broke off."""
+    state = tmp_path / "state"
+    with _server(state, app_path, warm=["tissues"]) as (process, http):
+        _until(lambda: http.get("/repo_apps/tissues").json()["is_warm"])
+        number = state / "workers/tissues/process"
+        pid = int(_until(lambda: number.exists() and number.read_text()))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(
+                conftest.Asking(http), headers={"Prefer": "wait=60"}, sleep=60
+            )
+            memory = (state / "memory").resolve()
+            _until(lambda: any(memory.iterdir()) or any((state / "uploads").iterdir()))
+            process.kill()
+            with pytest.raises(httpx.TransportError):
+                asked.result()
+        assert _is_alive(pid)
+    with _server(state, app_path) as (_, http):  # where it is not warm any more
+        assert http.get("/health").status_code == 200
+        assert not _is_alive(pid) and not any((state / "uploads").iterdir())
+        assert memory != (state / "memory").resolve()
+        assert not (memory.name.startswith("kauldron_apps_") and memory.exists())
+
+
 def _is_alive(pid):
     try:
         return (
@@ -205,6 +229,7 @@ def test_64_clients_at_once_get_their_own_results(tmp_path, app_path):
     with _server(tmp_path / "b", app_path, warm=["tissues"]) as (_, http):
         assert _check_many(http.base_url, 64, 10) == 640
         assert not any((tmp_path / "b" / "uploads").iterdir())
+        assert not any((tmp_path / "b" / "memory").iterdir())
 
 
 def _resident_mb(process):
@@ -240,6 +265,7 @@ def test_ten_thousand_small_requests_leave_the_memory_as_it_was(tmp_path, app_pa
         _in_many_threads(20, work)
         assert _resident_mb(process) - middle < 8
         assert not any((tmp_path / "a" / "uploads").iterdir())
+        assert not any((tmp_path / "a" / "memory").iterdir())
         # The server has loaded no JAX.
         maps = pathlib.Path(f"/proc/{process.pid}/maps").read_text()
         assert "jaxlib" not in maps

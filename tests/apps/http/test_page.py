@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import html
 import io
 import json
@@ -60,6 +61,10 @@ frame.onload = async () => {
   seen.push(page.querySelectorAll(".job").length);
   give("scan.nii.gz", '{"error": "<b>no</b> volume", "code": 2}');
   seen.push((await until(() => first(".failed .error"))).textContent);
+  give("scan.nii.gz", JSON.stringify({table: TABLE}));
+  const rows = await until(() => first(".rows"));
+  seen.push([...rows.querySelectorAll("tr")].map((row) => [...row.children].map((cell) => cell.textContent)));
+  seen.push([...rows.querySelectorAll(".number")].length, rows.querySelector("i, b") === null);
   document.getElementById("seen").textContent = JSON.stringify(seen);
 };
 </script>"""
@@ -72,6 +77,16 @@ def _volume():
     file = io.BytesIO()
     np.save(file, volume)
     return file.getvalue()
+
+
+def _table():
+    """As `csv` writes it: commas, quotes and lines in cells; tags are text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "label", "score"])
+    writer.writerow(["a", 'x, "y"', 0.123456789])
+    writer.writerow(["<i>b</i>", "two\nlines", 1])
+    return text.getvalue()
 
 
 def _with_test_page(app, text):
@@ -104,6 +119,7 @@ def test_a_person_gets_a_result_in_a_browser(tmp_path, app_path):
     import base64
 
     script = _SCRIPT.replace("VOLUME", base64.b64encode(_volume()).decode())
+    script = script.replace("TABLE", json.dumps(_table()))
     with (
         plain_server.application(tmp_path / "state", [app_path]) as app,
         web_server.background_server(
@@ -124,4 +140,10 @@ def test_a_person_gets_a_result_in_a_browser(tmp_path, app_path):
         *(3, 2, 3, [0, 0, 0, 255], [0x77, 0x77, 0x77, 255]),
         *([0x3C, 0xB4, 0x4B, 255], "greywhite", "overall / dice0.50000"),
         *([2, 4], 2, "<b>no</b> volume"),
+        [
+            ["case", "label", "score"],
+            ["a", 'x, "y"', "0.12346"],
+            ["<i>b</i>", "two\nlines", "1"],
+        ],
+        *(3, True),
     ]

@@ -1,7 +1,7 @@
 """Stands for `kauldron apps VERB`: does what its input says, without JAX, in 30 ms.
 
 The first input is a JSON object: `print` lines, `sleep` seconds, `ignore_term`, `child`
-sleeps in a process of its own, `fill` writes bytes, `error` and `code` end it, `traceback`
+sleeps in a process of its own, `fill` writes bytes, `table` a CSV, `error` and `code` end it, `traceback`
 raises; the output is the file of the name `copy`, a copy of the input.
 """
 
@@ -46,7 +46,12 @@ def act(path, out):
         print(f"Error: {told['error']}", file=sys.stderr)
     if "code" in told:
         sys.exit(told["code"])
-    (out / "result.json").write_text(json.dumps(RESULT))
+    result = RESULT
+    if "table" in told:
+        (out / "scores.csv").write_text(told["table"])
+        table = {"path": "scores.csv", "kind": "table", "output": "x", "case": None}
+        result = {**RESULT, "files": [table]}
+    (out / "result.json").write_text(json.dumps(result))
 
 
 def work():
@@ -61,6 +66,8 @@ def work():
             answer = {"result": RESULT}
         except ValueError as error:
             answer = {"error": {"code": "mistake", "message": str(error)}}
+        except OSError as error:
+            answer = {"error": {"code": "disk_full", "message": str(error)}}
         print(json.dumps(answer), file=answers, flush=True)
 
 

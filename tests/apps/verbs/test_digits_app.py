@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from kauldron import apps
+from kauldron import apps, runs
+from kauldron.apps.verbs import _elements
 from tests import compilations
 from tests.apps.verbs import digit_run
 
@@ -55,7 +57,8 @@ def test_an_ensemble_is_the_mean_of_its_members(app, digits, logits, tmp_path):
 def test_it_runs_without_the_code_of_the_training(digits, digits_app, tmp_path):
     code = f"""
 import sys
-from kauldron import apps
+from kauldron import apps, runs
+from kauldron.apps.verbs import _elements
 app = apps.App({str(digits_app)!r})
 app.infer({str(digits / "d0.png")!r}, out={str(tmp_path / "out")!r})
 known = {{"tests.apps", "orbax", "kauldron.train", "kauldron.evals.base"}}
@@ -177,3 +180,28 @@ def test_a_second_call_compiles_nothing(app, digits, tmp_path):
         # Three pictures were filled up to four.
         app.infer(digits / "d[1-4].png", out=tmp_path / "b", mc=3)
     assert seconds == []
+
+
+def test_every_file_is_read_once_and_the_preprocessing_is_found_once(
+    app, digits, tmp_path, monkeypatch
+):
+    read, fitted = [], []
+    read_image, fitting = _elements._read_image, runs.fitting_transforms
+    monkeypatch.setattr(
+        _elements, "_read_image", lambda *x: [read.append(x), read_image(*x)][1]
+    )
+    monkeypatch.setattr(
+        runs,
+        "fitting_transforms",
+        lambda *x, **k: [fitted.append(x), fitting(*x, **k)][1],
+    )
+    app.infer(digits / "d0.png", out=tmp_path / "a")
+    fitted.clear()
+    read.clear()
+    app.infer([digits / f"d{i}.png" for i in range(3)], out=tmp_path / "b")
+    assert [os.path.basename(path) for path, _ in read] == [
+        "d0.png",
+        "d1.png",
+        "d2.png",
+    ]
+    assert fitted == []

@@ -43,7 +43,7 @@ def here(digits_app):
 
 
 def _num_compilations(state):
-    text = (state / "worker_digits.txt").read_text()
+    text = (state / "workers/digits/problems.txt").read_text()
     return len(re.findall("Finished XLA compilation|Compiling ", text))
 
 

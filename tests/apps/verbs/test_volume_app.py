@@ -99,6 +99,82 @@ def test_dice_is_that_of_the_evaluator(volume_app, volumes_run_at, tmp_path):
     assert [file.path for file in result.files] == ["metrics.json"]
 
 
+def _dice(a, b, inside):
+    a, b = a[inside] == 1, b[inside] == 1
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.fixture
+def masks(volumes_run_at, tmp_path):
+    """A random mask for each case, as files; and as arrays."""
+    root, *_ = volumes_run_at
+    rng = np.random.default_rng(0)
+    files, arrays = [], []
+    for i, file in enumerate(_inputs(root)["ct"]):
+        image = volumes.read(file)
+        arrays.append(rng.random(image.array.shape) < 0.4)
+        files.append(tmp_path / f"mask_{i}.mha")
+        image = dataclasses.replace(image, array=arrays[-1].astype(np.uint8))
+        volumes.write(files[-1], image)
+    return files, arrays
+
+
+def test_an_evaluation_counts_inside_of_masks(
+    volume_app, volumes_run_at, masks, tmp_path
+):
+    root, *_ = volumes_run_at
+    files, inside = masks
+    assert volume_app.inspect().takes_masks
+    result = volume_app.pipeline(
+        _inputs(root), _references(root), masks=files, out=tmp_path / "out"
+    )
+    truths = [volumes.read(x).array for x in _references(root)["seg"]]
+    preds = [x.array for x in _written_by_the_app(tmp_path / "out" / "predictions")]
+    expected = [_dice(p, t, m) for p, t, m in zip(preds, truths, inside, strict=True)]
+    whole = [
+        _dice(p, t, np.ones_like(m))
+        for p, t, m in zip(preds, truths, inside, strict=True)
+    ]
+    got = [result.values["cases"][case]["dice/mean"] for case in ("ct", "ct_2")]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)  # printed with 7 digits
+    assert abs(np.subtract(got, whole)).min() > 1e-3
+    assert result.values["overall"]["dice/mean"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.slow
+def test_masks_count_on_a_server_and_on_the_command_line_of_its_job(
+    volume_app, volumes_run_at, masks, tmp_path
+):
+    root, *_ = volumes_run_at
+    files, _ = masks
+    asked = {"inputs": _inputs(root), "references": _references(root), "masks": files}
+    here = volume_app.evaluate(**asked, out=tmp_path / "here")
+    state = tmp_path / "state"
+    with apps.background_server([root / "app.zip"], state=state) as url:
+        remote = apps.Client(url).app("halves")
+        there = remote.evaluate(**asked, out=tmp_path / "there")
+    assert there.to_json() == here.to_json()
+
+
+def test_without_masks_all_voxels_count(volume_app, volumes_run_at, masks, tmp_path):
+    """And predictions are the same whether there are masks or not."""
+    root, *_ = volumes_run_at
+    asked = {"inputs": _inputs(root), "references": _references(root)}
+    plain = volume_app.pipeline(**asked, out=tmp_path / "plain")
+    ones = []
+    for i, file in enumerate(_inputs(root)["ct"]):
+        image = volumes.read(file)
+        array = np.ones(image.array.shape, np.uint8)
+        ones.append(tmp_path / f"ones_{i}.mha")
+        volumes.write(ones[-1], dataclasses.replace(image, array=array))
+    all_of_it = volume_app.pipeline(**asked, masks=ones, out=tmp_path / "ones")
+    assert plain.values == all_of_it.values
+    _assert_equal(
+        _written_by_the_app(tmp_path / "plain" / "predictions"),
+        _written_by_the_app(tmp_path / "ones" / "predictions"),
+    )
+
+
 def test_doubt_is_mapped_on_the_grid_of_the_file(volume_app, volumes_run_at, tmp_path):
     root, *_ = volumes_run_at
     result = volume_app.uncertainty(_inputs(root), out=tmp_path / "out")
@@ -168,7 +244,10 @@ def test_fine_tuning_begins_with_the_weights_and_counts_on(
         learning_rate=1e-30,  # so small that no weight of 32 bits changes
         name="mine",
     )
-    assert result.values["overall"]["step"] == 5
+    assert result.values["app"] == {"step": 5}
+    assert set(result.values["training"]) >= {"after_updates", "losses/xentropy"}
+    assert result.values["training"]["after_updates"] == 2  # that of the last one
+    assert "overall" not in result.values
     assert [x.name for x in (tmp_path / "out").iterdir() if x.name[0] == "."] == []
     with apps.App(tmp_path / "out" / "mine") as tuned:
         manifest = tuned.inspect()

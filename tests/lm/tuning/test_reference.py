@@ -20,7 +20,8 @@ def _pairs():
 
 
 def _logps(model, params, rows):
-    logits = np.asarray(model.apply({"params": params}, rows["tokens"])["logits"])
+    outputs = jax.jit(model.apply)({"params": params}, rows["tokens"])
+    logits = np.asarray(outputs["logits"])
     logs = special.log_softmax(logits.astype(np.float64), -1)
     return np.take_along_axis(logs, rows["targets"][..., None], -1)[..., 0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 
@@ -12,13 +14,13 @@ TOKENS = np.arange(6)[None]
 
 def embeddings(model, params, *, is_training, seed=0):
     with kd.nn.set_train_property(is_training):
-        _, kept = model.apply(
-            {"params": params},
-            TOKENS,
-            rngs={"dropout": jax.random.key(seed)},
+        apply = functools.partial(
+            model.apply,
             capture_intermediates=lambda m, name: name == "_with_noise",
             mutable=["intermediates"],
         )
+        rngs = {"dropout": jax.random.key(seed)}
+        _, kept = jax.jit(apply)({"params": params}, TOKENS, rngs=rngs)
     return np.asarray(kept["intermediates"]["_with_noise"][0])
 
 

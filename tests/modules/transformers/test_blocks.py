@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,8 +142,9 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros(make):
 
 def test_weights_are_an_intermediate_where_they_are_recorded():
     attention = kd.nn.ImprovedMultiHeadDotProductAttention(num_heads=2)
-    variables = attention.init(_KEY, _TOKENS)
-    _, state = attention.apply(variables, _TOKENS, mutable=True)
+    variables = jax.jit(attention.init)(_KEY, _TOKENS)
+    apply = jax.jit(functools.partial(attention.apply, mutable=True))
+    _, state = apply(variables, _TOKENS)
     (weights,) = state["intermediates"]["attn_weights"]
     assert weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
@@ -149,11 +152,13 @@ def test_weights_are_an_intermediate_where_they_are_recorded():
 
 def test_weights_that_nobody_reads_are_not_made():
     attention = kd.nn.ImprovedMultiHeadDotProductAttention(num_heads=2)
-    variables = attention.init(_KEY, _TOKENS)
+    variables = jax.jit(attention.init)(_KEY, _TOKENS)
     with kd.nn.intermediates_read(lambda module, name: name != "attn_weights"):
-        output, state = attention.apply(variables, _TOKENS, mutable=True)
+        apply = jax.jit(functools.partial(attention.apply, mutable=True))
+        output, state = apply(variables, _TOKENS)
     assert "attn_weights" not in state.get("intermediates", {})
-    recorded, _ = attention.apply(variables, _TOKENS, mutable=True)
+    apply = jax.jit(functools.partial(attention.apply, mutable=True))
+    recorded, _ = apply(variables, _TOKENS)
     np.testing.assert_allclose(output, recorded, rtol=1e-5, atol=1e-6)
 
 
@@ -165,7 +170,7 @@ def test_a_function_of_ones_own_makes_the_weights():
     attention = kd.nn.ImprovedMultiHeadDotProductAttention(
         num_heads=2, attn_weights_fn=uniform
     )
-    output = attention.init_with_output(_KEY, _TOKENS)[0]
+    output, _ = jax.jit(attention.init_with_output)(_KEY, _TOKENS)
     np.testing.assert_allclose(output, output[:, :1] + 0 * output, atol=1e-5)
 
 
@@ -179,10 +184,10 @@ def test_dropout_of_attention_follows_the_train_property():
     attention = kd.nn.MultiHeadDotProductAttention(num_heads=2, dropout_rate=0.5)
     rngs = {"params": _KEY, "dropout": _KEY}
     with kd.nn.set_train_property(False):
-        variables = attention.init(rngs, _TOKENS)
-        still = attention.apply(variables, _TOKENS)
+        variables = jax.jit(attention.init)(rngs, _TOKENS)
+        still = jax.jit(attention.apply)(variables, _TOKENS)
     with kd.nn.set_train_property(True):
-        dropped = attention.apply(variables, _TOKENS, rngs=rngs)
+        dropped = jax.jit(attention.apply)(variables, _TOKENS, rngs=rngs)
     assert not np.allclose(still, dropped)
     by_hand = kd.nn.MultiHeadDotProductAttention(num_heads=2, deterministic=True)
     with pytest.raises(ValueError, match="follows the train property"):
@@ -280,7 +285,7 @@ def test_an_encoder_takes_an_embedding_of_its_own_instead_of_patches():
     encoder = kd.nn.VitEncoder.from_variant_str(
         "mu", hidden_size=8, num_heads=2, num_layers=1, embedding=stem
     )
-    tokens, variables = encoder.init_with_output(
+    tokens, variables = jax.jit(encoder.init_with_output)(
         jax.random.key(0), jnp.zeros((2, 8, 12, 3))
     )
     assert tokens.shape == (2, 6, 8)

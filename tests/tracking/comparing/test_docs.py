@@ -12,7 +12,7 @@ from tests import docs_snippets
 def test_comparing_runs_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main.main(["kauldron", "init"]) == 0
-    assert docs_snippets.run_page("comparing_runs.md", tmp_path) == 5
+    assert docs_snippets.run_page("comparing_runs.md", tmp_path) == 6
 
 
 def test_every_command_of_the_page_can_be_parsed(capsys):

@@ -11,7 +11,13 @@ import pytest
 import sklearn.metrics
 
 from kauldron import evals
-from kauldron.tracking.comparing import predictions, report, report_files, run_source
+from kauldron.tracking.comparing import (
+    predictions,
+    report,
+    report_contents,
+    report_files,
+    run_source,
+)
 from tests.tracking.made_up_runs import MadeUpRuns, metric, run, with_workdir
 
 CLASSIFIER = {
@@ -115,10 +121,12 @@ def test_names_from_a_run_are_text_and_never_markup(tmp_path):
     bad = "<script>alert(1)</script>"
     made = run(1, name=bad, message=bad, parameters={bad: bad}, metrics={})
     found = report.make_report(MadeUpRuns([made]), made)
-    assert "<script" not in report_files.to_html(found)
+    assert "<script" not in report_files.to_html(report_contents.document_of(found))
     made = run(1, parameters={"a": "x | y"}, metrics={})
     found = report.make_report(MadeUpRuns([made]), made)
-    assert "| a | x \\| y |" in report_files.to_markdown(found)
+    assert "| a | x \\| y |" in report_files.to_markdown(
+        report_contents.document_of(found)
+    )
 
 
 def test_a_run_without_predictions_has_curves_alone(tmp_path):
@@ -126,7 +134,9 @@ def test_a_run_without_predictions_has_curves_alone(tmp_path):
     found = report.make_report(MadeUpRuns([made]), made)
     assert found.predicted is None
     assert {f.section for f in found.figures} == {"Curves"}
-    assert "## Predictions" not in report_files.to_markdown(found)
+    assert "## Predictions" not in report_files.to_markdown(
+        report_contents.document_of(found)
+    )
 
 
 def test_regression_with_scales_has_residuals_and_intervals(tmp_path):

@@ -29,9 +29,12 @@ def _make_older(path: pathlib.Path) -> None:
 def test_the_steps_lead_to_the_tables_that_are_used(tmp_path):
     assert _migrating.newest() == _schema.REVISION
     database = _database.Database(str(tmp_path / "registry.db"))
-    with database.reading() as connection:
-        context = MigrationContext.configure(connection)
-        assert compare_metadata(context, _schema.tables().metadata) == []
+    differences = database.write(
+        lambda connection: compare_metadata(
+            MigrationContext.configure(connection), _schema.tables().metadata
+        )
+    )
+    assert differences == []
 
 
 def test_an_older_file_is_upgraded_and_keeps_everything(tmp_path):
@@ -79,6 +82,19 @@ def test_files_that_are_no_registry_are_refused(tmp_path):
         kd.tracking.Registry.open("mysql://me:secret@host/runs")
     with pytest.raises(kd.tracking.RegistryError, match="is no workspace"):
         kd.tracking.Registry.open(tmp_path)
+
+
+def test_a_folder_that_is_misspelt_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workspace = kd.tracking.Workspace.create()
+    for place in ("sqlite:////no/such/folder/runs.db", "shared/runs.db"):
+        monkeypatch.setenv("KAULDRON_DATABASE", place)
+        with pytest.raises(kd.tracking.RegistryError, match="there is no folder '"):
+            kd.tracking.Registry.open()
+    assert not (tmp_path / "shared").exists()
+    monkeypatch.delenv("KAULDRON_DATABASE")
+    workspace.folder.rmtree()  # as in a fresh checkout
+    assert kd.tracking.Registry.open().runs() == []
 
 
 def test_a_read_only_registry_is_read_and_nothing_is_changed(tmp_path):

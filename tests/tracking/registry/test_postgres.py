@@ -6,7 +6,12 @@ import psycopg
 import pytest
 
 from kauldron import kd
-from tests.tracking.registry import concurrency, made_runs, postgres_server
+from tests.tracking.registry import (
+    concurrency,
+    made_runs,
+    postgres_server,
+    test_random_filters,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,6 +64,12 @@ def test_it_answers_as_a_file_does(server, tmp_path):
         ["r3"],
         ["r2", "r0", "r1"],
     ]
+
+
+def test_filters_that_chance_writes_mean_there_what_they_say(server, tmp_path):
+    registry = test_random_filters.filled(tmp_path, server)
+    for seed in range(100):
+        test_random_filters.check_meaning(registry, seed)
 
 
 def test_sixteen_processes_write_at_once_and_some_are_killed(server, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,57 @@ def test_a_run_that_goes_on_is_seen_as_it_is_now(registry, tmp_path):
     assert not registry.run("a").is_alive  # killed long ago
     made_runs.write_status(path, state="failed", message="out of memory\nat ...")
     assert registry.run("a").message.startswith("out of memory")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_that_grows_is_known_as_if_it_were_read_from_its_start(tmp_path, seed):
+    """Lines come whole and in parts, and are taken back, as by a run that is resumed."""
+    rng = random.Random(seed)
+    path = made_runs.make(tmp_path / "a", state="running", curve=[0.5])
+    metrics = path / "metrics.jsonl"
+    registry = kd.tracking.Registry.open(tmp_path / "registry.db")
+    for _ in range(12):
+        text = metrics.read_text()
+        kind = rng.randrange(4)
+        if kind == 0:  # rewound: another file under this name
+            lines = text.splitlines(keepends=True)
+            (tmp_path / "new").write_text("".join(lines[: rng.randint(0, len(lines))]))
+            (tmp_path / "new").replace(metrics)
+        elif kind == 1:  # written over, as by an editor
+            metrics.write_text(text.replace("0.", "1."))
+        else:
+            text = "".join(
+                json.dumps(
+                    {
+                        "step": rng.randint(0, 99),
+                        "collection": rng.choice(("train", "eval")),
+                        f"metrics/m{rng.randint(0, 2)}": rng.choice(
+                            (rng.random(), "NaN")
+                        ),
+                    }
+                )
+                + "\n"
+                for _ in range(rng.randint(0, 5))
+            )
+            with open(metrics, "a") as f:
+                f.write(text[: rng.choice((len(text), rng.randint(0, len(text))))])
+        [run] = [registry.register(path)]
+        fresh = kd.tracking.Registry.open(tmp_path / f"fresh{rng.random()}.db")
+        expected = fresh.register(path)
+        assert repr(run.metrics) == repr(expected.metrics)
+
+
+def test_of_a_run_that_goes_on_only_what_is_new_is_read(registry, tmp_path):
+    path = made_runs.make(tmp_path / "a", state="running", curve=[0.1] * 1000)
+    registry.index(tmp_path)
+    metrics = path / "metrics.jsonl"
+    with open(metrics, "r+") as f:  # nothing does this; it shows what is read
+        f.write("x" * 40)
+    with open(metrics, "a") as f:
+        f.write('{"step": 99999, "collection": "eval", "metrics/accuracy": 0.7}\n')
+    report = registry.index(tmp_path)
+    assert report.problems == ()
+    assert registry.run("a").metrics["eval.accuracy"].last == 0.7
 
 
 def test_folders_of_other_programs_and_inside_of_runs_are_no_runs(registry, tmp_path):
@@ -182,14 +234,42 @@ def test_looking_at_runs_imports_no_jax(tmp_path):
         "    assert main.main(['kauldron', *words]) == 0, words\n"
         "print('jax' in sys.modules, 'numpy' in sys.modules)\n"
     )
-    root = pathlib.Path(__file__).parents[3]
-    program = f"import sys; sys.path.insert(0, {str(root)!r})\n{program}"
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = _run_program(program, tmp_path)
     assert done.stdout.splitlines()[-1] == "False False"
     assert json.loads((tmp_path / "a" / "tracking.json").read_text())["tags"] == ["b"]
+
+
+def test_a_list_of_runs_imports_neither_sqlalchemy_nor_alembic(registry, tmp_path):
+    made_runs.make(tmp_path / "a", curve=[0.5])
+    made_runs.make(tmp_path / "b", curve=[0.7])
+    program = (
+        "import sys\nfrom kauldron.cli import main\n"
+        "assert main.main(['kauldron', *sys.argv[1:]]) == 0\n"
+        "print('sqlalchemy' in sys.modules, 'alembic' in sys.modules)\n"
+    )
+    kd.tracking.Workspace.create(tmp_path)
+    kd.tracking.Registry.open(tmp_path).index(tmp_path)
+    where = "--where=eval.accuracy > 0.4 and status == 'done'"
+    for words in (
+        ("runs", "ls", where, "--sort=-eval.accuracy"),
+        ("runs", "show", "b"),
+        ("runs", "compare", "a", "b"),
+        ("project", "ls"),
+    ):
+        done = _run_program(program, tmp_path, *words)
+        assert done.stdout.splitlines()[-1] == "False False", words
+
+
+def _run_program(program, cwd, *args):
+    root = pathlib.Path(__file__).parents[3]
+    program = f"import sys; sys.path.insert(0, {str(root)!r})\n{program}"
+    return subprocess.run(
+        [sys.executable, "-c", program, *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def test_a_number_that_only_the_journal_knows_comes_back(tmp_path):

@@ -100,7 +100,7 @@ class RunsTable(ScrollView, can_focus=True):
         """
         before = self.current
         self._runs, self._sort = list(runs), sort
-        self._metrics = shown_values.main_metrics(self._runs[:200], count=4)
+        self._metrics = shown_values.main_metrics(self._runs, count=4)
         self._fit()
         ids = [run.id for run in runs] if before is not None else []
         if before is not None and before.id in ids:

@@ -69,7 +69,7 @@ class Answers:
             )
         ]
         first = shown[: int(query.get("limit") or _MAX_RUNS)]
-        metrics = shown_values.main_metrics(first[:200], count=_NUM_METRICS)
+        metrics = shown_values.main_metrics(first, count=_NUM_METRICS)
         return {
             "colors": shown_values.COLORS,
             "groups": [[*group, count] for group, count in sorted(groups.items())],

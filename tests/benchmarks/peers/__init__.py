@@ -1,0 +1,1 @@
+"""Training loops of other tools, each in an environment of its own."""

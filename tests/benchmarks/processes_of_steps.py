@@ -1,0 +1,37 @@
+"""Processes that say when they have made their first step."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from tests.benchmarks import clocks
+
+
+def start(
+    command: Sequence[str], env: Mapping[str, str], line: str
+) -> tuple[clocks.Secs, float]:
+    """Runs a program; returns seconds until a line appears, and its peak memory in MiB.
+
+    Args:
+      command: The program and its arguments.
+      env: All of its variables.
+      line: How a line of its output begins when the first step is done.
+    """
+    begin, secs, lines = clocks.now(), None, []
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for text in process.stdout:
+        lines.append(text)
+        if text.startswith(line) and secs is None:
+            stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
+            ticks = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+            processor = ticks / os.sysconf("SC_CLK_TCK")
+            secs = clocks.Secs(clocks.since(begin).wall, processor)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert not process.returncode and secs, "".join(lines)
+    return secs, usage.ru_maxrss / 1024
