@@ -5,15 +5,13 @@ make bench
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
 
 pytestmark = pytest.mark.bench
 
@@ -36,18 +34,11 @@ def _mlp():
     return kd.nn.Sequential(inputs="batch.image", outputs="logits", layers=layers)
 
 
-def _seconds(function, *, num_calls):
-    start = time.perf_counter()
-    for _ in range(num_calls):
-        preds = function()
-    jax.block_until_ready(preds)
-    return (time.perf_counter() - start) / num_calls
-
-
 @pytest.mark.parametrize(
-    ("make", "num_calls"), [(_ConvNet, 20), (_mlp, 1000)], ids=["conv net", "tiny"]
+    ("name", "make", "num_calls"),
+    [("convolutions", _ConvNet, 20), ("tiny model", _mlp, 1000)],
 )
-def test_a_call_costs_what_the_model_costs(tmp_path, make, num_calls):
+def test_a_call_costs_what_the_model_costs(tmp_path, figures, name, make, num_calls):
     model = make()
     image = jax.random.normal(jax.random.key(0), (BATCH_SIZE, 32, 32, 3))
     params = model.init(jax.random.key(1), image)["params"]
@@ -64,18 +55,22 @@ def test_a_call_costs_what_the_model_costs(tmp_path, make, num_calls):
     def of_the_program():
         return exported(weights, inputs)
 
-    times = {of_the_model: [], of_the_program: []}
-    for function in times:
-        jax.block_until_ready(function())
-    for repetition in range(40):
-        pair = list(times) if repetition % 2 else list(times)[::-1]
-        for function in pair:
-            times[function].append(_seconds(function, num_calls=num_calls))
-    model_time, program_time = (statistics.median(x) for x in times.values())
-    ratios = [b / a for a, b in zip(*times.values(), strict=True)]
-    ratio = statistics.median(ratios)
-    print(
-        f"\n  model {1e3 * model_time:.3f} ms, exported {1e3 * program_time:.3f} ms, "
-        f"ratio {ratio:.3f} (fastest {min(times[of_the_program]) / min(times[of_the_model]):.3f})"
+    def several(function):
+        def run():
+            for _ in range(num_calls):
+                preds = function()
+            jax.block_until_ready(preds)
+
+        return lambda: clocks.timed(run)().per(num_calls)
+
+    secs = clocks.in_turn(
+        {"model": several(of_the_model), "program": several(of_the_program)}, 41
     )
-    assert ratio <= 1.02
+    model_ms = clocks.spread(x.wall for x in secs["model"]).median * 1e3
+    figures.ratio(
+        f"exported program, {name}",
+        secs["program"],
+        secs["model"],
+        against=f"`jit(model.apply)` ({model_ms:.2g} ms a call)",
+        budget=1.02,
+    )

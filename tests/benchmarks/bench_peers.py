@@ -74,7 +74,7 @@ def test_loop_of_a_tool(figures, tmp_path, peer, model):
         f"step, {_MODELS[model]}: {peer}",
         tool,
         raw,
-        against=f"its raw loop ({raw_ms:.2g} ms a step)",
+        against=f"its raw loop ({raw_ms:.3g} ms a step)",
         table="peers",
     )
 
@@ -95,7 +95,7 @@ def test_start_and_memory_of_a_tool(figures, tmp_path, peer, model):
         f"command to first step, {_MODELS[model]}: {peer}",
         tool,
         raw,
-        against=f"its raw script ({raw_secs:.2g} s)",
+        against=f"its raw script ({raw_secs:.3g} s)",
         table="peers",
     )
     pairs = list(zip(found["tool"], found["raw"], strict=True))

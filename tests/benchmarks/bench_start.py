@@ -17,7 +17,7 @@ from tests.benchmarks import figures as figures_lib
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
-NUM_ROUNDS = 7
+NUM_ROUNDS = int(os.environ.get("BENCH_STARTS", "7"))
 RAW = ["-m", "tests.benchmarks.raw_digits"]
 OURS = [
     *("-m", "kauldron.main", "--cfg=examples/digits_classifier.py"),
