@@ -18,7 +18,7 @@ def start(
     Args:
       command: The program and its arguments.
       env: All of its variables.
-      line: How a line of its output begins when the first step is done.
+      line: What a line of its output has when the first step is done.
     """
     begin, secs, lines = clocks.now(), None, []
     process = subprocess.Popen(
@@ -26,7 +26,7 @@ def start(
     )
     for text in process.stdout:
         lines.append(text)
-        if text.startswith(line) and secs is None:
+        if line in text and secs is None:  # a progress bar may be before it
             stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
             ticks = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
             processor = ticks / os.sysconf("SC_CLK_TCK")
