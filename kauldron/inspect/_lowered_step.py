@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,7 +58,13 @@ def as_function(trainer: Any) -> tuple[Callable[..., Any], tuple[TrainState, Any
     }
     if trainer.nan_guard is not None:
         options["is_halted"] = jnp.zeros((), bool)
-    step = functools.partial(trainer.trainstep.step, **options)
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+        after, aux = trainer.trainstep.step(state, batch, **options)
+        if (packed := getattr(aux, "packed", None)) is None:
+            return after, aux
+        return after, (packed, aux.error, aux.is_halted)  # as the step returns it
+
     return step, (trainer.state_specs, batch_specs(trainer))
 
 

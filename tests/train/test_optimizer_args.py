@@ -107,11 +107,9 @@ def test_step_of_a_plain_optimizer_is_the_same_program():
             updates, opt_state = self.optimizer.update(
                 grads, state.opt_state, state.params
             )
+            params = optax.apply_updates(state.params, updates)
             after = dataclasses.replace(
-                state,
-                step=state.step + 1,
-                params=optax.apply_updates(state.params, updates),
-                opt_state=opt_state,
+                state, step=state.step + 1, params=params, opt_state=opt_state
             )
             context = dataclasses.replace(context, grads=grads, updates=updates)
             return after, self.aux.update_context(context)

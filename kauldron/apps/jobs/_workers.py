@@ -53,11 +53,15 @@ class WarmWorker:
         self._answers: asyncio.StreamReader | None = None
         self._pipe: asyncio.BaseTransport | None = None
         self._turn = asyncio.Lock()
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Starts the process unless it runs; what it loads, it loads meanwhile."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        async with self._starting:  # whoever comes meanwhile finds it ready to be asked
+            if self._process is None or self._process.poll() is not None:
+                await self._start_anew()
+
+    async def _start_anew(self) -> None:
         await self.stop()
         self._folder.path.mkdir(parents=True, exist_ok=True)
         # Also what it has started itself is gone before it starts again.

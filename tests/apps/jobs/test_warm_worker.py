@@ -1,0 +1,42 @@
+"""A warm worker that is started by several at once is one process, ready for all."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from kauldron.apps.jobs import _workers
+from kauldron.apps.jobs._folders import JobFolder
+
+_PROGRAM = """
+import json, os, sys
+for line in sys.stdin:
+    out = json.loads(line)["out"]
+    with open(out, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    print(json.dumps({"result": {}}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("num_starting", [1, 3])
+def test_a_call_while_the_worker_starts_waits_for_it(tmp_path, num_starting):
+    async def run():
+        worker = _workers.WarmWorker(
+            [sys.executable, "-c", _PROGRAM], {}, JobFolder(tmp_path / "worker")
+        )
+        try:
+            starting = [
+                asyncio.create_task(worker.start()) for _ in range(num_starting)
+            ]
+            await asyncio.sleep(0)  # they have begun
+            asked = [worker.ask({}, tmp_path / "out") for _ in range(2)]
+            await asyncio.gather(*starting, *asked)
+        finally:
+            await worker.stop()
+
+    asyncio.run(run())
+    pids = (tmp_path / "out").read_text().split()
+    assert len(pids) == 2
+    assert len(set(pids)) == 1
