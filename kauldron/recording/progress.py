@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import datetime
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
@@ -209,8 +210,11 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
     """Returns the total loss and the first metrics, each as `name value`."""
     numbers = {"loss": values.loss_values.get("losses/total", ())}
     numbers |= {k.split("/", 1)[-1]: v for k, v in values.metric_values.items()}
-    shown = [(k, np.asarray(v)) for k, v in numbers.items() if np.size(v) == 1][:5]
-    return [f"{name} {float(v.reshape(())):.4g}" for name, v in shown]
+    single = ((k, v) for k, v in numbers.items() if np.size(v) == 1)
+    return [
+        f"{name} {float(np.reshape(v, ())):.4g}"
+        for name, v in itertools.islice(single, 5)
+    ]
 
 
 def finished_message(

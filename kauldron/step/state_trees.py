@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -109,7 +110,11 @@ def finalize_each(tree: PyTree) -> Any:
         except Exception as e:
             return FailedState(error=e, parent=x.parent)
 
-    return jax.tree.map(finalize, tree, is_leaf=base_state.State.isinstance)
+    states, structure = jax.tree.flatten(tree, is_leaf=base_state.State.isinstance)
+    final = [finalize(x) for x in states]
+    if all(map(operator.is_, final, states)):  # nearly always
+        return tree
+    return structure.unflatten(final)
 
 
 def compute(
