@@ -15,6 +15,7 @@ from kauldron._base import errors
 from kauldron.data import utils as data_utils
 from kauldron.inspect import _trainer_inputs
 from kauldron.inspect.displays import attention_pictures as pictures
+from kauldron.inspect.displays import sections
 from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
@@ -175,11 +176,7 @@ class AttentionMaps:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "".join(
-            f"<details{' open' if i == 0 else ''}><summary>"
-            f"{pictures.escape(layer.name)}</summary>{layer._repr_html_()}</details>"
-            for i, layer in enumerate(self)
-        )
+        return sections.folded(self.maps)
 
 
 def attention_maps(

@@ -33,12 +33,22 @@ class Sections:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "".join(
-            f"<details{' open' if i == 0 else ''}><summary style='font:600 13px "
-            f"system-ui;padding:4px 0'>{html.escape(title)}</summary>{_as_html(part)}"
-            "</details>"
-            for i, (title, part) in enumerate(self.parts.items())
-        )
+        return folded(self.parts)
+
+
+def folded(parts: Mapping[str, Any], *, num_open: int = 1) -> str:
+    """Returns HTML of things to look at, which unfold by their titles.
+
+    Args:
+      parts: Title -> what is shown.
+      num_open: How many of the first are unfolded.
+    """
+    return "".join(
+        f"<details{' open' if i < num_open else ''}><summary style='font:600 13px "
+        f"system-ui;padding:4px 0'>{html.escape(title)}</summary>{_as_html(part)}"
+        "</details>"
+        for i, (title, part) in enumerate(parts.items())
+    )
 
 
 def _as_text(part: Any) -> str:

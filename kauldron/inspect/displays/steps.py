@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import kontext
-from kauldron.inspect.displays import batches
+from kauldron.inspect.displays import batches, sections
 from kauldron.inspect.displays.tables import Table
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
@@ -47,11 +46,8 @@ class StepLook:
 
     def _repr_html_(self) -> str:
         tables = (self.values, self.norms, self.intermediates)
-        return "".join(
-            f"<details{' open' if i < 2 else ''}><summary>{html.escape(t.title)}"
-            f"</summary>{dataclasses.replace(t, title='')._repr_html_()}</details>"
-            for i, t in enumerate(tables)
-        )
+        parts = {t.title: dataclasses.replace(t, title="") for t in tables}
+        return sections.folded(parts, num_open=2)
 
 
 def look_at_step(
