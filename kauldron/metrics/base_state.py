@@ -217,9 +217,8 @@ class AverageState(State[_MetricT]):
 
     def compute(self) -> np.ndarray:
         """Returns the mean, NaN where nothing was counted."""
-        total, count = self.total, self.count
-        if type(total) is not np.ndarray or type(count) is not np.ndarray:
-            total, count = map(np.asarray, sharding.to_host((total, count)))
+        total = np.asarray(sharding.to_host(self.total))
+        count = np.asarray(sharding.to_host(self.count))
         if total.shape != count.shape:
             total, count = np.broadcast_arrays(total, count)
         dtype = np.result_type(total.dtype, count.dtype, np.float32)

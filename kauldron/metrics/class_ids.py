@@ -78,11 +78,9 @@ class BadLabels:
         """
         problems = []
         for field, record in self.records.items():
-            record = sharding.to_host(record)
-            counts = np.asarray(record)[..., 0]
-            if counts.any():
-                rows = np.asarray(record).reshape(-1, 4)
-                rows = rows[rows[:, 0] > 0]
+            rows = np.asarray(sharding.to_host(record)).reshape(-1, 4)
+            rows = rows[rows[:, 0] > 0]
+            if len(rows):
                 count, num_classes = rows[:, 0].sum(), rows[0, 3]
                 seen = (int(rows[:, 1].min()), int(rows[:, 2].max()))
                 problems.append(
