@@ -70,8 +70,8 @@ def make_trainer(workdir: Any, **changes: Any) -> Any:
     return kd.train.Trainer(**{**kwargs, **changes})
 
 
-def compile_step(trainer: Any) -> Any:
-    """The compiled step that measures losses and metrics; nothing is run."""
+def compile_step(trainer: Any, *, measures: bool = True) -> Any:
+    """The compiled step, with losses and metrics if it `measures`; nothing is run."""
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(
             x.shape, x.dtype, sharding=trainer.sharding.batch
@@ -81,8 +81,8 @@ def compile_step(trainer: Any) -> Any:
     lowered = trainer.trainstep._jitted_step.lower(
         trainer.state_specs,
         batch,
-        return_losses=True,
-        return_metrics=True,
+        return_losses=measures,
+        return_metrics=measures,
         return_summaries=False,
         checkify_error_categories=frozenset(),
     )
