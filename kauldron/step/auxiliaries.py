@@ -17,7 +17,7 @@ from jax.experimental import checkify
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.ktyping import Bool, PyTree
-from kauldron.metrics import base_state
+from kauldron.metrics import base_state, shared_parts
 from kauldron.step import _packed_values, packed_states, state_trees
 
 frozen_dict.register_pytree()
@@ -58,7 +58,7 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    with jax.named_scope(group):  # as profiles call them
+    with jax.named_scope(group), shared_parts.sharing():  # named so in profiles
         return jax.tree_util.tree_map_with_path(
             get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
         )
@@ -120,8 +120,7 @@ class AuxiliariesState:
 
     def pack(self, strategy: sharding.ShardingStrategy) -> packed_states.PackedStates:
         """Returns the states placed, the small ones as one array; inside jit."""
-        placed = sharding.with_sharding_constraint(self, strategy.aux)
-        return packed_states.pack(placed, strategy.aux, replicated=strategy.replicated)
+        return packed_states.pack(self, strategy.aux, replicated=strategy.replicated)
 
     @classmethod
     def unpack(cls, packed: packed_states.PackedStates, **fields: Any) -> Self:

@@ -149,48 +149,67 @@ def pack(
     *,
     replicated: sharding.ShardingTree,
 ) -> PackedStates:
-    """Packs a tree of states, inside jit.
+    """Places a tree of states, and packs it, inside jit.
 
     Args:
-      tree: The states.
+      tree: The states. An array that occurs several times is packed once.
       shardings: Of the tree, see `ShardingTree`. What is split over devices is not
         packed.
       replicated: The sharding of what every device has.
     """
     leaves, structure = jax.tree.flatten(tree)
-    are_whole = sharding.map_shardings(_is_whole, tree, shardings)
+    placements = sharding.map_shardings(lambda x, s: _Placement(s), tree, shardings)
     slots: list[_Slot | None] = []
+    known: dict[int, _Slot] = {}
     words: list[list[Any]] = [[] for _ in _SEEN_AS]
     sizes = [0] * len(words)
     others = []
-    for leaf, is_whole in zip(leaves, jax.tree.leaves(are_whole), strict=True):
-        group = _GROUPS.get(str(leaf.dtype)) if is_whole else None
+    for leaf, placement in zip(leaves, jax.tree.leaves(placements), strict=True):
+        group = _GROUPS.get(str(leaf.dtype)) if placement.is_whole else None
         if group is None or leaf.size > _MAX_PACKED_SIZE:
             slots.append(None)
-            others.append(leaf)
+            others.append(placement.place(leaf))
             continue
-        is_bool = leaf.dtype == bool
-        start, sizes[group] = sizes[group], sizes[group] + leaf.size
-        slots.append(_Slot(group, start, sizes[group], leaf.shape, is_bool))
-        words[group].append(leaf)
+        if id(leaf) not in known:
+            is_bool = leaf.dtype == bool
+            start, sizes[group] = sizes[group], sizes[group] + leaf.size
+            known[id(leaf)] = _Slot(group, start, sizes[group], leaf.shape, is_bool)
+            words[group].append(leaf if placement.is_single else placement.place(leaf))
+        slots.append(known[id(leaf)])
     # The barrier keeps what is measured, and all that it is measured of, as it would be
     # computed without: the same bits whether a step is logged or not.
     words = jax.lax.optimization_barrier(words)
-    flat = [_to_words(x) for group in words for x in group]
-    row = jnp.concatenate(flat) if flat else None
+    rows = [_to_words(group) for group in words if group]
+    row = jnp.concatenate(rows) if rows else None
     row = sharding.with_sharding_constraint(row, replicated)
     layout = Layout(structure, tuple(slots), tuple(sizes))
     return PackedStates(layout, row, tuple(others))
 
 
-def _is_whole(leaf: Any, placed: Any) -> bool:
-    del leaf
-    return placed is None or placed.is_fully_replicated
+@dataclasses.dataclass(frozen=True)
+class _Placement:
+    """Where an array belongs; a leaf of a tree, also if it is nowhere."""
+
+    sharding: Any
+
+    @property
+    def is_whole(self) -> bool:
+        return self.sharding is None or self.sharding.is_fully_replicated
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one device: placing hundreds of arrays there takes time."""
+        return self.sharding is None or self.sharding.num_devices == 1
+
+    def place(self, x: Any) -> Any:
+        return sharding.with_sharding_constraint(x, self.sharding)
 
 
-def _to_words(x: Any) -> Any:
-    values = x.astype(jnp.int32) if x.dtype == bool else x
-    return jax.lax.bitcast_convert_type(values, jnp.uint32).ravel()
+def _to_words(group: list[Any]) -> Any:
+    """Returns arrays of one kind end to end, as words."""
+    values = [x.astype(jnp.int32) if x.dtype == bool else x for x in group]
+    flat = jnp.concatenate([x.ravel() for x in values])
+    return jax.lax.bitcast_convert_type(flat, jnp.uint32)
 
 
 def _groups_of(layout: Layout, row: np.ndarray) -> list[np.ndarray]:
