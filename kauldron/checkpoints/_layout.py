@@ -222,7 +222,7 @@ def _nothing(workdir: epath.Path, wanted: str) -> str:
         )
     if (workdir / FOLDER).is_dir():
         return f"There is no {wanted} in {quoted}: no save was completed."
-    if workdir.exists():
+    if workdir.is_dir():
         return (
             f"There is no {wanted} in {quoted}: {workdirs.describe_contents(workdir)}"
         )
