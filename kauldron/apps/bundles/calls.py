@@ -56,6 +56,18 @@ class Call:
     learning_rate: float | None = None
     name: str | None = None
 
+    @property
+    def measures(self) -> bool:
+        """Whether predictions are compared with references."""
+        return self.verb == "evaluate" or (
+            self.verb == "pipeline" and bool(self.references)
+        )
+
+    def check_trusted(self, manifest: Manifest, trusted: Sequence[str] = ()) -> None:
+        """Raises `AppError` if it runs code of a package that is not trusted."""
+        is_measured = self.measures or bool(self.masks)
+        manifest.check_trusted("evaluate" if is_measured else self.verb, trusted)
+
     def check(self, manifest: Manifest) -> Call:
         """Returns the call with the names of inputs filled in.
 

@@ -47,6 +47,7 @@ async def submit(call: AppCall, service: Service) -> None:
     async with state.upload(is_small=is_small, in_memory=in_memory) as upload:
         with service.supervisor.admitted():
             asked = await _read(call, service, app, verb, upload)
+            asked.call.check_trusted(app.manifest)
             runner.check_device(asked.device, app.name, verb)
             if secs and runner.is_warm(app.name, verb, asked.device):
                 upload = await _answered(service, app.name, asked, upload)

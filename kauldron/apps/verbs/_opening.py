@@ -50,7 +50,11 @@ class Opened:
         self, members: Sequence[str], request: files_lib.FileRequest
     ) -> Iterator[files_lib.FileResult]:
         """Yields what becomes of each case, and then of all together."""
-        return self._predictor.predict_files([self._state(m) for m in members], request)
+        has_masks = any(files_lib.MASK in files for files in request.cases.values())
+        predictor = self._predictor
+        if (request.measures or has_masks) and self._has(_layout.PREDICTS):
+            predictor = self._measuring
+        return predictor.predict_files([self._state(m) for m in members], request)
 
     @functools.cached_property
     def _predictor(self) -> Predictor:
@@ -68,6 +72,19 @@ class Opened:
             forward=_programs.ProgramForward(self._folder, self._manifest.members),
             make_metrics=self._make_metrics,
         )
+
+    @functools.cached_property
+    def _measuring(self) -> Predictor:
+        """The evaluator with its measures of other packages, if it has any."""
+        if not self._has(_layout.METRICS):
+            return self._predictor
+        cfg = self._read(self._folder / _layout.PREDICTS)
+        (node,) = cfg.evals.values()
+        path = self._folder / _layout.METRICS
+        for field, group in konfig.load(path, trusted=self._trusted).items():
+            node[field] = {**node[field], **group}
+        (evaluator,) = konfig.resolve(cfg).evals.values()
+        return evaluator
 
     def _make_metrics(self) -> Mapping[str, Any]:
         if not self._has(_layout.METRICS):

@@ -76,6 +76,7 @@ class App(AppVerbs):
     def _call(
         self, call: Call, out: str | os.PathLike[str], progress: Progress
     ) -> Result:
+        call.check_trusted(self._manifest, self._trusted)
         if call.verb == "fine-tune":
             from kauldron.apps.verbs import fine_tuning
 

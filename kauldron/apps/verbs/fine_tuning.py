@@ -108,7 +108,6 @@ def fine_tune(
     call = call.check(manifest)
     num_steps = call.steps
     assert num_steps is not None  # checked
-    manifest.check_trusted(call.verb, trusted)
     name = call.name or manifest.name
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)

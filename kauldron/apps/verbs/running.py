@@ -57,14 +57,13 @@ def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
     is_uncertain = call.verb == "uncertainty" or call.with_uncertainty
     folder = results.make_out(out)
     is_pipeline = call.verb == "pipeline"
-    measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
     request = files_lib.FileRequest(
         cases={case.name: case.files for case in cases},
         predictions=_inside(folder, PREDICTIONS, is_pipeline)
         if call.verb in ("infer", "pipeline")
         else None,
         doubts=_inside(folder, UNCERTAINTY, is_pipeline) if is_uncertain else None,
-        measures=measures,
+        measures=call.measures,
         copies=call.tta,
         dropouts=call.mc,
     )
