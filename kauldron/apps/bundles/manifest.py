@@ -183,6 +183,10 @@ class Manifest:
             lines.append(f"  to evaluate, it runs code of {names}: --trust_code")
         return "\n".join(lines)
 
+    def has_file(self, name: str) -> bool:
+        """Whether there is such a file in the app."""
+        return name in self.files
+
     def check_verb(self, verb: str) -> None:
         """Raises `AppError` unless the app can do it."""
         if verb in self.verbs:

@@ -68,27 +68,36 @@ class Tables:
         )
         return doubt
 
-    def write(self, folder: pathlib.Path) -> list[files_lib.WrittenFile]:
-        """Writes a `<output>.csv` for each."""
+    def files(self, folder: pathlib.Path) -> list[files_lib.WrittenFile]:
+        """Returns a `<output>.csv` for each."""
         written = []
         for name, rows in self._rows.items():
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
             writer.writerows([self._columns.get(name, ["case"]), *rows])
-            path = folder / f"{name}.csv"
-            path.write_text(text.getvalue(), encoding="utf-8")
-            written.append(files_lib.WrittenFile(path=path, output=name, kind="table"))
+            written.append(
+                files_lib.WrittenFile(
+                    path=folder / f"{name}.csv",
+                    output=name,
+                    kind="table",
+                    content=text.getvalue().encode(),
+                )
+            )
         return written
 
 
-def write_array(
+def array_file(
     folder: pathlib.Path, name: str, case: str, array: np.ndarray
 ) -> files_lib.WrittenFile:
-    """Writes `<output>/<case>.npy`."""
-    path = folder / name / f"{case}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, array, allow_pickle=False)
-    return files_lib.WrittenFile(path=path, output=name, kind="array")
+    """Returns `<output>/<case>.npy`."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return files_lib.WrittenFile(
+        path=folder / name / f"{case}.npy",
+        output=name,
+        kind="array",
+        content=content.getvalue(),
+    )
 
 
 def _names(port: Port, scores: np.ndarray) -> list[str]:

@@ -65,7 +65,7 @@ class ArrayPredictor:
         ends: list[files_lib.WrittenFile] = []
         for folder, rows in ((request.predictions, tables), (request.doubts, doubts)):
             if folder is not None:
-                ends += rows.write(folder)
+                ends += rows.files(folder)
         finals = {k: x.finalize().compute() for k, x in measured.items()}
         yield files_lib.FileResult(case=None, files=ends, values=finals)
 
@@ -92,24 +92,46 @@ class ArrayPredictor:
     ) -> Iterator[tuple[dict[str, Any], int]]:
         """Yields batches, filled up with rows that do not count, and their rows."""
         ports = (*self.manifest.inputs, *self.manifest.references)
-        elements = _elements.CaseElements(request.cases, ports, self.num_channels)
-        pipeline = data.py.DataSource(
+        elements = _elements.CaseElements(
+            request.cases, ports, self.num_channels, request.contents
+        )
+        try:
+            for batch in self._loaded(elements):
+                num_rows = len(batch[_elements.CASE_KEY])
+                size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
+                yield _filled(batch, max(size, num_rows)), num_rows
+        except AppError as e:  # of a file; where in the pipeline is of no interest
+            raise AppError(str(e)) from e
+
+    def _loaded(self, elements: _elements.CaseElements) -> Iterator[Any]:
+        """Yields batches; the pipeline of a single case is kept for the next one."""
+        keys = frozenset(elements.keys())
+        if len(elements) > 1:
+            with iter(self._pipeline(elements, keys)) as batches:
+                yield from batches
+            return
+        if keys not in self._of_one_case:
+            slot = _elements.Slot(elements)
+            batching = self._pipeline(slot, keys).parts().batching
+            self._of_one_case[keys] = slot, batching
+        slot, batching = self._of_one_case[keys]
+        slot.elements = elements
+        yield batching.batch_at(0)
+
+    @functools.cached_property
+    def _of_one_case(self) -> dict[frozenset[str], tuple[_elements.Slot, Any]]:
+        return {}
+
+    def _pipeline(self, elements: Any, keys: frozenset[str]) -> data.py.DataSource:
+        return data.py.DataSource(
             elements,
-            transforms=self._transforms_for(frozenset(elements.keys())),
+            transforms=self._transforms_for(keys),
             batch_size=self.batch_size,
             batch_drop_remainder=False,
             num_epochs=1,
             shuffle=False,
             seed=0,
         )
-        try:
-            with iter(pipeline) as batches:
-                for batch in batches:
-                    num_rows = len(batch[_elements.CASE_KEY])
-                    size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
-                    yield _filled(batch, max(size, num_rows)), num_rows
-        except AppError as e:  # of a file; where in the pipeline is of no interest
-            raise AppError(str(e)) from e
 
     def _members(
         self, states: Sequence[Any], dropouts: int, batch: Any, number: int
@@ -166,7 +188,7 @@ class ArrayPredictor:
                 values[port.name] = tables.add(port.name, case, array)
             else:
                 files.append(
-                    _array_outputs.write_array(
+                    _array_outputs.array_file(
                         request.predictions, port.name, case, array
                     )
                 )
@@ -189,7 +211,7 @@ class ArrayPredictor:
             else:
                 spread = np.var(np.stack(arrays).astype(np.float64), axis=0)
                 values[name] = {"variance": float(f"{spread.mean():.7g}")}
-                file = _array_outputs.write_array(
+                file = _array_outputs.array_file(
                     request.doubts, port.name, case, spread.astype(np.float32)
                 )
                 files.append(file)

@@ -52,13 +52,15 @@ class Opened:
         """Yields what becomes of each case, and then of all together."""
         has_masks = any(files_lib.MASK in files for files in request.cases.values())
         predictor = self._predictor
-        if (request.measures or has_masks) and self._has(_layout.PREDICTS):
+        if (request.measures or has_masks) and self._manifest.has_file(
+            _layout.PREDICTS
+        ):
             predictor = self._measuring
         return predictor.predict_files([self._state(m) for m in members], request)
 
     @functools.cached_property
     def _predictor(self) -> Predictor:
-        if self._has(_layout.PREDICTS):
+        if self._manifest.has_file(_layout.PREDICTS):
             (evaluator,) = self._trainer.evals.values()
             return evaluator
         from kauldron.apps.verbs import _array_predictor, _programs
@@ -76,7 +78,7 @@ class Opened:
     @functools.cached_property
     def _measuring(self) -> Predictor:
         """The evaluator with its measures of other packages, if it has any."""
-        if not self._has(_layout.METRICS):
+        if not self._manifest.has_file(_layout.METRICS):
             return self._predictor
         cfg = self._read(self._folder / _layout.PREDICTS)
         (node,) = cfg.evals.values()
@@ -87,14 +89,14 @@ class Opened:
         return evaluator
 
     def _make_metrics(self) -> Mapping[str, Any]:
-        if not self._has(_layout.METRICS):
+        if not self._manifest.has_file(_layout.METRICS):
             return {}
         path = self._folder / _layout.METRICS
         return konfig.resolve(konfig.load(path, trusted=self._trusted)).metrics
 
     def _state(self, member: str) -> Any:
         """Returns a member as the predictor takes it: its name, or its state."""
-        if not self._has(_layout.PREDICTS):
+        if not self._manifest.has_file(_layout.PREDICTS):
             return member
         if member not in self._loaded:
             from kauldron import export
@@ -125,9 +127,3 @@ class Opened:
     def _trainer(self) -> Any:
         """The run without its training, with the evaluator that predicts."""
         return konfig.resolve(self._read(self._folder / _layout.PREDICTS))
-
-    def _has(self, name: str) -> bool:
-        """Whether the app has a file or a folder, as its manifest lists it."""
-        return any(
-            file == name or file.startswith(f"{name}/") for file in self._manifest.files
-        )

@@ -111,7 +111,8 @@ def fine_tune(
     name = call.name or manifest.name
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
-    target = results.make_out(out)
+    place = results.OutFolder(out)
+    target = place.path
     with _training_folder(target) as workdir:
         cfg.workdir = os.fspath(workdir)
         trainer = konfig.resolve(cfg)
@@ -145,7 +146,7 @@ def fine_tune(
         files=(ResultFile(path=name, kind="app", output="app"),),
         values={"app": {"step": manifest.step + num_steps}, **told.measured},
     )
-    result.write()
+    place.write(results.FILE, result.to_bytes())
     progress(1.0, "done")
     return result
 
