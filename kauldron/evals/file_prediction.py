@@ -23,12 +23,14 @@ class FileKind:
       required: Whether each case has one.
       default: What takes the place of one that is absent: `'zeros'`, `'ones'` or `None`.
       labels: Number -> name, of classes and segmentations.
+      description: What there is to know of it, in a few words.
     """
 
     kind: str
     required: bool = True
     default: str | None = None
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    description: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

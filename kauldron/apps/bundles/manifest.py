@@ -24,7 +24,6 @@ VERSION = 1
 VERBS = ("infer", "evaluate", "uncertainty", "pipeline", "fine-tune")
 
 _MAX_MANIFEST_BYTES = 2**24
-_MAX_SHOWN = 12
 _MEMBERS = "members"
 _ZIP_START = b"PK\x03\x04"
 
@@ -158,13 +157,7 @@ class Manifest:
             lines.append(f"  {self.description}")
         for title in ("inputs", "references", "outputs"):
             for port in getattr(self, title):
-                optional = "" if port.required else " (optional)"
-                names = [label.name for label in port.labels.values()]
-                more = f", ... ({len(names)})" if len(names) > _MAX_SHOWN else ""
-                labels = f": {', '.join(names[:_MAX_SHOWN])}{more}" if names else ""
-                lines.append(
-                    f"  {title[:-1]} {port.name}: {port.kind}{optional}{labels}"
-                )
+                lines.append(f"  {title[:-1]} {port.describe()}")
         lines.append(f"  can {', '.join(self.verbs)}")
         lines.append(
             f"  {len(self.members)} member{'s' if len(self.members) != 1 else ''} "

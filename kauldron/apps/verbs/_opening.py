@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from kauldron import konfig
 from kauldron.apps.bundles.manifest import Manifest
-from kauldron.apps.verbs import _configs, _layout
+from kauldron.apps.verbs import _configs, _layout, _rows
 from kauldron.evals import file_prediction as files_lib
 
 
@@ -73,6 +74,7 @@ class Opened:
             num_channels=dict(inputs.num_channels),
             forward=_programs.ProgramForward(self._folder, self._manifest.members),
             make_metrics=self._make_metrics,
+            columns=self._columns(inputs),
         )
 
     @functools.cached_property
@@ -87,6 +89,11 @@ class Opened:
             node[field] = {**node[field], **group}
         (evaluator,) = konfig.resolve(cfg).evals.values()
         return evaluator
+
+    def _columns(self, inputs: Any) -> _rows.Columns | None:
+        if "columns" not in inputs:
+            return None
+        return _rows.Columns.from_json(json.loads(inputs.columns.to_json()))
 
     def _make_metrics(self) -> Mapping[str, Any]:
         if not self._manifest.has_file(_layout.METRICS):

@@ -95,8 +95,9 @@ class App(AppVerbs):
 
     @property
     def works_in_memory(self) -> bool:
-        """Whether `call_in_memory` can be asked: not where an evaluator predicts."""
-        return not self._manifest.has_file(_layout.PREDICTS)
+        """Whether `call_in_memory` can be asked: not of an evaluator, nor of a table."""
+        has_tables = any(port.kind == "table" for port in self._manifest.inputs)
+        return not has_tables and not self._manifest.has_file(_layout.PREDICTS)
 
     def call_in_memory(
         self, call: Call, contents: Mapping[str, bytes]

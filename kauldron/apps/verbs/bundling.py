@@ -269,6 +269,7 @@ def _ports(
         port = Port(
             name=name,
             kind=kind.kind,
+            description=kind.description,
             required=kind.required,
             default=kind.default,
             labels=labels,

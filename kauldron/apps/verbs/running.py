@@ -109,7 +109,8 @@ def run_plan(
             overall = _values.plain_values(result.values)
             continue
         by_case[result.case] = _values.plain_values(result.values)
-        progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
+        if number <= len(cases):  # of a table, there are more: its rows
+            progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
     values = {
         "cases": {case: x for case, x in by_case.items() if x},
         "overall": overall,
@@ -126,7 +127,7 @@ def run_plan(
             "mc": request.dropouts,
             "overrides": dict(planned.call.overrides),
         },
-        cases=tuple(cases),
+        cases=tuple(by_case),
         files=tuple(files),
         values={name: x for name, x in values.items() if x},
     )
