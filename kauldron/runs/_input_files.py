@@ -152,6 +152,8 @@ def _restrict(transform: Any, names: set[str]) -> Any:
 
 def _keys_of(transform: Any) -> set[str]:
     """Returns the keys that an element-wise transform reads; empty if unknown."""
+    if isinstance(transform, data.Stack):
+        return set(transform.keys)
     key = getattr(transform, "key", None)
     if key is None:
         return set()
@@ -164,6 +166,8 @@ def _names_after(transform: Any, names: set[str]) -> set[str]:
     key = getattr(transform, "key", None)
     added = set(key.values()) if isinstance(key, Mapping) else set()
     added |= set(getattr(transform, "values", None) or ())
+    if isinstance(transform, data.Stack):
+        added.add(transform.to)
     return names | added
 
 

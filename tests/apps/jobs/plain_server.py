@@ -15,6 +15,12 @@ from kauldron.apps.jobs import _folders, _served, limits, supervisor
 _VERBS = pathlib.Path(__file__).with_name("plain_verbs.py")
 
 
+def command_in_memory(arguments):
+    """The same, with workers that take files in memory."""
+    more = ["--in_memory"] if arguments[1] == "worker" else []
+    return [*command(arguments), *more]
+
+
 def command(arguments):
     return [sys.executable, "-I", "-S", str(_VERBS), *arguments]
 
@@ -24,7 +30,7 @@ async def no_devices():
 
 
 @contextlib.contextmanager
-def supervised(folder, apps, *, find_devices=no_devices, **changes):
+def supervised(folder, apps, *, find_devices=no_devices, make=command, **changes):
     """Yields a supervisor that is not open yet, of a state directory that it owns."""
     state = _folders.StateDir(folder)
     with state.owned():
@@ -33,7 +39,7 @@ def supervised(folder, apps, *, find_devices=no_devices, **changes):
             state,
             limits.Limits(**changes),
             find_devices=find_devices,
-            command=command,
+            command=make,
         )
 
 
