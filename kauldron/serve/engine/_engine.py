@@ -52,6 +52,7 @@ class Engine:
         multiplied by these is rounded to eight bits too. `None` keeps all as they are.
       attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
         and TPU; not with drafts.
+      precision: `kd.train.Precision` in which the model computes, as in a training.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -88,6 +89,7 @@ class Engine:
         trusted: Iterable[str] = (),
         weights_dtype: Literal["bfloat16", "int8"] | None = None,
         attention: Literal["gather", "kernel"] = "gather",
+        precision: Any = None,
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -113,6 +115,7 @@ class Engine:
             sizes,
             adapters or {},
             owns_params=isinstance(model, str | os.PathLike),
+            precision=precision,
         )
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
