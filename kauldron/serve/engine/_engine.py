@@ -14,7 +14,7 @@ import numpy as np
 from kauldron import lm
 from kauldron.ktyping import PyTree
 from kauldron.serve.device._programs import Programs
-from kauldron.serve.engine import _answers, _building, _jobs, _prompts
+from kauldron.serve.engine import _answers, _building, _jobs, _prompts, _sizes
 from kauldron.serve.engine._core import Core, Options
 from kauldron.serve.requests import Piece, Request
 
@@ -120,6 +120,7 @@ class Engine:
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
             core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))
+        _sizes.give_back_unused()
         self._begin(core, model_name or _building.name_of(model))
 
     @classmethod
