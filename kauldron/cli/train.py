@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig
-from kauldron._base import processes
+from kauldron._base import collector, processes
 from kauldron.cli import _flags, command_runner
 
 
@@ -30,7 +30,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
       finite, 75 stopped by a signal after saving.
     """
 
-    code = _flags.run("train", _train, argv, flag_values)
+    with collector.postponed():
+        code = _flags.run("train", _train, argv, flag_values)
     processes.leave_if_failed(
         code, (command_runner.EXIT_FAILED, command_runner.EXIT_MISTAKE)
     )

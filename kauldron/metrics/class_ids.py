@@ -79,8 +79,8 @@ class BadLabels:
         problems = []
         for field, record in self.records.items():
             rows = np.asarray(sharding.to_host(record)).reshape(-1, 4)
-            rows = rows[rows[:, 0] > 0]
-            if len(rows):
+            if rows[:, 0].any():
+                rows = rows[rows[:, 0] > 0]
                 count, num_classes = rows[:, 0].sum(), rows[0, 3]
                 seen = (int(rows[:, 1].min()), int(rows[:, 2].max()))
                 problems.append(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,11 @@ class _Slot:
     shape: tuple[int, ...]
     is_bool: bool
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a single f32."""
+        return self.group == 0 and self.shape == ()
+
     def read(self, groups: Sequence[Any]) -> Any:
         values = groups[self.group][self.start : self.end].reshape(self.shape)
         is_sum = values.dtype.itemsize > 4
@@ -67,6 +72,11 @@ class Layout:
     def split(self, words: Any) -> list[Any]:
         """Returns the words of each group."""
         return [words[start:end] for start, end in self._bounds]
+
+    def words_of(self, leaves: Iterable[int]) -> list[int]:
+        """Returns where the words of arrays are in their group."""
+        slots = [self.slots[i] for i in leaves]
+        return [i for slot in slots if slot for i in range(slot.start, slot.end)]
 
     @functools.cached_property
     def _bounds(self) -> list[tuple[int, int]]:
@@ -108,6 +118,18 @@ class PackedStates:
         return _NOTHING if self.words is None else sharding.to_host(self.words)
 
     @functools.cached_property
+    def groups(self) -> list[np.ndarray]:
+        """The words of each group on the host, seen as what they are."""
+        return _groups_of(self.layout, self.row)
+
+    def leaf(self, index: int) -> Any:
+        """Returns an array of the tree."""
+        slots = self.layout.slots
+        if (slot := slots[index]) is not None:
+            return slot.read(self.groups)
+        return self.others[slots[:index].count(None)]
+
+    @functools.cached_property
     def tree(self) -> Any:
         """The tree; its packed arrays are read-only, and on the host."""
         layout = self.layout
@@ -117,7 +139,7 @@ class PackedStates:
                 for words, dtype in zip(layout.split(self.words), _SEEN_AS, strict=True)
             ]
         else:
-            groups = _groups_of(layout, self.row)
+            groups = self.groups
         return _unpack(layout, groups, self.others)
 
 
@@ -261,12 +283,5 @@ def _summed_states(layout: Layout) -> tuple[list[bool], np.ndarray]:
         )
         is_summed.append(adds_up)
         if adds_up:
-            must_be_zero += _words_of(layout, jax.tree.leaves(state.bad_labels))
+            must_be_zero += layout.words_of(jax.tree.leaves(state.bad_labels))
     return is_summed, np.array(must_be_zero, np.intp)
-
-
-def _words_of(layout: Layout, leaves: Sequence[int]) -> Iterator[int]:
-    for i in leaves:
-        slot = layout.slots[i]
-        assert slot is not None
-        yield from range(slot.start, slot.end)

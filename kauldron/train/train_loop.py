@@ -20,7 +20,7 @@ import jax
 from etils import epath
 
 from kauldron import sharding
-from kauldron._base import console, problem_log
+from kauldron._base import collector, console, problem_log
 from kauldron.evals import base as evals_base
 from kauldron.recording import progress
 from kauldron.sharding import TrainState
@@ -313,8 +313,10 @@ class _Loop:
             self._emit("before_step", step=step, state=self._state, batch=batch)
         self._log(self._updates.apply(step, batch))
         self._step = self._reporting.progress.step = step + 1
-        if num_done == 0 and self._restored_step is None:
-            self._reporting.describe(self._state)  # during the next steps
+        if num_done == 0:
+            collector.resume()
+            if self._restored_step is None:
+                self._reporting.describe(self._state)  # during the next steps
         if self._has_step_hooks:
             aux = self._updates.latest_aux
             self._emit("after_step", step=step, state=self._state, aux=aux)

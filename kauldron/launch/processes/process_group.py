@@ -4,7 +4,8 @@
 
 starts `python -m kauldron.main ARGS` twice. A signal becomes one SIGTERM for each of
 them, after which they save and end. The exit code is that of the process which ended the
-run: the first that did not end with 0. Imports no JAX.
+run: the first that did not end with 0. Imports no JAX, unless the processes are copies of
+this one, see `_forked`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import BinaryIO
 
 from kauldron._base import processes
 from kauldron.launch import _backend, _task_record
-from kauldron.launch.processes import _process_files
+from kauldron.launch.processes import _forked, _process_files
 
 _MODULE = "kauldron.launch.processes.process_group"
 
@@ -76,18 +78,25 @@ class ProcessGroup:
         options += [f"--task_record={task_record}", f"--token={token}"]
         return [sys.executable, "-m", _MODULE, *options, "--", *self.args]
 
-    def run(self) -> int:
+    def run(self, *, may_fork: bool = False) -> int:
         """Runs the processes to their end; returns the exit code of the run.
 
         Call it from the main thread, which receives signals.
+
+        Args:
+          may_fork: Whether the processes may be copies of this one, which must be a
+            program of its own then.
         """
         coordinator = self.coordinator or f"127.0.0.1:{_free_port()}"
         members = [_Member(self, i, coordinator) for i in range(self.num_local)]
         request = _StopRequest()
         previous = {s: signal.signal(s, request.receive) for s in _SIGNALS}
+        # Each has its GPUs from the start: nothing that was imported may know of others.
+        may_fork = may_fork and self.num_local > 1 and not self.gpus
         try:
+            original = _forked.prepare(self.args) if may_fork else None
             for member in members:
-                member.start()
+                member.start(original)
             return self._wait(members, request)
         finally:
             for member in members:
@@ -135,35 +144,50 @@ class _Member:
     def __init__(self, group: ProcessGroup, number: int, coordinator: str) -> None:
         self._group = group
         self.index = group.first_index + number
-        self._command = [sys.executable, "-m", _backend.MODULE, *group.args]
         place = processes.Place(coordinator, self.index, group.num_processes)
         is_alone = group.num_processes == 1
         self._env = {
             **_environment(group, number),
             processes.VARIABLE: processes.OFF if is_alone else str(place),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | _forked.Copy | None = None
         self._record = _process_files.ProcessRecord(
             index=self.index, start=group.start, host=socket.gethostname()
         )
         self.exit_code: int | None = None
         self.ended = float("inf")
 
-    def start(self) -> None:
-        """Starts it, in a session of its own: signals reach it through the group only."""
+    def start(self, original: _forked.Original | None) -> None:
+        """Starts it, in a session of its own: signals reach it through the group only.
+
+        Args:
+          original: What it becomes a copy of; `None`: it is a new program.
+        """
         _process_files.tell(self._group.log, self.index, self._headline())
         path = _process_files.log_of(self._group.log, self.index)
         with path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
+            if original is None:
+                self._process = self._start_anew(log)
+            else:
+                self._process = original.start(
+                    _backend.MODULE,
+                    self._group.args,
+                    env=self._env,
+                    output=log.fileno(),
+                    prepare=_end_with_parent,
+                )
         self._write(pid=self._process.pid, started=time.time())
+
+    def _start_anew(self, log: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", _backend.MODULE, *self._group.args],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self._env,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
 
     def _headline(self) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -302,7 +326,7 @@ def main(argv: Sequence[str]) -> int:
     with record.claimed(token) as is_claimed:
         if not is_claimed:
             return EXIT_FAILED
-        code = group.run()
+        code = group.run(may_fork=True)
         record.end(token, code)
         return code
 

@@ -88,7 +88,7 @@ def _logits(
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
     hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    logits = _kernels.product(rows, kernel, preferred_element_type=jnp.float32)
+    logits = _kernels.product(rows, kernel)
     logits = logits.reshape(*hidden.shape[:-1], -1)
     if model.head_softcap is None:
         return logits

@@ -59,6 +59,8 @@ class Programs:
       decode_widths: Numbers of rows a decode batch may have.
       prefill_rows: Rows of a prefill batch.
       chunk_sizes: Tokens a row of a prefill batch may have.
+      prefill_shapes: Rows and tokens of a row of all prefill batches: besides, as many
+        tokens as the largest has in rows of the smallest, for many short prompts.
       max_pages_per_row: Of a page table.
       max_steps: The most steps of one decode call.
       max_stop_ids: The most stop tokens of a row.
@@ -102,6 +104,7 @@ class Programs:
         widths = {width for width in decode_widths if width < num_slots}
         self.decode_widths = (*sorted(widths), num_slots)
         self.prefill_rows, self.chunk_sizes = prefill_rows, tuple(sorted(chunk_sizes))
+        self.prefill_shapes = prefill_shapes(prefill_rows, self.chunk_sizes)
         self.max_steps, self.max_stop_ids = max_steps, max_stop_ids
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
@@ -172,9 +175,14 @@ class Programs:
         """Returns no drafts, to be written to: `i32[width, max_steps - 1]` of -1."""
         return np.full((width, self.max_steps - 1), -1, np.int32)
 
-    def empty_prefill(self, chunk_size: int) -> PrefillBatch:
-        """Returns a prefill batch without tokens, to be written to."""
-        rows = self.prefill_rows
+    def empty_prefill(self, chunk_size: int, rows: int | None = None) -> PrefillBatch:
+        """Returns a prefill batch without tokens, to be written to.
+
+        Args:
+          chunk_size: Tokens of a row.
+          rows: As `prefill_shapes` has them; by default `prefill_rows`.
+        """
+        rows = self.prefill_rows if rows is None else rows
         return PrefillBatch(
             tokens=np.zeros((rows, chunk_size), np.int32),
             positions=np.full((rows, chunk_size), -1, np.int32),
@@ -184,8 +192,8 @@ class Programs:
 
     def warm_up(self, kinds: Sequence[str] = KINDS) -> None:
         """Compiles the programs of these kinds."""
-        for size in self.chunk_sizes if "prefill" in kinds else ():
-            self._program("prefill", self.empty_prefill(size))
+        for rows, size in self.prefill_shapes if "prefill" in kinds else ():
+            self._program("prefill", self.empty_prefill(size, rows))
         for width in self.decode_widths:
             batch = self.empty_decode(width)
             if "decode" in kinds:
@@ -309,6 +317,12 @@ class Programs:
             "history": (_steps.set_history, False),
             "copy": (_steps.copy_pages, False),
         }[kind]
+
+
+def prefill_shapes(rows: int, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Returns rows and tokens of a row of all prefill batches; see `Programs`."""
+    most = rows * (sizes[-1] // sizes[0])
+    return tuple(dict.fromkeys([*((rows, size) for size in sizes), (most, sizes[0])]))
 
 
 def _part(values: Sequence[int], start: int, size: int) -> Int["*k"]:

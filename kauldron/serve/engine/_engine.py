@@ -47,8 +47,9 @@ class Engine:
       adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
       trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
-      weights_dtype: `"int8"` keeps the matrices of layers in eight bits, with a scale for
-        each output; embedding and head are not. `None` keeps all as they are.
+      weights_dtype: `"bfloat16"` keeps and multiplies all weights in 16 bits, `"int8"` the
+        matrices of layers in eight, with a scale for each output; on a CPU, what is
+        multiplied by these is rounded to eight bits too. `None` keeps all as they are.
       attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
         and TPU; not with drafts.
       warm_up: Whether all programs are compiled before the first request.
@@ -85,7 +86,7 @@ class Engine:
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
         trusted: Iterable[str] = (),
-        weights_dtype: Literal["int8"] | None = None,
+        weights_dtype: Literal["bfloat16", "int8"] | None = None,
         attention: Literal["gather", "kernel"] = "gather",
         warm_up: bool = True,
     ) -> None:
