@@ -161,6 +161,12 @@ def test_rows_without_labels_are_not_measured(root, tmp_path):
         app.evaluate(root / "new.csv", {}, out=tmp_path / "out")
 
 
+def test_references_are_no_table_of_their_own(app, root, tmp_path):
+    labelled = root / "labelled.csv"
+    with pytest.raises(apps.AppError, match=r"no references\. What is right are"):
+        app.evaluate(labelled, labelled, out=tmp_path / "out")
+
+
 def test_the_spread_of_members_is_told(root, tmp_path):
     cfg = workdirs.load_config(root / "price", trusted=TRUSTED)
     cfg.workdir = str(tmp_path / "longer")
