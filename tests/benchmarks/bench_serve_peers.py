@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 _NUM_ROUNDS, _NUM_STREAMS, _MAX_TOKENS, _VOCABULARY = 3, 16, 32, 49152
 _LENGTHS = (48, 16, 64, 32) * (_NUM_STREAMS // 4)
 _ALONE = (8,)  # tokens of the only prompt
-_TOKENS_ALONE = 96
+_TOKENS_ALONE = 64
 _NUM_ONE_AFTER_THE_OTHER = 2  # requests to transformers, of 16
 # Kinds of weights of llama.cpp, and of ours that is as exact. What waits for another thread is
 # busy all the while: only that with one thread tells what processors have to do.

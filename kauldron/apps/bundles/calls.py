@@ -257,7 +257,9 @@ def _named(
     """Returns the groups by name, in the order of the ports."""
     names = [port.name for port in ports]
     if groups and not ports:
-        raise AppError(f"The app {manifest.name!r} takes no {what}s.")
+        has_rows = manifest.inputs[0].kind == "table"
+        hint = " What is right are columns of its table." if has_rows else ""
+        raise AppError(f"The app {manifest.name!r} takes no {what}s.{hint}")
     found: dict[str, tuple[str, ...]] = {}
     for name, paths in groups.items():
         full_name = name or names[0]

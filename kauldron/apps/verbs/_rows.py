@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kauldron import data
-from kauldron._base import console, errors
+from kauldron._base import console, errors, extras
 from kauldron.apps.bundles import safe_names
 from kauldron.apps.bundles.errors import AppError
 from kauldron.evals import file_prediction as files_lib
@@ -116,7 +116,10 @@ def _listed(transforms: Any) -> list[Any]:
 
 
 def _dtype_name(value: Any) -> str:
-    return _TEXT if isinstance(value, str | bytes) else str(np.asarray(value).dtype)
+    if isinstance(value, str | bytes):
+        return _TEXT
+    array = np.asarray(value)
+    return f"{array.dtype}[{len(array)}]" if array.ndim else str(array.dtype)
 
 
 def fitting(
@@ -197,14 +200,14 @@ def read(path: str, columns: Columns) -> tuple[dict[str, np.ndarray], list[str]]
         told = str(e.args[0] if isinstance(e, KeyError) else e).replace(path, name)
         told = told.removeprefix(f"{name}, ")
         raise AppError(f"The table {name!r} cannot be read: {told}") from e
+    num_rows = max(map(len, table.values()), default=0)
     for column in columns.required:
-        if column not in table:
+        if table and column not in table:
             raise AppError(
                 f"The table {name!r} lacks the column {column!r}: the app needs "
                 f"{list(columns.required)}, it has {list(table)}."
                 f"{errors.did_you_mean(column, table)}"
             )
-    num_rows = len(next(iter(table.values())))
     if not num_rows:
         raise AppError(f"The table {name!r} has no rows.")
     known = {
@@ -218,6 +221,7 @@ def read(path: str, columns: Columns) -> tuple[dict[str, np.ndarray], list[str]]
 def _read(path: str, columns: Columns) -> dict[str, np.ndarray]:
     suffix = pathlib.PurePath(path).suffix.lower()
     if suffix == ".parquet":
+        extras.load("pyarrow", needed_by="A Parquet table", extra="parquet")
         return data.py.Parquet(path, shuffle=False).data_source
     if suffix == ".csv":
         options = {"delimiter": columns.delimiter, "shuffle": False}
@@ -225,6 +229,8 @@ def _read(path: str, columns: Columns) -> dict[str, np.ndarray]:
         dtypes = {k: x for k, x in columns.dtypes.items() if k in guessed}
         return data.py.Csv(path, dtypes=dtypes, **options).data_source
     records = data.py.Json(path, shuffle=False).data_source
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("its records are objects, `{column: value}`.")
     names = dict.fromkeys(name for record in records for name in record)
     for number, record in enumerate(records, 1):
         for name in names:
@@ -243,20 +249,20 @@ def _column(values: list[Any]) -> np.ndarray:
 
 def _as_trained(column: np.ndarray, dtype: str, name: str, table: str) -> np.ndarray:
     """Returns a column with the dtype of the training."""
-    is_text = column.dtype == object
-    if dtype == _TEXT or str(column.dtype) == dtype:
-        fits = is_text == (dtype == _TEXT)
-        found = column
-    else:
-        fits = not is_text and np.can_cast(column.dtype, dtype, "same_kind")
-        found = column.astype(dtype) if fits else column
-    if not fits:
-        seen = "texts" if is_text else column.dtype
-        raise AppError(
-            f"The column {name!r} of the table {table!r} is {seen}: the training had "
-            f"{'texts' if dtype == _TEXT else dtype}."
-        )
-    return found
+    wanted, _, length = dtype.removesuffix("]").partition("[")
+    shape = (int(length),) if length else ()
+    is_text = column.dtype == object and all(isinstance(x, str) for x in column)
+    if wanted == _TEXT and is_text:
+        return column
+    is_number = wanted != _TEXT and column.dtype != object
+    fits = is_number and column.shape[1:] == shape
+    if fits and np.can_cast(column.dtype, wanted, "same_kind"):
+        return column.astype(wanted, copy=False)
+    seen = "texts" if is_text else f"{column.dtype}{list(column.shape[1:]) or ''}"
+    raise AppError(
+        f"The column {name!r} of the table {table!r} has {seen}: the training had "
+        f"{'texts' if dtype == _TEXT else dtype}."
+    )
 
 
 def _row_names(

@@ -46,7 +46,8 @@ class Programs:
 
     With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
     steps read them fastest, and deleted where they come from. With `attention="kernel"`,
-    decoding reads pages by JAX's kernel for GPU or TPU.
+    decoding reads pages by JAX's kernel for GPU or TPU. With a `precision`, the model computes
+    in its dtypes.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -89,9 +90,10 @@ class Programs:
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         owns_params: bool = False,
         attention: _paged_kernels.Attention = "gather",
+        precision: Any = None,
     ) -> None:
         adapters = adapters or {}
-        self.model = model
+        self.model, self._precision = model, precision
         self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
         self._adapters = _adapters.stacked(adapters, params)
         mesh = _placement.mesh_of(params)
@@ -141,6 +143,7 @@ class Programs:
         """
         kernels: dict[str, Any] = {}
         if params is not None and self._takes_kernels:
+            params = _placement.on_one_device(params)
             params, kernels = _kernels.taken_out(
                 self.model,
                 params,
@@ -297,6 +300,7 @@ class Programs:
         key = kind, np.shape(jax.tree.leaves(batch)[0])
         if key not in self._programs:
             run, has_result = self._function(kind)
+            run = _forward.in_precision(run, self._precision)
             places = (self._places, None) if has_result else self._places
             jitted = jax.jit(run, donate_argnums=1, out_shardings=places)
             lowered = jitted.lower(self._weights, self._state, *batch)

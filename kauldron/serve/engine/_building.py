@@ -115,6 +115,7 @@ def core_of(
     adapters: Mapping[str, tuple[lm.LoRA, PyTree]],
     *,
     owns_params: bool = False,
+    precision: Any = None,
 ) -> Core:
     """Returns programs, schedule and thread for a model; nothing is compiled yet.
 
@@ -150,6 +151,7 @@ def core_of(
         adapters=adapters,
         owns_params=owns_params,
         attention=cast(Any, sizes.attention),
+        precision=precision,
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])

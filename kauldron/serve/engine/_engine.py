@@ -14,7 +14,7 @@ import numpy as np
 from kauldron import lm
 from kauldron.ktyping import PyTree
 from kauldron.serve.device._programs import Programs
-from kauldron.serve.engine import _answers, _building, _jobs, _prompts
+from kauldron.serve.engine import _answers, _building, _jobs, _prompts, _sizes
 from kauldron.serve.engine._core import Core, Options
 from kauldron.serve.requests import Piece, Request
 
@@ -52,6 +52,7 @@ class Engine:
         multiplied by these is rounded to eight bits too. `None` keeps all as they are.
       attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
         and TPU; not with drafts.
+      precision: `kd.train.Precision` in which the model computes, as in a training.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -88,6 +89,7 @@ class Engine:
         trusted: Iterable[str] = (),
         weights_dtype: Literal["bfloat16", "int8"] | None = None,
         attention: Literal["gather", "kernel"] = "gather",
+        precision: Any = None,
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -113,10 +115,12 @@ class Engine:
             sizes,
             adapters or {},
             owns_params=isinstance(model, str | os.PathLike),
+            precision=precision,
         )
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
             core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))
+        _sizes.give_back_unused()
         self._begin(core, model_name or _building.name_of(model))
 
     @classmethod

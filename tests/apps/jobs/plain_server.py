@@ -63,10 +63,13 @@ def in_thread(folder, apps, *, port=0, **changes):
 def main():
     """Serves; arguments: the state directory, JSON of the changes, apps."""
     logging.disable()
-    folder, changes, *apps = sys.argv[1:]
+    folder, text, *apps = sys.argv[1:]
+    changes = json.loads(text)
+    if changes.pop("in_memory", False):
+        changes["make"] = command_in_memory
     with (
         web_server.open_port("127.0.0.1", 0) as listening,
-        application(folder, apps, **json.loads(changes)) as app,
+        application(folder, apps, **changes) as app,
     ):
         web_server.run_server(
             app,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +106,13 @@ def test_other_tables_give_the_same_bytes(app, root, tmp_path, suffix):
         assert a == b
 
 
+def test_without_its_package_a_parquet_table_is_told(app, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "new.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImportError, match=r"kauldron\[parquet\]"):
+        app.infer(tmp_path / "new.parquet", out=tmp_path / "out")
+
+
 def test_whole_numbers_are_numbers_and_other_columns_do_not_count(app, tmp_path):
     (tmp_path / "a.csv").write_text("area,rooms,own\n80,4,x\n")
     (tmp_path / "b.csv").write_text("rooms,area\n4,80.0\n")
@@ -147,9 +155,22 @@ def test_what_is_wrong_with_a_table_is_told_without_its_folder(
     assert not (tmp_path / "out").exists()
 
 
-def test_texts_where_numbers_were_are_told(app, tmp_path):
-    (tmp_path / "new.json").write_text('[{"rooms": "four", "area": 80.0}]')
-    with pytest.raises(apps.AppError, match=r"'rooms' .* is texts: .* had int64"):
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ('[{"rooms": "four", "area": 80.0}]', "'rooms' .* has texts: .* had int64"),
+        ('[{"rooms": null, "area": 80.0}]', "'rooms' .* has object: .* had int64"),
+        ('[{"rooms": [4], "area": 80.0}]', r"'rooms' .* has int64\[1\]: .* had int64"),
+        ('[{"rooms": 4.5, "area": 80.0}]', "'rooms' .* has float64: .* had int64"),
+        ('[{"rooms": 4, "area": 80.0}, {"rooms": 4}]', "record 2 lacks 'area'"),
+        ("[[4, 80.0]]", "its records are objects"),
+        ("[]", "has no rows"),
+        ("{}", "must hold a JSON list"),
+    ],
+)
+def test_what_is_wrong_with_records_is_told(app, tmp_path, text, told):
+    (tmp_path / "new.json").write_text(text)
+    with pytest.raises(apps.AppError, match=told):
         app.infer(tmp_path / "new.json", out=tmp_path / "out")
 
 
@@ -159,6 +180,12 @@ def test_rows_without_labels_are_not_measured(root, tmp_path):
         pytest.raises(apps.AppError, match="lacks the columns of 'large'"),
     ):
         app.evaluate(root / "new.csv", {}, out=tmp_path / "out")
+
+
+def test_references_are_no_table_of_their_own(app, root, tmp_path):
+    labelled = root / "labelled.csv"
+    with pytest.raises(apps.AppError, match=r"no references\. What is right are"):
+        app.evaluate(labelled, labelled, out=tmp_path / "out")
 
 
 def test_the_spread_of_members_is_told(root, tmp_path):
