@@ -74,14 +74,13 @@ class ArrayPredictor:
         finals = {k: x.finalize().compute() for k, x in measured.items()}
         yield files_lib.FileResult(case=None, files=ends, values=finals)
 
-    def _transforms_for(self, keys: frozenset[str]) -> list[Any]:
+    def _transforms_for(self, elements: _elements.CaseElements) -> list[Any]:
         """Returns the transforms of elements with some keys; found once."""
+        keys = frozenset(elements.keys())
         if keys not in self._fitting:
-            self._fitting[keys] = runs.fitting_transforms(
-                self.transforms or (),
-                set(keys),
-                tell=lambda line: None,  # those of references that are not there
-            )
+            # Left out are those of references that are not there.
+            fitting = runs.fitting_transforms(self.transforms or (), elements[0])
+            self._fitting[keys] = fitting.transforms
         return self._fitting[keys]
 
     @functools.cached_property
@@ -115,13 +114,13 @@ class ArrayPredictor:
         )
         keys = frozenset(elements.keys())
         if len(elements) > 1:
-            transforms = self._transforms_for(keys)
+            transforms = self._transforms_for(elements)
             with iter(self._pipeline(elements, transforms)) as batches:
                 yield from batches
             return
         if keys not in self._of_one_case:
             slot = _elements.Slot(elements)
-            pipeline = self._pipeline(slot, self._transforms_for(keys))
+            pipeline = self._pipeline(slot, self._transforms_for(elements))
             batching = pipeline.parts().batching
             self._of_one_case[keys] = slot, batching
         slot, batching = self._of_one_case[keys]
@@ -138,10 +137,10 @@ class ArrayPredictor:
         for files in request.cases.values():
             table, names = _rows.read(files[_rows.NAME], columns)
             first = {name: column[0] for name, column in table.items()}
-            transforms, made = _rows.fitting(self.transforms or (), first)
+            fitting = runs.fitting_transforms(self.transforms or (), first)
             if request.measures:
-                _rows.check_references(columns, made, table)
-            pipeline = self._pipeline(table, transforms)
+                _rows.check_references(columns, fitting.element, table)
+            pipeline = self._pipeline(table, fitting.transforms)
             num_seen = 0
             with iter(pipeline) as batches:
                 for batch in batches:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kauldron import data
+from kauldron import data, runs
 from kauldron._base import console, errors, extras
 from kauldron.apps.bundles import safe_names
 from kauldron.apps.bundles.errors import AppError
@@ -72,7 +72,7 @@ def columns_of(ds: Any, inputs: Mapping[str, Sequence[Any]]) -> Columns | None:
     row = _first_row(ds)
     if row is None or not _is_of_table(row, inputs):
         return None
-    _, made = fitting(ds.transforms, row)
+    made = _made_of(ds.transforms, row)
     missing = [name for name in inputs if name not in made]
     if missing:
         raise AppError(
@@ -83,17 +83,25 @@ def columns_of(ds: Any, inputs: Mapping[str, Sequence[Any]]) -> Columns | None:
     required = []
     for column in row:
         rest = {name: x for name, x in row.items() if name != column}
-        if not rest or not set(inputs) <= set(fitting(ds.transforms, rest)[1]):
+        if not rest or not set(inputs) <= set(_made_of(ds.transforms, rest)):
             required.append(column)
     dtypes = {name: _dtype_name(x) for name, x in row.items()}
     delimiter = getattr(ds, "delimiter", ",")
     return Columns(dtypes=dtypes, required=tuple(required), delimiter=delimiter)
 
 
+def _made_of(transforms: Any, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    made = runs.fitting_transforms(transforms, row).element
+    return made if isinstance(made, Mapping) else {}
+
+
 def _first_row(ds: Any) -> dict[str, Any] | None:
     if not isinstance(ds, data.py.DataSourceBase):
         return None
-    cuts = [t for t in _listed(ds.transforms) if isinstance(t, data.py.SliceDataset)]
+    listed = (
+        ds.transforms.values() if isinstance(ds.transforms, Mapping) else ds.transforms
+    )
+    cuts = [t for t in listed if isinstance(t, data.py.SliceDataset)]
     try:
         row = dataclasses.replace(ds, transforms=cuts, batch_size=None)[0]
     except (OSError, ValueError) as e:
@@ -111,63 +119,11 @@ def _is_of_table(row: Mapping[Any, Any], inputs: Iterable[str]) -> bool:
     return are_named and all(np.ndim(x) <= most for x in row.values())
 
 
-def _listed(transforms: Any) -> list[Any]:
-    return list(transforms.values() if isinstance(transforms, Mapping) else transforms)
-
-
 def _dtype_name(value: Any) -> str:
     if isinstance(value, str | bytes):
         return _TEXT
     array = np.asarray(value)
     return f"{array.dtype}[{len(array)}]" if array.ndim else str(array.dtype)
-
-
-def fitting(
-    transforms: Any, row: Mapping[str, Any]
-) -> tuple[list[Any], Mapping[str, Any]]:
-    """Returns the transforms that a row can go through, and what they make of it.
-
-    Those that want a key which it lacks, such as that of labels, are left out.
-    """
-    kept: list[Any] = []
-    element: Any = dict(row)
-    for transform in _listed(transforms):
-        if isinstance(transform, data.py.SliceDataset):
-            continue
-        if isinstance(transform, data.BatchTransform):
-            kept.append(transform)
-            continue
-        if isinstance(transform, data.Elements):
-            transform = _restricted(transform, element)
-        try:
-            element = _mapped(transform, element)
-        except KeyError:
-            continue
-        kept.append(transform)
-    return kept, element if isinstance(element, Mapping) else {}
-
-
-def _mapped(transform: Any, element: Any) -> Any:
-    ds = data.py.DataSource(
-        [element],
-        transforms=[transform],
-        batch_size=None,
-        num_epochs=1,
-        shuffle=False,
-        seed=0,
-    )
-    return ds[0]
-
-
-def _restricted(transform: data.Elements, element: Mapping[str, Any]) -> data.Elements:
-    """Returns an `Elements` without the keys that there are not."""
-    return dataclasses.replace(
-        transform,
-        keep=[key for key in transform.keep if key in element],
-        drop=[key for key in transform.drop if key in element],
-        rename={k: x for k, x in transform.rename.items() if k in element},
-        copy={k: x for k, x in transform.copy.items() if k in element},
-    )
 
 
 def check_references(
