@@ -23,6 +23,7 @@ from kauldron.sharding._activations import (
 from kauldron.sharding._axis_rules import MeshError
 from kauldron.sharding._backend import describe_backend
 from kauldron.sharding._batch_placer import BatchPlacer
+from kauldron.sharding._compiling_in_turn import compile_in_turn
 from kauldron.sharding._free_memory import free_bytes
 from kauldron.sharding._joining import joined_processes
 from kauldron.sharding._named_mesh import Mesh, as_strategy
@@ -62,6 +63,7 @@ __all__ = [
     "allowing_transfers",
     "as_strategy",
     "check_batch",
+    "compile_in_turn",
     "describe_backend",
     "device_put",
     "fetch_rows",

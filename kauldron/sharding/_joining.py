@@ -20,7 +20,7 @@ import jax
 from etils import epath
 
 from kauldron._base import errors, last_words, processes
-from kauldron.sharding import _roll_call
+from kauldron.sharding import _compiling_in_turn, _roll_call
 
 # How long a process can be silent before JAX ends the others. A connection to it that
 # breaks is noticed sooner.
@@ -95,7 +95,8 @@ def joined_processes(
             join(int(timeout_secs) + _LATER_SECS)
         words = last_words.LastWords(_ENDED.format(who=expected))
         try:
-            yield
+            with _compiling_in_turn.using(roll_call):
+                yield
         except jax.errors.JaxRuntimeError as e:
             if _LOST_CONNECTION.search(str(e)) is None:
                 raise

@@ -23,6 +23,8 @@ from kauldron._base import processes, shared_files
 _FOLDER = ".processes"
 # Begins the names of files that say which folders a process has made.
 _MADE = "made_by_"
+# Begins the names of files by which process 0 tells the others something.
+_TOLD = "told_"
 # One that is about to end, or that is asked for by another one, lets go of its lock soon.
 _RETRY_SECS = 3.0
 
@@ -107,6 +109,41 @@ class RollCall:
         about |= {"host": socket.gethostname(), "pid": os.getpid()}
         path.write_text(json.dumps(about))
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is process 0."""
+        return self._expected.index == 0
+
+    def is_with_first(self) -> bool:
+        """Whether process 0 is this one, or is there, on this machine."""
+        if self._folder is None:
+            return False
+        path = self._folder / "0"
+        is_here = _read(path).get("host") == socket.gethostname()
+        return self.is_first or (is_here and _is_held(path))
+
+    @property
+    def start_name(self) -> str:
+        """What distinguishes this start of the run from earlier ones."""
+        return str(self._expected.address).rpartition(":")[2]
+
+    def tell(self, what: str) -> bool:
+        """Lets the others know something; returns whether they will."""
+        try:
+            self._told(what).touch()
+        except OSError:  # a full disk
+            return False
+        return True
+
+    def is_told(self, what: str) -> bool:
+        """Whether process 0 has told it."""
+        return self._told(what).exists()
+
+    def _told(self, what: str) -> epath.Path:
+        assert self._folder is not None
+        # Of this start: what an earlier one has told may still be there.
+        return self._folder / f"{_TOLD}{self.start_name}_{what}"
+
     def leave(self) -> None:
         """Removes what `enter` has made, as far as it is not in use."""
         if self._folder is None:
@@ -116,9 +153,13 @@ class RollCall:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError, ValueError):  # another one comes, or does it
             notes = list(self._folder.iterdir())
-            if any(not note.name.startswith(_MADE) for note in notes):
+            if any(not note.name.startswith((_MADE, _TOLD)) for note in notes):
                 return  # others are there
-            made = [json.loads(note.read_text()) for note in notes]
+            made = [
+                json.loads(note.read_text())
+                for note in notes
+                if note.name.startswith(_MADE)
+            ]
             for note in notes:
                 note.unlink(missing_ok=True)
             _remove_empty(max(made, key=len, default=[]))

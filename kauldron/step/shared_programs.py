@@ -59,11 +59,19 @@ class _Program:
 
 @dataclasses.dataclass(frozen=True)
 class _Use:
-    """A program as one function uses it, with the constants that it gives it."""
+    """A program as one function uses it, with the constants that it gives it.
+
+    Attributes:
+      program: The program.
+      constants: Its first argument.
+      num_before: How many there were before.
+      run: What is called, see `sharding.compile_in_turn`.
+    """
 
     program: _Program
     constants: tuple[jax.Array, ...]
     num_before: int
+    run: Callable[..., Any]
 
     @property
     def num_compiled(self) -> int:
@@ -103,7 +111,7 @@ class SharedJit:
         use = self._latest.get(kind)
         if use is not None:
             try:
-                return use.program.run(use.constants, *args)
+                return use.run(use.constants, *args)
             except _OtherArguments:
                 pass
         return self._call_another(kind, args, static)
@@ -130,7 +138,7 @@ class SharedJit:
         if use is None:
             use = self._uses[key] = self._find(args, static)
         self._latest[kind] = use
-        return use.program.run(use.constants, *args)
+        return use.run(use.constants, *args)
 
     def _find(self, args: tuple[Any, ...], static: dict[str, Any]) -> _Use:
         """Returns a program that was compiled before, or a new one."""
@@ -146,7 +154,9 @@ class SharedJit:
             and (key, structures, options, self.donate_argnums, self.function.__name__),
             lambda: self._make(split.closed, *structures),
         )
-        return _Use(program, constants, program.num_compiled)
+        num_before = program.num_compiled
+        run = sharding.compile_in_turn(program.run, (constants, *args), structures[1])
+        return _Use(program, constants, num_before, run)
 
     def _make(
         self,

@@ -33,8 +33,7 @@ def test_command_to_first_step_and_peak_memory(tmp_path, figures, is_compiled):
         number = next(new)
         cache = tmp_path / f"cache_{name}" / ("" if is_compiled else str(number))
         env = {
-            **os.environ,
-            "KAULDRON_COMPILATION_CACHE": "1",
+            **processes_of_steps.environment(),
             "XDG_CACHE_HOME": str(cache),
         }
         if name == "raw" and is_compiled:

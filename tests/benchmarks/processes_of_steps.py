@@ -10,6 +10,17 @@ from collections.abc import Mapping, Sequence
 from tests.benchmarks import clocks
 
 
+def environment() -> dict[str, str]:
+    """Returns the variables that a user has: those of the tests are not among them."""
+    kept = ("JAX_PLATFORMS",)
+    own = ("JAX_", "KAULDRON_", "XLA_FLAGS", "PYTHONDONTWRITEBYTECODE")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(own)
+    }
+
+
 def start(
     command: Sequence[str], env: Mapping[str, str], line: str
 ) -> tuple[clocks.Secs, float]:
