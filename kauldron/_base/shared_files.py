@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from etils import epath
 
+# There is no such file; or what should be a folder on the way to it is a file.
+MISSING = (FileNotFoundError, NotADirectoryError)
+
 
 @contextlib.contextmanager
 def replacing(path: epath.Path) -> Iterator[epath.Path]:

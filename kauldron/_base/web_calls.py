@@ -35,6 +35,7 @@ class WebCall:
       status: What was sent; `None` before.
       first_byte_secs: When, after the call began.
       is_streaming: Whether server-sent events have begun.
+      has_ended: Whether `chunks` has yielded all of the body.
     """
 
     # The header that tells the id.
@@ -52,6 +53,7 @@ class WebCall:
         self.status: int | None = None
         self.first_byte_secs: float | None = None
         self.is_streaming = False
+        self.has_ended = False
         self._started = time.monotonic()
         self._receive = receive
         self._send = send
@@ -70,8 +72,9 @@ class WebCall:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
+            self.has_ended = not message.get("more_body", False)
             yield message.get("body", b"")
-            if not message.get("more_body", False):
+            if self.has_ended:
                 return
 
     async def until_gone(self, work: Coroutine[Any, Any, None]) -> None:

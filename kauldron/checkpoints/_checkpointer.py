@@ -178,6 +178,7 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
 
         Raises:
           SaveError: If this save, or the one before, failed for another reason.
+          CheckpointError: If there is nothing to save.
         """
         if not (force or self.should_save(step)):
             return False
@@ -191,7 +192,9 @@ class Checkpointer(_base_checkpointer.BaseCheckpointer):
             raise _errors.NoCheckpointError(
                 f"{os.fspath(directory)!r} does not exist, and `create` is False."
             )
-        return self._saver.start(step, items.to_items(state), metrics=metrics)
+        named = items.to_items(state)
+        items.check_not_empty(named)
+        return self._saver.start(step, named, metrics=metrics)
 
     def add_metrics(self, step: int, metrics: Mapping[str, Any] | None) -> None:
         """Stores what was measured at a step that was saved before it was measured.

@@ -14,7 +14,7 @@ from etils import epath
 
 from kauldron._base import shared_files
 from kauldron.checkpoints import _errors, items
-from kauldron.workdir import workdirs
+from kauldron.workdir import lock, workdirs
 
 FOLDER = workdirs.CHECKPOINTS_FOLDER
 METRICS_ITEM = items.METRICS_NAME
@@ -34,9 +34,13 @@ _PUBLISHED_NAMES = {"state": "default", "chrono": "timer"}
 _STILL_IN_USE = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT)
 
 
-def checkpoints_dir(workdir: epath.PathLike) -> epath.Path:
-    """Returns the folder of a run's checkpoints, absolute as Orbax wants it."""
-    directory = epath.Path(workdir) / FOLDER
+def checkpoints_dir(workdir: epath.PathLike | None) -> epath.Path:
+    """Returns the folder of a run's checkpoints, absolute as Orbax wants it.
+
+    Raises:
+      WorkdirError: If the run has no workdir.
+    """
+    directory = lock.given(workdir) / FOLDER
     if is_remote(directory):
         return directory
     return epath.Path(os.path.abspath(directory.expanduser()))
@@ -218,7 +222,7 @@ def _nothing(workdir: epath.Path, wanted: str) -> str:
         )
     if (workdir / FOLDER).is_dir():
         return f"There is no {wanted} in {quoted}: no save was completed."
-    if workdir.exists():
+    if workdir.is_dir():
         return (
             f"There is no {wanted} in {quoted}: {workdirs.describe_contents(workdir)}"
         )

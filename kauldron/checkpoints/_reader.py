@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from etils import epath
 
+from kauldron._base import shared_files
 from kauldron.checkpoints import _layout, _restoring
 
 _StateT = TypeVar("_StateT")
@@ -36,7 +37,7 @@ class CheckpointReader:
         """Returns the complete steps, ascending."""
         try:
             return list(_layout.step_dirs(self.directory))
-        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+        except shared_files.MISSING:  # removed meanwhile
             return []
 
     def candidates(self, step: int = -1) -> list[int]:
@@ -118,7 +119,7 @@ def _sizes(folder: epath.Path) -> dict[str, int]:
     try:
         files = _layout.all_files(folder)
         return {name: path.stat().length for name, path in files.items()}
-    except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+    except shared_files.MISSING:  # removed meanwhile
         return {}
 
 

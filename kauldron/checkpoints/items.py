@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from kauldron.checkpoints import _errors
@@ -95,6 +96,24 @@ def to_items(state: PyTree) -> dict[str, Any]:
         for name, item in fields.items()
         if item is not None
     }
+
+
+def check_not_empty(named: Mapping[str, Any]) -> None:
+    """Raises if an item holds nothing at all, which has no form on disk.
+
+    Args:
+      named: Of `to_items`.
+
+    Raises:
+      CheckpointError: If so. An empty dict inside of an item is no error.
+    """
+    for name, item in named.items():
+        if isinstance(item, Mapping | list | tuple) and not item:
+            what = "The state" if name == DEFAULT_NAME else f"The item {name!r}"
+            raise _errors.CheckpointError(
+                f"{what} is {item!r}: there is nothing to save. Put something in it, or "
+                "leave it out (`None`)."
+            )
 
 
 def from_items(state: PyTree, restored: dict[str, Any]) -> Any:

@@ -6,7 +6,11 @@ from kauldron.cli.command_kinds import TRUST, Command, Flag
 from kauldron.cli.lm_commands import MODEL
 
 _WEIGHTS_DTYPE = Flag(
-    "weights_dtype", str, None, "int8 keeps matrices in eight bits.", "that of the file"
+    "weights_dtype",
+    str,
+    None,
+    "bfloat16 halves the weights, int8 keeps matrices in eight bits.",
+    "that of the file",
 )
 
 ALL = (

@@ -43,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "utils": "kauldron.data.utils",
         # Transforms.
         "AddConstants": f"{_TRANSFORMS}.elements:AddConstants",
+        "Stack": f"{_TRANSFORMS}.elements:Stack",
         "BatchTransform": f"{_TRANSFORMS}.base:BatchTransform",
         "Cast": f"{_TRANSFORMS}.values:Cast",
         "CenterCrop": f"{_TRANSFORMS}.images:CenterCrop",

@@ -40,6 +40,7 @@ from kauldron.data.transforms.colors import ColorJitter as ColorJitter
 from kauldron.data.transforms.colors import RandAugment as RandAugment
 from kauldron.data.transforms.elements import AddConstants as AddConstants
 from kauldron.data.transforms.elements import Elements as Elements
+from kauldron.data.transforms.elements import Stack as Stack
 from kauldron.data.transforms.elements import TreeFlattenWithPath as TreeFlattenWithPath
 from kauldron.data.transforms.images import CenterCrop as CenterCrop
 from kauldron.data.transforms.images import PadToShape as PadToShape
@@ -98,6 +99,7 @@ __all__ = [
     "Rearrange",
     "Resize",
     "ResizeSmall",
+    "Stack",
     "TableSummary",
     "TreeFlattenWithPath",
     "ValueRange",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _TURNED_BACK = {6: 8, 8: 6}  # the others are their own inverse
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     *,
     num_channels: int | None = None,
     exif_orientation: bool = True,
@@ -43,7 +43,7 @@ def read_image(
     - Of a file with several pages or frames, it is the first.
 
     Args:
-      path: The file.
+      path: The file, or its content as a file that is open.
       num_channels: 3 (RGB), 1 (grey) or 4 (RGBA), to which it is converted; `None` takes
         the fewest that lose nothing: 4 with transparency, else 1 for grey, else 3.
       exif_orientation: Whether the picture is turned as the camera noted; otherwise the
@@ -69,10 +69,11 @@ def read_image(
                 pixels = _to_channels(pixels, num_channels, as_stored)
             else:
                 pixels = _pixels(image, num_channels, as_stored, raw_mode)
-            is_turned = _orientation(image) != orientation  # Pillow turns TIFFs itself
+            # Pillow turns TIFFs itself.
+            is_turned = orientation != 1 and _orientation(image) != orientation
     except (OSError, SyntaxError, ValueError) as error:
         raise _errors.BadRecordError(
-            f"The image {os.fspath(path)} cannot be decoded: {error}."
+            f"The image {_name_of(path)} cannot be decoded: {error}."
         ) from error
     if is_turned and not exif_orientation:
         return turn(pixels, _TURNED_BACK.get(orientation, orientation))
@@ -171,7 +172,7 @@ def _to_channels(
 
 
 def _16_bit_colours(
-    path: str | os.PathLike[str], image: Image.Image, raw_mode: str
+    path: str | os.PathLike[str] | BinaryIO, image: Image.Image, raw_mode: str
 ) -> np.ndarray:
     """Returns `u16[h w c]` of an image whose high bytes Pillow has read."""
     from PIL import Image
@@ -193,6 +194,10 @@ def _16_bit_colours(
         grey, alpha = low[..., 0] * 256 + low[..., 1], low[..., 2] * 256 + low[..., 3]
         return np.stack([grey, grey, grey, alpha], axis=-1)
     return np.asarray(image).astype(np.uint16) * 256 + low
+
+
+def _name_of(path: str | os.PathLike[str] | BinaryIO) -> str:
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else "in memory"
 
 
 def _raw_mode(image: Any) -> str:

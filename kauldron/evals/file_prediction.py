@@ -23,12 +23,14 @@ class FileKind:
       required: Whether each case has one.
       default: What takes the place of one that is absent: `'zeros'`, `'ones'` or `None`.
       labels: Number -> name, of classes and segmentations.
+      description: What there is to know of it, in a few words.
     """
 
     kind: str
     required: bool = True
     default: str | None = None
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    description: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ class FileRequest:
       measures: Whether predictions are compared with references.
       copies: How many augmented copies are predicted, too.
       dropouts: How often each member predicts with dropout; 0 is once, without.
+      contents: File -> its bytes, of cases whose files are in memory. Evaluators are not
+        asked for such.
     """
 
     cases: Mapping[str, Mapping[str, str]]
@@ -77,15 +81,24 @@ class FileRequest:
     measures: bool = False
     copies: int = 0
     dropouts: int = 0
+    contents: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WrittenFile:
-    """A file that was written: where, and which output it is of."""
+    """A file of a result.
+
+    Attributes:
+      path: Where it is.
+      output: Which output it is of.
+      kind: What it is.
+      content: What whoever asked has to write there; `None` if it was written.
+    """
 
     path: pathlib.Path
     output: str
     kind: str
+    content: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

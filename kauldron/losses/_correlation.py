@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import ad_checkpoint
 
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, typechecked
 from kauldron.losses import _checks, _masking, base
 from kauldron.metrics import arrays, base_state
 
-# Windows are correlated so many planes at a time, and again for the gradient.
-_SLAB = 16
+# Windows are correlated so many planes at a time, and again for the gradient. Of their five
+# sums, one is kept for it: less work, for the memory of an image.
+_SLAB = 24
+_KEPT = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,8 @@ class NormalizedCrossCorrelation(base.Loss):
     ) -> jax.Array:
         """Returns the correlations of windows, of which `mean` gives the means."""
         share = 1 if weights is None else jnp.maximum(mean(weights), 1e-12)
-        mean_a, mean_b = mean(a) / share, mean(b) / share
+        mean_a = ad_checkpoint.checkpoint_name(mean(a) / share, _KEPT)
+        mean_b = mean(b) / share
         covariance = mean(a * b) / share - mean_a * mean_b
         var_a = jnp.maximum(mean(a * a) / share - mean_a**2, 0)
         var_b = jnp.maximum(mean(b * b) / share - mean_b**2, 0)
@@ -123,21 +128,25 @@ class NormalizedCrossCorrelation(base.Loss):
         """Returns sum and number of the correlations of windows, `Float["b c"]` each."""
         axes = tuple(range(1, a.ndim - 1))
         num_planes = a.shape[1] - window + 1
-        slab = -(
-            -num_planes // -(-num_planes // _SLAB)
-        )  # as many planes in all of them
+        num_slabs = max(2, -(-num_planes // _SLAB))
+        slab = -(-num_planes // num_slabs)  # as many planes in all of them
         starts = np.arange(0, num_planes, slab)
         # The last slab ends with the image; what it shares with the one before is left out.
         begins = np.minimum(starts, num_planes - slab)
-        is_own = begins[:, None] + np.arange(slab) >= starts[:, None]
         means = [_center_of(x, weights, axes) for x in (a, b)]
 
-        @jax.checkpoint
-        def of_slab(begin: Any, is_own: Any) -> tuple[jax.Array, jax.Array]:
+        @functools.partial(
+            jax.checkpoint,
+            policy=jax.checkpoint_policies.save_only_these_names(_KEPT),
+        )
+        def of_slab(begin: Any, start: Any) -> tuple[jax.Array, jax.Array]:
             def cut(x: jax.Array) -> jax.Array:
                 size = slab + window - 1
                 return jax.lax.dynamic_slice_in_dim(x, begin, size, axis=1)
 
+            # Computed in the loop, and two slabs at least: where XLA sees that all planes
+            # count, it computes correlations again for each voxel of their windows.
+            is_own = begin + jnp.arange(slab) >= start
             own = is_own.reshape(1, slab, *(1,) * (a.ndim - 2)).astype(a.dtype)
             w = None if weights is None else cut(weights)
             # Centred first: f32 differences of large means would be noise.
@@ -153,9 +162,7 @@ class NormalizedCrossCorrelation(base.Loss):
             return jax.tree.map(jnp.add, sums, of_slab(*of)), None
 
         nothing = jnp.zeros((a.shape[0], a.shape[-1]), a.dtype)
-        if len(starts) == 1:
-            return of_slab(0, jnp.asarray(is_own[0]))
-        sums, _ = jax.lax.scan(body, (nothing, nothing), (begins, is_own))
+        sums, _ = jax.lax.scan(body, (nothing, nothing), (begins, starts))
         return sums
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 
 from kauldron import kontext
@@ -99,7 +98,6 @@ class TopKAccuracy(base.Metric):
         mask: Array | float | None = None,
     ) -> State:
         predicted_classes.check_shapes(self, logits=logits, labels=labels)
-        logits = jnp.asarray(logits)
         checked = class_ids.check_labels(
             labels,
             num_classes=logits.shape[-1],
@@ -107,11 +105,7 @@ class TopKAccuracy(base.Metric):
             ignored_label=self.ignored_label,
             owner=self,
         )
-        score = jnp.take_along_axis(logits, checked.ids, axis=-1)
-        ids = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-        is_before = ids < checked.ids
-        is_above = (logits > score) | ((logits == score) & is_before)
-        rank = is_above.sum(axis=-1, keepdims=True)
+        rank = predicted_classes.rank(logits, checked.ids)
         is_right = (rank < self.k) & ~predicted_classes.has_nan(logits)
         state = self.State.from_values(is_right, mask=checked.mask)
         return dataclasses.replace(state, bad_labels=checked.bad_labels)

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
-from kauldron.ktyping import Array, Num, Scalar, typechecked
-from kauldron.metrics import arrays, exact_sums
+from kauldron.ktyping import Array, DType, Num, Scalar, typechecked
+from kauldron.metrics import arrays, exact_sums, shared_parts
 
 _MetricT = TypeVar("_MetricT")
 
@@ -39,6 +39,8 @@ class _Empty:
 
 
 EMPTY: Any = _Empty()
+
+_F32 = np.dtype(np.float32)
 
 
 @flax.struct.dataclass
@@ -185,13 +187,14 @@ class AverageState(State[_MetricT]):
         Raises:
           ValueError: If the mask does not fit the values.
         """
-        x = jnp.atleast_1d(arrays.to_float(values))
+        x = arrays.to_float(values)
+        x = x if x.ndim else x.reshape(1)
         if mask is None:
             return cls(total=x.sum(), count=jnp.float32(x.size))
-        weights = broadcast_mask(mask, x.shape).astype(x.dtype)
-        # `where` and not `*`: a masked NaN must not become part of the sum.
-        weighted = jnp.where(weights == 0, 0, x * weights)
-        return cls(total=weighted.sum(), count=weights.sum())
+        weights, is_zero, count = _weigh(mask, shape=x.shape, dtype=x.dtype)
+        # Chosen, not multiplied: a masked NaN must not become part of the sum.
+        weighted = jax.lax.select(is_zero, jnp.zeros_like(x), x * weights)
+        return cls(total=weighted.sum(), count=count)
 
     def adds_up(self) -> bool:
         return True
@@ -219,6 +222,9 @@ class AverageState(State[_MetricT]):
         """Returns the mean, NaN where nothing was counted."""
         total = np.asarray(sharding.to_host(self.total))
         count = np.asarray(sharding.to_host(self.count))
+        if total.shape == count.shape == () and total.dtype == count.dtype == _F32:
+            # What nearly all are, in a tenth of the time.
+            return np.asarray(total / count if count else np.float32(np.nan))
         if total.shape != count.shape:
             total, count = np.broadcast_arrays(total, count)
         dtype = np.result_type(total.dtype, count.dtype, np.float32)
@@ -310,6 +316,15 @@ class CollectFirstState(CollectingState[_MetricT]):
         return dataclasses.replace(self, **first)
 
 
+@shared_parts.shared
+def _weigh(
+    mask: Array | float, *, shape: tuple[int, ...], dtype: DType
+) -> tuple[Array, Array, Array]:
+    """Returns weights of values, where they are zero, and their sum."""
+    weights = broadcast_mask(mask, shape).astype(dtype)
+    return weights, weights == 0, weights.sum()
+
+
 @typechecked
 def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
     """Returns `mask` with trailing axes added and broadcast to `shape`.
@@ -321,6 +336,8 @@ def broadcast_mask(mask: Array | float, shape: tuple[int, ...]) -> Array:
       ValueError: If that is impossible.
     """
     weights = jnp.asarray(mask)
+    if weights.shape == shape:
+        return weights
     if weights.ndim > len(shape) and set(weights.shape[len(shape) :]) == {1}:
         weights = weights.reshape(weights.shape[: len(shape)])
     padded = weights.reshape(*weights.shape, *(1,) * (len(shape) - weights.ndim))

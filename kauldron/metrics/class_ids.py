@@ -32,7 +32,7 @@ import numpy as np
 from kauldron import sharding
 from kauldron._base import errors
 from kauldron.ktyping import Array, Bool, DType, Int32, Num
-from kauldron.metrics import arrays, base_state
+from kauldron.metrics import arrays, base_state, shared_parts
 
 _INT32 = np.iinfo(np.int32)
 _UNKNOWN = object()
@@ -79,8 +79,8 @@ class BadLabels:
         problems = []
         for field, record in self.records.items():
             rows = np.asarray(sharding.to_host(record)).reshape(-1, 4)
-            rows = rows[rows[:, 0] > 0]
-            if len(rows):
+            if rows[:, 0].any():
+                rows = rows[rows[:, 0] > 0]
                 count, num_classes = rows[:, 0].sum(), rows[0, 3]
                 seen = (int(rows[:, 1].min()), int(rows[:, 2].max()))
                 problems.append(
@@ -132,7 +132,29 @@ def check_labels(
     Raises:
       ValueError: If the labels are not integers, or the mask doesn't fit.
     """
-    ids = to_ids(labels, owner=owner, field=field)
+    if not _is_ids(labels):
+        to_ids(labels, owner=owner, field=field)  # raises
+    if isinstance(ignored_label, list | np.ndarray):
+        ignored_label = tuple(ignored_label)
+    return _check(
+        labels,
+        mask,
+        num_classes=num_classes,
+        ignored_label=ignored_label,
+        field=field,
+    )
+
+
+@shared_parts.shared
+def _check(
+    labels: Array,
+    mask: Array | float | None,
+    *,
+    num_classes: int | None,
+    ignored_label: int | tuple[int, ...] | None,
+    field: str,
+) -> CheckedLabels:
+    ids = to_ids(labels)
     is_class = ids >= 0
     if num_classes is not None:
         is_class &= ids < num_classes
@@ -162,7 +184,7 @@ def to_ids(labels: Array, *, owner: object = None, field: str = "labels") -> Int
         labels = np.asarray(labels)  # not `jnp`, where i64 would lose its upper half
     if labels.dtype == bool:
         return jnp.asarray(labels).astype(jnp.int32)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
+    if not _is_ids(labels):
         name = "" if owner is None else f"{type(owner).__name__} needs integer labels: "
         raise ValueError(
             f"{name}{_field_and_key(owner, field)} must be integers: got {labels.dtype}."
@@ -172,6 +194,11 @@ def to_ids(labels: Array, *, owner: object = None, field: str = "labels") -> Int
         lowest = max(np.iinfo(labels.dtype).min, _INT32.min)
         labels = labels.clip(*np.array([lowest, _INT32.max], labels.dtype))
     return jnp.asarray(labels.astype(np.int32))
+
+
+def _is_ids(labels: Array) -> bool:
+    dtype = labels.dtype if isinstance(labels, jax.Array) else np.asarray(labels).dtype
+    return dtype == np.bool_ or jnp.issubdtype(dtype, jnp.integer)
 
 
 def is_ignored(ids: Int32, ignored_label: int | Sequence[int] | None) -> Bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Bool, Int32, Num, typechecked
-from kauldron.metrics import class_ids
+from kauldron.metrics import class_ids, shared_parts
 
 NO_CLASS = -1
 
@@ -94,6 +95,7 @@ def predict(
     return Predictions(preds, checked.ids, checked.mask, num_classes, bad_labels)
 
 
+@shared_parts.shared
 @typechecked
 def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
     """Returns the class of the highest score, `Int32["*b 1"]`, the first of equal ones.
@@ -108,10 +110,30 @@ def best_class(logits: Array["*b classes"]) -> Int32["*b 1"]:
     return jnp.where(has_nan(logits), NO_CLASS, best)
 
 
+@shared_parts.shared
 @typechecked
 def has_nan(scores: Array["*b classes"]) -> Bool["*b 1"]:
     """Returns whether any score of the last axis is NaN, `Bool["*b 1"]`."""
     return jnp.isnan(scores).any(axis=-1, keepdims=True)
+
+
+@shared_parts.shared
+@typechecked
+def rank(scores: Array["*b classes"], ids: Int32["*b 1"]) -> Int32["*b 1"]:
+    """Returns how many classes score higher than one class, `Int32["*b 1"]`.
+
+    Of equal scores, those of lower classes count as higher. NaN is not higher than
+    anything.
+
+    Args:
+      scores: `Array["*b classes"]`.
+      ids: The class of each row, `Int32["*b 1"]`.
+    """
+    scores = jnp.asarray(scores)
+    score = jnp.take_along_axis(scores, ids, axis=-1)
+    classes = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    is_above = (scores > score) | ((scores == score) & (classes < ids))
+    return is_above.sum(axis=-1, keepdims=True, dtype=jnp.int32)
 
 
 def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:

@@ -47,23 +47,29 @@ class EventFile:
         self._is_remote = shared_files.is_remote(self._folder)
         self._file: Any = None
         self._num_lost = 0
-        self._waiting = [_event(file_version="brain.Event:2")]
+        self._waiting: list[bytes] = []
+        self._num_waiting_bytes = 0
+        self._keep(_event(file_version="brain.Event:2"))
         if purge_step is not None:
-            self._waiting.append(
-                _event(step=purge_step, session_log={"status": "START"})
-            )
+            self._keep(_event(step=purge_step, session_log={"status": "START"}))
 
-    def add(self, step: int, values: Iterable[Any]) -> None:
+    def add(self, step: int, values: Iterable[Any], *, flush: bool = True) -> None:
         """Adds `Summary.Value` messages as one event.
+
+        Args:
+          step: Number of updates before it.
+          values: The messages.
+          flush: Whether it is written now; else with the next one, or by `flush`.
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
           LostError: If it cannot be written and is lost: too many are waiting already.
         """
         event = _event(step=step, summary={"value": list(values)})
-        if sum(map(len, self._waiting)) < _MAX_WAITING_BYTES:
-            self._waiting.append(event)
-            self.flush()
+        if self._num_waiting_bytes < _MAX_WAITING_BYTES:
+            self._keep(event)
+            if flush:
+                self.flush()
             return
         try:
             self.flush()
@@ -73,8 +79,12 @@ class EventFile:
                 f"TensorBoard events of {self._folder}: {_MAX_WAITING_BYTES:,} bytes wait "
                 f"for the disk; further ones are lost until they can be written ({e})."
             ) from e
-        self._waiting.append(event)
+        self._keep(event)
         self.flush()
+
+    def _keep(self, event: bytes) -> None:
+        self._waiting.append(event)
+        self._num_waiting_bytes += len(event)
 
     @property
     def num_unwritten(self) -> int:
@@ -82,15 +92,17 @@ class EventFile:
         return len(self._waiting) + self._num_lost
 
     def flush(self) -> None:
-        """Writes the events that could not be written before."""
+        """Writes the events that wait: all of them, or none."""
         if self._file is None:
             self._file = self._open()
-        while self._waiting:
-            if self._is_remote:
-                self._file.write(self._waiting[0])
-            else:
-                json_lines.write_whole(self._file, self._waiting[0])
-            del self._waiting[0]
+        if not self._waiting:
+            return
+        events = b"".join(self._waiting)
+        if self._is_remote:
+            self._file.write(events)
+        else:
+            json_lines.write_whole(self._file, events)
+        self._waiting, self._num_waiting_bytes = [], 0
 
     def close(self) -> None:
         """Writes waiting events and closes the file; it accepts no more after that."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,17 +85,22 @@ class KDMetricWriter(_writer_base.WriterBase):
         # One file that cannot be written is no reason to leave out the other.
         _attempts.call_all(
             [
-                lambda: self._record_files[file].append(step, self.collection, scalars),
-                lambda: self._events.add(step, values),
+                lambda: self._append(file, step, scalars),
+                lambda: self._add_event(step, values),
             ]
         )
 
     def write_arrays(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         # TensorBoard has no tables: they are in the JSON lines only.
         values = {k: np.asarray(v).tolist() for k, v in arrays.items()}
-        self._record_files[json_lines.METRICS_FILE].append(
-            step, self.collection, values
-        )
+        self._append(json_lines.METRICS_FILE, step, values)
+
+    def _append(self, file: str, step: int, values: Mapping[str, Any]) -> None:
+        records = self._record_files[file]
+        records.append(step, self.collection, values, flush=not self._is_gathering)
+
+    def _add_event(self, step: int, values: Iterable[Any]) -> None:
+        self._events.add(step, values, flush=not self._is_gathering)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, batch in images.items():
@@ -120,7 +126,7 @@ class KDMetricWriter(_writer_base.WriterBase):
             _event_file.encoded_image(f"{name}/{i}", content, shape)
             for i, content in enumerate(contents)
         ]
-        calls: list[Callable[[], None]] = [lambda: self._events.add(step, values)]
+        calls: list[Callable[[], None]] = [lambda: self._add_event(step, values)]
         if self.save_images:
             calls.append(lambda: self._save(step, name, contents, ending))
         _attempts.call_all(calls)
@@ -140,13 +146,13 @@ class KDMetricWriter(_writer_base.WriterBase):
                 _event_file.audio(f"{name}/{i}", x, sample_rate)
                 for i, x in enumerate(batch)
             ]
-            self._events.add(step, values)
+            self._add_event(step, values)
 
     def write_texts(self, step: int, texts: Mapping[str, str | np.ndarray]) -> None:
         from tensorboardX import summary
 
         for name, text in texts.items():
-            self._events.add(step, summary.text(name, measured.as_text(text)).value)
+            self._add_event(step, summary.text(name, measured.as_text(text)).value)
 
     def write_histograms(
         self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
@@ -158,7 +164,7 @@ class KDMetricWriter(_writer_base.WriterBase):
             finite = values[np.isfinite(values)]
             if finite.size:
                 message = summary.histogram(name, finite, bins=num_buckets)
-                self._events.add(step, message.value)
+                self._add_event(step, message.value)
 
     def write_pointcloud(
         self,
@@ -173,7 +179,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         for name, points in point_clouds.items():
             colors = point_colors.get(name)
             config = (configs or {}).get(name)
-            self._events.add(
+            self._add_event(
                 step, summary.mesh(name, points, colors, None, config).value
             )
 
@@ -181,7 +187,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         from tensorboardX import summary
 
         experiment, start, _ = summary.hparams(dict(hparams), {})
-        self._events.add(0, [*experiment.value, *start.value])
+        self._add_event(0, [*experiment.value, *start.value])
 
     def write_config(self, config: konfig.ConfigDict) -> None:
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
@@ -189,7 +195,7 @@ class KDMetricWriter(_writer_base.WriterBase):
     def write_param_overview(self, step: int, params: object) -> None:
         table, num_params = run_tables.parameters(params)
         self.write_texts(step, {"parameters": table})
-        self._events.add(step, [_event_file.scalar("num_params", num_params)])
+        self._add_event(step, [_event_file.scalar("num_params", num_params)])
 
     def write_element_spec(self, step: int, element_spec: object) -> None:
         self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
@@ -211,7 +217,23 @@ class KDMetricWriter(_writer_base.WriterBase):
         if self._image_folder.exists():
             picture_files.rewind(self._image_folder, step)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        # Opening, locking and closing a file takes longer than a line of it.
+        vars(self)["_is_gathering"] = True
+        try:
+            yield
+        finally:
+            vars(self)["_is_gathering"] = False
+            self.flush()
+
+    @functools.cached_property
+    def _is_gathering(self) -> bool:
+        return False
+
     def flush(self) -> None:
+        if self._is_gathering:
+            return
         _attempts.call_all(
             x.flush for x in [*self._open_records(), *self._open_events()]
         )

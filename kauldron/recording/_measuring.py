@@ -17,8 +17,7 @@ def compute_numbers(
     aux: auxiliaries.AuxiliariesState, failures: list[state_trees.Failure]
 ) -> auxiliaries.AuxiliariesOutput:
     """Computes all but the summaries, nested as in the config."""
-    numbers = dataclasses.replace(aux, summary_states=None)
-    return numbers.compute(flatten=False, failures=failures)
+    return aux.compute_numbers(failures)
 
 
 def with_summaries(
@@ -27,10 +26,7 @@ def with_summaries(
     failures: list[state_trees.Failure],
 ) -> auxiliaries.AuxiliariesOutput:
     """Computes the summaries too, and returns them with the other values."""
-    if aux.summary_states is None:
-        return output
-    shown = auxiliaries.AuxiliariesState(summary_states=aux.summary_states)
-    values = shown.compute(failures=failures).summary_values
+    values = auxiliaries.flatten_names("summaries", aux.compute_summaries(failures))
     return dataclasses.replace(output, summary_values=values)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kauldron._base import errors, frozen_dict, problem_log
@@ -97,6 +98,13 @@ class MultiWriter(_writer_base.WriterBase):
 
     def can_write(self, kind: str) -> bool:
         return any(part.can_write(kind) for part in self.parts().values())
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for part in self.parts().values():
+                stack.enter_context(part.together())
+            yield
 
     def takes_states(self) -> bool:
         return any(part.takes_states() for part in self.parts().values())

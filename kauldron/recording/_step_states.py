@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +45,8 @@ class Part(Protocol):
     def write(self, step: int, values: measured.Measured) -> None: ...
 
     def flush(self) -> None: ...
+
+    def together(self) -> contextlib.AbstractContextManager[object]: ...
 
     def close(self) -> None: ...
 

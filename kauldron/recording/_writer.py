@@ -54,6 +54,14 @@ class Writer(root_refs.UpdateFromRootCfg, abc.ABC):
     def flush(self) -> None:
         """Makes everything written so far visible to readers."""
 
+    def together(self) -> contextlib.AbstractContextManager[object]:
+        """Inside the block, what is written may wait in memory until its end.
+
+        A run that logs often hands several steps over at once: a writer can send them in
+        one request. What that raises, the end of the block raises.
+        """
+        return contextlib.nullcontext()
+
     def close(self) -> None:
         """Releases files and connections; a write after it opens them again."""
 

@@ -34,7 +34,7 @@ class LossWatch:
 
     def see(self, step: int, value: Any) -> None:
         """Takes the loss that was measured at a step; warns when it first goes wrong."""
-        if np.isfinite(value).all():
+        if np.all(np.isfinite(value)):
             if self._since is not None and self._num_told <= _MAX_TOLD:
                 console.log(
                     f"{self.name} is finite again at step {step}; it was {self._value} "

@@ -142,7 +142,8 @@ class Progress:
             lines=[x for x in [*lines, self._times()] if x],
             losses={
                 name: ([step for step, _ in points], [loss for _, loss in points])
-                for name, points in self._curves.items()
+                # Copies: another thread adds to them.
+                for name, points in ((k, [*x]) for k, x in [*self._curves.items()])
             },
         )
 
@@ -153,11 +154,10 @@ class Progress:
         loss = values.loss_values.get("losses/total")
         if loss is None or np.size(loss) != 1:
             return
-        points = [*self._curves.get(name, ()), (step, float(np.reshape(loss, ())))]
+        points = self._curves.setdefault(name, [])
+        points.append((step, float(np.reshape(loss, ()))))
         if len(points) > _MAX_POINTS:
-            points = points[::2]
-        # Others may be reading.
-        self._curves = {**self._curves, name: points}
+            self._curves[name] = points[::2]
 
     def _done_fraction(self, step: int) -> float:
         return min(step / self._last_step, 1.0) if self._last_step else 1.0
@@ -208,9 +208,9 @@ def _reported() -> Iterator[None]:
 
 def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
     """Returns the total loss and the first metrics, each as `name value`."""
-    numbers = {"loss": values.loss_values.get("losses/total", ())}
-    numbers |= {k.split("/", 1)[-1]: v for k, v in values.metric_values.items()}
-    single = ((k, v) for k, v in numbers.items() if np.size(v) == 1)
+    numbers = [("loss", values.loss_values.get("losses/total", ()))]
+    metrics = ((k.split("/", 1)[-1], v) for k, v in values.metric_values.items())
+    single = (x for x in itertools.chain(numbers, metrics) if np.size(x[1]) == 1)
     return [
         f"{name} {float(np.reshape(v, ())):.4g}"
         for name, v in itertools.islice(single, 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Drawer:
       max_tokens: The most tokens of an answer.
       num_slots: Answers that are written at the same time.
       max_answers: The most that are drawn at once.
+      precision: In which the model computes; `None` for the dtypes of its parameters.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Drawer:
         max_tokens: int,
         num_slots: int,
         max_answers: int,
+        precision: Any = None,
     ) -> None:
         self._max_tokens = max_tokens
         num_slots = min(num_slots, max_answers)
@@ -63,6 +66,7 @@ class Drawer:
             decode_widths=(),
             chunk_sizes=(min(64, length),),
             max_waiting=max_answers,
+            precision=precision,
             warm_up=False,
         )
 

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from kauldron import data, lm
-from kauldron._base import processes
+from kauldron._base import processes, root_refs
 from kauldron.rl import _rewards, _rows
 from kauldron.rl._drawing import Drawer, Drawn
+from kauldron.step import mixed_precision
 
 _STATE_KEYS = {"next_group", "num_prompts", "seed", "pending"}
 
@@ -111,6 +112,7 @@ class RolloutIterator(data.iters.Iterator):
                 max_tokens=source.max_tokens,
                 num_slots=source.num_slots,
                 max_answers=source.sync_every * size,
+                precision=_precision_of(source),
             )
         drawn = self._drawer.draw(
             generator.params,
@@ -192,6 +194,12 @@ class RolloutIterator(data.iters.Iterator):
             ddof=source.ddof,
             divides_by_std=source.divides_by_std,
         )
+
+
+def _precision_of(source: Any) -> Any:
+    if isinstance(source.precision, root_refs.RootCfgRef):  # there is no trainer
+        return None
+    return mixed_precision.as_precision(source.precision)
 
 
 class _Batch:

@@ -30,7 +30,7 @@ class RolloutPipeline(data.Pipeline):
 
     Answers are drawn by the parameters that the next step begins with, of a
     `kd.nn.CausalLM`, a `kd.lm.LoRA` (its updates included) or a `kd.lm.WithReference` of
-    one, in its own dtypes: `Trainer.precision` holds for steps alone. They depend on the
+    one, in the trainer's precision. They depend on the
     parameters, the seed and the number of the prompt alone, so that a run that was
     interrupted continues as if it had not been.
 
@@ -53,6 +53,8 @@ class RolloutPipeline(data.Pipeline):
       num_epochs: How often each prompt comes; `None` is endless.
       num_slots: Answers that are written at the same time.
       model: The model; the trainer's unless given.
+      precision: In which answers are drawn, by the paths of the decoder's modules; the
+        trainer's unless given.
 
     Raises:
       DataError: If numbers don't fit together, or there is no prompt.
@@ -77,6 +79,7 @@ class RolloutPipeline(data.Pipeline):
     num_epochs: int | None = None
     num_slots: int = 32
     model: Any = root_refs.ROOT_CFG_REF.model
+    precision: Any = root_refs.ROOT_CFG_REF.precision
 
     def __post_init__(self) -> None:
         super().__post_init__()

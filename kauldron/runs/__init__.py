@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "element_spec": "kauldron.runs._saved_state:element_spec",
         "restore_member": "kauldron.runs._saved_state:restore_member",
         "restore_state": "kauldron.runs._saved_state:restore_state",
-        "fitting_transforms": "kauldron.runs._input_files:fitting_transforms",
+        "fitting_transforms": "kauldron.runs._fitting_transforms:fitting_transforms",
         "is_folder": "kauldron.runs._folders:is_folder",
         "write_folder": "kauldron.runs._folders:write_folder",
         "evaluate_checkpoint": "kauldron.runs._checkpoint_eval:evaluate_checkpoint",

@@ -4,9 +4,9 @@ from kauldron.runs import replay as replay
 from kauldron.runs import reproduction as reproduction
 from kauldron.runs._checkpoint_eval import OutputFolderError as OutputFolderError
 from kauldron.runs._checkpoint_eval import evaluate_checkpoint as evaluate_checkpoint
+from kauldron.runs._fitting_transforms import fitting_transforms as fitting_transforms
 from kauldron.runs._folders import is_folder as is_folder
 from kauldron.runs._folders import write_folder as write_folder
-from kauldron.runs._input_files import fitting_transforms as fitting_transforms
 from kauldron.runs._predictor import Predictor as Predictor
 from kauldron.runs._predictor import check_suffix as check_suffix
 from kauldron.runs._predictor import default_keys as default_keys

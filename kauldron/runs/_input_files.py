@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from kauldron import data
 from kauldron._base import console
+from kauldron.runs._fitting_transforms import FILE_KEY, fitting_transforms
 
 _OTHER_SUFFIXES = (".npz", ".npy", ".parquet", ".json", ".jsonl", ".csv")
-
-# The name of the file of an image, as a key of its element.
-FILE_KEY = "file"
 
 
 def are_images(paths: Any) -> bool:
@@ -37,10 +35,14 @@ def open_inputs(paths: Any, *, like: Any, element_spec: Any) -> Any:
     source = _source(_listed(paths), element_spec)
     options = {"shuffle": False, "num_epochs": 1, "seed": like.seed}
     bare = dataclasses.replace(source, **options, batch_size=None)
-    spec = bare.element_spec
-    names = set(spec) if isinstance(spec, Mapping) else None
-    fitting = fitting_transforms(like.transforms, names)
-    return dataclasses.replace(bare, batch_size=like.batch_size, transforms=fitting)
+    first = bare[0] if len(bare) else None
+    fitting = fitting_transforms(like.transforms, first)
+    if fitting.left_out:
+        left_out = ", ".join(fitting.left_out)
+        console.log(f"Left out, as the inputs lack their keys: {left_out}.")
+    return dataclasses.replace(
+        bare, batch_size=like.batch_size, transforms=fitting.transforms
+    )
 
 
 def _source(paths: list[str], element_spec: Any) -> Any:
@@ -103,68 +105,6 @@ class _ImageFiles:
             "image": data.read_image(file, num_channels=num_channels),
             FILE_KEY: file,
         }
-
-
-def fitting_transforms(
-    transforms: Any,
-    names: set[str] | None,
-    tell: Callable[[str], None] = console.log,
-) -> list[Any]:
-    """Returns the transforms that elements with some keys can go through.
-
-    Args:
-      transforms: Those of another pipeline.
-      names: The keys; `None` if elements have none.
-      tell: Is told which transforms are left out.
-    """
-    listed = transforms.values() if isinstance(transforms, Mapping) else transforms
-    fitting = []
-    left_out = []
-    for transform in listed:
-        if isinstance(transform, data.py.SliceDataset):
-            continue  # it chooses among the examples of the other dataset
-        if names is not None:
-            if isinstance(transform, data.Elements):
-                transform = _restrict(transform, names)
-            elif not _keys_of(transform) & names and _keys_of(transform):
-                left_out.append(repr(transform))
-                continue
-            names = _names_after(transform, names)
-        fitting.append(transform)
-    if left_out:
-        tell(f"Left out, as the inputs lack their keys: {', '.join(left_out)}.")
-    return fitting
-
-
-def _restrict(transform: Any, names: set[str]) -> Any:
-    """Returns an `Elements` without the keys that there are not."""
-    keep = [key for key in transform.keep if key in names]
-    if keep and FILE_KEY in names:
-        keep.append(FILE_KEY)
-    return dataclasses.replace(
-        transform,
-        keep=keep,
-        drop=[key for key in transform.drop if key in names],
-        rename={k: v for k, v in transform.rename.items() if k in names},
-        copy={k: v for k, v in transform.copy.items() if k in names},
-    )
-
-
-def _keys_of(transform: Any) -> set[str]:
-    """Returns the keys that an element-wise transform reads; empty if unknown."""
-    key = getattr(transform, "key", None)
-    if key is None:
-        return set()
-    return {key} if isinstance(key, str) else set(key)
-
-
-def _names_after(transform: Any, names: set[str]) -> set[str]:
-    if isinstance(transform, data.Elements):
-        return set(transform.map(dict.fromkeys(names)))
-    key = getattr(transform, "key", None)
-    added = set(key.values()) if isinstance(key, Mapping) else set()
-    added |= set(getattr(transform, "values", None) or ())
-    return names | added
 
 
 def _listed(paths: Any) -> list[str]:

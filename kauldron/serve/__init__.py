@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     {
         # requests
         **_names("requests", "Piece Request RequestError SamplingParams"),
+        **_names("_packages", "check_packages"),
         **_names("requests", "ServiceError TokenLogprob Usage"),
         # device
         # scheduling
@@ -33,7 +34,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
         # http
         **_names("http._app", "make_app"),
         **_names("http._keys", "ApiKeyError read_api_keys"),
-        **_names("http._packages", "MissingServerError check_packages"),
         **{name: f"kauldron._base.web_server:{name}" for name in _OF_ANY_SERVER},
     },
 )

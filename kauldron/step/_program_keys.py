@@ -36,25 +36,25 @@ def of_jaxpr(closed: _jaxprs.ClosedJaxpr) -> Hashable | None:
     Functions, such as of callbacks, are the same only if they are identical.
     """
     try:
-        key = _Keys({}).of_closed(closed)
+        key = Keys().of_closed(closed)
         hash(key)
     except TypeError:  # something cannot be compared, or is too large
         return None
     return key
 
 
-class _Keys:
-    """Keys of the jaxprs in a program.
+class Keys:
+    """Keys of the jaxprs in a program; it must be kept as long as they are used."""
 
-    Args:
-      known: Of those that occur several times, by identity.
-    """
-
-    def __init__(self, known: dict[int, Hashable]) -> None:
-        self._known = known
+    def __init__(self) -> None:
+        self._known: dict[int, Hashable] = {}  # by identity
 
     def of_closed(self, closed: _jaxprs.ClosedJaxpr) -> Hashable:
         return (self._of(closed.jaxpr), tuple(map(_of_array, closed.consts)))
+
+    def of_literal(self, literal: Any) -> Hashable:
+        """Returns the key of a number."""
+        return (literal.aval, _of_array(literal.val))
 
     def _of(self, jaxpr: _jaxprs.Jaxpr) -> Hashable:
         if id(jaxpr) not in self._known:
@@ -71,14 +71,14 @@ class _Keys:
         def read(atom: Any) -> Hashable:
             if isinstance(atom, _jaxprs.Var):
                 return numbers[atom]
-            return (atom.aval, _of_array(atom.val))
+            return self.of_literal(atom)
 
         bound = tuple(map(bind, (*jaxpr.constvars, *jaxpr.invars)))
         equations = tuple(
             (
                 equation.primitive,
                 tuple(map(read, equation.invars)),
-                self._of_params(equation),
+                self.of_params(equation),
                 tuple(map(bind, equation.outvars)),
                 str(equation.source_info.name_stack) or None,
                 equation.ctx,
@@ -87,7 +87,8 @@ class _Keys:
         )
         return (bound, equations, tuple(map(read, jaxpr.outvars)))
 
-    def _of_params(self, equation: _jaxprs.JaxprEqn) -> Hashable:
+    def of_params(self, equation: _jaxprs.JaxprEqn) -> Hashable:
+        """Returns the key of the parameters of an equation."""
         params = equation.params
         if equation.primitive.name in _RULES:
             params = {"call_jaxpr": params["call_jaxpr"]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -15,8 +17,8 @@ from jax.experimental import checkify
 from kauldron import kontext, losses, metrics, sharding
 from kauldron._base import frozen_dict, root_refs
 from kauldron.ktyping import Bool, PyTree
-from kauldron.metrics import base_state
-from kauldron.step import packed_states, state_trees
+from kauldron.metrics import base_state, shared_parts
+from kauldron.step import _packed_values, packed_states, state_trees
 
 frozen_dict.register_pytree()
 
@@ -56,7 +58,7 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    with jax.named_scope(group):  # as profiles call them
+    with jax.named_scope(group), shared_parts.sharing():  # named so in profiles
         return jax.tree_util.tree_map_with_path(
             get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
         )
@@ -118,8 +120,7 @@ class AuxiliariesState:
 
     def pack(self, strategy: sharding.ShardingStrategy) -> packed_states.PackedStates:
         """Returns the states placed, the small ones as one array; inside jit."""
-        placed = sharding.with_sharding_constraint(self, strategy.aux)
-        return packed_states.pack(placed, strategy.aux, replicated=strategy.replicated)
+        return packed_states.pack(self, strategy.aux, replicated=strategy.replicated)
 
     @classmethod
     def unpack(cls, packed: packed_states.PackedStates, **fields: Any) -> Self:
@@ -168,10 +169,7 @@ class AuxiliariesState:
 
     def finalize(self) -> Self:
         """Returns the states with collected chunks put together."""
-        is_state = base_state.State.isinstance
-        return jax.tree.map(
-            lambda x: x.finalize() if is_state(x) else x, self, is_leaf=is_state
-        )
+        return jax.tree.map(_finalize, self, is_leaf=_is_state)
 
     def compute(
         self, *, flatten: bool = True, failures: list[state_trees.Failure] | None = None
@@ -188,35 +186,68 @@ class AuxiliariesState:
           The values. If there is at least one loss, and none has failed, `losses/total`
           is their sum, weights included.
         """
-        with sharding.allowing_transfers():
-            final = (
-                self.finalize() if failures is None else state_trees.finalize_each(self)
-            )
-            state = sharding.to_host(final)
-            loss_values = state_trees.compute(
-                "losses", state.loss_states, failures=failures
-            )
-            is_whole = not failures
-            raw_loss_values = _compute_raw_losses(state.loss_states, failures)
-            measured = state_trees.compute(
-                "metrics", state.metric_states, failures=failures
-            )
-            summary_values = state_trees.compute(
-                "summaries", state.summary_states, failures=failures
-            )
+        nested = self.compute_numbers(failures)
+        summary_values = self.compute_summaries(failures)
+        nested = dataclasses.replace(nested, summary_values=summary_values)
+        return nested.flattened() if flatten else nested
+
+    def compute_numbers(
+        self, failures: list[state_trees.Failure] | None = None
+    ) -> AuxiliariesOutput:
+        """As `compute`, nested, without the summaries."""
+        loss_values = self._compute("losses", "loss_states", failures)
+        is_whole = not failures
+        raw_loss_values = self._compute("losses_raw", "loss_states", failures)
+        measured = self._compute("metrics", "metric_states", failures)
         metric_values, rates = _split_rates(measured)
         flat_losses = flatten_names("", loss_values)
         if flat_losses and is_whole:
             total = np.sum(list(flat_losses.values()), axis=0)
             loss_values = {**loss_values, "total": total}
-        nested = AuxiliariesOutput(
+        return AuxiliariesOutput(
             loss_values=loss_values,
             raw_loss_values=raw_loss_values,
             amounts_per_step=flatten_names("", rates),
             metric_values=metric_values,
-            summary_values=summary_values,
+            summary_values={},
         )
-        return nested.flattened() if flatten else nested
+
+    def compute_summaries(
+        self, failures: list[state_trees.Failure] | None = None
+    ) -> Any:
+        """As `compute`, nested, the values of the summaries alone."""
+        return self._compute("summaries", "summary_states", failures)
+
+    def _compute(
+        self, group: str, field: str, failures: list[state_trees.Failure] | None
+    ) -> Any:
+        tree = vars(self)[field]
+        with sharding.allowing_transfers():
+            if isinstance(tree, packed_states.PackedStates):
+                values = self._packed_values
+                tree, unpack, compute = (
+                    values.tree(field),
+                    values.unpack,
+                    values.compute,
+                )
+            else:
+                if failures is None:
+                    tree = jax.tree.map(_finalize, tree, is_leaf=_is_state)
+                else:
+                    tree = state_trees.finalize_each(tree)
+                tree = sharding.to_host(tree)
+                unpack, compute = _same, operator.methodcaller("compute")
+            if group == "losses_raw":
+                compute = functools.partial(_compute_raw, unpack)
+            return state_trees.compute(
+                group, tree, compute_one=compute, failures=failures
+            )
+
+    @functools.cached_property
+    def _packed_values(self) -> _packed_values.PackedValues:
+        packed = self.packed
+        assert packed is not None
+        return _packed_values.PackedValues(packed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,23 +299,27 @@ def _split_rates(tree: PyTree) -> tuple[Any, Any]:
     return values, {k: r for k, (_, r) in split.items() if r != {}}
 
 
-def _compute_raw_losses(
-    states: PyTree, failures: list[state_trees.Failure] | None
-) -> Any:
-    """Returns the raw values of the losses that ask for it; a tree without the others."""
+def _compute_raw(unpack: Callable[[Any], Any], state: Any) -> Any:
+    """Returns the raw value of a loss that asks for it; `{}` for the others."""
+    loss = state.parent
+    if not isinstance(loss, losses.Loss) or not loss.log_raw:
+        return {}
+    state = unpack(state)
+    if not isinstance(state, losses.Loss.State | state_trees.FailedState):
+        raise TypeError(
+            f"The raw value is not known: the states of {type(loss).__name__} are "
+            f"{type(state).__name__}, not `kd.losses.Loss.State`. Set `log_raw=False`."
+        )
+    return state.compute_raw()
 
-    def compute_raw(state: base_state.State) -> Any:
-        loss = state.parent
-        if not isinstance(loss, losses.Loss) or not loss.log_raw:
-            return {}
-        if not isinstance(state, losses.Loss.State | state_trees.FailedState):
-            raise TypeError(
-                f"The raw value is not known: the states of {type(loss).__name__} are "
-                f"{type(state).__name__}, not `kd.losses.Loss.State`. Set "
-                "`log_raw=False`."
-            )
-        return state.compute_raw()
 
-    return state_trees.compute(
-        "losses_raw", states, compute_one=compute_raw, failures=failures
-    )
+def _is_state(x: object) -> bool:
+    return base_state.State.isinstance(x)
+
+
+def _finalize(x: Any) -> Any:
+    return x.finalize() if _is_state(x) else x
+
+
+def _same(x: Any) -> Any:
+    return x

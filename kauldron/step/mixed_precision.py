@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from kauldron import modules
 from kauldron._base import arguments, errors, frozen_dict
 from kauldron.ktyping import Array, DType, PyTree
 from kauldron.step import _loss_scale, _module_globs, _stored_state
@@ -38,7 +39,7 @@ class Precision(arguments.NamesArguments):
     """Dtypes of a model, as a whole and by path.
 
     Floating values are cast where they enter a module, and parameters before the forward
-    pass; other dtypes stay as they are. A module with its own `dtype` follows that.
+    pass; other dtypes stay as they are, and what a `kd.nn.KVCache` keeps. A module with its own `dtype` follows that.
     Variable collections such as `batch_stats` are not cast. Losses and metrics compute in
     f32 whatever they are given.
 
@@ -284,4 +285,9 @@ def _is_float(x: Array) -> bool:
 def _cast(tree: PyTree, dtype: DType) -> Any:
     if dtype is None:
         return tree
-    return jax.tree.map(lambda x: x.astype(dtype) if _is_float(x) else x, tree)
+    # What a cache keeps has a dtype of its own.
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if _is_float(x) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, modules.KVCache),
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,11 @@ class _Slot:
     shape: tuple[int, ...]
     is_bool: bool
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a single f32."""
+        return self.group == 0 and self.shape == ()
+
     def read(self, groups: Sequence[Any]) -> Any:
         values = groups[self.group][self.start : self.end].reshape(self.shape)
         is_sum = values.dtype.itemsize > 4
@@ -67,6 +72,11 @@ class Layout:
     def split(self, words: Any) -> list[Any]:
         """Returns the words of each group."""
         return [words[start:end] for start, end in self._bounds]
+
+    def words_of(self, leaves: Iterable[int]) -> list[int]:
+        """Returns where the words of arrays are in their group."""
+        slots = [self.slots[i] for i in leaves]
+        return [i for slot in slots if slot for i in range(slot.start, slot.end)]
 
     @functools.cached_property
     def _bounds(self) -> list[tuple[int, int]]:
@@ -108,6 +118,18 @@ class PackedStates:
         return _NOTHING if self.words is None else sharding.to_host(self.words)
 
     @functools.cached_property
+    def groups(self) -> list[np.ndarray]:
+        """The words of each group on the host, seen as what they are."""
+        return _groups_of(self.layout, self.row)
+
+    def leaf(self, index: int) -> Any:
+        """Returns an array of the tree."""
+        slots = self.layout.slots
+        if (slot := slots[index]) is not None:
+            return slot.read(self.groups)
+        return self.others[slots[:index].count(None)]
+
+    @functools.cached_property
     def tree(self) -> Any:
         """The tree; its packed arrays are read-only, and on the host."""
         layout = self.layout
@@ -117,7 +139,7 @@ class PackedStates:
                 for words, dtype in zip(layout.split(self.words), _SEEN_AS, strict=True)
             ]
         else:
-            groups = _groups_of(layout, self.row)
+            groups = self.groups
         return _unpack(layout, groups, self.others)
 
 
@@ -127,48 +149,67 @@ def pack(
     *,
     replicated: sharding.ShardingTree,
 ) -> PackedStates:
-    """Packs a tree of states, inside jit.
+    """Places a tree of states, and packs it, inside jit.
 
     Args:
-      tree: The states.
+      tree: The states. An array that occurs several times is packed once.
       shardings: Of the tree, see `ShardingTree`. What is split over devices is not
         packed.
       replicated: The sharding of what every device has.
     """
     leaves, structure = jax.tree.flatten(tree)
-    are_whole = sharding.map_shardings(_is_whole, tree, shardings)
+    placements = sharding.map_shardings(lambda x, s: _Placement(s), tree, shardings)
     slots: list[_Slot | None] = []
+    known: dict[int, _Slot] = {}
     words: list[list[Any]] = [[] for _ in _SEEN_AS]
     sizes = [0] * len(words)
     others = []
-    for leaf, is_whole in zip(leaves, jax.tree.leaves(are_whole), strict=True):
-        group = _GROUPS.get(str(leaf.dtype)) if is_whole else None
+    for leaf, placement in zip(leaves, jax.tree.leaves(placements), strict=True):
+        group = _GROUPS.get(str(leaf.dtype)) if placement.is_whole else None
         if group is None or leaf.size > _MAX_PACKED_SIZE:
             slots.append(None)
-            others.append(leaf)
+            others.append(placement.place(leaf))
             continue
-        is_bool = leaf.dtype == bool
-        start, sizes[group] = sizes[group], sizes[group] + leaf.size
-        slots.append(_Slot(group, start, sizes[group], leaf.shape, is_bool))
-        words[group].append(leaf)
+        if id(leaf) not in known:
+            is_bool = leaf.dtype == bool
+            start, sizes[group] = sizes[group], sizes[group] + leaf.size
+            known[id(leaf)] = _Slot(group, start, sizes[group], leaf.shape, is_bool)
+            words[group].append(leaf if placement.is_single else placement.place(leaf))
+        slots.append(known[id(leaf)])
     # The barrier keeps what is measured, and all that it is measured of, as it would be
     # computed without: the same bits whether a step is logged or not.
     words = jax.lax.optimization_barrier(words)
-    flat = [_to_words(x) for group in words for x in group]
-    row = jnp.concatenate(flat) if flat else None
+    rows = [_to_words(group) for group in words if group]
+    row = jnp.concatenate(rows) if rows else None
     row = sharding.with_sharding_constraint(row, replicated)
     layout = Layout(structure, tuple(slots), tuple(sizes))
     return PackedStates(layout, row, tuple(others))
 
 
-def _is_whole(leaf: Any, placed: Any) -> bool:
-    del leaf
-    return placed is None or placed.is_fully_replicated
+@dataclasses.dataclass(frozen=True)
+class _Placement:
+    """Where an array belongs; a leaf of a tree, also if it is nowhere."""
+
+    sharding: Any
+
+    @property
+    def is_whole(self) -> bool:
+        return self.sharding is None or self.sharding.is_fully_replicated
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one device: placing hundreds of arrays there takes time."""
+        return self.sharding is None or self.sharding.num_devices == 1
+
+    def place(self, x: Any) -> Any:
+        return sharding.with_sharding_constraint(x, self.sharding)
 
 
-def _to_words(x: Any) -> Any:
-    values = x.astype(jnp.int32) if x.dtype == bool else x
-    return jax.lax.bitcast_convert_type(values, jnp.uint32).ravel()
+def _to_words(group: list[Any]) -> Any:
+    """Returns arrays of one kind end to end, as words."""
+    values = [x.astype(jnp.int32) if x.dtype == bool else x for x in group]
+    flat = jnp.concatenate([x.ravel() for x in values])
+    return jax.lax.bitcast_convert_type(flat, jnp.uint32)
 
 
 def _groups_of(layout: Layout, row: np.ndarray) -> list[np.ndarray]:
@@ -261,12 +302,5 @@ def _summed_states(layout: Layout) -> tuple[list[bool], np.ndarray]:
         )
         is_summed.append(adds_up)
         if adds_up:
-            must_be_zero += _words_of(layout, jax.tree.leaves(state.bad_labels))
+            must_be_zero += layout.words_of(jax.tree.leaves(state.bad_labels))
     return is_summed, np.array(must_be_zero, np.intp)
-
-
-def _words_of(layout: Layout, leaves: Sequence[int]) -> Iterator[int]:
-    for i in leaves:
-        slot = layout.slots[i]
-        assert slot is not None
-        yield from range(slot.start, slot.end)

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron import sharding
 from kauldron.ktyping import PyTree
-from kauldron.step import _jaxprs, _program_keys
+from kauldron.step import _jaxprs, _program_keys, _repetitions
 
 # In a process that runs one configuration after the other; each holds what XLA has
 # compiled, and no arrays of a run.
@@ -116,10 +116,10 @@ class SharedJit:
                 pass
         return self._call_another(kind, args, static)
 
-    @property
-    def lower(self) -> Callable[..., Any]:
-        """As that of `jax.jit`; all constants are inside."""
-        return self._jitted.lower
+    def lower(self, *args: Any, **static: Any) -> Any:
+        """As that of `jax.jit`; constants are the first argument."""
+        use = self._find(args, static)
+        return use.program.run.lower(use.constants, *args)
 
     def _cache_size(self) -> int:
         """Returns how many programs there are, as `jax.jit` does."""
@@ -144,7 +144,7 @@ class SharedJit:
         """Returns a program that was compiled before, or a new one."""
         traced = self._jitted.trace(*args, **static)
         with jax.transfer_guard("allow"):
-            split = _split(traced.jaxpr)
+            split = _split(_repetitions.without_repetitions(traced.jaxpr))
             constants = _place(split.constants, args)
             key = _program_keys.of_jaxpr(split.closed)
         structures = (jax.tree.structure(args), jax.tree.structure(traced.out_info))

@@ -12,7 +12,7 @@ import numpy as np
 
 from kauldron.ktyping import Array, PyTree
 from kauldron.metrics import base_state
-from kauldron.step import measured_numbers
+from kauldron.step import _packed_values, measured_numbers
 
 NUMBERS = (np.ndarray, np.generic, float)
 
@@ -121,14 +121,14 @@ def compute(
     group: str,
     tree: PyTree,
     *,
-    compute_one: Callable[[Any], Any] = lambda state: state.compute(),
+    compute_one: Callable[[Any], Any] = operator.methodcaller("compute"),
     failures: list[Failure] | None,
 ) -> Any:
     """Returns the values of a tree of states.
 
     Args:
       group: Name of the tree, see `Failure`.
-      tree: The states; `None` for none.
+      tree: The states, or `PackedState`s; `None` for none.
       compute_one: From a state to its value.
       failures: Collects what is raised, and values of losses and metrics that are not
         numbers; `{}` takes their places. `None` raises the first.
@@ -176,7 +176,9 @@ def values_at_step(
 def _map_states(
     fn: Callable[[Any, tuple[Any, ...]], Any], tree: PyTree, keys: tuple[Any, ...]
 ) -> Any:
-    if base_state.State.isinstance(tree):
+    if isinstance(tree, _packed_values.PackedState) or base_state.State.isinstance(
+        tree
+    ):
         return fn(tree, keys)
     if isinstance(tree, Mapping):
         return {k: _map_states(fn, v, (*keys, k)) for k, v in tree.items()}

@@ -27,7 +27,7 @@ def check_writer(
 ) -> None:
     """Checks that a writer keeps what it is given, as a run relies on it.
 
-    Numbers arrive once and in order; `rewind` takes back later steps of one collection;
+    Numbers arrive once and in order, several steps together, too; `rewind` takes back later steps of one collection;
     a write after `close` opens again; NaN and infinities stop nothing; values without a
     place are left out, and a failure affects nothing else; on a full disk each number
     is written, now or later, or else an error is raised.
@@ -108,6 +108,19 @@ def _numbers_arrive_once_and_in_order(case: _Case) -> None:
     writer.close()
     expected: list[Number] = [("train", i, "x", i / 2) for i in (0, 5, 10)]
     case.assert_kept(expected, names=("x",))
+
+
+def _what_is_written_together_is_there_at_the_end(case: _Case) -> None:
+    """At the end of a `together` block, all that was written in it is kept, in order."""
+    writer = case.writer()
+    writer.write(0, _number(0.0))
+    with writer.together():
+        for step_nr in (5, 10):
+            writer.write(step_nr, _number(step_nr / 2))
+            writer.flush()
+    expected: list[Number] = [("train", i, "x", i / 2) for i in (0, 5, 10)]
+    case.assert_kept(expected, names=("x",))
+    writer.close()
 
 
 def _flush_and_close_may_be_repeated(case: _Case) -> None:
@@ -301,6 +314,7 @@ def _full_disk() -> Iterator[None]:
 
 _CHECKS = (
     _numbers_arrive_once_and_in_order,
+    _what_is_written_together_is_there_at_the_end,
     _flush_and_close_may_be_repeated,
     _rewind_takes_back_later_steps_of_its_collection,
     _numbers_that_are_not_finite_stop_nothing,

@@ -53,13 +53,7 @@ class Setup(arguments.NamesArguments):
         Raises:
           WorkdirError: If there is none, or it cannot be written.
         """
-        if trainer.workdir is None:
-            raise lock.WorkdirError(
-                "No workdir: say where checkpoints and results go, with "
-                "`workdir='runs/my_run'` of the Trainer, or `--cfg.workdir=runs/my_run` "
-                "on the command line."
-            )
-        lock.make_writable(trainer.workdir)
+        lock.make_writable(lock.given(trainer.workdir))
 
     def log_status(self, message: str) -> None:
         """Prints one line about the state of the run."""

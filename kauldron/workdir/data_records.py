@@ -59,7 +59,7 @@ def find(
     path = epath.Path(workdir) / FILE
     try:
         records = json.loads(path.read_text())
-    except FileNotFoundError:
+    except shared_files.MISSING:
         return None
     except json.JSONDecodeError as error:
         raise workdirs.WorkdirConfigError(

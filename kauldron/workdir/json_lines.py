@@ -56,9 +56,20 @@ class RecordFile:
         return len(self._waiting) + self._num_lost
 
     def append(
-        self, step: int, collection: str, values: Mapping[str, Number | list[Any]]
+        self,
+        step: int,
+        collection: str,
+        values: Mapping[str, Number | list[Any]],
+        *,
+        flush: bool = True,
     ) -> None:
         """Adds a record; NaN and infinities become strings.
+
+        Args:
+          step: Number of updates before it.
+          collection: Who has measured it.
+          values: Name -> number, or a list of them.
+          flush: Whether it is written now; else with the next one, or by `flush`.
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
@@ -67,7 +78,8 @@ class RecordFile:
         line = to_line(step, collection, values)
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.append(line)
-            self.flush()
+            if flush:
+                self.flush()
             return
         try:
             self.flush()

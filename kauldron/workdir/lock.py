@@ -16,6 +16,21 @@ class WorkdirError(errors.UserError, ValueError):
     """The workdir is missing, cannot be written, or is in use."""
 
 
+def given(workdir: epath.PathLike | None) -> epath.Path:
+    """Returns the workdir of a run.
+
+    Raises:
+      WorkdirError: If the run has none.
+    """
+    if workdir is None:
+        raise WorkdirError(
+            "No workdir: say where checkpoints and results are, with "
+            "`workdir='runs/my_run'` of the Trainer, or `--cfg.workdir=runs/my_run` on "
+            "the command line."
+        )
+    return epath.Path(workdir)
+
+
 def make_writable(workdir: epath.Path) -> None:
     """Creates a directory and makes sure that files can be made in it.
 

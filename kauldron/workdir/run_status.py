@@ -107,7 +107,7 @@ def read(workdir: epath.PathLike) -> RunStatus | None:
         fields = json.loads(path.read_text())
         known = {f.name for f in dataclasses.fields(RunStatus)}
         return RunStatus(**{k: v for k, v in fields.items() if k in known})
-    except FileNotFoundError:
+    except shared_files.MISSING:
         return None
     except (ValueError, TypeError, AttributeError) as e:
         raise ValueError(f"{os.fspath(path)!r} is no status of a run: {e}") from e

@@ -97,7 +97,7 @@ def read(folder: epath.PathLike) -> SavedSweep | None:
         names = [f.name for f in dataclasses.fields(SavedSweep)]
         known = {k: v for k, v in content.items() if k in names}
         return SavedSweep(**{**known, "trials": trials})
-    except FileNotFoundError:
+    except shared_files.MISSING:
         return None
     except (ValueError, TypeError, KeyError) as e:
         raise SweepFileError(

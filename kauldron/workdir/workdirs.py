@@ -148,6 +148,12 @@ def get_element_spec(workdir: epath.PathLike) -> Any:
 def describe_missing(workdir: epath.PathLike) -> str:
     """Returns a message for a workdir that does not exist: what does, nearby."""
     workdir = epath.Path(workdir)
+    for path in (workdir, *workdir.parents):
+        if path.is_file():
+            return (
+                f"There is no workdir {os.fspath(workdir)!r}: {os.fspath(path)!r} is a "
+                "file, not a folder."
+            )
     parent = workdir.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent

@@ -5,18 +5,17 @@ make bench
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
+from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
-NUM_ROUNDS, NUM_HEADS, HEAD_DIM = 3, 2, 64
+NUM_ROUNDS, NUM_HEADS, HEAD_DIM = 7, 2, 64
 
 
 def _compiled(attend, args, is_backward):
@@ -27,16 +26,10 @@ def _compiled(attend, args, is_backward):
     return jax.jit(run).lower(*args).compile()
 
 
-def _seconds(program, args):
-    start = time.perf_counter()
-    jax.block_until_ready(program(*args))
-    return time.perf_counter() - start
-
-
 @pytest.mark.parametrize("is_backward", [False, True], ids=["forward", "with_backward"])
 @pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
 @pytest.mark.parametrize("length", [2048, 8192])
-def test_blocks_against_all_at_once(length, is_causal, is_backward):
+def test_blocks_against_all_at_once(figures, length, is_causal, is_backward):
     shape = (1, length, NUM_HEADS, HEAD_DIM)
     args = [
         jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 3)
@@ -52,15 +45,21 @@ def test_blocks_against_all_at_once(length, is_causal, is_backward):
         is_backward,
     )
     memory = [p.memory_analysis().temp_size_in_bytes for p in (ours, plain)]
-    for program in (plain, ours):
-        _seconds(program, args)
-    ratios = []
-    for _ in range(NUM_ROUNDS):
-        before = _seconds(plain, args)
-        ratios.append(_seconds(ours, args) / before)
-    print(
-        f"\nattention, {length} tokens, causal={is_causal}, backward={is_backward}: "
-        f"memory {memory[0] / 1e6:.0f} MB, ratio {memory[0] / memory[1]:.3f} (budget "
-        f"0.15); time ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}.."
-        f"{max(ratios):.2f}; budget 1.2)"
+    secs = clocks.in_turn(
+        {
+            "ours": clocks.timed(lambda: jax.block_until_ready(ours(*args))),
+            "plain": clocks.timed(lambda: jax.block_until_ready(plain(*args))),
+        },
+        num_rounds=NUM_ROUNDS,
+    )
+    what = f"attention, {length:,} tokens{', causal' if is_causal else ''}, forward"
+    what += " and backward" if is_backward else ""
+    figures.ratio(
+        what, secs["ours"], secs["plain"], against="all logits at once", budget=1.2
+    )
+    figures.number(
+        f"{what}: memory over that of all logits at once",
+        [memory[0] / memory[1]],
+        figures_lib.TIMES,
+        budget=0.15,
     )

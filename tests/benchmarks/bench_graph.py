@@ -5,11 +5,10 @@ make bench
 
 from __future__ import annotations
 
-import time
-
 import jax
 import pytest
 
+from tests.benchmarks import clocks
 from tests.modules.graph import models
 
 pytestmark = pytest.mark.bench
@@ -27,19 +26,25 @@ def by_hand(variables, image):
     return HAND.apply(variables, image)
 
 
-def test_tracing_31_nodes_takes_as_long_as_by_hand():
+def test_tracing_31_nodes_takes_as_long_as_by_hand(figures):
     assert len(GRAPH.nodes) == 31
-    best = {}
-    for _ in range(30):  # by turns: both meet the same machine
-        for apply in (by_graph, by_hand):
-            start = time.process_time()
-            # A function of its own: JAX keeps what it has traced.
-            jax.eval_shape(lambda v, x, f=apply: f(v, x), VARIABLES, IMAGE)
-            secs = time.process_time() - start
-            best[apply] = min(secs, best.get(apply, secs))
-    ratio = best[by_graph] / best[by_hand]
-    print(f"traced: {best[by_graph] * 1e3:.1f} ms, {ratio:.2f} x by hand")
-    assert ratio <= 1.3
+
+    def traced(apply):
+        # A function of its own: JAX keeps what it has traced.
+        return clocks.timed(
+            lambda: jax.eval_shape(lambda v, x: apply(v, x), VARIABLES, IMAGE)
+        )
+
+    secs = clocks.in_turn(
+        {"graph": traced(by_graph), "hand": traced(by_hand)}, num_rounds=31
+    )
+    figures.ratio(
+        "tracing a graph of 31 nodes",
+        secs["graph"],
+        secs["hand"],
+        against="the same module by hand",
+        budget=1.3,
+    )
 
 
 def test_compiled_program_is_the_same():

@@ -7,14 +7,14 @@ make bench
 
 from __future__ import annotations
 
-import time
-
 import jax
 import numpy as np
 import optax
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
+from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
@@ -96,33 +96,31 @@ def _init_bare(trainer):
         jax.eval_shape(lambda x: trainer.model.init(rngs, x), tokens)
 
 
-def _secs(run):
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
 @pytest.mark.parametrize("scan_layers", [False, True], ids=["layers", "scan"])
-def test_displays_of_a_billion_parameters(scan_layers):
+def test_displays_of_a_billion_parameters(figures, scan_layers):
     _config()
     _init_bare(_make_trainer(scan_layers))  # what is imported and set up once
-    best: dict[str, float] = {}
-    for _ in range(4):
+    secs: dict[str, list[float]] = {}
+    for _ in range(5):
         trainer, whole = _make_trainer(scan_layers), _make_trainer(scan_layers)
-        found = {"bare": _secs(lambda: _init_bare(trainer))}  # noqa: B023
-        found |= {name: _secs(run) for name, run in _displays(trainer)}
-        found["all in one"] = _secs(lambda: _html(kd.inspect.show_trainer_info(whole)))  # noqa: B023
-        best = {name: min(secs, best.get(name, secs)) for name, secs in found.items()}
+        runs = [
+            ("bare", lambda: _init_bare(trainer)),  # noqa: B023
+            *_displays(trainer),
+            ("all in one", lambda: _html(kd.inspect.show_trainer_info(whole))),  # noqa: B023
+        ]
+        for name, run in runs:
+            secs.setdefault(name, []).append(clocks.measured(run)[1].processor)
     size = sum(
         int(np.prod(x.shape)) for x in jax.tree.leaves(trainer.state_specs.params)
     )
     assert size > 1e9
-    print(
-        f"\n{size / 1e9:.2f} G parameters, {'scanned' if scan_layers else 'unrolled'}"
-    )
-    bare = best.pop("bare")
-    print(f"  {'bare init':12} {bare:.2f} s")
-    for name, secs in best.items():
-        print(f"  {name:12} {secs:.2f} s, {secs / bare:.2f} x bare init")
-    for name, secs in best.items():
-        assert secs <= _MOST[name] * bare + 0.05, name
+    bare = secs.pop("bare")
+    layers = "scanned" if scan_layers else "unrolled"
+    for name, taken in secs.items():
+        figures.number(
+            f"display of {size / 1e9:.1f} G parameters, layers {layers}: {name}, "
+            "processor time over that of `jax.eval_shape(model.init)`",
+            [a / b for a, b in zip(taken, bare, strict=True)],
+            figures_lib.TIMES,
+            budget=_MOST[name],
+        )

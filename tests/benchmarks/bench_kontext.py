@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import timeit
 
 import flax.struct
 import numpy as np
 import pytest
 
 from kauldron import kontext
+from tests.benchmarks import clocks
 
 pytestmark = pytest.mark.bench
 
@@ -29,26 +29,31 @@ CONTEXT = Context(
 )
 
 
-def _microseconds(func, number=20_000):
-    return min(timeit.repeat(func, number=number, repeat=7)) / number * 1e6
-
-
 @pytest.mark.parametrize("path", ["batch.image", "interms.encoder.__call__[0]"])
-def test_looking_up_a_path(path):
-    cost = _microseconds(lambda: kontext.get_by_path(CONTEXT, path))
-    print(f"{path}: {cost:.2f} µs")
-    assert cost <= 5
+def test_looking_up_a_path(figures, path):
+    secs = clocks.of_one(lambda: kontext.get_by_path(CONTEXT, path), number=20_000)
+    figures.number(
+        f"looking up {path!r}, processor time",
+        [s.processor * 1e6 for s in secs],
+        "µs",
+        budget=5,
+    )
 
 
-def test_importing_kontext_is_light():
-    def seconds(code):
+def test_importing_kontext_is_light(figures):
+    def process(code):
         command = [sys.executable, "-c", code]
-        return min(
-            timeit.repeat(
-                lambda: subprocess.run(command, check=True), number=1, repeat=5
-            )
-        )
+        return clocks.timed(lambda: subprocess.run(command, check=True))
 
-    cost = seconds("from kauldron import kontext") - seconds("pass")
-    print(f"from kauldron import kontext: {cost * 1e3:.0f} ms")
-    assert cost <= 0.15
+    secs = clocks.in_turn(
+        {"with": process("from kauldron import kontext"), "without": process("pass")}
+    )
+    figures.number(
+        "`from kauldron import kontext`, a process more than an empty one, processor time",
+        [
+            (a.processor - b.processor) * 1e3
+            for a, b in zip(secs["with"], secs["without"], strict=True)
+        ],
+        "ms",
+        budget=150,
+    )

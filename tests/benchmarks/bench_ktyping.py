@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import timeit
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import pytest
 
 from kauldron import ktyping as kt
 from kauldron import losses, metrics
+from tests.benchmarks import clocks
 
 pytestmark = pytest.mark.bench
 
@@ -27,27 +27,37 @@ def scale(
     return x
 
 
-def _microseconds(func, number=2000):
-    return min(timeit.repeat(func, number=number, repeat=7)) / number * 1e6
+def _microseconds_more(checked, plain, number=2000):
+    """Returns the processor time of a call beyond that of the plain function, by round."""
+    rounds = zip(
+        clocks.of_one(checked, number=number),
+        clocks.of_one(plain, number=number),
+        strict=True,
+    )
+    return [(a.processor - b.processor) * 1e6 for a, b in rounds]
 
 
 @pytest.mark.parametrize("numpy_like", [np, jnp], ids=["numpy", "jax"])
-def test_eager_call_of_three_arguments(numpy_like):
+def test_eager_call_of_three_arguments(figures, numpy_like):
     x = numpy_like.ones((2, 8, 8, 3), "float32")
     args = (x, x[:, 0, 0], x[..., :1] > 0)
-    cost = _microseconds(lambda: scale(*args))
-    cost -= _microseconds(lambda: scale.__wrapped__(*args))
-    print(f"checked eager call ({numpy_like.__name__}): {cost:.1f} µs")
-    assert cost <= 100
+    figures.number(
+        f"type-checked eager call, three arguments of {numpy_like.__name__}",
+        _microseconds_more(lambda: scale(*args), lambda: scale.__wrapped__(*args)),
+        "µs",
+        budget=100,
+    )
 
 
-def test_switched_off():
+def test_switched_off(figures):
     x = np.ones((2, 8, 8, 3), np.float32)
     with kt.Config(typechecking_enabled=False):
-        cost = _microseconds(lambda: scale(x, x, mask=None))
-    cost -= _microseconds(lambda: scale.__wrapped__(x, x, mask=None))
-    print(f"switched off: {cost:.2f} µs")
-    assert cost <= 1
+        more = _microseconds_more(
+            lambda: scale(x, x, mask=None),
+            lambda: scale.__wrapped__(x, x, mask=None),
+            number=20_000,
+        )
+    figures.number("the same, checks switched off", more, "µs", budget=1)
 
 
 def test_functions_of_the_package_are_themselves():
@@ -55,7 +65,7 @@ def test_functions_of_the_package_are_themselves():
         assert not hasattr(function, "__wrapped__")
 
 
-def test_import_for_annotations():
+def test_import_for_annotations(figures):
     program = (
         "import time\n"
         "start = time.process_time()\n"
@@ -73,9 +83,12 @@ def test_import_for_annotations():
         )
         for _ in range(5)
     ]
-    share = min(float(run.stdout) for run in runs)
-    print(f"ktyping is {share:.1%} of the import of kauldron.losses")
-    assert share <= 0.06
+    figures.number(
+        "`kauldron.ktyping` as a share of importing `kauldron.losses`, processor time",
+        [float(run.stdout) * 100 for run in runs],
+        "%",
+        budget=6,
+    )
 
 
 def test_nothing_is_checked_after_tracing():

@@ -1,4 +1,4 @@
-"""Serving SmolLM2 against llama.cpp and transformers, 16 streams of mixed lengths.
+"""Serving SmolLM2 against llama.cpp and transformers.
 
 make bench
 
@@ -26,29 +26,31 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 _NUM_ROUNDS, _NUM_STREAMS, _MAX_TOKENS, _VOCABULARY = 3, 16, 32, 49152
 _LENGTHS = (48, 16, 64, 32) * (_NUM_STREAMS // 4)
-_THREADS = (2, 1)  # of transformers
-_NUM_ALONE = 2  # requests to transformers
-# Kinds of weights of llama.cpp, and its threads. What waits for another thread is busy all
-# the while: only that with one thread tells what processors have to do.
-_PEERS = (("F32", 2), ("F16", 2), ("F16", 1), ("Q8_0", 2), ("Q4_0", 2))
+_ALONE = (8,)  # tokens of the only prompt
+_TOKENS_ALONE = 64
+_NUM_ONE_AFTER_THE_OTHER = 2  # requests to transformers, of 16
+# Kinds of weights of llama.cpp, and of ours that is as exact. What waits for another thread is
+# busy all the while: only that with one thread tells what processors have to do.
+_KINDS = {"F16": "bfloat16", "Q8_0": "int8", "Q4_0": "int8"}
+_THREADS = (2, 1)
 
 _PEER = f"""
 import sys
 {inspect.getsource(clocks)}
 import numpy as np
 
-LENGTHS, MAX_TOKENS = {_LENGTHS}, {_MAX_TOKENS}
+MAX_TOKENS = int(sys.argv[3])
 
 def prompts(seed):
     rng = np.random.default_rng(seed)
-    return [rng.integers(3, {_VOCABULARY}, n).tolist() for n in LENGTHS]
+    return [rng.integers(3, {_VOCABULARY}, n).tolist() for n in map(int, sys.argv[4:])]
 
 def serve(answer):
     answer(prompts(0)[:1])
     print("ready", flush=True)
     for line in sys.stdin:
         num_tokens, secs = measured(lambda: answer(prompts(int(line))))
-        print(num_tokens, *secs, flush=True)
+        print(*secs.per(num_tokens), flush=True)
 """
 
 _LLAMA = """
@@ -100,43 +102,52 @@ def answer(prompts):
 serve(answer)
 """
 
-_TRANSFORMERS = f"""
+_TRANSFORMERS = """
 import torch, transformers
 
 torch.set_num_threads(int(sys.argv[2]))
 model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1]).float().eval()
 
 def answer(prompts):
-    for prompt in prompts[:{_NUM_ALONE}]:
+    for prompt in prompts:
         model.generate(
             torch.tensor([prompt]),
             max_new_tokens=MAX_TOKENS,
             min_new_tokens=MAX_TOKENS,
             do_sample=False,
         )
-    return {_NUM_ALONE} * MAX_TOKENS
+    return MAX_TOKENS * len(prompts)
 
 serve(answer)
 """
 
 
 class _Peer:
-    """A program that answers all prompts each time it is asked."""
+    """A program that answers prompts each time it is asked.
 
-    def __init__(self, python, code, *options):
+    Args:
+      python: With what it needs.
+      code: Defines `answer`.
+      weights: A file or a folder.
+      threads: How many.
+      lengths: Tokens of each prompt.
+      max_tokens: Of each answer.
+    """
+
+    def __init__(self, python, code, weights, threads, lengths, max_tokens):
+        options = map(str, (weights, threads, max_tokens, *lengths))
         self._process = subprocess.Popen(
-            [python, "-c", _PEER + code, *map(str, options)],
+            [python, "-c", _PEER + code, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout.readline() == "ready\n"
 
-    def rates(self, seed):
-        """Returns tokens per second, and per second of processors."""
+    def secs(self, seed):
+        """Returns the seconds of a token."""
         print(seed, file=self._process.stdin, flush=True)
-        number, *secs = map(float, self._process.stdout.readline().split())
-        return [number / one for one in secs]
+        return clocks.Secs(*map(float, self._process.stdout.readline().split()))
 
     def close(self):
         self._process.stdin.close()
@@ -146,26 +157,30 @@ class _Peer:
 class _Ours:
     """The engine, asked the same."""
 
-    def __init__(self):
+    def __init__(self, lengths, max_tokens, weights_dtype=None):
         self._engine = kd.serve.Engine(
-            "smollm2", context_length=256, decode_widths=(), warm_up=False
+            "smollm2",
+            context_length=256,
+            decode_widths=(1,),
+            weights_dtype=weights_dtype,
+            warm_up=False,
         )
-        self._engine.generate(["a", "a" * 64], max_tokens=2)  # compiles
+        self._lengths, self._max_tokens = lengths, max_tokens
+        self.secs(0)  # compiles
 
-    def rates(self, seed):
+    def secs(self, seed):
+        """Returns the seconds of a token."""
         rng = np.random.default_rng(seed)
-        prompts = [rng.integers(3, _VOCABULARY, n).tolist() for n in _LENGTHS]
+        prompts = [rng.integers(3, _VOCABULARY, n).tolist() for n in self._lengths]
+        sampling = kd.serve.SamplingParams(
+            max_tokens=self._max_tokens, temperature=0.0, ignore_eos=True
+        )
         requests = [
-            kd.serve.Request(
-                prompt=tuple(prompt),
-                sampling=kd.serve.SamplingParams(
-                    max_tokens=_MAX_TOKENS, temperature=0.0, ignore_eos=True
-                ),
-            )
+            kd.serve.Request(prompt=tuple(prompt), sampling=sampling)
             for prompt in prompts
         ]
         _, secs = clocks.measured(lambda: self._engine.answer(requests))
-        return [_NUM_STREAMS * _MAX_TOKENS / one for one in secs]
+        return secs.per(len(prompts) * self._max_tokens)
 
     def close(self):
         self._engine.shutdown()
@@ -193,59 +208,122 @@ def _converted(name, path):
     return path
 
 
-def _compare(peers):
-    """Returns tokens per second, and by processor time: `[rounds, 2]` of each."""
+def _compare(programs):
+    """Returns the seconds of a token of each program in each round."""
+    seeds = iter(range(1, 1000))
+
+    def asked(program):
+        # Prompts that nobody has seen.
+        return lambda: program.secs(next(seeds))
+
     try:
-        rounds = [
-            {name: peer.rates(seed) for name, peer in peers.items()}
-            for seed in range(1, _NUM_ROUNDS + 1)
-        ]
+        return clocks.in_turn(
+            {name: asked(program) for name, program in programs.items()},
+            num_rounds=_NUM_ROUNDS,
+        )
     finally:
-        for peer in peers.values():
-            peer.close()
-    return {name: np.array([one[name] for one in rounds]) for name in peers}
+        for program in programs.values():
+            program.close()
 
 
-def _told(name, rates, ours):
-    """Prints a line of a comparison; returns the ratio."""
-    ratios = ours / rates
-    wall, processor = np.median(ratios, axis=0)
-    print(
-        f"{name}: {np.median(rates[:, 0]):.1f} tokens/s ({np.median(rates[:, 1]):.1f} a "
-        f"second of processors); ours {wall:.2f} x ({ratios[:, 0].min():.2f} to "
-        f"{ratios[:, 0].max():.2f} over rounds), by processor time {processor:.2f} x"
+def _record(figures, what, ours, theirs, peer, budget=None):
+    """Records tokens per second, and how many times as many as those of a peer."""
+    rates = clocks.spread(1 / secs.wall for secs in theirs)
+    by_processor = clocks.spread(1 / secs.processor for secs in theirs)
+    return figures.ratio(
+        f"{what}, against {peer}: speed",
+        theirs,
+        ours,
+        against=(
+            f"its speed ({rates.median:.0f} tokens/s, {by_processor.median:.0f} a second "
+            "of processors)"
+        ),
+        budget=budget,
+        is_more_better=True,
     )
-    return wall
+
+
+def _record_rate(figures, what, secs):
+    figures.number(
+        what,
+        [1 / x.wall for x in secs],
+        "tokens/s",
+        processor=clocks.spread(1 / x.processor for x in secs).median,
+    )
 
 
 @pytest.mark.skipif(
     "KAULDRON_LLAMA_PYTHON" not in os.environ, reason="no Python with llama-cpp-python"
 )
-def test_sixteen_streams_against_llama_cpp(tmp_path):
+def test_sixteen_streams_against_llama_cpp(tmp_path, figures):
     python = os.environ["KAULDRON_LLAMA_PYTHON"]
-    kinds = {kind: _converted(kind, tmp_path / kind) for kind, _ in _PEERS}
-    peers = {"ours": _Ours()} | {
-        f"{kind} with {threads} threads": _Peer(python, _LLAMA, kinds[kind], threads)
-        for kind, threads in _PEERS
+    kinds = {kind: _converted(kind, tmp_path / kind) for kind in _KINDS}
+    asked = _LENGTHS, _MAX_TOKENS
+    ours = ("float32", *dict.fromkeys(_KINDS.values()))
+    programs = {
+        dtype: _Ours(*asked, None if dtype == "float32" else dtype) for dtype in ours
+    } | {
+        (kind, threads): _Peer(python, _LLAMA, kinds[kind], threads, *asked)
+        for kind in _KINDS
+        for threads in _THREADS
     }
-    found = _compare(peers)
-    ours = found.pop("ours")
-    print(f"\nours, 16 streams: {np.median(ours, axis=0).round(1)} tokens/s")
-    ratios = [_told(f"llama.cpp, {x}", rates, ours) for x, rates in found.items()]
-    assert min(ratios[:2]) >= 1
+    found = _compare(programs)
+    for dtype in ours:
+        _record_rate(figures, f"serving, 16 streams, weights in {dtype}", found[dtype])
+    of_f16 = [
+        _record(
+            figures,
+            f"serving, 16 streams, weights in {dtype}",
+            found[dtype],
+            found[kind, threads],
+            f"llama.cpp with {kind} on {_told(threads)}",
+            budget=1.0 if kind == "F16" else None,
+        )
+        for kind, like in _KINDS.items()
+        for dtype in (("float32", like) if kind == "F16" else (like,))
+        for threads in _THREADS
+    ]
+    like_f16 = [x for x in of_f16 if "bfloat16" in x.what]
+    assert all(figure.is_within_budget for figure in like_f16)
 
 
 @pytest.mark.skipif(
     "KAULDRON_TORCH_PYTHON" not in os.environ, reason="no Python with transformers"
 )
-def test_sixteen_streams_against_transformers_one_after_the_other(tmp_path):
+@pytest.mark.parametrize(
+    ("streams", "budget"), [(1, 1.3), (16, 5)], ids=["one stream", "16 streams"]
+)
+def test_streams_against_transformers_one_after_the_other(
+    streams, budget, tmp_path, figures
+):
     folder = kd.lm.convert("smollm2", tmp_path / "smollm2")
     python = os.environ["KAULDRON_TORCH_PYTHON"]
-    peers = {"ours": _Ours()} | {
-        f"{threads} threads": _Peer(python, _TRANSFORMERS, folder, threads)
+    ours, theirs = (_ALONE, _TOKENS_ALONE), (_ALONE, _TOKENS_ALONE)
+    if streams > 1:
+        ours = _LENGTHS, _MAX_TOKENS
+        theirs = _LENGTHS[:_NUM_ONE_AFTER_THE_OTHER], _MAX_TOKENS
+    programs = {"ours": _Ours(*ours)} | {
+        threads: _Peer(python, _TRANSFORMERS, folder, threads, *theirs)
         for threads in _THREADS
     }
-    found = _compare(peers)
-    ours = found.pop("ours")
-    ratios = [_told(f"transformers, {x}", rates, ours) for x, rates in found.items()]
-    assert min(ratios) >= 5
+    found = _compare(programs)
+    what = "serving, one stream" if streams == 1 else f"serving, {streams} streams"
+    _record_rate(
+        figures, f"{what}, weights in float32, beside transformers", found["ours"]
+    )
+    recorded = [
+        _record(
+            figures,
+            f"{what}, weights in float32",
+            found["ours"],
+            found[threads],
+            f"transformers on {_told(threads)}, one request after the other",
+            budget=budget,
+        )
+        for threads in _THREADS
+    ]
+    assert all(figure.is_within_budget for figure in recorded)
+
+
+def _told(threads):
+    return "one thread" if threads == 1 else f"{threads} threads"

@@ -12,23 +12,21 @@ import json
 import os
 import pathlib
 import random
-import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from typing import NamedTuple
 
 import pytest
 
 from kauldron import tracking
 from kauldron.tracking.comparing import run_source
-from tests.benchmarks import many_runs
+from tests.benchmarks import clocks, many_runs
 
 pytestmark = pytest.mark.bench
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
-_NUM_REPEATS = 5
+_NUM_REPEATS = 7
 # What a process prints as soon as it shows something: when, and what it has computed.
 _TELL = "print(time.time(), time.process_time(), flush=True)"
 # An app that shows one line.
@@ -84,14 +82,8 @@ def workspace(tmp_path_factory):
     return folder
 
 
-class Secs(NamedTuple):
-    """How long it takes until something is shown, and how much of it is computing."""
-
-    wall: float
-    cpu: float
-
-
-def _secs(program: str, cwd: pathlib.Path, *args: str) -> Secs:
+def _until_shown(program: str, cwd: pathlib.Path, *args: str) -> clocks.Secs:
+    """Returns how long it takes until something is shown: a process, from its start."""
     root = pathlib.Path(__file__).parents[2]
     begin = time.time()
     done = subprocess.run(
@@ -103,54 +95,60 @@ def _secs(program: str, cwd: pathlib.Path, *args: str) -> Secs:
         text=True,
     )
     shown, cpu = map(float, done.stdout.split())
-    return Secs(shown - begin, cpu)
+    return clocks.Secs(shown - begin, cpu)
 
 
-def test_first_screen(workspace):
+def test_first_screen(workspace, figures):
     programs = {
         "Textual alone": (_EMPTY, workspace),
         "first screen": (_RUNS, workspace, "1"),
         "all runs": (_RUNS, workspace, str(NUM_RUNS)),
     }
-    taken = {name: [] for name in programs}
-    for _ in range(_NUM_REPEATS):
-        for name, program in programs.items():
-            taken[name].append(_secs(*program))
-    best = {name: Secs(*map(min, zip(*t, strict=True))) for name, t in taken.items()}
-    told = (
-        f"{name} {secs.wall:.2f} s ({secs.cpu:.2f} s CPU)"
-        for name, secs in best.items()
+    secs = clocks.in_turn(
+        {
+            name: lambda program=program: _until_shown(*program)
+            for name, program in programs.items()
+        }
     )
-    print(f"\nkauldron ui, {NUM_RUNS:,} runs, until shown: {', '.join(told)}")
-    # Computing, so that what else the machine does makes no difference.
-    assert best["first screen"].cpu - best["Textual alone"].cpu <= 1.0
+    for name, budget in (("first screen", 1.0), ("all runs", None)):
+        pairs = list(zip(secs[name], secs["Textual alone"], strict=True))
+        for clock, which in (("wall", ""), ("processor", ", processor time")):
+            figures.number(
+                f"{name} of `kauldron ui`, {NUM_RUNS:,} runs, beyond an empty Textual app"
+                + which,
+                [getattr(a, clock) - getattr(b, clock) for a, b in pairs],
+                "s",
+                budget=budget,
+            )
 
 
-def test_web_page(workspace):
+def test_web_page(workspace, figures):
     import threading
 
     with tracking.PageServer(tracking.Registry.open(workspace)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        times, content = [], b""
-        for _ in range(_NUM_REPEATS):
-            begin = time.perf_counter()
+
+        def fetch():
             with urllib.request.urlopen(f"{server.url}api/runs?limit=100") as response:
-                content = response.read()
-            times.append(time.perf_counter() - begin)
+                return response.read()
+
+        answers = [clocks.measured(fetch) for _ in range(_NUM_REPEATS)]
         server.shutdown()
-    assert json.loads(content)["total"] == NUM_RUNS
-    print(
-        f"\nui --web, {NUM_RUNS:,} runs: {statistics.median(times):.2f} s for the list, "
-        f"{len(content) / 1e3:.0f} kB"
+    assert json.loads(answers[0][0])["total"] == NUM_RUNS
+    figures.number(
+        f"list of 100 of {NUM_RUNS:,} runs, `kauldron ui --web`",
+        [secs.wall for _, secs in answers],
+        "s",
     )
 
 
-def test_compare_a_hundred(workspace):
+def test_compare_a_hundred(workspace, figures):
     registry = tracking.Registry.open(workspace)
-    begin = time.perf_counter()
     names = [str(i) for i in range(1, 101)]
-    runs = run_source.chosen_runs(registry, names, at_least=2)
-    text = str(tracking.compare(runs))
-    print(
-        f"\n100 runs compared in {time.perf_counter() - begin:.2f} s, {len(text)} bytes"
-    )
+
+    def compare():
+        runs = run_source.chosen_runs(registry, names, at_least=2)
+        return str(tracking.compare(runs))
+
+    secs = [clocks.measured(compare)[1] for _ in range(_NUM_REPEATS)]
+    figures.number("100 runs compared", [s.wall for s in secs], "s")

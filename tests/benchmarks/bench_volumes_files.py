@@ -1,6 +1,6 @@
 """Speed and memory of volume files, beside nibabel and SimpleITK.
 
-Run with `make bench`. Both sides are measured in turns, and the best turn counts.
+Run with `make bench`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import time
 
 import nibabel
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from kauldron.kd import volumes
+from tests.benchmarks import clocks
 
 pytestmark = pytest.mark.bench
 
@@ -32,15 +32,10 @@ def files(tmp_path_factory):
     return folder
 
 
-def _race(contestants, num_turns=7):
-    best = dict.fromkeys(contestants, float("inf"))
-    for _ in range(num_turns):
-        for name, run in contestants.items():
-            begin = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - begin)
-    print({name: f"{secs * 1e3:.2f} ms" for name, secs in best.items()})
-    return best
+def _race(contestants):
+    return clocks.in_turn(
+        {name: clocks.timed(run) for name, run in contestants.items()}
+    )
 
 
 def _sitk_region(path):
@@ -51,10 +46,10 @@ def _sitk_region(path):
     return sitk.GetArrayFromImage(reader.Execute())
 
 
-def test_a_region_is_read_in_half_the_time_of_nibabel_and_simpleitk(files):
+def test_a_region_is_read_in_half_the_time_of_nibabel_and_simpleitk(files, figures):
     region = volumes.Region(START, tuple(np.add(START, SIZE).tolist()))
     slices = region.slices
-    best = _race(
+    secs = _race(
         {
             "nibabel": lambda: np.asarray(
                 nibabel.load(files / "x.nii").dataobj[slices]
@@ -64,19 +59,31 @@ def test_a_region_is_read_in_half_the_time_of_nibabel_and_simpleitk(files):
             "MetaImage": lambda: volumes.read(files / "x.mha", region=region),
         }
     )
-    assert best["NIfTI"] < 0.5 * best["nibabel"]
-    assert best["MetaImage"] < 0.5 * best["SimpleITK"]
+    for ours, theirs in (("NIfTI", "nibabel"), ("MetaImage", "SimpleITK")):
+        figures.ratio(
+            f"reading a region of 64³ of a {ours} file of 192³",
+            secs[ours],
+            secs[theirs],
+            against=theirs,
+            budget=0.5,
+        )
 
 
-def test_a_packed_file_is_read_in_the_time_of_nibabel(files):
+def test_a_packed_file_is_read_in_the_time_of_nibabel(files, figures):
     path = files / "x.nii.gz"
-    best = _race(
+    secs = _race(
         {
             "nibabel": lambda: np.asarray(nibabel.load(path).dataobj),
             "ours": lambda: volumes.read(path),
         }
     )
-    assert best["ours"] < 1.15 * best["nibabel"]
+    figures.ratio(
+        "reading a packed NIfTI file of 192³",
+        secs["ours"],
+        secs["nibabel"],
+        against="nibabel",
+        budget=1.15,
+    )
 
 
 _READ_PARTS = """
@@ -96,7 +103,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
-def test_parts_of_4_gib_need_the_memory_of_a_part(tmp_path):
+def test_parts_of_4_gib_need_the_memory_of_a_part(tmp_path, figures):
     path = tmp_path / "large.nii"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     slab = np.ones((64, 1448, 1448), np.int16)
@@ -112,7 +119,16 @@ def test_parts_of_4_gib_need_the_memory_of_a_part(tmp_path):
         capture_output=True,
         text=True,
     )
-    print(f"reading: {out.stdout.strip()} MiB more; writing: {written:.0f} MiB more")
     assert path.stat().st_size > 4e9
-    assert float(out.stdout) < 64
-    assert written < 3 * slab.nbytes / 2**20
+    figures.number(
+        "reading 400 regions of 64³ of a file of 4 GiB: more memory than one",
+        [float(out.stdout)],
+        "MiB",
+        budget=64,
+    )
+    figures.number(
+        "writing a file of 4 GiB in slabs of 256 MiB: memory",
+        [written],
+        "MiB",
+        budget=3 * slab.nbytes / 2**20,
+    )

@@ -199,18 +199,28 @@ def _secs(program, args):
 
 @pytest.mark.parametrize("name", _LOSSES)
 def test_losses_and_their_gradients_in_volumes_of_96_voxels(name):
+    _compare(name, 96, num_rounds=5 * NUM_ROUNDS)
+
+
+# Of other sizes, the last slab of windows shares more or fewer planes with the one before.
+@pytest.mark.parametrize("size", [56, 72, 80])
+def test_local_correlation_of_other_sizes(size):
+    _compare("local correlation, against sums axis by axis", size, 20 * NUM_ROUNDS)
+
+
+def _compare(name, size, num_rounds):
     loss, direct = _LOSSES[name]
-    a = np.random.default_rng(0).random((1, 96, 96, 96, 1), np.float32)
+    a = np.random.default_rng(0).random((1, *(size,) * 3, 1), np.float32)
     args = a, (a + 0.2 * np.random.default_rng(1).random(a.shape, np.float32)) ** 2
     forms = (lambda x, y: loss.get_values(x, y).mean(), direct)
     programs = [jax.jit(jax.value_and_grad(f)).lower(*args).compile() for f in forms]
     memory = [p.memory_analysis().temp_size_in_bytes for p in programs]
     values = [float(p(*args)[0]) for p in programs]
     np.testing.assert_allclose(*values, rtol=1e-4)
-    secs = [[_secs(p, args) for p in programs] for _ in range(NUM_ROUNDS)]
+    secs = [[_secs(p, args) for p in programs] for _ in range(num_rounds)]
     ratios = [ours / theirs for ours, theirs in secs]
     print(
-        f"\n{name}: {statistics.median(x for x, _ in secs) * 1e3:.0f} ms, ratio "
+        f"\n{name}, {size}: {statistics.median(x for x, _ in secs) * 1e3:.0f} ms, ratio "
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f}; budget "
         f"1.0); memory {memory[0] / 1e6:.1f} MB, ratio {memory[0] / memory[1]:.2f} "
         f"(budget 0.5)"

@@ -77,6 +77,17 @@ def timed(run):
     return lambda: measured(run)[1]
 
 
+def of_one(run, number, num_rounds=7):
+    """Returns the seconds of one call of many, in each round."""
+
+    def many():
+        for _ in range(number):
+            run()
+
+    many()
+    return [measured(many)[1].per(number) for _ in range(num_rounds)]
+
+
 def in_turn(runs, num_rounds=7, num_warm_up=1):
     """Runs all by turns, so that each meets the same machine.
 

@@ -160,6 +160,21 @@ def test_arrays_without_elements_are_refused_by_name(tmp_path):
         checkpointer.save({"w": jnp.zeros((0, 3))}, step=0)
 
 
+@pytest.mark.parametrize("empty", [{}, [], ()])
+def test_saving_nothing_is_refused_before_a_file_is_written(tmp_path, empty):
+    checkpointer = kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1)
+    with pytest.raises(kd.ckpts.CheckpointError, match="there is nothing to save"):
+        checkpointer.save(empty, step=1)
+    assert not list(checkpointer.all_steps)
+    inside = {"a": jnp.ones(2), "nothing": empty}
+    assert checkpointer.save(inside, step=1)
+    checkpointer.wait_until_finished()
+    restored = kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1).restore(
+        {"a": jnp.zeros(2), "nothing": empty}
+    )
+    assert restored["a"].tolist() == [1, 1]
+
+
 def test_nothing_is_created_by_looking(tmp_path):
     assert _checkpointer(tmp_path).latest_step is None
     assert not (tmp_path / "checkpoints").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 import types
@@ -311,3 +312,26 @@ def test_what_is_no_number_is_not_averaged(image):
 def test_a_size_that_is_none_is_refused_when_it_is_written(size):
     with pytest.raises(ValueError, match="Resize: `size` is"):
         kd.data.Resize(key="x", size=size)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3", "area"])
+def test_a_small_picture_has_the_same_bits_alone_and_among_many(method):
+    """Small ones are computed in another way; what is compared is not only close."""
+    pictures = np.random.default_rng(0).normal(size=(64, 28, 20, 3)).astype(np.float32)
+    resize = kd.data.Resize(key="image", size=(8, 31), method=method)
+    together = resize.map({"image": pictures})["image"]
+    alone = [resize.map({"image": picture})["image"] for picture in pictures]
+    assert together.tobytes() == np.stack(alone).tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_picture_is_read_from_memory_as_from_its_file(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}", exif=exif)
+    whole = (tmp_path / f"a{suffix}").read_bytes()
+    expected = kd.data.read_image(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(kd.data.read_image(io.BytesIO(whole)), expected)
+    with pytest.raises(kd.data.BadRecordError, match="The image in memory cannot"):
+        kd.data.read_image(io.BytesIO(whole[:7]))

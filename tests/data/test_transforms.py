@@ -24,6 +24,7 @@ _MEMBERS = [
     (kd.data.Elements(keep=["label"], copy={"image": "same"}), "bytes"),
     (kd.data.Elements(drop=["label"], rename={"image": "picture"}), "bytes"),
     (kd.data.AddConstants(values={"weight": 0.5, "v": np.arange(3)}), "bytes"),
+    (kd.data.Stack(keys=["label", "label"], to="pair"), "bytes"),
     (kd.data.Cast(key="image", dtype="float16"), "bytes"),
     (kd.data.Cast(key=["image", "label"], dtype=np.int32), "bytes"),
     (kd.data.ValueRange(key="image", vrange=(-1, 1)), "bytes"),
@@ -377,3 +378,18 @@ def test_grain_transforms_work():
         kd.data.py.DataSource(
             [1], shuffle=False, transforms=[grain.transforms.Batch(4)]
         )
+
+
+def test_columns_are_stacked_in_the_order_of_their_keys():
+    stack = kd.data.Stack(keys=["b", "a"], to="x")
+    found = stack.map({"a": 1, "b": 2.5})
+    assert list(found) == ["a", "b", "x"]
+    np.testing.assert_array_equal(found["x"], np.float32([2.5, 1]), strict=True)
+    with pytest.raises(kd.data.DataKeyError, match=r"Stack.*'b'"):
+        stack.map({"a": 1})
+    with pytest.raises(kd.data.DataKeyError, match="'x' exists already"):
+        stack.map({"a": 1, "b": 2, "x": 3})
+    with pytest.raises(kd.data.DataError, match="one or more keys: got 'ab'"):
+        kd.data.Stack(keys="ab", to="x")
+    with pytest.raises(ValueError, match="same shape"):
+        stack.map({"a": np.zeros(2), "b": np.zeros(3)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import wave
 
 import jax
@@ -273,6 +274,41 @@ def test_what_could_not_be_written_is_written_later_and_in_order(tmp_path):
     assert [r["step"] for r in _lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2]
     scalars = _events(tmp_path / "run" / "train").Scalars("x")
     assert [s.step for s in scalars] == [0, 1, 2]
+
+
+def test_what_is_written_together_opens_each_file_once(tmp_path, monkeypatch):
+    writer = _writer(tmp_path)
+    opened = []
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *args, open_=open, **kwargs: (
+            opened.append(os.fspath(path)) or open_(path, *args, **kwargs)
+        ),
+    )
+    with writer.together():
+        for step in range(5):
+            writer.write_scalars(step, {"x": step})
+            writer.flush()
+        assert not [x for x in opened if x.endswith("metrics.jsonl")]
+    assert len([x for x in opened if x.endswith("/metrics.jsonl")]) == 1
+    assert [r["step"] for r in _lines(tmp_path / "metrics.jsonl")] == [0, 1, 2, 3, 4]
+    assert [s.step for s in _events(tmp_path / "train").Scalars("x")] == [0, 1, 2, 3, 4]
+
+
+def test_what_cannot_be_written_together_is_raised_and_written_later(tmp_path):
+    writer = _writer(tmp_path / "run")
+    (tmp_path / "run").write_text("in the way")
+    refused = pytest.raises(OSError, match=r"Not a directory|File exists")
+    with refused, writer.together():
+        writer.write_scalars(0, {"x": 0.0})
+        writer.write_scalars(1, {"x": 1.0})
+    assert writer.unwritten()["records"] == 2
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    writer.close()
+    assert [r["step"] for r in _lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1]
+    scalars = _events(tmp_path / "run" / "train").Scalars("x")
+    assert [s.step for s in scalars] == [0, 1]
 
 
 def test_evaluation_of_a_trainer_without_a_workdir_is_returned_and_not_written(

@@ -85,6 +85,35 @@ def test_old_logps_are_those_of_the_model_for_the_tokens_drawn(rollout):
     assert not batch["old_logps"][~mask].any()
 
 
+def test_answers_are_drawn_in_the_precision_of_the_training():
+    model = small_model.model()
+    params = small_model.params(model)
+    precision = kd.train.Precision.from_name("bf16")
+    ds = small_run.make_ds(model=model, seed=7, precision=precision)
+    batches = iter(ds)
+    batches.follow(lambda: _state(model, params))
+    batch = next(batches)
+    batches.close()
+
+    def logps(params):
+        args = (batch[name] for name in ("tokens", "positions", "segment_ids"))
+        logps = jax.nn.log_softmax(model.apply({"params": params}, *args)["logits"])
+        targets = batch["targets"][..., None]
+        return np.take_along_axis(np.asarray(logps), targets, -1)[..., 0]
+
+    def distance(found):
+        return np.abs(batch["old_logps"] - found)[batch["loss_mask"] > 0].mean()
+
+    with precision.applied():
+        in_bf16 = logps(precision.cast_params(params, use="compute"))
+    assert distance(in_bf16) < 0.3 * distance(logps(params))
+
+
+def test_the_precision_of_the_trainer_is_that_of_its_rollouts(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, precision="bf16")
+    assert trainer.train_ds.precision == trainer.precision
+
+
 def test_advantages_are_of_the_group_and_stand_where_tokens_are_learnt(rollout):
     _, _, batch = rollout
     total = batch["rewards"]["vowels"] + 0.5 * batch["rewards"]["short"]

@@ -283,3 +283,26 @@ def test_reading_leaves_a_save_in_progress_alone(workdir):
         assert partial.exists()
     finally:
         partial.rmdir()
+
+
+def _scaled(element):
+    """Makes a key that no attribute names."""
+    return {**element, "scaled": element["pixels"] / np.float32(255)}
+
+
+def test_keys_that_a_function_of_ones_own_makes_are_there(predictor, tmp_path, capsys):
+    transforms = [
+        _scaled,
+        kd.data.ValueRange(key="scaled", in_vrange=(0, 1), vrange=(-1, 1)),
+        kd.data.Cast(key="label", dtype="int32"),
+        kd.data.Elements(rename={"scaled": "x"}, keep=["label"]),
+    ]
+    like = dataclasses.replace(predictor.evaluator.ds, transforms=transforms)
+    np.savez(tmp_path / "x.npz", pixels=_points()["pixels"])
+    (batch, *_) = predictor.open(tmp_path / "x.npz", like=like).for_evaluation()
+    expected = _points()["pixels"][: len(batch["x"])] / np.float32(255) * 2 - 1
+    np.testing.assert_allclose(batch["x"], expected, atol=1e-6)
+    assert "label" not in batch
+    left_out = capsys.readouterr().err
+    assert "Left out, as the inputs lack their keys: Cast(" in left_out
+    assert "ValueRange" not in left_out

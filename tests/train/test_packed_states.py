@@ -101,6 +101,89 @@ def test_arrays_come_back_bit_by_bit(array):
     assert np.asarray(unpacked).tobytes() == np.asarray(array).tobytes()
 
 
+CLASSES = {"logits": "logits", "labels": "labels"}
+STATES_OF_KINDS = {
+    "mean": metrics.AverageState.from_values(np.float32([1, 2, 4]) / 3),
+    "mean of nothing": metrics.AverageState.empty(),
+    "mean of infinity": metrics.AverageState.from_values(np.float32([np.inf, 1])),
+    "mean with labels": kd.metrics.Accuracy(**CLASSES).get_state(
+        logits=np.eye(3, dtype=np.float32), labels=np.int32([[0], [1], [1]])
+    ),
+    "loss": kd.losses.L2(preds="x", targets="x", weight=0.7).get_state(
+        preds=np.float32([[1, 2]]), targets=np.zeros((1, 2), np.float32)
+    ),
+    "loss of nothing": kd.losses.L2(preds="x", targets="x").get_state(
+        preds=np.ones((1, 2)), targets=np.zeros((1, 2)), mask=np.zeros((1, 1))
+    ),
+    "means of examples": metrics.AverageState(
+        total=np.float32([1, 2]), count=np.float32([3, 0])
+    ),
+    "not a mean": Sums(total=np.float32(2), counts=np.arange(3)),
+    "tree": {"a": [metrics.AverageState.from_values(np.float32(3))], "b": {}},
+}
+
+
+def _computed(states):
+    """Values of a tree of states, each by itself."""
+    if metrics.State.isinstance(states):
+        return jax.tree.map(np.asarray, states).compute()
+    if isinstance(states, dict):
+        return {k: _computed(x) for k, x in states.items()}
+    return [_computed(x) for x in states]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_values_of_packed_states_are_those_of_the_states_bit_by_bit():
+    aux = _packed(STATES_OF_KINDS)
+    failures = []
+
+    values = aux.compute_numbers(failures).metric_values
+
+    assert [f.keys for f in failures] == [("not a mean",)]  # its value is a namespace
+    assert aux.packed is not None  # no state was made
+    expected = {**_computed(STATES_OF_KINDS), "not a mean": {}}
+    assert jax.tree.structure(values) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(expected), strict=True):
+        assert (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
+
+
+def test_label_that_is_no_class_fails_its_metric_alone_in_packed_states():
+    metric = kd.metrics.Accuracy(**CLASSES)
+    good, bad = (
+        metric.get_state(logits=np.eye(2, dtype=np.float32), labels=np.int32(labels))
+        for labels in ([[0], [0]], [[0], [7]])
+    )
+    failures = []
+
+    values = _packed({"good": good, "bad": bad}).compute_numbers(failures)
+
+    [failure] = failures
+    assert failure.keys == ("bad",)
+    assert isinstance(failure.error, kd.metrics.LabelError)
+    assert "got 7" in str(failure.error)
+    assert values.metric_values == {"good": 0.5, "bad": {}}
+
+
+def test_a_class_that_computes_something_else_of_sums_is_no_mean():
+    @flax.struct.dataclass
+    class Doubled(metrics.AverageState):
+        def compute(self):
+            return 2 * super().compute()
+
+    @flax.struct.dataclass
+    class Shifted(metrics.AverageState):
+        def finalize(self):
+            return self.replace(total=self.total + 1)
+
+    total = {"total": np.float32(6), "count": np.float32(2)}
+    aux = _packed({"doubled": Doubled(**total), "shifted": Shifted(**total)})
+
+    assert aux.compute().metric_values == {
+        "metrics/doubled": 6.0,
+        "metrics/shifted": 3.5,
+    }
+
+
 def test_a_step_returns_one_array_of_measurements(tmp_path):
     trainer = small_run.make_trainer(tmp_path)
     state = trainer.init_state()

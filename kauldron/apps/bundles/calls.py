@@ -56,6 +56,18 @@ class Call:
     learning_rate: float | None = None
     name: str | None = None
 
+    @property
+    def measures(self) -> bool:
+        """Whether predictions are compared with references."""
+        return self.verb == "evaluate" or (
+            self.verb == "pipeline" and bool(self.references)
+        )
+
+    def check_trusted(self, manifest: Manifest, trusted: Sequence[str] = ()) -> None:
+        """Raises `AppError` if it runs code of a package that is not trusted."""
+        is_measured = self.measures or bool(self.masks)
+        manifest.check_trusted("evaluate" if is_measured else self.verb, trusted)
+
     def check(self, manifest: Manifest) -> Call:
         """Returns the call with the names of inputs filled in.
 
@@ -110,12 +122,8 @@ class Call:
 
     def to_json(self) -> dict[str, Any]:
         """Returns what JSON can hold, without what is as it is by default."""
-        entry = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value not in (None, 0, (), {}) or field.name == "verb":
-                entry[field.name] = value
-        return json.loads(json.dumps(entry))
+        values = vars(self).items()
+        return {k: _as_json(x) for k, x in values if x not in (None, 0, (), {})}
 
     @classmethod
     def from_json(cls, entry: object) -> Call:
@@ -186,6 +194,12 @@ class Call:
         return {name: value for name, value in values.items() if value}
 
 
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _as_json(x) for name, x in value.items()}
+    return list(map(_as_json, value)) if isinstance(value, tuple | list) else value
+
+
 def _ensemble(fields: Fields) -> int | tuple[str, ...] | None:
     if "ensemble" not in fields.names or fields.optional("ensemble", object) is None:
         return None
@@ -243,7 +257,9 @@ def _named(
     """Returns the groups by name, in the order of the ports."""
     names = [port.name for port in ports]
     if groups and not ports:
-        raise AppError(f"The app {manifest.name!r} takes no {what}s.")
+        has_rows = manifest.inputs[0].kind == "table"
+        hint = " What is right are columns of its table." if has_rows else ""
+        raise AppError(f"The app {manifest.name!r} takes no {what}s.{hint}")
     found: dict[str, tuple[str, ...]] = {}
     for name, paths in groups.items():
         full_name = name or names[0]

@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from kauldron.apps.bundles.calls import Call
 from kauldron.apps.bundles.errors import AppError
@@ -16,6 +16,8 @@ from kauldron.evals import file_prediction
 
 _SERIES = (".dcm", ".ima")
 _FOLDER_SUFFIXES = (".zarr",)
+# Of files of all kinds, the longest first: `.nii.gz` before `.gz`.
+_SUFFIXES = sorted({x for kind in KINDS.values() for x in kind}, key=len, reverse=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,29 +33,36 @@ class Case:
     files: Mapping[str, str]
 
 
-def cases_of(call: Call, manifest: Manifest) -> list[Case]:
+def cases_of(
+    call: Call, manifest: Manifest, in_memory: Container[str] = ()
+) -> list[Case]:
     """Returns the cases of a checked call.
+
+    Args:
+      call: What is asked.
+      manifest: Of the app.
+      in_memory: Files that need not exist.
 
     Raises:
       AppError: If a file does not exist, or inputs have different numbers of files.
     """
     ports = {port.name: port for port in (*manifest.inputs, *manifest.references)}
     groups = {
-        name: _expanded(paths, ports[name])
+        name: _expanded(paths, ports[name], in_memory)
         for name, paths in {**call.inputs, **call.references}.items()
     }
     tables = {k: groups.pop(k)[0] for k in list(groups) if ports[k].kind == "table"}
     if call.masks:
         mask = Port(name=file_prediction.MASK, kind="segmentation")
-        groups[mask.name] = _expanded(call.masks, mask)
+        groups[mask.name] = _expanded(call.masks, mask, in_memory)
     counts = {name: len(paths) for name, paths in groups.items()}
     if len(set(counts.values())) > 1:
         raise AppError(
             "The n-th files of all inputs are one case, so that there are equally many: "
             f"got {counts}."
         )
-    if not groups:
-        return []
+    if not groups:  # the rows of the table are cases, which nobody has looked at yet
+        return [Case(name=_stem(path), files=tables) for path in [*tables.values()][:1]]
     names = _unique([_stem(path) for path in next(iter(groups.values()))])
     return [
         Case(
@@ -76,10 +85,12 @@ def is_one_volume(folder: str | os.PathLike[str]) -> bool:
     )
 
 
-def _expanded(paths: Sequence[str], port: Port) -> list[str]:
+def _expanded(paths: Sequence[str], port: Port, in_memory: Container[str]) -> list[str]:
     found: list[str] = []
     for path in paths:
-        if os.path.isdir(path):
+        if path in in_memory:
+            found.append(path)
+        elif os.path.isdir(path):
             found += _in_folder(path, port)
         elif os.path.exists(path):
             found.append(path)
@@ -87,7 +98,7 @@ def _expanded(paths: Sequence[str], port: Port) -> list[str]:
             matches = sorted(glob.glob(path))
             if not matches:
                 raise AppError(f"No file of {port.name!r} matches {path!r}.")
-            found += [x for match in matches for x in _expanded([match], port)]
+            found += [x for match in matches for x in _expanded([match], port, ())]
         else:
             raise AppError(f"The file {path!r} of {port.name!r} does not exist.")
     return found
@@ -114,8 +125,7 @@ def _in_folder(folder: str, port: Port) -> list[str]:
 
 def _stem(path: str) -> str:
     name = os.path.basename(os.path.abspath(path))
-    suffixes = {suffix for kind in KINDS.values() for suffix in kind}
-    for suffix in sorted(suffixes, key=len, reverse=True):
+    for suffix in _SUFFIXES:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name

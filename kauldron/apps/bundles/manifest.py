@@ -24,7 +24,6 @@ VERSION = 1
 VERBS = ("infer", "evaluate", "uncertainty", "pipeline", "fine-tune")
 
 _MAX_MANIFEST_BYTES = 2**24
-_MAX_SHOWN = 12
 _MEMBERS = "members"
 _ZIP_START = b"PK\x03\x04"
 
@@ -60,6 +59,7 @@ class Manifest:
       verbs: What it can do, of `VERBS`.
       trusted: Packages outside of Kauldron's that its config names; a call has to
         trust its code if there are any.
+      trusted_to_evaluate: The same for what it is measured by.
       trusted_to_train: The same for its fine-tuning.
       step: Updates that its weights have seen.
       evaluator: Name of the evaluator of the run that it is made of; may be empty.
@@ -83,6 +83,7 @@ class Manifest:
     data_paths: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ("infer",)
     trusted: tuple[str, ...] = ()
+    trusted_to_evaluate: tuple[str, ...] = ()
     trusted_to_train: tuple[str, ...] = ()
     step: int = 0
     evaluator: str = ""
@@ -137,7 +138,7 @@ class Manifest:
                 name: fields.texts(name)
                 for name in (
                     *("members", "allowed_overrides", "data_paths"),
-                    *("verbs", "trusted", "trusted_to_train"),
+                    *("verbs", "trusted", "trusted_to_evaluate", "trusted_to_train"),
                 )
             },
             **{name: fields.take(name, int, 0) for name in _NUMBERS},
@@ -156,13 +157,7 @@ class Manifest:
             lines.append(f"  {self.description}")
         for title in ("inputs", "references", "outputs"):
             for port in getattr(self, title):
-                optional = "" if port.required else " (optional)"
-                names = [label.name for label in port.labels.values()]
-                more = f", ... ({len(names)})" if len(names) > _MAX_SHOWN else ""
-                labels = f": {', '.join(names[:_MAX_SHOWN])}{more}" if names else ""
-                lines.append(
-                    f"  {title[:-1]} {port.name}: {port.kind}{optional}{labels}"
-                )
+                lines.append(f"  {title[:-1]} {port.describe()}")
         lines.append(f"  can {', '.join(self.verbs)}")
         lines.append(
             f"  {len(self.members)} member{'s' if len(self.members) != 1 else ''} "
@@ -176,7 +171,14 @@ class Manifest:
             lines.append(f"  licence: {self.licence}")
         if self.trusted:
             lines.append(f"  runs code of {', '.join(self.trusted)}: --trust_code")
+        elif self.trusted_to_evaluate:
+            names = ", ".join(self.trusted_to_evaluate)
+            lines.append(f"  to evaluate, it runs code of {names}: --trust_code")
         return "\n".join(lines)
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is such a file in the app."""
+        return name in self.files
 
     def check_verb(self, verb: str) -> None:
         """Raises `AppError` unless the app can do it."""
@@ -192,14 +194,23 @@ class Manifest:
         )
 
     def foreign_code(self, verb: str) -> tuple[str, ...]:
-        """Returns the packages outside of Kauldron's that a verb runs code of."""
-        return (*self.trusted, *(self.trusted_to_train if verb == "fine-tune" else ()))
+        """Returns the packages outside of Kauldron's that a verb runs code of.
+
+        A `pipeline` that compares runs what `evaluate` runs.
+        """
+        of_verb = {
+            "evaluate": self.trusted_to_evaluate,
+            "fine-tune": self.trusted_to_train,
+        }
+        return tuple(dict.fromkeys((*self.trusted, *of_verb.get(verb, ()))))
 
     def check_trusted(self, verb: str, trusted: Sequence[str] = ()) -> None:
         """Raises `AppError` if a verb runs code of a package that is not trusted."""
         missing = [x for x in self.foreign_code(verb) if x not in trusted]
         if missing:
-            what = "The training of the app" if verb == "fine-tune" else "The app"
+            parts = {"fine-tune": "The training of the", "evaluate": "Measuring the"}
+            is_part = verb in parts and not set(self.trusted) & set(missing)
+            what = f"{parts[verb]} app" if is_part else "The app"
             raise AppError(
                 f"{what} {self.name!r} runs code of {', '.join(map(repr, missing))}, "
                 "outside of Kauldron. Look at it, and trust it with `--trust_code` or "

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 # Kinds of which a file can be a folder: slices of a series, chunks of an array.
 OF_FOLDERS = ("volume", "segmentation")
+_MAX_SHOWN = 12
 FILLS = ("zeros", "ones")
 
 
@@ -92,6 +93,15 @@ class Port:
         if self.kind in OF_FOLDERS and "." not in lowered:
             return True  # files of DICOM often have no suffix
         return lowered.endswith(KINDS[self.kind])
+
+    def describe(self) -> str:
+        """Returns what it is, in a line."""
+        optional = "" if self.required else " (optional)"
+        names = [label.name for label in self.labels.values()]
+        more = f", ... ({len(names)})" if len(names) > _MAX_SHOWN else ""
+        labels = f": {', '.join(names[:_MAX_SHOWN])}{more}" if names else ""
+        about = f", {self.description}" if self.description else ""
+        return f"{self.name}: {self.kind}{about}{optional}{labels}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns what JSON can hold."""

@@ -88,10 +88,57 @@ class Result:
             "values": dict(self.values),
         }
 
-    def write(self) -> None:
-        """Writes `result.json` into the folder."""
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
-        (self.out / FILE).write_text(f"{text}\n", encoding="utf-8")
+    def to_bytes(self) -> bytes:
+        """Returns what is in `result.json`."""
+        return f"{_in_lines(self.to_json(), '')}\n".encode()
+
+
+class OutFolder:
+    """Takes the files of a result, into a new or empty folder.
+
+    Attributes:
+      path: The folder.
+
+    Raises:
+      AppError: If it has files, is a file, or cannot be written.
+    """
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.path = make_out(out)
+
+    def make_folder(self, name: str) -> pathlib.Path:
+        """Returns a folder in it."""
+        (self.path / name).mkdir(exist_ok=True)
+        return self.path / name
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file; its name has `/`."""
+        file = self.path / name
+        if "/" in name:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+class OutMemory:
+    """Takes the files of a result as `OutFolder` does, and writes none.
+
+    Attributes:
+      path: Stands for the folder.
+      files: Name with `/` -> bytes.
+    """
+
+    path = pathlib.Path("out")
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def make_folder(self, name: str) -> pathlib.Path:
+        """Returns what stands for a folder in it."""
+        return self.path / name
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keeps a file."""
+        self.files[name] = content
 
 
 def make_out(out: str | os.PathLike[str]) -> pathlib.Path:
@@ -160,6 +207,29 @@ def read_result(out: str | os.PathLike[str]) -> Result:
         files=tuple(_file(x) for x in fields.take("files", list)),
         values=fields.take("values", dict),
     )
+
+
+# Not `indent`: with it, `json` does without its encoder in C.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _in_lines(value: Any, indent: str) -> str:
+    """Returns a value as JSON: a line for each part that has no further parts."""
+    inside = f"{indent} "
+    if isinstance(value, dict) and not all(map(_is_plain, value.values())):
+        parts = [f"{_encode(k)}: {_in_lines(x, inside)}" for k, x in value.items()]
+    elif isinstance(value, list) and not all(map(_is_plain, value)):
+        parts = [_in_lines(x, inside) for x in value]
+    else:
+        return _encode(value)
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{begin}\n{inside}" + f",\n{inside}".join(parts) + f"\n{indent}{end}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return not any(isinstance(x, dict | list) for x in value)
+    return not isinstance(value, dict) or not value
 
 
 def _in_words(values: Mapping[str, Any]) -> str:

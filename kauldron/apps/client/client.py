@@ -143,8 +143,8 @@ class RemoteApp(AppVerbs):
           AppError: If the app cannot do it; nothing was computed.
           ServerError: If the job did not end well.
         """
+        call.check_trusted(self._manifest)
         call = call.check(self._manifest)
-        self._manifest.check_trusted(call.verb)
         form = self._form(call)
         with results.removed_if_nothing_came(out):
             return self._ask(call, form, results.make_out(out), progress)

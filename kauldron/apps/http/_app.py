@@ -19,6 +19,7 @@ _Work = Callable[[AppCall, Service], Coroutine[Any, Any, None]]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _ROUTES: dict[str, dict[str, _Work]] = {
+    "/apps/{app}/{verb}": {"POST": _job_routes.submit},
     "/health": {"GET": _status_routes.health},
     "/available_devices": {"GET": _status_routes.devices},
     "/ram": {"GET": _status_routes.ram},
@@ -26,7 +27,6 @@ _ROUTES: dict[str, dict[str, _Work]] = {
     "/repo_apps_list": {"GET": _status_routes.apps},
     "/repo_apps/{app}": {"GET": _status_routes.app},
     "/repo_apps_config/{app}": {"GET": _status_routes.app_config},
-    "/apps/{app}/{verb}": {"POST": _job_routes.submit},
     "/jobs": {"GET": _job_routes.jobs},
     "/jobs/{job}": {"GET": _job_routes.job, "DELETE": _job_routes.remove},
     "/jobs/{job}/logs": {"GET": _job_routes.logs},
@@ -59,7 +59,7 @@ class AppServer:
         ]
         # The page is the same for everybody, and a browser has no token yet.
         page = self._endpoint({"GET": _status_routes.page}, is_open=True)
-        self._router = routing.Router([routing.Route("/", page), *routes])
+        self._router = routing.Router([*routes, routing.Route("/", page)])
         self._router.redirect_slashes = False
         self._router.default = self._endpoint({})
 

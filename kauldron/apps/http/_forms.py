@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -62,13 +61,13 @@ def takes_file(field: str) -> bool:
     return name in _FILES and (not dot or (name in _WITH_PORTS and bool(port)))
 
 
-def read(verb: str, form: Form, folder: pathlib.Path, manifest: Manifest) -> Asked:
+def read(verb: str, form: Form, folder: str, manifest: Manifest) -> Asked:
     """Returns what a form asks for; it is what the app can do.
 
     Args:
       verb: What is to be done.
       form: What was sent.
-      folder: Paths of the call are relative to it.
+      folder: Where the files of the form are; paths of the call begin with it.
       manifest: Of the app.
 
     Raises:
@@ -79,7 +78,7 @@ def read(verb: str, form: Form, folder: pathlib.Path, manifest: Manifest) -> Ask
     plain: dict[str, list[str]] = {"masks": [], "data": []}
     for field, found in form.files.items():
         name, _, port = field.partition(".")
-        paths = [path.relative_to(folder).as_posix() for path in found]
+        paths = [f"{folder}/{path}" for path in found]
         kind = _FILES[name]
         if kind in plain:
             plain[kind] += paths

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import pathlib
 import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from kauldron._base.web_calls import sse_text
+from kauldron._base.web_calls import Headers, sse_text
 from kauldron.apps.bundles import archives, cases, results
-from kauldron.apps.http import _forms, _uploads
+from kauldron.apps.http import _forms, _places, _quick, _uploads
 from kauldron.apps.http._errors import HttpError
-from kauldron.apps.http._service import AppCall, Service, links, send_file, send_files
+from kauldron.apps.http._service import (
+    AppCall,
+    Service,
+    links,
+    send_contents,
+    send_file,
+    send_files,
+)
 from kauldron.apps.jobs import _processes, _workers
 from kauldron.apps.jobs._folders import JobFolder
 from kauldron.apps.jobs._served import ServedApp
 from kauldron.apps.jobs._table import Job, State
+from kauldron.apps.jobs.limits import Limits
 
 _MAX_WAIT_SECS = 600.0
 _NUM_LISTED = 100
@@ -37,16 +46,23 @@ async def submit(call: AppCall, service: Service) -> None:
     verb = call.path_params["verb"].replace("_", "-")
     app.manifest.check_verb(verb)
     app.manifest.check_trusted(verb)
-    num_bytes = _check_room(call, service)
     secs, runner = _wait_secs(call), service.supervisor.runner
-    is_small = num_bytes < _SMALL
+    is_small = _check_room(call, service) < _SMALL
     in_memory = is_small and bool(secs) and runner.is_warm(app.name, verb, "auto")
     if not in_memory and not app.is_readable():
         raise HttpError(503, f"The app {app.name!r} cannot be read any more.")
     state = service.supervisor.state
-    async with state.upload(is_small=is_small, in_memory=in_memory) as upload:
-        with service.supervisor.admitted():
-            asked = await _read(call, service, app, verb, upload)
+    with service.supervisor.admitted():
+        given = None
+        if in_memory and runner.may_work_in_memory(app.name):
+            given = await _quick.read(call, service)
+            found = await _quick.answer(service, app, verb, given)
+            if found is not None:
+                await send_contents(call, found, f"{app.name}.zip", _applied(call))
+                return
+        async with state.upload(is_small=is_small, in_memory=in_memory) as upload:
+            asked = await _read(call, service, app, verb, upload, given)
+            asked.call.check_trusted(app.manifest)
             runner.check_device(asked.device, app.name, verb)
             if secs and runner.is_warm(app.name, verb, asked.device):
                 upload = await _answered(service, app.name, asked, upload)
@@ -171,27 +187,43 @@ def links_of(job: Job) -> dict[str, Any]:
 
 
 async def _read(
-    call: AppCall, service: Service, app: ServedApp, verb: str, upload: JobFolder
+    call: AppCall,
+    service: Service,
+    app: ServedApp,
+    verb: str,
+    upload: JobFolder,
+    given: _quick.Given | None,
 ) -> _forms.Asked:
-    limits = service.limits
-    form = await _uploads.read_form(call, upload.inputs, limits, _forms.takes_file)
+    """Reads what is asked, unless it is given; its files are in the folder then."""
+    if given is None:
+        place = _places.OnDisk(upload.inputs)
+        takes_file = _forms.takes_file
+        form = await _uploads.read_form(call, place, service.limits, takes_file)
+    else:
+        given.place.write_to(upload.inputs)
+        form = given.form
     if "dataset" in form.files:
-        (path, *more) = form.files["dataset"]
-        if more:
-            raise HttpError(422, "`dataset` is one zip, or one folder.")
-        if path.is_file():
-            folder = upload.inputs / "data"
-            folder.mkdir()
-            await asyncio.to_thread(archives.unpack, path, folder, limits)
-            path.unlink()
-            form.files["dataset"] = {folder: None}
-    asked = _forms.read(verb, form, upload.path, app.manifest)
-    if asked.call.data is None and any(
-        path.is_dir() for paths in form.files.values() for path in paths
-    ):  # how many cases they are, only their files say
+        await _unpack_dataset(form, upload.inputs, service.limits)
+    asked = _forms.read(verb, form, upload.inputs.name, app.manifest)
+    if asked.call.data is None and form.has_folders:
+        # How many cases they are, only their files say.
         whole = asked.call.inside(upload.path)
         await asyncio.to_thread(cases.cases_of, whole, app.manifest)
     return asked
+
+
+async def _unpack_dataset(
+    form: _uploads.Form, inputs: pathlib.Path, limits: Limits
+) -> None:
+    (name, *more) = form.files["dataset"]
+    if more:
+        raise HttpError(422, "`dataset` is one zip, or one folder.")
+    if (inputs / name).is_file():
+        folder = inputs / "data"
+        folder.mkdir()
+        await asyncio.to_thread(archives.unpack, inputs / name, folder, limits)
+        (inputs / name).unlink()
+        form.files["dataset"] = {folder.name: None}
 
 
 def _check_room(call: AppCall, service: Service) -> int:
@@ -251,5 +283,8 @@ def _check_done(job: Job) -> None:
 
 
 async def _send_result(call: AppCall, folder: JobFolder, name: str) -> None:
-    headers = [(b"preference-applied", b"wait")] if _wait_secs(call) else []
-    await send_files(call, folder.results(), f"{name}.zip", headers)
+    await send_files(call, folder.results(), f"{name}.zip", _applied(call))
+
+
+def _applied(call: AppCall) -> Headers:
+    return [(b"preference-applied", b"wait")] if _wait_secs(call) else []

@@ -138,6 +138,18 @@ async def send_files(
     await call.send_body(b"")
 
 
+async def send_contents(
+    call: AppCall,
+    files: Mapping[str, bytes],
+    name: str,
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    """Sends files that are in memory, as `send_files` does."""
+    disposition = f'attachment; filename="{name}"'.encode()
+    headers = [(b"content-disposition", disposition), *headers]
+    await call.reply_bytes(archives.packed(files), b"application/zip", 200, headers)
+
+
 async def send_file(call: AppCall, path: pathlib.Path, content_type: bytes) -> None:
     """Sends one file."""
     length = str(path.stat().st_size).encode()

@@ -8,12 +8,13 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, Protocol
 
 from kauldron._base import extras
 from kauldron._base.web_calls import WebCall
 from kauldron.apps.bundles import safe_names
+from kauldron.apps.http import _whole_forms
 from kauldron.apps.http._errors import HttpError
 from kauldron.apps.jobs.limits import Limits
 
@@ -35,24 +36,39 @@ class Form:
 
     Attributes:
       fields: Name -> texts.
-      files: Name of the field -> its files and folders, in the order they came.
+      files: Name of the field -> its files and folders, in the order they came: names
+        with `/` in the place that they were put into.
+      has_folders: Whether there is a folder among them.
     """
 
     fields: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    files: dict[str, dict[pathlib.Path, None]] = dataclasses.field(default_factory=dict)
+    files: dict[str, dict[str, None]] = dataclasses.field(default_factory=dict)
+    has_folders: bool = False
+
+
+class Place(Protocol):
+    """Where files go."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file or folder."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """Returns a new file to write, whose name has `/`."""
+        ...
 
 
 async def read_form(
     call: WebCall,
-    folder: pathlib.Path,
+    place: Place,
     limits: Limits,
     takes_file: Callable[[str], bool],
 ) -> Form:
-    """Reads a multipart form; its files are in the folder when this returns.
+    """Reads a multipart form; its files are in their place when this returns.
 
     Args:
       call: The request.
-      folder: Where files go: `FIELD/NUMBER/NAME`.
+      place: Where files go: `FIELD/NUMBER/NAME`.
       limits: What is refused, before it is written.
       takes_file: Whether a field of this name may be a file.
 
@@ -73,10 +89,15 @@ async def read_form(
     length = call.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.max_request_bytes + _HEADER_BYTES:
         raise _too_much(limits)
-    parts = _Parts(folder, limits, takes_file, multipart.parse_options_header)
+    parts = _Parts(place, limits, takes_file, multipart.parse_options_header)
     try:
-        parser = multipart.MultipartParser(boundary, parts.callbacks())
-        await _feed(call, parser, parts, limits)
+        await _feed(
+            call,
+            lambda: multipart.MultipartParser(boundary, parts.callbacks()),
+            lambda body: _whole_forms.parts_of(body, boundary),
+            parts,
+            limits,
+        )
     except multipart.FormParserError:
         raise HttpError(400, "The form is damaged: its parts cannot be told.") from None
     finally:
@@ -86,8 +107,14 @@ async def read_form(
     return parts.form
 
 
-async def _feed(call: WebCall, parser: Any, parts: _Parts, limits: Limits) -> None:
-    started, num_bytes = time.monotonic(), 0
+async def _feed(
+    call: WebCall,
+    make_parser: Callable[[], Any],
+    parts_of: Callable[[bytes], list[_whole_forms.Part] | None],
+    parts: _Parts,
+    limits: Limits,
+) -> None:
+    started, num_bytes, parser = time.monotonic(), 0, None
     chunks = call.chunks()
     try:
         while True:
@@ -104,8 +131,16 @@ async def _feed(call: WebCall, parser: Any, parts: _Parts, limits: Limits) -> No
             spent = time.monotonic() - started - limits.silence_secs
             if spent * _LEAST_BYTES_PER_SEC > num_bytes:
                 raise _too_slow()
+            if call.has_ended and parser is None:
+                whole = parts_of(chunk)
+                if whole is not None:
+                    parts.take(whole)
+                    return
+            parser = parser or make_parser()
             parser.write(chunk)
             await parts.write()
+            if call.has_ended:
+                return
     finally:
         await chunks.aclose()
 
@@ -115,14 +150,14 @@ class _Parts:
 
     def __init__(
         self,
-        folder: pathlib.Path,
+        place: Place,
         limits: Limits,
         takes_file: Callable[[str], bool],
         parse_header: Callable[[bytes], tuple[bytes, dict[bytes, bytes]]],
     ) -> None:
         self.form = Form()
         self.has_ended = False
-        self._folder = folder
+        self._place = place
         self._limits = limits
         self._takes_file = takes_file
         self._parse_header = parse_header
@@ -134,7 +169,7 @@ class _Parts:
         self._num_buffered = self._num_of_part = 0
         self._num_of_files = self._num_of_fields = 0
         self._num_files = self._num_parts = 0
-        self._copies: collections.Counter[pathlib.PurePosixPath] = collections.Counter()
+        self._copies: collections.Counter[str] = collections.Counter()
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
         """Returns what the parser calls."""
@@ -143,11 +178,21 @@ class _Parts:
             "on_header_field": self._add_header,
             "on_header_value": self._add_value,
             "on_header_end": self._end_header,
-            "on_headers_finished": self._open,
+            "on_headers_finished": self._end_headers,
             "on_part_data": self._add_data,
             "on_part_end": self._end,
             "on_end": self._end_all,
         }
+
+    def take(self, whole: Iterable[_whole_forms.Part]) -> None:
+        """Takes parts as if a parser told them."""
+        for part in whole:
+            self._begin()
+            self._entry = "" if part.entry is None else f"e{int(part.entry)}"
+            self._open(part.name, part.filename)
+            self._add_data(part.data, 0, len(part.data))
+            self._end()
+        self._end_all()
 
     async def write(self) -> None:
         """Writes what has been collected, if it is much."""
@@ -191,11 +236,14 @@ class _Parts:
             self._entry = f"e{int(self._value[:9])}"
         self._header = self._value = b""
 
-    def _open(self) -> None:
-        self._field = self._disposition.get(b"name", b"").decode("utf-8", "replace")
+    def _end_headers(self) -> None:
+        found = self._disposition
+        self._open(found.get(b"name", b""), found.get(b"filename"))
+
+    def _open(self, field: bytes, name: bytes | None) -> None:
+        self._field = field.decode("utf-8", "replace")
         if not self._field or len(self._field) > 100:
             raise HttpError(400, "A part of the form has no name, or a long one.")
-        name = self._disposition.get(b"filename")
         if name is None:
             return
         if not self._takes_file(self._field):
@@ -211,23 +259,23 @@ class _Parts:
         path = safe_names.safe_path(name)
         if len(path.parts) > _MAX_DEPTH or len(bytes(path)) > _MAX_PATH_BYTES:
             raise HttpError(422, "The name of a file is too long.")
-        base = self._folder / safe_names.safe_name(self._field)
-        entry = base / self._entry if self._entry else self._unused(base, path)
-        target = entry / path
+        base = safe_names.safe_name(self._field)
+        entry = f"{base}/{self._entry}" if self._entry else self._unused(base, path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = target.open("xb")
+            file = self._place.open(f"{entry}/{path}")
         except (FileExistsError, NotADirectoryError):
             raise HttpError(422, f"Two files are called {name[:100]!r}.") from None
-        self.form.files.setdefault(self._field, {})[entry / path.parts[0]] = None
+        files = self.form.files.setdefault(self._field, {})
+        files[f"{entry}/{path.parts[0]}"] = None
+        self.form.has_folders |= len(path.parts) > 1
         return file
 
-    def _unused(self, base: pathlib.Path, path: pathlib.PurePosixPath) -> pathlib.Path:
+    def _unused(self, base: str, path: pathlib.PurePosixPath) -> str:
         """Returns a folder without such a file; files in folders stay together."""
-        entry = base / "0"
-        while len(path.parts) == 1 and (entry / path).exists():
-            self._copies[path] += 1
-            entry = base / str(self._copies[path])
+        entry = f"{base}/0"
+        while len(path.parts) == 1 and self._place.has(f"{entry}/{path}"):
+            self._copies[str(path)] += 1
+            entry = f"{base}/{self._copies[str(path)]}"
         return entry
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:

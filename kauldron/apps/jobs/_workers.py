@@ -10,8 +10,8 @@ import os
 import pathlib
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any
 
 from kauldron.apps.jobs import _processes
 from kauldron.apps.jobs._folders import JobFolder
@@ -34,6 +34,10 @@ class DiskFullError(WorkerError):
     """There was no room for what a warm worker wanted to write."""
 
 
+class NeedsFilesError(WorkerError):
+    """A warm worker cannot do a call in memory."""
+
+
 class WarmWorker:
     """A process that answers calls one after the other; started again when it ends.
 
@@ -41,6 +45,10 @@ class WarmWorker:
       command: The command line; reads and writes lines as `serve_lines` does.
       env: Its variables.
       folder: Where it runs, and what it prints on stderr goes.
+
+    Attributes:
+      works_in_memory: Whether it does calls whose files are in memory; `None` if that is
+        not known yet.
     """
 
     def __init__(
@@ -52,6 +60,8 @@ class WarmWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: asyncio.StreamReader | None = None
         self._pipe: asyncio.BaseTransport | None = None
+        self.works_in_memory: bool | None = None
+        self._is_ready = False
         self._turn = asyncio.Lock()
         self._starting = asyncio.Lock()
 
@@ -73,6 +83,7 @@ class WarmWorker:
             lambda: asyncio.StreamReaderProtocol(answers), self._process.stdout
         )
         self._answers = answers
+        self._is_ready = False
 
     async def ask(self, call: Mapping[str, Any], out: pathlib.Path) -> None:
         """Does a call; nobody is told how far it is.
@@ -89,38 +100,87 @@ class WarmWorker:
           DiskFullError: If there was no room in the folder.
         """
         request = {"call": call, "out": str(out), "tells_progress": False}
+        await self._asked(request, ())
+
+    async def ask_in_memory(
+        self, call: Mapping[str, Any], contents: Mapping[str, bytes]
+    ) -> dict[str, bytes]:
+        """Does a call with files in memory; for the rest, see `ask`.
+
+        Args:
+          call: `Call.to_json()`, with names of `contents` as paths.
+          contents: File -> bytes.
+
+        Returns:
+          Name of a file of the result -> bytes.
+
+        Raises:
+          NeedsFilesError: If it has to be asked with files.
+        """
+        sizes = {name: len(content) for name, content in contents.items()}
+        return await self._asked({"call": call, "contents": sizes}, contents.values())
+
+    async def _asked(
+        self, request: Mapping[str, Any], contents: Iterable[bytes]
+    ) -> dict[str, bytes]:
+        data = b"".join([json.dumps(request).encode(), b"\n", *contents])
         async with self._turn:
             try:
                 await self.start()
-                answer = await self._exchange(json.dumps(request).encode() + b"\n")
+                if not self._is_ready:
+                    await self._wait_until_ready()
+                if "contents" in request and not self.works_in_memory:
+                    raise NeedsFilesError("It works with files.")
+                answer, files = await self._exchange(data)
+            except NeedsFilesError:
+                raise
             except BaseException:
                 await self.stop()
                 raise
-        if (error := answer.get("error")) is not None:
-            told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
-            if error.get("code") == "mistake":
-                raise WorkerError(told)
-            if error.get("code") == "disk_full":
-                raise DiskFullError("The disk of the server is full.")
-            _log.error("A warm worker failed: %s", told)
-            raise WorkerEndedError("The call failed; the log of the server says why.")
+        _check(answer)
+        return files
 
-    async def _exchange(self, line: bytes) -> Mapping[str, Any]:
+    async def _wait_until_ready(self) -> None:
+        told = await self._next_answer()
+        self.works_in_memory = bool(told.get("works_in_memory"))
+        self._is_ready = True
+
+    async def _exchange(
+        self, data: bytes
+    ) -> tuple[Mapping[str, Any], dict[str, bytes]]:
         process, answers = self._process, self._answers
         assert process is not None and process.stdin is not None
         assert answers is not None
         try:
-            # A line that does not fit into the pipe waits for the worker to read it.
-            await _in_thread_if(len(line) > _PIPE_BYTES, process.stdin.write, line)
-            process.stdin.flush()
-            while answer := await answers.readline():
-                found = json.loads(answer)
-                if "result" in found or "error" in found:
-                    return found
+            # What does not fit into the pipe waits for the worker to read it.
+            if len(data) > _PIPE_BYTES:
+                await asyncio.to_thread(_send, process.stdin, data)
+            else:
+                _send(process.stdin, data)
+            while True:
+                answer = await self._next_answer()
+                if "contents" in answer:
+                    sizes = answer["contents"]
+                    whole = await answers.readexactly(sum(sizes.values()))
+                    return answer, _cut(whole, sizes)
+                if "result" in answer or "error" in answer:
+                    return answer, {}
+        except (ConnectionError, EOFError):
+            _log.exception("A warm worker broke off")
+        raise self._ended()
+
+    async def _next_answer(self) -> Mapping[str, Any]:
+        assert self._answers is not None
+        try:
+            if line := await self._answers.readline():
+                return json.loads(line)
         except (ConnectionError, ValueError):
             _log.exception("A warm worker broke off")
+        raise self._ended()
+
+    def _ended(self) -> WorkerEndedError:
         _log.error("A warm worker ended: %s", _processes.tail(self._folder.problems))
-        raise WorkerEndedError("The worker of this app ended: ask again.")
+        return WorkerEndedError("The worker of this app ended: ask again.")
 
     async def stop(self) -> None:
         """Ends the process, at once."""
@@ -138,10 +198,31 @@ class WarmWorker:
         await asyncio.to_thread(process.wait)
 
 
-async def _in_thread_if(
-    is_long: bool, work: Callable[[bytes], Any], data: bytes
-) -> None:
-    if is_long:
-        await asyncio.to_thread(work, data)
-    else:
-        work(data)
+def _send(pipe: IO[bytes], data: bytes) -> None:
+    pipe.write(data)
+    pipe.flush()
+
+
+def _check(answer: Mapping[str, Any]) -> None:
+    """Raises `WorkerError` if an answer is an error."""
+    if (error := answer.get("error")) is None:
+        return
+    told = _processes.without_folders(str(error.get("message"))[:_MAX_MESSAGE])
+    match error.get("code"):
+        case "mistake":
+            raise WorkerError(told)
+        case "disk_full":
+            raise DiskFullError("The disk of the server is full.")
+        case "too_large":
+            raise NeedsFilesError(told)
+    _log.error("A warm worker failed: %s", told)
+    raise WorkerEndedError("The call failed; the log of the server says why.")
+
+
+def _cut(whole: bytes, sizes: Mapping[str, int]) -> dict[str, bytes]:
+    """Returns the files that are one after the other in some bytes."""
+    found, start = {}, 0
+    for name, size in sizes.items():
+        found[name] = whole[start : start + size]
+        start += size
+    return found

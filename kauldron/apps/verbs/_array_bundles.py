@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from kauldron import export, konfig, kontext, runs
 from kauldron import step as step_lib
 from kauldron._base import console
 from kauldron.apps.bundles.errors import AppError
-from kauldron.apps.verbs import _configs, _layout, _made
+from kauldron.apps.verbs import _configs, _layout, _made, _rows
 from kauldron.evals import file_prediction as files_lib
 
 _PIXELS = (1, 3, 4)
@@ -52,7 +53,48 @@ def write(
     )
     spec = _write_program(predictor, folder / _layout.PROGRAM)
     drops = has_dropout and _write_dropping(predictor, folder)
-    ds = _pipeline_config(cfg, eval_name)
+    evaluator = trainer.evals[eval_name] if eval_name else trainer
+    used = getattr(evaluator, "metrics", trainer.train_metrics)
+    references = _references(used, spec["inputs"], runs.element_spec(trainer))
+    columns = _columns(_pipeline(trainer, eval_name), spec, references)
+    _write_inputs(folder, _pipeline_config(cfg, eval_name), spec, columns)
+    metrics = _metrics_config(cfg, eval_name)
+    if metrics:
+        _configs.write(
+            konfig.ConfigDict({"metrics": metrics}), folder / _layout.METRICS
+        )
+    return _made.Made(
+        interface=_interface(spec, references, columns, has_dropout=drops),
+        members=names,
+        step=first_step + predictor.step,
+        can_evaluate=bool(metrics),
+        allowed_overrides=("batch_size",),
+        num_classes={
+            name: entry["shape"][1]
+            for name, entry in spec["outputs"].items()
+            if _is_classes(name, entry)
+        },
+    )
+
+
+def _columns(
+    ds: Any, spec: Mapping[str, Any], references: Mapping[str, str]
+) -> _rows.Columns | None:
+    """Returns what the model wants of a table, if it reads one."""
+    shapes = {name: entry["shape"] for name, entry in spec["inputs"].items()}
+    found = _rows.columns_of(ds, shapes)
+    if found is None:
+        return None
+    numbers = tuple(k for k, x in spec["outputs"].items() if _is_numbers(k, x))
+    return dataclasses.replace(found, references=tuple(references), numbers=numbers)
+
+
+def _write_inputs(
+    folder: pathlib.Path,
+    ds: Any,
+    spec: Mapping[str, Any],
+    columns: _rows.Columns | None,
+) -> None:
     inputs = konfig.ConfigDict(
         {
             "transforms": ds.get("transforms") or [],
@@ -64,40 +106,40 @@ def write(
             },
         }
     )
+    if columns is not None:
+        inputs["columns"] = konfig.ConfigDict(columns.to_json())
     _configs.write(_configs.without_references(inputs), folder / _layout.INPUTS)
-    metrics = _metrics_config(cfg, eval_name)
-    if metrics:
-        _configs.write(
-            konfig.ConfigDict({"metrics": metrics}), folder / _layout.METRICS
-        )
-    evaluator = trainer.evals[eval_name] if eval_name else trainer
-    used = getattr(evaluator, "metrics", trainer.train_metrics)
-    references = _references(used, spec["inputs"], runs.element_spec(trainer))
+
+
+def _interface(
+    spec: Mapping[str, Any],
+    references: Mapping[str, str],
+    columns: _rows.Columns | None,
+    *,
+    has_dropout: bool,
+) -> files_lib.FileInterface:
     labels = dict(enumerate(spec["labels"] or ()))
-    return _made.Made(
-        interface=files_lib.FileInterface(
-            inputs={name: _input(entry) for name, entry in spec["inputs"].items()},
-            references={
-                name: files_lib.FileKind(
-                    kind=kind, required=False, labels=labels if kind == "table" else {}
-                )
-                for name, kind in references.items()
-            },
-            outputs={
-                name: _output(name, entry, labels)
-                for name, entry in spec["outputs"].items()
-            },
-            has_dropout=drops,
-        ),
-        members=names,
-        step=first_step + predictor.step,
-        can_evaluate=bool(metrics),
-        allowed_overrides=("batch_size",),
-        num_classes={
-            name: entry["shape"][1]
-            for name, entry in spec["outputs"].items()
-            if _is_classes(name, entry)
+    outputs = {
+        name: _output(name, entry, labels) for name, entry in spec["outputs"].items()
+    }
+    if columns is not None:
+        # What is compared with predictions are columns of the same table.
+        numbers = {name: files_lib.FileKind(kind="table") for name in columns.numbers}
+        return files_lib.FileInterface(
+            inputs={_rows.NAME: columns.file_kind()},
+            outputs={**outputs, **numbers},
+            has_dropout=has_dropout,
+        )
+    return files_lib.FileInterface(
+        inputs={name: _input(entry) for name, entry in spec["inputs"].items()},
+        references={
+            name: files_lib.FileKind(
+                kind=kind, required=False, labels=labels if kind == "table" else {}
+            )
+            for name, kind in references.items()
         },
+        outputs=outputs,
+        has_dropout=has_dropout,
     )
 
 
@@ -146,6 +188,17 @@ def _pipeline_config(cfg: Any, eval_name: str | None) -> Any:
             "transforms=[...])`."
         )
     return node
+
+
+def _pipeline(trainer: Any, eval_name: str | None) -> Any:
+    """Returns the pipeline of `_pipeline_config`."""
+    if eval_name is not None:
+        return trainer.evals[eval_name].ds
+    return trainer.train_ds if trainer.eval_ds is None else trainer.eval_ds
+
+
+def _is_numbers(name: str, entry: Mapping[str, Any]) -> bool:
+    return len(entry["shape"]) <= 2 and not _is_classes(name, entry)
 
 
 def _metrics_config(cfg: Any, eval_name: str | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,23 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 class Tables:
-    """Rows of classes, one per case, that become a file at the end."""
+    """Rows, one per case, that become a file at the end.
 
-    def __init__(self, ports: Sequence[Port]) -> None:
+    Args:
+      ports: The outputs.
+      numbers: Names of those that are numbers; others are scores of classes.
+    """
+
+    def __init__(self, ports: Sequence[Port], numbers: Collection[str] = ()) -> None:
+        self._numbers = numbers
         self._ports = {port.name: port for port in ports if port.kind == "table"}
         self._rows: dict[str, list[list[str]]] = {name: [] for name in self._ports}
         self._columns: dict[str, list[str]] = {}
 
     def add(self, name: str, case: str, scores: np.ndarray) -> dict[str, Any]:
         """Adds a case with its scores `[classes]`; returns its class in a few words."""
+        if name in self._numbers:
+            return self._add_numbers(name, case, {"value": scores})
         probs, names = probabilities(scores), _names(self._ports[name], scores)
         best = int(np.argmax(probs))
         self._columns[name] = ["case", "label", "probability", *names]
@@ -52,6 +60,10 @@ class Tables:
         self, name: str, case: str, members: Sequence[np.ndarray]
     ) -> dict[str, Any]:
         """Adds a case with the scores of members; returns how far they are apart."""
+        if name in self._numbers:
+            values = np.stack(members).astype(np.float64)
+            doubt = {"mean": values.mean(0), "variance": values.var(0)}
+            return self._add_numbers(name, case, doubt)
         probs = np.stack([probabilities(scores) for scores in members])
         mean = probs.mean(0)
         logs = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
@@ -68,27 +80,51 @@ class Tables:
         )
         return doubt
 
-    def write(self, folder: pathlib.Path) -> list[files_lib.WrittenFile]:
-        """Writes a `<output>.csv` for each."""
+    def _add_numbers(
+        self, name: str, case: str, values: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        columns, row, told = ["case"], [case], {}
+        for column, array in values.items():
+            flat = array.ravel()
+            is_one = len(flat) == 1
+            columns += [column if is_one else f"{column}_{i}" for i in range(len(flat))]
+            row += map(_text, flat)
+            numbers = [_values.plain_number(x) for x in flat]
+            told[column] = numbers[0] if is_one else numbers
+        self._columns[name] = columns
+        self._rows[name].append(row)
+        return told
+
+    def files(self, folder: pathlib.Path) -> list[files_lib.WrittenFile]:
+        """Returns a `<output>.csv` for each."""
         written = []
         for name, rows in self._rows.items():
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
             writer.writerows([self._columns.get(name, ["case"]), *rows])
-            path = folder / f"{name}.csv"
-            path.write_text(text.getvalue(), encoding="utf-8")
-            written.append(files_lib.WrittenFile(path=path, output=name, kind="table"))
+            written.append(
+                files_lib.WrittenFile(
+                    path=folder / f"{name}.csv",
+                    output=name,
+                    kind="table",
+                    content=text.getvalue().encode(),
+                )
+            )
         return written
 
 
-def write_array(
+def array_file(
     folder: pathlib.Path, name: str, case: str, array: np.ndarray
 ) -> files_lib.WrittenFile:
-    """Writes `<output>/<case>.npy`."""
-    path = folder / name / f"{case}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, array, allow_pickle=False)
-    return files_lib.WrittenFile(path=path, output=name, kind="array")
+    """Returns `<output>/<case>.npy`."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return files_lib.WrittenFile(
+        path=folder / name / f"{case}.npy",
+        output=name,
+        kind="array",
+        content=content.getvalue(),
+    )
 
 
 def _names(port: Port, scores: np.ndarray) -> list[str]:

@@ -9,12 +9,13 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 from kauldron import data, runs
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
-from kauldron.apps.verbs import _array_outputs, _elements
+from kauldron.apps.verbs import _array_outputs, _elements, _rows
 from kauldron.evals import file_prediction as files_lib
 
 # Member, draw of dropout (`None` is without), batch -> name of an output -> `[b ...]`.
@@ -32,6 +33,7 @@ class ArrayPredictor:
       num_channels: Name of an image -> how many channels the model takes.
       forward: The model.
       make_metrics: Returns name -> metric; it may import much.
+      columns: What is read of a table, if its rows are the cases.
     """
 
     manifest: Manifest
@@ -40,13 +42,16 @@ class ArrayPredictor:
     num_channels: Mapping[str, int | None]
     forward: Forward
     make_metrics: Callable[[], Mapping[str, Any]]
+    columns: _rows.Columns | None = None
 
     def predict_files(
         self, states: Sequence[Any], request: files_lib.FileRequest
     ) -> Iterator[files_lib.FileResult]:
         """Yields what becomes of each case, and then of all together."""
-        tables = _array_outputs.Tables(self.manifest.outputs)
-        doubts = _array_outputs.Tables(self.manifest.outputs)
+        numbers = self.columns.numbers if self.columns is not None else ()
+        tables, doubts = (
+            _array_outputs.Tables(self.manifest.outputs, numbers) for _ in range(2)
+        )
         measured: dict[str, Any] = {}
         for number, (batch, num_rows) in enumerate(self._batches(request)):
             members = self._members(states, request.dropouts, batch, number)
@@ -65,18 +70,17 @@ class ArrayPredictor:
         ends: list[files_lib.WrittenFile] = []
         for folder, rows in ((request.predictions, tables), (request.doubts, doubts)):
             if folder is not None:
-                ends += rows.write(folder)
+                ends += rows.files(folder)
         finals = {k: x.finalize().compute() for k, x in measured.items()}
         yield files_lib.FileResult(case=None, files=ends, values=finals)
 
-    def _transforms_for(self, keys: frozenset[str]) -> list[Any]:
+    def _transforms_for(self, elements: _elements.CaseElements) -> list[Any]:
         """Returns the transforms of elements with some keys; found once."""
+        keys = frozenset(elements.keys())
         if keys not in self._fitting:
-            self._fitting[keys] = runs.fitting_transforms(
-                self.transforms or (),
-                set(keys),
-                tell=lambda line: None,  # those of references that are not there
-            )
+            # Left out are those of references that are not there.
+            fitting = runs.fitting_transforms(self.transforms or (), elements[0])
+            self._fitting[keys] = fitting.transforms
         return self._fitting[keys]
 
     @functools.cached_property
@@ -91,25 +95,75 @@ class ArrayPredictor:
         self, request: files_lib.FileRequest
     ) -> Iterator[tuple[dict[str, Any], int]]:
         """Yields batches, filled up with rows that do not count, and their rows."""
+        try:
+            for batch in self._loaded(request):
+                num_rows = len(batch[_elements.CASE_KEY])
+                size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
+                yield _filled(batch, max(size, num_rows)), num_rows
+        except AppError as e:  # of a file; where in the pipeline is of no interest
+            raise AppError(str(e)) from e
+
+    def _loaded(self, request: files_lib.FileRequest) -> Iterator[Any]:
+        """Yields batches; the pipeline of a single case is kept for the next one."""
+        if self.columns is not None:
+            yield from self._loaded_rows(self.columns, request)
+            return
         ports = (*self.manifest.inputs, *self.manifest.references)
-        elements = _elements.CaseElements(request.cases, ports, self.num_channels)
-        pipeline = data.py.DataSource(
+        elements = _elements.CaseElements(
+            request.cases, ports, self.num_channels, request.contents
+        )
+        keys = frozenset(elements.keys())
+        if len(elements) > 1:
+            transforms = self._transforms_for(elements)
+            with iter(self._pipeline(elements, transforms)) as batches:
+                yield from batches
+            return
+        if keys not in self._of_one_case:
+            slot = _elements.Slot(elements)
+            pipeline = self._pipeline(slot, self._transforms_for(elements))
+            batching = pipeline.parts().batching
+            self._of_one_case[keys] = slot, batching
+        slot, batching = self._of_one_case[keys]
+        slot.elements = elements
+        yield batching.batch_at(0)
+
+    @functools.cached_property
+    def _of_one_case(self) -> dict[frozenset[str], tuple[_elements.Slot, Any]]:
+        return {}
+
+    def _loaded_rows(
+        self, columns: _rows.Columns, request: files_lib.FileRequest
+    ) -> Iterator[Any]:
+        for files in request.cases.values():
+            table, names = _rows.read(files[_rows.NAME], columns)
+            first = {name: column[0] for name, column in table.items()}
+            fitting = runs.fitting_transforms(self.transforms or (), first)
+            if request.measures:
+                _rows.check_references(columns, fitting.element, table)
+            pipeline = self._pipeline(table, fitting.transforms)
+            num_seen = 0
+            with iter(pipeline) as batches:
+                for batch in batches:
+                    num_rows = len(next(iter(jax.tree.leaves(batch))))
+                    names_here = names[num_seen : num_seen + num_rows]
+                    yield {**batch, _elements.CASE_KEY: names_here}
+                    num_seen += num_rows
+            if num_seen != len(names):
+                raise AppError(
+                    f"The transforms of the app left out {len(names) - num_seen} rows: "
+                    "it is not known which."
+                )
+
+    def _pipeline(self, elements: Any, transforms: Sequence[Any]) -> Any:
+        return data.py.DataSource(
             elements,
-            transforms=self._transforms_for(frozenset(elements.keys())),
+            transforms=transforms,
             batch_size=self.batch_size,
             batch_drop_remainder=False,
             num_epochs=1,
             shuffle=False,
             seed=0,
         )
-        try:
-            with iter(pipeline) as batches:
-                for batch in batches:
-                    num_rows = len(batch[_elements.CASE_KEY])
-                    size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
-                    yield _filled(batch, max(size, num_rows)), num_rows
-        except AppError as e:  # of a file; where in the pipeline is of no interest
-            raise AppError(str(e)) from e
 
     def _members(
         self, states: Sequence[Any], dropouts: int, batch: Any, number: int
@@ -166,7 +220,7 @@ class ArrayPredictor:
                 values[port.name] = tables.add(port.name, case, array)
             else:
                 files.append(
-                    _array_outputs.write_array(
+                    _array_outputs.array_file(
                         request.predictions, port.name, case, array
                     )
                 )
@@ -189,7 +243,7 @@ class ArrayPredictor:
             else:
                 spread = np.var(np.stack(arrays).astype(np.float64), axis=0)
                 values[name] = {"variance": float(f"{spread.mean():.7g}")}
-                file = _array_outputs.write_array(
+                file = _array_outputs.array_file(
                     request.doubts, port.name, case, spread.astype(np.float32)
                 )
                 files.append(file)

@@ -145,9 +145,32 @@ def foreign_packages(
     cfg = konfig.ConfigDict(json.loads(path.read_text("utf-8")))
     for field in without:
         put(cfg, field, "")
-    names = set(_qualnames(json.loads(cfg.to_json())))
-    roots = set(map(_root, names))
-    return tuple(sorted(roots - _KNOWN))
+    return tuple(sorted(_foreign_roots(cfg)))
+
+
+def take_foreign(node: Any, names: Sequence[str]) -> Any:
+    """Takes what names foreign packages out of some fields, name by name.
+
+    Returns:
+      The same fields, with what was taken.
+    """
+    taken = konfig.ConfigDict()
+    for name in names:
+        group = node.get(name)
+        if isinstance(group, konfig.ConfigDict) and "__qualname__" not in group:
+            foreign = [key for key, x in group.items() if _foreign_roots(x)]
+            if foreign:
+                taken[name] = {key: group[key] for key in foreign}
+            for key in foreign:
+                del group[key]
+    return taken
+
+
+def _foreign_roots(node: Any) -> set[str]:
+    if not isinstance(node, konfig.ConfigDict):
+        return set()
+    names = set(_qualnames(json.loads(node.to_json())))
+    return set(map(_root, names)) - _KNOWN
 
 
 def put(cfg: Any, path: str, value: Any) -> None:
@@ -172,7 +195,7 @@ def trust(folder: pathlib.Path, manifest: Manifest, *, trust_code: bool) -> list
     code = folder / _layout.CODE
     if code.is_dir() and os.fspath(code) not in sys.path:
         sys.path.insert(0, os.fspath(code))
-    return list(manifest.foreign_code("fine-tune"))
+    return [x for verb in manifest.verbs for x in manifest.foreign_code(verb)]
 
 
 def _qualnames(value: Any) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import io
 import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,11 +32,13 @@ class CaseElements:
       cases: Name of a case -> name of an input -> file.
       ports: What the inputs are.
       num_channels: Name of an image -> how many channels it is read with.
+      contents: File -> its bytes, if it is in memory.
     """
 
     cases: Mapping[str, Mapping[str, str]]
     ports: Sequence[Port]
     num_channels: Mapping[str, int | None]
+    contents: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -59,7 +62,7 @@ class CaseElements:
 
     def _table(self, path: str, port: Port) -> Mapping[str, np.ndarray]:
         if path not in self._tables:
-            self._tables[path] = read_table(path, port)
+            self._tables[path] = read_table(path, port, self.contents.get(path))
         return self._tables[path]
 
     @functools.cached_property
@@ -69,19 +72,40 @@ class CaseElements:
     def _read(self, port: Port, path: str, case: str) -> np.ndarray:
         if port.kind == "table":
             return _row(self._table(path, port), case, path)
+        content = self.contents.get(path)
+        file = path if content is None else io.BytesIO(content)
         if path.lower().endswith((".npy", ".npz")):
-            return _read_array(path, port.name)
+            return _read_array(file, path, port.name)
         if port.kind == "image":
-            return _read_image(path, self.num_channels.get(port.name))
+            return _read_image(file, path, self.num_channels.get(port.name))
         raise AppError(f"{path!r} cannot be read for {port.name!r}, a {port.kind}.")
 
 
-def _read_image(path: str, num_channels: int | None) -> np.ndarray:
+class Slot:
+    """A source of one element, which is another one for each call.
+
+    Attributes:
+      elements: What has the element.
+    """
+
+    def __init__(self, elements: CaseElements) -> None:
+        self.elements = elements
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.elements[index]
+
+
+def _read_image(
+    file: str | BinaryIO, path: str, num_channels: int | None
+) -> np.ndarray:
     """Returns the pixels of a file; what is wrong with it is told without its folder."""
     from PIL import UnidentifiedImageError
 
     try:
-        return data.read_image(path, num_channels=num_channels)
+        return data.read_image(file, num_channels=num_channels)
     except data.BadRecordError as e:
         name, cause = os.path.basename(path), e.__cause__
         is_other = cause is None or isinstance(cause, UnidentifiedImageError)
@@ -89,10 +113,10 @@ def _read_image(path: str, num_channels: int | None) -> np.ndarray:
         raise AppError(f"{name!r} is no image that can be read{why}.") from e
 
 
-def _read_array(path: str, name: str) -> np.ndarray:
+def _read_array(file: str | BinaryIO, path: str, name: str) -> np.ndarray:
     """Returns the array of a file; of several in it, the one of a name."""
     try:
-        found = np.load(path, allow_pickle=False)
+        found = np.load(file, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
         with found:
@@ -112,7 +136,9 @@ def _read_array(path: str, name: str) -> np.ndarray:
         ) from e
 
 
-def read_table(path: str, port: Port) -> dict[str, np.ndarray]:
+def read_table(
+    path: str, port: Port, content: bytes | None = None
+) -> dict[str, np.ndarray]:
     """Returns name of a case -> value, of a table for all cases.
 
     It is a `.csv` with the columns `case` and that of the port, or a `.json` object.
@@ -122,7 +148,8 @@ def read_table(path: str, port: Port) -> dict[str, np.ndarray]:
     """
     name = os.path.basename(path)
     try:
-        text = pathlib.Path(path).read_text("utf-8")
+        data = pathlib.Path(path).read_bytes() if content is None else content
+        text = data.decode("utf-8")
         if path.lower().endswith(".csv"):
             rows = _csv_rows(text, name, port)
         else:

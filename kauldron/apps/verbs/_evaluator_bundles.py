@@ -10,6 +10,9 @@ from kauldron import checkpoints, runs
 from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.verbs import _configs, _layout, _made
 
+# Fields of an evaluator that have no part in predicting.
+_MEASURES = ("losses", "metrics", "summaries")
+
 
 def write(
     folder: pathlib.Path,
@@ -43,7 +46,10 @@ def write(
     node = pruned.evals[name]
     if "init_transform" in node:  # the weights are those behind it
         del node["init_transform"]
+    own_measures = _configs.take_foreign(node, _MEASURES)
     _configs.write(pruned, folder / _layout.PREDICTS)
+    if own_measures:
+        _configs.write(own_measures, folder / _layout.METRICS)
     own = getattr(evaluator, "init_transform", checkpoints.NoopTransform())
     transform = own.transform
     first = transform(runs.restore_state(trainer, step))

@@ -9,6 +9,7 @@ ELEMENT_SPEC = "element_spec.json"
 PREDICTS = "predicts.json"
 # Otherwise: transforms of the inputs, and metrics.
 INPUTS = "inputs.json"
+# Those of an evaluator that names other packages for them alone are here as well.
 METRICS = "metrics.json"
 # Exported programs, without weights: as it is, and with dropout.
 PROGRAM = "program"

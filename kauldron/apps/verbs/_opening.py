@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from kauldron import konfig
 from kauldron.apps.bundles.manifest import Manifest
-from kauldron.apps.verbs import _configs, _layout
+from kauldron.apps.verbs import _configs, _layout, _rows
 from kauldron.evals import file_prediction as files_lib
 
 
@@ -50,11 +51,17 @@ class Opened:
         self, members: Sequence[str], request: files_lib.FileRequest
     ) -> Iterator[files_lib.FileResult]:
         """Yields what becomes of each case, and then of all together."""
-        return self._predictor.predict_files([self._state(m) for m in members], request)
+        has_masks = any(files_lib.MASK in files for files in request.cases.values())
+        predictor = self._predictor
+        if (request.measures or has_masks) and self._manifest.has_file(
+            _layout.PREDICTS
+        ):
+            predictor = self._measuring
+        return predictor.predict_files([self._state(m) for m in members], request)
 
     @functools.cached_property
     def _predictor(self) -> Predictor:
-        if self._has(_layout.PREDICTS):
+        if self._manifest.has_file(_layout.PREDICTS):
             (evaluator,) = self._trainer.evals.values()
             return evaluator
         from kauldron.apps.verbs import _array_predictor, _programs
@@ -67,17 +74,36 @@ class Opened:
             num_channels=dict(inputs.num_channels),
             forward=_programs.ProgramForward(self._folder, self._manifest.members),
             make_metrics=self._make_metrics,
+            columns=self._columns(inputs),
         )
 
+    @functools.cached_property
+    def _measuring(self) -> Predictor:
+        """The evaluator with its measures of other packages, if it has any."""
+        if not self._manifest.has_file(_layout.METRICS):
+            return self._predictor
+        cfg = self._read(self._folder / _layout.PREDICTS)
+        (node,) = cfg.evals.values()
+        path = self._folder / _layout.METRICS
+        for field, group in konfig.load(path, trusted=self._trusted).items():
+            node[field] = {**node[field], **group}
+        (evaluator,) = konfig.resolve(cfg).evals.values()
+        return evaluator
+
+    def _columns(self, inputs: Any) -> _rows.Columns | None:
+        if "columns" not in inputs:
+            return None
+        return _rows.Columns.from_json(json.loads(inputs.columns.to_json()))
+
     def _make_metrics(self) -> Mapping[str, Any]:
-        if not self._has(_layout.METRICS):
+        if not self._manifest.has_file(_layout.METRICS):
             return {}
         path = self._folder / _layout.METRICS
         return konfig.resolve(konfig.load(path, trusted=self._trusted)).metrics
 
     def _state(self, member: str) -> Any:
         """Returns a member as the predictor takes it: its name, or its state."""
-        if not self._has(_layout.PREDICTS):
+        if not self._manifest.has_file(_layout.PREDICTS):
             return member
         if member not in self._loaded:
             from kauldron import export
@@ -108,9 +134,3 @@ class Opened:
     def _trainer(self) -> Any:
         """The run without its training, with the evaluator that predicts."""
         return konfig.resolve(self._read(self._folder / _layout.PREDICTS))
-
-    def _has(self, name: str) -> bool:
-        """Whether the app has a file or a folder, as its manifest lists it."""
-        return any(
-            file == name or file.startswith(f"{name}/") for file in self._manifest.files
-        )

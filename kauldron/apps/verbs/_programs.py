@@ -37,7 +37,7 @@ class ProgramForward:
         key = None
         if model.spec["key"] is not None:
             key = jax.random.fold_in(jax.random.key(0), draw or 0)
-        return jax.device_get(model(numeric, key=key))
+        return model(numeric, key=key)
 
     @functools.cached_property
     def _plain(self) -> export.Exported:

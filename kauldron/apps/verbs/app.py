@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any, Self
 
 from kauldron.apps.bundles import folders, results
 from kauldron.apps.bundles.asking import AppVerbs, Progress
 from kauldron.apps.bundles.calls import Call
+from kauldron.apps.bundles.errors import AppError
 from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result
-from kauldron.apps.verbs import _configs, _opening, running
+from kauldron.apps.verbs import _configs, _layout, _opening, running
 
 
 class App(AppVerbs):
@@ -76,6 +78,7 @@ class App(AppVerbs):
     def _call(
         self, call: Call, out: str | os.PathLike[str], progress: Progress
     ) -> Result:
+        call.check_trusted(self._manifest, self._trusted)
         if call.verb == "fine-tune":
             from kauldron.apps.verbs import fine_tuning
 
@@ -87,8 +90,37 @@ class App(AppVerbs):
                 trusted=self._trusted,
                 progress=progress,
             )
-        planned = running.plan(call, self._manifest, out)
+        planned = running.plan(call, self._manifest, lambda: results.OutFolder(out))
         return running.run_plan(planned, self._open(call), progress)
+
+    @property
+    def works_in_memory(self) -> bool:
+        """Whether `call_in_memory` can be asked: not of an evaluator, nor of a table."""
+        has_tables = any(port.kind == "table" for port in self._manifest.inputs)
+        return not has_tables and not self._manifest.has_file(_layout.PREDICTS)
+
+    def call_in_memory(
+        self, call: Call, contents: Mapping[str, bytes]
+    ) -> Mapping[str, bytes]:
+        """Does what a call asks, with files in memory; nothing is written.
+
+        Args:
+          call: What is asked, no fine-tuning; its files are names in `contents`.
+          contents: File -> bytes.
+
+        Returns:
+          Name of a file of the result -> bytes, `result.json` among them.
+
+        Raises:
+          AppError: If the app cannot do it; nothing was computed.
+        """
+        if not self.works_in_memory or call.verb == "fine-tune":
+            raise AppError("This app needs its files, and a folder for what it makes.")
+        call.check_trusted(self._manifest, self._trusted)
+        out = results.OutMemory()
+        planned = running.plan(call, self._manifest, lambda: out, contents)
+        running.run_plan(planned, self._open(call))
+        return out.files
 
     def _open(self, call: Call) -> _opening.Opened:
         key = tuple(sorted((k, repr(v)) for k, v in call.overrides.items()))

@@ -218,10 +218,11 @@ def _manifest(
     verbs.append("pipeline")
     if trainer.train_losses:
         verbs.append("fine-tune")
-    inference = [_layout.PREDICTS, _layout.INPUTS, _layout.METRICS]
+    inference = [_layout.PREDICTS, _layout.INPUTS]
     trusted = [
         x for file in inference for x in _configs.foreign_packages(folder / file)
     ]
+    to_evaluate = _configs.foreign_packages(folder / _layout.METRICS)
     data_paths = _data_paths(cfg, trainer, about)
     to_train = _configs.foreign_packages(folder / _layout.CONFIG, without=data_paths)
     max_tta = interface.max_copies if about.max_tta is None else about.max_tta
@@ -246,6 +247,7 @@ def _manifest(
         data_paths=tuple(data_paths),
         verbs=tuple(verbs),
         trusted=tuple(sorted(set(trusted))),
+        trusted_to_evaluate=to_evaluate,
         trusted_to_train=to_train,
         step=made.step,
         evaluator=evaluator,
@@ -267,6 +269,7 @@ def _ports(
         port = Port(
             name=name,
             kind=kind.kind,
+            description=kind.description,
             required=kind.required,
             default=kind.default,
             labels=labels,

@@ -108,11 +108,11 @@ def fine_tune(
     call = call.check(manifest)
     num_steps = call.steps
     assert num_steps is not None  # checked
-    manifest.check_trusted(call.verb, trusted)
     name = call.name or manifest.name
     member = call.members(manifest)[0]
     cfg = _config(call, folder, manifest, trusted)
-    target = results.make_out(out)
+    place = results.OutFolder(out)
+    target = place.path
     with _training_folder(target) as workdir:
         cfg.workdir = os.fspath(workdir)
         trainer = konfig.resolve(cfg)
@@ -146,7 +146,7 @@ def fine_tune(
         files=(ResultFile(path=name, kind="app", output="app"),),
         values={"app": {"step": manifest.step + num_steps}, **told.measured},
     )
-    result.write()
+    place.write(results.FILE, result.to_bytes())
     progress(1.0, "done")
     return result
 

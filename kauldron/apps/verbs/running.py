@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from kauldron.apps.bundles import cases as cases_lib
 from kauldron.apps.bundles import results
@@ -17,6 +17,8 @@ from kauldron.apps.bundles.manifest import Manifest
 from kauldron.apps.bundles.results import Result, ResultFile
 from kauldron.apps.verbs import _opening, _values
 from kauldron.evals import file_prediction as files_lib
+
+Out: TypeAlias = results.OutFolder | results.OutMemory
 
 # Where a pipeline puts what; a single verb puts it into the folder itself.
 PREDICTIONS = "predictions"
@@ -41,36 +43,45 @@ class Plan:
     manifest: Manifest
     members: tuple[str, ...]
     request: files_lib.FileRequest
-    out: pathlib.Path
+    out: Out
 
 
-def plan(call: Call, manifest: Manifest, out: str | os.PathLike[str]) -> Plan:
+def plan(
+    call: Call,
+    manifest: Manifest,
+    make_out: Callable[[], Out],
+    contents: Mapping[str, bytes] = types.MappingProxyType({}),
+) -> Plan:
     """Returns what has to be done; makes the folder.
+
+    Args:
+      call: What is asked.
+      manifest: Of the app.
+      make_out: Returns where results go; called when the call is found to be right.
+      contents: File of the call -> its bytes, if it is in memory.
 
     Raises:
       AppError: If the app cannot do it, a file does not exist, or the folder cannot be
         written.
     """
     call = call.check(manifest)
-    cases = cases_lib.cases_of(call, manifest)
+    cases = cases_lib.cases_of(call, manifest, contents)
     members = call.members(manifest)
     is_uncertain = call.verb == "uncertainty" or call.with_uncertainty
-    folder = results.make_out(out)
+    out = make_out()
     is_pipeline = call.verb == "pipeline"
-    measures = call.verb == "evaluate" or (is_pipeline and bool(call.references))
     request = files_lib.FileRequest(
         cases={case.name: case.files for case in cases},
-        predictions=_inside(folder, PREDICTIONS, is_pipeline)
+        predictions=_inside(out, PREDICTIONS, is_pipeline)
         if call.verb in ("infer", "pipeline")
         else None,
-        doubts=_inside(folder, UNCERTAINTY, is_pipeline) if is_uncertain else None,
-        measures=measures,
+        doubts=_inside(out, UNCERTAINTY, is_pipeline) if is_uncertain else None,
+        measures=call.measures,
         copies=call.tta,
         dropouts=call.mc,
+        contents=contents,
     )
-    return Plan(
-        call=call, manifest=manifest, members=members, request=request, out=folder
-    )
+    return Plan(call=call, manifest=manifest, members=members, request=request, out=out)
 
 
 def run_plan(
@@ -86,7 +97,9 @@ def run_plan(
     overall: dict[str, Any] = {}
     for number, result in enumerate(opened.predict(planned.members, request), 1):
         for file in result.files:
-            path = file.path.relative_to(planned.out).as_posix()
+            path = file.path.relative_to(planned.out.path).as_posix()
+            if file.content is not None:
+                planned.out.write(path, file.content)
             files.append(
                 ResultFile(
                     path=path, kind=file.kind, output=file.output, case=result.case
@@ -96,7 +109,8 @@ def run_plan(
             overall = _values.plain_values(result.values)
             continue
         by_case[result.case] = _values.plain_values(result.values)
-        progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
+        if number <= len(cases):  # of a table, there are more: its rows
+            progress(number / (len(cases) + 1), f"case {number} of {len(cases)}")
     values = {
         "cases": {case: x for case, x in by_case.items() if x},
         "overall": overall,
@@ -104,7 +118,7 @@ def run_plan(
     if request.measures:
         files.append(_write_metrics(planned, values))
     result = Result(
-        out=planned.out,
+        out=planned.out.path,
         verb=planned.call.verb,
         app={"name": planned.manifest.name, "version": planned.manifest.version},
         applied={
@@ -113,25 +127,22 @@ def run_plan(
             "mc": request.dropouts,
             "overrides": dict(planned.call.overrides),
         },
-        cases=tuple(cases),
+        cases=tuple(by_case),
         files=tuple(files),
         values={name: x for name, x in values.items() if x},
     )
-    result.write()
+    planned.out.write(results.FILE, result.to_bytes())
     progress(1.0, "done")
     return result
 
 
 def _write_metrics(planned: Plan, values: Mapping[str, Any]) -> ResultFile:
     is_pipeline = planned.call.verb == "pipeline"
-    folder = _inside(planned.out, EVALUATION, is_pipeline)
     text = json.dumps(values, indent=1, ensure_ascii=False)
-    (folder / METRICS_FILE).write_text(f"{text}\n", encoding="utf-8")
-    path = (folder / METRICS_FILE).relative_to(planned.out).as_posix()
+    path = f"{EVALUATION}/{METRICS_FILE}" if is_pipeline else METRICS_FILE
+    planned.out.write(path, f"{text}\n".encode())
     return ResultFile(path=path, kind="table", output="metrics")
 
 
-def _inside(folder: pathlib.Path, name: str, is_inside: bool) -> pathlib.Path:
-    found = folder / name if is_inside else folder
-    found.mkdir(exist_ok=True)
-    return found
+def _inside(out: Out, name: str, is_inside: bool) -> pathlib.Path:
+    return out.make_folder(name) if is_inside else out.path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -166,15 +167,30 @@ def _with_pillow(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out.reshape(*lead, *size, channels)
 
 
+# Of numbers, such as those of a small image.
+_SMALL = 2**14
+
+
 def _apply_taps(
     values: np.ndarray, indices: np.ndarray, weights: np.ndarray, axis: int
 ) -> np.ndarray:
     shape = [1] * values.ndim
     shape[axis] = -1
+    terms: Iterable[np.ndarray]
+    if values.size * len(indices.T) <= _SMALL:
+        # All taps at once, `[taps ...]`: each call of NumPy costs more than such numbers.
+        taken = values.take(indices.T, axis=axis)
+        first = values.ndim + axis
+        # Not `moveaxis`, which takes longer than all the rest.
+        taken = taken.transpose(first, *range(first), *range(first + 1, taken.ndim))
+        terms = taken * weights.T.reshape(len(weights.T), *shape).astype(values.dtype)
+    else:
+        terms = (
+            values.take(index, axis=axis) * weight.reshape(shape).astype(values.dtype)
+            for index, weight in zip(indices.T, weights.T, strict=True)
+        )
     total = None
-    for index, weight in zip(indices.T, weights.T, strict=True):
-        term = values.take(index, axis=axis)
-        term *= weight.reshape(shape).astype(values.dtype)
+    for term in terms:
         total = term if total is None else np.add(total, term, out=total)
     assert total is not None  # there is at least one tap
     return total

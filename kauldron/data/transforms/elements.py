@@ -148,6 +148,54 @@ class AddConstants(base.MapTransform):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Stack(base.MapTransform):
+    """Adds one array made of several numbers, such as the columns of a table.
+
+    Attributes:
+      keys: Keys of the numbers, or of arrays of one shape; they stay.
+      to: Key of the array `[*shape keys]`.
+      dtype: Of the array.
+
+    Raises:
+      DataKeyError: If a key is missing, or the result exists already.
+      DataError: If there are no keys.
+
+    Example:
+
+    ```python
+    transform = kd.data.Stack(keys=["height", "width"], to="x")
+    transform.map({"height": 3, "width": 5})["x"]  # array([3., 5.], dtype=float32)
+    ```
+    """
+
+    keys: Sequence[str]
+    to: str
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, str) or not self.keys:
+            raise _errors.DataError(
+                f"Stack: `keys` is a list of one or more keys: got {self.keys!r}."
+            )
+
+    def map(self, features: Mapping[str, Any]) -> Any:
+        for key in self.keys:
+            if key not in features:
+                raise _errors.missing_key("Stack", key, features)
+        if self.to in features:
+            raise _errors.DataKeyError(
+                f"Stack: {self.to!r} exists already. Choose another name in `to`."
+            )
+        arrays = [np.asarray(features[key]).astype(self.dtype) for key in self.keys]
+        return {**features, self.to: np.stack(arrays, axis=-1)}
+
+    def map_columns(self, columns: dict[str, Any], num_rows: int) -> dict[str, Any]:
+        """Stacks whole columns, as `map` does with numbers."""
+        del num_rows
+        return self.map(columns)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TreeFlattenWithPath(base.MapTransform):
     """Replaces a nested value by one key for each of its leaves.
 

@@ -79,7 +79,7 @@ def read(path: pathlib.Path) -> dict[str, Any] | None:
     """Returns the fields of a JSON file; `None` if it cannot be read."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (*shared_files.MISSING, ValueError):
         return None
 
 

@@ -11,7 +11,3 @@ class TokenizerError(errors.UserError, ValueError):
 
 class ChatTemplateError(errors.UserError, ValueError):
     """A chat template cannot be read, or refuses a conversation."""
-
-
-class MissingPackageError(errors.UserError, ImportError):
-    """A package of the extra `lm` is not installed."""

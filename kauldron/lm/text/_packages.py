@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import types
+from typing import Any
 
-from kauldron.lm.text import _errors
+from kauldron._base import extras
 
 
-def load(name: str, needed_by: str) -> types.ModuleType:
+def load(name: str, needed_by: str) -> Any:
     """Returns a module of a package that only the extra `lm` brings.
 
     Raises:
       MissingPackageError: If it is not installed; says how to get it.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise _errors.MissingPackageError(
-            f"{needed_by} needs the package `{package}`: pip install 'kauldron[lm]'."
-        ) from None
+    return extras.load(name, needed_by=needed_by, extra="lm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import flax.struct
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ ReadKeys = Callable[
 ]
 
 
+@runtime_checkable
 class KVCache(Protocol):
     """What one attention layer keeps of the tokens it has seen; a JAX pytree.
 

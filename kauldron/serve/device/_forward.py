@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -41,6 +41,24 @@ class Pass(NamedTuple):
     logits: Float["b t v"]
     hidden: Float["b t d"]
     cache: Any
+
+
+def in_precision(function: Callable[..., Any], precision: Any) -> Callable[..., Any]:
+    """Returns a function of weights whose model computes in the dtypes of a precision.
+
+    Args:
+      function: Takes `Weights` first.
+      precision: `kd.train.Precision`, or `None` for the dtypes of the weights.
+    """
+    if precision is None:
+        return function
+
+    def computed(weights: Weights, *args: Any) -> Any:
+        params = precision.cast_params(weights.params, use="compute")
+        with precision.applied():
+            return function(weights._replace(params=params), *args)
+
+    return computed
 
 
 def run(
@@ -88,7 +106,7 @@ def _logits(
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
     hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    logits = _kernels.product(rows, kernel, preferred_element_type=jnp.float32)
+    logits = _kernels.product(rows, kernel)
     logits = logits.reshape(*hidden.shape[:-1], -1)
     if model.head_softcap is None:
         return logits

@@ -14,14 +14,28 @@ _TENSOR = "tensor"
 
 
 def mesh_of(params: PyTree) -> Mesh | None:
-    """Returns the mesh over which parameters are spread; `None` on one device."""
+    """Returns the mesh over which parameters are split; `None` if none is."""
     for leaf in jax.tree.leaves(params):
         sharding = getattr(leaf, "sharding", None)
-        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        if isinstance(sharding, NamedSharding) and not sharding.is_fully_replicated:
             mesh = sharding.mesh
             assert isinstance(mesh, Mesh)
             return mesh
     return None
+
+
+def on_one_device(params: PyTree) -> Any:
+    """Returns parameters that all devices have alike, as one of them has them.
+
+    Nothing is copied. Others would compute the same, with pages of their own.
+    """
+
+    def first(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or len(x.sharding.device_set) == 1:
+            return x
+        return x.addressable_data(0)
+
+    return jax.tree.map(first, params)
 
 
 def of_pages(pages: jax.ShapeDtypeStruct, mesh: Mesh) -> NamedSharding:

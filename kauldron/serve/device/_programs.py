@@ -46,7 +46,8 @@ class Programs:
 
     With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
     steps read them fastest, and deleted where they come from. With `attention="kernel"`,
-    decoding reads pages by JAX's kernel for GPU or TPU.
+    decoding reads pages by JAX's kernel for GPU or TPU. With a `precision`, the model computes
+    in its dtypes.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -59,6 +60,8 @@ class Programs:
       decode_widths: Numbers of rows a decode batch may have.
       prefill_rows: Rows of a prefill batch.
       chunk_sizes: Tokens a row of a prefill batch may have.
+      prefill_shapes: Rows and tokens of a row of all prefill batches: besides, as many
+        tokens as the largest has in rows of the smallest, for many short prompts.
       max_pages_per_row: Of a page table.
       max_steps: The most steps of one decode call.
       max_stop_ids: The most stop tokens of a row.
@@ -87,9 +90,10 @@ class Programs:
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         owns_params: bool = False,
         attention: _paged_kernels.Attention = "gather",
+        precision: Any = None,
     ) -> None:
         adapters = adapters or {}
-        self.model = model
+        self.model, self._precision = model, precision
         self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
         self._adapters = _adapters.stacked(adapters, params)
         mesh = _placement.mesh_of(params)
@@ -102,6 +106,7 @@ class Programs:
         widths = {width for width in decode_widths if width < num_slots}
         self.decode_widths = (*sorted(widths), num_slots)
         self.prefill_rows, self.chunk_sizes = prefill_rows, tuple(sorted(chunk_sizes))
+        self.prefill_shapes = prefill_shapes(prefill_rows, self.chunk_sizes)
         self.max_steps, self.max_stop_ids = max_steps, max_stop_ids
         self.max_bias, self.max_top_logprobs = max_bias, max_top_logprobs
         self._programs: dict[Any, Any] = {}
@@ -138,6 +143,7 @@ class Programs:
         """
         kernels: dict[str, Any] = {}
         if params is not None and self._takes_kernels:
+            params = _placement.on_one_device(params)
             params, kernels = _kernels.taken_out(
                 self.model,
                 params,
@@ -172,9 +178,14 @@ class Programs:
         """Returns no drafts, to be written to: `i32[width, max_steps - 1]` of -1."""
         return np.full((width, self.max_steps - 1), -1, np.int32)
 
-    def empty_prefill(self, chunk_size: int) -> PrefillBatch:
-        """Returns a prefill batch without tokens, to be written to."""
-        rows = self.prefill_rows
+    def empty_prefill(self, chunk_size: int, rows: int | None = None) -> PrefillBatch:
+        """Returns a prefill batch without tokens, to be written to.
+
+        Args:
+          chunk_size: Tokens of a row.
+          rows: As `prefill_shapes` has them; by default `prefill_rows`.
+        """
+        rows = self.prefill_rows if rows is None else rows
         return PrefillBatch(
             tokens=np.zeros((rows, chunk_size), np.int32),
             positions=np.full((rows, chunk_size), -1, np.int32),
@@ -184,8 +195,8 @@ class Programs:
 
     def warm_up(self, kinds: Sequence[str] = KINDS) -> None:
         """Compiles the programs of these kinds."""
-        for size in self.chunk_sizes if "prefill" in kinds else ():
-            self._program("prefill", self.empty_prefill(size))
+        for rows, size in self.prefill_shapes if "prefill" in kinds else ():
+            self._program("prefill", self.empty_prefill(size, rows))
         for width in self.decode_widths:
             batch = self.empty_decode(width)
             if "decode" in kinds:
@@ -289,6 +300,7 @@ class Programs:
         key = kind, np.shape(jax.tree.leaves(batch)[0])
         if key not in self._programs:
             run, has_result = self._function(kind)
+            run = _forward.in_precision(run, self._precision)
             places = (self._places, None) if has_result else self._places
             jitted = jax.jit(run, donate_argnums=1, out_shardings=places)
             lowered = jitted.lower(self._weights, self._state, *batch)
@@ -309,6 +321,12 @@ class Programs:
             "history": (_steps.set_history, False),
             "copy": (_steps.copy_pages, False),
         }[kind]
+
+
+def prefill_shapes(rows: int, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Returns rows and tokens of a row of all prefill batches; see `Programs`."""
+    most = rows * (sizes[-1] // sizes[0])
+    return tuple(dict.fromkeys([*((rows, size) for size in sizes), (most, sizes[0])]))
 
 
 def _part(values: Sequence[int], start: int, size: int) -> Int["*k"]:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kauldron import lm
 from kauldron import modules as nn
+from kauldron._base import errors
 from kauldron.ktyping import PyTree
 from kauldron.serve.device._programs import Programs
 from kauldron.serve.engine import _sizes
@@ -21,6 +23,7 @@ from kauldron.serve.engine._core import Core, Options
 
 # Of models that don't say how far they look.
 _CONTEXT_LENGTH = 4096
+_WEIGHTS_DTYPES = ("bfloat16", "int8")
 
 Model = str | os.PathLike[str] | lm.TextGenerator | tuple[nn.CausalLM, PyTree, Any]
 
@@ -58,9 +61,11 @@ class EngineSizes:
                 "The pages are as many as `num_pages` says, or as `cache_gb` has room "
                 "for: got both."
             )
-        if self.weights_dtype not in (None, "int8"):
+        if self.weights_dtype not in (None, *_WEIGHTS_DTYPES):
+            names = ", ".join(map(repr, _WEIGHTS_DTYPES))
             raise _sizes.EngineError(
-                f"`weights_dtype` must be 'int8' or None: got {self.weights_dtype!r}."
+                f"`weights_dtype` must be {names} or None: got {self.weights_dtype!r}."
+                f"{errors.did_you_mean(self.weights_dtype, _WEIGHTS_DTYPES)}"
             )
         self._check_attention()
         if not self.chunk_sizes or min(self.chunk_sizes) < 1:
@@ -110,6 +115,7 @@ def core_of(
     adapters: Mapping[str, tuple[lm.LoRA, PyTree]],
     *,
     owns_params: bool = False,
+    precision: Any = None,
 ) -> Core:
     """Returns programs, schedule and thread for a model; nothing is compiled yet.
 
@@ -119,7 +125,7 @@ def core_of(
       EngineError: If the sizes do not fit, or the memory is too small.
     """
     if sizes.weights_dtype is not None:
-        generator = _in_eight_bits(generator)
+        generator = _converted(generator, sizes.weights_dtype, owns_params)
     length = _context_length(generator, sizes.context_length)
     num_pages = sizes.num_pages
     if num_pages is None:
@@ -145,6 +151,7 @@ def core_of(
         adapters=adapters,
         owns_params=owns_params,
         attention=cast(Any, sizes.attention),
+        precision=precision,
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])
@@ -172,9 +179,21 @@ def _context_length(generator: lm.TextGenerator, asked: int | None) -> int:
     return asked or bound or _CONTEXT_LENGTH
 
 
-def _in_eight_bits(generator: lm.TextGenerator) -> lm.TextGenerator:
-    """Returns a model whose matrices are in eight bits; embedding and head are not."""
-    model = generator.model
-    names = nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
-    params = lm.quantize(generator.params, names)
+def _converted(
+    generator: lm.TextGenerator, dtype: str, owns_params: bool
+) -> lm.TextGenerator:
+    """Returns a model whose weights are kept in another dtype; see `Engine`.
+
+    Those it had are deleted if they were given away.
+    """
+    model, old = generator.model, generator.params
+    if dtype == "int8":
+        names = nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
+        params = lm.quantize(old, names)
+    else:
+        params = jax.tree.map(lambda x: jnp.asarray(x, dtype), old)
+    kept = {id(x) for x in jax.tree.leaves(params)}
+    for leaf in jax.tree.leaves(old) if owns_params else ():
+        if id(leaf) not in kept:
+            leaf.delete()
     return dataclasses.replace(generator, params=params)

@@ -68,10 +68,7 @@ class Core:
             num_pages=programs.num_pages,
             page_size=programs.page_size,
             num_slots=programs.num_slots,
-            shapes=tuple(
-                _sequences.Shape(programs.prefill_rows, width)
-                for width in programs.chunk_sizes
-            ),
+            shapes=tuple(_sequences.Shape(*shape) for shape in programs.prefill_shapes),
             widths=programs.decode_widths,
             max_steps=min(
                 max(options.steps_per_visit, options.num_drafts + 1), programs.max_steps

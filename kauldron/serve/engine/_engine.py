@@ -14,7 +14,7 @@ import numpy as np
 from kauldron import lm
 from kauldron.ktyping import PyTree
 from kauldron.serve.device._programs import Programs
-from kauldron.serve.engine import _answers, _building, _jobs, _prompts
+from kauldron.serve.engine import _answers, _building, _jobs, _prompts, _sizes
 from kauldron.serve.engine._core import Core, Options
 from kauldron.serve.requests import Piece, Request
 
@@ -47,10 +47,12 @@ class Engine:
       adapters: Name to a LoRA of the model and its parameters; a request names one.
       model_name: Under which it is served; by default the name or folder of `model`.
       trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
-      weights_dtype: `"int8"` keeps the matrices of layers in eight bits, with a scale for
-        each output; embedding and head are not. `None` keeps all as they are.
+      weights_dtype: `"bfloat16"` keeps and multiplies all weights in 16 bits, `"int8"` the
+        matrices of layers in eight, with a scale for each output; on a CPU, what is
+        multiplied by these is rounded to eight bits too. `None` keeps all as they are.
       attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
         and TPU; not with drafts.
+      precision: `kd.train.Precision` in which the model computes, as in a training.
       warm_up: Whether all programs are compiled before the first request.
 
     Raises:
@@ -85,8 +87,9 @@ class Engine:
         adapters: Mapping[str, tuple[lm.LoRA, PyTree]] | None = None,
         model_name: str | None = None,
         trusted: Iterable[str] = (),
-        weights_dtype: Literal["int8"] | None = None,
+        weights_dtype: Literal["bfloat16", "int8"] | None = None,
         attention: Literal["gather", "kernel"] = "gather",
+        precision: Any = None,
         warm_up: bool = True,
     ) -> None:
         sizes = _building.EngineSizes(
@@ -112,10 +115,12 @@ class Engine:
             sizes,
             adapters or {},
             owns_params=isinstance(model, str | os.PathLike),
+            precision=precision,
         )
         if warm_up:
             kinds = ("prefill", "decode", "score", "embed")
             core.programs.warm_up(kinds + ("verify",) * bool(num_drafts))
+        _sizes.give_back_unused()
         self._begin(core, model_name or _building.name_of(model))
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import importlib
 import json
 import threading
 from typing import Any
@@ -11,15 +10,11 @@ from typing import Any
 import numpy as np
 
 from kauldron import lm
-from kauldron._base import errors
+from kauldron.serve import _packages
 from kauldron.serve.requests import RequestError, SamplingParams
 
 # Grammars that are kept compiled, the last ones used.
 _NUM_KEPT = 64
-
-
-class MissingPackageError(errors.UserError, ImportError):
-    """A package of the extra `serve` is not installed."""
 
 
 class Grammar:
@@ -131,10 +126,6 @@ class Grammars:
 
 
 def _llguidance() -> Any:
-    try:
-        return importlib.import_module("llguidance")
-    except ImportError:
-        raise MissingPackageError(
-            "Answers that keep to a JSON schema or a regex need the package "
-            "`llguidance`: pip install 'kauldron[serve]'."
-        ) from None
+    return _packages.load(
+        "llguidance", "An answer that keeps to a JSON schema or a regex"
+    )

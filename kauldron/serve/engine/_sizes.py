@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 from typing import Any
 
 import jax
@@ -76,6 +78,14 @@ def bytes_of_page(model: nn.CausalLM, page_size: int, dtype: Any = None) -> int:
         )
     )
     return sum(x.size for x in jax.tree.leaves(shapes)) * itemsize
+
+
+def give_back_unused() -> None:
+    """Gives memory that compiling has freed back to the system, which glibc would keep."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def free_bytes() -> float:

@@ -112,7 +112,7 @@ class Visits:
     def _prefill_batch(
         self, plan: Plan, writers: Mapping[Sequence, AnswerWriter]
     ) -> PrefillBatch:
-        batch = self._programs.empty_prefill(plan.shape.width)
+        batch = self._programs.empty_prefill(plan.shape.width, plan.shape.rows)
         for i, (sequence, start, length) in enumerate(plan.rows):
             batch.tokens[i, :length] = sequence.tokens[start : start + length]
             batch.positions[i, :length] = np.arange(start, start + length)

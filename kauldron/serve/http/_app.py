@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kauldron._base import web_keys
 from kauldron._base.web_calls import ClientGone, Message, Receive, Send
-from kauldron.serve import requests
+from kauldron.serve import _packages, requests
 from kauldron.serve.http import (
     _anthropic_messages,
     _errors,
@@ -18,7 +18,6 @@ from kauldron.serve.http import (
     _openai_chat,
     _openai_completions,
     _openai_embeddings,
-    _packages,
     _status,
 )
 from kauldron.serve.http._calls import Call
@@ -67,7 +66,7 @@ def make_app(
       timeout: Seconds after which an answer ends where it is; `None` is never.
 
     Raises:
-      MissingServerError: If the extra `kauldron[serve]` is not installed.
+      MissingPackageError: If the extra `kauldron[serve]` is not installed.
 
     Example:
 

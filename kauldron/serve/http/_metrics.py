@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kauldron.serve import requests
-from kauldron.serve.http import _packages
+from kauldron.serve import _packages, requests
 
 _SECS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 

@@ -177,7 +177,7 @@ class Reader:
                     f.seek(0)
                     begun = _Begun(inode, 0, b"", _summaries.Summaries())
                     data = f.read()
-        except FileNotFoundError:
+        except shared_files.MISSING:
             return {}
         except OSError as e:
             problems.append(_unreadable(workdir, e))
@@ -236,7 +236,7 @@ def _read_bytes(workdir: str, name: str) -> bytes | None:
             return epath.Path(workdir, name).read_bytes()
         with open(os.path.join(workdir, name), "rb") as f:
             return f.read()
-    except FileNotFoundError:
+    except shared_files.MISSING:
         return None
 
 

@@ -58,7 +58,7 @@ def read(folder: epath.PathLike) -> SavedStudy | None:
             )
         names = [field.name for field in dataclasses.fields(SavedStudy)]
         return SavedStudy(**{name: content[name] for name in names})
-    except FileNotFoundError:
+    except shared_files.MISSING:
         return None
     except StudyError:
         raise

@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         **_names("chain", "Chain Opened opened read_region"),
         **_names("boxes", "BoxTransform Flip Permute Pad Crop"),
         **_names("orientation", "Reorient orientation_of"),
-        **_names("intensity", "Clip Normalize Standardize Replace"),
+        **_names("intensity", "Clip Normalize Standardize IntensityWindows Replace"),
         **_names("resampling", "Resample"),
         **_names("foreground", "CropToForeground Mask"),
         **_names("histograms", "HistogramMatching Statistics quantiles_of"),

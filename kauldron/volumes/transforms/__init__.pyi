@@ -30,6 +30,7 @@ from kauldron.volumes.transforms.histograms import HistogramMatching as Histogra
 from kauldron.volumes.transforms.histograms import Statistics as Statistics
 from kauldron.volumes.transforms.histograms import quantiles_of as quantiles_of
 from kauldron.volumes.transforms.intensity import Clip as Clip
+from kauldron.volumes.transforms.intensity import IntensityWindows as IntensityWindows
 from kauldron.volumes.transforms.intensity import Normalize as Normalize
 from kauldron.volumes.transforms.intensity import Replace as Replace
 from kauldron.volumes.transforms.intensity import Standardize as Standardize
@@ -57,6 +58,7 @@ __all__ = [
     "Gradient",
     "Halo",
     "HistogramMatching",
+    "IntensityWindows",
     "Kind",
     "Mask",
     "MergeLabels",

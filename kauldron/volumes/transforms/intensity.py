@@ -249,6 +249,46 @@ class Standardize(PointTransform):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class IntensityWindows(PointTransform):
+    """Makes a channel of each window of intensities, as radiologists look at a volume.
+
+    A narrow window shows a model what differs by little; what lies beyond is one to it,
+    however bright.
+
+    Attributes:
+      windows: Ranges `(low, high)`: a channel is `to[0]` below it, `to[1]` above it, and
+        goes in a straight line within.
+      to: The range of all channels.
+
+    Raises:
+      VolumeError: If there is no window, or one is empty.
+    """
+
+    windows: Sequence[tuple[float, float]]
+    to: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not self.windows:
+            raise VolumeError("`IntensityWindows.windows` has one window or more.")
+        for window in self.windows:
+            if len(window) != 2 or not window[0] < window[1]:
+                raise VolumeError(
+                    "Each of `IntensityWindows.windows` is a range `(low, high)`, in which "
+                    f"`low` is the smaller one: got {window!r}."
+                )
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Returns `[z y x c * num_windows]`: all channels of the first window come first."""
+        y = _as_float(x)
+        low, high = self.to
+        channels = [
+            low + np.clip((y - a) / (b - a), 0, 1) * (high - low)
+            for a, b in self.windows
+        ]
+        return np.concatenate(channels, axis=3).astype(y.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Replace(PointTransform):
     """Puts a number where values are NaN or infinite.
 

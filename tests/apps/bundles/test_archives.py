@@ -120,6 +120,20 @@ def test_equal_files_are_packed_to_equal_bytes(tmp_path):
         assert z.read("x/a") == b"abc" * 300_000 and z.testzip() is None
 
 
+def test_files_in_memory_are_packed_as_files_are(tmp_path):
+    files = {"result.json": b"{}", "x/größe.npy": bytes(range(256)), "a": b""}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    on_disk = [(name, tmp_path / name) for name in sorted(files)]
+    packed = archives.packed(files)
+    assert packed == b"".join(archives.pack(on_disk))
+    with zipfile.ZipFile(io.BytesIO(packed)) as z:
+        assert z.testzip() is None
+        assert {name: z.read(name) for name in z.namelist()} == files
+    assert zipfile.ZipFile(io.BytesIO(archives.packed({}))).namelist() == []
+
+
 @pytest.mark.parametrize(
     "given, name",
     [

@@ -83,7 +83,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
         ),
         values={"cases": {"a": {"dice": 0.5}}},
     )
-    result.write()
+    (result.out / results.FILE).write_bytes(result.to_bytes())
     assert results.read_result(tmp_path) == result
     assert str(tmp_path) not in (tmp_path / "result.json").read_text()
 
@@ -91,7 +91,8 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x"])
 def test_files_of_a_result_are_in_its_folder(tmp_path, path):
     file = results.ResultFile(path=path, kind="table", output="x")
-    results.Result(out=tmp_path, verb="infer", app={}, files=(file,)).write()
+    result = results.Result(out=tmp_path, verb="infer", app={}, files=(file,))
+    (tmp_path / results.FILE).write_bytes(result.to_bytes())
     with pytest.raises(AppError, match="in its folder"):
         results.read_result(tmp_path)
     with pytest.raises(AppError, match="no result"):

@@ -123,10 +123,14 @@ def test_a_server_that_is_killed_loses_no_job(tmp_path, app_path):
         assert process.wait(30) == 0 and time.monotonic() - started < 20
 
 
-def test_a_worker_does_not_outlive_a_server_that_is_killed(tmp_path, app_path):
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_worker_does_not_outlive_a_server_that_is_killed(
+    tmp_path, app_path, in_memory
+):
     """In the middle of a call, which is not lost: its client sees that it broke off."""
     state = tmp_path / "state"
-    with _server(state, app_path, warm=["tissues"]) as (process, http):
+    warm = {"warm": ["tissues"], "in_memory": in_memory}
+    with _server(state, app_path, **warm) as (process, http):
         _until(lambda: http.get("/repo_apps/tissues").json()["is_warm"])
         number = state / "workers/tissues/process"
         pid = int(_until(lambda: number.exists() and number.read_text()))
@@ -135,7 +139,11 @@ def test_a_worker_does_not_outlive_a_server_that_is_killed(tmp_path, app_path):
                 conftest.Asking(http), headers={"Prefer": "wait=60"}, sleep=60
             )
             memory = (state / "memory").resolve()
-            _until(lambda: any(memory.iterdir()) or any((state / "uploads").iterdir()))
+            if in_memory:  # there is nothing to be seen
+                time.sleep(1)
+            else:
+                folders = memory, state / "uploads"
+                _until(lambda: any(any(folder.iterdir()) for folder in folders))
             process.kill()
             with pytest.raises(httpx.TransportError):
                 asked.result()
@@ -226,10 +234,12 @@ def test_64_clients_at_once_get_their_own_results(tmp_path, app_path):
         assert _check_many(http.base_url, 64, 1) == 64
         statuses = [job["status"] for job in http.get("/jobs").json()["jobs"]]
         assert statuses == ["done"] * 64
-    with _server(tmp_path / "b", app_path, warm=["tissues"]) as (_, http):
-        assert _check_many(http.base_url, 64, 10) == 640
-        assert not any((tmp_path / "b" / "uploads").iterdir())
-        assert not any((tmp_path / "b" / "memory").iterdir())
+    for in_memory in (False, True):
+        state, warm = tmp_path / f"{in_memory}", {"warm": ["tissues"]}
+        with _server(state, app_path, in_memory=in_memory, **warm) as (_, http):
+            assert _check_many(http.base_url, 64, 10) == 640
+            assert not any((state / "uploads").iterdir())
+            assert not any((state / "memory").iterdir())
 
 
 def _resident_mb(process):
@@ -240,8 +250,12 @@ def _resident_mb(process):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_ten_thousand_small_requests_leave_the_memory_as_it_was(tmp_path, app_path):
-    with _server(tmp_path / "a", app_path, warm=["tissues"]) as (process, http):
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_ten_thousand_small_requests_leave_the_memory_as_it_was(
+    tmp_path, app_path, in_memory
+):
+    warm = {"warm": ["tissues"], "in_memory": in_memory}
+    with _server(tmp_path / "a", app_path, **warm) as (process, http):
         ask = conftest.Asking(http)
         job_id = ask.done()
         paths = [

@@ -112,6 +112,33 @@ def test_an_app_that_needs_code_is_not_served(tmp_path):
         pass
 
 
+def test_an_app_whose_metrics_need_code_is_served_without_them(tmp_path):
+    made.write(tmp_path / "app", trusted_to_evaluate=("mine",))
+    files = [("inputs.t1", ("a.nii", b"x")), ("references", ("b.nii", b"x"))]
+    told = []
+    with (
+        plain_server.in_thread(tmp_path / "state", [tmp_path / "app"]) as url,
+        httpx.Client(base_url=url, timeout=60) as http,
+    ):
+        verbs = http.get("/repo_apps/tissues").json()["capabilities"]
+        for verb in ("evaluate", "pipeline"):
+            answer = http.post(f"/apps/tissues/{verb}", files=files)
+            assert answer.status_code == 422, answer.text
+            told.append(answer.json()["error"]["message"])
+        remote = kd.apps.Client(url).app("tissues")
+        for path in ("a.nii", "b.nii"):
+            (tmp_path / path).write_bytes(b"x")
+        with pytest.raises(kd.apps.AppError) as there:
+            remote.pipeline(
+                tmp_path / "a.nii", tmp_path / "b.nii", out=tmp_path / "out"
+            )
+        assert http.get("/jobs").json()["jobs"] == []
+        assert http.post("/apps/tissues/pipeline", files=files[:1]).status_code == 202
+    assert "evaluate" not in verbs and {"infer", "pipeline"} <= set(verbs)
+    assert set(told) == {str(there.value)}
+    assert told[0].startswith("Measuring the app 'tissues' runs code of 'mine'")
+
+
 def test_an_app_that_has_gone_is_told_at_once(tmp_path):
     made.write(tmp_path / "app")
     with (

@@ -184,20 +184,20 @@ def test_a_device_that_is_not_there_is_told(ask):
 
 
 def test_files_of_several_inputs_come_by_name_or_by_number():
-    manifest, folder = made.manifest(), conftest.pathlib.Path("/job")
+    manifest = made.manifest()
     files = {
-        "inputs": [folder / "inputs/inputs/0" / name for name in ("a.nii", "b.nii")],
-        "inputs.t2": [folder / "inputs/inputs.t2/0/c.nii"],
-        "gt": [folder / "inputs/gt/0/d.nii"],
+        "inputs": ["inputs/0/a.nii", "inputs/0/b.nii"],
+        "inputs.t2": ["inputs.t2/0/c.nii"],
+        "gt": ["gt/0/d.nii"],
     }
     form = uploads.Form(files={k: dict.fromkeys(v) for k, v in files.items()})
     form.fields["options"] = ['{"tta": 1}']
     form.fields["mc"] = ["4"]
     with pytest.raises(kd.apps.AppError, match="equally many"):
-        _forms.read("evaluate", form, folder, manifest)
+        _forms.read("evaluate", form, "inputs", manifest)
     form.fields["inputs_groups"] = ["1,1"]
     del form.files["inputs.t2"]
-    asked = _forms.read("evaluate", form, folder, manifest)
+    asked = _forms.read("evaluate", form, "inputs", manifest)
     assert asked.call.inputs == {
         "t1": ("inputs/inputs/0/a.nii",),
         "t2": ("inputs/inputs/0/b.nii",),

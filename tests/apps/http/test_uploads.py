@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from kauldron.apps import Limits
-from kauldron.apps.http import _errors, _forms, _service
+from kauldron.apps.http import _errors, _forms, _places, _service, _whole_forms
 from kauldron.apps.http import _uploads as uploads
 from tests.apps.http import conftest
 from tests.apps.jobs import plain_server
@@ -60,8 +60,12 @@ class _Sent:
 
 
 def _read(folder, pieces, secs=0.0, headers=None, **limits):
+    return _read_into(_places.OnDisk(folder), pieces, secs, headers, **limits)
+
+
+def _read_into(place, pieces, secs=0.0, headers=None, **limits):
     sent = _Sent(pieces, headers, secs)
-    reading = uploads.read_form(sent.call, folder, Limits(**limits), _forms.takes_file)
+    reading = uploads.read_form(sent.call, place, Limits(**limits), _forms.takes_file)
     return asyncio.run(reading)
 
 
@@ -90,8 +94,8 @@ def test_files_do_not_depend_on_how_the_body_is_cut(tmp_path, size):
         "inputs.t1/0/empty.nii": b"",
     }
     assert list(form.files["inputs.t1"]) == [
-        tmp_path / "inputs.t1/0/a.nii",
-        tmp_path / "inputs.t1/0/empty.nii",
+        "inputs.t1/0/a.nii",
+        "inputs.t1/0/empty.nii",
     ]
 
 
@@ -103,11 +107,64 @@ def test_files_of_one_name_are_kept_apart_and_folders_together(tmp_path):
         _part("gt", b"y", "s/1.dcm", b"Kauldron-Entry: 1\r\n"),
     ]
     form = _read(tmp_path, [_form(*parts, *numbered)])
-    found = [path.relative_to(tmp_path).as_posix() for path in form.files["inputs"]]
+    found = list(form.files["inputs"])
     assert found == ["inputs/0/a.nii", "inputs/0/s", "inputs/1/a.nii", "inputs/2/a.nii"]
     assert _files(tmp_path / "inputs/0/s") == {"1.dcm": b"1", "2.dcm": b"3"}
-    found = [path.relative_to(tmp_path).as_posix() for path in form.files["gt"]]
-    assert found == ["gt/e0/s", "gt/e1/s"]
+    assert list(form.files["gt"]) == ["gt/e0/s", "gt/e1/s"]
+    assert form.has_folders
+
+
+def _usual_and_odd_forms():
+    """Bodies, and whether they are of the usual kind."""
+    rng = random.Random(0)
+    plain = [
+        _part("options", b"{}"),
+        _part("inputs", rng.randbytes(300), "a.png", b"Content-Type: image/png\r\n"),
+        _part("gt", b"x", "s/1.dcm", b"Kauldron-Entry: 3\r\n"),
+        _part("inputs.t1", b"\r\n--" + _BOUNDARY[:-1] + b"\r\n", "b c-é.nii"),
+        _part("masks", b"", ""),
+    ]
+    yield _form(*plain), True
+    yield _form(*plain)[:-2], True  # the last line need not end
+    yield _form(_part("tta", b"2", headers=b"X-Own: 1\r\n"), *plain), False
+    yield _form(_part("inputs", b"x", 'a\\".png')), False
+    yield _form(_part("inputs", b"x", "a%22.png")), False
+    yield b"a preamble\r\n" + _form(*plain), False
+    yield _form(*plain) + b"an epilogue", False
+    yield _form(_part("inputs", b"a\r\n--" + _BOUNDARY + b"x", "a.png")), False
+
+
+@pytest.mark.parametrize("body, is_usual", list(_usual_and_odd_forms()))
+def test_a_form_in_one_piece_is_read_as_one_in_many(tmp_path, body, is_usual):
+    assert (_whole_forms.parts_of(body, _BOUNDARY) is not None) == is_usual
+    found = []
+    for number, size in enumerate((len(body), 7)):
+        pieces = [body[i : i + size] for i in range(0, len(body), size)]
+        folder, memory = tmp_path / f"{number}", _places.InMemory()
+        folder.mkdir()
+        try:
+            form = _read(folder, pieces)
+        except _errors.HttpError as error:
+            found.append((error.status, error.message))
+            continue
+        assert _read_into(memory, pieces) == form
+        assert memory.contents() == _files(folder)
+        memory.write_to(tmp_path / f"copy_{number}")
+        assert _files(tmp_path / f"copy_{number}") == _files(folder)
+        found.append((form, _files(folder)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "names", [["a.nii", "a.nii"], ["a", "a/b"], ["s/a", "s/a"], ["s/a/b", "s/a"]]
+)
+def test_files_that_cannot_be_together_are_refused_wherever_they_go(tmp_path, names):
+    entry = b"Kauldron-Entry: 0\r\n"
+    body = _form(*(_part("inputs", b"x", name, entry) for name in names))
+    for place in (_places.OnDisk(tmp_path), _places.InMemory()):
+        with pytest.raises(_errors.HttpError, match="Two files are called") as error:
+            _read_into(place, [body])
+        assert error.value.status == 422
 
 
 def test_names_do_not_lead_out_of_the_folder(tmp_path):

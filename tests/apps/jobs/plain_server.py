@@ -15,6 +15,12 @@ from kauldron.apps.jobs import _folders, _served, limits, supervisor
 _VERBS = pathlib.Path(__file__).with_name("plain_verbs.py")
 
 
+def command_in_memory(arguments):
+    """The same, with workers that take files in memory."""
+    more = ["--in_memory"] if arguments[1] == "worker" else []
+    return [*command(arguments), *more]
+
+
 def command(arguments):
     return [sys.executable, "-I", "-S", str(_VERBS), *arguments]
 
@@ -24,7 +30,7 @@ async def no_devices():
 
 
 @contextlib.contextmanager
-def supervised(folder, apps, *, find_devices=no_devices, **changes):
+def supervised(folder, apps, *, find_devices=no_devices, make=command, **changes):
     """Yields a supervisor that is not open yet, of a state directory that it owns."""
     state = _folders.StateDir(folder)
     with state.owned():
@@ -33,7 +39,7 @@ def supervised(folder, apps, *, find_devices=no_devices, **changes):
             state,
             limits.Limits(**changes),
             find_devices=find_devices,
-            command=command,
+            command=make,
         )
 
 
@@ -57,10 +63,13 @@ def in_thread(folder, apps, *, port=0, **changes):
 def main():
     """Serves; arguments: the state directory, JSON of the changes, apps."""
     logging.disable()
-    folder, changes, *apps = sys.argv[1:]
+    folder, text, *apps = sys.argv[1:]
+    changes = json.loads(text)
+    if changes.pop("in_memory", False):
+        changes["make"] = command_in_memory
     with (
         web_server.open_port("127.0.0.1", 0) as listening,
-        application(folder, apps, **json.loads(changes)) as app,
+        application(folder, apps, **changes) as app,
     ):
         web_server.run_server(
             app,

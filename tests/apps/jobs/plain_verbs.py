@@ -11,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 RESULT = {
@@ -54,14 +55,40 @@ def act(path, out):
     (out / "result.json").write_text(json.dumps(result))
 
 
+def answer_in_memory(asked, answers):
+    """Does what `act` does, without a folder that lasts."""
+    contents = {
+        name: sys.stdin.buffer.read(size) for name, size in asked["contents"].items()
+    }
+    (paths,) = asked["call"]["inputs"].values()
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = pathlib.Path(folder, "source"), pathlib.Path(folder, "out")
+        source.write_bytes(contents[paths[0]])
+        act(source, out)
+        files = {x.name: x.read_bytes() for x in sorted(out.iterdir())}
+    sizes = {name: len(content) for name, content in files.items()}
+    if sum(sizes.values()) > 2**20:
+        error = {"code": "too_large", "message": "large"}
+        print(json.dumps({"error": error}), file=answers, flush=True)
+        return
+    line = json.dumps({"contents": sizes}).encode() + b"\n"
+    answers.buffer.write(b"".join([line, *files.values()]))
+    answers.flush()
+
+
 def work():
     """Stands for `kauldron apps worker`."""
     answers, sys.stdout = sys.stdout, sys.stderr  # as `serve_lines` does
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    for line in sys.stdin:
+    in_memory = "--in_memory" in sys.argv
+    ready = {"ready": True, "works_in_memory": in_memory}
+    print(json.dumps(ready), file=answers, flush=True)
+    while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
-        (paths,) = asked["call"]["inputs"].values()
         try:
+            if "contents" in asked:
+                answer_in_memory(asked, answers)
+                continue
+            (paths,) = asked["call"]["inputs"].values()
             act(paths[0], pathlib.Path(asked["out"]))
             answer = {"result": RESULT}
         except ValueError as error:

@@ -12,6 +12,7 @@ from kauldron.apps.jobs._folders import JobFolder
 
 _PROGRAM = """
 import json, os, sys
+print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     out = json.loads(line)["out"]
     with open(out, "a") as file:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -222,53 +219,6 @@ def test_code_that_is_not_trusted_is_not_run(call, digits, digits_app, tmp_path)
     code, _, err = call("fine-tune", digits_app, "--steps=1", f"--out={tmp_path}/out")
     assert code == 2 and "runs code of 'tests'" in err and "--trust_code" in err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_worker_answers_line_by_line(app, digits, tmp_path):
-    call = {"verb": "infer", "inputs": {"image": [f"{digits}/d0.png"]}}
-    requests = [
-        {"id": 1, "call": call, "out": f"{tmp_path}/a"},
-        {"id": 2, "call": {**call, "mc": 99}, "out": f"{tmp_path}/b"},
-        {"id": 3, "call": {"verb": "infer", "x": 1}, "out": f"{tmp_path}/c"},
-        {"id": 4, "call": call, "out": f"{tmp_path}/d"},
-    ]
-    source = io.StringIO("\n".join([*map(json.dumps, requests), "{"]))
-    target = io.StringIO()
-    apps.serve_lines(app, source, target)
-    answers = [json.loads(line) for line in target.getvalue().splitlines()]
-    assert answers[0] == {"ready": True}
-    ends = [x for x in answers if "result" in x or "error" in x]
-    assert [x.get("id") for x in ends] == [1, 2, 3, 4, None]
-    assert ends[0]["result"] == ends[3]["result"]
-    assert {x["error"]["code"] for x in ends if "error" in x} == {"mistake"}
-    assert {x["id"] for x in answers if "progress" in x} == {1, 4}
-
-
-def test_a_worker_tells_how_far_it_is_unless_asked_not_to(app, digits, tmp_path):
-    call = {"verb": "infer", "inputs": {"image": [f"{digits}/d0.png"]}}
-    request = {"call": call, "out": f"{tmp_path}/a", "tells_progress": False}
-    target = io.StringIO()
-    apps.serve_lines(app, io.StringIO(json.dumps(request)), target)
-    _, answer = map(json.loads, target.getvalue().splitlines())
-    assert answer["result"]["cases"] == ["d0"]
-
-
-def test_a_worker_tells_a_full_disk(app, digits, tmp_path, monkeypatch):
-    """The error comes where results are made, or wrapped in one of the app."""
-
-    def fail(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    call = {"verb": "infer", "inputs": {"image": [f"{digits}/d0.png"]}}
-    for name in ("mkdir", "write_text"):
-        request = json.dumps({"call": call, "out": f"{tmp_path}/{name}"})
-        target = io.StringIO()
-        with monkeypatch.context() as patch:
-            patch.setattr(pathlib.Path, name, fail)
-            apps.serve_lines(app, io.StringIO(request), target)
-        assert json.loads(target.getvalue().splitlines()[-1])["error"]["code"] == (
-            "disk_full"
-        )
 
 
 @pytest.mark.slow

@@ -199,7 +199,7 @@ def test_every_file_is_read_once_and_the_preprocessing_is_found_once(
     fitted.clear()
     read.clear()
     app.infer([digits / f"d{i}.png" for i in range(3)], out=tmp_path / "b")
-    assert [os.path.basename(path) for path, _ in read] == [
+    assert [os.path.basename(path) for _, path, _ in read] == [
         "d0.png",
         "d1.png",
         "d2.png",

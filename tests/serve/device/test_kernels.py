@@ -41,7 +41,9 @@ def test_logits_with_kernels_taken_out_are_those_of_the_model(name, quick_compil
     assert 0 < num_deleted < len(jax.tree.leaves(own))
 
 
-def test_weights_in_eight_bits_give_the_logits_of_their_rounded_values(quick_compile):
+def test_weights_in_eight_bits_give_nearly_the_logits_of_their_rounded_values(
+    quick_compile,
+):
     model = test_families.make("gemma2")
     params = test_families.params_of(model)["params"]
     names = kd.nn.logical_axes(model, families.TOKENS)["params"]
@@ -49,4 +51,55 @@ def test_weights_in_eight_bits_give_the_logits_of_their_rounded_values(quick_com
     rounded = kd.lm.dequantize(small, jnp.float32)
     expected = jax.jit(model.apply)({"params": rounded}, families.TOKENS)["logits"]
     found = _run(model, small, owns_params=False)
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    # Inputs are rounded too: to 1 / 254 of the largest of a row.
+    assert np.std(found - expected) < 0.03 * np.std(expected)
+
+
+def _random(rows, inputs, outputs):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, inputs)), rng.normal(size=(outputs, inputs))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 70])
+def test_a_product_in_eight_bits_is_as_far_off_as_its_inputs_are_rounded(rows):
+    x, kernel = _random(rows, 48, 24)
+    x[0] = 0  # has no largest
+    x[1:] *= 10.0 ** np.arange(rows - 1)[:, None].clip(max=20)
+    steps = np.round(kernel / np.abs(kernel).max() * 127).astype(np.int8)
+    scale = np.linspace(0.5, 2, 24, dtype=np.float32)
+    x = x.astype(np.float32)
+    found = np.asarray(_kernels.product_of_int8(x, steps, scale), np.float64)
+    exact = (x.astype(np.float64) @ steps.T.astype(np.float64)) * scale
+    # Half of a step of each input.
+    half = np.abs(x).max(axis=1, keepdims=True) / 254
+    bound = half * np.abs(steps.astype(np.float64)).sum(axis=1) * scale
+    assert (np.abs(found - exact) <= 1.001 * bound).all()
+    assert np.abs(found - exact).max() > 0 or rows == 1
+
+
+@pytest.mark.parametrize("rows", [1, 5, 70])
+@pytest.mark.parametrize(("dtype", "sums"), [("bfloat16", "f32"), ("int8", "s32")])
+def test_a_product_of_small_numbers_never_keeps_wide_copies_of_the_kernel(
+    rows, dtype, sums
+):
+    x, kernel = (jnp.asarray(10 * some, dtype) for some in _random(rows, 48, 24))
+    out = {"f32": jnp.float32, "s32": jnp.int32}[sums]
+    run = jax.jit(lambda x, kernel: _kernels.product(x, kernel, out))
+    text = run.lower(x, kernel).compile().as_text()
+    if rows > 1:  # a single row is multiplied in a loop, which widens as it goes
+        assert f"{sums}[24,48]" not in text
+        assert f"{sums}[48,24]" not in text
+    wide = [np.asarray(some).astype(np.float64) for some in (x, kernel)]
+    np.testing.assert_allclose(
+        run(x, kernel), wide[0] @ wide[1].T, rtol=1e-5, atol=1e-3
+    )
+
+
+def test_weights_in_sixteen_bits_give_nearly_the_logits_of_all_bits(quick_compile):
+    model = test_families.make("gpt2")
+    params = test_families.params_of(model)["params"]
+    small = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), params)
+    expected = jax.jit(model.apply)({"params": params}, families.TOKENS)["logits"]
+    found = _run(model, small, owns_params=True)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())

@@ -47,3 +47,28 @@ def test_tokens_on_eight_devices_are_those_of_one(quick_compile):
     assert [a.tokens for a in answers] == [row.tokens.tolist() for row in expected]
     pages = [x for x in jax.tree.leaves(programs._state.pool) if x.ndim == 4]
     assert {x.sharding.spec[0] for x in pages} == {"tensor"}
+
+
+def test_parameters_that_all_devices_have_alike_are_served_by_one(quick_compile):
+    model = small_model.model()
+    params = small_model.params(model)
+    expected = kd.lm.generate(model, params, PROMPTS[:1], max_tokens=3)
+    mesh = kd.sharding.Mesh(axes={"data": -1}).params.mesh
+    assert mesh.size == 8
+    everywhere = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    programs = _programs.Programs(
+        *(model, everywhere),
+        num_pages=8,
+        page_size=4,
+        num_slots=1,
+        max_pages_per_row=8,
+        chunk_sizes=(16,),
+        max_steps=4,
+        owns_params=True,
+    )
+    answer = plain_host.Answer(PROMPTS[0])
+    plain_host.Host(programs).finish(answer, chunk_size=16)
+    assert answer.tokens[:3] == expected[0].tokens.tolist()
+    # Or each device would hold all pages, and compute the same.
+    used = {d for x in jax.tree.leaves(programs._state) for d in x.sharding.device_set}
+    assert len(used) == 1

@@ -234,3 +234,17 @@ def test_the_pages_stay_where_they_are(host):
     after = jax.tree.leaves(host.programs._state.pool)
     assert {x.unsafe_buffer_pointer() for x in after if x.size} == before
     assert all(x.is_deleted() for x in pages if x.size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shapes"),
+    [
+        ((16, 64), ((4, 16), (4, 64), (16, 16))),
+        ((8,), ((4, 8),)),
+        ((8, 12), ((4, 8), (4, 12))),
+    ],
+)
+def test_many_short_prompts_are_read_at_once_in_as_many_tokens_as_long_ones(
+    sizes, shapes
+):
+    assert _programs.prefill_shapes(4, sizes) == shapes

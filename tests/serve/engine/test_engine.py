@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
+import resource
+import sys
 import threading
 import time
 
@@ -332,6 +335,27 @@ def test_an_engine_in_eight_bits_answers_as_the_rounded_model_does():
     ) as engine:
         found = engine.generate(TEXTS, max_tokens=12, temperature=0)
     assert found == generator(TEXTS, max_tokens=12)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, calls glibc")
+def test_an_engine_keeps_no_memory_that_compiling_has_freed():
+    model, tokenizer = small_model.model(), small_model.tokenizer()
+    with kd.serve.Engine(
+        (model, small_model.params(model), tokenizer),
+        num_slots=2,
+        context_length=64,
+        decode_widths=(),
+        chunk_sizes=(16,),
+    ):
+        kept = _resident_mb()
+        ctypes.CDLL(None).malloc_trim(0)
+        assert kept - _resident_mb() < 20
+
+
+def _resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 @pytest.mark.parametrize(

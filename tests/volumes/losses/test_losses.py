@@ -153,7 +153,9 @@ def _correlation(a, b, mask):
 
 @pytest.mark.parametrize("window", [3, 4])
 def test_correlation_in_windows_of_a_region_is_that_of_its_places(window):
-    a, b = _volumes((1, 22, 6, 5, 1))  # more planes than are correlated at a time
+    a, b = _volumes(
+        (1, 22, 6, 5, 1)
+    )  # 20 and 19 windows along z: slabs with and without a share
     mask = np.random.default_rng(1).random(a.shape) > 0.3
     found = _values(_NCC(window=window), a + 100, b, region_mask=mask)
     whole = _values(_NCC(window=window), a, b)

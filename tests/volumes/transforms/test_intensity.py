@@ -41,6 +41,18 @@ def test_normalize_maps_the_range_of_the_volume_and_back():
     np.testing.assert_allclose(back, _volume(), atol=1e-6)
 
 
+def test_windows_are_channels_that_rise_within_and_stay_beyond():
+    x = np.array([-1000, -160, 40, 240, 3000], np.int16).reshape(1, 1, 5, 1)
+    windows = T.IntensityWindows(windows=[(-160, 240), (0, 80)])
+    y, _, _ = windows.forward(x, _GRID)
+
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y[0, 0, :, 0], [-1, -1, 0, 1, 1])
+    np.testing.assert_allclose(y[0, 0, :, 1], [-1, -1, 0, 1, 1])
+    y, _, _ = T.IntensityWindows(windows=[(-200, 0)], to=(0, 10)).forward(x, _GRID)
+    np.testing.assert_allclose(y[0, 0, :, 0], [0, 2, 10, 10, 10])
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_standardize_has_mean_0_and_deviation_1_and_goes_back(per_channel):
     x = np.concatenate([_volume(), _volume() * 3 + 5], axis=3)
@@ -68,6 +80,8 @@ def test_maps_and_labels_keep_their_values_on_the_way_back():
         (lambda: T.Clip(), "either"),
         (lambda: T.Clip(low=2, high=1), "above"),
         (lambda: T.Clip(percentiles=(90, 10)), "rise"),
+        (lambda: T.IntensityWindows(windows=()), "one window or more"),
+        (lambda: T.IntensityWindows(windows=[(0, 80), (80, 40)]), r"\(80, 40\)"),
         (lambda: T.Normalize(to=(1, 1)), "range"),
         (lambda: T.Standardize(mean=1.0), "both"),
         (lambda: T.Standardize().forward(np.ones((2, 2, 2)), _GRID), "constant volume"),

@@ -17,6 +17,7 @@ _GRID = kd.volumes.Geometry.make(
 # Each transform of the room, with values that are worth a region.
 _MEMBERS = {
     "clip": st.just(T.Clip(low=-1.0, high=1.5)),
+    "windows": st.just(T.IntensityWindows(windows=[(-1.0, 1.0), (0.0, 0.5)])),
     "clip percentiles": st.just(T.Clip(percentiles=(5, 95))),
     "normalize": st.just(T.Normalize()),
     "standardize": st.just(T.Standardize()),
