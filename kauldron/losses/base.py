@@ -18,7 +18,7 @@ from kauldron import kontext, metrics
 from kauldron._base import arguments, frozen_dict
 from kauldron.ktyping import Array, Float, PyTree, Scalar, typechecked
 from kauldron.losses import _masking
-from kauldron.metrics import base_state, exact_sums, shared_parts
+from kauldron.metrics import base_state, exact_sums
 
 # Registered before the first tree of losses is traced.
 frozen_dict.register_pytree()
@@ -257,7 +257,7 @@ def compute_losses(
       states.
     """
     get_state = operator.methodcaller("get_state_from_context", context)
-    with jax.named_scope("losses"), shared_parts.sharing():  # named so in profiles
+    with jax.named_scope("losses"):  # as profiles call them
         states = jax.tree.map(get_state, losses)
         return total_of(states), states
 
