@@ -10,7 +10,6 @@ Reference: Dao et al. 2022, FlashAttention, arXiv:2205.14135, algorithms 1 and 4
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -18,9 +17,6 @@ import jax.numpy as jnp
 
 from kauldron.ktyping import Array, Bool, Float, ScalarInt
 from kauldron.modules.attention import _visibility
-
-# Queries of a key head; with fewer, a product reads keys as they are.
-_MANY_QUERIES = 16
 
 
 class Spec(NamedTuple):
@@ -60,14 +56,9 @@ def scores(spec: Spec, x: Inputs, places: Places) -> Float["b k g t s"]:
 
 
 def _products(spec: Spec, x: Inputs) -> Float["b k g t s"]:
-    f32 = {"preferred_element_type": jnp.float32}
-    if math.prod(x.query.shape[2:4]) < _MANY_QUERIES:
-        # Keys come first, or a CPU turns them all for a few queries; the barrier keeps the
-        # compiler from doing it after all.
-        products = jnp.einsum("bksh,bkgth->bksgt", x.key, x.query, **f32)
-        products = jnp.moveaxis(jax.lax.optimization_barrier(products), 2, -1)
-    else:
-        products = jnp.einsum("bkgth,bksh->bkgts", x.query, x.key, **f32)
+    products = jnp.einsum(
+        "bkgth,bksh->bkgts", x.query, x.key, preferred_element_type=jnp.float32
+    )
     return products * spec.scale
 
 
