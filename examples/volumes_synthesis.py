@@ -132,18 +132,14 @@ def _psnr(preds):
 
 
 def _make_ds(cfg, **kwargs):
+    windows = kd.volumes.transforms.IntensityWindows(windows=volumes_data.WINDOWS)
+    share = kd.volumes.transforms.Normalize(low=0.0, high=255.0, to=(0.0, 1.0))
     return kd.volumes.VolumeCases(
         volumes_data.Slabs(cfg.ref.aux.folder),
         groups={
-            "t1": kd.volumes.Group(
-                "t1.nii.gz",
-                transforms=[
-                    kd.volumes.transforms.IntensityWindows(windows=volumes_data.WINDOWS)
-                ],
-                kind="image",
-            ),
-            "grey": _map("grey"),
-            "grey_by_intensity": _map("grey_by_intensity"),
+            "t1": _group("t1", windows, kind="image"),
+            "grey": _group("grey", share),
+            "grey_by_intensity": _group("grey_by_intensity", share),
             "tissue": kd.volumes.Group("tissue.nii.gz", is_label=True),
         },
         batch_size=cfg.ref.aux.batch_size,
@@ -151,6 +147,5 @@ def _make_ds(cfg, **kwargs):
     )
 
 
-def _map(name):
-    scale = kd.volumes.transforms.Normalize(low=0.0, high=255.0, to=(0.0, 1.0))
-    return kd.volumes.Group(f"{name}.nii.gz", transforms=[scale], kind="map")
+def _group(name, transform, *, kind="map"):
+    return kd.volumes.Group(f"{name}.nii.gz", transforms=[transform], kind=kind)
