@@ -5,9 +5,8 @@
 The generator is 2.5-D: it makes a slice from that slice and its neighbours. The critic sees
 patches of it. The `metrics/psnr` of two slabs it has not seen, 16 mm in front of those it learns
 from, is 25.0 dB after 3 minutes of processor time, where the mean grey matter of an intensity
-gets 22.1 (`metrics/psnr_by_intensity`). Patches of the slabs to learn from get 28.5: what
-is missing is that the front of a brain looks different. The recipe was chosen while these slabs
-were watched.
+gets 22.1 (`metrics/psnr_by_intensity`). The slabs to learn from get 28.5: what is missing is that
+the front of a brain looks different. The recipe was chosen while these slabs were watched.
 """
 
 from kauldron import konfig
