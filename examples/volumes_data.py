@@ -29,10 +29,6 @@ SLABS = {
     "test_front": (152 / 233, 182 / 233),
     "test_forehead": (182 / 233, 208 / 233),
 }
-# Ranges of intensities: all; across fluid and grey matter, wide and narrow; within grey
-# matter; across grey and white. What is brighter than any grey matter is one to all but the
-# first: the slabs to be measured on are brighter than those to learn from.
-WINDOWS = ((0, 255), (60, 130), (100, 150), (140, 185), (175, 215))
 _IMAGES = ("t1", "gm", "wm")
 _TISSUES = (1, 2, 3)  # fluid, grey matter, white matter
 

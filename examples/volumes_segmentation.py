@@ -21,6 +21,10 @@ with konfig.imports():
     from examples import volumes_data
     from kauldron import kd
 
+# All; across fluid and grey matter, wide and narrow; within grey matter; across grey and white.
+# What is brighter than any grey matter is one to all but the first.
+_WINDOWS = ((0, 255), (60, 130), (100, 150), (140, 185), (175, 215))
+
 
 def get_config():
     cfg = kd.train.Trainer()
@@ -125,9 +129,7 @@ def _make_ds(cfg, **kwargs):
         groups={
             "t1": kd.volumes.Group(
                 "t1.nii.gz",
-                transforms=[
-                    kd.volumes.transforms.IntensityWindows(windows=volumes_data.WINDOWS)
-                ],
+                transforms=[kd.volumes.transforms.IntensityWindows(windows=_WINDOWS)],
             ),
             "tissue": _labels("tissue"),
             "tissue_by_threshold": _labels("tissue_by_threshold"),

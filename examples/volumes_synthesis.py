@@ -21,6 +21,8 @@ with konfig.imports():
     from examples import digits_gan_model, volumes_data
     from kauldron import kd
 
+_WINDOWS = ((0, 255), (60, 130), (100, 150), (140, 185), (175, 215))  # of intensities
+
 
 def get_config():
     cfg = kd.train.Trainer()
@@ -108,10 +110,7 @@ def get_config():
             # The critic has done its work.
             model=kd.nn.Graph(nodes=generator, outputs={"grey": "grey"}),
             window=kd.volumes.SlidingWindow(
-                patch_size=(1, None, None),
-                multiple=4,
-                context_slices=2,
-                pad=-1.0,  # what an intensity of 0 becomes
+                patch_size=(1, None, None), multiple=4, context_slices=2, pad=-1.0
             ),
             losses={},
             metrics={
@@ -131,7 +130,7 @@ def _psnr(preds):
 
 
 def _make_ds(cfg, **kwargs):
-    windows = kd.volumes.transforms.IntensityWindows(windows=volumes_data.WINDOWS)
+    windows = kd.volumes.transforms.IntensityWindows(windows=_WINDOWS)
     share = kd.volumes.transforms.Normalize(low=0.0, high=255.0, to=(0.0, 1.0))
     return kd.volumes.VolumeCases(
         volumes_data.Slabs(cfg.ref.aux.folder),
