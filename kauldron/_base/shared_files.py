@@ -14,6 +14,12 @@ from etils import epath
 MISSING = (FileNotFoundError, NotADirectoryError)
 
 
+def file_on_the_way(folder: epath.Path) -> epath.Path | None:
+    """Returns what is a file where a folder is to be: that itself, or one above it."""
+    above = (folder, *folder.parents)
+    return next((path for path in above if path.is_file()), None)
+
+
 @contextlib.contextmanager
 def replacing(path: epath.Path) -> Iterator[epath.Path]:
     """Yields a temporary name, which is renamed to `path` when the block succeeds.

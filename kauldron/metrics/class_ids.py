@@ -132,8 +132,7 @@ def check_labels(
     Raises:
       ValueError: If the labels are not integers, or the mask doesn't fit.
     """
-    if not _is_ids(labels):
-        to_ids(labels, owner=owner, field=field)  # raises
+    _check_are_ids(labels, owner, field)
     if isinstance(ignored_label, list | np.ndarray):
         ignored_label = tuple(ignored_label)
     return _check(
@@ -182,23 +181,25 @@ def to_ids(labels: Array, *, owner: object = None, field: str = "labels") -> Int
     """
     if not isinstance(labels, jax.Array):
         labels = np.asarray(labels)  # not `jnp`, where i64 would lose its upper half
+    _check_are_ids(labels, owner, field)
     if labels.dtype == bool:
         return jnp.asarray(labels).astype(jnp.int32)
-    if not _is_ids(labels):
-        name = "" if owner is None else f"{type(owner).__name__} needs integer labels: "
-        raise ValueError(
-            f"{name}{_field_and_key(owner, field)} must be integers: got {labels.dtype}."
-            + integers_hint(getattr(owner, field, None))
-        )
     if np.iinfo(labels.dtype).max > _INT32.max:
         lowest = max(np.iinfo(labels.dtype).min, _INT32.min)
         labels = labels.clip(*np.array([lowest, _INT32.max], labels.dtype))
     return jnp.asarray(labels.astype(np.int32))
 
 
-def _is_ids(labels: Array) -> bool:
+def _check_are_ids(labels: Array, owner: object, field: str) -> None:
+    """Raises unless labels are integers or bool."""
     dtype = labels.dtype if isinstance(labels, jax.Array) else np.asarray(labels).dtype
-    return dtype == np.bool_ or jnp.issubdtype(dtype, jnp.integer)
+    if dtype == np.bool_ or jnp.issubdtype(dtype, jnp.integer):
+        return
+    name = "" if owner is None else f"{type(owner).__name__} needs integer labels: "
+    raise ValueError(
+        f"{name}{_field_and_key(owner, field)} must be integers: got {dtype}."
+        + integers_hint(getattr(owner, field, None))
+    )
 
 
 def is_ignored(ids: Int32, ignored_label: int | Sequence[int] | None) -> Bool:

@@ -66,9 +66,8 @@ class _Turns:
         name = str(self._num_programs)
         lowered = jitted.lower(*args)
         text = lowered.as_text()
-        if (
-            _CALLBACK in text
-        ):  # it is another one in each process, and cannot be written
+        # A callback is another one in each process, and cannot be written.
+        if _CALLBACK in text:
             return jitted
         path = self._path(text)
         if self._roll_call.is_first:
@@ -180,10 +179,8 @@ class _Loaded:
         if self.compiled is not None:
             try:
                 return self.compiled(*args)
-            except (
-                TypeError,
-                ValueError,
-            ):  # it is for other arrays, or placed elsewhere
+            # It is for other arrays, or they are placed elsewhere.
+            except (TypeError, ValueError):
                 self.compiled = None
         return self.otherwise(*args)
 

@@ -14,6 +14,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from kauldron._base import switches
+
 SWITCH_VARIABLE = "KAULDRON_COMPILATION_CACHE"
 
 # By default JAX keeps what took a second to compile. Less pays off: reads take ms.
@@ -76,7 +78,7 @@ def use(*, wanted: bool) -> Iterator[CacheUse]:
 
     jax.monitoring.register_event_listener(on_event)
     try:
-        if use.directory is None and wanted and _is_on():
+        if use.directory is None and wanted and switches.is_on(SWITCH_VARIABLE):
             with _configured(use):
                 yield use
         else:
@@ -95,10 +97,6 @@ def default_directory() -> pathlib.Path:
         given = os.environ.get("XDG_CACHE_HOME")
         base = pathlib.Path(given) if given else pathlib.Path.home() / ".cache"
     return base / "kauldron" / "jax-cache"
-
-
-def _is_on() -> bool:
-    return os.environ.get(SWITCH_VARIABLE, "1").lower() not in ("0", "false", "off")
 
 
 @contextlib.contextmanager

@@ -51,10 +51,10 @@ def make_writable(workdir: epath.Path) -> None:
 
 def _why_not(workdir: epath.Path, error: OSError) -> str:
     """Returns why a directory cannot be made, or written."""
-    for path in (workdir, *workdir.parents):
-        if path.is_file():
-            what = "it" if path == workdir else f"{os.fspath(path)!r}"
-            return f"{what} is a file, not a folder"
+    path = shared_files.file_on_the_way(workdir)
+    if path is not None:
+        what = "it" if path == workdir else f"{os.fspath(path)!r}"
+        return f"{what} is a file, not a folder"
     reason = error.strerror or str(error)
     nearest = next((p for p in (workdir, *workdir.parents) if p.is_dir()), workdir)
     if nearest != workdir:

@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from kauldron import konfig, kontext
-from kauldron._base import errors
+from kauldron._base import errors, shared_files
 from kauldron.workdir import signatures
 
 CONFIG_FILE = "config.json"
@@ -148,12 +148,12 @@ def get_element_spec(workdir: epath.PathLike) -> Any:
 def describe_missing(workdir: epath.PathLike) -> str:
     """Returns a message for a workdir that does not exist: what does, nearby."""
     workdir = epath.Path(workdir)
-    for path in (workdir, *workdir.parents):
-        if path.is_file():
-            return (
-                f"There is no workdir {os.fspath(workdir)!r}: {os.fspath(path)!r} is a "
-                "file, not a folder."
-            )
+    path = shared_files.file_on_the_way(workdir)
+    if path is not None:
+        return (
+            f"There is no workdir {os.fspath(workdir)!r}: {os.fspath(path)!r} is a file, "
+            "not a folder."
+        )
     parent = workdir.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent

@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from kauldron._base import collector
+from kauldron._base import collector, switches
 
 SWITCH_VARIABLE = "KAULDRON_SHARED_IMPORTS"
 
@@ -154,10 +154,9 @@ def prepare(args: Sequence[str]) -> Original | None:
     Args:
       args: Arguments of the run.
     """
-    is_on = os.environ.get(SWITCH_VARIABLE, "1").lower() not in ("0", "false", "off")
     # JAX reads its flags when it is imported.
     configures_jax = any(arg.lstrip("-").startswith("jax_") for arg in args)
-    if not is_on or sys.platform != "linux" or configures_jax:
+    if not switches.is_on(SWITCH_VARIABLE) or sys.platform != "linux" or configures_jax:
         return None
     descriptors = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
     with collector.postponed():
