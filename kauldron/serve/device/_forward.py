@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.struct
+import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
 
@@ -15,18 +17,20 @@ from kauldron.ktyping import Array, Float, Int, PyTree
 from kauldron.serve.device import _adapters, _kernels
 
 
-class Weights(NamedTuple):
+class Weights(flax.struct.PyTreeNode):
     """What a pass reads and leaves as it is.
 
     Attributes:
       params: Of the model.
       kernels: Of linear maps that are not in `params`, by module.
       adapters: Of all adapters together, by module; empty if there are none.
+      rounds: Whether what is multiplied by weights is rounded to their dtype.
     """
 
     params: PyTree
     kernels: Mapping[str, Any]
     adapters: Mapping[str, Any]
+    rounds: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 class Pass(NamedTuple):
@@ -56,7 +60,7 @@ def in_precision(function: Callable[..., Any], precision: Any) -> Callable[..., 
     def computed(weights: Weights, *args: Any) -> Any:
         params = precision.cast_params(weights.params, use="compute")
         with precision.applied():
-            return function(weights._replace(params=params), *args)
+            return function(weights.replace(params=params), *args)
 
     return computed
 
@@ -80,10 +84,14 @@ def run(
       adapters: Index of each row's adapter; 0 is none.
     """
     params = lm.dequantize(weights.params, jnp.float32)
+    # As one that does not change in a loop of steps, a CPU would make the whole of a table
+    # in 16 bits wide before the loop.
+    table, tokens = jax.lax.optimization_barrier((params["embedding"], tokens))
+    params = {**params, "embedding": table}
     with contextlib.ExitStack() as contexts:
         # The last one is the outermost: updates are added to products.
         if weights.kernels:
-            contexts.enter_context(_kernels.multiplied(weights.kernels))
+            contexts.enter_context(_kernels.multiplied(weights.kernels, weights.rounds))
         if weights.adapters:
             contexts.enter_context(_adapters.added(weights.adapters, adapters))
         outputs, kept = model.apply(
@@ -96,15 +104,17 @@ def run(
         )
     intermediates: Any = kept["intermediates"]
     hidden: Array["b t d"] = intermediates["hidden"][0]
-    return Pass(_logits(model, params, hidden), hidden, outputs["cache"])
+    logits = _logits(model, params, hidden, weights.rounds)
+    return Pass(logits, hidden, outputs["cache"])
 
 
 def _logits(
-    model: nn.CausalLM, params: Mapping[str, Any], hidden: Float["b t d"]
+    model: nn.CausalLM, params: Mapping[str, Any], hidden: Float["b t d"], rounds: bool
 ) -> Float["b t v"]:
     """Returns what the head of the model does, of the vocabulary's rows as they are."""
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
-    hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
+    dtype = kernel.dtype if rounds else model.dtype
+    hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
     logits = _kernels.product(rows, kernel)
     logits = logits.reshape(*hidden.shape[:-1], -1)

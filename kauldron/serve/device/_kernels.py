@@ -2,8 +2,8 @@
 
 A decoding step reads every weight for a row or a few. On a CPU, XLA splits a product with
 one row over the cores only if the kernel is `[outputs, inputs]`, and with several rows it
-packs kernels anew each time, unless they come first in the product. It multiplies bf16 and
-int8 by the processor's own instructions only if the sums stay wide, in f32 and int32.
+packs kernels of f32 anew each time, unless they come first in the product. It multiplies
+bf16 and int8 by the processor's own instructions only if the sums stay wide, in f32 and int32.
 """
 
 from __future__ import annotations
@@ -81,8 +81,14 @@ def _num_inputs(model: kd_nn.CausalLM) -> dict[str, int]:
     return {path: n for path, n in found.items() if not path.startswith("layers.")}
 
 
-def multiplied(kernels: Mapping[str, Any]) -> Any:
-    """Returns a context in which linear maps multiply with these kernels."""
+def multiplied(kernels: Mapping[str, Any], rounds: bool = False) -> Any:
+    """Returns a context in which linear maps multiply with these kernels.
+
+    Args:
+      kernels: By module.
+      rounds: Whether inputs are rounded to the dtype of a kernel; sums and outputs stay
+        in the dtype of the inputs.
+    """
 
     def run(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
@@ -91,7 +97,7 @@ def multiplied(kernels: Mapping[str, Any]) -> Any:
             return call(*args, **kwargs)
         (x,) = args
         bias = module.get_variable("params", "bias") if module.use_bias else None
-        return _mapped(x, kernel, bias, module.features, module.dtype)
+        return _mapped(x, kernel, bias, module.features, module.dtype, rounds)
 
     return nn.intercept_methods(run)
 
@@ -102,6 +108,7 @@ def _mapped(
     bias: Float["*any"] | None,
     features: tuple[int, ...],
     dtype: Any,
+    rounds: bool,
 ) -> Float["*any"]:
     num_in = (kernel[_INT8] if _is_small(kernel) else kernel).shape[1]
     num_axes = x.ndim
@@ -112,6 +119,9 @@ def _mapped(
     if _is_small(kernel):
         rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
         y = product_of_int8(rows, kernel[_INT8], kernel[_SCALE][:, 0])
+    elif rounds:
+        rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
+        y = product(rows.astype(kernel.dtype), kernel)
     else:
         rows, kernel, bias = dtypes.promote_dtype(rows, kernel, bias, dtype=dtype)
         y = product(rows, kernel)
@@ -129,7 +139,9 @@ def product(
         dimension_numbers=(((1,), (1,)), ((), ())),
         preferred_element_type=dtype,
     )
-    if not 1 < x.shape[0] < _MANY_ROWS or jax.default_backend() != "cpu":
+    is_few = 1 < x.shape[0] < _MANY_ROWS
+    is_wide = kernel.dtype.itemsize > 2
+    if not is_few or not is_wide or jax.default_backend() != "cpu":
         return dot(x, kernel)
     # The compiler would turn the product round again.
     return jax.lax.optimization_barrier(dot(kernel, x)).T
