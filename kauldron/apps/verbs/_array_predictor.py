@@ -99,7 +99,7 @@ class ArrayPredictor:
             for batch in self._loaded(request):
                 num_rows = len(batch[_elements.CASE_KEY])
                 size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
-                yield _filled(batch, max(size, num_rows)), num_rows
+                yield _filled(batch, size) if size > num_rows else batch, num_rows
         except AppError as e:  # of a file; where in the pipeline is of no interest
             raise AppError(str(e)) from e
 
