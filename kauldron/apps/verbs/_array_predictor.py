@@ -104,7 +104,7 @@ class ArrayPredictor:
             raise AppError(str(e)) from e
 
     def _loaded(self, request: files_lib.FileRequest) -> Iterator[Any]:
-        """Yields batches; the pipeline of a single case is kept for the next one."""
+        """Yields batches; what makes that of a single case is kept for the next one."""
         if self.columns is not None:
             yield from self._loaded_rows(self.columns, request)
             return
@@ -112,23 +112,20 @@ class ArrayPredictor:
         elements = _elements.CaseElements(
             request.cases, ports, self.num_channels, request.contents
         )
-        keys = frozenset(elements.keys())
-        if len(elements) > 1:
-            transforms = self._transforms_for(elements)
-            with iter(self._pipeline(elements, transforms)) as batches:
-                yield from batches
-            return
-        if keys not in self._of_one_case:
-            slot = _elements.Slot(elements)
-            pipeline = self._pipeline(slot, self._transforms_for(elements))
-            batching = pipeline.parts().batching
-            self._of_one_case[keys] = slot, batching
-        slot, batching = self._of_one_case[keys]
-        slot.elements = elements
-        yield batching.batch_at(0)
+        if len(elements) == 1:
+            keys = frozenset(elements.keys())
+            if keys not in self._of_one_case:
+                pipeline = self._pipeline([None], self._transforms_for(elements))
+                self._of_one_case[keys] = pipeline.parts()
+            parts = self._of_one_case[keys]
+            if parts.keeps_rows:
+                yield parts.batch_of(elements[0])
+                return
+        with iter(self._pipeline(elements, self._transforms_for(elements))) as batches:
+            yield from batches
 
     @functools.cached_property
-    def _of_one_case(self) -> dict[frozenset[str], tuple[_elements.Slot, Any]]:
+    def _of_one_case(self) -> dict[frozenset[str], Any]:
         return {}
 
     def _loaded_rows(
