@@ -153,6 +153,18 @@ class EvaluatorBase(root_refs.UpdateFromRootCfg, root_refs.FrozenSubclasses, abc
         """
         return None
 
+    def writing_to(self, folder: epath.Path | None) -> Self:
+        """Returns the evaluator writing to another folder; nothing at all if it is `None`.
+
+        Meant to be overridden by those that write more than what `writer` does.
+        """
+        if folder is not None:
+            return self.replace(writer=self.writer.replace(workdir=folder))
+        nowhere = recording.NoopWriter(
+            workdir=self.writer.workdir, collection=self.name
+        )
+        return self.replace(writer=nowhere)
+
     def maybe_eval(
         self, *, step: int, state: TrainState, is_last: bool = False
     ) -> auxiliaries.AuxiliariesState | None:

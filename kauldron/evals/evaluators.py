@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import checkify
 
 from kauldron import checkpoints, kontext, sharding
@@ -120,6 +121,13 @@ class Evaluator(EvaluatorBase):
 
     def measures(self) -> Collection[str]:
         return (*self.losses, *self.metrics, "total")
+
+    def writing_to(self, folder: epath.Path | None) -> Self:
+        evaluator = super().writing_to(folder)
+        if self.outputs is None:
+            return evaluator
+        outputs = None if folder is None else self.outputs.replace(workdir=folder)
+        return evaluator.replace(outputs=outputs)
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         merging = _merging.Merging()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from etils import epath
 
-from kauldron import checkpoints, recording
+from kauldron import checkpoints
 from kauldron._base import errors
 from kauldron.evals import base, standalone
 from kauldron.step import auxiliaries
@@ -60,7 +59,7 @@ def evaluate_checkpoint(
         source.reader.candidates(wanted), source.restore
     )
     folder = _make_folder(trainer.workdir, number, out) if writes else None
-    redirected = {name: _redirect(e, folder) for name, e in selected.items()}
+    redirected = {name: e.writing_to(folder) for name, e in selected.items()}
     evaluations = standalone.Evaluations(redirected)
     try:
         for name in redirected:
@@ -69,24 +68,6 @@ def evaluate_checkpoint(
         evaluations.close()
     evaluations.raise_errors()
     return number, evaluations.outputs
-
-
-def _redirect(
-    evaluator: base.EvaluatorBase, out: epath.Path | None
-) -> base.EvaluatorBase:
-    """Returns the evaluator writing to another folder; nothing at all if it is `None`."""
-    changes: dict[str, Any] = {}
-    # Some write values of every example, too.
-    outputs = getattr(evaluator, "outputs", None)
-    if outputs is not None:
-        changes["outputs"] = None if out is None else outputs.replace(workdir=out)
-    if out is None:
-        changes["writer"] = recording.NoopWriter(
-            workdir=evaluator.writer.workdir, collection=evaluator.name
-        )
-    else:
-        changes["writer"] = evaluator.writer.replace(workdir=out)
-    return evaluator.replace(**changes)
 
 
 def _make_folder(

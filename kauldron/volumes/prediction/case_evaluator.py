@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -163,6 +163,9 @@ class CaseEvaluator(base.EvaluatorBase):
             groups = {name: getattr(self, name) for name in _GROUPS}
             problems += _checks.slab_problems(field, self._cases, **groups)
         return text_keys.tell_texts(problems, self._cases)
+
+    def writing_to(self, folder: epath.Path | None) -> Self:
+        return super().writing_to(folder).replace(workdir=folder)
 
     def evaluate(self, state: TrainState, step: int) -> auxiliaries.AuxiliariesState:
         self._assert_root_cfg_resolved()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -276,16 +277,28 @@ class IntensityWindows(PointTransform):
                     "Each of `IntensityWindows.windows` is a range `(low, high)`, in which "
                     f"`low` is the smaller one: got {window!r}."
                 )
+        # Functions that are compiled can be told apart only if they can be hashed.
+        object.__setattr__(self, "windows", tuple(map(tuple, self.windows)))
+
+    def __call__(self, x: Any) -> Any:
+        """Returns the channels of any array, `f[*b c * num_windows]`.
+
+        Those of the first window come first. As a `kd.nn.Node`, a model looks through the
+        windows after values were augmented, and at each of its slices by itself.
+
+        Args:
+          x: `[*b c]`, of NumPy or JAX; integers become f32.
+        """
+        if x.dtype.kind in "iub":
+            x = x.astype(np.float32)
+        low, high = np.asarray(self.windows, x.dtype).T[..., None]
+        first, last = self.to
+        share = ((x[..., None, :] - low) / (high - low)).clip(0, 1)
+        return (first + share * (last - first)).reshape(*x.shape[:-1], -1)
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Returns `[z y x c * num_windows]`: all channels of the first window come first."""
-        y = _as_float(x)
-        low, high = self.to
-        channels = [
-            low + np.clip((y - a) / (b - a), 0, 1) * (high - low)
-            for a, b in self.windows
-        ]
-        return np.concatenate(channels, axis=3).astype(y.dtype)
+        return self(_as_float(x))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,21 @@ def test_metrics_are_those_of_the_written_files(trained, root):
     assert line["metrics/dice/mean"] == pytest.approx(np.mean(dice), rel=1e-6)
 
 
+def test_a_checkpoint_is_evaluated_into_another_folder_or_none(trained, tmp_path):
+    trainer, _ = trained
+    workdir = pathlib.Path(trainer.workdir)
+    before = sorted(workdir.rglob("*"))
+    _, found = kd.evals.evaluate_checkpoint(trainer, out=tmp_path / "out")
+    assert sorted(workdir.rglob("*")) == before
+    written = tmp_path / "out" / "outputs" / "final" / "step_2"
+    for case in _CASES:
+        twin = workdir / "outputs" / "final" / "step_2" / f"{case}.mha"
+        assert (written / twin.name).read_bytes() == twin.read_bytes()
+    _, unwritten = kd.evals.evaluate_checkpoint(trainer, writes=False)
+    assert sorted(workdir.rglob("*")) == before
+    assert unwritten["final"].metric_values == found["final"].metric_values
+
+
 def test_it_keeps_the_contract_of_evaluators(trained):
     trainer, _ = trained
     cfg = volumes_run.get_config(trainer.train_ds.path, "unused")

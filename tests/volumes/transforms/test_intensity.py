@@ -1,5 +1,6 @@
 """Values: bounds, ranges, means, and their way back."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -51,6 +52,19 @@ def test_windows_are_channels_that_rise_within_and_stay_beyond():
     np.testing.assert_allclose(y[0, 0, :, 1], [-1, -1, 0, 1, 1])
     y, _, _ = T.IntensityWindows(windows=[(-200, 0)], to=(0, 10)).forward(x, _GRID)
     np.testing.assert_allclose(y[0, 0, :, 0], [0, 2, 10, 10, 10])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8", "int16", "int32"])
+def test_windows_in_a_model_are_those_of_each_channel(dtype):
+    windows = T.IntensityWindows(windows=[(-160, 240), (0, 80)])
+    x = jax.random.randint(jax.random.key(0), (2, 1, 4, 3), 0, 250).astype(dtype)
+    y = jax.jit(windows)(x)
+    assert y.shape == (2, 1, 4, 6)
+    assert y.dtype == (dtype if dtype == "bfloat16" else "float32")
+    x = np.asarray(x, np.float64)
+    by_hand = [np.clip((x + 160) / 200 - 1, -1, 1), np.clip(x / 40 - 1, -1, 1)]
+    atol = 0.02 if dtype == "bfloat16" else 1e-6
+    np.testing.assert_allclose(y, np.concatenate(by_hand, -1), atol=atol)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
