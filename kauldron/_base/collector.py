@@ -1,4 +1,4 @@
-"""Python's garbage collector, which the start of a run does without.
+"""Python's garbage collector, which the start of a run does without, as do short commands.
 
 A start makes half a million objects that stay (modules, classes, traced programs). The
 collector looks through all of them again and again, and finds nothing: a fifth of the

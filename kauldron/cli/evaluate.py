@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig
-from kauldron._base import text_tables
+from kauldron._base import collector, text_tables
 from kauldron.cli import _flags, command_runner
 
 
@@ -42,7 +42,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         print(f"{trainer.workdir} at step {step}")
         print(_table(outputs))
 
-    return _flags.run("eval", evaluate, argv, flag_values)
+    with collector.postponed():
+        return _flags.run("eval", evaluate, argv, flag_values)
 
 
 def _table(outputs: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from kauldron import konfig, kontext
+from kauldron._base import collector
 from kauldron.cli import _flags, command_runner
 
 
@@ -48,4 +49,5 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         )
         print(written.describe())
 
-    return _flags.run("export", export, argv, flag_values)
+    with collector.postponed():
+        return _flags.run("export", export, argv, flag_values)

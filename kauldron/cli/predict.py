@@ -8,6 +8,7 @@ from typing import Any
 from absl import flags
 
 from kauldron import konfig, kontext
+from kauldron._base import collector
 from kauldron.cli import _flags, command_runner
 
 
@@ -48,7 +49,8 @@ def main(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) ->
         for name, values in written.items():
             print(f"  {name}: {kontext.format_spec(values)}")
 
-    return _flags.run("predict", predict, argv, flag_values)
+    with collector.postponed():
+        return _flags.run("predict", predict, argv, flag_values)
 
 
 def _write_folder(out: str, command: _flags.CommandLine) -> None:

@@ -28,6 +28,17 @@ class RunStrategy(arguments.NamesArguments, abc.ABC):
           is_last: Whether this is the final state of the run.
         """
 
+    def fits(self, last_step: int) -> bool:
+        """Whether a run of so many steps is long enough for it; so told before it starts.
+
+        Being asked at step 0 alone is not, unless that is what was wanted.
+
+        Args:
+          last_step: Number of updates of the whole run.
+        """
+        del last_step
+        return True
+
 
 class AlongTrain(RunStrategy):
     """Base of strategies that run inside the training process."""
@@ -52,6 +63,9 @@ class EveryNSteps(AlongTrain):
     def should_eval_in_train(self, step: int, *, is_last: bool = False) -> bool:
         return step % self.n == 0 and not (self.skip_first and step == 0)
 
+    def fits(self, last_step: int) -> bool:
+        return self.n <= last_step or (last_step == 0 and not self.skip_first)
+
 
 @dataclasses.dataclass(frozen=True)
 class Once(AlongTrain):
@@ -65,6 +79,9 @@ class Once(AlongTrain):
 
     def should_eval_in_train(self, step: int, *, is_last: bool = False) -> bool:
         return step == self.step
+
+    def fits(self, last_step: int) -> bool:
+        return self.step <= last_step
 
 
 @dataclasses.dataclass(frozen=True)

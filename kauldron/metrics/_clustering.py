@@ -96,7 +96,8 @@ class Ari(base.Metric):
             return jnp.zeros(num_true * num_pred, jnp.int32).at[index].add(points)
 
         index = (true.ids * num_pred + pred.ids).reshape(size, num_points)
-        tables = jax.vmap(count)(index, pred.mask.reshape(size, num_points))
+        points = pred.mask.astype(jnp.int32).reshape(size, num_points)
+        tables = jax.vmap(count)(index, points)
         return self.State(
             tables=tables.reshape(size, num_true, num_pred),
             bad_labels=true.bad_labels.merge(pred.bad_labels),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import flax.struct
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kauldron import sharding
-from kauldron.ktyping import Array, DType, Num, Scalar, typechecked
+from kauldron.ktyping import Array, Bool, DType, Num, Scalar, typechecked
 from kauldron.metrics import arrays, exact_sums, shared_parts
 
 _MetricT = TypeVar("_MetricT")
@@ -178,15 +178,19 @@ class AverageState(State[_MetricT]):
         """Sums `values` where `mask` is set.
 
         Args:
-          values: Any shape and dtype; summed in f32 at least.
+          values: Any shape and dtype; summed in f32 at least. Bools with a mask of bools
+            are counted, in `i32`.
           mask: Weights; `None` counts everything. Its axes are the leading axes of
             `values`: missing trailing axes are added, axes of size 1 are broadcast.
 
         Raises:
           ValueError: If the mask does not fit the values.
         """
-        x = arrays.to_float(values)
+        x = jnp.asarray(values)
         x = x if x.ndim else x.reshape(1)
+        if mask is not None and x.dtype == bool and jnp.asarray(mask).dtype == bool:
+            return cls(*_count(x, broadcast_mask(mask, x.shape)))
+        x = arrays.to_float(x)
         if mask is None:
             return cls(total=x.sum(), count=jnp.float32(x.size))
         weights, is_zero, count = _weigh(mask, shape=x.shape, dtype=x.dtype)
@@ -317,6 +321,26 @@ def _weigh(
     """Returns weights of values, where they are zero, and their sum."""
     weights = broadcast_mask(mask, shape).astype(dtype)
     return weights, weights == 0, weights.sum()
+
+
+def _count(hits: Bool["*a"], mask: Bool["*a"]) -> tuple[Array, Array]:
+    """Returns how many of the unmasked values are true, and how many there are.
+
+    In one reduction: XLA on CPUs splits each reduction of a single array into several
+    programs, and these are what takes long to compile.
+    """
+    counted = (hits & mask).astype(jnp.int32), mask.astype(jnp.int32)
+    counts = jax.lax.reduce(
+        counted,
+        (np.int32(0), np.int32(0)),
+        _add_pairs,  # one function: programs with it are known to be the same
+        tuple(range(mask.ndim)),
+    )
+    return counts[0], counts[1]
+
+
+def _add_pairs(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, Any]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 @typechecked

@@ -85,10 +85,12 @@ def sum_by_index(values: jax.Array, index: jax.Array, size: int) -> jax.Array:
     can have more pixels than can be counted so. Hence parts are summed first.
 
     Args:
-      values: `Array["n"]`.
+      values: `Array["n"]`; of bool, the true ones are counted.
       index: Where each is added, `Int["n"]` in `[0, size)`.
       size: Number of sums.
     """
+    if values.dtype == bool:
+        values = values.astype(jnp.int32)
     num_parts = -(-len(values) // _PART)
     missing = num_parts * _PART - len(values) if num_parts > 1 else 0
     values, index = (

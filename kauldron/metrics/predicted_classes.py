@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from kauldron.ktyping import Array, Bool, Int32, Num, typechecked
+from kauldron.ktyping import Array, Bool, Int32, typechecked
 from kauldron.metrics import class_ids, shared_parts
 
 NO_CLASS = -1
@@ -31,14 +31,14 @@ class Predictions(NamedTuple):
       preds: Predicted classes, `Int32["*b 1"]`; `NO_CLASS` where scores hold a NaN, or
         where an ignored label was predicted that is not a class.
       labels: True classes, `Int32["*b 1"]`; 0 where nothing counts.
-      mask: Weights, `(Int32 | Float32)["*b 1"]`.
+      mask: Weights, `(Bool | Int32 | Float32)["*b 1"]`.
       num_classes: Number of classes, if it is known.
       bad_labels: For the state.
     """
 
     preds: Int32["*b 1"]
     labels: Int32["*b 1"]
-    mask: Num["*b 1"]
+    mask: Array["*b 1"]
     num_classes: int | None
     bad_labels: class_ids.BadLabels
 

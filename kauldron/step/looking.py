@@ -56,6 +56,33 @@ def step_context(
         return shared_programs.SharedJit(run)(state, batch)
 
 
+def trace_step(
+    trainstep: train_step.TrainStep,
+    state: TrainState,
+    batch: PyTree,
+    is_halted: Any = None,
+    **options: Any,
+) -> None:
+    """Follows a step as it will run; the first one that is made traces no more.
+
+    Args:
+      trainstep: The step.
+      state: Specs.
+      batch: Specs, with shardings.
+      is_halted: A spec, or `None`; see `TrainStep.step`.
+      **options: All other options of `TrainStep.step`.
+    """
+    replicated = trainstep.sharding.replicated
+
+    def placed(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        # What is placed nowhere in particular is on the same mesh in the end.
+        return spec.update(sharding=replicated) if spec.sharding is None else spec
+
+    specs = jax.tree.map(placed, (state, batch, is_halted))
+    with trainstep.sharding.set_global_mesh():
+        trainstep._jitted_step.trace(*specs, **options)
+
+
 def step_specs(
     trainstep: train_step.TrainStep, state: TrainState, batch: PyTree
 ) -> Context:

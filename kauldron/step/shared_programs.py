@@ -116,6 +116,10 @@ class SharedJit:
                 pass
         return self._call_another(kind, args, static)
 
+    def trace(self, *args: Any, **static: Any) -> Any:
+        """As that of `jax.jit`: a call with arrays like these specs traces no more."""
+        return self._jitted.trace(*args, **static)
+
     def lower(self, *args: Any, **static: Any) -> Any:
         """As that of `jax.jit`; constants are the first argument."""
         use = self._find(args, static)
@@ -142,7 +146,7 @@ class SharedJit:
 
     def _find(self, args: tuple[Any, ...], static: dict[str, Any]) -> _Use:
         """Returns a program that was compiled before, or a new one."""
-        traced = self._jitted.trace(*args, **static)
+        traced = self.trace(*args, **static)
         with jax.transfer_guard("allow"):
             split = _split(_repetitions.without_repetitions(traced.jaxpr))
             constants = _place(split.constants, args)

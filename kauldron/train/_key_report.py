@@ -14,14 +14,24 @@ import jax
 
 from kauldron import kontext, sharding
 from kauldron._base import errors
+from kauldron.data import utils as data_utils
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, key_checks, text_keys
+from kauldron.step import (
+    auxiliaries,
+    intermediates,
+    key_checks,
+    looking,
+    text_keys,
+    train_step,
+)
 from kauldron.step.context import Context
 from kauldron.train import _run_description
 
 _MODEL = "cfg.model"
 _DATA = "cfg.train_ds"
 _SHARDING = "cfg.sharding"
+# What makes a step one that is known; others are followed part by part.
+_METHODS = ("step", "_step", "forward", "compute_grads", "apply_grads", "_whole_step")
 
 
 class CheckError(kontext.KeyPathError, ValueError):
@@ -43,23 +53,87 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     state = _initial_state(trainer, problems)
     context = key_checks.initial_context(state, trainer.train_ds, field=_DATA)
     after = key_checks.run_model(_forward_pass(trainer), context, problems)
-    context, failure = _after_update(trainer, after or context)
-    # A custom step may leave the model out, and then measures what it likes.
-    is_run = after is not None and (after.preds is None or context.preds is not None)
-    groups = {
-        "cfg.train_losses": trainer.train_losses,
-        "cfg.train_metrics": trainer.train_metrics,
-        "cfg.train_summaries": trainer.train_summaries,
-    }
-    key_checks.check_groups(groups, context, problems, has_preds=is_run)
-    if failure is not None and not problems:
-        problems += _failure_of_step(trainer, context)
+    if after is None or not _fits(trainer, after):
+        problems += _problems_of_step(trainer, after, context, known=problems)
     problems = text_keys.tell_texts(problems, trainer.train_ds)
     if state is not None:
         for name in trainer.evals:
             found = _ask_evaluator(trainer, name, state)
             problems += _say_where(found, name, known=problems)
     return list(dict.fromkeys(problems))
+
+
+def _fits(trainer: _run_description.RunDescription, after: Context) -> bool:
+    """Whether the step can be followed as it will run, and all keys are there.
+
+    JAX keeps what it has traced: the first step need not be followed again, as it would
+    after a look at every part of it, which is for telling what is wrong.
+
+    Args:
+      trainer: The run.
+      after: The context after the forward pass.
+    """
+    trainstep: Any = trainer.trainstep
+    plain = train_step.TrainStep
+    is_plain = all(getattr(type(trainstep), n) is getattr(plain, n) for n in _METHODS)
+    if not is_plain or trainstep.optimizer is None:
+        return False
+    problems: list[kontext.KeyProblem] = []
+    key_checks.check_groups(_groups(trainer), _without_update(after), problems)
+    if problems:
+        return False
+    placement = trainer.sharding.batch
+    batch = data_utils.get_global_elem_spec(after.batch, placement)
+    is_halted = None
+    if trainer.nan_guard is not None:
+        is_halted = jax.ShapeDtypeStruct((), bool)
+    try:
+        looking.trace_step(
+            trainstep,
+            trainer.state_specs,
+            sharding.with_sharding_constraint(batch, placement),
+            is_halted,
+            return_losses=True,
+            return_metrics=True,
+            return_summaries=bool(trainer.train_summaries),
+            checkify_error_categories=trainer.checkify_error_categories,
+        )
+    except Exception:  # told with the part that has raised it
+        return False
+    return True
+
+
+def _groups(trainer: _run_description.RunDescription) -> dict[str, Any]:
+    return {
+        "cfg.train_losses": trainer.train_losses,
+        "cfg.train_metrics": trainer.train_metrics,
+        "cfg.train_summaries": trainer.train_summaries,
+    }
+
+
+def _problems_of_step(
+    trainer: _run_description.RunDescription,
+    after: Context | None,
+    context: Context,
+    *,
+    known: list[kontext.KeyProblem],
+) -> list[kontext.KeyProblem]:
+    """Returns what does not fit in a step, looking at its parts.
+
+    Args:
+      trainer: The run.
+      after: The context after the forward pass; `None` if that fails.
+      context: The one before.
+      known: What is wrong with the forward pass.
+    """
+    context, failure = _after_update(trainer, after or context)
+    # A custom step may leave the model out, and then measures what it likes.
+    is_run = after is not None and (after.preds is None or context.preds is not None)
+    problems: list[kontext.KeyProblem] = []
+    key_checks.check_groups(_groups(trainer), context, problems, has_preds=is_run)
+    if failure is not None and not problems and not known:
+        problems += _failure_of_step(trainer, context)
+    return problems
 
 
 def _forward_pass(trainer: _run_description.RunDescription) -> key_checks.ForwardPass:
@@ -157,13 +231,17 @@ def _after_update(
             return filled, None
         except Exception as e:  # of a loss too, which is reported where it is checked
             failure = e
-    without_update = dataclasses.replace(
+    return _without_update(context), failure
+
+
+def _without_update(context: Context) -> Context:
+    """Returns a context with all that an update leaves in it, as far as that is known."""
+    return dataclasses.replace(
         context,
         loss_total=jax.ShapeDtypeStruct((), "float32"),
         grads=context.params,
         updates=context.params,
     )
-    return without_update, failure
 
 
 def _failure_of_step(

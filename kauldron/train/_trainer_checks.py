@@ -129,6 +129,14 @@ def _check_model(model: Any) -> None:
 
 def last_step(trainer: _run_description.RunDescription) -> int:
     """Returns how many updates the run makes in all, see `Trainer.last_step`."""
+    num_steps = _num_steps(trainer)
+    if trainer.stop_after_steps is not None:
+        num_steps = min(num_steps, trainer.stop_after_steps)
+    return num_steps
+
+
+def _num_steps(trainer: _run_description.RunDescription) -> int:
+    """Returns how many updates the run makes unless it is stopped after fewer."""
     num_steps = trainer.num_train_steps
     try:
         with data_utils.Naming("cfg.train_ds"):
@@ -148,9 +156,24 @@ def last_step(trainer: _run_description.RunDescription) -> int:
             f"{num_batches} batches. Leave out its `num_epochs` to repeat it "
             "endlessly."
         )
-    if trainer.stop_after_steps is not None:
-        num_steps = min(num_steps, trainer.stop_after_steps)
     return num_steps
+
+
+def _tell_of_evaluators_that_never_run(
+    trainer: _run_description.RunDescription,
+) -> None:
+    num_steps = _num_steps(trainer)
+    for name, evaluator in trainer.evals.items():
+        run = evaluator.run
+        if run.fits(num_steps):
+            continue
+        is_begun = run.should_eval_in_train(0)
+        console.warn(
+            f"`cfg.evals[{name!r}]` {'runs at step 0 alone' if is_begun else 'never runs'}:"
+            f" its `run` is `{run!r}`, and the run has {num_steps} steps. What is chosen by "
+            "its metrics (a checkpoint, a trial of a sweep, when to stop) is not chosen by "
+            "what was trained. Let it run earlier, or at the end: `kd.evals.Final()`."
+        )
 
 
 def check(trainer: _run_description.RunDescription) -> None:
@@ -182,6 +205,7 @@ def check(trainer: _run_description.RunDescription) -> None:
     if trainer.nan_guard is not None:
         trainer.nan_guard.check(trainer)
     check_keys(trainer)
+    _tell_of_evaluators_that_never_run(trainer)
     for remark in trainer.sharding.remarks(trainer.state_specs):
         console.warn(remark)
     if trainer.precision is None:

@@ -171,3 +171,12 @@ def test_metric_with_dicts_and_lists_is_hashable():
     metric = WithOptions(options={"a": [1, {"b": 2}]})
     assert jax.jit(lambda s: s)(metric.get_state()).parent == metric
     assert metric.options["a"][1]["b"] == 2
+
+
+def test_what_is_true_under_a_mask_of_bools_is_counted_beyond_2_to_the_24():
+    is_counted = np.ones(2**24 + 3, bool)
+    is_counted[0] = False
+    is_right = np.ones_like(is_counted)
+    is_right[-1] = False
+    state = metrics.AverageState.from_values(is_right, mask=is_counted)
+    assert (int(state.total), int(state.count)) == (2**24 + 1, 2**24 + 2)

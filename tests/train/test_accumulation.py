@@ -212,8 +212,12 @@ def test_the_model_runs_once_and_nothing_is_sent_to_split_the_batch():
     program = _compile(trainer).as_text()
     # Three layers: forward, by inputs (not of the first), by parameters.
     assert len(re.findall(r" dot\(", program)) == 3 + 2 + 3
-    for collective in ("all-gather", "all-to-all", "collective-permute"):
+    for collective in ("all-to-all", "collective-permute"):
         assert f"{collective}(" not in program
+    # Counts of labels, one of each device.
+    gathered = re.findall(r"= (\S+) all-gather\(", program)
+    assert gathered
+    assert all(re.match(rf"s32\[{jax.device_count()}(,1)?\]", x) for x in gathered)
 
 
 def test_memory_is_that_of_a_micro_batch():

@@ -121,4 +121,4 @@ def test_run_compiles_two_steps_and_one_program_for_each_evaluator(tmp_path):
     assert counted["jit(step)"] == 2  # of evaluators
     assert counted["jit(init)"] == 2  # of parameters, of the optimizer's state
     # Small ones, which serve all steps; others may have compiled them before.
-    assert sum(counted.values()) <= 9, counted
+    assert sum(counted.values()) <= 10, counted

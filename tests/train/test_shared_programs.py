@@ -121,8 +121,8 @@ def test_a_run_compiles_nothing_after_one_with_another_seed_and_rate(
     assert {"jit(init)", "jit(_traced_step)"}.isdisjoint(compiled)
 
 
-def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
-    traced = []
+def _counted(traced):
+    """Returns a model that notes each time it is traced."""
 
     class Counted(nn.Module):
         @nn.compact
@@ -130,8 +130,34 @@ def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
             traced.append(x.shape)
             return nn.Dense(2)(x)
 
-    model = kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=[Counted()])
-    trainer = small_run.make_trainer(tmp_path, model=model)
+    return kd.nn.Sequential(inputs="batch.x", outputs="logits", layers=[Counted()])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nan_guard": kd.train.NanGuard()},
+        {"optimizer": optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)},
+        {"sharding": kd.sharding.ShardingStrategy(params=kd.sharding.FSDPSharding())},
+    ],
+    ids=["plain", "nan guard", "numbers in the state", "split"],
+)
+def test_the_check_of_keys_and_the_first_step_are_one_trace(tmp_path, changes):
+    traced = []
+    trainer = small_run.make_trainer(
+        tmp_path, model=_counted(traced), num_train_steps=1, **changes
+    )
+    trainer.check()
+    num_before = len(traced)
+    trainer.train()
+    # The forward pass alone: checked again, and described after the first step.
+    assert len(traced) - num_before == 2
+
+
+def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
+    traced = []
+    trainer = small_run.make_trainer(tmp_path, model=_counted(traced))
     specs = trainer.state_specs
     state = trainer.init_state()
     assert traced == [(16, 3)]

@@ -8,7 +8,7 @@ import pytest
 
 from kauldron import kd
 from kauldron._base import collector
-from kauldron.cli import train
+from kauldron.cli import evaluate, export, predict, train
 from tests.train import small_run
 
 
@@ -98,11 +98,22 @@ def test_the_start_of_a_run_is_over_after_its_first_step(tmp_path, thresholds):
     assert seen == [False, True, True]
 
 
-def test_the_command_loads_its_config_without_it(tmp_path, thresholds, capfd):
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (train, []),
+        (evaluate, ["--workdir=nowhere"]),
+        (predict, ["--workdir=nowhere", "--out=preds.npz"]),
+        (export, ["--workdir=nowhere", "--out=exported"]),
+    ],
+)
+def test_the_command_loads_its_config_without_it(
+    tmp_path, thresholds, capfd, command, flags
+):
     config = tmp_path / "config.py"
     config.write_text("import gc, sys\nprint(gc.get_threshold())\nsys.exit(0)\n")
     with pytest.raises(SystemExit):
-        train.main(["train", f"--cfg={config}"], flag_values=_flag_values())
+        command.main(["it", f"--cfg={config}", *flags], flag_values=_flag_values())
     first, *rest = map(int, capfd.readouterr().out.strip("()\n").split(","))
     assert first > 100 * thresholds[0]
     assert tuple(rest) == thresholds[1:]
