@@ -60,9 +60,10 @@ def _is_whole(entry: pathlib.Path) -> bool:
 def _forget(kept: pathlib.Path, *, older_than: float) -> None:
     """Removes entries, and what sessions that were killed have left."""
     for path in kept.iterdir():
-        if path.stat().st_mtime >= older_than:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another session forgets, too
+            if path.stat().st_mtime >= older_than:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
