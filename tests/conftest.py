@@ -18,6 +18,8 @@ import tempfile
 import hypothesis
 import pytest
 
+from tests import kept_compilations
+
 _FLAG = "--xla_force_host_platform_device_count"
 if _FLAG not in os.environ.get("XLA_FLAGS", ""):
     num_devices = os.environ.get("KAULDRON_TEST_DEVICES", "8")
@@ -35,15 +37,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Benchmarks measure what users have.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
     os.environ.setdefault("KAULDRON_TYPECHECKING", "all")
-# The same small programs are needed by many tests: they are compiled once a session, for
-# all of its processes. Benchmarks compile anew.
+# The same small programs are needed by many tests: see `_share_compilations`. Benchmarks
+# compile anew.
 if "KAULDRON_TEST_DEVICES" not in os.environ:
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        _cache = tempfile.mkdtemp(prefix="kauldron-test-cache-")
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
-        atexit.register(shutil.rmtree, _cache, ignore_errors=True)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    # Those of GPUs: their folders would be part of the name of each program.
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 
 # One module of LLVM a program instead of dozens, which small programs do not fill; its
@@ -58,11 +58,30 @@ def pytest_configure(config):
 
     What runs for long (`slow`, `smoke`, benchmarks), and a GPU, have what users have.
     """
+    if "KAULDRON_TEST_DEVICES" not in os.environ:
+        _share_compilations(config)
     if "not slow" in config.option.markexpr and os.environ["JAX_PLATFORMS"] == "cpu":
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         # XLA reads them when the first array is made; workers inherit them.
         if _QUICK_FLAGS not in os.environ["XLA_FLAGS"]:
             os.environ["XLA_FLAGS"] += f" {_QUICK_FLAGS}"
+
+
+def _share_compilations(config):
+    """Programs are compiled once, for all processes of a session, and for the next ones.
+
+    `--cache-clear` compiles anew; `-p no:cacheprovider` neither finds nor leaves anything.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return  # of the user, or of the process that started this worker
+    if (cache := getattr(config, "cache", None)) is None:
+        folder = tempfile.mkdtemp(prefix="kauldron-test-cache-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        kept = cache.mkdir("compilations")
+        folder = kept_compilations.open_session(kept)
+        atexit.register(kept_compilations.close_session, folder, kept)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
 
 
 @pytest.hookimpl(wrapper=True)
