@@ -95,7 +95,7 @@ def run(
     intermediates: Any = kept["intermediates"]
     hidden: Array["b t d"] = intermediates["hidden"][0]
     after = outputs["cache"][0] if has_one_copy else outputs["cache"]
-    return Pass(_logits(model, params, hidden), hidden, after)
+    return Pass(logits(model, params, hidden), hidden, after)
 
 
 @contextlib.contextmanager
@@ -110,15 +110,19 @@ def _in_each_layer(maps: _layers.LinearMaps) -> Iterator[None]:
         yield
 
 
-def _logits(
-    model: nn.CausalLM, params: Mapping[str, Any], hidden: Float["b t d"]
-) -> Float["b t v"]:
-    """Returns what the head of the model does, of the vocabulary's rows as they are."""
+def logits(model: nn.CausalLM, params: PyTree, hidden: Float["*b d"]) -> Float["*b v"]:
+    """Returns what the head of the model does, of the vocabulary's rows as they are.
+
+    Args:
+      model: The decoder.
+      params: Of it, as they are kept.
+      hidden: What the head reads.
+    """
+    params = lm.dequantize(params, jnp.float32)
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
     hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    logits = _kernels.product(rows, [kernel])
-    logits = logits.reshape(*hidden.shape[:-1], -1)
+    y = _kernels.product(rows, [kernel]).reshape(*hidden.shape[:-1], -1)
     if model.head_softcap is None:
-        return logits
-    return model.head_softcap * jnp.tanh(logits / model.head_softcap)
+        return y
+    return model.head_softcap * jnp.tanh(y / model.head_softcap)
