@@ -175,11 +175,29 @@ class PipelineParts(NamedTuple):
       source: The examples, before transforms.
       stages: Transforms of elements, in order.
       batching: How batches are made of what has been through the stages.
+      seed: What random numbers depend on.
     """
 
     source: _nodes.Node
     stages: Sequence[Stage]
     batching: Batching
+    seed: int
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether each example becomes a row, whatever it is."""
+        node = self.batching.node
+        return node.fetch_size == 1 and not node.drops_rows
+
+    def batch_of(self, element: Any) -> Any:
+        """Returns what the only batch would be, were this the only example.
+
+        The source is not asked; the pipeline keeps rows.
+        """
+        position = _order.positions_from(0, 1)
+        ids = _draws.ExampleIds(self.seed, position, position)
+        block = Block(_columns.from_rows([element]), position, ids, position)
+        return self.batching.finish(_nodes.run_stages(block, self.stages), 1)
 
 
 public.move(DropRemainder, "kauldron.data.py")

@@ -153,12 +153,12 @@ class Transformed(Node):
             return self._run(self._parent.fetch(positions))
 
     def _run(self, block: Block) -> Block:
+        if self._rows_at_once or not len(block):
+            return run_stages(block, self._stages)
         before = _columns.num_bytes(block.columns)
         done = run_stages(block, self._stages)
-        if not self._rows_at_once and len(block):
-            num_bytes = max(before, _columns.num_bytes(done.columns), 1)
-            rows_at_once = _BYTES_AT_ONCE * len(block) // num_bytes
-            self._rows_at_once = max(rows_at_once, 1)
+        num_bytes = max(before, _columns.num_bytes(done.columns), 1)
+        self._rows_at_once = max(_BYTES_AT_ONCE * len(block) // num_bytes, 1)
         return done
 
 

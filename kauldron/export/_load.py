@@ -136,8 +136,12 @@ class Exported:
         return named
 
 
+# NumPy makes the text anew each time, which takes long beside a small program.
+_dtype_name = functools.cache(str)
+
+
 def _check_input(name: str, array: Any, entry: Mapping[str, Any]) -> None:
-    shape, dtype = np.shape(array), str(array.dtype)
+    shape, dtype = np.shape(array), _dtype_name(array.dtype)
     fits = len(shape) == len(entry["shape"]) and all(
         isinstance(wanted, str) or size == wanted
         for size, wanted in zip(shape, entry["shape"], strict=True)

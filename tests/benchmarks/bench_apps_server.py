@@ -18,6 +18,7 @@ import sys
 import time
 
 import httpx
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +26,8 @@ from PIL import Image
 from examples import app_digits
 from kauldron import kd, konfig
 from tests.apps.bundles import made
+from tests.benchmarks import clocks
+from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
@@ -32,8 +35,16 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _UPLOAD_BYTES = 2**30
 _NUM_CALLS = 300
 
+_SERVE = """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+uvicorn.Server(config).run(sockets=[listening])
+"""
+
 # What one would write without us: the body as it comes, to a file.
-_BARE_COPY = """
+_BARE_COPY = f"""
 import sys, uvicorn
 
 async def app(scope, receive, send):
@@ -45,18 +56,12 @@ async def app(scope, receive, send):
             message = await receive()
             f.write(message.get("body", b""))
             more = message.get("more_body", False)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-import socket
-listening = socket.create_server(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
-uvicorn.Server(config).run(sockets=[listening])
-"""
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"{{}}"}})
+{_SERVE}"""
 
 # The same call as a route of FastAPI that computes nothing, and answers as many bytes.
-_BARE_ROUTE = """
+_BARE_ROUTE = f"""
 import sys, fastapi, uvicorn
 
 app = fastapi.FastAPI()
@@ -65,30 +70,15 @@ app = fastapi.FastAPI()
 async def infer(inputs: fastapi.UploadFile):
     data = await inputs.read()
     return fastapi.Response(bytes(int(sys.argv[1])), media_type="application/zip")
+{_SERVE}"""
 
-import socket
-listening = socket.create_server(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
-uvicorn.Server(config).run(sockets=[listening])
-"""
-
-
-# The same route, which hands the bytes to a second process that sends as many back: a
-# server that does not compute itself has to do at least this.
-_BARE_HOP = """
+# A route that hands the bytes to a second process and sends what that gives: a server that
+# does not compute itself has to do at least this. The code of that process comes first.
+_ROUTE_WITH_PROCESS = f"""
 import asyncio, subprocess, sys, fastapi, uvicorn
 
-size = int(sys.argv[1])
-echo = '''
-import sys
-while line := sys.stdin.buffer.readline():
-    sys.stdin.buffer.read(int(line))
-    sys.stdout.buffer.write(bytes(int(sys.argv[1])))
-    sys.stdout.buffer.flush()
-'''
-pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-other = subprocess.Popen([sys.executable, "-c", echo, str(size)], **pipes)
+pipes = {{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}}
+other = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], **pipes)
 answers = None
 app = fastapi.FastAPI()
 
@@ -103,15 +93,51 @@ async def infer(inputs: fastapi.UploadFile):
     data = await inputs.read()
     other.stdin.write(b"%d\\n" % len(data) + data)
     other.stdin.flush()
-    content = await answers.readexactly(size)
+    content = await answers.readexactly(int(await answers.readline()))
     return fastapi.Response(content, media_type="application/zip")
+{_SERVE}"""
 
-import socket
-listening = socket.create_server(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
-uvicorn.Server(config).run(sockets=[listening])
+_ANSWERS = """
+import sys
+while line := sys.stdin.buffer.readline():
+    content = answer(sys.stdin.buffer.read(int(line)))
+    sys.stdout.buffer.write(b"%d\\n" % len(content) + content)
+    sys.stdout.buffer.flush()
 """
+
+# It computes nothing, and answers as many bytes.
+_ECHO = f"""
+def answer(data):
+    return bytes(int(sys.argv[1]))
+{_ANSWERS}"""
+
+# What one would write by hand for this one model: nothing is checked.
+_BY_HAND = f"""
+import csv, io, json, sys, zipfile
+import jax, numpy as np
+from PIL import Image
+from kauldron import kd
+
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+model = kd.export.load(sys.argv[1], weights=sys.argv[2])
+
+def answer(data):
+    image = Image.open(io.BytesIO(data)).convert("L").resize((8, 8), 2)
+    pixels = np.asarray(image, np.float32)[None, ..., None] / 255
+    logits = np.asarray(model({{"image": pixels}})["logits"])[0]
+    scores = np.exp(logits - logits.max())
+    probabilities = (scores / scores.sum()).tolist()
+    label = int(logits.argmax())
+    table = io.StringIO()
+    row = [label, probabilities[label], *probabilities]
+    csv.writer(table).writerows([["label", "probability", *range(10)], row])
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as z:
+        z.writestr("logits.csv", table.getvalue())
+        value = {{"label": label, "probability": probabilities[label]}}
+        z.writestr("result.json", json.dumps({{"digit": value}}))
+    return content.getvalue()
+{_ANSWERS}"""
 
 
 @contextlib.contextmanager
@@ -156,7 +182,9 @@ def _memory_mb(process, name):
     return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1024
 
 
-def test_a_large_upload_is_as_fast_as_a_bare_copy_and_takes_no_memory(tmp_path):
+def test_a_large_upload_is_as_fast_as_a_bare_copy_and_takes_no_memory(
+    tmp_path, figures
+):
     made.write(tmp_path / "app")
     head = b'--b\r\ncontent-disposition: form-data; name="inputs"; filename="a.nii"\r\n\r\n'
     server = ("-m", "tests.apps.jobs.plain_server", tmp_path / "state")
@@ -180,22 +208,21 @@ def test_a_large_upload_is_as_fast_as_a_bare_copy_and_takes_no_memory(tmp_path):
             assert b" 422 " in answer.split(b"\r\n")[0], answer
             ours.append(secs)
         peak = _memory_mb(process, "VmHWM")
-    rates = [_UPLOAD_BYTES / 2**20 / statistics.median(secs) for secs in (bare, ours)]
-    print(
-        f"upload of 1 GiB: bare copy {rates[0]:.0f} MiB/s, ours {rates[1]:.0f} MiB/s "
-        f"({rates[1] / rates[0]:.2f} x); memory idle {idle:.0f} MiB, at most {peak:.0f}"
+    rate = _UPLOAD_BYTES / 2**20 / statistics.median(bare)
+    figures.number(
+        "upload of 1 GiB to the server of apps",
+        [theirs / mine for theirs, mine in zip(bare, ours, strict=True)],
+        figures_lib.TIMES,
+        against=f"the throughput of a bare copy to a file ({rate:,.0f} MiB/s)",
+        budget=0.8,
+        is_more_better=True,
     )
-    assert peak - idle <= 64
-    assert rates[1] >= 0.8 * rates[0]
-
-
-def _p50_ms(function):
-    times = []
-    for _ in range(_NUM_CALLS):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[20:]) * 1e3
+    figures.number(
+        "the same upload: memory of the server above idle",
+        [peak - idle],
+        "MiB",
+        budget=64,
+    )
 
 
 def _processor_ms(process):
@@ -224,78 +251,104 @@ def _with_priority(*processes):
             pathlib.Path(f"/proc/{pid}/autogroup").write_text("-19")
 
 
-def _call_costs(function, process):
-    """Returns the median of the time of a call, and the mean of its processor time."""
-    before = _processor_ms(process)
-    wall = _p50_ms(function)
-    return wall, (_processor_ms(process) - before) / _NUM_CALLS
+def _timed(call, process):
+    """Returns a function that calls often, for `clocks.in_turn`.
+
+    It returns the median by the clock, and the mean of what a process and its children
+    use: the client, which is the same for all, does not count.
+    """
+
+    def run():
+        times, before = [], _processor_ms(process)
+        for _ in range(_NUM_CALLS):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        used = (_processor_ms(process) - before) / 1e3
+        return clocks.Secs(statistics.median(times), used / _NUM_CALLS)
+
+    return run
+
+
+@contextlib.contextmanager
+def _client(url, path, data):
+    """Yields a function that sends a picture and returns the answer."""
+    with httpx.Client(base_url=url, timeout=120) as http:
+
+        def call():
+            files, headers = {"inputs": ("digit.png", data)}, {"Prefer": "wait=60"}
+            answer = http.post(path, files=files, headers=headers)
+            assert answer.status_code == 200, answer.text
+            return answer.content
+
+        yield call
 
 
 def test_a_warm_call_costs_little_more_than_the_jitted_one_and_a_bare_route(
-    tmp_path, digits_bundle
+    tmp_path, digits_bundle, figures
 ):
-    import jax
-
     image = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "digit.png")
-    (weights,) = (digits_bundle / "members").glob("*.safetensors")
-    loaded = kd.export.load(digits_bundle / "program", weights=weights)
-    batch = {"image": jax.numpy.zeros((1, 8, 8, 1))}
     data = (tmp_path / "digit.png").read_bytes()
+    (weights,) = (digits_bundle / "members").glob("*.safetensors")
     serve = ("-m", "kauldron.cli.main", "apps", "serve", f"--apps={digits_bundle}")
     flags = ("--port=0", f"--state={tmp_path / 'state'}", "--warm=digits")
-    with _process(*serve, *flags) as (process, url), httpx.Client(base_url=url) as http:
-        while not http.get("/repo_apps/digits").json()["is_warm"]:
+    with contextlib.ExitStack() as stack:
+        processes, calls = {}, {}
+
+        def add(name, path, *command):
+            processes[name], url = stack.enter_context(_process(*command))
+            calls[name] = stack.enter_context(_client(url, path, data))
+            return url
+
+        url = add("ours", "/apps/digits/infer", *serve, *flags)
+        while not httpx.get(f"{url}/repo_apps/digits").json()["is_warm"]:
             time.sleep(0.1)
+        size = len(calls["ours"]())
+        by_hand = (_BY_HAND, digits_bundle / "program", weights)
+        add("route", "/infer", "-c", _BARE_ROUTE, size)
+        add("hop", "/infer", "-c", _ROUTE_WITH_PROCESS, _ECHO, size)
+        add("by hand", "/infer", "-c", _ROUTE_WITH_PROCESS, *by_hand)
+        for call in calls.values():
+            call()  # its second process has started
+        _with_priority(*processes.values())
+        runs = {name: _timed(call, processes[name]) for name, call in calls.items()}
+        loaded = kd.export.load(digits_bundle / "program", weights=weights)
+        batch = {"image": jax.numpy.zeros((1, 8, 8, 1))}
+        jitted = statistics.median(
+            secs.wall
+            for secs in clocks.of_one(lambda: jax.block_until_ready(loaded(batch)), 100)
+        )
+        secs = clocks.in_turn(runs, num_rounds=5)
+    _tell(figures, secs, jitted)
 
-        def infer():
-            answer = http.post(
-                "/apps/digits/infer",
-                files={"inputs": ("digit.png", data)},
-                headers={"Prefer": "wait=60"},
-                timeout=120,
-            )
-            assert answer.status_code == 200
-            return answer.content
 
-        size = len(infer())
-        with (
-            _process("-c", _BARE_ROUTE, size) as (bare_process, bare_url),
-            _process("-c", _BARE_HOP, size) as (hop_process, hop_url),
-            httpx.Client(base_url=bare_url) as bare_http,
-            httpx.Client(base_url=hop_url) as hop_http,
-        ):
-
-            def bare(client=bare_http):
-                answer = client.post("/infer", files={"inputs": ("digit.png", data)})
-                assert len(answer.content) == size
-
-            def hop():
-                bare(hop_http)
-
-            hop()  # its second process has started
-            _with_priority(process, bare_process, hop_process)
-            jitted = _p50_ms(lambda: jax.block_until_ready(loaded(batch)))
-            # In turns: the machine is not as fast all the time.
-            rounds = [
-                (
-                    *_call_costs(bare, bare_process),
-                    *_call_costs(hop, hop_process),
-                    *_call_costs(infer, process),
-                )
-                for _ in range(3)
-            ]
-    route, of_route, two, of_two, ours, of_ours = (
-        statistics.median(x) for x in zip(*rounds, strict=True)
+def _tell(figures, secs, jitted):
+    least = [clocks.Secs(*(x + jitted for x in route)) for route in secs["route"]]
+    ms = {k: clocks.spread(x.wall * 1e3 for x in found) for k, found in secs.items()}
+    what = "a picture to a warm app over HTTP"
+    figures.number(f"{what}, median", [x.wall * 1e3 for x in secs["ours"]], "ms")
+    figures.ratio(
+        what,
+        secs["ours"],
+        least,
+        against="the jitted call and a bare route of FastAPI "
+        f"({jitted * 1e3:.2g} and {ms['route'].median:.2g} ms)",
+        budget=1.3,
     )
-    print(
-        f"warm call over HTTP: {ours:.2f} ms; jitted call {jitted:.2f} ms + bare route "
-        f"{route:.2f} ms: {ours / (jitted + route):.2f} x; processor time "
-        f"{of_ours:.2f} ms of server and worker, {of_route:.2f} of the bare one\n"
-        f"a bare route that hands the bytes to a second process: {two:.2f} ms, "
-        f"{of_two:.2f} of processor time; ours {ours / (jitted + two):.2f} x with it"
+    figures.ratio(
+        f"{what}, against the like by hand",
+        secs["ours"],
+        secs["by hand"],
+        against="a route of FastAPI and a process that decodes by Pillow, calls the "
+        f"program, writes a zip, and checks nothing ({ms['by hand'].median:.2g} ms)",
     )
-    assert ours <= 1.3 * (jitted + route)
+    figures.ratio(
+        f"{what}: a process besides that of the server, which sends as many bytes",
+        secs["hop"],
+        secs["route"],
+        against=f"a bare route of FastAPI ({ms['route'].median:.2g} ms)",
+    )
 
 
 @pytest.fixture

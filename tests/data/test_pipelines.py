@@ -312,3 +312,44 @@ def test_building_a_dataset_imports_neither_jax_nor_grain():
         "assert not {'jax', 'grain', 'tensorflow'} & set(sys.modules), 'imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class _Noise(kd.data.RandomMapTransform):
+    def random_map(self, element, rng):
+        return {**element, "noise": rng.random(3)}
+
+
+class _NoiseOfBatch(kd.data.BatchTransform):
+    def map_batch(self, batch, draws):
+        return {**batch, "noise_of_batch": draws.uniform()}
+
+
+def test_the_batch_of_an_only_example_needs_no_source():
+    def only(example):
+        transforms = [_Noise(), _NoiseOfBatch()]
+        options = {"seed": 7, "batch_drop_remainder": False, "batch_size": 3}
+        options |= {"num_epochs": 1, "shuffle": False, "transforms": transforms}
+        return kd.data.py.DataSource([example], **options)
+
+    example = _records()[4]
+    (expected,) = only(example)
+    batch = only(None).parts().batch_of(example)
+    assert batch.keys() == {"image", "label", "noise", "noise_of_batch"}
+    for key, value in expected.items():
+        np.testing.assert_array_equal(batch[key], value, strict=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Pairs(kd.data.ChunkTransform):
+    chunk_size: int = 2
+
+    def map_chunk(self, elements):
+        return elements[:1]
+
+
+@pytest.mark.parametrize(
+    ("transform", "keeps_rows"),
+    [(_Noise(), True), (_IsNot3(), False), (_Pairs(), False)],
+)
+def test_pipelines_tell_whether_each_example_becomes_a_row(transform, keeps_rows):
+    assert _pipeline("records", transforms=[transform]).parts().keeps_rows is keeps_rows

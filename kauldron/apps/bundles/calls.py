@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from kauldron._base import errors
@@ -133,28 +134,15 @@ class Call:
           AppError: If a field is unknown or has a wrong type.
         """
         fields = Fields(entry, "the call")
-        known = [field.name for field in dataclasses.fields(cls)]
+        found = {"verb": fields.take("verb", str)}
         for name in fields.names:
-            if name not in known:
+            if name not in _READS:
                 raise AppError(
-                    f"A call has no {name!r}: there are {known}."
-                    f"{errors.did_you_mean(name, known)}"
+                    f"A call has no {name!r}: there are {list(_READS)}."
+                    f"{errors.did_you_mean(name, _READS)}"
                 )
-        return cls(
-            verb=fields.take("verb", str),
-            inputs=fields.texts_by_name("inputs"),
-            references=fields.texts_by_name("references"),
-            masks=fields.texts("masks"),
-            ensemble=_ensemble(fields),
-            tta=fields.take("tta", int, 0),
-            mc=fields.take("mc", int, 0),
-            with_uncertainty=fields.take("with_uncertainty", bool, False),
-            overrides=dict(fields.take("overrides", dict, {})),
-            data=fields.optional("data", str),
-            steps=fields.optional("steps", int),
-            learning_rate=_number(fields, "learning_rate"),
-            name=fields.optional("name", str),
-        )
+            found[name] = _READS[name](fields, name)
+        return cls(**found)
 
     def to_arguments(
         self,
@@ -200,12 +188,10 @@ def _as_json(value: Any) -> Any:
     return list(map(_as_json, value)) if isinstance(value, tuple | list) else value
 
 
-def _ensemble(fields: Fields) -> int | tuple[str, ...] | None:
-    if "ensemble" not in fields.names or fields.optional("ensemble", object) is None:
-        return None
-    if isinstance(fields.take("ensemble", object), list):
-        return fields.texts("ensemble")
-    return fields.take("ensemble", int)
+def _ensemble(fields: Fields, name: str) -> int | tuple[str, ...] | None:
+    if isinstance(fields.optional(name, object), list):
+        return fields.texts(name)
+    return fields.optional(name, int)
 
 
 def _number(fields: Fields, name: str) -> float | None:
@@ -215,20 +201,44 @@ def _number(fields: Fields, name: str) -> float | None:
     )
 
 
+# Field of `Call` -> takes it from JSON.
+_READS: Mapping[str, Callable[[Fields, str], Any]] = {
+    "verb": lambda fields, name: fields.take(name, str),
+    "inputs": Fields.texts_by_name,
+    "references": Fields.texts_by_name,
+    "masks": Fields.texts,
+    "ensemble": _ensemble,
+    "tta": lambda fields, name: fields.take(name, int),
+    "mc": lambda fields, name: fields.take(name, int),
+    "with_uncertainty": lambda fields, name: fields.take(name, bool),
+    "overrides": lambda fields, name: dict(fields.take(name, dict)),
+    "data": lambda fields, name: fields.optional(name, str),
+    "steps": lambda fields, name: fields.optional(name, int),
+    "learning_rate": _number,
+    "name": lambda fields, name: fields.optional(name, str),
+}
+
+
 def _check_unused(call: Call) -> None:
     """Finds what is given and has no meaning for the verb."""
-    uses = {
-        "references": call.verb in ("evaluate", "pipeline"),
-        "masks": call.verb in ("evaluate", "pipeline"),
-        "with_uncertainty": call.verb == "pipeline",
-        **dict.fromkeys(
-            ("data", "steps", "learning_rate", "name"), call.verb == "fine-tune"
-        ),
-        **dict.fromkeys(("inputs", "tta", "mc"), call.verb != "fine-tune"),
-    }
-    for name, is_used in uses.items():
-        if getattr(call, name) and not is_used:
+    for name in _without_meaning(call.verb):
+        if getattr(call, name):
             raise AppError(f"`{name}` has no meaning for {call.verb!r}: leave it out.")
+
+
+@functools.cache
+def _without_meaning(verb: str) -> tuple[str, ...]:
+    """Returns the fields of `Call` that say nothing about a verb that there is."""
+    uses = {
+        "references": verb in ("evaluate", "pipeline"),
+        "masks": verb in ("evaluate", "pipeline"),
+        "with_uncertainty": verb == "pipeline",
+        **dict.fromkeys(
+            ("data", "steps", "learning_rate", "name"), verb == "fine-tune"
+        ),
+        **dict.fromkeys(("inputs", "tta", "mc"), verb != "fine-tune"),
+    }
+    return tuple(name for name, is_used in uses.items() if not is_used)
 
 
 def _check_fine_tuning(call: Call, manifest: Manifest) -> None:

@@ -124,9 +124,12 @@ def _in_folder(folder: str, port: Port) -> list[str]:
 
 
 def _stem(path: str) -> str:
-    name = os.path.basename(os.path.abspath(path))
+    name = os.path.basename(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        name = os.path.basename(os.path.abspath(path))
+    lowered = name.lower()
     for suffix in _SUFFIXES:
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
+        if lowered.endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
 

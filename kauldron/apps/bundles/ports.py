@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +89,7 @@ class Port:
 
     def accepts(self, path: str) -> bool:
         """Whether a file or a folder can be of this kind, by its name."""
-        lowered = pathlib.PurePath(path).name.lower()
+        lowered = os.path.basename(path.rstrip("/")).lower()
         if self.kind in OF_FOLDERS and "." not in lowered:
             return True  # files of DICOM often have no suffix
         return lowered.endswith(KINDS[self.kind])

@@ -84,7 +84,7 @@ class Result:
             "app": dict(self.app),
             "applied": dict(self.applied),
             "cases": list(self.cases),
-            "files": [dataclasses.asdict(file) for file in self.files],
+            "files": [dict(vars(file)) for file in self.files],
             "values": dict(self.values),
         }
 
@@ -211,13 +211,14 @@ def read_result(out: str | os.PathLike[str]) -> Result:
 
 # Not `indent`: with it, `json` does without its encoder in C.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode_text = json.encoder.encode_basestring
 
 
 def _in_lines(value: Any, indent: str) -> str:
     """Returns a value as JSON: a line for each part that has no further parts."""
     inside = f"{indent} "
     if isinstance(value, dict) and not all(map(_is_plain, value.values())):
-        parts = [f"{_encode(k)}: {_in_lines(x, inside)}" for k, x in value.items()]
+        parts = [f"{_encode_text(k)}: {_in_lines(x, inside)}" for k, x in value.items()]
     elif isinstance(value, list) and not all(map(_is_plain, value)):
         parts = [_in_lines(x, inside) for x in value]
     else:

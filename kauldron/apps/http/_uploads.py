@@ -20,6 +20,8 @@ from kauldron.apps.jobs.limits import Limits
 
 # So much is collected before it is written in a thread of its own.
 _BUFFER_BYTES = 2**20
+# A form up to this is looked at once it has come: clients send a part at a time.
+_WHOLE_BYTES = 2**16
 # What boundaries and headers may take, beside the files.
 _HEADER_BYTES = 2**24
 # Who sends less than this for long holds a place that others could have.
@@ -114,7 +116,9 @@ async def _feed(
     parts: _Parts,
     limits: Limits,
 ) -> None:
+    """Gives a body to its parser; a small one once it has come, in one piece."""
     started, num_bytes, parser = time.monotonic(), 0, None
+    waiting: list[bytes] = []
     chunks = call.chunks()
     try:
         while True:
@@ -131,12 +135,16 @@ async def _feed(
             spent = time.monotonic() - started - limits.silence_secs
             if spent * _LEAST_BYTES_PER_SEC > num_bytes:
                 raise _too_slow()
-            if call.has_ended and parser is None:
-                whole = parts_of(chunk)
-                if whole is not None:
+            if parser is None:
+                waiting.append(chunk)
+                if not call.has_ended and num_bytes < _WHOLE_BYTES:
+                    continue
+                chunk = b"".join(waiting)
+                waiting.clear()
+                if call.has_ended and (whole := parts_of(chunk)) is not None:
                     parts.take(whole)
                     return
-            parser = parser or make_parser()
+                parser = make_parser()
             parser.write(chunk)
             await parts.write()
             if call.has_ended:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from kauldron.apps.bundles import results
 from kauldron.apps.bundles.calls import Call
@@ -21,8 +21,6 @@ _log = logging.getLogger(__name__)
 _WATCH_SECS = 0.5
 # Stands for the devices of a job that a warm app does: it has its own.
 _WARM = "warm"
-
-_T = TypeVar("_T")
 
 FindDevices = Callable[[], Coroutine[Any, Any, list[_devices.Device]]]
 
@@ -153,7 +151,7 @@ class Runner:
     async def answer(self, app: str, call: Call, folder: JobFolder) -> None:
         """Lets the worker of a warm app do a call for which there is no job.
 
-        Cancelled, it returns when the call is done: the worker stays warm.
+        Cancelled, which only the end of a server does, it ends the worker.
 
         Args:
           app: Name of the app.
@@ -165,7 +163,7 @@ class Runner:
         """
         worker = self._workers[app]
         entry = call.inside(folder.path).to_json()
-        await _to_the_end(worker.ask(entry, folder.out))
+        await worker.ask(entry, folder.out)
 
     def may_work_in_memory(self, app: str) -> bool:
         """Whether the worker of a warm app may do calls whose files are in memory."""
@@ -189,7 +187,7 @@ class Runner:
           WorkerError: If it was not done.
         """
         entry = call.to_json()
-        return await _to_the_end(self._workers[app].ask_in_memory(entry, contents))
+        return await self._workers[app].ask_in_memory(entry, contents)
 
     async def _do_in_process(
         self, app: ServedApp, call: Call, folder: JobFolder, taken: str
@@ -225,13 +223,3 @@ class Runner:
             longest = self._limits.max_job_secs
             if longest and time.monotonic() - started > longest:
                 raise JobFailed(f"The job ran for longer than {longest:g} seconds.")
-
-
-async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Does some work; cancelled, it returns when that is done."""
-    asking = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(asking)
-    except asyncio.CancelledError:
-        await asyncio.wait([asking])
-        raise

@@ -68,8 +68,12 @@ class WarmWorker:
     async def start(self) -> None:
         """Starts the process unless it runs; what it loads, it loads meanwhile."""
         async with self._starting:  # whoever comes meanwhile finds it ready to be asked
-            if self._process is None or self._process.poll() is not None:
+            if not self._is_running:
                 await self._start_anew()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     async def _start_anew(self) -> None:
         await self.stop()
@@ -126,7 +130,8 @@ class WarmWorker:
         data = b"".join([json.dumps(request).encode(), b"\n", *contents])
         async with self._turn:
             try:
-                await self.start()
+                if not self._is_running:
+                    await self.start()
                 if not self._is_ready:
                     await self._wait_until_ready()
                 if "contents" in request and not self.works_in_memory:

@@ -99,12 +99,12 @@ class ArrayPredictor:
             for batch in self._loaded(request):
                 num_rows = len(batch[_elements.CASE_KEY])
                 size = min(self.batch_size, 1 << (num_rows - 1).bit_length())
-                yield _filled(batch, max(size, num_rows)), num_rows
+                yield _filled(batch, size) if size > num_rows else batch, num_rows
         except AppError as e:  # of a file; where in the pipeline is of no interest
             raise AppError(str(e)) from e
 
     def _loaded(self, request: files_lib.FileRequest) -> Iterator[Any]:
-        """Yields batches; the pipeline of a single case is kept for the next one."""
+        """Yields batches; what makes that of a single case is kept for the next one."""
         if self.columns is not None:
             yield from self._loaded_rows(self.columns, request)
             return
@@ -112,23 +112,20 @@ class ArrayPredictor:
         elements = _elements.CaseElements(
             request.cases, ports, self.num_channels, request.contents
         )
-        keys = frozenset(elements.keys())
-        if len(elements) > 1:
-            transforms = self._transforms_for(elements)
-            with iter(self._pipeline(elements, transforms)) as batches:
-                yield from batches
-            return
-        if keys not in self._of_one_case:
-            slot = _elements.Slot(elements)
-            pipeline = self._pipeline(slot, self._transforms_for(elements))
-            batching = pipeline.parts().batching
-            self._of_one_case[keys] = slot, batching
-        slot, batching = self._of_one_case[keys]
-        slot.elements = elements
-        yield batching.batch_at(0)
+        if len(elements) == 1:
+            keys = frozenset(elements.keys())
+            if keys not in self._of_one_case:
+                pipeline = self._pipeline([None], self._transforms_for(elements))
+                self._of_one_case[keys] = pipeline.parts()
+            parts = self._of_one_case[keys]
+            if parts.keeps_rows:
+                yield parts.batch_of(elements[0])
+                return
+        with iter(self._pipeline(elements, self._transforms_for(elements))) as batches:
+            yield from batches
 
     @functools.cached_property
-    def _of_one_case(self) -> dict[frozenset[str], tuple[_elements.Slot, Any]]:
+    def _of_one_case(self) -> dict[frozenset[str], Any]:
         return {}
 
     def _loaded_rows(

@@ -81,23 +81,6 @@ class CaseElements:
         raise AppError(f"{path!r} cannot be read for {port.name!r}, a {port.kind}.")
 
 
-class Slot:
-    """A source of one element, which is another one for each call.
-
-    Attributes:
-      elements: What has the element.
-    """
-
-    def __init__(self, elements: CaseElements) -> None:
-        self.elements = elements
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.elements[index]
-
-
 def _read_image(
     file: str | BinaryIO, path: str, num_channels: int | None
 ) -> np.ndarray:

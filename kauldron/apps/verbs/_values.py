@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, str):
             found[name] = value
+        elif isinstance(value, float):
+            found[name] = plain_number(value)
         elif isinstance(value, Mapping):
             found[name] = plain_values(value)
         else:
@@ -28,7 +31,7 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain_number(value: Any) -> float | int | None:
     """Returns a number that JSON can hold; what is not finite has none."""
-    number = np.asarray(value).item()
+    number = np.asarray(value).item() if not isinstance(value, float) else value
     if isinstance(number, int | bool):
         return number
-    return float(f"{number:.7g}") if np.isfinite(number) else None
+    return float(f"{number:.7g}") if math.isfinite(number) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -93,7 +94,7 @@ class App(AppVerbs):
         planned = running.plan(call, self._manifest, lambda: results.OutFolder(out))
         return running.run_plan(planned, self._open(call), progress)
 
-    @property
+    @functools.cached_property
     def works_in_memory(self) -> bool:
         """Whether `call_in_memory` can be asked: not of an evaluator, nor of a table."""
         has_tables = any(port.kind == "table" for port in self._manifest.inputs)

@@ -91,13 +91,14 @@ def run_plan(
 ) -> Result:
     """Does what was planned; returns what is in the folder then."""
     cases, request = planned.request.cases, planned.request
+    inside = f"{planned.out.path.as_posix()}/"
     progress(0.0, f"{len(cases)} case{'s' if len(cases) != 1 else ''}")
     files: list[ResultFile] = []
     by_case: dict[str, Any] = {}
     overall: dict[str, Any] = {}
     for number, result in enumerate(opened.predict(planned.members, request), 1):
         for file in result.files:
-            path = file.path.relative_to(planned.out.path).as_posix()
+            path = file.path.as_posix().removeprefix(inside)
             if file.content is not None:
                 planned.out.write(path, file.content)
             files.append(

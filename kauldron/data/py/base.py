@@ -227,8 +227,9 @@ class PyGrainPipeline(pipelines.Pipeline):
 
     def parts(self) -> _batching.PipelineParts:
         """Returns what batches are made of, for those who measure or explain a pipeline."""
-        source, stages, _ = self._parts(self._int_seed)
-        return _batching.PipelineParts(source, stages, self._batching(self._int_seed))
+        seed = self._int_seed
+        source, stages, _ = self._parts(seed)
+        return _batching.PipelineParts(source, stages, self._batching(seed), seed)
 
     def _node(self, seed: int) -> _nodes.Node:
         """Returns the examples after the transforms of elements."""

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import flax.struct
+import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
 
@@ -16,18 +18,20 @@ from kauldron.serve.device import _adapters, _kernels, _layers
 from kauldron.serve.device._paged_cache import PagedCache
 
 
-class Weights(NamedTuple):
+class Weights(flax.struct.PyTreeNode):
     """What a pass reads and leaves as it is.
 
     Attributes:
       params: Of the model.
       kernels: Of linear maps that are not in `params`, by module.
       adapters: Of all adapters together, by module; empty if there are none.
+      rounds: Whether what is multiplied by weights is rounded to their dtype.
     """
 
     params: PyTree
     kernels: Mapping[str, Any]
     adapters: Mapping[str, Any]
+    rounds: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 class Pass(NamedTuple):
@@ -57,7 +61,7 @@ def in_precision(function: Callable[..., Any], precision: Any) -> Callable[..., 
     def computed(weights: Weights, *args: Any) -> Any:
         params = precision.cast_params(weights.params, use="compute")
         with precision.applied():
-            return function(weights._replace(params=params), *args)
+            return function(weights.replace(params=params), *args)
 
     return computed
 
@@ -81,8 +85,14 @@ def run(
       adapters: Index of each row's adapter; 0 is none.
     """
     params = lm.dequantize(weights.params, jnp.float32)
+    # As one that does not change in a loop of steps, a CPU would make the whole of a table
+    # in 16 bits wide before the loop.
+    table, tokens = jax.lax.optimization_barrier((params["embedding"], tokens))
+    params = {**params, "embedding": table}
     has_one_copy = isinstance(cache, PagedCache)
-    maps = _layers.LinearMaps(params, weights.kernels, weights.adapters, adapters)
+    maps = _layers.LinearMaps(
+        params, weights.kernels, weights.adapters, adapters, weights.rounds
+    )
     with _layers.in_one_copy(model, maps) if has_one_copy else _in_each_layer(maps):
         outputs, kept = model.apply(
             {"params": params},
@@ -95,7 +105,7 @@ def run(
     intermediates: Any = kept["intermediates"]
     hidden: Array["b t d"] = intermediates["hidden"][0]
     after = outputs["cache"][0] if has_one_copy else outputs["cache"]
-    return Pass(logits(model, params, hidden), hidden, after)
+    return Pass(logits(model, params, hidden, weights.rounds), hidden, after)
 
 
 @contextlib.contextmanager
@@ -104,23 +114,27 @@ def _in_each_layer(maps: _layers.LinearMaps) -> Iterator[None]:
     with contextlib.ExitStack() as contexts:
         # The last one is the outermost: updates are added to products.
         if maps.kernels:
-            contexts.enter_context(_kernels.multiplied(maps.kernels))
+            contexts.enter_context(_kernels.multiplied(maps.kernels, maps.rounds))
         if maps.adapters:
             contexts.enter_context(_adapters.added(maps.adapters, maps.rows))
         yield
 
 
-def logits(model: nn.CausalLM, params: PyTree, hidden: Float["*b d"]) -> Float["*b v"]:
+def logits(
+    model: nn.CausalLM, params: PyTree, hidden: Float["*b d"], rounds: bool
+) -> Float["*b v"]:
     """Returns what the head of the model does, of the vocabulary's rows as they are.
 
     Args:
       model: The decoder.
       params: Of it, as they are kept.
       hidden: What the head reads.
+      rounds: See `Weights`.
     """
     params = lm.dequantize(params, jnp.float32)
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
-    hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=model.dtype)
+    dtype = kernel.dtype if rounds else model.dtype
+    hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
     y = _kernels.product(rows, [kernel]).reshape(*hidden.shape[:-1], -1)
     if model.head_softcap is None:

@@ -2,8 +2,8 @@
 
 A decoding step reads every weight for a row or a few. On a CPU, XLA splits a product with
 one row over the cores only if the kernel is `[outputs, inputs]`, and with several rows it
-packs kernels anew each time, unless they come first in the product. It multiplies bf16 and
-int8 by the processor's own instructions only if the sums stay wide, in f32 and int32.
+packs kernels of f32 anew each time, unless they come first in the product. It multiplies
+bf16 and int8 by the processor's own instructions only if the sums stay wide, in f32 and int32.
 """
 
 from __future__ import annotations
@@ -81,8 +81,14 @@ def linear_maps(model: kd_nn.CausalLM) -> dict[str, int]:
     return {path: n for path, n in found.items() if not path.startswith("layers.")}
 
 
-def multiplied(kernels: Mapping[str, Any]) -> Any:
-    """Returns a context in which linear maps multiply with these kernels."""
+def multiplied(kernels: Mapping[str, Any], rounds: bool = False) -> Any:
+    """Returns a context in which linear maps multiply with these kernels.
+
+    Args:
+      kernels: By module.
+      rounds: Whether inputs are rounded to the dtype of a kernel; sums and outputs stay
+        in the dtype of the inputs.
+    """
 
     def run(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
@@ -91,7 +97,7 @@ def multiplied(kernels: Mapping[str, Any]) -> Any:
             return call(*args, **kwargs)
         (x,) = args
         bias = module.get_variable("params", "bias") if module.use_bias else None
-        return mapped(x, [kernel], 0, bias, module.features, module.dtype)
+        return mapped(x, [kernel], 0, bias, module.features, module.dtype, rounds)
 
     return nn.intercept_methods(run)
 
@@ -103,6 +109,7 @@ def mapped(
     bias: Float["*any"] | None,
     features: tuple[int, ...],
     dtype: Any,
+    rounds: bool,
 ) -> Float["*any"]:
     """Returns what a linear map does with one of several kernels.
 
@@ -113,6 +120,7 @@ def mapped(
       bias: That is added.
       features: Sizes of the axes of the output.
       dtype: Of the computation; by default that of all together.
+      rounds: See `multiplied`.
     """
     is_small = _is_small(kernels[0])
     matrices = [some[_INT8] if is_small else some for some in kernels]
@@ -126,6 +134,9 @@ def mapped(
         rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
         scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
         y = product_of_int8(rows, matrices, scale, index)
+    elif rounds:
+        rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
+        y = product(rows.astype(matrices[0].dtype), matrices, index=index)
     else:
         dtype = dtypes.canonicalize_dtype(rows, matrices[0], bias, dtype=dtype)
         rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
@@ -148,7 +159,9 @@ def product(
         dimension_numbers=(((1,), (1,)), ((), ())),
         preferred_element_type=dtype,
     )
-    is_turned = 1 < x.shape[0] < _MANY_ROWS and jax.default_backend() == "cpu"
+    is_few = 1 < x.shape[0] < _MANY_ROWS
+    is_wide = x.dtype.itemsize > 2
+    is_turned = is_few and is_wide and jax.default_backend() == "cpu"
 
     def of(kernel: Float["v d"], x: Float["b d"]) -> Float["*any"]:
         kernel = kernel.astype(x.dtype)

@@ -78,12 +78,14 @@ class LinearMaps(NamedTuple):
       kernels: Those that are not in `params`, by module.
       adapters: Of all adapters together, by module.
       rows: Index of each row's adapter.
+      rounds: Whether what is multiplied by kernels is rounded to their dtype.
     """
 
     params: Mapping[str, Any]
     kernels: Mapping[str, Any]
     adapters: Mapping[str, Any]
     rows: Int["*b"]
+    rounds: bool
 
 
 def in_one_copy(model: kd_nn.CausalLM, maps: LinearMaps) -> Any:
@@ -153,7 +155,8 @@ def _chosen(maps: LinearMaps, layers: Iterable[int], index: Int[""]) -> Any:
             bias = None
             if linear.use_bias:
                 bias = _stacked(*(some["bias"] for some in own))[index]
-            y = _kernels.mapped(x, kernels, index, bias, linear.features, linear.dtype)
+            about = linear.features, linear.dtype, maps.rounds
+            y = _kernels.mapped(x, kernels, index, bias, *about)
         else:
             apply = linear.copy(parent=None, name=None).apply
             y = _switched(apply, index, [{"params": some} for some in own], x)

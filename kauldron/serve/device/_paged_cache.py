@@ -30,6 +30,7 @@ class PagedCache(flax.struct.PyTreeNode):
       last: The last position of each row that is kept; -1 if there is none.
       attention: How single queries of rows are answered that see all keys.
       num_layers: Of how many layers the pages are, those of each one after the other.
+      dtype: Of the numbers; `pages` may have their bits.
     """
 
     pages: Mapping[str, Array["*any"]]
@@ -39,6 +40,7 @@ class PagedCache(flax.struct.PyTreeNode):
         pytree_node=False, default="gather"
     )
     num_layers: int = flax.struct.field(pytree_node=False, default=1)
+    dtype: Any = flax.struct.field(pytree_node=False, default=jnp.float32)
 
     @classmethod
     def empty(
@@ -51,14 +53,15 @@ class PagedCache(flax.struct.PyTreeNode):
         attention: _paged_kernels.Attention = "gather",
     ) -> PagedCache:
         """Returns a pool of zeros, by default in f32, without rows."""
+        dtype = jnp.dtype(dtype or jnp.float32)
         pages = {
             name: jnp.zeros(
-                (*shape[:-1], num_pages, page_size, shape[-1]), dtype or jnp.float32
+                (*shape[:-1], num_pages, page_size, shape[-1]), _kept_as(dtype)
             )
             for name, shape in spec.shapes.items()
         }
         nobody = jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32)
-        return cls(pages, *nobody, attention=attention)
+        return cls(pages, *nobody, attention=attention, dtype=dtype)
 
     def of_layer(self, layer: ScalarInt) -> PagedCache:
         """Returns what one of the layers keeps, with the same pages."""
@@ -85,7 +88,7 @@ class PagedCache(flax.struct.PyTreeNode):
         for name, x in entries.items():
             old = self.pages[name]
             lead = (slice(None),) * (x.ndim - 3)
-            x = jnp.moveaxis(x, (0, 1), (-3, -2)).astype(old.dtype)
+            x = _bits(jnp.moveaxis(x, (0, 1), (-3, -2)).astype(self.dtype), old.dtype)
             pages[name] = old.at[*lead, page, slot].set(x, mode="drop")
         last = jnp.max(positions, axis=1, initial=-1)
         return self.replace(pages=pages, last=jnp.maximum(self.last, last))
@@ -107,8 +110,8 @@ class PagedCache(flax.struct.PyTreeNode):
         if self.attention != "gather" and is_single and _has_keys(self.pages):
             found = _paged_kernels.attend(
                 query[:, 0],
-                self.pages["key"],
-                self.pages["value"],
+                _bits(self.pages["key"], self.dtype),
+                _bits(self.pages["value"], self.dtype),
                 self.tables,
                 self.last + 1,
                 softcap=softcap,
@@ -154,7 +157,7 @@ class PagedCache(flax.struct.PyTreeNode):
 
         def read(pages: Array["*any"]) -> Array["*any"]:
             lead = (slice(None),) * (pages.ndim - 3)
-            found = pages.at[*lead, tables].get(mode="clip")
+            found = _bits(pages.at[*lead, tables].get(mode="clip"), self.dtype)
             # `*d b place slot h` is what the products read, so nothing is moved.
             found = jnp.moveaxis(found, (-4, -3, -2), (0, 1, 2))
             found = found.reshape(*is_kept.shape, *found.shape[3:])
@@ -170,6 +173,21 @@ class PagedCache(flax.struct.PyTreeNode):
     def _sizes(self) -> tuple[int, int]:
         some = next(iter(self.pages.values()))
         return some.shape[-3], some.shape[-2]
+
+
+def _kept_as(dtype: jnp.dtype) -> jnp.dtype:
+    """Returns the dtype of pages that hold numbers of a dtype.
+
+    To write to an array in bf16 on a CPU, XLA makes all of it wide, and narrow again: there,
+    pages hold its bits.
+    """
+    has_bits = dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    return jnp.dtype(jnp.uint16) if has_bits else dtype
+
+
+def _bits(x: Array["*any"], dtype: jnp.dtype) -> Array["*any"]:
+    """Returns an array as one of a dtype of the same size, bit for bit."""
+    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 def _has_keys(pages: Mapping[str, Array["*any"]]) -> bool:

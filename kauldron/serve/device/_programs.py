@@ -93,9 +93,10 @@ class Programs:
         owns_params: bool = False,
         attention: _paged_kernels.Attention = "gather",
         precision: Any = None,
+        rounds: bool = False,
     ) -> None:
         adapters = adapters or {}
-        self.model, self._precision = model, precision
+        self.model, self._precision, self._rounds = model, precision, rounds
         self.adapters = {name: i for i, name in enumerate(adapters, start=1)}
         self._adapters = _adapters.stacked(adapters, params)
         mesh = _placement.mesh_of(params)
@@ -157,7 +158,7 @@ class Programs:
                 turns=self._turns_kernels,
                 owns_params=owns_params,
             )
-        self._weights = _forward.Weights(params, kernels, self._adapters)
+        self._weights = _forward.Weights(params, kernels, self._adapters, self._rounds)
 
     def rows(self, num_rows: int) -> RowParams:
         """Returns rows that take the most likely token, to be written to."""

@@ -37,7 +37,8 @@ def score(
     # One after the other: logits of all rows at once take more memory than all else.
     def score_row(row: tuple[Float["t d"], Int["*t"]]) -> Scored:
         hidden, targets = row
-        logits = _forward.logits(model, weights.params, hidden).astype(jnp.float32)
+        logits = _forward.logits(model, weights.params, hidden, weights.rounds)
+        logits = logits.astype(jnp.float32)
         norm = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         values, tokens = jax.lax.top_k(logits, max_top)
         own = arrays.logprobs_of(logits, jnp.maximum(targets, 0))

@@ -124,8 +124,15 @@ def core_of(
     Raises:
       EngineError: If the sizes do not fit, or the memory is too small.
     """
+    rounds, cache_dtype = False, sizes.cache_dtype
     if sizes.weights_dtype is not None:
         generator = _converted(generator, sizes.weights_dtype, owns_params)
+        cache_dtype = cache_dtype or jnp.bfloat16
+        rounds = sizes.weights_dtype == "bfloat16" and jax.default_backend() == "cpu"
+    if rounds:
+        # A CPU has instructions to multiply these numbers, and none to add them.
+        model = generator.model.clone(dtype=jnp.float32)
+        generator = dataclasses.replace(generator, model=model)
     length = _context_length(generator, sizes.context_length)
     num_pages = sizes.num_pages
     if num_pages is None:
@@ -134,7 +141,7 @@ def core_of(
             page_size=sizes.page_size,
             context_length=length,
             num_slots=sizes.num_slots,
-            dtype=sizes.cache_dtype,
+            dtype=cache_dtype,
             cache_gb=sizes.cache_gb,
         )
     programs = Programs(
@@ -147,11 +154,12 @@ def core_of(
         decode_widths=sizes.decode_widths,
         chunk_sizes=sizes.chunk_sizes,
         max_steps=max(sizes.steps_per_visit, sizes.num_drafts + 1),
-        cache_dtype=sizes.cache_dtype,
+        cache_dtype=cache_dtype,
         adapters=adapters,
         owns_params=owns_params,
         attention=cast(Any, sizes.attention),
         precision=precision,
+        rounds=rounds,
     )
     stop_ids = tuple(
         dict.fromkeys([*generator.tokenizer.stop_ids, *generator.stop_ids])

@@ -34,7 +34,7 @@ class Engine:
         the slots need, or the free memory has room for.
       page_size: Tokens of a page.
       cache_gb: Memory of the pages in 10**9 bytes, in place of `num_pages`.
-      cache_dtype: Of keys and values; by default f32.
+      cache_dtype: Of keys and values; by default f32, or bf16 with a `weights_dtype`.
       decode_widths: Of programs for fewer than `num_slots` answers; each is compiled.
       chunk_sizes: Of prompts, how many tokens of a row a program reads.
       token_budget: The most tokens of prompts between two tokens of an answer.
@@ -49,7 +49,8 @@ class Engine:
       trusted: Packages whose names the config of a workdir may use, see `kd.lm.load`.
       weights_dtype: `"bfloat16"` keeps and multiplies all weights in 16 bits, `"int8"` the
         matrices of layers in eight, with a scale for each output; on a CPU, what is
-        multiplied by these is rounded to eight bits too. `None` keeps all as they are.
+        multiplied by these is rounded to as many bits, and all else is computed in f32.
+        `None` keeps all as they are.
       attention: `"kernel"` reads keys and values where they are, by JAX's kernels for GPU
         and TPU; not with drafts.
       precision: `kd.train.Precision` in which the model computes, as in a training.

@@ -89,10 +89,20 @@ def test_positions_without_a_page_and_beyond_the_table_are_not_kept():
         assert not np.any(after.pages["key"])
 
 
-def test_pages_are_kept_in_the_dtype_that_is_asked_for():
-    x = np.full((2, 1, 2, 3), 1.001, np.float32)
-    cache = _cache(dtype=jnp.bfloat16).append({"key": x}, np.zeros((2, 1), np.int32))
-    assert cache.view().entries["key"].dtype == jnp.bfloat16
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_pages_are_kept_in_the_dtype_that_is_asked_for(dtype):
+    x = np.random.default_rng(0).normal(size=(2, 1, 2, 3)).astype(np.float32)
+    cache = _cache(dtype=dtype).append({"key": x}, np.zeros((2, 1), np.int32))
+    found = cache.view().entries["key"]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found[:, :1], x.astype(dtype))
+
+
+def test_no_page_is_made_wide_to_write_to_narrow_ones():
+    pool = _cache(dtype=jnp.bfloat16)
+    x, positions = jnp.ones((2, 1, 2, 3)), jnp.zeros((2, 1), jnp.int32)
+    run = jax.jit(lambda pool: pool.append({"key": x}, positions), donate_argnums=0)
+    assert "f32[2,8,4,3]" not in run.lower(pool).compile().as_text()
 
 
 def test_rows_of_one_call_see_each_other_in_pages_that_they_share():
