@@ -114,14 +114,21 @@ def added(adapters: Mapping[str, Any], index: Int["*b"]) -> Any:
         pair = adapters.get(".".join(context.module.path))
         if pair is None or context.method_name != "__call__":
             return y
-        return y + _update(args[0], pair, index).reshape(y.shape).astype(y.dtype)
+        return y + update(args[0], pair, index).reshape(y.shape).astype(y.dtype)
 
     return nn.intercept_methods(run)
 
 
-def _update(
+def update(
     x: Float["b t *d"], pair: Mapping[str, Any], index: Int["*b"]
 ) -> Float["b t o"]:
+    """Returns what the adapters of the rows add to a linear map.
+
+    Args:
+      x: Input of the linear map.
+      pair: `a` and `b` of `stacked`.
+      index: Adapter of each row; 0 is none.
+    """
     num_rows, length = x.shape[:2]
     x = x.reshape(num_rows, length, math.prod(x.shape[2:]))
     f32 = {"preferred_element_type": jnp.float32}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -14,7 +14,8 @@ from flax.linen import dtypes
 from kauldron import lm
 from kauldron import modules as nn
 from kauldron.ktyping import Array, Float, Int, PyTree
-from kauldron.serve.device import _adapters, _kernels
+from kauldron.serve.device import _adapters, _kernels, _layers
+from kauldron.serve.device._paged_cache import PagedCache
 
 
 class Weights(flax.struct.PyTreeNode):
@@ -80,7 +81,7 @@ def run(
       weights: Its parameters, and adapters.
       tokens: Of each row.
       positions: Of the tokens; -1 is no token.
-      cache: Bound to the rows.
+      cache: Bound to the rows; one `PagedCache` of all layers, or one of each.
       adapters: Index of each row's adapter; 0 is none.
     """
     params = lm.dequantize(weights.params, jnp.float32)
@@ -88,36 +89,54 @@ def run(
     # in 16 bits wide before the loop.
     table, tokens = jax.lax.optimization_barrier((params["embedding"], tokens))
     params = {**params, "embedding": table}
-    with contextlib.ExitStack() as contexts:
-        # The last one is the outermost: updates are added to products.
-        if weights.kernels:
-            contexts.enter_context(_kernels.multiplied(weights.kernels, weights.rounds))
-        if weights.adapters:
-            contexts.enter_context(_adapters.added(weights.adapters, adapters))
+    has_one_copy = isinstance(cache, PagedCache)
+    maps = _layers.LinearMaps(
+        params, weights.kernels, weights.adapters, adapters, weights.rounds
+    )
+    with _layers.in_one_copy(model, maps) if has_one_copy else _in_each_layer(maps):
         outputs, kept = model.apply(
             {"params": params},
             tokens,
             positions,
             None,
-            cache,
+            (cache,) * model.num_layers if has_one_copy else cache,
             mutable=["intermediates"],
         )
     intermediates: Any = kept["intermediates"]
     hidden: Array["b t d"] = intermediates["hidden"][0]
-    logits = _logits(model, params, hidden, weights.rounds)
-    return Pass(logits, hidden, outputs["cache"])
+    after = outputs["cache"][0] if has_one_copy else outputs["cache"]
+    return Pass(logits(model, params, hidden, weights.rounds), hidden, after)
 
 
-def _logits(
-    model: nn.CausalLM, params: Mapping[str, Any], hidden: Float["b t d"], rounds: bool
-) -> Float["b t v"]:
-    """Returns what the head of the model does, of the vocabulary's rows as they are."""
+@contextlib.contextmanager
+def _in_each_layer(maps: _layers.LinearMaps) -> Iterator[None]:
+    """A context in which linear maps multiply with kernels, and add adapters."""
+    with contextlib.ExitStack() as contexts:
+        # The last one is the outermost: updates are added to products.
+        if maps.kernels:
+            contexts.enter_context(_kernels.multiplied(maps.kernels, maps.rounds))
+        if maps.adapters:
+            contexts.enter_context(_adapters.added(maps.adapters, maps.rows))
+        yield
+
+
+def logits(
+    model: nn.CausalLM, params: PyTree, hidden: Float["*b d"], rounds: bool
+) -> Float["*b v"]:
+    """Returns what the head of the model does, of the vocabulary's rows as they are.
+
+    Args:
+      model: The decoder.
+      params: Of it, as they are kept.
+      hidden: What the head reads.
+      rounds: See `Weights`.
+    """
+    params = lm.dequantize(params, jnp.float32)
     kernel = params["embedding"] if model.has_tied_head else params["head"].T
     dtype = kernel.dtype if rounds else model.dtype
     hidden, kernel = dtypes.promote_dtype(hidden, kernel, dtype=dtype)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    logits = _kernels.product(rows, kernel)
-    logits = logits.reshape(*hidden.shape[:-1], -1)
+    y = _kernels.product(rows, [kernel]).reshape(*hidden.shape[:-1], -1)
     if model.head_softcap is None:
-        return logits
-    return model.head_softcap * jnp.tanh(logits / model.head_softcap)
+        return y
+    return model.head_softcap * jnp.tanh(y / model.head_softcap)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +20,7 @@ from flax import traverse_util
 from flax.linen import dtypes
 
 from kauldron import modules as kd_nn
-from kauldron.ktyping import Array, Float, PyTree
+from kauldron.ktyping import Array, Float, PyTree, ScalarInt
 
 _KERNEL = "kernel"
 # Of a weight in eight bits, as `kd.lm.quantize` keeps it.
@@ -46,7 +46,7 @@ def taken_out(
         params, is_leaf=lambda _, x: _is_small(x), sep="."
     )
     kernels = {}
-    for module, num_in in _num_inputs(model).items():
+    for module, num_in in linear_maps(model).items():
         path = f"{module}.{_KERNEL}"
         if path in flat and (turns or _is_small(flat[path])):
             kernel = flat.pop(path)
@@ -65,8 +65,8 @@ def _turned(x: Array["*any"], num_in: int) -> jax.Array:
     return jax.block_until_ready(jnp.asarray(x).reshape(matrix).T.copy())
 
 
-def _num_inputs(model: kd_nn.CausalLM) -> dict[str, int]:
-    """Returns how many axes of the kernel of each linear map are inputs."""
+def linear_maps(model: kd_nn.CausalLM) -> dict[str, int]:
+    """Returns how many axes of the kernel of each linear map, by module, are inputs."""
     found: dict[str, int] = {}
 
     def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
@@ -97,42 +97,62 @@ def multiplied(kernels: Mapping[str, Any], rounds: bool = False) -> Any:
             return call(*args, **kwargs)
         (x,) = args
         bias = module.get_variable("params", "bias") if module.use_bias else None
-        return _mapped(x, kernel, bias, module.features, module.dtype, rounds)
+        return mapped(x, [kernel], 0, bias, module.features, module.dtype, rounds)
 
     return nn.intercept_methods(run)
 
 
-def _mapped(
+def mapped(
     x: Float["*any"],
-    kernel: Any,
+    kernels: Sequence[Any],
+    index: ScalarInt,
     bias: Float["*any"] | None,
     features: tuple[int, ...],
     dtype: Any,
     rounds: bool,
 ) -> Float["*any"]:
-    num_in = (kernel[_INT8] if _is_small(kernel) else kernel).shape[1]
+    """Returns what a linear map does with one of several kernels.
+
+    Args:
+      x: Its input.
+      kernels: Of `taken_out`, all alike.
+      index: Which of them.
+      bias: That is added.
+      features: Sizes of the axes of the output.
+      dtype: Of the computation; by default that of all together.
+      rounds: See `multiplied`.
+    """
+    is_small = _is_small(kernels[0])
+    matrices = [some[_INT8] if is_small else some for some in kernels]
+    num_in = matrices[0].shape[1]
     num_axes = x.ndim
     while math.prod(x.shape[num_axes:]) < num_in:
         num_axes -= 1
     lead = x.shape[:num_axes]
     rows = x.reshape(-1, num_in)
-    if _is_small(kernel):
+    if is_small:
         rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
-        y = product_of_int8(rows, kernel[_INT8], kernel[_SCALE][:, 0])
+        scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
+        y = product_of_int8(rows, matrices, scale, index)
     elif rounds:
         rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
-        y = product(rows.astype(kernel.dtype), kernel)
+        y = product(rows.astype(matrices[0].dtype), matrices, index=index)
     else:
-        rows, kernel, bias = dtypes.promote_dtype(rows, kernel, bias, dtype=dtype)
-        y = product(rows, kernel)
+        dtype = dtypes.canonicalize_dtype(rows, matrices[0], bias, dtype=dtype)
+        rows, bias = dtypes.promote_dtype(rows, bias, dtype=dtype)
+        y = product(rows, matrices, index=index)
     y = y.astype(rows.dtype).reshape(*lead, *features)
     return y if bias is None else y + bias
 
 
 def product(
-    x: Float["b d"], kernel: Float["v d"], dtype: Any = jnp.float32
+    x: Float["b d"],
+    kernels: Sequence[Float["v d"]],
+    dtype: Any = jnp.float32,
+    *,
+    index: ScalarInt = 0,
 ) -> Float["b v"]:
-    """Returns `x @ kernel.T` in `dtype`, whichever way the kernel is read best."""
+    """Returns `x @ kernels[index].T` in `dtype`, whichever way kernels are read best."""
     # NumPy's product would make its operands as wide first.
     dot = functools.partial(
         jax.lax.dot_general,
@@ -140,21 +160,39 @@ def product(
         preferred_element_type=dtype,
     )
     is_few = 1 < x.shape[0] < _MANY_ROWS
-    is_wide = kernel.dtype.itemsize > 2
-    if not is_few or not is_wide or jax.default_backend() != "cpu":
-        return dot(x, kernel)
+    is_wide = x.dtype.itemsize > 2
+    is_turned = is_few and is_wide and jax.default_backend() == "cpu"
+
+    def of(kernel: Float["v d"], x: Float["b d"]) -> Float["*any"]:
+        kernel = kernel.astype(x.dtype)
+        return dot(kernel, x) if is_turned else dot(x, kernel)
+
+    if len(kernels) == 1:
+        y = of(kernels[0], x)
+    else:
+        y = jax.lax.switch(index, [functools.partial(of, some) for some in kernels], x)
     # The compiler would turn the product round again.
-    return jax.lax.optimization_barrier(dot(kernel, x)).T
+    return jax.lax.optimization_barrier(y).T if is_turned else y
 
 
 def product_of_int8(
-    x: Float["b d"], kernel: Array["v d"], scale: Float["*v"]
+    x: Float["b d"],
+    kernels: Sequence[Array["v d"]],
+    scale: Float["*v"],
+    index: ScalarInt = 0,
 ) -> Float["b v"]:
-    """Returns `x @ (scale * kernel).T` in f32; on a CPU, rows are in eight bits too."""
+    """Returns `x @ (scale * kernels[index]).T` in f32.
+
+    On a CPU, rows are rounded to eight bits too.
+    """
     if jax.default_backend() != "cpu":
-        return product(x, kernel.astype(x.dtype)) * scale
+        return product(x, kernels, index=index) * scale
     x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)
     unit = jnp.where(largest > 0, largest, 1.0) / _MOST
     steps = jnp.round(x / unit).astype(jnp.int8)
-    return product(steps, kernel, jnp.int32).astype(jnp.float32) * unit * scale
+    return (
+        product(steps, kernels, jnp.int32, index=index).astype(jnp.float32)
+        * unit
+        * scale
+    )

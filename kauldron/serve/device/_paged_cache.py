@@ -29,6 +29,7 @@ class PagedCache(flax.struct.PyTreeNode):
       tables: Pages of each row of the call, in the order of positions; -1 is none.
       last: The last position of each row that is kept; -1 if there is none.
       attention: How single queries of rows are answered that see all keys.
+      num_layers: Of how many layers the pages are, those of each one after the other.
       dtype: Of the numbers; `pages` may have their bits.
     """
 
@@ -38,6 +39,7 @@ class PagedCache(flax.struct.PyTreeNode):
     attention: _paged_kernels.Attention = flax.struct.field(
         pytree_node=False, default="gather"
     )
+    num_layers: int = flax.struct.field(pytree_node=False, default=1)
     dtype: Any = flax.struct.field(pytree_node=False, default=jnp.float32)
 
     @classmethod
@@ -60,6 +62,16 @@ class PagedCache(flax.struct.PyTreeNode):
         }
         nobody = jnp.zeros((0, 0), jnp.int32), jnp.zeros(0, jnp.int32)
         return cls(pages, *nobody, attention=attention, dtype=dtype)
+
+    def of_layer(self, layer: ScalarInt) -> PagedCache:
+        """Returns what one of the layers keeps, with the same pages."""
+        return self.replace(tables=self.in_layer(self.tables, layer))
+
+    def in_layer(self, pages: Int["*any"], layer: ScalarInt) -> Int["*any"]:
+        """Returns where pages of a layer, as tables name them, are among all."""
+        return jnp.where(
+            pages < 0, -1, pages + layer * (self._sizes[0] // self.num_layers)
+        )
 
     def append(
         self, entries: Mapping[str, Array["b t *d"]], positions: Int["b t"]
@@ -190,17 +202,28 @@ def make_pool(
     page_size: int,
     dtype: Any = None,
     attention: _paged_kernels.Attention = "gather",
+    is_one: bool = False,
 ) -> Any:
-    """Returns the empty pages of all layers of a model."""
-    return model.init_cache(
-        lambda spec: PagedCache.empty(
+    """Returns the empty pages of all layers of a model.
+
+    With `is_one`, one cache has them all, of a model whose layers keep the same.
+    """
+    num_layers = model.num_layers if is_one else 1
+
+    def empty(spec: nn.CacheSpec) -> PagedCache:
+        cache = PagedCache.empty(
             spec,
-            num_pages=num_pages,
+            num_pages=num_layers * num_pages,
             page_size=page_size,
             dtype=dtype,
             attention=attention,
         )
-    )
+        return cache.replace(num_layers=num_layers)
+
+    if is_one:
+        (spec, *_) = model.init_cache(lambda spec: spec)
+        return empty(spec)
+    return model.init_cache(empty)
 
 
 def with_rows(pool: PyTree, tables: Int["b p"]) -> Any:
@@ -235,12 +258,16 @@ def copy_pages(pool: PyTree, source: Int["*k"], target: Int["*k"]) -> Any:
     """Returns a pool in which some pages are like others; a target of -1 is none."""
 
     def copy(cache: PagedCache) -> PagedCache:
+        layers = jnp.arange(cache.num_layers)[:, None]
+        taken_from, put_to = (
+            cache.in_layer(pages, layers).reshape(-1) for pages in (source, target)
+        )
         pages = {}
         for name, x in cache.pages.items():
             lead = (slice(None),) * (x.ndim - 3)
-            taken = x.at[*lead, source].get(mode="clip")
+            taken = x.at[*lead, taken_from].get(mode="clip")
             # Beyond the last page, nothing is written.
-            place = jnp.where(target < 0, x.shape[-3], target)
+            place = jnp.where(put_to < 0, x.shape[-3], put_to)
             pages[name] = x.at[*lead, place].set(taken, mode="drop")
         return cache.replace(pages=pages)
 

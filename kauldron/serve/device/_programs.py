@@ -16,6 +16,7 @@ from kauldron.serve.device import (
     _adapters,
     _forward,
     _kernels,
+    _layers,
     _paged_cache,
     _paged_kernels,
     _placement,
@@ -47,7 +48,8 @@ class Programs:
     With `owns_params`, the parameters are given away: on a CPU, kernels are kept as decoding
     steps read them fastest, and deleted where they come from. With `attention="kernel"`,
     decoding reads pages by JAX's kernel for GPU or TPU. With a `precision`, the model computes
-    in its dtypes.
+    in its dtypes. On a CPU, layers that are alike have one copy of their block in a program,
+    but with a `precision`.
 
     Prompts are read but for their last token. It is the first one of a decode batch: all
     tokens of answers come from `decode` and `verify`.
@@ -101,6 +103,10 @@ class Programs:
         # Kernels that are split over devices stay as they are.
         self._takes_kernels = mesh is None
         self._turns_kernels = owns_params and jax.default_backend() == "cpu"
+        # A training has a copy for each layer, and is to round where its rollouts do.
+        self._has_one_copy = (
+            mesh is None and precision is None and _layers.have_one_copy(model, params)
+        )
         self.set_params(params, owns_params=owns_params)
         self.num_pages, self.page_size = num_pages, page_size
         self.num_slots, self.max_pages_per_row = num_slots, max_pages_per_row
@@ -124,6 +130,7 @@ class Programs:
             page_size=self.page_size,
             dtype=dtype,
             attention=attention,
+            is_one=self._has_one_copy,
         )
         vocab_size = self.model.vocab_size
         return _steps.DeviceState(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from kauldron import modules as nn
 from kauldron.ktyping import Float, Int
 from kauldron.metrics import arrays
-from kauldron.serve.device import _paged_cache, _steps
+from kauldron.serve.device import _forward, _paged_cache, _steps
 from kauldron.serve.device._forward import Weights
 from kauldron.serve.device._rows import PrefillBatch, Scored
 
@@ -34,8 +34,10 @@ def score(
     """
     result = _steps.run_chunk(weights, state, batch, model=model)
 
-    def score_row(row: tuple[Float["t v"], Int["*t"]]) -> Scored:
-        logits, targets = row
+    # One after the other: logits of all rows at once take more memory than all else.
+    def score_row(row: tuple[Float["t d"], Int["*t"]]) -> Scored:
+        hidden, targets = row
+        logits = _forward.logits(model, weights.params, hidden, weights.rounds)
         logits = logits.astype(jnp.float32)
         norm = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         values, tokens = jax.lax.top_k(logits, max_top)
@@ -46,7 +48,7 @@ def score(
             top_logprobs=values - norm,
         )
 
-    scored = jax.lax.map(score_row, (result.logits, targets))
+    scored = jax.lax.map(score_row, (result.hidden, targets))
     return state._replace(pool=_paged_cache.without_rows(result.cache)), scored
 
 

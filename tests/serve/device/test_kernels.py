@@ -68,7 +68,7 @@ def test_a_product_in_eight_bits_is_as_far_off_as_its_inputs_are_rounded(rows):
     steps = np.round(kernel / np.abs(kernel).max() * 127).astype(np.int8)
     scale = np.linspace(0.5, 2, 24, dtype=np.float32)
     x = x.astype(np.float32)
-    found = np.asarray(_kernels.product_of_int8(x, steps, scale), np.float64)
+    found = np.asarray(_kernels.product_of_int8(x, [steps], scale), np.float64)
     exact = (x.astype(np.float64) @ steps.T.astype(np.float64)) * scale
     # Half of a step of each input.
     half = np.abs(x).max(axis=1, keepdims=True) / 254
@@ -84,7 +84,7 @@ def test_a_product_of_small_numbers_never_keeps_wide_copies_of_the_kernel(
 ):
     x, kernel = (jnp.asarray(10 * some, dtype) for some in _random(rows, 48, 24))
     out = {"f32": jnp.float32, "s32": jnp.int32}[sums]
-    run = jax.jit(lambda x, kernel: _kernels.product(x, kernel, out))
+    run = jax.jit(lambda x, kernel: _kernels.product(x, [kernel], out))
     text = run.lower(x, kernel).compile().as_text()
     if rows > 1:  # a single row is multiplied in a loop, which widens as it goes
         assert f"{sums}[24,48]" not in text
