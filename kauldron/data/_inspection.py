@@ -137,7 +137,7 @@ def _repeated(ds: datasets.IterableDataset, batches: Any) -> Iterator[Any]:
 
 
 def _stage_secs(ds: base.PyGrainPipeline, num_batches: int = 10) -> dict[str, float]:
-    source, stages, batching = ds.parts()
+    source, stages, batching, _ = ds.parts()
     batching = dataclasses.replace(batching, process=(0, 1))
     without_batch_stages = dataclasses.replace(batching, batch_stages=())
     secs: dict[str, float] = {}
