@@ -94,6 +94,11 @@ def warn(message: str) -> None:
     _print(f"Warning{tag()}: {message}")
 
 
+def warn_alike(message: str) -> None:
+    """Prints one warning line that all processes would say: only the first one does."""
+    log(f"Warning: {message}")
+
+
 def tag() -> str:
     """Returns `" (process 3)"` to tell processes apart; empty in the first one."""
     index, _ = processes.index_and_count()

@@ -225,7 +225,8 @@ class AverageState(State[_MetricT]):
         total, count = map(np.asarray, sharding.to_host((self.total, self.count)))
         if total.shape != count.shape:
             total, count = np.broadcast_arrays(total, count)
-        dtype = np.result_type(total.dtype, count.dtype, np.float32)
+        is_wide = max(total.dtype.itemsize, count.dtype.itemsize) > 4
+        dtype = np.float64 if is_wide else np.float32
         nothing = np.full(total.shape, np.nan, dtype)
         return np.divide(total, count, out=nothing, where=count != 0)
 

@@ -168,7 +168,7 @@ def _tell_of_evaluators_that_never_run(
         if run.fits(num_steps):
             continue
         is_begun = run.should_eval_in_train(0)
-        console.warn(
+        console.warn_alike(
             f"`cfg.evals[{name!r}]` {'runs at step 0 alone' if is_begun else 'never runs'}:"
             f" its `run` is `{run!r}`, and the run has {num_steps} steps. What is chosen by "
             "its metrics (a checkpoint, a trial of a sweep, when to stop) is not chosen by "
@@ -207,17 +207,17 @@ def check(trainer: _run_description.RunDescription) -> None:
     check_keys(trainer)
     _tell_of_evaluators_that_never_run(trainer)
     for remark in trainer.sharding.remarks(trainer.state_specs):
-        console.warn(remark)
+        console.warn_alike(remark)
     if trainer.precision is None:
         warning = mixed_precision.lost_updates(trainer.state_specs.params)
         if warning is not None:
-            console.warn(warning)
+            console.warn_alike(warning)
     if trainer.grad_accum_steps > 1:
         mixing = accumulation.mixing_parts(
             trainer.train_losses, trainer.state_specs.collections
         )
         if mixing:
-            console.warn(
+            console.warn_alike(
                 f"`grad_accum_steps` is {trainer.grad_accum_steps}, and the result "
                 f"depends on it: {'; '.join(mixing)}."
             )

@@ -130,7 +130,7 @@ class WarmWorker:
         data = b"".join([json.dumps(request).encode(), b"\n", *contents])
         async with self._turn:
             try:
-                if not self._is_running:
+                if not self._is_ready or not self._is_running:
                     await self.start()
                 if not self._is_ready:
                     await self._wait_until_ready()
