@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -61,7 +62,9 @@ def specs(base: PyTree, dtype: Any) -> Any:
     return jax.tree.map(spec, base, is_leaf=_is_small)
 
 
+@functools.partial(jax.jit, static_argnames="axes")
 def _steps(weight: Any, axes: tuple[int, ...]) -> dict[str, jax.Array]:
+    # One program of each shape: operations one by one would be eight, which JAX keeps.
     wide = jnp.asarray(weight, jnp.float32)
     scale = jnp.abs(wide).max(axis=axes, keepdims=True) / 127
     steps = jnp.round(wide / jnp.where(scale == 0, 1, scale))

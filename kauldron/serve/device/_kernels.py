@@ -61,8 +61,13 @@ def _is_small(x: object) -> bool:
 
 
 def _turned(x: Array["*any"], num_in: int) -> jax.Array:
-    matrix = (math.prod(x.shape[:num_in]), math.prod(x.shape[num_in:]))
-    return jax.block_until_ready(jnp.asarray(x).reshape(matrix).T.copy())
+    # Before the next one, so that it can be deleted where it comes from.
+    return jax.block_until_ready(_turn(x, num_in))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _turn(x: Array["*any"], num_in: int) -> jax.Array:
+    return x.reshape(math.prod(x.shape[:num_in]), math.prod(x.shape[num_in:])).T
 
 
 def linear_maps(model: kd_nn.CausalLM) -> dict[str, int]:
