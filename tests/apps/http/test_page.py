@@ -128,7 +128,7 @@ def test_a_person_gets_a_result_in_a_browser(tmp_path, app_path):
     ):
         command = [
             *(_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *(f"--user-data-dir={tmp_path}/user", "--virtual-time-budget=120000"),
+            *(f"--user-data-dir={tmp_path}/user", "--virtual-time-budget=3600000"),
             f"{url}/test",
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200)

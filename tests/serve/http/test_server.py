@@ -143,7 +143,7 @@ def test_a_person_chats_in_a_browser(tmp_path):
             *(_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
             *(
                 f"--user-data-dir={tmp_path}",
-                "--virtual-time-budget=60000",
+                "--virtual-time-budget=3600000",
                 f"{url}/test",
             ),
         ]

@@ -237,7 +237,7 @@ def test_a_person_looks_at_runs_in_a_browser(tmp_path, width, is_dark):
                 *("--dump-dom", "--window-size=1300,900"),
                 f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
                 f"--user-data-dir={tmp_path}",
-                "--virtual-time-budget=60000",
+                "--virtual-time-budget=3600000",
                 f"{server.url}test",
             ],
             capture_output=True,
