@@ -86,7 +86,7 @@ def linear_maps(model: kd_nn.CausalLM) -> dict[str, int]:
     return {path: n for path, n in found.items() if not path.startswith("layers.")}
 
 
-def multiplied(kernels: Mapping[str, Any], rounds: bool = False) -> Any:
+def multiplied(kernels: Mapping[str, Any], rounds: bool) -> Any:
     """Returns a context in which linear maps multiply with these kernels.
 
     Args:

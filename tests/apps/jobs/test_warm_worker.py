@@ -21,8 +21,17 @@ for line in sys.stdin:
 """
 
 
+def _has_begun(worker):
+    return True
+
+
+def _has_a_process(worker):
+    return worker._process is not None
+
+
+@pytest.mark.parametrize("moment", [_has_begun, _has_a_process])
 @pytest.mark.parametrize("num_starting", [1, 3])
-def test_a_call_while_the_worker_starts_waits_for_it(tmp_path, num_starting):
+def test_a_call_while_the_worker_starts_waits_for_it(tmp_path, num_starting, moment):
     async def run():
         worker = _workers.WarmWorker(
             [sys.executable, "-c", _PROGRAM], {}, JobFolder(tmp_path / "worker")
@@ -31,7 +40,9 @@ def test_a_call_while_the_worker_starts_waits_for_it(tmp_path, num_starting):
             starting = [
                 asyncio.create_task(worker.start()) for _ in range(num_starting)
             ]
-            await asyncio.sleep(0)  # they have begun
+            await asyncio.sleep(0)
+            while not moment(worker):
+                await asyncio.sleep(0)
             asked = [worker.ask({}, tmp_path / "out") for _ in range(2)]
             await asyncio.gather(*starting, *asked)
         finally:
