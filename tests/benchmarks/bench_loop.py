@@ -22,6 +22,7 @@ pytestmark = pytest.mark.bench
         ("one layer of 32", (32,), 3000, 1.05),
         ("two layers of 192", (192, 192), 1500, 1.05),
         ("three layers of 512", (512, 512, 512), 200, 1.01),
+        ("four layers of 1024", (1024,) * 4, 60, 1.01),
     ],
 )
 def test_loop_overhead(tmp_path, figures, name, widths, num_steps, budget):
@@ -43,6 +44,8 @@ def test_loop_overhead(tmp_path, figures, name, widths, num_steps, budget):
             against=f"the hand-written donated loop ({raw:.2g} ms a step)",
             budget=budget,
         )
+    if num_steps < 1000:
+        return  # microseconds are lost in steps of milliseconds
     more = [
         (a.processor - b.processor) * 1e6
         for a, b in zip(secs["ours"], secs["numpy"], strict=True)
