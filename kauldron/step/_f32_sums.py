@@ -6,9 +6,9 @@ equal terms stalls after 256 of them where the backend adds sequentially, as CPU
 
 So a backward pass with such values is traced and then run with these sums in f32,
 whatever the model is made of. The result of a sum stays in f32 until something other
-than a sum or a change of shape reads it, such as the optimizer. On CPUs, the products that
-are gradients of weights are in f32, too. Nothing else changes: the forward pass is that of
-the evaluators, and other products and convolutions accumulate in f32 anyway.
+than a sum or a change of shape reads it, such as the optimizer. Nothing else changes:
+the forward pass is that of the evaluators, and matrix products and convolutions
+accumulate in f32, and are rounded once: anyway, or, on CPUs, because it is said.
 
 Keeping parameters in f32 and casting them at each use would not help: the sum over a
 broadcast comes after the cast, and modules outside of Flax cast where they like.
@@ -143,7 +143,9 @@ class _Run:
         # dtype of its result: on a CPU, from jaxlib 0.11.1 on, one term after the other.
         inputs = [_widen(x) for x in self._read(equation)]
         params = {**equation.params, "preferred_element_type": jnp.dtype("float32")}
-        return _jaxprs.bind(equation, inputs, params)
+        (var,) = equation.outvars
+        (product,) = _jaxprs.bind(equation, inputs, params).values()
+        return {var: _narrow(product, _sum_analysis.dtype_of(var))}
 
     def _move(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         inputs = self._read(equation)
