@@ -9,6 +9,7 @@ bf16 and int8 by the processor's own instructions only if the sums stay wide, in
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -36,12 +37,14 @@ class LinearMap(NamedTuple):
     Attributes:
       num_in: How many axes of its kernel are inputs.
       group: Modules that read the same input, this one among them.
-      first: The first of its outputs among those of the group.
+      sizes: How many outputs each of them has.
+      place: Which of them it is.
     """
 
     num_in: int
     group: tuple[str, ...]
-    first: int
+    sizes: tuple[int, ...]
+    place: int
 
     @property
     def key(self) -> str:
@@ -120,11 +123,11 @@ def linear_maps(model: kd_nn.CausalLM) -> dict[str, LinearMap]:
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
     found = {}
     for group in groups.values():
-        paths, first = tuple(".".join(module.path) for module, _ in group), 0
-        for path, (module, _) in zip(paths, group, strict=True):
+        paths = tuple(".".join(module.path) for module, _ in group)
+        sizes = tuple(math.prod(module.features) for module, _ in group)
+        for place, (module, _) in enumerate(group):
             num_in = len(module.axes) - len(module.features)
-            found[path] = LinearMap(num_in, paths, first)
-            first += math.prod(module.features)
+            found[paths[place]] = LinearMap(num_in, paths, sizes, place)
     # In a scan, kernels have an axis of layers besides.
     return {path: x for path, x in found.items() if not path.startswith("layers.")}
 
@@ -160,11 +163,11 @@ class Products:
           bias: That is added.
           index: Which of the kernels.
         """
-        key, before, y = self._last
+        key, before, parts = self._last
         if key != linear.key or before is not x:
-            y = _multiplied(x, kernels, index, module.dtype, self._rounds)
-            self._last = linear.key, x, y
-        y = y[..., linear.first : linear.first + math.prod(module.features)]
+            parts = _multiplied(x, kernels, index, linear, module.dtype, self._rounds)
+            self._last = linear.key, x, parts
+        y = parts[linear.place]
         y = y.reshape(*y.shape[:-1], *module.features)
         y, bias = dtypes.promote_dtype(y, bias, dtype=module.dtype)
         return y if bias is None else y + bias
@@ -198,30 +201,34 @@ def _multiplied(
     x: Float["*any"],
     kernels: Sequence[Any],
     index: ScalarInt,
+    linear: LinearMap,
     dtype: Any,
     rounds: bool,
-) -> Float["*any"]:
-    """Returns what all outputs of a group are without bias."""
+) -> list[Float["*any"]]:
+    """Returns what each module of a group gives without bias."""
     is_small = _is_small(kernels[0])
     matrices = [some[_INT8] if is_small else some for some in kernels]
     num_in = matrices[0].shape[1]
     num_axes = x.ndim
     while math.prod(x.shape[num_axes:]) < num_in:
         num_axes -= 1
-    lead = x.shape[:num_axes]
     rows = x.reshape(-1, num_in)
-    if is_small:
-        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
-        scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
-        y = product_of_int8(rows, matrices, scale, index)
-    elif rounds:
-        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
-        y = product(rows.astype(matrices[0].dtype), matrices, index=index)
-    else:
+    if not (is_small or rounds):
         dtype = dtypes.canonicalize_dtype(rows, matrices[0], dtype=dtype)
-        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
-        y = product(rows, matrices, index=index)
-    return y.astype(rows.dtype).reshape(*lead, -1)
+    (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
+    if is_small:
+        scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
+        parts = product_of_int8(rows, matrices, scale, index, sizes=linear.sizes)
+    else:
+        narrow = rows.astype(matrices[0].dtype) if rounds else rows
+        parts = _split(product(narrow, matrices, index=index), linear.sizes)
+    lead = x.shape[:num_axes]
+    return [y.astype(rows.dtype).reshape(*lead, -1) for y in parts]
+
+
+def _split(y: Array["*b v"], sizes: Sequence[int]) -> list[Array["*b v"]]:
+    ends = itertools.accumulate(sizes)
+    return [y[..., end - n : end] for n, end in zip(sizes, ends, strict=True)]
 
 
 def product(
@@ -270,19 +277,22 @@ def product_of_int8(
     kernels: Sequence[Array["v d"]],
     scale: Float["*v"],
     index: ScalarInt = 0,
-) -> Float["b v"]:
-    """Returns `x @ (scale * kernels[index]).T` in f32.
+    *,
+    sizes: Sequence[int],
+) -> list[Float["b w"]]:
+    """Returns `x @ (scale * kernels[index]).T` in f32, in parts of these sizes.
 
     On a CPU, rows are rounded to eight bits too.
     """
+    scales = _split(scale, sizes)
     if jax.default_backend() != "cpu":
-        return product(x, kernels, index=index) * scale
+        parts = _split(product(x, kernels, index=index), sizes)
+        return [y * own for y, own in zip(parts, scales, strict=True)]
     x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)
     unit = jnp.where(largest > 0, largest, 1.0) / _MOST
     steps = jnp.round(x / unit).astype(jnp.int8)
-    return (
-        product(steps, kernels, jnp.int32, index=index).astype(jnp.float32)
-        * unit
-        * scale
-    )
+    parts = _split(product(steps, kernels, jnp.int32, index=index), sizes)
+    return [
+        y.astype(jnp.float32) * unit * own for y, own in zip(parts, scales, strict=True)
+    ]
