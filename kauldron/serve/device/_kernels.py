@@ -9,7 +9,6 @@ bf16 and int8 by the processor's own instructions only if the sums stay wide, in
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,21 +34,26 @@ class LinearMap(NamedTuple):
     """A linear map of a model.
 
     Attributes:
+      module: Its path.
       num_in: How many axes of its kernel are inputs.
       group: Modules that read the same input, this one among them.
-      sizes: How many outputs each of them has.
-      place: Which of them it is.
+      first: The first of its outputs among those of the group.
     """
 
+    module: str
     num_in: int
     group: tuple[str, ...]
-    sizes: tuple[int, ...]
-    place: int
+    first: int
 
     @property
     def key(self) -> str:
         """By what the kernel of the group, which has all its outputs, is kept."""
         return "+".join(self.group)
+
+    def kept_in(self, kernels: Mapping[str, Any]) -> LinearMap | None:
+        """Returns the map as its kernel is kept, alone or in its group; `None` if not."""
+        alone = self._replace(group=(self.module,), first=0)
+        return next((x for x in (self, alone) if x.key in kernels), None)
 
 
 def taken_out(
@@ -57,8 +61,8 @@ def taken_out(
 ) -> tuple[Any, dict[str, Any]]:
     """Returns the other parameters, and kernels as `[outputs, inputs]` by group.
 
-    Linear maps that read the same input have one kernel: programs have one product for
-    them.
+    Linear maps that read the same input have one kernel, so that programs have one product
+    for them; in eight bits, where it would take longer with many rows, each has its own.
 
     Args:
       model: The decoder.
@@ -71,18 +75,18 @@ def taken_out(
         params, is_leaf=lambda _, x: _is_small(x), sep="."
     )
     kernels = {}
-    for key, some in {x.key: x for x in linear_maps(model).values()}.items():
-        paths = [f"{module}.{_KERNEL}" for module in some.group]
-        found = [flat[path] for path in paths if path in flat]
-        is_taken = turns or all(_is_small(x) for x in found)
-        if len(found) < len(paths) or not is_taken or len(set(map(_kind, found))) > 1:
+    for linear in linear_maps(model).values():
+        kernel = flat.get(f"{linear.module}.{_KERNEL}")
+        if kernel is None or not (turns or _is_small(kernel)):
             continue
-        join = functools.partial(_joined, num_in=some.num_in)
-        kernels[key] = jax.tree.map(join, *found)
-        for path in paths:
-            kernel = flat.pop(path)
-            if owns_params:
-                jax.tree.map(lambda x: x.delete(), kernel)
+        kinds = {_kind(flat.get(f"{name}.{_KERNEL}")) for name in linear.group}
+        is_one = len(kinds) == 1 and not _is_small(kernel)
+        group = linear.group if is_one else (linear.module,)
+        parts = [flat.pop(f"{name}.{_KERNEL}") for name in group]
+        join = functools.partial(_joined, num_in=linear.num_in)
+        kernels["+".join(group)] = jax.tree.map(join, *parts)
+        for x in jax.tree.leaves(parts) if owns_params else ():
+            x.delete()
     return traverse_util.unflatten_dict(flat, sep="."), kernels
 
 
@@ -90,8 +94,8 @@ def _is_small(x: object) -> bool:
     return isinstance(x, dict) and set(x) == {_INT8, _SCALE}
 
 
-def _kind(kernel: Any) -> tuple[Any, ...]:
-    return tuple(x.dtype for x in jax.tree.leaves(kernel))
+def _kind(kernel: Any) -> Any:
+    return _INT8 if _is_small(kernel) else getattr(kernel, "dtype", None)
 
 
 def _joined(*parts: Array["*any"], num_in: int) -> jax.Array:
@@ -123,11 +127,11 @@ def linear_maps(model: kd_nn.CausalLM) -> dict[str, LinearMap]:
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
     found = {}
     for group in groups.values():
-        paths = tuple(".".join(module.path) for module, _ in group)
-        sizes = tuple(math.prod(module.features) for module, _ in group)
-        for place, (module, _) in enumerate(group):
+        paths, first = tuple(".".join(module.path) for module, _ in group), 0
+        for path, (module, _) in zip(paths, group, strict=True):
             num_in = len(module.axes) - len(module.features)
-            found[paths[place]] = LinearMap(num_in, paths, sizes, place)
+            found[path] = LinearMap(path, num_in, paths, first)
+            first += math.prod(module.features)
     # In a scan, kernels have an axis of layers besides.
     return {path: x for path, x in found.items() if not path.startswith("layers.")}
 
@@ -163,11 +167,11 @@ class Products:
           bias: That is added.
           index: Which of the kernels.
         """
-        key, before, parts = self._last
+        key, before, y = self._last
         if key != linear.key or before is not x:
-            parts = _multiplied(x, kernels, index, linear, module.dtype, self._rounds)
-            self._last = linear.key, x, parts
-        y = parts[linear.place]
+            y = _multiplied(x, kernels, index, module.dtype, self._rounds)
+            self._last = linear.key, x, y
+        y = y[..., linear.first : linear.first + math.prod(module.features)]
         y = y.reshape(*y.shape[:-1], *module.features)
         y, bias = dtypes.promote_dtype(y, bias, dtype=module.dtype)
         return y if bias is None else y + bias
@@ -188,11 +192,12 @@ def multiplied(
     def run(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
         linear = maps.get(".".join(module.path))
-        is_call = linear is not None and context.method_name == "__call__"
-        if not is_call or linear.key not in kernels:
+        kept = None if linear is None else linear.kept_in(kernels)
+        if kept is None or context.method_name != "__call__":
             return call(*args, **kwargs)
+        (x,) = args
         bias = module.get_variable("params", "bias") if module.use_bias else None
-        return products.of(module, linear, *args, [kernels[linear.key]], bias)
+        return products.of(module, kept, x, [kernels[kept.key]], bias)
 
     return nn.intercept_methods(run)
 
@@ -201,34 +206,30 @@ def _multiplied(
     x: Float["*any"],
     kernels: Sequence[Any],
     index: ScalarInt,
-    linear: LinearMap,
     dtype: Any,
     rounds: bool,
-) -> list[Float["*any"]]:
-    """Returns what each module of a group gives without bias."""
+) -> Float["*any"]:
+    """Returns what all outputs of a group are without bias."""
     is_small = _is_small(kernels[0])
     matrices = [some[_INT8] if is_small else some for some in kernels]
     num_in = matrices[0].shape[1]
     num_axes = x.ndim
     while math.prod(x.shape[num_axes:]) < num_in:
         num_axes -= 1
-    rows = x.reshape(-1, num_in)
-    if not (is_small or rounds):
-        dtype = dtypes.canonicalize_dtype(rows, matrices[0], dtype=dtype)
-    (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
-    if is_small:
-        scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
-        parts = product_of_int8(rows, matrices, scale, index, sizes=linear.sizes)
-    else:
-        narrow = rows.astype(matrices[0].dtype) if rounds else rows
-        parts = _split(product(narrow, matrices, index=index), linear.sizes)
     lead = x.shape[:num_axes]
-    return [y.astype(rows.dtype).reshape(*lead, -1) for y in parts]
-
-
-def _split(y: Array["*b v"], sizes: Sequence[int]) -> list[Array["*b v"]]:
-    ends = itertools.accumulate(sizes)
-    return [y[..., end - n : end] for n, end in zip(sizes, ends, strict=True)]
+    rows = x.reshape(-1, num_in)
+    if is_small:
+        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
+        scale = jnp.stack([some[_SCALE][:, 0] for some in kernels])[index]
+        y = product_of_int8(rows, matrices, scale, index)
+    elif rounds:
+        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
+        y = product(rows.astype(matrices[0].dtype), matrices, index=index)
+    else:
+        dtype = dtypes.canonicalize_dtype(rows, matrices[0], dtype=dtype)
+        (rows,) = dtypes.promote_dtype(rows, dtype=dtype)
+        y = product(rows, matrices, index=index)
+    return y.astype(rows.dtype).reshape(*lead, -1)
 
 
 def product(
@@ -261,7 +262,7 @@ def _chosen_product(
     def of(kernel: Float["v d"], x: Float["*b d"]) -> Float["*any"]:
         kernel = kernel.astype(x.dtype)
         pair = (kernel, x) if is_turned else (x, kernel)
-        last = tuple((some.ndim - 1,) for some in pair)
+        last = (pair[0].ndim - 1,), (pair[1].ndim - 1,)
         # NumPy's product would make its operands as wide first.
         return jax.lax.dot_general(
             *pair, dimension_numbers=(last, ((), ())), preferred_element_type=dtype
@@ -277,22 +278,19 @@ def product_of_int8(
     kernels: Sequence[Array["v d"]],
     scale: Float["*v"],
     index: ScalarInt = 0,
-    *,
-    sizes: Sequence[int],
-) -> list[Float["b w"]]:
-    """Returns `x @ (scale * kernels[index]).T` in f32, in parts of these sizes.
+) -> Float["b v"]:
+    """Returns `x @ (scale * kernels[index]).T` in f32.
 
     On a CPU, rows are rounded to eight bits too.
     """
-    scales = _split(scale, sizes)
     if jax.default_backend() != "cpu":
-        parts = _split(product(x, kernels, index=index), sizes)
-        return [y * own for y, own in zip(parts, scales, strict=True)]
+        return product(x, kernels, index=index) * scale
     x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)
     unit = jnp.where(largest > 0, largest, 1.0) / _MOST
     steps = jnp.round(x / unit).astype(jnp.int8)
-    parts = _split(product(steps, kernels, jnp.int32, index=index), sizes)
-    return [
-        y.astype(jnp.float32) * unit * own for y, own in zip(parts, scales, strict=True)
-    ]
+    return (
+        product(steps, kernels, jnp.int32, index=index).astype(jnp.float32)
+        * unit
+        * scale
+    )

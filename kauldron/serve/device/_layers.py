@@ -157,12 +157,13 @@ def _chosen(
         (x,) = args
         names = [".".join((f"layer_{layer}", *module.path)) for layer in layers]
         own = [_at(maps.params, name) for name in names]
-        if linear[names[0]].key in maps.kernels:
-            kernels = [maps.kernels[linear[name].key] for name in names]
+        kept = [linear[name].kept_in(maps.kernels) for name in names]
+        if kept[0] is not None:
+            kernels = [maps.kernels[some.key] for some in kept if some is not None]
             bias = None
             if module.use_bias:
                 bias = _stacked(*(some["bias"] for some in own))[index]
-            y = products.of(module, linear[names[0]], x, kernels, bias, index)
+            y = products.of(module, kept[0], x, kernels, bias, index)
         else:
             apply = module.copy(parent=None, name=None).apply
             y = _switched(apply, index, [{"params": some} for some in own], x)
