@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron import sharding
 from kauldron.ktyping import PyTree
-from kauldron.step import _jaxprs, _program_keys, _repetitions
+from kauldron.step import _jaxprs, _joined_counts, _program_keys, _repetitions
 
 # In a process that runs one configuration after the other; each holds what XLA has
 # compiled, and no arrays of a run.
@@ -168,7 +168,7 @@ class SharedJit:
         structure: PyTree,
         out_structure: PyTree,
     ) -> _Program:
-        run: Any = jax.extend.core.jaxpr_as_fun(closed)
+        run: Any = jax.extend.core.jaxpr_as_fun(_joined_counts.joined(closed))
 
         def program(constants: tuple[Any, ...], *args: Any) -> Any:
             leaves, structure = jax.tree.flatten(args)
