@@ -224,7 +224,7 @@ def _weak_as(x: Any, spec: Any) -> Any:
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
-    return x.shape, x.dtype, x.weak_type
+    return x.shape, x.dtype, getattr(x, "weak_type", False)
 
 
 class _Shared:

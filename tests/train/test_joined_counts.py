@@ -151,7 +151,7 @@ def test_labels_and_hits_of_all_metrics_are_counted_in_one_reduction(tmp_path):
     trainer = small_run.make_trainer(tmp_path, evals={"eval": evaluator})
     evaluator = trainer.evals["eval"]
     lowered = evaluator._jitted_step.lower(
-        evaluator._index(0), trainer.init_state(), next(iter(evaluator.ds_iter))
+        np.int32(0), trainer.init_state(), next(iter(evaluator.ds_iter))
     )
     reductions = [
         line
