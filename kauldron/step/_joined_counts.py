@@ -8,13 +8,12 @@ Only integers are joined: they are the same in any order.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
-import numpy as np
 
 from kauldron.step import _jaxprs, _repetitions
 
@@ -25,11 +24,11 @@ _MAX_OPERANDS = 32
 
 
 class _Operand(NamedTuple):
-    """An array that is reduced: from which integer on, how, to what."""
+    """An array that is reduced: from which integer on, by which equation, to what."""
 
     array: Any
     start: Any
-    operation: Any
+    step: _jaxprs.JaxprEqn
     result: Any
 
 
@@ -39,11 +38,15 @@ def joined(closed: _jaxprs.ClosedJaxpr) -> _jaxprs.ClosedJaxpr:
     if jaxpr.effects:  # what is done keeps its order
         return closed
     equations = jaxpr.eqns
+    kinds: dict[Any, dict[int, list[_Operand]]] = {}
+    for equation in equations:
+        if operands := _operands(equation):
+            kinds.setdefault(_kind(equation), {})[id(equation)] = operands
     read_by = [*(x.invars for x in equations), jaxpr.outvars]
     used = {x for atoms in read_by for x in atoms if isinstance(x, _jaxprs.Var)}
     same: dict[Any, Any] = {}
-    for kind in dict.fromkeys(_kind(x) for x in equations if _operands(x)):
-        equations = _join(equations, kind, used, same)
+    for operands_of in kinds.values():
+        equations = _join(equations, operands_of, used, same)
 
     def read(atom: Any) -> Any:
         return same.get(atom, atom) if isinstance(atom, _jaxprs.Var) else atom
@@ -78,21 +81,20 @@ def _operands(equation: Any) -> list[_Operand]:
     )
     if not is_joinable:
         return []
-    operations = [x.primitive for x in body.eqns]
-    return list(map(_Operand, arrays, starts, operations, equation.outvars))
+    return list(map(_Operand, arrays, starts, body.eqns, equation.outvars))
 
 
 def _join(
     equations: Sequence[_jaxprs.JaxprEqn],
-    kind: Any,
+    operands_of: Mapping[int, Sequence[_Operand]],
     used: set[_jaxprs.Var],
     same: dict[Any, Any],
 ) -> list[_jaxprs.JaxprEqn]:
-    """Returns equations in which the reductions of a kind are one, as far as they can be.
+    """Returns equations in which some reductions are one, as far as they can be.
 
     Args:
       equations: In an order in which they can be computed.
-      kind: Of the reductions.
+      operands_of: Identity of an equation that may be joined -> what it reduces.
       used: Variables that something reads.
       same: Receives results that are not computed again -> the first one.
     """
@@ -101,44 +103,45 @@ def _join(
     late: set[Any] = set()
     for equation in equations:
         is_late = any(isinstance(x, _jaxprs.Var) and x in late for x in equation.invars)
-        is_member = not is_late and _operands(equation) and _kind(equation) == kind
+        is_member = not is_late and id(equation) in operands_of
         (members if is_member else after if is_late else before).append(equation)
         if is_member or is_late:
             late.update(equation.outvars)
-    operands: dict[Any, _Operand] = {}
-    for operand in (x for member in members for x in _operands(member)):
+    chosen: dict[Any, _Operand] = {}
+    for operand in (x for member in members for x in operands_of[id(member)]):
         if operand.result in used:
-            key = operand.array, int(operand.start.val), operand.operation
-            first = operands.setdefault(key, operand)
+            key = operand.array, int(operand.start.val), operand.step.primitive
+            first = chosen.setdefault(key, operand)
             if first is not operand:
                 same[operand.result] = first.result
-    chosen = list(operands.values())
+    operands = list(chosen.values())
     parts = [
-        chosen[i : i + _MAX_OPERANDS] for i in range(0, len(chosen), _MAX_OPERANDS)
+        operands[i : i + _MAX_OPERANDS] for i in range(0, len(operands), _MAX_OPERANDS)
     ]
     return [*before, *(_reduction(part, members[0]) for part in parts), *after]
 
 
-def _reduction(
-    operands: Sequence[_Operand], like: _jaxprs.JaxprEqn
-) -> _jaxprs.JaxprEqn:
+def _reduction(operands: Sequence[_Operand], like: Any) -> _jaxprs.JaxprEqn:
     """Returns the reduction of all operands; its axes are those of another one."""
-    starts = tuple(np.asarray(x.start.val, x.array.aval.dtype) for x in operands)
-    both = functools.partial(_both, [x.operation for x in operands])
-    specs = [
-        jax.ShapeDtypeStruct(x.array.aval.shape, x.array.aval.dtype) for x in operands
+    avals = [x.step.outvars[0].aval for x in operands]
+    # New ones: several reductions may have one and the same body.
+    first, second, results = (list(map(_jaxprs.Var, avals)) for _ in range(3))
+    body = like.params["jaxpr"].jaxpr
+    steps = [
+        x.step.replace(invars=[a, b], outvars=[result])
+        for x, a, b, result in zip(operands, first, second, results, strict=True)
     ]
-
-    def reduce(*arrays: Any) -> Any:
-        return jax.lax.reduce(arrays, starts, both, like.params["dimensions"])
-
-    made = jax.make_jaxpr(reduce)(*specs).eqns[-1]
+    changed = body.replace(
+        invars=[*first, *second],
+        outvars=results,
+        eqns=steps,
+        debug_info=body.debug_info.with_unknown_names(),
+    )
+    closed = _jaxprs.ClosedJaxpr(changed, [])
+    both = jax.extend.core.jaxpr_as_fun(closed)
+    params = {"jaxpr": closed, "computation": both}
     return like.replace(
-        params=made.params,
-        invars=[x.array for x in operands] + [x.start for x in operands],
+        params={**like.params, **params},
+        invars=[*(x.array for x in operands), *(x.start for x in operands)],
         outvars=[x.result for x in operands],
     )
-
-
-def _both(operations: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> Any:
-    return tuple(op.bind(x, y) for op, x, y in zip(operations, a, b, strict=True))

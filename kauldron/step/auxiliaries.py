@@ -41,13 +41,14 @@ class Auxiliaries(root_refs.UpdateFromRootCfg):
 
     def update_context(self, context: Any) -> Any:
         """Returns the context with loss (unless there), metric and summary states."""
-        if context.loss_states is None:
-            total, states = losses.compute_losses(self.losses, context)
-            context = context.replace(loss_states=states, loss_total=total)
-        return context.replace(
-            metric_states=_get_states("metrics", self.metrics, context),
-            summary_states=_get_states("summaries", self.summaries, context),
-        )
+        with shared_parts.sharing():
+            if context.loss_states is None:
+                total, states = losses.compute_losses(self.losses, context)
+                context = context.replace(loss_states=states, loss_total=total)
+            return context.replace(
+                metric_states=_get_states("metrics", self.metrics, context),
+                summary_states=_get_states("summaries", self.summaries, context),
+            )
 
 
 def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
@@ -58,7 +59,7 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    with jax.named_scope(group), shared_parts.sharing():  # named so in profiles
+    with jax.named_scope(group):  # as profiles call them
         return jax.tree_util.tree_map_with_path(
             get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
         )
