@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from kauldron import losses, sharding
 from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import intermediates, shared_programs, train_step
+from kauldron.step import auxiliaries, intermediates, shared_programs, train_step
 from kauldron.step.context import Context
 
 
@@ -72,15 +73,49 @@ def trace_step(
       is_halted: A spec, or `None`; see `TrainStep.step`.
       **options: All other options of `TrainStep.step`.
     """
-    replicated = trainstep.sharding.replicated
-
-    def placed(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        # What is placed nowhere in particular is on the same mesh in the end.
-        return spec.update(sharding=replicated) if spec.sharding is None else spec
-
-    specs = jax.tree.map(placed, (state, batch, is_halted))
+    specs = _placed((state, batch, is_halted), trainstep.sharding)
     with trainstep.sharding.set_global_mesh():
         trainstep._jitted_step.trace(*specs, **options)
+
+
+def trace_evaluation(
+    jitted_step: shared_programs.SharedJit,
+    state: TrainState,
+    batch: PyTree,
+    strategy: sharding.ShardingStrategy,
+) -> Context | None:
+    """Follows an evaluation as it will run; the first batch of such specs traces no more.
+
+    Args:
+      jitted_step: Of the number of a batch, the state and the batch.
+      state: Specs.
+      batch: Specs of the batch of one process.
+      strategy: Where they will be.
+
+    Returns:
+      The specs of all that measurements were taken of; `None` if nothing was measured, or
+      JAX had kept the trace.
+    """
+    batch = data_utils.get_global_elem_spec(batch, strategy.batch)
+    batch = sharding.with_sharding_constraint(batch, strategy.batch)
+    state, batch = _placed((state, batch), strategy)
+    with auxiliaries.noting_contexts() as noted:
+        jitted_step.trace(np.int32(0), state, batch)
+    return noted[-1] if noted else None
+
+
+def _placed(specs: PyTree, strategy: sharding.ShardingStrategy) -> Any:
+    """Returns specs with a sharding each.
+
+    What is placed nowhere in particular is on the same mesh in the end.
+    """
+
+    def placed(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        if spec.sharding is not None:
+            return spec
+        return spec.update(sharding=strategy.replicated)
+
+    return jax.tree.map(placed, specs)
 
 
 def step_specs(

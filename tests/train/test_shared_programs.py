@@ -155,6 +155,29 @@ def test_the_check_of_keys_and_the_first_step_are_one_trace(tmp_path, changes):
     assert len(traced) - num_before == 2
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"discard_opt": True},
+        {"outputs": kd.evals.WriteOutputs(keys=["preds.logits"])},
+    ],
+    ids=["plain", "without optimizer", "outputs"],
+)
+def test_the_check_of_keys_and_the_first_evaluation_are_one_trace(tmp_path, changes):
+    traced = []
+    trainer = small_run.make_trainer(
+        tmp_path,
+        model=_counted(traced),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.Final(), **changes)},
+    )
+    trainer.check()
+    num_before = len(traced)
+    state = trainer.init_state()
+    trainer.evals["eval"].evaluate(state, step=0)
+    assert traced[num_before:] == [(8, 3)]  # the rest, which is smaller
+
+
 def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
     traced = []
     trainer = small_run.make_trainer(tmp_path, model=_counted(traced))
