@@ -123,6 +123,12 @@ def _tell_that_it_is_finished(
         )
 
 
+def _forbidding_transfers() -> contextlib.AbstractContextManager[object]:
+    """Nothing is copied unasked, unless steps run line by line: they copy all numbers."""
+    config: Any = jax.config
+    return jax.transfer_guard("allow" if config.jax_disable_jit else "disallow")
+
+
 def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:
     """Returns what says which step is the last one."""
     if trainer.stop_after_steps == last_step != trainer.num_train_steps:
@@ -219,7 +225,7 @@ class _Loop:
         self._chrono.start_loop()
         try:
             # Entering the guard costs more than everything else done in a step.
-            with self._reporting, jax.transfer_guard("disallow"):
+            with self._reporting, _forbidding_transfers():
                 if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)

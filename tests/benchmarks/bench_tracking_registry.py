@@ -13,7 +13,6 @@ import os
 import pathlib
 import random
 import sqlite3
-import statistics
 import subprocess
 import sys
 
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 NUM_RUNS = int(os.environ.get("BENCH_TRACKING_RUNS", "10000"))
 NUM_WORKDIRS = int(os.environ.get("BENCH_TRACKING_WORKDIRS", "1000"))
-REPEATS = 5
+REPEATS = 7
 
 _SEARCH = """
 from mlflow.tracking import MlflowClient
@@ -80,7 +79,7 @@ def _fill_mlflow(path, runs):
 
 
 def _secs(command, cwd):
-    """Returns what a command prints, and its seconds by the clock and of processors."""
+    """Returns what a command prints, and its seconds."""
     return clocks.measured(
         lambda: (
             subprocess.run(
@@ -90,7 +89,7 @@ def _secs(command, cwd):
     )
 
 
-def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch):
+def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch, figures):
     rng = random.Random(0)
     runs = [many_runs.values(rng) for _ in range(NUM_RUNS)]
     root = str(pathlib.Path(__file__).parents[2])
@@ -120,18 +119,22 @@ def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch):
             out, measured = _secs(command, tmp_path)
             assert count(out) == expected
             secs[kind].append(measured)
-    print(f"\n{NUM_RUNS} runs, {wanted} found; seconds by the clock, of processors:")
-    for kind, measured in secs.items():
-        clock, processor = map(statistics.median, zip(*measured, strict=True))
-        print(f"  {kind:12} {clock:6.2f} {processor:6.2f}")
-    for i, what in enumerate(("by the clock", "of processors")):
-        ratios = [
-            t[i] / o[i] for t, o in zip(secs["mlflow"], secs["list"], strict=True)
-        ]
-        print(
-            f"  {what}: {statistics.median(ratios):.1f} x faster than MLflow's search_runs "
-            f"({min(ratios):.1f} to {max(ratios):.1f}, target 10)"
+    for kind in ("list", "json", "table of all", "all as json"):
+        figures.number(
+            f"`runs ls` of {NUM_RUNS:,} runs, {wanted} found: {kind}",
+            [x.wall for x in secs[kind]],
+            "s",
         )
+    empty = clocks.spread(x.wall for x in secs["python"]).median
+    mlflow = clocks.spread(x.wall for x in secs["mlflow"]).median
+    figures.ratio(
+        f"`runs ls` of {NUM_RUNS:,} runs, filtered and sorted: speed",
+        secs["mlflow"],
+        secs["list"],
+        against=f"MLflow's `search_runs` ({mlflow:.2g} s; Python alone {empty:.2g})",
+        budget=10,
+        is_more_better=True,
+    )
 
 
 def _many_lines(rng, num_bytes):
@@ -146,7 +149,7 @@ def _many_lines(rng, num_bytes):
     return "".join(lines)
 
 
-def test_indexing_of_workdirs(tmp_path, monkeypatch):
+def test_indexing_of_workdirs(tmp_path, monkeypatch, figures):
     """Against reading the same files once: their bytes, and the JSON in them.
 
     JSON is read in two ways: a line after the other, as programs do that use a run's
@@ -172,33 +175,32 @@ def test_indexing_of_workdirs(tmp_path, monkeypatch):
     }
     registry = kd.tracking.Registry.open()
     registry.index(files[0].parent)  # imports what it needs
-    ratios = {name: [] for name in ways}
-    total = 0.0
+    ours, theirs = [], {name: [] for name in ways}
     for group in groups:
         part = tmp_path / "part"
         part.mkdir()
         for file in group:
             file.parent.rename(part / file.parent.name)
         moved = [part / file.parent.name / file.name for file in group]
-        _, (_, secs) = clocks.measured(lambda part=part: registry.index(part))
-        total += secs
+        ours.append(clocks.measured(lambda part=part: registry.index(part))[1])
         for name, way in ways.items():
-            _, (_, other) = clocks.measured(
+            _, secs = clocks.measured(
                 lambda way=way, moved=moved: [way(file) is None for file in moved]
             )
-            ratios[name].append(secs / other)
+            theirs[name].append(secs)
         for file in group:
             (part / file.parent.name).rename(file.parent)
         part.rmdir()
-    print(f"\n{NUM_WORKDIRS} workdirs of 1 MB: {total:.1f} s of processors. Against:")
-    for name, found in ratios.items():
-        print(
-            f"  {name:12} {statistics.median(found):7.2f} x ({min(found):.2f} to "
-            f"{max(found):.2f})"
+    for name, secs in theirs.items():
+        figures.ratio(
+            f"indexing {NUM_WORKDIRS:,} workdirs of 1 MB, against reading their {name}",
+            ours,
+            secs,
+            against="reading the same files once",
         )
 
 
-def test_a_run_that_goes_on_is_read_from_where_it_was(tmp_path):
+def test_a_run_that_goes_on_is_read_from_where_it_was(tmp_path, figures):
     """Of 20 MB of records, and a hundred lines more: what a list costs the second time."""
     rng = random.Random(0)
     many_runs.make_run(tmp_path / "run", {}, {})
@@ -213,8 +215,10 @@ def test_a_run_that_goes_on_is_read_from_where_it_was(tmp_path):
         with open(tmp_path / "run" / "metrics.jsonl", "a") as f:
             f.write(_many_lines(rng, 23_000))
         _, (_, secs) = clocks.measured(registry.runs)
-        later.append(secs)
-    print(
-        f"\nA run of 20 MB that goes on: entered in {first:.2f} s of processors, listed in "
-        f"{statistics.median(later) * 1000:.0f} ms after each 100 lines."
+        later.append(1e3 * secs)
+    figures.number(
+        "a list of runs after one with 20 MB of records has written 100 lines more, "
+        f"processor time (entered in {first:.2g} s)",
+        later,
+        "ms",
     )

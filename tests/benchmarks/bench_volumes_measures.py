@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +20,12 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from tests.benchmarks import clocks
+from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
-NUM_ROUNDS = 3
+NUM_ROUNDS = 7
 
 _MASKS = """
 import json, sys, time
@@ -102,30 +102,31 @@ def _run(python, script):
 
 
 @pytest.mark.timeout(1800)
-def test_distances_of_surfaces_in_volumes_of_200_voxels():
+def test_distances_of_surfaces_in_volumes_of_200_voxels(figures):
     peer = os.environ.get("KAULDRON_SURFACES_PYTHON")
     rounds = []
     for _ in range(NUM_ROUNDS):
         ours = _run(sys.executable, _OURS)
         others = [_run(peer, s) for s in (_MEDPY, _SURFACE_DISTANCE)] if peer else []
         rounds.append((ours, others))
-    print()
     for name, measures in rounds[0][0].items():
         for measure in measures:
             secs = [ours[name][measure] for ours, _ in rounds]
-            line = f"{name}, {measure}: {statistics.median(secs):.3f} s"
-            ratios = [
-                min(x[name][measure] for x in others) / ours[name][measure]
-                for ours, others in rounds
-                if others
-            ]
-            if ratios:
-                line += (
-                    f"; the faster of medpy and surface-distance takes "
-                    f"{statistics.median(ratios):.1f} x as long ({min(ratios):.1f}.."
-                    f"{max(ratios):.1f}; budget 2)"
-                )
-            print(line)
+            what = f"{measure} of surfaces of 200³ voxels, {name}, processor time"
+            figures.number(what, secs, "s")
+            if not peer:
+                continue
+            figures.number(
+                f"{what}: speed",
+                [
+                    min(x[name][measure] for x in others) / ours[name][measure]
+                    for ours, others in rounds
+                ],
+                figures_lib.TIMES,
+                against="that of the faster of medpy and surface-distance",
+                budget=2,
+                is_more_better=True,
+            )
 
 
 def _direct_information(a, b):
@@ -191,24 +192,19 @@ _LOSSES = {
 }
 
 
-def _secs(program, args):
-    start = time.process_time()
-    jax.block_until_ready(program(*args))
-    return time.process_time() - start
-
-
 @pytest.mark.parametrize("name", _LOSSES)
-def test_losses_and_their_gradients_in_volumes_of_96_voxels(name):
-    _compare(name, 96, num_rounds=5 * NUM_ROUNDS)
+def test_losses_and_their_gradients_in_volumes_of_96_voxels(name, figures):
+    _compare(figures, name, 96, num_rounds=2 * NUM_ROUNDS)
 
 
 # Of other sizes, the last slab of windows shares more or fewer planes with the one before.
 @pytest.mark.parametrize("size", [56, 72, 80])
-def test_local_correlation_of_other_sizes(size):
-    _compare("local correlation, against sums axis by axis", size, 20 * NUM_ROUNDS)
+def test_local_correlation_of_other_sizes(size, figures):
+    name = "local correlation, against sums axis by axis"
+    _compare(figures, name, size, num_rounds=8 * NUM_ROUNDS)
 
 
-def _compare(name, size, num_rounds):
+def _compare(figures, name, size, num_rounds):
     loss, direct = _LOSSES[name]
     a = np.random.default_rng(0).random((1, *(size,) * 3, 1), np.float32)
     args = a, (a + 0.2 * np.random.default_rng(1).random(a.shape, np.float32)) ** 2
@@ -217,11 +213,18 @@ def _compare(name, size, num_rounds):
     memory = [p.memory_analysis().temp_size_in_bytes for p in programs]
     values = [float(p(*args)[0]) for p in programs]
     np.testing.assert_allclose(*values, rtol=1e-4)
-    secs = [[_secs(p, args) for p in programs] for _ in range(num_rounds)]
-    ratios = [ours / theirs for ours, theirs in secs]
-    print(
-        f"\n{name}, {size}: {statistics.median(x for x, _ in secs) * 1e3:.0f} ms, ratio "
-        f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f}; budget "
-        f"1.0); memory {memory[0] / 1e6:.1f} MB, ratio {memory[0] / memory[1]:.2f} "
-        f"(budget 0.5)"
+    runs = [lambda p=p: jax.block_until_ready(p(*args)) for p in programs]
+    secs = clocks.in_turn(
+        {i: clocks.timed(run) for i, run in enumerate(runs)}, num_rounds=num_rounds
+    )
+    what, formula = f"{name}, {size}³ voxels", "the formula written down directly"
+    # Sums axis by axis are what the formula becomes once somebody has thought about it.
+    time_budget, memory_budget = (None, None) if "by axis" in name else (1.0, 0.5)
+    figures.ratio(what, *secs.values(), against=formula, budget=time_budget)
+    figures.number(
+        f"{what}: memory",
+        [memory[0] / memory[1]],
+        figures_lib.TIMES,
+        against=f"{formula} ({memory[1] / 1e6:.3g} MB)",
+        budget=memory_budget,
     )

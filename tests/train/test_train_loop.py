@@ -427,6 +427,18 @@ def test_hidden_transfer_in_the_loop_is_an_error(tmp_path):
         trainer.train()
 
 
+def test_a_run_line_by_line_makes_the_same_updates(tmp_path):
+    changes = {"num_train_steps": 1, "train_metrics": {}, "optimizer": optax.sgd(0.1)}
+    with jax.disable_jit():
+        state, _ = small_run.make_trainer(tmp_path / "by_line", **changes).train()
+    expected, _ = small_run.make_trainer(tmp_path / "compiled", **changes).train()
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        state.params,
+        expected.params,
+    )
+
+
 def test_continuing_with_another_config_says_what_has_changed(tmp_path, capfd):
     np.savez(
         tmp_path / "points.npz",

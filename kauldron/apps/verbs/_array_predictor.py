@@ -121,8 +121,17 @@ class ArrayPredictor:
             if parts.keeps_rows:
                 yield parts.batch_of(elements[0])
                 return
+        left = dict.fromkeys(request.cases)
         with iter(self._pipeline(elements, self._transforms_for(elements))) as batches:
-            yield from batches
+            for batch in batches:
+                for case in batch[_elements.CASE_KEY]:
+                    left.pop(str(case), None)
+                yield batch
+        if left:
+            raise AppError(
+                f"The transforms of the app leave out {' and '.join(map(repr, left))}: "
+                "there is no prediction without an input. Ask without them."
+            )
 
     @functools.cached_property
     def _of_one_case(self) -> dict[frozenset[str], Any]:
