@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from kauldron import losses, sharding
 from kauldron.data import utils as data_utils
@@ -13,6 +14,11 @@ from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
 from kauldron.step import auxiliaries, intermediates, shared_programs, train_step
 from kauldron.step.context import Context
+
+# What was measured when a function was traced: JAX keeps the trace, and follows it no more.
+_FOLLOWED: weakref.WeakKeyDictionary[
+    shared_programs.SharedJit, dict[Hashable, Context]
+] = weakref.WeakKeyDictionary()
 
 
 def inputs_of(
@@ -63,7 +69,7 @@ def trace_step(
     batch: PyTree,
     is_halted: Any = None,
     **options: Any,
-) -> None:
+) -> Context | None:
     """Follows a step as it will run; the first one that is made traces no more.
 
     Args:
@@ -72,10 +78,13 @@ def trace_step(
       batch: Specs, with shardings.
       is_halted: A spec, or `None`; see `TrainStep.step`.
       **options: All other options of `TrainStep.step`.
+
+    Returns:
+      The specs of all that measurements were taken of; `None` if nothing was measured.
     """
     specs = _placed((state, batch, is_halted), trainstep.sharding)
     with trainstep.sharding.set_global_mesh():
-        trainstep._jitted_step.trace(*specs, **options)
+        return _follow(trainstep._jitted_step, specs, options)
 
 
 def trace_evaluation(
@@ -93,15 +102,28 @@ def trace_evaluation(
       strategy: Where they will be.
 
     Returns:
-      The specs of all that measurements were taken of; `None` if nothing was measured, or
-      JAX had kept the trace.
+      See `trace_step`.
     """
     batch = data_utils.get_global_elem_spec(batch, strategy.batch)
     batch = sharding.with_sharding_constraint(batch, strategy.batch)
-    state, batch = _placed((state, batch), strategy)
+    index = jax.ShapeDtypeStruct((), "int32")  # a number of the host is placed nowhere
+    return _follow(jitted_step, (index, *_placed((state, batch), strategy)), {})
+
+
+def _follow(
+    jitted: shared_programs.SharedJit,
+    specs: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> Context | None:
+    """Traces a function; returns the specs of what it measures."""
     with auxiliaries.noting_contexts() as noted:
-        jitted_step.trace(np.int32(0), state, batch)
-    return noted[-1] if noted else None
+        jitted.trace(*specs, **options)
+    leaves, structure = jax.tree.flatten(specs)
+    key = structure, tuple(leaves), tuple(options.items())
+    contexts = _FOLLOWED.setdefault(jitted, {})
+    if noted:
+        contexts[key] = noted[-1]
+    return contexts.get(key)
 
 
 def _placed(specs: PyTree, strategy: sharding.ShardingStrategy) -> Any:
