@@ -186,3 +186,37 @@ def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
     for array, spec in zip(*map(jax.tree.leaves, (state, specs)), strict=True):
         assert (array.shape, array.dtype) == (spec.shape, spec.dtype)
     assert small_run.state_hash(trainer.init_state()) == small_run.state_hash(state)
+
+
+def _sines(x):
+    for _ in range(50):
+        x = jnp.sin(x)
+    return x
+
+
+def test_a_program_is_not_traced_equation_by_equation_a_second_time():
+    shared = shared_programs.SharedJit(_sines)
+    x = jnp.ones(3)
+    shared(x)
+    (use,) = shared._uses.values()
+    traced = use.program.run.trace(use.constants, x)
+    assert len(traced.jaxpr.eqns) < 5
+
+
+def test_a_program_names_the_lines_that_it_comes_from():
+    text = shared_programs.SharedJit(_sines).lower(jnp.ones(3)).compile().as_text()
+    assert "_sines" in text
+    assert __file__ in text
+
+
+@pytest.mark.parametrize("inside_of", [jax.jit, jax.vmap, jax.jacfwd, jax.jacrev])
+def test_inside_of_another_program_the_result_is_the_same(inside_of):
+    def function(x):
+        with jax.named_scope("metrics"):
+            return {"sum": jnp.sin(x).sum(), "again": jnp.sin(x).sum() * x}
+
+    x = jnp.linspace(0, 1, 3)
+    expected = inside_of(function)(x)
+    actual = inside_of(shared_programs.SharedJit(function))(x)
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-6)
