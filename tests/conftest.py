@@ -18,7 +18,7 @@ import tempfile
 import hypothesis
 import pytest
 
-from tests import kept_compilations
+from tests import kept_compilations, quick_flags
 
 _FLAG = "--xla_force_host_platform_device_count"
 if _FLAG not in os.environ.get("XLA_FLAGS", ""):
@@ -46,13 +46,6 @@ if "KAULDRON_TEST_DEVICES" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 
-# One module of LLVM a program instead of dozens, which small programs do not fill; its
-# loops are written without MLIR.
-_QUICK_FLAGS = (
-    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
-)
-
-
 def pytest_configure(config):
     """Fast tests compile in a fraction of the time, to slower programs.
 
@@ -63,8 +56,8 @@ def pytest_configure(config):
     if "not slow" in config.option.markexpr and os.environ["JAX_PLATFORMS"] == "cpu":
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         # XLA reads them when the first array is made; workers inherit them.
-        if _QUICK_FLAGS not in os.environ["XLA_FLAGS"]:
-            os.environ["XLA_FLAGS"] += f" {_QUICK_FLAGS}"
+        if (flags := quick_flags.of_xla()) not in os.environ["XLA_FLAGS"]:
+            os.environ["XLA_FLAGS"] += f" {flags}"
 
 
 def _share_compilations(config):

@@ -12,16 +12,16 @@ import json
 import os
 import sys
 
-from tests import devices
+from tests import devices, quick_flags
 from tests.benchmarks import clocks
 
-_QUICK = "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
 _NUM_ROUNDS = 7
 
 
 def run(num_leaves: int, num_devices: int) -> dict[str, list[clocks.Secs]]:
     """Returns name -> seconds of a step in each round."""
-    os.environ["XLA_FLAGS"] = f"{devices.xla_flags(num_devices)} {_QUICK}"
+    flags = f"{devices.xla_flags(num_devices)} {quick_flags.of_xla()}"
+    os.environ["XLA_FLAGS"] = flags
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
