@@ -131,7 +131,7 @@ def _is_reachable(name, module):
         named = [r for r in _ROOMS if r.__name__.endswith(f".{rooms[-1]}")]
         return any(hasattr(r, name) for r in named) or rooms[0] not in dir(kd)
     places = [builtins, module, *_ROOMS]
-    errors = [vars(p).get(name) or getattr(p, name, None) for p in places]
+    errors = (getattr(p, name, None) for p in places)
     return any(isinstance(e, type) and issubclass(e, BaseException) for e in errors)
 
 

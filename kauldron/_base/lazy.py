@@ -63,7 +63,9 @@ def attach(
         except KeyError:
             if _is_file(module_name, name):
                 return importlib.import_module(f"{module_name}.{name}")
-            near = difflib.get_close_matches(name, targets, n=1)
+            # Nobody mistypes `__test__`, for which tools ask everything there is.
+            is_asked_by_tools = name.startswith("__")
+            near = () if is_asked_by_tools else difflib.get_close_matches(name, targets)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise AttributeError(
                 f"module {module_name!r} has no attribute {name!r}.{hint}",

@@ -5,6 +5,7 @@ Imported when the first checkpoint is written, because Orbax takes a second to i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from kauldron.ktyping import PyTree
 
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
+_MIN_SLICE_BYTES = 2**20
 
 
 class _Handler(ocp.CompositeCheckpointHandler):
@@ -37,6 +39,33 @@ class _SaveArgs(ocp.args.Composite):
     """Makes Orbax choose our handler."""
 
 
+class _TypeHandlers(ocp.type_handlers.TypeHandlerRegistry):
+    """Orbax's, which leave small arrays whole.
+
+    Of an array that all devices hold alike, Orbax takes a slice from each device. Each of
+    them is a program of its own: the first save of a small model on eight devices would
+    compile hundreds, while the loop waits.
+    """
+
+    def __init__(self) -> None:
+        self._of_arrays = copy.copy(ocp.type_handlers.get_type_handler(jax.Array))
+        if jax.process_count() == 1:  # several share what they write, however small
+            # An argument of its class; but not all others that Orbax gives are public.
+            option = "_min_slice_bytes_for_replica_parallel"
+            vars(self._of_arrays)[option] = _MIN_SLICE_BYTES
+
+    def get(self, ty: Any) -> ocp.type_handlers.TypeHandler:
+        found = ocp.type_handlers.get_type_handler(ty)
+        is_ours = found is ocp.type_handlers.get_type_handler(jax.Array)
+        return self._of_arrays if is_ours else found
+
+    def has(self, ty: Any) -> bool:
+        return ocp.type_handlers.has_type_handler(ty)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        ocp.type_handlers.register_type_handler(*args, **kwargs)
+
+
 def make_checkpointer(options: Any) -> ocp.AsyncCheckpointer:
     """Returns what saves in the background.
 
@@ -51,7 +80,9 @@ def make_checkpointer(options: Any) -> ocp.AsyncCheckpointer:
     # Trained floats do not compress: 8 % of them is saved, and it takes as long as all the
     # rest of reading. Orbax compresses what is saved with `StandardSave`.
     plain = ocp.PyTreeCheckpointHandler(
-        use_compression=False, multiprocessing_options=options
+        use_compression=False,
+        multiprocessing_options=options,
+        type_handler_registry=_TypeHandlers(),
     )
     registry.add(None, ocp.args.PyTreeSave, plain)
     return ocp.AsyncCheckpointer(

@@ -13,7 +13,7 @@ import pytest
 from kauldron import kd
 from kauldron.sharding import TrainState
 
-_A, _B = jnp.arange(2.0), 5 + jnp.arange(2.0)
+_A, _B = jnp.asarray(np.float32([0, 1])), jnp.asarray(np.float32([5, 6]))
 
 
 def _checkpointer(workdir):
@@ -69,17 +69,21 @@ def test_keys_that_are_no_names_are_refused(tmp_path, params, message):
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+def _full(size, value):
+    return jnp.asarray(np.full(size, value, np.float32))
+
+
 # A key may hold anything as long as no other leaf has the same name.
 _ODD = {
-    "a.b": {"w": jnp.full(2, 1.0)},
-    "a": jnp.full(3, 2.0),
-    "a/b": jnp.full(2, 3.0),
-    "/": {"": jnp.full(2, 4.0)},
-    "..": jnp.full(2, 5.0),
-    "it's": {"w[0]": jnp.full(2, 6.0)},
-    "mlp/~/linear": {"w": jnp.full(2, 7.0)},
-    "0": [jnp.full(2, 8.0), {"é\n": jnp.full(2, 9.0)}],
-    "c": {10: jnp.full(2, 10.0), 2: jnp.full(2, 11.0)},
+    "a.b": {"w": _full(2, 1)},
+    "a": _full(3, 2),
+    "a/b": _full(2, 3),
+    "/": {"": _full(2, 4)},
+    "..": _full(2, 5),
+    "it's": {"w[0]": _full(2, 6)},
+    "mlp/~/linear": {"w": _full(2, 7)},
+    "0": [_full(2, 8), {"é\n": _full(2, 9)}],
+    "c": {10: _full(2, 10), 2: _full(2, 11)},
 }
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from kauldron import kd
 from kauldron.checkpoints import _orbax_saves
+from tests import compilations
 
 _SHAPE = (8, 40_000)
 
@@ -135,3 +136,18 @@ def test_a_program_that_ends_without_waiting_completes_its_save(tmp_path):
         {"x": jnp.zeros(1000, jnp.int32)}
     )
     np.testing.assert_array_equal(restored["x"], np.arange(1000))
+
+
+def test_a_save_compiles_nothing_for_small_arrays_that_all_devices_hold(tmp_path):
+    mesh = jax.make_mesh((8,), ("data",))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.P())
+    values = {str(n): np.arange(16 * n, dtype=np.float32) for n in range(1, 5)}
+    params = jax.device_put(values, everywhere)
+    with (
+        compilations.counted() as found,
+        kd.ckpts.Checkpointer(workdir=tmp_path, save_interval_steps=1) as saving,
+    ):
+        saving.save({"params": params}, step=1)
+    assert found == []
+    loaded = kd.ckpts.load_arrays(tmp_path, nested=True)
+    jax.tree.map(np.testing.assert_array_equal, loaded, {"params": values})

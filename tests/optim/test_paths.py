@@ -18,12 +18,17 @@ from tests.train import small_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+
+def _ones(*shape):
+    return jnp.asarray(np.ones(shape, np.float32))
+
+
 PARAMS = {
-    "embed": {"embedding": jnp.ones((5, 4)), "pos": jnp.ones((1, 3, 4))},
-    "block_0": {"attn": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}},
-    "block_1": {"attn": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}},
-    "LayerNorm_0": {"scale": jnp.ones(4)},
-    "head": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)},
+    "embed": {"embedding": _ones(5, 4), "pos": _ones(1, 3, 4)},
+    "block_0": {"attn": {"kernel": _ones(4, 4), "bias": _ones(4)}},
+    "block_1": {"attn": {"kernel": _ones(4, 4), "bias": _ones(4)}},
+    "LayerNorm_0": {"scale": _ones(4)},
+    "head": {"kernel": _ones(4, 2), "bias": _ones(2)},
 }
 PATHS = _paths.parameter_paths(PARAMS)
 

@@ -102,25 +102,28 @@ def test_arrays_come_back_bit_by_bit(array):
 
 
 CLASSES = {"logits": "logits", "labels": "labels"}
-STATES_OF_KINDS = {
-    "mean": metrics.AverageState.from_values(np.float32([1, 2, 4]) / 3),
-    "mean of nothing": metrics.AverageState.empty(),
-    "mean of infinity": metrics.AverageState.from_values(np.float32([np.inf, 1])),
-    "mean with labels": kd.metrics.Accuracy(**CLASSES).get_state(
-        logits=np.eye(3, dtype=np.float32), labels=np.int32([[0], [1], [1]])
-    ),
-    "loss": kd.losses.L2(preds="x", targets="x", weight=0.7).get_state(
-        preds=np.float32([[1, 2]]), targets=np.zeros((1, 2), np.float32)
-    ),
-    "loss of nothing": kd.losses.L2(preds="x", targets="x").get_state(
-        preds=np.ones((1, 2)), targets=np.zeros((1, 2)), mask=np.zeros((1, 1))
-    ),
-    "means of examples": metrics.AverageState(
-        total=np.float32([1, 2]), count=np.float32([3, 0])
-    ),
-    "not a mean": Sums(total=np.float32(2), counts=np.arange(3)),
-    "tree": {"a": [metrics.AverageState.from_values(np.float32(3))], "b": {}},
-}
+
+
+def _states_of_kinds():
+    return {
+        "mean": metrics.AverageState.from_values(np.float32([1, 2, 4]) / 3),
+        "mean of nothing": metrics.AverageState.empty(),
+        "mean of infinity": metrics.AverageState.from_values(np.float32([np.inf, 1])),
+        "mean with labels": kd.metrics.Accuracy(**CLASSES).get_state(
+            logits=np.eye(3, dtype=np.float32), labels=np.int32([[0], [1], [1]])
+        ),
+        "loss": kd.losses.L2(preds="x", targets="x", weight=0.7).get_state(
+            preds=np.float32([[1, 2]]), targets=np.zeros((1, 2), np.float32)
+        ),
+        "loss of nothing": kd.losses.L2(preds="x", targets="x").get_state(
+            preds=np.ones((1, 2)), targets=np.zeros((1, 2)), mask=np.zeros((1, 1))
+        ),
+        "means of examples": metrics.AverageState(
+            total=np.float32([1, 2]), count=np.float32([3, 0])
+        ),
+        "not a mean": Sums(total=np.float32(2), counts=np.arange(3)),
+        "tree": {"a": [metrics.AverageState.from_values(np.float32(3))], "b": {}},
+    }
 
 
 def _computed(states):
@@ -134,14 +137,15 @@ def _computed(states):
 
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_values_of_packed_states_are_those_of_the_states_bit_by_bit():
-    aux = _packed(STATES_OF_KINDS)
+    states = jax.jit(_states_of_kinds)()
+    aux = _packed(states)
     failures = []
 
     values = aux.compute_numbers(failures).metric_values
 
     assert [f.keys for f in failures] == [("not a mean",)]  # its value is a namespace
     assert aux.packed is not None  # no state was made
-    expected = {**_computed(STATES_OF_KINDS), "not a mean": {}}
+    expected = {**_computed(states), "not a mean": {}}
     assert jax.tree.structure(values) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(expected), strict=True):
         assert (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Sequence
 from importlib import machinery
@@ -78,9 +80,24 @@ def _find_namespace(fullname: str, path: Sequence[str]) -> machinery.ModuleSpec 
 
 def top_level_names() -> list[str]:
     """Returns the names of the modules that `import` could find now."""
+    folders = [entry or os.getcwd() for entry in sys.path]
+    return list(_names_in(tuple((entry, _changed_at(entry)) for entry in folders)))
+
+
+def _changed_at(path: str) -> int:
+    """Returns when something was added to a folder, or taken from it."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:  # `sys.path` may name what is not there
+        return 0
+
+
+# A config may name the same absent module at many places.
+@functools.lru_cache(maxsize=1)
+def _names_in(folders: tuple[tuple[str, int], ...]) -> list[str]:
     import pkgutil
 
-    names = {module.name for module in pkgutil.iter_modules()}
+    names = {module.name for module in pkgutil.iter_modules([f for f, _ in folders])}
     return sorted(names | set(sys.builtin_module_names) | sys.stdlib_module_names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import jax
@@ -44,24 +45,29 @@ def _logits(model, weights, *, is_one):
 
 
 # Windows in turn, biases, norms of heads, experts (which are small here), latents.
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("gemma2", {}),
-        ("gpt2", {}),
-        ("qwen3", {}),
-        ("mixtral", {}),
-        ("deepseek_v2", {"num_dense_layers": 0}),
-    ],
-)
-@pytest.mark.parametrize("owns_params", [True, False])
-def test_logits_of_one_copy_are_those_of_the_model(
-    name, options, owns_params, quick_compile
-):
-    model = test_families.make(name, num_layers=4, **options)
+_OPTIONS = {
+    "gemma2": {},
+    "gpt2": {},
+    "qwen3": {},
+    "mixtral": {},
+    "deepseek_v2": {"num_dense_layers": 0},
+}
+
+
+@functools.cache
+def _expected(name):
+    """Returns a model, its parameters and its logits."""
+    model = test_families.make(name, num_layers=4, **_OPTIONS[name])
     params = test_families.params_of(model)["params"]
+    logits = jax.jit(model.apply)({"params": params}, families.TOKENS)["logits"]
+    return model, params, logits
+
+
+@pytest.mark.parametrize("owns_params", [True, False])
+@pytest.mark.parametrize("name", _OPTIONS)
+def test_logits_of_one_copy_are_those_of_the_model(name, owns_params, quick_compile):
+    model, params, expected = _expected(name)
     assert _layers.have_one_copy(model, params)
-    expected = jax.jit(model.apply)({"params": params}, families.TOKENS)["logits"]
     weights = _weights(model, jax.tree.map(jnp.array, params), owns_params=owns_params)
     found = _logits(model, weights, is_one=True)
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
