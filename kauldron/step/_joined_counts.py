@@ -3,7 +3,8 @@
 Each metric counts its hits, and labels that are no classes, in a reduction of its own. XLA on
 CPUs makes a program of each, and those take longer to compile than all else that is measured.
 
-Only integers are joined: they are the same in any order.
+Only integers are joined: they are the same in any order. Elsewhere than on CPUs, programs are
+left as they are: what so wide a reduction costs there is not known.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def joined(closed: _jaxprs.ClosedJaxpr) -> _jaxprs.ClosedJaxpr:
     jaxpr = closed.jaxpr
     if jaxpr.effects:  # what is done keeps its order
         return closed
+    if jax.default_backend() != "cpu":
+        return closed
     equations = jaxpr.eqns
     kinds: dict[Any, dict[int, list[_Operand]]] = {}
     for equation in equations:
@@ -63,7 +66,7 @@ def _kind(equation: Any) -> Any:
 
 
 def _operands(equation: Any) -> list[_Operand]:
-    """Returns what a reduction reduces; nothing if it cannot be joined with others."""
+    """Returns what a reduction of whole arrays reduces; nothing if it cannot be joined."""
     if equation.primitive is not jax.lax.reduce_p:
         return []
     number = len(equation.outvars)
@@ -73,6 +76,7 @@ def _operands(equation: Any) -> list[_Operand]:
     is_joinable = (
         _repetitions.is_measured(equation)
         and arrays[0].aval.size <= _MAX_SIZE
+        and arrays[0].aval.ndim == len(equation.params["dimensions"])
         and all(isinstance(x, _jaxprs.Var) for x in arrays)
         and not any(isinstance(x, _jaxprs.Var) for x in starts)
         and all(jnp.issubdtype(x.aval.dtype, jnp.integer) for x in arrays)

@@ -101,6 +101,11 @@ def test_what_needs_the_result_of_another_comes_after_it():
     "function",
     [
         lambda x: [*total(x), *_reduce((jax.lax.add, 0), axes=(0,))(x)],
+        # Of rows, which XLA shares out over the cores.
+        lambda x: [
+            *_reduce((jax.lax.add, 0), axes=(1,))(x),
+            *_reduce((jax.lax.add, 0), axes=(1,))(x + 1),
+        ],
         lambda x: [*total(x), *total(x[:1])],
         # Sums of floats depend on their order.
         lambda x: [*total(x * 0.1), *total(x * 0.3)],
