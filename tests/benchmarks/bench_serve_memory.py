@@ -28,7 +28,7 @@ _NUM_ROUNDS = 3
 _BUDGET = 15  # in 100 of the weights
 
 _PROCESS = """
-import contextlib, json, re, sys, time
+import contextlib, json, sys, time
 from kauldron._base import allocator
 
 is_command = sys.argv[2] == "command"
@@ -37,21 +37,16 @@ if is_command:
 
 import jax, jax.numpy, numpy as np
 from kauldron import kd
-
-def mib():
-    with open("/proc/self/status") as file:
-        found = dict(re.findall(r"(\\w+):\\s+(\\d+) kB", file.read()))
-    names = {"resident": "VmRSS", "peak": "VmHWM", "private": "RssAnon"}
-    return {name: int(found[key]) / 1024 for name, key in names.items()}
+from tests.benchmarks import memory
 
 kd.serve.Engine, kd.lm.find  # imports the rooms
-before = mib()
+before = memory.of_process()
 dtype = None if sys.argv[1] == "float32" else sys.argv[1]
 with contextlib.ExitStack() as contexts:
     contexts.enter_context(kd.train.compilation_cache(wanted=is_command))
     made = kd.serve.Engine("smollm2", context_length=512, weights_dtype=dtype)
     engine = contexts.enter_context(made)
-    warm = mib()
+    warm = memory.of_process()
     sampling = kd.serve.SamplingParams(max_tokens=16, temperature=0.0, ignore_eos=True)
     rng = np.random.default_rng(0)
     for length in (48, 16, 200):
@@ -59,9 +54,9 @@ with contextlib.ExitStack() as contexts:
         engine.answer(
             [kd.serve.Request(prompt=tuple(p), sampling=sampling) for p in prompts]
         )
-    served = mib()
+    served = memory.of_process()
     time.sleep(2)
-    rested = mib()
+    rested = memory.of_process()
     programs = engine._core.programs
     weights, pages = (
         sum(x.nbytes for x in jax.tree.leaves(some)) / 2**20
@@ -78,18 +73,12 @@ def _shares(dtype, owner="program", cache=None):
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    found = subprocess.run(
-        [sys.executable, "-c", _PROCESS, dtype, owner],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
+    before, warm, served, rested, weights, pages = _said_by(
+        ["-c", _PROCESS, dtype, owner], environment
     )
-    reading = json.loads(found.stdout.splitlines()[-1])
-    before, warm, served, rested, weights, pages = reading
 
     def share(after, kind, since):
-        return 100 * (after[kind] - before[since] - weights - pages) / weights
+        return _share(before[since], after[kind], weights, pages)
 
     return {
         "after a warm start": share(warm, "resident", "resident"),
@@ -100,6 +89,22 @@ def _shares(dtype, owner="program", cache=None):
         "two seconds after the last answer": share(rested, "resident", "resident"),
         "at the peak": share(served, "peak", "resident"),
     }, weights
+
+
+def _said_by(arguments, environment):
+    """Returns what the last line of a program of Python says."""
+    found = subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def _share(before, after, weights, pages):
+    return 100 * (after - before - weights - pages) / weights
 
 
 def _note(figures, rounds, kind):
@@ -127,3 +132,19 @@ def test_memory_of_a_command_that_serves_by_its_start(figures, tmp_path):
             rounds.append(_shares("float32", "command", cache))
     for start, rounds in starts.items():
         _note(figures, rounds, f"float32, {start} start of a command")
+
+
+@pytest.mark.parametrize("num_programs", [1, 6])
+def test_memory_of_the_programs_of_a_decoder_by_hand(num_programs, figures):
+    """What JAX and XLA take for such a model, with nothing around it."""
+    program = ["-m", "tests.benchmarks.raw_decoder", str(num_programs)]
+    rounds = [_said_by(program, os.environ) for _ in range(_NUM_ROUNDS)]
+    figures.number(
+        "a decoder of that size in plain JAX, without tokenizer, sampling and batching, "
+        f"memory beyond weights and cache: {num_programs} programs",
+        [
+            _share(before["resident"], after["resident"], weights, cache)
+            for before, after, weights, cache in rounds
+        ],
+        "% of the weights",
+    )
