@@ -19,7 +19,6 @@ return state.replace(bad_labels=checked.bad_labels)
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -169,12 +168,14 @@ def _check(
         weights = jnp.where(is_valid, weights.astype(_weight_dtype(weights.dtype)), 0)
     else:
         weights = is_valid
+    # Part of the program around it, as newer versions of JAX leave inlined functions apart.
+    record = _record if isinstance(ids, jax.core.Tracer) else _record_at_once
     return CheckedLabels(
         ids=jnp.where(is_class, ids, 0),
         mask=weights,
         is_class=is_class,
         is_bad=is_bad,
-        bad_labels=BadLabels(records={field: _record(ids, is_bad, num_classes)}),
+        bad_labels=BadLabels(records={field: record(ids, is_bad, num_classes)}),
     )
 
 
@@ -222,7 +223,6 @@ def _weight_dtype(dtype: DType) -> Any:
     return jnp.int32
 
 
-@functools.partial(jax.jit, static_argnames="num_classes", inline=True)
 def _record(
     ids: Int32["*a"], is_bad: Bool["*a"], num_classes: int | None
 ) -> Int32["4"]:
@@ -242,6 +242,9 @@ def _record(
     )
     seen = jnp.stack([count, lowest, highest, jnp.int32(num_classes or 0)])
     return jnp.where(count > 0, seen, 0)
+
+
+_record_at_once = jax.jit(_record, static_argnames="num_classes")
 
 
 def _both_ranges(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, Any, Any]:
