@@ -85,7 +85,12 @@ class Reporting:
             if config is None
             else config_values.leaves(json.loads(config.to_json())),
         )
-        self._recorder.tell(trainer.writer, lambda w: w.describe(step, description))
+        # After the first line of the log, which would wait for it.
+        self._recorder.run_after(
+            lambda: self._recorder.tell(
+                trainer.writer, lambda w: w.describe(step, description)
+            )
+        )
 
     def log(
         self,

@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 import types
 
 import hypothesis
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron._base import console
 from kauldron.recording import _progress_display
 from kauldron.recording import progress as progress_lib
 from kauldron.utils import chrono as chrono_lib
+from tests.train import small_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -348,3 +351,29 @@ def test_a_curve_of_a_long_run_keeps_its_form_in_bounded_memory():
     steps, _ = progress.snapshot().losses["demo"]
     assert 400 <= len(steps) <= 1000
     assert steps[0] == 0 and steps == sorted(steps) and steps[-1] >= 4998
+
+
+def test_the_first_line_of_a_log_does_not_wait_for_the_description(
+    tmp_path, monkeypatch
+):
+    events = []
+
+    class Describing(kd.train.NoopWriter):
+        def describe(self, step, run):
+            events.append("described")
+
+    def log(line):
+        events.extend(["told"] if line.startswith("step 0") else [])
+
+    compute_numbers = kd.train.AuxiliariesState.compute_numbers
+
+    def slowly(self, *args):
+        time.sleep(0.3)
+        return compute_numbers(self, *args)
+
+    monkeypatch.setattr(console, "log", log)
+    monkeypatch.setattr(kd.train.AuxiliariesState, "compute_numbers", slowly)
+    small_run.make_trainer(
+        tmp_path, num_train_steps=1, writer=Describing(), evals={}
+    ).train()
+    assert events == ["told", "described"]
