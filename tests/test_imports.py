@@ -54,6 +54,19 @@ def test_training_rooms_import_nothing_heavy():
     assert not loaded & (forbidden | {"tensorboardX", "orbax", "sklearn"})
 
 
+def test_what_every_run_writes_needs_no_client_of_a_tracker_or_a_cloud(tmp_path):
+    loaded = _modules_after(
+        "from kauldron import kd\n"
+        f"writer = kd.train.KDMetricWriter(workdir={str(tmp_path)!r}, collection='x')\n"
+        "writer.write_scalars(0, {'loss': 0.5})\n"
+        "writer.write_texts(0, {'note': 'a'})\n"
+        "writer.write_hparams({'rate': 0.1})\n"
+        "writer.close()"
+    )
+    assert list((tmp_path / "x").glob("events.out.tfevents.*"))
+    assert not loaded & {"tensorboardX", "boto3", "botocore", "urllib3", "PIL"}
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [

@@ -12,7 +12,14 @@ from flax import linen as nn
 from kauldron import data, kontext
 from kauldron.evals import base, write_outputs
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, intermediates, key_checks, text_keys
+from kauldron.step import (
+    auxiliaries,
+    intermediates,
+    key_checks,
+    looking,
+    shared_programs,
+    text_keys,
+)
 from kauldron.step.context import Context
 
 
@@ -35,6 +42,10 @@ class _Evaluator(Protocol):
     def summaries(self) -> Mapping[str, Any]: ...
     @property
     def outputs(self) -> write_outputs.WriteOutputs | None: ...
+    @property
+    def discard_opt(self) -> bool: ...
+    @property
+    def _jitted_step(self) -> Callable[..., Any]: ...
 
     def _forward(self, step_nr: Any, state: TrainState, batch: Any) -> Context: ...
 
@@ -51,6 +62,8 @@ def check(
     ds = evaluator.ds.for_evaluation()
     ds_field = "cfg.eval_ds" if evaluator.ds is run.eval_ds else f"{field}.ds"
     context = key_checks.initial_context(state, ds, field=ds_field)
+    if _fits(evaluator, run, state, context, field=field):
+        return []
     if "_step" in evaluator._own_methods:
         # It may measure anything.
         follow(evaluator._step, context, problems, state=state, field=field)
@@ -63,11 +76,59 @@ def check(
         )
     if after is not None:
         key_checks.check_groups(_groups(evaluator, run, field), after, problems)
-        if evaluator.outputs is not None:
-            # With text columns, which never reach a device but can be written.
-            after = dataclasses.replace(after, batch=ds.element_spec)
-            problems += evaluator.outputs.check(after, prefix=f"{field}.outputs")
+        problems += _problems_of_outputs(evaluator, after, field)
     return text_keys.tell_texts(problems, ds)
+
+
+def _fits(
+    evaluator: _Evaluator,
+    run: base.Run,
+    state: TrainState,
+    context: Context,
+    *,
+    field: str,
+) -> bool:
+    """Whether an evaluation can be followed as it will run, and all keys are there.
+
+    JAX keeps what it has traced: the first evaluation need not be followed again, as it
+    would after a look at every part of it, which is for telling what is wrong.
+
+    Args:
+      evaluator: The evaluator.
+      run: The run it is part of.
+      state: The abstract state.
+      context: Before the forward pass.
+      field: How the user wrote the evaluator.
+    """
+    step = evaluator._jitted_step
+    if not isinstance(step, shared_programs.SharedJit):
+        return False
+    if kontext.check_keys(context, evaluator.model, prefix=field):
+        return False
+    if evaluator.discard_opt:
+        state = dataclasses.replace(state, opt_state=None)
+    try:
+        after = looking.trace_evaluation(step, state, context.batch, run.sharding)
+    except Exception:  # told with the part that has raised it
+        return False
+    if after is None:
+        return False
+    problems: list[kontext.KeyProblem] = []
+    groups = _groups(evaluator, run, field)
+    key_checks.check_groups(groups, after, problems, is_followed=True)
+    return not problems + _problems_of_outputs(evaluator, after, field)
+
+
+def _problems_of_outputs(
+    evaluator: _Evaluator, after: Context, field: str
+) -> list[kontext.KeyProblem]:
+    """Returns what is wrong with the values that are to be written."""
+    if evaluator.outputs is None:
+        return []
+    # With text columns, which never reach a device but can be written.
+    ds = evaluator.ds.for_evaluation()
+    after = dataclasses.replace(after, batch=ds.element_spec)
+    return evaluator.outputs.check(after, prefix=f"{field}.outputs")
 
 
 def follow(

@@ -158,10 +158,8 @@ class Evaluator(EvaluatorBase):
             state = dataclasses.replace(state, opt_state=None)
         state = self.init_transform.transform(state)
         loaded = self._batches() if ds is None else self._load_batches(ds)
-        index = self._index(0)
-        for batch in loaded:
-            index, aux, arrays = self._measure_batch(index, state, batch.batch)
-            sharding.settle(index)
+        for step_nr, batch in enumerate(loaded):
+            aux, arrays = self._measure_batch(step_nr, state, batch.batch)
             rows = None
             if self.outputs is not None:
                 num_rows = example_rows.num_rows_of(batch.batch)
@@ -174,17 +172,19 @@ class Evaluator(EvaluatorBase):
         self, step_nr: int, state: TrainState, batch: Any
     ) -> auxiliaries.AuxiliariesState:
         """Measures one batch; `step_nr` is its index."""
-        _, aux, _ = self._measure_batch(self._index(step_nr), state, batch)
-        return aux
+        return self._measure_batch(step_nr, state, batch)[0]
 
-    def _measure_batch(self, index: jax.Array, state: TrainState, batch: Any) -> Any:
+    def _measure_batch(self, step_nr: int, state: TrainState, batch: Any) -> Any:
         train_step.check_state(state)
         try:
-            index, packed, rows = self._jitted_step(index, state, batch)
+            # JAX sends the number to the devices, if anything there needs it.
+            with sharding.allowing_transfers():
+                packed, rows = self._jitted_step(np.int32(step_nr), state, batch)
         except Exception:
             step_inputs.check_batch(batch)
             raise
-        return index, auxiliaries.AuxiliariesState.unpack(packed), rows
+        sharding.settle(packed)
+        return auxiliaries.AuxiliariesState.unpack(packed), rows
 
     def _forward(self, step_nr: jax.Array, state: TrainState, batch: Any) -> Context:
         """Runs the model on one batch inside jit; override it to sample, for instance.
@@ -244,8 +244,7 @@ class Evaluator(EvaluatorBase):
                 context = _isolated(self._forward(step_nr, state, batch))
                 rows = example_rows.take(context, self.outputs.keys)
                 aux = self._measure(context)
-            # The index of the next batch: sending it from here would cost more.
-            return step_nr + 1, aux.pack(self.base_cfg.sharding), rows
+            return aux.pack(self.base_cfg.sharding), rows
 
         if not self.checkify_error_categories:
             return shared_programs.SharedJit(step)
@@ -280,10 +279,6 @@ class Evaluator(EvaluatorBase):
             output_keys=self._output_keys,
             name=self.name,
         )
-
-    def _index(self, step_nr: int) -> jax.Array:
-        replicated = self.base_cfg.sharding.replicated
-        return sharding.device_put(np.int32(step_nr), replicated)
 
     @property
     def _output_keys(self) -> example_rows.Keys:

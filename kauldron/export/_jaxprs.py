@@ -10,6 +10,7 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
+from kauldron._base import scan_parameters
 from kauldron.export._errors import ExportError
 
 _CALLBACKS = (
@@ -128,8 +129,8 @@ def _reads(equation: Any, wanted: Sequence[bool]) -> list[bool]:
 
 def wanted_of_step(equation: Any, wanted: Sequence[bool]) -> list[bool]:
     """Returns which outputs of a step of a scan are wanted, by the next one too."""
-    first, body = equation.params["num_consts"], equation.params["jaxpr"].jaxpr
-    carried = slice(first, first + equation.params["num_carry"])
+    first, num_carry = scan_parameters.counts(equation.params)
+    body, carried = equation.params["jaxpr"].jaxpr, slice(first, first + num_carry)
     while True:
         is_read = needed(body, wanted)[1][carried]
         both = [a or b for a, b in zip(wanted, is_read, strict=False)]

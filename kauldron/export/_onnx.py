@@ -14,6 +14,7 @@ import jax.extend.core
 import numpy as np
 from etils import epath
 
+from kauldron._base import scan_parameters
 from kauldron.export import (
     _jaxprs,
     _measure,
@@ -187,7 +188,7 @@ def _unrolled(
     length, body = params["length"], params["jaxpr"]
     if not isinstance(length, int) or length > _MAX_UNROLLED:
         raise refuse(equation, graph.scope, f"it has {length} steps")
-    num_fixed, num_carried = params["num_consts"], params["num_carry"]
+    num_fixed, num_carried = scan_parameters.counts(params)
     fixed = inputs[:num_fixed]
     carried = inputs[num_fixed : num_fixed + num_carried]
     sliced = inputs[num_fixed + num_carried :]

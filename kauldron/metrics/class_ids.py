@@ -157,13 +157,14 @@ def _check(
     is_class = ids >= 0
     if num_classes is not None:
         is_class &= ids < num_classes
-    is_counted = ~is_ignored(ids, ignored_label)
-    weights = None
+    is_bad, is_valid, weights = ~is_class, is_class, None
+    if ignored_label is not None:
+        is_counted = ~is_ignored(ids, ignored_label)
+        is_bad, is_valid = is_bad & is_counted, is_valid & is_counted
     if mask is not None:
         weights = base_state.broadcast_mask(mask, ids.shape)
-        is_counted &= weights.astype(bool)
-    is_bad = is_counted & ~is_class
-    is_valid = is_counted & is_class
+        is_counted = weights.astype(bool)
+        is_bad, is_valid = is_bad & is_counted, is_valid & is_counted
     if weights is not None and weights.dtype != bool:
         weights = jnp.where(is_valid, weights.astype(_weight_dtype(weights.dtype)), 0)
     else:

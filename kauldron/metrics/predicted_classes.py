@@ -130,7 +130,7 @@ def rank(scores: Array["*b classes"], ids: Int32["*b 1"]) -> Int32["*b 1"]:
       ids: The class of each row, `Int32["*b 1"]`.
     """
     scores = jnp.asarray(scores)
-    score = jnp.take_along_axis(scores, ids, axis=-1)
+    score = jnp.take_along_axis(scores, ids, axis=-1, mode="promise_in_bounds")
     classes = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
     is_above = (scores > score) | ((scores == score) & (classes < ids))
     return is_above.sum(axis=-1, keepdims=True, dtype=jnp.int32)

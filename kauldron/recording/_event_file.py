@@ -1,7 +1,7 @@
 """TensorBoard event files, written synchronously in the calling thread.
 
 The writer of tensorboardX sends each event through a pipe to a thread; if the disk is full
-that thread ends, and later writes hang. We use only its messages and its checksums.
+that thread ends, and later writes hang.
 
 Format: https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto,
 each event framed as a TFRecord: length, checksum of it, bytes, checksum of them.
@@ -9,19 +9,17 @@ each event framed as a TFRecord: length, checksum of it, bytes, checksum of them
 
 from __future__ import annotations
 
-import functools
-import importlib
-import io
 import socket
 import struct
 import time
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
+import crc32c
 from etils import epath
 
 from kauldron._base import shared_files
+from kauldron.recording import _event_messages
 from kauldron.workdir import json_lines
 
 # Up to this many bytes of events wait in memory while the disk is full.
@@ -49,23 +47,23 @@ class EventFile:
         self._num_lost = 0
         self._waiting: list[bytes] = []
         self._num_waiting_bytes = 0
-        self._keep(_event(file_version="brain.Event:2"))
+        self._keep(_event_messages.version(time.time()))
         if purge_step is not None:
-            self._keep(_event(step=purge_step, session_log={"status": "START"}))
+            self._keep(_event_messages.session_start(time.time(), purge_step))
 
-    def add(self, step: int, values: Iterable[Any], *, flush: bool = True) -> None:
-        """Adds `Summary.Value` messages as one event.
+    def add(self, step: int, values: Iterable[bytes], *, flush: bool = True) -> None:
+        """Adds values (`_event_messages`, or other bytes of a `Summary.Value`) as one event.
 
         Args:
           step: Number of updates before it.
-          values: The messages.
+          values: What was measured.
           flush: Whether it is written now; else with the next one, or by `flush`.
 
         Raises:
           OSError: If it cannot be written now. It is kept, and written before the next.
           LostError: If it cannot be written and is lost: too many are waiting already.
         """
-        event = _event(step=step, summary={"value": list(values)})
+        event = _event_messages.measurements(time.time(), step, values)
         if self._num_waiting_bytes < _MAX_WAITING_BYTES:
             self._keep(event)
             if flush:
@@ -83,8 +81,9 @@ class EventFile:
         self.flush()
 
     def _keep(self, event: bytes) -> None:
-        self._waiting.append(event)
-        self._num_waiting_bytes += len(event)
+        record = _record(event)
+        self._waiting.append(record)
+        self._num_waiting_bytes += len(record)
 
     @property
     def num_unwritten(self) -> int:
@@ -123,66 +122,12 @@ class EventFile:
         return open(self._folder / name, "ab", buffering=0)
 
 
-def scalar(name: str, value: float) -> Any:
-    """Returns a number as a message."""
-    return _value(tag=name, simple_value=value)
+def _record(event: bytes) -> bytes:
+    header = struct.pack("<Q", len(event))
+    return header + _checksum(header) + event + _checksum(event)
 
 
-def encoded_image(name: str, content: bytes, shape: tuple[int, ...]) -> Any:
-    """Returns the content of a PNG or GIF file as a message; `shape` is `(h, w, c)`."""
-    height, width, channels = shape
-    return _value(
-        tag=name,
-        image={
-            "height": height,
-            "width": width,
-            "colorspace": channels,
-            "encoded_image_string": content,
-        },
-    )
-
-
-def audio(name: str, samples: np.ndarray, sample_rate: int) -> Any:
-    """Returns sound, `f32[t channels]` in [-1, 1], as a message."""
-    import wave
-
-    num_samples, num_channels = samples.shape
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(num_channels)
-        wav.setsampwidth(2)
-        wav.setframerate(sample_rate)
-        wav.writeframes(
-            np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-        )
-    return _value(
-        tag=name,
-        audio={
-            "sample_rate": sample_rate,
-            "num_channels": num_channels,
-            "length_frames": num_samples,
-            "encoded_audio_string": file.getvalue(),
-            "content_type": "audio/wav",
-        },
-    )
-
-
-def _value(**fields: Any) -> Any:
-    return _messages("summary").Summary.Value(**fields)
-
-
-@functools.cache
-def _messages(name: str) -> Any:
-    # Protocol buffers make their classes when they are imported.
-    return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
-
-
-def _event(**fields: Any) -> bytes:
-    from tensorboardX import record_writer
-
-    data = _messages("event").Event(wall_time=time.time(), **fields).SerializeToString()
-    header = struct.pack("<Q", len(data))
-    checksums = [
-        struct.pack("<I", record_writer.masked_crc32c(x)) for x in (header, data)
-    ]
-    return header + checksums[0] + data + checksums[1]
+def _checksum(content: bytes) -> bytes:
+    """Returns the "masked" checksum of TFRecords: rotated, and a constant added."""
+    value = crc32c.crc32c(content)
+    return struct.pack("<I", ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF)

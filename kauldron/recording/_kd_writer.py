@@ -15,6 +15,7 @@ from kauldron import konfig
 from kauldron.recording import (
     _attempts,
     _event_file,
+    _event_messages,
     _writer_base,
     measured,
     picture_files,
@@ -81,7 +82,7 @@ class KDMetricWriter(_writer_base.WriterBase):
     def _write_numbers(
         self, file: str, step: int, scalars: Mapping[str, float]
     ) -> None:
-        values = [_event_file.scalar(k, v) for k, v in scalars.items()]
+        values = [_event_messages.scalar(k, v) for k, v in scalars.items()]
         # One file that cannot be written is no reason to leave out the other.
         _attempts.call_all(
             [
@@ -99,7 +100,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         records = self._record_files[file]
         records.append(step, self.collection, values, flush=not self._is_gathering)
 
-    def _add_event(self, step: int, values: Iterable[Any]) -> None:
+    def _add_event(self, step: int, values: Iterable[bytes]) -> None:
         self._events.add(step, values, flush=not self._is_gathering)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
@@ -123,7 +124,7 @@ class KDMetricWriter(_writer_base.WriterBase):
         shape: tuple[int, ...],
     ) -> None:
         values = [
-            _event_file.encoded_image(f"{name}/{i}", content, shape)
+            _event_messages.encoded_image(f"{name}/{i}", content, shape)
             for i, content in enumerate(contents)
         ]
         calls: list[Callable[[], None]] = [lambda: self._add_event(step, values)]
@@ -143,16 +144,15 @@ class KDMetricWriter(_writer_base.WriterBase):
     ) -> None:
         for name, batch in audios.items():
             values = [
-                _event_file.audio(f"{name}/{i}", x, sample_rate)
+                _event_messages.audio(f"{name}/{i}", x, sample_rate)
                 for i, x in enumerate(batch)
             ]
             self._add_event(step, values)
 
     def write_texts(self, step: int, texts: Mapping[str, str | np.ndarray]) -> None:
-        from tensorboardX import summary
-
         for name, text in texts.items():
-            self._add_event(step, summary.text(name, measured.as_text(text)).value)
+            value = _event_messages.text(name, measured.as_text(text))
+            self._add_event(step, [value])
 
     def write_histograms(
         self, step: int, arrays: Mapping[str, np.ndarray], *, num_buckets: int
@@ -164,7 +164,7 @@ class KDMetricWriter(_writer_base.WriterBase):
             finite = values[np.isfinite(values)]
             if finite.size:
                 message = summary.histogram(name, finite, bins=num_buckets)
-                self._add_event(step, message.value)
+                self._add_event(step, _encoded(message))
 
     def write_pointcloud(
         self,
@@ -179,15 +179,11 @@ class KDMetricWriter(_writer_base.WriterBase):
         for name, points in point_clouds.items():
             colors = point_colors.get(name)
             config = (configs or {}).get(name)
-            self._add_event(
-                step, summary.mesh(name, points, colors, None, config).value
-            )
+            message = summary.mesh(name, points, colors, None, config)
+            self._add_event(step, _encoded(message))
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        from tensorboardX import summary
-
-        experiment, start, _ = summary.hparams(dict(hparams), {})
-        self._add_event(0, [*experiment.value, *start.value])
+        self._add_event(0, _event_messages.hparams(hparams))
 
     def write_config(self, config: konfig.ConfigDict) -> None:
         self.write_texts(0, {"config": f"```python\n{config!r}\n```"})
@@ -195,7 +191,7 @@ class KDMetricWriter(_writer_base.WriterBase):
     def write_param_overview(self, step: int, params: object) -> None:
         table, num_params = run_tables.parameters(params)
         self.write_texts(step, {"parameters": table})
-        self._add_event(step, [_event_file.scalar("num_params", num_params)])
+        self._add_event(step, [_event_messages.scalar("num_params", num_params)])
 
     def write_element_spec(self, step: int, element_spec: object) -> None:
         self.write_texts(step, {"element_spec": run_tables.shapes(element_spec)})
@@ -271,3 +267,8 @@ class KDMetricWriter(_writer_base.WriterBase):
 
     def _count_lost(self, what: str, count: int) -> None:
         self._lost[what] = self._lost.get(what, 0) + count
+
+
+def _encoded(summary: Any) -> list[bytes]:
+    """Returns the values of a summary that tensorboardX has made."""
+    return [value.SerializeToString() for value in summary.value]

@@ -8,7 +8,7 @@ So a backward pass with such values is traced and then run with these sums in f3
 whatever the model is made of. The result of a sum stays in f32 until something other
 than a sum or a change of shape reads it, such as the optimizer. Nothing else changes:
 the forward pass is that of the evaluators, and matrix products and convolutions
-accumulate in f32 anyway, on every backend.
+accumulate in f32, and are rounded once: anyway, or, on CPUs, because it is said.
 
 Keeping parameters in f32 and casting them at each use would not help: the sum over a
 broadcast comes after the cast, and modules outside of Flax cast where they like.
@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron._base import scan_parameters
 from kauldron.ktyping import Array, DType, PyTree
 from kauldron.step import _jaxprs, _sum_analysis
 
@@ -98,6 +99,7 @@ class _Run:
         self._jaxpr = jaxpr
         self._sums = _sum_analysis.sums_of(jaxpr, is_sum or [True] * len(jaxpr.outvars))
         self._values: dict[_jaxprs.Var, Any] = {}
+        self._on_cpu = jax.default_backend() == "cpu"
 
     def run(self, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         """Returns the outputs, which may be wider than those of the program."""
@@ -113,6 +115,8 @@ class _Run:
             return self._add_up(equation)
         if name == "add_any" and self._is_sum(equation):
             return self._add_up(equation)
+        if name == "dot_general" and self._on_cpu and self._is_sum(equation):
+            return self._multiply(equation)
         if name in _sum_analysis.MOVES and self._is_any_wide(equation):
             return self._move(equation)
         if _sum_analysis.has_sums(equation):
@@ -133,6 +137,15 @@ class _Run:
         names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         outputs = jax.lax.scatter_add(*inputs, **{n: params[n] for n in names})
         return {equation.outvars[0]: outputs}
+
+    def _multiply(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
+        # Where one side is the same in all rows, XLA makes a sum of the product, in the
+        # dtype of its result: on a CPU, from jaxlib 0.11.1 on, one term after the other.
+        inputs = [_widen(x) for x in self._read(equation)]
+        params = {**equation.params, "preferred_element_type": jnp.dtype("float32")}
+        (var,) = equation.outvars
+        (product,) = _jaxprs.bind(equation, inputs, params).values()
+        return {var: _narrow(product, _sum_analysis.dtype_of(var))}
 
     def _move(self, equation: _jaxprs.JaxprEqn) -> dict[_jaxprs.Var, Any]:
         inputs = self._read(equation)
@@ -207,7 +220,7 @@ def _run_scan(
 ) -> dict[_jaxprs.Var, Any]:
     """Runs a scan; carries that its steps only add to are accumulated in f32."""
     params = equation.params
-    first, num_carry = params["num_consts"], params["num_carry"]
+    first, num_carry = scan_parameters.counts(params)
     adds = _sum_analysis.adding_carries(equation)
     inputs = [
         _widen(x) if first <= i < first + num_carry and adds[i - first] else x

@@ -62,3 +62,22 @@ def bind(
     if not equation.primitive.multiple_results:
         outputs = [outputs]
     return dict(zip(equation.outvars, outputs, strict=True))
+
+
+def call(closed: ClosedJaxpr, name: str, *args: Any) -> list[Any]:
+    """Returns what a jaxpr returns, as a call of a jitted function of that name.
+
+    Where this is traced, the jaxpr becomes part of the program as it is; evaluating it would
+    trace each equation again.
+    """
+    config: Any = jax.config
+    if config.jax_disable_jit:
+        return jax.extend.core.jaxpr_as_fun(closed)(*args)
+    (template,) = jax.make_jaxpr(jax.jit(jax.lax.neg))(0.0).eqns
+    numbers = {"in": len(args), "donated": len(args), "out": len(closed.out_avals)}
+    params = {
+        # What is said of each argument and of each result.
+        key: value * numbers[kind] if (kind := key.split("_")[0]) in numbers else value
+        for key, value in template.params.items()
+    }
+    return template.primitive.bind(*args, **{**params, "jaxpr": closed, "name": name})

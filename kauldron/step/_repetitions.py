@@ -45,8 +45,7 @@ def _key_of(
     equation: _jaxprs.JaxprEqn, invars: list[Any], keys: _program_keys.Keys
 ) -> Hashable | None:
     """Returns what is equal for equations that compute the same; `None` if none does."""
-    names = str(equation.source_info.name_stack).split("/")
-    if equation.effects or _SCOPES.isdisjoint(names):
+    if equation.effects or not is_measured(equation):
         return None
     try:
         key = (
@@ -61,6 +60,12 @@ def _key_of(
     except TypeError:  # something cannot be compared
         return None
     return key
+
+
+def is_measured(equation: _jaxprs.JaxprEqn) -> bool:
+    """Whether an equation is part of a measurement."""
+    names = str(equation.source_info.name_stack).split("/")
+    return not _SCOPES.isdisjoint(names)
 
 
 def _is_dropped(var: Any) -> bool:

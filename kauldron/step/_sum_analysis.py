@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kauldron._base import scan_parameters
 from kauldron.ktyping import DType
 from kauldron.step import _jaxprs
 
@@ -81,7 +82,7 @@ def goes_on(equation: _jaxprs.JaxprEqn, is_sum: Sequence[bool]) -> list[bool]:
     if name in _GO_ON:
         return [all(is_sum)] * len(equation.invars)
     if name == "scan":
-        first = params["num_consts"]
+        first, _ = scan_parameters.counts(params)
         goes_on = [False] * len(equation.invars)
         for i, adds in enumerate(adding_carries(equation)):
             goes_on[first + i] = adds and is_sum[i]
@@ -95,12 +96,13 @@ def goes_on(equation: _jaxprs.JaxprEqn, is_sum: Sequence[bool]) -> list[bool]:
 
 def adding_carries(equation: _jaxprs.JaxprEqn) -> list[bool]:
     """Returns of each carry of a scan whether its steps only add to it, in 16 bits."""
-    jaxpr, first = equation.params["jaxpr"].jaxpr, equation.params["num_consts"]
+    jaxpr = equation.params["jaxpr"].jaxpr
+    first, num_carry = scan_parameters.counts(equation.params)
     return [
         is_narrow(dtype_of(jaxpr.invars[first + i]))
         and jaxpr.outvars[i] is not jaxpr.invars[first + i]
         and _only_adds(jaxpr, jaxpr.invars[first + i], jaxpr.outvars[i])
-        for i in range(equation.params["num_carry"])
+        for i in range(num_carry)
     ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import flax.struct
@@ -24,6 +26,10 @@ frozen_dict.register_pytree()
 
 flatten_names = state_trees.flatten_names
 
+_NOTED: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar(
+    "_NOTED", default=None
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Auxiliaries(root_refs.UpdateFromRootCfg):
@@ -41,13 +47,31 @@ class Auxiliaries(root_refs.UpdateFromRootCfg):
 
     def update_context(self, context: Any) -> Any:
         """Returns the context with loss (unless there), metric and summary states."""
-        if context.loss_states is None:
-            total, states = losses.compute_losses(self.losses, context)
-            context = context.replace(loss_states=states, loss_total=total)
-        return context.replace(
-            metric_states=_get_states("metrics", self.metrics, context),
-            summary_states=_get_states("summaries", self.summaries, context),
-        )
+        with shared_parts.sharing():
+            if context.loss_states is None:
+                total, states = losses.compute_losses(self.losses, context)
+                context = context.replace(loss_states=states, loss_total=total)
+            if (noted := _NOTED.get()) is not None:
+                noted.append(jax.tree.map(_spec, context))
+            return context.replace(
+                metric_states=_get_states("metrics", self.metrics, context),
+                summary_states=_get_states("summaries", self.summaries, context),
+            )
+
+
+@contextlib.contextmanager
+def noting_contexts() -> Iterator[list[Any]]:
+    """Yields a list that receives what is measured in the block: contexts of specs."""
+    noted: list[Any] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def _spec(x: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))
 
 
 def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
@@ -58,7 +82,7 @@ def _get_states(group: str, tree: PyTree, context: kontext.Context) -> Any:
             e.add_note(f"While measuring `{group}{jax.tree_util.keystr(path)}`.")
             raise
 
-    with jax.named_scope(group), shared_parts.sharing():  # named so in profiles
+    with jax.named_scope(group):  # as profiles call them
         return jax.tree_util.tree_map_with_path(
             get_state, tree, is_leaf=lambda x: isinstance(x, metrics.Metric)
         )

@@ -91,6 +91,7 @@ def check_groups(
     problems: list[kontext.KeyProblem],
     *,
     has_preds: bool = True,
+    is_followed: bool = False,
 ) -> None:
     """Notes which keys of losses, metrics and summaries do not fit.
 
@@ -99,21 +100,22 @@ def check_groups(
       context: After the forward pass, or later in a step.
       problems: List to append to.
       has_preds: Whether the model could run; if not, what depends on it is skipped.
+      is_followed: Whether they have measured such a context: only keys are checked.
     """
     for group, tree in groups.items():
         for field, metric in _flatten(group, tree):
             problems += [
                 p
-                for p in _check_metric(field, metric, context)
+                for p in _check_metric(field, metric, context, is_followed=is_followed)
                 if has_preds or not _waits_for_model(p)
             ]
 
 
 def _check_metric(
-    field: str, metric: metrics.Metric, context: Context
+    field: str, metric: metrics.Metric, context: Context, *, is_followed: bool
 ) -> list[kontext.KeyProblem]:
     found = metric.check_keys(context, field=field)
-    if found:
+    if found or is_followed:
         return found
     try:
         jax.eval_shape(metric.get_state_from_context, context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import jax
@@ -10,8 +12,13 @@ from kauldron import losses, sharding
 from kauldron.data import utils as data_utils
 from kauldron.ktyping import PyTree
 from kauldron.sharding import TrainState
-from kauldron.step import intermediates, shared_programs, train_step
+from kauldron.step import auxiliaries, intermediates, shared_programs, train_step
 from kauldron.step.context import Context
+
+# What was measured when a function was traced: JAX keeps the trace, and follows it no more.
+_FOLLOWED: weakref.WeakKeyDictionary[
+    shared_programs.SharedJit, dict[Hashable, Context]
+] = weakref.WeakKeyDictionary()
 
 
 def inputs_of(
@@ -62,7 +69,7 @@ def trace_step(
     batch: PyTree,
     is_halted: Any = None,
     **options: Any,
-) -> None:
+) -> Context | None:
     """Follows a step as it will run; the first one that is made traces no more.
 
     Args:
@@ -71,16 +78,66 @@ def trace_step(
       batch: Specs, with shardings.
       is_halted: A spec, or `None`; see `TrainStep.step`.
       **options: All other options of `TrainStep.step`.
+
+    Returns:
+      The specs of all that measurements were taken of; `None` if nothing was measured.
     """
-    replicated = trainstep.sharding.replicated
+    specs = _placed((state, batch, is_halted), trainstep.sharding)
+    with trainstep.sharding.set_global_mesh():
+        return _follow(trainstep._jitted_step, specs, options)
+
+
+def trace_evaluation(
+    jitted_step: shared_programs.SharedJit,
+    state: TrainState,
+    batch: PyTree,
+    strategy: sharding.ShardingStrategy,
+) -> Context | None:
+    """Follows an evaluation as it will run; the first batch of such specs traces no more.
+
+    Args:
+      jitted_step: Of the number of a batch, the state and the batch.
+      state: Specs.
+      batch: Specs of the batch of one process.
+      strategy: Where they will be.
+
+    Returns:
+      See `trace_step`.
+    """
+    batch = data_utils.get_global_elem_spec(batch, strategy.batch)
+    batch = sharding.with_sharding_constraint(batch, strategy.batch)
+    index = jax.ShapeDtypeStruct((), "int32")  # a number of the host is placed nowhere
+    return _follow(jitted_step, (index, *_placed((state, batch), strategy)), {})
+
+
+def _follow(
+    jitted: shared_programs.SharedJit,
+    specs: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> Context | None:
+    """Traces a function; returns the specs of what it measures."""
+    with auxiliaries.noting_contexts() as noted:
+        jitted.trace(*specs, **options)
+    leaves, structure = jax.tree.flatten(specs)
+    key = structure, tuple(leaves), tuple(options.items())
+    contexts = _FOLLOWED.setdefault(jitted, {})
+    if noted:
+        contexts[key] = noted[-1]
+    return contexts.get(key)
+
+
+def _placed(specs: PyTree, strategy: sharding.ShardingStrategy) -> Any:
+    """Returns specs with a sharding each.
+
+    What is placed nowhere in particular is on the same mesh in the end.
+    """
 
     def placed(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        # What is placed nowhere in particular is on the same mesh in the end.
-        return spec.update(sharding=replicated) if spec.sharding is None else spec
+        if spec.sharding is not None:
+            return spec
+        return spec.update(sharding=strategy.replicated)
 
-    specs = jax.tree.map(placed, (state, batch, is_halted))
-    with trainstep.sharding.set_global_mesh():
-        trainstep._jitted_step.trace(*specs, **options)
+    return jax.tree.map(placed, specs)
 
 
 def step_specs(

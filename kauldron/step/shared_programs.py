@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from kauldron import sharding
 from kauldron.ktyping import PyTree
-from kauldron.step import _jaxprs, _program_keys, _repetitions
+from kauldron.step import _jaxprs, _joined_counts, _program_keys, _repetitions
 
 # In a process that runs one configuration after the other; each holds what XLA has
 # compiled, and no arrays of a run.
@@ -134,8 +134,10 @@ class SharedJit:
         self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
     ) -> Any:
         leaves, structure = jax.tree.flatten(args)
-        if _is_looked_into():
+        if _is_debugged():
             return self._jitted(*args, **static)
+        if is_traced():
+            return self._call_inside(args, static)
         specs = tuple(map(jax.typeof, leaves))
         key = (kind, structure, specs)
         use = self._uses.get(key)
@@ -143,6 +145,14 @@ class SharedJit:
             use = self._uses[key] = self._find(args, static)
         self._latest[kind] = use
         return use.run(use.constants, *args)
+
+    def _call_inside(self, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
+        """Becomes part of the program that is being traced, as it is alone."""
+        traced = self._jitted.trace(*args, **static)
+        short = _repetitions.without_repetitions(traced.jaxpr)
+        name, leaves = self.function.__name__, jax.tree.leaves(args)
+        results = _jaxprs.call(_joined_counts.joined(short), name, *leaves)
+        return jax.tree.unflatten(jax.tree.structure(traced.out_info), results)
 
     def _find(self, args: tuple[Any, ...], static: dict[str, Any]) -> _Use:
         """Returns a program that was compiled before, or a new one."""
@@ -168,7 +178,7 @@ class SharedJit:
         structure: PyTree,
         out_structure: PyTree,
     ) -> _Program:
-        run: Any = jax.extend.core.jaxpr_as_fun(closed)
+        shorter, name = _joined_counts.joined(closed), self.function.__name__
 
         def program(constants: tuple[Any, ...], *args: Any) -> Any:
             leaves, structure = jax.tree.flatten(args)
@@ -180,11 +190,12 @@ class SharedJit:
                 refused.add(given)
                 raise _OtherArguments
             values = map(_weak_as, constants, closed.in_avals)
-            return jax.tree.unflatten(out_structure, run(*values, *leaves))
+            results = _jaxprs.call(shorter, name, *values, *leaves)
+            return jax.tree.unflatten(out_structure, results)
 
         wanted = structure
         refused: set[Hashable] = set()
-        program.__name__ = program.__qualname__ = self.function.__name__
+        program.__name__ = program.__qualname__ = name
         jitted = jax.jit(
             program,
             donate_argnums=tuple(i + 1 for i in self.donate_argnums),
@@ -199,10 +210,10 @@ def is_traced() -> bool:
         return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
-def _is_looked_into() -> bool:
-    """Whether the function is part of another program, or is run for debugging."""
+def _is_debugged() -> bool:
+    """Whether functions are run line by line, or looked at where something is NaN."""
     config: Any = jax.config
-    return is_traced() or config.jax_disable_jit or config.jax_debug_nans
+    return config.jax_disable_jit or config.jax_debug_nans
 
 
 def _place(constants: Sequence[jax.Array], args: Any) -> tuple[jax.Array, ...]:
@@ -224,7 +235,7 @@ def _weak_as(x: Any, spec: Any) -> Any:
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
-    return x.shape, x.dtype, x.weak_type
+    return x.shape, x.dtype, getattr(x, "weak_type", False)
 
 
 class _Shared:

@@ -52,8 +52,8 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     problems: list[kontext.KeyProblem] = []
     state = _initial_state(trainer, problems)
     context = key_checks.initial_context(state, trainer.train_ds, field=_DATA)
-    after = key_checks.run_model(_forward_pass(trainer), context, problems)
-    if after is None or not _fits(trainer, after):
+    if not _fits(trainer, context):
+        after = key_checks.run_model(_forward_pass(trainer), context, problems)
         problems += _problems_of_step(trainer, after, context, known=problems)
     problems = text_keys.tell_texts(problems, trainer.train_ds)
     if state is not None:
@@ -63,7 +63,7 @@ def check(trainer: _run_description.RunDescription) -> list[kontext.KeyProblem]:
     return list(dict.fromkeys(problems))
 
 
-def _fits(trainer: _run_description.RunDescription, after: Context) -> bool:
+def _fits(trainer: _run_description.RunDescription, context: Context) -> bool:
     """Whether the step can be followed as it will run, and all keys are there.
 
     JAX keeps what it has traced: the first step need not be followed again, as it would
@@ -71,24 +71,22 @@ def _fits(trainer: _run_description.RunDescription, after: Context) -> bool:
 
     Args:
       trainer: The run.
-      after: The context after the forward pass.
+      context: Before the forward pass.
     """
     trainstep: Any = trainer.trainstep
     plain = train_step.TrainStep
     is_plain = all(getattr(type(trainstep), n) is getattr(plain, n) for n in _METHODS)
-    if not is_plain or trainstep.optimizer is None:
+    if not is_plain or trainstep.optimizer is None or context.params is None:
         return False
-    problems: list[kontext.KeyProblem] = []
-    key_checks.check_groups(_groups(trainer), _without_update(after), problems)
-    if problems:
+    if kontext.check_keys(context, trainer.model, prefix=_MODEL):
         return False
     placement = trainer.sharding.batch
-    batch = data_utils.get_global_elem_spec(after.batch, placement)
     is_halted = None
     if trainer.nan_guard is not None:
         is_halted = jax.ShapeDtypeStruct((), bool)
     try:
-        looking.trace_step(
+        batch = data_utils.get_global_elem_spec(context.batch, placement)
+        after = looking.trace_step(
             trainstep,
             trainer.state_specs,
             sharding.with_sharding_constraint(batch, placement),
@@ -100,7 +98,11 @@ def _fits(trainer: _run_description.RunDescription, after: Context) -> bool:
         )
     except Exception:  # told with the part that has raised it
         return False
-    return True
+    if after is None:
+        return False
+    problems: list[kontext.KeyProblem] = []
+    key_checks.check_groups(_groups(trainer), after, problems, is_followed=True)
+    return not problems
 
 
 def _groups(trainer: _run_description.RunDescription) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
 
 import flax.linen as nn
@@ -107,8 +109,16 @@ class _Noises(metrics.Metric):
         return self.State(noise=noise)
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        contextlib.nullcontext,
+        jax.disable_jit,
+        functools.partial(jax.transfer_guard, "disallow"),
+    ],
+)
 def test_each_batch_of_an_evaluation_has_its_own_random_numbers_every_time_the_same(
-    tmp_path,
+    tmp_path, again
 ):
     evaluator = kd.evals.Evaluator(
         run=kd.evals.Final(),
@@ -125,10 +135,14 @@ def test_each_batch_of_an_evaluation_has_its_own_random_numbers_every_time_the_s
         evals={"test": evaluator},
     )
     state = trainer.init_state()
-    first, second = (
-        trainer.evals["test"].evaluate(state, step).finalize().summary_states["noise"]
-        for step in (0, 5)
-    )
+
+    def evaluate(step):
+        merged = trainer.evals["test"].evaluate(state, step)
+        return merged.finalize().summary_states["noise"]
+
+    first = evaluate(step=0)
+    with again():
+        second = evaluate(step=5)
     noise = first.compute().noise.ravel()
     assert len(set(noise.tolist())) == len(noise) == small_run.NUM_EXAMPLES
     np.testing.assert_array_equal(second.compute().noise.ravel(), noise)

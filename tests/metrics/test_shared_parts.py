@@ -115,3 +115,24 @@ def test_errors_name_the_metric_whose_labels_are_wrong_though_others_share_them(
     floats = {"logits": LOGITS, "labels": LABELS.astype(np.float32)}
     with pytest.raises((TypeError, ValueError), match="labels"):
         _measure({"b": metrics["b"]}, floats)
+
+
+def test_labels_that_a_loss_and_metrics_read_are_checked_once():
+    keys = {"logits": "preds.logits", "labels": "batch.label"}
+    measured = kd.train.Auxiliaries(
+        losses={"loss": kd.losses.SoftmaxCrossEntropyWithIntLabels(**keys)},
+        metrics={
+            "right": kd.metrics.Accuracy(**keys),
+            "ece": kd.metrics.CalibrationError(**keys),
+        },
+        summaries={},
+    )
+    context = kd.train.Context(
+        step=0,
+        batch={"label": jnp.zeros((4, 1), jnp.int32)},
+        preds={"logits": jnp.zeros((4, 3))},
+    )
+    after = measured.update_context(context)
+    states = [after.loss_states["loss"], *after.metric_states.values()]
+    first, *others = (state.bad_labels.records["labels"] for state in states)
+    assert all(x is first for x in others)

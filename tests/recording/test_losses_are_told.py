@@ -9,7 +9,7 @@ import pytest
 
 from kauldron import kd
 from kauldron._base import problem_log
-from kauldron.recording import _event_file
+from kauldron.recording import _event_file, _event_messages
 from kauldron.recording import recorder as recorder_lib
 from kauldron.workdir import json_lines
 
@@ -35,7 +35,7 @@ def test_events_beyond_those_that_may_wait_are_lost_which_is_raised_and_counted(
     with pytest.raises(json_lines.LostError, match="100 bytes wait for the disk"):
         for step in range(100):
             try:
-                events.add(step, [_event_file.scalar("x", 1.0)])
+                events.add(step, [_event_messages.scalar("x", 1.0)])
             except json_lines.LostError:
                 raise
             except OSError:
@@ -43,7 +43,7 @@ def test_events_beyond_those_that_may_wait_are_lost_which_is_raised_and_counted(
     assert 0 < num_kept < 10
     assert events.num_unwritten == 1 + num_kept + 1  # the first one begins the file
     folder.unlink()
-    events.add(100, [_event_file.scalar("x", 1.0)])
+    events.add(100, [_event_messages.scalar("x", 1.0)])
     assert events.num_unwritten == 1
     events.close()
 

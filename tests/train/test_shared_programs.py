@@ -149,10 +149,32 @@ def test_the_check_of_keys_and_the_first_step_are_one_trace(tmp_path, changes):
         tmp_path, model=_counted(traced), num_train_steps=1, **changes
     )
     trainer.check()
-    num_before = len(traced)
     trainer.train()
-    # The forward pass alone: checked again, and described after the first step.
-    assert len(traced) - num_before == 2
+    # For the initial state, in the step, and for the table of the model.
+    assert len(traced) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"discard_opt": True},
+        {"outputs": kd.evals.WriteOutputs(keys=["preds.logits"])},
+    ],
+    ids=["plain", "without optimizer", "outputs"],
+)
+def test_the_check_of_keys_and_the_first_evaluation_are_one_trace(tmp_path, changes):
+    traced = []
+    trainer = small_run.make_trainer(
+        tmp_path,
+        model=_counted(traced),
+        evals={"eval": kd.evals.Evaluator(run=kd.evals.Final(), **changes)},
+    )
+    trainer.check()
+    num_before = len(traced)
+    state = trainer.init_state()
+    trainer.evals["eval"].evaluate(state, step=0)
+    assert traced[num_before:] == [(8, 3)]  # the rest, which is smaller
 
 
 def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
@@ -164,3 +186,37 @@ def test_the_specs_of_a_state_and_the_state_are_one_trace(tmp_path):
     for array, spec in zip(*map(jax.tree.leaves, (state, specs)), strict=True):
         assert (array.shape, array.dtype) == (spec.shape, spec.dtype)
     assert small_run.state_hash(trainer.init_state()) == small_run.state_hash(state)
+
+
+def _sines(x):
+    for _ in range(50):
+        x = jnp.sin(x)
+    return x
+
+
+def test_a_program_is_not_traced_equation_by_equation_a_second_time():
+    shared = shared_programs.SharedJit(_sines)
+    x = jnp.ones(3)
+    shared(x)
+    (use,) = shared._uses.values()
+    traced = use.program.run.trace(use.constants, x)
+    assert len(traced.jaxpr.eqns) < 5
+
+
+def test_a_program_names_the_lines_that_it_comes_from():
+    text = shared_programs.SharedJit(_sines).lower(jnp.ones(3)).compile().as_text()
+    assert "_sines" in text
+    assert __file__ in text
+
+
+@pytest.mark.parametrize("inside_of", [jax.jit, jax.vmap, jax.jacfwd, jax.jacrev])
+def test_inside_of_another_program_the_result_is_the_same(inside_of):
+    def function(x):
+        with jax.named_scope("metrics"):
+            return {"sum": jnp.sin(x).sum(), "again": jnp.sin(x).sum() * x}
+
+    x = jnp.linspace(0, 1, 3)
+    expected = inside_of(function)(x)
+    actual = inside_of(shared_programs.SharedJit(function))(x)
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-6)

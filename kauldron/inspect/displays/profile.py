@@ -8,6 +8,7 @@ import html
 import pathlib
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,11 @@ def profile_step(
                 begin = time.perf_counter()
                 own, _ = jax.block_until_ready(compiled(own, batch))
                 seconds.append(time.perf_counter() - begin)
-        found = _read(pathlib.Path(folder), names.module)
+        with warnings.catch_warnings():
+            # jaxlib's classes are made when they are first used: a warning that is an error
+            # would end the process there (jaxlib 0.12, Python 3.13).
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = _read(pathlib.Path(folder), names.module)
     if not found:
         raise ProfileError(
             "The profile has no operations of the step: the profiler of this platform "

@@ -23,7 +23,7 @@ class Weights(flax.struct.PyTreeNode):
 
     Attributes:
       params: Of the model.
-      kernels: Of linear maps that are not in `params`, by module.
+      kernels: Of linear maps that are not in `params`, by group.
       adapters: Of all adapters together, by module; empty if there are none.
       rounds: Whether what is multiplied by weights is rounded to their dtype.
     """
@@ -93,7 +93,11 @@ def run(
     maps = _layers.LinearMaps(
         params, weights.kernels, weights.adapters, adapters, weights.rounds
     )
-    with _layers.in_one_copy(model, maps) if has_one_copy else _in_each_layer(maps):
+    with (
+        _layers.in_one_copy(model, maps)
+        if has_one_copy
+        else _in_each_layer(model, maps)
+    ):
         outputs, kept = model.apply(
             {"params": params},
             tokens,
@@ -109,12 +113,13 @@ def run(
 
 
 @contextlib.contextmanager
-def _in_each_layer(maps: _layers.LinearMaps) -> Iterator[None]:
+def _in_each_layer(model: nn.CausalLM, maps: _layers.LinearMaps) -> Iterator[None]:
     """A context in which linear maps multiply with kernels, and add adapters."""
     with contextlib.ExitStack() as contexts:
         # The last one is the outermost: updates are added to products.
         if maps.kernels:
-            contexts.enter_context(_kernels.multiplied(maps.kernels, maps.rounds))
+            multiplied = _kernels.multiplied(model, maps.kernels, rounds=maps.rounds)
+            contexts.enter_context(multiplied)
         if maps.adapters:
             contexts.enter_context(_adapters.added(maps.adapters, maps.rows))
         yield

@@ -58,7 +58,7 @@ def _kinds(tree: PyTree) -> Any:
 
 
 def _others(
-    params: Mapping[str, Any], linear: Mapping[str, int], layer: int
+    params: Mapping[str, Any], linear: Mapping[str, Any], layer: int
 ) -> dict[tuple[str, ...], Any]:
     """Returns the weights of a layer that are not those of linear maps."""
     flat: dict[Any, Any] = traverse_util.flatten_dict(params[f"layer_{layer}"])
@@ -75,7 +75,7 @@ class LinearMaps(NamedTuple):
 
     Attributes:
       params: Of the model, in floats.
-      kernels: Those that are not in `params`, by module.
+      kernels: Those that are not in `params`, by group.
       adapters: Of all adapters together, by module.
       rows: Index of each row's adapter.
       rounds: Whether what is multiplied by kernels is rounded to their dtype.
@@ -118,7 +118,7 @@ def in_one_copy(model: kd_nn.CausalLM, maps: LinearMaps) -> Any:
                 layers = range(place, model.num_layers, period)
                 own = jax.tree.map(lambda w: w[index], others[place])
                 of_layer = cache.of_layer(index * period + place)
-                with _chosen(maps, layers, index):
+                with _chosen(maps, linear, layers, index):
                     result: Any = block.apply(
                         {"params": own}, x, positions, segment_ids, of_layer
                     )
@@ -133,32 +133,39 @@ def in_one_copy(model: kd_nn.CausalLM, maps: LinearMaps) -> Any:
     return nn.intercept_methods(run)
 
 
-def _chosen(maps: LinearMaps, layers: Iterable[int], index: Int[""]) -> Any:
+def _chosen(
+    maps: LinearMaps,
+    linear: Mapping[str, _kernels.LinearMap],
+    layers: Iterable[int],
+    index: Int[""],
+) -> Any:
     """Returns a context in which linear maps of a block are those of a layer.
 
     Args:
       maps: Of all layers.
+      linear: What is known of them.
       layers: Those that the block is of.
       index: Which of them it is.
     """
+    products = _kernels.Products(rounds=maps.rounds)
 
     def run(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        linear = context.module
-        is_linear = isinstance(linear, kd_nn.Projection) and linear.path
+        module = context.module
+        is_linear = isinstance(module, kd_nn.Projection) and module.path
         if not is_linear or context.method_name != "__call__":
             return call(*args, **kwargs)
         (x,) = args
-        names = [".".join((f"layer_{layer}", *linear.path)) for layer in layers]
+        names = [".".join((f"layer_{layer}", *module.path)) for layer in layers]
         own = [_at(maps.params, name) for name in names]
-        if names[0] in maps.kernels:
-            kernels = [maps.kernels[name] for name in names]
+        kept = [linear[name].kept_in(maps.kernels) for name in names]
+        if kept[0] is not None:
+            kernels = [maps.kernels[some.key] for some in kept if some is not None]
             bias = None
-            if linear.use_bias:
+            if module.use_bias:
                 bias = _stacked(*(some["bias"] for some in own))[index]
-            about = linear.features, linear.dtype, maps.rounds
-            y = _kernels.mapped(x, kernels, index, bias, *about)
+            y = products.of(module, kept[0], x, kernels, bias, index)
         else:
-            apply = linear.copy(parent=None, name=None).apply
+            apply = module.copy(parent=None, name=None).apply
             y = _switched(apply, index, [{"params": some} for some in own], x)
         if names[0] not in maps.adapters:
             return y

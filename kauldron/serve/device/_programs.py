@@ -33,6 +33,8 @@ from kauldron.serve.device._rows import (
 )
 
 KINDS = ("prefill", "decode", "verify", "score", "embed")
+# Programs that go on from what another one has read, and leave the state as it is.
+_HEADS = ("score", "embed")
 # Tokens, and pages, that one call of a small program takes; more take more calls.
 _NUM_TOKENS = 512
 _NUM_COPIES = 8
@@ -211,17 +213,21 @@ class Programs:
                 self._program("decode", batch, np.int32(1))
             if "verify" in kinds:
                 self._program("verify", batch, self.empty_drafts(width))
-        batch = self.empty_prefill(self.chunk_sizes[-1])
-        if "score" in kinds:
-            self._program("score", batch, np.full_like(batch.tokens, -1))
-        if "embed" in kinds:
-            self._program("embed", batch)
+        for kind in set(kinds).intersection(_HEADS):
+            batch = self.empty_prefill(self.chunk_sizes[-1])
+            _, hidden = self._program("prefill", batch).out_info
+            self._program(kind, hidden, batch.positions)
         self.set_history(0, [])
         self.copy_pages([0], [0])
 
-    def prefill(self, batch: PrefillBatch) -> None:
-        """Reads tokens into their pages. The call returns before that is done."""
-        self._state = self._run("prefill", batch)
+    def prefill(self, batch: PrefillBatch) -> jax.Array:
+        """Reads tokens into their pages. The call returns before that is done.
+
+        Returns:
+          What the head of the model reads of each, `f[b t d]`.
+        """
+        self._state, hidden = self._run("prefill", batch)
+        return hidden
 
     def decode(self, batch: DecodeBatch, num_steps: int = 1) -> Sampled:
         """Makes up to `num_steps` tokens of each row.
@@ -261,8 +267,7 @@ class Programs:
           batch: Of the largest of `chunk_sizes`.
           targets: The token after each; -1 is none.
         """
-        self._state, scored = self._run("score", batch, targets)
-        return scored
+        return self._read("score", batch, targets)
 
     def embed(self, batch: PrefillBatch) -> jax.Array:
         """Reads tokens into their pages; returns the sums of their last hidden states.
@@ -270,8 +275,7 @@ class Programs:
         Args:
           batch: Of the largest of `chunk_sizes`.
         """
-        self._state, sums = self._run("embed", batch)
-        return sums
+        return self._read("embed", batch, batch.positions)
 
     def set_history(
         self, slot: int, prompt: Sequence[int], answer: Sequence[int] = ()
@@ -303,15 +307,22 @@ class Programs:
     def _run(self, kind: str, *batch: Any) -> Any:
         return self._program(kind, *batch)(self._weights, self._state, *batch)
 
+    def _read(self, kind: str, batch: PrefillBatch, about: Int["b t"]) -> Any:
+        hidden = self.prefill(batch)
+        return self._program(kind, hidden, about)(self._weights, hidden, about)
+
     def _program(self, kind: str, *batch: Any) -> Any:
         """Returns the program for such a batch, which is compiled the first time."""
         key = kind, np.shape(jax.tree.leaves(batch)[0])
         if key not in self._programs:
             run, has_result = self._function(kind)
             run = _forward.in_precision(run, self._precision)
-            places = (self._places, None) if has_result else self._places
-            jitted = jax.jit(run, donate_argnums=1, out_shardings=places)
-            lowered = jitted.lower(self._weights, self._state, *batch)
+            if kind in _HEADS:
+                lowered = jax.jit(run).lower(self._weights, *batch)
+            else:
+                places = (self._places, None) if has_result else self._places
+                jitted = jax.jit(run, donate_argnums=1, out_shardings=places)
+                lowered = jitted.lower(self._weights, self._state, *batch)
             self._programs[key] = lowered.compile()
         return self._programs[key]
 
@@ -321,11 +332,11 @@ class Programs:
         steps = {"max_steps": self.max_steps}
         partial = functools.partial
         return {
-            "prefill": (partial(_steps.prefill, model=self.model), False),
+            "prefill": (partial(_steps.prefill, model=self.model), True),
             "decode": (partial(_steps.decode, **sizes, **steps), True),
             "verify": (partial(_steps.verify, **sizes), True),
             "score": (partial(_reading.score, **sizes), True),
-            "embed": (partial(_reading.embed, model=self.model), True),
+            "embed": (_reading.embed, True),
             "history": (_steps.set_history, False),
             "copy": (_steps.copy_pages, False),
         }[kind]

@@ -1,4 +1,4 @@
-"""What is said of tokens that are read: how likely they were, and what the model sees."""
+"""What is said of tokens that were read: how likely they were, and what the model sees."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ import jax.numpy as jnp
 from kauldron import modules as nn
 from kauldron.ktyping import Float, Int
 from kauldron.metrics import arrays
-from kauldron.serve.device import _forward, _paged_cache, _steps
+from kauldron.serve.device import _forward
 from kauldron.serve.device._forward import Weights
-from kauldron.serve.device._rows import PrefillBatch, Scored
+from kauldron.serve.device._rows import Scored
 
 
 def score(
     weights: Weights,
-    state: _steps.DeviceState,
-    batch: PrefillBatch,
+    hidden: Float["b t d"],
     targets: Int["b t"],
     *,
     model: nn.CausalLM,
     max_top: int,
-) -> tuple[_steps.DeviceState, Scored]:
-    """Reads tokens, and says how likely the next ones were.
+) -> Scored:
+    """Says how likely the next tokens were.
 
     Args:
       weights: Of the model.
-      state: It is used up.
-      batch: The tokens.
+      hidden: What its head reads of each token.
       targets: The token after each; -1 is none.
       model: The decoder.
       max_top: How many of the likeliest tokens are told.
     """
-    result = _steps.run_chunk(weights, state, batch, model=model)
 
     # One after the other: logits of all rows at once take more memory than all else.
     def score_row(row: tuple[Float["t d"], Int["*t"]]) -> Scored:
@@ -48,20 +45,19 @@ def score(
             top_logprobs=values - norm,
         )
 
-    scored = jax.lax.map(score_row, (result.hidden, targets))
-    return state._replace(pool=_paged_cache.without_rows(result.cache)), scored
+    return jax.lax.map(score_row, (hidden, targets))
 
 
 def embed(
-    weights: Weights,
-    state: _steps.DeviceState,
-    batch: PrefillBatch,
-    *,
-    model: nn.CausalLM,
-) -> tuple[_steps.DeviceState, Float["b d"]]:
-    """Reads tokens, and returns the sums of their last hidden states, in f32."""
-    result = _steps.run_chunk(weights, state, batch, model=model)
-    is_token = (batch.positions >= 0)[..., None]
-    hidden = jnp.where(is_token, result.hidden.astype(jnp.float32), 0.0)
-    state = state._replace(pool=_paged_cache.without_rows(result.cache))
-    return state, hidden.sum(axis=1)
+    weights: Weights, hidden: Float["b t d"], positions: Int["b t"]
+) -> Float["b d"]:
+    """Returns the sums of the last hidden states of tokens, in f32.
+
+    Args:
+      weights: Of the model.
+      hidden: What its head reads of each token.
+      positions: Of the tokens; -1 is no token.
+    """
+    del weights
+    is_token = (positions >= 0)[..., None]
+    return jnp.where(is_token, hidden.astype(jnp.float32), 0.0).sum(axis=1)

@@ -38,20 +38,17 @@ class _Making(NamedTuple):
 
 def prefill(
     weights: Weights, state: DeviceState, batch: PrefillBatch, *, model: nn.CausalLM
-) -> DeviceState:
-    """Returns the state in which the tokens are kept in their pages."""
-    result = run_chunk(weights, state, batch, model=model)
-    return state._replace(pool=_paged_cache.without_rows(result.cache))
+) -> tuple[DeviceState, Float["b t d"]]:
+    """Returns the state in which the tokens are kept in their pages.
 
-
-def run_chunk(
-    weights: Weights, state: DeviceState, batch: PrefillBatch, *, model: nn.CausalLM
-) -> _forward.Pass:
-    """Runs the model over the tokens of a batch."""
+    With it comes what the head of the model reads of each token.
+    """
     cache = _paged_cache.with_rows(state.pool, batch.page_tables)
-    return _forward.run(
+    result = _forward.run(
         model, weights, batch.tokens, batch.positions, cache, batch.adapters
     )
+    pool = _paged_cache.without_rows(result.cache)
+    return state._replace(pool=pool), result.hidden
 
 
 def decode(

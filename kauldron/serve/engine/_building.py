@@ -194,14 +194,18 @@ def _converted(
 
     Those it had are deleted if they were given away.
     """
-    model, old = generator.model, generator.params
+    model, names = generator.model, {}
     if dtype == "int8":
         names = nn.logical_axes(model, np.zeros((1, 1), np.int32))["params"]
-        params = lm.quantize(old, names)
-    else:
-        params = jax.tree.map(lambda x: jnp.asarray(x, dtype), old)
-    kept = {id(x) for x in jax.tree.leaves(params)}
-    for leaf in jax.tree.leaves(old) if owns_params else ():
-        if id(leaf) not in kept:
-            leaf.delete()
+    params = {}
+    # Layer by layer, so that never all are there twice.
+    for part, old in generator.params.items():
+        if dtype == "int8":
+            params |= lm.quantize({part: old}, {part: names[part]})
+        else:
+            params[part] = jax.tree.map(lambda x: jnp.asarray(x, dtype), old)
+        kept = {id(x) for x in jax.tree.leaves(jax.block_until_ready(params[part]))}
+        for leaf in jax.tree.leaves(old) if owns_params else ():
+            if id(leaf) not in kept:
+                leaf.delete()
     return dataclasses.replace(generator, params=params)

@@ -81,7 +81,7 @@ def bytes_of_page(model: nn.CausalLM, page_size: int, dtype: Any = None) -> int:
 
 
 def give_back_unused() -> None:
-    """Gives memory that compiling has freed back to the system, which glibc would keep."""
+    """Gives memory that was freed back to the system, which glibc would keep."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from kauldron.serve.engine import _sizes
 from kauldron.serve.engine._jobs import Job
 from kauldron.serve.engine._visits import Made, Visits
 from kauldron.serve.engine._writer import AnswerWriter
@@ -18,6 +19,8 @@ from kauldron.serve.scheduling._sequences import Phase, Plan, QueueFullError, Se
 
 # Seconds after which it is worth to ask again, at most: clients obey any number.
 _MAX_RETRY_AFTER = 30.0
+# Without a request, after which memory is given back: it is needed again for the next one.
+_REST_SECS = 1.0
 
 
 @dataclasses.dataclass
@@ -77,6 +80,7 @@ class EngineThread:
         self._cancelled: list[Job] = []
         self._calls: list[_Call] = []
         self._is_stopping = self._is_draining = False
+        self._is_tidy = True  # whether nothing was done since memory was given back
         self._thread = threading.Thread(
             target=self._work, name="kauldron-engine", daemon=True
         )
@@ -200,6 +204,7 @@ class EngineThread:
             call = self._calls.pop(0) if self._calls else None
         if call is not None:
             self._answer(call)
+            self._is_tidy = False
         begin = time.perf_counter()
         with self.lock:
             plan = self._next_plan()
@@ -208,8 +213,13 @@ class EngineThread:
                     return True
                 if self._is_stopping:
                     return False
-                self.lock.wait()
-                return True
+                if self.lock.wait(None if self._is_tidy else _REST_SECS):
+                    return True
+        if plan is None:
+            _sizes.give_back_unused()
+            self._is_tidy = True
+            return True
+        self._is_tidy = False
         made = self._visits.run(plan, self._writers)
         with self.lock:
             self._give_out(plan, made)

@@ -149,3 +149,31 @@ def test_weights_in_sixteen_bits_give_nearly_the_logits_of_all_bits(quick_compil
     found = _run(model, small, owns_params=True)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_maps_of_one_input_have_one_kernel_but_in_eight_bits():
+    model = test_families.make("llama")
+    params = test_families.params_of(model)["params"]
+    names = kd.nn.logical_axes(model, families.TOKENS)["params"]
+    small = kd.lm.quantize(params, names)
+
+    def kept(params, turns):
+        _, kernels = _kernels.taken_out(model, params, turns=turns, owns_params=False)
+        keys = [key for key in kernels if key.startswith("layer_0.")]
+        return sorted(key.replace("layer_0.", "") for key in keys), kernels
+
+    attention = [f"attention.{name}" for name in ("query", "key", "value")]
+    feed_forward = [f"feed_forward.{name}" for name in ("up", "gate")]
+    found, kernels = kept(params, turns=True)
+    joined = ["+".join(some) for some in (attention, feed_forward)]
+    assert found == sorted([*joined, "attention.out", "feed_forward.down"])
+    key = "+".join(f"layer_0.{name}" for name in feed_forward)
+    up, gate = (params["layer_0"]["feed_forward"][x]["kernel"] for x in ("up", "gate"))
+    np.testing.assert_array_equal(kernels[key], np.concatenate([up, gate], axis=1).T)
+    alone = [*attention, *feed_forward, "attention.out", "feed_forward.down"]
+    assert kept(small, turns=True)[0] == sorted(alone)
+    assert kept(params, turns=False)[0] == []
+    # Of a group in which some are small.
+    small["layer_0"]["attention"]["key"] = params["layer_0"]["attention"]["key"]
+    found, _ = kept(small, turns=False)
+    assert found == sorted(set(alone) - {"attention.key"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import json
 import resource
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from kauldron import kd
+from kauldron.serve.engine import _building, _sizes, _thread
 from tests import compilations
 from tests.lm import small_model
 from tests.serve.engine import small_engine
@@ -337,6 +339,23 @@ def test_an_engine_in_eight_bits_answers_as_the_rounded_model_does():
     assert found == generator(TEXTS, max_tokens=12)
 
 
+def test_weights_that_are_given_away_go_layer_by_layer(monkeypatch):
+    generator = small_engine.generator()
+    own = jax.tree.map(jax.numpy.array, generator.params)
+    quantize, alive = kd.lm.quantize, []
+
+    def noted(params, names):
+        alive.append(sum(not x.is_deleted() for x in jax.tree.leaves(own)))
+        return quantize(params, names)
+
+    monkeypatch.setattr(kd.lm, "quantize", noted)
+    generator = dataclasses.replace(generator, params=own)
+    _building._converted(generator, "int8", owns_params=True)
+    assert len(alive) == len(own) > 2
+    assert alive[0] == len(jax.tree.leaves(own)) > alive[-1]
+    assert alive == sorted(alive, reverse=True)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, calls glibc")
 def test_an_engine_keeps_no_memory_that_compiling_has_freed():
@@ -356,6 +375,22 @@ def test_an_engine_keeps_no_memory_that_compiling_has_freed():
 def _resident_mb():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def test_an_engine_gives_memory_back_once_whenever_nobody_asks(monkeypatch):
+    given_back = []
+    monkeypatch.setattr(_sizes, "give_back_unused", lambda: given_back.append(1))
+    monkeypatch.setattr(_thread, "_REST_SECS", 0.05)
+    with small_engine.engine() as engine:
+        time.sleep(0.2)  # it has done nothing
+        assert not given_back
+        for number in (1, 2):
+            engine.generate(TEXTS[0], max_tokens=2)
+            deadline = time.monotonic() + 30
+            while len(given_back) < number and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert len(given_back) == number
 
 
 @pytest.mark.parametrize(
