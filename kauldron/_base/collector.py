@@ -8,14 +8,30 @@ processor time from the command to the first step.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 from collections.abc import Iterator
 
 # More than a start makes: garbage of one that makes far more is still found.
 _MAX_NEW_OBJECTS = 1_000_000
 
-_Thresholds = tuple[int, int, int]
-_before: list[_Thresholds] = []  # what is to be restored, if anything
+
+@dataclasses.dataclass(eq=False)
+class _Start:
+    """Of a program.
+
+    Attributes:
+      thresholds: Those that are to be restored.
+      is_over: Whether they are.
+      has_frozen: Whether the collector was told to look no more at what was there.
+    """
+
+    thresholds: tuple[int, int, int]
+    is_over: bool = False
+    has_frozen: bool = False
+
+
+_starts: list[_Start] = []  # one at most
 
 
 @contextlib.contextmanager
@@ -24,17 +40,18 @@ def postponed() -> Iterator[None]:
 
     For programs that own their process: the setting is that of all threads.
     """
-    if _before:  # inside of another such block, which restores it
+    if _starts:  # inside of another such block, which restores it
         yield
         return
-    was_frozen = gc.get_freeze_count() > 0
-    _before.append(gc.get_threshold())
-    gc.set_threshold(_MAX_NEW_OBJECTS, *_before[0][1:])
+    start = _Start(gc.get_threshold())
+    _starts.append(start)
+    gc.set_threshold(_MAX_NEW_OBJECTS, *start.thresholds[1:])
     try:
         yield
     finally:
-        resume()
-        if not was_frozen:
+        _starts.clear()
+        gc.set_threshold(*start.thresholds)
+        if start.has_frozen:
             gc.unfreeze()
 
 
@@ -43,7 +60,12 @@ def resume() -> None:
 
     What is there by now is not looked through as long as the block lasts.
     """
-    if _before:
+    for start in _starts:
+        if start.is_over:
+            continue
+        start.is_over = True
+        # Python counts them one by one, so a command that fails before does without.
         if not gc.get_freeze_count():
             gc.freeze()
-        gc.set_threshold(*_before.pop())
+            start.has_frozen = True
+        gc.set_threshold(*start.thresholds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
 
 from kauldron._base import public
@@ -106,7 +107,12 @@ def edit_distance(a: str, b: str) -> int:
     Reference: Lowrance and Wagner 1975, An extension of the string-to-string correction
     problem, J. ACM 22(2); Damerau-Levenshtein distance.
     """
-    a, b = _without_common_ends(a, b)
+    return _edits(*_without_common_ends(a, b))
+
+
+# Hints compare the same words again and again.
+@functools.lru_cache(maxsize=2**12)
+def _edits(a: str, b: str) -> int:
     far = len(a) + len(b)
     table = [[far] * (len(b) + 2), [far, *range(len(b) + 1)]]
     last_row: dict[str, int] = {}  # where in `a` a letter was seen last

@@ -170,6 +170,16 @@ def test_names_that_cannot_be_imported(qualname, words):
     assert "In `cfg.a`" in str(info.value) and words in str(info.value)
 
 
+def test_a_module_that_has_come_since_the_last_mistake_is_near(write, monkeypatch):
+    folder = write("", "other_module.py").removesuffix("/other_module.py")
+    monkeypatch.syspath_prepend(folder)
+    for is_there in (False, True):
+        with pytest.raises(ImportError) as info:
+            konfig.resolve({"__qualname__": "zebra_crosing:Box"})
+        assert ("Did you mean 'zebra_crossing'?" in str(info.value)) is is_there
+        write("", "zebra_crossing.py")
+
+
 def test_module_that_fails_to_import_another(write, monkeypatch):
     path = write("import not_there_at_all\n", "needs_more.py")
     monkeypatch.syspath_prepend(path.removesuffix("/needs_more.py"))

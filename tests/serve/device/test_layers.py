@@ -32,11 +32,11 @@ def _inputs(model, *, is_one):
 
 
 def _logits(model, weights, *, is_one):
-    """Returns the logits of a prompt that is read in two parts."""
+    """Returns the logits of a prompt that is read in two parts, by one program."""
     tokens, positions, cache, rows = _inputs(model, is_one=is_one)
     run = jax.jit(_forward.run, static_argnums=0)
     found = []
-    for part in (slice(0, 9), slice(9, None)):
+    for part in (slice(0, 6), slice(6, None)):
         at = tokens[:, part], positions[:, part], cache, rows
         result = run(model, weights, *at)
         cache = result.cache
