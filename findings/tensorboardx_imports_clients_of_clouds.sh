@@ -8,8 +8,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-pip=("$folder/venv/bin/pip" install --quiet --disable-pip-version-check)
-"${pip[@]}" tensorboardX==2.6.5 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check tensorboardX==2.6.5 numpy==2.4.6
 cd "$folder"
 cat > count.py <<'PY'
 import sys
@@ -20,7 +19,7 @@ found = {name.partition(".")[0] for name in sys.modules}
 print(sorted(found & {"boto3", "botocore", "urllib3"}), len(sys.modules))
 PY
 alone=$("$folder/venv/bin/python" count.py)
-"${pip[@]}" boto3==1.44.8
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check boto3==1.44.8
 beside=$("$folder/venv/bin/python" count.py)
 echo "without boto3 installed: $alone"
 echo "with it: $beside"
