@@ -21,7 +21,7 @@ pytestmark = [
 _NUM_STEPS = 50
 # Rectifiers of a U-Net turn on and off where the last bit decides: it drifts apart, as the
 # test in f64 shows, by rounding alone.
-_F32 = {"vit": 1e-5, "unet": 1e-3, "decoder": 1e-5}
+_F32 = {"vit": 1e-5, "unet": 3e-3, "decoder": 1e-5}
 _RNG = np.random.default_rng(0)
 _IMAGES = [
     {
