@@ -61,7 +61,7 @@ def test_a_new_process_answers_sooner_than_the_model_of_the_run(digits, figures)
     secs = clocks.in_turn(
         {"app": clocks.timed(of_the_app), "run": clocks.timed(of_the_run)}
     )
-    predict = clocks.spread(x.wall for x in secs["run"]).median
+    predict = clocks.medians(secs["run"]).wall
     figures.ratio(
         "a first answer of a new process, by its app",
         secs["app"],

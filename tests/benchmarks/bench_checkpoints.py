@@ -108,7 +108,7 @@ def test_save_and_restore_against_orbax(tmp_path, figures, num_mb, num_arrays):
     size = f"{num_mb} MB in {num_arrays} arrays"
 
     def compare(what, ours, orbax, budget):
-        ms = 1e3 * clocks.spread(x.wall for x in orbax).median
+        ms = 1e3 * clocks.medians(orbax).wall
         against = f"Orbax ({ms:.3g} ms)"
         figures.ratio(f"{size}: {what}", ours, orbax, against=against, budget=budget)
 

@@ -53,7 +53,7 @@ def _fastest(secs, clock="wall"):
 
 
 def _median_ms(rounds, clock="wall"):
-    return 1e3 * clocks.spread(getattr(x, clock) for x in rounds).median
+    return 1e3 * getattr(clocks.medians(rounds), clock)
 
 
 def _digits():

@@ -131,7 +131,7 @@ def test_evaluation_overhead(
     )
     runs = {"ours": ours, "raw": make_raw(model, params, ds)}
     secs = clocks.in_turn({k: clocks.timed(run) for k, run in runs.items()})
-    raw_ms = clocks.spread(x.wall for x in secs["raw"]).median / num_batches * 1e3
+    raw_ms = clocks.medians(secs["raw"]).wall / num_batches * 1e3
     what = f"evaluation, {name}{', outputs written' if writes_outputs else ''}"
     against = "a jitted loop that keeps its sums on the device"
     figures.ratio(

@@ -66,7 +66,7 @@ def test_a_call_costs_what_the_model_costs(tmp_path, figures, name, make, num_ca
     secs = clocks.in_turn(
         {"model": several(of_the_model), "program": several(of_the_program)}, 41
     )
-    model_ms = clocks.spread(x.wall for x in secs["model"]).median * 1e3
+    model_ms = clocks.medians(secs["model"]).wall * 1e3
     figures.ratio(
         f"exported program, {name}",
         secs["program"],

@@ -165,7 +165,7 @@ def test_photos_come_faster_than_from_torch(tmp_path, figures):
     num_images = _NUM_BATCHES * _BATCH_SIZE
     for kind, decoder in _PEERS.items():
         of_one = [secs.per(num_images) for secs in rounds[kind]]
-        ms = 1e3 * clocks.spread(secs.wall for secs in of_one).median
+        ms = 1e3 * clocks.medians(of_one).wall
         figures.ratio(
             "photos of 512 x 512 decoded, cut, resized to 224 x 224, flipped; two workers; "
             f"against torch's DataLoader with {decoder}: speed",

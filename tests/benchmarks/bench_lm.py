@@ -70,7 +70,7 @@ def test_greedy_generation_of_one_stream_against_transformers(tmp_path, figures)
     with other:
         secs = clocks.in_turn({"ours": clocks.timed(ours), "theirs": theirs})
         other.stdin.close()
-    rate = NUM_TOKENS / clocks.spread(x.wall for x in secs["theirs"]).median
+    rate = NUM_TOKENS / clocks.medians(secs["theirs"]).wall
     figures.ratio(
         f"`lm.generate` of one stream of SmolLM2, {NUM_TOKENS} tokens: speed",
         secs["theirs"],
@@ -94,7 +94,7 @@ def test_loading_from_gguf_against_dequantising_alone(figures):
         jax.block_until_ready(published.params(published.model(tokens="batch.tokens")))
 
     secs = clocks.in_turn({"ours": clocks.timed(ours), "theirs": clocks.timed(theirs)})
-    alone = clocks.spread(x.wall for x in secs["theirs"]).median
+    alone = clocks.medians(secs["theirs"]).wall
     figures.ratio(
         "loading SmolLM2 from GGUF",
         secs["ours"],

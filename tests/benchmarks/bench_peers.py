@@ -69,7 +69,7 @@ def test_loop_of_a_tool(figures, tmp_path, peer, model):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     tool, raw = ([clocks.Secs(*x) for x in found[name]] for name in ("tool", "raw"))
-    raw_ms = clocks.spread(x.wall for x in raw).median * 1e3
+    raw_ms = clocks.medians(raw).wall * 1e3
     figures.ratio(
         f"step, {_MODELS[model]}: {peer}",
         tool,
@@ -90,7 +90,7 @@ def test_start_and_memory_of_a_tool(figures, tmp_path, peer, model):
             env["XDG_CACHE_HOME"] = str(cache)
             found[name].append(processes_of_steps.start(command, env, sizes.FIRST))
     tool, raw = ([secs for secs, _ in found[name]] for name in ("tool", "raw"))
-    raw_secs = clocks.spread(x.wall for x in raw).median
+    raw_secs = clocks.medians(raw).wall
     figures.ratio(
         f"command to first step, {_MODELS[model]}: {peer}",
         tool,

@@ -64,7 +64,7 @@ def test_mesh_of_one_device(figures, mesh):
     meshed = _Steps(Images(), mesh)
     secs = clocks.in_turn({"plain": plain.secs, "meshed": meshed.secs}, 11, 3)
     assert meshed.trainer.trainstep._jitted_step._cache_size() == 1
-    plain_ms = clocks.spread(x.wall for x in secs["plain"]).median * 1e3
+    plain_ms = clocks.medians(secs["plain"]).wall * 1e3
     figures.ratio(
         f"sharding {mesh!r} on one device",
         secs["meshed"],
@@ -92,7 +92,7 @@ def test_step_of_many_arrays(figures, num_leaves, num_devices):
     ours, by_hand = (
         [clocks.Secs(*x) for x in found[name]] for name in ("ours", "by hand")
     )
-    each = clocks.spread(x.processor for x in ours).median / num_leaves * 1e6
+    each = clocks.medians(ours).processor / num_leaves * 1e6
     where = "one device" if num_devices == 1 else f"{num_devices} simulated devices"
     figures.ratio(
         f"step of {num_leaves:,} arrays on {where}",

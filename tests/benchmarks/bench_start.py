@@ -48,7 +48,7 @@ def test_command_to_first_step_and_peak_memory(tmp_path, figures, is_compiled):
         return secs
 
     secs = clocks.in_turn({k: lambda k=k: run(k) for k in memory}, NUM_ROUNDS)
-    raw_secs = clocks.spread(x.wall for x in secs["raw"]).median
+    raw_secs = clocks.medians(secs["raw"]).wall
     programs = "all programs compiled before" if is_compiled else "nothing compiled"
     figures.ratio(
         f"command to first step, {programs}",

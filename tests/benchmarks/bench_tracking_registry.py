@@ -125,8 +125,8 @@ def test_list_of_filtered_and_sorted_runs(tmp_path, monkeypatch, figures):
             [x.wall for x in secs[kind]],
             "s",
         )
-    empty = clocks.spread(x.wall for x in secs["python"]).median
-    mlflow = clocks.spread(x.wall for x in secs["mlflow"]).median
+    empty = clocks.medians(secs["python"]).wall
+    mlflow = clocks.medians(secs["mlflow"]).wall
     figures.ratio(
         f"`runs ls` of {NUM_RUNS:,} runs, filtered and sorted: speed",
         secs["mlflow"],

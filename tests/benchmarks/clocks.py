@@ -117,6 +117,11 @@ def spread(numbers):
     return Spread(statistics.median(numbers), min(numbers), max(numbers))
 
 
+def medians(rounds):
+    """The median over rounds, of each clock for itself."""
+    return Secs(*map(statistics.median, zip(*rounds, strict=True)))
+
+
 def ratios(ours, theirs):
     """Ours over theirs, round by round."""
     pairs = list(zip(ours, theirs, strict=True))

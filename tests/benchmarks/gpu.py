@@ -147,7 +147,7 @@ def measure(
             model=case.model,
             precision="bf16",
         )
-    raw_ms = clocks.spread(x.wall for x in secs["raw"]).median * 1e3
+    raw_ms = clocks.medians(secs["raw"]).wall * 1e3
     figures.ratio(
         f"{case.name}: step",
         secs["ours"],

@@ -47,3 +47,8 @@ def test_sleeping_takes_no_processor_time_and_work_of_ended_processes_counts():
     _, secs = clocks.measured(lambda: subprocess.run(work, check=True))
     assert secs.processor > 0.05
     assert secs.per(10) == pytest.approx([x / 10 for x in secs])
+
+
+def test_medians_are_of_each_clock_for_itself():
+    rounds = [clocks.Secs(1, 30), clocks.Secs(5, 10), clocks.Secs(2, 20)]
+    assert clocks.medians(rounds) == clocks.Secs(wall=2, processor=20)
