@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +28,7 @@ _MAX_AGE_DAYS = 60
 
 @dataclasses.dataclass
 class CacheUse:
-    """What the cache has done for a run.
+    """What the cache has done for the thread that trains.
 
     Attributes:
       directory: Where it is; `None` if it is off.
@@ -72,7 +73,11 @@ def use(*, wanted: bool) -> Iterator[CacheUse]:
     """
     use = CacheUse(directory=_setting("jax_compilation_cache_dir"))
 
+    thread = threading.get_ident()
+
     def on_event(event: str, **kwargs: Any) -> None:
+        if threading.get_ident() != thread:
+            return  # schedules, beside the first step
         use.num_hits += event == "/jax/compilation_cache/cache_hits"
         use.num_misses += event == "/jax/compilation_cache/cache_misses"
 

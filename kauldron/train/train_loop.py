@@ -229,6 +229,7 @@ class _Loop:
                 if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
+                self._reporting.prepare()  # while the first step compiles
                 while not self._evaluate_and_save():
                     self._update()
                     report.step = self._step

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -200,6 +201,21 @@ def test_program_is_read_instead_of_compiled_a_second_time(
             jax.jit(lambda x: jax.numpy.sin(x) * 3)(x)
         uses.append((use.num_hits, use.num_misses))
     assert uses == [(0, 1), (1, 0)]
+
+
+def test_programs_of_other_threads_are_not_those_of_the_step(
+    tmp_path, monkeypatch, no_cache_yet
+):
+    monkeypatch.setattr(_compilation_cache, "_MIN_COMPILE_SECS", 0.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    program = jax.jit(lambda x: jax.numpy.cos(x) * 5)
+    with _compilation_cache.use(wanted=True) as use:
+        other = threading.Thread(target=program, args=[np.ones(4, np.float32)])
+        other.start()
+        other.join()
+        assert (use.num_hits, use.num_misses) == (0, 0)
+        program(np.ones(5, np.float32))
+    assert (use.num_hits, use.num_misses) == (0, 1)
 
 
 @pytest.mark.slow
