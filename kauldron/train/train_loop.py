@@ -55,7 +55,7 @@ def train(
         with sharding.starting_together() as facts:
             enter(setup_utils.owning(trainer, has_started=lambda: problems.has_started))
             wants_cache = trainer.setup.compilation_cache
-            cache_use = enter(_compilation_cache.use(wanted=wants_cache))
+            cache = enter(_compilation_cache.use(wanted=wants_cache))
             stop = enter(_interrupts.catch(trainer.workdir))
             latest = trainer.checkpointer.latest_step
             was_interrupted = _was_interrupted(trainer.workdir, latest)
@@ -67,6 +67,13 @@ def train(
                 )
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
+            # Nothing is compiled, or on the devices, before it is known that a checkpoint
+            # to start from fits.
+            if latest is None:
+                trainer.trainstep.init_transform.check(trainer.state_specs)
+            first = _updates.FirstStep(cache)
+            if (latest or 0) < last_step:
+                first.compile_beside(trainer, latest or 0)
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
@@ -80,7 +87,7 @@ def train(
                     element_spec=trainer.train_ds.element_spec,
                     is_training=False,
                 )
-            loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
+            loop = _Loop(trainer, run, stop, first, latest, last_step, problems)
             step = int(run.train_state.step)
             problems.start()
             with run_status.report(
@@ -146,7 +153,7 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: checkpoint_state.CheckpointState,
         stop: _interrupts.StopRequest,
-        cache_use: _compilation_cache.CacheUse,
+        first: _updates.FirstStep,
         restored_step: int | None,
         last_step: int,
         problems: problem_log.Problems,
@@ -167,9 +174,7 @@ class _Loop:
             last_step=last_step,
             problems=problems,
         )
-        self._updates = _updates.Updates(
-            trainer, run.train_state, self._chrono, cache_use
-        )
+        self._updates = _updates.Updates(trainer, run.train_state, self._chrono, first)
         self._hooks = _hook_events.HookEvents(trainer.hooks)
         self._control = hooks.RunControl(
             trainer, first_step=self._first_step, last_step=last_step
@@ -229,7 +234,6 @@ class _Loop:
                 if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
-                self._reporting.prepare()  # while the first step compiles
                 while not self._evaluate_and_save():
                     self._update()
                     report.step = self._step
