@@ -143,11 +143,15 @@ class FirstStep:
         # The first line of the log needs their values: these compile them.
         state_trees.values_at_step(schedules, step, [])
 
+    def wait(self) -> None:
+        """Waits until it is compiled, or could not be."""
+        if self._thread is not None:
+            self._thread.join()
+
     @contextlib.contextmanager
     def called(self) -> Iterator[None]:
         """Inside the block, the step is called, and compiled if it is not yet."""
-        if self._thread is not None:
-            self._thread.join()
+        self.wait()
         start, before = time.monotonic(), self._cache.used_here()
         yield
         secs = self._secs + time.monotonic() - start

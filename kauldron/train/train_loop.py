@@ -74,6 +74,10 @@ def train(
             first = _updates.FirstStep(cache)
             if (latest or 0) < last_step:
                 first.compile_beside(trainer, latest or 0)
+            if latest is None and jax.default_backend() == "cpu":
+                # To make the state is a program, too: two at once take as long on its cores,
+                # and the memory of both.
+                first.wait()
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
