@@ -115,7 +115,7 @@ class _Plan:
             bad += self._layout.words_of(jax.tree.leaves(state.bad_labels))
         return PackedState(state.parent, structure, tuple(leaves), mean)
 
-    def _sums_of(self, state: base_state.State) -> tuple[int, int] | None:
+    def _sums_of(self, state: Any) -> tuple[int, int] | None:
         """Returns the words that are divided; `None` if its value is something else."""
         is_mean = (
             type(state).compute in _MEANS
