@@ -11,7 +11,7 @@ import optax
 from kauldron import kontext
 from kauldron.ktyping import Array, Float, IntOrBool, typechecked
 from kauldron.losses import _checks, _labelled, base
-from kauldron.metrics import arrays
+from kauldron.metrics import arrays, predicted_classes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,15 +72,14 @@ class SoftmaxCrossEntropyWithIntLabels(_labelled.OfClasses):
     def _get_values(
         self, logits: Float["*a classes"], ids: IntOrBool["*a 1"]
     ) -> Float["*a 1"]:
-        values = optax.losses.softmax_cross_entropy_with_integer_labels(
-            logits, ids[..., 0]
-        )
+        scores = predicted_classes.scores_of(logits, ids)
+        values = jax.nn.logsumexp(logits, axis=-1, keepdims=True) - scores
         if self.label_smoothing:
-            evenly = -jax.nn.log_softmax(logits).mean(axis=-1)
+            evenly = -jax.nn.log_softmax(logits).mean(axis=-1, keepdims=True)
             # Not `values + smoothing * (evenly - values)`: both may be infinite.
             share = self.label_smoothing
             values = _checks.weigh(1 - share, values) + share * evenly
-        return values[..., None]
+        return values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -167,7 +167,9 @@ class Loss(metrics.Metric):
         state = self.State.from_values(values, mask=mask)
         if self.normalize_by == "values":
             state = dataclasses.replace(state, count=jnp.float32(jnp.size(values)))
-        total = state.total * self.get_weight(step)
+        total, weight = state.total, self.get_weight(step)
+        if not (isinstance(weight, int | float) and weight == 1):
+            total *= weight
         return dataclasses.replace(state, total=total, raw_total=state.total)
 
     @typechecked

@@ -130,10 +130,20 @@ def rank(scores: Array["*b classes"], ids: Int32["*b 1"]) -> Int32["*b 1"]:
       ids: The class of each row, `Int32["*b 1"]`.
     """
     scores = jnp.asarray(scores)
-    score = jnp.take_along_axis(scores, ids, axis=-1, mode="promise_in_bounds")
+    score = scores_of(scores, ids)
     classes = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
     is_above = (scores > score) | ((scores == score) & (classes < ids))
     return is_above.sum(axis=-1, keepdims=True, dtype=jnp.int32)
+
+
+def scores_of(scores: Array["*b classes"], ids: Int32["*b 1"]) -> Array["*b 1"]:
+    """Returns the score of one class of each row, `Array["*b 1"]`.
+
+    Args:
+      scores: `Array["*b classes"]`.
+      ids: The classes, in `[0, classes)`: nothing checks that.
+    """
+    return jnp.take_along_axis(scores, ids, axis=-1, mode="promise_in_bounds")
 
 
 def check_shapes(metric: OfClasses, *, logits: Array, labels: Array) -> None:

@@ -11,6 +11,7 @@ https://protobuf.dev/programming-guides/encoding.
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+_F32 = struct.Struct("<f")
 _DT_STRING = 7
 _SESSION_STARTS = 1
 
@@ -42,8 +44,17 @@ def measurements(wall_time: float, step: int, values: Iterable[bytes]) -> bytes:
 
 def scalar(name: str, value: float) -> bytes:
     """Returns a number as a value of a summary; what `f32` cannot hold is infinite."""
-    with np.errstate(over="ignore"):
-        return _text(1, name) + _tag(2, 5) + np.array(value, "<f4").tobytes()
+    try:
+        number = _F32.pack(value)
+    except OverflowError:
+        with np.errstate(over="ignore"):
+            number = np.array(value, "<f4").tobytes()
+    return _before_number(name) + number
+
+
+@functools.lru_cache(maxsize=4096)  # the same names at each step
+def _before_number(name: str) -> bytes:
+    return _text(1, name) + _tag(2, 5)
 
 
 def encoded_image(name: str, content: bytes, shape: tuple[int, ...]) -> bytes:
@@ -139,6 +150,8 @@ def _tag(field: int, wire_type: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    if value <= 0x7F:  # nearly all
+        return value.to_bytes(1, "little")
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

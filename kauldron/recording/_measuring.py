@@ -85,7 +85,7 @@ def split_numbers(
     values = {**output.loss_values, **output.raw_loss_values, **output.metric_values}
     numbers = {k: measured_numbers.to_numbers(k, v) for k, v in values.items()}
     numbers |= {f"schedules/{name}": value for name, value in schedules.items()}
-    scalars = {k: float(v.reshape(())) for k, v in numbers.items() if v.size == 1}
+    scalars = {k: float(v.item()) for k, v in numbers.items() if v.size == 1}
     return scalars, {k: v for k, v in numbers.items() if v.size != 1}
 
 

@@ -8,7 +8,7 @@ import datetime
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from etils import epath
@@ -151,11 +151,11 @@ class Progress:
         self, name: str, step: int, values: auxiliaries.AuxiliariesOutput
     ) -> None:
         """Keeps a point of a curve; of a long one, every second point is forgotten."""
-        loss = values.loss_values.get("losses/total")
-        if loss is None or np.size(loss) != 1:
+        loss = _single(values.loss_values.get("losses/total", ()))
+        if loss is None:
             return
         points = self._curves.setdefault(name, [])
-        points.append((step, float(np.reshape(loss, ()))))
+        points.append((step, loss))
         if len(points) > _MAX_POINTS:
             self._curves[name] = points[::2]
 
@@ -210,11 +210,15 @@ def headline(values: auxiliaries.AuxiliariesOutput) -> list[str]:
     """Returns the total loss and the first metrics, each as `name value`."""
     numbers = [("loss", values.loss_values.get("losses/total", ()))]
     metrics = ((k.split("/", 1)[-1], v) for k, v in values.metric_values.items())
-    single = (x for x in itertools.chain(numbers, metrics) if np.size(x[1]) == 1)
-    return [
-        f"{name} {float(np.reshape(v, ())):.4g}"
-        for name, v in itertools.islice(single, 5)
-    ]
+    single = ((name, _single(v)) for name, v in itertools.chain(numbers, metrics))
+    shown = (f"{name} {v:.4g}" for name, v in single if v is not None)
+    return list(itertools.islice(shown, 5))
+
+
+def _single(value: Any) -> float | None:
+    """Returns one number, whatever axes it has; `None` for several, or none."""
+    array = np.asarray(value)
+    return float(array.item()) if array.size == 1 else None
 
 
 def finished_message(

@@ -22,8 +22,8 @@ from kauldron.recording import (
 )
 from kauldron.step import auxiliaries, state_trees
 
-# Each waiting entry keeps the states of one logging step on the devices.
-_MAX_COMPUTING = 16
+# Two of each logging step, whose states stay on the devices while they wait.
+_MAX_COMPUTING = 32
 # These are numbers on the host; pictures make them large.
 _MAX_WRITING = 1000
 # Where steps take less than these, several are computed, and written, at once.

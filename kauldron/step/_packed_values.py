@@ -92,17 +92,18 @@ class _Plan:
             is_leaf=base_state.State.isinstance,
         )
         self._totals, self._counts = np.array(self._sums, np.intp).reshape(-1, 2).T
-        self._fill = np.array(self._of_nothing, np.float32)
+        self._fill = np.array(self._of_nothing)
         self._bad = np.array(bad, np.intp)
 
     def means(self, groups: list[np.ndarray]) -> np.ndarray | None:
-        floats, integers, _ = groups
-        if integers[self._bad].any():
+        if groups[1][self._bad].any():
             return None
-        counts = floats[self._counts]
+        # As f64, which holds them all; a quotient of f32 is rounded to the same f32.
+        words = np.concatenate(groups, dtype=np.float64)
+        counts = words[self._counts]
         return np.divide(
-            floats[self._totals], counts, out=self._fill.copy(), where=counts != 0
-        )
+            words[self._totals], counts, out=self._fill.copy(), where=counts != 0
+        ).astype(np.float32)
 
     def _stand_in(self, state: Any, *, bad: list[int]) -> PackedState:
         leaves, structure = jax.tree.flatten(state)
@@ -114,7 +115,7 @@ class _Plan:
             bad += self._layout.words_of(jax.tree.leaves(state.bad_labels))
         return PackedState(state.parent, structure, tuple(leaves), mean)
 
-    def _sums_of(self, state: base_state.State) -> tuple[int, int] | None:
+    def _sums_of(self, state: Any) -> tuple[int, int] | None:
         """Returns the words that are divided; `None` if its value is something else."""
         is_mean = (
             type(state).compute in _MEANS
@@ -122,10 +123,10 @@ class _Plan:
         )
         if not is_mean:
             return None
-        slots = [self._layout.slots[i] for i in jax.tree.leaves(state)]
-        total, count = (
-            self._layout.slots[getattr(state, name)] for name in ("total", "count")
-        )
-        if None in slots or not total.is_number or not count.is_number:
+        slots = self._layout.slots
+        total, count = slots[state.total], slots[state.count]
+        if None in [slots[i] for i in jax.tree.leaves(state)]:
             return None
-        return total.start, count.start
+        if total is None or count is None or total.shape or count.shape:
+            return None
+        return self._layout.start_of(total), self._layout.start_of(count)

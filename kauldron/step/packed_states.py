@@ -44,11 +44,6 @@ class _Slot:
     shape: tuple[int, ...]
     is_bool: bool
 
-    @property
-    def is_number(self) -> bool:
-        """Whether it is a single f32."""
-        return self.group == 0 and self.shape == ()
-
     def read(self, groups: Sequence[Any]) -> Any:
         values = groups[self.group][self.start : self.end].reshape(self.shape)
         is_sum = values.dtype.itemsize > 4
@@ -77,6 +72,10 @@ class Layout:
         """Returns where the words of arrays are in their group."""
         slots = [self.slots[i] for i in leaves]
         return [i for slot in slots if slot for i in range(slot.start, slot.end)]
+
+    def start_of(self, slot: _Slot) -> int:
+        """Returns where an array begins among the words of all groups."""
+        return self._bounds[slot.group][0] + slot.start
 
     @functools.cached_property
     def _bounds(self) -> list[tuple[int, int]]:

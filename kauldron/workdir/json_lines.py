@@ -27,6 +27,8 @@ Number: TypeAlias = float | int | bool
 # Up to this many records per file wait in memory while the disk is full.
 _MAX_WAITING = 10_000
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
 
 class LostError(OSError):
     """Records that can neither be written now nor wait in memory."""
@@ -121,7 +123,7 @@ def to_line(
     """Returns the line of a record; NaN and infinities become strings."""
     record = {"step": step, "collection": collection}
     record |= {name: _to_json(value) for name, value in values.items()}
-    return json.dumps(record, allow_nan=False) + "\n"
+    return _ENCODER.encode(record) + "\n"
 
 
 def read(path: epath.PathLike) -> list[dict[str, Any]]:

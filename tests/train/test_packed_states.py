@@ -13,7 +13,7 @@ import pytest
 from kauldron import kd, metrics
 from kauldron.evals import _merging
 from kauldron.metrics import auto_state
-from kauldron.step import auxiliaries, packed_states
+from kauldron.step import _packed_values, auxiliaries, packed_states
 from tests.train import small_run
 
 
@@ -122,6 +122,13 @@ def _states_of_kinds():
             total=np.float32([1, 2]), count=np.float32([3, 0])
         ),
         "not a mean": Sums(total=np.float32(2), counts=np.arange(3)),
+        "mean of counts": metrics.AverageState(
+            total=np.int32(2**31 - 1), count=np.int32(2**24 + 1)
+        ),
+        "mean of a sum and a count": metrics.AverageState(
+            total=np.float32(0.1), count=np.int32(7)
+        ),
+        "mean of flags": metrics.AverageState(total=np.bool_(1), count=np.uint32(3)),
         "tree": {"a": [metrics.AverageState.from_values(np.float32(3))], "b": {}},
     }
 
@@ -149,6 +156,19 @@ def test_values_of_packed_states_are_those_of_the_states_bit_by_bit():
     assert jax.tree.structure(values) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(expected), strict=True):
         assert (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
+
+
+def test_no_state_is_made_for_means_of_sums_or_counts(monkeypatch):
+    def no_state(values, state):
+        raise AssertionError(f"a state was made: {state}")
+
+    monkeypatch.setattr(_packed_values.PackedValues, "unpack", no_state)
+    states = _states_of_kinds()
+    del states["means of examples"], states["not a mean"]
+
+    values = _packed(states).compute_numbers().metric_values
+
+    assert values["mean with labels"] == np.float32(2 / 3)  # hits are counted
 
 
 def test_label_that_is_no_class_fails_its_metric_alone_in_packed_states():
