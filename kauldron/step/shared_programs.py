@@ -129,7 +129,7 @@ class SharedJit:
         """
         if _is_debugged() or is_traced():
             return None
-        use = self._use(tuple(static.values()), specs, static)
+        use = self._use_of(tuple(static.values()), specs, static)
         return use.program.run.lower(use.constants, *specs)
 
     def lower(self, *args: Any, **static: Any) -> Any:
@@ -149,10 +149,10 @@ class SharedJit:
             return self._jitted(*args, **static)
         if is_traced():
             return self._call_inside(args, static)
-        use = self._latest[kind] = self._use(kind, args, static)
+        use = self._latest[kind] = self._use_of(kind, args, static)
         return use.run(use.constants, *args)
 
-    def _use(
+    def _use_of(
         self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
     ) -> _Use:
         leaves, structure = jax.tree.flatten(args)

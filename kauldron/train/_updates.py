@@ -97,7 +97,7 @@ class FirstStep:
     def compile_beside(
         self, trainer: _run_description.RunDescription, step: int
     ) -> None:
-        """Compiles it in a thread, while the state is made or restored.
+        """Compiles it in a thread, while the run goes on to where it is called.
 
         What fails here, or is for other arguments in the end, is compiled when the step is
         called, which raises what is wrong. If the run ends before, XLA cannot be
@@ -143,15 +143,11 @@ class FirstStep:
         # The first line of the log needs their values: these compile them.
         state_trees.values_at_step(schedules, step, [])
 
-    def wait(self) -> None:
-        """Waits until it is compiled, or could not be."""
-        if self._thread is not None:
-            self._thread.join()
-
     @contextlib.contextmanager
     def called(self) -> Iterator[None]:
         """Inside the block, the step is called, and compiled if it is not yet."""
-        self.wait()
+        if self._thread is not None:
+            self._thread.join()
         start, before = time.monotonic(), self._cache.used_here()
         yield
         secs = self._secs + time.monotonic() - start

@@ -71,14 +71,16 @@ def train(
             # to start from fits.
             if latest is None:
                 trainer.trainstep.init_transform.check(trainer.state_specs)
-            first = _updates.FirstStep(cache)
-            if (latest or 0) < last_step:
-                first.compile_beside(trainer, latest or 0)
-            if latest is None and jax.default_backend() == "cpu":
-                # To make the state is a program, too: two at once take as long on its cores,
-                # and the memory of both.
-                first.wait()
+            first, from_step = _updates.FirstStep(cache), latest or 0
+            has_steps = from_step < last_step
+            # To make the state is to compile, too: on a CPU, two programs at once take as
+            # long as one after the other, and the memory of both.
+            is_beside = latest is not None or jax.default_backend() != "cpu"
+            if has_steps and is_beside:
+                first.compile_beside(trainer, from_step)
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
+            if has_steps and not is_beside:
+                first.compile_beside(trainer, from_step)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step and not was_interrupted:

@@ -1,4 +1,4 @@
-"""The first step compiles while its state is made or restored, and once only."""
+"""The first step compiles beside the thread that trains, and once only."""
 
 from __future__ import annotations
 
