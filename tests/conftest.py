@@ -91,6 +91,17 @@ def pytest_collection():
             _keep_mlir_contexts()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """What the tests of a file have left (programs, caches) is looked at once."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            gc.collect()
+            gc.freeze()
+
+
 def _keep_mlir_contexts():
     """Programs are lowered in one context after the other, not each in its own.
 

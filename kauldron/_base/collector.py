@@ -32,6 +32,7 @@ class _Start:
 
 
 _starts: list[_Start] = []  # one at most
+_is_frozen_by_others = False
 
 
 @contextlib.contextmanager
@@ -64,8 +65,14 @@ def resume() -> None:
         if start.is_over:
             continue
         start.is_over = True
-        # Python counts them one by one, so a command that fails before does without.
-        if not gc.get_freeze_count():
+        if not _have_others_frozen():
             gc.freeze()
             start.has_frozen = True
         gc.set_threshold(*start.thresholds)
+
+
+def _have_others_frozen() -> bool:
+    """Whether the program did, before its first start: Python counts objects one by one."""
+    global _is_frozen_by_others
+    _is_frozen_by_others = _is_frozen_by_others or gc.get_freeze_count() > 0
+    return _is_frozen_by_others

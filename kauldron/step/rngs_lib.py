@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kauldron import random
@@ -89,7 +88,7 @@ class RngStreams(root_refs.UpdateFromRootCfg):
             return self.seed
         # An array, not a number in a program: it is the same program for all seeds.
         with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
-            return jnp.asarray(np.int64(self.seed))
+            return jax.device_put(np.int64(self.seed))  # `asarray` compiles
 
     @property
     def root_rng(self) -> PRNGKeyArray[""]:

@@ -120,6 +120,18 @@ class SharedJit:
         """As that of `jax.jit`: a call with arrays like these specs traces no more."""
         return self._jitted.trace(*args, **static)
 
+    def prepare(self, *specs: Any, **static: Any) -> jax.stages.Lowered | None:
+        """Lowers what a call with arrays like these specs runs.
+
+        Returns:
+          Once this is compiled, in whatever thread, the call compiles nothing. `None` where
+          calls compile no program of their own.
+        """
+        if _is_debugged() or is_traced():
+            return None
+        use = self._use(tuple(static.values()), specs, static)
+        return use.program.run.lower(use.constants, *specs)
+
     def lower(self, *args: Any, **static: Any) -> Any:
         """As that of `jax.jit`; constants are the first argument."""
         use = self._find(args, static)
@@ -133,18 +145,22 @@ class SharedJit:
     def _call_another(
         self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
     ) -> Any:
-        leaves, structure = jax.tree.flatten(args)
         if _is_debugged():
             return self._jitted(*args, **static)
         if is_traced():
             return self._call_inside(args, static)
-        specs = tuple(map(jax.typeof, leaves))
-        key = (kind, structure, specs)
+        use = self._latest[kind] = self._use(kind, args, static)
+        return use.run(use.constants, *args)
+
+    def _use(
+        self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
+    ) -> _Use:
+        leaves, structure = jax.tree.flatten(args)
+        key = (kind, structure, tuple(map(jax.typeof, leaves)))
         use = self._uses.get(key)
         if use is None:
             use = self._uses[key] = self._find(args, static)
-        self._latest[kind] = use
-        return use.run(use.constants, *args)
+        return use
 
     def _call_inside(self, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         """Becomes part of the program that is being traced, as it is alone."""
@@ -207,7 +223,7 @@ class SharedJit:
 def is_traced() -> bool:
     """Whether what runs now becomes part of a program."""
     with jax.transfer_guard("allow"):
-        return isinstance(jnp.zeros(()), jax.core.Tracer)
+        return isinstance(jax.device_put(np.zeros(())), jax.core.Tracer)
 
 
 def _is_debugged() -> bool:
@@ -312,5 +328,5 @@ def _split(closed: _jaxprs.ClosedJaxpr) -> _Split:
     values = np.array([value for value, _ in numbers], np.float32)
     return _Split(
         _jaxprs.ClosedJaxpr(changed, [value for _, value in kept]),
-        [*arrays.values(), jnp.asarray(values)],
+        [*arrays.values(), jax.device_put(values)],  # `asarray` compiles
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -27,41 +29,63 @@ _MAX_AGE_DAYS = 60
 
 @dataclasses.dataclass
 class CacheUse:
-    """What the cache has done for a run.
+    """What the cache has done for a thread.
 
     Attributes:
-      directory: Where it is; `None` if it is off.
       num_hits: Programs that were read.
       num_misses: Programs that were compiled.
     """
 
-    directory: str | None = None
     num_hits: int = 0
     num_misses: int = 0
 
-    def since(self, before: CacheUse) -> CacheUse:
-        """Returns what the cache has done since an earlier reading."""
+    def __add__(self, other: CacheUse) -> CacheUse:
         return CacheUse(
-            self.directory,
-            self.num_hits - before.num_hits,
-            self.num_misses - before.num_misses,
+            self.num_hits + other.num_hits, self.num_misses + other.num_misses
         )
 
-    def describe(self, secs: float) -> str:
+    def __sub__(self, before: CacheUse) -> CacheUse:
+        return CacheUse(
+            self.num_hits - before.num_hits, self.num_misses - before.num_misses
+        )
+
+
+class Cache:
+    """The cache of a run.
+
+    Attributes:
+      directory: Where it is; `None` if it is off.
+    """
+
+    def __init__(self, directory: str | None) -> None:
+        self.directory = directory
+        self._by_thread = collections.defaultdict[int, CacheUse](CacheUse)
+
+    def used_here(self) -> CacheUse:
+        """Returns what it has done so far for the thread that asks."""
+        return dataclasses.replace(self._by_thread[threading.get_ident()])
+
+    def note(self, event: str, **_: Any) -> None:
+        """Receives the events of JAX, in the thread that compiles."""
+        use = self._by_thread[threading.get_ident()]
+        use.num_hits += event == "/jax/compilation_cache/cache_hits"
+        use.num_misses += event == "/jax/compilation_cache/cache_misses"
+
+    def describe(self, use: CacheUse, secs: float) -> str:
         """Returns a line on a step whose compilation took `secs` seconds."""
         text = f"Compiled the first step in {secs:.1f} s"
-        total = self.num_hits + self.num_misses
+        total = use.num_hits + use.num_misses
         if self.directory is None or not total:
             return f"{text}."
         programs = "program" if total == 1 else "programs"
         return (
-            f"{text}; {self.num_hits} of its {total} {programs} came from "
+            f"{text}; {use.num_hits} of its {total} {programs} came from "
             f"{self.directory}."
         )
 
 
 @contextlib.contextmanager
-def use(*, wanted: bool) -> Iterator[CacheUse]:
+def use(*, wanted: bool) -> Iterator[Cache]:
     """Keeps what is compiled inside the block, and uses what was kept.
 
     Settings of the user's own (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) are used as
@@ -70,21 +94,16 @@ def use(*, wanted: bool) -> Iterator[CacheUse]:
     Args:
       wanted: Whether to set the cache up.
     """
-    use = CacheUse(directory=_setting("jax_compilation_cache_dir"))
-
-    def on_event(event: str, **kwargs: Any) -> None:
-        use.num_hits += event == "/jax/compilation_cache/cache_hits"
-        use.num_misses += event == "/jax/compilation_cache/cache_misses"
-
-    jax.monitoring.register_event_listener(on_event)
+    cache = Cache(_setting("jax_compilation_cache_dir"))
+    jax.monitoring.register_event_listener(cache.note)
     try:
-        if use.directory is None and wanted and switches.is_on(SWITCH_VARIABLE):
-            with _configured(use):
-                yield use
+        if cache.directory is None and wanted and switches.is_on(SWITCH_VARIABLE):
+            with _configured(cache):
+                yield cache
         else:
-            yield use
+            yield cache
     finally:
-        jax.monitoring.unregister_event_listener(on_event)
+        jax.monitoring.unregister_event_listener(cache.note)
 
 
 def default_directory() -> pathlib.Path:
@@ -100,7 +119,7 @@ def default_directory() -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _configured(use: CacheUse) -> Iterator[None]:
+def _configured(cache: Cache) -> Iterator[None]:
     try:
         directory = default_directory()
         directory.mkdir(parents=True, exist_ok=True)
@@ -108,7 +127,7 @@ def _configured(use: CacheUse) -> Iterator[None]:
     except (OSError, RuntimeError):  # no home, or none that can be written
         yield
         return
-    use.directory = str(directory)
+    cache.directory = str(directory)
     settings = {
         "jax_compilation_cache_dir": str(directory),
         "jax_persistent_cache_min_compile_time_secs": _MIN_COMPILE_SECS,

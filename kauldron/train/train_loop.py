@@ -55,7 +55,7 @@ def train(
         with sharding.starting_together() as facts:
             enter(setup_utils.owning(trainer, has_started=lambda: problems.has_started))
             wants_cache = trainer.setup.compilation_cache
-            cache_use = enter(_compilation_cache.use(wanted=wants_cache))
+            cache = enter(_compilation_cache.use(wanted=wants_cache))
             stop = enter(_interrupts.catch(trainer.workdir))
             latest = trainer.checkpointer.latest_step
             was_interrupted = _was_interrupted(trainer.workdir, latest)
@@ -67,6 +67,17 @@ def train(
                 )
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
+            # Nothing is compiled, or on the devices, before it is known that a checkpoint
+            # to start from fits.
+            if latest is None:
+                trainer.trainstep.init_transform.check(trainer.state_specs)
+            first = _updates.FirstStep(cache)
+            if (latest or 0) < last_step:
+                first.compile_beside(trainer, latest or 0)
+            if latest is None and jax.default_backend() == "cpu":
+                # To make the state is a program, too: two at once take as long on its cores,
+                # and the memory of both.
+                first.wait()
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
@@ -80,7 +91,7 @@ def train(
                     element_spec=trainer.train_ds.element_spec,
                     is_training=False,
                 )
-            loop = _Loop(trainer, run, stop, cache_use, latest, last_step, problems)
+            loop = _Loop(trainer, run, stop, first, latest, last_step, problems)
             step = int(run.train_state.step)
             problems.start()
             with run_status.report(
@@ -146,7 +157,7 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: checkpoint_state.CheckpointState,
         stop: _interrupts.StopRequest,
-        cache_use: _compilation_cache.CacheUse,
+        first: _updates.FirstStep,
         restored_step: int | None,
         last_step: int,
         problems: problem_log.Problems,
@@ -167,9 +178,7 @@ class _Loop:
             last_step=last_step,
             problems=problems,
         )
-        self._updates = _updates.Updates(
-            trainer, run.train_state, self._chrono, cache_use
-        )
+        self._updates = _updates.Updates(trainer, run.train_state, self._chrono, first)
         self._hooks = _hook_events.HookEvents(trainer.hooks)
         self._control = hooks.RunControl(
             trainer, first_step=self._first_step, last_step=last_step

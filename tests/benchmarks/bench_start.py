@@ -67,6 +67,29 @@ def test_command_to_first_step_and_peak_memory(tmp_path, figures, is_compiled):
     )
 
 
+_FIRST_USE = """
+import time
+import flax.linen, grain, jax, optax, orbax.checkpoint
+start = time.process_time()
+from kauldron import kd
+kd.train.Trainer
+print(time.process_time() - start)
+"""
+
+
+def test_first_use_of_the_trainer(figures):
+    command = [sys.executable, "-c", _FIRST_USE]
+    env = processes_of_steps.environment()
+    secs = [float(subprocess.check_output(command, env=env)) for _ in range(NUM_ROUNDS)]
+    figures.number(
+        "`kd.train.Trainer` first used, beyond importing jax, flax, optax, orbax and grain, "
+        "processor time",
+        secs,
+        "s",
+        budget=0.2,
+    )
+
+
 _LONG = """
 import json, sys
 from tests.benchmarks import clocks, loops, small_models

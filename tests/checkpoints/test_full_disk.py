@@ -63,13 +63,6 @@ def _assert_restores(checkpointer, step: int) -> None:
     np.testing.assert_array_equal(restored["w"], _state(step)["w"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections():
-    """Nobody looks at what other tests have left, which takes a second each time."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 def assert_quiet(caplog):
     """Checks that nothing is said but by us, also by what is collected later."""

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -196,10 +197,35 @@ def test_program_is_read_instead_of_compiled_a_second_time(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     x, uses = np.ones(3, np.float32), []
     for _ in range(2):
-        with _compilation_cache.use(wanted=True) as use:
+        with _compilation_cache.use(wanted=True) as cache:
             jax.jit(lambda x: jax.numpy.sin(x) * 3)(x)
-        uses.append((use.num_hits, use.num_misses))
-    assert uses == [(0, 1), (1, 0)]
+        uses.append(cache.used_here())
+    compiled, read = _compilation_cache.CacheUse(0, 1), _compilation_cache.CacheUse(1)
+    assert uses == [compiled, read]
+
+
+def test_programs_of_other_threads_are_not_those_of_the_step(
+    tmp_path, monkeypatch, no_cache_yet
+):
+    monkeypatch.setattr(_compilation_cache, "_MIN_COMPILE_SECS", 0.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    program, uses = jax.jit(lambda x: jax.numpy.cos(x) * 5), []
+
+    def run(size):
+        program(np.ones(size, np.float32))
+        uses.append(cache.used_here())
+
+    with _compilation_cache.use(wanted=True) as cache:
+        run(4)
+        other = threading.Thread(target=run, args=[5])
+        other.start()
+        other.join()
+        run(6)
+    assert [use.num_misses for use in uses] == [1, 1, 2]
+    assert cache.describe(uses[2] - uses[0] + uses[1], 1.25) == (
+        f"Compiled the first step in 1.2 s; 0 of its 2 programs came from "
+        f"{cache.directory}."
+    )
 
 
 @pytest.mark.slow
@@ -214,14 +240,16 @@ def test_cache_is_off_when_asked_or_when_there_is_no_place_for_it(
     tmp_path, monkeypatch, no_cache_yet
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with _compilation_cache.use(wanted=False) as use:
-        assert use.directory is None
+    with _compilation_cache.use(wanted=False) as cache:
+        assert cache.directory is None
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-    with _compilation_cache.use(wanted=True) as use:
-        assert use.directory is None
-    assert use.describe(1.25) == "Compiled the first step in 1.2 s."
+    with _compilation_cache.use(wanted=True) as cache:
+        assert cache.directory is None
+    assert (
+        cache.describe(cache.used_here(), 1.25) == "Compiled the first step in 1.2 s."
+    )
 
 
 def test_entries_that_are_old_are_removed(tmp_path, monkeypatch, no_cache_yet):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -10,79 +12,37 @@ from kauldron import kd
 from kauldron._base import collector
 from kauldron.cli import evaluate, export, predict, train
 from tests.train import small_run
+from tests.utils import garbage
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def thresholds():
     """Those of a new process, in which nothing is frozen; they must be there at the end."""
-    before, was_frozen = gc.get_threshold(), gc.get_freeze_count() > 0
+    before = gc.get_threshold()
     gc.unfreeze()
     gc.set_threshold(700, 10, 10)
     yield (700, 10, 10)
     after = gc.get_threshold(), gc.get_freeze_count()
     gc.set_threshold(*before)
-    if was_frozen:
-        gc.freeze()
+    gc.freeze()  # as after collection
     assert after == ((700, 10, 10), 0)
 
 
-class _Loop:
-    """Garbage that only the collector finds."""
-
-    alive = 0
-
-    def __init__(self):
-        self.me = self
-        _Loop.alive += 1
-
-    def __del__(self):
-        _Loop.alive -= 1
-
-
-def _make_garbage():
-    for _ in range(100_000):
-        _Loop()
-    return _Loop.alive
-
-
-def test_nothing_is_collected_until_the_start_is_over():
-    with collector.postponed():
-        assert _make_garbage() == 100_000
-        gc.collect()
-        collector.resume()
-        assert _make_garbage() < 10_000
-    gc.collect()
-
-
-def test_garbage_of_a_start_is_found_when_the_run_is_over():
-    with collector.postponed():
-        _make_garbage()
-        collector.resume()
-        gc.collect()
-        assert _Loop.alive == 100_000
-    gc.collect()
-    assert _Loop.alive == 0
-
-
-def test_a_block_inside_of_another_changes_nothing(thresholds):
-    with collector.postponed():
-        with collector.postponed():
-            pass
-        assert gc.get_threshold() != thresholds
-
-
-def test_what_was_frozen_before_stays_so():
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    with collector.postponed():
-        collector.resume()
-    assert gc.get_freeze_count() >= 0.9 * frozen
-    gc.unfreeze()
-
-
-def test_an_error_restores_it():
-    with pytest.raises(ValueError, match="no"), collector.postponed():
-        raise ValueError("no")
+@pytest.mark.parametrize(
+    "law",
+    [
+        garbage.nothing_is_collected_until_the_start_is_over,
+        garbage.garbage_of_a_start_is_found_when_the_run_is_over,
+        garbage.a_block_inside_of_another_changes_nothing,
+        garbage.what_was_frozen_before_stays_so,
+        garbage.an_error_restores_it,
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_in_a_process_of_its_own(law):
+    command = [sys.executable, "-m", garbage.__name__, law.__name__]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_start_of_a_run_is_over_after_its_first_step(tmp_path, thresholds):
