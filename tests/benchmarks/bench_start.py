@@ -38,7 +38,7 @@ def test_command_to_first_step_and_peak_memory(tmp_path, figures, is_compiled):
         }
         if name == "raw" and is_compiled:
             env["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-            env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"  # as ours
+            env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.005"  # as ours
         workdir = [] if name == "raw" else [f"--cfg.workdir={tmp_path}/run_{number}"]
         arguments = {"raw": RAW, "ours": OURS}[name] + workdir
         secs, mib = processes_of_steps.start(
