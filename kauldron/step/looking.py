@@ -63,25 +63,6 @@ def step_context(
         return shared_programs.SharedJit(run)(state, batch)
 
 
-def specs_of(run: Any, batch: PyTree) -> tuple[TrainState, PyTree, Any]:
-    """Returns specs of what the steps of a run get: state, batch, `is_halted`.
-
-    Args:
-      run: A trainer.
-      batch: Specs of the batch of one process.
-    """
-    placement = run.sharding.batch
-    batch = data_utils.get_global_elem_spec(batch, placement)
-    is_halted = None
-    if run.nan_guard is not None:
-        is_halted = jax.ShapeDtypeStruct((), bool)
-    return (
-        run.state_specs,
-        sharding.with_sharding_constraint(batch, placement),
-        is_halted,
-    )
-
-
 def trace_step(
     trainstep: train_step.TrainStep,
     state: TrainState,
@@ -104,24 +85,6 @@ def trace_step(
     specs = _placed((state, batch, is_halted), trainstep.sharding)
     with trainstep.sharding.set_global_mesh():
         return _follow(trainstep._jitted_step, specs, options)
-
-
-def lower_step(
-    trainstep: train_step.TrainStep,
-    state: TrainState,
-    batch: PyTree,
-    is_halted: Any = None,
-    **options: Any,
-) -> jax.stages.Lowered | None:
-    """Lowers a step as it will run; the first one finds what is compiled of it.
-
-    Returns:
-      What can be compiled, in whatever thread; `None` if the step is not compiled at all.
-      Arguments as those of `trace_step`.
-    """
-    specs = _placed((state, batch, is_halted), trainstep.sharding)
-    with trainstep.sharding.set_global_mesh():
-        return trainstep._jitted_step.prepare(*specs, **options)
 
 
 def trace_evaluation(

@@ -120,18 +120,6 @@ class SharedJit:
         """As that of `jax.jit`: a call with arrays like these specs traces no more."""
         return self._jitted.trace(*args, **static)
 
-    def prepare(self, *specs: Any, **static: Any) -> jax.stages.Lowered | None:
-        """Lowers what a call with arrays like these specs runs.
-
-        Returns:
-          Once this is compiled, in whatever thread, the call compiles nothing. `None` where
-          calls compile no program of their own.
-        """
-        if _is_debugged() or is_traced():
-            return None
-        use = self._use_of(tuple(static.values()), specs, static)
-        return use.program.run.lower(use.constants, *specs)
-
     def lower(self, *args: Any, **static: Any) -> Any:
         """As that of `jax.jit`; constants are the first argument."""
         use = self._find(args, static)
@@ -145,22 +133,18 @@ class SharedJit:
     def _call_another(
         self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
     ) -> Any:
+        leaves, structure = jax.tree.flatten(args)
         if _is_debugged():
             return self._jitted(*args, **static)
         if is_traced():
             return self._call_inside(args, static)
-        use = self._latest[kind] = self._use_of(kind, args, static)
-        return use.run(use.constants, *args)
-
-    def _use_of(
-        self, kind: Hashable, args: tuple[Any, ...], static: dict[str, Any]
-    ) -> _Use:
-        leaves, structure = jax.tree.flatten(args)
-        key = (kind, structure, tuple(map(jax.typeof, leaves)))
+        specs = tuple(map(jax.typeof, leaves))
+        key = (kind, structure, specs)
         use = self._uses.get(key)
         if use is None:
             use = self._uses[key] = self._find(args, static)
-        return use
+        self._latest[kind] = use
+        return use.run(use.constants, *args)
 
     def _call_inside(self, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
         """Becomes part of the program that is being traced, as it is alone."""

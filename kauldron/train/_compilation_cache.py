@@ -40,11 +40,6 @@ class CacheUse:
     num_hits: int = 0
     num_misses: int = 0
 
-    def __add__(self, other: CacheUse) -> CacheUse:
-        return CacheUse(
-            self.num_hits + other.num_hits, self.num_misses + other.num_misses
-        )
-
     def __sub__(self, before: CacheUse) -> CacheUse:
         return CacheUse(
             self.num_hits - before.num_hits, self.num_misses - before.num_misses

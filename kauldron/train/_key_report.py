@@ -14,6 +14,7 @@ import jax
 
 from kauldron import kontext, sharding
 from kauldron._base import errors
+from kauldron.data import utils as data_utils
 from kauldron.sharding import TrainState
 from kauldron.step import (
     auxiliaries,
@@ -79,10 +80,17 @@ def _fits(trainer: _run_description.RunDescription, context: Context) -> bool:
         return False
     if kontext.check_keys(context, trainer.model, prefix=_MODEL):
         return False
+    placement = trainer.sharding.batch
+    is_halted = None
+    if trainer.nan_guard is not None:
+        is_halted = jax.ShapeDtypeStruct((), bool)
     try:
+        batch = data_utils.get_global_elem_spec(context.batch, placement)
         after = looking.trace_step(
             trainstep,
-            *looking.specs_of(trainer, context.batch),
+            trainer.state_specs,
+            sharding.with_sharding_constraint(batch, placement),
+            is_halted,
             return_losses=True,
             return_metrics=True,
             return_summaries=bool(trainer.train_summaries),

@@ -15,7 +15,7 @@ from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
 from kauldron.recording import loss_watch, progress, recorder
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, finiteness
+from kauldron.step import auxiliaries, finiteness, state_trees
 from kauldron.train import _run_description
 from kauldron.workdir import config_values
 
@@ -190,6 +190,14 @@ class Reporting:
                 self._problems.state(watch.name, fact)
         if self._losses["train"].fact() is None:
             _note_parameters(self._problems, params)
+
+    def prepare(self) -> None:
+        """Compiles schedules, in the background: the first line needs their values."""
+        schedules, step = self._trainer.logged_schedules, self._first_step
+        # What one raises is told with the first values.
+        self._recorder.run_after(
+            lambda: state_trees.values_at_step(schedules, step, [])
+        )
 
     def run_beside(self, job: Callable[[], Any]) -> None:
         """Runs a function in the background; what it raises is reported."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +13,9 @@ import numpy as np
 
 from kauldron import sharding
 from kauldron._base import console
-from kauldron.data import utils as data_utils
 from kauldron.recording import chrono as chrono_lib
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, looking, state_trees, train_step
+from kauldron.step import auxiliaries
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
@@ -81,97 +79,6 @@ class Pace:
         self._together, self._num_steps = now, 0
 
 
-class FirstStep:
-    """The program of the first step, and what is said of its compilation.
-
-    Args:
-      cache: Where programs are kept.
-    """
-
-    def __init__(self, cache: _compilation_cache.Cache) -> None:
-        self._cache = cache
-        self._use = _compilation_cache.CacheUse()
-        self._secs = 0.0
-        self._thread: threading.Thread | None = None
-
-    def compile_beside(
-        self, trainer: _run_description.RunDescription, step: int
-    ) -> None:
-        """Compiles it in a thread, while the run goes on to where it is called.
-
-        What fails here, or is for other arguments in the end, is compiled when the step is
-        called, which raises what is wrong. If the run ends before, XLA cannot be
-        stopped: Python waits for it at exit.
-
-        Args:
-          trainer: The run.
-          step: The step.
-        """
-        if jax.process_count() > 1:  # they compile in turn, all in the same order
-            return
-        start = time.monotonic()
-        # With the settings of this thread; XLA alone runs beside it.
-        if (lowered := self._lower(trainer, step)) is not None:
-            self._secs = time.monotonic() - start
-            self._thread = threading.Thread(
-                target=self._compile, args=[lowered, trainer.logged_schedules, step]
-            )
-            self._thread.start()
-
-    def _lower(
-        self, trainer: _run_description.RunDescription, step: int
-    ) -> jax.stages.Lowered | None:
-        trainstep: Any = trainer.trainstep
-        if type(trainstep).step is not train_step.TrainStep.step:
-            return None
-        try:
-            batch = data_utils.batch_specs(trainer.train_ds.element_spec)
-            specs = looking.specs_of(trainer, batch)
-            options = _step_options(trainer, step)
-            return looking.lower_step(trainstep, *specs, **options)
-        except Exception:
-            return None
-
-    def _compile(
-        self, lowered: jax.stages.Lowered, schedules: Mapping[str, Any], step: int
-    ) -> None:
-        start, before = time.monotonic(), self._cache.used_here()
-        with contextlib.suppress(Exception):
-            lowered.compile()
-        self._use = self._cache.used_here() - before
-        self._secs += time.monotonic() - start
-        # The first line of the log needs their values: these compile them.
-        state_trees.values_at_step(schedules, step, [])
-
-    @contextlib.contextmanager
-    def called(self) -> Iterator[None]:
-        """Inside the block, the step is called, and compiled if it is not yet."""
-        if self._thread is not None:
-            self._thread.join()
-        start, before = time.monotonic(), self._cache.used_here()
-        yield
-        secs = self._secs + time.monotonic() - start
-        use = self._use + self._cache.used_here() - before
-        console.log(self._cache.describe(use, secs))
-
-
-def _step_options(
-    trainer: _run_description.RunDescription, step: int
-) -> dict[str, Any]:
-    """Returns the options of `TrainStep.step` at a step; each combination is compiled."""
-    log_metrics = step % trainer.log_metrics_every == 0
-    # One without summaries to show is not another one.
-    log_summaries = (
-        bool(trainer.train_summaries) and step % trainer.log_summaries_every == 0
-    )
-    return {
-        "return_losses": log_metrics or log_summaries,
-        "return_metrics": log_metrics,
-        "return_summaries": log_summaries,
-        "checkify_error_categories": trainer.checkify_error_categories,
-    }
-
-
 class Updates:
     """Applies updates to the state of a run.
 
@@ -188,14 +95,16 @@ class Updates:
         trainer: _run_description.RunDescription,
         state: TrainState,
         chrono: chrono_lib.Chrono,
-        first: FirstStep,
+        cache: _compilation_cache.Cache,
     ) -> None:
         self.state = state
         self.latest_aux: auxiliaries.AuxiliariesState | None = None
-        self._first: FirstStep | None = first
+        self._cache = cache
+        self._has_compiled = False
         self._trainer = trainer
         self._chrono = chrono
         self._watch = _recompilation.RecompilationWatch(trainer.trainstep)
+        self._has_summaries = bool(trainer.train_summaries)
         self._pace = Pace()
         self._pending: deque[_Update] = deque()
         self._recovery = self._is_halted = None
@@ -217,10 +126,16 @@ class Updates:
 
     def _call(self, step: int, batch: Any) -> Measurements:
         trainer, before = self._trainer, self.state
-        arguments = _step_options(trainer, step)
-        is_logged = arguments["return_losses"]
-        has_summaries = arguments["return_summaries"]
-        kind = (arguments["return_metrics"], has_summaries)
+        log_metrics = step % trainer.log_metrics_every == 0
+        # Each combination is compiled: one without summaries to show is not another one.
+        log_summaries = self._has_summaries and step % trainer.log_summaries_every == 0
+        kind = (log_metrics, log_summaries)
+        arguments = {
+            "return_losses": log_metrics or log_summaries,
+            "return_metrics": log_metrics,
+            "return_summaries": log_summaries,
+            "checkify_error_categories": trainer.checkify_error_categories,
+        }
         if self._recovery is not None:
             # A `TrainStep.step` of the user's own need not know of the guard.
             arguments["is_halted"] = self._is_halted
@@ -235,14 +150,19 @@ class Updates:
         if trainer.checkify_error_categories:
             with sharding.allowing_transfers():
                 aux.error.throw()
-        return Measurements(step, aux, is_logged, has_summaries)
+        return Measurements(step, aux, log_metrics or log_summaries, log_summaries)
 
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
         """The first call of each kind compiles; that is excluded from the rate."""
-        first, self._first = self._first, None
-        with self._chrono.pause("compile"), first.called() if first else _NO_CONTEXT:
+        start, before = time.monotonic(), self._cache.used_here()
+        with self._chrono.pause("compile"):
             yield
+        if not self._has_compiled:
+            self._has_compiled = True
+            secs = time.monotonic() - start
+            use = self._cache.used_here() - before
+            console.log(self._cache.describe(use, secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []

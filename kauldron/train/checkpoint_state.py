@@ -29,6 +29,9 @@ def restore_or_init(
     latest: int | None,
 ) -> CheckpointState:
     """Returns what the run resumes from, or starts from if `latest` is `None`."""
+    # Nothing is on the devices before it is known that the checkpoint fits.
+    if latest is None:
+        trainer.trainstep.init_transform.check(trainer.state_specs)
     state = trainer.init_state() if latest is None else trainer.state_specs
     run = CheckpointState(
         train_state=state,

@@ -67,20 +67,7 @@ def train(
                 )
         batches = _batches.BatchesAhead(iter(trainer.train_ds), trainer.sharding.batch)
         try:
-            # Nothing is compiled, or on the devices, before it is known that a checkpoint
-            # to start from fits.
-            if latest is None:
-                trainer.trainstep.init_transform.check(trainer.state_specs)
-            first, from_step = _updates.FirstStep(cache), latest or 0
-            has_steps = from_step < last_step
-            # To make the state is to compile, too: on a CPU, two programs at once take as
-            # long as one after the other, and the memory of both.
-            is_beside = latest is not None or jax.default_backend() != "cpu"
-            if has_steps and is_beside:
-                first.compile_beside(trainer, from_step)
             run = checkpoint_state.restore_or_init(trainer, batches, latest)
-            if has_steps and not is_beside:
-                first.compile_beside(trainer, from_step)
             if latest is not None:
                 latest = int(run.train_state.step)  # older, if the newest is damaged
             if latest is not None and latest >= last_step and not was_interrupted:
@@ -93,7 +80,7 @@ def train(
                     element_spec=trainer.train_ds.element_spec,
                     is_training=False,
                 )
-            loop = _Loop(trainer, run, stop, first, latest, last_step, problems)
+            loop = _Loop(trainer, run, stop, cache, latest, last_step, problems)
             step = int(run.train_state.step)
             problems.start()
             with run_status.report(
@@ -159,7 +146,7 @@ class _Loop:
         trainer: _run_description.RunDescription,
         run: checkpoint_state.CheckpointState,
         stop: _interrupts.StopRequest,
-        first: _updates.FirstStep,
+        cache: _compilation_cache.Cache,
         restored_step: int | None,
         last_step: int,
         problems: problem_log.Problems,
@@ -180,7 +167,7 @@ class _Loop:
             last_step=last_step,
             problems=problems,
         )
-        self._updates = _updates.Updates(trainer, run.train_state, self._chrono, first)
+        self._updates = _updates.Updates(trainer, run.train_state, self._chrono, cache)
         self._hooks = _hook_events.HookEvents(trainer.hooks)
         self._control = hooks.RunControl(
             trainer, first_step=self._first_step, last_step=last_step
@@ -240,6 +227,7 @@ class _Loop:
                 if console.is_lead_host():
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
+                self._reporting.prepare()  # while the first step compiles
                 while not self._evaluate_and_save():
                     self._update()
                     report.step = self._step
