@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from etils import epath
@@ -228,12 +228,12 @@ class _Loop:
                     # In the background: asking git and all packages takes a while.
                     self._reporting.run_beside(self._record_launch)
                 self._reporting.prepare()  # while the first step compiles
+                self._stop_if_asked()  # since the start
                 while not self._evaluate_and_save():
                     self._update()
                     report.step = self._step
                     self._reporting.raise_loss_error()
-                    if self._stop.is_due() and self._has_more_to_do():
-                        self._interrupt()
+                    self._stop_if_asked()
                 trainer.checkpointer.wait_until_finished()
         finally:
             trainer.profiler.close()
@@ -336,10 +336,12 @@ class _Loop:
                 then=functools.partial(self._emit_log, step),
             )
 
-    def _interrupt(self) -> NoReturn:
-        """Saves what can be saved, and ends the run."""
+    def _stop_if_asked(self) -> None:
+        """Saves what can be saved, and ends the run, if a signal has asked for it."""
+        if not (self._stop.is_due() and self._has_more_to_do()):
+            return
         workdir, saved = self._trainer.workdir, self._trainer.checkpointer.saves
-        if saved:
+        if saved and self._step != self._restored_step:
             self._log(self._updates.settle())
             with sharding.allowing_transfers():
                 self._save()

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 import types
+from typing import Any
 
+import flax.linen as nn
 import pytest
 from etils import epath
 
@@ -66,6 +68,49 @@ def test_stop_file_ends_the_run_after_saving_and_is_gone_afterwards(
     assert latest > 3
     state, _ = _make(tmp_path, int, 0, stop_after_steps=latest + 2).train()
     assert state.step == min(latest + 2, 10)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_signal_while_a_run_starts_ends_it_before_anything_is_measured(tmp_path, first):
+    evaluated = []
+
+    @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+    class Look(kd.evals.EvaluatorBase):
+        def evaluate(self, state, step):
+            evaluated.append(step)
+
+    def make(workdir, do, **changes):
+        model = kd.nn.Sequential(
+            inputs="batch.x", outputs="logits", layers=[_Called(do), nn.Dense(2)]
+        )
+        look = Look(run=kd.evals.EveryNSteps(2))
+        return _make(workdir, int, 0, model=model, evals={"look": look}, **changes)
+
+    expected, _ = make(tmp_path / "whole", int).train()
+    workdir = tmp_path / "stopped"
+    if first:
+        make(workdir, int, stop_after_steps=first).train()
+    evaluated.clear()
+    trainer = make(workdir, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(
+        kd.train.TrainingInterrupted, match=f"at step {first} of 10"
+    ) as e:
+        trainer.train()
+    assert e.value.saved and trainer.checkpointer.latest_step == first
+    assert not evaluated
+    state, _ = make(workdir, int).train()
+    assert small_run.state_hash(state) == small_run.state_hash(expected)
+    assert evaluated == list(range(first + first % 2, 12, 2))
+
+
+class _Called(nn.Module):
+    """Does something when a model is traced."""
+
+    do: Any
+
+    def __call__(self, x):
+        self.do()
+        return x
 
 
 def test_stop_file_of_a_run_that_ended_anyway_does_not_stop_the_next_one(tmp_path):
