@@ -58,9 +58,15 @@ def step_context(
     # Traced each time, and compiled if that gives something new: whoever looks has
     # changed a function that the model calls, as often as not.
     with trainstep.sharding.set_global_mesh():
-        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        if is_line_by_line():
             return run(state, batch)
         return shared_programs.SharedJit(run)(state, batch)
+
+
+def is_line_by_line() -> bool:
+    """Whether functions run as Python does, and nothing is compiled."""
+    config: Any = jax.config
+    return config.jax_disable_jit
 
 
 def trace_step(

@@ -15,7 +15,7 @@ from kauldron._base import problem_log
 from kauldron.recording import chrono as chrono_lib
 from kauldron.recording import loss_watch, progress, recorder
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries, finiteness, state_trees
+from kauldron.step import auxiliaries, finiteness, looking, state_trees
 from kauldron.train import _run_description
 from kauldron.workdir import config_values
 
@@ -70,6 +70,8 @@ class Reporting:
 
     def describe(self, state: TrainState) -> None:
         """Writes what is known of a new run: config, parameters, data, keys."""
+        if looking.is_line_by_line():  # to know the keys, the model would be followed
+            return
         trainer, step = self._trainer, self._first_step
         # Shapes alone: the arrays are used up by the first step.
         params = jax.tree.map(

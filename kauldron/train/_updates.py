@@ -15,7 +15,7 @@ from kauldron import sharding
 from kauldron._base import console
 from kauldron.recording import chrono as chrono_lib
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries
+from kauldron.step import auxiliaries, looking
 from kauldron.train import (
     _compilation_cache,
     _recompilation,
@@ -162,7 +162,8 @@ class Updates:
             self._has_compiled = True
             secs = time.monotonic() - start
             use = self._cache.used_here() - before
-            console.log(self._cache.describe(use, secs))
+            if not looking.is_line_by_line():
+                console.log(self._cache.describe(use, secs))
 
     def _confirm(self, *, leave: int) -> list[Measurements]:
         confirmed = []

@@ -24,7 +24,7 @@ from kauldron._base import collector, console, problem_log
 from kauldron.evals import base as evals_base
 from kauldron.recording import progress
 from kauldron.sharding import TrainState
-from kauldron.step import auxiliaries
+from kauldron.step import auxiliaries, looking
 from kauldron.train import (
     _batches,
     _compilation_cache,
@@ -125,8 +125,7 @@ def _tell_that_it_is_finished(
 
 def _forbidding_transfers() -> contextlib.AbstractContextManager[object]:
     """Nothing is copied unasked, unless steps run line by line: they copy all numbers."""
-    config: Any = jax.config
-    return jax.transfer_guard("allow" if config.jax_disable_jit else "disallow")
+    return jax.transfer_guard("allow" if looking.is_line_by_line() else "disallow")
 
 
 def _limit_of(trainer: _run_description.RunDescription, last_step: int) -> str:

@@ -10,7 +10,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -437,6 +439,23 @@ def test_a_run_line_by_line_makes_the_same_updates(tmp_path):
         state.params,
         expected.params,
     )
+
+
+def test_line_by_line_the_model_runs_in_the_thread_that_trains(tmp_path, capfd):
+    names = []
+
+    class _Called(nn.Module):
+        def __call__(self, x):
+            names.append(threading.current_thread().name)
+            return x
+
+    model = kd.nn.Sequential(
+        inputs="batch.x", outputs="logits", layers=[_Called(), nn.Dense(2)]
+    )
+    with jax.disable_jit():
+        small_run.make_trainer(tmp_path, model=model, num_train_steps=1).train()
+    assert set(names) == {threading.current_thread().name}
+    assert "Compiled" not in capfd.readouterr().err
 
 
 def test_continuing_with_another_config_says_what_has_changed(tmp_path, capfd):
