@@ -119,5 +119,7 @@ def _jit_for_one_run(function: Callable[..., Any]) -> Callable[..., Any]:
     # Inside of another jit the options would have to be those of the outer one.
     if shared_programs.is_traced() or jax.default_backend() != "cpu":
         return shared_programs.SharedJit(function)
+    if jax.config.values["jax_disable_most_optimizations"]:  # fewer than these
+        return shared_programs.SharedJit(function)
     options = {"xla_backend_optimization_level": 1}
     return shared_programs.SharedJit(function, compiler_options=options)

@@ -16,13 +16,14 @@ _OPTIMIZER = optax.chain(optax.clip(1.0), optax.adam(1e-3))
 
 def _params(value: float, *, num_classes: int = 3, num_positions: int = 5):
     def full(*shape):
-        return value + jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape)
+        return np.float32(value) + np.arange(np.prod(shape), dtype="f4").reshape(shape)
 
-    return {
+    params = {
         "trunk": {f"block{i}": {"kernel": i * 100 + full(2, 2)} for i in range(2)},
         "pos": full(1, num_positions, 2),
         "head": {"kernel": full(2, num_classes), "bias": full(num_classes)},
     }
+    return jax.tree.map(jnp.asarray, params)
 
 
 def _state(
@@ -32,8 +33,10 @@ def _state(
     return TrainState(
         step=jnp.int32(step),
         params=params,
-        collections={"batch_stats": {"mean": value + jnp.zeros(2)}},
-        opt_state=jax.tree.map(lambda x: x + int(value), optimizer.init(params)),
+        collections={"batch_stats": {"mean": jnp.asarray(np.full(2, value, "f4"))}},
+        opt_state=jax.jit(
+            lambda p: jax.tree.map(lambda x: x + int(value), optimizer.init(p))
+        )(params),
     )
 
 

@@ -566,9 +566,8 @@ def test_heads_that_shapes_do_not_tell_are_those_of_config_json(tmp_path, num_he
     )
     theirs = kd.nn.VitClassifier(encoder=encoder, num_classes=3, pooling="mean")
     image = jnp.zeros((1, 8, 8, 3))
-    kd.ckpts.save_pretrained(
-        theirs.init(jax.random.key(0), image), tmp_path / "model.safetensors", "hf_vit"
-    )
+    variables = jax.jit(theirs.init)(jax.random.key(0), image)
+    kd.ckpts.save_pretrained(variables, tmp_path / "model.safetensors", "hf_vit")
     (tmp_path / "config.json").write_text('{"num_attention_heads": 2}')
     encoder = kd.nn.VitEncoder.from_variant_str(
         "mu/4", hidden_size=8, num_heads=num_heads, mlp_size=8, num_layers=1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import flax.linen as nn
+import jax
 import numpy as np
 import optax
 import pytest
@@ -79,10 +81,9 @@ def test_weights_are_those_that_the_model_itself_makes(of_images):
     trainer = _trainer(_vit())
     batch = {"image": np.stack([e["image"] for e in _EXAMPLES])}
     state = trainer.init_state()
+    apply = functools.partial(trainer.model.apply, mutable=["intermediates"])
     with kd.nn.set_train_property(False):
-        _, variables = trainer.model.apply(
-            {"params": state.params}, batch["image"], mutable=["intermediates"]
-        )
+        _, variables = jax.jit(apply)({"params": state.params}, batch["image"])
     assert list(of_images.maps) == [
         "encoder.layers_0.attention",
         "encoder.layers_1.attention",

@@ -15,6 +15,11 @@ from kauldron import metrics
 _rng = np.random.default_rng(0)
 
 
+def _measured(metric, **inputs):
+    """The value of a metric whose state is one program, as it is in an evaluation."""
+    return jax.jit(lambda inputs: metric.get_state(**inputs))(inputs).compute()
+
+
 def test_equal_scores_count_as_in_argmax():
     logits, labels = np.ones((3, 3)), np.array([[0], [1], [2]])
     for k, expected in [(1, 1 / 3), (2, 2 / 3), (3, 1)]:
@@ -242,7 +247,7 @@ def test_calibration_error_of_known_gaps(norm, expected):
     probs = np.array([[0.5, 0.4999]] * 5 + [[0.9, 0.1]] * 5)
     labels = np.array([0] * 9 + [1])[:, None]
     metric = metrics.CalibrationError(logits="l", labels="t", norm=norm)
-    value = metric(logits=np.log(probs), labels=labels)
+    value = _measured(metric, logits=np.log(probs), labels=labels)
     np.testing.assert_allclose(value, expected, atol=1e-4)
 
 
@@ -250,7 +255,7 @@ def test_confidence_on_the_edge_of_two_bins_is_in_the_lower_one():
     # Confidences 1/2 (right) and 0.9 (wrong): one a bin of (0, 1/2] and (1/2, 1].
     logits = np.array([[0.0, 0.0], [np.log(9), 0.0]], np.float32)
     metric = metrics.CalibrationError(logits="l", labels="t", num_bins=2)
-    value = metric(logits=logits, labels=np.array([[0], [1]]))
+    value = _measured(metric, logits=logits, labels=np.array([[0], [1]]))
     np.testing.assert_allclose(value, (0.5 + 0.9) / 2, rtol=1e-6)
 
 
@@ -269,7 +274,13 @@ def test_spread_survives_a_large_mean():
     # f32: the mean of squares minus the square of the mean would be noise here.
     x = (_rng.normal(size=(1000, 1)) + 10_000).astype(np.float32)
     metric = metrics.Std(values="x")
-    state = metric.get_state(values=x[:300]).merge(metric.get_state(values=x[300:]))
+
+    @jax.jit
+    def get_state(x):
+        parts = metric.get_state(values=x[:300]), metric.get_state(values=x[300:])
+        return parts[0].merge(parts[1])
+
+    state = get_state(x)
     np.testing.assert_allclose(state.compute(), x.astype(np.float64).std(), rtol=1e-3)
 
 
@@ -305,7 +316,7 @@ def test_agreement_does_not_depend_on_group_numbers():
     metric = metrics.Ari(
         predictions="p", labels="t", num_instances_true=3, num_instances_pred=9
     )
-    assert metric(predictions=8 - labels, labels=labels) == 1
+    assert _measured(metric, predictions=8 - labels, labels=labels) == 1
 
 
 def test_agreement_of_groups_worked_out_by_hand():
@@ -314,7 +325,7 @@ def test_agreement_of_groups_worked_out_by_hand():
     metric = metrics.Ari(
         predictions="p", labels="t", num_instances_true=2, num_instances_pred=3
     )
-    value = metric(predictions=predictions[None], labels=labels[None])
+    value = _measured(metric, predictions=predictions[None], labels=labels[None])
     expected = (2 - 18 / 15) / ((6 + 3) / 2 - 18 / 15)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
 

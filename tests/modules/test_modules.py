@@ -97,10 +97,10 @@ def test_flat_autoencoder_restores_the_shape_and_names_the_output():
         encoder=nn.Dense(3), decoder=nn.Dense(20), inputs="batch.image"
     )
     x = jnp.ones((2, 4, 5, 1))
-    variables = model.init(jax.random.key(0), x)
-    preds = model.apply(variables, x)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    preds = jax.jit(model.apply)(variables, x)
     assert preds["image"].shape == x.shape
-    p = variables["params"]
+    x, p = jax.device_get((x, variables["params"]))
     code = x.reshape(2, 20) @ p["encoder"]["kernel"] + p["encoder"]["bias"][None]
     flat = code @ p["decoder"]["kernel"] + p["decoder"]["bias"][None]
     np.testing.assert_allclose(preds["image"], flat.reshape(x.shape), rtol=1e-5)

@@ -96,8 +96,9 @@ def test_answers_are_drawn_in_the_precision_of_the_training():
     batches.close()
 
     def logps(params):
-        args = (batch[name] for name in ("tokens", "positions", "segment_ids"))
-        logps = jax.nn.log_softmax(model.apply({"params": params}, *args)["logits"])
+        args = [batch[name] for name in ("tokens", "positions", "segment_ids")]
+        logits = jax.jit(model.apply)({"params": params}, *args)["logits"]
+        logps = jax.nn.log_softmax(logits)
         targets = batch["targets"][..., None]
         return np.take_along_axis(np.asarray(logps), targets, -1)[..., 0]
 

@@ -144,7 +144,8 @@ MODULES = {
 @pytest.mark.parametrize("name", MODULES)
 def test_gradients_of_modules_are_those_of_f32(name):
     x = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, (64, 512, 4)), BF16)
-    variables = MODULES[name](None).init(jax.random.key(0), x.astype(jnp.float32))
+    init = jax.jit(MODULES[name](None).init)
+    variables = init(jax.random.key(0), x.astype(jnp.float32))
     params, others = variables["params"], {**variables}
     others.pop("params")
 

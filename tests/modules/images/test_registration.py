@@ -88,9 +88,8 @@ def test_the_two_fields_of_a_velocity_undo_each_other():
     noise = rng.standard_normal((24, 24, 24, 3))
     smooth = scipy.ndimage.gaussian_filter(noise, (4, 4, 4, 0))
     velocity = np.float32(3 * smooth / abs(smooth).max())
-    there, back = (
-        np.array(kd.nn.integrate_velocity(sign * velocity)) for sign in (1, -1)
-    )
+    integrate = jax.jit(kd.nn.integrate_velocity)
+    there, back = (np.array(integrate(sign * velocity)) for sign in (1, -1))
     assert abs(there).max() > 2
     points = np.float32(np.moveaxis(np.indices((24,) * 3), 0, -1)[6:-6, 6:-6, 6:-6])
     points = points.reshape(-1, 3)

@@ -68,7 +68,8 @@ def test_a_product_in_eight_bits_is_as_far_off_as_its_inputs_are_rounded(rows):
     steps = np.round(kernel / np.abs(kernel).max() * 127).astype(np.int8)
     scale = np.linspace(0.5, 2, 24, dtype=np.float32)
     x = x.astype(np.float32)
-    found = np.asarray(_kernels.product_of_int8(x, [steps], scale), np.float64)
+    product = jax.jit(_kernels.product_of_int8)
+    found = np.asarray(product(x, [steps], scale), np.float64)
     exact = (x.astype(np.float64) @ steps.T.astype(np.float64)) * scale
     # Half of a step of each input.
     half = np.abs(x).max(axis=1, keepdims=True) / 254

@@ -87,14 +87,22 @@ def test_a_run_that_goes_on_is_seen_as_it_is_now(registry, tmp_path):
     assert registry.run("a").message.startswith("out of memory")
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A file of a registry; a copy is quicker than to make its tables anew."""
+    path = tmp_path_factory.mktemp("empty") / "registry.db"
+    kd.tracking.Registry.open(path)
+    return path
+
+
 @pytest.mark.parametrize("seed", range(20))
-def test_a_file_that_grows_is_known_as_if_it_were_read_from_its_start(tmp_path, seed):
+def test_a_file_that_grows_is_known_as_if_it_were_read_from_its_start(
+    tmp_path, empty, seed
+):
     """Lines come whole and in parts, and are taken back, as by a run that is resumed."""
     rng = random.Random(seed)
     path = made_runs.make(tmp_path / "a", state="running", curve=[0.5])
     metrics = path / "metrics.jsonl"
-    empty = tmp_path / "empty.db"  # a copy is quicker than to make its tables anew
-    kd.tracking.Registry.open(empty)
     shutil.copy(empty, tmp_path / "registry.db")
     registry = kd.tracking.Registry.open(tmp_path / "registry.db")
     for i in range(12):
