@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -205,6 +207,34 @@ def test_variables_of_another_module_are_refused():
     del variables["params"]["last"]
     with pytest.raises(ValueError, match=r"'last\.bias'|'last\.kernel'"):
         Classifier(x="batch.x").apply(variables, X)
+
+
+def test_outputs_are_recorded_in_one_thread_while_another_calls_the_module():
+    is_recording, has_called = threading.Event(), threading.Event()
+
+    class Waiting(Classifier):
+        def __call__(self, x):
+            if threading.current_thread().name == "recording":
+                is_recording.set()
+                has_called.wait(0.2)  # the other one has to wait for its turn
+            return super().__call__(x)
+
+    module = Waiting(x="batch.x")
+    variables = module.init(KEY, X)
+    found = []
+    recording = threading.Thread(
+        name="recording",
+        target=lambda: found.append(
+            module.apply(variables, X, mutable=True, capture_intermediates=True)
+        ),
+    )
+    recording.start()
+    is_recording.wait(60)
+    module.apply(variables, X)
+    has_called.set()
+    recording.join()
+    [(_, after)] = found
+    assert "__call__" in after["intermediates"]
 
 
 def test_an_nnx_module_trains_evaluates_and_continues(tmp_path):

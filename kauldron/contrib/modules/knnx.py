@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
@@ -19,6 +20,10 @@ from kauldron.ktyping import PyTree
 _STATE = "nnx"
 _PARAMS = "params"
 _INTERMS = "intermediates"
+
+# To record outputs, `nnx.capture` changes the classes of modules as long as it runs, for all
+# threads; one of them may describe a run while another trains.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -63,11 +68,12 @@ class KdNnxModule(nnx.Module):
         self, rngs: Any, *args: Any, method: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Returns the initial variables by collection, as of a Linen module."""
-        module = self._build(rngs)
-        # As they are before the call, which is there to find mistakes: it would move the
-        # running means of a batch norm.
-        variables = _variables(module)
-        _call(module, method, args, kwargs)
+        with _ONE_AT_A_TIME:
+            module = self._build(rngs)
+            # As they are before the call, which is there to find mistakes: it would move
+            # the running means of a batch norm.
+            variables = _variables(module)
+            _call(module, method, args, kwargs)
         return variables
 
     def apply(
@@ -95,10 +101,11 @@ class KdNnxModule(nnx.Module):
         Returns:
           The result; with `mutable`, the variables by collection as well.
         """
-        module = self._build(rngs)
-        _update(module, nnx.Param, variables.get(_PARAMS, {}))
-        _update(module, _OTHERS, variables.get(_STATE, {}))
-        result, interms = _call(module, method, args, kwargs, capture_intermediates)
+        with _ONE_AT_A_TIME:
+            module = self._build(rngs)
+            _update(module, nnx.Param, variables.get(_PARAMS, {}))
+            _update(module, _OTHERS, variables.get(_STATE, {}))
+            result, interms = _call(module, method, args, kwargs, capture_intermediates)
         if not mutable:
             return result
         interms = {**interms, "__call__": (result,)}
