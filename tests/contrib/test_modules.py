@@ -213,6 +213,9 @@ def test_outputs_are_recorded_in_one_thread_while_another_calls_the_module():
     is_recording, has_called = threading.Event(), threading.Event()
 
     class Waiting(Classifier):
+        def setup(self, rngs):
+            super().setup(rngs)
+
         def __call__(self, x):
             if threading.current_thread().name == "recording":
                 is_recording.set()
