@@ -6,6 +6,7 @@ Imported when the first checkpoint is written, because Orbax takes a second to i
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ from kauldron.ktyping import PyTree
 _TIMEOUT_SECS = 30 * 60
 _FOLDER_MODE = 0o770
 _MIN_SLICE_BYTES = 2**20
+
+# Orbax numbers saves by one counter of the process, which what a save starts reads again:
+# of two that begin at once, one waits for signals that are sent to the other.
+_ONE_BEGINS_AT_A_TIME = threading.Lock()
 
 
 class _Handler(ocp.CompositeCheckpointHandler):
@@ -125,7 +130,8 @@ def save(
         **{name: ocp.args.JsonSave(state) for name, state in states.items()},
         **{name: item.__kd_ocp_save_args__() for name, item in own.items()},
     }
-    checkpointer.save(path, args=_SaveArgs(**args), force=_layout.is_remote(path))
+    with _ONE_BEGINS_AT_A_TIME:
+        checkpointer.save(path, args=_SaveArgs(**args), force=_layout.is_remote(path))
 
 
 def _as_array(leaf: Any) -> Any:

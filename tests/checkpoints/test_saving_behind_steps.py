@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -110,6 +111,30 @@ def test_orbax_runs_behind_the_thread_of_the_steps(checkpointer, monkeypatch):
     checkpointer.save({"x": _values("float32")}, step=1)
     checkpointer.wait_until_finished()
     assert threads == ["kauldron-save"]
+
+
+@pytest.mark.timeout(120)
+def test_saves_of_several_checkpointers_at_once(tmp_path):
+    values = np.asarray(_values("float32"))
+    with contextlib.ExitStack() as stack:
+        checkpointers = [
+            stack.enter_context(
+                kd.ckpts.Checkpointer(
+                    workdir=tmp_path / str(number), save_interval_steps=1
+                )
+            )
+            for number in range(4)
+        ]
+        for step in range(3):
+            for number, checkpointer in enumerate(checkpointers):
+                x = jnp.asarray(values + number + 10 * step)
+                checkpointer.save({"x": x}, step=step)
+        for number, checkpointer in enumerate(checkpointers):
+            checkpointer.wait_until_finished()
+            for step in range(3):
+                restored = checkpointer.restore({"x": x}, step=step)
+                x = restored["x"]
+                np.testing.assert_array_equal(x, values + number + 10 * step)
 
 
 _PROGRAM = """
