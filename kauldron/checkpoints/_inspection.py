@@ -20,8 +20,8 @@ from kauldron.checkpoints import (
     _npz,
     _retention,
     _safetensors,
+    _sources,
     _step_choice,
-    _surgery,
 )
 from kauldron.ktyping import PyTree
 
@@ -71,7 +71,7 @@ def describe_arrays(
       step: Which step; -1 or 'latest' is the newest, or 'best'.
       paths: Globs of leaves or subtrees; everything unless given.
     """
-    source = _surgery.StepSource.open(workdir, step)
+    source = _sources.StepSource.open(workdir, step)
     specs = _load_arrays.select(source, paths)
     rows = [
         (

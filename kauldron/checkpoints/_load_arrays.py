@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from kauldron._base import errors
-from kauldron.checkpoints import _arrays, _errors, _source_paths, _surgery
+from kauldron.checkpoints import _arrays, _errors, _source_paths, _sources
 
 
 def load_arrays(
@@ -39,14 +39,14 @@ def load_arrays(
       DamagedCheckpointError: If files have changed since they were written.
       CheckpointError: If a path matches nothing.
     """
-    source = _surgery.StepSource.open(workdir, step, verify=verify)
+    source = _sources.StepSource.open(workdir, step, verify=verify)
     wanted = list(select(source, paths))
     values = source.read(dict.fromkeys(wanted)) if wanted else {}
     arrays = {name: np.asarray(values[name]) for name in wanted}
     return _nest(arrays, source.specs()) if nested else arrays
 
 
-def select(source: _surgery.Source, paths: Sequence[str]) -> dict[str, Any]:
+def select(source: _sources.Source, paths: Sequence[str]) -> dict[str, Any]:
     """Returns name and spec of the arrays that globs match; of all without globs.
 
     Raises:

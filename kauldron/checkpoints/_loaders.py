@@ -15,6 +15,7 @@ from kauldron.checkpoints import (
     _plan,
     _safetensors,
     _shape_changes,
+    _sources,
     _surgery,
 )
 from kauldron.sharding import TrainState
@@ -78,8 +79,11 @@ class _SurgeryLoader(_init_transforms.InitTransform):
         )
 
     @abc.abstractmethod
-    def _open(self, *, verify: bool) -> _surgery.Source:
+    def _open(self, *, verify: bool) -> _sources.Source:
         """Opens the source; with `verify` it is checked for damage."""
+
+    def check(self, state: TrainState) -> None:
+        self._surgery.check(state, self._open(verify=False))
 
     def transform(self, state: TrainState) -> TrainState:
         return self._surgery.before_optimizer(state, self._open(verify=True))
@@ -152,8 +156,8 @@ class PartialKauldronLoader(_SurgeryLoader):
     )
     transform: Any = dataclasses.field(default_factory=dict)
 
-    def _open(self, *, verify: bool) -> _surgery.StepSource:
-        return _surgery.StepSource.open(self.workdir, self.step, verify=verify)
+    def _open(self, *, verify: bool) -> _sources.StepSource:
+        return _sources.StepSource.open(self.workdir, self.step, verify=verify)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +228,9 @@ class SimpleCheckpointLoader(_init_transforms.InitTransform):
             new_to_old={name: name for name in names},
             step=self.step,
         )
+
+    def check(self, state: TrainState) -> None:
+        self._loader.check(state)
 
     def transform(self, state: TrainState) -> TrainState:
         return self._loader.transform(state)

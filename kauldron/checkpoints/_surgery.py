@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
 
 from kauldron._base import console, errors, text_tables
 from kauldron.checkpoints import (
     _arrays,
-    _checksums,
     _dtype_changes,
     _errors,
-    _layout,
     _names,
     _plan,
     _shape_changes,
     _source_paths,
-    _step_choice,
-    items,
+    _sources,
 )
 from kauldron.ktyping import Array
 from kauldron.sharding import TrainState
@@ -33,66 +29,6 @@ from kauldron.sharding import TrainState
 OPT_STATE = "opt_state"
 FIELDS = ("step", "params", "collections", OPT_STATE)
 _MAX_ROWS = 20
-
-
-class Source(Protocol):
-    """Named arrays on a disk."""
-
-    @property
-    def name(self) -> str:
-        """Where they are."""
-        ...
-
-    def specs(self) -> Mapping[str, Any]:
-        """Returns name -> anything with `shape` and `dtype`."""
-        ...
-
-    def read(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Reads some arrays, see `_arrays.read`."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class StepSource:
-    """The state of one step of a run."""
-
-    folder: epath.Path
-
-    @classmethod
-    def open(
-        cls, workdir: epath.PathLike, step: int | str, *, verify: bool = False
-    ) -> StepSource:
-        """Finds a step.
-
-        Args:
-          workdir: Directory of the run.
-          step: Which step, see `resolve_step`.
-          verify: Whether the files are compared with their checksums.
-
-        Raises:
-          NoCheckpointError: If there is no such run or step.
-          DamagedCheckpointError: If files have changed since they were written.
-          CheckpointError: If it holds no state.
-        """
-        step, folder = _layout.open_step(
-            workdir, _step_choice.resolve_step(workdir, step)
-        )
-        if verify and (problems := _checksums.find_damage(folder)):
-            raise _errors.DamagedCheckpointError(step, folder, problems)
-        item_dir = _layout.find_item(folder, items.DEFAULT_NAME)
-        if item_dir is None:
-            raise _errors.CheckpointError(f"{os.fspath(folder)!r} holds no state.")
-        return cls(item_dir)
-
-    @property
-    def name(self) -> str:
-        return os.fspath(self.folder.parent)
-
-    def specs(self) -> Mapping[str, Any]:
-        return _arrays.saved(self.folder)
-
-    def read(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _arrays.read(self.folder, wanted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +59,29 @@ class Surgery:
     def _rules(self) -> list[_source_paths.Rule]:
         return _source_paths.make_rules(self.new_to_old)
 
-    def before_optimizer(self, state: TrainState, source: Source) -> TrainState:
+    def check(self, state: TrainState, source: _sources.Source) -> None:
+        """Finds what does not fit, where names, shapes and dtypes say it.
+
+        Args:
+          state: Of `jax.ShapeDtypeStruct`s, or arrays.
+          source: What is loaded; only its specs are read.
+        """
+        self._check_transforms_and_resizers(state)
+        own = self._opt_state_rules
+        others = [rule for rule in self._rules if rule.root != OPT_STATE]
+        self._plan(state, source, others, is_opt_state=False)
+        self._plan(state, source, own, is_opt_state=True)
+
+    def before_optimizer(
+        self, state: TrainState, source: _sources.Source
+    ) -> TrainState:
         """Loads all but the state of the optimizer."""
         rules = [rule for rule in self._rules if rule.root != OPT_STATE]
         if not self._opt_state_rules:
             self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=False)
 
-    def after_optimizer(self, state: TrainState, source: Source) -> TrainState:
+    def after_optimizer(self, state: TrainState, source: _sources.Source) -> TrainState:
         """Loads the state of the optimizer."""
         rules = self._opt_state_rules
         if rules:
@@ -146,32 +97,57 @@ class Surgery:
 
         Those of `ignore_model_keys` are told only: a list may be made for several models.
         """
+        self._check_transforms_and_resizers(state)
         names = list(_arrays.flatten(state))
-        for field in ("resize", "transform"):
-            check_globs_match(field, getattr(self, field), names)
         try:
             check_globs_match("ignore_model_keys", self.ignore_model_keys, names)
         except _errors.CheckpointError as e:
             if console.is_lead_host():
                 console.warn(str(e))
 
+    def _check_transforms_and_resizers(self, state: TrainState) -> None:
+        names = list(_arrays.flatten(state))
+        for field in ("resize", "transform"):
+            check_globs_match(field, getattr(self, field), names)
+
     def _load(
         self,
         state: TrainState,
-        source: Source,
+        source: _sources.Source,
         rules: Sequence[_source_paths.Rule],
         *,
         is_opt_state: bool,
     ) -> TrainState:
-        if not rules or (is_opt_state and state.opt_state is None):
+        planned = self._plan(state, source, rules, is_opt_state=is_opt_state)
+        if planned is None:
             return state
+        leaves, plan = planned
+        with _explaining(source):
+            loaded = _read(source, plan, leaves, self.resize)
+        if console.is_lead_host():
+            console.log(f"From {source.name}:\n{_table(plan, leaves)}")
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
+        )
+
+    def _plan(
+        self,
+        state: TrainState,
+        source: _sources.Source,
+        rules: Sequence[_source_paths.Rule],
+        *,
+        is_opt_state: bool,
+    ) -> tuple[dict[str, Any], _plan.Plan] | None:
+        """Returns the leaves that rules are for, and what becomes of each."""
+        if not rules or (is_opt_state and state.opt_state is None):
+            return None
         leaves = {
             name: leaf
             for name, leaf in _arrays.flatten(state).items()
             if (name.split(".")[0] == OPT_STATE) == is_opt_state
         }
         _check_rules_match(rules, leaves)
-        try:
+        with _explaining(source):
             plan = _plan.make(
                 leaves,
                 source.specs(),
@@ -181,20 +157,22 @@ class Surgery:
                 resize=self.resize,
                 transform=self.transform,
             )
-            loaded = _read(source, plan, leaves, self.resize)
-        except _errors.CheckpointError as e:
-            lines = str(e) if str(e).startswith("\n") else _errors.listing([str(e)])
-            raise _errors.CheckpointError(
-                f"{source.name!r} does not fit this run:{lines}\nChange "
-                "`new_to_old`, keep initial values with `ignore_model_keys`, leave out "
-                "saved ones with `ignore_restored_keys`, or change arrays with "
-                "`resize` and `transform`."
-            ) from None
-        if console.is_lead_host():
-            console.log(f"From {source.name}:\n{_table(plan, leaves)}")
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: loaded.get(_names.name_of(path), leaf), state
-        )
+        return leaves, plan
+
+
+@contextlib.contextmanager
+def _explaining(source: _sources.Source) -> Iterator[None]:
+    """Says of an error what is to be changed."""
+    try:
+        yield
+    except _errors.CheckpointError as e:
+        lines = str(e) if str(e).startswith("\n") else _errors.listing([str(e)])
+        raise _errors.CheckpointError(
+            f"{source.name!r} does not fit this run:{lines}\nChange "
+            "`new_to_old`, keep initial values with `ignore_model_keys`, leave out "
+            "saved ones with `ignore_restored_keys`, or change arrays with "
+            "`resize` and `transform`."
+        ) from None
 
 
 def check_lists_of_globs(loader: object) -> None:
@@ -267,7 +245,7 @@ def _check_rules_match(
 
 
 def _read(
-    source: Source,
+    source: _sources.Source,
     plan: _plan.Plan,
     leaves: Mapping[str, Any],
     resize: Mapping[str, _shape_changes.Resizer],

@@ -14,10 +14,17 @@ from kauldron.cli import _flags, command_runner
 
 
 def check(argv: Sequence[str], *, flag_values: flags.FlagValues | None = None) -> int:
-    """`kauldron run check`: finds keys and shapes that don't fit; compiles nothing."""
+    """`kauldron run check`: finds keys and shapes that don't fit; compiles nothing.
+
+    What a run starts from (`cfg.init_transform`) is read for it, unless the workdir has
+    a checkpoint to continue with.
+    """
 
     def work(command: _flags.CommandLine) -> None:
-        command_runner.to_trainer(konfig.resolve(command.cfg)).check()
+        trainer = command_runner.to_trainer(konfig.resolve(command.cfg))
+        trainer.check()
+        if trainer.workdir is None or trainer.checkpointer.latest_step is None:
+            trainer.trainstep.init_transform.check(trainer.state_specs)
         print("Every key exists, and every shape fits.")
 
     return _flags.run("run check", work, argv, flag_values)

@@ -25,21 +25,19 @@ NUM_STEPS = 60
     ],
 )
 def test_guard_overhead(tmp_path, figures, name, model, batch_size):
+    guards = {"without": None, "with": kd.train.NanGuard()}
     runs = {
-        guard: loops.our_run(
-            tmp_path,
-            small_models.points(batch_size),
-            model=model,
-            nan_guard=guard and kd.train.NanGuard(),
+        key: loops.our_run(
+            tmp_path, small_models.points(batch_size), model=model, nan_guard=guard
         )
-        for guard in (False, True)
+        for key, guard in guards.items()
     }
     secs = clocks.in_turn({k: lambda run=r: run(NUM_STEPS) for k, r in runs.items()})
-    plain_ms = clocks.medians(secs[False]).wall * 1e3
+    plain_ms = clocks.medians(secs["without"]).wall * 1e3
     figures.ratio(
         f"`NanGuard`, {name}",
-        secs[True],
-        secs[False],
+        secs["with"],
+        secs["without"],
         against=f"without ({plain_ms:.2g} ms a step)",
         budget=1.01,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import sys
 
 import pytest
@@ -22,7 +23,10 @@ def figures(request):
 def pytest_sessionfinish():
     if not _COLLECTED.collected:
         return
-    command = " ".join(["pytest", *sys.argv[1:]]).replace(f"{figures_lib.ROOT}/", "")
+    devices = os.environ.get("KAULDRON_TEST_DEVICES")
+    words = [f"KAULDRON_TEST_DEVICES={devices}"] if devices else []
+    words += ["pytest", *map(shlex.quote, sys.argv[1:])]
+    command = " ".join(words).replace(f"{figures_lib.ROOT}/", "")
     run = figures_lib.describe(command, _COLLECTED.collected)
     path = os.environ.get("BENCH_JSON")  # where several run at once
     figures_lib.write(run, pathlib.Path(path) if path else figures_lib.LATEST)

@@ -40,7 +40,7 @@ class Transformer(nn.Module):
     def __call__(self, inputs):
         x = nn.Dense(96)(inputs[..., None])
         for _ in range(2):
-            x += nn.SelfAttention(num_heads=4)(nn.LayerNorm()(x))
+            x += nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x))
             x += nn.Dense(96)(nn.relu(nn.Dense(192)(nn.LayerNorm()(x))))
         return {"logits": nn.Dense(10)(x.mean(1))}
 
