@@ -106,7 +106,8 @@ def tag() -> str:
 
 
 def _print(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    # Written at once: a line of another thread does not get between text and its end.
+    print(f"{message}\n", end="", file=sys.stderr, flush=True)
 
 
 for _public in (NoXManagerError, Status):

@@ -8,6 +8,7 @@ is still checked, so that one report has everything.
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -104,11 +105,28 @@ def check_groups(
     """
     for group, tree in groups.items():
         for field, metric in _flatten(group, tree):
+            if not isinstance(metric, metrics.Metric):
+                problems += _check_other(field, metric)
+                continue
             problems += [
                 p
                 for p in _check_metric(field, metric, context, is_followed=is_followed)
                 if has_preds or not _waits_for_model(p)
             ]
+
+
+def _check_other(field: str, value: object) -> list[kontext.KeyProblem]:
+    """Finds what cannot measure anything, where a loss or metric belongs."""
+    if isinstance(value, type):
+        detail = f"got the class `{value.__name__}`. Call it: `{value.__name__}(...)`."
+    elif not hasattr(value, "get_state_from_context"):
+        detail = (
+            "must be a loss, metric or summary, such as `kd.metrics.Accuracy(...)`: got "
+            f"{reprlib.repr(value)} ({type(value).__name__})."
+        )
+    else:
+        return []
+    return [problem(field, detail)]
 
 
 def _check_metric(
@@ -162,13 +180,13 @@ def problem(field: str, detail: str) -> kontext.KeyProblem:
     return kontext.KeyProblem(field=field, path="", kind="failure", detail=detail)
 
 
-def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, metrics.Metric]]:
-    """Yields each metric of a tree under the name the user wrote."""
-    if isinstance(tree, metrics.Metric):
-        yield prefix, tree
-    elif isinstance(tree, Mapping):
+def _flatten(prefix: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yields each leaf of a tree, a metric or not, under the name the user wrote."""
+    if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _flatten(f"{prefix}[{key!r}]", value)
     elif isinstance(tree, list | tuple):
         for i, value in enumerate(tree):
             yield from _flatten(f"{prefix}[{i}]", value)
+    elif tree is not None:
+        yield prefix, tree

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import numbers
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from kauldron import checkpoints, sharding
 from kauldron._base import console, errors
 from kauldron.data import utils as data_utils
 from kauldron.step import (
@@ -14,8 +16,17 @@ from kauldron.step import (
     key_checks,
     mixed_precision,
     rematerialization,
+    rngs_lib,
+    train_step,
 )
-from kauldron.train import _key_report, _run_description, _selection, hooks
+from kauldron.train import (
+    _key_report,
+    _run_description,
+    _selection,
+    hooks,
+    nan_guard,
+    setup_utils,
+)
 
 DICTS = (
     "train_losses",
@@ -23,6 +34,12 @@ DICTS = (
     "train_summaries",
     "schedules",
     "hooks",
+)
+_NEVER_NONE = (
+    "seed",
+    "grad_accum_steps",
+    "log_metrics_every",
+    "log_summaries_every",
 )
 _SMALLEST = {
     "num_train_steps": 0,
@@ -33,17 +50,50 @@ _SMALLEST = {
 }
 
 
+# Field -> its class, what to write, and whether `None` is meant.
+_PARTS: dict[str, tuple[type, str, bool]] = {
+    "rng_streams": (rngs_lib.RngStreams, "kd.train.RngStreams(...)", False),
+    "sharding": (sharding.ShardingStrategy, "kd.sharding.ShardingStrategy(...)", False),
+    "nan_guard": (nan_guard.NanGuard, "kd.train.NanGuard(...)", True),
+    "checkpointer": (checkpoints.BaseCheckpointer, "kd.ckpts.Checkpointer(...)", True),
+    "init_transform": (
+        checkpoints.InitTransform,
+        "kd.ckpts.PartialKauldronLoader(...)",
+        True,
+    ),
+    "trainstep": (train_step.TrainStep, "kd.train.TrainStep(...)", False),
+    "remat": (rematerialization.Remat, "kd.train.Remat(...)", True),
+    "setup": (setup_utils.Setup, "kd.train.Setup(...)", False),
+}
+
+
+# Field -> what it must have, and what to write; `None` is meant, too.
+_ANY_WITH = {
+    "exporter": ("export", "kd.export.JaxModelExporter()"),
+    "profiler": ("traces", "kd.inspect.Profiler()"),
+}
+
+
 class TrainerError(errors.UserError, ValueError):
     """A run that cannot start as it is described."""
 
 
 def check_values(trainer: _run_description.RunDescription) -> None:
     """Raises `TrainerError` for a field whose value no trainer can have."""
-    if not _has_element_spec(trainer.train_ds):
-        raise TrainerError(
-            "`train_ds` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
-            f": got {type(trainer.train_ds).__name__}."
-        )
+    for name in ("train_ds", "eval_ds"):
+        ds: Any = getattr(trainer, name)
+        if name == "eval_ds" and ds is None:
+            continue
+        if isinstance(ds, type) or not _has_element_spec(ds):
+            kind = (
+                f"the class {ds.__name__}"
+                if isinstance(ds, type)
+                else type(ds).__name__
+            )
+            raise TrainerError(
+                f"`{name}` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
+                f": got {kind}."
+            )
     for name in DICTS:
         value = getattr(trainer, name)
         if value is not None and not isinstance(value, Mapping):
@@ -51,7 +101,7 @@ def check_values(trainer: _run_description.RunDescription) -> None:
                 f"`{name}` must be a dict, as its parts go by their names: got "
                 f"{type(value).__name__}. Write `{{'name': ...}}`."
             )
-    if "total" in trainer.train_losses and len(trainer.train_losses) > 1:
+    if "total" in (trainer.train_losses or ()) and len(trainer.train_losses) > 1:
         raise TrainerError(
             "`train_losses['total']` has the name of the sum of all losses, which is "
             "reported as `losses/total`. Give it another name."
@@ -59,7 +109,7 @@ def check_values(trainer: _run_description.RunDescription) -> None:
     for name in ("seed", *_SMALLEST):
         value = getattr(trainer, name)
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if value is not None and not is_whole:
+        if not is_whole and (value is not None or name in _NEVER_NONE):
             raise TrainerError(
                 f"`{name}` must be a whole number: got {value!r} "
                 f"({type(value).__name__})."
@@ -70,17 +120,36 @@ def check_values(trainer: _run_description.RunDescription) -> None:
             "`optimizer` must be an optimizer of optax, such as "
             f"`optax.adam(learning_rate=1e-3)`: got {optimizer!r}."
         )
+    categories = trainer.checkify_error_categories
+    if not isinstance(categories, frozenset | set | None):
+        raise TrainerError(
+            "`checkify_error_categories` must be a set, such as "
+            f"`checkify.float_checks`: got {categories!r}."
+        )
+    if not isinstance(trainer.workdir, str | os.PathLike | None):
+        raise TrainerError(
+            f"`workdir` must be a path: got {trainer.workdir!r} "
+            f"({type(trainer.workdir).__name__})."
+        )
     if not -(2**63) <= trainer.seed < 2**63:
         raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
-    if not isinstance(trainer.remat, rematerialization.Remat | None):
-        raise TrainerError(
-            f"`remat` must be a `kd.train.Remat(...)` or None: got {trainer.remat!r}."
-        )
-    if trainer.exporter is not None and not hasattr(trainer.exporter, "export"):
-        raise TrainerError(
-            "`exporter` must be an exporter such as `kd.export.JaxModelExporter()`, or "
-            f"None: got {trainer.exporter!r}."
-        )
+    for name, (kind, example, is_optional) in _PARTS.items():
+        part = getattr(trainer, name)
+        if not isinstance(part, kind) and not (part is None and is_optional):
+            raise TrainerError(
+                _wrong_part(name, part, example, is_optional=is_optional)
+            )
+    for name, (method, example) in _ANY_WITH.items():
+        part = getattr(trainer, name)
+        has_method = hasattr(part, method) and not isinstance(part, type)
+        if part is not None and not has_method:
+            raise TrainerError(_wrong_part(name, part, example, is_optional=True))
+    for name, schedule in (trainer.schedules or {}).items():
+        if not callable(schedule):
+            raise TrainerError(
+                f"`schedules[{name!r}]` must be a function of the step, such as "
+                f"`optax.constant_schedule(0.1)`: got {schedule!r}."
+            )
     for name, hook in (trainer.hooks or {}).items():
         if not isinstance(hook, hooks.Hook):
             raise TrainerError(
@@ -91,6 +160,14 @@ def check_values(trainer: _run_description.RunDescription) -> None:
         value = getattr(trainer, name)
         if value is not None and value < smallest:
             raise TrainerError(f"`{name}` must be at least {smallest}: got {value}.")
+
+
+def _wrong_part(name: str, part: Any, example: str, *, is_optional: bool) -> str:
+    or_none = ", or None" if is_optional else ""
+    found = f"got {part!r}"
+    if isinstance(part, type):
+        found = f"got the class `{part.__name__}`, which is to be called"
+    return f"`{name}` must be made like `{example}`{or_none}: {found}."
 
 
 def _has_element_spec(ds: Any) -> bool:
@@ -200,6 +277,7 @@ def check(trainer: _run_description.RunDescription) -> None:
         accumulation.check_divides(
             whole_batch, trainer.grad_accum_steps, trainer.sharding.check_batch
         )
+    hooks.trackers(trainer)
     for hook in trainer.hooks.values():
         hook.check(trainer)
     if trainer.nan_guard is not None:

@@ -147,9 +147,8 @@ class Tracking(Protocol):
         ...
 
 
-@contextlib.contextmanager
-def followed(trainer: Any) -> Iterator[Any]:
-    """Yields a trainer with hook and writer of each that follows its run in the block.
+def trackers(trainer: Any) -> dict[str, Tracking]:
+    """Returns what follows a run, by name.
 
     Args:
       trainer: Its `tracking` is a `Tracking`, a dict of several, or `None`.
@@ -169,6 +168,17 @@ def followed(trainer: Any) -> Iterator[Any]:
                 f"`cfg.{place}` must be a tracker such as `kd.tracking.Local()`, or a "
                 f"dict {{name: tracker}}: got {part!r}.{hint}"
             )
+    return parts
+
+
+@contextlib.contextmanager
+def followed(trainer: Any) -> Iterator[Any]:
+    """Yields a trainer with hook and writer of each that follows its run in the block.
+
+    Args:
+      trainer: See `trackers`, and what that raises.
+    """
+    parts = trackers(trainer)
     with contextlib.ExitStack() as stack:
         hooks, writers = dict(trainer.hooks), dict(trainer.writer.parts())
         for name, part in parts.items():

@@ -361,11 +361,12 @@ class Trainer(_Base):
 
 
 _DEFAULT_PARTS = {
+    **dict.fromkeys(_trainer_checks.DICTS, dict),
+    "checkify_error_categories": frozenset,
     "writer": recording.NoopWriter,
     "checkpointer": checkpoints.NoopCheckpointer,
     "init_transform": checkpoints.NoopTransform,
     "evals": dict,
-    "hooks": dict,
     "profiler": recording.NoopProfiler,
     "exporter": export.NoopExporter,
 }

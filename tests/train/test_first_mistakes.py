@@ -70,6 +70,63 @@ def test_a_value_of_the_wrong_kind_is_named(tmp_path, field, value, words):
         small_run.make_trainer(tmp_path, **{field: value})
 
 
+_ANYTHING = ("raw_cfg", "xm_job", "aux")
+_FIELDS = [x.name for x in dataclasses.fields(kd.train.Trainer)]
+
+
+@pytest.mark.parametrize("field", [x for x in _FIELDS if x not in _ANYTHING])
+@pytest.mark.parametrize("value", [True, object()])
+def test_nothing_of_another_kind_gets_past_the_check(tmp_path, field, value):
+    errors = (kd.errors.UserError, TypeError, ValueError)
+    trainer = small_run.make_trainer(tmp_path)
+    with pytest.raises(errors, match=f"`(cfg\\.)?{field}` must"):
+        trainer.replace(**{field: value}).check()
+
+
+@pytest.mark.parametrize("field", ["train_losses", "train_metrics", "train_summaries"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, r"must be a loss, metric or summary, .*: got 3 \(int\)"),
+        (kd.metrics.Accuracy, r"got the class `Accuracy`. Call it: `Accuracy\(...\)`"),
+    ],
+)
+def test_what_cannot_measure_is_named(tmp_path, field, value, words):
+    trainer = small_run.make_trainer(tmp_path, **{field: {"a": {"b": value}}})
+    with pytest.raises(
+        kd.train.CheckError, match=rf"cfg.{field}\['a'\]\['b'\]: {words}"
+    ):
+        trainer.check()
+
+
+def test_an_evaluator_that_cannot_measure_is_named(tmp_path):
+    wrong = kd.evals.Evaluator(
+        run=kd.evals.Final(), ds=small_run.make_ds(training=False), metrics={"a": 3}
+    )
+    trainer = small_run.make_trainer(tmp_path, evals={"test": wrong})
+    with pytest.raises(
+        kd.train.CheckError, match=r"evals\['test'\].metrics\['a'\]: must"
+    ):
+        trainer.check()
+
+
+@pytest.mark.parametrize(
+    "field", ["seed", "grad_accum_steps", "log_metrics_every", "log_summaries_every"]
+)
+def test_a_number_that_is_needed_cannot_be_left_out(tmp_path, field):
+    with pytest.raises(
+        kd.train.TrainerError, match=f"`{field}` must be a whole number"
+    ):
+        small_run.make_trainer(tmp_path, **{field: None})
+
+
+def test_none_is_a_group_without_parts(tmp_path):
+    names = ("train_metrics", "train_summaries", "schedules", "hooks", "evals")
+    trainer = small_run.make_trainer(tmp_path, **dict.fromkeys(names))
+    assert [dict(getattr(trainer, name)) for name in names] == [{}] * 5
+    trainer.check()
+
+
 @pytest.mark.parametrize(
     ("method", "result", "words"),
     [
