@@ -14,7 +14,7 @@ from tests.benchmarks import clocks, loops
 pytestmark = pytest.mark.bench
 
 NUM_STEPS = 10
-NUM_ROUNDS = 9
+NUM_ROUNDS = clocks.rounds(9)
 BUDGET = 1.01
 
 

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 _FOLDER = pathlib.Path(__file__).parent / "peers"
 _ROOT = _FOLDER.parents[2]
-_NUM_ROUNDS = 7
-_NUM_STARTS = int(os.environ.get("BENCH_PEERS_STARTS", "5"))
+_NUM_ROUNDS = clocks.rounds(7)
+_NUM_STARTS = clocks.rounds(5)
 _NUM_STEPS = {"mlp": 300, "vit": 20, "decoder": 20}
 _MODELS = {"mlp": "MLP", "vit": "ViT", "decoder": "decoder"}
 _VARIABLES = {

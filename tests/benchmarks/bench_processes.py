@@ -19,7 +19,7 @@ from tests.train import processes as processes_lib
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
-NUM_ROUNDS = int(os.environ.get("BENCH_STARTS", "7"))
+NUM_ROUNDS = clocks.rounds(7)
 _FIRST_STEP = (
     f"--cfg={processes_lib.CONFIG}",
     "--cfg.stop_after_steps=1",

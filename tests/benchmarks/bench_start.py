@@ -6,7 +6,6 @@ make bench
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -17,7 +16,7 @@ from tests.benchmarks import figures as figures_lib
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
-NUM_ROUNDS = int(os.environ.get("BENCH_STARTS", "7"))
+NUM_ROUNDS = clocks.rounds(7)
 _PROGRAMS = {
     "raw": ["-m", "tests.benchmarks.raw_digits"],
     "recorded": ["-m", "tests.benchmarks.raw_digits_recorded"],

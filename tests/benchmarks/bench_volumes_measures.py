@@ -25,7 +25,7 @@ from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
-NUM_ROUNDS = 7
+NUM_ROUNDS = clocks.rounds(7)
 
 _MASKS = """
 import json, sys, time

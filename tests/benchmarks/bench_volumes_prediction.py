@@ -21,7 +21,7 @@ from tests.benchmarks import figures as figures_lib
 
 pytestmark = pytest.mark.bench
 
-NUM_ROUNDS = 5
+NUM_ROUNDS = clocks.rounds(5)
 TIME_BUDGET = 0.5
 MEMORY_BUDGET = 0.6
 

@@ -77,6 +77,14 @@ def timed(run):
     return lambda: measured(run)[1]
 
 
+def rounds(number):
+    """Returns how many rounds are measured: as many, or fewer if `BENCH_ROUNDS` says so.
+
+    One round tells whether a benchmark runs, not what it measures.
+    """
+    return min(number, int(os.environ.get("BENCH_ROUNDS", number)))
+
+
 def of_one(run, number, num_rounds=7):
     """Returns the seconds of one call of many, in each round."""
 
@@ -85,7 +93,7 @@ def of_one(run, number, num_rounds=7):
             run()
 
     many()
-    return [measured(many)[1].per(number) for _ in range(num_rounds)]
+    return [measured(many)[1].per(number) for _ in range(rounds(num_rounds))]
 
 
 def in_turn(runs, num_rounds=7, num_warm_up=1):
@@ -102,7 +110,7 @@ def in_turn(runs, num_rounds=7, num_warm_up=1):
       Name -> seconds of each round.
     """
     secs = {name: [] for name in runs}
-    for number in range(num_warm_up + num_rounds):
+    for number in range(num_warm_up + rounds(num_rounds)):
         names = list(runs) if number % 2 else list(reversed(runs))
         for name in names:
             found = runs[name]()

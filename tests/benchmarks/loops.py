@@ -193,6 +193,7 @@ def in_turn(workdir, batch, others, *, num_steps, num_rounds=7, **changes):
     Returns:
       Name -> seconds of a step in each round; `"ours"` of ours.
     """
+    num_rounds = clocks.rounds(num_rounds)
     evaluator = InTurn(
         run=kd.evals.EveryNSteps(num_steps),
         others={k: lambda run=run: run(num_steps) for k, run in others.items()},

@@ -15,7 +15,7 @@ import sys
 from tests import devices, quick_flags
 from tests.benchmarks import clocks
 
-_NUM_ROUNDS = 7
+_NUM_ROUNDS = clocks.rounds(7)
 
 
 def run(num_leaves: int, num_devices: int) -> dict[str, list[clocks.Secs]]:
