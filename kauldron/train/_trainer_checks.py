@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import os
+import reprlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -80,10 +81,17 @@ class TrainerError(errors.UserError, ValueError):
 
 def check_values(trainer: _run_description.RunDescription) -> None:
     """Raises `TrainerError` for a field whose value no trainer can have."""
-    for name in ("train_ds", "eval_ds"):
-        ds: Any = getattr(trainer, name)
-        if name == "eval_ds" and ds is None:
-            continue
+    _check_datasets(trainer)
+    _check_dicts(trainer)
+    _check_numbers(trainer)
+    _check_parts(trainer)
+
+
+def _check_datasets(trainer: _run_description.RunDescription) -> None:
+    given: dict[str, Any] = {"train_ds": trainer.train_ds}
+    if trainer.eval_ds is not None:
+        given["eval_ds"] = trainer.eval_ds
+    for name, ds in given.items():
         if isinstance(ds, type) or not _has_element_spec(ds):
             kind = (
                 f"the class {ds.__name__}"
@@ -94,6 +102,9 @@ def check_values(trainer: _run_description.RunDescription) -> None:
                 f"`{name}` must be a data pipeline, such as `kd.data.py.DataSource(...)`"
                 f": got {kind}."
             )
+
+
+def _check_dicts(trainer: _run_description.RunDescription) -> None:
     for name in DICTS:
         value = getattr(trainer, name)
         if value is not None and not isinstance(value, Mapping):
@@ -106,6 +117,21 @@ def check_values(trainer: _run_description.RunDescription) -> None:
             "`train_losses['total']` has the name of the sum of all losses, which is "
             "reported as `losses/total`. Give it another name."
         )
+    for name, schedule in (trainer.schedules or {}).items():
+        if not callable(schedule):
+            raise TrainerError(
+                f"`schedules[{name!r}]` must be a function of the step, such as "
+                f"`optax.constant_schedule(0.1)`: got {schedule!r}."
+            )
+    for name, hook in (trainer.hooks or {}).items():
+        if not isinstance(hook, hooks.Hook):
+            raise TrainerError(
+                f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
+                f"{type(hook).__name__}."
+            )
+
+
+def _check_numbers(trainer: _run_description.RunDescription) -> None:
     for name in ("seed", *_SMALLEST):
         value = getattr(trainer, name)
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -114,6 +140,15 @@ def check_values(trainer: _run_description.RunDescription) -> None:
                 f"`{name}` must be a whole number: got {value!r} "
                 f"({type(value).__name__})."
             )
+    if not -(2**63) <= trainer.seed < 2**63:
+        raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
+    for name, smallest in _SMALLEST.items():
+        value = getattr(trainer, name)
+        if value is not None and value < smallest:
+            raise TrainerError(f"`{name}` must be at least {smallest}: got {value}.")
+
+
+def _check_parts(trainer: _run_description.RunDescription) -> None:
     optimizer: Any = trainer.optimizer
     if optimizer is not None and not hasattr(optimizer, "update"):
         raise TrainerError(
@@ -131,8 +166,6 @@ def check_values(trainer: _run_description.RunDescription) -> None:
             f"`workdir` must be a path: got {trainer.workdir!r} "
             f"({type(trainer.workdir).__name__})."
         )
-    if not -(2**63) <= trainer.seed < 2**63:
-        raise TrainerError(f"`seed` must fit in 64 bits: got {trainer.seed}.")
     for name, (kind, example, is_optional) in _PARTS.items():
         part = getattr(trainer, name)
         if not isinstance(part, kind) and not (part is None and is_optional):
@@ -144,27 +177,11 @@ def check_values(trainer: _run_description.RunDescription) -> None:
         has_method = hasattr(part, method) and not isinstance(part, type)
         if part is not None and not has_method:
             raise TrainerError(_wrong_part(name, part, example, is_optional=True))
-    for name, schedule in (trainer.schedules or {}).items():
-        if not callable(schedule):
-            raise TrainerError(
-                f"`schedules[{name!r}]` must be a function of the step, such as "
-                f"`optax.constant_schedule(0.1)`: got {schedule!r}."
-            )
-    for name, hook in (trainer.hooks or {}).items():
-        if not isinstance(hook, hooks.Hook):
-            raise TrainerError(
-                f"`hooks[{name!r}]` must be a `kd.train.Hook`: got "
-                f"{type(hook).__name__}."
-            )
-    for name, smallest in _SMALLEST.items():
-        value = getattr(trainer, name)
-        if value is not None and value < smallest:
-            raise TrainerError(f"`{name}` must be at least {smallest}: got {value}.")
 
 
 def _wrong_part(name: str, part: Any, example: str, *, is_optional: bool) -> str:
     or_none = ", or None" if is_optional else ""
-    found = f"got {part!r}"
+    found = f"got {reprlib.repr(part)}"
     if isinstance(part, type):
         found = f"got the class `{part.__name__}`, which is to be called"
     return f"`{name}` must be made like `{example}`{or_none}: {found}."
