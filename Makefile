@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 
 ROOM ?= losses
 SAMPLE ?= 100
+# Benchmarks that every change has to leave working.
+BENCH_ONCE := evals export graph konfig kontext lm_training loop nan_guard precision tracing trackers
 
-.PHONY: demo chat test test-slow test-gpu faults mutants bench bench-quick bench-record bench-table lint types smoke format layers docs docs-serve pictures stubs clean
+.PHONY: demo chat test test-slow test-gpu faults mutants bench bench-quick bench-once bench-record bench-table lint types smoke format layers docs docs-serve pictures stubs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m examples.demo
@@ -37,6 +39,9 @@ bench-table: $(VENV)/.installed-dev
 
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.benchmarks.quick
+
+bench-once: $(VENV)/.installed-dev
+	BENCH_ROUNDS=1 KAULDRON_TEST_DEVICES=1 $(BIN)/python -m pytest -n 2 -m bench $(BENCH_ONCE:%=tests/benchmarks/bench_%.py)
 
 bench-record: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.benchmarks.quick --record
