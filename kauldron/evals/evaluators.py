@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
@@ -35,6 +36,14 @@ from kauldron.step import (
 from kauldron.step.context import Context
 
 __all__ = ["CollectionKeys", "Evaluator", "EvaluatorBase"]
+
+
+_GROUPS = ("losses", "metrics", "summaries")
+_DEFAULTS = {
+    **dict.fromkeys(_GROUPS, dict),
+    "init_transform": checkpoints.NoopTransform,
+    "checkify_error_categories": frozenset,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,6 +101,10 @@ class Evaluator(EvaluatorBase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, default in _DEFAULTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default())
+        _check_kinds(self)
         if self.num_batches is not None and self.num_batches < 1:
             raise ValueError(
                 "`num_batches` must be at least 1, or None for the whole dataset: got "
@@ -302,3 +315,18 @@ def _isolated(context: Context) -> Context:
         for leaf, yes in zip(leaves, is_array, strict=True)
     )
     return dataclasses.replace(context, preds=preds, interms=interms)
+
+
+def _check_kinds(evaluator: Evaluator) -> None:
+    """Raises for a value of another kind than its field."""
+    kinds: dict[str, tuple[Any, str]] = {
+        **dict.fromkeys(_GROUPS, (Mapping, "a dict, `{'name': kd.metrics...}`")),
+        "init_transform": (checkpoints.InitTransform, "an init transform"),
+        "checkify_error_categories": (frozenset | set, "a set"),
+        "num_batches": (int | np.integer | None, "a whole number, or None"),
+    }
+    for name, (kind, words) in kinds.items():
+        value = getattr(evaluator, name)
+        is_bound = not isinstance(value, root_refs.RootCfgRef)
+        if is_bound and (not isinstance(value, kind) or value is True):
+            raise TypeError(f"`{name}` must be {words}: got {reprlib.repr(value)}.")

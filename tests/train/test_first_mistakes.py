@@ -111,6 +111,34 @@ def test_an_evaluator_that_cannot_measure_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "field",
+    [
+        "losses",
+        "metrics",
+        "summaries",
+        "init_transform",
+        "checkify_error_categories",
+        "num_batches",
+    ],
+)
+@pytest.mark.parametrize("value", [True, "x", object()])
+def test_a_field_of_an_evaluator_of_another_kind_is_named(field, value):
+    with pytest.raises(TypeError, match=f"`{field}` must be"):
+        kd.evals.Evaluator(run=kd.evals.Final(), **{field: value})
+
+
+def test_none_is_a_group_of_an_evaluator_without_parts(tmp_path):
+    names = ("metrics", "summaries", "init_transform")
+    ds = small_run.make_ds(training=False)
+    evaluator = kd.evals.Evaluator(run=kd.evals.Final(), ds=ds, **dict.fromkeys(names))
+    trainer = small_run.make_trainer(tmp_path, evals={"test": evaluator})
+    trainer.check()
+    evaluator = trainer.evals["test"]
+    assert not evaluator.metrics and not evaluator.summaries
+    evaluator.evaluate(trainer.init_state(), 0)
+
+
+@pytest.mark.parametrize(
     "field", ["seed", "grad_accum_steps", "log_metrics_every", "log_summaries_every"]
 )
 def test_a_number_that_is_needed_cannot_be_left_out(tmp_path, field):
