@@ -148,14 +148,7 @@ class Tracking(Protocol):
 
 
 def trackers(trainer: Any) -> dict[str, Tracking]:
-    """Returns what follows a run, by name.
-
-    Args:
-      trainer: Its `tracking` is a `Tracking`, a dict of several, or `None`.
-
-    Raises:
-      HookError: If one of them is something else.
-    """
+    """Returns what follows a run, by name; `HookError` if it is something else."""
     parts = {} if trainer.tracking is None else {"tracking": trainer.tracking}
     if isinstance(trainer.tracking, Mapping):
         parts = dict(trainer.tracking)
@@ -173,11 +166,7 @@ def trackers(trainer: Any) -> dict[str, Tracking]:
 
 @contextlib.contextmanager
 def followed(trainer: Any) -> Iterator[Any]:
-    """Yields a trainer with hook and writer of each that follows its run in the block.
-
-    Args:
-      trainer: See `trackers`, and what that raises.
-    """
+    """Yields a trainer with hook and writer of each that follows its run in the block."""
     parts = trackers(trainer)
     with contextlib.ExitStack() as stack:
         hooks, writers = dict(trainer.hooks), dict(trainer.writer.parts())

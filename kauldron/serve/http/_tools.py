@@ -140,12 +140,13 @@ class Reader:
                 at = len(self._buffer) - _overlap(self._buffer, begin)
             # Space in front of a call belongs to neither; it waits for what follows.
             text = self._buffer[:at].rstrip()
-            self._buffer = self._buffer[at if self._is_inside else len(text) :]
+            self._buffer = self._buffer[len(text) :]
             return [text] if text else self._next() if self._is_inside else []
         begin, end = self._format.begin, self._format.end
-        at = self._buffer.find(end, len(begin)) if end else -1
+        start = self._buffer.index(begin) + len(begin)
+        at = self._buffer.find(end, start) if end else -1
         while at >= 0:
-            calls = self._calls(self._buffer[len(begin) : at])
+            calls = self._calls(self._buffer[start:at])
             if calls:
                 self._buffer = self._buffer[at + len(end) :]
                 self._is_inside, self._has_called = False, True

@@ -37,6 +37,8 @@ def _read(format, pieces):
     return texts, [item[1:] for item in found if not isinstance(item, str)]
 
 
+@hypothesis.example(_tools.format_of("[TOOL_CALLS]"), f" \n[TOOL_CALLS][{_CALL}]!", [3])
+@hypothesis.example(_tools.HERMES, " \n<tool_call>{}", [])
 @hypothesis.given(
     st.sampled_from(_tools.FORMATS),
     st.lists(st.sampled_from(_TEXTS), max_size=4).map("".join),
