@@ -96,7 +96,8 @@ def take_from_batch(batch: Any, keys: Keys) -> dict[str, np.ndarray]:
     for column, key in by_column(keys).items():
         if _root(key) == "batch":
             value = kontext.get_by_path(_Batch(batch), key)
-            columns |= {k: np.asarray(x) for k, x in _flatten(value, column).items()}
+            # Copies: a loader may write its next batch to the same memory.
+            columns |= {k: np.array(x) for k, x in _flatten(value, column).items()}
     return columns
 
 

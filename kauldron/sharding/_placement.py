@@ -12,7 +12,7 @@ import jax.core
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from kauldron._base import errors
+from kauldron._base import aligned_arrays, errors
 from kauldron.ktyping import Array, PyTree
 from kauldron.sharding import _mesh
 
@@ -302,7 +302,24 @@ def _canonical(sharding: Sharding) -> Sharding:
     return sharding.update(spec=PartitionSpec(*spec))
 
 
+def is_cpu(sharding: Sharding | None) -> bool:
+    """Whether it places arrays on CPUs; `None` is the default device.
+
+    There, JAX reads an array of NumPy in place if it begins at a multiple of 64 bytes
+    (whatever `may_alias` says), and when its turn comes: a loader may have written its next
+    batch to it by then. It has to be given a copy.
+    """
+    devices = jax.local_devices() if sharding is None else sharding.device_set
+    return next(iter(devices)).platform == "cpu"
+
+
+def _of_its_own(x: Any) -> Any:
+    return aligned_arrays.copy(x) if type(x) is np.ndarray else x
+
+
 def _put(tree: PyTree, sharding: Sharding | None) -> PyTree:
+    if is_cpu(sharding):
+        tree = jax.tree.map(_of_its_own, tree)
     if sharding is None:
         return jax.device_put(tree)
     if jax.process_count() > 1:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kauldron import sharding
+from kauldron._base import aligned_arrays
 from tests import compilations
+
+
+@jax.jit
+def _slow(x):
+    return jax.lax.fori_loop(0, 50, lambda _, y: jnp.tanh(y @ y), x)
 
 
 def _place_of(num_devices=1):
@@ -56,10 +63,13 @@ def test_all_batches_but_the_first_go_through_the_program_and_are_the_same():
 
 
 def test_memory_of_the_host_may_be_written_to_again():
-    made, batch = _Placer(_place_of()), _batch()
-    made.place(batch)
-    placed = made.place(batch)
+    made = _Placer(_place_of())
+    batch = jax.tree.map(aligned_arrays.copy, _batch())  # which JAX would read in place
     before = batch["nested"]["x"].copy()
+    made.place(_batch())
+    busy = jnp.ones((400, 400)) / 400
+    _slow(busy)
+    placed = made.place(batch)
     batch["nested"]["x"][:] = 7
     np.testing.assert_array_equal(placed["nested"]["x"], before)
 

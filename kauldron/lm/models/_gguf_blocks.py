@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 
 import numpy as np
 
+from kauldron._base import aligned_arrays
 from kauldron.lm.text import gguf_files
 
 Unpack = Callable[[np.ndarray, np.ndarray], None]
 _LOW = np.uint8(15)
 # So few at once that they stay in a cache, so many that NumPy's calls are no cost.
 _NUMBERS_AT_ONCE = 2**18
-# XLA takes arrays as they are on a CPU, without a copy, if they begin at such an address.
-_ALIGNMENT = 64
 _FLOATS = ("F16", "BF16")  # their bytes come as one number
 
 
@@ -51,12 +50,13 @@ class Dequantiser:
         *_, num_rows, num_columns = (1, *tensor.shape)
         rows = stored.reshape(-1, num_rows, num_columns // block, num_bytes)
         if inputs_first:
-            result = _aligned((len(rows), num_columns, num_rows))
+            shape = (len(rows), num_columns, num_rows)
+            result = aligned_arrays.empty(shape, np.float32)
             numbers = result.reshape(len(rows), -1, block, num_rows)
             matrices = list(zip(rows.transpose(0, 2, 3, 1), numbers, strict=True))
             result = result.swapaxes(1, 2).reshape(tensor.shape)
         else:
-            result = _aligned(tensor.shape)
+            result = aligned_arrays.empty(tensor.shape, np.float32)
             matrices = [(rows.reshape(-1, num_bytes), result.reshape(-1, block))]
         done = [
             self._pool.submit(_fill, _UNPACK[name], blocks[part], numbers[part])
@@ -66,13 +66,6 @@ class Dequantiser:
         for part in done:
             part.result()
         return result
-
-
-def _aligned(shape: Sequence[int]) -> np.ndarray:
-    num_bytes = 4 * math.prod(shape)
-    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + num_bytes].view(np.float32).reshape(shape)
 
 
 def _parts(numbers: np.ndarray) -> Iterator[slice]:

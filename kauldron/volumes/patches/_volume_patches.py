@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kauldron._base import aligned_arrays
 from kauldron.modules.patches import slices, tilings
 
 
@@ -35,7 +36,8 @@ class VolumePatches:
         """Returns patches, `[p *size c]`, a new array each time."""
         size = self._tiles.size
         num_channels = np.shape(self._array)[-1] * self._neighbours.shape[1]
-        batch = np.empty((len(starts), *size, num_channels), self._array.dtype)
+        shape = (len(starts), *size, num_channels)
+        batch = aligned_arrays.empty(shape, self._array.dtype)
         for patch, (z, y, x) in zip(batch, starts, strict=True):
             part = self._rows(z)[:, y : y + size[1], x : x + size[2]]
             if part.shape != patch.shape:

@@ -184,10 +184,8 @@ class _Blending:
         means, bottom = None, 0
         for first in range(0, self.tiles.num_patches, self._window.batch_size):
             batch = _rows(placements, first, self._window.batch_size)
-            # A batch is read while the one before it is computed, by another device. More
-            # than that would fill the memory.
-            if jax.default_backend() == "cpu":
-                jax.block_until_ready(means)
+            # A batch is read while the one before it is computed. More than that would fill
+            # the memory.
             patches = self._source.batch(batch.start)
             jax.block_until_ready(means)
             with _programs.explained():
