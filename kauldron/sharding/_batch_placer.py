@@ -14,9 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from kauldron._base import aligned_arrays
 from kauldron.ktyping import PyTree
-from kauldron.sharding import _placement
+from kauldron.sharding import _placement, aligned_arrays
 
 _CONFIG: Any = jax.config
 

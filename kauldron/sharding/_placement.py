@@ -12,9 +12,9 @@ import jax.core
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from kauldron._base import aligned_arrays, errors
+from kauldron._base import errors
 from kauldron.ktyping import Array, PyTree
-from kauldron.sharding import _mesh
+from kauldron.sharding import _mesh, aligned_arrays
 
 # A prefix tree of: None (leave to the compiler), a sharding (for the whole subtree), or
 # a callable from the subtree to a sharding tree.

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kauldron import sharding
-from kauldron._base import aligned_arrays
+from kauldron.sharding import aligned_arrays
 from tests import compilations
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kauldron import kd
-from kauldron._base import aligned_arrays
 from kauldron.evals import _batches as eval_batches
+from kauldron.sharding import aligned_arrays
 from kauldron.train import _batches
 
 _NUM_BATCHES = 4

@@ -17,8 +17,8 @@ from concurrent import futures
 
 import numpy as np
 
-from kauldron._base import aligned_arrays
 from kauldron.lm.text import gguf_files
+from kauldron.sharding import aligned_arrays
 
 Unpack = Callable[[np.ndarray, np.ndarray], None]
 _LOW = np.uint8(15)

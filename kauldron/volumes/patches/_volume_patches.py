@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kauldron._base import aligned_arrays
 from kauldron.modules.patches import slices, tilings
+from kauldron.sharding import aligned_arrays
 
 
 class VolumePatches:
