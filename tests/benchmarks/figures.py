@@ -28,6 +28,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 _BEGIN = "<!-- Made by tests/benchmarks/figures.py from benchmarks.json. -->"
 _END = "<!-- End of what is made. -->"
 TIMES = "\N{MULTIPLICATION SIGN}"
+_KINDS_OF_ROWS = ("step", "command to first step", "peak memory")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -204,13 +205,23 @@ def table(runs: list[dict[str, Any]]) -> str:
 def _cross_table(figures: Sequence[Figure]) -> list[str]:
     """One column for each tool."""
     cells = {tuple(x.what.split(": ")): x for x in figures}
-    names = list(dict.fromkeys(name for _, name in cells))
+    names = sorted({name for _, name in cells}, key=_place_of_column)
     rows = [f"| over its own raw loop | {' | '.join(names)} |"]
     rows.append("|---" * (len(names) + 1) + "|")
-    for what in dict.fromkeys(what for what, _ in cells):
+    for what in sorted({what for what, _ in cells}, key=_place_of_row):
         texts = [_cell(cells.get((what, name))) for name in names]
         rows.append(f"| {what} | {' | '.join(texts)} |")
     return rows
+
+
+def _place_of_row(what: str) -> tuple[int, str]:
+    kind, _, model = what.partition(", ")
+    return _KINDS_OF_ROWS.index(kind), model
+
+
+def _place_of_column(name: str) -> tuple[bool, str]:
+    """Ours comes first."""
+    return name != "Kauldron", name
 
 
 def _cell(figure: Figure | None) -> str:
