@@ -15,6 +15,8 @@ _ALIGNMENT = 64
 def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     """Returns an array of any values, which nobody may change once JAX has it."""
     dtype = np.dtype(dtype)
+    if dtype.hasobject:  # which JAX refuses, and memory without objects cannot hold
+        return np.empty(shape, dtype)
     memory = np.empty(math.prod(shape) * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.__array_interface__["data"][0] % _ALIGNMENT
     return np.ndarray(shape, dtype, memory, start)
