@@ -104,6 +104,9 @@ class Evaluator(EvaluatorBase):
         for name, default in _DEFAULTS.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default())
+        categories: Any = self.checkify_error_categories
+        if isinstance(categories, list | tuple | set):  # what a flag, or JSON, can say
+            object.__setattr__(self, "checkify_error_categories", frozenset(categories))
         _check_kinds(self)
         if self.num_batches is not None and self.num_batches < 1:
             raise ValueError(
@@ -322,7 +325,7 @@ def _check_kinds(evaluator: Evaluator) -> None:
     kinds: dict[str, tuple[Any, str]] = {
         **dict.fromkeys(_GROUPS, (Mapping, "a dict, `{'name': kd.metrics...}`")),
         "init_transform": (checkpoints.InitTransform, "an init transform"),
-        "checkify_error_categories": (frozenset | set, "a set"),
+        "checkify_error_categories": (frozenset, "a set"),
         "num_batches": (int | np.integer | None, "a whole number, or None"),
     }
     for name, (kind, words) in kinds.items():

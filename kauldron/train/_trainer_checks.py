@@ -156,7 +156,7 @@ def _check_parts(trainer: _run_description.RunDescription) -> None:
             f"`optax.adam(learning_rate=1e-3)`: got {optimizer!r}."
         )
     categories = trainer.checkify_error_categories
-    if not isinstance(categories, frozenset | set | None):
+    if not isinstance(categories, frozenset | None):
         raise TrainerError(
             "`checkify_error_categories` must be a set, such as "
             f"`checkify.float_checks`: got {categories!r}."

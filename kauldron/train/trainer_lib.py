@@ -165,6 +165,9 @@ class Trainer(_Base):
     def __post_init__(self) -> None:
         self._set("precision", mixed_precision.as_precision(self.precision))
         self._set("sharding", sharding.as_strategy(self.sharding))
+        categories: Any = self.checkify_error_categories
+        if isinstance(categories, list | tuple | set):  # what a flag, or JSON, can say
+            self._set("checkify_error_categories", frozenset(categories))
         _trainer_checks.check_values(self._kept)
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))

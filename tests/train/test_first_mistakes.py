@@ -7,6 +7,7 @@ import dataclasses
 import flax.struct
 import optax
 import pytest
+from jax.experimental import checkify
 
 from kauldron import kd
 from tests.train import small_run
@@ -125,6 +126,23 @@ def test_an_evaluator_that_cannot_measure_is_named(tmp_path):
 def test_a_field_of_an_evaluator_of_another_kind_is_named(field, value):
     with pytest.raises(TypeError, match=f"`{field}` must be"):
         kd.evals.Evaluator(run=kd.evals.Final(), **{field: value})
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set])
+def test_categories_of_errors_come_in_any_collection(tmp_path, kind):
+    categories = kind(checkify.user_checks)
+    evaluator = kd.evals.Evaluator(
+        run=kd.evals.Final(),
+        ds=small_run.make_ds(training=False),
+        checkify_error_categories=categories,
+    )
+    trainer = small_run.make_trainer(
+        tmp_path, checkify_error_categories=categories, evals={"test": evaluator}
+    )
+    trainer.check()
+    hash(trainer.checkify_error_categories)
+    assert trainer.checkify_error_categories == checkify.user_checks
+    assert trainer.evals["test"].checkify_error_categories == checkify.user_checks
 
 
 def test_none_is_a_group_of_an_evaluator_without_parts(tmp_path):
