@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -107,7 +108,9 @@ def tag() -> str:
 
 def _print(message: str) -> None:
     # Written at once: a line of another thread does not get between text and its end.
-    print(f"{message}\n", end="", file=sys.stderr, flush=True)
+    # Who reads it may be gone (`2>&1 | head`): a run goes on without.
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{message}\n", end="", file=sys.stderr, flush=True)
 
 
 for _public in (NoXManagerError, Status):

@@ -109,6 +109,9 @@ class Surgery:
         names = list(_arrays.flatten(state))
         for field in ("resize", "transform"):
             check_globs_match(field, getattr(self, field), names)
+        for rule in self._rules:  # those of a field are looked at with its leaves
+            if rule.root is None and not any(rule.old_path(name) for name in names):
+                raise _errors.CheckpointError(_no_such_leaf(rule, names))
 
     def _load(
         self,
@@ -238,10 +241,12 @@ def _check_rules_match(
         if rule.root is None or _source_paths.normalize(rule.new) in FIELDS:
             continue
         if not any(rule.old_path(name) for name in leaves):
-            raise _errors.CheckpointError(
-                f"`new_to_old`: nothing in this run is called {rule.new!r}."
-                f"{errors.did_you_mean(rule.new, _arrays.prefixes(leaves))}"
-            )
+            raise _errors.CheckpointError(_no_such_leaf(rule, leaves))
+
+
+def _no_such_leaf(rule: _source_paths.Rule, names: Iterable[str]) -> str:
+    near = errors.did_you_mean(rule.new, _arrays.prefixes(names))
+    return f"`new_to_old`: nothing in this run is called {rule.new!r}.{near}"
 
 
 def _read(

@@ -51,6 +51,7 @@ _SMALLEST = {
 }
 
 
+NUMBERS = ("seed", *_SMALLEST)
 # Field -> its class, what to write, and whether `None` is meant.
 _PARTS: dict[str, tuple[type, str, bool]] = {
     "rng_streams": (rngs_lib.RngStreams, "kd.train.RngStreams(...)", False),
@@ -132,7 +133,7 @@ def _check_dicts(trainer: _run_description.RunDescription) -> None:
 
 
 def _check_numbers(trainer: _run_description.RunDescription) -> None:
-    for name in ("seed", *_SMALLEST):
+    for name in NUMBERS:
         value = getattr(trainer, name)
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not is_whole and (value is not None or name in _NEVER_NONE):
@@ -273,7 +274,7 @@ def _tell_of_evaluators_that_never_run(
 def check(trainer: _run_description.RunDescription) -> None:
     """Finds what does not fit together, see `Trainer.check`."""
     _check_model(trainer.model)
-    if not trainer.train_losses:
+    if all(loss is None for loss in trainer.train_losses.values()):
         raise TrainerError(
             "There is no loss to train on: set `cfg.train_losses = {'name': "
             "kd.losses...}`."

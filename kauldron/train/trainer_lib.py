@@ -169,6 +169,9 @@ class Trainer(_Base):
         if isinstance(categories, list | tuple | set):  # what a flag, or JSON, can say
             self._set("checkify_error_categories", frozenset(categories))
         _trainer_checks.check_values(self._kept)
+        for name in _trainer_checks.NUMBERS:
+            if getattr(self, name) is not None:
+                self._set(name, int(getattr(self, name)))  # one of NumPy is no JSON
         if self.workdir is not None:
             self._set("workdir", epath.Path(self.workdir))
         for name, default in _DEFAULT_PARTS.items():

@@ -100,6 +100,12 @@ def test_what_cannot_measure_is_named(tmp_path, field, value, words):
         trainer.check()
 
 
+def test_losses_that_are_all_none_are_no_losses(tmp_path):
+    trainer = small_run.make_trainer(tmp_path, train_losses={"a": None})
+    with pytest.raises(kd.train.TrainerError, match="There is no loss to train on"):
+        trainer.check()
+
+
 def test_an_evaluator_that_cannot_measure_is_named(tmp_path):
     wrong = kd.evals.Evaluator(
         run=kd.evals.Final(), ds=small_run.make_ds(training=False), metrics={"a": 3}
@@ -229,4 +235,4 @@ def test_right_values_pass(tmp_path):
         num_train_steps=np.int64(2),
         optimizer=optax.sgd(0.1),
         seed=np.int32(3),
-    )
+    ).train()
