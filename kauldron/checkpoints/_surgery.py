@@ -66,20 +66,17 @@ class Surgery:
           state: Of `jax.ShapeDtypeStruct`s, or arrays.
           source: What is loaded; only its specs are read.
         """
-        self._check_transforms_and_resizers(state)
-        own = self._opt_state_rules
-        others = [rule for rule in self._rules if rule.root != OPT_STATE]
-        self._plan(state, source, others, is_opt_state=False)
-        self._plan(state, source, own, is_opt_state=True)
+        self._check_names(list(_arrays.flatten(state)))
+        self._plan(state, source, self._other_rules, is_opt_state=False)
+        self._plan(state, source, self._opt_state_rules, is_opt_state=True)
 
     def before_optimizer(
         self, state: TrainState, source: _sources.Source
     ) -> TrainState:
         """Loads all but the state of the optimizer."""
-        rules = [rule for rule in self._rules if rule.root != OPT_STATE]
         if not self._opt_state_rules:
             self._check_globs(state)
-        return self._load(state, source, rules, is_opt_state=False)
+        return self._load(state, source, self._other_rules, is_opt_state=False)
 
     def after_optimizer(self, state: TrainState, source: _sources.Source) -> TrainState:
         """Loads the state of the optimizer."""
@@ -87,6 +84,10 @@ class Surgery:
         if rules:
             self._check_globs(state)
         return self._load(state, source, rules, is_opt_state=True)
+
+    @property
+    def _other_rules(self) -> list[_source_paths.Rule]:
+        return [rule for rule in self._rules if rule.root != OPT_STATE]
 
     @property
     def _opt_state_rules(self) -> list[_source_paths.Rule]:
@@ -97,16 +98,16 @@ class Surgery:
 
         Those of `ignore_model_keys` are told only: a list may be made for several models.
         """
-        self._check_transforms_and_resizers(state)
         names = list(_arrays.flatten(state))
+        self._check_names(names)
         try:
             check_globs_match("ignore_model_keys", self.ignore_model_keys, names)
         except _errors.CheckpointError as e:
             if console.is_lead_host():
                 console.warn(str(e))
 
-    def _check_transforms_and_resizers(self, state: TrainState) -> None:
-        names = list(_arrays.flatten(state))
+    def _check_names(self, names: Sequence[str]) -> None:
+        """Finds globs, and rules for no one field, that match none of all leaves."""
         for field in ("resize", "transform"):
             check_globs_match(field, getattr(self, field), names)
         for rule in self._rules:  # those of a field are looked at with its leaves

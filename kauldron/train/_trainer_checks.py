@@ -49,9 +49,8 @@ _SMALLEST = {
     "log_metrics_every": 1,
     "log_summaries_every": 1,
 }
-
-
 NUMBERS = ("seed", *_SMALLEST)
+
 # Field -> its class, what to write, and whether `None` is meant.
 _PARTS: dict[str, tuple[type, str, bool]] = {
     "rng_streams": (rngs_lib.RngStreams, "kd.train.RngStreams(...)", False),
@@ -67,8 +66,6 @@ _PARTS: dict[str, tuple[type, str, bool]] = {
     "remat": (rematerialization.Remat, "kd.train.Remat(...)", True),
     "setup": (setup_utils.Setup, "kd.train.Setup(...)", False),
 }
-
-
 # Field -> what it must have, and what to write; `None` is meant, too.
 _ANY_WITH = {
     "exporter": ("export", "kd.export.JaxModelExporter()"),
